@@ -271,24 +271,15 @@ def check_answer(
         If the number of confidences is wrong, or they are not numbers.
     """
     count = len(failures)
-    lowest = convert_units(point.metric, np.array(-np.inf))
     values = np.full(count, np.nan)
     if confidences is not None:
         values = read_columns(point, stage, confidences)
-    is_needed = stage < len(point.inside) and point.inside[stage] > -np.inf
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
-    is_missing = values != values  # nan
-    is_odd: Any = outside_bounds(values, bounds, lowest)
-    if is_needed:
-        is_odd = is_odd | is_missing
-    if values.ndim > 1:
-        is_missing = is_missing.any(axis=1)
-        is_odd = is_odd.any(axis=1)
-    if point.metric is not None:
-        is_odd = is_odd | impossible(values, point.metric)
-    if is_odd.any():
-        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    lowest = convert_units(point.metric, np.array(-np.inf))
+    is_missing, is_malformed = find_malformed(point, stage, values, bounds, lowest)
+    if is_malformed.any():
+        failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
     confidence = values
     if point.fitted:
         confidence = np.full(count, lowest)
@@ -301,6 +292,32 @@ def check_answer(
     if fault:
         failures = np.where(failures == 0, MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
+
+
+def find_malformed(
+    point: Point,
+    stage: int,
+    values: np.ndarray,
+    bounds: tuple[float, float],
+    lowest: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples have no confidence, and which have a malformed one, bool [s] each.
+
+    A missing confidence is malformed if it is needed. The lowest value always defers, and is never
+    malformed.
+    """
+    is_missing = values != values  # nan
+    is_malformed: Any = np.zeros(values.shape, bool)
+    if bounds != ANY and values.dtype != object:
+        is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
+    if stage < len(point.inside) and point.inside[stage] > -np.inf:
+        is_malformed = is_malformed | is_missing
+    if values.ndim > 1:
+        is_missing = is_missing.any(axis=1)
+        is_malformed = is_malformed.any(axis=1)
+    if point.metric is not None:
+        is_malformed = is_malformed | impossible(values, point.metric)
+    return is_missing, is_malformed
 
 
 def fitted_confidence(
@@ -337,15 +354,6 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
         f"{count} seen when the cascade was chosen are from {least:.4g} to {most:.4g}. Pass "
         "confidences of one kind, such as 0.93 or 93"
     )
-
-
-def outside_bounds(
-    values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray
-) -> np.ndarray:
-    """Return which numbers are out of bounds, except the lowest value, which always defers."""
-    if bounds == ANY or values.dtype == object:
-        return np.zeros(values.shape, bool)
-    return ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
 
 
 def align_samples(point: Point, confidences: list, predictions: list) -> tuple[list, list]:
