@@ -1,6 +1,6 @@
-"""The decisions of a cascade: predictions, exit stages and failures of samples.
+"""Hold the decisions of a cascade: predictions, exit stages and failures of samples.
 
-Depends only on NumPy.
+This module needs only NumPy.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
-ANY = (-np.inf, np.inf)
+UNBOUNDED = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Decisions:
         return {name: values for name, values in vars(self).items() if name != "models"}
 
     @property
-    def broken(self) -> np.ndarray:
+    def failure_counts(self) -> np.ndarray:
         """Return the number of samples for which each model failed, int64 [n]."""
         return np.count_nonzero(self.failures, axis=0)
 
@@ -246,7 +246,7 @@ def check_answer(
     confidences: Any,
     before: np.ndarray | None,
     failures: np.ndarray,
-    bounds: tuple[float, float] = ANY,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> Answer:
     """Check a model's predictions and confidences of s samples.
 
@@ -308,7 +308,7 @@ def find_malformed(
     """
     is_missing = values != values  # nan
     is_malformed: Any = np.zeros(values.shape, bool)
-    if bounds != ANY and values.dtype != object:
+    if bounds != UNBOUNDED and values.dtype != object:
         is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
     if stage < len(point.inside) and point.inside[stage] > -np.inf:
         is_malformed = is_malformed | is_missing

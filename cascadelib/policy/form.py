@@ -178,28 +178,30 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: Any, value: Any, place: str = "") -> Any:
     """Return a JSON value as a value of a type, or raise ValueError that names its place."""
-    options = get_args(kind)
     if kind is Origin:
         return from_json(SampleSets, value, place).origin()
+    options = get_args(kind)
+    outer = get_origin(kind)
     if NoneType in options:
         return None if value is None else from_json(options[0], value, place)
-    if get_origin(kind) is tuple and isinstance(value, list):
+    if outer is tuple and isinstance(value, list):
         return tuple(from_json(options[0], one, f"{place}: {n}") for n, one in enumerate(value))
-    if isinstance(value, dict) and (is_dataclass(kind) or get_origin(kind) is dict):
+    if isinstance(value, dict) and (outer is dict or is_dataclass(kind)):
         return object_from_json(kind, value, place)
+    return plain_from_json(kind, value, place)
+
+
+def plain_from_json(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value that has no types within, such as a number or text."""
+    if kind is float and fits(value, float):
+        return float(value)
     if kind is bytes and isinstance(value, str):
-        return bytes_from_json(value, place)
-    is_number = kind is float and fits(value, float)
-    if not is_number and kind is not Any and type(value) is not kind:
+        with suppress(ValueError):
+            return base64.b64decode(value, validate=True)
+        raise ValueError(f"{place}: not base64")
+    if kind is float or kind is not Any and type(value) is not kind:
         raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
-    return float(value) if kind is float else value
-
-
-def bytes_from_json(value: str, place: str) -> bytes:
-    """Return the bytes of base64 text."""
-    with suppress(ValueError):
-        return base64.b64decode(value, validate=True)
-    raise ValueError(f"{place}: not base64")
+    return value
 
 
 def object_from_json(kind: Any, value: dict, place: str) -> Any:
@@ -341,7 +343,7 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     parts = {part: value for part, value in content.items() if part not in HEAD}
-    point = point_in(from_json(CascadeFile, parts))
+    point = point_from_file(from_json(CascadeFile, parts))
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
@@ -352,17 +354,17 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     return point
 
 
-def point_in(file: CascadeFile) -> Point:
+def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names = names_in(file)
+    names = names_from_file(file)
     if len(file.chosen.exit_rates) not in (len(names), 0):
         raise ValueError(f"exit rates are needed of {len(names)} models")
     if file.expected:
         check_expected(file.expected, len(names))
-    selected_on = selection_of(file, names)
+    selected_on = selection_from_file(file, names)
     method = None
     if file.method:
-        method = method_in(file.method, names, selected_on)
+        method = method_from_part(file.method, names, selected_on)
     units = method.units if method else None
     figures = {name: value for name, value in vars(file.chosen).items() if value is not None}
     return Point(
@@ -381,7 +383,7 @@ def point_in(file: CascadeFile) -> Point:
     )
 
 
-def selection_of(file: CascadeFile, names: tuple[str, ...]) -> Origins:
+def selection_from_file(file: CascadeFile, names: tuple[str, ...]) -> Origins:
     """Return the samples that a cascade has seen, or None if its file has no record of them."""
     if file.chosen_on is None:
         return None
@@ -389,7 +391,7 @@ def selection_of(file: CascadeFile, names: tuple[str, ...]) -> Origins:
     return join_origins(*(None if one is None else one.origin(names) for one in sets))
 
 
-def names_in(file: CascadeFile) -> tuple[str, ...]:
+def names_from_file(file: CascadeFile) -> tuple[str, ...]:
     """Return the names of the models, or raise ValueError if records or thresholds do not fit."""
     names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
     texts = {name for name in names if name and isinstance(name, str)}
@@ -419,7 +421,7 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     return float(value)
 
 
-def method_in(part: MethodPart, names: tuple[str, ...], selected_on: Origins) -> Method:
+def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Origins) -> Method:
     """Return the Method of some models, with their fits on ``selected_on``."""
     temperatures = part.temperatures or {}
     if part.temperature != bool(temperatures) or min(temperatures.values(), default=1) <= 0:
@@ -433,12 +435,12 @@ def method_in(part: MethodPart, names: tuple[str, ...], selected_on: Origins) ->
         return method
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
-    fitted = [fitted_in(one) for one in part.fitted]
+    fitted = [fit_from_json(one) for one in part.fitted]
     method = replace(method, **describe_fits(fitted), fitted_on=selected_on)
     return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
 
 
-def fitted_in(written: dict) -> Fitted:
+def fit_from_json(written: dict) -> Fitted:
     """Return a fitted confidence, or raise ValueError if its parts do not fit."""
     with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
         if written.get("columns"):

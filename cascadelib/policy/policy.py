@@ -59,7 +59,7 @@ class Policy:
         The chosen cascade, with all that its file stores.
     thresholds : tuple of float, optional
         The thresholds in use, one fewer than models, in the metric's native units, without nan. The
-        default are those of `point`.
+        default: those of `point`.
 
     Raises
     ------
@@ -394,7 +394,7 @@ class Policy:
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [run.ask(stage, rows[start : start + size]) for start in starts]
+                deferred = [run.call_model(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
@@ -403,7 +403,7 @@ class Policy:
             raise
         for stage, fault in run.faults.items():
             text = (
-                f"{self.models[stage]!r} failed for {decisions.broken[stage]} inputs: "
+                f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
                 "they were deferred to the next model, or kept their answer "
                 f"({type(fault).__name__}: {fault})"
             )
@@ -423,7 +423,7 @@ class CallRun:
     stops: bool
     faults: dict[int, BaseException] = field(default_factory=dict)
 
-    def ask(self, stage: int, rows: np.ndarray) -> np.ndarray:
+    def call_model(self, stage: int, rows: np.ndarray) -> np.ndarray:
         """Call the model of a stage on some inputs, and return the rows of the deferred ones."""
         name = self.point.models[stage]
         before = self.decisions.predictions[rows] if stage else None
@@ -443,7 +443,7 @@ class CallRun:
             if self.stops:
                 raise
             if len(rows) > 1:
-                return np.concatenate([self.ask(stage, row) for row in rows[:, None]])
+                return np.concatenate([self.call_model(stage, row) for row in rows[:, None]])
             seconds = time.perf_counter() - started
             fault = error
             read = failed_answer(kind or failure_of(error))

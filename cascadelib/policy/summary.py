@@ -8,12 +8,12 @@ import pandas as pd
 
 from ..checks import check_number
 from ..cost_kinds import cost_of
-from ..evaluation.point import Estimate, Point, kinds_of, single_point
+from ..evaluation.point import Estimate, Expected, Point, kinds_of, single_point
 from ..evaluation.run import Run, evaluate
 from ..methods.confidence_metrics import metric_of
 from ..origin import samples_in_common
 from ..tables import fraction, in_words, number, times
-from .cascade_file import expected
+from .cascade_file import expected_figures
 from .confidence_summary import HELD_OUT
 
 MOST_EXAMPLES = 6
@@ -136,38 +136,30 @@ def measure(point: Point, front: Any, run: Run | None) -> Measurement:
 
     The reference is the most accurate single model of the table, or else of the front.
     """
-    reference: dict[str, Any] = {}
-    baseline = front.baseline if run is None and front is not None else run and run.baseline
-    if baseline is not None:
-        best = baseline.table["accuracy"].idxmax()
-        accuracy, cost = baseline.table.loc[best, ["accuracy", "cost"]]
-        reference = {
-            "reference": str(best),
-            "reference_cost": float(cost),
-            "reference_accuracy": float(accuracy),
-        }
-    if run is not None:
-        shared = samples_in_common(point.origin, run.store.origin)
-        seen = f"{shared:,} of which chose it" if shared else "none of which chose it"
-        if shared is None:
-            seen = "which may have chosen it"
-        there = expected(point, run.store)
-        samples = f"on {len(run.store):,} samples of the table, {seen}"
-        rates = tuple(rate.value for rate in there.exit_rates)
-        return Measurement(samples, there.accuracy, there.cost, rates, **reference)
-    if point.expected is not None:
-        there = point.expected
-        kind = (
-            "held-out samples" if there.intervals == HELD_OUT else "samples that may have chosen it"
-        )
-        rates = tuple(rate.value for rate in there.exit_rates)
-        return Measurement(
-            f"on {len(there.on):,} {kind}", there.accuracy, there.cost, rates, **reference
-        )
     accuracy, cost = (Estimate(value, np.nan, np.nan) for value in (point.accuracy, point.cost))
-    return Measurement(
-        "on the samples that chose it", accuracy, cost, point.exit_rates, **reference
-    )
+    samples = "on the samples that chose it"
+    rates = point.exit_rates
+    there = point.expected if run is None else expected_figures(point, run.store)
+    if there is not None:
+        accuracy, cost = there.accuracy, there.cost
+        rates = tuple(rate.value for rate in there.exit_rates)
+        samples = f"on {len(there.on):,} samples, {describe_samples(point, there, run)}"
+    if run is None and front is None:
+        return Measurement(samples, accuracy, cost, rates)
+    singles = (front if run is None else run).baseline.table
+    name = singles["accuracy"].idxmax()
+    best = singles.loc[name]
+    return Measurement(samples, accuracy, cost, rates, name, best["cost"], best["accuracy"])
+
+
+def describe_samples(point: Point, there: Expected, run: Run | None) -> str:
+    """Return whether samples chose the policy, in words."""
+    if run is None:
+        return "held out" if there.intervals == HELD_OUT else "which may have chosen it"
+    shared = samples_in_common(point.origin, run.store.origin)
+    if shared is None:
+        return "which may have chosen it"
+    return f"{shared:,} of which chose or certified it" if shared else "none of which chose it"
 
 
 def figures_of(point: Point, measured: Measurement) -> list[Figure]:

@@ -13,7 +13,7 @@ def test_samples_that_no_model_has_seen_are_undecided():
     assert np.isnan(decisions.confidence).all()
     assert decisions.confidences.shape == (3, 2)
     assert np.isnan(decisions.confidences).all()
-    assert decisions.broken.tolist() == [0, 0]
+    assert decisions.failure_counts.tolist() == [0, 0]
     assert decisions.guesses.tolist() == [[None]] * 3
 
 
