@@ -14,10 +14,10 @@ import numpy as np
 from ..checks import as_real_array, brief, items_of
 from ..evaluation.point import Point
 from .decisions import (
-    UNBOUNDED,
     ERROR,
     MALFORMED,
     TIMEOUT,
+    UNBOUNDED,
     UNKNOWN,
     Answer,
     align_by_model,

@@ -20,7 +20,7 @@ from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
     estimate_mean,
-    expected,
+    expected_figures,
     point_for_file,
     summary,
 )
