@@ -182,10 +182,10 @@ def python_text(point: Point) -> str:
 def describe_confidence(point: Point) -> str:
     """Return which confidence the thresholds refer to."""
     if point.method is None or point.fitted:
-        return "the one from which the policy was chosen, and higher is more confident"
+        return "that of the table from which the policy was chosen"
     metric, ensemble = point.metric, point.method.ensemble
     name, outputs = (getattr(each, "__name__", each) for each in (metric, ensemble))
-    return f"{name} of the model" if ensemble == "none" else f"{name} of the {outputs} so far"
+    return f"{name}" if ensemble == "none" else f"{name} of the {outputs} of all outputs so far"
 
 
 def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
@@ -193,9 +193,10 @@ def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
     thresholds = [threshold_to_json(point.metric, each) for each in point.thresholds]
     checks = []
     for stage, threshold in enumerate([*thresholds, "always"]):
-        near = threshold if isinstance(threshold, float) else 0.5
-        neighbours = np.nextafter(near, [-np.inf, np.inf])
-        values = np.array([near, *neighbours, 93, -np.inf, np.inf, np.nan])
+        near: Sequence[float] = []
+        if isinstance(threshold, float):
+            near = [threshold, *np.nextafter(threshold, [-np.inf, np.inf])]
+        values = np.array([*near, 93, -np.inf, np.inf, np.nan])
         found = decisions_at(point, stage, values)
         checks += map(repr, zip([stage] * len(values), values.tolist(), found))
     return [*map(repr, thresholds), repr("always")], checks
@@ -276,6 +277,10 @@ def least_exiting(fitted: Fitted, keys: Sequence[str], threshold: float) -> Arra
 
 def packed_tuple(items: Iterable[str], width: int) -> str:
     """Return the source of a tuple, in lines of at most this width."""
+    items = list(items)
+    line = f"({', '.join(items)}{',' * (len(items) == 1)})"
+    if len(line) < width - 20:
+        return line
     lines = ["   "]
     for item in items:
         if len(lines[-1]) + len(item) > width and lines[-1].strip():

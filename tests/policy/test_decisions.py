@@ -1,4 +1,4 @@
-"""What a cascade says of some samples, in short and before any model has seen them."""
+"""Decisions count exits, are joined, and are undecided before a model runs."""
 
 import numpy as np
 
