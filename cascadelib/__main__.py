@@ -241,7 +241,7 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    return known_parts({"here": here, "expected": expected_figures(file_parts(policy))})
+    return known_parts({"here": here, "expected": expected_parts(file_parts(policy))})
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def run_show(args: Namespace) -> dict[str, Any]:
         f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
         for premise in parts.get("premises", [])
     }
-    found = {"policy": repr(policy), "expected": expected_figures(parts), "chosen": parts["chosen"]}
+    found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
     return known_parts(found) | premises
 
 
@@ -287,7 +287,7 @@ def file_parts(policy: Any) -> dict[str, Any]:
     return parts_as_json(policy.point)
 
 
-def expected_figures(parts: dict[str, Any]) -> dict[str, Any] | None:
+def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the expected accuracy, cost and exit rates in a policy's file, or None."""
     expected = parts.get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}

@@ -134,9 +134,9 @@ def card(
         examples_html(summary.examples),
     ]
     text = PAGE.format(
-        title=written(" → ".join(summary.models)),
+        title=as_html(" → ".join(summary.models)),
         style=STYLE,
-        rule=written(summary.rule),
+        rule=as_html(summary.rule),
         body="\n".join(filter(None, sections)),
     )
     path = Path(path)
@@ -145,7 +145,7 @@ def card(
     return path
 
 
-def written(text: Any, most: int = MOST_TEXT) -> str:
+def as_html(text: Any, most: int = MOST_TEXT) -> str:
     """Return text as HTML, shortened. Lone surrogates, which UTF-8 cannot encode, are replaced."""
     text = str(text).encode("utf-8", "replace").decode()
     return html.escape(text if len(text) <= most else text[: most - 1] + "…")
@@ -154,12 +154,12 @@ def written(text: Any, most: int = MOST_TEXT) -> str:
 def figures_html(summary: PolicySummary) -> str:
     """Return the figures, and the share of queries that each model answers."""
     boxes = "".join(
-        f"<div><dt>{written(figure.name)}</dt><dd>{written(figure.value)}</dd>"
-        f"<dd>{written(figure.note)}</dd></div>"
+        f"<div><dt>{as_html(figure.name)}</dt><dd>{as_html(figure.value)}</dd>"
+        f"<dd>{as_html(figure.note)}</dd></div>"
         for figure in summary.figures
     )
     shares = "".join(
-        f"<li><span>{written(name, 200)}</span>"
+        f"<li><span>{as_html(name, 200)}</span>"
         f'<i style="width: {max(0.0, min(rate, 1.0)):.2%}"></i><b>{rate:.1%}</b></li>'
         for name, rate in zip(summary.models[:20], summary.exit_rates)
     )
@@ -173,26 +173,26 @@ def guarantee_html(summary: PolicySummary) -> str:
     """Return the guarantee, its premises, and what is not guaranteed."""
     kind = "" if summary.premises else ' class="none"'
     parts = ["<h2>What is guaranteed</h2>"]
-    parts.append(f"<blockquote{kind}>{written(summary.guarantee)}</blockquote>")
+    parts.append(f"<blockquote{kind}>{as_html(summary.guarantee)}</blockquote>")
     if summary.premises:
         rows = [(each["name"], each["status"], each["evidence"]) for each in summary.premises]
         parts.append("<h2>What the guarantee assumes</h2>")
         parts.append(table_html(("premise", "status", "evidence"), rows))
     if summary.limits:
-        items = "".join(f"<li>{written(limit)}</li>" for limit in summary.limits)
+        items = "".join(f"<li>{as_html(limit)}</li>" for limit in summary.limits)
         parts.append(f"<h2>What is not guaranteed</h2><ul>{items}</ul>")
     return "\n".join(parts)
 
 
 def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     """Return a table. A cell that is a status has its colour."""
-    head = "".join(f"<th>{written(column, 200)}</th>" for column in columns)
+    head = "".join(f"<th>{as_html(column, 200)}</th>" for column in columns)
     lines = []
     for row in rows:
         cells = (
             f"<td class={each}>{each}</td>"
             if each in ("verified", "violated")
-            else f"<td>{written(each, 500)}</td>"
+            else f"<td>{as_html(each, 500)}</td>"
             for each in row
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")
@@ -226,11 +226,11 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
         x, y = scale.at(*steps[row])
         stairs += [(x, stairs[-1][1]), (x, y)]
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in stairs)
-    parts = scale.axes(written(cost_of(front.cost_kind).title))
+    parts = scale.axes(as_html(cost_of(front.cost_kind).title))
     parts.append(f'<polyline points="{line}" fill="none" stroke="var(--ink)" stroke-width="2"/>')
     parts += [scale.circle(*place, 4, "soft") for place in places]
     for name in {singles.index[0]: 0, singles["accuracy"].idxmax(): 0}:
-        parts.append(scale.label(written(name, 40), *singles.loc[name, ["cost", "accuracy"]]))
+        parts.append(scale.label(as_html(name, 40), *singles.loc[name, ["cost", "accuracy"]]))
     for text, colour, place in policy:
         parts += [scale.circle(*place, 7, colour), scale.label(text, *place)]
     return (

@@ -10,8 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_number
+from ..checks import check_count, check_number, error_context
 from ..evaluation.point import Point
+from ..front_end import watched
 from ..guarantees.case import keys_of
 from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, start_of
 from ..guarantees.premises import (
@@ -24,16 +25,24 @@ from ..guarantees.premises import (
     spelling_of,
 )
 from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
-from ..labels import as_text
+from ..labels import align_values, as_text
 from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
-from ..store.tables.spelling import normalized_texts
-from .answer_goal import PROBABILITY, Goal, describe_guarantees, read_goal
-from .answered_table import SIMULATED, AnsweredTable, CallPlan
+from ..store.tables.faults import refuse
+from ..store.tables.spelling import normalized_texts, spelling_faults
+from .answers import (
+    PROBABILITY,
+    SIMULATED,
+    AnsweredTable,
+    CallPlan,
+    Goal,
+    describe_guarantees,
+    read_goal,
+)
 from .policy import Policy
-from .reference_calls import answers_of
 
+BATCH = 256  # ids per call of ask
 REFERENCE = "reference"
 
 
@@ -212,6 +221,72 @@ def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
             f"the small model is called {REFERENCE!r}, the name of the reference. Rename it"
         )
     return table.confidence[0], predictions[0]
+
+
+def answers_of(
+    table: ScoreTable,
+    predictions: np.ndarray,
+    ask: Callable,
+    bought: MutableMapping[str, str],
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Return the function from rows to the reference's answers.
+
+    It requests missing answers in batches, and writes them to ``bought`` before they are checked.
+    """
+    ids = table.origin.sample_ids
+    prediction_of = dict(zip(ids.tolist(), predictions.tolist()))
+
+    def read_answers(names: list[str]) -> np.ndarray:
+        """Return the answers of some ids, spelled like the predictions."""
+        answers = as_text([bought[name] for name in names])
+        if table.normalize == "text":
+            return normalized_texts(answers)
+        if table.normalize is None and names:
+            predicted = np.array([[prediction_of[name] for name in names]])
+            texts = {*answers.tolist(), *predicted[0].tolist()}
+            with error_context("the answers of ask"):
+                refuse(
+                    spelling_faults(
+                        answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
+                    )
+                )
+        return answers
+
+    def answers_at(rows: np.ndarray) -> np.ndarray:
+        names = ids[rows].tolist()
+        read_answers([name for name in names if name in bought])
+        missing = [name for name in names if name not in bought]
+        for start in watched(range(0, len(missing), BATCH), "calling the reference"):
+            batch = missing[start : start + BATCH]
+            try:
+                answers = validate_answers(ask(batch), batch)
+                bought.update(zip(batch, answers, strict=True))
+                read_answers(batch)
+            except BaseException as error:
+                error.bought = bought  # type: ignore[attr-defined]
+                raise
+        return read_answers(names)
+
+    return answers_at
+
+
+def validate_answers(answers: Any, ids: list[str]) -> list[str]:
+    """Return answers as text. Raise ValueError unless there is one for each id."""
+    answers = align_values(answers, "the answers of ask", ids)
+    with error_context(
+        "ask must return a list, one answer per id, in their order, and must not be async; for "
+        f"{len(ids)} ids it returned a {type(answers).__name__}"
+    ):
+        texts = as_text(answers)
+        if texts.shape != (len(ids),):
+            raise ValueError(f"of shape {list(texts.shape)}")
+    missing = np.flatnonzero(texts == "")
+    if len(missing):
+        raise ValueError(
+            f"ask returned no answer for id {ids[missing[0]]!r}. Retry within ask, or return "
+            "a text such as 'unknown'"
+        )
+    return texts.tolist()
 
 
 def simulate_calls(

@@ -24,7 +24,7 @@ NO_GUARANTEE = (
 
 
 @dataclass(frozen=True)
-class Figure:
+class CardFigure:
     """A figure of a policy, in words: its name, its value, and what it refers to."""
 
     name: str
@@ -44,7 +44,7 @@ class PolicySummary:
         What the cascade does with a query, in one sentence.
     exit_rates : tuple of float
         The share of queries that each model answers, or empty if unknown.
-    figures : tuple of Figure
+    figures : tuple of CardFigure
     guarantee : str
         The guarantee of the certificate in words, or that there is none.
     premises : tuple of mapping
@@ -60,7 +60,7 @@ class PolicySummary:
     models: tuple[str, ...]
     rule: str
     exit_rates: tuple[float, ...]
-    figures: tuple[Figure, ...]
+    figures: tuple[CardFigure, ...]
     guarantee: str
     premises: tuple
     limits: tuple[str, ...]
@@ -90,7 +90,7 @@ def summarize(
     if front is not None:
         kinds_of([point, front])
     run = None if table is None else evaluate(table, point)
-    measured = measure(point, front, run)
+    measured = measure_cascade(point, front, run)
     figures = figures_of(point, measured)
     if per_month is not None:
         bounds = (1, np.finfo(float).max)
@@ -131,7 +131,7 @@ def describe_rule(point: Point) -> str:
     return f"{first} receives each query first, and {', which '.join(parts)}."
 
 
-def measure(point: Point, front: Any, run: Run | None) -> Measurement:
+def measure_cascade(point: Point, front: Any, run: Run | None) -> Measurement:
     """Return figures on a table, or else the expected ones of the policy's file.
 
     The reference is the most accurate single model of the table, or else of the front.
@@ -162,7 +162,7 @@ def describe_samples(point: Point, there: Expected, run: Run | None) -> str:
     return f"{shared:,} of which chose or certified it" if shared else "none of which chose it"
 
 
-def figures_of(point: Point, measured: Measurement) -> list[Figure]:
+def figures_of(point: Point, measured: Measurement) -> list[CardFigure]:
     """Return saving, accuracy and cost in words. Unknown figures are left out."""
     found = []
     cost = measured.cost.value
@@ -170,21 +170,21 @@ def figures_of(point: Point, measured: Measurement) -> list[Figure]:
     unit = cost_of(point.cost_kind).title
     if measured.reference_cost == measured.reference_cost and cost > 0:
         note = f"cost of {reference}, the most accurate single model, ÷ cost of the cascade"
-        found.append(Figure("saving", f"{times(measured.reference_cost / cost)} ×", note))
+        found.append(CardFigure("saving", f"{times(measured.reference_cost / cost)} ×", note))
     elif point.saving == point.saving:
         note = "cost of the most accurate single model ÷ cost, on the samples that chose it"
-        found.append(Figure("saving", f"{times(point.saving)} ×", note))
+        found.append(CardFigure("saving", f"{times(point.saving)} ×", note))
     if measured.accuracy.value == measured.accuracy.value:
         note = f"{interval_text(measured.accuracy, fraction)}{measured.samples}"
         if reference:
             note += f"; {reference}: {fraction(measured.reference_accuracy)}"
         name = "accuracy" if point.score == "top1" else in_words(point.score)
-        found.append(Figure(name, fraction(measured.accuracy.value), note))
+        found.append(CardFigure(name, fraction(measured.accuracy.value), note))
     if cost == cost:
         note = f"{unit}; {interval_text(measured.cost, number)}{measured.samples}"
         if reference:
             note += f"; {reference}: {number(measured.reference_cost)}"
-        found.append(Figure("cost of a query", number(cost), note))
+        found.append(CardFigure("cost of a query", number(cost), note))
     return found
 
 
@@ -195,7 +195,7 @@ def interval_text(estimate: Estimate, form: Any) -> str:
     return f"95% CI {form(estimate.low)} to {form(estimate.high)}, "
 
 
-def monthly_figure(point: Point, measured: Measurement, queries: float) -> Figure:
+def monthly_figure(point: Point, measured: Measurement, queries: float) -> CardFigure:
     """Return the cost of a month with a number of queries, next to that of the reference."""
 
     def month(cost: float) -> str:
@@ -212,7 +212,7 @@ def monthly_figure(point: Point, measured: Measurement, queries: float) -> Figur
         more = queries * (measured.reference_accuracy - measured.accuracy.value)
         if point.score == "top1" and more == more:
             note += f", with {abs(more):,.0f} {'more' if more >= 0 else 'fewer'} wrong answers"
-    return Figure("cost of a month", value, note)
+    return CardFigure("cost of a month", value, note)
 
 
 def limits_of(guarantee: str, premises: tuple) -> tuple[str, ...]:

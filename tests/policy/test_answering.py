@@ -5,42 +5,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from answered_tables import Reference, filtered, made
+
 import cascadelib as cl
 from cascadelib.policy.answering import step_curve
-
-
-class Reference:
-    """Answer by id, record the calls, and raise ConnectionError after a number of ids."""
-
-    def __init__(self, truth, ids=None, fails_after=10**9):
-        names = range(len(truth)) if ids is None else ids
-        self.truth = {str(name): answer for name, answer in zip(names, truth)}
-        self.asked = []
-        self.fails_after = fails_after
-
-    def __call__(self, ids):
-        if len(self.asked) >= self.fails_after:
-            raise ConnectionError("no answer")
-        assert 0 < len(ids) <= 256 and all(type(name) is str for name in ids)
-        self.asked += ids
-        return [self.truth[name] for name in ids]
-
-
-def made(rows=3_000, seed=0):
-    """Return a ScoreTable of a small model, and the reference's answers.
-
-    Errors are more frequent at lower confidence, and in one class.
-    """
-    rng = np.random.default_rng(seed)
-    confidence = np.round(rng.random(rows), 2)
-    predicted = rng.integers(0, 3, rows)
-    wrong = rng.random(rows) < 0.5 * (1 - confidence) * np.where(predicted == 0, 1.5, 0.7)
-    truth = np.where(wrong, predicted + 1, predicted).astype(str)
-    ids = [f"q{row}" for row in range(rows)]
-    table = cl.ScoreTable(
-        None, [confidence], [0.25], ["small"], ids, predictions=[predicted.astype(str)]
-    )
-    return table, truth
 
 
 @pytest.mark.parametrize("labels", [600, None])
@@ -229,9 +197,6 @@ def test_a_step_is_0_up_to_its_border_and_1_above_it(border):
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
 
 
-RECALL = {"epsilon": None, "recall": 0.9, "precision": 0.9, "positive": "1"}
-
-
 async def answer_later(ids):
     return ids
 
@@ -249,21 +214,8 @@ async def answer_later(ids):
             {"table": cl.ScoreTable(None, [[1]], [1], ["reference"], predictions=[["a"]])},
             "Rename it",
         ),
-        ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
-        ({"delta": 0}, "delta must be a number between 0 and 1"),
         ({"labels": 0}, "labels must be a whole number from 1 to 300"),
         ({"labels": 301}, "labels must be a whole number from 1 to 300"),
-        ({"epsilon": None}, "give epsilon=, or both recall= and precision="),
-        ({"recall": 0.9}, "give epsilon=, or both recall= and precision="),
-        ({"positive": "1"}, "give epsilon=, or both recall= and precision="),
-        ({"epsilon": None, "recall": 0.9}, "reached by equal answers to all rows"),
-        (RECALL | {"positive": None}, "the class that they refer to: one of .'0', '1', '2'"),
-        (RECALL | {"positive": "3"}, "unknown positive class '3'; nearest: '0'"),
-        (RECALL | {"recall": 1}, "recall must be a number between 0 and 1, not 1"),
-        (RECALL | {"precision": 90}, "precision must be a number between 0 and 1, not 90"),
-        (RECALL | {"guarantee": "mean"}, "guarantee='mean' needs epsilon="),
-        (RECALL | {"labels": 100}, "labels= needs epsilon="),
-        ({"guarantee": "expected"}, "unknown guarantee 'expected'"),
         ({"groups": ["a"] * 300}, "no guarantee per group. Call it for the rows of each group"),
         ({"clusters": ["a"]}, r"clusters must be \[300\], the cluster of each sample"),
         ({"price": -1}, "price must be a number, 0 or more"),
@@ -298,19 +250,6 @@ def test_repeated_rows_give_no_guarantee_for_new_rows():
     assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)
 
 
-def filtered(rows=4_000, seed=0):
-    """Return a ScoreTable of a small model, and the reference's answers, of which 30% are yes."""
-    rng = np.random.default_rng(seed)
-    p = rng.beta(0.4, 0.8, rows)
-    truth = np.where(rng.random(rows) < p, "yes", "no")
-    predicted = np.where(p >= 0.5, "yes", "no")
-    ids = [f"q{row}" for row in range(rows)]
-    table = cl.ScoreTable(
-        None, [np.maximum(p, 1 - p)], [0.25], ["small"], ids, predictions=[predicted]
-    )
-    return table, truth
-
-
 def recall_and_precision(answers, truth):
     found = np.sum((answers == "yes") & (truth == "yes"))
     return found / np.sum(truth == "yes"), found / np.sum(answers == "yes")
@@ -340,39 +279,6 @@ def test_recall_and_precision_reach_their_targets_with_fewer_calls_than_rows(tmp
     )
     recall, precision = recall_and_precision(decided.predictions, answers)
     assert recall >= 0.9 and precision >= 0.85
-
-
-def test_a_guarantee_in_the_mean_needs_fewer_calls_and_states_its_limit():
-    table, truth = made()
-    ask = Reference(truth, table.sample_ids)
-    usual = cl.answer_table(table, ask, 0.05, bought=(bought := {}))
-    mean = cl.answer_table(table, ask, 0.05, guarantee="mean", bought=bought)
-    assert mean.asked.sum() < usual.asked.sum()
-    assert "In the mean over the draw of the labels, at most 0.05 of the 3,000 answers" in str(mean)
-    assert "About half of the draws have a larger share" in str(mean)
-    few = cl.answer_table(table, ask, 0.05, guarantee="mean", labels=40, bought=bought)
-    assert few.labels == 40
-
-
-@pytest.mark.parametrize(
-    "goal",
-    [
-        {"epsilon": 0.05},
-        {"epsilon": 0.05, "guarantee": "mean"},
-        {"recall": 0.9, "precision": 0.85, "positive": "yes"},
-    ],
-)
-def test_a_plan_buys_the_pilot_only_and_predicts_the_calls(goal):
-    table, truth = filtered()
-    ask = Reference(truth, table.sample_ids)
-    bought = {}
-    plan = cl.answer_table(table, ask, **goal, plan=True, price=2, bought=bought)
-    assert len(ask.asked) == plan.bought == 200
-    assert plan.low <= plan.calls <= plan.high and plan.cost == 4_000 * 0.25 + 2 * plan.calls
-    assert f"{plan.calls:,} of 4,000 rows" in str(plan)
-    result = cl.answer_table(table, ask, **goal, bought=bought)
-    assert len(set(ask.asked)) == len(ask.asked) == result.asked.sum()
-    assert 0.5 * plan.calls < result.asked.sum() < 2 * plan.calls
 
 
 def test_rows_that_belong_together_give_no_guarantee_for_new_rows():

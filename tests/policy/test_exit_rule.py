@@ -9,7 +9,6 @@ import json
 import runpy
 import shutil
 import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
@@ -228,30 +227,3 @@ def test_the_python_file_of_an_answered_table_keeps_its_answers(labelled):
             for label in LABELS
         ],
     )
-
-
-def test_names_of_models_are_no_code_in_the_python_file(tmp_path):
-    name = '"""\nraise SystemExit(1)\n$version ${models} \u2028'
-    policy = Policy(Point((name, "b\\"), (0.5,)))
-    assert exported(policy)["MODELS"] == (name, "b\\")
-    policy.to_python(tmp_path / "policy.py")
-    done = subprocess.run(
-        [sys.executable, "-I", tmp_path / "policy.py"], capture_output=True, text=True
-    )
-    assert done.returncode == 0 and "decisions are those of cascadelib" in done.stdout
-
-
-def test_an_edited_python_file_is_noticed_by_its_check(tmp_path):
-    path = tmp_path / "policy.py"
-    Policy(Point(("a", "b"), (0.5,))).to_python(path)
-    path.write_text(path.read_text().replace("THRESHOLDS = (\n    0.5", "THRESHOLDS = (\n    0.6"))
-    with pytest.raises(SystemExit, match="exits is False, and should be True"):
-        runpy.run_path(str(path))["check"]()
-
-
-def test_a_formula_of_several_columns_is_refused_by_to_python(labelled, tmp_path):
-    point = search(
-        labelled, 2, Method(confidence="logistic", columns=("confidence", "label"))
-    ).point(-1)
-    with pytest.raises(ValueError, match="no threshold per class. Run the policy file"):
-        Policy.from_point(point).to_python(tmp_path / "policy.py")
