@@ -84,9 +84,9 @@ def answer_table(
         Instead of `epsilon`: least recall and precision of the class `positive`, in (0, 1). Both
         are needed, since one of them alone can be reached without a call.
     guarantee : {"probability", "mean"}, default="probability"
-        "probability": the guarantee holds with probability 1 − `delta`. "mean": the mean share of
-        wrong answers over all draws of the labels is at most `epsilon`. It needs fewer calls, but
-        about half of the draws have a larger share.
+        "probability": the guarantee holds with probability 1 − `delta`. "mean": the share of wrong
+        answers, averaged over all draws of the labels, is at most `epsilon`. It needs fewer calls,
+        but about half of the draws have a larger share.
     delta : float, default=0.05
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
@@ -128,13 +128,21 @@ def answer_table(
     certify : Certify a cascade of two or more models.
     ladder : Choose candidate cascades from few labels.
 
+    Notes
+    -----
+    The rows that keep the small model's answer are a statistically equivalent block of the source,
+    whatever the order in which the others are removed [1]_, [2]_. ``guarantee="mean"`` is conformal
+    risk control [3]_.
+
     References
     ----------
-    docs/guarantees.md has the argument. Shares that are left of a source, whatever the order:
-    J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and tolerance
-    regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
-    statistically equivalent blocks", the same 22. The mean: A. N. Angelopoulos et al., 2024,
-    "Conformal risk control", ICLR.
+    docs/guarantees.md has the argument.
+
+    .. [1] J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and
+       tolerance regions", Annals of Mathematical Statistics 18.
+    .. [2] D. A. S. Fraser, 1951, "Sequentially determined statistically equivalent blocks", Annals
+       of Mathematical Statistics 22.
+    .. [3] A. N. Angelopoulos et al., 2024, "Conformal risk control", ICLR.
 
     Examples
     --------

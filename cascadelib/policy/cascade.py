@@ -279,7 +279,7 @@ class Cascade(torch.nn.Module):
                 member.optimize(example)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300]
-                text = f"model {member.name!r} stays as it is, since a graph might differ: {reason}"
+                text = f"model {member.name!r} is not changed, since a graph might differ: {reason}"
                 warnings.warn(text, UserWarning, stacklevel=2)
         return self
 
@@ -306,7 +306,7 @@ class Cascade(torch.nn.Module):
         Returns
         -------
         Decisions
-            Of all samples, in their order.
+            The decisions of all samples, in their order.
 
         Raises
         ------
@@ -430,12 +430,12 @@ class CascadeRun:
         """
         logits = logits_of(self.cascade.members[stage], batch, self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
-        left = self.decisions.write(self.point, stage, batch.rows, answer)
-        if left.all():
+        exits = self.decisions.write(self.point, stage, batch.rows, answer)
+        if exits.all():
             return
         is_broken = answer.failures > 0
         last = len(self.waiting) - 1
-        for after, chosen in ((stage + 1, ~left & ~is_broken), (last, ~left & is_broken)):
+        for after, chosen in ((stage + 1, ~exits & ~is_broken), (last, ~exits & is_broken)):
             if chosen.any():
                 self.waiting[after].append(batch.take(np.flatnonzero(chosen)))
 
@@ -448,7 +448,7 @@ class CascadeRun:
 
 
 def next_batch(waiting: deque, size: int) -> Any:
-    """Take at most ``size`` inputs of one kind from the head of a queue."""
+    """Take at most ``size`` inputs of one kind from the front of a queue."""
     batch = waiting.popleft()
     others = []
     count = len(batch)

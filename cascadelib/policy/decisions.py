@@ -156,7 +156,7 @@ class Decisions:
 
         Return which of them exit, bool [s]: all after the last stage.
         """
-        left = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+        exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
         is_valid: Any = slice(None)
         if answer.failures.any():
@@ -164,15 +164,15 @@ class Decisions:
             answered_rows = rows[is_valid]
             self.failures[rows, stage] = answer.failures
             if stage < len(point.inside):
-                left &= is_valid
+                exits &= is_valid
         if answer.costs is not None:
             self.costs[rows, stage] = answer.costs
         self.guesses[answered_rows] = answer.guesses[is_valid]
         self.confidence[answered_rows] = answer.confidence[is_valid]
         self.confidences[answered_rows, stage] = answer.confidence[is_valid]
         self.answered[answered_rows] = stage
-        self.exit_stage[rows] = left * (stage + 1) - 1  # stage, or −1
-        return left
+        self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
+        return exits
 
     def undecide(self) -> None:
         """Remove the predictions of samples that have not exited."""

@@ -34,7 +34,10 @@ MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 
 @dataclass(frozen=True)
 class SampleSets:
-    """One set of samples, with its :attr:`~cascadelib.origin.Origin.traces`, and further sets."""
+    """One set of samples with its :attr:`~cascadelib.origin.Origin.traces`.
+
+    ``also`` has further sets.
+    """
 
     samples: int
     dataset: str | None = None

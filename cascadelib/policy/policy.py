@@ -304,7 +304,7 @@ class Policy:
         decisions = empty_decisions(max(sizes, default=0), point.models, unknown)
         ids = np.arange(len(decisions))
         decisions = replace(decisions, ids=ids)
-        rows: Any = slice(None)  # the same as ids, and nothing is copied
+        rows: Any = slice(None)  # all ids, without a copy
         for stage, (predicted, column) in enumerate(zip(answers, columns)):
             predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
@@ -315,8 +315,8 @@ class Policy:
                 )
                 for row in np.flatnonzero(answer.failures)[:1]:
                     raise ValueError(describe_failure(point, ids[row], answer, row))
-            left = decisions.write(point, stage, rows, answer)
-            rows = ids = ids[np.flatnonzero(~left)]
+            exits = decisions.write(point, stage, rows, answer)
+            rows = ids = ids[np.flatnonzero(~exits)]
         return decisions
 
     def run(
@@ -353,10 +353,10 @@ class Policy:
             not among ``labels``. "stop": it is raised. "next": the call is repeated for each input
             of the batch. Inputs that fail are deferred to the next model or keep their answer.
         labels : iterable, optional
-            The predictions that may come.
+            The valid predictions. The default: all are valid.
         confidence_range : (float, float), optional
-            The least and the largest confidence that may come, in the metric's native units. −inf
-            (+inf if lower is more confident) always defers an input.
+            The least and the largest valid confidence, in the metric's native units. −inf (+inf if
+            lower is more confident) is valid as well, and always defers an input.
 
         Returns
         -------
@@ -450,5 +450,5 @@ class CallRun:
         if fault is not None:
             self.faults.setdefault(stage, fault)
         self.decisions.seconds[rows, stage] = seconds
-        left = self.decisions.write(self.point, stage, rows, read)
-        return rows[~left]
+        exits = self.decisions.write(self.point, stage, rows, read)
+        return rows[~exits]

@@ -4,7 +4,6 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-
 from answered_tables import Reference, filtered, made
 
 import cascadelib as cl
