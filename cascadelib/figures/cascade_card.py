@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
@@ -199,14 +198,13 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
 
 
-def examples_html(examples: pd.DataFrame | None) -> str:
+def examples_html(examples: Sequence[Sequence[str]]) -> str:
     """Return the table of deferred queries, or nothing without a table of answers."""
-    if examples is None:
+    if not examples:
         return ""
-    if not len(examples):
-        return "<h2>Queries that are deferred</h2><p>No query of the table is deferred.</p>"
-    rows = examples.to_numpy().tolist()
-    return f"<h2>Queries that are deferred</h2>{table_html(list(examples), rows)}"
+    columns, *rows = examples
+    shown = table_html(columns, rows) if rows else "<p>No query of the table is deferred.</p>"
+    return f"<h2>Queries that are deferred</h2>{shown}"
 
 
 def chart_html(summary: PolicySummary, front: Any) -> str:

@@ -228,7 +228,8 @@ def thresholds_by_class(point: Point) -> tuple[list[str], list[str]]:
         entries[0] = "{" + entries[0]
         entries[-1] += "}"
         thresholds += entries
-        values = np.concatenate([least, np.nextafter(least, -np.inf)])
+        with np.errstate(over="ignore"):  # the float below the least one is −inf
+            values = np.concatenate([least, np.nextafter(least, -np.inf)])
         exits = does_exit(renamed(values, keys * 2), point.inside[stage])
         checks += map(repr, zip([stage] * len(values), values.tolist(), keys * 2, exits.tolist()))
     return thresholds, checks

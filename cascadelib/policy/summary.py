@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..checks import check_number
 from ..cost_kinds import cost_of
@@ -53,8 +52,9 @@ class PolicySummary:
         What is not guaranteed.
     chosen, measured : (float, float)
         Cost and accuracy where the policy was chosen, and on a table. Unknown numbers are nan.
-    examples : DataFrame or None
-        Queries of a table that are deferred.
+    examples : tuple of tuple of str
+        Queries of a table that are deferred: the names of the columns, then a row per query. Empty
+        without a table.
     """
 
     models: tuple[str, ...]
@@ -66,7 +66,7 @@ class PolicySummary:
     limits: tuple[str, ...]
     chosen: tuple[float, float]
     measured: tuple[float, float]
-    examples: pd.DataFrame | None
+    examples: tuple[tuple[str, ...], ...]
 
 
 @dataclass(frozen=True)
@@ -109,7 +109,7 @@ def summarize(
         limits=limits_of(point.guarantee, premises) if is_certified else (),
         chosen=(point.cost, point.accuracy),
         measured=on_table,
-        examples=None if run is None else deferred_examples(run),
+        examples=() if run is None else deferred_examples(run),
     )
 
 
@@ -234,7 +234,7 @@ def limits_of(guarantee: str, premises: tuple) -> tuple[str, ...]:
     return tuple(limits)
 
 
-def deferred_examples(run: Run) -> pd.DataFrame:
+def deferred_examples(run: Run) -> tuple[tuple[str, ...], ...]:
     """Return up to six deferred samples, evenly spread by the first model's confidence.
 
     The columns are the sample, the first model's answer and confidence, and the final answer.
@@ -258,4 +258,4 @@ def deferred_examples(run: Run) -> pd.DataFrame:
         first = run.store.predicted(models[0])[rows]
         last = [run.store.predicted(models[stage])[row] for stage, row in zip(stages, rows)]
         columns |= {f"answer of {models[0]}": first, "final answer": last}
-    return pd.DataFrame(columns).astype(str)
+    return (tuple(columns), *zip(*(map(str, values) for values in columns.values())))

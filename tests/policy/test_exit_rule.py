@@ -10,6 +10,7 @@ import runpy
 import shutil
 import subprocess
 import tempfile
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -190,9 +191,15 @@ def labelled():
 
 @pytest.fixture(scope="module")
 def fitted_points(labelled):
-    """Return points of fronts whose thresholds depend on the class, and of one whose do not."""
-    kinds = ("isotonic_by_label", "isotonic")
-    return [p for kind in kinds for p in search(labelled, 2, Method(confidence=kind)).cascades]
+    """Return points whose thresholds depend on the class, and points with one curve for all."""
+    points = search(labelled, 2, Method(confidence="isotonic_by_label")).cascades
+    method = points[0].method
+    common = {
+        models: replace(fitted, kind="isotonic", parameters=fitted.parameters[:1])
+        for models, fitted in method.fitted.items()
+    }
+    method = replace(method, confidence="isotonic", fitted=common)
+    return [*points, *(replace(point, method=method) for point in points)]
 
 
 @settings(max_examples=60, deadline=None)
