@@ -15,7 +15,7 @@ from ..tables import number
 
 MOST_TEXT = 2000  # characters of a text from a file
 MOST_STEPS = 300  # points of the front in the chart
-WIDTH, HEIGHT = 760, 380  # of the chart
+WIDTH, HEIGHT = 560, 340  # of the chart
 LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 44  # margins of the chart
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -35,7 +35,7 @@ STYLE = """
   --orange: #ff9a4d; color-scheme: dark; } }
 * { box-sizing: border-box; }
 body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: anywhere; }
+  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
 main { max-width: 960px; margin: 0 auto; padding: 24px 20px 40px; }
 h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; }
 h2 { font-size: 18px; margin: 32px 0 8px; }
@@ -43,30 +43,35 @@ p { margin: 0 0 10px; }
 .rule { font-size: 18px; }
 .figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px;
   margin: 20px 0 0; padding: 0; }
-.figures div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px; }
+.figures div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
+  min-width: 0; }
 .figures dt { color: var(--soft); font-size: 14px; }
+.figures dt::first-letter { text-transform: uppercase; }
 .figures dd { margin: 0; font-size: 14px; color: var(--soft); }
 .figures dd:first-of-type { font-size: 26px; line-height: 1.3; font-weight: 600;
   color: var(--ink); font-variant-numeric: tabular-nums; }
 .shares { list-style: none; margin: 16px 0 0; padding: 0; }
 .shares li { display: grid; grid-template-columns: minmax(80px, 30%) 1fr 64px; gap: 10px;
   align-items: center; margin: 4px 0; }
+.shares span { min-width: 0; }
 .shares i { display: block; height: 14px; border-radius: 3px; background: var(--blue); }
-.shares b { text-align: right; font-variant-numeric: tabular-nums; }
+.shares b { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 blockquote { margin: 0; padding: 12px 16px; border-left: 4px solid var(--green);
   background: var(--field); }
 blockquote.none { border-color: var(--orange); }
 .scroll { overflow-x: auto; }
 table { border-collapse: collapse; width: 100%; font-size: 14px; }
 th, td { text-align: left; vertical-align: top; padding: 6px 12px 6px 0;
-  border-bottom: 1px solid var(--line); min-width: 90px; }
+  border-bottom: 1px solid var(--line); }
+td:first-child { white-space: nowrap; } th { white-space: nowrap; }
 .verified { color: var(--green); } .violated { color: var(--orange); font-weight: 600; }
-svg { display: block; width: 100%; height: auto; font: 13px system-ui, sans-serif; }
+svg { display: block; width: 100%; max-width: 720px; height: auto;
+  font: 13px system-ui, sans-serif; }
 svg text { fill: var(--soft); }
 svg .name { fill: var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke; }
 @media (max-width: 560px) { main { padding: 16px 14px 28px; } h1 { font-size: 22px; }
-  .rule { font-size: 16px; } svg { font-size: 20px; }
-  td, th { min-width: 70px; } }
+  .rule { font-size: 16px; } svg { font-size: 19px; }
+  td:first-child, th { white-space: normal; } }
 @media print { main { max-width: none; padding: 0; } h2 { break-after: avoid; }
   .figures div, blockquote, tr, svg { break-inside: avoid; } .scroll { overflow: visible; } }
 """
@@ -128,8 +133,8 @@ def card(
     summary = summarize(policy, front, table, per_month)
     sections = [
         figures_html(summary),
-        guarantee_html(summary),
         "" if front is None else chart_html(summary, front),
+        guarantee_html(summary),
         examples_html(summary.examples),
     ]
     text = PAGE.format(
@@ -230,9 +235,10 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     for name in {singles.index[0]: 0, singles["accuracy"].idxmax(): 0}:
         parts.append(scale.label(as_html(name, 40), *singles.loc[name, ["cost", "accuracy"]]))
     for text, colour, place in policy:
-        parts += [scale.circle(*place, 7, colour), scale.label(text, *place)]
+        side = -12 if colour == "orange" else 20
+        parts += [scale.circle(*place, 7, colour), scale.label(text, *place, side)]
     return (
-        "<h2>The policy among all cascades</h2>"
+        "<h2>Accuracy and cost of all cascades</h2>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="accuracy against cost">'
         f"{''.join(parts)}</svg><p>The line is the front of cascades on {front.samples:,} samples. "
         "Grey points are single models.</p>"
@@ -264,11 +270,11 @@ class Scale:
         x, y = self.at(cost, accuracy)
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="var(--{colour})"/>'
 
-    def label(self, text: str, cost: float, accuracy: float) -> str:
-        """Return the name of a point, below it and towards the middle."""
+    def label(self, text: str, cost: float, accuracy: float, down: int = 20) -> str:
+        """Return the name of a point, below or above it and towards the middle."""
         x, y = self.at(cost, accuracy)
         anchor, shift = ("end", -8) if x > WIDTH / 2 else ("start", 8)
-        place = f'x="{x + shift:.1f}" y="{y + 20:.1f}" text-anchor="{anchor}"'
+        place = f'x="{x + shift:.1f}" y="{y + down:.1f}" text-anchor="{anchor}"'
         return f'<text class="name" {place}>{text}</text>'
 
     def axes(self, title: str) -> list[str]:

@@ -181,7 +181,9 @@ def figures_of(point: Point, measured: Measurement) -> list[CardFigure]:
         name = "accuracy" if point.score == "top1" else in_words(point.score)
         found.append(CardFigure(name, fraction(measured.accuracy.value), note))
     if cost == cost:
-        note = f"{unit}; {interval_text(measured.cost, number)}{measured.samples}"
+        note = f"{interval_text(measured.cost, number)}{measured.samples}"
+        if unit != "cost":
+            note = f"{unit}, {note}"
         if reference:
             note += f"; {reference}: {number(measured.reference_cost)}"
         found.append(CardFigure("cost of a query", number(cost), note))
@@ -204,11 +206,11 @@ def monthly_figure(point: Point, measured: Measurement, queries: float) -> CardF
             return f"{number(total / 3600)} hours"
         return f"{total:,.0f}" if 100 <= total < 1e9 else number(total)
 
-    note = f"{cost_of(point.cost_kind).title} × {queries:,.0f} queries a month"
+    note = f"for {queries:,.0f} queries a month"
     value = month(measured.cost.value)
     if measured.reference:
         value = f"{month(measured.reference_cost)} → {value}"
-        note += f": {measured.reference} alone, then the cascade"
+        note += f": {measured.reference} alone → the cascade"
         more = queries * (measured.reference_accuracy - measured.accuracy.value)
         if point.score == "top1" and more == more:
             note += f", with {abs(more):,.0f} {'more' if more >= 0 else 'fewer'} wrong answers"
