@@ -322,12 +322,13 @@ def check_out(args: Namespace) -> None:
 
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
     for option in ("out", "html", "python"):
-        out = getattr(args, option, None)
-        for path in filter(None, inputs if out else ()):
+        out: str | None = getattr(args, option, None)
+        if out is None:
+            continue
+        for path in filter(None, inputs):
             if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
                 raise ValueError(f"--{option} {out} is an input: choose another name")
-        if out:
-            check_replaceable(Path(out))
+        check_replaceable(Path(out))
 
 
 def known_parts(parts: dict[str, Any]) -> dict[str, Any]:

@@ -231,7 +231,7 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     line = " ".join(f"{x:.1f},{y:.1f}" for x, y in stairs)
     parts = scale.axes(as_html(cost_of(front.cost_kind).title))
     parts.append(f'<polyline points="{line}" fill="none" stroke="var(--ink)" stroke-width="2"/>')
-    parts += [scale.circle(*place, 4, "soft") for place in places]
+    parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
     for name in {singles.index[0]: 0, singles["accuracy"].idxmax(): 0}:
         parts.append(scale.label(as_html(name, 40), *singles.loc[name, ["cost", "accuracy"]]))
     for text, colour, place in policy:

@@ -191,7 +191,7 @@ def describe_confidence(point: Point) -> str:
 def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
     """Return the threshold of each stage, and checks (stage, confidence, whether it exits)."""
     thresholds = [threshold_to_json(point.metric, each) for each in point.thresholds]
-    checks = []
+    checks: list[str] = []
     for stage, threshold in enumerate([*thresholds, "always"]):
         near: Sequence[float] = []
         if isinstance(threshold, float):
