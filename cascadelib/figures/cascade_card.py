@@ -15,8 +15,10 @@ from ..tables import number
 
 MOST_TEXT = 2000  # characters of a text from a file
 MOST_STEPS = 300  # points of the front in the chart
-WIDTH, HEIGHT = 560, 340  # of the chart
-LEFT, RIGHT, TOP, BOTTOM = 64, 20, 16, 44  # margins of the chart
+WIDTH = 560  # of the chart
+HEIGHT = 340
+X_AXIS = (64, 540)  # horizontal ends of the axes in the chart
+Y_AXIS = (296, 16)  # vertical ends, the lower one first
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -246,24 +248,21 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
 
 
 class Scale:
-    """Place costs, on a log axis, and accuracies in the chart. A cost of 0 is at the left end."""
+    """Place costs, on a log axis, and accuracies in the chart. A cost of 0 is at the first end."""
 
     def __init__(self, points: Array) -> None:
         costs, accuracies = points.T
         positive = costs[costs > 0] if (costs > 0).any() else np.ones(1)
-        ends = np.log10([positive.min(), positive.max()])
-        self.left, self.right = ends + max(0.1, 0.08 * np.ptp(ends)) * np.array([-1, 1])
+        decades = np.log10([positive.min(), positive.max()])
+        self.decades = decades + max(0.1, 0.08 * np.ptp(decades)) * np.array([-1, 1])
         margin = 0.08 * max(np.ptp(accuracies), 0.01)
-        self.low, self.high = accuracies.min() - margin, accuracies.max() + margin
+        self.accuracies = np.array([accuracies.min() - margin, accuracies.max() + margin])
 
     def at(self, cost: float, accuracy: float) -> tuple[float, float]:
         """Return the position of a point."""
-        decades = max(np.log10(cost), self.left) if cost > 0 else self.left
-        across = (decades - self.left) / (self.right - self.left)
-        up = (accuracy - self.low) / (self.high - self.low)
-        return LEFT + across * (WIDTH - LEFT - RIGHT), HEIGHT - BOTTOM - up * (
-            HEIGHT - TOP - BOTTOM
-        )
+        decade = np.log10(cost) if cost > 0 else self.decades[0]
+        x = np.interp(decade, self.decades, X_AXIS)
+        return float(x), float(np.interp(accuracy, self.accuracies, Y_AXIS))
 
     def circle(self, cost: float, accuracy: float, radius: int, colour: str) -> str:
         """Return the mark of a point."""
@@ -279,27 +278,25 @@ class Scale:
 
     def axes(self, title: str) -> list[str]:
         """Return grid lines with numbers, and the titles of the axes."""
-        bottom = HEIGHT - BOTTOM
-        parts = []
-        for accuracy in round_numbers(self.low, self.high):
-            y = self.at(1, accuracy)[1]
-            parts.append(f'<path d="M{LEFT} {y:.1f}H{WIDTH - RIGHT}" stroke="var(--line)"/>')
-            parts.append(
-                f'<text x="{LEFT - 8}" y="{y + 4:.1f}" text-anchor="end">'
-                f"{100 * accuracy:.4g}%</text>"
-            )
-        decades = np.arange(np.floor(self.left), self.right + 1)
-        costs = np.ravel(10.0 ** decades[:, None] * ([1, 2, 5] if len(decades) < 5 else [1]))
-        for cost in costs[(costs >= 10**self.left) & (costs <= 10**self.right)]:
-            x = self.at(cost, self.low)[0]
+        start, end = X_AXIS
+        bottom, top = Y_AXIS
+        parts = [
+            f'<text x="{end}" y="{HEIGHT - 6}" text-anchor="end">{title}, log axis</text>',
+            f'<text x="4" y="{top}">accuracy</text>',
+        ]
+        for accuracy in round_numbers(*self.accuracies):
+            _, y = self.at(1, accuracy)
+            place = f'x="{start - 8}" y="{y + 4:.1f}" text-anchor="end"'
+            parts.append(f'<path d="M{start} {y:.1f}H{end}" stroke="var(--line)"/>')
+            parts.append(f"<text {place}>{100 * accuracy:.4g}%</text>")
+        first, last = self.decades
+        powers = 10.0 ** np.arange(np.floor(first), last + 1)
+        costs = np.ravel(powers[:, None] * ([1, 2, 5] if len(powers) < 5 else [1]))
+        for cost in costs[(costs >= 10**first) & (costs <= 10**last)]:
+            x, _ = self.at(cost, 0)
+            place = f'x="{x:.1f}" y="{bottom + 20}" text-anchor="middle"'
             parts.append(f'<path d="M{x:.1f} {bottom}v5" stroke="var(--soft)"/>')
-            parts.append(
-                f'<text x="{x:.1f}" y="{bottom + 20}" text-anchor="middle">{number(cost)}</text>'
-            )
-        parts.append(
-            f'<text x="{WIDTH - RIGHT}" y="{HEIGHT - 6}" text-anchor="end">{title}, log axis</text>'
-        )
-        parts.append(f'<text x="4" y="{TOP}">accuracy</text>')
+            parts.append(f"<text {place}>{number(cost)}</text>")
         return parts
 
 

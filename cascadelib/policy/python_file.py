@@ -183,9 +183,9 @@ def describe_confidence(point: Point) -> str:
     """Return which confidence the thresholds refer to."""
     if point.method is None or point.fitted:
         return "that of the table from which the policy was chosen"
-    metric, ensemble = point.metric, point.method.ensemble
-    name, outputs = (getattr(each, "__name__", each) for each in (metric, ensemble))
-    return f"{name}" if ensemble == "none" else f"{name} of the {outputs} of all outputs so far"
+    parts = (point.metric, point.method.ensemble)
+    name, ensemble = (getattr(part, "__name__", part) for part in parts)
+    return f"{name}" if ensemble == "none" else f"{name} of the {ensemble} of all outputs so far"
 
 
 def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
@@ -268,11 +268,13 @@ def least_exiting(fitted: Fitted, keys: Sequence[str], threshold: float) -> Arra
         return np.where(order < 0, order ^ LOWER_BITS, order).view(np.float64)
 
     infinite = np.full(len(keys), np.inf).view(np.int64)
-    low, high = -infinite - 1, infinite
+    low = -infinite - 1
+    high = infinite
     for _ in range(64):
         middle = (low >> 1) + (high >> 1) + (low & high & 1)
         exits = does_exit(fitted(floats(middle), keys), threshold)
-        low, high = np.where(exits, low, middle), np.where(exits, middle, high)
+        low = np.where(exits, low, middle)
+        high = np.where(exits, middle, high)
     return floats(high) + 0.0  # 0.0 for −0.0
 
 

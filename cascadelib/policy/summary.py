@@ -141,7 +141,8 @@ def measure_cascade(point: Point, front: Any, run: Run | None) -> Measurement:
     rates = point.exit_rates
     there = point.expected if run is None else expected_figures(point, run.store)
     if there is not None:
-        accuracy, cost = there.accuracy, there.cost
+        accuracy = there.accuracy
+        cost = there.cost
         rates = tuple(rate.value for rate in there.exit_rates)
         samples = f"on {len(there.on):,} samples, {describe_samples(point, there, run)}"
     if run is None and front is None:

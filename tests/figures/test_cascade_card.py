@@ -20,7 +20,9 @@ class Page(HTMLParser):
 
     def __init__(self, path):
         super().__init__()
-        self.tags, self.attributes, self.texts = [], [], []
+        self.tags = []
+        self.attributes = []
+        self.texts = []
         self.feed(path.read_text(encoding="utf-8"))
         self.text = " ".join(" ".join(self.texts).split())
 
@@ -37,7 +39,7 @@ def case():
     """A certified policy of a table with answers, its front, and the held-out half."""
     answers = cl.datasets.llm_answers()
     table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
-    tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    tuning, held_out = (table.take(slice(start, None, 2)) for start in range(2))
     front = cl.search(tuning)
     certificate = cl.certify(held_out, front, epsilon=0.02)
     return cl.Policy.from_point(certificate.point, tuning, held_out), certificate, front, held_out
@@ -138,7 +140,7 @@ def test_a_policy_without_figures_has_a_card(thresholds, method, tmp_path):
 
 
 def test_a_cascade_of_logits_has_a_card_with_its_costs_in_macs(tmp_path):
-    store, other = noisy_store(0), noisy_store(1)
+    store, other = map(noisy_store, range(2))
     front = cl.search(store, 2, "entropy")
     point = cl.pick(front, "match_best", caution=0)
     text = Page(card(point, tmp_path / "card.html", front, other, per_month=1e6)).text

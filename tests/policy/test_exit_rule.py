@@ -183,9 +183,9 @@ def labelled():
     """Return a table of three classes, on which the confidence of each class differs."""
     rng = np.random.default_rng(0)
     truth = rng.choice(["yes", "no", "3"], 600)
-    right = rng.random((2, 600)) < [[0.7], [0.95]]
-    predictions = np.where(right, truth, "no")
-    confidence = np.round(np.where(right, 0.4, 0.2) + 0.5 * rng.random((2, 600)), 2)
+    correct = rng.random((2, 600)) < [[0.7], [0.95]]
+    predictions = np.where(correct, truth, "no")
+    confidence = np.round(np.where(correct, 0.4, 0.2) + 0.5 * rng.random((2, 600)), 2)
     return ScoreTable(None, confidence, [1, 9], ["a", "b"], predictions=predictions, labels=truth)
 
 
