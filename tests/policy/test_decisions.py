@@ -38,4 +38,4 @@ def test_decisions_are_joined_in_their_order():
     assert whole.predictions.tolist() == whole.ids.tolist() == [0, 1, 2, 3, 4]
     assert whole.exit_stage.tolist() == [0, 1, 0, 1, 0]
     assert whole.guesses.shape == (5, 1)
-    assert whole.broken.tolist() == [5, 0] and whole.status.tolist() == ["malformed"] * 5
+    assert whole.failure_counts.tolist() == [5, 0] and whole.status.tolist() == ["malformed"] * 5
