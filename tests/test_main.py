@@ -82,10 +82,10 @@ def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
 def test_show_writes_the_card_and_the_code_of_a_policy(folder, tmp_path, capsys):
     policy = tmp_path / "p.json"
     table = folder / "t.csv"
-    told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
+    run_json(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
     outputs = ["--html", tmp_path / "card.html", "--python", tmp_path / "policy.py"]
     command = ["show", policy, *outputs, "--table", table, *NAMED, "--per-month", 1_000]
-    status, shown = told(capsys, *command)
+    status, shown = run_json(capsys, *command)
     assert (status, shown) == (0, {"python": str(outputs[3]), "card": str(outputs[1])})
     page = outputs[1].read_text(encoding="utf-8")
     assert "<svg" in page and "1,000 queries a month" in page and "Queries that are def" in page
