@@ -3,7 +3,7 @@
 Paper, figures 6 and 12.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -14,7 +14,6 @@ from numpy import ndarray as Array
 from ..evaluation.evaluation import (
     baseline_of,
     check_store,
-    outcomes_of,
     quality,
     singles_correct,
     stages_of,
@@ -28,15 +27,13 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import evaluate, runs_of
+from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
-from ..guarantees.case import compare_with_reference
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
-from ..tables import arrow
 from .uncertainty import interval, resampled_runs, sample_counts
 
 REPLAYED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
@@ -107,10 +104,8 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     is_swept = (length == 2) & has_ranges
     table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
     single = table[~is_swept]
-    values = {}
-    for position, run in runs_of(store, [points[row] for row in single.index]):
-        values[single.index[position]] = run.accuracy, run.cost, run.exit_rates
-    parts = [single.join(pd.DataFrame.from_dict(values, orient="index", columns=COLUMNS))]
+    values = _evaluate_points(store, [points[row] for row in single.index])
+    parts = [single.join(pd.DataFrame(values, single.index, COLUMNS))]
     if is_swept.any():
         parts.append(_sweep_segments(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
@@ -124,6 +119,91 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     optimal = pareto_front(table["cost_replayed"], table["accuracy_replayed"])
     table.loc[optimal, "on_front"] = True
     return table
+
+
+def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
+    """Return (accuracy, cost, exit rates) of each Point, as :func:`evaluate` computes them."""
+    values: list[tuple] = [()] * len(points)
+    cascades: dict[tuple, list[tuple[int, Run]]] = {}
+    for position, run in runs_of(store, points):
+        cascade = (run.point.models, id(run.point.method))
+        cascades.setdefault(cascade, []).append((position, run))
+    for same in cascades.values():
+        positions, runs = zip(*same)
+        run = runs[0]
+        is_counted = all(np.ndim(cost) == 0 for cost in run.costs)
+        is_counted &= all(correct.dtype == bool for correct, _ in run.outcomes)
+        if is_counted and run.point.score != F1:
+            found = _count_outcomes(run, np.array([other.point.inside for other in runs]))
+        else:
+            found = [(other.accuracy, other.cost, other.exit_rates) for other in runs]
+        for position, value in zip(positions, found):
+            values[position] = value
+    return values
+
+
+def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
+    """Return (accuracy, cost, exit rates) of one cascade at P tuples of thresholds.
+
+    The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
+    stages count the samples of many tuples simultaneously. Outcomes are right or wrong, and a model
+    has one cost.
+
+    Parameters
+    ----------
+    run : Run
+        The cascade at any thresholds.
+    thresholds : float array of shape (P, n - 1)
+        Thresholds for confidences where higher = more confident.
+    """
+    k = len(run.outcomes[0][0])
+    n = len(run.outcomes)
+    correct = np.zeros(len(thresholds))
+    reached = np.full((len(thresholds), n), float(k))
+    never_as_last = np.where(thresholds < np.inf, thresholds, np.nan)
+    tuples_per_grid = max(1, int(k ** (1 / max(1, n - 1))))  # a grid has about k cells
+    for start in range(0, len(thresholds), tuples_per_grid):
+        block = slice(start, start + tuples_per_grid)
+        cells = [np.zeros(k, np.int64)]
+        deferred = [np.zeros(len(thresholds[block]), np.int64)]  # the last cell that does not exit
+        for column, confidence in zip(never_as_last[block].T, run.confidences):
+            levels = np.unique(column)
+            cells.append(np.searchsorted(levels, confidence, side="right"))
+            deferred.append(np.searchsorted(levels, column))
+        for stage, (is_correct, _) in enumerate(run.outcomes):
+            until = slice(0, stage + 1)
+            reached[block, stage] = _sums_up_to(cells[until], deferred[until])
+            correct[block] += _sums_up_to(cells[until], deferred[until], is_correct)
+            if stage < n - 1:
+                until = slice(0, stage + 2)
+                correct[block] -= _sums_up_to(cells[until], deferred[until], is_correct)
+    cost = np.zeros(len(thresholds))
+    for stage, model_cost in enumerate(run.costs):
+        cost += model_cost * (reached[:, stage] / k)
+    rates = np.diff(reached[:, ::-1], axis=1, prepend=0)[:, ::-1] / k
+    return list(zip((correct / k).tolist(), cost.tolist(), map(tuple, rates.tolist())))
+
+
+def _sums_up_to(
+    cells: Sequence[Array], last: Sequence[Array], weights: Array | None = None
+) -> Array:
+    """Return the sum of the weights of the samples up to a cell in every dimension, float64 (P,).
+
+    Parameters
+    ----------
+    cells : sequence of int arrays of shape (n_samples,)
+        Cell of each sample, a dimension each.
+    last : sequence of int arrays of shape (P,)
+        The last cell that counts.
+    weights : array of shape (n_samples,), optional
+        By default each sample counts 1.
+    """
+    shape = [int(max(here.max(), there.max())) + 1 for here, there in zip(cells, last)]
+    sums = np.bincount(np.ravel_multi_index(cells, shape), weights, int(np.prod(shape)))
+    sums = sums.reshape(shape)
+    for axis in range(len(shape)):
+        sums = sums.cumsum(axis)
+    return sums[tuple(last)].astype(np.float64)
 
 
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
@@ -339,69 +419,3 @@ def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> 
         "cost": run.cost,
         **with_ends(improvement, percentiles, "improvement"),
     }
-
-
-def accuracy_estimates(store: Store, cascade: Any, splits: Mapping[str, Store]) -> pd.DataFrame:
-    """Estimate the accuracy of a cascade and of its last model on data without labels.
-
-    Parameters
-    ----------
-    store : LogitStore or ScoreTable
-        Labelled samples that were not used to select the cascade.
-    cascade : Point, Policy or Cascade
-        The cascade.
-    splits : mapping of str to LogitStore or ScoreTable
-        The other data. Labels are used for ``accuracy`` only, which is nan without them.
-
-    Returns
-    -------
-    DataFrame
-        One row per split and models. Two estimates use the confidences (max softmax of the answers,
-        or those of a ScoreTable):
-
-        - thresholded: the share of confidences above the threshold that, on `store`, the share of
-          correct answers exceeds.
-        - difference: the accuracy on `store` plus the rise of the mean confidence.
-
-        unchanged is the accuracy on `store`, for comparison. Columns …_error are estimate −
-        accuracy.
-
-    Notes
-    -----
-    There is no guarantee. If confidences stay equal while answers become wrong, both estimates
-    fail.
-
-    References
-    ----------
-    .. [1] Garg et al., 2022: average thresholded confidence.
-    .. [2] Guillory et al., 2021: difference of confidences.
-    """
-    point = single_point(cascade)
-    last = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,))
-    rows = {}
-    for one in (point, last):
-        accuracy, confidence = _answers(one, store)
-        threshold = np.quantile(confidence, 1 - accuracy)
-        for label, split in splits.items():
-            true_accuracy, other = _answers(one, split)
-            estimates = {
-                "thresholded": (other >= threshold).mean(),
-                "difference": accuracy + other.mean() - confidence.mean(),
-                "unchanged": accuracy,
-            }
-            row = {"accuracy": true_accuracy} | estimates
-            row |= {f"{name}_error": value - true_accuracy for name, value in estimates.items()}
-            rows[label, arrow(one.models)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
-
-
-def _answers(point: Point, store: Store) -> tuple[float, Array]:
-    """Return a cascade's accuracy (nan without labels) and the confidence of each answer (k,)."""
-    is_labelled = not store.models["top1"].isna().any()
-    if not is_labelled:
-        store, _ = compare_with_reference(store, [point], point.models[-1])
-    run = evaluate(store, point)
-    method = None if point.method is None else replace(point.method, metric="max_softmax")
-    outcomes = outcomes_of(store, point.models, method, point.score)
-    confidence = np.choose(run.exit_stage, [confidence for _, confidence in outcomes])
-    return np.mean(run.correct) if is_labelled else np.nan, confidence
