@@ -250,10 +250,11 @@ def encode_text(column: pd.Series) -> TextColumn:
     cell = type(next(iter(values), ""))
     if cell not in KINDS:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
-    if KINDS[cell] == "numbers":
+    has_numbers = KINDS[cell] == "numbers"
+    if has_numbers:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if len({*texts, ""}) <= len(texts):  # 0 and −0 share a text, and "" is an empty cell
+    if has_numbers or "" in texts:  # 0 and −0 share a text, and "" is an empty cell
         order, distinct = pd.factorize(np.array([text or None for text in texts], object))
         codes = np.append(order, MISSING)[codes]
         texts = distinct.tolist()
@@ -272,10 +273,13 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
 def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    # The dictionaries of the source may have another order and unused values.
-    used = encoded.indices.dictionary_encode()
-    codes = used.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    return codes, encoded.dictionary.take(used.dictionary)
+    indices = encoded.indices
+    distinct = encoded.dictionary
+    if pa.types.is_dictionary(cells.type):  # it may have another order and unused values
+        used = indices.dictionary_encode()
+        indices = used.indices
+        distinct = distinct.take(used.dictionary)
+    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
 def parse_whole_number(value: Any, name: Any) -> int:
