@@ -35,7 +35,7 @@ NOTHING = "nothing"  # kind of an empty column
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
-def read_scores(
+def parse_scores(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
     cost: str | Mapping[str, float] | None,
@@ -270,12 +270,17 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
 
 
+def _is_text(cells: pa.ChunkedArray) -> bool:
+    """Return whether cells are text, not in a dictionary."""
+    return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+
+
 def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
     indices = encoded.indices
     distinct = encoded.dictionary
-    if pa.types.is_dictionary(cells.type):  # it may have another order and unused values
+    if not _is_text(cells):  # a dictionary may have another order, unused values and null
         used = indices.dictionary_encode()
         indices = used.indices
         distinct = distinct.take(used.dictionary)
@@ -318,7 +323,7 @@ def _as_floats(column: pd.Series) -> Array:
         raise TypeError(f"{cells.type} is not a type of numbers")
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+    if _is_text(cells):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
     return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
