@@ -14,7 +14,7 @@ set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
 OPTIONAL = set(
     "PIL anywidget bs4 datasets distributed fastapi fvcore httpx huggingface_hub ipywidgets "
     "nbconvert nbformat papermill plotly pooch prometheus_client psutil setuptools skimage "
-    "sklearn timm torch torchmetrics torchvision transformers uvicorn yaml".split()
+    "sklearn timm torch torchvision transformers uvicorn yaml".split()
 )
 # Without background requests, and for root in a container.
 BROWSER_FLAGS = (
