@@ -395,7 +395,7 @@ def main(argv: list[str] | None = None) -> int:
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads the output, as with "| head"
+    except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:
