@@ -111,8 +111,10 @@ def by_lotus(query: Query, sampled_from: int | None = RANGE) -> Answers:
         return float(enough[0]) if len(enough) else 0.0
 
     def bound(values: np.ndarray, delta: float, side: int) -> float:
-        mean, spread = (values.mean(), values.std()) if len(values) else (0.0, 0.0)
-        return mean + side * spread / np.sqrt(size) * np.sqrt(2 * np.log(1 / delta))
+        if not len(values):
+            return 0.0
+        half = values.std() / np.sqrt(size) * np.sqrt(2 * np.log(1 / delta))
+        return values.mean() + side * half
 
     start = lower_threshold(query.target)
     above = bound(yes[scores >= start], DELTA / 2, 1)

@@ -108,7 +108,7 @@ def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
     columns = ["top1", "top5", "macs"]
     assert again.models[columns].equals(CHECK.models[columns])
     assert cl.search(again, 2).table.equals(cl.search(CHECK, 2).table)
-    with pytest.raises(ValueError, match="give sample_ids"):
+    with pytest.raises(ValueError, match="Pass sample_ids="):
         LogitStore.create(tmp_path / "other", None)
 
 
