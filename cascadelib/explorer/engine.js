@@ -3,6 +3,7 @@
 
 const RAW = 255 // digits of a separator that is stored as eight bytes
 const Z = 1.959963984540054 // of 95% intervals
+const ONE_SIDED = 1.6448536269514722 // of 95% bounds
 
 /** Inflate the bytes of Packed.to_bytes. */
 export async function unpack(bytes) {
@@ -172,6 +173,21 @@ export function differenceInterval(gained, lost, samples) {
   const difference = (gained - lost) / k
   const half = Z * Math.sqrt((gained + lost + 1) / k - difference * difference) / Math.sqrt(k)
   return [Math.max(-1, difference - half), Math.min(1, difference + half)]
+}
+
+/** The least loss that this many labels would certify at 95% confidence if they have the shares of lost and gained
+ * samples of k samples. Approximate: the studentized loss of paired_p_value (p_values.py) is compared with a normal quantile. */
+export function plannedLoss(lost, gained, k, labels) {
+  const discordant = (lost + gained) / k * labels
+  const excess = (lost - gained) / k * labels
+  let low = 0, high = 1
+  for (let step = 0; step < 40; step++) {
+    const loss = (low + high) / 2
+    const spread = Math.sqrt(Math.max(discordant, labels * loss) + 1 - labels * loss * loss)
+    if (labels * loss - excess >= ONE_SIDED * spread) high = loss
+    else low = loss
+  }
+  return high
 }
 
 /** Evaluate a cascade of models (positions) at cuts on each split. */

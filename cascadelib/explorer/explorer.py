@@ -6,7 +6,7 @@ The page evaluates cascades. The kernel searches fronts and has the current poin
 import asyncio
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,15 +19,15 @@ import anywidget
 import ipywidgets as widgets
 import numpy as np
 import traitlets
+from IPython.display import display
 
-from ..checks import brief, check_number, items_of, validate_choice
+from ..checks import brief, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replace_atomically, short_path
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
-from ..guarantees.certificate import Certificate
 from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
@@ -38,25 +38,35 @@ from .packing import Packed
 from .page import page_html, read_part, script, sentence, still_html
 from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
+# Units of prices: the currency, and the number of queries that cost one price.
+UNITS = {
+    f"{currency} per {queries}": (currency, number)
+    for currency in "$€£"
+    for queries, number in (("query", 1), ("1,000 queries", 1000))
+} | {"no currency": ("", 1)}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
 MAX_CASCADES = 60  # of a front, whose outputs are packed if an ensemble needs each prefix
 LENGTHS_IN_FILES = (2, 3)  # models per cascade, whose fronts every saved page has
 
 
 def explore(
-    store: Store,
-    held_out: Store | None = None,
+    store: Store | Mapping[str, Store],
+    held_out: Store | Mapping[str, Store] | None = None,
     images: Any = None,
-    front: Front | None = None,
+    front: Front | Mapping[str, Front] | None = None,
     state: str = "",
-    certificate: Certificate | Sequence[Certificate] | None = None,
+    certificate: Any = None,
+    unit: str = "$ per query",
 ) -> "Explorer":
     """Show a page with a slider for each threshold of a cascade.
 
     Parameters
     ----------
-    store : LogitStore or ScoreTable
-        Split on which cascades are selected.
+    store : LogitStore or ScoreTable, or dict of them
+        Split on which cascades are selected. A dict has the split of each data set by its name. The
+        page then has a selector of data sets. `held_out`, `images`, `front` and `certificate` are
+        then dicts too, which may lack some data sets.
     held_out : LogitStore or ScoreTable, optional
         Another split with all models of the first. The page evaluates each cascade on it too.
     images : sequence, optional
@@ -71,6 +81,9 @@ def explore(
     certificate : Certificate or list of Certificate, optional
         Certificates whose cascades are marked. Several certificates hold simultaneously with a
         probability of at least 1 minus the sum of their δ.
+    unit : str, default="$ per query"
+        Unit of the prices, if the kind of cost is a price: "$", "€" or "£", followed by "per query"
+        or "per 1,000 queries", or "no currency". A selector of the page changes it.
 
     Returns
     -------
@@ -81,11 +94,11 @@ def explore(
     Raises
     ------
     TypeError
-        If an argument is not a store.
+        If an argument is not a store, or if `store` is a dict and another argument is not.
     ValueError
         If `held_out` lacks a model, or has samples on which `certificate` was tested. If the number
         of images differs from the number of samples. If `state` does not fit the splits, for
-        example if they lack one of its models.
+        example if they lack one of its models. If `unit` is unknown.
 
     See Also
     --------
@@ -101,8 +114,21 @@ def explore(
     >>> explorer.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
-    certificates = [] if certificate is None else items_of(certificate)
-    return Explorer(store, held_out, images, front, state, certificates)
+    validate_choice(unit, UNITS, "unit")
+    options = {"held_out": held_out, "images": images, "front": front, "certificate": certificate}
+    if not isinstance(store, Mapping):
+        return Explorer({"": ExploredSplits(store, **options)}, state, unit)
+    for name, option in options.items():
+        if option is not None and not isinstance(option, Mapping):
+            raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
+    named = {name: option for name, option in options.items() if option is not None}
+    datasets = {
+        dataset: ExploredSplits(each, **{name: by.get(dataset) for name, by in named.items()})
+        for dataset, each in store.items()
+    }
+    if not datasets:
+        raise ValueError("store is an empty dict: pass at least one store")
+    return Explorer(datasets, state, unit)
 
 
 class ThresholdSlider(widgets.FloatSlider):
@@ -118,12 +144,17 @@ class ThresholdSlider(widgets.FloatSlider):
 
 
 class Explorer(anywidget.AnyWidget):
-    """Widget of the explorer, see :func:`explore`."""
+    """Widget of the explorer, see :func:`explore`.
+
+    ``dataset`` is the name of the current data set, "" if there is only one. Set it to change the
+    data set.
+    """
 
     _esm = script() + "\nexport default { render }\n"
     _css = read_part("page.css")
     packed = traitlets.Bytes().tag(sync=True)
     details = traitlets.Unicode("{}").tag(sync=True)
+    dataset = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
     pack: Packed
@@ -131,48 +162,47 @@ class Explorer(anywidget.AnyWidget):
     thresholds: tuple[float, ...] = ()
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store | None,
-        images: Any,
-        front: Front | None,
-        state: str,
-        certificates: Sequence[Certificate],
-    ) -> None:
+    def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
         super().__init__()
-        if images is not None and len(images) != len(store):
-            raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
-        self.splits = ExploredSplits(store, held_out, front, certificates)
-        self.images = images
-        self.sliders = [ThresholdSlider() for _ in range(max(self.splits.lengths) - 1)]
+        self.datasets = datasets
+        self.unit = unit
+        self.requests = 0  # of the page, of which only the last one is answered
+        most = max(splits.lengths[-1] for splits in datasets.values())
+        self.sliders = [ThresholdSlider() for _ in range(most - 1)]
         self.observe(self.load_state, "state")
         self.on_msg(self.handle_request)
-        self.start(front, state)
+        self.open_dataset(next(iter(datasets)), state)
+        self.observe(self.load_dataset, "dataset")
         for stage, slider in enumerate(self.sliders):
             slider.observe(partial(self.apply_slider, stage), "value")
 
-    def start(self, front: Front | None, state: str) -> None:
-        """Show the cascade of `state`, the cheapest certified one, or the best of a front.
+    def open_dataset(self, name: str, state: str = "") -> None:
+        """Show the cascade of `state`, the cheapest certified one, or the best of the front.
 
         The best one matches or nearly matches the best single model. Without a front, all pairs are
         searched.
         """
-        splits = self.splits
+        splits = self.datasets[name]
         if state:
             choice, thresholds, self.goal = parse_state(state, splits)
         else:
             names = splits.store.models.index[:2]
             choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
             self.goal = {"goal": "near_best"}
-            if front is None and splits.certified:
+            if splits.front is None and splits.certified:
                 point = min(splits.certified, key=attrgetter("cost"))
             else:
-                point = pick(front or splits.search(choice), **self.goal, caution=0)
+                point = pick(splits.front or splits.search(choice), **self.goal, caution=0)
             choice = replace(choice, models=point.models)
             thresholds = point.thresholds
+        self.splits = splits
         self.choice = choice
-        self.show(choice, thresholds)
+        self.thresholds = thresholds
+        with self.hold_sync():  # the page gets data set, arrays and state in one message
+            self.dataset = name
+            self.packed = b""
+            self.publish(choice)
+            self.show(choice, thresholds)
 
     @property
     def point(self) -> Point:
@@ -253,12 +283,23 @@ class Explorer(anywidget.AnyWidget):
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        text = page_html(title, packed, still_html(self.runs, self.state))
+        text = page_html(title, packed, self.still())
         with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return Path(path)
 
+    def still(self) -> str:
+        """Return the current cascade as HTML without scripts."""
+        return still_html(self.runs, self.front, self.state)
+
     # Messages of a page
+
+    def load_dataset(self, change: Any) -> None:
+        """Show a data set that a page or code has set by its name."""
+        try:
+            self.open_dataset(validate_choice(change["new"], self.datasets, "data set"))
+        except ValueError as error:
+            self.notice = str(error)
 
     def load_state(self, change: Any) -> None:
         """Load a state that a page or code has set."""
@@ -271,8 +312,16 @@ class Explorer(anywidget.AnyWidget):
             self.publish(self.choice)
 
     def handle_request(self, _: Any, message: dict, __: Any) -> None:
-        """Search the front that a page requests by number of models, method, cost and score."""
+        """Search the front that a page requests by number of models, method, cost and score.
+
+        A later request, such as ``{"stop": True}``, replaces it: the page then does not get the
+        front, and the search ends in the background.
+        """
         self.notice = ""
+        self.requests += 1
+        request = self.requests
+        if message.get("stop"):
+            return
         n = message.get("n")
         seconds = message.get("seconds")
         names = {kind: message.get(kind) for kind in KINDS}
@@ -287,6 +336,8 @@ class Explorer(anywidget.AnyWidget):
             return
 
         def finish(error: BaseException | None) -> None:
+            if request != self.requests:
+                return
             if error is None:
                 self.publish(replace(choice, models=self.choice.models))
             self.notice = "" if error is None else f"the front could not be searched: {error}"
@@ -329,7 +380,7 @@ class Explorer(anywidget.AnyWidget):
     def describe(self) -> dict[str, Any]:
         """Return the JSON of the page that is not in its arrays."""
         splits = self.splits
-        fronts = {}
+        fronts: dict[str, Any] = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
             fronts[kind] = {
@@ -339,6 +390,10 @@ class Explorer(anywidget.AnyWidget):
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
         details: dict[str, Any] = {
+            "dataset": self.dataset,
+            "datasets": {name: name for name in self.datasets},
+            "unit": self.unit,
+            "units": UNITS,
             "fronts": fronts,
             "lengths": splits.lengths,
             "methods": {name: in_words(name) for name in splits.methods},
@@ -347,9 +402,9 @@ class Explorer(anywidget.AnyWidget):
             "policy": self.policy_parts(),
             "certificate": self.describe_certificates(),
         }
-        if self.images is not None:
+        if splits.images is not None:
             correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
-            details["examples"] = examples_of(splits.store, self.images, shown_rows(correct))
+            details["examples"] = examples_of(splits.store, splits.images, shown_rows(correct))
         return details
 
     def describe_certificates(self) -> dict[str, Any] | None:
@@ -395,12 +450,15 @@ class Explorer(anywidget.AnyWidget):
         texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
         return texts | {"models": list(map(as_text, parts["models"]))}
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Return the widget, or its sentence without a front end."""
+    def _ipython_display_(self) -> None:
+        """Display the sentence and the picture and, in a front end, the widget below them.
+
+        The widget hides the picture while it is shown. A saved notebook has only the picture.
+        """
+        display({"text/plain": sentence(self.runs), "text/html": self.still()}, raw=True)
         if displays_widgets():
-            return super()._repr_mimebundle_(**options)
-        runs = self.runs
-        return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}
+            view, _ = self._repr_mimebundle_()
+            display({WIDGET_VIEW: view[WIDGET_VIEW]}, raw=True)  # without the repr of all data
 
 
 def run_in_thread(work: Callable, finish: Callable) -> None:

@@ -17,6 +17,8 @@ const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before cont
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
+const PRICE = "cost" // the kind of cost that is a price, as in explorer.py
+const LABELS = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000] // steps of the slider of labels
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -36,6 +38,14 @@ function amount(value, digits = 4) {
   if (value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e3) return String(Number(value.toPrecision(digits)))
   const [size, prefix] = PREFIXES.find(([size]) => Math.abs(value) >= size) ?? PREFIXES.at(-1)
   return Number((value / size).toPrecision(digits)) + prefix
+}
+
+/** Format a price with two significant digits and at least two decimals: $0.00057, $0.20, $51.30, $12,300. */
+function money(value, currency) {
+  if (!Number.isFinite(value)) return "–"
+  if (value >= 100) return currency + Math.round(value).toLocaleString("en")
+  const decimals = value > 0 && value < 1 ? Math.min(20, 1 - Math.floor(Math.log10(value))) : 2
+  return currency + value.toFixed(decimals).replace(/(\.\d\d\d*?)0+$/, "$1")
 }
 
 /** Format a float as Python's repr does, since the checksums of files are computed from it. */
@@ -66,6 +76,8 @@ const LAYOUT = `
 <div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
 <p class="cl-note" aria-live="polite"></p>
+<p class="cl-plan cl-bill" hidden><input class="cl-traffic" inputmode="numeric" size="7" value="40,000" aria-label="queries a month"> queries a month, prices in <select class="cl-unit" aria-label="unit of the prices"></select>: <output></output></p>
+<p class="cl-plan cl-more" hidden><input class="cl-labels" type="range" min="0" max="${LABELS.length - 1}" value="2" aria-label="labels for a certificate"> <output></output></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
   <button data-copy="link">copy link</button><button data-copy="python">copy Python</button><button data-copy="policy">policy file</button>
@@ -78,7 +90,7 @@ const LAYOUT = `
 <details class="cl-examples" open hidden><summary>Examples that this cascade corrects and loses</summary><div></div></details>`
 
 class View {
-  /** host: null in a file, or {ask(message), silent(), changed(state, finite thresholds)} in a notebook. */
+  /** host: null in a file, or {ask(message), open(dataset), silent(), changed(state, finite thresholds)} in a notebook. */
   constructor(el, host) {
     this.el = el
     this.host = host
@@ -89,6 +101,9 @@ class View {
     this.root.className = "cascadelib"
     this.root.view = this
     this.root.innerHTML = LAYOUT
+    this.progress = document.createElement("span")
+    this.progress.className = "cl-progress"
+    this.progress.innerHTML = `<span role="status"></span> <button title="Keep the current cascade. The kernel ends its search in the background.">stop</button>`
     const jupyter = document.body.dataset.jpThemeLight !== undefined
     this.root.classList.toggle("cl-jupyter", jupyter)
     el.append(this.root)
@@ -104,12 +119,19 @@ class View {
     goals.innerHTML = Object.entries(GOALS).map(([key, text]) => `<option value="${key}">${text}</option>`).join("")
     goals.addEventListener("change", () => {
       value.hidden = !["accuracy", "budget"].includes(goals.value)
-      value.placeholder = goals.value === "budget" ? "e.g. 11M" : "e.g. 94.2%"
+      value.placeholder = goals.value === "budget" ? `e.g. ${this.costText(this.shown.cost, 2)}` : "e.g. 94.2%"
       if (value.hidden) this.go(goals.value)
       else value.focus()
     })
     value.addEventListener("change", () => this.goTyped(goals.value, value.value))
+    this.progress.querySelector("button").addEventListener("click", () => this.stop())
     this.find(".cl-undo").addEventListener("click", () => this.undo())
+    for (const control of this.root.querySelectorAll(".cl-traffic, .cl-labels")) control.addEventListener("input", () => this.drawPlan())
+    this.find(".cl-unit").addEventListener("change", event => {
+      this.unit = event.target.value
+      this.drawn = this.built = null
+      this.draw()
+    })
     for (const button of this.root.querySelectorAll("[data-copy]"))
       button.addEventListener("click", () => this.copy(button.dataset.copy))
     for (const name of ["histogram", "numbers", "examples"])
@@ -133,6 +155,12 @@ class View {
     this.details = details
     if (isFirst || !(this.cost in pack.costs)) this.cost = Object.keys(pack.costs)[0]
     if (before && (before.method !== pack.method || before.score !== pack.score)) this.past = []
+    if (this.dataset !== details.dataset) { // its models have other numbers
+      this.models = null
+      this.past = []
+    }
+    this.dataset = details.dataset
+    this.unit ??= details.unit
     this.certified = details.certificate?.rows ?? []
     this.buildBar()
     this.built = null
@@ -154,6 +182,17 @@ class View {
 
   name(model) { return this.pack.models[model] }
 
+  /** The currency of the costs and their number of queries, or null if the costs are no prices. */
+  get prices() { return this.cost === PRICE ? this.details.units[this.unit] : null }
+
+  /** Format a cost: a price in its currency for one query, another cost with a prefix. */
+  costText(value, digits) {
+    const [currency, queries] = this.prices ?? []
+    return queries ? money(value / queries, currency) : amount(value, digits)
+  }
+
+  get costTitle() { return this.prices ? "price per query" : this.pack.costs[this.cost] }
+
   buildBar() {
     const number = this.find(".cl-number")
     const group = this.group ??= `cl-${Math.random().toString(36).slice(2)}`
@@ -164,9 +203,11 @@ class View {
     const list = (kind, words, value) => Object.keys(words).length < 2 ? "" :
       `<label>${kind} <select data-kind="${kind}">${Object.entries(words).map(([name, text]) =>
         `<option value="${escaped(name)}"${name === value ? " selected" : ""}>${escaped(text)}</option>`).join("")}</select></label>`
-    const { methods, scores } = this.host ? this.details : { methods: {}, scores: {} }
-    settings.innerHTML = list("cost", this.pack.costs, this.cost) + list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
+    const { datasets, methods, scores } = this.host ? this.details : { datasets: {}, methods: {}, scores: {} }
+    settings.innerHTML = list("data", datasets, this.dataset) + list("cost", this.pack.costs, this.cost) +
+      list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
     settings.onchange = event => this.change(event.target.dataset.kind, event.target.value)
+    this.find(".cl-unit").innerHTML = Object.keys(this.details.units).map(unit => `<option${unit === this.unit ? " selected" : ""}>${escaped(unit)}</option>`).join("")
     this.drawLocks()
   }
 
@@ -190,14 +231,14 @@ class View {
       control.disabled = Boolean(why)
       control.title = why ?? ""
     }
-    for (const select of this.root.querySelectorAll('[data-kind="method"], [data-kind="score"], .cl-longer')) lock(select, reason)
+    for (const select of this.root.querySelectorAll('[data-kind]:not([data-kind="cost"]), .cl-longer')) lock(select, reason)
     for (const radio of this.root.querySelectorAll(".cl-number input")) lock(radio, this.frontOf(Number(radio.value)) ? null : reason)
     this.find(".cl-reason").textContent = this.locked ?? ""
   }
 
   /** Show the computed method, score, cost and number of models in the selectors. */
   drawSelectors() {
-    const values = { method: this.pack.method, score: this.pack.score, cost: this.cost }
+    const values = { data: this.dataset, method: this.pack.method, score: this.pack.score, cost: this.cost }
     for (const [kind, value] of Object.entries(values)) {
       const select = this.find(`[data-kind="${kind}"]`)
       if (select) select.value = value
@@ -429,27 +470,35 @@ class View {
   resize(n) {
     if (n === this.n) return
     if (this.frontOf(n)) return this.go(this.goal, n)
-    if (this.host) return this.search({ n })
+    if (this.host) return this.search({ n }, ".cl-number")
     const free = this.pack.models.map((_, model) => model).filter(model => !this.models.includes(model))
     const models = n <= this.n ? [...this.models.slice(0, n - 1), this.models.at(-1)] : [...this.models, ...free.slice(this.n - n)]
     this.takeModels(models)
   }
 
   change(kind, name) {
-    if (kind !== "cost") return this.search({ [kind]: name })
+    const control = `label:has([data-kind=${kind}])`
+    if (kind === "data") {
+      this.drawSelectors()
+      return this.reason ? this.say(this.reason) : this.host.open(name)
+    }
+    if (kind !== "cost") return this.search({ [kind]: name }, control)
     this.past.push([this.models, this.cuts, this.exact, this.cost])
     this.cost = name
     this.set(this.models, this.cuts, this.exact, false)
-    if (!this.front && this.host && !this.reason) this.search({}, true)
+    if (!this.front && this.host && !this.reason) this.search({}, control, true)
   }
 
-  /** Request a front from the kernel. The selectors show the computed cascade until it arrives. */
-  search(wanted, stays = false) {
+  /** Request a front from the kernel. The progress appears next to a control, given by its selector. The selectors show
+   * the computed cascade until the front arrives. */
+  search(wanted, control, stays = false) {
     this.drawSelectors()
     if (this.reason) return this.say(this.reason)
     const message = { n: this.n, method: this.pack.method, score: this.pack.score, cost: this.cost, ...wanted }
     this.pending = { stays, message, begun: Date.now(), isAcknowledged: false }
     this.moved = false
+    this.say("")
+    this.find(control).after(this.progress)
     this.drawLocks()
     this.host.ask(message)
     clearInterval(this.clock)
@@ -465,13 +514,20 @@ class View {
       return this.host.silent()
     }
     const most = message.seconds ?? (message.n > 3 ? PATIENCE : null)
-    this.say(`searching cascades of ${message.n} models by ${message.method.replaceAll("_", " ")}: ${seconds} s${most ? ` of at most ${most} s` : ""} …`)
+    this.progress.firstChild.textContent = `searching: ${seconds} s${most ? ` of at most ${most} s` : ""}`
+  }
+
+  /** Keep the current cascade, whatever the kernel finds. */
+  stop() {
+    this.settle("")
+    this.host.ask({ stop: true })
   }
 
   /** End the wait for a search, with the message of an error or "". */
   settle(message) {
     clearInterval(this.clock)
     this.pending = null
+    this.progress.remove()
     this.say(message)
     this.drawSelectors()
     this.drawLocks()
@@ -486,9 +542,10 @@ class View {
   }
 
   goTyped(kind, text) {
-    const match = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
-    if (!match || !Number.isFinite(Number(match[1]))) return this.say("write a number such as 11M, 94.2% or 0.942")
+    const match = /^\s*[$€£]?([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
+    if (!match || !Number.isFinite(Number(match[1]))) return this.say("write a number such as 11M, $0.0005, 94.2% or 0.942")
     let value = Number(match[1]) * (SIZES[match[2]] ?? 1)
+    if (kind === "budget") value *= this.prices?.[1] ?? 1
     if (kind === "accuracy" && (match[2] === "%" || value > 1)) value = Number(`${match[1]}e-2`)
     this.go({ [kind]: value })
   }
@@ -496,10 +553,10 @@ class View {
   /** Show the point of a front that meets a goal. */
   go(goal, n = this.n) {
     const front = this.frontOf(n)
-    if (!front) return this.host ? this.search({ n }) : this.say(`this page has no front of ${n} models`)
+    if (!front) return this.host ? this.search({ n }, ".cl-goal") : this.say(`this page has no front of ${n} models`)
     const row = pick(front, this.pack.splits[0].baselines[this.cost], goal)
     if (row === null) {
-      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${amount(front.cost[0])}`
+      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${this.costText(front.cost[0])}`
       this.say(`no cascade of ${n} models meets this goal: ${end}`)
       this.draw()
       return
@@ -610,6 +667,7 @@ class View {
     this.drawNote()
     this.drawExits()
     this.drawStages()
+    this.drawPlan()
     this.drawChart()
     this.find(".cl-undo").disabled = !this.past.length
     this.drawSelectors()
@@ -702,7 +760,7 @@ class View {
     const html = texts.filter(Boolean).join(" · ")
     if (this.noteHtml === html) return
     this.noteHtml = note.innerHTML = html
-    note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }))
+    note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }, ".cl-note"))
     this.drawLocks()
     note.querySelector(".cl-cheapest")?.addEventListener("click", () => this.load(this.cheapestCertified))
   }
@@ -738,6 +796,36 @@ class View {
     return this.addedText
   }
 
+  /** Draw the monthly bill at the traffic, and the loss that more labels would certify. */
+  drawPlan() {
+    const { gained, lost, k, isCounted, split } = this.shown
+    const bill = this.find(".cl-bill")
+    bill.hidden = !this.prices
+    if (this.prices) {
+      const queries = Math.round(Number(this.find(".cl-traffic").value.replace(/[,\s]/g, "")))
+      const epsilon = this.isCertified ? this.details.certificate.epsilon : null
+      const most = epsilon ?? (isCounted ? Math.max(0, -differenceInterval(gained, lost, k)[0]) : null)
+      const source = epsilon === null ? `95% interval, ${split === "held-out" ? "held out" : "selection split, optimistic"}` : "certified"
+      const wrong = most === null ? "" : `, at most ${Math.floor(most * queries).toLocaleString("en")} more wrong answers (${source})`
+      const [before, after] = [this.reference, this.shown].map(({ cost }) => money(cost * queries / this.prices[1], this.prices[0]))
+      bill.querySelector("output").innerHTML = queries > 0 ? `<b>${before} → ${after}</b>${wrong}` : "write a number of queries"
+    }
+    const more = this.find(".cl-more")
+    more.hidden = !isCounted || this.n < 2
+    if (!more.hidden) {
+      const labels = LABELS[Number(this.find(".cl-labels").value)]
+      const { samples = 0 } = this.details.certificate ?? {}
+      const loss = plannedLoss(lost, gained, k, samples + labels)
+      more.querySelector("output").innerHTML = `<b>${labels.toLocaleString("en")}</b> ${samples ? "more labels" : "labels"} would certify a loss of at most about <b>${small((100 * loss).toPrecision(2))}%</b> for this cascade (95% confidence, if new ${this.noun} resemble these)`
+    }
+  }
+
+  /** The most accurate single model on the split of the chart: {accuracy, cost}. */
+  get reference() {
+    const { accuracy, cost } = this.split.baselines[this.cost]
+    return { accuracy: accuracy.at(-1), cost: cost.at(-1) }
+  }
+
   drawExits() {
     const { exitRates, exits, exitsCorrect, k } = this.shown
     const strip = this.find(".cl-exits")
@@ -758,7 +846,7 @@ class View {
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
     const { singles } = this.split.baselines[this.cost]
     const options = chosen => this.pack.models.map((name, model) =>
-      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${amount(singles[1][model], 3)}</option>`).join("")
+      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${this.costText(singles[1][model], 3)}</option>`).join("")
     box.innerHTML = this.models.map((model, stage) => {
       const name = escaped(this.name(model))
       const label = `<span class="cl-chip" style="background:${STAGES[stage % 4]}">${stage + 1}</span><select class="cl-model" data-stage="${stage}" aria-label="model ${stage + 1}">${options(model)}</select>`
@@ -877,7 +965,7 @@ class View {
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
     const y = d3.scaleLinear(ys, [height - margin.bottom, margin.top])
-    const svg = element("svg", { width, height, role: "img", "aria-label": `accuracy against ${this.pack.costs[this.cost]}: the front, this cascade, single models` })
+    const svg = element("svg", { width, height, role: "img", "aria-label": `accuracy against ${this.costTitle}: the front, this cascade, single models` })
     const clip = `${this.group}-clip`
     svg.append(element("clipPath", { id: clip }))
     svg.firstChild.append(element("rect", { x: margin.left, y: margin.top, width: width - margin.left - margin.right, height: height - margin.top - margin.bottom }))
@@ -939,7 +1027,7 @@ class View {
     const xTicks = logTicks(...x.domain(), width < 500 ? 4 : 8)
     for (const value of xTicks) {
       svg.append(element("line", { class: "cl-grid", x1: x(value), x2: x(value), y1: margin.top, y2: height - margin.bottom }))
-      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, amount(value)))
+      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, this.costText(value)))
     }
     const yTicks = y.ticks(Math.max(3, Math.floor(height / 60)))
     const decimals = Math.max(0, Math.ceil(-Math.log10(100 * (yTicks[1] - yTicks[0]) + 1e-12)))
@@ -947,7 +1035,7 @@ class View {
       svg.append(element("line", { class: "cl-grid", x1: left, x2: right, y1: y(value), y2: y(value) }))
       svg.append(element("text", { class: "cl-tick", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${(100 * value).toFixed(decimals)}%`))
     }
-    svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.pack.costs[this.cost]))
+    svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.costTitle))
     svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.pack.score === "f1" ? "F1" : this.pack.score_words))
   }
 
@@ -1000,13 +1088,12 @@ class View {
   table() {
     const columns = [...this.evaluated].reverse()
     const interval = (ends, text) => ends ? ` <small>${ends.map(text).join(" … ")}</small>` : ""
-    const cost = this.pack.costs[this.cost]
     const reference = escaped(this.name(columns[0].reference))
     const rows = [
       [this.pack.score_words, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
-      [cost, "cost", e => `<b>${amount(e.cost)}</b>`],
+      [this.costTitle, "cost", e => `<b>${this.costText(e.cost)}</b>`],
       ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)} ×</b>`],
       ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)} ×`],
       ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
@@ -1135,6 +1222,10 @@ function render({ model, el }) {
   let sliders = []
   const host = {
     ask: message => model.send(message),
+    open(dataset) {
+      model.set("dataset", dataset)
+      model.save_changes()
+    },
     silent() {
       isSilent = true
       poll()

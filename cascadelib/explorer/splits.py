@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import pandas as pd
 
-from ..checks import brief, error_context, validate_choice
+from ..checks import brief, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
@@ -70,9 +70,11 @@ class ExploredSplits:
     front : Front, optional
         Front of the first split. Its method, cost and score come first, its candidates are
         combined, and it is not searched again.
-    certificates : sequence of Certificate
+    certificate : Certificate or list of Certificate, optional
         Certificates of one guarantee on one split, which hold simultaneously. Without a front,
         their method comes first.
+    images : sequence, optional
+        Inputs of the first split, as for :func:`explore`.
 
     Attributes
     ----------
@@ -82,8 +84,9 @@ class ExploredSplits:
         Searched front by ``Choice.kind``.
     lengths : list of int
         Possible numbers of models.
+    certificates : list of Certificate
     certified : list of Point
-        Certified points.
+        Certified points of all certificates.
 
     Raises
     ------
@@ -91,16 +94,22 @@ class ExploredSplits:
         If an argument is not a store.
     ValueError
         If the held-out split lacks a model or has samples of a certificate, or if the certificates
-        have different guarantees.
+        have different guarantees. If the number of images differs from the number of samples.
     """
 
     store: Store
     held_out: Store | None = None
     front: Front | None = None
-    certificates: Sequence[Certificate] = ()
+    certificate: Certificate | Sequence[Certificate] | None = None
+    images: Any = None
 
     def __post_init__(self) -> None:
         check_store(self.store)
+        if self.images is not None and len(self.images) != len(self.store):
+            raise ValueError(
+                f"{len(self.images)} images for the {len(self.store)} samples of the store"
+            )
+        self.certificates = [] if self.certificate is None else items_of(self.certificate)
         self.stores = {"validation": self.store}
         if self.held_out is not None:
             check_store(self.held_out)
