@@ -13,7 +13,7 @@ MAX_EXAMPLES = 400  # of a page
 MAX_CHARACTERS = 240
 
 
-def shown_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
+def select_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
     """Select samples to show, int64 [at most ``most``], rising and evenly spread.
 
     On three of four, if there are enough, the stages of a cascade differ in correctness. correct:
@@ -29,7 +29,7 @@ def shown_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarra
     return np.sort(rows)
 
 
-def picture(image: Any) -> Any:
+def to_pil(image: Any) -> Any:
     """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], a PIL image or a path to PIL."""
     from PIL import Image  # needed only for images
 
@@ -43,14 +43,14 @@ def picture(image: Any) -> Any:
     return as_image(image)
 
 
-def example_of(item: Any) -> dict[str, str]:
+def describe_example(item: Any) -> dict[str, str]:
     """Return {"image": data URL of a thumbnail} or, of a str or tuple, {"text": its beginning}."""
     if isinstance(item, tuple):
         item = " / ".join(map(str, item))
     if isinstance(item, str):
         more = "…" if len(item) > MAX_CHARACTERS else ""
         return {"text": item[:MAX_CHARACTERS] + more}
-    small = picture(item)
+    small = to_pil(item)
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     file = io.BytesIO()
     small.save(file, "WEBP", quality=75)
@@ -58,7 +58,7 @@ def example_of(item: Any) -> dict[str, str]:
     return {"image": f"data:image/webp;base64,{content}"}
 
 
-def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+def describe_examples(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
     """Return row, label (if there are labels) and thumbnail or text of some inputs of a store."""
     shown = []
     for row in rows.tolist():
@@ -67,5 +67,5 @@ def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any
         if store.class_count is not None:
             number = int(store.labels[row])
             label = str(number if store.classes is None else store.classes[number])
-        shown.append({"row": row, "label": label} | example_of(item))
+        shown.append({"row": row, "label": label} | describe_example(item))
     return shown

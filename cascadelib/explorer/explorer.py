@@ -33,9 +33,9 @@ from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from ..tables import in_words
-from .examples import examples_of, shown_rows
+from .examples import describe_examples, select_rows
 from .packing import Packed
-from .page import page_html, read_part, script, sentence, still_html
+from .page import describe_cascade, format_page, format_still, read_part, read_script
 from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
 # Units of prices: the currency, and the number of queries that cost one price.
@@ -150,7 +150,7 @@ class Explorer(anywidget.AnyWidget):
     data set.
     """
 
-    _esm = script() + "\nexport default { render }\n"
+    _esm = read_script() + "\nexport default { render }\n"
     _css = read_part("page.css")
     packed = traitlets.Bytes().tag(sync=True)
     details = traitlets.Unicode("{}").tag(sync=True)
@@ -283,14 +283,14 @@ class Explorer(anywidget.AnyWidget):
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        text = page_html(title, packed, self.still())
+        text = format_page(title, packed, self.still())
         with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return Path(path)
 
     def still(self) -> str:
         """Return the current cascade as HTML without scripts."""
-        return still_html(self.runs, self.front, self.state)
+        return format_still(self.runs, self.front, self.state)
 
     # Messages of a page
 
@@ -404,7 +404,9 @@ class Explorer(anywidget.AnyWidget):
         }
         if splits.images is not None:
             correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
-            details["examples"] = examples_of(splits.store, splits.images, shown_rows(correct))
+            details["examples"] = describe_examples(
+                splits.store, splits.images, select_rows(correct)
+            )
         return details
 
     def describe_certificates(self) -> dict[str, Any] | None:
@@ -455,7 +457,7 @@ class Explorer(anywidget.AnyWidget):
 
         The widget hides the picture while it is shown. A saved notebook has only the picture.
         """
-        display({"text/plain": sentence(self.runs), "text/html": self.still()}, raw=True)
+        display({"text/plain": describe_cascade(self.runs), "text/html": self.still()}, raw=True)
         if displays_widgets():
             view, _ = self._repr_mimebundle_()
             display({WIDGET_VIEW: view[WIDGET_VIEW]}, raw=True)  # without the repr of all data

@@ -51,7 +51,7 @@ def separators(falling: Array) -> tuple[Array, Array, Array]:
     return found, digits, integers
 
 
-def packed_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
+def pack_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     """Pack the :func:`separators` of confidences [G] as (digits, steps, raw).
 
     A step is the difference to the integer of the previous separator at the same digits. RAW
@@ -67,7 +67,7 @@ def packed_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     return digits.tobytes(), steps.tobytes(), found[~fits].tobytes()
 
 
-def falling_values(confidence: Array) -> Array:
+def distinct_falling(confidence: Array) -> Array:
     """Return the distinct confidences that finite thresholds separate, falling, float64 [G]."""
     joined = np.minimum(confidence, LARGEST)
     return np.unique(joined[~np.isnan(joined)])[::-1]
@@ -142,12 +142,12 @@ class Packed:
         """Pack the output after a prefix of models on all splits."""
         outcomes = [task.stage(tuple(map(task.names.index, models))) for task in self.tasks]
         confidence = np.concatenate([np.asarray(both[1], np.float64) for both in outcomes])
-        self.falling[key] = falling = falling_values(confidence)
+        self.falling[key] = falling = distinct_falling(confidence)
         # nan has a rank behind all cuts.
         above = np.searchsorted(falling[::-1], np.minimum(confidence, LARGEST), "right")
         ranks = np.where(np.isnan(confidence), len(falling), len(falling) - above)
         ranks = ranks.astype(np.uint16 if len(falling) < 2**16 else np.uint32)
-        digits, steps, raw = packed_separators(falling)
+        digits, steps, raw = pack_separators(falling)
         correct = np.concatenate([both[0] for both in outcomes])
         if correct.dtype == bool:
             written = {"bits": self.put_bits(correct)}

@@ -90,7 +90,7 @@ const LAYOUT = `
 <details class="cl-examples" open hidden><summary>Examples that this cascade corrects and loses</summary><div></div></details>`
 
 class View {
-  /** host: null in a file, or {ask(message), open(dataset), silent(), changed(state, finite thresholds)} in a notebook. */
+  /** host: null in a file, or {request(message), open(dataset), silent(), changed(state, finite thresholds)} in a notebook. */
   constructor(el, host) {
     this.el = el
     this.host = host
@@ -148,7 +148,7 @@ class View {
   // Data
 
   /** Use new arrays and their JSON. */
-  take(pack, details) {
+  setData(pack, details) {
     const isFirst = !this.pack
     const before = this.pack
     this.pack = pack
@@ -279,12 +279,12 @@ class View {
     this.cost = query.get("cost")
     const goal = (query.get("goal") ?? "near_best").split(":")
     this.goal = goal.length > 1 ? { [goal[0]]: Number(goal[1]) } : goal[0]
-    const known = this.knownRow(models, thresholds)
-    this.set(models, known ? known[2] : models.slice(0, -1).map((_, stage) => this.pack.cut(models, stage, asNumber(thresholds[stage]))), known ? known[1] : [], false)
+    const row = this.findRow(models, thresholds)
+    this.set(models, row ? row[2] : models.slice(0, -1).map((_, stage) => this.pack.cut(models, stage, asNumber(thresholds[stage]))), row ? row[1] : [], false)
   }
 
   /** The row of a front or certificate that is this cascade, whose cuts are exact. */
-  knownRow(models, thresholds) {
+  findRow(models, thresholds) {
     const fronts = Object.values(this.details.fronts).map(front => front.rows)
     const same = row => row[2] && String(row[0]) === String(models) && row[1].every((t, i) => String(t) === String(thresholds[i]) || Number(t) === Number(thresholds[i]))
     for (const rows of [this.certified, ...fronts]) {
@@ -358,7 +358,7 @@ class View {
   }
 
   /** Move to a threshold in native units, from a text field or another widget. */
-  ask(stage, threshold) {
+  moveTo(stage, threshold) {
     const cut = this.pack.cut(this.models, stage, threshold)
     if (cut !== this.cuts[stage]) this.drag(stage, cut)
   }
@@ -371,18 +371,18 @@ class View {
   }
 
   /** The certified cascades that this page can evaluate: {row, cost, accuracy}. */
-  get marks() {
+  get certifiedPoints() {
     const key = `${this.cost} ${this.pack.method} ${this.pack.score}`
-    if (this.marked?.key !== key || this.marked.rows !== this.certified) {
-      this.marked = { key, rows: this.certified, at: this.measure(this.certified) }
+    if (this.certifiedCache?.key !== key || this.certifiedCache.rows !== this.certified) {
+      this.certifiedCache = { key, rows: this.certified, at: this.measure(this.certified) }
     }
-    return this.marked.at
+    return this.certifiedCache.at
   }
 
   /** Rows of cascades on the split of the chart: {row, cost, accuracy} of those that the page can evaluate. */
   measure(rows) {
     return rows.filter(row => row[2] && this.pack.holds(row[0])).map(row => {
-      const { cost, accuracy } = onSplit(this.pack, this.split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
+      const { cost, accuracy } = evaluateOnSplit(this.pack, this.split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
       return { row, cost, accuracy }
     })
   }
@@ -401,7 +401,7 @@ class View {
   }
 
   get cheapestCertified() {
-    return this.marks.reduce((a, b) => a && a.cost <= b.cost ? a : b, null)?.row
+    return this.certifiedPoints.reduce((a, b) => a && a.cost <= b.cost ? a : b, null)?.row
   }
 
   get isCertified() {
@@ -411,8 +411,8 @@ class View {
   /** Use another model at a position. If it is in the cascade, both swap. Each stage defers the share that it did. */
   replace(position, model) {
     const models = this.models.slice()
-    const there = models.indexOf(model)
-    if (there >= 0) models[there] = models[position]
+    const other = models.indexOf(model)
+    if (other >= 0) models[other] = models[position]
     models[position] = model
     this.takeModels(models)
   }
@@ -422,7 +422,7 @@ class View {
     models.sort((a, b) => each[a] - each[b] || a - b)
     if (!this.pack.holds(models)) {
       if (this.host && !this.reason) this.host.changed(this.addressOf(models), [])
-      else this.say(this.reason ?? `this page does not have the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
+      else this.showMessage(this.reason ?? `this page does not have the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
       this.draw()
       return
     }
@@ -480,7 +480,7 @@ class View {
     const control = `label:has([data-kind=${kind}])`
     if (kind === "data") {
       this.drawSelectors()
-      return this.reason ? this.say(this.reason) : this.host.open(name)
+      return this.reason ? this.showMessage(this.reason) : this.host.open(name)
     }
     if (kind !== "cost") return this.search({ [kind]: name }, control)
     this.past.push([this.models, this.cuts, this.exact, this.cost])
@@ -493,14 +493,14 @@ class View {
    * the computed cascade until the front arrives. */
   search(wanted, control, stays = false) {
     this.drawSelectors()
-    if (this.reason) return this.say(this.reason)
+    if (this.reason) return this.showMessage(this.reason)
     const message = { n: this.n, method: this.pack.method, score: this.pack.score, cost: this.cost, ...wanted }
     this.pending = { stays, message, begun: Date.now(), isAcknowledged: false }
     this.moved = false
-    this.say("")
+    this.showMessage("")
     this.find(control).after(this.progress)
     this.drawLocks()
-    this.host.ask(message)
+    this.host.request(message)
     clearInterval(this.clock)
     this.clock = setInterval(() => this.tick(), 1000)
     this.tick()
@@ -520,7 +520,7 @@ class View {
   /** Keep the current cascade, whatever the kernel finds. */
   stop() {
     this.settle("")
-    this.host.ask({ stop: true })
+    this.host.request({ stop: true })
   }
 
   /** End the wait for a search, with the message of an error or "". */
@@ -528,13 +528,13 @@ class View {
     clearInterval(this.clock)
     this.pending = null
     this.progress.remove()
-    this.say(message)
+    this.showMessage(message)
     this.drawSelectors()
     this.drawLocks()
   }
 
   /** Show the result of a search, unless the user has moved something in the meantime. */
-  arrived() {
+  showResult() {
     const { pending } = this
     this.settle("")
     if (pending && !pending.stays && !this.moved && this.frontOf(pending.message.n)) this.go(this.goal, pending.message.n)
@@ -543,7 +543,7 @@ class View {
 
   goTyped(kind, text) {
     const match = /^\s*[$€£]?([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
-    if (!match || !Number.isFinite(Number(match[1]))) return this.say("write a number such as 11M, $0.0005, 94.2% or 0.942")
+    if (!match || !Number.isFinite(Number(match[1]))) return this.showMessage("write a number such as 11M, $0.0005, 94.2% or 0.942")
     let value = Number(match[1]) * (SIZES[match[2]] ?? 1)
     if (kind === "budget") value *= this.prices?.[1] ?? 1
     if (kind === "accuracy" && (match[2] === "%" || value > 1)) value = Number(`${match[1]}e-2`)
@@ -553,11 +553,11 @@ class View {
   /** Show the point of a front that meets a goal. */
   go(goal, n = this.n) {
     const front = this.frontOf(n)
-    if (!front) return this.host ? this.search({ n }, ".cl-goal") : this.say(`this page has no front of ${n} models`)
+    if (!front) return this.host ? this.search({ n }, ".cl-goal") : this.showMessage(`this page has no front of ${n} models`)
     const row = pick(front, this.pack.splits[0].baselines[this.cost], goal)
     if (row === null) {
       const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${this.costText(front.cost[0])}`
-      this.say(`no cascade of ${n} models meets this goal: ${end}`)
+      this.showMessage(`no cascade of ${n} models meets this goal: ${end}`)
       this.draw()
       return
     }
@@ -567,14 +567,14 @@ class View {
 
   load([models, thresholds, cuts]) {
     if (!cuts) {
-      this.say("this page does not have the outputs of that cascade")
+      this.showMessage("this page does not have the outputs of that cascade")
       return
     }
-    this.say("")
+    this.showMessage("")
     this.set(models.slice(), cuts, thresholds)
   }
 
-  say(text) {
+  showMessage(text) {
     this.message = text
     if (this.models) this.drawNote()
   }
@@ -595,9 +595,9 @@ class View {
       const path = this.details.paths[i]
       return `${name} = ${path ? `cl.LogitStore(${JSON.stringify(path)})` : "…"}  # ${this.pack.splits[i].samples} samples`
     })
-    const given = names.join(", ")
-    return ["import cascadelib as cl", "", ...opened, `explorer = cl.explore(${given}, state=${JSON.stringify(this.address())})`,
-      `policy = cl.Policy.from_point(explorer.point, ${given})`, 'policy.save("cascade.json")', ""].join("\n")
+    const splits = names.join(", ")
+    return ["import cascadelib as cl", "", ...opened, `explorer = cl.explore(${splits}, state=${JSON.stringify(this.address())})`,
+      `policy = cl.Policy.from_point(explorer.point, ${splits})`, 'policy.save("cascade.json")', ""].join("\n")
   }
 
   /** Copy a text and show it, since a browser may forbid copying. */
@@ -653,7 +653,7 @@ class View {
       link.click()
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
     } catch (error) {
-      this.say(error.message)
+      this.showMessage(error.message)
     }
   }
 
@@ -737,7 +737,7 @@ class View {
   }
 
   /** Reserve the height of the longest sentence, so that nothing below it moves. */
-  reserve() {
+  reserveHeight() {
     const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.details.lengths))
     const exitRates = names.map((_, i) => i ? 0 : 1)
     const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
@@ -755,7 +755,7 @@ class View {
       if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
     } else if (!this.message && front?.gap) texts.push(`no cascade of ${this.n} models is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
     if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models, so this cascade is not optimized`)
-    if (!this.message) texts.push(this.added())
+    if (!this.message) texts.push(this.gainOfLastModel())
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
     if (this.noteHtml === html) return
@@ -780,7 +780,7 @@ class View {
   }
 
   /** The gain of the last model: the best cascade of n models against that of one fewer, on the split of the chart. */
-  added() {
+  gainOfLastModel() {
     const less = this.frontOf(this.n - 1)
     const { front } = this
     if (!less || !front) return ""
@@ -788,12 +788,12 @@ class View {
     const rows = [less, front].map(each => each.rows[pick(each, baseline, this.goal)])
     if (rows.some((row, i) => !row?.[2] || row[0].length !== this.n - 1 + i)) return ""
     const key = `${this.n} ${this.cost} ${JSON.stringify(this.goal)} ${this.pack.method}`
-    if (this.addedKey !== key) {
+    if (this.gainKey !== key) {
       const [before, after] = rows.map(row => evaluate(this.pack, row[0], row[2], this.cost).at(-1))
-      this.addedKey = key
-      this.addedText = `a ${["", "first", "second", "third", "fourth"][this.n] ?? `${this.n}th`} model changes the best by ${points(after.accuracy - before.accuracy, after.k)} at ${(100 * (after.cost / before.cost - 1)).toFixed(1).replace("-", "−")}% cost`
+      this.gainKey = key
+      this.gainText = `a ${["", "first", "second", "third", "fourth"][this.n] ?? `${this.n}th`} model changes the best by ${points(after.accuracy - before.accuracy, after.k)} at ${(100 * (after.cost / before.cost - 1)).toFixed(1).replace("-", "−")}% cost`
     }
-    return this.addedText
+    return this.gainText
   }
 
   /** Draw the monthly bill at the traffic, and the loss that more labels would certify. */
@@ -841,7 +841,7 @@ class View {
     const key = [this.models, this.pack.method, this.cost].join()
     if (this.built === key) return
     this.built = key
-    this.reserve()
+    this.reserveHeight()
     const box = this.find(".cl-stages")
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
     const { singles } = this.split.baselines[this.cost]
@@ -865,18 +865,18 @@ class View {
         this.drawChart()
       })
       slider.addEventListener("keydown", event => { // an arrow is a visible step, with Shift a single sample
-        const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
-        if (!way) return
+        const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
+        if (!direction) return
         event.preventDefault()
         const step = event.shiftKey ? 1 : Math.max(1, Math.round(Number(slider.max) / 200))
-        this.drag(stage, Math.min(Number(slider.max), Math.max(0, this.cuts[stage] - way * step)))
+        this.drag(stage, Math.min(Number(slider.max), Math.max(0, this.cuts[stage] - direction * step)))
       })
     }
     for (const field of box.querySelectorAll(".cl-threshold"))
       field.addEventListener("change", () => {
         const stage = Number(field.dataset.stage)
         const text = field.value.trim().toLowerCase()
-        if (text in { always: 1, never: 1 } || text && Number.isFinite(Number(text))) this.ask(stage, asNumber(text))
+        if (text in { always: 1, never: 1 } || text && Number.isFinite(Number(text))) this.moveTo(stage, asNumber(text))
         this.drawStages()
       })
     if (focused) box.querySelector(focused)?.focus()
@@ -915,9 +915,9 @@ class View {
   domain() {
     const { splits } = this.pack
     const each = this.split.baselines[this.cost].singles[1]
-    const own = this.models.map(m => each[m])
-    const total = own.reduce((a, b) => a + b)
-    const least = Math.max(own[0], total * 1e-9, 1e-300)
+    const costs = this.models.map(m => each[m])
+    const total = costs.reduce((a, b) => a + b)
+    const least = Math.max(costs[0], total * 1e-9, 1e-300)
     const low = Math.min(...splits.map(split => split.baselines[this.cost].singles[0][this.models[0]]))
     let high = Math.max(...splits.map(split => split.baselines[this.cost].accuracy.at(-1)), ...this.evaluated.map(e => e.accuracy), this.front?.accuracy.at(-1) ?? 0)
     const k = this.shown.k
@@ -931,23 +931,23 @@ class View {
     const width = Math.max(260, Math.floor(figure.clientWidth))
     const height = (Math.floor(figure.clientHeight) || 260) - (width < 500 ? 36 : 24)
     const { x: xs, y: ys } = this.domain()
-    const { front, marks } = this
+    const { front, certifiedPoints } = this
     const key = [width, height, xs, ys, this.models, this.cost, this.active].join(" ")
     const drawn = this.drawn
-    if (drawn?.key !== key || drawn.front !== front || drawn.certified !== marks || drawn.pack !== this.pack)
-      this.drawn = { key, front, certified: marks, pack: this.pack, ...this.drawGround(figure, width, height, xs, ys) }
+    if (drawn?.key !== key || drawn.front !== front || drawn.certified !== certifiedPoints || drawn.pack !== this.pack)
+      this.drawn = { key, front, certified: certifiedPoints, pack: this.pack, ...this.drawBackground(figure, width, height, xs, ys) }
     const { x, y, locator, curves, points } = this.drawn
     const path = d3.line(p => x(p[0]), p => y(p[1]))
     const [chosen] = this.evaluated
     const held = this.evaluated.length > 1 ? this.shown : null
-    const way = (stage, split, kind) => {
-      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.wayOf(stage, split)) })
+    const curveNode = (stage, split, kind) => {
+      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.curveOf(stage, split)) })
       node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
       return node
     }
-    const ways = this.models.slice(0, -1).map((_, stage) => way(stage, this.split, stage === this.active ? "cl-active" : ""))
-    if (held && ways.length) ways.unshift(way(this.active, this.pack.splits[0], "cl-faint"))
-    curves.replaceChildren(...ways)
+    const curveNodes = this.models.slice(0, -1).map((_, stage) => curveNode(stage, this.split, stage === this.active ? "cl-active" : ""))
+    if (held && curveNodes.length) curveNodes.unshift(curveNode(this.active, this.pack.splits[0], "cl-faint"))
+    curves.replaceChildren(...curveNodes)
     const nodes = [element("circle", { class: `cl-now${held ? " cl-faint" : ""}`, cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 })]
     if (held?.isCounted) {
       const [bottom, top] = y.range()
@@ -961,7 +961,7 @@ class View {
 
   /** Draw what does not move with a slider: axes, front, single models, certified points and locator. Returns the scales
    * and the groups of what moves. */
-  drawGround(figure, width, height, xs, ys) {
+  drawBackground(figure, width, height, xs, ys) {
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
     const y = d3.scaleLinear(ys, [height - margin.bottom, margin.top])
@@ -985,9 +985,9 @@ class View {
     })
     const curves = element("g")
     inside.append(curves)
-    for (const { row, cost, accuracy } of this.marks) {
-      const isOwn = String(row[0]) === String(this.models)
-      if (cost > 0) inside.append(element("path", { class: `cl-certified${isOwn ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
+    for (const { row, cost, accuracy } of this.certifiedPoints) {
+      const hasSameModels = String(row[0]) === String(this.models)
+      if (cost > 0) inside.append(element("path", { class: `cl-certified${hasSameModels ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
     }
     svg.append(element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`))
     const locator = this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
@@ -999,15 +999,15 @@ class View {
   }
 
   /** Points on a split as one slider moves, which are computed once per position of the others. */
-  wayOf(stage, split) {
+  curveOf(stage, split) {
     const key = [this.models, this.cuts.filter((_, other) => other !== stage), this.cost, this.pack.method].join(" ")
     const place = `${split.name} ${stage}`
-    this.ways ??= {}
-    if (this.ways[place]?.key !== key || this.ways[place].pack !== this.pack) {
+    this.curveCache ??= {}
+    if (this.curveCache[place]?.key !== key || this.curveCache[place].pack !== this.pack) {
       const line = curve(this.pack, split, this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
-      this.ways[place] = { key, pack: this.pack, line }
+      this.curveCache[place] = { key, pack: this.pack, line }
     }
-    return this.ways[place].line
+    return this.curveCache[place].line
   }
 
   legend() {
@@ -1068,7 +1068,7 @@ class View {
     const [px, py] = [event.clientX - box.left, event.clientY - box.top]
     const ofFront = this.front ? this.measureFront(this.front) : []
     let nearest = null, least = 20 ** 2
-    for (const { row, cost, accuracy } of [...this.marks, ...ofFront]) {
+    for (const { row, cost, accuracy } of [...this.certifiedPoints, ...ofFront]) {
       if (cost <= 0) continue
       const distance = (x(cost) - px) ** 2 + (y(accuracy) - py) ** 2
       if (distance < least) [nearest, least] = [row, distance]
@@ -1199,13 +1199,13 @@ async function mountFile(el, bytes) {
   }
   still.remove()
   const view = new View(el, null)
-  view.take(pack, pack)
+  view.setData(pack, pack)
   const openAt = text => {
     try {
       view.open(text)
     } catch (error) {
       if (!view.models) view.open(pack.state)
-      view.say(error.message)
+      view.showMessage(error.message)
     }
   }
   openAt(location.hash.length > 1 ? location.hash : pack.state)
@@ -1218,10 +1218,10 @@ function render({ model, el }) {
   let view = null
   let packed = null
   let pack = null
-  let busy = Promise.resolve()
+  let loading = Promise.resolve()
   let sliders = []
   const host = {
-    ask: message => model.send(message),
+    request: message => model.send(message),
     open(dataset) {
       model.set("dataset", dataset)
       model.save_changes()
@@ -1238,25 +1238,25 @@ function render({ model, el }) {
       finite.forEach(({ name, value }, stage) => {
         const slider = sliders[stage]
         if (!slider || slider.get("value") === value && slider.get("description") === name) return
-        slider.isOurs = true
+        slider.isSetHere = true
         slider.set({ value, description: name })
         slider.save_changes()
-        slider.isOurs = false
+        slider.isSetHere = false
       })
     },
   }
   const load = () => {
-    busy = busy.then(async () => {
+    loading = loading.then(async () => {
       if (model.get("packed") !== packed) {
         packed = model.get("packed")
         pack = await unpack(packed)
       }
       view ??= new View(el, host)
       const isFirst = !view.models
-      view.take(pack, JSON.parse(model.get("details")))
+      view.setData(pack, JSON.parse(model.get("details")))
       show()
       isSilent = false
-      if (!isFirst && (view.pending || view.evaluatedPack !== pack)) view.arrived()
+      if (!isFirst && (view.pending || view.evaluatedPack !== pack)) view.showResult()
       else if (!isFirst) view.draw()
     })
   }
@@ -1266,7 +1266,7 @@ function render({ model, el }) {
       view.open(model.get("state"))
     } catch (error) {
       if (view.models) return // its arrays will arrive
-      view.say(error.message)
+      view.showMessage(error.message)
     }
   }
   const say = () => {
@@ -1274,31 +1274,31 @@ function render({ model, el }) {
     const notice = model.get("notice")
     if (notice.startsWith("searching") && view?.pending) view.pending.isAcknowledged = true
     else if (notice && !notice.startsWith("searching")) view?.settle(notice)
-    else if (!notice) busy = busy.then(() => view?.pending && view.settle("")) // after its arrays are loaded
+    else if (!notice) loading = loading.then(() => view?.pending && view.settle("")) // after its arrays are loaded
   }
-  let isGone = false
+  let isKernelGone = false
   let isSilent = false
   let busyPolls = 0
   /** Disable what needs the kernel while it is busy, and for good if it has ended, since its objects are lost. */
   const poll = () => {
     const status = model.widget_manager?.kernel?.status
-    isGone ||= ENDED.includes(status) || model.get("layout")?.comm_live === false
+    isKernelGone ||= ENDED.includes(status) || model.get("layout")?.comm_live === false
     busyPolls = status === "busy" ? busyPolls + 1 : 0
-    if (isGone && view?.pending) view.settle("")
-    const reason = isGone ? "the kernel has restarted or ended: run the cell again" :
+    if (isKernelGone && view?.pending) view.settle("")
+    const reason = isKernelGone ? "the kernel has restarted or ended: run the cell again" :
       isSilent ? "the kernel does not answer" : busyPolls >= BUSY_POLLS ? "the kernel is busy" : null
     view?.lock(reason)
   }
   const clock = setInterval(poll, POLL)
-  const heard = slider => () => {
+  const follow = slider => () => {
     const stage = sliders.indexOf(slider)
-    if (slider.isOurs || !view?.models || stage >= view.n - 1) return
-    view.ask(stage, slider.get("value"))
+    if (slider.isSetHere || !view?.models || stage >= view.n - 1) return
+    view.moveTo(stage, slider.get("value"))
   }
   const bind = async () => {
     const ids = model.get("sliders").map(id => id.replace("IPY_MODEL_", ""))
     sliders = await Promise.all(ids.map(id => model.widget_manager.get_model(id)))
-    for (const slider of sliders) slider.on("change:value", slider.heard = heard(slider))
+    for (const slider of sliders) slider.on("change:value", slider.follow = follow(slider))
   }
   model.on("change:packed", load)
   model.on("change:details", load)
@@ -1309,7 +1309,7 @@ function render({ model, el }) {
   return () => {
     clearInterval(clock)
     for (const [name, listener] of [["packed", load], ["details", load], ["state", show], ["notice", say]]) model.off(`change:${name}`, listener)
-    for (const slider of sliders) slider.off("change:value", slider.heard)
+    for (const slider of sliders) slider.off("change:value", slider.follow)
     view?.destroy()
   }
 }

@@ -43,23 +43,23 @@ def read_part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def script() -> str:
+def read_script() -> str:
     """Return the page's ES module."""
     return "\n".join(map(read_part, PARTS))
 
 
-def page_html(title: str, packed: bytes, still: str) -> str:
+def format_page(title: str, packed: bytes, still: str) -> str:
     """Return the file. packed: :meth:`Packed.to_bytes`. still: HTML for use without scripts."""
     return PAGE.format(
         title=html.escape(title),
         style=read_part("page.css"),
         still=still,
         packed=base64.b64encode(packed).decode(),
-        script=script(),
+        script=read_script(),
     )
 
 
-def sentence(runs: Mapping[str, Run]) -> str:
+def describe_cascade(runs: Mapping[str, Run]) -> str:
     """Describe a cascade in one sentence. runs: {split: evaluation}, the selection split first."""
     *_, run = runs.values()
     names = run.point.models
@@ -81,7 +81,7 @@ def sentence(runs: Mapping[str, Run]) -> str:
     )
 
 
-def still_html(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
+def format_still(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
     """Return the sentence and a picture as HTML, with the state and the names of the splits.
 
     If JupyterLab cannot show the widget that follows, the HTML hides its error message.
@@ -92,15 +92,15 @@ def still_html(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
         data[split] = f"{origin.dataset} {origin.split}"
     written = " ".join(f'data-{key}="{html.escape(text)}"' for key, text in data.items())
     *_, run = runs.values()
-    image = base64.b64encode(picture(run, front).encode()).decode()
+    image = base64.b64encode(draw_picture(run, front).encode()).decode()
     return (
-        f'<p class="cl-still" {written}>{html.escape(sentence(runs))}<br/>'
+        f'<p class="cl-still" {written}>{html.escape(describe_cascade(runs))}<br/>'
         f'<img alt="accuracy against cost" src="data:image/svg+xml;base64,{image}"/>'
         f"<style>{HIDE_ERROR}</style></p>"
     )
 
 
-def picture(run: Run, front: Front | None) -> str:
+def draw_picture(run: Run, front: Front | None) -> str:
     """Return an SVG of the single models, the front and the cascade, by cost and accuracy."""
     table = run.baseline.table
     singles = table[["cost", "accuracy"]].to_numpy()

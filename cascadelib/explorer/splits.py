@@ -45,7 +45,7 @@ class Choice:
         return self.cost, self.score, self.method, len(self.models)
 
 
-def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
+def list_methods(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
     """Return methods by name, and the name of the first one: that of a front or point, if any."""
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
@@ -118,7 +118,7 @@ class ExploredSplits:
         self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods, self.first = methods_of(self.store, self.source)
+        self.methods, self.first = list_methods(self.store, self.source)
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
         if self.front is not None:

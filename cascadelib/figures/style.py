@@ -207,7 +207,7 @@ def per_cent_axis(**axis: Any) -> dict:
     return {"tickformat": ".4~p", **axis}
 
 
-def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
+def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
     """Return at most ``most`` evenly spread rows with the first and the last one."""
     rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
     return table.iloc[np.unique(rows)]
