@@ -1,4 +1,4 @@
-"""Thumbnails and texts of samples, mostly of those on which models disagree."""
+"""Select samples on which models disagree, and convert them to thumbnails or short texts."""
 
 import base64
 import io
@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 
-HEIGHT = 64  # pixels of a thumbnail, as in page.css
+HEIGHT = 64  # of a thumbnail in pixels, as in page.css
 WIDTH = 92
-MAX_EXAMPLES = 400  # of a page
-MAX_CHARACTERS = 240
+MAX_EXAMPLES = 400
+MAX_CHARACTERS = 240  # of a text
 
 
 def select_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
-    """Select samples to show, int64 [at most ``most``], rising and evenly spread.
+    """Return the rows of at most ``most`` samples, int64, rising and evenly spread.
 
-    On three of four, if there are enough, the stages of a cascade differ in correctness. correct:
-    [k] of each stage.
+    ``correct`` has the correctness [k] at each stage of a cascade. The stages differ in correctness
+    on three of four selected samples, if there are enough.
     """
     differs = np.any([one != correct[0] for one in correct], axis=0)
     rows = np.zeros(0, np.int64)
     for kind, count in ((differs, most * 3 // 4), (~differs, most)):
-        there = np.flatnonzero(kind)
-        count = min(count, most - len(rows), len(there))
-        spread = np.linspace(0, len(there) - 1, count).astype(np.int64)
-        rows = np.append(rows, there[spread])
+        found = np.flatnonzero(kind)
+        count = min(count, most - len(rows), len(found))
+        spread = np.linspace(0, len(found) - 1, count).astype(np.int64)
+        rows = np.append(rows, found[spread])
     return np.sort(rows)
 
 
 def to_pil(image: Any) -> Any:
-    """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], a PIL image or a path to PIL."""
+    """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], or a path, to a PIL image."""
     from PIL import Image  # needed only for images
 
     from ..datasets.images import as_image
@@ -44,7 +44,7 @@ def to_pil(image: Any) -> Any:
 
 
 def describe_example(item: Any) -> dict[str, str]:
-    """Return {"image": data URL of a thumbnail} or, of a str or tuple, {"text": its beginning}."""
+    """Return {"image": data URL of a thumbnail}, or {"text": its beginning} for a str or tuple."""
     if isinstance(item, tuple):
         item = " / ".join(map(str, item))
     if isinstance(item, str):
@@ -59,7 +59,7 @@ def describe_example(item: Any) -> dict[str, str]:
 
 
 def describe_examples(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
-    """Return row, label (if there are labels) and thumbnail or text of some inputs of a store."""
+    """Return the row, the label and the thumbnail or text of some inputs of a store."""
     shown = []
     for row in rows.tolist():
         item = images.batch(row, row + 1)[0] if hasattr(images, "batch") else images[row]

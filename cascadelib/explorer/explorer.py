@@ -1,6 +1,6 @@
-"""The explorer in a notebook: a widget around the page's module.
+"""Show the explorer in a notebook, as a widget around the page's module.
 
-The page evaluates cascades. The kernel searches fronts and has the current point.
+The page evaluates cascades. The kernel searches fronts and stores the current cascade.
 """
 
 import asyncio
@@ -46,8 +46,10 @@ UNITS = {
 } | {"no currency": ("", 1)}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
-MAX_CASCADES = 60  # of a front, whose outputs are packed if an ensemble needs each prefix
-LENGTHS_IN_FILES = (2, 3)  # models per cascade, whose fronts every saved page has
+# Number of cascades of a front whose outputs are sent. It only matters for ensembles, whose outputs
+# depend on all previous models.
+MAX_CASCADES = 60
+LENGTHS_IN_FILES = (2, 3)  # models per cascade of the fronts that a saved page contains
 
 
 def explore(
@@ -132,7 +134,7 @@ def explore(
 
 
 class ThresholdSlider(widgets.FloatSlider):
-    """Slider of one threshold in the metric's native units. Its two ends are always and never."""
+    """Slider of one threshold in the metric's native units. Its ends mean "always" and "never"."""
 
     is_from_page = False
 
@@ -198,6 +200,7 @@ class Explorer(anywidget.AnyWidget):
         self.splits = splits
         self.choice = choice
         self.thresholds = thresholds
+        self.requests += 1
         with self.hold_sync():  # the page gets data set, arrays and state in one message
             self.dataset = name
             self.packed = b""
@@ -211,7 +214,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def front(self) -> Front | None:
-        """The front of cascades as long as the current one, or None before it is searched."""
+        """The front of cascades with the current number of models, None before its search."""
         return self.splits.fronts.get(self.choice.kind)
 
     @property
@@ -262,19 +265,23 @@ class Explorer(anywidget.AnyWidget):
             slider.value = float(np.clip(threshold, slider.min, slider.max))
 
     def apply_slider(self, stage: int, change: Any) -> None:
-        """Apply a slider's value that was set by code. A page also sends its state."""
+        """Show the cascade at a slider's value, if code has set it.
+
+        A page that sets a slider also sends its state, which is exact.
+        """
         slider = self.sliders[stage]
         ends = {slider.min: -math.inf, slider.max: math.inf}
         threshold = ends.get(change["new"], change["new"])
-        at = list(self.thresholds)
-        if not slider.is_from_page and stage < len(at) and at[stage] != threshold:
-            at[stage] = threshold
-            self.show(self.choice, at)
+        thresholds = list(self.thresholds)
+        is_new = stage < len(thresholds) and thresholds[stage] != threshold
+        if is_new and not slider.is_from_page:
+            thresholds[stage] = threshold
+            self.show(self.choice, thresholds)
 
     def save_html(self, path: str | Path) -> Path:
-        """Write the page of the current cascade as one file without kernel, server or network.
+        """Write the page of the current cascade as one file, without kernel, server or network.
 
-        It has the fronts of two and three models, and other fronts that were searched.
+        The page contains the fronts of two and three models, and other fronts that were searched.
         """
         for n in LENGTHS_IN_FILES:
             if n in self.splits.lengths:
@@ -294,12 +301,14 @@ class Explorer(anywidget.AnyWidget):
 
     # Messages of a page
 
+    @traitlets.validate("dataset")
+    def check_dataset(self, proposal: Any) -> str:
+        """Return the name of a data set, or raise ValueError."""
+        return validate_choice(proposal["value"], self.datasets, "data set")
+
     def load_dataset(self, change: Any) -> None:
         """Show a data set that a page or code has set by its name."""
-        try:
-            self.open_dataset(validate_choice(change["new"], self.datasets, "data set"))
-        except ValueError as error:
-            self.notice = str(error)
+        self.open_dataset(change["new"])
 
     def load_state(self, change: Any) -> None:
         """Load a state that a page or code has set."""
@@ -346,19 +355,19 @@ class Explorer(anywidget.AnyWidget):
         run_in_thread(partial(self.splits.search, choice, seconds), finish)
 
     def publish(self, choice: Choice) -> None:
-        """Send the page the arrays and fronts of a choice."""
+        """Send the arrays and fronts of a choice to the page."""
         fronts = self.fronts_of(choice).values()
-        offered = [
+        cascades = [
             choice.models,
             *(point.models for point in self.splits.certified),
             *(models for front in fronts for models in front.table["models"][::-1]),
         ]
-        wanted = list(dict.fromkeys(offered))[:MAX_CASCADES]
+        sent = list(dict.fromkeys(cascades))[:MAX_CASCADES]
         with self.hold_sync():
             if not self.packed or not all(
-                self.pack.shows(replace(choice, models=m)) for m in wanted
+                self.pack.shows(replace(choice, models=models)) for models in sent
             ):
-                self.pack = Packed(self.splits, choice, wanted)
+                self.pack = Packed(self.splits, choice, sent)
                 self.packed = self.pack.to_bytes({})
             self.details = json.dumps(self.describe(), ensure_ascii=False, allow_nan=False)
         low, high = self.pack.ends
@@ -378,7 +387,7 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return the JSON of the page that is not in its arrays."""
+        """Return what the page needs in addition to the arrays: fronts, names, certificates."""
         splits = self.splits
         fronts: dict[str, Any] = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
@@ -430,9 +439,9 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def policy_parts(self) -> dict[str, Any] | None:
-        """Return the parts of a policy file of all models, as JSON texts.
+        """Return JSON texts of all models, from which the page composes a policy file.
 
-        The page composes the file of a cascade from them. None if a file cannot store the method.
+        None if a file cannot store the method.
         """
         task = self.pack.tasks[0]
         if task.method is not None and task.method.confidence is not None:

@@ -14,12 +14,12 @@ from ..fronts.front import Front
 from ..origin import samples_in_common
 from ..tables import arrow, fraction, in_words, number
 
-# Hide the output below this one unless it has an explorer: "model not found" in a reopened notebook.
+# Hide the output below this one if it has no explorer, such as JupyterLab's "model not found".
 HIDE_ERROR = (
     ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
     "{display: none}"
 )
-PARTS = ("d3.js", "engine.js", "page.js")  # one ES module, in this order
+PARTS = ("d3.js", "engine.js", "page.js")  # of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -49,7 +49,10 @@ def read_script() -> str:
 
 
 def format_page(title: str, packed: bytes, still: str) -> str:
-    """Return the file. packed: :meth:`Packed.to_bytes`. still: HTML for use without scripts."""
+    """Return the text of the file.
+
+    ``packed`` is the result of :meth:`Packed.to_bytes`, ``still`` is HTML for use without scripts.
+    """
     return PAGE.format(
         title=html.escape(title),
         style=read_part("page.css"),
@@ -60,7 +63,10 @@ def format_page(title: str, packed: bytes, still: str) -> str:
 
 
 def describe_cascade(runs: Mapping[str, Run]) -> str:
-    """Describe a cascade in one sentence. runs: {split: evaluation}, the selection split first."""
+    """Return the result of a cascade in words.
+
+    ``runs`` has its evaluation by name of the split, the selection split first.
+    """
     *_, run = runs.values()
     names = run.point.models
     rates = [

@@ -21,8 +21,8 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
 
-LENGTHS = (2, 3, 4)  # models per cascade, in addition to those of the input front
-PATIENCE = 30.0  # seconds for a search of four models or more, whose gap is then certified
+LENGTHS = (2, 3, 4)  # possible numbers of models, in addition to those of the input front
+PATIENCE = 30.0  # seconds for a search of four models or more. The front states its gap
 OF_TABLE = "confidence of the table"
 OF_FRONT = "method of the front"
 GOALS = ("match_best", "max_improvement", "near_best")
@@ -41,12 +41,15 @@ class Choice:
 
     @property
     def kind(self) -> tuple[str, str, str, int]:
-        """Cost, score, method and number of models, which identify a front."""
+        """Return the cost, score, method and number of models, which identify a front."""
         return self.cost, self.score, self.method, len(self.models)
 
 
 def list_methods(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
-    """Return methods by name, and the name of the first one: that of a front or point, if any."""
+    """Return methods by name, and the name of the first one.
+
+    The first one is the method of a front or point, if there is one.
+    """
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
     if store.asked(None, None, None)[0] is None:
@@ -155,7 +158,7 @@ class ExploredSplits:
 
     @property
     def costs(self) -> list[str]:
-        """Kinds of cost that all models have on all splits, that of the front first."""
+        """Return the kinds of cost that all models have on all splits, the front's kind first."""
         first = [] if self.source is None else [self.source.cost_kind]
         kinds = self.store.cost_names
         tables = [store.models.reindex(columns=kinds) for store in self.stores.values()]
@@ -164,9 +167,9 @@ class ExploredSplits:
 
     @property
     def scores(self) -> list[str]:
-        """Scores, that of the front first.
+        """Return the available scores, the front's score first.
 
-        Top-5 accuracy needs more than five classes and F1 two.
+        Top-5 accuracy needs more than five classes, and F1 needs two.
         """
         if self.store.class_count is None:
             return ["top1"]
@@ -204,10 +207,10 @@ class ExploredSplits:
         return self.tasks[key]
 
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
-        """Return the front of cascades as long as the choice on the first split.
+        """Return the front of the choice's number of models on the first split.
 
-        It is searched once, and again if ``seconds`` is passed, which limits the search. By default
-        a search of more than three models may take PATIENCE.
+        The front is searched once. ``seconds`` searches it again and limits the time. By default a
+        search of four or more models is limited to PATIENCE.
         """
         if seconds is None and choice.kind in self.fronts:
             return self.fronts[choice.kind]
