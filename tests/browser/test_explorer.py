@@ -477,6 +477,8 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
     explorer.show_point(certificates[0].certified[0])
     page = opened(browser, explorer.save_html(tmp_path / "page.html"))
     sentence = page.locator(SENTENCE)
+    # Each row has half of δ.
+    assert "(at confidence 90%, simultaneously)" in page.locator(".cl-note").inner_text()
     row = sorted(first for first, second in certified if second == seconds[0])
     drag(page, 0, 1)
     page.wait_for_timeout(50)
