@@ -61,9 +61,10 @@ class Expectation:
             return failure_of(prediction)
         if prediction is None:
             return MALFORMED
-        with suppress(TypeError):  # an unhashable prediction is not a label
+        try:
             return 0 if self.labels is None or prediction in self.labels else UNKNOWN
-        return UNKNOWN
+        except TypeError:  # an unhashable prediction is not a label
+            return UNKNOWN
 
 
 def validate_calls(point: Point, calls: Any) -> list[Callable]:
@@ -172,14 +173,15 @@ def cost_per_input(costs: Any, count: int) -> np.ndarray:
     return paid if paid.ndim else np.full(count, paid / count)
 
 
-def first_fault(point: Point, read: Answer, ids: Sequence, name: str) -> BaseException | None:
-    """Return an exception for the first input for which the model ``name`` failed."""
-    for row in np.flatnonzero(read.failures)[:1]:
-        prediction = read.guesses[row, 0]
-        if isinstance(prediction, BaseException):
-            return prediction
-        return ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
-    return None
+def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:
+    """Return an exception for each input for which the model ``name`` failed, else None."""
+    faults: list[BaseException | None] = [None] * len(ids)
+    for row in np.flatnonzero(read.failures).tolist():
+        fault = read.guesses[row, 0]
+        if not isinstance(fault, BaseException):
+            fault = ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
+        faults[row] = fault
+    return faults
 
 
 def failed_answer(failure: int) -> Answer:

@@ -26,7 +26,7 @@ from .calls import (
     add_note,
     failed_answer,
     failure_of,
-    first_fault,
+    faults_of,
     read_answer,
     validate_calls,
 )
@@ -392,7 +392,8 @@ class CallRun:
             kind = MALFORMED
             with error_context(f"model {name!r}"):
                 read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
-            fault = first_fault(self.point, read, self.decisions.ids[rows], name)
+            faults = faults_of(self.point, read, self.decisions.ids[rows], name)
+            fault = next(filter(None, faults), None)
             if fault is not None and self.stops:
                 raise fault
         except Exception as error:

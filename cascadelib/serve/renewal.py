@@ -1,7 +1,7 @@
 """Certify new thresholds from the audited inputs of a running policy."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -32,12 +32,17 @@ class Renewal:
         The inputs that certify.
     points : list of Point
         The cascades that are tested, most cautious first.
-    certificate : Certificate
-        Over the labels so far. Inputs without a label count as lost.
+    epsilon, delta : float
+        Largest loss, and the probability that a certified cascade loses more.
     labels : dict
         The labels so far.
     accept : tuple of str
         As for :func:`certify`.
+
+    Attributes
+    ----------
+    certificate : Certificate
+        With the labels so far. Inputs without a label count as lost.
 
     See Also
     --------
@@ -62,9 +67,23 @@ class Renewal:
     point: Point
     table: Any
     points: list[Point]
-    certificate: Certificate
+    epsilon: float
+    delta: float
     labels: dict[str, str]
     accept: tuple[str, ...] = ()
+    certificate: Certificate = field(init=False)
+
+    def __post_init__(self) -> None:
+        certificate = certify(
+            self.table,
+            self.points,
+            self.epsilon,
+            self.delta,
+            reference=self.point.models[-1],
+            labels=self.labels,
+            accept=self.accept,
+        )
+        object.__setattr__(self, "certificate", certificate)
 
     @property
     def to_label(self) -> list[str]:
@@ -110,17 +129,7 @@ class Renewal:
         ids = set(self.table.origin.sample_ids.tolist())
         texts = {str(name): str(label) for name, label in labels.items()}
         useful = {name: text for name, text in texts.items() if name in ids and text in predicted}
-        merged = self.labels | useful
-        certificate = certify(
-            self.table,
-            self.points,
-            self.certificate.epsilon,
-            self.certificate.delta,
-            reference=self.point.models[-1],
-            labels=merged,
-            accept=self.accept,
-        )
-        return replace(self, certificate=certificate, labels=merged)
+        return replace(self, labels=self.labels | useful)
 
 
 def renewal_of(
@@ -162,8 +171,7 @@ def renewal_of(
     first = len(rows) // ROWS_PER_LADDER_ROW
     points = ladder(table.take(slice(first)), point.models)
     rest = table.take(slice(first, None))
-    blank = Certificate((), point.models[-1], epsilon, delta, 0, None, "")  # type: ignore[arg-type]
-    return Renewal(point, rest, points, blank, {}, tuple(accept)).label({})
+    return Renewal(point, rest, points, epsilon, delta, {}, tuple(accept))
 
 
 def answer_text(answer: Any) -> str:

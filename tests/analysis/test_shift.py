@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import segment_range
 from tiny_stores import three_models
-from twins import segment_range
 
 from cascadelib import (
     LogitStore,
@@ -43,6 +43,26 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
         assert moved["improvement_replayed"][row] == pytest.approx(result.improvement, nan_ok=True)
     changes = [a != b for a, b in zip(moved["models"], moved["models"][1:])]
     assert moved["segment"].iloc[-1] == sum(changes)
+
+
+@given(st.integers(0, 1000), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_many_thresholds_of_a_cascade_are_counted_as_one_by_one(seed, length):
+    """Thresholds are confidences of samples, "always" or "never", more than one grid holds."""
+    rng = np.random.default_rng(seed)
+    template = search(OTHER, 3).point(-1)
+    models = template.models[:length]
+    outcomes = outcomes_of(OTHER, models, template.method, "top1")
+    confidences = [confidence for _, confidence in outcomes]
+    points = []
+    for _ in range(60):
+        thresholds = [rng.choice([*values[:20], -np.inf, np.inf]) for values in confidences[:-1]]
+        points.append(replace(template, models=models, thresholds=tuple(thresholds)))
+    moved = replay(OTHER, points)
+    runs = evaluate(OTHER, points)
+    assert moved["accuracy_replayed"].tolist() == [run.accuracy for run in runs]
+    assert moved["cost_replayed"].tolist() == [run.cost for run in runs]
+    assert moved["exit_rates_replayed"].tolist() == [run.exit_rates for run in runs]
 
 
 def ranges_of(front, store):

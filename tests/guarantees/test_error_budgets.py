@@ -83,7 +83,7 @@ def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
     """An alarm of a model needs the evidence of all inputs × the number of models, exactly."""
     monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.latest[1].extend([1, 1, 1])
+    running.local.latest_failures[1].extend([1, 1, 1])
     for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
         table = running.failing(most=0.3, inputs_per_false_alarm=needed)
         assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]

@@ -115,17 +115,3 @@ def test_thresholds_of_a_metric_stay_in_its_units():
     found = monitor.recertify(0.2).policy
     assert found.metric == "entropy" and 0 < found.thresholds[0] < 1
     assert found.exits(0, np.array([0.0, 1.0])).tolist() == [True, False]
-
-
-@pytest.mark.parametrize(
-    ("models", "rows", "message"),
-    [
-        (("a", "b", "c"), 200, "a policy of two models, not 3"),
-        (("a", "b"), 99, "100 audited inputs or more, not 99"),
-    ],
-)
-def test_refused(models, rows, message):
-    monitor = Monitor(Point(models, (0.5,) * (len(models) - 1)))
-    audited(monitor, [0] * rows, [0] * rows, [0.9] * rows, 0.5)
-    with pytest.raises(ValueError, match=message):
-        monitor.recertify(EPSILON)
