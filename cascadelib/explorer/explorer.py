@@ -169,22 +169,23 @@ class Explorer(anywidget.AnyWidget):
         self.datasets = datasets
         self.unit = unit
         self.requests = 0  # of the page, of which only the last one is answered
-        most = max(splits.lengths[-1] for splits in datasets.values())
+        most = max(splits.lengths[-1] for splits in self.datasets.values())
         self.sliders = [ThresholdSlider() for _ in range(most - 1)]
         self.observe(self.load_state, "state")
         self.on_msg(self.handle_request)
-        self.open_dataset(next(iter(datasets)), state)
-        self.observe(self.load_dataset, "dataset")
+        self.dataset = next(iter(self.datasets))
+        self.open_dataset(state)
+        self.observe(lambda _: self.open_dataset(), "dataset")
         for stage, slider in enumerate(self.sliders):
             slider.observe(partial(self.apply_slider, stage), "value")
 
-    def open_dataset(self, name: str, state: str = "") -> None:
-        """Show the cascade of `state`, the cheapest certified one, or the best of the front.
+    def open_dataset(self, state: str = "") -> None:
+        """Show a cascade of the data set: that of `state`, the cheapest certified one, or the best.
 
         The best one matches or nearly matches the best single model. Without a front, all pairs are
         searched.
         """
-        splits = self.datasets[name]
+        splits = self.datasets[self.dataset]
         if state:
             choice, thresholds, self.goal = parse_state(state, splits)
         else:
@@ -198,13 +199,10 @@ class Explorer(anywidget.AnyWidget):
             choice = replace(choice, models=point.models)
             thresholds = point.thresholds
         self.splits = splits
-        self.choice = choice
-        self.thresholds = thresholds
         self.requests += 1
-        with self.hold_sync():  # the page gets data set, arrays and state in one message
-            self.dataset = name
+        with self.hold_sync():  # the page gets arrays and state in one message
             self.packed = b""
-            self.publish(choice)
+            self.state = ""  # another data set may have the same state
             self.show(choice, thresholds)
 
     @property
@@ -306,12 +304,10 @@ class Explorer(anywidget.AnyWidget):
         """Return the name of a data set, or raise ValueError."""
         return validate_choice(proposal["value"], self.datasets, "data set")
 
-    def load_dataset(self, change: Any) -> None:
-        """Show a data set that a page or code has set by its name."""
-        self.open_dataset(change["new"])
-
     def load_state(self, change: Any) -> None:
         """Load a state that a page or code has set."""
+        if not change["new"]:
+            return
         try:
             self.choice, self.thresholds, self.goal = parse_state(change["new"], self.splits)
         except ValueError as error:
