@@ -464,8 +464,8 @@ class Explorer(anywidget.AnyWidget):
         """
         display({"text/plain": describe_cascade(self.runs), "text/html": self.still()}, raw=True)
         if displays_widgets():
-            view, _ = self._repr_mimebundle_()
-            display({WIDGET_VIEW: view[WIDGET_VIEW]}, raw=True)  # without the repr of all data
+            bundle: Any = self._repr_mimebundle_()
+            display({WIDGET_VIEW: bundle[0][WIDGET_VIEW]}, raw=True)  # without the repr of all data
 
 
 def run_in_thread(work: Callable, finish: Callable) -> None:

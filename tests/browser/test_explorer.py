@@ -673,7 +673,7 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page.wait_for_timeout(500)
     state = page.evaluate("document.querySelector('.cascadelib').view.address()")
     run_more(page, 1)
-    page.locator(".js-plotly-plot").wait_for(timeout=PATIENCE)
+    page.locator(".jp-RenderedPlotly").wait_for(timeout=PATIENCE)
     page.keyboard.press("Control+s")
     page.wait_for_timeout(2000)
     page.reload()
