@@ -48,7 +48,7 @@ def resolve_options(
     ValueError
         If the store does not support an option.
     """
-    chosen, score, cost = store.asked(method, score, cost)
+    chosen, score, cost = store.resolve_options(method, score, cost)
     return None if chosen is None else method_named(chosen), score_of(score).name, cost
 
 

@@ -52,7 +52,7 @@ def list_methods(store: Store, source: Any) -> tuple[dict[str, Method | None], s
     """
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
-    if store.asked(None, None, None)[0] is None:
+    if store.resolve_options(None, None, None)[0] is None:
         first = OF_TABLE
         methods = {first: None}
     if source is not None and source.method is not None:

@@ -1,7 +1,7 @@
-"""Certificates that cascades lose at most ε of accuracy or stay within a budget.
+"""Certify that cascades lose at most ε of accuracy, or that their mean cost is within a budget.
 
-They use Learn-then-Test on the points of a front. They are valid for any number of samples, and
-need only labels that can matter.
+The points of a front are tested by Learn-then-Test. Certificates are valid for any number of
+samples. Only labels that can matter are needed.
 """
 
 from collections.abc import Iterable, Mapping

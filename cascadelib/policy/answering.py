@@ -15,7 +15,7 @@ from ..checks import brief, check_count, check_number, error_context, validate_c
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..guarantees.case import keys_of
-from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
+from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_peeling
 from ..guarantees.positives import peel_positives
 from ..guarantees.premises import (
     NOT_VERIFIABLE,
@@ -32,7 +32,7 @@ from ..methods.fitted import CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
 from ..store.tables.faults import refuse
-from ..store.tables.spelling import normalized_texts, spelling_faults
+from ..store.tables.spelling import find_spelling_faults, normalize_texts
 from ..tables import number
 from .policy import Policy
 
@@ -315,7 +315,7 @@ def answer_table(
             "table.take(groups == name)"
         )
     if table.normalize == "text" and positive is not None:
-        positive = str(normalized_texts(as_text([positive]))[0])
+        positive = str(normalize_texts(as_text([positive]))[0])
     goal = read_goal(predictions, epsilon, recall, precision, guarantee, delta, positive)
     if labels is not None:
         if goal.positive is not None:
@@ -412,13 +412,13 @@ def answers_of(
         """Return the answers of some ids, spelled like the predictions."""
         answers = as_text([bought[name] for name in names])
         if table.normalize == "text":
-            return normalized_texts(answers)
+            return normalize_texts(answers)
         if table.normalize is None and names:
             predicted = np.array([[prediction_of[name] for name in names]])
             texts = {*answers.tolist(), *predicted[0].tolist()}
             with error_context("the answers of ask"):
                 refuse(
-                    spelling_faults(
+                    find_spelling_faults(
                         answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
                     )
                 )
@@ -449,7 +449,7 @@ def simulate_calls(
     pilot = np.random.default_rng(seed).permutation(count)[: min(PILOT, labels or PILOT)]
     of_pilot = wrong_at(pilot)
     rng = np.random.default_rng([seed, 1])
-    classes, peel = start_of(confidence, predictions, pilot, pilot, rng.random(count))
+    classes, peel = start_peeling(confidence, predictions, pilot, pilot, rng.random(count))
     columns = design(peel.score, peel.group, len(classes) + 1)
     curve, spread = fitted_curve(columns[pilot], of_pilot, peel.curve)
     calls = []

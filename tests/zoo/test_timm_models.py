@@ -116,7 +116,7 @@ def test_one_checkpoint_runs_at_two_sizes(checkpoints):
         small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
     )
     assert (small.transform.cut.size, large.transform.cut.size) == ((128, 128), (160, 160))
-    assert small.metadata["preprocessing"]["size_from"] == "asked"
+    assert small.metadata["preprocessing"]["size_from"] == "requested"
     vit = load("test_vit@192", checkpoint=checkpoints)
     assert vit.module(torch.zeros(1, 3, 192, 192)).shape == (1, 5)
     assert vit.metadata["image_size"] == 192
