@@ -304,12 +304,12 @@ class Explorer(anywidget.AnyWidget):
         """Return the name of a data set, or raise ValueError."""
         return validate_choice(proposal["value"], self.datasets, "data set")
 
-    def load_state(self, change: Any) -> None:
-        """Load a state that a page or code has set."""
-        if not change["new"]:
+    def load_state(self, _: Any) -> None:
+        """Load the current state, which a page or code has set."""
+        if not self.state:
             return
         try:
-            self.choice, self.thresholds, self.goal = parse_state(change["new"], self.splits)
+            self.choice, self.thresholds, self.goal = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return

@@ -170,7 +170,7 @@ class View {
     return this.details.fronts[[cost, this.pack.score, this.pack.method, n].join("|")]
   }
 
-  get n() { return this.models.length }
+  get n() { return this.models?.length ?? 0 }
   get front() { return this.frontOf(this.n) }
   /** The split of the sentence and of the chart: held out, if there is one. */
   get split() { return this.pack.splits.at(-1) }

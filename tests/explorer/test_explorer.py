@@ -232,6 +232,9 @@ def test_a_data_set_is_selected_by_its_name():
     with pytest.raises(ValueError, match="unknown data set 'd'"):
         explorer.dataset = "d"
     assert explorer.dataset == "c"
+    request(explorer, method="entropy")
+    explorer.set_state({"state": re.sub("max_softmax", "entropy", explorer.state), "dataset": "a"})
+    assert explorer.choice.method == explorer.pack.choice.method == "max_softmax"
 
 
 def test_invalid_arguments_are_refused_with_their_name():
