@@ -20,9 +20,9 @@ from ..tables import arrow, digits, percents
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
 THEME = (
-    '<style class="cl-theme">body[data-jp-theme-light="false"] .js-plotly-plot .main-svg '
-    "{filter: invert(0.93) hue-rotate(180deg)} .jp-OutputArea-child:has(.cl-theme) {display: none}"
-    "</style>"
+    '<style class="cl-theme">body[data-jp-theme-light="false"] .jp-RenderedPlotly '
+    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg)} "
+    ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
 )
 """An output of a notebook that has no height and restyles the figures in JupyterLab."""
 

@@ -695,8 +695,8 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page.locator(".cl-still img").wait_for(timeout=PATIENCE)
     page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
     assert not page.locator(ERROR).is_visible()
-    figure = page.locator(".js-plotly-plot .main-svg").first
+    figure = page.locator(".jp-RenderedPlotly .plot-img")  # that JupyterLab saved
     figure.wait_for(timeout=PATIENCE)
     page.wait_for_function("document.body.dataset.jpThemeLight == 'false'", timeout=PATIENCE)
-    assert "invert" in figure.evaluate("svg => getComputedStyle(svg).filter")
+    assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")
     page.close()
