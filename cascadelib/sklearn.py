@@ -519,7 +519,7 @@ def number_classes(y: Any, index: Any) -> tuple[Array, Array]:
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y has only the class {classes[0]!r}. Pass two or more classes")
+        raise ValueError(f"y has one class only, {classes[0]!r}. Pass two or more")
     by_form: dict[str, Any] = {}
     for name in filter(lambda each: isinstance(each, str), classes.tolist()):
         if (other := by_form.setdefault(normalize_text(name), name)) != name:

@@ -144,7 +144,7 @@ def test_auto_selects_the_kind_that_is_better_out_of_fold():
         read = read_features(columns, values, labels)
         found = fit_folds("auto", read, rng.random(k) < chance, fold)
         assert found.whole.kind == kind
-        assert (found.others == ()) == (kind == "isotonic")
+        assert (found.without_fold == ()) == (kind == "isotonic")
     noise = rng.random(k) < 0.5
     read = read_features(columns, values, np.arange(k).astype(str))
     found = fit_folds("auto", read, noise, fold)
