@@ -129,7 +129,7 @@ class View {
     for (const control of this.root.querySelectorAll(".cl-traffic, .cl-labels")) control.addEventListener("input", () => this.drawPlan())
     this.find(".cl-unit").addEventListener("change", event => {
       this.unit = event.target.value
-      this.drawn = this.built = null
+      this.drawn = null
       this.draw()
     })
     for (const button of this.root.querySelectorAll("[data-copy]"))
@@ -163,7 +163,6 @@ class View {
     this.unit ??= details.unit
     this.certified = details.certificate?.rows ?? []
     this.buildBar()
-    this.built = null
   }
 
   frontOf(n, cost = this.cost) {
@@ -838,9 +837,9 @@ class View {
 
   /** Build the rows of sliders of another cascade. */
   buildStages() {
-    const key = [this.models, this.pack.method, this.cost].join()
-    if (this.built === key) return
-    this.built = key
+    const key = [this.models, this.cost, this.unit].join()
+    if (this.built?.key === key && this.built.pack === this.pack) return
+    this.built = { key, pack: this.pack }
     this.reserveHeight()
     const box = this.find(".cl-stages")
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
