@@ -13,7 +13,7 @@ MAX_EXAMPLES = 400
 MAX_CHARACTERS = 240  # of a text
 
 
-def select_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
+def select_examples(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
     """Return the rows of at most ``most`` samples, int64, rising and evenly spread.
 
     ``correct`` has the correctness [k] at each stage of a cascade. The stages differ in correctness

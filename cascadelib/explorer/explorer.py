@@ -33,7 +33,7 @@ from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from ..tables import in_words
-from .examples import describe_examples, select_rows
+from .examples import describe_examples, select_examples
 from .packing import Packed
 from .page import describe_cascade, format_page, format_still, read_part, read_script
 from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
@@ -410,7 +410,7 @@ class Explorer(anywidget.AnyWidget):
         if splits.images is not None:
             correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
             details["examples"] = describe_examples(
-                splits.store, splits.images, select_rows(correct)
+                splits.store, splits.images, select_examples(correct)
             )
         return details
 

@@ -128,7 +128,7 @@ def draw_picture(run: Run, front: Front | None) -> str:
     line = " ".join(stairs).replace("H", "M", 1).replace("V", ",", 1)
     ((x, y),) = place(np.array([[run.cost, run.accuracy]])).tolist()
     title = html.escape(in_words(run.point.cost_kind))
-    left, right = (number(cost) for cost in (low[0], high[0]))
+    cheapest, most_expensive = (number(cost) for cost in (low[0], high[0]))
     return f"""<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" \
 font-family="sans-serif" font-size="12"><rect width="640" height="260" fill="#fff"/>
 <path d="M70,20V210H620" fill="none" stroke="#444"/><g fill="#8c8c8c">{dots}</g>
@@ -136,6 +136,6 @@ font-family="sans-serif" font-size="12"><rect width="640" height="260" fill="#ff
 <path d="M{x},{y - 8}l8,8l-8,8l-8,-8Z" fill="#b84a00"/><g fill="#444">
 <text x="64" y="24" text-anchor="end">{fraction(high[1])}</text>
 <text x="64" y="214" text-anchor="end">{fraction(low[1])}</text>
-<text x="70" y="230">{left}</text><text x="620" y="230" text-anchor="end">{right}</text>
+<text x="70" y="230">{cheapest}</text><text x="620" y="230" text-anchor="end">{most_expensive}</text>
 <text x="345" y="250" text-anchor="middle">{title}; diamond: this cascade, \
 line: best on the selection split, dots: single models</text></g></svg>"""

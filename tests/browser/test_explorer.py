@@ -300,7 +300,8 @@ def priced(seed, k=800):
 
 
 def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path):
-    table, other = priced(0), priced(1)
+    table = priced(0)
+    other = priced(1)
     explorer = cl.explore(table, other)
     page = opened(browser, explorer.save_html(tmp_path / "page.html"))
     bill = page.locator(".cl-bill")

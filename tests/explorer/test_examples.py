@@ -5,17 +5,22 @@ import pytest
 from explorer_stores import STORE
 from PIL import Image
 
-from cascadelib.explorer.examples import describe_example, describe_examples, select_rows, to_pil
+from cascadelib.explorer.examples import (
+    describe_example,
+    describe_examples,
+    select_examples,
+    to_pil,
+)
 
 
 def test_three_of_four_examples_are_samples_on_which_models_disagree():
     rng = np.random.default_rng(0)
     correct = [rng.random(2000) < share for share in (0.7, 0.9, 0.95)]
-    rows = select_rows(correct, 100)
+    rows = select_examples(correct, 100)
     differs = (correct[0] != correct[1]) | (correct[0] != correct[2])
     assert len(rows) == len(set(rows.tolist())) == 100 and np.all(np.diff(rows) > 0)
     assert differs[rows].sum() == 75
-    assert len(select_rows([np.ones(5, bool)])) == 5
+    assert len(select_examples([np.ones(5, bool)])) == 5
 
 
 @pytest.mark.parametrize(
