@@ -136,6 +136,7 @@ font-family="sans-serif" font-size="12"><rect width="640" height="260" fill="#ff
 <path d="M{x},{y - 8}l8,8l-8,8l-8,-8Z" fill="#b84a00"/><g fill="#444">
 <text x="64" y="24" text-anchor="end">{fraction(high[1])}</text>
 <text x="64" y="214" text-anchor="end">{fraction(low[1])}</text>
-<text x="70" y="230">{cheapest}</text><text x="620" y="230" text-anchor="end">{most_expensive}</text>
+<text x="70" y="230">{cheapest}</text>
+<text x="620" y="230" text-anchor="end">{most_expensive}</text>
 <text x="345" y="250" text-anchor="middle">{title}; diamond: this cascade, \
 line: best on the selection split, dots: single models</text></g></svg>"""
