@@ -86,7 +86,8 @@ def by_lotus(query: Query, sampled_from: int | None = RANGE) -> Answers:
     count = len(query.truth)
     rng = np.random.default_rng(query.seed)
     order = rng.permutation(count)
-    chance, truth = query.chance[order], query.truth[order]
+    chance = query.chance[order]
+    truth = query.truth[order]
     edges = np.percentile(chance, np.linspace(0, 100, BINS + 1))
     score = np.clip((np.digitize(chance, edges) - 1) / BINS, 0, 1)
     weight = np.sqrt(score)
@@ -110,8 +111,10 @@ def by_lotus(query: Query, sampled_from: int | None = RANGE) -> Answers:
         return float(enough[0]) if len(enough) else 0.0
 
     def bound(values: np.ndarray, delta: float, side: int) -> float:
-        mean, spread = (values.mean(), values.std()) if len(values) else (0.0, 0.0)
-        return mean + side * spread / np.sqrt(size) * np.sqrt(2 * np.log(1 / delta))
+        if not len(values):
+            return 0.0
+        half = values.std() / np.sqrt(size) * np.sqrt(2 * np.log(1 / delta))
+        return values.mean() + side * half
 
     start = lower_threshold(query.target)
     above = bound(yes[scores >= start], DELTA / 2, 1)
@@ -138,9 +141,11 @@ def by_lotus_everywhere(query: Query) -> Answers:
 
 def by_exact_tests(query: Query) -> Answers:
     """Answer by two borders that exact binomial tests of uniform labels pass in sequence."""
-    chance, truth = query.chance, query.truth
+    chance = query.chance
+    truth = query.truth
     drawn = np.random.default_rng(query.seed).permutation(len(truth))[:LABELS]
-    of_draw, is_yes = chance[drawn], truth[drawn]
+    of_draw = chance[drawn]
+    is_yes = truth[drawn]
     borders = np.unique(np.quantile(chance, np.linspace(0, 1, BORDERS)))
     positives = int(is_yes.sum())
     low = -np.inf

@@ -126,6 +126,8 @@ class Point:
     premises : tuple of mappings
         Name, status and evidence of each premise of the guarantee. Empty if the point is not
         certified.
+    guarantee : str
+        The guarantee in words. Empty if the point is not certified.
     chosen : tuple
         The (models, thresholds) that were selected on ``selected_on``. They differ from those of
         the point if :func:`dataclasses.replace` changed these. The samples on which the new ones
@@ -162,6 +164,7 @@ class Point:
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     premises: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
+    guarantee: str = field(default="", compare=False, repr=False)
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:

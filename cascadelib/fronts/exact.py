@@ -100,8 +100,15 @@ def search_outcomes(
     >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
     ([0.667, 1.0], [1.0, 4.333])
     """
-    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    search = prepare_search(stage, cost, n_models, last_only, **limits)
+    search = prepare_search(
+        stage,
+        cost,
+        n_models,
+        last_only,
+        tolerance=tolerance,
+        time_limit=time_limit,
+        executor=executor,
+    )
     if search.cost.ndim != 1:
         raise ValueError(
             "give one cost per model here: per-sample costs are supported by `search` on a "
@@ -276,8 +283,15 @@ def search(
     if isinstance(models, str) and models == "pareto":  # there may be fewer models than n_models
         most = len(task.names)
         n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
-    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    prepared = prepare_search(task.stage, task.costs, n_models, task.last_only, **limits)
+    prepared = prepare_search(
+        task.stage,
+        task.costs,
+        n_models,
+        task.last_only,
+        tolerance=tolerance,
+        time_limit=time_limit,
+        executor=executor,
+    )
     is_graded = task.stage((0,))[0].dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)

@@ -178,12 +178,12 @@ def read_features(
 
 
 class Folds(NamedTuple):
-    """Hold a confidence fitted on all samples, and one per fold, fitted without its samples.
+    """Hold the fit on all samples, `full`, and the fits without the samples of each fold.
 
     `without_fold` is empty if the fit keeps the order of the first column. Then it cannot overfit.
     """
 
-    whole: Fitted
+    full: Fitted
     without_fold: tuple[Fitted, ...]
 
 
@@ -209,15 +209,15 @@ def assign_folds(sample_ids: Array) -> Array:
     return fold
 
 
-def find_folds(fitted_on: Any, here: Origin) -> Array:
+def find_folds(fitted_on: Any, origin: Origin) -> Array:
     """Return the fold of samples in an earlier fit, int (k,). It is −1 for other samples."""
-    fold = np.full(len(here), -1)
+    fold = np.full(len(origin), -1)
     if not isinstance(fitted_on, Origin):
         return fold
-    if fitted_on.source == here.source or fitted_on.has_ids and here.has_ids:
+    if fitted_on.source == origin.source or fitted_on.has_ids and origin.has_ids:
         assigned = assign_folds(fitted_on.sample_ids).tolist()
         fold_of = dict(zip(fitted_on.sample_ids.tolist(), assigned))
-        fold[:] = [fold_of.get(name, -1) for name in here.sample_ids.tolist()]
+        fold[:] = [fold_of.get(name, -1) for name in origin.sample_ids.tolist()]
     return fold
 
 
@@ -231,15 +231,15 @@ def fit_confidence(kind: str, features: Features, correct: Any) -> Fitted:
     ValueError
         If other values are not finite, or if the kind needs predictions and there are none.
     """
-    is_there = np.asarray(~np.isneginf(features.numbers).any(axis=1))
-    some = features.take(is_there)
-    if not np.isfinite(some.numbers).all():
+    is_usable = np.asarray(~np.isneginf(features.numbers).any(axis=1))
+    usable = features.take(is_usable)
+    if not np.isfinite(usable.numbers).all():
         raise ValueError(
             "the columns of a fitted confidence must be finite numbers (−inf: an abstention)"
         )
     parameters = []
-    if is_there.any():
-        parameters = KINDS[kind].fit(some, np.asarray(correct, np.float64)[is_there])
+    if is_usable.any():
+        parameters = KINDS[kind].fit(usable, np.asarray(correct, np.float64)[is_usable])
     return Fitted(kind, features.columns, parameters, features.categories)
 
 
@@ -256,21 +256,21 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
             for one in range(FOLDS)
         ]
         return Folds(fit_confidence(kind, features, correct), tuple(others))
-    tried = [("isotonic", features.first_column), ("logistic", features.first_column)]
+    candidates = [("isotonic", features.first_column), ("logistic", features.first_column)]
     if LABEL in features.texts and not is_free_text(features.texts[LABEL]):
-        tried.append((BY_LABEL, features.first_column))
+        candidates.append((BY_LABEL, features.first_column))
     if len(features.columns) > 1:
-        tried.append(("logistic", features))
-    found = [fit_folds(one, part, correct, fold) for one, part in tried]
+        candidates.append(("logistic", features))
+    all_folds = [fit_folds(name, inputs, correct, fold) for name, inputs in candidates]
     losses = [
-        log_losses(out_of_fold(folds, part, fold), correct)
-        for folds, (_, part) in zip(found, tried)
+        log_losses(out_of_fold(folds, inputs, fold), correct)
+        for folds, (_, inputs) in zip(all_folds, candidates)
     ]
-    least = losses[int(np.argmin([each.mean() for each in losses]))]
-    excess = [each - least for each in losses]
-    within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
-    best = within.index(True)
-    return found[best] if best > 1 else Folds(found[0].whole, ())
+    least = losses[int(np.argmin([loss.mean() for loss in losses]))]
+    excess = [loss - least for loss in losses]
+    is_within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
+    simplest = is_within.index(True)
+    return all_folds[simplest] if simplest > 1 else Folds(all_folds[0].full, ())
 
 
 def out_of_fold(folds: Folds, features: Features, fold: Array) -> Array:
@@ -278,7 +278,7 @@ def out_of_fold(folds: Folds, features: Features, fold: Array) -> Array:
 
     `fold` is int (k,). For fold −1 the fit on all samples is used.
     """
-    confidence = folds.whole.apply(features)
+    confidence = folds.full.apply(features)
     for one, fitted in enumerate(folds.without_fold):
         rows = fold == one
         confidence[rows] = fitted.apply(features.take(rows))

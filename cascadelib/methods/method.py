@@ -202,7 +202,7 @@ class Method:
                     if self.confidence != AUTO:
                         refuse_free_text(features, self.confidence == BY_LABEL)
                     folds[models] = fit_folds(str(self.confidence), features, correct, fold)
-        fitted = {models: one.whole for models, one in folds.items()}
+        fitted = {models: one.full for models, one in folds.items()}
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
@@ -291,7 +291,7 @@ class Method:
                 folds = Folds(self.fitted_after(models), ())
                 if self.folds:
                     folds = self.folds[self._key(models)]
-                features = self.features_of(store, models, confidence, folds.whole.columns)
+                features = self.features_of(store, models, confidence, folds.full.columns)
                 return correct, out_of_fold(folds, features, fold)
 
             return stage
@@ -355,7 +355,7 @@ class ModelsOnSplit:
         return softmax(self.logits(m, rows))
 
 
-# A file may be mapped anew at each use. With the lock, threads map one file at a time.
+# A file may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
 # Store → values that were computed from its outputs.
 CACHE: WeakKeyDictionary = WeakKeyDictionary()

@@ -235,8 +235,7 @@ class Audit:
         Raises
         ------
         ValueError
-            If the policy does not have two models, there are fewer than 100 audited inputs, or a
-            premise is violated.
+            If the policy does not have two models, or there are fewer than 100 audited inputs.
 
         See Also
         --------

@@ -205,9 +205,8 @@ def decisions_of(records: Sequence[Record], models: Sequence[str], unknown: Any)
         decisions.ids[row] = record.id
         decisions.exit_stage[row] = record.stage
         decisions.failures[row, :reached] = [NUMBER_OF[name] for name in record.failures]
-        decisions.confidences[row, :reached] = record.confidences  # None becomes nan
-        decisions.costs[row, :reached] = record.costs
-        decisions.seconds[row, :reached] = record.seconds
+        for name in ("confidences", "costs", "seconds"):  # None becomes nan
+            getattr(decisions, name)[row, :reached] = getattr(record, name)
         if record.model is not None:
             stage = models.index(record.model)
             decisions.answered[row] = stage

@@ -1,7 +1,8 @@
 """Certify new thresholds from the audited inputs of a running policy."""
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -39,11 +40,6 @@ class Renewal:
     accept : tuple of str
         As for :func:`certify`.
 
-    Attributes
-    ----------
-    certificate : Certificate
-        With the labels so far. Inputs without a label count as lost.
-
     See Also
     --------
     Monitor.recertify : Choose and certify thresholds.
@@ -71,10 +67,14 @@ class Renewal:
     delta: float
     labels: dict[str, str]
     accept: tuple[str, ...] = ()
-    certificate: Certificate = field(init=False)
 
-    def __post_init__(self) -> None:
-        certificate = certify(
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Certify with the labels so far. Inputs without a label count as lost.
+
+        Raises ValueError if a premise is violated.
+        """
+        return certify(
             self.table,
             self.points,
             self.epsilon,
@@ -83,7 +83,6 @@ class Renewal:
             labels=self.labels,
             accept=self.accept,
         )
-        object.__setattr__(self, "certificate", certificate)
 
     @property
     def to_label(self) -> list[str]:

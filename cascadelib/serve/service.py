@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -25,6 +26,8 @@ from .models import Functions, Members, Reply
 from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
 from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
+
+IDLE_SECONDS = 0.01  # between two looks of Service.end
 
 
 class Service:
@@ -179,8 +182,9 @@ class Service:
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        self.idle = asyncio.Event()
-        self.idle.set()
+        # Callers with a deadline, the earliest first, and the loop that has a timer for it.
+        self.callers: deque[Caller] = deque()
+        self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def monitor(self) -> Monitor:
@@ -247,7 +251,8 @@ class Service:
 
     async def end(self) -> None:
         """Return when all inputs are decided and all audits have ended."""
-        await self.idle.wait()
+        while self.undecided or self.audits:
+            await asyncio.sleep(IDLE_SECONDS)
 
     def reload(self, policy: Policy, monitor: Monitor | None = None) -> Monitor:
         """Use another policy of the same models for new inputs. Undecided inputs keep the old one.
@@ -286,7 +291,9 @@ class Service:
         """Queue the inputs of a caller for the first model."""
         kind, sources = self.models.split(inputs)
         count = len(sources)
-        names = None if ids is None else validate_ids(ids, count)
+        is_texts = type(ids) is list and list(map(type, ids)) == [str] * count
+        if ids is not None and not is_texts:
+            ids = validate_ids(ids, count).tolist()
         if self.undecided + count > self.queue:
             self.refused += count
             raise Overloaded(
@@ -297,10 +304,10 @@ class Service:
         until = now + self.deadline
         rules = self.rules
         first, drawn = rules.monitor.enter(count, self.audit)
-        caller = Caller(loop.create_future(), now, count)
+        caller = Caller(loop.create_future(), now, until, count)
         for place, (source, is_drawn) in enumerate(zip(sources, drawn)):
             number = first + place
-            record = Record(number if names is None else names[place], number=number)
+            record = Record(number if ids is None else ids[place], number=number)
             record.audited = is_drawn
             record.policy = rules.checksum
             item = QueuedInput(record, rules, kind, source, until, caller)
@@ -308,10 +315,12 @@ class Service:
             self._queue(item, 0)
         if not count:
             caller.answered.set_result(None)
-        elif until < math.inf:
-            caller.timer = loop.call_at(until, self._expire, caller)
         self.undecided += count
-        self._update_idle()
+        while self.callers and not self.callers[0].undecided:
+            self.callers.popleft()
+        if until < math.inf:
+            self.callers.append(caller)
+            self._watch_deadlines()
         return caller
 
     async def _wait(self, caller: Caller) -> None:
@@ -327,6 +336,21 @@ class Service:
         """Return the decisions of a caller so far."""
         records = [item.record for item in caller.items]
         return decisions_of(records, self.rules.point.models, self.models.unknown)
+
+    def _watch_deadlines(self) -> None:
+        """Set a timer for the earliest deadline, if there is none."""
+        loop = asyncio.get_running_loop()
+        if self.callers and self.timed_loop is not loop:
+            self.timed_loop = loop
+            loop.call_at(self.callers[0].until, self._end_deadlines)
+
+    def _end_deadlines(self) -> None:
+        """End the inputs of the callers whose deadline has passed."""
+        now = asyncio.get_running_loop().time()
+        while self.callers and (not self.callers[0].undecided or self.callers[0].until <= now):
+            self._expire(self.callers.popleft())
+        self.timed_loop = None
+        self._watch_deadlines()
 
     def _expire(self, caller: Caller) -> None:
         """Let the undecided inputs of a caller exit with their last answers, or fail."""
@@ -375,7 +399,7 @@ class Service:
         started = loop.time()
         rules = items[0].rules
         stage = items[0].stage
-        until = min(started + queue.timeout, max(item.until for item in items))
+        until = min(started + queue.timeout, max([item.until for item in items]))
         is_answered = False
         try:
             async with asyncio.timeout_at(None if until == math.inf else until):
@@ -391,7 +415,7 @@ class Service:
         queue.free += 1
         self.free += 1
         if isinstance(self.models, Functions):
-            queue.update(all(reply.failure in (TIMEOUT, ERROR) for reply in replies))
+            queue.update(all([reply.failure in (TIMEOUT, ERROR) for reply in replies]))
         seconds = loop.time() - started
         for item, reply in zip(items, replies):
             self._settle(item, reply, seconds)
@@ -433,14 +457,11 @@ class Service:
             self._audit(item)
         self.undecided -= 1
         caller.undecided -= 1
-        if caller.timer is not None and not caller.undecided:
-            caller.timer.cancel()
         if not caller.answered.done():
             if error is not None:
                 caller.answered.set_exception(error)
             elif not caller.undecided:
                 caller.answered.set_result(None)
-        self._update_idle()
 
     def _audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
@@ -467,14 +488,6 @@ class Service:
             item.rules.monitor.resolve(record)
         except Exception as error:  # of monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
-        self._update_idle()
-
-    def _update_idle(self) -> None:
-        """Let :meth:`end` return if nothing is under way."""
-        if self.undecided or self.audits:
-            self.idle.clear()
-        else:
-            self.idle.set()
 
 
 def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:

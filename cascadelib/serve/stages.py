@@ -66,9 +66,9 @@ class Caller:
 
     answered: asyncio.Future
     arrived: float
+    until: float
     undecided: int
     items: "list[QueuedInput]" = field(default_factory=list)
-    timer: asyncio.TimerHandle | None = None
 
 
 @dataclass(eq=False, slots=True)

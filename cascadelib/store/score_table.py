@@ -19,7 +19,7 @@ from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.faults import refuse
-from .tables.frames import open_frame, read_scores
+from .tables.frames import open_frame, parse_scores
 from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
@@ -274,7 +274,7 @@ class ScoreTable:
         table, locate = open_frame(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            checked, faults = read_scores(table, roles, cost, missing, models, normalize, locate)
+            checked, faults = parse_scores(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
         read = cls.of_checked(checked)
         from .aligned_rows import warn_unless_aligned  # loads scipy

@@ -14,7 +14,7 @@ from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.cells import SKIP, UNSURE
 from .tables.faults import SHOWN, Fault, describe_faults
-from .tables.frames import open_frame, read_scores
+from .tables.frames import open_frame, parse_scores
 from .tables.spelling import REMEDY as SPELLING
 from .tables.spelling import find_foreign_answers
 from .tables.table_files import LARGEST_TABLE
@@ -188,7 +188,7 @@ def _read(
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
 
     def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
-        return read_scores(frame, roles, prices, missing, None, normalize, locate)
+        return parse_scores(frame, roles, prices, missing, None, normalize, locate)
 
     _, found = scores(options["missing"] or "refuse", options["normalize"])
     remedies = {fault.remedy for fault in found}

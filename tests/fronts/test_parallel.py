@@ -260,6 +260,22 @@ def test_no_thread_remains_after_the_search(monkeypatch):
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]
 
 
+@pytest.mark.parametrize(("long", "shown"), [(0, [False, True]), (1e12, [False, False])])
+def test_only_the_boxes_of_a_long_search_show_their_progress(long, shown, monkeypatch):
+    bars = []
+    tqdm = parallel.tqdm
+
+    def progress(*arguments, disable, **options):
+        bars.append(not disable)
+        return tqdm(*arguments, disable=True, **options)
+
+    monkeypatch.setattr(parallel, "tqdm", progress)
+    monkeypatch.setattr(parallel, "is_watched", lambda: True)
+    monkeypatch.setattr(parallel, "LONG_SEARCH", long)
+    search_arrays(*synthetic(5, 100, seed=0), 3)
+    assert bars[-2:] == shown  # of corners, then of boxes
+
+
 def test_the_bound_of_late_prefixes_is_the_cost_of_their_cheapest_first_model():
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)

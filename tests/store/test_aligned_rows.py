@@ -182,6 +182,33 @@ def test_a_row_lost_in_the_middle_of_a_file_is_found():
     assert "'model 2'" in result.evidence and "a shift by +1" in result.evidence
 
 
+def slow_best_fit(correct):
+    """Return the largest gain of a shift in standard errors, over a file and its quarters."""
+    samples = correct.shape[1]
+    quarters = np.linspace(0, samples, 5).astype(int).tolist() if samples >= 400 else []
+    fits = []
+    for start, stop in {(0, samples), *zip(quarters, quarters[1:])}:
+        part = correct[:, start:stop].astype(float)
+        for model, row in enumerate(part):
+            others = np.delete(part, model, axis=0).sum(axis=0)
+            error = np.sqrt(2 * row.var() * others.var() * len(row))
+            for offset in (-3, -2, -1, 1, 2, 3):
+                here = np.arange(max(0, -offset), len(row) - max(0, offset))
+                gain = (row[here] - row.mean()) @ (others[here + offset] - others[here])
+                fits.append(gain / max(error, 1))
+    return max(fits)
+
+
+def test_a_shift_is_found_from_five_standard_errors_on():
+    found = []
+    for samples in range(100, 600, 20):
+        correct = drawn(2, samples, seed=samples)
+        correct[0] = np.roll(correct[0], 1)
+        found.append(find_best_offset(correct.astype(np.float32)) is not None)
+        assert found[-1] == (slow_best_fit(correct) > 5)
+    assert set(found) == {True, False}
+
+
 def test_sound_rows_fit_best_where_they_are():
     for seed in range(20):
         for models, samples in ((2, 50), (3, 500), (9, 4000)):

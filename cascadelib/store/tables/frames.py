@@ -35,7 +35,7 @@ NOTHING = "nothing"  # kind of an empty column
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
-def read_scores(
+def parse_scores(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
     cost: str | Mapping[str, float] | None,
@@ -250,10 +250,11 @@ def encode_text(column: pd.Series) -> TextColumn:
     cell = type(next(iter(values), ""))
     if cell not in KINDS:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
-    if KINDS[cell] == "numbers":
+    has_numbers = KINDS[cell] == "numbers"
+    if has_numbers:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if len({*texts, ""}) <= len(texts):  # 0 and −0 share a text, and "" is an empty cell
+    if has_numbers or "" in texts:  # 0 and −0 share a text, and "" is an empty cell
         order, distinct = pd.factorize(np.array([text or None for text in texts], object))
         codes = np.append(order, MISSING)[codes]
         texts = distinct.tolist()
@@ -269,13 +270,21 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
 
 
+def _is_text(cells: pa.ChunkedArray) -> bool:
+    """Return whether cells are text, not in a dictionary."""
+    return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+
+
 def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    # The dictionaries of the source may have another order and unused values.
-    used = encoded.indices.dictionary_encode()
-    codes = used.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    return codes, encoded.dictionary.take(used.dictionary)
+    indices = encoded.indices
+    distinct = encoded.dictionary
+    if not _is_text(cells):  # a dictionary may have another order, unused values and null
+        used = indices.dictionary_encode()
+        indices = used.indices
+        distinct = distinct.take(used.dictionary)
+    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
 def parse_whole_number(value: Any, name: Any) -> int:
@@ -314,7 +323,7 @@ def _as_floats(column: pd.Series) -> Array:
         raise TypeError(f"{cells.type} is not a type of numbers")
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+    if _is_text(cells):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
     return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)

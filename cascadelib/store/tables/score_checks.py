@@ -52,7 +52,7 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "correct": correct,
         "confidence": confidence,
         "cost": check_cost(align_values(table.cost, "cost", *axes), confidence.shape),
-        "names": check_names(names, len(confidence)),
+        "names": check_model_names(names, len(confidence)),
         "predictions": predictions,
         "labels": labels,
         "columns": check_columns(table.columns, confidence.shape, *axes),
@@ -142,7 +142,7 @@ def find_other_words(labels: Array, predictions: Array) -> list[Fault]:
     return [Fault(what, predictions.size, (first,), "Use one spelling for both")]
 
 
-def check_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+def check_model_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
     """Return distinct names, by default "model 0", "model 1" …"""
     names = names or tuple(f"model {row}" for row in range(count))
     if len(names) != count or len(set(names)) != count:
