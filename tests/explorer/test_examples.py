@@ -50,7 +50,7 @@ def test_inputs_of_a_data_set_are_read_one_by_one():
         def batch(self, start, stop):
             return [f"text {row}" for row in range(start, stop)]
 
-    shown = examples_of(STORE, Texts(), np.array([3, 5]))
+    shown = describe_examples(STORE, Texts(), np.array([3, 5]))
     assert [one["text"] for one in shown] == ["text 3", "text 5"]
 
 
