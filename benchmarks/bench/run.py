@@ -225,15 +225,15 @@ def measure(
     draws: int,
     kept: Path,
     record: Callable[[File, int], list[dict]],
-    minutes: float = np.inf,
+    end: float = np.inf,
 ) -> None:
     """Write the records of all draws, a table per file in the folder ``kept``.
 
-    Draws of an earlier run are not repeated. No draw is begun after ``minutes``.
+    Draws of an earlier run are not repeated. No draw is begun after the time ``end``
+    (:func:`time.monotonic`).
     """
     warnings.simplefilter("ignore")  # peers warn in every call
     kept.mkdir(parents=True, exist_ok=True)
-    end = time.monotonic() + 60 * minutes
     for file in chosen:
         path = kept / f"{file.name}.parquet"
         records = pd.read_parquet(path) if path.exists() else pd.DataFrame({"draw": []})
@@ -261,7 +261,8 @@ def versions() -> Iterator[str]:
             yield f"{package} not installed"
 
 
-def main(arguments: list[str] | None = None, committed: Path = HERE / "results.csv") -> int:
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -279,41 +280,47 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
         help="folder with frugalml/ and routellm-mmlu/ (default: CASCADEBENCH_DATA)",
     )
     options = parser.parse_args(arguments)
-    folder = None if options.data is None else Path(options.data)
-    here = [file for file in files(folder) if not options.quick or file.name in QUICK_FILES]
-    if options.files:
-        here = [file for file in here if file.name in options.files]
-    partial_run = options.quick or options.files is not None or options.rules is not None
-    some = "some-" if partial_run else ""
-    kept = options.out / f"{some}losses"
-    kept_recall = options.out / f"{some}recall"
-    draws = options.draws or (QUICK_DRAWS if options.quick else DRAWS)
-    draws_of_recall = options.draws or (QUICK_DRAWS if options.quick else DRAWS_OF_RECALL)
-    queries = [file for file in here if file.positive is not None and not options.rules]
-    begun = time.perf_counter()
+    options.data = None if options.data is None else Path(options.data)
+    options.is_partial = options.quick or bool(options.files) or bool(options.rules)
+    return options
+
+
+def records_of(options: argparse.Namespace, here: Sequence[File]) -> tuple[pd.DataFrame, ...]:
+    """Measure the missing draws, and return the records of losses and of recall."""
+    few = options.draws or (QUICK_DRAWS if options.quick else None)
+    some = "some-" if options.is_partial else ""
+    of_losses = options.out / f"{some}losses"
+    of_recall = options.out / f"{some}recall"
     if not options.again:
-        if partial_run:
-            shutil.rmtree(kept, ignore_errors=True)
-            shutil.rmtree(kept_recall, ignore_errors=True)
-        measure(queries, draws_of_recall, kept_recall, recall.one_draw, options.minutes)
+        if options.is_partial:
+            shutil.rmtree(of_losses, ignore_errors=True)
+            shutil.rmtree(of_recall, ignore_errors=True)
+        end = time.monotonic() + 60 * options.minutes
+        queries = [file for file in here if file.positive is not None and not options.rules]
         record = partial(one_draw, quick=options.quick, only=options.rules)
-        minutes = options.minutes - (time.perf_counter() - begun) / 60
-        measure(here, draws, kept, record, minutes)
-    records = complete(kept, draws)
+        measure(here, few or DRAWS, of_losses, record, end)
+        measure(queries, few or DRAWS_OF_RECALL, of_recall, recall.one_draw, end)
+    return complete(of_losses, few or DRAWS), complete(of_recall, few or DRAWS_OF_RECALL)
+
+
+def main(arguments: list[str] | None = None, committed: Path = HERE / "results.csv") -> int:
+    options = read_options(arguments)
+    names = options.files or (QUICK_FILES if options.quick else None)
+    here = [file for file in files(options.data) if names is None or file.name in names]
+    begun = time.perf_counter()
+    records, of_recall = records_of(options, here)
+    if records.empty:
+        print("no file has all draws: run again without --minutes, or with more")
+        return 1
     here = [file for file in here if file.name in set(records["file"])]
     records = placed(records, {file.name: file.labels for file in here})
-    results = Results(
-        records,
-        complete(kept_recall, draws_of_recall),
-        described(rules()),
-        here,
-        missing(folder, here),
-    )
+    lacks = missing(options.data, here)
+    results = Results(records, of_recall, described(rules()), here, lacks)
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]
     )
     page = write_page(options.out / "index.html", results, machine)
-    if not partial_run:
+    if not options.is_partial:
         cells_of(records).round(5).to_csv(committed, index=False)
         write_blocks(ROOT / "docs" / "bench.md", results)
     print(f"{page}, {time.perf_counter() - begun:.0f} s")

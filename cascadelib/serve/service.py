@@ -293,7 +293,7 @@ class Service:
         count = len(sources)
         is_texts = type(ids) is list and list(map(type, ids)) == [str] * count
         if ids is not None and not is_texts:
-            ids = validate_ids(ids, count)
+            ids = validate_ids(ids, count).tolist()
         if self.undecided + count > self.queue:
             self.refused += count
             raise Overloaded(

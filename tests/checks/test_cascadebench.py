@@ -332,7 +332,7 @@ def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
     assert calls == [0, 1, 2, 3]
     assert run.complete(tmp_path, 4)["draw"].tolist() == calls
     assert run.complete(tmp_path, 5).empty
-    run.measure([file], 5, tmp_path, record, minutes=-1)
+    run.measure([file], 5, tmp_path, record, end=-np.inf)
     assert len(calls) == 4
 
 

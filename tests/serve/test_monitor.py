@@ -127,13 +127,13 @@ def test_totals_of_eight_threads_add_up():
             tables = [
                 table
                 for _, table in pool.map(
-                    lambda _: (monitor.observe(once), monitor.table), range(160)
+                    lambda _: (monitor.observe(once), monitor.table), range(64)
                 )
             ]
     finally:
         sys.setswitchinterval(interval)
-    assert monitor.inputs == 160 * 50
-    assert monitor.exits.tolist() == (160 * np.bincount(once.exit_stage, minlength=2)).tolist()
+    assert monitor.inputs == 64 * 50
+    assert monitor.exits.tolist() == (64 * np.bincount(once.exit_stage, minlength=2)).tolist()
     assert monitor.drift().tests["inputs"][0] == monitor.inputs
     assert all(table["exit_rate"].sum() == pytest.approx(1) for table in tables)
 

@@ -45,7 +45,10 @@ def test_a_certified_policy_is_put_into_service_from_the_page_alone(page, monkey
         "python",
     ]
     runpy.run_path("practice.py", run_name="__main__")
-    assert [main(command[1:]) for command in commands[2:4]] == [0, 0]
+    capsys.readouterr()
+    for command in commands[2:4]:
+        assert main(command[1:]) == 0
+        assert capsys.readouterr().out.splitlines()[0] in SECTION
 
     def run_for_a_client(server, run=uvicorn.Server.run):
         thread = threading.Thread(target=run, args=(server,))
