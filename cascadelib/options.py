@@ -38,7 +38,7 @@ READING = {
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
 SHOW = {
     "--python": "file for the policy as Python code that needs no package",
-    "--html": "file for the card: what it does, what it saves and what is guaranteed, as a page",
+    "--html": "file for the card, a page with its rule, its saving and its guarantee",
     "--table": "CSV or parquet file, or folder of a LogitStore, on which the card measures it",
     "--per-month": "number of queries, for the cost of a month on the card",
 }

@@ -2,6 +2,7 @@
 
 import html
 from collections.abc import Iterable, Sequence
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -29,54 +30,6 @@ PAGE = """<!DOCTYPE html>
 {body}
 </main></body></html>
 """
-STYLE = """
-:root { --ink: #1a1a1a; --soft: #5a5a5a; --paper: #ffffff; --line: #d4d4d4; --field: #f4f4f4;
-  --blue: #005f96; --green: #00694c; --orange: #b84a00; color-scheme: light; }
-@media screen and (prefers-color-scheme: dark) { :root { --ink: #ececec; --soft: #b0b0b0;
-  --paper: #16181b; --line: #3d4146; --field: #24272c; --blue: #6cc0f5; --green: #4fd1a5;
-  --orange: #ff9a4d; color-scheme: dark; } }
-* { box-sizing: border-box; }
-body { margin: 0; background: var(--paper); color: var(--ink);
-  font: 16px/1.5 system-ui, sans-serif; overflow-wrap: break-word; }
-main { max-width: 960px; margin: 0 auto; padding: 24px 20px 40px; }
-h1 { font-size: 26px; line-height: 1.25; margin: 0 0 6px; }
-h2 { font-size: 18px; margin: 32px 0 8px; }
-p { margin: 0 0 10px; }
-.rule { font-size: 18px; }
-.figures { display: grid; grid-template-columns: repeat(auto-fit, minmax(200px, 1fr)); gap: 12px;
-  margin: 20px 0 0; padding: 0; }
-.figures div { border: 1px solid var(--line); border-radius: 8px; padding: 12px 14px;
-  min-width: 0; }
-.figures dt { color: var(--soft); font-size: 14px; }
-.figures dt::first-letter { text-transform: uppercase; }
-.figures dd { margin: 0; font-size: 14px; color: var(--soft); }
-.figures dd:first-of-type { font-size: 26px; line-height: 1.3; font-weight: 600;
-  color: var(--ink); font-variant-numeric: tabular-nums; }
-.shares { list-style: none; margin: 16px 0 0; padding: 0; }
-.shares li { display: grid; grid-template-columns: minmax(80px, 30%) 1fr 64px; gap: 10px;
-  align-items: center; margin: 4px 0; }
-.shares span { min-width: 0; }
-.shares i { display: block; height: 14px; border-radius: 3px; background: var(--blue); }
-.shares b { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
-blockquote { margin: 0; padding: 12px 16px; border-left: 4px solid var(--green);
-  background: var(--field); }
-blockquote.none { border-color: var(--orange); }
-.scroll { overflow-x: auto; }
-table { border-collapse: collapse; width: 100%; font-size: 14px; }
-th, td { text-align: left; vertical-align: top; padding: 6px 12px 6px 0;
-  border-bottom: 1px solid var(--line); }
-td:first-child { white-space: nowrap; } th { white-space: nowrap; }
-.verified { color: var(--green); } .violated { color: var(--orange); font-weight: 600; }
-svg { display: block; width: 100%; max-width: 720px; height: auto;
-  font: 13px system-ui, sans-serif; }
-svg text { fill: var(--soft); }
-svg .name { fill: var(--ink); stroke: var(--paper); stroke-width: 4px; paint-order: stroke; }
-@media (max-width: 560px) { main { padding: 16px 14px 28px; } h1 { font-size: 22px; }
-  .rule { font-size: 16px; } svg { font-size: 19px; }
-  td:first-child, th { white-space: normal; } }
-@media print { main { max-width: none; padding: 0; } h2 { break-after: avoid; }
-  .figures div, blockquote, tr, svg { break-inside: avoid; } .scroll { overflow: visible; } }
-"""
 
 
 def card(
@@ -87,13 +40,13 @@ def card(
     *,
     per_month: float | None = None,
 ) -> Path:
-    """Write the card of a policy: what it does, what it saves, and what is guaranteed.
+    """Write the card of a policy: its rule, its saving and its guarantee.
 
     Parameters
     ----------
     policy : Policy, Cascade or Point
     path : str or Path
-        File of the page, which is self-contained and can be printed.
+        File of the page. The page is self-contained and can be printed.
     front : Front, optional
         The front from which the policy was chosen, for the chart.
     table : ScoreTable or LogitStore, optional
@@ -141,7 +94,7 @@ def card(
     ]
     text = PAGE.format(
         title=as_html(" → ".join(summary.models)),
-        style=STYLE,
+        style=files(__package__).joinpath("card.css").read_text(encoding="utf-8"),
         rule=as_html(summary.rule),
         body="\n".join(filter(None, sections)),
     )
@@ -176,7 +129,7 @@ def figures_html(summary: PolicySummary) -> str:
 
 
 def guarantee_html(summary: PolicySummary) -> str:
-    """Return the guarantee, its premises, and what is not guaranteed."""
+    """Return the guarantee, its premises and its limits."""
     kind = "" if summary.premises else ' class="none"'
     parts = ["<h2>What is guaranteed</h2>"]
     parts.append(f"<blockquote{kind}>{as_html(summary.guarantee)}</blockquote>")

@@ -298,7 +298,7 @@ def predict_rows(
 def rank_classes(scores: Array, guesses: int) -> Array:
     """Return the best classes of each row of scores (N, n_classes), int64 (N, guesses).
 
-    Of equal scores, the lower class is first.
+    If scores are equal, the lower class is first.
     """
     if guesses == 1:
         return scores.argmax(axis=1)[:, None]

@@ -54,7 +54,7 @@ def mark_rivals(rows: Array, label: int, rival: Array) -> None:
 def count_rivals(total: Array, value: float, label_at: int) -> int:
     """Count the entries of `total` that rank before the entry at `label_at`, which has this value.
 
-    Of equal values, the lower class ranks first.
+    If values are equal, the lower class ranks first.
     """
     count = 0
     for u in range(label_at):

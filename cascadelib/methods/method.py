@@ -355,7 +355,7 @@ class ModelsOnSplit:
         return softmax(self.logits(m, rows))
 
 
-# A file may be mapped anew at each use. With the lock, threads map one file at a time.
+# A file may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
 # Store → values that were computed from its outputs.
 CACHE: WeakKeyDictionary = WeakKeyDictionary()

@@ -24,7 +24,7 @@ NO_GUARANTEE = (
 
 @dataclass(frozen=True)
 class CardFigure:
-    """A figure of a policy, in words: its name, its value, and what it refers to."""
+    """A figure of a policy in words. The note names the samples and the reference."""
 
     name: str
     value: str
@@ -33,14 +33,14 @@ class CardFigure:
 
 @dataclass(frozen=True)
 class PolicySummary:
-    """What a card states about a policy.
+    """Hold the statements of a card about a policy.
 
     Parameters
     ----------
     models : tuple of str
         The models that run, in their order.
     rule : str
-        What the cascade does with a query, in one sentence.
+        Which model answers which query, in one sentence.
     exit_rates : tuple of float
         The share of queries that each model answers, or empty if unknown.
     figures : tuple of CardFigure
@@ -49,7 +49,7 @@ class PolicySummary:
     premises : tuple of mapping
         Name, status and evidence of each premise of the guarantee.
     limits : tuple of str
-        What is not guaranteed.
+        Cases that the guarantee does not cover.
     chosen, measured : (float, float)
         Cost and accuracy where the policy was chosen, and on a table. Unknown numbers are nan.
     examples : tuple of tuple of str
@@ -219,7 +219,7 @@ def monthly_figure(point: Point, measured: Measurement, queries: float) -> CardF
 
 
 def limits_of(guarantee: str, premises: tuple) -> tuple[str, ...]:
-    """Return what a guarantee does not cover."""
+    """Return the cases that a guarantee does not cover."""
     limits = [
         "A single answer. The guarantee is about the mean over many queries.",
         "Queries from another source, or queries that change over time.",

@@ -170,6 +170,10 @@ def test_preprocessing_equals_that_of_timm(photographs, settings):
 def test_old_names_are_mapped_to_current_ones():
     assert find_current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
     assert find_current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+    # The default checkpoint of the first has 21,841 classes. The second has none with 1,000.
+    assert find_current_name("tiny_vit_5m_224") == "tiny_vit_5m_224.dist_in22k_ft_in1k"
+    name = "vit_base_patch16_siglip_224"
+    assert find_current_name(name) == f"{name}.{timm.models.get_pretrained_cfg(name).tag}"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
     assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
 
