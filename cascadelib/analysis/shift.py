@@ -3,7 +3,7 @@
 Paper, figures 6 and 12.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -28,7 +28,7 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import evaluate, runs_of
+from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..guarantees.case import compare_with_reference
@@ -107,10 +107,8 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     is_swept = (length == 2) & has_ranges
     table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
     single = table[~is_swept]
-    values = {}
-    for position, run in runs_of(store, [points[row] for row in single.index]):
-        values[single.index[position]] = run.accuracy, run.cost, run.exit_rates
-    parts = [single.join(pd.DataFrame.from_dict(values, orient="index", columns=COLUMNS))]
+    values = _evaluate_points(store, [points[row] for row in single.index])
+    parts = [single.join(pd.DataFrame(values, single.index, COLUMNS))]
     if is_swept.any():
         parts.append(_sweep_segments(first, table[is_swept], store))
     table = pd.concat([part for part in parts if len(part)])
@@ -124,6 +122,91 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     optimal = pareto_front(table["cost_replayed"], table["accuracy_replayed"])
     table.loc[optimal, "on_front"] = True
     return table
+
+
+def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
+    """Return (accuracy, cost, exit rates) of each Point, as :func:`evaluate` computes them."""
+    values: list[tuple] = [()] * len(points)
+    cascades: dict[tuple, list[tuple[int, Run]]] = {}
+    for position, run in runs_of(store, points):
+        cascade = (run.point.models, id(run.point.method))
+        cascades.setdefault(cascade, []).append((position, run))
+    for same in cascades.values():
+        positions, runs = zip(*same)
+        run = runs[0]
+        is_counted = all(np.ndim(cost) == 0 for cost in run.costs)
+        is_counted &= all(correct.dtype == bool for correct, _ in run.outcomes)
+        if is_counted and run.point.score != F1:
+            found = _count_outcomes(run, np.array([other.point.inside for other in runs]))
+        else:
+            found = [(other.accuracy, other.cost, other.exit_rates) for other in runs]
+        for position, value in zip(positions, found):
+            values[position] = value
+    return values
+
+
+def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
+    """Return (accuracy, cost, exit rates) of one cascade at P tuples of thresholds.
+
+    The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
+    stages count the samples of many tuples simultaneously. Outcomes are right or wrong, and a model
+    has one cost.
+
+    Parameters
+    ----------
+    run : Run
+        The cascade at any thresholds.
+    thresholds : float array of shape (P, n - 1)
+        Thresholds for confidences where higher = more confident.
+    """
+    k = len(run.outcomes[0][0])
+    n = len(run.outcomes)
+    correct = np.zeros(len(thresholds))
+    reached = np.full((len(thresholds), n), float(k))
+    never_as_last = np.where(thresholds < np.inf, thresholds, np.nan)
+    tuples_per_grid = max(1, int(k ** (1 / max(1, n - 1))))  # a grid has about k cells
+    for start in range(0, len(thresholds), tuples_per_grid):
+        block = slice(start, start + tuples_per_grid)
+        cells = [np.zeros(k, np.int64)]
+        deferred = [np.zeros(len(thresholds[block]), np.int64)]  # the last cell that does not exit
+        for column, confidence in zip(never_as_last[block].T, run.confidences):
+            levels = np.unique(column)
+            cells.append(np.searchsorted(levels, confidence, side="right"))
+            deferred.append(np.searchsorted(levels, column))
+        for stage, (is_correct, _) in enumerate(run.outcomes):
+            until = slice(0, stage + 1)
+            reached[block, stage] = _sums_up_to(cells[until], deferred[until])
+            correct[block] += _sums_up_to(cells[until], deferred[until], is_correct)
+            if stage < n - 1:
+                until = slice(0, stage + 2)
+                correct[block] -= _sums_up_to(cells[until], deferred[until], is_correct)
+    cost = np.zeros(len(thresholds))
+    for stage, model_cost in enumerate(run.costs):
+        cost += model_cost * (reached[:, stage] / k)
+    rates = np.diff(reached[:, ::-1], axis=1, prepend=0)[:, ::-1] / k
+    return list(zip((correct / k).tolist(), cost.tolist(), map(tuple, rates.tolist())))
+
+
+def _sums_up_to(
+    cells: Sequence[Array], last: Sequence[Array], weights: Array | None = None
+) -> Array:
+    """Return the sum of the weights of the samples up to a cell in every dimension, float64 (P,).
+
+    Parameters
+    ----------
+    cells : sequence of int arrays of shape (n_samples,)
+        Cell of each sample, a dimension each.
+    last : sequence of int arrays of shape (P,)
+        The last cell that counts.
+    weights : array of shape (n_samples,), optional
+        By default each sample counts 1.
+    """
+    shape = [int(max(here.max(), there.max())) + 1 for here, there in zip(cells, last)]
+    sums = np.bincount(np.ravel_multi_index(cells, shape), weights, int(np.prod(shape)))
+    sums = sums.reshape(shape)
+    for axis in range(len(shape)):
+        sums = sums.cumsum(axis)
+    return sums[tuple(last)].astype(np.float64)
 
 
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:

@@ -45,6 +45,25 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
     assert moved["segment"].iloc[-1] == sum(changes)
 
 
+@given(st.integers(0, 1000), st.integers(1, 3))
+@settings(max_examples=25, deadline=None)
+def test_many_thresholds_of_a_cascade_are_counted_as_one_by_one(seed, length):
+    """Thresholds are confidences of samples, "always" or "never", more than one grid holds."""
+    rng = np.random.default_rng(seed)
+    template = search(OTHER, 3).point(-1)
+    models = template.models[:length]
+    confidences = [confidence for _, confidence in outcomes_of(OTHER, models, None, "top1")]
+    points = []
+    for _ in range(60):
+        thresholds = [rng.choice([*values[:20], -np.inf, np.inf]) for values in confidences[:-1]]
+        points.append(replace(template, models=models, thresholds=tuple(thresholds)))
+    moved = replay(OTHER, points)
+    runs = evaluate(OTHER, points)
+    assert moved["accuracy_replayed"].tolist() == [run.accuracy for run in runs]
+    assert moved["cost_replayed"].tolist() == [run.cost for run in runs]
+    assert moved["exit_rates_replayed"].tolist() == [run.exit_rates for run in runs]
+
+
 def ranges_of(front, store):
     """Return, for each segment of pairs, the outcome at every threshold of its range, by a loop."""
     found = []
