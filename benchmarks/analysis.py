@@ -640,9 +640,15 @@ def ledger(quick: bool = False) -> list[dict]:
     root = Path(__file__).resolve().parents[1]
     sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
     from equal_methods import BOUNDARY, EQUAL, ORDERED, REVERSED, decided_claims, false_families
+    from planted_worlds import WORLDS, false_verdicts
 
     families = 50 if quick else 1000
     rows = []
+    for world in WORLDS:
+        false, _ = false_verdicts(world, families, seed=1)
+        name = f"ledger: a false verdict in a family, {world}, of {families} draws"
+        share = max(false.values(), default=0) / families
+        rows.append(row(name, share, "share", target="≤ 0.067"))
     for label, noise in (("equal methods", EQUAL), ("two equal methods", BOUNDARY)):
         name = f"ledger: false verdicts with {label}, of {families} families"
         share = false_families(families, noise, seed=1) / families
