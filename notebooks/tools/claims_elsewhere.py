@@ -25,6 +25,16 @@ DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by ki
 WINDOWS = 50  # windows of a moving average that share no sample
 
 
+def drops_claims(drops: pd.DataFrame, front: Front) -> dict[str, Evidence]:
+    """Return the evidence on the losses of a front's models: ``accuracy_drops`` of all splits."""
+    names = front.singles.index[front.singles["on_front"]]
+    lost = drops[drops.index.isin(names, level="model")]
+    quantile = norm.isf(0.025 / len(drops))  # the intervals of drops are simultaneous
+    errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
+    values = lost["drop"].to_numpy()
+    return {"shift-drops": Evidence(values, list(normal_draws(values, errors)))}
+
+
 def shift_claims(
     front: Front, other: Any, own_fronts: Mapping[str, Front], paired: bool
 ) -> dict[str, Evidence]:
@@ -88,7 +98,6 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     size = np.mean(np.square(rates) - chance, axis=1)
     spread = rates.var(axis=1) - chance.mean()
     return {
-        "shift-drops": before - after,
         "shift-lose": (before - after).min(axis=1),
         "shift-range": np.ptp(after, axis=1) - np.ptp(before, axis=1),
         "shift-order": falls_of(after) - falls_of(before),
