@@ -1,6 +1,6 @@
-"""Findings that stand above figures: short sentences whose words are computed from the data.
+"""Compute the findings in the titles of figures.
 
-Each function returns one sentence. A title has the finding first and what is drawn below it.
+Each function returns one short sentence about the data of a figure.
 """
 
 from collections.abc import Mapping
@@ -15,7 +15,7 @@ Tables = Mapping[str, pd.DataFrame]
 
 
 def titled(finding: str, title: str) -> str:
-    """Return a title: the finding, and below it what is drawn."""
+    """Return a title of two lines: the finding, and a description of the figure."""
     return f"{finding}\n{title}"
 
 

@@ -2,7 +2,7 @@
 
 A front selects the luckiest of many cascades, so its factors are optimistic on the selection split.
 They are also optimistic if the best cascades are selected again, with the labels of another split.
-Here each cascade of a front is evaluated as it is.
+Here each cascade of a front is evaluated unchanged.
 """
 
 from collections.abc import Callable

@@ -147,27 +147,35 @@ def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Eviden
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
+def evidence_by_kind(
+    name: str, directions: Sequence[Mapping[str, Evidence]]
+) -> dict[str, list[Evidence]]:
+    """Return {kind of training: evidence of a claim from all directions}, {} without numbers.
+
+    Evidence that is not by kind has the kind "".
+    """
+    parts = [values[name] for values in directions if name in values]
+    if len(parts) < len(directions) or any(isinstance(part.value, str) for part in parts):
+        return {}
+    return {kind: [part] for kind, part in parts[0].kinds.items()} or {"": parts}
+
+
 def verdicts_of(claims: pd.DataFrame, *directions: Mapping[str, Evidence]) -> dict[str, Verdict]:
     """Return {id: verdict} of the claims with a rule and a number in all directions, by family.
 
     A claim with evidence by kind of training has one test for each kind.
     """
-    with_rule = claims[claims["rule"] != ""]
     found: dict[str, Verdict] = {}
-    for _, family in with_rule.groupby("family"):
-        tests: dict[str, dict[str, list[Evidence]]] = {}
-        for name in family.index:
-            parts = [values[name] for values in directions if name in values]
-            if len(parts) == len(directions) and not any(isinstance(p.value, str) for p in parts):
-                kinds = {kind: [part] for kind, part in parts[0].kinds.items()} or {"": parts}
-                tests[name] = {f"{name} {kind}": part for kind, part in kinds.items()}
-        rows = {key: family.loc[name] for name, kinds in tests.items() for key in kinds}
-        evidence = {key: part for kinds in tests.values() for key, part in kinds.items()}
-        table = pd.DataFrame(rows, family.columns).T
+    for _, family in claims[claims["rule"] != ""].groupby("family"):
+        tests = {name: evidence_by_kind(name, directions) for name in family.index}
+        keys = [(name, kind) for name, kinds in tests.items() for kind in kinds]
+        labels = [f"{name} {kind}" for name, kind in keys]
+        table = family.loc[[name for name, _ in keys]].set_axis(labels, axis=0)
+        evidence = {label: tests[name][kind] for label, (name, kind) in zip(labels, keys)}
         verdicts = evaluate_claims(table, evidence)
         for name, kinds in tests.items():
-            by_kind = {key.removeprefix(f"{name} "): verdicts[key] for key in kinds}
-            found[name] = combined(by_kind)
+            if kinds:
+                found[name] = combined({kind: verdicts[f"{name} {kind}"] for kind in kinds})
     return found
 
 
