@@ -52,7 +52,8 @@ def test_many_thresholds_of_a_cascade_are_counted_as_one_by_one(seed, length):
     rng = np.random.default_rng(seed)
     template = search(OTHER, 3).point(-1)
     models = template.models[:length]
-    confidences = [confidence for _, confidence in outcomes_of(OTHER, models, None, "top1")]
+    outcomes = outcomes_of(OTHER, models, template.method, "top1")
+    confidences = [confidence for _, confidence in outcomes]
     points = []
     for _ in range(60):
         thresholds = [rng.choice([*values[:20], -np.inf, np.inf]) for values in confidences[:-1]]

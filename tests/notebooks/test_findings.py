@@ -35,7 +35,7 @@ CAPITAL = pd.DataFrame({"stage 1": [1.0, 300.0]}, [64, 128])
         (findings.describe_curves({"a": curve(1, 2), "b": curve(1, 1)}), "a, 1.50 (b 1.00)"),
         (findings.describe_exit_rate(PAIR), "80% of the inputs can exit early"),
         (findings.describe_pairs(RISING), "Pairs of different accuracy gain most"),
-        (findings.describe_pairs(-RISING[["mean_improvement"]].join(RISING["accuracy_difference"])),
+        (findings.describe_pairs(RISING.assign(mean_improvement=[3, 2, 1])),
          "Pairs of similar accuracy gain most"),
         (findings.describe_pairs(RISING[:1]), "too few pairs"),
         (findings.describe_panels({"noise": {"val": curve(2), "1": curve(0.9), "2": curve(1.1)}}),

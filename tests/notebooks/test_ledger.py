@@ -229,12 +229,12 @@ def test_a_claim_on_training_needs_the_same_verdict_for_all_kinds():
     more = with_error([6.0, 1.0], 0.1, "fashion-mnist")
     fewer = with_error([1.0, 6.0], 0.1, "fashion-mnist")
     equal = with_error([3.0, 3.0], 0.1, "fashion-mnist")
-    cases = {
-        (more, more): "supported",
-        (more, fewer): "depends on training: a supported, b contradicted",
-        (more, equal): "undetermined: a supported, b undetermined",
-    }
-    for kinds, verdict in cases.items():
+    cases = [
+        ([more, more], "supported"),
+        ([more, fewer], "depends on training: a supported, b contradicted"),
+        ([more, equal], "undetermined: a supported, b undetermined"),
+    ]
+    for kinds, verdict in cases:
         own = replace(more, kinds=dict(zip("ab", kinds)))
         rows = ledger.table({"underconfident": own}, "07", "fashion-mnist")
         assert rows.loc["underconfident", "verdict"] == verdict
@@ -307,7 +307,7 @@ def test_stored_claims_of_notebooks_are_gathered(own_folder):
 
 def test_a_run_in_a_second_cost_adds_the_claims_that_it_can_test():
     first = Evidence(0.003, [0.003, 0.0031] * 30, 100, "x", "macs")
-    second = Evidence(0.99, [0.99, 0.991] * 30, 100, "x", "published_seconds")
+    second = Evidence(1.99, [1.99, 1.991] * 30, 100, "x", "published_seconds")
     ledger.table({"pairs-top": first}, "02", "x")
     ledger.table({"pairs-top": second, "time-improve": second}, "02", "x")
     rows = ledger.gather_claims("x")
