@@ -1,4 +1,4 @@
-"""Where a browser is found on this machine."""
+"""Find a browser on this machine."""
 
 import os
 import shutil
@@ -7,6 +7,8 @@ BROWSERS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stab
 
 
 def find_browser():
-    """Path of a Chrome or Chromium: ``BROWSER_PATH`` (kaleido reads it too), else the first on the
-    PATH."""
+    """Return the path of a Chrome or Chromium, or None.
+
+    ``BROWSER_PATH``, which kaleido reads too, takes precedence over the PATH.
+    """
     return os.environ.get("BROWSER_PATH") or next(filter(None, map(shutil.which, BROWSERS)), None)

@@ -1,4 +1,4 @@
-"""A pair chosen on the bundled images, and what it runs on."""
+"""A pair of models that is selected on the bundled images, and 600 images of the test split."""
 
 from cascadelib import LogitStore, datasets, pick, search
 

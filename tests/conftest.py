@@ -125,7 +125,7 @@ def page(browser):
     page.close()
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def write_notebook():
     """Function (path, code cells) → path of a notebook with a question, parameters and cells."""
     nbformat = pytest.importorskip("nbformat")

@@ -1,5 +1,6 @@
-"""Corruptions of a certification split, by every public call that reads one, in four shares of the
-rows: is the result correct, an error, or a certificate that states the premise?
+"""Corruptions of a certification split, read by every public call, in four shares of the rows.
+
+The result is correct, an error, or a certificate that states the premise.
 
 ``python tests/corrupted_tables.py`` writes the table of docs/premises.md.
 """
@@ -34,7 +35,7 @@ WIDE = str.maketrans("abcdelru3", "ａｂｃｄｅｌｒｕ３")
 
 @dataclass
 class Split:
-    """What an export has of k samples: ids, labels, and the answers of two models."""
+    """An export of k samples: ids, labels, and the answers of two models."""
 
     ids: np.ndarray
     labels: np.ndarray
@@ -74,7 +75,7 @@ def shuffled(rows, seed=0):
     return np.random.default_rng(seed).permutation(rows)
 
 
-# How text is spelled: a function of one text.
+# Spellings: functions of one text.
 SPELLINGS = {
     "a space at the end": lambda text: text + " ",
     "another case": str.upper,
@@ -85,13 +86,13 @@ SPELLINGS = {
 
 
 def respelled(values, rows, spell):
-    """Texts of which some rows are spelled in another way."""
+    """Return texts of which some rows are spelled in another way."""
     values = np.array(values, object)
     values[rows] = [spell(text) for text in values[rows]]
     return values
 
 
-# What happens to the answers of an export: a function of a split and a share of its rows.
+# Corruptions of the answers of an export: functions of a split and a share of its rows.
 def reference_respelled(spell):
     def corrupt(split, share):
         rows = some_rows(len(split.ids), share)
@@ -141,7 +142,7 @@ def reference_shuffled(split, share):
 
 
 def moved(split, order):
-    """The reference's answers in another order."""
+    """Return a split with the answers of the reference in another order."""
     predictions = split.predictions.copy()
     confidence = split.confidence.copy()
     predictions[1] = predictions[1, order]
@@ -150,7 +151,7 @@ def moved(split, order):
 
 
 def selection_again(split, share):
-    """A share of the rows is that of the selection split, under other ids, to four digits."""
+    """Replace a share of the rows by rounded rows of the selection split, under other ids."""
     rows = some_rows(len(split.ids), share)
     mixed = [np.array(part) for part in (split.labels, split.predictions, split.confidence)]
     for part, other in zip(mixed, (CHOOSE.labels, CHOOSE.predictions, CHOOSE.confidence)):
@@ -185,8 +186,8 @@ EXPORTS = {
 }
 
 
-# What happens to one value per sample that is handed over beside a table: a function of the ids,
-# the values and a share of the rows, to a Series.
+# Corruptions of one value per sample: functions of the ids, the values and a share of the rows.
+# They return a Series.
 def in_another_order(ids, values, share):
     rows = some_rows(len(ids), share)
     order = np.arange(len(ids))
@@ -231,8 +232,7 @@ SHUFFLED = {"values shuffled, ids kept": values_shuffled}
 # The public calls. Each takes a corrupted split or Series, and returns an Outcome.
 @dataclass
 class Outcome:
-    """What came of it: what is compared with the result on sound data, the text, and the observed
-    loss of each cascade."""
+    """A result that is compared with that on sound data, its text, and the loss of each cascade."""
 
     compared: Any
     text: str = ""
@@ -246,7 +246,7 @@ def certified(table, **keywords):
 
 
 def frame_of(split):
-    """A row per sample and model, as an export has it."""
+    """Return a table with a row per sample and model."""
     frames = []
     for row, name in enumerate(NAMES):
         columns = {
@@ -268,7 +268,7 @@ def read(frame, **keywords):
 
 @cache
 def tested():
-    """Eight cascades of the front, from one that loses nothing to one that loses epsilon."""
+    """Return eight cascades of the front whose losses rise from 0 to epsilon."""
     front = cl.search(table_of(CHOOSE), 2)
     loss = front.reference.accuracy - front.table["accuracy"].to_numpy()
     rows = np.flatnonzero((loss >= 0) & (loss <= EPSILON))[::-1]
@@ -312,23 +312,23 @@ def by_command(split):
         paths = [Path(folder) / name for name in ("choose.csv", "check.csv", "policy.json")]
         for path, part in zip(paths, (CHOOSE, split)):
             frame_of(part).to_csv(path, index=False)
-        said = ["certify", paths[0], "--held-out", paths[1], "--out", paths[2], "--json"]
-        said += ["--prediction", "prediction", "--label", "label", "--epsilon", EPSILON]
+        command = ["certify", paths[0], "--held-out", paths[1], "--out", paths[2], "--json"]
+        command += ["--prediction", "prediction", "--label", "label", "--epsilon", EPSILON]
         out = io.StringIO()
         err = io.StringIO()
         with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
-            status = main([str(each) for each in [*said, "--reference", "large"]])
+            status = main([str(each) for each in [*command, "--reference", "large"]])
         if status == 2:
             raise ValueError(err.getvalue())
-        told = json.loads(out.getvalue())
-        text = told.pop("certificate")
-        told.pop("policy", None)
+        printed = json.loads(out.getvalue())
+        text = printed.pop("certificate")
+        printed.pop("policy", None)
         observed = re.search(r"Observed loss: (.*?)%", text)
-        return Outcome(told, text, [float(observed[1]) / 100 if observed else np.nan])
+        return Outcome(printed, text, [float(observed[1]) / 100 if observed else np.nan])
 
 
 def by_log(split):
-    """Chat completions of both models, one file; labels are joined by id."""
+    """Read the chat completions of both models from one file, and join labels by id."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "log.jsonl"
         lines = []
@@ -381,7 +381,7 @@ def small_table():
 
 
 def by_ask(answers):
-    """Answers are looked up in a Series: what a database returns, in its order."""
+    """Look answers up in a Series, which returns them in its order as a database does."""
     truth = pd.Series(CHECK.predictions[1], CHECK.ids)
 
     def ask(ids):
@@ -394,7 +394,7 @@ def by_ask(answers):
 
 @cache
 def learning():
-    """Inputs of two classifiers, and their classes."""
+    """Return inputs of two classifiers, and their classes."""
     rng = np.random.default_rng(0)
     k = 3000
     inputs = pd.DataFrame(rng.normal(size=(k, 6)), [f"p{row}" for row in range(k)])
@@ -443,13 +443,15 @@ TABLES = {
 }
 
 
-def result_of(call, sound, *given):
-    """In one word what a call does with corrupted data, and by how much the observed loss of a
-    cascade is too small at most."""
+def result_of(call, sound, *inputs):
+    """Return the result of a call on corrupted data in one word, its hidden loss, and its text.
+
+    The hidden loss is the largest amount by which the observed loss of a cascade is too small.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = call(*given)
+            found = call(*inputs)
     except ValueError as error:
         return "error", 0.0, str(error)
     differences = [np.subtract(*pair) for pair in zip(sound.losses, found.losses)]
@@ -462,7 +464,7 @@ def result_of(call, sound, *given):
 
 
 def premises_in(text):
-    """The names of premises that a certificate's text states not to be verified."""
+    """Return the premises that the text of a certificate does not verify."""
     from cascadelib.guarantees.premises import CHECKS
 
     listed = text.partition("Not verifiable: ")[2] + text.partition("Violated, but")[2]
@@ -471,26 +473,26 @@ def premises_in(text):
 
 @cache
 def results():
-    """A row per corruption, call and share: what comes of it."""
+    """Return a table with the result of each corruption, call and share."""
     rows = []
-    for door, call in TABLES.items():
+    for name_of_call, call in TABLES.items():
         sound = call(CHECK)
         for name, corrupt in EXPORTS.items():
             for share in SHARES:
                 found = result_of(call, sound, corrupt(CHECK, share))
-                rows.append((name, door, share, *found))
-    for door, (call, given, corruptions) in VALUES.items():
-        sound = call(pd.Series(given[1], given[0]))
+                rows.append((name, name_of_call, share, *found))
+    for name_of_call, (call, inputs, corruptions) in VALUES.items():
+        sound = call(pd.Series(inputs[1], inputs[0]))
         for name, corrupt in corruptions.items():
             for share in SHARES:
-                found = result_of(call, sound, corrupt(*given, share))
-                rows.append((name, door, share, *found))
+                found = result_of(call, sound, corrupt(*inputs, share))
+                rows.append((name, name_of_call, share, *found))
     columns = ["corruption", "call", "share", "result", "hidden", "text"]
     return pd.DataFrame(rows, columns=columns)
 
 
 def cell(rows):
-    """The results of the four shares of one corruption and call, as few words as possible."""
+    """Return the results of one corruption and call by share, in few words."""
     words = []
     for _, row in rows.iterrows():
         hidden = f" ({100 * row.hidden:.1f})" if row.result == "undetected" else ""
@@ -499,20 +501,20 @@ def cell(rows):
 
 
 def page_table():
-    """The table of docs/premises.md: a row per corruption, and calls of equal results together."""
+    """Return the table of docs/premises.md. Calls with equal results share a row."""
     found = results()
     lines = ["| corruption | call | 1% / 5% / 15% / 100% of the rows |", "|---|---|---|"]
     for name, rows in found.groupby("corruption", sort=False):
         calls = {}
-        for call, own in rows.groupby("call", sort=False):
-            calls.setdefault(cell(own), []).append(f"`{call}`")
+        for call, part in rows.groupby("call", sort=False):
+            calls.setdefault(cell(part), []).append(f"`{call}`")
         for place, (words, named) in enumerate(calls.items()):
             lines.append(f"| {'' if place else name} | {', '.join(named)} | {words} |")
     return "\n".join(lines)
 
 
 def with_table(text):
-    """The text of a page with the table of now between its marks."""
+    """Return the text of a page with the current table between its marks."""
     marks = "<!-- corruptions -->", "<!-- /corruptions -->"
     before, _, rest = text.partition(marks[0])
     return f"{before}{marks[0]}\n\n{page_table()}\n\n{marks[1]}{rest.partition(marks[1])[2]}"

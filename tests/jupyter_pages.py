@@ -1,4 +1,4 @@
-"""A Jupyter server on a loopback port, and how a test runs a cell on its page."""
+"""Start a Jupyter server on a loopback port, and run a cell on its page."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ DRAWN = ".cl-sentence b"
 
 
 def free_port():
-    """A port of this machine that nobody listens on."""
+    """Return a free port of this machine."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         return free.getsockname()[1]
@@ -26,7 +26,7 @@ def free_port():
 
 @contextmanager
 def serving(folder, program=("-m", "jupyterlab")):
-    """(address, log file) of a Jupyter server that serves ``folder``: JupyterLab and Notebook 7."""
+    """Yield the address and the log file of a server of JupyterLab and Notebook 7."""
     port = free_port()
     home = folder / ".jupyter"
     log = folder / "server.log"
@@ -61,7 +61,7 @@ def serving(folder, program=("-m", "jupyterlab")):
 
 
 def wait_for(server, address, log, seconds=60):
-    """Return once the server answers; RuntimeError with its log where it ends or keeps silent."""
+    """Return when the server answers. Raise a RuntimeError with its log if it does not."""
     end = time.monotonic() + seconds
     while time.monotonic() < end and server.poll() is None:
         try:
@@ -73,7 +73,7 @@ def wait_for(server, address, log, seconds=60):
 
 
 def write_cell(path, *sources):
-    """A notebook of one cell, or of several."""
+    """Write a notebook with these code cells."""
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(one) for one in sources])
     nb.metadata["kernelspec"] = {
         "name": "python3",
@@ -84,16 +84,14 @@ def write_cell(path, *sources):
 
 
 def run_cell(page, address):
-    """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…") and run its
-    cell."""
+    """Open a notebook in JupyterLab ("/doc/tree/…") or Notebook 7 ("/notebooks/…"), and run it."""
     page.goto(address)
     page.wait_for_selector(".jp-CodeCell .cm-content", timeout=PATIENCE)
     page.click(".jp-CodeCell .cm-content")
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
     end = time.monotonic() + PATIENCE / 1000
-    while (
-        prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end
-    ):  # no kernel yet to hear it
+    # Repeated, because the page ignores the keys until its kernel has started.
+    while prompt.inner_text().strip() == "[ ]:" and time.monotonic() < end:
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(1000)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)

@@ -1,5 +1,7 @@
-"""A headless Firefox, spoken to in its own protocol (Marionette: length, colon, JSON), so that it
-takes neither a driver nor a package."""
+"""Control a headless Firefox by its protocol Marionette, without a driver or a package.
+
+A message is its length, a colon, and JSON.
+"""
 
 import json
 import shutil
@@ -16,7 +18,7 @@ PATIENCE = 60  # seconds
 
 
 def find_firefox():
-    """Path of the first Firefox on the PATH."""
+    """Return the path of the first Firefox on the PATH, or None."""
     return next(filter(None, map(shutil.which, FIREFOXES)), None)
 
 
@@ -27,17 +29,17 @@ class Firefox:
         self.connection = connection
         self.stream = connection.makefile("rb")
         self.numbers = count(1)
-        self.read()  # it greets
+        self.read()  # the greeting
         self.call("WebDriver:NewSession", capabilities={})
         self.call("WebDriver:SetTimeouts", script=1000 * PATIENCE, pageLoad=1000 * PATIENCE)
 
     def read(self):
-        """One message."""
+        """Return the next message."""
         length = b"".join(iter(lambda: self.stream.read(1), b":"))
         return json.loads(self.stream.read(int(length)))
 
     def call(self, command, **parameters):
-        """What a command returns; RuntimeError with what Firefox says of one that fails."""
+        """Return the result of a command. Raise a RuntimeError if Firefox reports an error."""
         text = json.dumps([0, next(self.numbers), command, parameters]).encode()
         self.connection.sendall(b"%d:%b" % (len(text), text))
         _, _, error, result = self.read()
@@ -50,14 +52,14 @@ class Firefox:
         self.call("WebDriver:Navigate", url=address)
 
     def run(self, script):
-        """What a script gives to the function ``done``."""
+        """Return the value that a script passes to the function ``done``."""
         text = f"const done = arguments[0]; {script}"
         return self.call("WebDriver:ExecuteAsyncScript", script=text, args=[])["value"]
 
 
 @contextmanager
 def firefox(folder):
-    """A Firefox whose profile lies in a folder; ended at the end."""
+    """Yield a Firefox with its profile in a folder, and end it afterwards."""
     port = free_port()
     (folder / "user.js").write_text(f'user_pref("marionette.port", {port});\n')
     path = find_firefox()
@@ -73,7 +75,7 @@ def firefox(folder):
 
 
 def connected(port):
-    """A connection, as soon as somebody listens."""
+    """Return a connection as soon as the port accepts one."""
     end = time.monotonic() + PATIENCE
     while True:
         try:

@@ -1,4 +1,4 @@
-"""Points as files have them."""
+"""A cascade as a file stores it, and comparisons of points."""
 
 import json
 from functools import partial
@@ -16,8 +16,10 @@ POINT = pick(search(STORE, 2, "max_softmax_mean_logits_ts"), "max_improvement")
 
 
 def same(a, b):
-    """Whether two points are the same to the last bit; nan is nan, temperatures count for their own
-    models only."""
+    """Return whether two points are equal bit by bit. nan equals nan.
+
+    Temperatures are compared for the models of the points only.
+    """
     numbers = [(x.accuracy, x.cost, x.improvement, *x.thresholds, *x.exit_rates) for x in (a, b)]
     method = [
         x.method

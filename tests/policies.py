@@ -1,4 +1,4 @@
-"""Tables of scores, cascades of their models, and functions that play the models."""
+"""Tables of scores, cascades of their models, and functions in place of the models."""
 
 import math
 
@@ -13,8 +13,11 @@ ENDS = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 @st.composite
 def cascades(draw):
-    """(table, Point of one to four of its models): confidences with ties, thresholds at ties and at
-    both ends; correctness boolean or graded, one price per model or one per query."""
+    """Draw a table and a Point of one to four of its models.
+
+    Confidences have ties, and thresholds are ties or infinite. Correctness is boolean or graded.
+    The cost is one number per model or one per query.
+    """
     n = draw(st.integers(1, 4))
     k = draw(st.integers(1, 12))
     confidence = np.array(
@@ -32,8 +35,7 @@ def cascades(draw):
 
 
 def call_of(table, model, seen=None):
-    """A function that asks a model of a table about samples, by their rows: it predicts
-    (model, row)."""
+    """Return a function that calls a model of a table on rows. It predicts (model, row)."""
 
     def call(rows):
         if seen is not None:

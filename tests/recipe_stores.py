@@ -1,4 +1,4 @@
-"""What tests of recipes share: small stores whose confidences tie, chains, fronts, replays."""
+"""Small stores whose confidences tie, chains, fronts and replays for tests of recipes."""
 
 from functools import partial
 from itertools import permutations
@@ -13,7 +13,10 @@ from tools import recipes
 
 
 def make_store(seed=0, k=40, models=4, step=0.5, costs=None, classes=3, ease=None):
-    """Logits on a grid, so that confidences tie; without ``ease`` all samples are alike."""
+    """Return a store with logits on a grid, so that confidences tie.
+
+    Without ``ease`` all samples are equally difficult.
+    """
     costs = [3.0**i for i in range(models)] if costs is None else costs
     return noisy_store(seed, k, models, classes, 0.8, ease, step=step, costs=costs)
 
@@ -31,7 +34,7 @@ STORES = st.builds(
 
 
 def rising_chains(costs, most):
-    """Positions of all chains of up to ``most`` models that rise in cost, by brute force."""
+    """Yield the positions of all chains of up to ``most`` models with increasing costs."""
     for n in range(1, most + 1):
         for chain in permutations(range(len(costs)), n):
             if all(costs[a] <= costs[b] for a, b in zip(chain, chain[1:])):
@@ -39,15 +42,18 @@ def rising_chains(costs, most):
 
 
 def chains_of(store, lengths):
-    """(positions, names, costs) of all chains that rise in cost, equal costs in both orders."""
+    """Yield (positions, names, costs) of all chains with increasing costs.
+
+    Models of equal cost occur in both orders.
+    """
     names = list(store.models.index)
     costs = store.costs("macs")
     for chain in cascades_of(costs, [n for n in lengths if n <= len(names)]):
         yield chain, tuple(names[m] for m in chain), [costs[m] for m in chain]
 
 
-def same_front(table, points):
-    """A table holds just the non-dominated of points (accuracy, cost)."""
+def assert_front_equals(table, points):
+    """Assert that a table has exactly the non-dominated points (accuracy, cost)."""
     accuracy, cost = np.array(points).T
     cost = np.round(cost, 9)
     keep = pareto_front(cost, accuracy)
@@ -55,15 +61,15 @@ def same_front(table, points):
     np.testing.assert_allclose(table["cost"], cost[keep], atol=1e-8)
 
 
-def own_again(store, table, rule):
-    """Replayed where they were chosen, points give their own numbers."""
+def assert_replay_equals(store, table, rule):
+    """Assert that points replayed on their selection split give the same numbers."""
     again = recipes.replay_points(table, store, rule)
     np.testing.assert_allclose(again["accuracy_replayed"], table["accuracy"], atol=1e-12)
     np.testing.assert_allclose(again["cost_replayed"], table["cost"], rtol=1e-12)
 
 
 def assert_rising(table):
-    """A table has points, rising in cost and accuracy."""
+    """Assert that a table has points that increase in cost and accuracy."""
     assert len(table)
     assert (np.diff(table["cost"]) > 0).all()
     assert (np.diff(table["accuracy"]) > 0).all()

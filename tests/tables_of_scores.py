@@ -1,13 +1,12 @@
-"""Tables of scores with ties and stores of noisy logits, drawn for tests of the search, and how
-fronts are compared."""
+"""Tables of scores with ties for tests of the search, and comparisons of fronts."""
 
 from functools import cache
 
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
+from references import as_dict, brute_front, last_of
 from tiny_stores import noisy_store
-from twins import as_dict, brute_front, last_of
 
 from cascadelib import search_arrays
 
@@ -16,7 +15,7 @@ RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[Health
 
 @st.composite
 def tables(draw, models=(2, 4), samples=(1, 9), levels=4):
-    """Correctness, confidences with heavy ties and costs, some equal."""
+    """Draw correctness, confidences with many ties, and costs of which some are equal."""
     m = draw(st.integers(*models))
     k = draw(st.integers(*samples))
     correct = draw(
@@ -46,7 +45,7 @@ LARGE = synthetic(6, 3000, seed=5, digits=4)
 
 @cache
 def exact_front(n):
-    """The exact front of cascades of n of the six large models."""
+    """Return the exact front of cascades of n of the six models of LARGE."""
     return search_arrays(*LARGE, n)
 
 
@@ -56,7 +55,7 @@ def assert_same_front(points, expected, k):
 
 
 def assert_front_of_all(table, n_models):
-    """The searched front is that of trying everything."""
+    """Assert that the search finds the front of all cascades and thresholds."""
     correct, confidence, cost = table
     lengths = (n_models,) if isinstance(n_models, int) else n_models
     expected = brute_front(last_of(correct, confidence), cost, lengths)
@@ -66,7 +65,7 @@ def assert_front_of_all(table, n_models):
 
 
 def slow_f1(predicted, labels):
-    """F1 of class 1 from precision and recall; 0 where nothing is right about it."""
+    """Return F1 of class 1 from precision and recall, or 0 without a true positive."""
     hits = sum(1 for p, y in zip(predicted, labels, strict=True) if p == y == 1)
     if not hits:
         return 0.0
@@ -85,8 +84,7 @@ def binary_table(draw_seed, models, k, levels, positive_share):
 
 
 def assert_certified(points, exact, gap):
-    """The true front never lies below the bound, and the claimed gap covers the true one at every
-    accuracy."""
+    """Assert that the lower bound and the gap hold for the exact front at every accuracy."""
     at = np.union1d(points.accuracy, exact.accuracy)
     truth = np.append(exact.cost, np.inf)[np.searchsorted(exact.accuracy, at)]
     bound = points.lower_bound_at(at)
@@ -103,5 +101,5 @@ def assert_equal_points(points, others):
 
 
 def status_of(certificate, premise):
-    """The status of one premise of a certificate."""
+    """Return the status of one premise of a certificate."""
     return certificate.premises.set_index("premise").loc[premise, "status"]

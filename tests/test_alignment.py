@@ -1,4 +1,4 @@
-"""One value per sample: whatever has ids is aligned by them, at every public call, or refused."""
+"""Every public call aligns values per sample by their ids, or refuses them."""
 
 import numpy as np
 import pandas as pd
@@ -61,7 +61,7 @@ def contents(table):
     return [*(np.asarray(values).tolist() for values in found), table.sample_ids.tolist()]
 
 
-# Public calls by what they take for each sample: {name: (values [k], call)}.
+# Public calls that take one value per sample: {name: (values [k], call)}.
 BY_SAMPLE = {
     "labelled of a table": (LABELS, lambda v: contents(TABLE.labelled(v))),
     "labelled of a store": (NUMBERS, lambda v: STORE.labelled(v).labels.tolist()),
@@ -87,7 +87,7 @@ BY_SAMPLE = {
 
 
 def keyed(values, rows, kind):
-    """Values in another order, with their ids."""
+    """Return values with their ids in another order."""
     series = pd.Series(np.asarray(values)[rows], IDS[rows])
     if kind == "dict":
         return series.to_dict()
@@ -106,7 +106,7 @@ QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthChe
 @pytest.mark.parametrize("call", BY_SAMPLE)
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(KINDS))
-def test_the_order_of_a_value_per_sample_changes_nothing(call, rows, kind):
+def test_the_order_of_values_with_ids_changes_nothing(call, rows, kind):
     values, result = BY_SAMPLE[call]
     assert result(keyed(values, rows, kind)) == result(np.asarray(values))
 
@@ -119,18 +119,18 @@ def test_a_default_index_means_the_order_of_the_store(call):
 
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(KINDS[:2]))
-def test_answers_in_the_order_of_a_database(rows, kind):
+def test_answers_are_aligned_by_id(rows, kind):
     truth = keyed(LABELS, rows, kind)
     expected = answered(lambda ids: [truth[name] for name in ids])
     assert answered(lambda ids: truth) == expected
-    known = pd.Series(truth)
-    in_order = known.sort_index()
+    series = pd.Series(truth)
+    in_order = series.sort_index()
     assert answered(lambda ids: in_order[in_order.index.isin(ids)]) == expected
-    assert answered(lambda ids: known[ids].reset_index(drop=True)) == expected
+    assert answered(lambda ids: series[ids].reset_index(drop=True)) == expected
     with pytest.raises(ValueError, match="the answers of ask: no value for 1 of 80"):
-        answered(lambda ids: known[ids[1:]])
+        answered(lambda ids: series[ids[1:]])
     with pytest.raises(ValueError, match="one answer per id"):
-        answered(lambda ids: known[ids[1:]].tolist())
+        answered(lambda ids: series[ids[1:]].tolist())
 
 
 @QUICK
@@ -154,7 +154,7 @@ def test_frames_are_aligned_by_model_and_sample(rows, models):
 
 
 @pytest.mark.parametrize("kind", [dict, pd.Series])
-def test_costs_by_model(kind):
+def test_costs_are_aligned_by_model(kind):
     by_model = kind({"large": 9.0, "small": 1.0})
     assert table(cost=by_model).cost.tolist() == COST.tolist()
     assert store(macs=by_model).costs("macs").tolist() == COST.tolist()
@@ -178,10 +178,10 @@ def test_frames_of_logits_are_aligned_by_sample_and_class(rows, columns):
 
 
 @QUICK
-@given(rows=ORDERS, known=st.integers(0, 40))
-def test_labels_of_some_samples(rows, known):
+@given(rows=ORDERS, count=st.integers(0, 40))
+def test_labels_of_some_samples_are_aligned_by_id(rows, count):
     unlabelled = TABLE.labelled(TABLE.predicted("large"))
-    wanted = cl.to_label(unlabelled, PAIR, "large")[:known]
+    wanted = cl.to_label(unlabelled, PAIR, "large")[:count]
     labels = pd.Series(LABELS, IDS)[wanted]
     expected = certified(labels=labels.to_dict())
     order = [row for row in rows if row < len(labels)]
@@ -200,7 +200,7 @@ def test_ids_are_compared_as_text():
     assert align_values(by_date[::-1], "labels", dates).tolist() == [0, 1, 2]
 
 
-def test_repeated_ids_are_aligned_where_the_index_is_theirs():
+def test_repeated_ids_are_aligned_with_an_index_that_repeats_or_has_them():
     part = TABLE.take([5, 5, 3])
     assert part.labelled(pd.Series(["a", "b", "c"], part.sample_ids)).labels.tolist() == [*"abc"]
     by_id = part.labelled(pd.Series(LABELS, IDS))
@@ -284,7 +284,7 @@ REFUSED = {
 
 
 @pytest.mark.parametrize("case", REFUSED)
-def test_what_cannot_be_aligned_is_refused(case):
+def test_values_that_cannot_be_aligned_are_refused(case):
     call, message = REFUSED[case]
     with pytest.raises(ValueError, match=message):
         call()
@@ -292,7 +292,7 @@ def test_what_cannot_be_aligned_is_refused(case):
 
 @QUICK
 @given(rows=ORDERS, kind=st.sampled_from(["Series", "categorical index", "nullable"]))
-def test_a_policy_aligns_models_with_one_another(rows, kind):
+def test_a_policy_aligns_the_values_of_its_models(rows, kind):
     policy = cl.Policy(PAIR)
     expected = policy.decide(dict(zip(NAMES, CONFIDENCE)), dict(zip(NAMES, PREDICTIONS)))
     first, second = (pd.Series(values, IDS) for values in CONFIDENCE)
@@ -308,12 +308,12 @@ def test_a_policy_aligns_models_with_one_another(rows, kind):
         policy.decide([first, second.rename(lambda name: name + "x")])
 
 
-def test_models_of_two_series_are_the_same():
+def test_series_of_models_are_aligned_by_name():
     cost = pd.Series(COST, NAMES)
     accuracy = pd.Series([0.7, 0.9], NAMES)
-    for given_accuracy in (accuracy[::-1], accuracy.to_dict(), [0.7, 0.9]):
-        assert cl.pareto_front(cost, given_accuracy).tolist() == [0, 1]
-        assert cl.Baseline(cost, given_accuracy).best == 0.9
+    for values in (accuracy[::-1], accuracy.to_dict(), [0.7, 0.9]):
+        assert cl.pareto_front(cost, values).tolist() == [0, 1]
+        assert cl.Baseline(cost, values).best == 0.9
     assert cl.Baseline(COST, accuracy).best == 0.9
     correct = pd.DataFrame(PREDICTIONS == LABELS, NAMES, IDS)
     confidence = pd.DataFrame(CONFIDENCE, NAMES, IDS)
@@ -337,7 +337,7 @@ def test_inputs_and_labels_of_a_data_set_are_aligned():
     assert part.sample_ids.tolist() == IDS[NUMBERS == 1].tolist()
 
 
-def test_a_model_s_ids_may_be_numbers():
+def test_ids_of_a_model_may_be_numbers():
     empty = cl.LogitStore.from_arrays([0, 1, 0], {}, sample_ids=[1, 2, 3])
     empty.add("small", np.eye(3, 2), sample_ids=[1.0, 2.0, 3.0])
     with pytest.raises(ValueError, match="another order: row 0 is '2', expected '1'"):

@@ -1,4 +1,4 @@
-"""A kind of cost is one object: its words, and everything that takes it."""
+"""One object adds a kind of cost to searches, figures and the explorer."""
 
 from tables_of_scores import noisy_store
 

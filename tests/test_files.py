@@ -45,11 +45,11 @@ def test_distinct_models_have_distinct_file_names(name):
 
 
 @pytest.mark.parametrize(
-    ("name", "said"),
+    ("name", "message"),
     [("", "non-empty"), (3, "non-empty"), ("\ud800", "not valid text"), ("é" * 40, "limit is 200")],
 )
-def test_names_without_a_valid_file_name_are_refused(name, said):
-    with pytest.raises(ValueError, match=said):
+def test_names_without_a_valid_file_name_are_refused(name, message):
+    with pytest.raises(ValueError, match=message):
         file_name(name)  # type: ignore[arg-type]
 
 
@@ -127,7 +127,7 @@ def test_unusable_json_values_are_found():
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("[1]", "not a JSON object"),
         ("{", "not JSON"),
@@ -136,12 +136,12 @@ def test_unusable_json_values_are_found():
         ("[" * 10**5, "not JSON"),
     ],
 )
-def test_text_that_is_not_a_json_object_is_refused(text, said, tmp_path):
-    with pytest.raises(ValueError, match=f"policy: .*{said}"):
+def test_text_that_is_not_a_json_object_is_refused(text, message, tmp_path):
+    with pytest.raises(ValueError, match=f"policy: .*{message}"):
         parse_json_object(text, "policy")
     path = tmp_path / "policy.json"
     path.write_text(text)
-    with pytest.raises(ValueError, match=r"policy\.json: .*" + said):
+    with pytest.raises(ValueError, match=r"policy\.json: .*" + message):
         read_json(path)
 
 

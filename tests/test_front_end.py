@@ -1,4 +1,4 @@
-"""Whether there is somebody who can look at a widget."""
+"""Widgets and progress bars are shown only if a person can see them."""
 
 import io
 import os
@@ -10,13 +10,13 @@ from cascadelib.front_end import displays_widgets, is_watched
 
 
 @pytest.mark.parametrize(
-    ("environment", "live"),
+    ("environment", "is_displayed"),
     [({}, False), ({"JPY_SESSION_NAME": "a.ipynb"}, True), ({"VSCODE_PID": "1"}, True)]
     + [({"SERVER_SOFTWARE": "other"}, False)],
 )
-def test_has_front_end(environment, live, monkeypatch):
+def test_widgets_are_displayed_in_notebooks(environment, is_displayed, monkeypatch):
     monkeypatch.setattr(os, "environ", environment)
-    assert displays_widgets() is live
+    assert displays_widgets() is is_displayed
 
 
 class Terminal(io.StringIO):
@@ -25,7 +25,7 @@ class Terminal(io.StringIO):
 
 
 @pytest.mark.parametrize(
-    ("environment", "stderr", "seen"),
+    ("environment", "stderr", "is_seen"),
     [
         ({}, Terminal(), True),
         ({"CI": "true"}, Terminal(), False),
@@ -35,8 +35,8 @@ class Terminal(io.StringIO):
         ({}, None, False),
     ],
 )
-def test_a_progress_bar_is_for_somebody_who_sees_it(environment, stderr, seen, monkeypatch):
+def test_a_progress_bar_is_shown_on_a_watched_terminal(environment, stderr, is_seen, monkeypatch):
     monkeypatch.setattr(os, "environ", environment)
     monkeypatch.setattr(sys, "stderr", stderr)
     monkeypatch.delitem(sys.modules, "ipykernel", raising=False)
-    assert is_watched() is seen
+    assert is_watched() is is_seen

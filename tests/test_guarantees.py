@@ -1,4 +1,4 @@
-"""The tables of docs/guarantees.md are those that docs/guarantees.py computes."""
+"""The tables of docs/guarantees.md equal those that docs/guarantees.py computes."""
 
 import sys
 from pathlib import Path
@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "docs"))
-import guarantees  # noqa: E402 - a script beside the pages of the site, not a package
+import guarantees  # noqa: E402 - a script, no package
 
 
 @pytest.mark.parametrize("block", ["clusters", "estimates", "ideal"])  # the others take minutes
-def test_a_table_is_what_is_computed(block):
+def test_a_table_is_current(block):
     before = guarantees.PAGE.read_text(encoding="utf-8")
     assert guarantees.filled(before, [block]) == before, "run: python docs/guarantees.py"
 

@@ -23,7 +23,7 @@ def test_an_unreachable_hub_is_an_immediate_error(offline):
 
 
 def test_any_response_of_the_hub_means_that_it_is_reachable(monkeypatch):
-    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # nobody listens there
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")  # a closed port
     assert not is_reachable()
     monkeypatch.setattr(hub.constants, "HF_HUB_OFFLINE", True)
     assert not is_reachable()
@@ -31,7 +31,7 @@ def test_any_response_of_the_hub_means_that_it_is_reachable(monkeypatch):
 
 def test_weights_only_ends_with_its_last_user(monkeypatch):
     monkeypatch.setenv(hub.FORCED, "0")
-    # as two threads do
+    # two threads overlap like this
     one = hub.weights_only()
     other = hub.weights_only()
     one.__enter__()

@@ -52,7 +52,7 @@ EDIT = """
 def improves(best, n, cost, cascade, at):
     return n > 5 and comes_first(best, n, cost, cascade, at)
 """
-FOUND = """
+KERNELS_USED = """
 import sys
 from numba.core.dispatcher import Dispatcher
 modules = [m for name, m in sys.modules.items() if name.startswith("cascadelib")]
@@ -89,7 +89,7 @@ for store in stores:
         front = cl.search(store, (1, 2, 3), method, models=list(store.models.index[:4]))
         cl.evaluate(store, front.point(0))
 """
-TOLD = """
+MESSAGE = """
 import cascadelib._kernels
 cascadelib._kernels.is_watched = lambda: True
 import numpy as np
@@ -124,8 +124,8 @@ def test_kernels_run_without_a_writable_folder(tmp_path):
     for folder in [tmp_path / "cascadelib", *(tmp_path / "cascadelib").rglob("*")]:
         if folder.is_dir():
             (folder / "__pycache__").touch()
-    said, warned = run(SWEEP, tmp_path, HOME=os.devnull)
-    assert said == f"{tmp_path}/cascadelib/fronts/kernels/grid.py {SWEPT}\n"
+    printed, warned = run(SWEEP, tmp_path, HOME=os.devnull)
+    assert printed == f"{tmp_path}/cascadelib/fronts/kernels/grid.py {SWEPT}\n"
     assert warned.count("Warning") == 1 and "Set NUMBA_CACHE_DIR" in warned
 
 
@@ -161,8 +161,8 @@ def test_a_damaged_cache_is_compiled_again(kind, damaged, tiny):
     assert files
     for file in files:
         file.write_bytes(damaged(file.read_bytes()))
-    said, warned = run(tiny, ROOT, **cache)
-    assert (said, warned) == ("3 1.5 0\n", "")
+    printed, warned = run(tiny, ROOT, **cache)
+    assert (printed, warned) == ("3 1.5 0\n", "")
 
 
 def test_after_warm_a_fresh_process_compiles_nothing():
@@ -171,9 +171,9 @@ def test_after_warm_a_fresh_process_compiles_nothing():
     Other tests may have compiled some kernels before.
     """
     run(WARM, ROOT)  # the next process loads all kernels
-    warmed = set(run(WARM + FOUND, ROOT)[0].split("\n"))
+    warmed = set(run(WARM + KERNELS_USED, ROOT)[0].split("\n"))
     store = str(ROOT / "data" / "fashion-mnist" / "val")
-    used, missed = run(FIRST_CALLS + FOUND, ROOT, store)
+    used, missed = run(FIRST_CALLS + KERNELS_USED, ROOT, store)
     assert missed.strip() == "" and len(used.split("\n")) > 8
     assert [
         kernel for kernel in used.split("\n") if not {kernel, kernel.split("(")[0]} & warmed
@@ -186,16 +186,16 @@ def test_a_copy_of_the_package_uses_its_compiled_kernels(tmp_path):
     shutil.copytree(ROOT / "cascadelib", tmp_path / "cascadelib")
     for path in (tmp_path / "cascadelib").rglob("*.py"):
         os.utime(path)
-    used, missed = run(SWEEP + FOUND, tmp_path)
+    used, missed = run(SWEEP + KERNELS_USED, tmp_path)
     assert missed.strip() == "" and "sweep_pair(" in used
 
 
 def test_a_process_that_compiles_prints_one_message(tmp_path):
     """A kernel that only kernels call raises a TypeError."""
-    said, told = run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
-    assert said == "comes_first is called by kernels only\nTrue\n"
-    assert told.count("compiles its kernels") == 1
-    assert run(TOLD, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (said, "")
+    printed, message = run(MESSAGE, ROOT, NUMBA_CACHE_DIR=str(tmp_path))
+    assert printed == "comes_first is called by kernels only\nTrue\n"
+    assert message.count("compiles its kernels") == 1
+    assert run(MESSAGE, ROOT, NUMBA_CACHE_DIR=str(tmp_path)) == (printed, "")
 
 
 def modules_with_kernels():
@@ -261,11 +261,11 @@ def test_an_edited_kernel_is_compiled_again_in_files_that_inline_it(tmp_path):
         tmp_path / "cascadelib",
         ignore=shutil.ignore_patterns("__pycache__"),
     )
-    kept = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
-    assert run(SWEEP, tmp_path, **kept)[0].endswith(f" {SWEPT}\n")
+    cache = {"NUMBA_CACHE_DIR": str(tmp_path / "kept")}
+    assert run(SWEEP, tmp_path, **cache)[0].endswith(f" {SWEPT}\n")
     with open(package / "fronts" / "kernels" / "state.py", "a") as file:
         file.write(EDIT)
-    assert run(SWEEP, tmp_path, **kept)[0].endswith(" [inf, inf, inf, inf, inf, inf, 2.5]\n")
+    assert run(SWEEP, tmp_path, **cache)[0].endswith(" [inf, inf, inf, inf, inf, inf, 2.5]\n")
 
 
 def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
@@ -274,12 +274,12 @@ def test_a_named_folder_that_cannot_be_written_is_named_once(tmp_path):
     script.write_text(TINY + TINY.replace("added", "summed"))
     blocked.touch()  # a file where the folder would be stops even root
     for hits in (0, 2):
-        said, warned = run(script, ROOT, NUMBA_CACHE_DIR=str(blocked / "cache"))
-        assert said == f"3 1.5 {hits}\n" * 2
+        printed, warned = run(script, ROOT, NUMBA_CACHE_DIR=str(blocked / "cache"))
+        assert printed == f"3 1.5 {hits}\n" * 2
         assert warned.count("Warning") == 1 and str(blocked / "cache") in warned
 
 
 def test_kernels_are_read_from_a_folder_that_cannot_be_written(tiny):
-    kept = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
-    assert run(tiny, ROOT, **kept) == ("3 1.5 2\n", "")  # stored again after the last damage
-    assert run(READ_ONLY, ROOT, str(tiny), **kept) == ("3 1.5 2\n", "")
+    cache = {"NUMBA_CACHE_DIR": str(tiny.parent / "cache")}
+    assert run(tiny, ROOT, **cache) == ("3 1.5 2\n", "")  # stored again after the last damage
+    assert run(READ_ONLY, ROOT, str(tiny), **cache) == ("3 1.5 2\n", "")

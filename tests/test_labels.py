@@ -19,7 +19,7 @@ def test_masks_and_slices_select_rows():
 
 
 @pytest.mark.parametrize(
-    ("indices", "said"),
+    ("indices", "message"),
     [
         ([0.5], "a list of rows, a bool mask or a slice, not float64"),
         ([[0]], "a list of rows, a bool mask or a slice"),
@@ -29,8 +29,8 @@ def test_masks_and_slices_select_rows():
         (slice(3, None), "no sample is selected"),
     ],
 )
-def test_rows_that_do_not_exist_are_refused(indices, said):
-    with pytest.raises(ValueError, match=said):
+def test_rows_that_do_not_exist_are_refused(indices, message):
+    with pytest.raises(ValueError, match=message):
         select_rows(indices, 3)
 
 

@@ -31,13 +31,13 @@ def folder(tmp_path_factory):
             if model != "large"
             else np.nan
         )
-        said = np.where(correct, labels, np.where(labels == "cat", "dog", "cat"))
+        answer = np.where(correct, labels, np.where(labels == "cat", "dog", "cat"))
         sample = [f"q{i}" for i in range(600)]
         columns = {
             "sample": sample,
             "model": model,
             "label": labels,
-            "prediction": said,
+            "prediction": answer,
             "cost": price,
         }
         rows.append(pd.DataFrame(columns | {"confidence": confidence}))
@@ -54,7 +54,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def told(capsys, *argv):
+def run_json(capsys, *argv):
     """Return the exit status and the printed JSON of a command line."""
     status = main([*map(str, argv), "--json"])
     return status, json.loads(capsys.readouterr().out)
@@ -64,33 +64,34 @@ def told(capsys, *argv):
 def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
     table = folder / f"t.{kind}"
     policy = tmp_path / "p.json"
-    status, said = told(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
-    assert status == 0 and list(said)[0] == "held_out" and said["held_out"]["samples"] == 300
-    assert said["where_chosen"]["cost"] <= 5 and cl.Policy.load(policy).models == tuple(
-        said["models"]
-    )
-    assert cl.Policy.load(policy).point.expected.accuracy.value == said["held_out"]["accuracy"]
-    status, there = told(capsys, "evaluate", policy, table, *NAMED)
-    mean = (said["held_out"]["accuracy"] + said["where_chosen"]["accuracy"]) / 2
+    status, found = run_json(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
+    assert status == 0 and list(found)[0] == "held_out" and found["held_out"]["samples"] == 300
+    assert found["where_chosen"]["cost"] <= 5
+    assert list(cl.Policy.load(policy).models) == found["models"]
+    assert cl.Policy.load(policy).point.expected.accuracy.value == found["held_out"]["accuracy"]
+    status, there = run_json(capsys, "evaluate", policy, table, *NAMED)
+    mean = (found["held_out"]["accuracy"] + found["where_chosen"]["accuracy"]) / 2
     assert there["here"]["accuracy"] == pytest.approx(mean) and there["here"]["samples"] == 600
-    status, shown = told(capsys, "show", policy)
+    status, shown = run_json(capsys, "show", policy)
     assert status == 0 and shown == parts_as_json(cl.Policy.load(policy).point)
     assert main(["show", str(policy)]) == 0
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 
 
 def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsys):
-    given = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
-    status, said = told(capsys, *given, 0.05)
-    assert (status, said["certified"]) == (0, True) and "loses at most 5.00%" in said["certificate"]
-    assert list(cl.Policy.load(tmp_path / "p.json").models) == said["models"]
-    status, expected = told(capsys, *given, 0.05, "--expected")  # other accuracies, another caution
-    assert (status, expected["certified"]) == (0, True) and expected["expected_accuracy"] != said[
-        "expected_accuracy"
+    command = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
+    status, found = run_json(capsys, *command, 0.05)
+    assert (status, found["certified"]) == (0, True) and "loses at most 5.00%" in found[
+        "certificate"
     ]
+    assert list(cl.Policy.load(tmp_path / "p.json").models) == found["models"]
+    # With --expected other accuracies and another caution apply.
+    status, expected = run_json(capsys, *command, 0.05, "--expected")
+    assert (status, expected["certified"]) == (0, True)
+    assert expected["expected_accuracy"] != found["expected_accuracy"]
     (tmp_path / "p.json").unlink()
-    status, said = told(capsys, *given, 0, "--delta", 1e-9)
-    assert (status, said["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
+    status, found = run_json(capsys, *command, 0, "--delta", 1e-9)
+    assert (status, found["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
 
 
 @pytest.fixture(scope="module")
@@ -123,9 +124,9 @@ def test_answers_with_a_guarantee_are_written_with_their_policy(
     yes_no, goal, stated, tmp_path, capsys
 ):
     path, truth = yes_no
-    given = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
+    command = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
     files = ["--answers", tmp_path / "a.csv", "--out", tmp_path / "p.json"]
-    status, found = told(capsys, *given, *files)
+    status, found = run_json(capsys, *command, *files)
     assert status == 0 and found["rows"] == 2_000 and found["calls"] < 1_600
     answers = pd.read_csv(tmp_path / "a.csv")
     assert answers["asked"].sum() == found["calls"]
@@ -146,41 +147,33 @@ def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys
         "open(sys.argv[1], 'a').write('called\\n')\n"
         "print(*(answer[line.strip()] for line in sys.stdin), sep='\\n')\n"
     )
-    command = f"{sys.executable} {script} {tmp_path / 'calls'}"
-    given = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", command]
-    given += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
-    status, found = told(capsys, *given, "--plan", "--price", 2)
+    reference = f"{sys.executable} {script} {tmp_path / 'calls'}"
+    command = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", reference]
+    command += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
+    status, found = run_json(capsys, *command, "--plan", "--price", 2)
     assert status == 0 and found["bought"] == 200 and found["cost"] == 2_000 + 2 * found["calls"]
     assert (tmp_path / "calls").read_text() == "called\n"
-    status, found = told(capsys, *given)
+    status, found = run_json(capsys, *command)
     calls = (tmp_path / "calls").read_text()
-    again = told(capsys, *given)
+    again = run_json(capsys, *command)
     assert again == (status, found) and (tmp_path / "calls").read_text() == calls
 
 
 def test_search_reads_a_store(folder, tmp_path, capsys):
-    given = [
-        "search",
-        folder / "store",
-        "--goal",
-        "match_best",
-        "--n-models",
-        2,
-        "--out",
-        tmp_path / "p.json",
-    ]
-    status, said = told(capsys, *given, "--held-out", 0.25, "--method", "entropy", "--cost", "macs")
-    assert status == 0 and (said["held_out"]["samples"], said["where_chosen"]["samples"]) == (
-        150,
-        450,
+    command = ["search", folder / "store", "--goal", "match_best", "--n-models", 2]
+    command += ["--out", tmp_path / "p.json"]
+    status, found = run_json(
+        capsys, *command, "--held-out", 0.25, "--method", "entropy", "--cost", "macs"
     )
+    assert status == 0 and found["held_out"]["samples"] == 150
+    assert found["where_chosen"]["samples"] == 450
     assert cl.Policy.load(tmp_path / "p.json").metric == "entropy"
-    status, said = told(
-        capsys, *given, "--held-out", folder / "store", "--method", "isotonic_by_label"
+    status, found = run_json(
+        capsys, *command, "--held-out", folder / "store", "--method", "isotonic_by_label"
     )
-    assert said["held_out"] == said["where_chosen"] and cl.Policy.load(tmp_path / "p.json").fitted
-    status, said = told(capsys, *given, "--held-out", 0)
-    assert "held_out" not in said and said["where_chosen"]["samples"] == 600
+    assert found["held_out"] == found["where_chosen"] and cl.Policy.load(tmp_path / "p.json").fitted
+    status, found = run_json(capsys, *command, "--held-out", 0)
+    assert "held_out" not in found and found["where_chosen"]["samples"] == 600
 
 
 ERRORS = {
@@ -191,14 +184,17 @@ ERRORS = {
         ["search", "t.csv", "--budget", "1", "--bugdet", "2"],
         "unrecognized arguments: --bugdet 2",
     ),
-    "no such file": (["search", "none.csv", "--budget", "1"], "none.csv"),
-    "no such column": (
+    "a missing file": (["search", "none.csv", "--budget", "1"], "none.csv"),
+    "an unknown column": (
         ["search", "t.csv", "--label", "lable", "--budget", "1"],
         "unknown column 'lable'; nearest: 'label'",
     ),
-    "nothing right": (["search", "t.csv", "--budget", "1"], "needs --correct or predictions="),
-    "no such goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
-    "too dear": (["search", "t.csv", *NAMED, "--budget", "-1"], "no cascade costs -1 or less"),
+    "no correctness": (["search", "t.csv", "--budget", "1"], "needs --correct or predictions="),
+    "an unknown goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
+    "too small a budget": (
+        ["search", "t.csv", *NAMED, "--budget", "-1"],
+        "no cascade costs -1 or less",
+    ),
     "a loss in points": (
         ["search", "t.csv", *NAMED, "--loss", "3"],
         "loss must be a fraction in [0, 1), 0.03 for 3 points, not 3",
@@ -211,7 +207,7 @@ ERRORS = {
         ["search", "store", "--label", "x", "--budget", "1"],
         "leave out --label",
     ),
-    "nothing held out": (
+    "no held-out samples": (
         ["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"],
         "--held-out",
     ),
@@ -220,11 +216,11 @@ ERRORS = {
     "an empty file": (["explore", "empty.csv"], "empty.csv: not a regular file, or an empty"),
     "a table without rows": (["explore", "header.csv"], "header.csv: a table without rows"),
     "an address": (["explore", "http://a.example/t.csv"], "an address"),
-    "a share beyond all": (
+    "a share above 1": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "1e308"],
         "--held-out: a share from 0 to below 1, or a table, not 1e308",
     ),
-    "an endless share": (
+    "an infinite share": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "inf"],
         "--held-out: a share from 0 to below 1, or a table, not inf",
     ),
@@ -232,7 +228,7 @@ ERRORS = {
         ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "nan"],
         "--held-out: a share from 0 to below 1, or a table, not nan",
     ),
-    "a share that leaves no sample": (
+    "a share of all samples": (
         ["search", "t.csv", *NAMED, "--budget", "1", "--held-out", "0.9999"],
         "--held-out 0.9999 leaves none of 600 samples to choose on",
     ),
@@ -245,29 +241,26 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     (folder / "empty.csv").touch()
     (folder / "header.csv").write_text("sample,model,confidence,cost\n")
     if not (folder / "p.json").exists():
-        told(capsys, "search", "t.csv", *NAMED, "--budget", 5, "--out", "p.json")
+        run_json(capsys, "search", "t.csv", *NAMED, "--budget", 5, "--out", "p.json")
     argv, message = ERRORS[case]
     try:
         status = main(argv)
-    except SystemExit as leaving:
-        status = leaving.code
+    except SystemExit as stopped:
+        status = stopped.code
     out, err = capsys.readouterr()
-    assert (
-        (status, out, err.count("\n")) == (2, "", 1)
-        and err.startswith("cascadelib")
-        and message in err
-    )
+    assert (status, out, err.count("\n")) == (2, "", 1)
+    assert err.startswith("cascadelib") and message in err
 
 
 def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, capsys):
     table = str(folder / "t.csv")
-    said = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
-    assert main(said) == 2
+    command = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
+    assert main(command) == 2
     error = capsys.readouterr().err
     assert "600 of the 600 samples took part" in error
     assert "--accept 'overlap' certifies all the same" in error and "accept=" not in error
     policy = str(tmp_path / "p.json")
-    assert main([*said, "--accept", "overlap", "--out", policy]) == 0
+    assert main([*command, "--accept", "overlap", "--out", policy]) == 0
     assert "Violated, but accepted" in capsys.readouterr().out
     assert main(["show", policy]) == 0
     assert "premise overlap: violated: 600 of the 600" in capsys.readouterr().out
@@ -295,9 +288,9 @@ def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path,
     frame.to_csv(tmp_path / "t.csv", index=False)
     command = ["certify", tmp_path / "t.csv", *NAMED, "--epsilon", "30%"]
     for held_out in ([], ["--held-out", tmp_path / "t.csv", "--accept", "overlap"]):
-        _, found = told(capsys, *command, *held_out, "--clusters", "user")
+        _, found = run_json(capsys, *command, *held_out, "--clusters", "user")
         assert ("the 200 clusters" if held_out else "clusters of certif") in found["certificate"]
-        _, found = told(capsys, *command, *held_out, "--groups", "topic")
+        _, found = run_json(capsys, *command, *held_out, "--groups", "topic")
         assert "in each of 2 groups" in found["certificate"]
     for column, message in (
         ("topics", "unknown column 'topics'; nearest: 'topic'"),
@@ -314,8 +307,8 @@ def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path,
 def test_unknown_figures_are_not_printed(folder, tmp_path, capsys):
     table = str(folder / "t.csv")
     policy = tmp_path / "p.json"
-    said = ["search", table, *NAMED, "--held-out", "0", "--budget", "1000", "--json"]
-    assert main([*said, "--caution", "0", "--out", str(policy)]) == 0
+    command = ["search", table, *NAMED, "--held-out", "0", "--budget", "1000", "--json"]
+    assert main([*command, "--caution", "0", "--out", str(policy)]) == 0
     assert "null" not in capsys.readouterr().out
     cl.Policy.from_point(cl.Point(("a", "b"), (0.5,))).save(policy)
     assert main(["show", str(policy)]) == 0
@@ -333,9 +326,9 @@ def test_explore_holds_out_half_of_the_table(folder, tmp_path, capsys):
 
 def test_a_terminal_without_arrows_shows_a_policy(folder):
     policy = folder / "arrows.json"
-    said = ["search", str(folder / "t.csv"), *NAMED, "--budget", "5", "--out", str(policy)]
+    options = [*NAMED, "--budget", "5", "--out", str(policy)]
+    command = [sys.executable, "-m", "cascadelib", "search", str(folder / "t.csv"), *options]
     plain = dict(os.environ, PYTHONIOENCODING="ascii")
-    command = [sys.executable, "-m", "cascadelib", *said]
     done = subprocess.run(command, capture_output=True, text=True, env=plain, check=False)
     assert (done.returncode, done.stderr) == (0, "") and policy.exists()
 
@@ -352,12 +345,12 @@ def test_a_closed_pipe_is_not_an_error(folder, tmp_path):
 
 
 def test_more_caution_is_more_expensive(folder, capsys):
-    asked = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
+    command = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
     costs = []
     for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
-        status, said = told(capsys, *asked, *more)
-        assert status == 0 and said["expected_accuracy"] < said["where_chosen"]["accuracy"]
-        costs.append(said["where_chosen"]["cost"])
+        status, found = run_json(capsys, *command, *more)
+        assert status == 0 and found["expected_accuracy"] < found["where_chosen"]["accuracy"]
+        costs.append(found["where_chosen"]["cost"])
     assert costs[0] < costs[1]
 
 
@@ -370,11 +363,11 @@ def test_shares_may_be_percentages(tmp_path, capsys):
     path = tmp_path / "answers.csv"
     cl.datasets.llm_answers().to_csv(path, index=False)
     named = ["--prediction", "prediction", "--label", "label", "--json"]
-    said = []
+    printed = []
     for epsilon, delta in (("2%", "10%"), ("0.02", "0.1")):
         assert main(["certify", str(path), *named, "--epsilon", epsilon, "--delta", delta]) == 0
-        said.append(capsys.readouterr().out)
-    assert said[0] == said[1] and "loses at most 2.00%" in said[0]
+        printed.append(capsys.readouterr().out)
+    assert printed[0] == printed[1] and "loses at most 2.00%" in printed[0]
     with pytest.raises(SystemExit):
         main(["certify", str(path), *named, "--epsilon", "two%"])
 

@@ -19,7 +19,7 @@ IDS = ["a", "b", "c", "d"]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("arguments", "message"),
     [
         ({"labels": [0.5]}, "labels must be integers"),
         ({"labels": [[0]]}, "labels must be integers"),
@@ -32,9 +32,9 @@ IDS = ["a", "b", "c", "d"]
         ({"labels": None}, "give sample_ids"),
     ],
 )
-def test_invalid_labels_and_ids_are_refused(given, said):
-    with pytest.raises(ValueError, match=said):
-        Origin.from_labels(**given)
+def test_invalid_labels_and_ids_are_refused(arguments, message):
+    with pytest.raises(ValueError, match=message):
+        Origin.from_labels(**arguments)
 
 
 def test_required_labels_that_are_missing_are_an_error_with_the_remedy():
@@ -48,11 +48,11 @@ def test_equal_samples_have_equal_fingerprints_and_digests():
     labels = Origin.from_labels([0, 1, 0, 1], IDS)
     again = Origin.from_labels([0, 1, 0, 1], IDS)
     assert labels.fingerprint == again.fingerprint
-    turned = labels.take(np.array([3, 2, 1, 0]))
-    assert turned.fingerprint != labels.fingerprint
-    assert turned.digest == labels.digest  # of the ids, in any order
+    reordered = labels.take(np.array([3, 2, 1, 0]))
+    assert reordered.fingerprint != labels.fingerprint
+    assert reordered.digest == labels.digest  # of the ids, in any order
     rows = Origin.from_labels([0, 1, 0, 1])
-    assert rows.digest is None  # row numbers tell nothing apart without names
+    assert rows.digest is None  # row numbers do not identify samples of an unnamed split
     named = Origin.from_labels([0, 1, 0, 1], dataset="toy", split="val")
     assert named.digest is not None
     assert named.digest != Origin.from_labels([0, 1, 1, 1], dataset="toy", split="val").digest
@@ -73,8 +73,10 @@ def test_the_first_row_that_differs_is_named():
 
 def stored(origin, has_keys=True):
     traces = origin.record([]).traces
-    kept = {name: traces[name] for name in traces if has_keys or name not in ("keys", "forms")}
-    return Origin.from_traces("", "", (), kept)
+    stored_traces = {
+        name: traces[name] for name in traces if has_keys or name not in ("keys", "forms")
+    }
+    return Origin.from_traces("", "", (), stored_traces)
 
 
 @given(
@@ -86,18 +88,17 @@ def test_samples_with_equal_ids_are_common(seen, here):
     labels = Origin.from_labels(None, sorted(here))
     assert samples_in_common(selected_on, labels) == len(seen & here)
     assert samples_in_common(stored(selected_on), labels) == len(seen & here)
-    whole = len(here) if seen == here else None
-    assert samples_in_common(stored(selected_on, has_keys=False), labels) == whole
+    count = len(here) if seen == here else None
+    assert samples_in_common(stored(selected_on, has_keys=False), labels) == count
 
 
 def test_parts_of_one_split_are_compared_by_rows():
-    whole = Origin.from_labels([0, 1, 0, 1])
-    first = whole.take(slice(0, 3))
-    last = whole.take(slice(2, 4))
+    split = Origin.from_labels([0, 1, 0, 1])
+    first = split.take(slice(0, 3))
+    last = split.take(slice(2, 4))
     assert samples_in_common(first, last) == 1
-    assert (
-        samples_in_common(first, Origin.from_labels([0, 1, 0, 1])) is None
-    )  # row numbers of another
+    another = Origin.from_labels([0, 1, 0, 1])  # its row numbers are of other samples
+    assert samples_in_common(first, another) is None
 
 
 def test_joined_origins_are_compared_as_one():
@@ -108,7 +109,7 @@ def test_joined_origins_are_compared_as_one():
     both = join_origins(one, join_origins(other, one))
     assert both == (one, other)
     assert samples_in_common(both, here) == 2
-    # Of a part that is not known nothing can be denied; what is shared is.
+    # A part is unknown, so samples of the known parts are a lower bound, and 0 is unknown.
     assert samples_in_common((one, None), here) == 1
     assert samples_in_common((Origin.from_labels(None, ["y"]), None), here) is None
     assert parts_of(None) == (None,)
@@ -130,13 +131,10 @@ def test_the_origin_of_a_data_set_has_its_attributes():
 
 def test_labels_as_text_become_class_numbers():
     labels = Origin.from_labels(["dog", "cat", "dog", "eel"])
-    assert labels.required_labels.tolist() == [1, 0, 1, 2] and labels.classes == (
-        "cat",
-        "dog",
-        "eel",
-    )
-    given_order = Origin.from_labels(np.array(["dog", "cat"]), classes=("eel", "dog", "cat"))
-    assert given_order.required_labels.tolist() == [1, 2]
+    assert labels.required_labels.tolist() == [1, 0, 1, 2]
+    assert labels.classes == ("cat", "dog", "eel")
+    in_order = Origin.from_labels(np.array(["dog", "cat"]), classes=("eel", "dog", "cat"))
+    assert in_order.required_labels.tolist() == [1, 2]
     with pytest.raises(ValueError, match="unknown label 'dgo'; nearest: 'dog'"):
         Origin.from_labels(["dog", "dgo"], classes=("cat", "dog"))
     with pytest.raises(ValueError, match="unknown label ''"):
@@ -160,7 +158,7 @@ def test_ids_that_differ_in_numbers_have_one_form(ids, count):
     assert len(forms_of(np.array(ids))) == count
 
 
-def test_each_model_gives_equally_many_columns_of_numbers():
+def test_each_model_has_the_same_number_of_numeric_columns():
     columns = {"a": [np.arange(3.0), np.array(["x", "y", "z"])], "b": [np.ones(3)] * 9}
     origin = Origin(None, np.array(["x", "y", "z"]), models=columns, read=columns.__getitem__)
     assert origin.columns(["b", "a"]).tolist() == [[0, 1, 2], [1, 1, 1], [1, 1, 1]]

@@ -99,10 +99,10 @@ def test_the_front_uses_rounded_costs():
 
 
 def test_another_table_is_read_or_refused(tmp_path):
-    own = TABLE.iloc[:5].reset_index()
-    own.to_csv(tmp_path / "own.csv", index=False)
-    assert list(published.models(tmp_path / "own.csv").index) == list(own["model"])
-    own.drop(columns=["macs"]).to_csv(tmp_path / "own.csv", index=False)
+    part = TABLE.iloc[:5].reset_index()
+    part.to_csv(tmp_path / "own.csv", index=False)
+    assert list(published.models(tmp_path / "own.csv").index) == list(part["model"])
+    part.drop(columns=["macs"]).to_csv(tmp_path / "own.csv", index=False)
     with pytest.raises(ValueError, match=r"own\.csv: columns \['macs'\] are missing"):
         published.models(tmp_path / "own.csv")
     with pytest.raises(FileNotFoundError, match=r"tables\.py makes one"):
@@ -238,17 +238,17 @@ def test_numbers_with_separators_are_read_and_a_table_is_written_last(
 ):
     tables = script("tables", monkeypatch)
     out = small_files(tmp_path, monkeypatch, tables, "--source", "toy")
-    whole = tables.report
+    report = tables.report
 
     def fails(*arguments):
-        whole(*arguments)
+        report(*arguments)
         raise ValueError("in the report")
 
     monkeypatch.setattr(tables, "report", fails)
     with pytest.raises(ValueError, match="in the report"):
         tables.main()
     assert not out.exists() and not list(tmp_path.glob(".out*"))
-    monkeypatch.setattr(tables, "report", whole)
+    monkeypatch.setattr(tables, "report", report)
     tables.main()
     assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
     assert (
@@ -306,9 +306,9 @@ def test_a_run_continues_the_counts_of_an_interrupted_one(tmp_path, monkeypatch,
     tables = script("tables", monkeypatch)
     out = small_files(tmp_path, monkeypatch, tables, "--source", "toy")
     tables.main()
-    whole = (tmp_path / "counts.jsonl").read_text()
-    assert whole.count("\n") == 2
-    (tmp_path / "counts.jsonl").write_text(whole[:-20])
+    lines = (tmp_path / "counts.jsonl").read_text()
+    assert lines.count("\n") == 2
+    (tmp_path / "counts.jsonl").write_text(lines[:-20])
     monkeypatch.setattr(tables, "macs_of", lambda *_: os._exit(1))
     tables.main()
     assert published.models(out)["macs"].notna().sum() == 1
@@ -347,12 +347,12 @@ def test_models_without_the_thousand_classes_are_named_and_left_out(tmp_path, mo
         file.write("\n" + "\n".join(more))
     tables.main()
     assert len(published.models(out)) == 2
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     assert (
         "left out: vit_base_patch16_224.augreg_in21k: its checkpoint has 21843 classes, not 1,000"
-        in said
+        in printed
     )
-    assert "left out: resnet51.of_tomorrow: not in timm" in said
+    assert "left out: resnet51.of_tomorrow: not in timm" in printed
 
 
 def test_current_models_are_counted_as_deployed_and_those_of_the_paper_as_trained(monkeypatch):
@@ -371,11 +371,11 @@ def test_the_page_compares_fronts_of_two_dates(tmp_path, monkeypatch, capsys):
     arguments = [str(tmp_path / "newer.csv"), "--out", str(tmp_path / "pages" / "page.html")]
     monkeypatch.setattr("sys.argv", ["then_and_now.py", *arguments])
     then_and_now.main()
-    said = capsys.readouterr().out
+    printed = capsys.readouterr().out
     page = (tmp_path / "pages" / "page.html").read_text()
     assert (
         "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both"
-        in said
+        in printed
     )
     assert page.count("Plotly.newPlot(") == 2 and 'src="http' not in page
     assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
@@ -397,11 +397,11 @@ def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
 
 
 def test_a_study_records_its_sources(tmp_path):
-    own = Study(
+    study = Study(
         {"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights"
     )
-    own.save(tmp_path)
-    assert read_study(tmp_path) == own
+    study.save(tmp_path)
+    assert read_study(tmp_path) == study
     table = candidates_of_study(tmp_path)
     assert list(table.index) == ["resnet18", "own/model"] and table["macs"].notna().tolist() == [
         True,
@@ -416,7 +416,7 @@ def test_a_study_records_its_sources(tmp_path):
         read_study(tmp_path)
     written = {key: value for key, value in json.loads(text).items() if key != "sha256"}
     path.write_text(json.dumps(written))
-    assert read_study(tmp_path) == own
+    assert read_study(tmp_path) == study
     path.unlink()
     assert read_study(tmp_path) is None
     path.mkdir()

@@ -13,7 +13,7 @@ CLASSES = 300
 
 
 @pytest.fixture(scope="module")
-def shown():
+def objects():
     """Public objects by name, of many samples, models and classes."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, CLASSES, SAMPLES)
@@ -34,13 +34,13 @@ def shown():
     point = cl.pick(front, "max_improvement")
     policy = cl.Policy.from_point(point, table)
     method = cl.Method(temperature=True, temperatures=dict.fromkeys(names, 1.5))
-    said = np.array([f"class {number}" for number in rng.integers(0, CLASSES, 2 * SAMPLES)])
+    predicted = np.array([f"class {number}" for number in rng.integers(0, CLASSES, 2 * SAMPLES)])
     frame = pd.DataFrame(
         {
             "sample": ids * 2,
             "model": np.repeat(names[:2], SAMPLES),
-            "prediction": said,
-            "label": np.tile(said[:SAMPLES], 2),
+            "prediction": predicted,
+            "label": np.tile(predicted[:SAMPLES], 2),
             "confidence": rng.random(2 * SAMPLES),
             "cost": np.repeat([1.0, 2.0], SAMPLES),
         }
@@ -75,10 +75,10 @@ NAMES = (
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_repr_is_short(shown, name):
-    text = repr(shown[name.replace("-", " ")])
+def test_a_repr_is_short(objects, name):
+    text = repr(objects[name.replace("-", " ")])
     assert len(text) <= MOST, text[:200]
 
 
-def test_all_objects_are_measured(shown):
-    assert {name.replace("-", " ") for name in NAMES} == set(shown)
+def test_all_objects_are_measured(objects):
+    assert {name.replace("-", " ") for name in NAMES} == set(objects)

@@ -1,4 +1,4 @@
-"""A stage function is wrapped once; a stage of many prefixes is asked before they are needed."""
+"""Stage functions are wrapped once, and a stage is prepared for all prefixes of a search."""
 
 import numpy as np
 
@@ -13,12 +13,12 @@ def outcome(prefix):
     return CORRECT[prefix[-1]], CONFIDENCE[prefix[-1]]
 
 
-class Asked(Stage):
-    """Notes which prefixes it is prepared for."""
+class Recording(Stage):
+    """A stage that records the prefixes for which it is prepared."""
 
     def prepare(self, correct, confidence):
-        self.to_judge = {*correct}
-        self.to_rate = {*confidence}
+        self.for_correct = {*correct}
+        self.for_confidence = {*confidence}
 
 
 def test_a_function_becomes_a_stage_once():
@@ -28,7 +28,7 @@ def test_a_function_becomes_a_stage_once():
     np.testing.assert_array_equal(stage.correct((0, 2)), CORRECT[2])
 
 
-def test_a_function_is_prepared_for_nothing():
+def test_preparing_a_function_does_not_read_the_prefixes():
     def never():
         raise AssertionError("read")
         yield ()
@@ -37,10 +37,10 @@ def test_a_function_is_prepared_for_nothing():
 
 
 def test_a_stage_is_prepared_for_all_prefixes_of_a_search():
-    stage = Asked(outcome)
+    stage = Recording(outcome)
     points = search_outcomes(stage, [1, 2, 4], (1, 3))
-    assert stage.to_judge == {(0,), (1,), (2,), (0, 1), (0, 1, 2)}
-    assert stage.to_rate == {(0,), (0, 1)}
+    assert stage.for_correct == {(0,), (1,), (2,), (0, 1), (0, 1, 2)}
+    assert stage.for_confidence == {(0,), (0, 1)}
     by_arrays = search_arrays(CORRECT, CONFIDENCE, [1, 2, 4], (1, 3))
     np.testing.assert_array_equal(points.cost, by_arrays.cost)
     np.testing.assert_array_equal(points.thresholds, by_arrays.thresholds)

@@ -1,5 +1,4 @@
-"""Tiny sequence classifiers and GLUE folders, made on the spot: what the Hub would give, at the
-size of a test."""
+"""Tiny sequence classifiers, as the Hub would return them, and tiny folders of GLUE."""
 
 import csv
 
@@ -25,8 +24,7 @@ HEADERS = {
 
 
 def sentences(count, seed=0):
-    """(texts, labels int [count]): short texts of any length in which most of the telling words fit
-    the label."""
+    """Return short texts and their labels, int [count]. Most good and bad words fit the label."""
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, 2, count)
     texts = []
@@ -42,7 +40,7 @@ def sentences(count, seed=0):
 
 
 def tokenizer(pad=True):
-    """Words as tokens; pairs as in BERT."""
+    """Return a tokenizer of words that encodes pairs as BERT does."""
     words = Tokenizer(WordLevel({word: i for i, word in enumerate(WORDS)}, unk_token="[UNK]"))
     words.pre_tokenizer = Whitespace()
     words.post_processor = TemplateProcessing(
@@ -59,7 +57,7 @@ def tokenizer(pad=True):
 
 
 def module(hidden=8, layers=1, seed=0, names=None, classes=2):
-    """An untrained BERT of this size."""
+    """Return an untrained BERT of this size."""
     torch.manual_seed(seed)
     labels = (
         {"id2label": dict(enumerate(names)), "label2id": {n: i for i, n in enumerate(names)}}
@@ -82,14 +80,12 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
 
 
 def trained(bert, steps=80, seed=0):
-    """The same, after a moment of training on :func:`sentences`."""
+    """Train a BERT on :func:`sentences`, and return it."""
     texts, labels = sentences(32 * steps, seed)
     words = tokenizer()
     optimizer = torch.optim.Adam(bert.parameters(), 0.01)
     threads = torch.get_num_threads()
-    torch.set_num_threads(
-        1
-    )  # threads wait by spinning, which takes a busy machine ten times as long
+    torch.set_num_threads(1)  # threads wait by spinning, which is slow on a busy machine
     bert.train()
     for start in range(0, len(texts), 32):
         inputs = words(texts[start : start + 32], padding=True, return_tensors="pt")
@@ -102,16 +98,17 @@ def trained(bert, steps=80, seed=0):
 
 
 def save(folder, bert, words=None):
-    """Write a checkpoint with its tokenizer, as ``save_pretrained`` does; returns the folder as
-    text."""
+    """Write a checkpoint with its tokenizer, and return the folder as text."""
     bert.save_pretrained(folder)
     (words or tokenizer()).save_pretrained(folder)
     return str(folder)
 
 
 def write_glue(folder, count=200):
-    """All four tasks in the layout of GLUE's archive, dev.tsv each; of a pair, the first text
-    tells, the second not."""
+    """Write dev.tsv of four tasks in the layout of GLUE's archive.
+
+    The label of a pair depends on its first text only.
+    """
     for i, (task, header) in enumerate(HEADERS.items()):
         texts, labels = sentences(count, i)
         rng = np.random.default_rng(i)
@@ -131,8 +128,7 @@ def write_glue(folder, count=200):
 
 
 def write_table(path, rows):
-    """A table of checkpoints for ``glue_store`` of notebooks/tools/glue.py: rows of (task, name,
-    family, order)."""
+    """Write a table of checkpoints with rows of (task, name, family, order)."""
     with open(path, "w", newline="") as file:
         csv.writer(file, lineterminator="\n").writerows(
             [["task", "name", "family", "label_order"], *rows]

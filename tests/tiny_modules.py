@@ -1,4 +1,4 @@
-"""Torch modules small enough to extract in a moment, and how their inputs are normalised."""
+"""Tiny torch modules, and the normalisation of their inputs."""
 
 import torch
 

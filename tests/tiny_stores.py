@@ -1,4 +1,4 @@
-"""Small stores of made-up logits: the costlier a model, the stronger its signal."""
+"""Small stores of synthetic logits. A more expensive model has a stronger signal."""
 
 import numpy as np
 
@@ -17,12 +17,12 @@ def noisy_store(
     costs=None,
     **about,
 ):
-    """A store of models m0, m1 … on k samples.
+    """Return a store of models m0, m1, … on k samples.
 
-    classes: their number, or their names; signal: of the first model, each further one has 1 more;
-    ease: mean of what multiplies it, by sample (None: all are alike); step: of the grid that
-    logits lie on, so that confidences tie; costs: by default 10, 100, 1000 …; about: more arguments
-    of ``from_arrays``.
+    classes: number or names. signal: of the first model. Each further model has 1 more.
+    ease: mean factor of the signal, which differs by sample. None: 1 for all samples.
+    step: logits are multiples of it, so that confidences tie. costs: default 10, 100, 1000, …
+    about: more arguments of ``from_arrays``.
     """
     rng = np.random.default_rng(seed)
     names = None if isinstance(classes, int) else classes
@@ -40,8 +40,10 @@ def noisy_store(
 
 
 def three_models(seed=0, k=600, noise=1.0, ids=True, **about):
-    """A store whose samples all differ in ease, of a split named after the seed; ids tell the
-    samples of one seed from those of another."""
+    """Return a store of three models and a split named after the seed.
+
+    Samples of different seeds have different ids.
+    """
     if ids:
         about["sample_ids"] = [f"{seed}-{row}" for row in range(k)]
     about = {"classes": tuple("abcde"), "split": f"seed {seed}"} | about
@@ -49,7 +51,7 @@ def three_models(seed=0, k=600, noise=1.0, ids=True, **about):
 
 
 def three_scores(seed=0, k=400):
-    """A ScoreTable of the models a, b and c, with higher confidences for correct answers."""
+    """Return a table of the models a, b and c with higher confidences for correct answers."""
     rng = np.random.default_rng(seed)
     correct = rng.random((3, k)) < [[0.7], [0.8], [0.9]]
     confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random(correct.shape)

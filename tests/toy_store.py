@@ -23,5 +23,5 @@ LONG = pd.DataFrame(
 
 
 def overwrite(path):
-    """Let a file hold what is no tensor."""
-    path.write_text("hello, I am not a tensor")
+    """Replace the content of a file by text."""
+    path.write_text("not a tensor")

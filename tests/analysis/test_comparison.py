@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import slow_cost_ratio, slow_dominance
 from tables_of_scores import noisy_store
-from twins import cost_ratio_twin, dominance_twin
 
 from cascadelib import Baseline, ScoreTable, bootstrap, search
 from cascadelib.analysis import (
@@ -63,7 +63,7 @@ def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     if len(singles) == 1:
         assert table.isna().all(axis=None)
         return
-    expected = dominance_twin([points_of(front) for front in fronts], singles)
+    expected = slow_dominance([points_of(front) for front in fronts], singles)
     np.testing.assert_allclose(table.to_numpy(), expected, atol=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_dominance_is_the_sum_over_stretches_between_points(fronts):
 @given(fronts_of_one_split())
 def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     first, second = fronts[:2]
-    expected = cost_ratio_twin(points_of(first), points_of(second), baseline_points(first))
+    expected = slow_cost_ratio(points_of(first), points_of(second), baseline_points(first))
     ratio = mean_cost_ratio(first, second)
     assert ratio == pytest.approx(expected, nan_ok=True)
     assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)

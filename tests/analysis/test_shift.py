@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import segment_range
 from tiny_stores import three_models
-from twins import segment_range
 
 from cascadelib import (
     LogitStore,

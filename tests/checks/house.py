@@ -1,4 +1,4 @@
-"""How code reads, counted whatever its layout: tokens, statements that say two things, names."""
+"""Measures of code that do not depend on its layout: tokens, nested expressions, vague names."""
 
 import ast
 import io
@@ -14,16 +14,16 @@ LAYOUT = {
 }
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-VAGUE = {"sure", "right"}  # the words of the field are confidence and correct
+VAGUE = {"sure", "right"}  # the field says confidence and correct
 
 
 def parsed(path):
-    """Syntax tree of a file."""
+    """Return the syntax tree of a file."""
     return ast.parse(path.read_text(encoding="utf-8"))
 
 
 def docstring_lines(tree):
-    """Numbers of the lines on which docstrings stand."""
+    """Return the numbers of the lines that docstrings take."""
     lines = set()
     for node in ast.walk(tree):
         if isinstance(node, DEFINITIONS) and ast.get_docstring(node, clean=False) is not None:
@@ -33,7 +33,7 @@ def docstring_lines(tree):
 
 
 def code_tokens(source):
-    """(tokens of code, lines that have some): docstrings, comments and blank lines are free."""
+    """Return the numbers of tokens and of lines with code. Docstrings and comments have none."""
     free = docstring_lines(ast.parse(source))
     tokens = 0
     lines = set()
@@ -45,7 +45,10 @@ def code_tokens(source):
 
 
 def is_unrelated(node):
-    """Whether a node assigns several values at once and is no swap: ``a, b = f(x), []``."""
+    """Return whether a node assigns several new values, as ``a, b = f(x), []`` does.
+
+    A swap does not.
+    """
     if not isinstance(node, ast.Assign) or not isinstance(node.value, ast.Tuple):
         return False
     values = {ast.unparse(value) for value in node.value.elts}
@@ -55,15 +58,15 @@ def is_unrelated(node):
     return False
 
 
-def holds_its_like(node, kinds):
-    """Whether a node of these kinds holds another of these kinds."""
+def is_nested(node, kinds):
+    """Return whether a node of these kinds contains another of these kinds."""
     if not isinstance(node, kinds):
         return False
     return any(isinstance(inner, kinds) for inner in ast.walk(node) if inner is not node)
 
 
 def lines_where(tree, is_found):
-    """Lines of the statements and expressions that are found."""
+    """Return the lines of the statements and expressions for which ``is_found`` holds."""
     lines = []
     for node in ast.walk(tree):
         if isinstance(node, ast.stmt | ast.expr) and is_found(node):
@@ -72,22 +75,22 @@ def lines_where(tree, is_found):
 
 
 def unrelated_assignments(tree):
-    """Lines that assign unrelated values in one statement."""
+    """Return the lines that assign unrelated values in one statement."""
     return lines_where(tree, is_unrelated)
 
 
 def nested_conditionals(tree):
-    """Lines of conditional expressions that hold another."""
-    return lines_where(tree, lambda node: holds_its_like(node, (ast.IfExp,)))
+    """Return the lines of conditional expressions that contain another."""
+    return lines_where(tree, lambda node: is_nested(node, (ast.IfExp,)))
 
 
 def nested_comprehensions(tree):
-    """Lines of comprehensions that hold another."""
-    return lines_where(tree, lambda node: holds_its_like(node, COMPREHENSIONS))
+    """Return the lines of comprehensions that contain another."""
+    return lines_where(tree, lambda node: is_nested(node, COMPREHENSIONS))
 
 
 def identifiers(tree):
-    """(name, line) of each variable, parameter, attribute and function."""
+    """Yield the name and the line of each variable, parameter, attribute and function."""
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
             yield node.id, node.lineno
@@ -100,7 +103,7 @@ def identifiers(tree):
 
 
 def vague_names(tree):
-    """Lines with a name that says sure or right, alone or as one of its words."""
+    """Return the lines with a name that contains the word "sure" or "right"."""
     found = []
     for name, line in identifiers(tree):
         words = name.lower().split("_")

@@ -299,6 +299,12 @@ def first_killer(file, mutant, batches, options):
         target.write_bytes(original)
 
 
+def described(file, mutant):
+    """The place and the change of a mutant, in one line."""
+    line, kind, old, new, _ = mutant
+    return f"{file.relative_to(ROOT)}:{line} {kind}: {old!r} -> {new!r}"
+
+
 def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=42)
@@ -312,26 +318,25 @@ def main(arguments=None):
     chosen = parser.parse_args(arguments)
     found = [one for place in chosen.at for one in at_line(place)]
     found = found if chosen.at else drawn(chosen.seed, chosen.count)
-    if not chosen.list:
-        copy_tree()
-        for name in PRELOADED:
-            with contextlib.suppress(ImportError):
-                importlib.import_module(name)
+    if chosen.list:
+        print(*(f"{number} {described(*one)}" for number, one in enumerate(found)), sep="\n")
+        return 0
+    copy_tree()
+    for name in PRELOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
     survivors = 0
     options = [f"--deselect={name}" for name in chosen.deselect]
     for number, (file, mutant) in list(enumerate(found))[chosen.skip :]:
-        line, kind, old, new, _ = mutant
-        place = f"{file.relative_to(ROOT)}:{line}"
-        text = f"{number} {place} {kind}: {old!r} -> {new!r}"
-        if chosen.list:
-            print(text)
-            continue
+        _, kind, old, new, _ = mutant
         begun = time.monotonic()
         batches = [[t.resolve() for t in chosen.tests]] if chosen.tests else tests_of(file)
         killed_by = first_killer(file, mutant, batches, options)
         survivors += killed_by is None
-        print(f"{'SURVIVES' if killed_by is None else 'killed'} {text}", flush=True)
-        row = {"place": place, "kind": kind, "old": old, "new": new, "killed_by": killed_by}
+        outcome = "SURVIVES" if killed_by is None else "killed"
+        print(f"{outcome} {number} {described(file, mutant)}", flush=True)
+        row = {"place": f"{file.relative_to(ROOT)}:{mutant[0]}", "kind": kind}
+        row |= {"old": old, "new": new, "killed_by": killed_by}
         chosen.out.parent.mkdir(exist_ok=True)
         with chosen.out.open("a") as rows:
             rows.write(json.dumps(row | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")

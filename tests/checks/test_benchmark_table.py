@@ -1,4 +1,4 @@
-"""``benchmarks/run.py``: which jobs run, what their rows record, and what the summary reports."""
+"""``benchmarks/run.py``: the choice of jobs, their rows, and the summary."""
 
 import importlib.util
 import math
@@ -143,7 +143,7 @@ def test_no_two_jobs_measure_the_same_search(recorded):
     assert len(jobs) > 20 and all(len(found) == 1 for found in jobs.values())
 
 
-def test_made_up_scores_are_of_two_kinds():
+def test_synthetic_scores_have_the_published_accuracies():
     for kind, make in synthetic.KINDS.items():
         correct, confidence, cost = make(27, 20_000)
         assert correct.shape == confidence.shape == (27, 20_000) and (np.diff(cost) > 0).all()
@@ -168,7 +168,7 @@ def test_a_row_meets_its_target(measured, target, verdict):
 
 
 def rows(**columns):
-    """A table of two rows of one job, by column."""
+    """Return a table of two rows of one job."""
     base = {"module": "job", "benchmark": ["a", "… b"], "unit": "s", "target": "", "runs": 5}
     return bench.completed(pd.DataFrame(base | {"measured": 0.25} | columns))
 

@@ -1,5 +1,4 @@
-"""CascadeBench (``benchmarks/bench``): what a rule is given, what counts as lost, and a quick
-run."""
+"""CascadeBench (``benchmarks/bench``): the inputs of rules, their losses, and a quick run."""
 
 import re
 import sys
@@ -20,7 +19,7 @@ from bench.task import File, Task, reference_alone  # noqa: E402
 
 @pytest.fixture(scope="module")
 def file():
-    """A small model that knows where it is correct, and a reference that always is."""
+    """A small model that is correct with its confidence, and a reference that always is."""
     rng = np.random.default_rng(0)
     rows = 2_000
     confidence = rng.uniform(0.5, 1, rows)
@@ -38,7 +37,7 @@ def file():
 
 
 def records(ours, theirs, **columns):
-    """Two rules in one cell, a cost per draw."""
+    """Return the records of two rules in one cell, with a cost per draw."""
     parts = []
     for rule, costs in (("a", ours), ("b", theirs)):
         part = pd.DataFrame({"rule": rule, "ours": rule == "a", "cost": costs})
@@ -50,7 +49,7 @@ def records(ours, theirs, **columns):
     )
 
 
-def test_a_rule_sees_no_label_beyond_its_own_and_no_judge(file):
+def test_a_rule_reads_only_the_labels_of_its_budget(file):
     task = Task(file, 3, 300, 0.05)
     order = file.order(3)
     assert len(set(order)) == len(order) == 2_000
@@ -62,7 +61,7 @@ def test_a_rule_sees_no_label_beyond_its_own_and_no_judge(file):
     assert file.labels == [300]
 
 
-def test_lost_rows_are_bought(file):
+def test_a_row_whose_loss_is_read_counts_as_labelled(file):
     task = Task(file, 0, 300, 0.05)
     small, large = task.pool.correct
     assert (task.lost(np.array([5, 7])) == (large & ~small)[[5, 7]]).all()
@@ -74,12 +73,12 @@ def test_lost_rows_are_bought(file):
         run.check_labels(greedy, task)
 
 
-def test_the_pair_stands_cheapest_first(file):
+def test_a_pair_that_is_not_cheapest_first_is_refused(file):
     with pytest.raises(ValueError, match="list its models cheapest first"):
         File("turned", "", file.table, "large", "small")
 
 
-def test_what_is_kept_is_judged_row_by_row(file):
+def test_the_accuracy_of_a_rule_is_that_of_a_loop_over_rows(file):
     task = Task(file, 0, 300, 0.05)
     judges = file.judges(0)
     judge = task.keep(lambda confidence, predictions: confidence > 0.8)
@@ -93,8 +92,8 @@ def test_what_is_kept_is_judged_row_by_row(file):
 
 
 @pytest.mark.parametrize("rule", [rule for rule in run.rules() if not hasattr(rule.module, "fits")])
-def test_each_rule_answers(rule, file):
-    """At labels enough for all of them each is cheaper than the reference, near its promise."""
+def test_each_rule_saves_cost_near_its_guarantee(rule, file):
+    """600 labels are enough for every rule."""
     if not rule.is_here:
         pytest.skip(f"{rule.module.NEEDS} is not installed: make cascadebench brings it")
     task = Task(file, 1, 600, 0.05)
@@ -105,18 +104,18 @@ def test_each_rule_answers(rule, file):
     assert 1 - accuracy < 0.09
 
 
-def test_all_models_fitted_reads_a_market(file):
-    """A third model that is as good as the reference at half its price."""
+def test_all_models_fitted_uses_a_third_model(file):
+    """The third model is always correct and costs half as much as the reference."""
     (rule,) = [rule for rule in run.rules() if rule.name == "all_models_fitted"]
     assert not rule.fits(file)
-    given = file.table
+    pair = file.table
     table = cl.ScoreTable(
         None,
-        np.insert(given.confidence, 1, 0.9, axis=0),
+        np.insert(pair.confidence, 1, 0.9, axis=0),
         [1.0, 25.0, 50.0],
         ["small", "middle", "large"],
-        predictions=np.insert(given.predictions, 1, given.labels, axis=0),
-        labels=given.labels,
+        predictions=np.insert(pair.predictions, 1, pair.labels, axis=0),
+        labels=pair.labels,
     )
     market = File("market", "", table, "small", "large")
     assert rule.fits(market)
@@ -127,13 +126,9 @@ def test_all_models_fitted_reads_a_market(file):
 
 def test_a_published_curve_is_read_at_the_budget_that_its_other_seeds_choose(file):
     (rule,) = [rule for rule in run.rules() if rule.name == "frugalml"]
-    curve = pd.DataFrame(
-        {
-            "seed": [1, 1, 2, 2, 3, 3],
-            "cost": [0.2, 0.4] * 3,
-            "accuracy": [0.90, 0.99, 0.96, 0.98, 0.96, 0.99],
-        }
-    )
+    columns = {"seed": [1, 1, 2, 2, 3, 3], "cost": [0.2, 0.4] * 3}
+    columns["accuracy"] = [0.90, 0.99, 0.96, 0.98, 0.96, 0.99]
+    curve = pd.DataFrame(columns)
     published = File("f", "", file.table, "small", "large", curve)
     assert not rule.fits(file) and rule.fits(published)
     judges = published.judges(0)
@@ -159,16 +154,21 @@ def test_the_interval_of_a_share_is_exact():
         ([0.3] * 16, [0.5] * 16, {"a": 0.06}, "lost"),
         ([0.5] * 16, [0.3] * 16, {"b": 0.06}, "won"),
         ([0.3] * 16, [0.5] * 16, {"a": 0.06, "b": 0.06}, "level"),
-        ([0.3] * 16, [0.5] * 16, {"a": [0.0, 0.06] * 8}, "lost"),  # breaks on the odd draws alone
-        ([0.9, 0.1] * 8, [0.5] * 16, {}, "won"),  # what chooses is not what is reported
+        (
+            [0.3] * 16,
+            [0.5] * 16,
+            {"a": [0.0, 0.06] * 8},
+            "lost",
+        ),  # breaks its guarantee on odd draws only
+        ([0.9, 0.1] * 8, [0.5] * 16, {}, "won"),  # even draws choose, odd draws are reported
     ],
 )
-def test_verdicts(ours, theirs, columns, expected):
+def test_the_cheaper_rule_that_keeps_its_guarantee_wins(ours, theirs, columns, expected):
     (verdict,) = verdicts.compared(records(ours, theirs, **columns))["verdict"]
     assert verdict == expected
 
 
-def test_the_rule_is_chosen_on_the_even_draws():
+def test_rules_are_chosen_on_even_draws_and_reported_on_odd_draws():
     table = records([0.2, 0.9] * 8, [0.5] * 16)
     third = table[table["rule"] == "a"].assign(rule="c", cost=[0.3, 0.1] * 8)
     (row,) = verdicts.compared(pd.concat([table, third], ignore_index=True)).itertuples()
@@ -178,18 +178,18 @@ def test_the_rule_is_chosen_on_the_even_draws():
 
 
 @pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_a_cell_without_a_rule_says_so(missing):
+def test_a_cell_without_a_rule_is_marked(missing):
     assert page.name_or_dash(missing) == "none"
     assert page.name_or_dash("ladder") == "ladder"
 
 
-def test_rules_of_two_leagues_do_not_meet():
+def test_rules_of_different_leagues_are_not_compared():
     table = records([0.5] * 4, [0.3] * 4)
     assert len(verdicts.compared(table)) == 1
     assert verdicts.compared(table.assign(league=table["rule"])).empty
 
 
-def test_an_estimate_keeps_where_its_mean_loss_may_be_within_epsilon():
+def test_an_estimate_keeps_its_bound_if_its_mean_loss_may_be_within_epsilon():
     half = [0.02, 0.07] * 8
     table = records([0.5] * 16, [0.3] * 16, a=half, b=[0.06, 0.07] * 8, league="estimate")
     assert verdicts.cells_of(table).set_index("rule")["keeps"].to_dict() == {"a": True, "b": False}
@@ -197,7 +197,7 @@ def test_an_estimate_keeps_where_its_mean_loss_may_be_within_epsilon():
     assert not verdicts.cells_of(table).set_index("rule").loc["a", "keeps"]
 
 
-def test_a_rule_that_buys_its_labels_stands_where_they_are_covered():
+def test_a_rule_that_buys_labels_is_placed_by_their_number():
     table = records([0.5] * 4, [0.3] * 4)
     for bought, labels in ((200, 300), (301, 1_000), (9_000, 1_000)):
         own = table.assign(own_labels=~table["ours"], bought=bought)
@@ -205,15 +205,13 @@ def test_a_rule_that_buys_its_labels_stands_where_they_are_covered():
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
 
 
-def test_lines_of_code_are_counted_whatever_their_layout(tmp_path):
+def test_lines_of_code_do_not_depend_on_layout(tmp_path):
     script = tmp_path / "rule.py"
-    script.write_text(
-        '"""Said.\n\nTwice."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n'
-    )
+    script.write_text('"""One.\n\nTwo."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n')
     assert run.lines_of_code(script) == 2
 
 
-def test_a_quick_run_writes_one_page_and_nothing_that_is_committed(tmp_path, monkeypatch):
+def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADEBENCH_DATA", raising=False)
     monkeypatch.setattr(run, "QUICK_FILES", ("reviews",))
     before = (ROOT / "docs" / "bench.md").read_text(encoding="utf-8")
@@ -227,9 +225,8 @@ def test_a_quick_run_writes_one_page_and_nothing_that_is_committed(tmp_path, mon
     kept = pd.read_parquet(tmp_path / "records.parquet")
     assert set(kept["file"]) == {"reviews"}
     assert kept.groupby(["rule", "epsilon"]).size().min() == 2
-    again = page
     assert run.main(["--quick", "--again", "--out", str(tmp_path)], committed) == 0
-    assert (tmp_path / "index.html").read_text(encoding="utf-8") == again
+    assert (tmp_path / "index.html").read_text(encoding="utf-8") == page
 
 
 def test_the_committed_table_has_a_row_per_cell_and_rule():

@@ -1,4 +1,4 @@
-"""Prose uses the words of the field: hits of ``dialect.py`` per 1,000 words only fall."""
+"""Prose uses the words of the field: at most so many hits of ``dialect.py`` per 1,000 words."""
 
 from pathlib import Path
 

@@ -1,5 +1,4 @@
-"""docs/ says what is so: its example is computed again, its files exist, every public name says
-what it is."""
+"""docs/: worked examples are computed again, links lead to files, public names have docstrings."""
 
 import doctest
 import functools
@@ -29,7 +28,7 @@ ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
 def script(name):
-    """A script of docs/, afresh."""
+    """Return a script of docs/ as a new module."""
     spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -37,13 +36,13 @@ def script(name):
 
 
 @pytest.fixture
-def rooms():
-    """docs/rooms.py, afresh."""
+def reference():
+    """docs/rooms.py, which lists the public names of each subpackage."""
     return script("rooms")
 
 
 def tables(path):
-    """The tables of a Markdown page, each as rows of stripped cells, header first."""
+    """Return the tables of a Markdown page as rows of stripped cells. The header comes first."""
     text = path.read_text(encoding="utf-8")
     found = re.findall(r"(?:^\|.*\n)+", text, flags=re.M)
     rows = [[cells(line) for line in table.splitlines()] for table in found]
@@ -51,17 +50,17 @@ def tables(path):
 
 
 def cells(line):
-    """The stripped cells of a line of a table."""
+    """Return the stripped cells of a line of a table."""
     return [cell.strip() for cell in line.split("|")[1:-1]]
 
 
 def integers(cell):
-    """The whole numbers in a cell; the minus sign may be a typographic one."""
+    """Return the integers in a cell. The minus sign may be a typographic one."""
     return [int(number) for number in re.findall(r"-?\d+", cell.replace("−", "-"))]
 
 
 class Example:
-    """The worked example of the page, from its own table of samples, by brute force."""
+    """The worked example of the page by brute force on its table of samples."""
 
     cost = (1, 3, 8)
 
@@ -76,7 +75,7 @@ class Example:
         ]
 
     def exits(self, sample, ranges):
-        """Stages at which a sample may leave while each boundary lies in its (lowest, highest)."""
+        """Return the stages at which a sample may exit, with each boundary in its (low, high)."""
         stages = []
         for stage, (low, high) in enumerate(ranges):
             if self.rank[stage][sample] < high:
@@ -85,30 +84,33 @@ class Example:
                 return stages
         return [*stages, len(ranges)]
 
-    def paid(self, stage):
+    def cost_until(self, stage):
         return sum(self.cost[: stage + 1])
 
     def bounds(self, ranges):
-        """(most correct, least cost) of a box of boundaries: each sample at its best, and at its
-        cheapest."""
+        """Return the most correct samples and the least cost of a box of boundaries.
+
+        For the first, each sample exits where it is correct. For the second, where it is cheapest.
+        """
         exits = [self.exits(s, ranges) for s in range(self.k)]
         most = 0
         for s, stages in enumerate(exits):
             most += max(self.correct[stage][s] for stage in stages)
-        return most, sum(self.paid(min(stages)) for stages in exits)
+        return most, sum(self.cost_until(min(stages)) for stages in exits)
 
-    def priced(self, ranges, price):
-        """Least cost − price · correct of the samples, each at the exit that is best at this
-        price."""
+    def least_priced(self, ranges, price):
+        """Return the least cost − price · correct, with each sample at its best exit."""
         least = 0
         for s in range(self.k):
             exits = self.exits(s, ranges)
-            least += min(self.paid(stage) - price * self.correct[stage][s] for stage in exits)
+            least += min(self.cost_until(stage) - price * self.correct[stage][s] for stage in exits)
         return least
 
-    def reach(self, boundaries):
-        """{n: least cost with at least n correct} over pairs of boundaries; inf where none has as
-        many."""
+    def least_costs(self, boundaries):
+        """Return {n: least cost with at least n correct} over pairs of boundaries.
+
+        The cost is inf if no pair has as many correct.
+        """
         found = [self.bounds([(a, a), (b, b)]) for a, b in boundaries]
         least = {}
         for n in range(self.k + 1):
@@ -116,7 +118,7 @@ class Example:
         return least
 
 
-def test_the_worked_example_is_true():
+def test_bounds_of_the_worked_example_are_those_of_brute_force():
     example = Example()
     edges = (0, 3, 6)
     corners, boxes, prices = tables(ARCHITECTURE)[-3:]
@@ -130,60 +132,58 @@ def test_the_worked_example_is_true():
             assert integers(cell) == list(example.bounds([a, b])), (a, b)
 
 
-def test_the_worked_example_closes_its_boxes_as_it_says():
-    """One by its bounds, one by looking into it, two by prices; what is found is all that brute
-    force finds."""
+def test_the_worked_example_excludes_boxes_by_bounds_and_by_prices():
+    """One box is excluded by its bounds, two by prices, and one is searched.
+
+    The points that are found are all that brute force finds.
+    """
     example = Example()
     sides = ((0, 3), (3, 6))
-    at_corners = example.reach(product((0, 3, 6), repeat=2))
+    at_corners = example.least_costs(product((0, 3, 6), repeat=2))
     closed = [
         (a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]
     ]
     assert closed == [((0, 3), (0, 3))]
-    reach = example.reach([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
-    assert reach == example.reach(product(range(7), repeat=2))
-    assert {n: reach[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
-    assert example.bounds([(5, 5), (6, 6)]) == (4, 9) and example.bounds([(3, 3), (5, 5)]) == (
-        6,
-        23,
-    )
+    least = example.least_costs([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
+    assert least == example.least_costs(product(range(7), repeat=2))
+    assert {n: least[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
+    assert example.bounds([(5, 5), (6, 6)]) == (4, 9)
+    assert example.bounds([(3, 3), (5, 5)]) == (6, 23)
     lines = {}
     ranges = None
     for row in tables(ARCHITECTURE)[-1][1:]:
         if row[0]:
             numbers = integers(row[0])
             ranges = (tuple(numbers[:2]), tuple(numbers[2:]))
-        (price,), (least,), *costs = map(integers, row[1:])
-        assert least == example.priced(ranges, price)
-        assert [cost for (cost,) in costs] == [least + price * n for n in (3, 4, 5, 6)]
-        lines.setdefault(ranges, []).append((price, least))
+        (price,), (bound,), *costs = map(integers, row[1:])
+        assert bound == example.least_priced(ranges, price)
+        assert [cost for (cost,) in costs] == [bound + price * n for n in (3, 4, 5, 6)]
+        lines.setdefault(ranges, []).append((price, bound))
     assert {*lines, *closed} == {*product(sides, sides)} - {((3, 6), (3, 6))}
     for box in lines.values():
-        for n in reach:
-            assert max(least + price * n for price, least in box) >= reach[n]
+        for n in least:
+            assert max(bound + price * n for price, bound in box) >= least[n]
 
 
-def test_the_worked_example_is_what_the_search_finds():
+def test_the_search_finds_the_points_of_the_worked_example():
     example = Example()
     confidence = np.vstack([example.confidence, np.zeros(example.k)])
     points = cl.search_arrays(
         example.correct.astype(bool), confidence, list(example.cost), n_models=3
     )
-    reach = example.reach(product(range(example.k + 1), repeat=2))
-    front = {n: cost for n, cost in reach.items() if n == example.k or reach[n + 1] > cost}
-    found = zip(
-        (points.accuracy * example.k).round().astype(int).tolist(),
-        (points.cost * example.k).tolist(),
-    )
-    assert dict(found) == pytest.approx(front)
+    least = example.least_costs(product(range(example.k + 1), repeat=2))
+    front = {n: cost for n, cost in least.items() if n == example.k or least[n + 1] > cost}
+    correct = (points.accuracy * example.k).round().astype(int).tolist()
+    found = dict(zip(correct, (points.cost * example.k).tolist()))
+    assert found == pytest.approx(front)
 
 
-def test_the_picture_of_imports_is_that_of_the_code():
+def test_the_picture_of_imports_is_current():
     drawn = (ROOT / "docs" / "imports.svg").read_text(encoding="utf-8")
     assert drawn == script("imports_picture").picture(), "run python docs/imports_picture.py"
 
 
-def test_the_picture_has_every_subpackage_above_those_that_it_imports():
+def test_the_picture_draws_each_subpackage_above_its_imports():
     picture = script("imports_picture")
     folders = {path.parent.name for path in picture.PACKAGE.glob("*/__init__.py")}
     graph = picture.imports()
@@ -206,23 +206,23 @@ def test_code_on_the_page_runs(page):
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
-    """Where to add what, above all; that links lead somewhere is for ``make docs``."""
+    """``make docs`` checks links. This checks paths in the text."""
     folders = "cascadelib|tests|benchmarks|notebooks|data|docs"
     named = re.findall(rf"(?<![\w/(])(?:{folders})/[\w./-]*\w", page.read_text(encoding="utf-8"))
     assert [name for name in named if not (ROOT / name).exists()] == []
 
 
 @pytest.mark.parametrize("page", TOP, ids=lambda page: page.name)
-def test_links_of_top_level_pages_lead_somewhere(page):
+def test_links_of_top_level_pages_lead_to_files(page):
     links = re.findall(r"\]\(([^)#]+)\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (ROOT / link).exists()] == []
 
 
-def test_every_public_name_has_a_docstring(rooms):
-    assert rooms.undocumented() == []
+def test_every_public_name_has_a_docstring(reference):
+    assert reference.undocumented() == []
 
 
-def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
+def test_a_public_name_without_a_docstring_is_found(reference, tmp_path):
     (tmp_path / "garden").mkdir()
     (tmp_path / "garden" / "shed.py").write_text(
         "LIMIT = 3\nWORD = 'a'\n'A word.'\ndef dig():\n    pass\n"
@@ -233,40 +233,32 @@ def test_a_public_name_without_a_docstring_is_found(rooms, tmp_path):
     (tmp_path / "__init__.py").write_text(
         "if TYPE_CHECKING:\n    from .garden import dig as dig\n_ = attach(__name__)\n"
     )
-    rooms.PACKAGE = tmp_path
-    assert rooms.undocumented() == ["garden.LIMIT", "garden.dig"]
+    reference.PACKAGE = tmp_path
+    assert reference.undocumented() == ["garden.LIMIT", "garden.dig"]
 
 
-def test_the_reference_lists_what_the_faces_offer(rooms):
-    for room in rooms.rooms():
-        assert set(rooms.public(room)) >= set(
-            importlib.import_module(f"cascadelib.{room}").__all__
-        ), room
+def test_the_reference_lists_all_public_names(reference):
+    for name in reference.rooms():
+        exported = importlib.import_module(f"cascadelib.{name}").__all__
+        assert set(reference.public(name)) >= set(exported), name
 
 
-def test_docstrings_become_markdown(rooms):
+def test_docstrings_become_markdown(reference):
     text = (
         "See :func:`cascadelib.fronts.exact.search`, :attr:`Front.gap` and :func:`sweep_pair`; "
         "``a<b>``, top<k>."
     )
-    assert rooms.markdown(text) == (
+    assert reference.markdown(text) == (
         "See [`search`][cascadelib.fronts.search], [`Front.gap`][cascadelib.fronts.Front.gap] and "
         "`sweep_pair`; ``a<b>``, top&lt;k>."
     )
 
 
-def test_docstrings_cite_what_the_checkout_has():
-    sources = [
-        *ROOT.glob("cascadelib/**/*.py"),
-        *ROOT.glob("benchmarks/*.py"),
-        *ROOT.glob("data/*/*.py"),
-    ]
-    citing = [
-        path.name
-        for path in sources
-        if re.search(r"\b(?:DESIGN|HOUSE)\b", path.read_text(encoding="utf-8"))
-    ]
-    assert citing == []
+def test_sources_cite_no_document_outside_the_checkout():
+    patterns = ("cascadelib/**/*.py", "benchmarks/*.py", "data/*/*.py")
+    sources = [path for pattern in patterns for path in ROOT.glob(pattern)]
+    cited = re.compile(r"\b(?:DESIGN|HOUSE)\b")
+    assert [p.name for p in sources if cited.search(p.read_text(encoding="utf-8"))] == []
 
 
 @pytest.fixture(scope="module")
@@ -289,7 +281,7 @@ def test_make_docs_builds_strictly():
 
 @pytest.fixture
 def address(site):
-    """Where the site is served."""
+    """The address of a server of the site."""
     handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
@@ -299,14 +291,14 @@ def address(site):
 
 
 @pytest.mark.browser
-def test_the_glossary_is_a_click_from_a_notebook(address, page):
+def test_a_notebook_links_to_the_glossary(address, page):
     page.goto(f"{address}/notebooks/02_two_model_cascades.html")
     page.get_by_role("link", name="glossary", exact=True).first.click()
     assert page.url == f"{address}/glossary.html"
     assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
 
 
-def test_the_site_has_its_pages(site):
+def test_the_site_has_reference_pages_and_notebooks(site):
     assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
     assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(
         encoding="utf-8"
@@ -318,7 +310,7 @@ def test_the_site_has_its_pages(site):
 
 
 @pytest.mark.parametrize(
-    ("about", "taken"),
+    ("metadata", "is_shown"),
     [
         ({}, False),
         ({"papermill": {"parameters": {}, "exception": None}}, True),
@@ -326,8 +318,8 @@ def test_the_site_has_its_pages(site):
         ({"papermill": {"parameters": {}, "exception": True}}, False),
     ],
 )
-def test_the_site_takes_what_ran_whole_at_its_own_parameters(
-    tmp_path, write_notebook, monkeypatch, about, taken
+def test_the_site_shows_complete_runs_with_default_parameters(
+    tmp_path, write_notebook, monkeypatch, metadata, is_shown
 ):
     pages = script("pages")
     monkeypatch.setattr(pages, "ROOT", tmp_path)
@@ -335,9 +327,9 @@ def test_the_site_takes_what_ran_whole_at_its_own_parameters(
     copy = tmp_path / "build" / "report" / "01_a.ipynb"
     assert pages.executed(source) == source
     nb = nbformat.read(write_notebook(copy), as_version=4)
-    nb.metadata.update(about)
+    nb.metadata.update(metadata)
     nbformat.write(nb, copy)
-    assert pages.executed(source) == (copy if taken else source)
+    assert pages.executed(source) == (copy if is_shown else source)
 
 
 def test_the_gallery_has_a_readable_picture_of_each_notebook_with_figures():

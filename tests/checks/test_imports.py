@@ -1,5 +1,5 @@
-"""Who imports what, beyond the contracts in pyproject.toml: the core is synchronous, offline, and
-works without the service."""
+"""Imports beyond the contracts in pyproject.toml: the core is synchronous, offline, and works
+without the service."""
 
 import ast
 import os
@@ -17,15 +17,18 @@ PACKAGE = Path(cascadelib.__file__).parent
 WITHOUT_SERVE = PACKAGE.parent / "tests" / "notebooks" / "without_serve"
 HTTP = {"http", "urllib.request", "requests", "httpx", "aiohttp", "fastapi", "uvicorn", "starlette"}
 EVERY_MODULE = """
-import importlib, pkgutil, cascadelib
+import importlib, pkgutil, plotly.io as pio, timm, cascadelib
+settings = lambda: (pio.renderers.default, {*pio.templates}, timm.list_models())
+before = settings()
 for found in pkgutil.walk_packages(cascadelib.__path__, "cascadelib."):
     if not found.name.startswith(("cascadelib.serve", "cascadelib.__main__")):
         importlib.import_module(found.name)
+assert settings() == before, "an import changed the settings of plotly or timm"
 """
 
 
 def imported_by(path):
-    """The modules that a file imports from outside the package, with all their parents."""
+    """Return the modules that a file imports from outside the package, with all their parents."""
     names = set()
     for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
         if isinstance(node, ast.Import):
@@ -37,7 +40,7 @@ def imported_by(path):
 
 
 def importers(modules):
-    """The files of the core that import any of these modules."""
+    """Return the files of the core that import any of these modules."""
     core = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "serve"]
     return {path.name for path in core if imported_by(path) & set(modules)}
 
@@ -56,13 +59,13 @@ def run_without_serve(code):
     return subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 
 
-def test_every_module_of_the_core_is_imported_without_the_service():
+def test_modules_of_the_core_need_no_service_and_change_no_settings_of_other_packages():
     ran = run_without_serve(EVERY_MODULE)
     assert ran.returncode == 0, ran.stderr
 
 
 @pytest.mark.parametrize("code", ["import cascadelib.serve", "import cascadelib; cascadelib.serve"])
-def test_the_service_is_blocked_there(code):
+def test_the_service_cannot_be_imported_there(code):
     assert "cascadelib.serve is blocked here" in run_without_serve(code).stderr
 
 

@@ -1,5 +1,4 @@
-"""The package and its repository: one list of packages, a Makefile that explains its targets, and
-a wheel that works with the core packages only."""
+"""The list of packages, the Makefile, the workflows, and a wheel with the core packages only."""
 
 import json
 import os
@@ -18,13 +17,13 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / ".github")]
 import extras  # noqa: E402 - a script, no package
-import release  # noqa: E402 - so is this
+import release  # noqa: E402 - a script, no package
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = set("app bench cascadebench data docs fuzz help imagenet lab lint notebooks".split())
 TARGETS |= set("run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
-ASKED_FOR = set(
+EXTRAS = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch "
     "datasets torchvision kaleido nbconvert".split()
 )
@@ -63,15 +62,15 @@ def packages(*extras):
     """Return the names of the packages of some extras, and of the extras that these include."""
     names = []
     for line in (line for extra in extras for line in PROJECT["optional-dependencies"][extra]):
-        own = re.fullmatch(r"cascadelib\[([\w,]+)\]", line)
-        names += packages(*own[1].split(",")) if own else [package_name(line)]
+        included = re.fullmatch(r"cascadelib\[([\w,]+)\]", line)
+        names += packages(*included[1].split(",")) if included else [package_name(line)]
     return names
 
 
 def test_each_package_has_one_lower_bound():
     extras = PROJECT["optional-dependencies"]
     assert [package_name(line) for line in PROJECT["dependencies"]] == CORE
-    assert ASKED_FOR <= set(packages("all"))
+    assert EXTRAS <= set(packages("all"))
     assert extras["all"] == ["cascadelib[vision,text,explore,notebooks,sklearn]"]
     assert all(lines == sorted(lines, key=lambda s: s.split(">=")) for lines in extras.values())
     lines = {line for extra in [PROJECT["dependencies"], *extras.values()] for line in extra}
@@ -92,7 +91,7 @@ def test_make_lists_its_targets():
     assert set(re.findall(r"make (\w+) ", make())) == TARGETS
 
 
-# What make prints or would run: ((arguments), what it contains, what it does not contain).
+# The output of make: (arguments, texts that it contains, texts that it does not contain).
 MADE = {
     "data": (["data"], ["python data/fashion-mnist/split.py --raw FOLDER"], []),
     "data with a folder": (
@@ -131,7 +130,7 @@ MADE = {
 
 
 @pytest.mark.parametrize("case", MADE)
-def test_make_passes_its_variables_on(case):
+def test_make_passes_its_variables_to_scripts(case):
     arguments, contained, missing = MADE[case]
     printed = make(*arguments)
     assert [text for text in contained if text not in printed] == []
@@ -225,9 +224,11 @@ def test_links_of_the_readme_work_on_a_package_index(tmp_path, address):
         text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
         text = text.replace('repository = ""', f'repository = "{address}/"')
         (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
-    said = alone(sys.executable, METADATA, tmp_path)
-    assert "Description-Content-Type: text/markdown" in said
-    pictures, links = (re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", said) for mark in ("!", "(?<!!)"))
+    metadata = alone(sys.executable, METADATA, tmp_path)
+    assert "Description-Content-Type: text/markdown" in metadata
+    pictures, links = (
+        re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", metadata) for mark in ("!", "(?<!!)")
+    )
     assert pictures and len(links) > 10
     if not address:
         assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
@@ -237,9 +238,9 @@ def test_links_of_the_readme_work_on_a_package_index(tmp_path, address):
         and f"{address}/blob/HEAD/docs/speed.md" in links
     )
     assert all(link.startswith("https://") for link in [*pictures, *links])
-    assert re.findall(r"\]\((?!https://|#)", said) == []
-    assert f"Project-URL: Repository, {address}\n" in said
-    assert "Project-URL: Documentation, https://owner.github.io/name/\n" in said
+    assert re.findall(r"\]\((?!https://|#)", metadata) == []
+    assert f"Project-URL: Repository, {address}\n" in metadata
+    assert "Project-URL: Documentation, https://owner.github.io/name/\n" in metadata
 
 
 @pytest.fixture(scope="session")
@@ -315,7 +316,7 @@ def alone(python, code, folder, **environment):
 
 def test_the_core_is_at_most_twenty_packages_and_none_is_missing(thin):
     names = {found.name for found in distributions(path=[str(site_of(thin))])} - {"cascadelib"}
-    assert set(CORE) <= names and len(names) <= 20 and not names & ASKED_FOR
+    assert set(CORE) <= names and len(names) <= 20 and not names & EXTRAS
     assert "No broken requirements" in pip(thin, "check")
 
 
@@ -341,7 +342,7 @@ print(heavy & set(sys.modules))
 
 @pytest.fixture(scope="session")
 def chosen(thin, tmp_path_factory):
-    """A folder with a policy that the core chose, and what the program printed."""
+    """A folder with a policy that the core chose, and the output of the program."""
     folder = tmp_path_factory.mktemp("chosen")
     return folder, alone(thin, FROM_SCORES, folder).split()
 
@@ -403,10 +404,10 @@ def test_decisions_need_numpy_only(thin, chosen):
     assert alone(thin, BARE, chosen[0]) == "[0, 0, 0, 0, 0, 2, 2, 2, 2, 2]\n"
 
 
-BESIDE = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
+SITE = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
 PAGES = ("docs/first-steps.md", "README.md")
 BLOCK = r"(?:In `([\w.]+)`:\n\n)?```(python|console)\n(.*?)```"
-ELSEWHERE = ("make ", "pip ")  # commands for a checkout, and to install packages
+NOT_RUN = ("make ", "pip ")  # commands for a checkout, and to install packages
 WALK = """
 import json, shutil, subprocess, sys
 for page, blocks in json.load(open("blocks.json")).items():
@@ -427,13 +428,13 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     blocks = {}
     for page in PAGES:
         found = re.findall(BLOCK, (ROOT / page).read_text(encoding="utf-8"), re.S)
-        skipped = [code.removeprefix("$ ").startswith(ELSEWHERE) for _, _, code in found]
+        skipped = [code.removeprefix("$ ").startswith(NOT_RUN) for _, _, code in found]
         blocks[page] = [block for block, skip in zip(found, skipped) if not skip]
     (tmp_path / "blocks.json").write_text(json.dumps(blocks))
-    (tmp_path / "beside").mkdir()
-    (tmp_path / "beside" / "sitecustomize.py").write_text(BESIDE)
+    (tmp_path / "site").mkdir()
+    (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
     environment = {"PATH": f"{thin.parent}{os.pathsep}{os.environ['PATH']}", "BROWSER": "true"}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "beside"), str(tmp_path)])}
+    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(tmp_path)])}
     printed = alone(thin, WALK, tmp_path, **environment)
     assert printed.count("With probability at least 95%") == 6
     assert printed.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
@@ -441,7 +442,7 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     assert json.loads(policy)["models"][0]["name"] == "llama-3.1-8b"
 
 
-LACKING = """
+BUNDLED = """
 import os, cascadelib as cl
 from cascadelib.files import located
 for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
@@ -456,12 +457,12 @@ for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
 
 
 def test_bundled_data_is_found_by_an_environment_variable(thin, tmp_path):
-    found = alone(thin, LACKING, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).splitlines()
+    found = alone(thin, BUNDLED, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).splitlines()
     assert "set CASCADELIB_DATA to a folder" in found[0]
     assert "nowhere/reviews" in found[1] and found[2] == "10000"
 
 
-OWN_MODULES = """
+TORCH_MODULES = """
 import importlib.abc, sys
 
 class Absent(importlib.abc.MetaPathFinder):
@@ -489,6 +490,6 @@ print(BLOCKED & set(sys.modules))
 """
 
 
-def test_a_cascade_of_own_modules_needs_torch_only(tmp_path):
+def test_a_cascade_of_torch_modules_needs_torch_only(tmp_path):
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
-    assert alone(sys.executable, OWN_MODULES, tmp_path, **path) == "set()\n"
+    assert alone(sys.executable, TORCH_MODULES, tmp_path, **path) == "set()\n"

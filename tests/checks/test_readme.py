@@ -1,5 +1,4 @@
-"""What the README and docs/ say of the bundled data is what is computed from it; the README's code
-runs."""
+"""Figures of the README and docs/ equal those of the bundled data, and the README's code runs."""
 
 import re
 import sys
@@ -11,7 +10,7 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
-import measured  # noqa: E402 - scripts beside the pages of the site, no package
+import measured  # noqa: E402 - scripts, no package
 import readme_numbers  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -20,14 +19,14 @@ MOST_WORDS = 900
 
 
 @pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
-def test_the_figures_of_a_page_are_those_of_the_data(page, block):
+def test_figures_of_a_page_equal_those_of_the_data(page, block):
     before = (ROOT / page).read_text(encoding="utf-8")
     assert readme_numbers.filled(before, page, [block]) == before, (
         "run: python docs/readme_numbers.py"
     )
 
 
-def test_the_drawing_has_the_figures_of_the_data():
+def test_figures_of_the_drawing_equal_those_of_the_data():
     drawn = (ROOT / readme_numbers.DRAWING).read_text(encoding="utf-8")
     assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
 
@@ -36,7 +35,7 @@ def test_the_readme_is_short():
     assert len(README.split()) <= MOST_WORDS
 
 
-def test_a_lost_mark_is_named():
+def test_a_missing_mark_is_named():
     with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
         readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
 
@@ -46,7 +45,7 @@ def test_a_stale_figure_is_found():
     assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
 
 
-def test_the_list_of_notebooks_has_short_findings_or_else_questions(
+def test_the_list_of_notebooks_has_short_findings_or_questions(
     tmp_path, write_notebook, monkeypatch
 ):
     paths = [
@@ -82,7 +81,7 @@ def test_a_notebooks_table_is_found_by_its_column(tmp_path, write_notebook, monk
     pd.testing.assert_frame_equal(found, table)
 
 
-def test_the_report_is_linked_where_the_site_has_an_address(tmp_path, monkeypatch):
+def test_the_report_is_linked_if_the_site_has_an_address(tmp_path, monkeypatch):
     assert "build/report/index.html" in readme_numbers.hosted()
     (tmp_path / "pyproject.toml").write_text(
         '[tool.cascadelib]\nrepository = "https://github.com/A/b"', encoding="utf-8"
@@ -101,8 +100,8 @@ def test_a_quantity_has_its_unit_and_two_digits(value, unit, text):
     assert measured.quantity(value, unit) == text
 
 
-def made_up(monkeypatch, **columns):
-    """Results of two rows, a and b, of a job, and none of any other."""
+def replace_results(monkeypatch, **columns):
+    """Replace the results by two rows, a and b, of one job."""
     rows = {
         "measured": [2.0, 0.5],
         "unit": ["s", "share"],
@@ -122,8 +121,8 @@ def made_up(monkeypatch, **columns):
     monkeypatch.setattr(measured, "TABLES", ((("A", "job", "a"), ("B", "job", "b")),))
 
 
-def test_tables_have_the_columns_that_have_values(monkeypatch):
-    made_up(monkeypatch)
+def test_tables_omit_columns_without_values(monkeypatch):
+    replace_results(monkeypatch)
     lines = measured.rows_of(measured.TABLES[0]).splitlines()
     assert lines[0] == "| | measured | runs | target |" and lines[1].count("---:") == 3
     assert lines[2:] == ["| A | 2.0 s | 5 | ≤ 3 s |", "| B | 50.0% |  |  |"]
@@ -131,33 +130,33 @@ def test_tables_have_the_columns_that_have_values(monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("quiet", "said"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
+    ("quiet", "text"), [("yes", "was quiet"), ("no", "others used 0.7 cores"), ("", "Not recorded")]
 )
-def test_pages_say_what_was_not_measured_on_a_quiet_machine(monkeypatch, quiet, said):
-    made_up(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
-    assert said in measured.conditions() and "at commit abc." in measured.conditions()
+def test_pages_state_whether_the_machine_was_quiet(monkeypatch, quiet, text):
+    replace_results(monkeypatch, quiet=quiet, others=0.7, cpu=[1.5, float("nan")])
+    assert text in measured.conditions() and "at commit abc." in measured.conditions()
     assert measured.timed("job", "a") == ("1.5 s of processor time" if quiet == "no" else "2.0 s")
 
 
 def test_a_table_of_a_job_without_rows_names_its_command(monkeypatch):
-    made_up(monkeypatch)
-    said = measured.rows_of((("A", "job", "a"), ("B", "other", "b")))
-    assert said == "Not measured yet: `python benchmarks/run.py other`."
+    replace_results(monkeypatch)
+    text = measured.rows_of((("A", "job", "a"), ("B", "other", "b")))
+    assert text == "Not measured yet: `python benchmarks/run.py other`."
 
 
-def test_a_benchmark_that_is_not_there_is_named():
+def test_a_missing_benchmark_is_named():
     with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
         measured.measured("search", "sorting")
 
 
-def test_the_first_lines_print_what_stands_below_them(tmp_path, monkeypatch, capsys):
+def test_the_first_code_prints_the_shown_output(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(CODE[0], {})
     printed = capsys.readouterr().out
     assert " ".join(printed.split()) in " ".join(README.replace("\n> ", " ").split())
 
 
-def test_the_line_that_installs_is_changed_in_one_place(tmp_path, monkeypatch):
+def test_the_line_that_installs_depends_on_one_setting(tmp_path, monkeypatch):
     assert "pip install '.[explore]'" in readme_numbers.install()
     (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\nrepository = ''\npublished = true")
     monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)

@@ -1,4 +1,4 @@
-"""docs/running.md: its code runs unchanged, with two models behind HTTP."""
+"""The code of docs/running.md runs unchanged on two models behind HTTP."""
 
 import asyncio
 import json
@@ -22,7 +22,7 @@ BLOCKS = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), fl
 
 
 def models():
-    """Two models: the small one is confident of short texts."""
+    """Return an application with two models. The small one is confident of short texts."""
     app = fastapi.FastAPI()
 
     @app.post("/{model}")
@@ -37,7 +37,7 @@ def models():
 
 @pytest.fixture
 def page(tmp_path, monkeypatch):
-    """The blocks of the page, asking models of this machine, in a folder with policy.json."""
+    """The blocks of the page in a folder with policy.json. They call models of this machine."""
     server = uvicorn.Server(uvicorn.Config(models(), port=0, log_level="error"))
     thread = threading.Thread(target=server.run)
     thread.start()
@@ -60,21 +60,21 @@ def test_the_service_runs_unchanged(page, capsys, caplog):
         scope["service"].audit = 0.5
         names = [f"n{number}" for number in range(40)]
         texts = ["buy now" if number % 4 else "a long letter" for number in range(40)]
-        said = ["spam" if number % 4 else "ham" for number in range(40)]
-        assert await scope["answers"](names[:20], texts[:20]) == said[:20]
+        labels = ["spam" if number % 4 else "ham" for number in range(40)]
+        assert await scope["answers"](names[:20], texts[:20]) == labels[:20]
         pairs = zip(names[20:], texts[20:])
         exec(logs, scope)
         with caplog.at_level(logging.INFO, "decisions"):
             answered = await asyncio.gather(*[scope["answer"](*pair) for pair in pairs])
-        assert answered == said[20:]
+        assert answered == labels[20:]
         lines = [json.loads(line) for line in caplog.messages]
         records = [line for line in lines if "model" in line]
         assert {record["id"] for record in records} == {*names[20:]}
         assert {record["model"] for record in records} == {"small", "large"}
         exec(prometheus, scope)
         assert await scope["answer"]("another", "buy it") == "spam"
-        labels = {"model": "small", "status": "none"}
-        assert REGISTRY.get_sample_value("decided_seconds_count", labels) == 1
+        series = {"model": "small", "status": "none"}
+        assert REGISTRY.get_sample_value("decided_seconds_count", series) == 1
         await scope["stop"]()
         await scope["client"].aclose()
 
@@ -89,13 +89,13 @@ def test_the_service_runs_unchanged(page, capsys, caplog):
     assert again["service"].monitor.inputs == 41
 
 
-def test_logs_and_prometheus_take_five_lines_each():
+def test_the_blocks_for_logs_and_prometheus_have_at_most_five_lines():
     for block in BLOCKS[-2:]:
         assert len([line for line in block.splitlines() if line.strip()]) <= 5
 
 
 def test_late_labels_reach_their_worker_and_a_report_covers_all(page, capsys, monkeypatch):
-    """Two workers whose callers' log is one file; every label is sent to both, twice."""
+    """Two workers write one log. Every label is sent to both, twice."""
     first, _, late, costs, by_stage, *_ = page
     saved = []
     lines = []
@@ -126,16 +126,16 @@ def test_late_labels_reach_their_worker_and_a_report_covers_all(page, capsys, mo
     scope["Path"] = Path
     exec(costs, scope)
     monkeypatch.setattr(Monitor, "drift", lambda monitor: "nothing is expected of this policy")
-    whole = scope["report"](saved)
-    assert whole.inputs == whole.audited == 60 and "spent" in capsys.readouterr().out
+    merged = scope["report"](saved)
+    assert merged.inputs == merged.audited == 60 and "spent" in capsys.readouterr().out
     Path("decisions.log").write_text("\n".join(lines))
     exec(by_stage, scope)
-    assert scope["stages"]["mean"].sum() == pytest.approx(whole.cost()["mean"])
-    assert (scope["stages"]["mean"] * 60).tolist() == pytest.approx(whole.spent.tolist())
+    assert scope["stages"]["mean"].sum() == pytest.approx(merged.cost()["mean"])
+    assert (scope["stages"]["mean"] * 60).tolist() == pytest.approx(merged.spent.tolist())
 
 
 def test_a_policy_is_certified_again_by_few_labels(page):
-    """The small model errs if it is unsure, and has become worse. All inputs are audited."""
+    """The small model is wrong if its confidence is low. All inputs are audited."""
     scope = {}
     exec(page[0], scope)
     exec(page[5], scope)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from twins import brute_front
+from references import brute_front
 
 from cascadelib.fronts.cascades import prepare_search
 from cascadelib.fronts.counted import search_counted

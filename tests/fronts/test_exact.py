@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import as_dict, brute_front, last_of, non_dominated, single_cascade
 from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
-from twins import as_dict, brute_front, last_of, non_dominated, single_cascade
 
 from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.fronts.cascades import extensions, prepare_search

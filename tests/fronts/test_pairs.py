@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import all_thresholds, last_of
 from tables_of_scores import binary_table, noisy_store, slow_f1
-from twins import all_thresholds, last_of
 
 import cascadelib as cl
 from cascadelib import LogitStore, Method, pair_table, search

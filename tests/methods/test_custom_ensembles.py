@@ -5,7 +5,7 @@ from collections import Counter
 import numpy as np
 import pytest
 from recipe_stores import eased_store as make_store
-from twins import brute_front
+from references import brute_front
 
 from cascadelib import Method, evaluate, pick, search
 

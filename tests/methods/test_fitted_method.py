@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 import cascadelib as cl
 from cascadelib.methods.fitted import KINDS, assign_folds, fit_confidence, read_features
 from cascadelib.methods.method import method_named
-from tests.twins import brute_front
+from tests.references import brute_front
 
 COST = [1.0, 2.5, 7.0]
 KIND = "isotonic_by_label"

@@ -1,8 +1,33 @@
 """Fixtures shared by the tests of the notebooks."""
 
+import os
 import sys
+from contextlib import contextmanager
 
 import pytest
+
+
+@contextmanager
+def unchanged_environment():
+    """Restore the environment afterwards: ``run.main`` sets and removes variables of kernels."""
+    before = dict(os.environ)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def environment_of_a_file():
+    with unchanged_environment():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def environment_of_a_test():
+    with unchanged_environment():
+        yield
 
 
 @pytest.fixture(scope="session")

@@ -1,8 +1,7 @@
-"""The examples of the README: short, and they run as they stand."""
+"""The programs in examples/ are short, and print what the README shows."""
 
 import re
-import subprocess
-import sys
+import runpy
 
 import numpy as np
 import pandas as pd
@@ -11,23 +10,36 @@ import pytest
 import cascadelib as cl
 from cascadelib.files import ROOT
 
-SAYS = {
+PRINTED = {
     "scores_from_elsewhere": r"\('small', 'large'\) \(0\.\d+,\) \d\d\.\d\d% on held-out data, for",
     "own_models": r"\('small', 'large'\) \(0\.\d+,\) \d+% left early",
     "two_tiers": r"confidence is at least 0\.\d+: grade 0\.\d+ at 0\.\d+ cents",
 }
 
 
-@pytest.mark.parametrize("name", SAYS)
-def test_example(name):
-    path = ROOT / "examples" / f"{name}.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
-    said = subprocess.run([sys.executable, path], capture_output=True, text=True, cwd=ROOT)
-    assert re.search(SAYS[name], said.stdout), said.stdout + said.stderr
+@pytest.fixture
+def run_example(monkeypatch, capsys):
+    """Function (name, arguments) → the printed text. An example has at most 45 lines."""
+
+    def run(name, *arguments):
+        path = ROOT / "examples" / f"{name}.py"
+        assert len(path.read_text(encoding="utf-8").splitlines()) <= 45
+        monkeypatch.chdir(ROOT)
+        monkeypatch.setattr("sys.argv", [str(path), *map(str, arguments)])
+        runpy.run_path(str(path), run_name="__main__")
+        return capsys.readouterr().out
+
+    return run
 
 
-def test_correctness_without_confidences(tmp_path):
-    """Files typed after RouteLLM's: the longer the prompt, the less the small model knows."""
+@pytest.mark.parametrize("name", PRINTED)
+def test_an_example_prints_its_result(name, run_example):
+    printed = run_example(name)
+    assert re.search(PRINTED[name], printed), printed
+
+
+def test_prompt_lengths_route_better_than_chance(tmp_path, run_example):
+    """Files have the form of RouteLLM's. The small model is worse on longer prompts."""
     rng = np.random.default_rng(0)
     length = rng.integers(10, 400, 3000)
     small = "mistralai/Mixtral-8x7B-Instruct-v0.1"
@@ -37,16 +49,12 @@ def test_correctness_without_confidences(tmp_path):
     frame[large] = rng.random(3000) < 0.9
     for part in range(2):
         frame[part::2].to_csv(tmp_path / f"mmlu_{part}.csv", index=False)
-    path = ROOT / "examples" / "no_confidences.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 45
-    command = [sys.executable, path, tmp_path]
-    said = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True).stdout
-    ours, random = (float(share) for share in re.findall(r"([\d.]+)%", said))
-    assert said.startswith("1500 held-out questions") and ours > random + 4
+    printed = run_example("no_confidences", tmp_path)
+    ours, random = (float(share) for share in re.findall(r"([\d.]+)%", printed))
+    assert printed.startswith("1500 held-out questions") and ours > random + 4
 
 
-def test_prices_per_query_are_used_exactly():
-    """The two-tier example by a loop over all thresholds, query by query."""
+def test_prices_per_query_equal_a_loop_over_all_thresholds():
     log = pd.read_csv(ROOT / "examples" / "routing.csv")
     grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))
     scores = cl.ScoreTable(
@@ -64,7 +72,4 @@ def test_prices_per_query_are_used_exactly():
     assert front["accuracy"].max() == pytest.approx(max(best.values()))
     point = cl.pick(cl.search(scores), budget=0.6, caution=0)
     found = cl.evaluate(scores, point)
-    assert (found.accuracy, found.cost) == (
-        pytest.approx(point.accuracy),
-        pytest.approx(point.cost),
-    )
+    assert (found.accuracy, found.cost) == pytest.approx((point.accuracy, point.cost))

@@ -1,5 +1,4 @@
-"""Notebook 05 on a study as `make imagenet` leaves it, by the very command of
-data/imagenet-1k/README.md."""
+"""Notebook 05 runs on a study of ImageNet by the command of data/imagenet-1k/README.md."""
 
 import re
 import shlex
@@ -19,8 +18,7 @@ MODELS = {"tinynet_e": 25e6, "lcnet_050": 47e6, "tinynet_d": 53e6, "tinynet_b": 
 
 
 def write_split(folder, split, per_class, noise, seed):
-    """A store of stand-in logits in which larger models are better, and all of them worse where
-    there is more noise."""
+    """Return a store of synthetic logits. Larger models are better, and noise makes all worse."""
     rng = np.random.default_rng(seed)
     labels = np.repeat(np.arange(CLASSES), per_class)
     names = [f"{synsets()[label]}/{split}_{i}.JPEG" for i, label in enumerate(labels)]
@@ -35,8 +33,7 @@ def write_split(folder, split, per_class, noise, seed):
 
 
 def documented_parameters(study):
-    """The arguments that the README gives notebooks/tools/run.py, with ``study`` for the
-    extraction's folder."""
+    """Return the arguments of ``make run`` in the README, with ``study`` as the folder."""
     text = (ROOT / "data" / "imagenet-1k" / "README.md").read_text(encoding="utf-8")
     (arguments,) = re.findall(r'^make run ARGS="(05 .*)"$', text, re.MULTILINE)
     return shlex.split(arguments.replace("$PWD/build/imagenet", str(study)))
@@ -47,7 +44,7 @@ def test_imagenet_v2_is_compared_with_images_that_did_not_select(tmp_path, monke
     here = write_split(tmp_path / "study", "val", 120, 1.0, 0)
     there = write_split(tmp_path / "study", "held_out", 80, 1.7, 1)
     drops = here.models["top1"] - there.models["top1"]
-    assert (drops > 0.04).all()  # the stand-in's accuracy really falls
+    assert (drops > 0.04).all()
     out = tmp_path / "report"
     assert run.main([*documented_parameters(tmp_path / "study"), "--out", str(out)]) == 0, (
         capsys.readouterr().err

@@ -1,5 +1,4 @@
-"""The paper's settings on a study of ImageNet's shape: 1,000 classes, models and costs of its
-table, made-up logits."""
+"""The paper's settings on synthetic logits of four of its models with 1,000 classes."""
 
 import os
 import re
@@ -30,15 +29,17 @@ K = 1000
 K_V2 = 500
 
 
-def made_up(hits, labels, ease, rng):
-    """Logits float32 [k, 1000] of a model that has ``hits`` samples correct, the easier ones
-    mostly, and surest."""
+def synthetic_logits(hits, labels, ease, rng):
+    """Return logits, float32 [k, 1000], with ``hits`` samples correct.
+
+    Easy samples are more often correct, with higher confidence.
+    """
     score = ease + 0.5 * rng.normal(size=len(labels))
     correct = np.argsort(np.argsort(-score)) < hits
     logits = rng.normal(size=(len(labels), 1000))
-    said = np.where(correct, labels, (labels + rng.integers(1, 1000, len(labels))) % 1000)
+    predicted = np.where(correct, labels, (labels + rng.integers(1, 1000, len(labels))) % 1000)
     margin = 3 + 2.5 * score + rng.exponential(1, len(labels))
-    logits[np.arange(len(labels)), said] = logits.max(axis=1) + np.maximum(margin, 0.01)
+    logits[np.arange(len(labels)), predicted] = logits.max(axis=1) + np.maximum(margin, 0.01)
     return logits.astype(np.float32)
 
 
@@ -52,7 +53,9 @@ def write_split(folder, split, dataset, accuracy, k, seed):
         costs = {"macs": float(row["macs"]), "seconds": 3 * float(row["seconds"])}
         about = {"published_seconds": float(row["seconds"]), "family": row["family"]}
         about["image_size"] = int(row["image_size"])
-        store.add(name, made_up(round(k * row[accuracy]), labels, ease, rng), **costs, **about)
+        store.add(
+            name, synthetic_logits(round(k * row[accuracy]), labels, ease, rng), **costs, **about
+        )
     return store
 
 
@@ -61,8 +64,7 @@ QUICKLY = ("01", "02")
 
 @pytest.fixture(scope="module", params=[QUICKLY, pytest.param((), marks=pytest.mark.soak)], ids=len)
 def study(request, tmp_path_factory):
-    """The folder of a study, its two stores, and the numbers of the notebooks that ran on it (none:
-    all)."""
+    """The folder of a study, its two stores, and the numbers of its notebooks (none: all)."""
     folder = tmp_path_factory.mktemp("study")
     stores = [
         write_split(folder, "val", "imagenet-1k", "top1", K, 0),
@@ -71,13 +73,13 @@ def study(request, tmp_path_factory):
     command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, *request.param]
     command += ["--preset", SCRIPTS / "paper.yml"]
     environment = os.environ | {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
-    said = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert said.returncode == 0, said.stdout + said.stderr
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
     return folder, *stores, request.param
 
 
 def claims(report, number):
-    """{id of a claim: the numbers that the run shows} of an executed notebook's ledger."""
+    """Return {id of a claim: its numbers in the ledger} of an executed notebook."""
     (path,) = report.glob(f"{number}_*.ipynb")
     (cell,) = [
         cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source
@@ -94,15 +96,14 @@ def claims(report, number):
 
 
 def outcomes(store):
-    """(correct [M, k], largest softmax [M, k]) from the stored logits, cheapest model first."""
+    """Return correctness and largest softmax, [M, k], from the stored logits."""
     z = np.stack([store.logits(name) for name in MODELS.index]).astype(np.float64)
     p = np.exp(z - z.max(axis=2, keepdims=True))
     return z.argmax(axis=2) == store.labels, 1 / p.sum(axis=2)
 
 
 def hull_cost(accuracy, cost):
-    """Function accuracy → cost of random routing between single models: the least over all of them
-    and pairs."""
+    """Return a function accuracy → least cost of random routing between any two models."""
     pairs = [
         (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
     ]
@@ -118,7 +119,7 @@ def hull_cost(accuracy, cost):
 
 
 def front_of_pairs(correct, confidence, cost):
-    """(accuracy, cost) of the non-dominated of all pairs at all thresholds, rising."""
+    """Return the non-dominated (accuracy, cost) of all pairs at all thresholds, in order."""
     found = {}
     for i, j in combinations(range(len(cost)), 2):
         for t in [np.inf, *confidence[i]]:
@@ -147,8 +148,10 @@ def test_notebook_01_extracts_nothing_from_a_study_without_images(study):
 
 
 def mean_factor(front, at, low, high, points=200_001):
-    """Mean over accuracies of the baseline's cost ÷ the least cost of the front at no less; 0 where
-    it has none."""
+    """Return the mean over accuracies of the baseline's cost ÷ the least cost of the front.
+
+    It counts as 0 at an accuracy that the front does not reach.
+    """
     grid = np.linspace(low, high, points)
     there = np.searchsorted(front[0], grid - 1e-12)
     least = np.append(front[1], np.inf)[there]
@@ -159,7 +162,7 @@ def mean_factor(front, at, low, high, points=200_001):
 @pytest.mark.parametrize(
     ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
 )
-def test_pairs_and_methods(study, kind, report):
+def test_claims_on_pairs_equal_a_loop(study, kind, report):
     folder, store, _, notebooks = study
     found = claims(folder / report, "02")
     cost = MODELS[kind].to_numpy(float)
@@ -195,9 +198,8 @@ def test_pairs_and_methods(study, kind, report):
         assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
 
-def test_three_models(study):
-    """The largest factor of any three, by a loop over all thresholds of the first and a sort by the
-    second's."""
+def test_claims_on_triples_equal_a_loop(study):
+    """Loop over the thresholds of the first model, and sort by the confidence of the second."""
     folder, store, _, notebooks = study
     if notebooks:
         pytest.skip("notebook 03 runs in `make soak`")
@@ -228,7 +230,7 @@ def test_three_models(study):
     ] == [4]
 
 
-def test_shift_and_calibration(study):
+def test_claims_on_shift_and_calibration_equal_the_stores(study):
     folder, _, other, notebooks = study
     if notebooks:
         pytest.skip("notebooks 05 and 07 run in `make soak`")
@@ -242,9 +244,8 @@ def test_shift_and_calibration(study):
 
 
 @pytest.mark.soak
-def test_extraction_and_notebook_01(tmp_path, monkeypatch):
-    """extract.py and then notebook 01, on small look-alikes of images: all of them choose,
-    published times are kept."""
+def test_a_study_is_extracted_and_read_by_notebook_01(tmp_path, monkeypatch):
+    """extract.py and notebook 01 run on small synthetic images. Published times are stored."""
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = (
@@ -268,8 +269,8 @@ def test_extraction_and_notebook_01(tmp_path, monkeypatch):
     command += ["--models", "tinynet_e", "--checkpoints", tmp_path / "weights", "--workers", "1"]
     subprocess.run(command, check=True)
     assert not (out / "held_out").exists() and len(LogitStore(out / "val")) == 1000
-    kept = LogitStore(out / "val").models.loc["tinynet_e"]
-    assert kept["published_seconds"] == TABLE.loc["tinynet_e", "seconds"]
+    row = LogitStore(out / "val").models.loc["tinynet_e"]
+    assert row["published_seconds"] == TABLE.loc["tinynet_e", "seconds"]
     command = [
         sys.executable,
         SCRIPTS / "run_notebooks.py",
@@ -278,6 +279,6 @@ def test_extraction_and_notebook_01(tmp_path, monkeypatch):
         "--preset",
         SCRIPTS / "paper.yml",
     ]
-    said = subprocess.run([*command, "-p", "images", "100"], capture_output=True, text=True)
-    assert said.returncode == 0, said.stdout + said.stderr
-    assert "ignored" not in said.stdout
+    done = subprocess.run([*command, "-p", "images", "100"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "ignored" not in done.stdout

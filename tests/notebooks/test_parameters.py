@@ -1,5 +1,4 @@
-"""Each notebook with other values of its parameters: another folder, swapped splits, entropy,
-seconds."""
+"""Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds."""
 
 import re
 from pathlib import Path
@@ -17,7 +16,7 @@ BUNDLED = ROOT / "data" / "fashion-mnist"
 SPLITS = (
     "val test shift/noise-1 shift/noise-2 shift/blur-2 shift/movement-2 shift/exposure-2".split()
 )
-KEPT = ("macs", "seconds", "family", "image_size")
+METADATA = ("macs", "seconds", "family", "image_size")
 MODELS = (
     "mlp@14 mlp_h256@28 small_resnet_w4@28 lenet_w300@28 resnet18_w16@52 resnet18_w16@56".split()
 )
@@ -25,21 +24,21 @@ MODELS = (
 
 @pytest.fixture(scope="module")
 def small(tmp_path_factory):
-    """The bundled images, and their stores with six of the models."""
+    """A folder with the bundled images, and stores of six of their models."""
     folder = tmp_path_factory.mktemp("small")
     for name in ("val.npz", "test.npz"):
         (folder / name).symlink_to(BUNDLED / name)
     for split in SPLITS:
-        whole = LogitStore(BUNDLED / split)
-        named = (whole.sample_ids, whole.classes, whole.dataset, whole.split)
-        store = LogitStore.create(folder / split, whole.labels, *named)
+        full = LogitStore(BUNDLED / split)
+        origin = (full.sample_ids, full.classes, full.dataset, full.split)
+        store = LogitStore.create(folder / split, full.labels, *origin)
         for name in MODELS:
-            about = {key: whole.metadata(name)[key] for key in KEPT}
-            store.add(name, whole.logits(name), **about)
+            about = {key: full.metadata(name)[key] for key in METADATA}
+            store.add(name, full.logits(name), **about)
     return str(folder)
 
 
-def flipped(path, small):
+def other_parameters(path, small):
     """Return other values of a notebook's parameters, with few images."""
     found = papermill.inspect_notebook(path)
     has = {name: run.parse_literal(entry["default"]) for name, entry in found.items()}
@@ -56,15 +55,15 @@ def test_a_notebook_runs_with_other_parameters(path, small, run_cells, tmp_path,
     monkeypatch.setenv("CASCADELIB_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.chdir(path.parent)
     more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
-    for cell in run_cells(path, flipped(path, small) | more):
+    for cell in run_cells(path, other_parameters(path, small) | more):
         if cell.id == "by-hand-equal":
-            assert_by_hand(path.stem[:2], cell)
+            assert_equal_by_hand(path.stem[:2], cell)
         if "answer" in cell.metadata.get("tags", []):
             assert run.report.printed(cell), "the answer is a printed sentence"
 
 
-def assert_by_hand(notebook, cell):
-    """What numpy gives by hand is what the library gives."""
+def assert_equal_by_hand(notebook, cell):
+    """Assert that the results of numpy in a cell equal those of the library."""
     text = run.report.printed(cell) or cell.outputs[0]["data"]["text/html"]
     if notebook == "02":
         (apart,) = re.findall(r"at most (\S+) of the largest", text)

@@ -4,8 +4,8 @@ implementations."""
 import numpy as np
 import pandas as pd
 import pytest
-from recipe_stores import eased_store, make_store, same_front
-from twins import brute_front
+from recipe_stores import assert_front_equals, eased_store, make_store
+from references import brute_front
 
 from cascadelib import METHODS, search
 from cascadelib.analysis.uncertainty import sample_counts
@@ -33,7 +33,7 @@ def test_recipes_that_search_equal_a_loop(label, method, lengths):
     store = eased_store(k=12, models=3)
     brute = brute_front(method.stage(store, list(store.models.index)), store.costs("macs"), lengths)
     points = all_recipes(store)[label].points
-    same_front(points, [(n / 12, cost) for n, cost in brute.items()])
+    assert_front_equals(points, [(n / 12, cost) for n, cost in brute.items()])
 
 
 @pytest.mark.parametrize(("seed", "step"), [(0, 0.01), (1, 0.5)])

@@ -1,5 +1,4 @@
-"""What is planted in a folder of ImageNet's shape comes out of it, by the library and by the
-notebooks."""
+"""The library and the notebooks recover the effects planted in a folder of ImageNet's shape."""
 
 import importlib.util
 import json
@@ -23,7 +22,7 @@ CLASSES = 50
 
 
 def script(name):
-    """A script of data/imagenet-1k as a module."""
+    """Return a script of data/imagenet-1k as a module."""
     spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
@@ -52,7 +51,7 @@ def val(folder):
     return cl.LogitStore(folder / "val")
 
 
-def test_the_fronts_are_the_papers(val):
+def test_the_fronts_have_the_models_of_the_paper(val):
     models = rehearsal.front_models()
     assert (len(models), models["on_macs"].sum(), models["on_seconds"].sum()) == (43, 27, 25)
     tolerance = 0.5 / K
@@ -61,7 +60,7 @@ def test_the_fronts_are_the_papers(val):
 
 
 @pytest.mark.parametrize("cost", ["macs", "published_seconds"])
-def test_exit_rates_and_costs_of_pairs(val, planted, cost):
+def test_pairs_have_the_planted_exit_rates_and_costs(val, planted, cost):
     for pair in planted["pairs"]:
         point = Point(
             tuple(pair["models"]), (pair["threshold"],), method="max_softmax", cost_kind=cost
@@ -75,21 +74,23 @@ def test_exit_rates_and_costs_of_pairs(val, planted, cost):
         )
 
 
-def test_costs_are_those_of_the_papers_table_1(planted):
+def test_costs_equal_those_of_table_1_of_the_paper(planted):
     found = [pair["macs"] for pair in planted["pairs"]]
     wanted = [cost for _, _, cost in rehearsal.TABLE_1]
     assert found == pytest.approx(wanted, rel=0.5 / K / 0.16)  # a sample is 1 / k of the last stage
 
 
-def test_drops_on_v2(folder, planted, val):
-    moved = cl.LogitStore(folder / "held_out")
-    assert moved.dataset == "imagenetv2"
-    lost = cl.analysis.accuracy_drops(val, {"V2": moved}, paired=False)["drop"].droplevel("split")
-    tolerance = 0.5 / K + 0.5 / len(moved)
+def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
+    held_out = cl.LogitStore(folder / "held_out")
+    assert held_out.dataset == "imagenetv2"
+    lost = cl.analysis.accuracy_drops(val, {"V2": held_out}, paired=False)["drop"].droplevel(
+        "split"
+    )
+    tolerance = 0.5 / K + 0.5 / len(held_out)
     assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
 
 
-def test_all_models_are_as_underconfident_as_stated(val, planted):
+def test_all_models_are_underconfident_by_the_planted_gap(val, planted):
     for name in val.models.index:
         confidence, correct = cl.analysis.claims_of(val, name)
         spread = confidence.std() / np.sqrt(K)
@@ -97,27 +98,27 @@ def test_all_models_are_as_underconfident_as_stated(val, planted):
         assert gap == pytest.approx(planted["gap"], abs=5 * spread + 0.5 / K)
 
 
-def exits_at(store, models, metric, exit_rate):
-    """Accuracy of a pair of which so large a share leaves at the first model."""
+def accuracy_at(store, models, metric, exit_rate):
+    """Return the accuracy of a pair at the threshold with this exit rate."""
     curve = cl.fronts.pair_curve(store, *models, metric, cost="macs")
     return curve["accuracy"][(curve["exit_rate"] - exit_rate).abs().idxmin()]
 
 
 @pytest.mark.parametrize("metric", ["softmax_margin", "max_softmax", "logits_margin"])
-def test_accuracies_of_pairs_by_method(val, planted, metric):
-    """What a metric sees of the competence decides: all of it, or equally much."""
+def test_pairs_have_the_planted_accuracies(val, planted, metric):
+    """One metric knows the competence of a model, and the two others know it with noise."""
     seen = 1.0 if metric == "softmax_margin" else 1 / np.sqrt(1 + rehearsal.NOISE**2)
     for pair in planted["pairs"]:
         accuracies = rehearsal.front_models()["top1"][pair["models"]]
         unsure = val.ranks(pair["models"][0]) != val.ranks(pair["models"][1])
         for exit_rate in (0.2, 0.5, 0.8):
             wanted = rehearsal.pair_accuracy(*accuracies, exit_rate, seen)
-            found = exits_at(val, pair["models"], metric, exit_rate)
+            found = accuracy_at(val, pair["models"], metric, exit_rate)
             assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
 
 
 def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
-    """What is better by construction is supported, what is equal undetermined, either way round."""
+    """A planted difference is supported. Equal methods are undetermined in both orders."""
     values = {}
     draws = {}
     counts = evidence.counts_of(len(val))
@@ -128,8 +129,10 @@ def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
         draws[name] = cl.bootstrap(val, front, counts).mean_improvement()
     rows = [row for _, row in pd.DataFrame(draws).iterrows()]
     found = evidence.Evidence(pd.Series(values), rows, len(val))
-    said = [*planted["better"], [one, other], [other, one]]
-    claims = pd.DataFrame(said, columns=["better", "worse"]).assign(rule="leads", over="samples")
+    rows_of_claims = [*planted["better"], [one, other], [other, one]]
+    claims = pd.DataFrame(rows_of_claims, columns=["better", "worse"]).assign(
+        rule="leads", over="samples"
+    )
     words = [
         verdict.word
         for verdict in verdicts.evaluate_claims(
@@ -139,8 +142,8 @@ def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
     assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
 
 
-def test_submission(folder, planted):
-    """Each image's guesses are those of the model that it leaves at, without a look at labels."""
+def test_guesses_are_those_of_the_model_at_the_exit(folder, planted):
+    """No label is read."""
     test = cl.LogitStore(folder / "test")
     assert test.labels is None
     pair = planted["pairs"][1]
@@ -157,42 +160,41 @@ def test_submission(folder, planted):
         assert list(found[row]) == order[:5]
 
 
-def in_quick_mode(folder, *arguments):
-    """What run_notebooks.py prints; the notebooks run at their quick parameters."""
+def run_quickly(folder, *arguments):
+    """Return the output of run_notebooks.py at quick parameters."""
     command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, *arguments]
     environment = os.environ | {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
-    said = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert said.returncode == 0, said.stdout + said.stderr
-    return said.stdout
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
 
 
 def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
-    given = run_notebooks.glue_stores(folder)
-    assert given["tasks"] == sorted(rehearsal.GLUE)
-    for task in given["tasks"]:
-        store = cl.LogitStore(Path(given["stores"]) / task)
-        listed = glue.checkpoints(task, given["checkpoints"])
+    found = run_notebooks.glue_stores(folder)
+    assert found["tasks"] == sorted(rehearsal.GLUE)
+    for task in found["tasks"]:
+        store = cl.LogitStore(Path(found["stores"]) / task)
+        listed = glue.checkpoints(task, found["checkpoints"])
         assert set(listed.index) == set(store.models.index)
     assert run_notebooks.glue_stores(tmp_path) == {}
 
 
 SUPPORTED = ["pairs-improve", "shift-lose", "underconfident"]
-# Planted as well, but 2,000 samples do not decide them: the verdict says how many would.
+# 2,000 samples do not decide these planted effects. The verdict states how many would.
 MORE_SAMPLES = ["shift-drops", "worst-plain"]
 
 
 @pytest.mark.soak
-def test_one_run_covers_every_notebook_and_both_axes_of_cost(folder):
-    """Every notebook, both axes of cost, the submission, and verdicts on what was planted."""
-    said = in_quick_mode(folder, "--preset", str(SCRIPTS / "paper.yml"))
+def test_one_run_covers_every_notebook_both_costs_and_the_submission(folder):
+    printed = run_quickly(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}
     assert numbers >= {"01", "02", "03", "04", "05", "06", "07", "10"}
     assert list((folder / "report" / "published_seconds").glob("02_*.ipynb"))
-    lines = [line for line in said.splitlines() if "submission/point-" in line]
+    lines = [line for line in printed.splitlines() if "submission/point-" in line]
     assert lines and all(Path(line.partition(":")[0]).exists() for line in lines)
     assert list((folder / "report" / "verdicts").glob("10_*.ipynb"))
-    kept = [pd.read_parquet(path) for path in (folder / "report" / "ledger").glob("??.parquet")]
-    found = pd.concat(kept)["verdict"]
+    tables = [pd.read_parquet(path) for path in (folder / "report" / "ledger").glob("??.parquet")]
+    found = pd.concat(tables)["verdict"]
     assert found[SUPPORTED].to_dict() == dict.fromkeys(SUPPORTED, "supported")
     for verdict in found[MORE_SAMPLES]:
         assert re.fullmatch(r"supported|undetermined: about [\d,]+ samples would decide", verdict)

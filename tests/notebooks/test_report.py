@@ -1,5 +1,4 @@
-"""The pages of the report: neighbours, contents, the explorer; on a phone, in a window,
-in the dark."""
+"""Pages of the report have links, contents and the explorer, and read on phones and in the dark."""
 
 import io
 import json
@@ -21,15 +20,14 @@ ROOT = Path(__file__).resolve().parents[2]
 
 SIZES = (1440, 1000, 390)
 FITTED = "width => document.body.dataset.fitted === (width > 600 ? 'page' : 'phone')"
-# What is wider than the window, but for what lies in a part that scrolls by itself; of figures,
-# they and their text.
+# Elements wider than the window, without those in a part that scrolls. Of figures, the texts.
 WIDER = """() => [...document.querySelectorAll('body *')].filter(e => {
     const box = e.getBoundingClientRect()
     const scrolls = e.closest('.output_area, pre, table') && !e.closest('[role=figure]')
     const part = e.ownerSVGElement && e.tagName !== 'text' || e.closest('#js-plotly-tester')
     return !scrolls && !part && box.width && (box.right > innerWidth + 1 || box.left < -1)
 }).map(e => `${e.className} ${e.textContent.slice(0, 60)}`)"""
-# [contrast, text] of every element with text of its own, against the nearest background.
+# [contrast with the nearest background, text] of each element with text.
 CONTRASTS = """() => {
     const numbers = text => text.match(/[\\d.]+/g).map(Number)
     const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
@@ -52,8 +50,7 @@ CONTRASTS = """() => {
 
 
 def figures():
-    """One of each kind that has to be laid out again on a phone: panels, legends by panel, long
-    names, a long title."""
+    """Yield figures that change on a phone: panels, legends, long names, a long title."""
     curve = cl.search(
         cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})
     ).improvement_curve()
@@ -72,7 +69,7 @@ def figures():
 
 
 def data(k=300):
-    """Labels, and logits of three models, each better than the one before."""
+    """Return labels, and logits of three models of increasing accuracy."""
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 3, k)
     return labels, {
@@ -82,7 +79,7 @@ def data(k=300):
 
 
 def stills():
-    """What two explorers leave in a headless run: of the bundled images, and of somebody's own."""
+    """Return the outputs of two explorers without a kernel, one of the bundled images."""
     still = (
         '<p data-state="models=a&amp;goal=near_best" data-validation="{} val" '
         'data-held-out="{} test">a → b</p>'
@@ -93,8 +90,7 @@ def stills():
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory):
-    """A folder with the report of three notebooks; the second has figures, a wide table, code,
-    headings."""
+    """The report of three notebooks. The second has figures, a wide table, code and headings."""
     folder = tmp_path_factory.mktemp("report")
     runs = []
     table = cl.LogitStore.from_arrays(*data()).models.T.to_html()
@@ -154,7 +150,7 @@ def test_pages_have_neighbours_and_contents(pages):
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def test_the_explorer_of_the_bundled_images_is_live_any_other_a_sentence(pages):
+def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
     assert re.findall('src="live.html#([^"]*)"', text) == ["models=a&amp;goal=near_best"]
     assert text.count("data-state") == 1
@@ -162,7 +158,7 @@ def test_the_explorer_of_the_bundled_images_is_live_any_other_a_sentence(pages):
     assert "live.html" not in (pages / "01_a.html").read_text(encoding="utf-8")
 
 
-def test_there_is_one_plotly(pages):
+def test_pages_share_one_plotly(pages):
     assert len(list(pages.glob("*plotly*"))) == 1
     assert max(page.stat().st_size for page in pages.glob("*.html")) < 400_000
 
@@ -171,8 +167,8 @@ def test_there_is_one_plotly(pages):
 @pytest.mark.parametrize("width", SIZES)
 def test_nothing_is_wider_than_the_window(pages, browser, width):
     page = browser.new_page(viewport={"width": width, "height": 900})
-    wrong = []
-    page.on("pageerror", lambda error: wrong.append(error))
+    errors = []
+    page.on("pageerror", lambda error: errors.append(error))
     for name in ("index", "02_b", "03_c"):
         page.goto((pages / f"{name}.html").as_uri())
         page.wait_for_function(FITTED, arg=width)
@@ -181,7 +177,7 @@ def test_nothing_is_wider_than_the_window(pages, browser, width):
             and page.evaluate("document.documentElement.scrollWidth") <= width
         ), name
     page.close()
-    assert wrong == []
+    assert errors == []
 
 
 @pytest.mark.browser
@@ -213,7 +209,7 @@ def test_text_has_contrast(pages, browser, scheme):
 
 
 def brightness(rgb):
-    """Relative luminance (WCAG) of a pixel."""
+    """Return the relative luminance (WCAG) of a pixel."""
     parts = np.asarray(rgb[:3]) / 255
     return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
         0.2126,

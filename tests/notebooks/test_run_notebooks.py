@@ -1,8 +1,8 @@
-"""The runner on throw-away notebooks: live offline pages, small committed outputs, failures that
-name their cell."""
+"""The runner on small notebooks: pages that read offline, committed outputs, failures, presets."""
 
 import io
 import re
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -23,6 +23,7 @@ Figure([line], {"title": {"text": "A <b>line</b>"}})"""
 TABLE = "import pandas as pd\npd.DataFrame({'a': [points]})"
 NBVAL = [sys.executable, *"-m pytest -q -p no:cacheprovider -c pyproject.toml --rootdir=.".split()]
 LARGEST_PAGE = 1_500_000  # bytes; nbconvert's style sheet is most of it
+ANSWER = "print('It is <', points)"
 SLIDER = "import ipywidgets\nipywidgets.IntSlider()"
 NOISE = """import sys, warnings
 print(7, 'of 9\\r', 9, 'of 9\\ndone', file=sys.stderr)
@@ -32,40 +33,53 @@ warnings.warn('mind')"""
 
 
 @pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    return tmp_path_factory.mktemp("project") / "notebooks"
+def source(write_notebook, tmp_path_factory):
+    """A notebook after ``make notebooks``, or after ``make run`` if no browser is found."""
+    folder = tmp_path_factory.mktemp("project") / "notebooks"
+    path = write_notebook(folder / "01_page.ipynb", FIGURE, TABLE, SLIDER, NOISE, ANSWER)
+    nb = nbformat.read(path, as_version=4)
+    nb.cells[-1].metadata["tags"] = ["answer"]
+    nbformat.write(nb, path)
+    cells = [(cell.id, cell.source) for cell in nb.cells]
+    assert run.main(["--rewrite"] if find_browser() else [], folder) == 0
+    assert [(cell.id, cell.source) for cell in nbformat.read(path, as_version=4).cells] == cells
+    return path
 
 
-def test_report_and_rewrite(folder, write_notebook, capsys):
-    source = write_notebook(folder / "01_page.ipynb", FIGURE, TABLE, SLIDER, NOISE)
-    ids = [cell.id for cell in nbformat.read(source, as_version=4).cells]
-    rewrite = ["--rewrite"] if find_browser() else []
-    assert run.main(rewrite, folder) == 0
+@pytest.fixture
+def report_folder(source):
+    return source.parents[1] / "build" / "report"
 
-    out = folder.parent / "build" / "report"
-    html = (out / "01_page.html").read_text(encoding="utf-8")
+
+def test_a_page_loads_no_file_from_elsewhere(report_folder):
+    html = (report_folder / "01_page.html").read_text(encoding="utf-8")
     assert re.findall(r"""(?:src|href)=["'](?:https?:)?//[^"']*\.(?:js|css|mjs)""", html) == []
-    assert re.findall(r"url\(['\"]?https?:", html) == [] and not re.search(
-        "import mermaid|MathJax.js", html
-    )
+    assert re.findall(r"url\(['\"]?https?:|import mermaid|MathJax.js", html) == []
     assert html.count('<script src="plotly.min.js"></script>') == 1 and len(html) < LARGEST_PAGE
-    assert (
-        "Plotly.newPlot" in html and 'aria-label="A line"' in html and "live in JupyterLab" in html
-    )
-    assert "7 of 9" not in html and "9 of 9" in html
-    assert (out / "plotly.min.js").stat().st_size > 1e6
-    index = (out / "index.html").read_text(encoding="utf-8")
-    assert "Is 0.5% enough?" in index and 'href="01_page.html"' in index and "explains" not in index
+    assert (report_folder / "plotly.min.js").stat().st_size > 1e6
 
-    if not rewrite:
+
+def test_a_page_has_the_figure_and_the_last_state_of_each_line(report_folder):
+    html = (report_folder / "01_page.html").read_text(encoding="utf-8")
+    assert "Plotly.newPlot" in html and 'aria-label="A line"' in html
+    assert "live in JupyterLab" in html
+    assert "7 of 9" not in html and "9 of 9" in html
+
+
+def test_the_index_has_the_question_and_the_answer(report_folder):
+    index = (report_folder / "index.html").read_text(encoding="utf-8")
+    assert "Is 0.5% enough?" in index and 'href="01_page.html"' in index
+    assert '<span class="answer">It is &lt; 5</span>' in index and "explains" not in index
+
+
+def test_committed_outputs_are_small_and_have_no_trace_of_the_machine(source):
+    if not find_browser():
         pytest.skip("no Chrome or Chromium: the committed outputs were not drawn")
     nb = nbformat.read(source, as_version=4)
-    assert [cell.id for cell in nb.cells] == ids
-    assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, 2, 3, 4, 5]
-    figure, table, slider, noise = (cell.outputs for cell in nb.cells[2:])
-    assert (
-        list(figure[0].data) == ["image/png"] and figure[0].metadata["image/png"]["alt"] == "A line"
-    )
+    assert [cell.get("execution_count") for cell in nb.cells] == [None, 1, 2, 3, 4, 5, 6]
+    figure, table, slider, noise, _ = (cell.outputs for cell in nb.cells[2:])
+    assert list(figure[0].data) == ["image/png"]
+    assert figure[0].metadata["image/png"]["alt"] == "A line"
     assert "<table" in table[0].data["text/html"] and slider == []
     assert "ipykernel" not in str(noise) and "cell:5: UserWarning: mind" in str(noise)
     assert "torch.jit" not in str(noise)
@@ -73,50 +87,34 @@ def test_report_and_rewrite(folder, write_notebook, capsys):
     assert source.stat().st_size < 100_000 and "papermill" not in source.read_text(encoding="utf-8")
 
 
+@pytest.mark.browser
+def test_a_page_draws_its_figure_offline(report_folder, page):
+    requests = []
+    errors = []
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("pageerror", lambda error: errors.append(error))
+    page.goto((report_folder / "01_page.html").as_uri())
+    page.wait_for_selector(".js-plotly-plot .main-svg .points path")
+    assert page.locator(".points path").count() == 5
+    assert [url for url in requests if not url.startswith(("file:", "data:", "blob:"))] == []
+    assert errors == []
+
+
 def test_the_colours_of_the_style_survive_a_small_palette():
-    """Beside thousands of others, where few pixels have them, as a thin line."""
+    """One pixel each has them, as a thin line has, among thousands of other colours."""
     pixels = np.full((200, 300, 3), 255, np.uint8)
     pixels[:, 100:] = np.random.default_rng(0).integers(0, 256, (200, 200, 3))
-    own = [
-        ImageColor.getrgb(colour) for colour in ("white", *style.PALETTE, style.GREY, style.BLACK)
-    ]
-    for i, colour in enumerate(own):
+    names = ("white", *style.PALETTE, style.GREY, style.BLACK)
+    colours = [ImageColor.getrgb(name) for name in names]
+    for i, colour in enumerate(colours):
         pixels[10 * i, 5] = colour
-    whole = io.BytesIO()
-    Image.fromarray(pixels).save(whole, "PNG")
-    few = Image.open(io.BytesIO(committed.reduce_palette(whole.getvalue())))
+    png = io.BytesIO()
+    Image.fromarray(pixels).save(png, "PNG")
+    few = Image.open(io.BytesIO(committed.reduce_palette(png.getvalue())))
     assert few.mode == "P" and len(few.getcolors()) <= 256
     shown = np.asarray(few.convert("RGB"))
-    assert [tuple(shown[10 * i, 5].tolist()) for i in range(len(own))] == own
+    assert [tuple(shown[10 * i, 5].tolist()) for i in range(len(colours))] == colours
     assert np.abs(shown.astype(int) - pixels).mean() < 16
-
-
-def test_the_index_shows_the_answers(tmp_path, write_notebook):
-    folder = tmp_path / "notebooks"
-    source = write_notebook(folder / "01_a.ipynb", "print('It is <', points)")
-    nb = nbformat.read(source, as_version=4)
-    nb.cells[-1].metadata["tags"] = ["answer"]
-    nbformat.write(nb, source)
-    assert run.main(["-p", "points", "7"], folder) == 0
-    index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
-    assert '<span class="answer">It is &lt; 7</span>' in index
-
-
-@pytest.mark.browser
-def test_page_draws_its_figure_offline(folder, write_notebook, page):
-    write_notebook(folder / "01_page.ipynb", FIGURE)
-    out = folder.parent / "drawn"
-    assert run.main(["--out", str(out), "-p", "points", "7"], folder) == 0
-    asked = []
-    wrong = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("pageerror", lambda error: wrong.append(error))
-    page.goto((out / "01_page.html").as_uri())
-    page.wait_for_selector(".js-plotly-plot .main-svg .points path")
-    assert page.locator(".points path").count() == 7
-    assert [
-        url for url in asked if not url.startswith(("file:", "data:", "blob:"))
-    ] == [] and wrong == []
 
 
 def test_a_failing_notebook_is_reported_and_the_others_run(tmp_path, write_notebook, capsys):
@@ -125,24 +123,23 @@ def test_a_failing_notebook_is_reported_and_the_others_run(tmp_path, write_noteb
     write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
     write_notebook(folder / "03_good.ipynb", "points + 1")
     assert run.main([], folder) == 1
-    said = capsys.readouterr()
-    assert (
-        "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero" in said.err
-    )
-    assert "FAILED 02_dead.ipynb: code cell 2, `import os`: DeadKernelError" in said.err
-    assert re.search(r"03_good +\d+\.\d s  ok", said.out)
+    printed = capsys.readouterr()
+    error = "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero"
+    assert error in printed.err
+    assert "FAILED 02_dead.ipynb: code cell 2, `import os`: DeadKernelError" in printed.err
+    assert re.search(r"03_good +\d+\.\d s  ok", printed.out)
     index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
     assert index.count('class="failed"') == 2 and "03_good.html" in index
 
 
 @pytest.mark.parametrize(("starts", "error"), [(1, None), (2, "RuntimeError: Kernel died")])
 def test_a_kernel_that_does_not_start_is_started_again(starts, error, tmp_path, monkeypatch):
-    """Between choosing a port and taking it, another process may take it."""
-    died = []
+    """Another process may take the port that was chosen."""
+    deaths = []
 
     def fake(*_, **__):
-        if len(died) < starts:
-            died.append(1)
+        if len(deaths) < starts:
+            deaths.append(1)
             raise RuntimeError("Kernel died before replying to kernel_info")
 
     monkeypatch.setattr(run.papermill, "execute_notebook", fake)
@@ -153,50 +150,29 @@ def test_a_kernel_that_does_not_start_is_started_again(starts, error, tmp_path, 
 def test_notebooks_run_in_parallel_except_those_that_measure_time(
     tmp_path, write_notebook, capsys, monkeypatch
 ):
-    """Each leaves a file when it ends; 02 waits for that of 03, which only a neighbour can
-    write."""
+    """Each writes a file when it ends. 02 waits for the file of 03, which runs next to it."""
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     folder = tmp_path / "notebooks"
-    here = "import os, time\nfrom pathlib import Path\n"
-    ends = "{'01', '02', '03', '08'} & {*os.listdir()}"
-    write_notebook(
-        folder / "01_timed.ipynb", here + f"assert {ends} == {{'02', '03'}}\nPath('01').touch()"
-    )
-    wait = (
-        "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\ntime.sleep(2)\n"
-    )
-    write_notebook(
-        folder / "02_late.ipynb", here + wait + "assert Path('03').exists()\nPath('02').touch()"
-    )
-    write_notebook(
-        folder / "03_early.ipynb", here + "Path('03').touch()\nprint(os.environ['OMP_NUM_THREADS'])"
-    )
-    write_notebook(folder / "04_bad.ipynb", "1 / 0")
-    write_notebook(
-        folder / "08_timed.ipynb",
-        here + f"assert {ends} == {{'01', '02', '03'}}\nPath('08').touch()",
-    )
-    assert run.main(["--jobs", "2"], folder) == 1
-    said = capsys.readouterr()
-    ended = re.findall(r"^(\d\d)_\w+ +\d+\.\d s  (ok|FAILED)", said.out, flags=re.MULTILINE)
-    assert ended[-2:] == [("01", "ok"), ("08", "ok")] and ended.index(("03", "ok")) < ended.index(
-        ("02", "ok")
-    )
-    assert (
-        ("04", "FAILED") in ended
-        and len(ended) == 5
-        and "FAILED 04_bad.ipynb: code cell 2, `1 / 0`" in said.err
-    )
+    start = "import os, time\nfrom pathlib import Path\n"
+    files = "{'01', '02', '03', '08'} & {*os.listdir()}"
+    wait = "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\n"
+    cells = {
+        "01_timed": f"assert {files} == {{'02', '03'}}\nPath('01').touch()",
+        "02_late": f"{wait}time.sleep(1)\nassert Path('03').exists()\nPath('02').touch()",
+        "03_early": "Path('03').touch()\nprint(points, os.environ['OMP_NUM_THREADS'])",
+        "08_timed": f"assert {files} == {{'01', '02', '03'}}\nPath('08').touch()",
+    }
+    for name, code in cells.items():
+        write_notebook(folder / f"{name}.ipynb", start + code)
+    assert run.main(["--jobs", "2", "-p", "points", "7"], folder) == 0
+    lines = re.findall(r"^(\d\d)_\w+ +\d+\.\d s  ok", capsys.readouterr().out, flags=re.MULTILINE)
+    assert lines == ["03", "02", "01", "08"]
     out = tmp_path / "build" / "report"
-    assert re.findall(r'<h2><a href="(\d\d)_', (out / "index.html").read_text()) == [
-        "01",
-        "02",
-        "03",
-        "04",
-        "08",
-    ]
-    threads = int(report.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1]))
-    assert 1 <= threads <= max(1, run.cores() // 2)
+    index = (out / "index.html").read_text()
+    assert re.findall(r'<h2><a href="(\d\d)_', index) == ["01", "02", "03", "08"]
+    printed = report.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1])
+    points, threads = map(int, printed.split())
+    assert points == 7 and 1 <= threads <= max(1, run.cores() // 2)
 
 
 def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_notebook):
@@ -221,42 +197,24 @@ def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_not
 
 
 def test_cells_that_a_quick_run_repeats_are_tagged_for_nbval(tmp_path, write_notebook, monkeypatch):
-    """Of the last tables: not what depends on the quick parameters, and not a figure; times are
-    sanitised."""
-    cells = [
-        "points",
-        "points + 1",
-        "import os\n'CASCADELIB_QUICK' in os.environ",
-        "print(f'{0.1 + 0.2}')",
-    ]
-    source = write_notebook(
-        tmp_path / "notebooks" / "02_a.ipynb",
-        *cells,
-        FIGURE,
-        "import time; print(time.time(), 's')",
-    )
+    """Tagged are cells of the last tables with equal text. Times are sanitized."""
+    quick = "import os\n'CASCADELIB_QUICK' in os.environ"
+    clock = "import time; print(time.time(), 's')"
+    cells = ["points", "points + 1", quick, "print(f'{0.1 + 0.2}')", FIGURE, clock]
+    source = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", *cells)
     nb = nbformat.read(source, as_version=4)
-    nb.cells[3:3] = [
-        nbformat.v4.new_markdown_cell("## The answer"),
-        nbformat.v4.new_markdown_cell("## The paper"),
-    ]
+    headings = [nbformat.v4.new_markdown_cell(f"## {text}") for text in ("Answer", "Paper")]
+    nb.cells[3:3] = headings
     nb.cells[5].metadata["tags"] = ["answer", committed.CHECK]  # this one depends on them
     nbformat.write(nb, source)
-    monkeypatch.setenv("CASCADELIB_QUICK", "")
-    monkeypatch.delenv("CASCADELIB_QUICK")
-    out = tmp_path / "whole"
+    monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
+    out = tmp_path / "full"
     assert run.main(["--out", str(out)], source.parent) == 0
     nbformat.write(nbformat.read(out / source.name, as_version=4), source)
     assert run.main(["--mark"], source.parent) == 0
-    found = {
-        c.source[:9]: c.metadata.get("tags", [])
-        for c in nbformat.read(source, as_version=4).cells[2:]
-    }
-    assert [name for name, tags in found.items() if committed.CHECK in tags] == [
-        "points + ",
-        "print(f'{",
-        "import ti",
-    ]
+    marked = nbformat.read(source, as_version=4).cells[2:]
+    starts = [c.source[:9] for c in marked if committed.CHECK in c.metadata.get("tags", [])]
+    assert starts == ["points + ", "print(f'{", "import ti"]
     other = source.with_name("03_b.ipynb")
     text = source.read_text(encoding="utf-8")
     other.write_text(text.replace('"0.3000', '"0.4000'), encoding="utf-8")
@@ -266,22 +224,27 @@ def test_cells_that_a_quick_run_repeats_are_tagged_for_nbval(tmp_path, write_not
 
 
 def test_a_preset_reaches_matching_notebooks_and_ignored_parameters_are_reported(
-    tmp_path, write_notebook, capsys
+    tmp_path, write_notebook, capsys, monkeypatch
 ):
     folder = tmp_path / "notebooks"
-    preset = tmp_path / "own.yml"
-    write_notebook(folder / "01_a.ipynb", "print('said', points)")
-    nb = nbformat.read(write_notebook(folder / "02_b.ipynb"), as_version=4)
+    paths = [write_notebook(folder / f"{name}.ipynb") for name in ("01_a", "02_b")]
+    nb = nbformat.read(paths[1], as_version=4)
     nb.cells[1].source = 'split = "val"'
-    nbformat.write(nb, folder / "02_b.ipynb")
+    nbformat.write(nb, paths[1])
+    requested = []
+
+    def run_all(out, shares, jobs):
+        requested.append(shares)
+        out.mkdir(parents=True)
+        return [run.Run(path, path, 1.0) for path in shares]
+
+    monkeypatch.setattr(run, "run_all", run_all)
+    preset = tmp_path / "preset.yml"
     preset.write_text("points: 8  # many\n", encoding="utf-8")
     assert run.main(["--preset", str(preset), "-p", "split", "test"], folder) == 0
-    assert (
-        capsys.readouterr().out.splitlines()[-1]
-        == "No such parameter, so it was ignored: split in 01"
-    )
-    executed = nbformat.read(tmp_path / "build" / "report" / "01_a.ipynb", as_version=4)
-    assert report.printed(executed.cells[-1]) == "said 8"
+    assert requested == [{paths[0]: {"points": 8}, paths[1]: {"split": "test"}}]
+    last_line = capsys.readouterr().out.splitlines()[-1]
+    assert last_line == "No such parameter, so it was ignored: split in 01"
     preset.write_text("pints: 8\n", encoding="utf-8")
     with pytest.raises(SystemExit, match="'pints'; nearest: points"):
         run.main(["02", "--preset", str(preset)], folder)
@@ -290,7 +253,7 @@ def test_a_preset_reaches_matching_notebooks_and_ignored_parameters_are_reported
 @pytest.mark.parametrize(
     ("text", "value"), [("3", 3), ("1e6", 1e6), ("None", None), ("test", "test"), ("[1]", [1])]
 )
-def test_literals(text, value):
+def test_values_are_literals_or_text(text, value):
     assert run.parse_literal(text) == value
 
 
@@ -304,21 +267,19 @@ def test_literals(text, value):
         ("# Title\n\nNone here.", "Title"),
     ],
 )
-def test_question_of(text, question):
-    assert (
-        report.question_of(nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)]))
-        == question
-    )
+def test_the_question_is_the_first_of_the_opening_cell(text, question):
+    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
+    assert report.question_of(nb) == question
 
 
-def test_title_of_a_figure_without_a_title():
+def test_a_figure_without_a_title_is_named_by_its_axes():
     layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
     assert report.title_of({"layout": layout}) == "Accuracy against MACs"
     assert report.title_of({}) == "Figure"
 
 
 @pytest.mark.parametrize(
-    ("default", "kept"),
+    ("default", "renderer"),
     [
         ("plotly_mimetype+notebook", "plotly_mimetype"),
         ("plotly_mimetype", "plotly_mimetype"),
@@ -328,8 +289,8 @@ def test_title_of_a_figure_without_a_title():
         (None, None),
     ],
 )
-def test_the_kernel_embeds_no_script(default, kept):
-    assert style.renderer_without_script(default) == kept
+def test_the_kernel_embeds_no_script(default, renderer):
+    assert style.renderer_without_script(default) == renderer
 
 
 def test_rewriting_checks_for_a_browser_first(tmp_path, monkeypatch):
@@ -338,11 +299,9 @@ def test_rewriting_checks_for_a_browser_first(tmp_path, monkeypatch):
         run.main(["--rewrite"], tmp_path)
 
 
-def test_help_describes_the_options(capsys):
-    text = subprocess.run(
-        [sys.executable, ROOT / "notebooks" / "tools" / "run.py", "--help"],
-        capture_output=True,
-        text=True,
-        check=True,
-    ).stdout
+def test_help_describes_the_options(capsys, monkeypatch):
+    monkeypatch.setattr(sys, "argv", ["run.py", "--help"])
+    with pytest.raises(SystemExit):
+        runpy.run_path(str(ROOT / "notebooks" / "tools" / "run.py"), run_name="__main__")
+    text = capsys.readouterr().out
     assert "--rewrite" in text and "02 05 -p split test" in text

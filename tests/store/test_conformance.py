@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from stores_of_ones_own import Fees, with_predictions
+from user_store import Fees, with_predictions
 
 import cascadelib as cl
 from cascadelib.store.conformance import check_conformance

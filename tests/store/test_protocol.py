@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from stores_of_ones_own import Fees, with_predictions
+from user_store import Fees, with_predictions
 
 import cascadelib as cl
 from cascadelib.analysis.generalization import check_same_task

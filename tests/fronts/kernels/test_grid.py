@@ -2,8 +2,8 @@
 
 import numpy as np
 from hypothesis import given
+from references import all_thresholds, last_of, non_dominated, single_cascade
 from tables_of_scores import RELAXED, tables
-from twins import all_thresholds, last_of, non_dominated, single_cascade
 
 from cascadelib.fronts.kernels.grid import sweep_pair
 from cascadelib.fronts.kernels.state import new_best

@@ -5,8 +5,8 @@ from itertools import product
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
+from references import all_thresholds, single_cascade
 from tables_of_scores import RELAXED, tables
-from twins import all_thresholds, single_cascade
 
 from cascadelib.fronts.cascades import extensions
 from cascadelib.fronts.exact import search_arrays

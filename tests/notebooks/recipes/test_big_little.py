@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from hypothesis import given, settings
-from recipe_stores import STORES, chains_of, own_again, same_front
+from recipe_stores import STORES, assert_front_equals, assert_replay_equals, chains_of
 
 from cascadelib.methods.confidence_metrics import softmax
 from tools import recipes
@@ -37,8 +37,8 @@ def test_the_dynamic_threshold_equals_a_loop(store):
             recipes.park_2015_dynamic(store)
     else:
         table = recipes.park_2015_dynamic(store)
-        same_front(table, slow)
-        own_again(store, table, dynamic_exits)
+        assert_front_equals(table, slow)
+        assert_replay_equals(store, table, dynamic_exits)
 
 
 def test_the_dynamic_threshold_reaches_its_share_of_disagreement():

@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import assert_rising, eased_store, own_again
+from recipe_stores import assert_replay_equals, assert_rising, eased_store
 
 from cascadelib import METHODS, LogitStore, ScoreTable, search
 from cascadelib.evaluation.evaluation import mean_cost
@@ -119,7 +119,7 @@ def test_a_table_of_scores_is_replayed_by_its_own_confidences():
         for _ in "ab"
     )
     front = search(one, (1, 2, 3))
-    own_again(one, front.table, None)
+    assert_replay_equals(one, front.table, None)
     points = Recipe(front.table, None)
     table = compare_recipes({"exact": points, "itself": points}, front, two, resamples=5)
     assert table.loc["itself", "cost_ratio"] == 1

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import make_store, own_again, same_front
+from recipe_stores import assert_front_equals, assert_replay_equals, make_store
 from scipy import stats
 
 from cascadelib.methods.confidence_metrics import BLOCK_ROWS, softmax
@@ -46,8 +46,8 @@ def test_exits_by_intervals_equal_a_loop(seed, models, n_models):
         for doubt in DOUBTS
     ]
     table = recipes.inoue_2019(store, n_models)
-    same_front(table, slow)
-    own_again(store, table, interval_outcomes)
+    assert_front_equals(table, slow)
+    assert_replay_equals(store, table, interval_outcomes)
 
 
 def test_doubt_of_equal_and_of_certain_members():

@@ -4,7 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
-from recipe_stores import rising_chains, same_front
+from recipe_stores import assert_front_equals, rising_chains
 
 from cascadelib import ScoreTable
 from tools import recipes
@@ -28,4 +28,4 @@ def test_oracle_equals_trying_every_exit_of_every_sample():
                 n = sum(correct[chain[e]][j] for j, e in enumerate(exits))
                 points.append((n / 6, sum(costs[m] for e in exits for m in chain[: e + 1]) / 6))
         table = recipes.oracle(ScoreTable(correct, np.zeros((3, 6)), costs))
-        same_front(table, points)
+        assert_front_equals(table, points)

@@ -5,8 +5,8 @@ from unittest.mock import patch
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import STORES, eased_store, own_again, same_front
-from twins import single_cascade
+from recipe_stores import STORES, assert_front_equals, assert_replay_equals, eased_store
+from references import single_cascade
 
 from cascadelib import Method, search
 from tools import recipes
@@ -54,10 +54,10 @@ def test_greedy_cascades_equal_a_loop(store, metric):
     with patch("tools.recipes.greedy.SHARES", np.linspace(0, 1, 7)):
         table = recipes.streeter_2018(store, metric)
     slow = [slow_greedy(outcomes, costs, least) for least in np.linspace(0, 1, 7)]
-    same_front(table, [point[:2] for point in slow])
+    assert_front_equals(table, [point[:2] for point in slow])
     names = list(store.models.index)
     assert {tuple(names[m] for m in chain) for *_, chain in slow} >= set(table["models"])
-    own_again(store, table, metric)
+    assert_replay_equals(store, table, metric)
 
 
 @settings(max_examples=30, deadline=None)

@@ -5,8 +5,14 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
-from recipe_stores import eased_store, make_store, own_again, rising_chains, same_front
-from twins import single_cascade
+from recipe_stores import (
+    assert_front_equals,
+    assert_replay_equals,
+    eased_store,
+    make_store,
+    rising_chains,
+)
+from references import single_cascade
 
 from cascadelib import Method, Point, evaluate
 from cascadelib.evaluation.pareto import least_cost
@@ -57,7 +63,7 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
     table = recipes.wang_2018(store, metric, cost_aware=cost_aware, grid=5)
     replayed(store, table, metric)
     if cost_aware:
-        same_front(table, cheap)
+        assert_front_equals(table, cheap)
         return
     for target in np.arange(max(a for a, _ in cheap) * k + 1) / k:
         low = min(c for a, c in cheap if a >= target)
@@ -88,10 +94,10 @@ def test_an_explicit_grid_is_used_for_all_stages():
     pd.testing.assert_frame_equal(
         given_one, recipes.wang_2018(store, "max_softmax", grid=(0.4, 0.6, 0.9))
     )
-    own_again(store, given_one, "max_softmax")
+    assert_replay_equals(store, given_one, "max_softmax")
     entropy = recipes.wang_2018(store, "entropy", grid=[0.2, 0.7])
     assert {t for row in entropy["thresholds"] for t in row} <= {0.2, 0.7}
-    own_again(store, entropy, "entropy")
+    assert_replay_equals(store, entropy, "entropy")
     with pytest.raises(ValueError, match="grid"):
         recipes.wang_2018(store, grid=[])
 

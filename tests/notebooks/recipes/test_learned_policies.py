@@ -5,10 +5,10 @@ import warnings
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import make_store, own_again, same_front
+from recipe_stores import assert_front_equals, assert_replay_equals, make_store
+from references import brute_front
 from scipy.special import expit
 from sklearn.linear_model import LogisticRegression
-from twins import brute_front
 
 from cascadelib import Method, search
 from cascadelib.methods.fitted import fit_confidence, read_features
@@ -62,8 +62,8 @@ def test_the_logistic_policy_equals_a_loop(seed, step):
         learned.stage(store, list(store.models.index)), store.costs("macs"), (1, 2, 3)
     )
     table = search(store, (1, 2, 3), learned).table
-    same_front(table, [(n / 12, cost) for n, cost in brute.items()])
-    own_again(store, table, learned)
+    assert_front_equals(table, [(n / 12, cost) for n, cost in brute.items()])
+    assert_replay_equals(store, table, learned)
 
 
 def test_a_logistic_policy_is_fitted_on_one_split_only():

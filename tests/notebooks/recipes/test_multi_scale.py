@@ -3,8 +3,8 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from recipe_stores import STORES, chains_of, own_again, same_front
-from twins import single_cascade
+from recipe_stores import STORES, assert_front_equals, assert_replay_equals, chains_of
+from references import single_cascade
 
 from cascadelib import Method
 from cascadelib.methods.thresholds import exit_stages
@@ -58,5 +58,5 @@ def test_budgeted_batch_equals_a_loop(store, metric):
             correct, cost, _ = single_cascade(outcomes, thresholds, costs)
             slow.append((correct / len(store), cost))
     table = recipes.huang_2018(store, metric)
-    same_front(table, slow)
-    own_again(store, table, metric)
+    assert_front_equals(table, slow)
+    assert_replay_equals(store, table, metric)

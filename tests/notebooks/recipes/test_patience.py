@@ -2,7 +2,7 @@
 
 import numpy as np
 from hypothesis import given, settings
-from recipe_stores import STORES, chains_of, own_again, same_front
+from recipe_stores import STORES, assert_front_equals, assert_replay_equals, chains_of
 
 from tools import recipes
 from tools.recipes.patience import patience_outcomes
@@ -35,5 +35,5 @@ def test_patience_equals_a_loop(store):
         for patience in range(1, len(names) + 1)
     ]
     table = recipes.zhou_2020(store)
-    same_front(table, slow)
-    own_again(store, table, patience_outcomes)
+    assert_front_equals(table, slow)
+    assert_replay_equals(store, table, patience_outcomes)

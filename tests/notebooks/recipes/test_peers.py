@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from twins import brute_front
+from references import brute_front
 
 from cascadelib import LogitStore, Method
 

@@ -3,8 +3,8 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from references import last_of, shared_front, single_cascade
 from tables_of_scores import NOISY, RELAXED, assert_same_front, tables
-from twins import last_of, shared_front, single_cascade
 
 from cascadelib import evaluate, search
 from tools.recipes.shared_threshold import search_shared_threshold, shared_threshold_front

@@ -1,4 +1,4 @@
-"""Slow, obvious twins of the library's numbers, for the tests to compare with."""
+"""Slow and obvious reference implementations, with which tests compare the library."""
 
 from itertools import permutations, product
 
@@ -6,8 +6,10 @@ import numpy as np
 
 
 def single_cascade(outcomes, thresholds, costs):
-    """Correct samples, cost and exit stages of one cascade, sample by sample (paper, algorithm
-    1)."""
+    """Return the correct samples, cost and exit stages of a cascade, sample by sample.
+
+    This is algorithm 1 of the paper.
+    """
     k = len(outcomes[0][0])
     stages = []
     correct = 0
@@ -23,14 +25,16 @@ def single_cascade(outcomes, thresholds, costs):
 
 
 def all_thresholds(confidence):
-    """One threshold for each way to split the samples without parting equal confidences."""
+    """Return one threshold for each split of the samples. Equal confidences stay together."""
     values = np.unique(confidence)
     return [np.inf, *values[::-1]]
 
 
 def segment_range(outcomes, low, high, costs):
-    """[(right [k], cost)] of a pair at all thresholds ``low`` … ``high``, one for each set of
-    samples that leaves."""
+    """Return [(correct [k], cost)] of a pair for each set of samples that exits.
+
+    Thresholds are from ``low`` to ``high``.
+    """
     confidence = outcomes[0][1]
     found = {}
     for t in [low, high, *np.unique(confidence)]:
@@ -42,7 +46,7 @@ def segment_range(outcomes, low, high, costs):
 
 
 def non_dominated(best):
-    """Of {correct samples: least cost} those that no entry with more correct samples undercuts."""
+    """Return the entries {correct samples: least cost} that no other entry dominates."""
     front = {}
     least = np.inf
     for correct in sorted(best, reverse=True):
@@ -52,8 +56,7 @@ def non_dominated(best):
 
 
 def brute_front(stage, cost, lengths):
-    """{correct samples: least cost} of the non-dominated cascades, by trying every model and
-    threshold."""
+    """Return {correct samples: least cost} of all cascades and thresholds, non-dominated."""
     best = {}
     for n in lengths:
         for cascade in permutations(range(len(cost)), n):
@@ -70,8 +73,7 @@ def brute_front(stage, cost, lengths):
 
 
 def shared_front(stage, cost, n):
-    """{correct samples: least cost} of the non-dominated cascades of n models with one threshold
-    for all stages."""
+    """Return {correct samples: least cost} of cascades of n models with one shared threshold."""
     best = {}
     for cascade in permutations(range(len(cost)), n):
         costs = [cost[m] for m in cascade]
@@ -85,62 +87,70 @@ def shared_front(stage, cost, n):
 
 
 def last_of(correct, confidence):
-    """The stage function without ensembling: only the last model of a prefix counts."""
+    """Return the stage function without ensembling, which uses the last model of a prefix."""
     return lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]])
 
 
 def as_dict(points, k):
-    """{correct samples: cost} of the points of a search of k samples."""
+    """Return {correct samples: cost} of the points of a search on k samples."""
     return {round(a * k): c for a, c in zip(points.accuracy, points.cost, strict=True)}
 
 
 def least_cost_at(points, accuracy):
-    """Least cost of the (cost, accuracy) points with at least this accuracy."""
+    """Return the least cost of the (cost, accuracy) points with at least this accuracy."""
     return min((cost for cost, reached in points if reached >= accuracy), default=np.inf)
 
 
 def highest_accuracy_at(points, cost):
-    """Highest accuracy of the (cost, accuracy) points that cost at most this."""
+    """Return the highest accuracy of the (cost, accuracy) points with at most this cost."""
     return max((reached for paid, reached in points if paid <= cost), default=-np.inf)
 
 
-def stretches(low, high, values):
-    """(start, end, a number in between) of the stretches that ``values`` cut low … high into."""
+def intervals(low, high, values):
+    """Return (start, end, midpoint) of the intervals into which values divide low to high."""
     ends = sorted({low, high, *(value for value in values if low < value < high)})
     return [(start, end, (start + end) / 2) for start, end in zip(ends, ends[1:])]
 
 
-def led(scores):
-    """What each of several scores gets of a prize that the highest share; nobody, of −inf alone."""
+def prize_shares(scores):
+    """Return the share of each score in a prize that the highest scores divide equally.
+
+    Nobody has a share if all scores are −inf.
+    """
     best = max(scores)
     if best == -np.inf:
         return [0.0] * len(scores)
     return [(score == best) / scores.count(best) for score in scores]
 
 
-def dominance_twin(fronts, baseline):
-    """[(accuracy_dominance, cost_dominance)] of fronts, lists of (cost, accuracy), by going through
-    every stretch between two of their points."""
+def slow_dominance(fronts, baseline):
+    """Return [(accuracy_dominance, cost_dominance)] of fronts, lists of (cost, accuracy).
+
+    Each interval between two of their points is evaluated separately.
+    """
     lowest, *_, highest = baseline
     in_accuracy = [0.0] * len(fronts)
     in_cost = [0.0] * len(fronts)
     steps = [point for front in fronts for point in front]
-    for start, end, between in stretches(lowest[1], highest[1], [a for _, a in steps]):
-        for i, part in enumerate(led([-least_cost_at(front, between) for front in fronts])):
+    for start, end, between in intervals(lowest[1], highest[1], [a for _, a in steps]):
+        for i, part in enumerate(
+            prize_shares([-least_cost_at(front, between) for front in fronts])
+        ):
             in_accuracy[i] += part * (end - start) / (highest[1] - lowest[1])
-    for start, end, between in stretches(lowest[0], highest[0], [c for c, _ in steps]):
-        for i, part in enumerate(led([highest_accuracy_at(front, between) for front in fronts])):
+    for start, end, between in intervals(lowest[0], highest[0], [c for c, _ in steps]):
+        for i, part in enumerate(
+            prize_shares([highest_accuracy_at(front, between) for front in fronts])
+        ):
             in_cost[i] += part * np.log(end / start) / np.log(highest[0] / lowest[0])
     return list(zip(in_accuracy, in_cost))
 
 
-def cost_ratio_twin(first, second, baseline):
-    """Geometric mean of the second's cost ÷ the first's, stretch by stretch between their
-    points."""
+def slow_cost_ratio(first, second, baseline):
+    """Return the geometric mean of the second cost ÷ the first, interval by interval."""
     low = baseline[0][1]
     high = min(first[-1][1], second[-1][1], baseline[-1][1])
     total = 0.0
-    for start, end, between in stretches(low, high, [a for _, a in first + second]):
+    for start, end, between in intervals(low, high, [a for _, a in first + second]):
         ratio = least_cost_at(second, between) / least_cost_at(first, between)
         total += (end - start) * np.log(ratio)
     return np.exp(total / (high - low)) if low < high else np.nan

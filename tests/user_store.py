@@ -1,4 +1,4 @@
-"""A store of a kind of its own, and tables to conform with."""
+"""A store that a user writes, and a table with predictions."""
 
 import numpy as np
 
@@ -6,7 +6,7 @@ from cascadelib.store.score_table import ScoreTable
 
 
 class Fees:
-    """A user's own store: whose numbers lie in a table, here, and would be asked for elsewhere."""
+    """A store that a user writes. Its numbers are in a table here, and could be anywhere."""
 
     path = None
     class_count = None
