@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cascadelib import Front, bootstrap, pick, search
+from cascadelib import Baseline, Front, bootstrap, pick, search
 from cascadelib.analysis.uncertainty import Resampled
 from tools.evidence import MOST_POINTS, Evidence, counts_of, evidence_on_split
 from tools.ranges import range_of
@@ -85,23 +85,30 @@ def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
 def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
     """Return the evidence on a front of pairs that a split of its distribution evaluates.
 
-    best-for-less has two parts. The first is the accuracy of the pair that matches the best single
-    model minus the accuracy of that model. The second is the cost of random routing between single
-    models at the accuracy of the pair ÷ the cost of the pair.
+    best-for-less has two parts: the accuracy of the pair that matches the best single model, minus
+    the accuracy of that model, and minus that of random routing between single models at the cost
+    of the pair.
     """
     front, split = with_held_out_split(front, other)
     matching = pick(front, "near_best", caution=0)
     drawn = on_resamples(split, [front.reference, matching, front.point(len(front) - 1)])
     best, match, top = drawn.accuracy.T
+    routing = [routed(baseline, cost) for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1])]
     values = {
         "pairs-top": top - best,
-        "best-for-less": np.column_stack([match - best, drawn.improvement[:, 1]]),
+        "best-for-less": np.column_stack([match - best, match - routing]),
     }
     found = {
         name: evidence_on_split(value[0], value[1:], split, front.cost_kind)
         for name, value in values.items()
     }
     return found | {"pairs-improve": summary_of_factors(front, split, np.median)}
+
+
+def routed(baseline: Baseline, cost: float) -> float:
+    """Return the accuracy of random routing between single models at this cost."""
+    hull = baseline.hull
+    return float(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
 
 
 def lowest_tenth(factors: np.ndarray) -> float:

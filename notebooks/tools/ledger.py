@@ -199,12 +199,13 @@ def verdicts_on_run(
 
     in_scope = claims[is_in_scope(claims, dataset)]
     decided = decide(in_scope)
-    ours = in_scope[in_scope["other_rule"] != ""]
-    others = decide(ours.assign(rule=ours["other_rule"]))
+    is_ours = in_scope["other_rule"] != ""
+    rules = in_scope["other_rule"].where(is_ours, in_scope["rule"])
+    others = decide(in_scope.assign(rule=rules))  # families keep their size
     found = {}
     for name, claim in claims.iterrows():
         found[name] = decided.get(name, Verdict(UNDETERMINED, reason="no interval"))
-        if name in others:
+        if name in others and claim["other_rule"]:
             text = f"{others[name].word} with the bound {claim['other_rule']}"
             found[name] = replace(found[name], other_bound=text)
         if reason := why_not(claim, run.get(name), dataset):

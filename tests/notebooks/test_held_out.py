@@ -26,7 +26,9 @@ def test_cascades_are_evaluated_as_they_were_selected():
         OTHER, [front.reference, pick(front, "near_best", caution=0), front.point(len(front) - 1)]
     )
     assert found["pairs-top"].value == pytest.approx(top.accuracy - best.accuracy)
-    kept = [match.accuracy - best.accuracy, improvement(match)]
+    hull = match.baseline.hull
+    ends = match.baseline.cost[hull], match.baseline.accuracy[hull]
+    kept = [match.accuracy - best.accuracy, match.accuracy - np.interp(match.cost, *ends)]
     assert found["best-for-less"].value == pytest.approx(kept)
     low, high = front.baseline.accuracy[front.baseline.front[0]], front.baseline.best
     factors = []
