@@ -37,7 +37,7 @@ from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvem
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
-from cascadelib.policy.cascade_file import expected
+from cascadelib.policy.cascade_file import expected_figures
 from cascadelib.policy.confidence_summary import summary
 from cascadelib.serve.drift_signal import Capital
 
@@ -189,7 +189,7 @@ def rarely_passed_on(quick: bool) -> list[tuple]:
             cost = np.array([[1.0], [100.0]]) * (
                 rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1))
             )
-            found = expected(
+            found = expected_figures(
                 point, ScoreTable(np.ones((2, k), bool), confidence, cost if varied else cost[:, 0])
             ).cost
             hits += found.low <= 1 + 100 * passing <= found.high

@@ -1,8 +1,8 @@
 """Measure GPU extraction: images per second relative to a bare loop, idle share and decoding speed.
 
-The gain of the measured and selected layouts is measured as well. The job is ``gpu`` of
-``extraction``. Without a GPU it has no rows. The bare loop runs the same models in the same
-precision over one batch on the GPU. It reads, copies and keeps nothing, so it is an upper bound.
+The job is ``gpu`` of ``extraction``. Without a GPU it has no rows. The bare loop runs the same
+models in the same precision over one batch on the GPU. It reads, copies and stores nothing, so it
+is an upper bound.
 """
 
 import statistics
@@ -14,7 +14,6 @@ import numpy as np
 import timm
 import torch
 from measuring import RUNS, row, seconds
-from torch.backends import cudnn
 
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.extraction.extraction import extract
@@ -69,10 +68,6 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
             whole.append(spent)
             busy.append(store.models["seconds"].sum() * count / spent)
             decode.append(seconds(lambda: decoded(samples, transforms, workers))[0])
-        before = cudnn.deterministic
-        cudnn.deterministic = True  # no search, so that only the memory format is chosen
-        formats = extract(models, samples, Path(out) / "formats", **settings)
-        cudnn.deterministic = before
     b, w, d = (statistics.median(times) for times in (bare, whole, decode))
     return [
         row(f"gpu: decode rate, {workers} workers", count / d, "images/s", runs=repeats),
@@ -90,24 +85,7 @@ def measured(folder: Path, times: int, repeats: int = RUNS, on: str = "cuda") ->
             "ratio",
             runs=repeats,
         ),
-        *layout_rows(store, "memory format and cuDNN's search"),
-        *layout_rows(formats, "memory format alone"),
     ]
-
-
-def layout_rows(store: Any, what: str) -> list[dict]:
-    """A row per model whose layouts were measured: how many times as fast the chosen one was as
-    channels_last unsearched, and which it was."""
-    rows = []
-    for name in store.models.index:
-        header = store.metadata(name)
-        if "layout_gain" not in header:  # too few batches
-            continue
-        chosen = header["memory_format"].removeprefix("torch.")
-        chosen += ", searched" if header["cudnn_benchmark"] else ""
-        gain = header["layout_gain"]
-        rows.append(row(f"gpu: gain by {what}, {name} ({chosen})", gain, "×"))
-    return rows
 
 
 @torch.inference_mode()

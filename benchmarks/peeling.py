@@ -120,9 +120,9 @@ def broken(quick: bool) -> list[dict]:
     labels look worst, and in one that reads labels that are hidden, which must fail."""
     draws = 20 if quick else 2_000
     usual = peeling.STEPS
-    share = peeling.COMMON
+    least = peeling.LEAST_COMMON
     peeling.STEPS = 40  # or it would take a day
-    peeling.COMMON = 0.01  # each of 16 classes has a border of its own
+    peeling.LEAST_COMMON = 0.01  # each of 16 classes has a border of its own
     rows = []
     for count in (120, None):
         for order in ORDERS if count else ORDERS[:1]:
@@ -132,7 +132,7 @@ def broken(quick: bool) -> list[dict]:
                 name = f"order {order}, {count or 'chosen'} labels: promises broken, {what}"
                 rows.append(row(name, share, "share", "" if quick else target, runs=draws))
     peeling.STEPS = usual
-    peeling.COMMON = share
+    peeling.LEAST_COMMON = least
     return rows
 
 
@@ -146,7 +146,7 @@ def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
     said = rng.integers(0, 16, size).astype(str)
     wrong = rng.random(size) < 2 * epsilon
     drawn = np.random.default_rng(seed).permutation(size)[:count]
-    with mock.patch.object(Peel, "risks", risks_of(order, wrong, drawn)):
+    with mock.patch.object(Peel, "border_risks", risks_of(order, wrong, drawn)):
         found = peel_table(confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed)
     border = dict(zip(found.classes, found.borders))
     borders = [border.get(str(one), found.borders[-1]) for one in range(16)]
@@ -155,14 +155,14 @@ def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
 
 
 def risks_of(order: str, wrong: np.ndarray, drawn: np.ndarray) -> Callable[[Peel], np.ndarray]:
-    """Replace :meth:`Peel.risks`."""
+    """Replace :meth:`Peel.border_risks`."""
 
     def adversarial(peel: Peel) -> np.ndarray:
-        said = 1 - 2.0 * peel.wrong[peel.opened]
-        return np.bincount(peel.group[peel.opened], said, len(peel.queues))
+        said = 1 - 2.0 * peel.wrong[peel.is_open]
+        return np.bincount(peel.group[peel.is_open], said, len(peel.queues))
 
     def looks_inside(peel: Peel) -> np.ndarray:
-        hidden = np.setdiff1d(drawn, peel.order)
+        hidden = np.setdiff1d(drawn, peel.removed)
         return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
 
-    return {"adversarial": adversarial, "looks inside": looks_inside}.get(order, Peel.risks)
+    return {"adversarial": adversarial, "looks inside": looks_inside}.get(order, Peel.border_risks)

@@ -14,6 +14,7 @@ import cascadelib as cl
 
 from .options import COLUMNS, parser_of_all
 
+MOST_SEARCHED = 3  # models of the cascades in the chart of a card
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
@@ -240,12 +241,20 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    return known_parts({"here": here, "expected": expected_figures(file_parts(policy))})
+    return known_parts({"here": here, "expected": expected_parts(file_parts(policy))})
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
-    """Print the content of a policy file."""
+    """Print the content of a policy file, or write its card or its code."""
     policy = cl.Policy.load(args.policy)
+    if (args.table or args.per_month) and not args.html:
+        raise ValueError("--table and --per-month are for the card: name its file by --html")
+    if args.python:
+        policy.to_python(args.python)
+    if args.html:
+        write_card(args, policy)
+    if args.python or args.html:
+        return known_parts({"python": args.python, "card": args.html})
     parts = file_parts(policy)
     if args.json:
         return parts
@@ -253,8 +262,22 @@ def run_show(args: Namespace) -> dict[str, Any]:
         f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
         for premise in parts.get("premises", [])
     }
-    found = {"policy": repr(policy), "expected": expected_figures(parts), "chosen": parts["chosen"]}
+    found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
     return known_parts(found) | premises
+
+
+def write_card(args: Namespace, policy: Any) -> None:
+    """Write the card of a policy, with a chart if there is a table."""
+    from .figures import card
+
+    table = front = None
+    if args.table:
+        table = read_scores(args.table, args)
+        lengths = range(1, min(len(policy.models), MOST_SEARCHED) + 1)
+        point = policy.point
+        cost = point.cost_kind if table.path else None
+        front = cl.search(table, tuple(lengths), point.method, score=point.score, cost=cost)
+    card(policy, args.html, front, table, per_month=args.per_month)
 
 
 def file_parts(policy: Any) -> dict[str, Any]:
@@ -264,7 +287,7 @@ def file_parts(policy: Any) -> dict[str, Any]:
     return parts_as_json(policy.point)
 
 
-def expected_figures(parts: dict[str, Any]) -> dict[str, Any] | None:
+def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
     """Return the expected accuracy, cost and exit rates in a policy's file, or None."""
     expected = parts.get("expected")
     return expected and {name: expected[name] for name in MEASURED[:3]}
@@ -292,17 +315,19 @@ def run_warm(args: Namespace) -> dict[str, Any]:
 
 
 def check_out(args: Namespace) -> None:
-    """Raise OSError or ValueError, before a long search, if ``--out`` can't be written or is an
-    input."""
+    """Raise OSError or ValueError, before a long search, if an output is an input or unwritable."""
     from pathlib import Path
 
     from .files import check_replaceable
 
-    if out := getattr(args, "out", None):
-        inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
+    inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
+    for option in ("out", "html", "python"):
+        out: str | None = getattr(args, option, None)
+        if out is None:
+            continue
         for path in filter(None, inputs):
             if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-                raise ValueError(f"--out {out} is an input: choose another name")
+                raise ValueError(f"--{option} {out} is an input: choose another name")
         check_replaceable(Path(out))
 
 
@@ -370,7 +395,7 @@ def main(argv: list[str] | None = None) -> int:
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
-    except BrokenPipeError:  # nobody reads the output, as with "| head"
+    except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:

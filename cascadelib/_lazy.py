@@ -13,9 +13,14 @@ def attach(
 ) -> tuple[Callable[[str], Any], Callable[[], list[str]], list[str]]:
     """Return ``(__getattr__, __dir__, __all__)`` of a package.
 
-    ``pareto="Baseline pareto_front"`` lists the public names of its module ``pareto``. `modules`
-    lists public modules, which are not part of ``__all__``. No source is read, so a package of
-    compiled files has the same names.
+    Parameters
+    ----------
+    package : str
+        Name of the package.
+    modules : str
+        Public modules, separated by spaces. They are not part of ``__all__``.
+    **homes : str
+        Public names by module: ``pareto="Baseline pareto_front"``.
     """
     home_of = dict.fromkeys(modules.split(), ITSELF)
     for home, names in homes.items():

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-# Forms of parts of files, as fits() reads them.
+# Forms of parts of files, see misfit().
 TEXT = (str, None)
 CLASSES = range(1, 2**20 + 1)
-POSITIVE = (math.ulp(0), sys.float_info.max)  # and finite: bounds of a number
+POSITIVE = (math.ulp(0), sys.float_info.max)  # bounds of a positive, finite number
 
 
 def brief(value: Any) -> str:
@@ -26,7 +26,7 @@ def brief(value: Any) -> str:
 
 
 def items_of(values: Any) -> list:
-    """Return the items of an iterable, or the value as the only item. Text is one item."""
+    """Return the items of an iterable as a list. Text, or another value, is a single item."""
     with contextlib.suppress(TypeError):
         return [values] if isinstance(values, str | bytes) else list(values)
     return [values]
@@ -52,21 +52,16 @@ def validate_choice(name: Any, names: Iterable, kind: str) -> Any:
     names = list(names)
     if isinstance(name, Hashable) and name in names:
         return name
-    # difflib's work grows with the square of a length.
-    begins = {str(each)[:64]: each for each in names[:3000]}
-    close = get_close_matches(
-        brief(name).strip("'")[:64],
-        begins,
-        n=5,
-        cutoff=0.4,
-    )
-    near = [begins[begin] for begin in close] or names[:12]
+    # Names are shortened, since difflib's time grows with the square of a length.
+    short_names = {str(each)[:64]: each for each in names[:3000]}
+    close = get_close_matches(brief(name).strip("'")[:64], short_names, n=5, cutoff=0.4)
+    near = [short_names[each] for each in close] or names[:12]
     raise ValueError(f"unknown {kind} {brief(name)}; nearest: {', '.join(map(repr, near))}")
 
 
 @contextlib.contextmanager
 def error_context(what: str) -> Iterator[None]:
-    """Prefix the message of a ValueError or ConnectionError raised inside with `what`."""
+    """Prefix the message of a ValueError or ConnectionError in the context with `what`."""
     try:
         yield
     except (ValueError, ConnectionError) as error:
@@ -75,7 +70,7 @@ def error_context(what: str) -> Iterator[None]:
 
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
-    """Return a whole number from `least` to `most`, or raise a ValueError that names it."""
+    """Return a whole number from `least` to `most`, or raise a ValueError that contains `name`."""
     whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
@@ -84,7 +79,7 @@ def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) 
 
 
 def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> bool:
-    """Return whether a value is one real number from `least` to `most`."""
+    """Return whether a value is a single real number from `least` to `most`."""
     if isinstance(value, bool) or not isinstance(value, Real):
         return False
     with contextlib.suppress(OverflowError):
@@ -93,7 +88,7 @@ def is_number(value: Any, least: float = -math.inf, most: float = math.inf) -> b
 
 
 def check_number(value: Any, name: str, what: str = "a number", *bounds: float) -> float:
-    """Return a number as a float, or raise a ValueError that states `what` is needed."""
+    """Return a number as a float, or raise a ValueError that states that `what` is needed."""
     if not is_number(value, *bounds):
         raise ValueError(f"{name} must be {what}, not {brief(value)}")
     return float(value)
@@ -126,9 +121,14 @@ def fits(value: Any, form: Any) -> bool:
 def misfit(value: Any, form: Any, place: str = "") -> str | None:
     """Return the place of the first part of a JSON value that violates a form, or None.
 
-    A place reads "'models': 0: 'name'". A form is a tuple of alternative forms, ``[form]`` for all
-    items of a list, ``{key: form}`` for the values of an object (key ``str``: any key), None, a
-    range (whole numbers), float (a finite number), a slice (a number within it), or a type.
+    A place is text such as "'models': 0: 'name'". A form is one of
+
+    - a tuple of alternative forms,
+    - ``[form]`` for all items of a list,
+    - ``{key: form}`` for the values of an object, with the key ``str`` for any key,
+    - a range of whole numbers, or a slice: a number from its start to its stop,
+    - float: a finite number,
+    - None, or another type.
     """
     if isinstance(form, tuple):
         places = [misfit(value, one, place) for one in form]
@@ -147,7 +147,7 @@ def inner_parts(value: Any, form: Any) -> list[tuple] | None:
     """Return (key, part, form of the part) of a list or an object, or None for other values."""
     if isinstance(form, list) and isinstance(value, list | tuple):
         return [(row, part, form[0]) for row, part in enumerate(value)]
-    if isinstance(form, dict) and isinstance(value, dict):  # a value that is missing is None
+    if isinstance(form, dict) and isinstance(value, dict):  # a missing value counts as None
         keys = value if str in form else form
         return [(key, value.get(key), form.get(key, form.get(str))) for key in keys]
     return None
@@ -167,9 +167,9 @@ def is_of(value: Any, form: Any) -> bool:
 
 
 def refuse_masked(values: Any, what: str) -> Any:
-    """Return `values` unchanged, or raise a ValueError if a masked array hides some of them.
+    """Return `values` unchanged, or raise a ValueError if some are masked.
 
-    In a plain array, a hidden value would count as an answer.
+    As an ordinary array, they would include the masked values.
     """
     parts = values if isinstance(values, list | tuple) else [values]
     masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
@@ -192,7 +192,7 @@ def as_real_array(values: Any, what: str) -> Array:
     try:
         array = np.asarray(refuse_masked(values, what))
         return array.astype(np.float64, casting="same_kind", copy=False)
-    # Of a kind that numpy cannot take, or only at a loss.
+    # NumPy cannot convert the values, or not without loss.
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{what} must be real numbers: {error}") from None
 
@@ -212,7 +212,7 @@ def check_costs(cost: Any) -> Array:
 
 
 def timm_name(name: str) -> str:
-    """Return timm's name of a model, without the prefixes "timm/" and "hf-hub:timm/"."""
+    """Return the name of a model in timm, without the prefix "timm/" or "hf-hub:timm/"."""
     return re.sub(r"^(hf[-_]hub:)?timm/", "", name)
 
 

@@ -1,4 +1,4 @@
-"""List the kinds of cost, with names, units and words for searches, figures and the explorer."""
+"""List the kinds of cost, with their names, units and words."""
 
 from dataclasses import dataclass
 
@@ -7,8 +7,14 @@ from dataclasses import dataclass
 class Cost:
     """Describe a kind of cost.
 
-    `name` is the column of ``store.models``, `title` the axis title. `less` and `more` are the
-    words for a cascade with a lower or a higher cost.
+    Parameters
+    ----------
+    name : str
+        Column of ``store.models``.
+    unit, title : str
+        Unit, and title of an axis.
+    less, more : str
+        Words for a lower and a higher cost.
     """
 
     name: str
@@ -22,23 +28,23 @@ TIME = ("less time", "more time")
 COSTS = dict(
     macs=Cost("macs", "MACs", "MACs per sample", "fewer MACs", "more MACs"),
     seconds=Cost("seconds", "s", "seconds per sample", *TIME),
-    # timm's, of one machine for all models
+    # published by timm, measured on one machine
     published_seconds=Cost("published_seconds", "s", "published seconds per sample", *TIME),
-    # of a ScoreTable, in whatever unit it was given
+    # of a ScoreTable, in any unit
     cost=Cost("cost", "per sample", "cost"),
 )
 
-# Numbers in a header that describe a model and are not costs.
+# Numbers that describe a model in its header and are not costs.
 NO_COSTS = set("parameters image_size truncated order top1 top5".split())
 
 
 def cost_of(kind: str) -> Cost:
-    """Return a kind of cost. An unknown name is its title and has no unit."""
+    """Return a kind of cost. An unknown kind has its name as title, and no unit."""
     return COSTS.get(kind, Cost(kind, "", kind))
 
 
 def times_less(saving: float, kind: str) -> str:
     """Express a saving in words: "3.2 times fewer MACs", "1.1 times more time"."""
-    words = cost_of(kind)
-    factor, said = (saving, words.less) if saving >= 1 else (1 / saving, words.more)
-    return f"{factor:.3g} times {said}"
+    cost = cost_of(kind)
+    factor, words = (saving, cost.less) if saving >= 1 else (1 / saving, cost.more)
+    return f"{factor:.3g} times {words}"

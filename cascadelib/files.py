@@ -28,14 +28,16 @@ except PackageNotFoundError:  # run from a checkout that was never installed
     __version__ = "unknown"
 
 ROOT = Path(__file__).resolve().parent.parent
-# Environment: a folder with what the repository's data/ holds, for an installed package.
+# Environment variable of an installed package: a folder with the content of the repository's data/.
 DATA = "CASCADELIB_DATA"
+REVIEWS = "data/reviews"
 
 
 def bundled_path(path: str | Path) -> Path | None:
     """Return the location of a path of the repository, such as "data/…".
 
-    It is in the checkout, otherwise in the folder that CASCADELIB_DATA names. None without either.
+    It is in the checkout, or else in the folder that CASCADELIB_DATA names. Returns None if there
+    is neither.
     """
     if (ROOT / "pyproject.toml").is_file():
         return ROOT / path
@@ -47,26 +49,24 @@ def bundled_path(path: str | Path) -> Path | None:
 
 def find_folder(folder: str | Path) -> Path:
     """Return `folder` if it exists, otherwise its :func:`bundled_path` if that exists."""
-    given = Path(folder)
-    if given.is_dir():
-        return given
-    place = bundled_path(folder)
-    return place if place is not None and place.is_dir() else given
+    path = Path(folder)
+    bundled = bundled_path(folder)
+    return bundled if not path.is_dir() and bundled is not None and bundled.is_dir() else path
 
 
 def located(folder: str | Path) -> Path:
-    """Return :func:`find_folder`, or raise a FileNotFoundError with the searched places."""
+    """Return :func:`find_folder`, or raise a FileNotFoundError with the searched locations."""
     path = find_folder(folder)
     if path.is_dir():
         return path
-    place = bundled_path(folder)
-    looked = f"no folder {folder} here ({Path.cwd()})"
-    if place is not None:
-        raise FileNotFoundError(f"{looked} nor {place}. Pass folder=… or clone the data")
+    bundled = bundled_path(folder)
+    if bundled is not None:
+        raise FileNotFoundError(
+            f"no folder {folder} in {Path.cwd()}, and no {bundled}. Pass folder=… or clone the data"
+        )
     raise FileNotFoundError(
-        f"{looked}, and an installed cascadelib has no data of its own: set {DATA} to a folder "
-        "with "
-        "what its data/ holds (a clone's, say), or pass folder=…"
+        f"no folder {folder} in {Path.cwd()}, and an installed cascadelib has no bundled data: set "
+        f"{DATA} to a folder with the content of the repository's data/, or pass folder=…"
     )
 
 
@@ -77,10 +77,10 @@ def short_path(path: str | Path) -> str:
 
 
 SUFFIX = ".safetensors"
-TEMPORARY = ".cascadelib-tmp"  # ends the names of files that are being written
-OWN_TEMPORARY = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(TEMPORARY))
+TEMPORARY = ".cascadelib-tmp"  # ending of the names of files that are being written
+TEMPORARY_NAME = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(TEMPORARY))
 LARGEST_JSON = 2**26  # bytes
-ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # of a path "http://" has become "http:/"
+ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path converts "http://" to "http:/"
 
 
 def file_name(model: str) -> str:
@@ -97,7 +97,7 @@ def file_name(model: str) -> str:
         name = quote(model, safe="@") + SUFFIX
     except UnicodeEncodeError:
         raise ValueError(f"the model's name {model!r} is not valid text") from None
-    if len(name) > 200:  # file systems stop at 255; the temporary name is longer
+    if len(name) > 200:  # file systems allow 255, and the temporary name is longer
         raise ValueError(
             f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters. "
             "The limit is 200"
@@ -120,7 +120,7 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[Path]:
                     os.fsync(file.fileno())
             os.replace(temporary, path)
     finally:
-        with contextlib.suppress(OSError):  # a read-only disk refuses to look for it
+        with contextlib.suppress(OSError):  # a read-only disk
             temporary.unlink(missing_ok=True)
     if durable:
         _sync_folder(path.parent)
@@ -144,7 +144,7 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
 
 @contextlib.contextmanager
 def name_path_in_errors(path: Path, *instead_of: Any) -> Iterator[None]:
-    """Let an OSError raised inside name `path` if it names no path or one of `instead_of`."""
+    """Make an OSError of the context name `path` if it names no path or one of `instead_of`."""
     try:
         yield
     except OSError as error:
@@ -170,21 +170,21 @@ def lock_file(file: IO) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
-def leftovers(folder: Path) -> list[Path]:
-    """Return the files of :func:`replace_atomically` in a folder, of active or killed writers."""
-    return [path for path in folder.glob(".*") if OWN_TEMPORARY.fullmatch(path.name)]
+def find_leftovers(folder: Path) -> list[Path]:
+    """Find the temporary files of active or killed writers in a folder."""
+    return [path for path in folder.glob(".*") if TEMPORARY_NAME.fullmatch(path.name)]
 
 
 def remove_leftovers(folder: Path) -> None:
     """Delete the temporary files of killed writers. The caller excludes active writers."""
-    for leftover in leftovers(folder):
-        with contextlib.suppress(OSError):  # a folder is not a temporary file
+    for leftover in find_leftovers(folder):
+        with contextlib.suppress(OSError):  # a folder with such a name
             leftover.unlink()
 
 
-def ignores_case(there: Path) -> bool:
-    """Return whether the disk ignores case, given an existing file with a lower-case name."""
-    return there.with_name(there.name.upper()).exists()
+def ignores_case(path: Path) -> bool:
+    """Return whether the disk of an existing file with a lower-case name ignores case."""
+    return path.with_name(path.name.upper()).exists()
 
 
 @contextlib.contextmanager
@@ -224,12 +224,12 @@ def digest_of(value: Any) -> str:
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
 
 
-def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Return a JSON object, or raise a ValueError if a key repeats."""
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    content = dict(pairs)
+    if len(content) < len(pairs):
         raise ValueError("a key occurs twice")
-    return found
+    return content
 
 
 UNUSABLE = "it is nested too deep, or has nan, inf, a number too large for a float, or invalid text"
@@ -261,7 +261,7 @@ def parse_json_object(text: str | bytes, what: Any) -> dict:
         If the text is not a JSON object or repeats a key. The message starts with `what`.
     """
     try:
-        found = json.loads(text, object_pairs_hook=_distinct)
+        found = json.loads(text, object_pairs_hook=_refuse_repeated_keys)
     except (ValueError, TypeError, RecursionError) as error:
         raise ValueError(f"{what}: not JSON ({str(error)[:200]})") from None
     if not isinstance(found, dict) or not is_usable_json(found):
@@ -273,6 +273,3 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
     """Parse an untrusted JSON file of at most `most` bytes, see :func:`parse_json_object`."""
     with open_regular_file(path, most) as file:
         return parse_json_object(file.read(most), path)
-
-
-REVIEWS = "data/reviews"

@@ -1,4 +1,4 @@
-"""Show progress bars in terminals and front ends, but not in logs."""
+"""Detect whether progress bars and widgets are visible."""
 
 import os
 import sys
@@ -6,7 +6,7 @@ from collections.abc import Iterable
 
 from tqdm.auto import tqdm
 
-# Set for the kernel by a Jupyter server, VS Code and Colab; not by papermill, nbconvert and nbval.
+# A Jupyter server, VS Code and Colab set these for a kernel. Papermill, nbconvert and nbval do not.
 _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 
 
@@ -23,7 +23,7 @@ def is_watched() -> bool:
 
 
 def watched(iterable: Iterable, what: str) -> Iterable:
-    """Iterate under a progress bar named `what`, which vanishes at the end."""
+    """Iterate with a progress bar named `what`, which is removed at the end."""
     return tqdm(iterable, desc=what, leave=False, disable=not is_watched())
 
 

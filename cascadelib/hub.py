@@ -9,10 +9,10 @@ from threading import Lock
 
 from huggingface_hub import constants, try_to_load_from_cache
 
-FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # torch knows "0" and no word as no
-BEFORE: list = []  # the value of FORCED that each inside of weights_only() found
-CHANGING = Lock()
-PATIENCE = 5  # seconds; the libraries themselves would retry for about a minute
+FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable; torch reads "0" as False
+PREVIOUS_VALUES: list = []  # of FORCED, one for each active weights_only()
+LOCK = Lock()  # of both
+TIMEOUT = 5  # seconds. The libraries would retry for about a minute
 
 
 def is_reachable() -> bool:
@@ -22,9 +22,9 @@ def is_reachable() -> bool:
     endpoint = os.environ.get("HF_ENDPOINT", constants.ENDPOINT)
     try:
         request = urllib.request.Request(endpoint, method="HEAD")
-        urllib.request.urlopen(request, timeout=PATIENCE).close()
+        urllib.request.urlopen(request, timeout=TIMEOUT).close()
     except urllib.error.HTTPError:
-        return True  # it answers, though not to this
+        return True  # an error of HTTP is a response
     except (OSError, ValueError):
         return False
     return True
@@ -32,15 +32,15 @@ def is_reachable() -> bool:
 
 @contextlib.contextmanager
 def weights_only() -> Iterator[None]:
-    """Make ``torch.load`` refuse code in files, for all threads, until the last one exits."""
-    with CHANGING:
-        BEFORE.append(os.environ.get(FORCED))
+    """Make ``torch.load`` refuse files with code, in all threads, until the last context ends."""
+    with LOCK:
+        PREVIOUS_VALUES.append(os.environ.get(FORCED))
         os.environ[FORCED] = "1"
     try:
         yield
     finally:
-        with CHANGING:
-            os.environ[FORCED] = BEFORE.pop() or "0"
+        with LOCK:
+            os.environ[FORCED] = PREVIOUS_VALUES.pop() or "0"
 
 
 def check_reachable(what: str, cached: bool, instead: str) -> None:

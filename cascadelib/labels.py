@@ -78,17 +78,19 @@ def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
     if is_default and (rows < 0).any():
         return np.arange(len(names))
     stored = "no ids" if ids is None else quote_examples(names)
-    there = f"{quote_examples(texts)} here, {stored} in the store"
+    examples = f"{quote_examples(texts)} here, {stored} in the store"
     if is_default:
-        raise ValueError(f"{what}: the default index can mean an order or ids ({there}): {BY_ID}")
+        raise ValueError(
+            f"{what}: the default index can mean an order or ids ({examples}): {BY_ID}"
+        )
     if ids is None:
         raise ValueError(
-            f"{what}: an index, but no sample_ids=, names= or classes= ({there}): {BY_ID}"
+            f"{what}: an index, but no sample_ids=, names= or classes= ({examples}): {BY_ID}"
         )
     if (rows < 0).any():
         raise ValueError(
             f"{what}: no value for {np.count_nonzero(rows < 0)} of {len(names)} ids, such as "
-            f"{quote_examples(names[rows < 0])} ({there}): {BY_ID}"
+            f"{quote_examples(names[rows < 0])} ({examples}): {BY_ID}"
         )
     return rows
 
@@ -106,7 +108,7 @@ def check_distinct(keys: Array, what: str) -> None:
 
 
 def quote_examples(texts: Array) -> str:
-    """Write the first two of some texts for a message."""
+    """Quote the first two texts for a message."""
     return " and ".join(repr(text) for text in texts[:2].tolist()) or "none"
 
 

@@ -29,12 +29,18 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "missing": "missing rows and confidences: refuse, drop or abstain (default: refuse)",
 }
 POLICY = {"policy": "file of a policy"}
-TABLE = {
-    "table": "CSV or parquet file, or the folder of a LogitStore",
+READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
     "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
     "a store, the kind of cost (default: macs, if it has them)",
     "--columns": "columns that a fitted confidence reads (default: confidence)",
+}
+TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
+SHOW = {
+    "--python": "file for the policy as Python code that needs no package",
+    "--html": "file for the card, a page with its rule, its saving and its guarantee",
+    "--table": "CSV or parquet file, or folder of a LogitStore, on which the card measures it",
+    "--per-month": "number of queries, for the cost of a month on the card",
 }
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
@@ -110,7 +116,7 @@ COMMANDS = {
         TABLE | SPLIT | PAGE,
     ),
     "demo": ("the explorer of two language models' answers, as one page", DEMO),
-    "show": ("the content of a policy file", POLICY),
+    "show": ("the content of a policy file, or its card or code", POLICY | SHOW | READING),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
 EITHER = {"search": GOALS, "answer": REFERENCE}  # options of which exactly one is needed
@@ -158,7 +164,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--guarantee": {"default": "probability"},
         "--check": {"metavar": "POLICY"},
         **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
+        **dict.fromkeys(("--budget", "--caution", "--price", "--per-month"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
     }

@@ -1,4 +1,4 @@
-"""Origin: labels and ids of the samples of one split, and traces that recognize them later."""
+"""Labels and ids of the samples of one split, and traces that recognize these samples later."""
 
 import hashlib
 import json
@@ -20,9 +20,9 @@ KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
 CONFIDENCE = np.dtype("<f4")  # a confidence in a file
 TRACES = {"keys": KEY, "contents": CONTENT, "confidences": CONFIDENCE, "forms": KEY}
-MOST_CONTENTS = 4096  # rows that a file stores, about, for a split of any size
+MOST_CONTENTS = 4096  # approximate number of rows of which a file stores traces
 MOST_COLUMNS = 4  # columns of confidences in a file
-MOST_FORMS = 16  # distinct forms of ids, such as img_0.png, beyond which ids count as text
+MOST_FORMS = 16  # distinct forms of ids, such as img_0.png. Ids of more forms count as text
 IDS_READ = 4096  # ids whose forms are read
 
 
@@ -48,11 +48,11 @@ class Origin:
     read : callable, or None
         Function from a model's name to the columns [k] of its outputs.
     traces : dict
-        What a file stores: "samples" (their number), "ids" (:attr:`digest`), "fingerprint", and the
-        bytes of :data:`TRACES`. "keys" are the sorted distinct :attr:`keys`. "contents" are sorted
-        digests of the outputs of ``models`` (:func:`kept_in_file`). "confidences" are numbers that
-        ``models`` computed for at most MOST_CONTENTS random samples, one column after another.
-        "forms" are those of the ids (:func:`forms_of`).
+        The content of a file: "samples" (their number), "ids" (:attr:`digest`), "fingerprint", and
+        the bytes of :data:`TRACES`. "keys" are the sorted distinct :attr:`keys`. "contents" are
+        sorted digests of the outputs of ``models`` (:func:`select_contents`). "confidences" are
+        numbers that ``models`` computed for at most MOST_CONTENTS random samples, one column after
+        another. "forms" are the forms of the ids (:func:`find_forms`).
     """
 
     values: Array | None = field(repr=False)
@@ -89,22 +89,22 @@ class Origin:
         labels = align_values(labels, "labels", sample_ids)
         values = None
         if labels is not None:
-            values, classes = _numbered_labels(labels, classes)
+            values, classes = _number_labels(labels, classes)
         k = k if sample_ids is None else len(sample_ids)
         k = k if values is None else len(values)
         if not k:
-            raise ValueError("without labels the number of samples is unknown: give sample_ids")
-        ids = _checked_ids(sample_ids, k)
+            raise ValueError("without labels, the number of samples is unknown. Pass sample_ids=")
+        ids = _check_ids(sample_ids, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     @classmethod
     def from_traces(
         cls, dataset: str | None, split: str | None, models: Iterable[str], traces: dict
     ) -> "Origin":
-        """Return the origin that a file stores. Traces that are None are left out."""
-        stated = {name: trace for name, trace in traces.items() if trace is not None}
+        """Return the origin that a file stores. Traces that are None are omitted."""
+        traces = {name: trace for name, trace in traces.items() if trace is not None}
         names = (dataset or "", split or "")
-        return cls(None, np.array([], str), None, *names, False, "", tuple(models), None, stated)
+        return cls(None, np.array([], str), None, *names, False, "", tuple(models), None, traces)
 
     def __len__(self) -> int:
         return self.traces["samples"] if self.traces else len(self.sample_ids)
@@ -112,8 +112,8 @@ class Origin:
     def __eq__(self, other: object) -> bool:
         if self is other or not (isinstance(other, Origin) and self.traces):
             return self is other
-        stored = attrgetter("dataset", "split", "models", "traces")
-        return stored(self) == stored(other)
+        fields = attrgetter("dataset", "split", "models", "traces")
+        return fields(self) == fields(other)
 
     def __hash__(self) -> int:
         return hash((self.source, len(self)))
@@ -129,15 +129,15 @@ class Origin:
         """The labels. Raises ValueError if there are none."""
         if self.values is None:
             raise ValueError(
-                f"this needs labels, and the {len(self)} samples of {self.split or 'this split'!r} "
-                "have none: give certify the labels of to_label as labels=, or label all samples "
-                "with store.labelled(labels)"
+                f"labels are needed, and the {len(self)} samples of {self.split or 'this split'!r} "
+                "have none. Pass the labels of to_label to certify as labels=, or label all "
+                "samples with store.labelled(labels)"
             )
         return self.values
 
     @property
     def fingerprint(self) -> str:
-        """SHA-256 over the sample ids and labels, in their order, "" if a file lacks it."""
+        """SHA-256 over the sample ids and labels in their order, or "" if a file lacks it."""
         if self.traces:
             return self.traces.get("fingerprint", "")
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
@@ -148,8 +148,8 @@ class Origin:
     def digest(self) -> str | None:
         """SHA-256 over the sorted distinct ids.
 
-        If the ids are row numbers, it is over the names of data set and split, the rows and the
-        labels. Without these names it is None.
+        If the ids are row numbers, the digest is over the names of data set and split, the rows and
+        the labels. Without these names it is None.
         """
         if self.traces:
             return self.traces.get("ids")
@@ -162,9 +162,9 @@ class Origin:
 
     @property
     def keys(self) -> Array | None:
-        """The first six bytes of the SHA-256 of each id, ``KEY`` [k], None if ids are unknown.
+        """The first six bytes of the SHA-256 of each id, ``KEY`` [k], or None without ids.
 
-        Between 65,536 and 50,000 ids, two are equal by chance with a probability of 1 in 80,000.
+        Two splits of 65,536 and 50,000 ids share a key by chance with a probability of 1 in 80,000.
         """
         if not self.has_ids:
             return self._trace("keys")
@@ -172,24 +172,24 @@ class Origin:
 
     @property
     def forms(self) -> Array | None:
-        """The distinct forms of the ids (:func:`forms_of`), ``KEY``, None if ids are unknown."""
+        """The distinct forms of the ids (:func:`find_forms`), ``KEY``, or None without ids."""
         if not self.has_ids:
             return self._trace("forms")
-        return forms_of(self.sample_ids)
+        return find_forms(self.sample_ids)
 
     def _trace(self, name: str) -> Array | None:
-        """Return a trace of a file as an array, None if the file has none."""
+        """Return a trace of a file as an array, or None if the file lacks it."""
         return np.frombuffer(self.traces[name], TRACES[name]) if name in self.traces else None
 
     def outputs(self, model: str) -> list[Array]:
-        """Return columns [k] of the outputs of a model, none if they cannot be read."""
+        """Return columns [k] of the outputs of a model, or [] if they cannot be read."""
         try:
             return [] if self.read is None else list(self.read(model))
         except (KeyError, OSError, ValueError):
             return []
 
     def contents(self, models: Iterable[str]) -> Array | None:
-        """Return digests of the outputs of models together, uint64 [k], None if one is unknown."""
+        """Return joint digests of the outputs of models, uint64 [k], or None if one is unknown."""
         names = sorted(models)
         total = np.zeros(1, np.uint64)
         for name in names:
@@ -197,36 +197,37 @@ class Origin:
                 digest = np.zeros(1, np.uint64)
                 columns = self.outputs(name)
                 for column in columns:
-                    digest = mixed(digest ^ as_integers(column))
+                    digest = scatter(digest ^ as_integers(column))
                 if not columns:
                     return None
                 self.digests[name] = digest
-            total = mixed(total ^ self.digests[name])
+            total = scatter(total ^ self.digests[name])
         return total if names else None
 
     def columns(self, models: Iterable[str]) -> Array | None:
         """Return columns of numbers that models computed, float32 [at most MOST_COLUMNS, k].
 
-        Each model gives the same number of columns. None if one is unknown.
+        Each model contributes the same number of columns. Returns None if a model's outputs are
+        unknown.
         """
         names = sorted(models)
-        found: list[Array] = []
+        numbers: list[Array] = []
         for name in names:
             columns = self.outputs(name)
             if not columns:
                 return None
-            numbers = [column for column in columns if column.dtype.kind == "f"]
-            found += numbers[: -(-MOST_COLUMNS // len(names))]
+            floats = [column for column in columns if column.dtype.kind == "f"]
+            numbers += floats[: -(-MOST_COLUMNS // len(names))]
         with np.errstate(over="ignore"):  # numbers beyond float32 are compared as infinite
-            return np.array(found[:MOST_COLUMNS], CONFIDENCE) if found else None
+            return np.array(numbers[:MOST_COLUMNS], CONFIDENCE) if numbers else None
 
     def confidences(self, models: Iterable[str]) -> Array | None:
         """Return :meth:`columns` of at most MOST_CONTENTS random samples, also from a file."""
         rows = min(len(self), MOST_CONTENTS)
         if self.traces:
-            found = self._trace("confidences")
-            is_known = found is not None and {*models} == {*self.models}
-            return found.reshape(-1, rows) if is_known else None  # type: ignore[union-attr]
+            trace = self._trace("confidences")
+            is_known = trace is not None and {*models} == {*self.models}
+            return trace.reshape(-1, rows) if is_known else None  # type: ignore[union-attr]
         columns = self.columns(models)
         if columns is None or len(self) == rows:
             return columns
@@ -272,18 +273,19 @@ class Origin:
             return Origin.from_traces(self.dataset, self.split, names, traces)
         traces = {"samples": len(self), "ids": self.digest, "fingerprint": self.fingerprint}
         if models is not None:
+            keys = self.keys
             contents = self.contents(names)
-            found = {
-                "keys": None if self.keys is None else np.unique(self.keys),
-                "contents": None if contents is None else kept_in_file(contents, len(self)),
+            arrays = {
+                "keys": None if keys is None else np.unique(keys),
+                "contents": None if contents is None else select_contents(contents, len(self)),
                 "confidences": self.confidences(names),
                 "forms": self.forms,
             }
-            traces |= {name: trace.tobytes() for name, trace in found.items() if trace is not None}
+            traces |= {name: trace.tobytes() for name, trace in arrays.items() if trace is not None}
         return Origin.from_traces(self.dataset, self.split, names, traces)
 
 
-# One set of samples or several, such as those of a fit and of a search. None is an unknown set.
+# One or several sets of samples, such as those of a fit and of a search. None is an unknown set.
 Origins = Origin | tuple[Origin | None, ...] | None
 
 
@@ -294,17 +296,16 @@ def origin_of(source: Any) -> Origin:
     )
 
 
-def _numbered_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
-    """Return labels as int64 [k], and the classes, which labels as text may give."""
+def _number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
+    """Return labels as int64 [k], and the classes.
+
+    Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
+    ValueError if a label is not a class.
+    """
     listed = np.asarray(labels).tolist()
     if listed and all(isinstance(label, str) for label in listed):
         classes = classes or tuple(filter(None, sorted({*listed})))
         labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
-    return _checked_numbers(labels, classes), classes
-
-
-def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
-    """Return labels as int64 [k], or raise ValueError if one is not a class."""
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
@@ -320,22 +321,18 @@ def _checked_numbers(labels: Any, classes: tuple[str, ...] | None) -> Array:
             f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
             f"({len(outside)} such labels)"
         )
-    return values.astype(np.int64)
+    return values.astype(np.int64), classes
 
 
-def _checked_ids(sample_ids: Any, count: int) -> Array:
+def _check_ids(sample_ids: Any, count: int) -> Array:
     """Return distinct ids as text [count], by default the row numbers."""
-    ids = np.asarray(
-        range(count) if sample_ids is None else refuse_masked(sample_ids, "sample_ids")
-    )
+    ids = as_text(range(count) if sample_ids is None else sample_ids)
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
-    ids = as_text(ids)
     unique, times = np.unique(ids, return_counts=True)
     if len(unique) < count:
         raise ValueError(
-            f"sample id {str(unique[times > 1][0])!r} occurs twice or more: give each sample an id "
-            "of its own"
+            f"sample id {str(unique[times > 1][0])!r} occurs more than once. Ids must be distinct"
         )
     return ids
 
@@ -354,9 +351,9 @@ def join_origins(*origins: Origins) -> Origins:
 def samples_in_common(origins: Origins, here: Origin) -> int | None:
     """Return the number of samples of ``here`` that are in ``origins``, or None if unknown.
 
-    It is unknown if no shared sample was found and at least one part cannot be compared. If both
-    splits have ids, these are compared, whatever the names of the splits, since shifted copies of a
-    split have its ids. If both are parts of one split, rows are compared. Otherwise only a full
+    The number is unknown if no shared sample was found and at least one set cannot be compared. Ids
+    are compared if both splits have ids, whatever the names of the splits, since shifted copies of
+    a split have its ids. Rows are compared if both are parts of one split. Otherwise only a full
     split of the same name is recognised, by its row numbers and labels. Names alone cannot
     distinguish two splits.
     """
@@ -367,7 +364,7 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
 
 
 def _rows_in_common(part: Origin | None, here: Origin) -> Array | None:
-    """Return which samples of ``here`` are in one set of samples, bool [k], or None if unknown."""
+    """Return whether samples of ``here`` are in one set, bool [k], or None if unknown."""
     if part is None:
         return None
     if part.source == here.source or part.has_ids and here.has_ids:
@@ -381,8 +378,8 @@ def _rows_in_common(part: Origin | None, here: Origin) -> Array | None:
 def ids_could_meet(part: Origin | None, here: Origin) -> bool:
     """Return whether ids can show that two splits share samples.
 
-    Both splits must have ids of a common form. Ids such as a_1 and b_1 name samples within a split,
-    so no two of them are ever equal.
+    Both splits must have ids of a common form. Ids such as a_1 and b_1 name samples within their
+    split, so they are never equal.
     """
     if part is None or part.source == here.source:
         return part is not None
@@ -404,23 +401,23 @@ def models_compared(part: Origin, here: Origin, models: Iterable[str]) -> set[st
 def comparable_contents(
     part: Origin | None, here: Origin, models: Iterable[str]
 ) -> tuple[Array, Array] | None:
-    """Return digests of the samples of two sets, which are equal if all compared answers are.
+    """Return digests of the samples of two sets, which are equal if all compared outputs are.
 
-    None if nothing can be compared.
+    Returns None if no outputs can be compared.
     """
     if part is None:
         return None
     names = models_compared(part, here, models)
-    seen = part.contents(names)
+    stored = part.contents(names)
     digests = here.contents(names)
     if part.traces:
-        seen = part._trace("contents")
-        digests = None if digests is None else kept_in_file(digests, len(part))
-    return None if seen is None or digests is None else (seen, digests)
+        stored = part._trace("contents")
+        digests = None if digests is None else select_contents(digests, len(part))
+    return None if stored is None or digests is None else (stored, digests)
 
 
-def mixed(numbers: Array) -> Array:
-    """Map uint64 [k] one to one to well scattered numbers (the finalizer of SplitMix64)."""
+def scatter(numbers: Array) -> Array:
+    """Map uint64 [k] one to one to scattered numbers (the finalizer of SplitMix64)."""
     numbers = numbers + np.uint64(0x9E3779B97F4A7C15)
     numbers = (numbers ^ (numbers >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
     numbers = (numbers ^ (numbers >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
@@ -440,14 +437,14 @@ def as_integers(values: Array) -> Array:
     """
     if values.dtype.kind == "U":
         unique, place = np.unique(values, return_inverse=True)
-        begins = b"".join(digest[:8] for digest in digests_of(unique))
-        return np.frombuffer(begins, "<u8")[place]
+        prefixes = b"".join(digest[:8] for digest in digests_of(unique))
+        return np.frombuffer(prefixes, "<u8")[place]
     with np.errstate(over="ignore"):
         single = values.astype(np.float32) + np.float32(0)  # −0 is 0
     return single.view(np.uint32).astype(np.uint64)
 
 
-def kept_in_file(digests: Array, samples: int) -> Array:
+def select_contents(digests: Array, samples: int) -> Array:
     """Return the sorted ``CONTENT`` of digests, uint64 [k], that a file stores for a split's size.
 
     About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
@@ -458,14 +455,14 @@ def kept_in_file(digests: Array, samples: int) -> Array:
     return np.sort((chosen >> np.uint64(32)).astype(CONTENT))
 
 
-def forms_of(ids: Array) -> Array:
+def find_forms(ids: Array) -> Array:
     """Return the distinct forms of ids, each as :data:`KEY`: img_17.png has the form img_0.png.
 
     Ids of more than MOST_FORMS forms, such as sentences, all have the form "text".
     """
-    some = ids[:: max(1, len(ids) // IDS_READ)].tolist()
-    named = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in some)
-    forms = {re.sub(r"\d+", "0", each) for each in named}
+    examples = ids[:: max(1, len(ids) // IDS_READ)].tolist()
+    without_hashes = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in examples)
+    forms = {re.sub(r"\d+", "0", each) for each in without_hashes}
     forms = forms if len(forms) <= MOST_FORMS else {"text"}
     digests = sorted(digest[:6] for digest in digests_of(np.array([*forms])))
     return np.frombuffer(b"".join(digests), KEY)

@@ -1,4 +1,4 @@
-"""Accuracy and cost that timm publishes of its pretrained models: the paper's starting point."""
+"""Read the accuracies and costs that timm publishes of its pretrained models."""
 
 from pathlib import Path
 

@@ -1,6 +1,6 @@
-"""Define scores: top-k accuracy and F1, and the vote over several answers of one model.
+"""Define scores: top-k accuracy and F1, and the plurality vote over several answers of a model.
 
-F1 refers to the positive class 1 of two (paper, section 4.2: MRPC and QQP).
+The positive class of F1 is class 1 of two (paper, section 4.2: MRPC and QQP).
 """
 
 import math
@@ -20,9 +20,11 @@ F1 = "f1"
 
 @dataclass(frozen=True)
 class Score:
-    """Name a score, the rank up to which a class counts as correct, and the title of an axis.
+    """Define a score.
 
-    F1 is computed from top-1 correctness, see :func:`cascadelib.evaluation.evaluation.quality`.
+    An answer is correct if the true class is among the `rank` best classes. `title` is the title of
+    an axis. F1 is computed from top-1 correctness, see
+    :func:`cascadelib.evaluation.evaluation.quality`.
     """
 
     name: str
@@ -49,7 +51,7 @@ def score_of(name: str) -> Score:
 
 
 def f1_of(true_positives: Any, wrong: Any) -> Any:
-    """Compute 2 TP ÷ (2 TP + FP + FN) from counts, with FP + FN = `wrong`. 0 if TP = 0."""
+    """Compute F1 = 2 TP ÷ (2 TP + FP + FN) from counts, with FP + FN = `wrong`. 0 if TP = 0."""
     hits = 2 * np.asarray(true_positives, np.float64)
     return np.divide(hits, hits + wrong, out=np.zeros_like(hits), where=hits > 0)[()]
 
@@ -71,22 +73,22 @@ def influence_on_f1(correct: Array, positive: Array) -> Array:
     return (2 * wrong * (correct & positive) - hits * ~correct) / total**2
 
 
-ROWS_AT_ONCE = 8192  # bounds the memory that the ranks of a large memory-mapped tensor take
+ROWS_AT_ONCE = 8192  # limits the memory for ranks of a large memory-mapped tensor
 
 
 def log_of(p: Array) -> Array:
-    """Compute logarithms of probabilities. Zeros count as the smallest positive float."""
+    """Compute the logarithms of probabilities. A zero counts as the smallest positive float."""
     return np.log(np.maximum(np.asarray(p, np.float64), np.finfo(np.float64).tiny))
 
 
 def ranks_of(logits: Array, labels: Array) -> Array:
-    """Return the rank of the labelled class per row, int64. Equal logits rank by class index."""
+    """Return the rank of the true class in each row, int64. Equal logits rank by class index."""
     ranks = np.empty(len(labels), np.int64)
     for start in range(0, len(labels), ROWS_AT_ONCE):
         z = np.asarray(logits[start : start + ROWS_AT_ONCE])
         y = labels[start : start + ROWS_AT_ONCE, None]
-        own = np.take_along_axis(z, y, 1)  # the logit of the label
-        before = (z > own) | (z == own) & (np.arange(z.shape[1]) < y)
+        true = np.take_along_axis(z, y, 1)  # the logit of the true class
+        before = (z > true) | (z == true) & (np.arange(z.shape[1]) < y)
         ranks[start : start + len(z)] = before.sum(1)
     return ranks
 

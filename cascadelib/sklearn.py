@@ -39,7 +39,7 @@ from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
-MOST_ROWS = 4096  # rows of X that are searched for neighbours
+MOST_ROWS = 4096  # rows of X among which neighbours are searched
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,18 +108,18 @@ class TrainingData:
         n_folds = min(n_folds, self.most_folds(rows))
         if n_folds < 2:
             raise ValueError(
-                "cross-fitting needs two groups, or two training samples of each class: give more "
-                "samples, or leave out refit=True"
+                "cross-fitting needs two groups, or two training samples of each class. Pass more "
+                "samples, or omit refit=True"
             )
         groups = None if self.groups is None else self.groups[rows]
         splitter: Any = StratifiedKFold if groups is None else GroupKFold
         folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
-        found = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
+        scores = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
         for train, test in folds.split(rows, self.labels[rows], groups):
             trained = self.train(estimators, rows[train])
-            for name, scores in self.scores(trained, rows[test]).items():
-                found[name][test] = scores
-        return found
+            for name, values in self.scores(trained, rows[test]).items():
+                scores[name][test] = values
+        return scores
 
     def store(self, scores: Mapping[str, Array], rows: Array, costs: Mapping) -> LogitStore:
         """Return the store of these scores."""
@@ -129,7 +129,7 @@ class TrainingData:
 
 
 class CascadeClassifier(ClassifierMixin, _BaseComposition):
-    """Chain classifiers of which cheap ones answer if they are confident.
+    """Chain classifiers, of which a cheap one answers if it is confident.
 
     ``fit`` trains the classifiers on one part of the samples and searches all cascades and
     thresholds on a second part. On a third part it certifies the cheapest cascade that loses less
@@ -308,8 +308,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         delta = checked_share(self.delta, "delta")
         held_out = checked_share(self.held_out, "held_out")
         n_folds = check_count(self.n_folds, "n_folds", 2)
-        costs = self._checked_costs()
-        data = self._training_data(X, y, groups, sample_weight)
+        costs = self._check_costs()
+        data = self._check_training_data(X, y, groups, sample_weight)
         self.classes_ = data.classes
         rows = np.arange(len(data.labels))
         trained_on = rows
@@ -340,44 +340,44 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.policy_ = Policy.from_point(point, chosen_on, certified_on)
         remarks = self._estimate(data, certificate, trained_on, n_folds)
         if data.groups is None:
-            remarks += tuple(filter(None, [repeated_in_order(data.inputs)]))
+            remarks += tuple(filter(None, [describe_similar_rows(data.inputs)]))
         self.certificate_ = replace(certificate, remarks=remarks)
         if self.refit:
             self.estimators_ = data.train(self.estimators, rows)
         return self
 
-    def _checked_costs(self) -> dict[str, float]:
+    def _check_costs(self) -> dict[str, float]:
         """Return {name: cost}, or raise ValueError if names repeat or a cost is not positive."""
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
         costs = list(align_values(self.costs, "costs", names))
         if len(costs) != len(names):
-            raise ValueError(f"{len(names)} estimators, {len(costs)} costs: give one cost each")
+            raise ValueError(f"{len(names)} estimators, {len(costs)} costs: pass one cost for each")
         for name, cost in zip(names, costs):
             if not 0 < cost < np.inf:
                 raise ValueError(
                     f"the cost of {name!r} must be positive and finite, got {cost!r}. If a "
-                    "prediction is almost free, give a small cost such as 1e-6."
+                    "prediction is almost free, pass a small cost such as 1e-6."
                 )
         return dict(zip(names, map(float, costs)))
 
-    def _training_data(self, X: Any, y: Any, groups: Any, weights: Any) -> TrainingData:
+    def _check_training_data(self, X: Any, y: Any, groups: Any, weights: Any) -> TrainingData:
         """Return the checked arguments of ``fit``."""
         (X,) = indexable(X)
         if _num_samples(X) == 0:
-            raise ValueError("X has no samples: give some of each class")
+            raise ValueError("X has no samples. Pass samples of each class")
         if self.prefit and (self.refit or weights is not None):
-            raise ValueError("prefit=True trains nothing: leave out refit and sample_weight")
+            raise ValueError("prefit=True trains nothing: omit refit and sample_weight")
         # The index of X, or of y if X has none.
         index = next((values.index for values in (X, y) if hasattr(values, "reindex")), None)
-        y = column_or_1d(in_order_of(index, y, "y"), warn=True)
+        y = column_or_1d(align_to_index(index, y, "y"), warn=True)
         check_consistent_length(X, y)
-        classes, labels = numbered_classes(y, index)
+        classes, labels = number_classes(y, index)
         if groups is not None:
-            groups = column_or_1d(in_order_of(index, groups, "groups"))
+            groups = column_or_1d(align_to_index(index, groups, "groups"))
             check_consistent_length(X, groups)
         if weights is not None:
-            weights = _check_sample_weight(in_order_of(index, weights, "sample_weight"), X)
+            weights = _check_sample_weight(align_to_index(index, weights, "sample_weight"), X)
         return TrainingData(X, labels, classes, groups, weights, self.random_state)
 
     def _estimate(
@@ -400,13 +400,14 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         is_correct = scores[reference].argmax(axis=1) == data.labels
         self.reference_accuracy_ = float(is_correct.mean())
         held_out = np.setdiff1d(rows, trained_on)
-        here = data.scores({reference: self.estimators_[reference]}, held_out)[reference]
-        gain = is_correct[held_out].mean() - (here.argmax(axis=1) == data.labels[held_out]).mean()
-        more = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
+        answers = data.scores({reference: self.estimators_[reference]}, held_out)[reference]
+        is_correct_here = answers.argmax(axis=1) == data.labels[held_out]
+        gain = is_correct[held_out].mean() - is_correct_here.mean()
+        difference = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
         remark = (
             f"The reference {reference} is trained on {len(trained_on)} of {len(rows)} samples. "
             f"Trained on all of them, its accuracy is {self.reference_accuracy_:.1%}, estimated by "
-            f"cross-validation: {more} on the samples that did not train."
+            f"cross-validation: {difference} on the samples that did not train."
         )
         if not self.refit:
             return (remark,)
@@ -464,12 +465,12 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         return self.classes_[best]
 
 
-def repeated_in_order(X: Any) -> str:
-    """Describe consecutive rows of ``X`` that are mutual nearest neighbours more often than by
-    chance, as readings of one patient are. Return "" if there is no sign of them.
+def describe_similar_rows(X: Any) -> str:
+    """Return a warning if consecutive rows are nearest neighbours more often than by chance.
 
-    The order of independent draws is a random permutation of them. Of m disjoint pairs of n rows,
-    a or more are adjacent in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Rows in
+    Readings of one patient are an example. Returns "" without a sign of such rows. The order
+    of independent draws is a random permutation of them. Of m disjoint pairs of n rows, a or more
+    are adjacent in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Similar rows in
     another order, text and sparse rows are not found.
     """
     if not hasattr(X, "shape") or not hasattr(X, "__array__") or X.ndim != 2:
@@ -494,12 +495,12 @@ def repeated_in_order(X: Any) -> str:
         return ""
     return (
         f"Consecutive rows are similar: they are {adjacent} of {pairs} pairs of nearest neighbours "
-        f"(chance gives {2 * pairs / n:.2g}). If samples share a patient, user or document, give "
-        "groups=: without it the guarantee may not hold. Sorted rows are similar too."
+        f"(chance gives {2 * pairs / n:.2g}). If samples share a patient, user or document, pass "
+        "groups=, without which the guarantee may not hold. Sorted rows are also similar."
     )
 
 
-def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
+def number_classes(y: Any, index: Any) -> tuple[Array, Array]:
     """Return the classes and the number of each sample's class.
 
     Raises
@@ -512,27 +513,27 @@ def numbered_classes(y: Any, index: Any) -> tuple[Array, Array]:
     if len(missing):
         first = missing[0] if index is None else index[missing[0]]
         raise ValueError(
-            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}: leave "
-            "them out of X and y"
+            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}. "
+            "Remove them from X and y"
         )
     check_classification_targets(y)
     classes, labels = np.unique(y, return_inverse=True)
     if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}: give two or more")
-    named: dict[str, Any] = {}
+        raise ValueError(f"y has one class only, {classes[0]!r}. Pass two or more")
+    by_form: dict[str, Any] = {}
     for name in filter(lambda each: isinstance(each, str), classes.tolist()):
-        if (other := named.setdefault(normalize_text(name), name)) != name:
+        if (other := by_form.setdefault(normalize_text(name), name)) != name:
             raise ValueError(
-                f"y: the classes {other!r} and {name!r} differ by spelling alone: use one "
+                f"y: the classes {other!r} and {name!r} differ by spelling alone. Use one "
                 "spelling, or number the classes if they are different"
             )
     return classes, labels
 
 
-def in_order_of(index: Any, values: Any, what: str) -> Any:
+def align_to_index(index: Any, values: Any, what: str) -> Any:
     """Return values in the order of the rows of ``X``.
 
-    They are aligned if they have a pandas index that differs from that of ``X``.
+    Values with a pandas index that differs from that of ``X`` are aligned.
     """
     if index is None or not hasattr(values, "reindex"):
         return values
@@ -541,7 +542,7 @@ def in_order_of(index: Any, values: Any, what: str) -> Any:
     if getattr(index, "step", None) == 1 and index[0] == 0:
         raise ValueError(
             f"{what}: X has the default index 0 … {len(index) - 1} and {what} another one, so it "
-            f"is unclear whether rows or index values match: give X the index of {what}, or give "
+            f"is unclear whether rows or index values match. Give X the index of {what}, or pass "
             f"{what}.to_numpy() if the rows match"
         )
     return align_values(values, what, index.astype(str))

@@ -5,16 +5,17 @@ from collections.abc import Callable, Iterable
 from numpy import ndarray as Array
 
 Outcome = tuple[Array, Array]
-"""Of a cascade's output after some models: (correct [k], confidence float64 [k], higher = more
-confident)."""
+"""Outcome of k samples after some models: correctness (k,), and confidence float64 (k,), higher =
+more confident."""
 StageFunction = Callable[[tuple[int, ...]], Outcome]
-"""Prefix of a cascade (its models' positions) → :data:`Outcome`."""
+"""Function from a prefix of a cascade (positions of models) to its :data:`Outcome`."""
 
 
 class Stage:
-    """Wrap a stage function. A subclass may compute many prefixes together.
+    """Wrap a stage function.
 
-    It overrides :meth:`prepare` or :meth:`correct` if that is cheaper than separate calls.
+    A subclass that can compute many prefixes together overrides :meth:`prepare`, and
+    :meth:`correct` if the correctness is cheaper without the confidence.
     """
 
     def __init__(self, function: StageFunction) -> None:
@@ -25,11 +26,11 @@ class Stage:
         return self.function(prefix)
 
     def correct(self, prefix: tuple[int, ...]) -> Array:
-        """Return only the correctness, since the last stage of a cascade needs no confidence."""
+        """Return only the correctness. The last stage of a cascade needs no confidence."""
         return self(prefix)[0]
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
-        """Announce the prefixes whose correctness and whose confidence will be requested."""
+        """Announce the prefixes of later calls, by whether correctness or confidence is needed."""
 
 
 def stage_of(function: StageFunction) -> Stage:

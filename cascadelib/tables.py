@@ -13,9 +13,9 @@ from .cost_kinds import COSTS
 FRACTIONS = tuple(
     "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
 )
-# Beside the kinds of cost.
+# The kinds of cost have the same format.
 FACTORS = tuple("saving improvement ratio gap relative parameters".split())
-WHOLE = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
+UNLIMITED = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}
 PREFIXES = {
     1e12: "T",
@@ -68,8 +68,8 @@ def percents(values: Iterable[float]) -> str:
 def number(value: float, unit: str = "") -> str:
     """Format a number with four significant digits and SI prefixes, "–" for nan.
 
-    Without a unit, prefixes are used below 0.001 and from a thousand on: 14.39G, 0.7112, 26µ, 1.5
-    ms.
+    A number without a unit has a prefix if it is below 0.001 or at least 1,000. Examples: 14.39G,
+    0.7112, 26µ, 1.5 ms.
     """
     if pd.isna(value):
         return "–"
@@ -80,7 +80,7 @@ def number(value: float, unit: str = "") -> str:
 
 
 seconds = partial(number, unit="s")
-"""A time: 27.39 µs, 1.5 ms; "–" for nan."""
+"""Format a time: 27.39 µs or 1.5 ms, and "–" for nan."""
 
 
 def times(value: float) -> str:
@@ -94,7 +94,7 @@ def fraction(value: float) -> str:
 
 
 def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
-    """Return the format of a column by its name, None for no format.
+    """Return the function that formats a column of this name, or None.
 
     `cost` is the kind of cost of a column named "cost".
     """
@@ -119,15 +119,15 @@ def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
     return None
 
 
-class Page(pd.DataFrame):
+class FullTable(pd.DataFrame):
     """Display a table in full, however long and wide it is."""
 
     @property
-    def _constructor(self) -> type["Page"]:
-        return Page
+    def _constructor(self) -> type["FullTable"]:
+        return FullTable
 
     def _repr_html_(self) -> str | None:
-        with pd.option_context(*WHOLE):
+        with pd.option_context(*UNLIMITED):
             return super()._repr_html_()
 
 
@@ -151,15 +151,15 @@ def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -
     if rows is not None and len(table) > rows:
         step = (len(table) - 1) / (rows - 1)
         table = table.iloc[[round(i * step) for i in range(rows)]]
-    shown = {}
+    texts = {}
     for column in table:
-        form: Callable[[Any], Any] | None = formatter(column, cost)
-        if pd.api.types.infer_dtype(table[column], skipna=True) == "boolean":
-            form = ticked
-        shown[column] = table[column].map(form) if form else table[column]
-    return Page(shown, index=table.index).rename(columns=lambda name: str(name).replace("_", " "))
-
-
-def ticked(value: Any) -> str:
-    """Format True as a tick, False as an empty text, and unknown values as "–"."""
-    return TICKS.get(value, "–")
+        values = table[column]
+        form = formatter(column, cost)
+        if pd.api.types.infer_dtype(values, skipna=True) == "boolean":
+            values = values.map(TICKS).fillna("–")
+        elif form:
+            values = values.map(form)
+        texts[column] = values
+    return FullTable(texts, index=table.index).rename(
+        columns=lambda name: str(name).replace("_", " ")
+    )

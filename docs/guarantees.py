@@ -27,13 +27,9 @@ from cascadelib.guarantees.p_values import (
 )
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
-sys.path.insert(0, str(PAGE.parents[1] / "notebooks"))
-from tools.corruptions import SHIFTED  # noqa: E402 - beside the notebooks
-
 SIZES = (250, 500, 1000, 2000, 5000, 10_000)  # images that choose
 SEEDS = range(10)
 EPSILON = 0.01
-DOMAINS = ("test", "products", "editorials", "tweets")
 EPSILONS = (0.01, 0.02, 0.05)
 DELTA = 0.05
 SIZES_TRIED = np.geomspace(30, 100_000, 86).round().astype(int).tolist()  # 10% apart
@@ -113,38 +109,6 @@ def choosing() -> str:
     head = ["images", "× promised", "× in halves", "× kept", "points promised", "points kept"]
     head += ["worst of ten", "certified", "cost ÷ reference's", "largest loss, points"]
     return markdown(head, lines)
-
-
-def estimates() -> str:
-    """Return the error of each estimate of accuracy without labels, in points.
-
-    It is given for the cascade and its last model.
-    """
-    shifts = {name: images(f"shift/{name}") for name in SHIFTED}
-    domains = {name: cl.LogitStore(f"data/reviews/{name}") for name in DOMAINS}
-    tables = [
-        ("images", images("val"), {"test": images("test")} | shifts),
-        ("reviews", cl.LogitStore("data/reviews/val"), domains),
-    ]
-    lines = []
-    columns = ["thresholded_error", "difference_error", "unchanged_error"]
-    for kind, store, splits in tables:
-        tune = store.take(slice(0, None, 2))
-        check = store.take(slice(1, None, 2))
-        point = cl.pick(cl.search(tune, 2), "near_best", caution=0)
-        found = cl.analysis.accuracy_estimates(check, point, splits)
-        for split in splits:
-            cells = [f"{kind}: {split}"]
-            for _, row in found.loc[split].iterrows():
-                cells += [f"{row['accuracy']:.1%}", *points(row[columns])]
-            lines.append(cells)
-        cells = [f"{kind}: largest error"]
-        for _, rows in found.groupby("models", sort=False):
-            largest = points(rows[columns].abs().max())
-            cells += ["", *(text.lstrip("+") for text in largest)]
-        lines.append(cells)
-    head = ["data", "cascade", "thresholded", "difference", "unchanged"]
-    return markdown([*head, "large model", *head[2:]], lines)
 
 
 def ideal() -> str:
@@ -444,7 +408,6 @@ BLOCKS = {
     "judge": judge,
     "clusters": clusters,
     "choosing": choosing,
-    "estimates": estimates,
     "ideal": ideal,
 }
 

@@ -37,7 +37,7 @@ def port(text: str) -> int:
     return number
 
 
-def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
+def arguments(command: Sequence[str] | None = None) -> argparse.Namespace:
     """Return the options of a command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -49,27 +49,27 @@ def arguments(given: Sequence[str] | None = None) -> argparse.Namespace:
     )
     add("--allow-download", action="store_true", help="its models may come from the Hub")
     add("--example", help=".npy of a batch as callers send it: for cascade.optimize")
-    add("--max-batch", type=positive, default=64, help="samples that a model runs on at once")
+    add("--max-batch", type=positive, default=64, help="samples of a call of a model, at most")
     add("--deadline", type=float, help="seconds in which a request is answered, else 504")
     add(
         "--max-queue",
         type=positive,
         default=1024,
-        help="samples under way; more are refused with 503",
+        help="samples under way, at most; more are refused with 503",
     )
     add(
         "--max-connections",
         type=positive,
         default=128,
-        help="connections that are open; requests over more are refused with 503",
+        help="open connections, at most; requests over others are refused with 503",
     )
-    add("--batches", type=positive, default=2, help="that are under way at once")
-    add("--max-bytes", type=positive, default=2**24, help="of a request's body")
-    add("--threads", type=positive, help="of torch (default: its own)")
-    add("--host", default="127.0.0.1", help="address to listen on; by default this machine's own")
+    add("--batches", type=positive, default=2, help="simultaneous calls of all models, at most")
+    add("--max-bytes", type=positive, default=2**24, help="size of a request's body, at most")
+    add("--threads", type=positive, help="threads of torch (default: those that torch chooses)")
+    add("--host", default="127.0.0.1", help="address to listen on (default: this machine only)")
     add("--name", action="append", default=[], help="a name by which clients may call this server")
     add("--port", type=port, default=8000)
-    return parser.parse_args(given)
+    return parser.parse_args(command)
 
 
 def chosen() -> tuple[cl.Cascade, cl.datasets.Samples]:
@@ -100,9 +100,9 @@ def server_of(
     return http.server_of(app, options.host, options.port, options.max_connections)
 
 
-def main(given: Sequence[str] | None = None) -> None:
+def main(command: Sequence[str] | None = None) -> None:
     """Serve a cascade by the options of a command line, until SIGTERM or Ctrl-C."""
-    options = arguments(given)
+    options = arguments(command)
     if options.threads:
         torch.set_num_threads(options.threads)
     if options.cascade:

@@ -14,7 +14,7 @@ set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
 OPTIONAL = set(
     "PIL anywidget bs4 datasets distributed fastapi fvcore httpx huggingface_hub ipywidgets "
     "nbconvert nbformat papermill plotly pooch prometheus_client psutil setuptools skimage "
-    "sklearn timm torch torchmetrics torchvision transformers uvicorn yaml".split()
+    "sklearn timm torch torchvision transformers uvicorn yaml".split()
 )
 # Without background requests, and for root in a container.
 BROWSER_FLAGS = (
@@ -32,11 +32,13 @@ FOREIGN_MESSAGES = {
 
 # The slowest files start first, so that no worker runs one of them when the others are finished.
 SLOWEST = (
-    "test_damage.py 08_deployment.ipynb 07_calibration.ipynb test_sklearn.py test_table_files.py "
-    "04_metrics_comparison.ipynb test_monitor.py test_few_labels.py test_soak.py 10_ledger.ipynb "
-    "test_members.py 03_three_model_cascades.ipynb test_logit_store.py "
-    "02_two_model_cascades.ipynb test_cascade.py test_http.py test_parameters.py test_packaging.py "
-    "test_docs.py"
+    "04_metrics_comparison.ipynb 08_deployment.ipynb test_parameters.py test_shards.py "
+    "07_calibration.ipynb test_few_labels.py test_corruptions.py test_paper_preset.py "
+    "test_packaging.py test_damage.py test_sklearn.py test_logit_store.py test_extraction.py "
+    "test_readme.py 10_ledger.ipynb 03_three_model_cascades.ipynb 02_two_model_cascades.ipynb "
+    "05_distribution_shift.ipynb test_members.py test_cascade.py test_docs.py "
+    "test_run_notebooks.py test_soak.py test_monitor.py test_http.py test_table_files.py "
+    "test_explorer.py test_published.py"
 ).split()
 
 

@@ -396,7 +396,7 @@ def by_ask(answers):
 def learning():
     """Return inputs of two classifiers, and their classes."""
     rng = np.random.default_rng(0)
-    k = 3000
+    k = 1000
     inputs = pd.DataFrame(rng.normal(size=(k, 6)), [f"p{row}" for row in range(k)])
     score = inputs[0] + inputs[1] * inputs[2] + 0.3 * rng.normal(size=k)
     return inputs, np.where(score > 0, "red", "3")
@@ -408,7 +408,7 @@ def by_sklearn(labels):
 
     from cascadelib.sklearn import CascadeClassifier
 
-    two = [("line", LogisticRegression()), ("trees", HistGradientBoostingClassifier(max_iter=20))]
+    two = [("line", LogisticRegression()), ("trees", HistGradientBoostingClassifier(max_iter=10))]
     cascade = CascadeClassifier(two, [1, 20], epsilon=0.1, random_state=0)
     certificate = cascade.fit(learning()[0], labels).certificate_
     return Outcome(certificate.table["p_value"].tolist(), str(certificate))

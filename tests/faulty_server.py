@@ -24,7 +24,7 @@ def truth(number):
     return LABELS[number % 3]
 
 
-def said(model, number):
+def reply_of(model, number):
     """Return the answer and the confidence of a model without faults for an input."""
     random_of = random.Random(f"{model} {number}")
     is_correct = random_of.random() < ACCURACY[model]
@@ -54,7 +54,7 @@ async def answer(model, numbers, every, timeout=TIMEOUT):
         raise RuntimeError("out of memory")
     if "nonsense" in faults:
         return b"<html>It works!</html>"
-    answers = [list(said(model, number)) for number in numbers]
+    answers = [list(reply_of(model, number)) for number in numbers]
     for pair, number in zip(answers, numbers):
         fault = fault_of(model, number, every) if every else None
         if fault == "nan":
@@ -105,11 +105,11 @@ async def serve(every, timeout, started):
 @contextmanager
 def served(every=0, timeout=TIMEOUT):
     """Yield the address of a server in a thread."""
-    known = []
+    address = []
     is_up = threading.Event()
 
     def started(port, stop):
-        known.extend([port, stop])
+        address.extend([port, stop])
         is_up.set()
 
     thread = threading.Thread(
@@ -117,19 +117,19 @@ def served(every=0, timeout=TIMEOUT):
     )
     thread.start()
     assert is_up.wait(60)
-    port, stop = known
+    port, stop = address
     yield f"http://127.0.0.1:{port}"
     stop()
     thread.join(10)
 
 
-def calls_of(client, address, asked=None, timeout=TIMEOUT):
+def calls_of(client, address, batches=None, timeout=TIMEOUT):
     """Return a call for each model, with one request for all inputs of a batch."""
 
     def call_of(model):
         async def call(numbers):
-            if asked is not None:
-                asked.append((model, tuple(numbers)))
+            if batches is not None:
+                batches.append((model, tuple(numbers)))
             response = await client.post(f"{address}/{model}", json=numbers, timeout=timeout)
             response.raise_for_status()
             answers = json.loads(response.text)

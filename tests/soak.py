@@ -31,7 +31,7 @@ from faulty_server import (
     TIMEOUT,
     answer,
     calls_of,
-    said,
+    reply_of,
     served,
     truth,
 )
@@ -54,7 +54,7 @@ MAX_WAIT = 300.0  # seconds for the start of a worker
 def expected_point():
     """Return the cascade with its expectations, measured on inputs without faults."""
     numbers = range(-3000, 0)
-    answers = [[said(model, number) for number in numbers] for model in MODELS]
+    answers = [[reply_of(model, number) for number in numbers] for model in MODELS]
     confidence = [[pair[1] for pair in pairs] for pairs in answers]
     correct = [[pair[0] == truth(n) for pair, n in zip(pairs, numbers)] for pairs in answers]
     table = ScoreTable(np.array(correct), np.array(confidence), [1.0, 10.0], list(MODELS))
@@ -284,7 +284,9 @@ def faults_of(folder, seconds):
     for record in records:
         worker, number = map(int, record.id.split("-"))
         value = number * WORKERS + worker
-        is_correct = [each == truth(value) for each in (said("large", value)[0], record.prediction)]
+        is_correct = [
+            each == truth(value) for each in (reply_of("large", value)[0], record.prediction)
+        ]
         lost.append(is_correct[0] * 1.0 - is_correct[1])
     loss = total.loss(error=ALPHA)
     drift = total.drift(ALPHA)

@@ -10,6 +10,7 @@ from cascadelib.checks import (
     as_real_array,
     check_count,
     check_number,
+    checked_share,
     fits,
     items_of,
     misfit,
@@ -73,6 +74,26 @@ NO_ARRAYS = [
 def test_arrays_that_are_not_real_numbers_are_refused_by_name(values):
     with pytest.raises(ValueError, match="^confidence must be real numbers: "):
         as_real_array(values, "confidence")
+
+
+@pytest.mark.parametrize(("value", "share"), [(0.5, 0.5), ("50%", 0.5), ("0.5", 0.5), (0, 0.0)])
+def test_a_share_is_a_number_or_a_percentage(value, share):
+    assert checked_share(value, "epsilon") == share
+
+
+@pytest.mark.parametrize(
+    ("value", "remedy"),
+    [
+        (1, " For 1% write 0.01 or '1%'."),
+        (99, " For 99% write 0.99 or '99%'."),
+        (100, ""),
+        (-1, ""),
+    ],
+)
+def test_only_a_number_from_1_to_99_may_mean_a_percentage(value, remedy):
+    with pytest.raises(ValueError) as caught:
+        checked_share(value, "epsilon")
+    assert str(caught.value) == f"epsilon must be in [0, 1), got {value}.{remedy}"
 
 
 def test_real_numbers_are_float64():

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from cascadelib.origin import (
     MOST_FORMS,
     Origin,
-    forms_of,
+    find_forms,
     join_origins,
     origin_of,
     parts_of,
@@ -28,8 +28,8 @@ IDS = ["a", "b", "c", "d"]
         ({"labels": [0, 2], "classes": "xy"}, r"outside 0 … 1 \(2 classes\)"),
         ({"labels": [0, 1], "classes": "xx"}, "class names repeat"),
         ({"labels": [0, 1], "sample_ids": ["a"]}, "sample_ids has shape"),
-        ({"labels": [0, 1], "sample_ids": ["a", "a"]}, "'a' occurs twice or more"),
-        ({"labels": None}, "give sample_ids"),
+        ({"labels": [0, 1], "sample_ids": ["a", "a"]}, "'a' occurs more than once"),
+        ({"labels": None}, "Pass sample_ids"),
     ],
 )
 def test_invalid_labels_and_ids_are_refused(arguments, message):
@@ -155,7 +155,7 @@ def test_labels_as_text_become_class_numbers():
     ],
 )
 def test_ids_that_differ_in_numbers_have_one_form(ids, count):
-    assert len(forms_of(np.array(ids))) == count
+    assert len(find_forms(np.array(ids))) == count
 
 
 def test_each_model_has_the_same_number_of_numeric_columns():

@@ -21,12 +21,12 @@ from tables_of_scores import status_of
 
 import cascadelib as cl
 import cascadelib.sklearn
-from cascadelib.sklearn import CascadeClassifier, repeated_in_order
+from cascadelib.sklearn import CascadeClassifier, describe_similar_rows
 
 
-def two(trees=100):
+def two(trees=40):
     """A cheap classifier of digits and an expensive one."""
-    line = LogisticRegression(C=1e-4)
+    line = LogisticRegression(C=1e-4, tol=0.01)
     return [("line", line), ("forest", RandomForestClassifier(trees, random_state=0))]
 
 
@@ -46,13 +46,12 @@ def fitted(digits):
 
 
 LINES = [("line", LogisticRegression()), ("other line", LogisticRegression(C=10))]
-
-
+ROUGH_LINES = [(name, LogisticRegression(C=line.C, tol=0.1)) for name, line in LINES]
 UNEQUAL = "a sample of weight 2 and two equal samples are split differently"
 
 
 @parametrize_with_checks(
-    [CascadeClassifier(LINES, [1, 30], random_state=0)],
+    [CascadeClassifier(ROUGH_LINES, [1, 30], n_folds=2, random_state=0)],
     expected_failed_checks=lambda _: {
         f"check_sample_weight_equivalence_on_{kind}_data": UNEQUAL for kind in ("dense", "sparse")
     },
@@ -125,7 +124,7 @@ MEMORISING = [
 ]
 
 
-@pytest.mark.parametrize("seed", [0, 3, 6])
+@pytest.mark.parametrize("seed", [0, 3])
 def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trained(seed):
     X, y, patient = patients(200, seed)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.02, random_state=seed)
@@ -147,15 +146,15 @@ def test_consecutive_rows_of_a_patient_are_found():
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
     text = str(cascade.fit(X, y).certificate_)
     assert "Consecutive rows are similar" in text
-    assert "share a patient, user or document, give groups=" in text
+    assert "share a patient, user or document, pass groups=" in text
     cascade.fit(X, y, groups=patient)
-    assert "alike" not in str(cascade.certificate_)
+    assert "Consecutive rows" not in str(cascade.certificate_)
 
 
 @pytest.mark.parametrize("kind", ["floats", "few values", "doubled", "text", "constant"])
 def test_independent_rows_are_not_called_similar(kind):
     rng = np.random.default_rng(0)
-    for _ in range(40):
+    for _ in range(15):
         X = rng.normal(size=(300, 3))
         if kind == "few values":
             X = rng.integers(0, 3, (300, 2))
@@ -165,7 +164,7 @@ def test_independent_rows_are_not_called_similar(kind):
             X = np.array(["a", "b"] * 20).reshape(-1, 1)
         if kind == "constant":
             X = np.ones((50, 3))
-        assert repeated_in_order(X) == ""
+        assert describe_similar_rows(X) == ""
 
 
 def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
@@ -179,9 +178,9 @@ def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
         bound = comb(4, count) * 2**count * factorial(8 - count) / factorial(8)
         assert (together >= count).mean() <= bound
         monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 1.001)
-        assert f"{count} of 4 pairs" in repeated_in_order(rows[order])
+        assert f"{count} of 4 pairs" in describe_similar_rows(rows[order])
         monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 0.999)
-        assert repeated_in_order(rows[order]) == ""
+        assert describe_similar_rows(rows[order]) == ""
 
 
 @pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])
@@ -207,7 +206,7 @@ def test_no_group_is_split_between_the_parts(options, monkeypatch):
 
 def test_the_certificate_states_what_the_reference_would_be_if_all_samples_trained_it():
     X, y, _ = patients(600, 0, readings=1)
-    new, truth, _ = patients(20000, 99, readings=1)
+    new, truth, _ = patients(5000, 99, readings=1)
     cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.1, random_state=0)
     cascade.set_params(held_out=0.9).fit(X, y)
     forest = RandomForestClassifier(40, random_state=0).fit(X, y)
@@ -222,7 +221,7 @@ def test_the_certificate_states_what_the_reference_would_be_if_all_samples_train
 def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated():
     X, y, _ = patients(800, 0, readings=1)
     cascade = CascadeClassifier(
-        [("bayes", GaussianNB()), ("forest", RandomForestClassifier(40, random_state=0))],
+        [("bayes", GaussianNB()), ("forest", RandomForestClassifier(20, random_state=0))],
         [1, 30],
         epsilon=0.1,
         refit=True,
@@ -232,7 +231,7 @@ def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated():
     assert cascade.certificate_.samples == 400
     assert "The guarantee is about classifiers trained on these 400 samples" in text
     assert "trained on all 800" in text and "not guaranteed" in text
-    new, truth, _ = patients(20000, 99, readings=1)
+    new, truth, _ = patients(5000, 99, readings=1)
     reference = cascade.estimators_[cascade.certificate_.reference]
     loss = reference.score(new, truth) - cascade.score(new, truth)
     assert cascade.estimated_loss_ == pytest.approx(loss, abs=0.03)
@@ -308,7 +307,7 @@ def refused(digits, *, y=None, X=None, fit=(), **options):
 
 def test_fit_refuses(digits):
     X, _, y, _ = digits
-    assert "2 estimators, 1 costs: give one cost each" in refused(digits, costs=[1])
+    assert "2 estimators, 1 costs: pass one cost for each" in refused(digits, costs=[1])
     assert "'other line'" in refused(digits, costs={"line": 1})
     assert "'line' must be positive and finite, got 0" in refused(digits, costs=[0, 1])
     assert "such as 1e-6" in refused(digits, costs=[1, np.nan])

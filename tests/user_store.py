@@ -31,7 +31,7 @@ class Fees:
     def metadata(self, name):
         return {}
 
-    def asked(self, method, score, cost):
+    def resolve_options(self, method, score, cost):
         return method, "top1", "cost"
 
     def column(self, name, what):

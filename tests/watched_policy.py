@@ -14,7 +14,7 @@ PAIR = Point(("a", "b"), (0.5,), (0.5, 0.5), 1.0, 1.0, 1.0, cost_kind="cost")
 WATCHED = Policy.from_point(PAIR, store=TABLE)
 
 
-def ask(monitor, first, count, ids=None, shift=0.0):
+def count_inputs(monitor, first, count, ids=None, shift=0.0):
     """Inputs whose confidences and answers depend on nothing but their number; half are audited."""
     scores = np.random.default_rng(5).random((2, 4000)) - shift
 

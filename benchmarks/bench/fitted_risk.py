@@ -1,11 +1,11 @@
-"""A logistic regression of the risk, for peers with the same inputs as the rules of cascadelib."""
+"""Fit the risk of a row, for peers with the same inputs as the rules of cascadelib."""
 
 from collections.abc import Callable
 
 import numpy as np
 from bench.task import Task
 
-FITS = 4  # one of so many labels fits, the others certify
+FITS = 4  # one of this number of labels fits, the others certify
 
 Risk = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
@@ -30,8 +30,8 @@ def fit_risk(task: Task) -> tuple[Risk, np.ndarray]:
     lost = task.lost(fitting)
     if lost.all() or not lost.any():
         return lambda confidence, predictions: 1 - task.scaled(confidence), certifying
-    read = features(task.confidence[fitting], task.predictions[fitting])
-    model = LogisticRegression(max_iter=500).fit(read, lost)
+    columns = features(task.confidence[fitting], task.predictions[fitting])
+    model = LogisticRegression(max_iter=500).fit(columns, lost)
 
     def risk(confidence: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         return model.predict_proba(features(confidence, predictions))[:, 1]

@@ -9,8 +9,20 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from bench import recall
 from bench.task import DELTA, EPSILONS, File
-from bench.verdicts import EVEN, LOST, WON, cells_of, compared, summary_of, why
+from bench.verdicts import (
+    DOCUMENTED,
+    EVEN,
+    FITTED,
+    LOST,
+    WON,
+    cells_of,
+    compared,
+    ratios,
+    summary_of,
+    why,
+)
 
 HERE = Path(__file__).resolve().parent
 REASONS = HERE.parents[1] / "docs" / "bench.md"
@@ -18,7 +30,7 @@ MINUS = "−"
 WORDS = ("about", "why")  # columns of whole sentences
 MARKS = {r"\*\*": "b", "`": "code", r"\*": "em"}  # of Markdown, in HTML
 NOWHERE = "In no comparison that was run."
-COLOURS = 11  # of rules: --c0 … in page.css
+COLOURS = 13  # of rules: --c0 … in page.css
 WIDTH = 320
 HEIGHT = 170
 LEFT = 38
@@ -34,8 +46,15 @@ def points(value: float) -> str:
     """Format a difference of shares in points, with its sign."""
     if not np.isfinite(value):
         return "–"
-    said = f"{100 * value:+.1f}".replace("-", MINUS)
-    return "0.0" if said in ("+0.0", f"{MINUS}0.0") else said
+    text = f"{100 * value:+.1f}".replace("-", MINUS)
+    return "0.0" if text in ("+0.0", f"{MINUS}0.0") else text
+
+
+def chance(value: float) -> str:
+    """Format a p-value, a dash if it is missing."""
+    if np.isnan(value):
+        return "–"
+    return "< 0.0001" if value < 1e-4 else f"{value:.4f}"
 
 
 def interval(row: pd.Series) -> str:
@@ -101,6 +120,7 @@ def with_words(comparisons: pd.DataFrame) -> pd.DataFrame:
 
 COMPARED = (
     Column("league", "league"),
+    Column("peers", "inputs"),
     Column("file", "file"),
     Column("labels", "labels", "{:,}".format),
     Column("ε", "epsilon", percent),
@@ -110,21 +130,20 @@ COMPARED = (
     Column("theirs", "theirs", name_or_dash),
     Column("cost", "theirs_cost", percent, "share of the cost of the reference, on the odd draws"),
     Column("ours − theirs, points", "difference"),
+    Column("adjusted p", "adjusted", chance, "Benjamini and Hochberg, all comparisons"),
     Column("why", "why"),
 )
 LOST_ONES = tuple(column for column in COMPARED if column.key != "verdict")
 SUMMARY = (
     Column("rule", "rule"),
     Column("league", "league"),
+    Column("inputs", "shown_inputs"),
     Column("what runs", "about", lambda text: str(text).replace("`", "")),
     Column("cells", "cells", "{:.0f}".format),
-    Column(
-        "keeps in",
-        "kept",
-        "{:.0f}".format,
-        "cells in which the rule is not shown to exceed the limit",
-    ),
+    Column("breaks in", "breaks", "{:.0f}".format, "cells in which it is shown to break"),
     Column("broken", "broken", lambda value: percent(value, 1), "share of draws, mean over cells"),
+    Column("pooled", "pooled", str, "draws that exceed ε, of those that the pooled test counts"),
+    Column("adjusted p", "pooled_adjusted", chance, "of the pooled test, by Holm over rules"),
     Column("cost", "cost", percent, "share of the cost of the reference, mean of its cells"),
     Column("choosing", "seconds", seconds, "processor time, median of cells"),
     Column("lines", "lines", "{:.0f}".format, "lines of code of the adapter"),
@@ -139,10 +158,50 @@ CELLS = (
     Column("broken", "broken", percent),
     Column("from", "broken_low", percent, "95% interval"),
     Column("to", "broken_high", percent, "95% interval"),
-    Column("keeps", "keeps", lambda value: "yes" if value else "no"),
+    Column("adjusted p", "adjusted", chance, "of the bound, by Holm over all cells and rules"),
+    Column("breaks", "breaks", lambda value: "yes" if value else "not shown"),
     Column("choosing", "seconds", seconds),
     Column("labels bought", "bought", "{:,.0f}".format),
 )
+RECALL = (
+    Column("file", "file"),
+    Column("recall and precision ≥", "target", percent),
+    Column("rule", "rule"),
+    Column("inputs", "shown_inputs"),
+    Column("draws", "draws", "{:.0f}".format),
+    Column("calls ÷ rows", "calls", lambda value: percent(value, 1)),
+    Column("standard error", "error", lambda value: percent(value, 2)),
+    Column("least recall", "recall", lambda value: percent(value, 1)),
+    Column("least precision", "precision", lambda value: percent(value, 1)),
+    Column("broken draws", "broken", "{:.0f}".format),
+    Column("breaks", "breaks", lambda value: "yes" if value else "not shown"),
+    Column("ours", "verdict", str, "our rule against this one"),
+)
+
+
+@dataclass(frozen=True)
+class Results:
+    """What a run measured.
+
+    Parameters
+    ----------
+    records : DataFrame
+        A row per draw, cell and rule.
+    recall : DataFrame
+        The same for recall and precision.
+    rules : DataFrame
+        A row per rule: about, ours, league, inputs, lines.
+    files : list of File
+        The files with all draws.
+    missing : list of str
+        The files and rules without results, in words.
+    """
+
+    records: pd.DataFrame
+    recall: pd.DataFrame
+    rules: pd.DataFrame
+    files: Sequence[File]
+    missing: Sequence[str]
 
 
 def line(x: float, y: float, to_x: float, to_y: float, kind: str) -> str:
@@ -164,7 +223,7 @@ def drawing(inside: str, title: str, height: float = HEIGHT) -> str:
 
 
 def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str:
-    """Draw cost by number of labels, a line per rule, hollow if the guarantee fails."""
+    """Draw cost by number of labels, a line per rule, with hollow points if the rule breaks."""
     counts = sorted(cells["labels"].unique())
     place = {count: index for index, count in enumerate(counts)}
     step = (WIDTH - LEFT - 36) / max(1, len(counts) - 1)
@@ -187,11 +246,11 @@ def cost_drawing(cells: pd.DataFrame, title: str, colour: dict[str, int]) -> str
         inside += f'<polyline points="{path}" class="path {mine}{dashed}"/>'
         for _, row in own.iterrows():
             x, y = at(row)
-            hollow = "" if row["keeps"] else " hollow"
-            said = f"{rule}, {row['labels']:,} labels: cost {row['cost']:.1%}, "
-            said += f"broken {row['broken']:.0%}"
+            hollow = " hollow" if row["breaks"] else ""
+            about = f"{rule}, {row['labels']:,} labels: cost {row['cost']:.1%}, "
+            about += f"broken {row['broken']:.0%}"
             inside += f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4" class="{mine}{hollow}">'
-            inside += f"<title>{escape(said)}</title></circle>"
+            inside += f"<title>{escape(about)}</title></circle>"
     return drawing(inside, title)
 
 
@@ -240,48 +299,90 @@ def legend(colour: dict[str, int]) -> str:
 
 
 def counted(comparisons: pd.DataFrame) -> str:
-    """Count the cells won and lost, in a sentence."""
-    counts = comparisons["verdict"].value_counts()
-    many = [counts.get(verdict, 0) for verdict in (LOST, EVEN, WON)]
-    return "Of {} comparisons our rules lost {}, {} are level, and our rules won {}.".format(
-        len(comparisons), *many
-    )
+    """Count the cells won and lost, a sentence per kind of peers."""
+    sentences = []
+    for inputs, rows in comparisons.groupby("inputs"):
+        counts = rows["verdict"].value_counts()
+        many = [counts.get(verdict, 0) for verdict in (LOST, EVEN, WON)]
+        peers = "peers with the same inputs" if inputs == FITTED else f"peers {inputs}"
+        sentences.append(
+            "Of {} comparisons with {}, our rules lost {}, {} are level, and they won {}.".format(
+                len(rows), peers, *many
+            )
+        )
+    return " ".join(sentences)
 
 
-def write_page(
-    path: Path,
-    records: pd.DataFrame,
-    rules: pd.DataFrame,
-    files: Sequence[File],
-    missing: Sequence[str],
-    machine: str,
-) -> Path:
-    """Write the page of all records. missing: the files and rules that were not run, in words."""
+def limit_of(records: pd.DataFrame) -> str:
+    """Compare the cost of peeling with the fitted peers, in a sentence each."""
+    sentences = []
+    for peer in ("LTT, fitted", "MAPIE, fitted"):
+        found = ratios(records, "peeling", peer)
+        if len(found):
+            by_file = ", ".join(
+                f"{name} {value:.2f}" for name, value in found.groupby(level=0).mean().items()
+            )
+            sentences.append(
+                f"Peeling costs {found.mean():.2f} of *{peer}* in the mean of {len(found)} cells "
+                f"({found.min():.2f} to {found.max():.2f}; means: {by_file})."
+            )
+    return " ".join(sentences)
+
+
+def shown_inputs(rows: pd.DataFrame) -> list[str]:
+    """Return the inputs of each rule in words: those of our rules are fitted."""
+    return ["ours" if row["ours"] else str(row["inputs"]) for _, row in rows.iterrows()]
+
+
+def recall_of(results: Results) -> pd.DataFrame:
+    """Return the table of recall and precision with the displayed texts."""
+    if results.recall.empty:
+        return results.recall
+    cells = recall.cells_of(results.recall)
+    return cells.assign(shown_inputs=cells["inputs"].replace("", "ours"))
+
+
+def summary(results: Results) -> pd.DataFrame:
+    """Return the table of rules with the displayed texts."""
+    rows = summary_of(results.records, results.rules)
+    pooled = [
+        "–" if np.isnan(row["counted"]) else f"{row['exceeded']:.0f} of {row['counted']:.0f}"
+        for _, row in rows.iterrows()
+    ]
+    return rows.assign(pooled=pooled, shown_inputs=shown_inputs(rows))
+
+
+def write_page(path: Path, results: Results, machine: str) -> Path:
+    """Write the page of all results."""
+    records = results.records
     cells = cells_of(records)
     comparisons = with_words(compared(records))
-    summary = summary_of(cells, rules)
-    titles = list(summary["rule"])
+    rules = summary(results)
+    titles = list(rules["rule"])
     colour = {title: number % COLOURS for number, title in enumerate(titles)}
     lost = comparisons[comparisons["verdict"] == LOST]
     about = "".join(
         f"<dt>{escape(file.name)}, {len(file.table):,} rows</dt><dd>{escape(file.about)}</dd>"
-        for file in files
+        for file in results.files
     )
+    of_recall = recall_of(results)
     parts = {
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
         "counted": escape(counted(comparisons)),
+        "limit": escape(limit_of(records)).replace("*", ""),
         "draws": f"{records['draw'].nunique()} draws of each file",
         "lost": table(lost, LOST_ONES) if len(lost) else f"<p>{NOWHERE}</p>",
         "why": reasons(),
+        "recall": table(of_recall, RECALL) if len(of_recall) else "<p>Not measured.</p>",
         "compared": table(comparisons, COMPARED, "tall"),
-        "summary": table(summary, SUMMARY),
-        "broken": broken_drawing(summary, colour),
+        "summary": table(rules, SUMMARY),
+        "broken": broken_drawing(rules, colour),
         "legend": legend(colour),
-        "figures": cost_drawings(cells, files, colour),
+        "figures": cost_drawings(cells, results.files, colour),
         "cells": table(cells, CELLS, "tall long"),
         "files": about,
-        "missing": "".join(f"<li>Not run here: {escape(one)}.</li>" for one in missing),
+        "missing": "".join(f"<li>Not measured: {escape(one)}.</li>" for one in results.missing),
         "machine": escape(machine),
     }
     template = (HERE / "page.html").read_text(encoding="utf-8")
@@ -313,27 +414,32 @@ def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
 
 
 def by_file(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Count the lost, level and won cells of each file."""
-    counts = comparisons.groupby(["file", "verdict"], sort=False).size().unstack(fill_value=0)
-    return counts.reindex(columns=[LOST, EVEN, WON], fill_value=0).reset_index()
+    """Return a row per file: counts lost / level / won for each kind of peers."""
+    counts = comparisons.groupby(["file", "inputs", "verdict"], sort=False).size()
+    counts = counts.unstack(fill_value=0).reindex(columns=[LOST, EVEN, WON], fill_value=0)
+    texts = counts.apply(lambda row: " / ".join(map(str, row)), axis=1).unstack(fill_value="–")
+    return texts.reindex(columns=[DOCUMENTED, FITTED], fill_value="–").reset_index()
 
 
-def write_block(
-    path: Path, records: pd.DataFrame, rules: pd.DataFrame, missing: Sequence[str]
-) -> None:
+def write_blocks(path: Path, results: Results) -> None:
     """Write the tables of docs/bench.md, each between two comments with its name."""
-    cells = cells_of(records)
-    comparisons = with_words(compared(records))
+    comparisons = with_words(compared(results.records))
     lost = comparisons[comparisons["verdict"] == LOST]
-    about = SUMMARY[2]
-    in_code = Column(about.title, about.key)
-    counts = [Column(key, key) for key in ("file", LOST, EVEN, WON)]
+    of_recall = recall_of(results)
+    counts = [Column(key, key) for key in ("file", DOCUMENTED, FITTED)]
+    in_code = [
+        Column(column.title, column.key) if column.key == "about" else column for column in SUMMARY
+    ]
     blocks = {
-        "counted": f"{counted(comparisons)} {records['draw'].nunique()} draws of each file.",
+        "counted": f"{counted(comparisons)} {results.records['draw'].nunique()} draws of each "
+        "file.",
         "lost": as_markdown(lost, LOST_ONES) if len(lost) else NOWHERE,
+        "limit": limit_of(results.records),
+        "recall": as_markdown(of_recall, RECALL) if len(of_recall) else "Not measured.",
         "files": as_markdown(by_file(comparisons), counts),
-        "rules": as_markdown(summary_of(cells, rules), (*SUMMARY[:2], in_code, *SUMMARY[3:])),
-        "missing": "\n".join(f"- Not run here: {one}." for one in missing) or "Everything was run.",
+        "rules": as_markdown(summary(results), in_code),
+        "missing": "\n".join(f"- Not measured: {one}." for one in results.missing)
+        or "All files and rules were measured.",
     }
     page = path.read_text(encoding="utf-8")
     for name, block in blocks.items():

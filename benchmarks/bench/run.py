@@ -1,14 +1,15 @@
 """CascadeBench: rules that choose a cascade, on the same files, labels and guarantee.
 
-    make cascadebench                        all of it, the peers in an environment of their own
+    make cascadebench                        all bundled files, peers in their own environment
     make cascadebench ARGS="--data FOLDER"   with the files that are not bundled
+    make cascadebench ARGS="--minutes 60"    files in turns, as many as fit
     make cascadebench ARGS=--quick           two files, few draws
     make cascadebench ARGS="--files boolq --rules peeling ltt_fitted --draws 4"
 
-The last two rewrite nothing that is committed.
+The last two change no committed file. An interrupted run continues with its missing draws.
 
-Folders of ``files/`` and ``rules/`` are all that there is: docs/bench.md says how one is added, and
-by which criteria rules are compared.
+Each folder of ``files/`` and ``rules/`` is used. docs/bench.md has the criteria, and explains how
+to add a file or a rule.
 """
 
 import argparse
@@ -17,33 +18,34 @@ import importlib
 import importlib.util
 import os
 import platform
+import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
-from itertools import product
-from multiprocessing import get_context
+from itertools import product, zip_longest
 from pathlib import Path
 from types import ModuleType
 
+import numpy as np
 import pandas as pd
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.append(str(HERE.parent))
-from bench.page import write_block, write_page  # noqa: E402 - scripts, no package
+from bench import recall  # noqa: E402 - scripts, no package
+from bench.page import Results, write_blocks, write_page  # noqa: E402
 from bench.task import EPSILONS, File, Task, reference_alone  # noqa: E402
-from bench.verdicts import PROMISE, cells_of, placed  # noqa: E402
+from bench.verdicts import DOCUMENTED, GUARANTEE, cells_of, placed  # noqa: E402
 
-DRAWS = 12
+DRAWS = 60
+DRAWS_OF_RECALL = 100
 QUICK_DRAWS = 4
 QUICK_FILES = ("reviews", "boolq")
-QUICK_LABELS = 1  # so many numbers of labels
-PROCESSES = 2
+QUICK_LABELS = 1  # how many numbers of labels
 PACKAGES = ("numpy", "numba", "mapie", "bargain", "scikit-fallback")
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef)
 
@@ -62,28 +64,37 @@ class Rule:
 
     @property
     def ours(self) -> bool:
-        """Whether it is this project's."""
+        """Whether the rule is part of this project."""
         return getattr(self.module, "OURS", False)
 
     @property
     def league(self) -> str:
-        """What it is compared with: ``PROMISE``, or another that it names."""
-        return getattr(self.module, "LEAGUE", PROMISE)
+        """The league of the rule. Rules of different leagues are not compared."""
+        return getattr(self.module, "LEAGUE", GUARANTEE)
+
+    @property
+    def inputs(self) -> str:
+        """The inputs of a peer: as its documentation recommends, or those of our rules."""
+        return getattr(self.module, "INPUTS", DOCUMENTED)
 
     @property
     def own_labels(self) -> bool:
-        """Whether it decides how many labels it buys."""
+        """Whether the rule decides how many labels it buys."""
         return getattr(self.module, "OWN_LABELS", False)
 
     @property
     def is_here(self) -> bool:
-        """Whether the package that it needs is installed."""
+        """Whether the package that the rule needs is installed."""
         needs = getattr(self.module, "NEEDS", None)
         return needs is None or importlib.util.find_spec(needs) is not None
 
     def fits(self, file: File) -> bool:
-        """Whether it can run on a file."""
+        """Return whether the rule can run on a file."""
         return getattr(self.module, "fits", lambda file: True)(file)
+
+    def unit(self, task: Task) -> int:
+        """Return the number of the independent result to which a draw belongs."""
+        return getattr(self.module, "unit", lambda task: task.draw)(task)
 
 
 def rules() -> list[Rule]:
@@ -106,17 +117,27 @@ def sources(folder: Path | None) -> dict[str, list[File]]:
 
 
 def files(folder: Path | None) -> list[File]:
-    """Return all available files."""
-    return [file for some in sources(folder).values() for file in some]
+    """Return all available files in turns: the smallest of each source, then the second of each.
+
+    In a turn, the smallest file comes first. The size is the number of models × rows.
+    """
+    rising = [sorted(some, key=lambda file: file.size) for some in sources(folder).values()]
+    found = []
+    for turn in zip_longest(*rising):
+        found += sorted((file for file in turn if file is not None), key=lambda file: file.size)
+    return found
 
 
-def missing(folder: Path | None) -> list[str]:
-    """Return a sentence about the files and rules that cannot run."""
-    found = [
-        f"{title}, of which no --data folder has a file"
-        for title, some in sources(folder).items()
-        if not some
-    ]
+def missing(folder: Path | None, measured: Sequence[File]) -> list[str]:
+    """Return a sentence about the files and rules without results."""
+    names = {file.name for file in measured}
+    found = []
+    for title, some in sources(folder).items():
+        others = [file.name for file in some if file.name not in names]
+        if not some:
+            found.append(f"{title}, of which no --data folder has a file")
+        elif others:
+            found.append(f"{title}: {', '.join(others)}")
     return found + [
         f"{rule.title}, whose package is not installed" for rule in rules() if not rule.is_here
     ]
@@ -132,7 +153,7 @@ def lines_of_code(path: Path) -> int:
 
 
 def described(all_rules: list[Rule]) -> pd.DataFrame:
-    """Return a row per rule: about, ours, league, lines."""
+    """Return a row per rule: about, ours, league, inputs, lines."""
     rows = []
     for rule in all_rules:
         rows.append(
@@ -141,46 +162,43 @@ def described(all_rules: list[Rule]) -> pd.DataFrame:
                 "about": rule.module.ABOUT,
                 "ours": rule.ours,
                 "league": rule.league,
+                "inputs": rule.inputs,
                 "lines": lines_of_code(Path(rule.module.__file__ or "")),
             }
         )
     return pd.DataFrame(rows).set_index("rule")
 
 
-def one_draw(
-    folder: Path | None, name: str, draw: int, quick: bool, only: Sequence[str] | None
-) -> list[dict]:
-    """Return the records of one draw of one file: cost and loss of each rule on the evaluation
-    rows."""
-    warnings.simplefilter("ignore")  # peers warn in every call
-    (file,) = (file for file in files(folder) if file.name == name)
-    judges = file.judges(draw)
-    accuracy, price = reference_alone(file)(judges)
+def one_draw(file: File, draw: int, quick: bool, only: Sequence[str] | None) -> list[dict]:
+    """Return the records of one draw: cost and loss of each rule on the whole file."""
+    accuracy, price = reference_alone(file)(file.table)
     counts = file.labels[:QUICK_LABELS] if quick else file.labels
-    asked = [rule for rule in rules() if rule.is_here and rule.fits(file)]
-    asked = [rule for rule in asked if only is None or rule.name in only]
+    requested = [rule for rule in rules() if rule.is_here and rule.fits(file)]
+    requested = [rule for rule in requested if only is None or rule.name in only]
     records = []
     for labels, epsilon in product(counts, EPSILONS):
-        for rule in asked:
+        for rule in requested:
             if rule.own_labels and labels != counts[0]:
-                continue  # it has bought what it wanted
+                continue  # it ignores the number of labels
             task = Task(file, draw, labels, epsilon)
             read_beforehand(task)
             begun = time.process_time()
-            judge = rule.module.choose(task)
+            choice = rule.module.choose(task)
             seconds = time.process_time() - begun
-            reached, cost = judge(judges)
+            reached, cost = choice(file.table)
             check_labels(rule, task)
             records.append(
                 {
-                    "file": name,
+                    "file": file.name,
                     "draw": draw,
                     "labels": labels,
                     "epsilon": epsilon,
                     "rule": rule.title,
                     "ours": rule.ours,
                     "league": rule.league,
+                    "inputs": rule.inputs,
                     "own_labels": rule.own_labels,
+                    "unit": rule.unit(task),
                     "cost": cost / price,
                     "loss": accuracy - reached,
                     "seconds": seconds,
@@ -203,29 +221,35 @@ def check_labels(rule: Rule, task: Task) -> None:
 
 
 def measure(
-    folder: Path | None,
-    names: list[str],
+    chosen: Sequence[File],
     draws: int,
-    quick: bool,
     kept: Path,
-    only: Sequence[str] | None = None,
+    record: Callable[[File, int], list[dict]],
+    end: float = np.inf,
 ) -> None:
-    """Write the records of all draws, in two processes (quick: in this one).
+    """Write the records of all draws, a table per file in the folder ``kept``.
 
-    Full draws are written as they arrive, so ``--again`` shows the results of an interrupted run.
+    Draws of an earlier run are not repeated. No draw is begun after the time ``end``
+    (:func:`time.monotonic`).
     """
-    jobs = [(folder, name, draw, quick, only) for draw in range(draws) for name in names]
-    if quick:
-        records = [record for job in jobs for record in one_draw(*job)]
-        pd.DataFrame(records).to_parquet(kept, index=False)
-        return
-    one_draw(*jobs[0])  # compiles the kernels, once
-    found: list[dict] = []
-    with ProcessPoolExecutor(PROCESSES, mp_context=get_context("spawn")) as pool:
-        for done, records in enumerate(pool.map(one_draw, *zip(*jobs)), 1):
-            found += records
-            if done % len(names) == 0:
-                pd.DataFrame(found).to_parquet(kept, index=False)
+    warnings.simplefilter("ignore")  # peers warn in every call
+    kept.mkdir(parents=True, exist_ok=True)
+    for file in chosen:
+        path = kept / f"{file.name}.parquet"
+        records = pd.read_parquet(path) if path.exists() else pd.DataFrame({"draw": []})
+        for draw in sorted(set(range(draws)) - set(records["draw"].astype(int))):
+            if time.monotonic() > end:
+                return
+            new = pd.DataFrame(record(file, draw))
+            records = pd.concat([records, new], ignore_index=True) if len(records) else new
+            records.to_parquet(path, index=False)
+
+
+def complete(kept: Path, draws: int) -> pd.DataFrame:
+    """Return the records of all files that have all draws, without columns if there are none."""
+    tables = [pd.read_parquet(path) for path in sorted(kept.glob("*.parquet"))]
+    tables = [table for table in tables if table["draw"].nunique() >= draws]
+    return pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
 
 
 def versions() -> Iterator[str]:
@@ -237,7 +261,8 @@ def versions() -> Iterator[str]:
             yield f"{package} not installed"
 
 
-def main(arguments: list[str] | None = None, committed: Path = HERE / "results.csv") -> int:
+def read_options(arguments: list[str] | None) -> argparse.Namespace:
+    """Parse the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -245,6 +270,7 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     parser.add_argument("--files", nargs="+", help="names of files (default: all)")
     parser.add_argument("--rules", nargs="+", help="folders of rules/ (default: all)")
     parser.add_argument("--draws", type=int, help=f"of each file (default: {DRAWS})")
+    parser.add_argument("--minutes", type=float, default=np.inf, help="begin no draw after them")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "cascadebench")
     parser.add_argument("--again", action="store_true", help="pages of the last run's records")
     parser.add_argument(
@@ -254,28 +280,49 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
         help="folder with frugalml/ and routellm-mmlu/ (default: CASCADEBENCH_DATA)",
     )
     options = parser.parse_args(arguments)
-    folder = None if options.data is None else Path(options.data)
-    here = [file for file in files(folder) if not options.quick or file.name in QUICK_FILES]
-    if options.files:
-        here = [file for file in here if file.name in options.files]
-    partial = options.quick or options.files is not None or options.rules is not None
-    kept = options.out / "records.parquet"
-    draws = options.draws or (QUICK_DRAWS if options.quick else DRAWS)
-    begun = time.perf_counter()
+    options.data = None if options.data is None else Path(options.data)
+    options.is_partial = options.quick or bool(options.files) or bool(options.rules)
+    return options
+
+
+def records_of(options: argparse.Namespace, here: Sequence[File]) -> tuple[pd.DataFrame, ...]:
+    """Measure the missing draws, and return the records of losses and of recall."""
+    few = options.draws or (QUICK_DRAWS if options.quick else None)
+    some = "some-" if options.is_partial else ""
+    of_losses = options.out / f"{some}losses"
+    of_recall = options.out / f"{some}recall"
     if not options.again:
-        options.out.mkdir(parents=True, exist_ok=True)
-        names = [file.name for file in here]
-        measure(folder, names, draws, options.quick, kept, options.rules)
-    records = placed(pd.read_parquet(kept), {file.name: file.labels for file in here})
+        if options.is_partial:
+            shutil.rmtree(of_losses, ignore_errors=True)
+            shutil.rmtree(of_recall, ignore_errors=True)
+        end = time.monotonic() + 60 * options.minutes
+        queries = [file for file in here if file.positive is not None and not options.rules]
+        record = partial(one_draw, quick=options.quick, only=options.rules)
+        measure(here, few or DRAWS, of_losses, record, end)
+        measure(queries, few or DRAWS_OF_RECALL, of_recall, recall.one_draw, end)
+    return complete(of_losses, few or DRAWS), complete(of_recall, few or DRAWS_OF_RECALL)
+
+
+def main(arguments: list[str] | None = None, committed: Path = HERE / "results.csv") -> int:
+    options = read_options(arguments)
+    names = options.files or (QUICK_FILES if options.quick else None)
+    here = [file for file in files(options.data) if names is None or file.name in names]
+    begun = time.perf_counter()
+    records, of_recall = records_of(options, here)
+    if records.empty:
+        print("no file has all draws: run again without --minutes, or with more")
+        return 1
+    here = [file for file in here if file.name in set(records["file"])]
+    records = placed(records, {file.name: file.labels for file in here})
+    lacks = missing(options.data, here)
+    results = Results(records, of_recall, described(rules()), here, lacks)
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]
     )
-    described_rules = described(rules())
-    lacks = missing(folder)
-    page = write_page(options.out / "index.html", records, described_rules, here, lacks, machine)
-    if not partial:
+    page = write_page(options.out / "index.html", results, machine)
+    if not options.is_partial:
         cells_of(records).round(5).to_csv(committed, index=False)
-        write_block(ROOT / "docs" / "bench.md", records, described_rules, lacks)
+        write_blocks(ROOT / "docs" / "bench.md", results)
     print(f"{page}, {time.perf_counter() - begun:.0f} s")
     return 0
 

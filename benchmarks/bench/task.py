@@ -1,5 +1,6 @@
 """A score file, the part of it that a rule gets in one draw, and the evaluation of its choice."""
 
+import zlib
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
@@ -15,11 +16,10 @@ DELTA = 0.05
 EPSILONS = (0.02, 0.05)
 LABELS = (300, 1_000, 3_000)
 MOST_IN_POOL = 6_000
-MOST_JUDGES = 20_000
 MOST_LABELLED = 0.6  # of the pool
 
 Keeps = Callable[[np.ndarray, np.ndarray], np.ndarray]
-Judge = Callable[[cl.ScoreTable], tuple[float, float]]
+Choice = Callable[[cl.ScoreTable], tuple[float, float]]  # from a table to accuracy and mean cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,9 @@ class File:
     small, reference : str
         The pair.
     curve : DataFrame or None
-        What others publish of this file: seed, cost (÷ that of ``reference``), accuracy.
+        A published result for this file: seed, cost (÷ that of ``reference``), accuracy.
+    positive : str or None
+        The class whose recall and precision are of interest.
     """
 
     name: str
@@ -44,6 +46,7 @@ class File:
     small: str
     reference: str
     curve: Any = None
+    positive: str | None = None
 
     def __post_init__(self) -> None:
         if self.table.row(self.small) > self.table.row(self.reference):
@@ -58,30 +61,35 @@ class File:
         return self.table.select([self.small, self.reference])
 
     @property
+    def size(self) -> int:
+        """The number of models × rows."""
+        return len(self.table.names) * len(self.table)
+
+    @property
     def pool(self) -> int:
-        """Rows that a rule is given."""
+        """The number of rows that a rule sees."""
         return min(MOST_IN_POOL, len(self.table) // 2)
 
     @property
     def labels(self) -> list[int]:
-        """The numbers of labels that the pool has room for."""
+        """The numbers of labels: at most 60% of the pool."""
         return [count for count in LABELS if count <= MOST_LABELLED * self.pool]
 
-    def order(self, draw: int) -> np.ndarray:
-        """Rows of a draw: the pool, then the evaluation rows."""
-        order = np.random.default_rng(draw).permutation(len(self.table))
-        return order[: self.pool + MOST_JUDGES]
+    def seed(self, draw: int) -> int:
+        """Return the seed of a draw. It differs between files, so that their draws are
+        independent."""
+        return zlib.crc32(f"{self.name}, draw {draw}".encode())
 
-    def judges(self, draw: int) -> cl.ScoreTable:
-        """The rows on which a draw is evaluated."""
-        return self.table.take(self.order(draw)[self.pool :])
+    def order(self, draw: int) -> np.ndarray:
+        """Return the rows of a draw's pool, the labelled ones first."""
+        return np.random.default_rng(self.seed(draw)).permutation(len(self.table))[: self.pool]
 
 
 @dataclass(frozen=True, eq=False)
 class Task:
     """The input of a rule: the pool of a draw, of which the first ``labels`` rows are labelled.
 
-    ``bought`` counts the labels that are read through :meth:`lost`.
+    ``bought`` are the rows whose labels were read by :meth:`lost`.
     """
 
     file: File
@@ -90,6 +98,11 @@ class Task:
     epsilon: float
     delta: float = DELTA
     bought: set[int] = field(default_factory=set)
+
+    @property
+    def seed(self) -> int:
+        """The seed of the draw, for rules with random choices."""
+        return self.file.seed(self.draw)
 
     @property
     def pool(self) -> cl.ScoreTable:
@@ -113,65 +126,69 @@ class Task:
 
     @property
     def confidence(self) -> np.ndarray:
-        """The small model's on the pool, float64 [P]."""
+        """The small model's confidences on the pool, float64 [P]."""
         return self.pool.confidence[0]
 
     @property
     def predictions(self) -> np.ndarray:
-        """The small model's on the pool, text [P]."""
+        """The small model's predictions on the pool, text [P]."""
         return self.pool.predictions[0]
 
     @property
     def costs(self) -> tuple[float, float]:
-        """Of the small model and of the reference, per row."""
+        """The costs of the small model and of the reference, per row."""
         small, reference = self.file.pair.cost.tolist()
         return small, reference
 
     def lost(self, rows: ArrayLike) -> np.ndarray:
-        """Of rows of the pool whether the small model is wrong and the reference correct, bool, at
-        the price of a label each."""
+        """Return whether only the reference is correct on rows of the pool, bool.
+
+        It costs a label per row.
+        """
         at = np.asarray(rows)
         self.bought.update(at.tolist())
         small, reference = self.pool.correct[:, at]
         return reference & ~small
 
     def scaled(self, confidence: np.ndarray) -> np.ndarray:
-        """Confidences as peers want them, in [½, 1], in the same order."""
+        """Return confidences in [½, 1], in the same order, as peers expect them."""
         lowest = self.confidence.min()
         width = max(np.ptp(self.confidence), 1e-12)
         return 0.5 + 0.5 * np.clip((confidence - lowest) / width, 0, 1)
 
-    def nothing(self) -> Judge:
-        """The reference alone."""
+    def nothing(self) -> Choice:
+        """Choose the reference without a small model."""
         return reference_alone(self.file)
 
-    def keep(self, keeps: Keeps) -> Judge:
-        """Keep the small model's answer where ``keeps(confidence, predictions)``, bool; the
-        reference alone where the pool shows that this is cheaper."""
+    def keep(self, keeps: Keeps) -> Choice:
+        """Keep the small model's answer if ``keeps(confidence, predictions)``, bool, is True.
+
+        If that is not cheaper on the pool than the reference, choose the reference.
+        """
         small, reference = self.costs
         share = np.mean(keeps(self.confidence, self.predictions))
         if small + (1 - share) * reference >= reference:
             return self.nothing()
-        file = self.file
+        names = [self.file.small, self.file.reference]
 
-        def judge(table: cl.ScoreTable) -> tuple[float, float]:
-            pair = table.select([file.small, file.reference])
+        def choice(table: cl.ScoreTable) -> tuple[float, float]:
+            pair = table.select(names)
             kept = keeps(pair.confidence[0], pair.predictions[0])
             correct = np.where(kept, *pair.correct)
             return float(correct.mean()), small + (1 - kept.mean()) * reference
 
-        return judge
+        return choice
 
-    def run(self, point: cl.Point | None) -> Judge:
-        """A cascade; the reference alone where there is none, or none that is cheaper."""
+    def run(self, point: cl.Point | None) -> Choice:
+        """Choose a cascade, or the reference if there is none or if it is not cheaper."""
         if point is None or point.cost >= self.costs[1]:
             return self.nothing()
 
-        def judge(table: cl.ScoreTable) -> tuple[float, float]:
+        def choice(table: cl.ScoreTable) -> tuple[float, float]:
             run = cl.evaluate(table, point)
             return run.accuracy, run.cost
 
-        return judge
+        return choice
 
 
 @lru_cache(8)  # all rules of a draw share them
@@ -195,18 +212,18 @@ def unlabelled_part(file: File, draw: int, labels: int) -> cl.ScoreTable:
     )
 
 
-def reference_alone(file: File) -> Judge:
-    """Judge of the reference: its accuracy, and its cost."""
+def reference_alone(file: File) -> Choice:
+    """Return the choice of the reference without a small model."""
 
-    def judge(table: cl.ScoreTable) -> tuple[float, float]:
+    def choice(table: cl.ScoreTable) -> tuple[float, float]:
         row = table.row(file.reference)
         return float(table.correct[row].mean()), float(table.cost[row].mean())
 
-    return judge
+    return choice
 
 
 def from_stores(splits: list[cl.LogitStore], names: list[str]) -> cl.ScoreTable:
-    """Return models of several splits of one store as one table: max softmax and predictions."""
+    """Return models on several splits of one store as a table with max softmax and predictions."""
     method = cl.Method()
     confidence = []
     predictions = []
@@ -228,7 +245,7 @@ def from_stores(splits: list[cl.LogitStore], names: list[str]) -> cl.ScoreTable:
 
 
 def found(folder: Path | None, *path: str) -> Path | None:
-    """A file of somebody's folder of data, None where it is not there."""
+    """Return the path of a file below a folder, or None if it does not exist."""
     if folder is None:
         return None
     place = folder.joinpath(*path)

@@ -10,6 +10,6 @@ __getattr__, __dir__, __all__ = attach(
     ),
     comparison="compare_fronts mean_cost_ratio range_dominance resampled_cost_ratio",
     generalization="accuracy_drops fronts_under_shift guarantee_table selection_bias",
-    shift="accuracy_estimates holds mean_improvement_moved front_on replay",
+    shift="holds mean_improvement_moved front_on replay",
     uncertainty="basic_interval bootstrap interval",
 )

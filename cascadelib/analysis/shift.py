@@ -14,7 +14,6 @@ from numpy import ndarray as Array
 from ..evaluation.evaluation import (
     baseline_of,
     check_store,
-    outcomes_of,
     quality,
     singles_correct,
     stages_of,
@@ -31,12 +30,10 @@ from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import Run, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
-from ..guarantees.case import compare_with_reference
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
-from ..tables import arrow
 from .uncertainty import interval, resampled_runs, sample_counts
 
 REPLAYED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
@@ -422,69 +419,3 @@ def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> 
         "cost": run.cost,
         **with_ends(improvement, percentiles, "improvement"),
     }
-
-
-def accuracy_estimates(store: Store, cascade: Any, splits: Mapping[str, Store]) -> pd.DataFrame:
-    """Estimate the accuracy of a cascade and of its last model on data without labels.
-
-    Parameters
-    ----------
-    store : LogitStore or ScoreTable
-        Labelled samples that were not used to select the cascade.
-    cascade : Point, Policy or Cascade
-        The cascade.
-    splits : mapping of str to LogitStore or ScoreTable
-        The other data. Labels are used for ``accuracy`` only, which is nan without them.
-
-    Returns
-    -------
-    DataFrame
-        One row per split and models. Two estimates use the confidences (max softmax of the answers,
-        or those of a ScoreTable):
-
-        - thresholded: the share of confidences above the threshold that, on `store`, the share of
-          correct answers exceeds.
-        - difference: the accuracy on `store` plus the rise of the mean confidence.
-
-        unchanged is the accuracy on `store`, for comparison. Columns …_error are estimate −
-        accuracy.
-
-    Notes
-    -----
-    There is no guarantee. If confidences stay equal while answers become wrong, both estimates
-    fail.
-
-    References
-    ----------
-    .. [1] Garg et al., 2022: average thresholded confidence.
-    .. [2] Guillory et al., 2021: difference of confidences.
-    """
-    point = single_point(cascade)
-    last = replace(point, models=point.models[-1:], thresholds=(), exit_rates=(1.0,))
-    rows = {}
-    for one in (point, last):
-        accuracy, confidence = _answers(one, store)
-        threshold = np.quantile(confidence, 1 - accuracy)
-        for label, split in splits.items():
-            true_accuracy, other = _answers(one, split)
-            estimates = {
-                "thresholded": (other >= threshold).mean(),
-                "difference": accuracy + other.mean() - confidence.mean(),
-                "unchanged": accuracy,
-            }
-            row = {"accuracy": true_accuracy} | estimates
-            row |= {f"{name}_error": value - true_accuracy for name, value in estimates.items()}
-            rows[label, arrow(one.models)] = row
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["split", "models"])
-
-
-def _answers(point: Point, store: Store) -> tuple[float, Array]:
-    """Return a cascade's accuracy (nan without labels) and the confidence of each answer (k,)."""
-    is_labelled = not store.models["top1"].isna().any()
-    if not is_labelled:
-        store, _ = compare_with_reference(store, [point], point.models[-1])
-    run = evaluate(store, point)
-    method = None if point.method is None else replace(point.method, metric="max_softmax")
-    outcomes = outcomes_of(store, point.models, method, point.score)
-    confidence = np.choose(run.exit_stage, [confidence for _, confidence in outcomes])
-    return np.mean(run.correct) if is_labelled else np.nan, confidence

@@ -7,6 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     answer_logs="chat_completions lm_eval_samples",
     bundled="fashion_mnist reviews",
     glue_tasks="TASKS glue",
+    image_predictions="imagenet_x",
     imagenet_1k="descriptions hub_images imagenet imagenet_v2 synsets",
     images="Photographs image_folder",
     language_models="llm_answers",

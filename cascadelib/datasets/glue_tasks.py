@@ -79,7 +79,7 @@ def glue(
         If the task is unknown, if columns are missing, or for the test split, whose labels are
         hidden (all −1).
     FileNotFoundError
-        If there is no local file. The message lists the expected files.
+        If a local file is missing. The message lists the expected files.
     ConnectionError
         If the Hub is needed and does not answer. It is raised without retries.
 

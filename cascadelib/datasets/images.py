@@ -165,7 +165,7 @@ class Photographs(Labelled):
     """
 
     inputs: tuple[File | HubImage, ...]
-    word = "images"
+    noun = "images"
 
     def batch(self, start: int, stop: int) -> list[Image.Image]:
         """Decode the images of rows start … stop − 1."""

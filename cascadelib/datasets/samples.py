@@ -40,12 +40,12 @@ class Labelled:
     classes: Sequence[str] | None = None
     dataset: str = ""
     split: str = ""
-    word: ClassVar[str] = "inputs"
+    noun: ClassVar[str] = "inputs"
 
     def __post_init__(self) -> None:
         checked = origin_of(self)
         if len(self.inputs) != len(checked):
-            raise ValueError(f"{len(self.inputs)} {self.word} for {len(checked)} labels")
+            raise ValueError(f"{len(self.inputs)} {self.noun} for {len(checked)} labels")
         vars(self).update(
             labels=checked.required_labels,
             sample_ids=checked.sample_ids,
@@ -58,7 +58,7 @@ class Labelled:
     def __repr__(self) -> str:
         classes = "" if self.classes is None else f", {len(self.classes)} classes"
         origin = " ".join(filter(None, (type(self).__name__, self.dataset, self.split)))
-        return f"<{origin}: {len(self)} {self.word}{classes}>"
+        return f"<{origin}: {len(self)} {self.noun}{classes}>"
 
     def take(self, indices: Any) -> Self:
         """Select samples.

@@ -49,7 +49,7 @@ class Texts(Labelled):
     """
 
     inputs: tuple
-    word = "texts"
+    noun = "texts"
 
     def __post_init__(self) -> None:
         texts = tuple(tuple(t) if isinstance(t, list) else t for t in self.inputs)

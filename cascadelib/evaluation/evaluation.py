@@ -14,7 +14,7 @@ from ..stages import Outcome, stage_of
 from ..store.protocol import Store
 from .pareto import Baseline
 
-STORE_TYPES: set[type] = set()  # on Python 3.11, isinstance of a protocol reads every property
+STORE_TYPES: set[type] = set()  # checked types, since isinstance of a protocol is slow
 
 
 def check_store(store: Any) -> None:
@@ -41,14 +41,14 @@ def resolve_options(
     score: str | None = None,
     cost: str | None = None,
 ) -> tuple[Method | None, str, str]:
-    """Return (method, score, kind of cost) with the store's defaults in place of None.
+    """Return (method, score, kind of cost), in which None is replaced by the store's default.
 
     Raises
     ------
     ValueError
         If the store does not support an option.
     """
-    chosen, score, cost = store.asked(method, score, cost)
+    chosen, score, cost = store.resolve_options(method, score, cost)
     return None if chosen is None else method_named(chosen), score_of(score).name, cost
 
 
@@ -68,10 +68,7 @@ def outcomes_of(
 def stages_of(
     store: Store, cascades: Sequence, method: Method | None, score: str
 ) -> Iterator[list[Outcome]]:
-    """Yield :func:`outcomes_of` of several cascades.
-
-    A mean ensemble computes all of them in one pass over the samples.
-    """
+    """Yield :func:`outcomes_of` of several cascades, computed in one pass over the samples."""
     check_store(store)
     index = store.models.index
     names = [

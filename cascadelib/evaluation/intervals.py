@@ -1,4 +1,4 @@
-"""Compute intervals in closed form: of a share, a mean cost, a difference of accuracies."""
+"""Compute intervals of a share, a mean cost and a difference of accuracies, without resampling."""
 
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,19 +11,19 @@ from scipy.stats import binomtest, norm
 from .evaluation import paid_by
 
 LEVEL = 0.95
-BETS = np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2  # constant bets in (0, 1)
-LEAST = -1 + 1e-12  # of means in [−1, 1]
+BETS = np.sin(np.pi * np.arange(0.5, 32) / 64) ** 2  # sizes of constant bets, in (0, 1)
+LEAST = -1 + 1e-12  # least tested mean of values in [−1, 1]
 Ends = tuple[float, float]
 
 
 def with_ends(value: float, ends: Iterable[float], name: str) -> dict[str, float]:
-    """Return a number and the ends of its interval as columns {name, name_low, name_high}."""
+    """Return an estimate and its interval as {name: value, name_low: low, name_high: high}."""
     keys = (name, f"{name}_low", f"{name}_high")
     return dict(zip(keys, map(float, (value, *ends))))
 
 
 def counted(correct: Any, name: str) -> Array:
-    """Return `correct` as bool (n_samples,), or raise a ValueError, since samples are counted."""
+    """Return `correct` as bool (n_samples,), or raise a ValueError if it is graded."""
     correct = np.asarray(correct)
     if correct.ndim != 1 or not correct.size or not np.isin(correct, (0, 1)).all():
         raise ValueError(
@@ -68,11 +68,11 @@ def share_interval(correct: Array, level: float = LEVEL, kind: str = "wilson") -
 def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
     """Return an interval of the mean cost of a cascade, with a coverage of at least `level`.
 
-    If costs are numbers, the mean cost is a sum over the n − 1 later stages of cost × share of
-    samples that reach the stage. Each share has its exact interval, and all of them hold
-    simultaneously by Bonferroni. If costs differ by sample, the result is the
-    :func:`betting_interval` of the costs of the samples. They are bounded by the least first cost
-    and the most expensive run through all stages among these samples.
+    If costs are numbers, the mean cost is a sum over stages of cost × share of samples that reach
+    the stage. Each share has an exact interval, and all of them hold simultaneously by Bonferroni.
+    If costs differ by sample, the result is the :func:`betting_interval` of the costs of the
+    samples. Its lower bound of a cost is the least first cost. Its upper bound is the largest cost
+    of calling all models, among these samples.
 
     Parameters
     ----------
@@ -125,8 +125,8 @@ def betting_interval(values: Array, least: float, most: float, level: float = LE
 def plug_in_bets(x: Array, wealth: float, guess: float) -> Array:
     """Return the predictable plug-in bets of Waudby-Smith and Ramdas on values x (k,), float (k,).
 
-    Each bet is computed from the previous values. `wealth` is the aim, in stakes, and `guess` the
-    mean that is assumed before the first value.
+    Each bet is computed from the previous values. `wealth` is the factor by which the bets should
+    multiply the stake. `guess` is the mean that is assumed before the first value.
     """
     number = np.arange(1, len(x) + 1)
     means = (guess + np.cumsum(x)) / (number + 1)
@@ -137,8 +137,8 @@ def plug_in_bets(x: Array, wealth: float, guess: float) -> Array:
 def _lower_mean(x: Array, wealth: float) -> float:
     """Return the least mean in [0, 1] that bets on the values x (k,) do not refute.
 
-    Bets refute a mean if they ever multiply their stake by `wealth`. The result is at most the mean
-    of x, so that an interval contains its estimate even if bets won early and lost later.
+    Bets refute a mean if they multiply the stake by `wealth` after some number of values. The
+    result is at most the mean of x, so that an interval contains its estimate.
     """
     bets = plug_in_bets(x, wealth, 0.5)
 
@@ -152,15 +152,15 @@ def _lower_mean(x: Array, wealth: float) -> float:
 def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     """Return a lower bound of the mean of independent values 1, 0 and −1 from their counts.
 
-    The bound holds at all times simultaneously with a probability of at least 1 − error. The upper
-    bound is ``-anytime_lower(gained, same, lost, error)``.
+    With a probability of at least 1 − error, the bound holds after every number of values
+    simultaneously. The upper bound is ``-anytime_lower(gained, same, lost, error)``.
 
     Notes
     -----
-    Bets against "the mean is m": a value d multiplies a bet by 1 + c (d − m) / (1 + m). The mean of
-    many such bets, each with a constant c, ever reaches 1 / error with a probability of at most
-    error (Ville, 1939, and Waudby-Smith and Ramdas, 2024). The bound rises with each d, so a
-    value that is not known yet may count as −1.
+    A bet against the hypothesis that the mean is m has a constant c. A value d multiplies it by
+    1 + c (d − m) / (1 + m). If the hypothesis is true, the mean over bets with several c reaches
+    1 / error with a probability of at most `error` (Ville, 1939, and Waudby-Smith and Ramdas,
+    2024). The bound rises with each d, so an unknown value may count as −1.
     """
     values = np.array([[1], [0], [-1]])
     counts = np.array([[lost], [same], [gained]])
@@ -189,10 +189,10 @@ def paired_difference_interval(first: Array, second: Array, level: float = LEVEL
 
     Notes
     -----
-    Wald's interval of the discordant pairs, with half a sample added to each of the four cells
-    (Agresti and Min, 2005). It covers 94 to 99% if samples differ both ways. It is too short if
-    only rare losses occur: 86% for 0.4% losses and no gains among 500 samples. For a guarantee on
-    rare losses use :func:`certify`, which is exact.
+    This is Wald's interval of the discordant pairs, with half a sample added to each of the four
+    cells (Agresti and Min, 2005). Its coverage is 94 to 99% if there are both losses and gains. It
+    is too short if only rare losses occur: 86% for 0.4% losses and no gains among 500 samples. For
+    a guarantee on rare losses use :func:`certify`, which is exact.
     """
     first = counted(first, "first")
     second = counted(second, "second")

@@ -1,5 +1,4 @@
-"""Compute Pareto fronts, the baseline of single models, and improvement factors (paper, section
-3)."""
+"""Compute Pareto fronts, baselines of single models, and improvement factors (paper, section 3)."""
 
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -66,7 +65,7 @@ def lower_hull(x: Array, y: Array) -> Array:
             before, last = hull[-2:]
             rise = (y[last] - y[before]) * (x[i] - x[before])
             if rise < (y[i] - y[before]) * (x[last] - x[before]):
-                break  # the last point is below the line from its predecessor to this point
+                break  # the last point is below the line between its neighbours
             hull.pop()
         hull.append(i)
     return np.array(hull, np.int64)
@@ -171,8 +170,7 @@ def least_cost(cost: Array, accuracy: Array, at: Any) -> Any:
 
 
 def improvement_factor(baseline_cost: Any, cost: Any) -> Any:
-    """Return baseline_cost ÷ cost: 1 if both are equal, also if both are 0, and inf if only the
-    cost is 0."""
+    """Return baseline_cost ÷ cost. It is 1 if both are 0, and inf if only the cost is 0."""
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.where(np.equal(baseline_cost, cost), 1.0, np.divide(baseline_cost, cost))[()]
 

@@ -1,4 +1,4 @@
-"""Define a selected cascade: its models, thresholds and method, and its measured values."""
+"""Define a selected cascade: its models, thresholds and method, and the values measured for it."""
 
 import os
 from collections.abc import Iterable, Mapping
@@ -17,7 +17,7 @@ from ..origin import Origin, Origins, join_origins
 
 @dataclass(frozen=True)
 class Estimate:
-    """Hold a number and the ends of its interval."""
+    """Hold an estimate and the ends of its interval."""
 
     value: float
     low: float
@@ -33,9 +33,9 @@ class OrderStatistics:
     values : tuple of float
         The values, rising.
     counts : tuple of int
-        Difference between the rank of each value and the previous rank.
+        Rank of each value minus the rank of the previous value.
     ties : tuple of float
-        Random numbers in [0, 1], one per value, that order equal values.
+        Random numbers in [0, 1], one per value, by which equal values are sorted.
     """
 
     values: tuple[float, ...] = field(repr=False)
@@ -70,7 +70,7 @@ class Expected:
 
 
 def nan_equal(value: Any) -> Any:
-    """Return a value with each nan replaced, so that copies of it compare as equal."""
+    """Return a value in which each nan is replaced by text, since nan does not equal nan."""
     if isinstance(value, tuple):
         return tuple(map(nan_equal, value))
     return "nan" if isinstance(value, float) and np.isnan(value) else value
@@ -126,10 +126,12 @@ class Point:
     premises : tuple of mappings
         Name, status and evidence of each premise of the guarantee. Empty if the point is not
         certified.
+    guarantee : str
+        The guarantee in words. Empty if the point is not certified.
     chosen : tuple
-        The (models, thresholds) that were selected on ``selected_on``. If
-        :func:`dataclasses.replace` has changed the models or thresholds of the point, they differ
-        from these, and the origin of the changed ones is unknown.
+        The (models, thresholds) that were selected on ``selected_on``. They differ from those of
+        the point if :func:`dataclasses.replace` changed these. The samples on which the new ones
+        were selected are unknown.
 
     See Also
     --------
@@ -162,6 +164,7 @@ class Point:
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
     premises: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
+    guarantee: str = field(default="", compare=False, repr=False)
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -201,7 +204,7 @@ class Point:
 
     @property
     def decided_by(self) -> str:
-        """Return the name of the confidence that decides exits."""
+        """Return the name of the metric or fitted confidence that decides exits."""
         if self.method is None:
             return "given confidences"
         return self.method.confidence or str(self.method.metric)
@@ -213,9 +216,9 @@ class Point:
 
     @property
     def seen(self) -> Origins:
-        """Return the samples of ``selected_on`` and of the fit of the current method.
+        """Return the samples of ``selected_on`` and those on which the method was fitted.
 
-        They are partly unknown if the thresholds were replaced (:attr:`chosen`).
+        Some are unknown if models or thresholds were replaced, see :attr:`chosen`.
         """
         seen = self.selected_on
         if self.chosen != (self.models, self.thresholds):
@@ -226,7 +229,7 @@ class Point:
     def origin(self) -> Origins:
         """Return the samples that a file records: ``seen`` and ``thresholds_from``.
 
-        A guarantee for the source of the latter samples does not hold on any of them.
+        A guarantee for new samples of the same source holds for none of these samples.
         """
         return (
             self.seen
@@ -236,7 +239,7 @@ class Point:
 
     @property
     def metric(self) -> Any:
-        """Return the metric of exits, None for a ScoreTable or a fitted confidence."""
+        """Return the metric of the thresholds, None for a ScoreTable or a fitted confidence."""
         return None if self.method is None else self.method.units
 
     @cached_property
@@ -255,7 +258,7 @@ class Point:
 
 
 def measured_text(point: Point) -> str:
-    """Return the measured values of a point as the end of a sentence."""
+    """Return the measured values of a point in words, to be appended to its description."""
     text = ""
     if not np.isnan(point.accuracy):
         text += f"; {point.score} {point.accuracy:.2%}"
@@ -292,8 +295,8 @@ def points_of(cascades: Any) -> list[Point]:
     items = list(cascades) if isinstance(cascades, list | tuple) else [cascades]
     points: list[Point] = []
     for item in items:
-        own = getattr(item, "cascades", None)
-        if own is None:
+        contained = getattr(item, "cascades", None)
+        if contained is None:
             remedy = ""
             if item is None:
                 remedy = (
@@ -308,12 +311,12 @@ def points_of(cascades: Any) -> list[Point]:
                 "a Point, Policy, Cascade, Front or Certificate is needed here, or a list of them, "
                 f"not {type(item).__name__}{remedy}"
             )
-        if not own:
+        if not contained:
             raise ValueError(
                 f"this {type(item).__name__} holds no cascade: if it is a certificate, nothing "
                 "was certified (print it)"
             )
-        points.extend(own)
+        points.extend(contained)
     if not points:
         raise ValueError("no cascades: give a Point, a Front or a list of them")
     return points
@@ -337,7 +340,7 @@ def kinds_of(cascades: Iterable[Any]) -> tuple[str, str]:
 
 
 def single_point(cascade: Any) -> Point:
-    """Return the only Point of :func:`points_of`, or raise a ValueError if there are several."""
+    """Return the Point of a single cascade, or raise a ValueError if there are several."""
     points = points_of(cascade)
     if len(points) > 1:
         raise ValueError(

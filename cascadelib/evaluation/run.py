@@ -82,7 +82,8 @@ class Run:
     def influence(self) -> Array:
         """Return the influence of each sample on the accuracy or F1, float64 (k,).
 
-        The influence on the accuracy is the sample's score.
+        The standard error of the accuracy or F1 is that of the mean influence. For the accuracy,
+        the influence is the correctness of the sample.
         """
         if self.point.score != F1:
             return np.asarray(self.correct, np.float64)
@@ -123,8 +124,8 @@ class Run:
     def measured_point(self) -> Point:
         """Return the cascade with its values on this store.
 
-        Its ``selected_on`` includes the samples of this store, since whoever compares measured
-        values selects on them.
+        Its ``selected_on`` includes the samples of this store, since a choice between cascades by
+        their measured values is a selection on these samples.
         """
         return replace(
             self.point,

@@ -49,7 +49,7 @@ def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str
     """Return methods by name, and the name of the first one: that of a front or point, if any."""
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
-    if store.asked(None, None, None)[0] is None:
+    if store.resolve_options(None, None, None)[0] is None:
         first = OF_TABLE
         methods = {first: None}
     if source is not None and source.method is not None:

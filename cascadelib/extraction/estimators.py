@@ -20,7 +20,7 @@ def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> n
     if foreign.any():
         raise ValueError(
             f"a classifier was trained with the class {estimator.classes_[foreign].tolist()[0]!r}, "
-            f"but y has {brief(classes.tolist())}: write classes alike, and give samples of each"
+            f"but y has {brief(classes.tolist())}: use the same classes, and pass samples of each"
         )
     found = estimator.predict_proba(inputs)
     probabilities = np.zeros((len(found), len(classes)))

@@ -17,7 +17,7 @@ from ..checks import POSITIVE, check_count, check_number, error_context, validat
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..datasets.texts import Texts
-from ..files import leftovers
+from ..files import find_leftovers
 from ..origin import Origin, origin_of
 from ..store.formats import Folder, check_spellings
 from ..store.logit_store import LogitStore
@@ -79,11 +79,7 @@ def extract(
     path : str or Path
         Folder of the store. It is created if it does not exist.
     device : torch.device or str, optional
-        Defaults to CUDA if available. On CUDA, each image model runs in the faster memory format,
-        with or without cuDNN's search for algorithms. A few batches at the start decide, if there
-        are at least 64 batches and `compile` is off. The choice is recorded. The flags
-        ``deterministic`` and ``benchmark`` of ``torch.backends.cudnn`` have precedence and are
-        restored.
+        Defaults to CUDA if available. Image models run in channels_last.
     batch_size : int, default=256
         Samples per batch. If memory does not suffice, it is halved for that model, with a warning.
     amp : {"float16", "bfloat16"} or bool, optional
@@ -179,8 +175,6 @@ def extract(
             progress and processes.first,
             compile,
         )
-        store = _open_existing(path, labels)  # it may have changed before it was locked
-        pending = _select_unfinished(pending, store, wanted, replace)
         _extract_pending(pending, store, wanted, macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
@@ -223,7 +217,8 @@ def _extract_pending(
         run_pass(dict(pending[settings.processes.rank :: settings.processes.count]), settings)
         candidates = settings.agree(candidates)
         if settings.processes.first and candidates:
-            store = store or LogitStore.create(
+            # Another process may have created the store or changed it since the start.
+            store = _open_existing(settings.path, labels) or LogitStore.create(
                 settings.path,
                 labels.values,
                 labels.sample_ids,
@@ -238,15 +233,15 @@ def _extract_pending(
 
 
 def _convert_dataset(dataset: Any) -> Any:
-    """Return the data set, converted from (inputs, labels) if it is a pair."""
+    """Return a data set, converted from (inputs, labels) if it is a pair."""
     if isinstance(dataset, tuple) and len(dataset) == 2:
         return Samples(*dataset)
-    if not hasattr(dataset, "batch"):
-        raise ValueError(
-            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-            f"{type(dataset).__name__}"
-        )
-    return dataset
+    if hasattr(dataset, "batch"):
+        return dataset
+    raise ValueError(
+        "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+        f"{type(dataset).__name__}"
+    )
 
 
 def _select_unfinished(
@@ -285,7 +280,7 @@ def _select_unfinished(
 
 def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
     """Remove files that a killed run left of finished models, if there are any and if possible."""
-    if leftovers(path) or (path / PARTIAL).exists():
+    if find_leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
             for model in models:
@@ -319,7 +314,7 @@ def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
         return None
     store = LogitStore(path)
     with error_context(f"the store {path} is of another split; choose another path"):
-        origin_of(store).check_same(labels.sample_ids, labels.values)
+        store.origin.check_same(labels.sample_ids, labels.values)
         if store.classes and labels.classes and store.classes != labels.classes:
             raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
     return store

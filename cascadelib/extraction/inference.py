@@ -1,4 +1,4 @@
-"""Run models on the batches of a data set. Each model is tested on a first batch before."""
+"""Run models on the batches of a data set, after a probe of each model on the first batch."""
 
 import contextlib
 import functools
@@ -6,14 +6,12 @@ import itertools
 import math
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch.backends import cudnn
 from tqdm import tqdm
 
 from ..checks import POSITIVE, is_number
@@ -28,10 +26,8 @@ from ..zoo.transforms import find_distinct, prepare_batch
 from .shards import Processes, Shards, split_range
 
 PROBE_SAMPLES = 32  # samples of a probe on a CPU; others probe with a full batch
-MEMORY_FORMATS = (torch.channels_last, torch.contiguous_format)
-MIN_LAYOUT_BATCHES = 64  # below this, measuring layouts takes over a quarter of the time
-TIMED_BATCHES = 4  # the first one allocates memory and searches for algorithms
-MAX_TIME_RATIO = 0.95  # relative time below which another layout is really faster
+CHUNK = 16  # photographs per task of a worker
+PREFETCHED_CHUNKS = 4  # per worker
 
 
 @dataclass(frozen=True)
@@ -61,9 +57,8 @@ class Pass:
 
     @property
     def full_batch(self) -> int:
-        """Size of every batch if a new size needs compilation or tuning, else 0."""
-        fixed = self.compile or self.device.measures_layouts
-        return min(len(self.samples), self.batch_size) if fixed else 0
+        """Size of every batch of compiled models, else 0. A new size would compile them again."""
+        return min(len(self.samples), self.batch_size) if self.compile else 0
 
     @property
     def path(self) -> Path:
@@ -104,8 +99,7 @@ def probe_models(
     """Count the MACs of each model unless `macs` has them, and time it on the first samples.
 
     Each model is called twice, and the second call is timed. Models stay on the device until
-    `stack` is closed. Failing models
-    are recorded in ``settings.failed`` and skipped.
+    `stack` is closed. Failing models are recorded in ``settings.failed`` and skipped.
     """
     if not models:
         return []
@@ -119,97 +113,31 @@ def probe_models(
             placed.enter_context(place_module(model.module, settings.device.torch))
             inputs = prepare(model.transform)
             counted = macs.get(name) or count_macs(model.module, inputs)
-            runs = _prepare_to_run(model, inputs, settings)
-            with torch.inference_mode():
-                for _ in range(2):
-                    logits, seconds = compute_timed_logits(
-                        runs, inputs, settings.device, settings.batch_limits
-                    )
             if not is_number(counted, *POSITIVE):
                 raise ValueError(
                     f"model {name!r}: fvcore counts {counted} MACs. Pass macs={{{name!r}: …}}"
                 )
-            own_run = run | describe_identity(model)
-            candidates.append(Candidate(runs, own_run, counted, logits.shape[1], seconds()))
+            identity = describe_identity(model)
+            if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
+                size = {"image_size": inputs.shape[-1]}
+                model = replace(model, metadata=size | model.metadata)
+            if settings.compile:
+                compiled: Any = torch.compile(model.module)
+                model = replace(model, module=compiled)
+            with torch.inference_mode():
+                for _ in range(2):
+                    logits, seconds = compute_timed_logits(
+                        model, inputs, settings.device, settings.batch_limits
+                    )
+            candidates.append(Candidate(model, run | identity, counted, logits.shape[1], seconds()))
             stack.enter_context(placed.pop_all())
     return candidates
-
-
-def _prepare_to_run(model: Model, inputs: Any, settings: Pass) -> Model:
-    """Compile a model or select its fastest layout. Record the layout and the image size."""
-    images = isinstance(inputs, torch.Tensor) and inputs.ndim == 4
-    record = {"image_size": inputs.shape[-1]} if images else {}
-    if settings.compile:
-        module: Any = torch.compile(model.module)
-        model = replace(model, module=module)
-    elif (
-        images
-        and settings.device.measures_layouts
-        and len(settings.samples) >= MIN_LAYOUT_BATCHES * len(inputs)
-    ):
-        model = select_fastest_layout(model, inputs, settings.device)
-    return replace(model, metadata=record | model.metadata)
-
-
-def set_layout(
-    model: Any, memory_format: torch.memory_format, searched: bool, **record: Any
-) -> Model:
-    """Return a model whose images and weights have a memory format.
-
-    searched: whether cuDNN searches for the fastest algorithm (``torch.backends.cudnn.benchmark``).
-    """
-    model.module.to(memory_format=memory_format)
-
-    def run(images: torch.Tensor) -> Any:
-        before = cudnn.benchmark
-        cudnn.benchmark = searched
-        try:
-            return model.module(images.contiguous(memory_format=memory_format))
-        finally:
-            cudnn.benchmark = before
-
-    record |= {"memory_format": str(memory_format), "cudnn_benchmark": searched}
-    return replace(model, module=run, metadata=record | model.metadata)
-
-
-def select_fastest_layout(model: Model, images: torch.Tensor, device: Device) -> Model:
-    """Return a model in its fastest layout on a batch of images, and record the gain in time.
-
-    A layout is a memory format, and whether cuDNN searches for the fastest algorithms. The default
-    is channels_last, with cuDNN's flag unchanged. Another layout must be faster by 5%. cuDNN does
-    not search if it must be deterministic. Otherwise it always searches if its flag is set.
-    """
-    fixed = cudnn.deterministic or torch.are_deterministic_algorithms_enabled()
-    found = cudnn.benchmark and not fixed
-    seconds = {}
-    for layout in itertools.product(MEMORY_FORMATS, {found, not fixed}):
-        # cuDNN caches its plans per thread and shape, whatever the flag. A new thread has no plans.
-        with ThreadPoolExecutor(1) as thread:
-            timed = thread.submit(_time_batches, set_layout(model, *layout), images, device)
-        seconds[layout] = timed.result()
-    usual = (MEMORY_FORMATS[0], found)
-    chosen = min(seconds, key=seconds.__getitem__)
-    if seconds[chosen] > MAX_TIME_RATIO * seconds[usual]:
-        chosen = usual
-    return set_layout(model, *chosen, layout_gain=seconds[usual] / seconds[chosen])
-
-
-def _time_batches(model: Model, images: torch.Tensor, device: Device) -> float:
-    """Time a few batches, and return the seconds per sample of the fastest one."""
-    with torch.inference_mode(), torch.cuda.stream(device.computing):
-        return min(
-            compute_timed_logits(model, images, device, {})[1]() for _ in range(TIMED_BATCHES)
-        )
-
-
-CHUNK = 16  # photographs per task of a worker
-PREFETCHED_CHUNKS = 4  # per worker
 
 
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield a function for each batch. It returns the batch as input for a model with a transform.
+    """Yield a function for each batch, from a transform to the input of models with this transform.
 
     bounds: (start, stop) of the batches. transforms: all transforms with which these functions will
     be called. Worker processes decode each photograph once, and compute the crop and size (*cut*)

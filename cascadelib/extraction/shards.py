@@ -2,7 +2,6 @@
 
 import contextlib
 import datetime
-import math
 import os
 import shutil
 from collections.abc import Iterator
@@ -16,13 +15,12 @@ from filelock import FileLock, Timeout
 from torch import distributed
 
 from ..files import SUFFIX, digest_of, file_name, replace_atomically
-from ..store.formats import Output, encoded
+from ..store.formats import Output, encode_tensor
 
 PARTIAL = ".partial"  # folder of the shards, in the store
 LOCK = ".lock"  # file in that folder; folders of models never begin with a dot
-GATHER_TIMEOUT = datetime.timedelta(
-    days=30
-)  # slow processes are not an error, and torchrun ends all if one dies
+# Slow processes are not an error, and torchrun ends all processes if one dies.
+GATHER_TIMEOUT = datetime.timedelta(days=30)
 
 
 @dataclass(frozen=True)
@@ -56,28 +54,25 @@ class Processes:
 
 
 def count_usable_cores(
-    groups: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup")
+    groups: Path = Path("/sys/fs/cgroup"), process_group: Path = Path("/proc/self/cgroup")
 ) -> int:
     """Count the cores available to this process, at least one.
 
-    The CPU affinity of the process and the quotas of its control groups (v1 or v2) limit the
+    The CPU affinity of the process and the quotas of its control groups (version 2) limit the
     number. The result is divided by the number of processes that torchrun has started on this
     machine.
     """
     cores = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
         cores = float(len(os.sched_getaffinity(0)))
-    lines = own.read_text().splitlines() if own.exists() else []
-    for line in lines:
-        _, kind, path = line.split(":", 2)
-        place = groups / kind / path.strip("/")
-        for folder in (place, *place.parents):
-            # v2, then v1. A missing file or quota ("max") is not a limit.
-            for names in (["cpu.max"], ["cpu.cfs_quota_us", "cpu.cfs_period_us"]):
-                with contextlib.suppress(OSError, ValueError):
-                    words = " ".join((folder / name).read_text() for name in names).split()
-                    quota, period = map(int, words)
-                    cores = min(cores, quota / period if quota > 0 else math.inf)
+    group = groups
+    with contextlib.suppress(OSError):
+        group = groups / process_group.read_text().rpartition("::/")[2].strip()
+    for folder in (group, *group.parents):
+        # A missing file and the quota "max" are not limits.
+        with contextlib.suppress(OSError, ValueError):
+            quota, period = map(int, (folder / "cpu.max").read_text().split())
+            cores = min(cores, quota / period)
     return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
 
 
@@ -155,13 +150,12 @@ class Shards:
         ``run``.
         """
         try:
-            file = Output.read(self._file(model, *span))
-            tensor = file.open()
+            shard = Output.read(self._file(model, *span))
+            tensor = shard.open()
         except (ValueError, OSError):
             return None
-        if file.metadata.get("run") != digest_of(run):
-            return None
-        return tensor, file.metadata["batch_seconds"]
+        is_of_run = shard.metadata.get("run") == digest_of(run)
+        return (tensor, shard.metadata["batch_seconds"]) if is_of_run else None
 
     def write(
         self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
@@ -171,9 +165,8 @@ class Shards:
         path.parent.mkdir(exist_ok=True, parents=True)
         # No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
         with replace_atomically(path, durable=False) as temporary:
-            temporary.write_bytes(
-                encoded(logits, {"run": digest_of(run), "batch_seconds": batch_seconds})
-            )
+            header = {"run": digest_of(run), "batch_seconds": batch_seconds}
+            temporary.write_bytes(encode_tensor(logits, header))
 
     def remove(self, model: str) -> None:
         """Remove the shards of a stored model."""

@@ -1,4 +1,4 @@
-"""Enumerate cascades, check a search, and compute the outcomes of prefixes once.
+"""Enumerate cascades, check the arguments of a search, and cache the outcomes of prefixes.
 
 Models run in order of rising cost, and models of equal cost in both orders.
 """
@@ -34,7 +34,7 @@ from .kernels.state import MAX_MODELS
 
 MOST_CASCADES = 5_000_000  # of a search without a time limit
 MOST_LISTED = 50_000_000  # of a search with a time limit
-# Weight of an equal number of boundaries, relative to samples, in the bins of a root.
+# The bins of a root balance numbers of samples, with weight 1, and of boundaries, with this weight.
 BOUNDARY_WEIGHT = 0.5
 
 
@@ -64,7 +64,7 @@ def cascades_of(cost: Array, lengths: Iterable[int]) -> Iterator[tuple[int, ...]
 
 
 def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
-    """Return the lengths of cascades as a sorted tuple.
+    """Return the distinct lengths of cascades as a sorted tuple.
 
     Raises
     ------
@@ -83,15 +83,15 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
 
 def number_of_cascades(cost: Array, length: int) -> int:
     """Return the number of cascades of `length` models without listing them."""
-    ways = np.ones(1, object)  # by number of models, python integers of any size
-    for same in np.unique(cost, return_counts=True)[1].tolist():
-        orders = [perm(same, n) for n in range(length + 1)]
-        ways = np.convolve(ways, np.array(orders, object))[: length + 1]
-    return ways[length]
+    counts = np.ones(1, object)  # by number of models, Python integers of any size
+    for equal in np.unique(cost, return_counts=True)[1].tolist():
+        orders = [perm(equal, n) for n in range(length + 1)]
+        counts = np.convolve(counts, np.array(orders, object))[: length + 1]
+    return counts[length]
 
 
 def check_work(cost: Array, lengths: Sequence[int], time_limit: float | None) -> None:
-    """Raise a ValueError with a remedy if there are too many cascades to search or to list."""
+    """Raise a ValueError that states a remedy if there are too many cascades to search."""
     total = sum(number_of_cascades(cost, n) for n in lengths)
     most = MOST_CASCADES if time_limit is None else MOST_LISTED
     if total <= most:
@@ -110,45 +110,46 @@ class Cascades:
 
     Attributes
     ----------
-    heads : list of (tuple of int, list of (int, int))
-        A head is a cascade without its last model. Each head has the (number, last model) of its
-        cascades.
+    prefixes : list of (tuple of int, list of (int, int))
+        All models of a cascade but the last, and the (number, last model) of each cascade that
+        begins with them.
     end : int
         One more than the last number.
     """
 
     def __init__(self, cost: Array, length: int, first: int = 0) -> None:
         self.length = length
-        self.heads: list[tuple[tuple, list[tuple[int, int]]]] = []
+        self.prefixes: list[tuple[tuple, list[tuple[int, int]]]] = []
         number = count(first)
-        for head in extensions(cost, (), length - 1):
-            lasts = [(next(number), cascade[-1]) for cascade in extensions(cost, head, length)]
+        for prefix in extensions(cost, (), length - 1):
+            lasts = [(next(number), cascade[-1]) for cascade in extensions(cost, prefix, length)]
             if lasts:
-                self.heads.append((head, lasts))
+                self.prefixes.append((prefix, lasts))
         self.end = next(number)
-        self.starts = [lasts[0][0] for _, lasts in self.heads]
+        self.starts = [lasts[0][0] for _, lasts in self.prefixes]
 
     def cascade(self, number: int) -> tuple[int, ...]:
         """Return the models of a cascade by its number."""
-        head, lasts = self.heads[bisect(self.starts, number) - 1]
+        prefix, lasts = self.prefixes[bisect(self.starts, number) - 1]
         _, last = lasts[number - lasts[0][0]]
-        return (*head, last)
+        return (*prefix, last)
 
 
 @dataclass(frozen=True, eq=False)
 class RootStage:
-    """Hold one stage of the root, the grid of thresholds that a search of a cascade starts with.
+    """Hold one stage of the root: the first grid of thresholds in the search of a cascade.
 
     Parameters
     ----------
     code : uint8 array of shape (k,)
         2 · slot + correctness of each sample.
     number : int32 array of shape (k,)
-        Number of the last boundary at or before the sample's group, −1 before the first boundary.
+        Position in `boundaries` of the last boundary at or before the sample's group. −1 if the
+        group is before the first boundary.
     boundaries : array of shape (B,)
-        Boundaries that can matter: before each group with a wrong sample, and after the last group.
+        Boundaries of the stage: before each group with a wrong sample, and after the last group.
     edges : array of shape (slots − 1,)
-        Number of the first boundary of each slot but the first.
+        Position in `boundaries` at which slots 1, 2, … begin.
     """
 
     code: Array
@@ -157,20 +158,21 @@ class RootStage:
     edges: Array
 
     def write_to(self, workspace: Any, i: int) -> None:
-        """Make this the root's stage i, see :func:`cascadelib.fronts.kernels.state.workspace`."""
+        """Write stage i of the root to a :func:`cascadelib.fronts.kernels.state.workspace`."""
         levels = workspace.parts.levels
         workspace.parts.root.code[i] = self.code
         workspace.parts.root.number[i] = self.number
-        levels.maps[0, i, : len(self.boundaries)] = self.boundaries
+        levels.boundary_of[0, i, : len(self.boundaries)] = self.boundaries
         levels.edges[0, i, 1 : len(self.edges) + 1] = self.edges
-        levels.top[0, i] = len(self.boundaries) - 1
+        levels.last_boundary[0, i] = len(self.boundaries) - 1
         levels.slots[0, i] = len(self.edges) + 1
 
 
 def root_of(group: Array, correct: Array, bins: int) -> RootStage:
     """Return the :class:`RootStage` of one stage.
 
-    A correct sample exits without loss, so only boundaries before wrong samples matter.
+    An exit of a correct sample never lowers the accuracy. A boundary before a group without a wrong
+    sample is therefore never needed.
 
     Parameters
     ----------
@@ -185,23 +187,25 @@ def root_of(group: Array, correct: Array, bins: int) -> RootStage:
     has_error[group[correct == 0]] = True
     boundaries = np.append(np.flatnonzero(has_error), len(has_error))
     number = np.cumsum(has_error) - 1
-    # exits[e]: samples that exit at boundary e, in addition to those that exit at every boundary
     exits = np.append(0, np.cumsum(np.bincount(group)))[boundaries]
     weights = exits + BOUNDARY_WEIGHT * exits[-1] * np.linspace(0, 1, len(exits))
     edges = np.unique(np.searchsorted(weights, np.linspace(weights[0], weights[-1], bins + 1)))
-    if len(edges) == 1:  # no wrong sample: a single empty bin
+    if len(edges) == 1:  # no sample is wrong, so there is a single empty bin
         edges = np.zeros(2, int)
     slot = np.searchsorted(edges, number, side="right").astype(np.uint8)
     return RootStage(2 * slot[group] + correct, number.astype(np.int32)[group], boundaries, edges)
 
 
 def refuse_prefix(prefix: tuple) -> tuple:
-    """Raise a KeyError, as the stage function of a copy that has all outcomes it needs."""
+    """Raise a KeyError. This is the stage function of a copy that stores all outcomes."""
     raise KeyError(prefix)
 
 
 def cache_single_models(compute: Callable) -> Any:
-    """Cache the results of a method of :class:`Outcomes` for single models, which are few."""
+    """Cache the results of a method of :class:`Outcomes` for single models.
+
+    Longer prefixes are too many.
+    """
 
     @wraps(compute)
     def method(self: "Outcomes", prefix: tuple, *arguments: Any) -> Any:
@@ -217,7 +221,7 @@ def cache_single_models(compute: Callable) -> Any:
 
 
 class Outcomes:
-    """Check the outcomes of a stage function, compute each once, and store them compactly.
+    """Compute each outcome of a stage function once, check it, and store it compactly.
 
     Parameters
     ----------
@@ -232,17 +236,17 @@ class Outcomes:
         self.last_only = last_only
         self.name = uuid4().hex  # unique among searches
         self.results: dict[tuple, Any] = {}
-        self.kept_correct: dict[tuple, Any] = {}
-        self.kept_groups: dict[tuple, Array] = {}
-        self.kept_exits: tuple[tuple, Any] = ((), None)
+        self.correct_by_key: dict[tuple, Any] = {}
+        self.groups_by_key: dict[tuple, Array] = {}
+        self.last_exits: tuple[tuple, Any] = ((), None)
 
     def key(self, prefix: tuple) -> tuple:
         """Return the key that prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
-        """Announce all cascades to a stage that computes many prefixes together."""
-        full, deferring = tee(cascades)  # not read by a plain stage
+        """Announce all cascades to a stage, which may compute many prefixes together."""
+        full, deferring = tee(cascades)  # iterators, since a plain stage does not read them
         self.stage.prepare(
             correct=(cascade[: i + 1] for cascade in full for i in range(len(cascade))),
             confidence=(cascade[:i] for cascade in deferring for i in range(1, len(cascade))),
@@ -251,7 +255,7 @@ class Outcomes:
     def correct(self, prefix: tuple) -> Array:
         """Return the correctness after a prefix, uint8 (k,).
 
-        Longer prefixes are stored as bits.
+        It is stored as bits for prefixes of several models.
 
         Raises
         ------
@@ -259,7 +263,7 @@ class Outcomes:
             If the correctness is graded.
         """
         key = self.key(prefix)
-        if key not in self.kept_correct:
+        if key not in self.correct_by_key:
             values = self.stage.correct(prefix)  # without the confidence, which may cost more
             correct = np.asarray(refuse_masked(values, f"correctness after models {prefix}"))
             if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
@@ -267,12 +271,12 @@ class Outcomes:
                     f"correctness after models {prefix} is not boolean: the exact search counts "
                     "samples"
                 )
-            correct = correct.astype(bool).view(np.uint8)
-            self.kept_correct[key] = correct
+            result: Any = correct.astype(bool).view(np.uint8)
             if len(key) > 1:
-                self.kept_correct[key] = len(correct), np.packbits(correct)
-        kept = self.kept_correct[key]
-        return kept if len(key) == 1 else np.unpackbits(kept[1], count=kept[0])
+                result = len(correct), np.packbits(result)
+            self.correct_by_key[key] = result
+        stored = self.correct_by_key[key]
+        return stored if len(key) == 1 else np.unpackbits(stored[1], count=stored[0])
 
     @cache_single_models
     def wrong(self, prefix: tuple) -> Array:
@@ -292,18 +296,19 @@ class Outcomes:
     def groups(self, prefix: tuple) -> Array:
         """Return the group of equal confidence of each sample, int32 (k,), most confident first."""
         key = self.key(prefix)
-        if key not in self.kept_groups:
-            confidence = self.confidence(prefix) + 0.0  # without −0.0, and one type for the kernel
+        if key not in self.groups_by_key:
+            # The sum is contiguous and has no −0.0.
+            confidence = self.confidence(prefix) + 0.0
             order = falling_order(confidence)
             group = groups_in(order, confidence, LARGEST)
             if len(key) == 1:
                 self.results["order", key] = order
-            self.kept_groups[key] = group.astype(np.min_scalar_type(group[order[-1]]))
-        return self.kept_groups[key].astype(np.int32)
+            self.groups_by_key[key] = group.astype(np.min_scalar_type(group[order[-1]]))
+        return self.groups_by_key[key].astype(np.int32)
 
     @cache_single_models
     def all_exit(self, prefix: tuple) -> int:
-        """Return the boundary at which all samples exit after a prefix: the number of groups."""
+        """Return the boundary at which all samples exit. It is the number of groups."""
         return int(self.groups(prefix).max()) + 1
 
     @cache_single_models
@@ -316,58 +321,53 @@ class Outcomes:
         """Return the samples by falling confidence, int64 (k,)."""
         return np.argsort(self.groups(prefix), kind="stable")
 
-    def exits(self, head: tuple) -> tuple[Array, Array, Array, Array]:
-        """Return the arrays that determine exits after each of the d models of a head.
+    def exits(self, prefix: tuple) -> tuple[Array, list[Array], list[Array]]:
+        """Return the :meth:`groups` (d, k), orders and confidences after each model of a prefix.
 
-        These are :meth:`groups` (d, k), :meth:`order` (d, k), :meth:`confidence` (d, k), and the
-        position in the order at which each group starts, int64 (d, k + 1), k beyond the last group.
-        Those of the last head are stored.
+        The result for the last prefix is cached.
         """
-        if self.kept_exits[0] != head:
-            prefixes = [head[: i + 1] for i in range(len(head))]
-            group = np.stack([self.groups(prefix) for prefix in prefixes])
-            order = np.stack([self.order(prefix) for prefix in prefixes])
-            confidence = np.stack([self.confidence(prefix) for prefix in prefixes])
-            starts = np.full((len(head), group.shape[1] + 1), group.shape[1])
-            for own, groups in zip(starts, group, strict=True):
-                sizes = np.bincount(groups)
-                own[: len(sizes)] = np.cumsum(sizes) - sizes
-            self.kept_exits = head, (group, order, confidence, starts)
-        return self.kept_exits[1]
+        if self.last_exits[0] != prefix:
+            stages = [prefix[: i + 1] for i in range(len(prefix))]
+            group = np.stack([self.groups(stage) for stage in stages])
+            orders = [self.order(stage) for stage in stages]
+            confidences = [self.confidence(stage) for stage in stages]
+            self.last_exits = prefix, (group, orders, confidences)
+        return self.last_exits[1]
 
-    def copy_for(self, heads: Iterable[tuple]) -> "Outcomes":
-        """Return a copy that can be pickled, with the outcomes of some heads of Cascades."""
+    def copy_for(self, prefixes: Iterable[tuple]) -> "Outcomes":
+        """Return a copy that can be pickled, with the outcomes of some prefixes of Cascades."""
         copy = Outcomes(refuse_prefix, self.last_only)
-        full = {(*head, m) for head, lasts in heads for _, m in lasts}
-        prefixes = {cascade[:i] for cascade in full for i in range(1, len(cascade))}
-        for prefix in prefixes:
-            self.groups(prefix)
-            copy.kept_groups[self.key(prefix)] = self.kept_groups[self.key(prefix)]
-        for prefix in prefixes | full:
-            self.correct(prefix)
-            copy.kept_correct[self.key(prefix)] = self.kept_correct[self.key(prefix)]
+        full = {(*prefix, m) for prefix, lasts in prefixes for _, m in lasts}
+        deferring = {cascade[:i] for cascade in full for i in range(1, len(cascade))}
+        for stage in deferring:
+            self.groups(stage)
+            copy.groups_by_key[self.key(stage)] = self.groups_by_key[self.key(stage)]
+        for stage in deferring | full:
+            self.correct(stage)
+            copy.correct_by_key[self.key(stage)] = self.correct_by_key[self.key(stage)]
         return copy
 
 
 class Search(NamedTuple):
-    """Hold a prepared search. Its arguments are checked, and all its steps share it.
+    """Hold a prepared search, whose arguments are checked.
 
     Parameters
     ----------
     outcomes : Outcomes
         Outcomes of the candidates.
     cost : float array of shape (n_models,) or (n_models, k)
-        Cost of each model, or price per sample.
+        Cost of each model, or its price for each sample.
     lengths : tuple of int
         Lengths of cascades.
     tolerance : float or float array of shape (k + 1,)
-        Share of the cost, also by number of correct samples.
+        Largest possible saving, as a share of the cost, for which a cascade is skipped. It may
+        depend on the number of correct samples.
     deadline : float
-        Value of time.monotonic(), inf without a limit.
+        Value of time.monotonic() at which the search stops, inf without a limit.
     executor : Executor or None
-        Runs tasks. None uses threads.
+        Executor of tasks. None means threads.
     coarse : bool
-        Whether roots have few bins, to bound all cascades soon.
+        Whether the roots have few bins, so that all cascades are bounded soon.
     """
 
     outcomes: Any

@@ -1,4 +1,4 @@
-"""Search exact fronts of counted outcomes: correct or not, at one cost per model."""
+"""Search exact fronts of samples that are correct or wrong, with one cost per model."""
 
 import os
 import time
@@ -12,7 +12,7 @@ from .front import Points, points_from
 from .kernels.state import Best, improves, new_best, record
 from .parallel import BOXES, CORNERS, in_threads, on_workers
 
-SEEDING = 0.25  # share of the time limit for a first front, which prunes the search
+SEEDING = 0.25  # share of the time limit for the front of shorter cascades
 
 
 def search_counted(search: Search) -> Points:
@@ -34,7 +34,7 @@ def search_counted(search: Search) -> Points:
         if length == 1 or search.deadline < np.inf or search.executor is not None:
             record_first_models(search, cascades, best)
         if length == 2:
-            in_threads(Search(outcomes, search.cost), cascades.heads, best)
+            in_threads(Search(outcomes, search.cost), cascades.prefixes, best)
         elif length > 2:
             search_long(search, cascades, best)
             np.minimum(floor, best.floor, out=floor)
@@ -47,50 +47,52 @@ def search_counted(search: Search) -> Points:
 
 
 def record_first_models(search: Search, cascades: Cascades, best: Best) -> None:
-    """Record, for each first model, a cascade in which all samples exit there.
+    """Record a cascade for each first model. All samples exit at this model.
 
-    So all single models are on the front, and longer cascades have one, however short the time is.
+    The front then has a point for each single model, however short the time limit is.
     """
     firsts: dict[int, int] = {}
-    for head, lasts in cascades.heads:
-        for number, m in lasts[:1] if head else lasts:
-            firsts.setdefault((*head, m)[0], number)
-    nobody = np.zeros(cascades.length - 1, np.int64)
+    for prefix, lasts in cascades.prefixes:
+        for number, m in lasts[:1] if prefix else lasts:
+            firsts.setdefault((*prefix, m)[0], number)
+    zeros = np.zeros(cascades.length - 1, np.int64)  # samples that reach the later stages
     for first, number in firsts.items():
         n = int(search.outcomes.correct((first,)).sum())
-        if improves(best, n, search.cost[first], number, nobody):
-            record(best, n, search.cost[first], number, nobody, nobody)
+        if improves(best, n, search.cost[first], number, zeros):
+            record(best, n, search.cost[first], number, zeros, zeros)
 
 
-def seed(search: Search, cascades: Cascades, length: int, best: Best) -> None:
-    """Record the front of the first `length` models of the cascades.
+def record_shorter(search: Search, cascades: Cascades, length: int, best: Best) -> None:
+    """Search the first `length` models of the cascades, and record the front that they form.
 
-    These are longer cascades in which no sample reaches the later stages.
+    Each recorded cascade has its full length, but no sample reaches the later stages.
     """
     d = length - 1
     numbers: dict[tuple, int] = {}
-    for head, lasts in cascades.heads:
-        numbers.setdefault(head[:length], lasts[0][0])
-    heads: dict[tuple, list[tuple[int, int]]] = {}
+    for prefix, lasts in cascades.prefixes:
+        numbers.setdefault(prefix[:length], lasts[0][0])
+    prefixes: dict[tuple, list[tuple[int, int]]] = {}
     for short, number in numbers.items():
-        heads.setdefault(short[:-1], []).append((number, short[-1]))
-    own = new_best(len(best.reach) - 1, length)
+        prefixes.setdefault(short[:-1], []).append((number, short[-1]))
+    shorter = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        # pairs and triples take little time relative to longer cascades
+        # Pairs and triples take little time relative to longer cascades.
         run = on_workers if d > 2 else in_threads
-        run(search, list(heads.items()), own, parts)
-    for n in np.flatnonzero(np.isfinite(own.exact)):
-        number = own.where[n, 0]
+        run(search, list(prefixes.items()), shorter, parts)
+    for n in np.flatnonzero(np.isfinite(shorter.exact)):
+        cost = shorter.exact[n]
+        number = shorter.where[n, 0]
         boundaries, at = np.zeros((2, cascades.length - 1), np.int64)
-        boundaries[:d], at[:d] = np.split(own.where[n, 1:], 2)
-        if improves(best, n, own.exact[n], number, at):
-            record(best, n, own.exact[n], number, boundaries, at)
+        boundaries[:d], at[:d] = np.split(shorter.where[n, 1:], 2)
+        if improves(best, n, cost, number, at):
+            record(best, n, cost, number, boundaries, at)
 
 
 def search_long(search: Search, cascades: Cascades, best: Best) -> None:
-    """Search cascades of three models or more, after a first front of shorter ones, which prunes.
+    """Search cascades of three or more models.
 
-    The first front is omitted if shorter cascades were searched anyway.
+    First a front of shorter cascades is recorded, by which the search then drops boxes. This is
+    omitted if the shorter cascades have been searched already.
     """
     length = cascades.length
     end_of_start = np.inf
@@ -103,10 +105,10 @@ def search_long(search: Search, cascades: Cascades, best: Best) -> None:
     for shorter in range(first, length):
         in_time = time.monotonic() < end_of_start
         if shorter not in search.lengths and (shorter == first or in_time):
-            seed(start, cascades, shorter, best)
+            record_shorter(start, cascades, shorter, best)
     if search.deadline < np.inf:
-        search_in_time(search, cascades.heads, best)
+        search_in_time(search, cascades.prefixes, best)
         return
-    started = on_workers(search, cascades.heads, best, CORNERS)
+    started = on_workers(search, cascades.prefixes, best, CORNERS)
     best.floor[:] = np.inf
-    on_workers(search, cascades.heads, best, BOXES if started else CORNERS + BOXES)
+    on_workers(search, cascades.prefixes, best, BOXES if started else CORNERS + BOXES)

@@ -100,8 +100,15 @@ def search_outcomes(
     >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
     ([0.667, 1.0], [1.0, 4.333])
     """
-    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    search = prepare_search(stage, cost, n_models, last_only, **limits)
+    search = prepare_search(
+        stage,
+        cost,
+        n_models,
+        last_only,
+        tolerance=tolerance,
+        time_limit=time_limit,
+        executor=executor,
+    )
     if search.cost.ndim != 1:
         raise ValueError(
             "give one cost per model here: per-sample costs are supported by `search` on a "
@@ -111,7 +118,7 @@ def search_outcomes(
 
 
 def run_interruptible(find: Callable[..., Points], *arguments: Any) -> Points:
-    """Run one of the two searches. An interrupt is raised without the traceback of the pools."""
+    """Return find(*arguments), and raise an interrupt without the traceback of the thread pools."""
     try:
         return find(*arguments)
     except KeyboardInterrupt:
@@ -180,7 +187,7 @@ def search_arrays(
 
 
 def candidate_names(models: Any, names: list[str], baseline: Baseline) -> list[str]:
-    """Return the candidates for "all", a list of names, or "pareto" (the single-model front)."""
+    """Return the names of the candidates: `models` is "all", "pareto" or a list of names."""
     if isinstance(models, str):
         sets = {"all": names, "pareto": [baseline.names[i] for i in baseline.front]}
         return sets[validate_choice(models, sets, "set of models (or list their names)")]
@@ -273,11 +280,18 @@ def search(
     (68, 0.269)
     """
     task = SearchTask(store, method, score, cost, models, expected)
-    if isinstance(models, str) and models == "pareto":  # a front may have fewer models
+    if isinstance(models, str) and models == "pareto":  # there may be fewer models than n_models
         most = len(task.names)
         n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
-    limits = {"tolerance": tolerance, "time_limit": time_limit, "executor": executor}
-    prepared = prepare_search(task.stage, task.costs, n_models, task.last_only, **limits)
+    prepared = prepare_search(
+        task.stage,
+        task.costs,
+        n_models,
+        task.last_only,
+        tolerance=tolerance,
+        time_limit=time_limit,
+        executor=executor,
+    )
     is_graded = task.stage((0,))[0].dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)
@@ -291,7 +305,7 @@ def search(
 
 
 class SearchTask:
-    """Resolve the options of a search of a store, and compute the baseline once.
+    """Resolve the options of a search of a store, and compute its baseline.
 
     Attributes
     ----------
@@ -328,7 +342,7 @@ class SearchTask:
         self.metric = None if chosen is None else chosen.units
         self.positive = store.positives() if score == F1 else None
         names = None
-        while names != list(store.models.index):  # again if another thread adds a model
+        while names != list(store.models.index):  # repeated if another thread adds a model
             names = list(store.models.index)
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
@@ -355,7 +369,7 @@ class SearchTask:
         return two_model_curve(confidence, gain_1, gain_2, cost_1, cost_2, self.positive)
 
     def front(self, points: Points) -> Front:
-        """Return points of this search as a Front."""
+        """Return the points of this search as a Front."""
         return Front(
             points=points,
             baseline=self.baseline,
@@ -370,7 +384,7 @@ class SearchTask:
 
 
 def compile_ensembles() -> None:
-    """Compile or load the kernels of methods."""
+    """Compile the kernels of methods, or load them."""
     z = np.zeros((9, 4), np.float32)
     labels = np.zeros(9, np.int64)
     store = LogitStore.from_arrays(labels, {"a": z, "b": z.copy()}, macs={"a": 1, "b": 2})
@@ -381,7 +395,7 @@ def compile_ensembles() -> None:
 
 
 def compile_searches() -> None:
-    """Compile or load the kernels of searches."""
+    """Compile the kernels of searches, or load them."""
     scores, confidence = np.random.default_rng(0).random((2, 3, 200))
     cost = np.array([1.0, 2.0, 4.0])
     search_arrays(scores < 0.5, confidence, cost, (2, 3))
@@ -411,8 +425,8 @@ def warm() -> None:
         f"import sys; sys.path[:] = {sys.path}; "
         "from cascadelib.fronts.exact import compile_ensembles as f; f()"
     )
+    # A second process compiles one part, and prints nothing.
     command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
-    # only this process prints messages
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -27,13 +27,13 @@ from ..tables import fraction, number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS, least_onwards
 
-# From the benchmark "choosing", in standard errors: for cascades of at most two models, for longer
-# ones. The keys are observed outcomes (False) and expected ones (True).
+# Measured by the benchmark "choosing", in standard errors. The first value is for cascades of at
+# most two models, the second for longer ones. The keys state whether outcomes are expected ones.
 CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # default margin of `pick` at FEWEST samples
 OPTIMISM = {False: (0.95, 1.4), True: (0.6, 0.85)}  # accuracy minus the mean accuracy on new data
 FEWEST = 500  # samples from which the margins were measured
 MOST = 2000  # samples up to which they were measured
-SHRINKS = 0.2  # power of the number of samples by which the margin falls
+SHRINKAGE = 0.2  # exponent of the number of samples in the margin
 Steps = tuple[Array, Array]
 """Cost and accuracy of the points of a front, both rising, float64 (n_points,)."""
 
@@ -77,93 +77,85 @@ class Points:
             return np.inf
         return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
 
-    def lower_bound_at(self, accuracy: Any) -> Any:
-        """Return a lower bound on the cost of all cascades with at least this accuracy."""
-        searched = least_cost(self.cost, self.accuracy, accuracy)
-        return np.minimum(searched, self.floor_above(np.asarray(accuracy) - 1e-12))
-
     @property
     def gap(self) -> Array:
-        """Return the possible excess cost of each point, shape (n_points,), as a share of the least
-        cost.
+        """Return the possible excess cost of each point, shape (n_points,).
 
-        It refers to the accuracies that a point serves: above that of the previous point, up to its
-        accuracy. It is 0 if the search was exact.
+        It is a share of the least possible cost of a cascade that is more accurate than the
+        previous point. It is 0 if the search was exact.
         """
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
         return improvement_factor(self.cost, least) - 1
 
 
 @kernel
-def neighbours(
-    group: Array,
-    order: Array,
-    confidence: Array,
-    boundaries: Array,
-    starts: Array,
-    reached: Array,
-) -> Array:
-    """Return the confidences next to each threshold of one cascade's points, float64 (2, P, d).
+def neighbours(group: Array, order: Array, boundaries: Array, i: int) -> Array:
+    """Return the samples next to the thresholds of stage i at P points, int64 (2, P).
 
-    These are the least confidence that exits and the largest that is deferred, among the samples
-    that reach the stage. They are nan if there is no such sample.
+    The first is the least confident sample that exits, the second the most confident one that is
+    deferred. Only the samples that reach the stage count. The result is −1 if there is no such
+    sample.
 
     Parameters
     ----------
     group : int32 array of shape (d, k)
-        Group of each sample.
-    order : int64 array of shape (d, k)
-        Samples by falling confidence.
-    confidence : float64 array of shape (d, k)
-        Confidences.
+        Group of each sample at each stage.
+    order : int64 array of shape (k,)
+        Samples by falling confidence at stage i.
     boundaries : int64 array of shape (P, d)
-        Number of groups that exit.
-    starts : int64 array of shape (d, k + 1)
-        Position in the order at which each group starts.
-    reached : int array of shape (P,)
-        Number of stages that a sample reaches. All samples exit at the last one.
+        Number of groups that exit at each stage.
+    i : int
+        Stage.
     """
-    d, k = group.shape
-    out = np.full((2, *boundaries.shape), np.nan)
-    for i in range(d):
-        for p in np.flatnonzero(reached > i + 1):
-            # From the boundary, walk up to the least that exits, and down to the largest that is
-            # deferred, to the first sample that did not exit at an earlier stage.
-            start = starts[i, boundaries[p, i]]
-            for side, x, move in ((0, start - 1, -1), (1, start, 1)):
-                while 0 <= x < k and np.isnan(out[side, p, i]):
-                    s = order[i, x]
-                    reaches = True
-                    for earlier in range(i):
-                        reaches &= group[earlier, s] >= boundaries[p, earlier]
-                    if reaches:
-                        out[side, p, i] = confidence[i, s]
-                    x += move
-    return out
+    k = len(order)
+    samples = np.full((2, len(boundaries)), -1)
+    for p in range(len(boundaries)):
+        # Find the position of the first deferred group.
+        start = 0
+        end = k
+        while start < end:
+            middle = (start + end) // 2
+            if group[i, order[middle]] < boundaries[p, i]:
+                start = middle + 1
+            else:
+                end = middle
+        # Side 0 goes from there to higher confidences, side 1 to lower ones. Each stops at the
+        # first sample that did not exit at an earlier stage.
+        for side, x, move in ((0, start - 1, -1), (1, start, 1)):
+            while 0 <= x < k and samples[side, p] < 0:
+                reaches = True
+                for earlier in range(i):
+                    reaches &= group[earlier, order[x]] >= boundaries[p, earlier]
+                if reaches:
+                    samples[side, p] = order[x]
+                x += move
+    return samples
 
 
-def thresholds_of(
-    outcomes: Any, cascade: tuple, boundaries: Array, reached: Any = MAX_MODELS
+def confidences_around(
+    outcomes: Any, cascade: tuple, boundaries: Array, reached: int = MAX_MODELS
 ) -> Array:
-    """Return the thresholds of a cascade's boundaries, float64 (P, n − 1).
+    """Return the confidences on both sides of each boundary of a cascade, float64 (2, P, n − 1).
 
-    They are midway between neighbouring confidences of samples that reach the stage. `reached`, an
-    int or (P,), is the number of stages that a sample reaches. All exit at the last of them.
+    They are the arguments of :func:`cascadelib.methods.thresholds.midway`, and belong to samples
+    that reach the stage. `reached` is the number of stages that samples reach. All samples exit at
+    the last of them, so the confidences of later boundaries are nan.
     """
-    if len(cascade) == 1:
-        return np.empty(boundaries.shape)
-    stages = np.full(len(boundaries), reached)
-    group, order, confidence, starts = outcomes.exits(cascade[:-1])
-    return midway(*neighbours(group, order, confidence, boundaries, starts, stages))
+    around = np.full((2, *boundaries.shape), np.nan)
+    if len(cascade) > 1:
+        group, orders, confidences = outcomes.exits(cascade[:-1])
+        for i in range(min(reached, len(cascade)) - 1):
+            samples = neighbours(group, orders[i], boundaries, i)
+            around[:, :, i] = np.where(samples < 0, np.nan, confidences[i][samples])
+    return around
 
 
 def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
     """Return the non-dominated entries of a Best as Points.
 
-    `cascade_of` returns the models of a number. If no sample reaches a model, the cheapest possible
-    model takes its place.
+    `cascade_of` returns the models of a cascade from its number. If no sample reaches a model, it
+    is replaced by the cheapest possible model.
     """
-    completed = cache(lambda reached, length: next(extensions(cost, reached, length)))
     reach = best.reach
     k = len(reach) - 1
     d = best.where.shape[1] // 2
@@ -171,24 +163,22 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     correct = np.flatnonzero(is_better & np.isfinite(reach))
     numbers, boundaries, at = np.split(best.where[correct], [1, 1 + d], axis=1)
     models = np.full((len(correct), d + 1), -1, np.int64)
-    thresholds = np.full((len(correct), d), np.nan)
-    # group points of one cascade that end at the same stage
-    kinds = numbers[:, 0] * (d + 1) + np.count_nonzero(at, axis=1)
-    order = np.argsort(kinds, kind="stable")
-    of_cascade: dict[tuple, list[Array]] = {}
-    for rows in np.split(order, 1 + np.flatnonzero(np.diff(kinds[order]))) if len(order) else ():
-        number, later = divmod(int(kinds[rows[0]]), d + 1)
-        cascade = cascade_of(number)
-        cascade = completed(cascade[: 1 + later], len(cascade))
-        models[rows, : len(cascade)] = cascade
-        of_cascade.setdefault(cascade, []).append(rows)
-    for cascade, parts in sorted(of_cascade.items()):  # heads in a row, whose exits are stored
+    around = np.full((2, len(correct), d), np.nan)
+    # Group the rows by cascade and number of stages that samples reach. Cascades with the same
+    # prefix, whose exits are cached, have adjacent numbers.
+    stages = 1 + np.count_nonzero(at, axis=1)
+    entries = numbers[:, 0] * (MAX_MODELS + 1) + stages
+    order = np.argsort(entries, kind="stable")
+    for rows in np.split(order, 1 + np.flatnonzero(np.diff(entries[order]))) if len(order) else ():
+        cascade = cascade_of(numbers[rows[0], 0])
         n = len(cascade)
-        rows = np.concatenate(parts)
-        stages = 1 + np.count_nonzero(at[rows], axis=1)
-        thresholds[rows, : n - 1] = thresholds_of(
-            outcomes, cascade, boundaries[rows, : n - 1], stages
+        reached = int(stages[rows[0]])
+        cascade = next(extensions(cost, cascade[:reached], n))
+        models[rows, :n] = cascade
+        around[:, rows, : n - 1] = confidences_around(
+            outcomes, cascade, boundaries[rows, : n - 1], reached
         )
+    thresholds = np.where(models[:, 1:] < 0, np.nan, midway(*around))
     rates = -np.diff(at, prepend=k, append=0) / k
     floor: Any = least_onwards(best.floor)
     above: Any = (np.arange(k + 1) - 1) / k
@@ -315,7 +305,7 @@ class Front:
 
     @property
     def samples(self) -> int:
-        """Return the number of samples of the search, 0 if unknown."""
+        """Return the number of samples of the search, or 0 if it is unknown."""
         if self.store is not None:
             return len(self.store)
         return 0 if self.points is None else self.points.samples
@@ -324,10 +314,11 @@ class Front:
     def caution(self) -> float:
         """Return the default safety margin of :func:`cascadelib.pick`, in standard errors.
 
-        It is larger for longer cascades, since more of them are compared, and for fewer samples.
+        Longer cascades have a larger margin, since more of them are compared. Fewer samples also
+        have a larger margin.
         """
         samples = min(max(1, self.samples), MOST)
-        margin = CAUTION[self.expected][self._is_long] * (FEWEST / samples) ** SHRINKS
+        margin = CAUTION[self.expected][self._is_long] * (FEWEST / samples) ** SHRINKAGE
         return float(round(margin, 2))
 
     @property
@@ -336,10 +327,10 @@ class Front:
         return self.points is not None and self.points.models.shape[1] > 2
 
     def expected_accuracy_at(self, accuracy: Any) -> Any:
-        """Return the accuracy to expect on new data of a point with this accuracy here.
+        """Return the expected accuracy on new data of a point with this accuracy on the samples.
 
-        It is some standard errors lower: the mean loss of a picked point, as measured. It is nan
-        for F1, and if the number of samples is unknown.
+        The difference, in standard errors, is the mean loss of picked points in a benchmark. The
+        result is nan for F1, and if the number of samples is unknown.
         """
         if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
@@ -348,7 +339,7 @@ class Front:
 
     @property
     def _inexact(self) -> str:
-        """Return the largest gap in words, empty for an exact search."""
+        """Return the largest gap in words, or "" for an exact search."""
         gap = np.zeros(1) if self.points is None else self.points.gap
         if not len(gap) or gap.max() <= 0:
             return ""

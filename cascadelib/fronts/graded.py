@@ -1,6 +1,6 @@
-"""Search exact fronts of real sums: graded correctness, a cost per sample, or F1.
+"""Search exact fronts of graded correctness, of a cost per sample, or of F1.
 
-The search of :mod:`cascadelib.fronts.counted` counts correct samples instead.
+These are sums of real numbers. The search of :mod:`cascadelib.fronts.counted` counts samples.
 """
 
 from collections.abc import Iterator
@@ -16,11 +16,11 @@ from numpy import ndarray as Array
 
 from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
-from ..methods.thresholds import exit_stages, sort_exits, threshold_for
+from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, Search, cascades_of
-from .front import Points, thresholds_of
+from .front import Points, confidences_around
 from .kernels.state import least_onwards
 from .kernels.sums import (
     LINES,
@@ -32,20 +32,20 @@ from .kernels.sums import (
     settle_rows,
 )
 
-GRID = 16  # a box is divided into about this number of boxes
-FEW_CORNERS = 1024  # a box with at most this number of corners is evaluated at all of them
-NEAR = 0.9  # a box with this share of the largest excess is opened, too
-CACHED_SAMPLES = 2**21  # of cascades whose groups, gains and costs are cached
-CURVE_POINTS = 128  # of a two-model curve, to start longer cascades
-FINISH = 1e-8  # seconds per sample and point to run a front
-ENTRY = 8e-6  # seconds per list of boxes to enter it into the bound
-COPIES = 2**15  # about this number of copies of samples replaces graded outcomes
+GRID_BOXES = 16  # approximate number of boxes into which a box is divided
+FEW_CORNERS = 1024  # largest number of corners of a box that are all evaluated
+NEAR = 0.9  # share of the largest excess from which a box is opened immediately
+CACHED_SAMPLES = 2**21  # largest total number of samples of the cached cascades
+CURVE_POINTS = 128  # of the curve of two models from which the search of longer cascades starts
+RUN_SECONDS = 1e-8  # per sample and point, to run the cascades of a front
+BOUND_SECONDS = 8e-6  # per list of boxes, to include it in the bound
+COPIES = 2**15  # approximate number of copies of samples that replace graded outcomes
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are evenly spread over [0, 1)
 
 
 @dataclass(frozen=True, eq=False)
 class Curve:
-    """Hold all achievable points of a two-model cascade, from never to always exiting.
+    """Hold all achievable points of a two-model cascade, from "never" to "always".
 
     Parameters
     ----------
@@ -65,12 +65,11 @@ class Curve:
 
 def correct_at(order: Array, ends: Array, gain_1: Array, gain_2: Array) -> Array:
     """Return the sum of gains at each threshold, (E,): gain_1 if a sample exits, else gain_2."""
-    exact = np.int64 if gain_1.dtype == bool else np.float64
+    kind = np.int64 if gain_1.dtype == bool else np.float64
     exiting_1, exiting_2 = (
-        np.concatenate([[0], np.cumsum(gain[order], dtype=exact)])[ends]
-        for gain in (gain_1, gain_2)
+        np.concatenate([[0], np.cumsum(gain[order], dtype=kind)])[ends] for gain in (gain_1, gain_2)
     )
-    return exiting_1 + (np.sum(gain_2, dtype=exact) - exiting_2)
+    return exiting_1 + (np.sum(gain_2, dtype=kind) - exiting_2)
 
 
 def two_model_curve(
@@ -92,8 +91,8 @@ def two_model_curve(
     cost_1, cost_2 : float or float array of shape (k,)
         Cost of each model.
     positive : bool array of shape (k,), optional
-        Membership in class 1. The accuracy of the result is then F1, since true positives and
-        errors accumulate along the sweep.
+        Membership in class 1. The accuracy of the result is then F1, which the cumulative numbers
+        of true positives and of errors determine.
     """
     k = len(confidence)
     order, ends = sort_exits(confidence)
@@ -106,14 +105,14 @@ def two_model_curve(
     if np.ndim(cost_2) == 0:
         added = cost_2 * ((k - ends) / k)
     else:
-        from_last = np.cumsum(cost_2[order][::-1])[::-1]
-        added = np.concatenate([from_last, [0]])[ends] / k
+        deferred = np.cumsum(cost_2[order][::-1])[::-1]
+        added = np.concatenate([deferred, [0]])[ends] / k
     threshold = threshold_for(confidence[order], ends)
     return Curve(threshold, ends / k, accuracy, np.mean(cost_1) + added)
 
 
 class GrowingFront:
-    """Collect the non-dominated cascades found so far, P points.
+    """Collect the non-dominated cascades that a search has found so far, P points.
 
     Attributes
     ----------
@@ -137,23 +136,23 @@ class GrowingFront:
         return self.above, self.cost
 
     def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
-        """Add the cheaper points of a cascade on a grid of boundaries.
+        """Add the points of a cascade on a grid of boundaries that improve the front.
 
-        `edges` has the boundaries of each axis of the grid, one axis per threshold.
+        The grid has one axis per threshold. `edges` has the boundaries along each axis.
         """
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
-        better = cost < self.cost[place]
-        boundaries = [own[i] for own, i in zip(edges, np.nonzero(better))]
-        self.add_points(cost[better], accuracy[better], cascade, boundaries)
+        improves = cost < self.cost[place]
+        boundaries = [edge[i] for edge, i in zip(edges, np.nonzero(improves))]
+        self.add_points(cost[improves], accuracy[improves], cascade, boundaries)
 
     def add_points(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
-        """Add c points of a cascade: cost and accuracy (c,), boundaries of each stage (d, c)."""
+        """Add c points of a cascade: cost (c,), accuracy (c,), boundaries of each stage (d, c)."""
         if not len(cost):
             return
         rows = np.full((len(cost), *self.rows.shape[1:]), -1)
         rows[:, 0, : len(cascade)] = cascade
-        for i, own in enumerate(boundaries):
-            rows[:, 1, i] = own
+        for i, boundary in enumerate(boundaries):
+            rows[:, 1, i] = boundary
         cost = np.concatenate([self.cost[:-1], cost])
         accuracy = np.concatenate([self.above[1:], accuracy])
         keep = pareto_front(cost, accuracy)
@@ -165,8 +164,8 @@ class GrowingFront:
         """Yield the models and boundaries, int (p, n − 1), of each cascade of the front."""
         for models in np.unique(self.rows[:, 0], axis=0):
             n = np.count_nonzero(models >= 0)
-            own = (self.rows[:, 0] == models).all(axis=1)
-            yield tuple(models[:n].tolist()), self.rows[own, 1, : n - 1]
+            is_of_cascade = (self.rows[:, 0] == models).all(axis=1)
+            yield tuple(models[:n].tolist()), self.rows[is_of_cascade, 1, : n - 1]
 
 
 def search_graded(prepared: Search, positive: Array | None = None) -> Points:
@@ -175,13 +174,13 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     Outcomes are graded in [0, 1] or bool, and costs may differ by sample. With `positive`, a bool
     array (k,), the accuracy is F1, which is exact for one and two models only.
 
-    Sums are computed in float64, so equal accuracies may differ in the last bit. The front is
-    exact, or certified, up to that rounding.
+    Sums are computed in float64, so equal accuracies may differ in the last bit. The front, or its
+    certified gap, is exact up to that rounding.
 
     Raises
     ------
     ValueError
-        If F1 is requested for three models or more, since correct samples do not determine it.
+        If F1 is requested for three models or more.
     """
     outcomes, cost, lengths, *_ = prepared
     mean = cost if cost.ndim == 1 else cost.mean(axis=1)
@@ -191,7 +190,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     search = BoxSearch(outcomes, cost, GrowingFront(lengths[-1]), tolerance, prepared.deadline)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
-            # The only bound on cascades that are not even listed.
+            # No cascade that is not listed costs less than the cheapest model.
             search.skipped.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
             break
         search.add_cascade(cascade, mean[cascade[0]], positive)
@@ -200,7 +199,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     rows = [
         (cascade, limits)
         for cascade, boundaries in found.by_cascade()
-        for limits in thresholds_of(outcomes, cascade, boundaries)
+        for limits in midway(*confidences_around(outcomes, cascade, boundaries))
     ]
     points = points_by_running(outcomes.stage, cost, rows, lengths[-1], positive)
     if not search.skipped:
@@ -211,7 +210,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     return replace(points, floor=least_onwards(floor), above=found.above)
 
 
-NO_LINES = np.zeros((LINES, 2))  # costs are 0 or more
+NO_LINES = np.zeros((LINES, 2))  # bounds of 0
 
 
 class Boxes(NamedTuple):
@@ -222,15 +221,16 @@ class Boxes(NamedTuple):
     cascade : tuple of int
         Models.
     rows, fixed, lines : arrays
-        Those of the box that these boxes divide, or of the box itself if `is_settled`.
+        Those of the divided box, which contains these boxes. If `is_settled`, those of the box.
     is_settled : bool
-        Whether this is a single box with its own rows.
+        Whether this is a single box whose `rows` and `fixed` have been computed.
     ends : int64 array of shape (B, d, 2)
         First and last boundary of each stage.
     most, least : float arrays of shape (B,)
         Upper bound on the accuracy and lower bound on the cost of the cascades in each box.
     excess : float array of shape (B,)
-        Share by which the front may be too expensive, falling.
+        Largest possible excess cost of the front over the cascades of each box, as a share. It
+        falls along the boxes.
     """
 
     cascade: tuple[int, ...]
@@ -255,17 +255,17 @@ def select_boxes(boxes: Boxes, which: Any) -> Boxes:
 
 
 class BoxSearch:
-    """Search the boxes of cascades of three models and more (docs/architecture.md).
+    """Search the boxes of cascades of three or more models (docs/architecture.md).
 
-    The box with the largest excess over the front is opened first, so that the largest certified
-    gap is small when time is up. Boxes that may only be more accurate than the front come last.
+    The box with the largest excess is opened first, so that the largest certified gap is small at
+    the deadline. Boxes that can only be more accurate than the front come last.
 
     Attributes
     ----------
     found : GrowingFront
         The front so far.
     skipped : list of (most accuracy, least cost, lines)
-        Boxes that only the tolerance or the deadline closed.
+        Boxes that were not opened because of the tolerance or the deadline.
     """
 
     def __init__(
@@ -281,22 +281,22 @@ class BoxSearch:
         self.found = found
         self.tolerance = tolerance
         self.deadline = deadline
-        self.everything = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
+        self.all_rows = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
         self.skipped: list[tuple[Array, Array, Array]] = []
         self.heap: list[tuple] = []
         self.number = count()
-        self.swept: set[tuple] = set()
-        self.samples_of = lru_cache(CACHED_SAMPLES // len(self.everything) + 1)(self.samples)
+        self.swept: set[tuple] = set()  # pairs whose curve was added
+        self.samples_of = lru_cache(CACHED_SAMPLES // len(self.all_rows) + 1)(self.samples)
 
     def is_late(self) -> bool:
-        """Return whether the remaining time is needed to run the front and to enter bounds."""
-        finish = FINISH * len(self.found.rows) * len(self.everything)
-        finish += ENTRY * (len(self.heap) + len(self.skipped))
-        return len(self.found.rows) > 0 and monotonic() + finish > self.deadline
+        """Return whether the remaining time is needed to run the front and to compute its bound."""
+        seconds = RUN_SECONDS * len(self.found.rows) * len(self.all_rows)
+        seconds += BOUND_SECONDS * (len(self.heap) + len(self.skipped))
+        return len(self.found.rows) > 0 and monotonic() + seconds > self.deadline
 
     def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
         """Return groups int32 (d, k), gains ÷ k (d + 1, k) and costs of later models ÷ k (d, k)."""
-        k = len(self.everything)
+        k = len(self.all_rows)
         prefixes = [cascade[: i + 1] for i in range(len(cascade))]
         groups = np.stack([self.outcomes.groups(prefix) for prefix in prefixes[:-1]])
         gains = np.stack([self.outcomes.stage(prefix)[0] for prefix in prefixes])
@@ -304,9 +304,10 @@ class BoxSearch:
         return groups, gains / k, costs / k
 
     def add_cascade(self, cascade: tuple, least: float, positive: Array | None) -> None:
-        """Add the curve of a cascade's first two models once, and list the box of all thresholds.
+        """Add the curve of a cascade's first two models once, and list its box of boundaries.
 
-        `least` is the mean cost of the first model. Cascades of two models have no box.
+        The box contains all thresholds. Cascades of one or two models have no box, since the curve
+        has all of their points. `least` is the mean cost of the first model.
         """
         ends = np.zeros((len(cascade) - 1, 2), np.int64)
         for i in range(1, len(cascade)):
@@ -316,12 +317,13 @@ class BoxSearch:
             self.swept.add(pair)
             first, confidence = self.outcomes.stage(cascade[:1])
             last, _ = self.outcomes.stage(pair)
-            # A single model is a pair of itself, with a free second model.
+            # A single model is treated as a pair with itself, and the second call is free.
             second = self.cost[cascade[1]] if len(cascade) > 1 else 0.0
             curve = two_model_curve(
                 confidence, first, last, self.cost[cascade[0]], second, positive
             )
-            # All samples exit at the later stages of a longer cascade. Some of its points suffice.
+            # A longer cascade has the points of the curve if all samples exit at its later stages.
+            # Some of these points suffice as a start.
             step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // CURVE_POINTS
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
@@ -330,16 +332,16 @@ class BoxSearch:
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
-            box = (cascade, self.everything, fixed, NO_LINES, True, ends[None], most)
+            box = (cascade, self.all_rows, fixed, NO_LINES, True, ends[None], most)
             self.push(Boxes(*box, fixed[1:], most))
 
     def push(self, boxes: Boxes, at: int = 0) -> None:
-        """List boxes from a position on, as one entry."""
+        """Add the boxes from a position on to the heap, as one entry."""
         if at < len(boxes.excess):
             heappush(self.heap, (-boxes.excess[at], next(self.number), boxes, at))
 
     def rank_boxes(self, boxes: Boxes) -> Boxes:
-        """Return boxes with their current excess, largest first."""
+        """Compute the excess of boxes over the current front, and sort them, largest first."""
         steps = self.found.steps
         excess = excesses(boxes.most, boxes.least, boxes.lines, steps, self.tolerance)
         boxes = boxes._replace(excess=excess)
@@ -352,7 +354,7 @@ class BoxSearch:
         while self.heap and not self.is_late():
             since += 1
             if self.found.above[-1] > top and since > len(self.heap):
-                # Boxes that are more accurate than the previous front may be cheaper than new ones.
+                # The front got more accurate points, so the excess of all boxes may have changed.
                 top = self.found.above[-1]
                 since = 0
                 listed = self.heap
@@ -369,12 +371,12 @@ class BoxSearch:
             self.skip(boxes, at)
 
     def skip(self, boxes: Boxes, at: int) -> None:
-        """Leave boxes from a position on closed."""
+        """Record the boxes from a position on as not opened."""
         if boxes.excess[at] > ROUNDING:
             self.skipped.append((boxes.most[at:], boxes.least[at:], boxes.lines))
 
     def open_box(self, box: Boxes) -> None:
-        """Compute the lines of a box once, and divide it if it still has the largest excess."""
+        """Compute the lines of a box, unless they exist, and divide it if its excess is large."""
         samples = self.samples_of(box.cascade)
         d = len(box.ends[0])
         bins = (box.ends[0, :, 1] - box.ends[0, :, 0]).max()
@@ -400,7 +402,7 @@ class BoxSearch:
             self.push(box)
             return
         if not is_small:
-            bins = min(bins, max(2, round(GRID ** (1 / d))))
+            bins = min(bins, max(2, round(GRID_BOXES ** (1 / d))))
         cuts, worth, ends, most, least = divide_box(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
@@ -411,11 +413,11 @@ class BoxSearch:
 
 
 def copies_of(stage: StageFunction) -> StageFunction:
-    """Return a stage function with copies of samples, bool, in place of graded outcomes.
+    """Return a stage function that replaces graded outcomes by boolean outcomes of copies.
 
-    Each sample has R copies, of which its share is correct, rounded such that roundings of samples
-    of similar confidence cancel. R · k is about ``COPIES``, and R is at least 4. Copies of a sample
-    have equal confidences, so they exit together.
+    Each sample has R copies. The share of correct copies is the rounded grade of the sample. The
+    rounding errors of samples with similar confidence cancel. R · k is about ``COPIES``, and R is
+    at least 4. Copies of a sample have equal confidences, so they exit together.
     """
     _, confidence = stage((0,))
     k = len(confidence)
@@ -424,15 +426,15 @@ def copies_of(stage: StageFunction) -> StageFunction:
     offset[np.argsort(confidence, kind="stable")] = np.arange(k) * GOLDEN % 1
     limits = (np.arange(copies)[:, None] + offset) / copies
 
-    def copied(prefix: tuple) -> Outcome:
+    def outcome(prefix: tuple) -> Outcome:
         correct, confidence = stage(prefix)
         return (correct > limits).ravel(), np.tile(confidence, copies)
 
-    return copied
+    return outcome
 
 
 def run_again(points: Points, stage: StageFunction, cost: Array) -> Points:
-    """Return points of :func:`copies_of` a stage with the outcomes of the stage itself."""
+    """Evaluate the points of a search of :func:`copies_of` a stage on the stage itself."""
     rows = []
     for models, thresholds in zip(points.models.tolist(), points.thresholds):
         n = sum(model >= 0 for model in models)
@@ -448,7 +450,7 @@ def points_by_running(
     width: int,
     positive: Array | None = None,
 ) -> Points:
-    """Run cascades (models, thresholds) as the evaluator does, and return the non-dominated ones.
+    """Evaluate cascades, given as (models, thresholds), and return the non-dominated ones.
 
     `width` is the number of models of the longest cascade.
     """
@@ -462,14 +464,14 @@ def points_by_running(
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
         gains, confidences = zip(*[outcome(cascade[: i + 1]) for i in range(n)])
-        exits = exit_stages([np.asarray(own, np.float64) for own in confidences], limits)
+        exits = exit_stages([np.asarray(one, np.float64) for one in confidences], limits)
         gain = np.choose(exits, gains)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
         rates[row, :n] = np.bincount(exits, minlength=n) / k
-    if positive is not None:  # rates of two stages at most, which sum to 1 to the last bit
+    if positive is not None:  # at most two stages, whose rates sum to 1 exactly
         rates[:, 1:] = 1 - rates[:, :1]
     keep = pareto_front(total, accuracy)
     points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])

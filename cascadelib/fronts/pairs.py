@@ -16,7 +16,7 @@ from ..store.protocol import Store
 from .exact import SearchTask
 from .graded import Curve
 
-DROP = 0.05  # of the difference of accuracy, which ends a plateau
+DROP = 0.05  # share of the difference of accuracy at which a plateau ends
 COLUMNS = [
     "first",
     "second",
@@ -70,8 +70,8 @@ def pair_curve(
 def plateau(curve: Curve, accuracy_1: float, accuracy_2: float) -> float:
     """Return the largest exit rate before accuracy falls (paper, figure 2, middle).
 
-    It is the last point of the curve, from never exiting, before accuracy is 5% of the pair's
-    difference below that of the better model.
+    The curve is followed from "never" until the accuracy is below that of the better model by 5% of
+    the difference between the two models. The result is the exit rate of the previous point.
     """
     difference = abs(accuracy_2 - accuracy_1)
     below = curve.accuracy < max(accuracy_1, accuracy_2) - DROP * difference - 1e-12
@@ -105,11 +105,16 @@ def pair_table(
     Returns
     -------
     DataFrame
-        One row per pair: first, second, accuracy_difference (second minus first), cost_ratio,
-        plateau (largest exit rate, see :func:`plateau`), mean_improvement (of this pair, from its
-        less to its more accurate model, or the improvement at that accuracy if they are equal) and
-        whole_range_improvement (over the accuracy range of the baseline, with 0 at accuracies that
-        the pair does not reach, so that pairs with a wide range score higher).
+        One row per pair, with the columns
+
+        - first, second: the models.
+        - accuracy_difference: accuracy of the second model minus accuracy of the first.
+        - cost_ratio: cost of the second model ÷ cost of the first.
+        - plateau: the largest exit rate before accuracy falls, see :func:`plateau`.
+        - mean_improvement: mean improvement factor of the pair from the accuracy of its less to
+          that of its more accurate model. If the two are equal, the factor at that accuracy.
+        - whole_range_improvement: mean over the accuracy range of the baseline. The factor is 0 at
+          accuracies that the pair does not reach, so pairs with a wide range score higher.
 
     See Also
     --------

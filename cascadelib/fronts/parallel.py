@@ -15,28 +15,28 @@ from tqdm.auto import tqdm
 
 from ..front_end import is_watched
 from .cascades import Outcomes, Search
-from .kernels.boxes import open_head, search_root
+from .kernels.boxes import open_prefix, search_root
 from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
-LONG = 3e8  # cascades × samples from which a search shows its progress
-# Tasks per worker. A task that opens boxes starts with the results of all previous ones. Corners
-# take about the same time whatever is known, which is short.
+LONG_SEARCH = 3e8  # cascades × samples from which a search shows its progress
+# Tasks per worker. A task that opens boxes is faster if it starts with the results of more previous
+# tasks. The time for corners is short and does not depend on previous results.
 TASKS = 8
 TASKS_OF_CORNERS = 2
 UNKNOWN_WORKERS = 32  # assumed for an executor that does not report its number of workers
 # The outcomes of the current search in a worker process, by their name.
 WORKER_OUTCOMES: dict[tuple, Outcomes] = {}
-# Parts of the search of a cascade: the corners of its root, then its boxes.
+# The two parts of the search of a cascade: the corners of its root, then its boxes.
 CORNERS = ("corners",)
 BOXES = ("boxes",)
 
 
 @contextmanager
 def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Iterator[Array]:
-    """Yield a tolerance float64 (k + 1,) for kernels that becomes inf when they have to stop.
+    """Yield the tolerance for kernels, float64 (k + 1,), which becomes inf to stop them.
 
-    They stop at the deadline, a value of time.monotonic(), and after an interrupt.
+    This happens at the deadline, a value of time.monotonic(), and after an interrupt.
     """
     left = deadline - time.monotonic()
     shared = np.full(k + 1, tolerance if left > 0 else np.inf, np.float64)
@@ -47,7 +47,7 @@ def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Itera
         timer.start()
     try:
         yield shared
-    except BaseException:  # an interrupt, after which threads would search to the end
+    except BaseException:  # an interrupt: without inf, the threads would search to the end
         shared.fill(np.inf)
         raise
     finally:
@@ -55,104 +55,104 @@ def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Itera
             timer.cancel()
 
 
-def sweep_pairs(search: Search, head: tuple, lasts: Sequence, best: Best) -> None:
-    """Record all thresholds of the pairs of one first model with each of `lasts`."""
+def sweep_pairs(search: Search, prefix: tuple, lasts: Sequence, best: Best) -> None:
+    """Record the cascades of a first model and each of the last models at all thresholds."""
     outcomes = search.outcomes
-    order = outcomes.order(head).astype(np.uint32)
-    group = outcomes.groups(head)[order]
-    correct_1 = outcomes.correct(head)[order]
+    order = outcomes.order(prefix).astype(np.uint32)
+    group = outcomes.groups(prefix)[order]
+    correct_1 = outcomes.correct(prefix)[order]
     for number, m in lasts:
-        correct_2 = outcomes.correct((*head, m))
-        sweep_pair(order, group, correct_1, correct_2, *search.cost[[head[0], m]], number, best)
+        correct_2 = outcomes.correct((*prefix, m))
+        sweep_pair(order, group, correct_1, correct_2, *search.cost[[prefix[0], m]], number, best)
 
 
-def search_head(
+def search_prefix(
     search: Search,
-    head: tuple,
+    prefix: tuple,
     lasts: Sequence,
     best: Best,
     space: Any,
     tolerance: Array,
     parts: tuple,
 ) -> None:
-    """Search a coarse grid of thresholds (CORNERS) of one head's cascades, or all others (BOXES).
+    """Search the corners (CORNERS), the boxes (BOXES) or both, of all cascades of a prefix.
 
     BOXES skips boxes that contain only their corners, so a complete search needs both parts.
     """
     outcomes = search.outcomes
-    bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(head)]
-    for i in range(len(head)):
-        outcomes.root(head[: i + 1], bins).write_to(space, i)
-    open_head(space)
+    bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(prefix)]
+    for i in range(len(prefix)):
+        outcomes.root(prefix[: i + 1], bins).write_to(space, i)
+    open_prefix(space)
     for number, m in lasts:
-        cascade = (*head, m)
+        cascade = (*prefix, m)
         last = outcomes.wrong(cascade), search.cost[[*cascade]]
         search_root(space, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
 
 
-def finish_heads(heads: Sequence, own: Best, best: Best, floors: Any, bar: Any) -> None:
-    """Move the bound of skipped cascades of some heads to `floors`, and advance the progress."""
+def finish_prefixes(prefixes: Sequence, local: Best, best: Best, floors: Any, bar: Any) -> None:
+    """Move the bound of skipped cascades to `floors`, and advance the progress bar."""
     if floors is not None:
-        floors.update(heads, own.floor)
-        floors.show(bar, best.reach)
+        floors.update(prefixes, local.floor)
+        floors.show_progress(bar, best.reach)
     bar.update()
 
 
 def in_threads(
     search: Search,
-    heads: Sequence,
+    prefixes: Sequence,
     best: Best,
     parts: tuple = BOXES,
     floors: Any = None,
     workers: int = 0,
 ) -> bool:
-    """Search heads by threads that share the least costs, and return whether they were in time.
+    """Search prefixes in threads, and return whether all were searched before the deadline.
 
-    `floors` is a :class:`.anytime.Floors` with a bound per head. Without it, the bound is merged
-    into ``best.floor``.
+    The threads share the known least costs. `floors` is a :class:`.anytime.Floors` with a bound per
+    prefix. Without it, the bound is merged into ``best.floor``.
     """
-    workers = min(workers or os.cpu_count() or 1, len(heads))
+    workers = min(workers or os.cpu_count() or 1, len(prefixes))
     k = len(best.reach) - 1
-    length = len(heads[0][0]) + 1
-    long = k * sum(len(lasts) for _, lasts in heads) > LONG and "boxes" in parts
-    hidden = not ((long or floors is not None) and is_watched())
-    bar = tqdm(total=len(heads), desc=f"{length} models", leave=False, disable=hidden)
-    pending = iter(heads)
+    length = len(prefixes[0][0]) + 1
+    is_long = k * sum(len(lasts) for _, lasts in prefixes) > LONG_SEARCH and "boxes" in parts
+    hidden = not ((is_long or floors is not None) and is_watched())
+    bar = tqdm(total=len(prefixes), desc=f"{length} models", leave=False, disable=hidden)
+    pending = iter(prefixes)
 
-    def work(own: Best) -> None:
+    def work(local: Best) -> None:
         space = workspace(k, length - 1) if length > 2 else None
-        # next() of a list iterator is atomic, so each head goes to one thread
-        for head, lasts in pending:
+        # next() of a list iterator is atomic, so each prefix goes to one thread.
+        for prefix, lasts in pending:
             if np.isinf(shared[0]):
-                # out of time: no cascade of this head costs less than its first model
-                own.floor[-1] = min(own.floor[-1], search.cost[head[0]])
+                # Out of time. All cascades of this prefix cost at least as much as its first model.
+                local.floor[-1] = min(local.floor[-1], search.cost[prefix[0]])
                 continue
             if length == 2:
-                sweep_pairs(search, head, lasts, own)
+                sweep_pairs(search, prefix, lasts, local)
             else:
-                search_head(search, head, lasts, own, space, shared, parts)
-            finish_heads([(head, lasts)], own, best, floors, bar)
+                search_prefix(search, prefix, lasts, local, space, shared, parts)
+            finish_prefixes([(prefix, lasts)], local, best, floors, bar)
 
-    owns = [same_reach(best) for _ in range(workers)]
-    # The tolerance is left before the pool, so that an interrupted pool stops soon.
+    bests = [same_reach(best) for _ in range(workers)]
+    # The context of the tolerance ends before that of the pool, so an interrupted pool stops soon.
     limited = shared_tolerance(search.tolerance, search.deadline, k)
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
-        list(pool.map(work, owns))
-    merge_best(best, owns)
+        list(pool.map(work, bests))
+    merge_best(best, bests)
     return not np.isinf(shared[0])
 
 
 def run_task(
     search: Search,
     name: tuple,
-    sent: Outcomes | None,
-    heads: Sequence,
+    outcomes: Outcomes | None,
+    prefixes: Sequence,
     reach: Array,
     width: int,
     parts: tuple,
-    left: float,
+    seconds: float,
 ) -> tuple[Array, list[Array], bool] | None:
-    """Search some heads in a task of an executor.
+    """Search some prefixes in a task of an executor.
 
     Parameters
     ----------
@@ -160,145 +160,149 @@ def run_task(
         The search without outcomes and executor.
     name : tuple
         Name of the outcomes.
-    sent : Outcomes or None
-        The outcomes, which the worker stores.
-    heads : sequence
-        The heads.
+    outcomes : Outcomes or None
+        The outcomes, which the worker stores. None if the worker may have stored them before.
+    prefixes : sequence
+        The prefixes.
     reach : float array of shape (k + 1,)
         Known least costs.
     width : int
         Number of models of the longest cascade.
     parts : tuple of str
         CORNERS, BOXES or both.
-    left : float
-        Remaining seconds.
+    seconds : float
+        Remaining time.
 
     Returns
     -------
     tuple or None
-        The numbers of correct samples with a result, the rows of ``exact``, ``where`` and ``floor``
-        there, and whether the task was in time. None if the worker has no outcomes of this name.
+        The numbers of correct samples with a result, their rows of ``exact``, ``where`` and
+        ``floor``, and whether the task was in time. None if the worker has no outcomes of this
+        name.
     """
-    if sent is not None:
+    if outcomes is not None:
         WORKER_OUTCOMES.clear()
-        WORKER_OUTCOMES[name] = sent
+        WORKER_OUTCOMES[name] = outcomes
     outcomes = WORKER_OUTCOMES.get(name)
     if outcomes is None:
         return None
     best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
-    search = search._replace(outcomes=outcomes, deadline=time.monotonic() + left)
-    in_time = in_threads(search, heads, best, parts, workers=1)
-    # A cascade is on no front if another one costs less with at least as many correct samples.
+    search = search._replace(outcomes=outcomes, deadline=time.monotonic() + seconds)
+    in_time = in_threads(search, prefixes, best, parts, workers=1)
+    # A dominated cascade is on no front: another one costs less, with as many correct samples.
     is_best = np.isfinite(best.exact) & (best.exact <= best.reach)
     rows = np.flatnonzero(is_best | np.isfinite(best.floor))
     return rows, [part[rows] for part in best[1:]], in_time
 
 
 def workers_of(executor: Any) -> int:
-    """Return the number of tasks that an executor runs simultaneously, as far as it reports it."""
-    if hasattr(executor, "_client"):  # Dask's, whose cluster may still be growing
+    """Return the number of tasks that an executor runs simultaneously, if it reports one."""
+    if hasattr(executor, "_client"):  # Dask's executor, which has no workers while a cluster starts
         return sum(executor._client.nthreads().values()) or UNKNOWN_WORKERS
     return getattr(executor, "_max_workers", UNKNOWN_WORKERS)
 
 
-class Sender:
-    """Send tasks to the executor of a search, and outcomes to workers that lack them.
+class TaskRunner:
+    """Run the tasks of a search on its executor, and send outcomes to workers that lack them.
 
     Attributes
     ----------
-    lost : list of Exception
+    deadline : float
+        Value of time.monotonic() from which no task is submitted.
+    errors : list of Exception
         The error of each lost task.
     """
 
-    def __init__(self, search: Search, heads: Sequence):
+    def __init__(self, search: Search, prefixes: Sequence):
         self.search = search
-        self.heads = heads
-        self.end = search.deadline
+        self.prefixes = prefixes
+        self.deadline = search.deadline
         self.futures: list[Future] = []
-        self.lost: list[Exception] = []
-        self.sent: Any = None
+        self.errors: list[Exception] = []
+        self.outcomes: Any = None
         self.lock = Lock()
 
     def shared_outcomes(self) -> Any:
-        """Return the outcomes of all heads. With Dask, return their place on its workers."""
+        """Return the outcomes of all prefixes, or a Dask future of them."""
         with self.lock:  # several workers may lack them
-            if self.sent is None:
-                self.sent = self.search.outcomes.copy_for(self.heads)
+            if self.outcomes is None:
+                self.outcomes = self.search.outcomes.copy_for(self.prefixes)
                 client = getattr(self.search.executor, "_client", None)
                 if client:
-                    self.sent = client.scatter(self.sent, broadcast=True, hash=False)
-        return self.sent
+                    self.outcomes = client.scatter(self.outcomes, broadcast=True, hash=False)
+        return self.outcomes
 
-    def submit(self, *arguments: Any, sent: Any = None) -> tuple:
-        """Return the result of :func:`run_task`, with the outcomes if the worker lacks them."""
+    def submit(self, *arguments: Any, outcomes: Any = None) -> tuple:
+        """Return the result of :func:`run_task`. Send outcomes only if the worker lacks them."""
         executor: Any = self.search.executor
-        name = (self.search.outcomes.name, len(self.heads[0][0]))
+        name = (self.search.outcomes.name, len(self.prefixes[0][0]))
         bare = self.search._replace(outcomes=None, executor=None)
-        future = executor.submit(run_task, bare, name, sent, *arguments)
+        future = executor.submit(run_task, bare, name, outcomes, *arguments)
         self.futures.append(future)
-        return future.result() or self.submit(*arguments, sent=self.shared_outcomes())
+        return future.result() or self.submit(*arguments, outcomes=self.shared_outcomes())
 
-    def run(self, part: Sequence, own: Best, parts: tuple) -> bool:
-        """Search some heads in a task that fills `own`, and return whether it was in time.
+    def run(self, prefixes: Sequence, local: Best, parts: tuple) -> bool:
+        """Search some prefixes in a task that fills `local`, and return whether it was in time.
 
-        If the task is lost, or if no time is left, the heads count as not searched.
+        If the task is lost, or if no time is left, the prefixes count as not searched.
         """
-        own.floor[-1] = min(self.search.cost[head[0]] for head, _ in part)  # until it is searched
-        left = self.end - time.monotonic()
-        if left <= 0:
+        # The bound until the prefixes are searched is the cost of their cheapest first model.
+        local.floor[-1] = min(self.search.cost[prefix[0]] for prefix, _ in prefixes)
+        seconds = self.deadline - time.monotonic()
+        if seconds <= 0:
             return False
-        width = own.where.shape[1] // 2 + 1
+        width = local.where.shape[1] // 2 + 1
         try:
-            rows, values, in_time = self.submit(part, own.reach, width, parts, left)
-        except Exception as error:  # of the executor, which runs no code of the user
-            self.lost.append(error)
+            rows, values, in_time = self.submit(prefixes, local.reach, width, parts, seconds)
+        except Exception as error:  # of the executor, since a task runs no code of the user
+            self.errors.append(error)
             return False
-        own.floor[-1] = np.inf
-        for mine, theirs in zip(own[1:], values, strict=True):
-            mine[rows] = theirs
+        local.floor[-1] = np.inf
+        for array, found in zip(local[1:], values, strict=True):
+            array[rows] = found
         return in_time
 
 
 def on_workers(
-    search: Search, heads: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
+    search: Search, prefixes: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
 ) -> bool:
-    """Search heads by :func:`in_threads`, or by tasks of the search's executor.
+    """Search prefixes by :func:`in_threads`, or by tasks of the search's executor.
 
-    Each worker gets one task at a time, with the current least costs and the remaining seconds
-    (clocks differ). Heads of lost tasks, and heads for which no time is left, count as not
-    searched. A RuntimeWarning reports lost tasks.
+    Each worker gets one task at a time, with the current least costs. It also gets the remaining
+    seconds, since the clocks of machines differ. If a task is lost, or if no time is left, its
+    prefixes count as not searched. A RuntimeWarning reports lost tasks.
     """
     if search.executor is None:
-        return in_threads(search, heads, best, parts, floors)
+        return in_threads(search, prefixes, best, parts, floors)
     workers = workers_of(search.executor)
     each = TASKS if "boxes" in parts else TASKS_OF_CORNERS
-    count = min(each * workers, len(heads))
-    sender = Sender(search, heads if floors is None else floors.heads)
+    count = min(each * workers, len(prefixes))
+    runner = TaskRunner(search, prefixes if floors is None else floors.prefixes)
     bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
 
-    def run(part: Sequence) -> bool:
-        own = same_reach(best)
-        in_time = sender.run(part, own, parts)
-        finish_heads(part, own, best, floors, bar)
-        with sender.lock:
-            merge_best(best, [own])
+    def run(share: Sequence) -> bool:
+        local = same_reach(best)
+        in_time = runner.run(share, local, parts)
+        finish_prefixes(share, local, best, floors, bar)
+        with runner.lock:
+            merge_best(best, [local])
         return in_time
 
     pool = ThreadPoolExecutor(workers)
     try:
         with bar:
-            in_time = list(pool.map(run, [heads[i::count] for i in range(count)]))
+            in_time = list(pool.map(run, [prefixes[i::count] for i in range(count)]))
     except BaseException:  # an interrupt: submit nothing more, and wait for nothing
-        sender.end = -np.inf
+        runner.deadline = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
-        for future in sender.futures:
+        for future in runner.futures:
             future.cancel()
         raise
     pool.shutdown()
-    if sender.lost and "boxes" in parts:
+    if runner.errors and "boxes" in parts:
         warnings.warn(
-            f"{len(sender.lost)} of {count} tasks were lost ({sender.lost[0]!r}): their cascades "
-            "count as not searched. front.gap bounds the error",
+            f"{len(runner.errors)} of {count} tasks were lost ({runner.errors[0]!r}): their "
+            "cascades count as not searched. front.gap bounds the error",
             RuntimeWarning,
             stacklevel=2,
         )

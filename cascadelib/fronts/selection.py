@@ -116,7 +116,7 @@ def pick(
 
 
 def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | None) -> float:
-    """Return the margin in standard errors, and raise an error unless one goal is given."""
+    """Return the margin in standard errors, or raise an error unless there is exactly one goal."""
     if not isinstance(front, Front):
         raise TypeError(
             f"a Front is needed here, not {type(front).__name__}: cascadelib.search finds one in a "
@@ -146,9 +146,9 @@ def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | Non
 def most_economical(
     front: Front, wanted: float, reference: Point | None, caution: float, rule: str
 ) -> Point:
-    """Return the cheapest point with an accuracy, or the best single model if it is as good.
+    """Return the cheapest point with the accuracy `wanted`, or the most accurate single model.
 
-    `reference` is given if `wanted` is relative to its accuracy. The margin is then in standard
+    `reference` is None unless `wanted` is relative to its accuracy. The margin is then in standard
     errors of the paired difference.
     """
     margins = front.table["accuracy"].to_numpy() - wanted
@@ -157,21 +157,27 @@ def most_economical(
     paired = evaluate(store, reference).influence if reference and caution else 0.0
     point = first_inside(front, rows, margins, caution, rule, lambda run: run.influence - paired)
     best = front.reference
-    if point is not None:
-        is_more_accurate = point.accuracy > best.accuracy + ROUNDING
-        if reference is None:
-            is_better = point.cost < best.cost or is_more_accurate or not caution
-        else:  # the reference has no loss, so it is never worth a higher cost
-            is_better = (point.cost, -is_more_accurate) < (best.cost, 0)
-        if is_better:
-            return point
-    less = "" if point is None else " for less"
-    if less or caution and best.accuracy >= wanted:
+    if point is not None and is_better(point, best, reference is not None, caution):
+        return point
+    if point is not None or caution and best.accuracy >= wanted:
+        less = "" if point is None else " for less"
         reason = f"no cascade is {margin_text(caution)} {rule}{less}"
         return replace(best, chosen_by=f"{reason}: the most accurate single model")
     by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
     most = front.table["accuracy"].iloc[-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{by}; the best has {most:.4f}")
+
+
+def is_better(point: Point, best: Point, is_relative: bool, caution: float) -> bool:
+    """Return whether a selected point is better than the most accurate single model.
+
+    is_relative: whether the goal is relative to this model. The model itself then reaches the goal,
+    so a point must not be more expensive.
+    """
+    is_more_accurate = point.accuracy > best.accuracy + ROUNDING
+    if is_relative:
+        return (point.cost, -is_more_accurate) < (best.cost, 0)
+    return point.cost < best.cost or is_more_accurate or not caution
 
 
 def within_budget(front: Front, budget: float, caution: float) -> Point:

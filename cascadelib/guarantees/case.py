@@ -22,7 +22,7 @@ from .repeats import Finding, overlap_of, size_of_table
 
 @dataclass(frozen=True, eq=False)
 class Case:
-    """What a certificate is about, made by :func:`prepare_case`.
+    """The samples, cascades and labels of a certificate, built by :func:`prepare_case`.
 
     Parameters
     ----------
@@ -31,7 +31,7 @@ class Case:
     origin : Origin
         The origin of these samples.
     runs : list of Run
-        The P cascades on these samples.
+        The results of the P cascades on these samples.
     reference : str
         The model relative to which losses are measured.
     parts : dict of {group: bool array of shape (k,)}
@@ -39,11 +39,11 @@ class Case:
     clusters : int array of shape (k,) or None
         The number of each sample's cluster.
     differs : bool array of shape (P, k)
-        Whether the label of a sample can matter.
+        Whether a cascade and the reference predict different classes, so that the label can matter.
     is_known : bool array of shape (k,)
         Whether the label is known.
     in_order : bool
-        Whether the known labels are a uniform draw of those that can matter.
+        Whether the known labels are a uniform draw from those that can matter.
     judged : Case, optional
         The same case with the labels of a judge.
     """
@@ -90,7 +90,7 @@ class Case:
         return {name for point in self.points for name in point.models[:-1]}
 
     @cached_property
-    def one_of_each(self) -> Store:
+    def first_of_clusters(self) -> Store:
         """The first sample of each cluster, or all samples without clusters."""
         if self.clusters is None:
             return self.store
@@ -112,13 +112,20 @@ def prepare_case(
     groups: Any,
     clusters: Any,
 ) -> Case:
-    """Return the case of some points, or raise ValueError for labels, groups or clusters that do
-    not fit the store."""
+    """Read labels, groups and clusters, and evaluate the points.
+
+    Raises
+    ------
+    ValueError
+        If labels, groups or clusters do not belong to the samples of the store.
+    """
     in_order = in_order or judge is not None
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
+    stores = [labelled]
     if judge is not None:
         every = dict(judge) | dict({} if labels is None else labels)
-        labelled = apply_labels(store, points, reference, every, True)[0]
+        kinds = (every, judge)
+        stores = [apply_labels(store, points, reference, kind, True)[0] for kind in kinds]
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -132,21 +139,19 @@ def prepare_case(
                 "over clusters, and to_label draws the labels of samples"
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
-    runs = evaluate(labelled, points)
-    case = Case(
-        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
-    )
-    if judge is None:
-        return case
-    by_judge = apply_labels(store, points, reference, judge, True)[0]
-    return replace(case, judged=replace(case, store=by_judge, runs=evaluate(by_judge, points)))
+    shared = (reference, parts, numbers, differs, is_known, in_order)
+    case, *judged = [Case(one, store.origin, evaluate(one, points), *shared) for one in stores]
+    return replace(case, judged=judged[0]) if judged else case
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:
     """Return the group or cluster of each sample [k].
 
-    Raise ValueError for another shape or mixed types, or if a sample has none (None, nan), since no
-    bound would cover it.
+    Raises
+    ------
+    ValueError
+        If the shape differs, if types are mixed, or if a sample has no group or cluster (None,
+        nan): no bound would cover it.
     """
     keys = align_values(keys, f"{what}s", sample_ids)
     refuse_missing(keys, what, sample_ids)
@@ -175,7 +180,7 @@ def unanswered(store: Store, reference: str) -> Array:
 
 
 def answered_by(run: Run, model: str) -> Array:
-    """Return which samples get their answer from a model, bool [k]."""
+    """Return whether the answer of a sample comes from a model, bool [k]."""
     models = run.point.models
     return run.exit_stage == (models.index(model) if model in models else -1)
 
@@ -183,10 +188,13 @@ def answered_by(run: Run, model: str) -> Array:
 def compare_with_reference(
     store: Store, points: Sequence[Point], reference: str
 ) -> tuple[Store, Array]:
-    """Return a store with the reference's predictions as labels, and the samples that differ.
+    """Compare the answers of points with those of the reference.
 
-    The store has the models of the points and the reference. The second result, bool [points, k],
-    is True if the point predicts another class.
+    Returns
+    -------
+    (Store, bool array of shape (n_points, k))
+        The models of the points and the reference, with the reference's predictions as labels. And
+        whether a point predicts another class than the reference.
     """
     if any(point.score != "top1" for point in points):
         raise ValueError(
@@ -216,7 +224,7 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
     Raises
     ------
     ValueError
-        If labels are a list or have a default index, since labels may be missing.
+        If the labels have no ids, such as a list or a Series with a default index.
     """
     keys = labels.keys() if hasattr(labels, "keys") else None
     texts = np.array([]) if keys is None else texts_of_keys(keys)
@@ -233,11 +241,11 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
 def apply_labels(
     store: Store, points: list[Point], reference: str, labels: Mapping | None, in_order: bool
 ) -> tuple[Store, Array, Array]:
-    """Return a store with the known labels and two masks.
+    """Return a store with the known labels, and two masks.
 
-    Samples without a label get the reference's prediction. The first mask, bool [points, k], is
-    True for labels that can matter. The second, bool [k], is True for known labels. If the store
-    itself has all labels, both masks are True.
+    Samples without a label get the reference's prediction. The first mask, bool [n_points, k], is
+    True for labels that can matter. The second mask, bool [k], is True for known labels. Both are
+    True everywhere if the labels of the store are used.
     """
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
@@ -268,8 +276,8 @@ def apply_labels(
 def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
     """Raise ValueError for a known label that no model predicts, since it may be misspelled.
 
-    With ``labels_in_order`` no label can be left out. Then such a label means that no model is
-    correct, unless no known label at all is predicted.
+    With ``labels_in_order``, labels cannot be left out. Such a label is then accepted, and means
+    that no model is correct. It is refused nevertheless if no model predicts any known label.
     """
     labels = np.asarray(store.labels)
     predicted = np.concatenate([store.predicted(name) for name in store.models.index])

@@ -1,7 +1,7 @@
-"""Certificates that cascades lose at most ε of accuracy or stay within a budget.
+"""Certify that cascades lose at most ε of accuracy, or that their mean cost is within a budget.
 
-They use Learn-then-Test on the points of a front. They are valid for any number of samples, and
-need only labels that can matter.
+The points of a front are tested by Learn-then-Test. Certificates are valid for any number of
+samples. Only labels that can matter are needed.
 """
 
 from collections.abc import Iterable, Mapping
@@ -143,28 +143,35 @@ class Certificate:
         return min(last_first, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
-        drawn = f"{self.samples} samples"
-        if self.clusters is not None:
-            drawn = f"{self.clusters} clusters of samples"
         premises = premises_text(self.checked)
         if self.point is None:
             text = (
-                f"Nothing is certified: {drawn} do not show at confidence "
+                f"Nothing is certified: {self._drawn} do not show at confidence "
                 f"{1 - self.delta:.0%} that a cascade {self.promise}. Allow a larger loss or cost, "
                 f"or bring more samples.{premises}"
             )
             return " ".join([text, *self.remarks])
-        draw = f"the {drawn.replace('samples', 'certification samples')}"
+        text = f"{self._guarantee_of(self.point)} {self._observed(self.point)}{premises}"
+        return " ".join([text, *self.remarks])
+
+    @property
+    def _drawn(self) -> str:
+        """Return the number of certification samples, or of their clusters, in words."""
+        if self.clusters is None:
+            return f"{self.samples} samples"
+        return f"{self.clusters} clusters of samples"
+
+    def _guarantee_of(self, point: Point) -> str:
+        """Return the guarantee about a certified point in one sentence."""
+        draw = f"the {self._drawn.replace('samples', 'certification samples')}"
         where = "data from the same source"
         if self.table_size:
             draw += f" from the {self.table_size} whose confidences gave the thresholds"
             where = f"those {self.table_size}"
-        text = (
+        return (
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
-            f"{arrow(self.point.active_models)} {self.promise}, on {where}. "
-            f"{self._observed(self.point)}{premises}"
+            f"{arrow(point.active_models)} {self.promise}, on {where}."
         )
-        return " ".join([text, *self.remarks])
 
     def _observed(self, point: Point) -> str:
         """Return the cost and loss of a certified point on the certification split, in words."""
@@ -330,7 +337,7 @@ def certify(
     table = trial.table()
     alone = costs_of(case.store, [reference], points[0].cost_kind)[0]
     written = tuple(asdict(premise) for premise in premises)
-    return Certificate(
+    certificate = Certificate(
         certified=tuple(
             replace(
                 points[row],
@@ -352,3 +359,5 @@ def certify(
         reference_cost=trial.mean(np.full(len(store), alone)),
         remarks=remarks,
     )
+    stated = [replace(p, guarantee=certificate._guarantee_of(p)) for p in certificate.certified]
+    return replace(certificate, certified=tuple(stated))

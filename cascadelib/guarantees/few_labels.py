@@ -14,7 +14,7 @@ from ..store.protocol import Store
 from .case import compare_with_reference, models_of, sort_by_digest
 from .repeats import VIOLATED, overlap_of, refuse_repeated_ids
 
-STEPS = 100  # largest number of points of a front that are tested
+STEPS = 100  # largest number of tested points of a front
 
 
 def to_label(
@@ -139,10 +139,7 @@ def candidates(
 def check_bounds(
     epsilon: float | str | None, budget: float | None, max_price: float | None = None
 ) -> float | None:
-    """Return epsilon as a fraction, or raise a ValueError if a bound is not a number.
-
-    A budget of nan would otherwise be satisfied by any cost.
-    """
+    """Return epsilon as a fraction, or raise a ValueError if a bound is not a number."""
     for name, value in (("budget", budget), ("max_price", max_price)):
         if value is not None:
             check_number(value, name)

@@ -2,9 +2,8 @@
 
 import numpy as np
 from numpy import ndarray as Array
-from scipy.stats import beta
 
-from .p_values import DRAW, paired_p_value
+from .p_values import DRAW, paired_p_value, share_above, share_below
 
 JUDGED = 1 / 10  # share of the level for the bounds on the mean loss by the judge's labels
 
@@ -42,20 +41,16 @@ def judged_p_value(
     rounded to 0 or ±2, each with probability ½. The p-value is valid for any judge.
     """
     disagreements = len(judged)
-    share = 1.0
-    if disagreements < samples:
-        share = beta.isf(level * DRAW, disagreements + 1, samples - disagreements)
+    share = share_above(disagreements, samples, level * DRAW)
     if share < epsilon:
         return level * DRAW
     if not is_audited.any():
         return 1.0
     gamma = level * JUDGED / 2
-    lost = np.count_nonzero(judged > 0)
-    gained = np.count_nonzero(judged < 0)
-    most = beta.isf(gamma, lost + 1, disagreements - lost) if lost < disagreements else 1.0
-    least = beta.ppf(gamma, gained, disagreements - gained + 1) if gained else 0.0
+    most_lost = share_above(int(np.sum(judged > 0)), disagreements, gamma)
+    least_gained = share_below(int(np.sum(judged < 0)), disagreements, gamma)
     spent = level * (DRAW + JUDGED)
-    may_err = (epsilon / share - (most - least)) / 2
+    may_err = (epsilon / share - (most_lost - least_gained)) / 2
     if may_err <= 0:
         return 1.0
     errors = (losses - judged)[is_audited]

@@ -59,8 +59,8 @@ def paired_p_value(
     worst = np.argmax((s - samples * epsilon) / spreads(discordant, samples, epsilon))
     first = discordant[0]
     last = discordant[-1]
-    low = beta.ppf(gamma / 2, first, samples - first + 1) if first else 0.0
-    high = beta.isf(gamma / 2, last + 1, samples - last) if last < samples else 1.0
+    low = share_below(first, samples, gamma / 2)
+    high = share_above(last, samples, gamma / 2)
     if high < epsilon:
         return gamma
     for points in GRIDS:
@@ -161,6 +161,16 @@ def loss_p_value(
     )
 
 
+def share_above(count: int, samples: int, level: float) -> float:
+    """Return Clopper and Pearson's upper bound on the share of which ``count`` samples are."""
+    return float(beta.isf(level, count + 1, samples - count)) if count < samples else 1.0
+
+
+def share_below(count: int, samples: int, level: float) -> float:
+    """Return Clopper and Pearson's lower bound on the share of which ``count`` samples are."""
+    return float(beta.ppf(level, count, samples - count + 1)) if count else 0.0
+
+
 def drawn_p_value(
     lost: int,
     gained: int,
@@ -180,9 +190,7 @@ def drawn_p_value(
     disagreement. Their mean loss is tested against ε ÷ the bound.
     """
     gamma = level * DRAW
-    share = 1.0
-    if disagreements < samples:
-        share = beta.isf(gamma, disagreements + 1, samples - disagreements)
+    share = share_above(disagreements, samples, gamma)
     if share < epsilon:
         return gamma
     if not drawn:

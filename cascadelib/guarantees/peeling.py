@@ -1,7 +1,11 @@
-"""Peeling: choose the rows of a table that may keep a small model's answer.
+"""Peeling: decide which rows of a table keep the answer of a small model.
 
-The labels of one uniform draw both order the rows and certify the remaining ones. The proof is in
-docs/guarantees.md.
+Rows are removed, those with the largest risk of a wrong answer first. Rows that remain keep their
+answers. One uniform draw of labels serves two purposes. The labels of removed rows are *open*: the
+fit of the risks uses them. The labels of remaining rows stay hidden, and only the number of wrong
+ones decides when the removal ends. docs/guarantees.md has the proof.
+
+The *border* of a predicted class is the confidence up to which its rows are removed.
 """
 
 from collections.abc import Callable
@@ -10,21 +14,22 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 from scipy.special import expit, logit
-from scipy.stats import beta, binom, hypergeom, norm
+from scipy.stats import binom, hypergeom, norm
 
 from ..methods.expected import ridge_logistic
+from .p_values import share_above
 
-STEPS = 200  # approximate number of fits for a full table
-CURIOSITY = 1.0  # standard errors of the log odds that are added to a border's risk
-RIDGE = 2.0  # penalty on the difference of each predicted class from the common curve
-MOST_WEIGHT = 500  # total weight of the labels of a fit, so that the ridge keeps its influence
-COMMON = 0.05  # least share of the rows for a predicted class with its own border
-PILOT = 200  # labels that are open from the start if the number of labels is chosen here
-TO_LEAVE = 2.5  # wrong rows before the certifying draw, relative to the allowed number
-SPARE = 1.25  # labels relative to the number that the fitted risks require
-SPARE_IN_MEAN = 2.5  # the same without δ: half the spread for the same number of calls
+STEPS = 200  # approximate number of fits until a full table is removed
+RISK_MARGIN = 1.0  # standard errors that are added to the log odds at a border
+RIDGE = 2.0  # penalty on the difference between a predicted class and the common curve
+MOST_WEIGHT = 500  # largest total weight of the labels of a fit, so that the ridge has influence
+LEAST_COMMON = 0.05  # least share of the rows of a predicted class that has its own border
+PILOT = 200  # labels of the pilot, which is drawn if the number of labels is not an input
+OPEN_UNTIL = 2.5  # expected wrong rows ÷ allowed ones at which the certifying labels are drawn
+SPARE = 1.25  # number of labels ÷ the best number according to the fitted risks
+SPARE_IN_MEAN = 2.5  # the same without δ: equal calls, and half the spread of the share
 DRAWS = np.unique(np.geomspace(60, 8_000, 28).round().astype(int))  # numbers of labels compared
-SPENT = 1 / 10  # share of δ for the bound on the share of the source that remains before the draw
+REMAINDER = 1 / 10  # share of δ for the bound on the share of the source that remains
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,8 +48,8 @@ class Peeled:
     labels : int
         The number of labels of the certifying draw.
     allowed : (int, int) or None
-        The number of these labels that may be wrong among the remaining rows, for the table and for
-        its source. −1: the certificate would fail even without errors.
+        How many of these labels may be wrong among the remaining rows, for the table and for its
+        source. With −1, no row can remain.
     """
 
     kept: Array
@@ -54,119 +59,116 @@ class Peeled:
     allowed: tuple[int, int] | None = None
 
 
+@dataclass(eq=False)
 class Peel:
-    """The state of peeling: rows are removed in chunks, from the class with the riskiest border.
+    """The state of peeling. Rows are removed in chunks, from the class with the riskiest border.
 
     Parameters
     ----------
     confidence, score : float64 arrays of shape (n,)
-        The confidence, and its transform that the fit reads.
+        The confidence, and the transform of it that the fit uses.
     group : int array of shape (n,)
-        The predicted class.
+        The number of the predicted class.
     inside : int array
         Rows that may be removed.
     ties : float64 array of shape (n,)
         The order of removal at equal confidence.
     pilot : int array
-        Rows that are neither removed nor drawn. They estimate the risk of the remaining rows.
+        Rows that are neither removed nor drawn. They estimate the risks of the remaining rows.
     borders : float64 array of shape (n_groups,)
         The score at which the removal of each class starts.
     """
 
-    def __init__(
-        self,
-        confidence: Array,
-        score: Array,
-        group: Array,
-        inside: Array,
-        ties: Array,
-        pilot: Array,
-        borders: Array,
-    ) -> None:
-        order = inside[np.lexsort((ties[inside], confidence[inside]))]
-        self.confidence = confidence
-        self.score = score
-        self.group = group
-        self.pilot = pilot
-        self.borders = borders.copy()
-        self.removed_up_to = np.full(len(borders), np.nan)  # in confidence
-        self.queues = [order[group[order] == one] for one in range(len(borders))]
-        self.taken = np.zeros(len(borders), int)
-        self.chunk = max(1, len(inside) // STEPS)
-        self.opened = np.zeros(len(group), bool)
-        self.wrong = np.zeros(len(group), bool)  # False if the label is not open
-        self.curve = prior_curve(len(borders))
-        self.gone = [np.empty(0, int)]
+    confidence: Array
+    score: Array
+    group: Array
+    inside: Array
+    ties: Array
+    pilot: Array
+    borders: Array
+
+    def __post_init__(self) -> None:
+        order = self.inside[np.lexsort((self.ties[self.inside], self.confidence[self.inside]))]
+        groups = range(len(self.borders))
+        self.borders = self.borders.copy()
+        self.last_removed = np.full(len(groups), np.nan)  # its confidence, for each class
+        self.queues = [order[self.group[order] == number] for number in groups]
+        self.counts = np.zeros(len(groups), int)  # of removed rows
+        self.chunk = max(1, len(order) // STEPS)
+        self.is_open = np.zeros(len(self.group), bool)
+        self.wrong = self.is_open.copy()  # False if the label is not open
+        self.curve = prior_curve(len(groups))
+        self.chunks = [np.empty(0, int)]
 
     @property
-    def order(self) -> Array:
+    def removed(self) -> Array:
         """The removed rows, in the order of removal."""
-        return np.concatenate(self.gone)
+        return np.concatenate(self.chunks)
 
-    def left(self, group: int) -> Array:
-        """The remaining rows of one class, in the order of removal."""
-        return self.queues[group][self.taken[group] :]
+    def remaining(self, group: int) -> Array:
+        """Return the remaining rows of a class, in the order of removal."""
+        return self.queues[group][self.counts[group] :]
 
     def log_odds(self, score: Array, group: Array) -> tuple[Array, Array]:
-        """Return the log odds that rows of these scores and classes are wrong, and their errors.
+        """Fit the open labels, and return log odds of a wrong answer with their standard errors.
 
-        The fit uses all open labels. Both results are float64 [rows]. The errors are standard
-        errors.
+        Both results are float64 [rows], for rows with these scores and classes.
         """
-        known = np.flatnonzero(self.opened)
+        known = np.flatnonzero(self.is_open)
         seen = design(self.score[known], self.group[known], len(self.queues))
         self.curve, spread = fitted_curve(seen, self.wrong[known], self.curve)
         columns = design(score, group, len(self.queues))
         return columns @ self.curve, np.sqrt(np.sum(columns @ spread * columns, axis=1))
 
-    def risks_left(self, *groups: int) -> Array:
-        """Return risks of the remaining rows of all or some classes: those of the pilot there.
+    def remaining_risks(self, *groups: int) -> Array:
+        """Return estimated risks of the remaining rows of all or some classes.
 
-        The confidences of the remaining rows must not decide when the certifying labels are drawn,
-        or how many.
+        They are risks of rows of the pilot with confidences above the last removed one. The
+        confidences of the remaining rows must not decide when labels are drawn, or how many.
         """
         groups = groups or tuple(range(len(self.queues)))
-        left = sum(len(self.left(group)) for group in groups)
-        removed = self.confidence[self.pilot] <= self.removed_up_to[self.group[self.pilot]]
-        rows = self.pilot[~removed & np.isin(self.group[self.pilot], groups)]
+        count = sum(len(self.remaining(group)) for group in groups)
+        is_removed = self.confidence[self.pilot] <= self.last_removed[self.group[self.pilot]]
+        rows = self.pilot[~is_removed & np.isin(self.group[self.pilot], groups)]
         if not len(rows):
-            return np.ones(left)
+            return np.ones(count)
         risks = expit(self.log_odds(self.score[rows], self.group[rows])[0])
-        return risks[np.arange(left) * len(rows) // max(1, left)]
+        return risks[np.arange(count) * len(rows) // max(1, count)]
 
-    def risks(self) -> Array:
-        """Return upper bounds on the log odds at the border of each class, float64 [groups].
+    def border_risks(self) -> Array:
+        """Return upper bounds on the log odds at the border of each class, float64 [n_groups].
 
-        With estimates, a class that seems safe by few labels would never get further labels.
+        Without the margin, a class that seems safe by few labels would never get further labels.
         """
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
-        return value + CURIOSITY * error
+        return value + RISK_MARGIN * error
 
-    def take(self, group: int | None = None) -> Array:
-        """Remove and return the next rows, all of equal confidence together, or none at the end.
+    def remove_next(self, group: int | None = None) -> Array:
+        """Remove and return the next chunk of rows, or no row if none remains.
 
-        They come from the queue of ``group``, or from the one with the riskiest border.
+        It comes from the queue of ``group``, or from the queue with the riskiest border. Rows of
+        equal confidence are removed together.
         """
-        waiting = self.taken < [len(queue) for queue in self.queues]
-        if not waiting.any():
-            return self.gone[0]
+        has_rows = self.counts < [len(queue) for queue in self.queues]
+        if not has_rows.any():
+            return self.chunks[0]
         if group is None:
-            group = int(np.argmax(np.where(waiting, self.risks(), -np.inf)))
+            group = int(np.argmax(np.where(has_rows, self.border_risks(), -np.inf)))
         queue = self.queues[group]
-        start = self.taken[group]
+        start = self.counts[group]
         last = queue[start : start + self.chunk][-1]
-        self.taken[group] = np.searchsorted(
+        self.counts[group] = np.searchsorted(
             self.confidence[queue], self.confidence[last], side="right"
         )
         self.borders[group] = self.score[last]
-        self.removed_up_to[group] = self.confidence[last]
-        rows = queue[start : self.taken[group]]
-        self.gone.append(rows)
+        self.last_removed[group] = self.confidence[last]
+        rows = queue[start : self.counts[group]]
+        self.chunks.append(rows)
         return rows
 
-    def open(self, rows: Array, wrong: Array) -> None:
-        """Add the labels of ``rows`` to the next fit."""
-        self.opened[rows] = True
+    def open_labels(self, rows: Array, wrong: Array) -> None:
+        """Use the labels of ``rows`` in later fits."""
+        self.is_open[rows] = True
         self.wrong[rows] = wrong
 
 
@@ -186,14 +188,14 @@ def peel_table(
     confidence : float64 array of shape (n,)
     predictions : str array of shape (n,)
     wrong_at : callable
-        Function from rows to bool: which of them are wrong. It costs a label per row.
+        Function from rows to bool: whether the small model's answers are wrong. It costs a label
+        per row.
     epsilon : float
     delta : float or None
-        The share holds with probability 1 − δ. None: its mean over the draws of labels is at most
-        ε.
+        The bound holds with probability 1 − δ. If None, it holds in the mean over draws of labels.
     labels : int, optional
-        The number of labels that certify. By default it is estimated from a pilot, which the mean
-        always has.
+        The number of labels that certify. By default it is estimated from a pilot. Without δ there
+        is always a pilot.
     seed : int, default=0
     """
     count = len(confidence)
@@ -210,93 +212,93 @@ def peel_table(
     wrong[first] = wrong_at(first)
     inside = others if has_pilot else shuffled
     outside = first if has_pilot or not len(others) else others
-    classes, peel = start_of(confidence, predictions, inside, outside, ties)
+    classes, peel = start_peeling(confidence, predictions, inside, outside, ties)
     drawn = first
     if has_pilot:
-        peel.open(first, wrong[first])
+        peel.open_labels(first, wrong[first])
         if labels is None:
-            peel_openly(peel, wrong_at, TO_LEAVE * may_stay)
-            labels = planned_labels(peel.risks_left(), may_stay, delta)
-        drawn = others[~peel.opened[others]][:labels]
+            open_until(peel, wrong_at, OPEN_UNTIL * may_stay)
+            labels = planned_labels(peel.remaining_risks(), may_stay, delta)
+        drawn = others[~peel.is_open[others]][:labels]
         wrong[drawn] = wrong_at(drawn)
-    start = len(peel.order)
+    start = len(peel.removed)
     of_table = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
     of_source = errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside))
     allowed = (int(np.floor(of_table + coin)), int(np.floor(of_source + coin)))
     certify = np.zeros(count, bool)
     certify[drawn] = True
-    kept = ~(certify | peel.opened)
-    caught = peel_down(peel, certify, wrong & certify, min(allowed), delta is not None)
-    order = peel.order
-    ends = [max(start, first_at_most(caught, most)) for most in allowed]
-    kept[order[: ends[0]]] = False
-    borders = borders_after(order[: ends[1]], peel, confidence)
+    kept = ~(certify | peel.is_open)
+    hidden = remove_until(peel, certify, wrong & certify, min(allowed), delta is not None)
+    removed = peel.removed
+    ends = [max(start, first_at_most(hidden, most)) for most in allowed]
+    kept[removed[: ends[0]]] = False
+    borders = borders_after(removed[: ends[1]], peel, confidence)
     return Peeled(kept, classes, borders, len(drawn), allowed)
 
 
-def start_of(
+def start_peeling(
     confidence: Array, predictions: Array, inside: Array, outside: Array, ties: Array
 ) -> tuple[list[str], Peel]:
     """Return the common classes, and the state before any of the rows ``inside`` is removed.
 
-    Classes and scales come from rows that do not certify, ``outside``: the order in which other
-    rows are removed may depend on removed rows only.
+    Classes and scales depend on the rows ``outside`` only, which do not certify. The order of
+    removal must not depend on remaining rows.
     """
     classes, group = common_classes(predictions, outside)
     score = fitted_scores(confidence, outside)
     lowest = np.full(len(classes) + 1, score[outside].min())
-    for one in range(len(classes)):
-        lowest[one] = score[outside[group[outside] == one]].min()
+    for number in range(len(classes)):
+        lowest[number] = score[outside[group[outside] == number]].min()
     return classes, Peel(confidence, score, group, inside, ties, outside, lowest)
 
 
-def peel_openly(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> None:
-    """Remove rows and open their labels until at most ``most`` others are expected wrong."""
-    while peel.risks_left().sum() > most:
-        rows = peel.take()
-        peel.open(rows, wrong_at(rows))
+def open_until(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> None:
+    """Remove rows and open their labels until ``most`` remaining rows or fewer seem wrong."""
+    while peel.remaining_risks().sum() > most:
+        rows = peel.remove_next()
+        peel.open_labels(rows, wrong_at(rows))
 
 
-def peel_down(peel: Peel, certify: Array, wrong: Array, most: int, opens: bool) -> Array:
+def remove_until(peel: Peel, certify: Array, wrong: Array, most: int, opens: bool) -> Array:
     """Remove rows until at most ``most`` of the ``wrong`` rows, bool [n], remain.
 
     If ``opens``, the labels of removed rows in ``certify``, bool [n], are opened. Return the number
     of remaining wrong rows after 0, 1, … removals.
     """
-    inside = wrong.sum()
-    while inside > most and len(rows := peel.take()):
+    hidden = wrong.sum()
+    while hidden > most and len(rows := peel.remove_next()):
         labelled = rows[certify[rows] & opens]
-        peel.open(labelled, wrong[labelled])
-        inside -= wrong[rows].sum()
-    return wrong.sum() - np.append(0, np.cumsum(wrong[peel.order]))
+        peel.open_labels(labelled, wrong[labelled])
+        hidden -= wrong[rows].sum()
+    return wrong.sum() - np.append(0, np.cumsum(wrong[peel.removed]))
 
 
 def first_at_most(falling: Array, most: int) -> int:
-    """Return the first position at which falling counts, int [n + 1], are ≤ most, or n."""
+    """Return the first position at which falling counts, int [n + 1], are ≤ ``most``, or n."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
 
 
-def borders_after(gone: Array, peel: Peel, confidence: Array) -> Array:
-    """Return the confidence of the last removed row of each class, float64 [classes].
+def borders_after(removed: Array, peel: Peel, confidence: Array) -> Array:
+    """Return the confidence of the last removed row of each class, float64 [n_groups].
 
     −inf if no row of the class is removed, inf if all rows are removed.
     """
     borders = np.full(len(peel.queues), np.inf)
-    counts = np.bincount(peel.group[gone], minlength=len(borders))
-    for one, queue in enumerate(peel.queues):
-        if 0 < counts[one] < len(queue):
-            borders[one] = confidence[queue[counts[one] - 1]]
-        elif len(queue) > counts[one]:
-            borders[one] = -np.inf
+    counts = np.bincount(peel.group[removed], minlength=len(borders))
+    for number, queue in enumerate(peel.queues):
+        if 0 < counts[number] < len(queue):
+            borders[number] = confidence[queue[counts[number] - 1]]
+        elif len(queue) > counts[number]:
+            borders[number] = -np.inf
     return borders
 
 
-def used_up(chances: Array, delta: float) -> float:
+def largest_allowed(chances: Array, delta: float) -> float:
     """Return the largest c with chances[i] ≤ δ for every i ≤ c, or −1 if there is none.
 
-    A fraction is added to c: the probability with which c + 1 is used instead, so that all of δ is
-    spent.
+    The fractional part of the result is the probability with which c + 1 is used instead of c. With
+    it, the error is δ exactly.
     """
     most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
     if most < 0 or most + 1 == len(chances):
@@ -304,70 +306,70 @@ def used_up(chances: Array, delta: float) -> float:
     return float(most + (delta - chances[most]) / (chances[most + 1] - chances[most]))
 
 
-def used_up_in_mean(share: float, labels: int) -> float:
+def allowed_in_mean(share: float, labels: int) -> float:
     """Return the c with (c + 1) ÷ (labels + 1) = share, or −1 if it is negative.
 
-    That is the mean share of wrong rows above the (c + 1)-th wrong one of the draw from the top.
+    That quotient bounds the mean share of wrong rows that remain if c wrong labels remain.
     """
     most = share * (labels + 1) - 1
     return most if most >= 0 else -1.0
 
 
 def errors_allowed(rows: int, may_stay: float, labels: int, delta: float | None) -> float:
-    """Return the number of ``labels``, a uniform draw of ``rows``, that may be wrong.
+    """Return how many of ``labels``, a uniform draw from ``rows``, may be wrong.
 
-    i errors are allowed if a draw from rows with i + may_stay + 1 wrong ones has at most i of them
-    with probability at most δ. The result has the form of :func:`used_up`. Without δ the mean
-    number of wrong rows that stay is at most may_stay.
+    i errors are allowed if a draw from rows with i + may_stay + 1 wrong ones contains at most i of
+    them with probability at most δ. The result has the form of :func:`largest_allowed`. Without δ,
+    the mean number of wrong rows that stay is at most ``may_stay``.
     """
     if labels >= rows:
         return float(labels)
     if delta is None:
-        return used_up_in_mean(may_stay / (rows - labels), labels)
+        return allowed_in_mean(may_stay / (rows - labels), labels)
     may_stay = int(may_stay + 1e-9)
     mean = labels * (may_stay + 1) / (rows - labels)  # an upper bound on the result
     wrong = np.arange(min(int(mean) + 2, labels, rows - may_stay))
-    return used_up(hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels), delta)
+    return largest_allowed(hypergeom.cdf(wrong, rows, wrong + may_stay + 1, labels), delta)
 
 
 def errors_allowed_at_source(
-    labels: int, epsilon: float, delta: float | None, gone: int, rows: int
+    labels: int, epsilon: float, delta: float | None, removed: int, rows: int
 ) -> float:
-    """Return the number of errors allowed for the source of ``rows`` independent rows.
+    """Return the number of errors that are allowed for the source of ``rows`` independent rows.
 
-    ``gone`` rows were removed before the draw. i errors are allowed if
-    P(Binomial(labels, ε / q) ≤ i) ≤ δ, with q a bound on the share of the source that remains.
-    Without δ, q is its mean.
+    ``removed`` of them were removed before the draw. i errors are allowed if
+    P(Binomial(labels, ε / q) ≤ i) ≤ δ. q is an upper bound on the share of the source that remains,
+    or the mean of this share if there is no δ.
     """
     if delta is None:
-        return used_up_in_mean(epsilon * (rows + 1) / (rows - gone + 1), labels)
+        return allowed_in_mean(epsilon * (rows + 1) / (rows - removed + 1), labels)
     share = 1.0
     chunk = max(1, rows // STEPS)
-    counted = gone // chunk * chunk  # a number that was fixed in advance, one of rows // chunk
-    if gone:
-        level = delta * SPENT * chunk / rows
-        share = float(beta.isf(level, rows - counted + 1, counted)) if counted else 1.0
-        delta = delta * (1 - SPENT)
+    counted = removed // chunk * chunk  # one of rows // chunk numbers that are fixed in advance
+    if removed:
+        level = delta * REMAINDER * chunk / rows
+        share = share_above(rows - counted, rows, level)
+        delta = delta * (1 - REMAINDER)
     wrong = np.arange(labels)
-    return used_up(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
+    return largest_allowed(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
 
 
 def planned_labels(chances: Array, may_stay: float, delta: float | None) -> int:
-    """Return the number of labels that minimizes labels plus removed rows.
+    """Return the number of labels that minimizes the expected number of calls, with some to spare.
 
     ``chances``, float64 [n], are the probabilities that rows are wrong.
     """
     rows = len(chances)
-    leave = np.append(0, np.cumsum(np.sort(chances)[::-1]))
-    left = leave[-1] - leave
+    caught = np.append(0, np.cumsum(np.sort(chances)[::-1]))
+    wrong_left = caught[-1] - caught
     fewest = np.inf
     best = 0
     for labels in DRAWS[DRAWS < rows].tolist():
         allowed = errors_allowed(rows, may_stay, labels, delta)
-        gone = rows
+        removed = rows
         if allowed >= 0:
-            gone = first_at_most(left, (allowed + 0.5) * rows / labels)
-        calls = gone + labels * (rows - gone) / rows
+            removed = first_at_most(wrong_left, (allowed + 0.5) * rows / labels)
+        calls = removed + labels * (rows - removed) / rows
         if calls < fewest:
             fewest = calls
             best = labels
@@ -377,20 +379,20 @@ def planned_labels(chances: Array, may_stay: float, delta: float | None) -> int:
 def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array]:
     """Return the common predicted classes of the rows ``outside``, and the group of each row.
 
-    The group, int [n], is the position of the class, or the number of classes for other ones.
+    The group, int [n], is the position of the class. All other classes form the last group.
     """
     names, counts = np.unique(predictions[outside], return_counts=True)
-    names = names[counts >= COMMON * len(outside)]
+    names = names[counts >= LEAST_COMMON * len(outside)]
     group = np.searchsorted(names, predictions)
     elsewhere = ~np.isin(predictions, names)
     return names.tolist(), np.where(elsewhere, len(names), group)
 
 
 def fitted_scores(confidence: Array, outside: Array) -> Array:
-    """Return the transform of the confidences that the fit reads, float64 [n].
+    """Return the transform of the confidences that the fit uses, float64 [n].
 
-    Confidences in [0, 1] become logits. Other confidences become normal scores of their ranks among
-    the rows ``outside``.
+    Confidences in [0, 1] become logits. Other confidences become the normal scores of their ranks
+    among the rows ``outside``.
     """
     finite = confidence[np.isfinite(confidence)]
     if ((finite >= 0) & (finite <= 1)).all():
@@ -411,7 +413,7 @@ def design(score: Array, group: Array, groups: int) -> Array:
 
 
 def prior_curve(groups: int) -> Array:
-    """Return coefficients without labels: risk falls with confidence, equally for all classes."""
+    """Return the coefficients before any label is known: the risk falls with the confidence."""
     curve = np.zeros((2, groups + 1))
     curve[:, 0] = -2, -1
     return curve.ravel()
@@ -420,7 +422,8 @@ def prior_curve(groups: int) -> Array:
 def fitted_curve(columns: Array, wrong: Array, curve: Array) -> tuple[Array, Array]:
     """Return the logistic ridge regression of ``wrong``, bool [m], on columns of :func:`design`.
 
-    It starts from ``curve``. The common constant and slope have almost no penalty.
+    The iteration starts at ``curve``. The common constant and slope have almost no penalty. The
+    results are the coefficients and their covariance.
     """
     groups = len(curve) // 2 - 1
     penalties = np.full((2, groups + 1), RIDGE)

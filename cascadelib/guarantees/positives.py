@@ -1,6 +1,8 @@
-"""Peeling for recall and precision: choose rows that are answered yes or no without a call.
+"""Peeling for recall and precision: decide which rows are answered yes or no without a call.
 
-The proofs are in docs/guarantees.md.
+Rows are ordered from the most confident no to the most confident yes, and a cut divides them into
+two queues. Rows below the cut are answered no, rows above it yes. Each queue is peeled from the cut
+outwards (:mod:`cascadelib.guarantees.peeling`). docs/guarantees.md has the proofs.
 """
 
 from bisect import bisect_left
@@ -10,39 +12,41 @@ from dataclasses import dataclass
 import numpy as np
 from numpy import ndarray as Array
 from scipy.special import expit
-from scipy.stats import beta, binom, hypergeom
+from scipy.stats import binom, hypergeom
 
 from ..methods.expected import ridge_logistic
+from .p_values import share_above, share_below
 from .peeling import (
+    OPEN_UNTIL,
     PILOT,
     STEPS,
-    TO_LEAVE,
     Peel,
     Peeled,
     errors_allowed,
     first_at_most,
     fitted_scores,
+    largest_allowed,
     planned_labels,
-    used_up,
 )
 
 BOUND = 0.05  # share of δ for each bound on a count or a share that a test needs
 TEST = 0.45  # share of δ for the test of one queue of the table
 TEST_OF_SOURCE = 0.4  # share of δ for the test of one queue of the source
-TO_CUT = 0.9  # expected errors beyond the two borders with the cut in the middle, ÷ those allowed
-SPARE = 0.96  # number of positive rows for which the draw is planned, ÷ the expected number
+ERRORS_AT_CUT = 0.9  # expected ÷ allowed errors beyond each of the two borders around the cut
+SPARE = 0.96  # number of positive rows for which a draw is planned ÷ the expected number
 
 
 @dataclass(frozen=True, eq=False)
 class Queue:
-    """The rows on one side of the cut that were not asked openly.
+    """The rows on one side of the cut that remain after the open phase.
 
     Parameters
     ----------
-    rows : int array
-        The riskiest one first.
-    drawn, wrong : bool arrays
-        Rows of the draw, and those that turned out to be on the wrong side.
+    rows : int array of shape (m,)
+        The rows, the riskiest one first.
+    drawn, wrong : bool arrays of shape (m,)
+        Whether a row is in the certifying draw, and whether it is in the draw and on the wrong side
+        of the cut.
     """
 
     rows: Array
@@ -59,11 +63,14 @@ class Queue:
 
     @property
     def errors(self) -> int:
-        """The number of wrong ones among them."""
+        """The number of drawn rows on the wrong side."""
         return int(self.wrong.sum())
 
     def removed(self, allowed: float, coin: float) -> int:
-        """Return the number of rows after which at most ``allowed`` drawn ones are wrong."""
+        """Return the number of rows to remove, so that at most ``allowed`` wrong drawn ones remain.
+
+        ``coin`` in [0, 1) rounds ``allowed`` up or down.
+        """
         falling = self.errors - np.append(0, np.cumsum(self.wrong))
         return first_at_most(falling, int(np.floor(allowed + coin)))
 
@@ -85,8 +92,8 @@ def peel_positives(
     confidence : float64 array of shape (n,)
     predictions : str array of shape (n,)
     wrong_at : callable
-        Function from rows to bool: for which of them exactly one side answers ``positive``, the
-        small model or the reference. It costs a label per row.
+        Function from rows to bool: whether exactly one of small model and reference answers
+        ``positive``. It costs a label per row.
     positive : str
     recall, precision, delta : float
     seed : int, default=0
@@ -94,8 +101,8 @@ def peel_positives(
     Returns
     -------
     (Peeled, str array of shape (n,))
-        The borders are those of the positive class and of all others. The texts are the answers to
-        rows that are kept.
+        The result, with borders of the positive class and of all others, and the answers of kept
+        rows.
     """
 
     def wanted_at(rows: Array) -> Array:
@@ -113,7 +120,6 @@ def peel_positives(
     wanted = np.zeros(count, bool)
     wanted[first] = wanted_at(first)
 
-    # The order is from the most confident no to the most confident yes. The pilot cuts it in two.
     side = np.where(is_yes, 1.0, -1.0)
     place = np.unique(np.column_stack([side, side * confidence]), axis=0, return_inverse=True)[1]
     score = fitted_scores(confidence, first)
@@ -123,20 +129,20 @@ def peel_positives(
     outwards = np.where(above, 1, -1)
     group = above.astype(int)
     peel = Peel(outwards * place, outwards * score, group, others, ties, first, np.zeros(2))
-    peel.open(first, wanted[first] != above[first])
+    peel.open_labels(first, wanted[first] != above[first])
     expected = open_queues(peel, wanted, wanted_at, may_miss)
     queues = []
     for one, share in enumerate(may_miss):
-        rows = peel.left(one)
+        rows = peel.remaining(one)
         may_stay = int(SPARE * share * expected)
-        labels = planned_labels(peel.risks_left(one), may_stay, TEST * delta)
+        labels = planned_labels(peel.remaining_risks(one), may_stay, TEST * delta)
         drawn = np.isin(rows, others[np.isin(others, rows)][:labels])
         wanted[rows[drawn]] = wanted_at(rows[drawn])
         queues.append(Queue(rows, drawn, drawn & (wanted[rows] != one)))
 
     below, beyond = queues
-    positives = int(wanted[peel.opened].sum()) + fewest_positives(below, beyond, BOUND * delta)
-    share_of_source = beta.ppf(BOUND * delta, positives, count - positives + 1) if positives else 0
+    positives = int(wanted[peel.is_open].sum()) + fewest_positives(below, beyond, BOUND * delta)
+    share_of_source = share_below(positives, count, BOUND * delta)
     kept = np.zeros(count, bool)
     borders = []
     for one, queue in enumerate(queues):
@@ -148,23 +154,26 @@ def peel_positives(
         of_source = errors_allowed_beyond(queue, most_of_source, len(others), delta)
         kept[queue.rows[queue.removed(of_table, coins[0, one]) :]] = True
         kept[queue.rows[queue.drawn]] = False
-        removed = peel.taken[one] + queue.removed(of_source, coins[1, one])
+        removed = peel.counts[one] + queue.removed(of_source, coins[1, one])
         borders.append(border_beyond(peel, one, removed, cut, confidence, is_yes))
     labels = sum(queue.labels for queue in queues)
-    others_said = np.unique(predictions[~is_yes])
-    negative = others_said[0] if len(others_said) == 1 else f"not {positive}"
+    negatives = np.unique(predictions[~is_yes])
+    negative = negatives[0] if len(negatives) == 1 else f"not {positive}"
     answers = np.where(above, positive, np.where(is_yes, negative, predictions))
     return Peeled(kept, [positive], np.array(borders[::-1]), labels), answers
 
 
 def middle_cut(place: Array, score: Array, wanted: Array, may_miss: tuple[float, float]) -> int:
-    """Return the place in the middle of the two borders beyond which a fit allows the errors."""
+    """Return the place of the cut: midway between two borders.
+
+    According to a fit of the pilot, the allowed numbers of errors are beyond these borders.
+    """
     order = np.argsort(place)
     columns = np.column_stack([np.ones(len(score)), score])
     prior = np.array([0.0, 1.0])
     curve, _ = ridge_logistic(columns, wanted, np.array([0.01, 0.01]), prior, prior)
     chance = expit(columns[order] @ curve)
-    most = TO_CUT * chance.sum() * np.array(may_miss)
+    most = ERRORS_AT_CUT * chance.sum() * np.array(may_miss)
     below = np.searchsorted(np.cumsum(chance), most[0])
     above = len(order) - np.searchsorted(np.cumsum(1 - chance[::-1]), most[1])
     return int(place[order[min(len(order) - 1, (below + above) // 2)]])
@@ -176,27 +185,28 @@ def open_queues(
     wanted_at: Callable[[Array], Array],
     may_miss: tuple[float, float],
 ) -> float:
-    """Remove rows next to the cut, and open their labels, until few others are expected wrong.
+    """Run the open phase of both queues, and return the expected number of positive rows.
 
-    Return the expected number of positive rows.
+    Rows next to the cut are removed and their labels opened, until few remaining rows are expected
+    on the wrong side.
     """
     while True:
-        risks = [peel.risks_left(one) for one in (0, 1)]
-        expected = float(wanted[peel.opened].sum() + risks[0].sum() + (1 - risks[1]).sum())
-        most = [TO_LEAVE * share * expected for share in may_miss]
+        risks = [peel.remaining_risks(one) for one in (0, 1)]
+        expected = float(wanted[peel.is_open].sum() + risks[0].sum() + (1 - risks[1]).sum())
+        most = [OPEN_UNTIL * share * expected for share in may_miss]
         risky = [one for one in (0, 1) if risks[one].sum() > most[one]]
         if not risky:
             return expected
         for one in risky:
-            rows = peel.take(one)
+            rows = peel.remove_next(one)
             wanted[rows] = wanted_at(rows)
-            peel.open(rows, wanted[rows] != one)
+            peel.open_labels(rows, wanted[rows] != one)
 
 
 def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
-    """Return an upper bound on the wrong ones of ``rows``, of which ``labels`` were drawn.
+    """Return an upper confidence bound on the number of wrong rows, at level δ.
 
-    With probability 1 − δ it is not exceeded. ``errors`` of the drawn ones are wrong.
+    ``errors`` rows are wrong in a uniform draw of ``labels`` from ``rows``.
     """
     numbers = range(errors, rows - labels + errors + 1)
     within = bisect_left(
@@ -206,7 +216,10 @@ def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
 
 
 def fewest_positives(below: Queue, above: Queue, delta: float) -> int:
-    """Return a lower bound on the positive rows of two queues. Each of two bounds has level δ."""
+    """Return a lower bound on the number of positive rows in two queues.
+
+    It combines two bounds at level δ each.
+    """
     negatives = most_wrong(len(below), below.labels - below.errors, below.labels, delta)
     wrong = most_wrong(len(above), above.errors, above.labels, delta)
     return len(below) - negatives + len(above) - wrong
@@ -215,23 +228,22 @@ def fewest_positives(below: Queue, above: Queue, delta: float) -> int:
 def errors_allowed_beyond(queue: Queue, share: float, rows: int, delta: float) -> float:
     """Return the number of errors in a queue's draw that are allowed for the source.
 
-    ``share`` of the source may be wrong beyond the border. The queue's region has an upper bound:
-    the share below an order statistic of ``rows`` independent rows is a beta variable.
+    At most ``share`` of the source may be wrong beyond the border. The share of the source in the
+    queue's region is below an order statistic of ``rows`` independent rows, so a beta quantile
+    bounds it.
     """
     chunk = max(1, rows // STEPS)
     rank = -(-(len(queue) + 1) // chunk) * chunk  # one of rows // chunk numbers
-    region = 1.0
-    if rank <= rows:
-        level = BOUND * delta / (2 * (rows // chunk))
-        region = float(beta.isf(level, rank, rows - rank + 1))
+    ranks = max(1, 2 * (rows // chunk))  # on both sides of the cut
+    region = share_above(rank - 1, rows, BOUND * delta / ranks)
     chances = binom.cdf(np.arange(queue.labels), queue.labels, min(1.0, share / region))
-    return used_up(chances, TEST_OF_SOURCE * delta)
+    return largest_allowed(chances, TEST_OF_SOURCE * delta)
 
 
 def border_beyond(
     peel: Peel, group: int, removed: int, cut: int, confidence: Array, is_yes: Array
 ) -> float:
-    """Return the confidence up to which the policy calls the reference, on one side of the cut."""
+    """Return the confidence up to which a policy calls the reference, on one side of the cut."""
     queue = peel.queues[group]
     if removed == len(queue):
         return np.inf

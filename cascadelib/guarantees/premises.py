@@ -15,9 +15,9 @@ from numpy import ndarray as Array
 from ..checks import items_of, validate_choice
 from ..methods.confidence_range import has_power
 from ..origin import Origin, join_origins, parts_of
-from ..store.aligned_rows import alignment_of
+from ..store.aligned_rows import check_alignment
 from ..store.protocol import Store
-from ..store.tables.spelling import outside_labels
+from ..store.tables.spelling import find_foreign_answers
 from .case import Case
 from .likeness import likeness_of, near_groups
 from .repeats import (
@@ -31,11 +31,11 @@ from .repeats import (
     repeated_ids,
 )
 
-COUNTED = ("spelling", "labels complete", "reference complete")  # their evidence is a share
+COUNTED = ("spelling", "labels complete", "reference complete")  # the evidence is a share
 UNCLUSTERED = "no sample repeats another by id or content"
-LEAST_GRADED = 20  # correct and wrong answers that show a confidence to be a grade
+LEAST_GRADED = 20  # least number of correct, and of wrong, answers to detect a grade
 GRADE = 0.998  # area under the ROC curve from which a confidence is a grade
-LEAST_EQUAL = 200  # samples on which two models that answer equally are one model
+LEAST_EQUAL = 200  # least number of samples to detect one model under two names
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 
@@ -63,7 +63,7 @@ class Premise:
 def independent(case: Case) -> Finding:
     """Look for samples, or first samples of clusters, that repeat others by id or by content."""
     ids = case.origin.sample_ids
-    store = case.one_of_each
+    store = case.first_of_clusters
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
@@ -85,7 +85,10 @@ def no_overlap(case: Case) -> Finding:
 
 
 def spelling_of(store: Any) -> Finding:
-    """State how a store compares text. Near misses are errors unless ``normalize`` is set."""
+    """State how a store compares labels with predictions.
+
+    Without ``normalize``, a store refuses pairs that differ by spelling alone.
+    """
     if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
     if not store.has_predictions:
@@ -123,7 +126,7 @@ def reference_complete(case: Case) -> Finding:
     labels = getattr(case.store, "labels", None)
     is_text = case.store.class_count is None and case.store.has_predictions
     if is_text and labels is not None and case.is_known.all():
-        foreign = outside_labels(case.store.predicted(case.reference), labels)
+        foreign = find_foreign_answers(case.store.predicted(case.reference), labels)
         if foreign.any():
             share = f"{foreign.mean():.1%} of the reference's answers are none of the labels"
             return NOT_VERIFIABLE, f"{share}, and count as wrong", ""
@@ -131,9 +134,10 @@ def reference_complete(case: Case) -> Finding:
 
 
 def confidences(case: Case) -> Finding:
-    """Compare the median of each custom confidence with its range on the selection splits.
+    """Look for custom confidences that are grades, or that have another unit than at selection.
 
-    Single values outside of the range are normal.
+    The median of each is compared with its range on the selection splits. Single values outside of
+    the range are normal.
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
@@ -166,7 +170,10 @@ def confidences(case: Case) -> Finding:
 
 
 def is_grade(store: Store, name: str) -> bool:
-    """Return whether the confidences of a model predict its correctness (nearly) without error."""
+    """Return whether the confidences of a model separate its correct from its wrong answers.
+
+    Confidences do so (nearly) without error only if they were computed from the label.
+    """
     correct, confidence = store.outcome([name], None, "top1")((0,))
     if correct.dtype != bool:
         return False
@@ -191,9 +198,9 @@ def rows_aligned(case: Case) -> Finding:
     if not case.is_known.all():
         return NOT_VERIFIABLE, "labels are known only where models differ", ""
     if double := same_answers(case):
-        one = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
-        return VIOLATED, one, "check that the table does not hold one model under two names"
-    found = alignment_of(case.one_of_each, case.models)
+        fault = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
+        return VIOLATED, fault, "check that the table does not hold one model under two names"
+    found = check_alignment(case.first_of_clusters, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept it"
@@ -202,7 +209,7 @@ def rows_aligned(case: Case) -> Finding:
 
 
 def same_answers(case: Case) -> str:
-    """Return a model of a table that gives the reference's answer on every sample, or ""."""
+    """Return a model of a table whose answers all equal those of the reference, or ""."""
     store = case.store
     if store.class_count is not None or not store.has_predictions or len(store) < LEAST_EQUAL:
         return ""
@@ -213,7 +220,7 @@ def same_answers(case: Case) -> str:
 
 
 def unlike_selection(case: Case) -> Finding:
-    """Test whether samples are those of a selection split, under other ids or rounded."""
+    """Test whether samples occur in a selection split under other ids, or rounded."""
     if case.overlap[0] == VIOLATED:
         return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
     seen = join_origins(*(point.seen for point in case.points))

@@ -1,4 +1,4 @@
-"""Samples that occur more than once or were used before.
+"""Find samples that occur more than once, or that were used for selection.
 
 A certificate would count them as independent draws.
 """
@@ -30,8 +30,8 @@ VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-FACTOR = 1.5  # by which samples of equal confidence may agree more often than neighbours, by chance
-# Up to this inflation of variances, repeats are accepted: at most 5.4% of guarantees fail, not 5%.
+FACTOR = 1.5  # by chance, samples of equal confidence may agree more often than neighbours
+# Repeats that inflate variances by less are accepted. At most 5.4% of guarantees fail, not 5%.
 INFLATION = 1.05
 # Samples of equal confidence are repeats if at most this share of them has unequal outcomes.
 CONTRADICTING = 0.02
@@ -91,7 +91,7 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
 
 
 def without_copies(values: Array) -> Array:
-    """Return values [k] with fewer copies if all of them are multiplied (:func:`copies_of_each`).
+    """Return values [k] with fewer copies of each, if all values occur a multiple of times.
 
     A split of doubled rows is therefore compared like the split itself.
     """
@@ -175,7 +175,9 @@ def number_rows(columns: list[Array]) -> Array:
 
 
 def copied_whole(rows: Array) -> bool:
-    """Return whether the counts of distinct rows, given by number [k], are multiples of a prime.
+    """Return whether the counts of distinct rows are multiples of a prime.
+
+    ``rows``, int [k], are the numbers of the rows.
 
     The counts of k independent draws are Poisson variables, conditional on their sum k. A Poisson
     variable of any mean that is not 0 is a multiple of a prime with a probability of at most ½. So

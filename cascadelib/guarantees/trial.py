@@ -208,9 +208,10 @@ def describe_score(score: str, correct: Array) -> str:
 
 
 def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:
-    """Return which null hypotheses are rejected, by rising p-value.
+    """Return whether each null hypothesis is rejected, in the order of rising p-values.
 
-    These are all before the first one that is not rejected. simultaneous: by Holm's method.
+    A hypothesis is rejected if its p-value and all smaller ones are at most their levels. The
+    levels are delta, or those of Holm's method if ``simultaneous``.
     """
     rising = p_values.sort_values()
     left = len(rising) - np.arange(len(rising)) if simultaneous else 1

@@ -1,4 +1,4 @@
-"""Confidence metrics (paper, section 3), computed in blocks of samples on all cores."""
+"""Compute confidence metrics (paper, section 3) in blocks of samples on all cores."""
 
 import os
 import re
@@ -15,12 +15,12 @@ from ..checks import validate_choice
 from ..scoring import log_of
 
 BLOCK_ROWS = 4096  # samples per block
-MAX_CLASSES_OF_LOOP = 32  # up to which a compiled loop over rows is faster than NumPy
+MAX_CLASSES_OF_LOOP = 32  # up to this number, a compiled loop over rows is faster than NumPy
 BLOCK_ELEMENTS = 2**16  # float64 elements per block, which fit into a core's cache
 
 
 def map_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
-    """Return [block(rows), …] for k samples, ``size`` at a time, from several threads."""
+    """Return [block(rows), …] for slices of `size` of k samples, computed in several threads."""
     blocks = [slice(start, min(start + size, k)) for start in range(0, k, size)]
     if len(blocks) == 1:
         return [block(blocks[0])]
@@ -29,7 +29,7 @@ def map_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
 
 
 def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
-    """Return block(float64 [n, classes]) of all rows of values [k, classes], float64 [k]."""
+    """Return block(rows) of all rows of values (k, n_classes), joined, float64 (k,)."""
 
     def confidence_of(rows: slice) -> Array:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
@@ -38,10 +38,18 @@ def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
 
 
 class Sums(NamedTuple):
-    """Summaries of rows z = logits / T from which several metrics are computed, float64 [n] each.
+    """Hold sums over each row z = logits / T, from which several metrics are computed.
 
-    largest: the largest z. The others are of z − largest. second: the second largest (−inf for one
-    class). rest, weighted: sums of exp(z) and exp(z) · z over all classes except the largest.
+    Parameters
+    ----------
+    largest : float64 array of shape (n,)
+        The largest z. The other arrays are computed from z − largest.
+    second : float64 array of shape (n,)
+        The second largest, −inf if there is one class.
+    rest : float64 array of shape (n,)
+        Sum of exp(z) over all classes except the largest.
+    weighted : float64 array of shape (n,)
+        Sum of exp(z) · z over all classes except the largest.
     """
 
     largest: Array
@@ -52,14 +60,27 @@ class Sums(NamedTuple):
 
 @dataclass(frozen=True)
 class Metric:
-    """Confidence metric. Its functions return float64 [n], higher = more confident.
+    """Define a confidence metric. Its functions return float64 (n,), higher = more confident.
 
-    of_softmax: function of p [n, classes], or None if the metric needs logits, which ensembles of
-    softmax do not have. of_sums: function of the :class:`Sums` of logits / T, which is faster and
-    distinguishes what softmax rounds to 1. of_logits: function of logits / T [n, classes], if the
-    metric is not a function of their softmax. negated: whether native units are minus the
-    confidence. largest_share: whether it is the largest softmax, for which mean ensembles have a
-    kernel. bounds: possible values in native units.
+    Parameters
+    ----------
+    name : str
+        Key of ``METRICS``.
+    of_softmax : callable or None
+        Function of the softmax (n, n_classes). None if the metric needs logits. It then cannot be
+        used with ensembles of softmax.
+    of_sums : callable or None
+        Function of the :class:`Sums` of logits / T. It is faster, and distinguishes confidences
+        whose softmax rounds to 1.
+    of_logits : callable or None
+        Function of logits / T (n, n_classes). Needed if the metric is not a function of their
+        softmax.
+    negated : bool
+        Whether values in native units are minus the confidence.
+    is_max_softmax : bool
+        Whether the metric is the largest softmax, for which mean ensembles have a kernel.
+    bounds : tuple of float
+        Least and largest possible value in native units.
     """
 
     name: str
@@ -67,11 +88,11 @@ class Metric:
     of_sums: Callable | None = None
     of_logits: Callable | None = None
     negated: bool = False
-    largest_share: bool = False
+    is_max_softmax: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def from_logits(self, logits: Array, temperature: float = 1.0) -> Array:
-        """Return the confidence of each row of logits [k, classes], float64 [k]."""
+        """Return the confidence of each row of logits (k, n_classes), float64 (k,)."""
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
         if self.of_logits is not None:
@@ -80,16 +101,16 @@ class Metric:
         return blockwise(lambda z: self.of_softmax(softmax(z, temperature)), logits)
 
     def from_probabilities(self, p: Array) -> Array:
-        """Return the confidence of each row of a model's probabilities [k, classes], float64 [k].
+        """Return the confidence of each row of probabilities (k, n_classes), float64 (k,).
 
-        A function of softmax reads p itself, so that equal rows have equal confidences.
+        A function of softmax reads `p` itself, so that equal rows have equal confidences.
         """
         if self.of_logits is None:
             return blockwise(self.of_softmax, p)
         return blockwise(lambda rows: self.from_logits(log_of(rows)), p)
 
     def convert(self, values: Array) -> Array:
-        """Convert confidences to the metric's native units, or back."""
+        """Convert confidences to native units, or back."""
         return -np.asarray(values) if self.negated else np.asarray(values)
 
 
@@ -101,13 +122,13 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
 
 
 def largest(values: Array, count: int) -> Array:
-    """Return the ``count`` largest values of each row of [k, classes], rising, [k, count]."""
+    """Return the `count` largest values of each row (k, n_classes), rising, (k, count)."""
     count = min(count, values.shape[1])
     return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
 
 def margin(values: Array) -> Array:
-    """Return largest − second largest of each row of [k, classes], or the value of one class."""
+    """Return largest − second largest of each row (k, n_classes). One class: return its value."""
     if values.shape[1] == 1:
         return values[:, 0].copy()
     top = largest(values, 2)
@@ -115,9 +136,10 @@ def margin(values: Array) -> Array:
 
 
 def negative_entropy(p: Array) -> Array:
-    """Return minus the Shannon entropy of each row of p [k, classes] in nats (paper, eq. 2).
+    """Return minus the Shannon entropy of each row of p (k, n_classes) in nats (paper, eq. 2).
 
-    The terms p log p (0 log 0 = 0) are sorted, so that the order of the classes does not matter.
+    The terms p log p (0 log 0 = 0) are sorted before they are summed. The result therefore does not
+    depend on the order of the classes.
     """
     terms = p * np.log(np.where(p > 0, p, 1.0))
     return np.sum(np.sort(terms, axis=1), axis=1)
@@ -127,7 +149,7 @@ MAX_SOFTMAX = Metric(
     "max_softmax",
     of_softmax=lambda p: p.max(axis=1),
     of_sums=lambda s: 1 / (1 + s.rest),
-    largest_share=True,
+    is_max_softmax=True,
     bounds=(0, 1),
 )
 SOFTMAX_MARGIN = Metric(
@@ -219,7 +241,7 @@ def confidence(
 def as_compiled(logits: Array) -> Array:
     """Convert logits to a type that compiled loops accept, without a change of value.
 
-    NumPy has no kind for bfloat16, which fits float32 as float16 does.
+    float16 and bfloat16, for which NumPy has no kind, become float32.
     """
     if logits.dtype in (np.float32, np.float64) or logits.dtype.kind in "iu":
         return logits
@@ -227,7 +249,7 @@ def as_compiled(logits: Array) -> Array:
 
 
 def sums(logits: Array, temperature: float = 1.0) -> Sums:
-    """Return the :class:`Sums` of logits [k, classes] / T."""
+    """Return the :class:`Sums` of logits (k, n_classes) ÷ temperature."""
     from .kernels import sums_of_rows  # numba, which a policy does not need
 
     k, classes = logits.shape
@@ -241,9 +263,9 @@ def sums(logits: Array, temperature: float = 1.0) -> Sums:
 
 
 def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
-    """Return the :class:`Sums` of a block, float64 [4, n], and its predicted classes, int64 [n].
+    """Return the :class:`Sums` of a block, float64 (4, n), and its predicted classes, int64 (n,).
 
-    It is fast for many classes, and ``sums_of_rows`` of the kernels for few.
+    It is fast for many classes, and :func:`.kernels.sums_of_rows` is fast for few.
     """
     z = np.asarray(logits, np.float64) / temperature
     rows = np.arange(len(z))
@@ -260,9 +282,9 @@ def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
 def predict_rows(
     logits: Array, metric: Metric, temperature: float = 1.0, guesses: int = 1
 ) -> tuple[Array, Array]:
-    """Return the ``guesses`` best classes, int64 [N, guesses], and the confidence, float64 [N].
+    """Return the best classes, int64 (N, guesses), and the confidence, float64 (N,), of each row.
 
-    logits: finite, [N, classes] of one model.
+    `logits` are the finite logits (N, n_classes) of one model.
     """
     from .kernels import sums_of_rows
 
@@ -274,9 +296,9 @@ def predict_rows(
 
 
 def rank_classes(scores: Array, guesses: int) -> Array:
-    """Return the best classes of each row of scores [N, classes], int64 [N, guesses].
+    """Return the best classes of each row of scores (N, n_classes), int64 (N, guesses).
 
-    Of equal scores, the lower class is first.
+    If scores are equal, the lower class is first.
     """
     if guesses == 1:
         return scores.argmax(axis=1)[:, None]

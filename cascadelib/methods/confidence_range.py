@@ -13,7 +13,7 @@ LEVEL = 1e-9  # probability that a batch of unchanged confidences is refused
 
 
 def impossible(values: Array, metric: str | Callable | None) -> Array:
-    """Return whether each value is outside the metric's range, bool [k]. ±inf is always allowed.
+    """Return whether each value is outside the metric's range, bool (k,). ±inf is never outside.
 
     Examples
     --------
@@ -27,12 +27,12 @@ def impossible(values: Array, metric: str | Callable | None) -> Array:
 
 @lru_cache(maxsize=4096)
 def has_power(seen: int, here: int, level: float = LEVEL) -> bool:
-    """Return whether there are enough values to test if their median is outside a known range.
+    """Return whether there are enough values to test if their median is outside a range.
 
-    The range is that of ``seen`` values, and the median is that of ``here`` values. If all are
-    draws from the same distribution, the median must be outside the range with a probability of at
-    most ``level``. The median is above the range only if the h values of the upper half of ``here``
-    are the h largest of all values. The probability of this is C(here, h) / C(seen + here, h).
+    The range is that of `seen` earlier values, and the median is that of `here` new values. If all
+    are draws from the same distribution, the test must fail with a probability of at most `level`.
+    The median is above the range only if the h values of the upper half of the new ones are the h
+    largest of all. The probability of this is C(here, h) / C(seen + here, h).
     """
     upper = np.arange((here + 1) // 2)
     log_probability = np.sum(np.log(here - upper) - np.log(seen + here - upper))
@@ -42,8 +42,8 @@ def has_power(seen: int, here: int, level: float = LEVEL) -> bool:
 def median_outside(values: Array, least: float, most: float, seen: int) -> bool:
     """Return whether the median of the finite values is significantly outside a range.
 
-    least, most: the range of ``seen`` other values. A few values outside the range are normal, but
-    the median must be inside.
+    The range, from `least` to `most`, is that of `seen` earlier values. A few values outside it are
+    normal, but the median must be inside.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""Ensembles: combine the outputs of the models that ran so far (paper, section 3).
+"""Combine the outputs of the models that were called so far (paper, section 3).
 
 An ensemble has its rule in two forms: for a full split (:meth:`Ensemble.stage_function`) and for a
 running cascade (:meth:`Ensemble.add_model`).
@@ -19,12 +19,19 @@ from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, ra
 
 
 class EnsembleOutput(NamedTuple):
-    """EnsembleOutput of a running cascade for N samples.
+    """Hold the output of an ensemble in a running cascade, for N samples.
 
-    guesses: int64 [N, g], best class first (−1: none yet). confidence: float64 [N], higher = more
-    confident (nan: none yet). memory: state of the ensemble for the next models. It is a sum
-    [N, classes] over ``seen`` [N] models, or one entry per model [N, n, …], nan for models without
-    an output.
+    Parameters
+    ----------
+    guesses : int64 array of shape (N, g)
+        Classes, the best one first. −1 before the first model.
+    confidence : float64 array of shape (N,)
+        Confidence, higher = more confident. nan before the first model.
+    memory : array or None
+        State for the next models: a sum over models (N, n_classes), or one entry per model
+        (N, n, …), nan for models without an output.
+    seen : array of shape (N,) or None
+        Number of models in the sum.
     """
 
     guesses: Array
@@ -33,11 +40,11 @@ class EnsembleOutput(NamedTuple):
     seen: Any = None
 
     def take(self, rows: Array) -> "EnsembleOutput":
-        """Select samples by rows int [n] or a mask [N]."""
+        """Select samples by rows, int (n,), or by a mask (N,)."""
         return EnsembleOutput._make(None if part is None else part[rows] for part in self)
 
     def where(self, rows: Array, other: "EnsembleOutput") -> "EnsembleOutput":
-        """Replace the samples in a mask [N] by those of ``other``."""
+        """Return a copy in which the samples of a mask (N,) are replaced by those of `other`."""
         parts: list[Any] = []
         for part, others in zip(self, other, strict=True):
             if part is not None:
@@ -48,17 +55,24 @@ class EnsembleOutput(NamedTuple):
 
     @classmethod
     def joined(cls, outputs: Any) -> "EnsembleOutput":
-        """Concatenate outputs."""
+        """Concatenate several outputs."""
         columns = zip(*outputs, strict=True)
         return cls._make(None if part[0] is None else np.concatenate(part) for part in columns)
 
 
 class Ensemble:
-    """Combine models. This base class is "none", the last model.
+    """Combine models. This base class is the ensemble "none": the output of the last model.
 
-    name: key of ``ENSEMBLES``. last_only: whether only the last model of a prefix counts.
-    of_softmax: whether metrics get softmax instead of logits. one_winner: whether only the best
-    class is ranked.
+    Attributes
+    ----------
+    name : str
+        Key of ``ENSEMBLES``.
+    last_only : bool
+        Whether only the last model of a prefix counts.
+    of_softmax : bool
+        Whether metrics are computed from softmax instead of logits.
+    one_winner : bool
+        Whether only the best class is ranked.
     """
 
     name = "none"
@@ -67,10 +81,7 @@ class Ensemble:
     one_winner = False
 
     def stage_function(self, split: Any) -> StageFunction:
-        """Return prefix → (correct bool [k], confidence float64 [k]) on a full split.
-
-        split: a :class:`cascadelib.methods.method.ModelsOnSplit`.
-        """
+        """Return the stage function on a :class:`cascadelib.methods.method.ModelsOnSplit`."""
         return lambda prefix: split.single_outcome(prefix[-1])
 
     def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> EnsembleOutput:
@@ -82,18 +93,18 @@ class Ensemble:
         )
 
     def memory(self, samples: int, classes: int, models: int) -> tuple:
-        """Return the initial ``memory`` and ``seen`` of an output, if the ensemble needs them."""
+        """Return the initial `memory` and `seen` of an output, if the ensemble needs them."""
         return ()
 
     def add_model(
         self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
     ) -> EnsembleOutput:
-        """Return the output after a stage's model, which has finite logits [N, classes]."""
+        """Return the output after the model of a stage, from its finite logits (N, n_classes)."""
         return EnsembleOutput(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
 
 
 class MostConfident(Ensemble):
-    """Select the most confident model, the cheaper one at a tie, as the paper's comparison does."""
+    """Select the output of the most confident model, at a tie that of the cheapest."""
 
     name = "most_confident"
     last_only = False
@@ -115,11 +126,12 @@ class MostConfident(Ensemble):
         self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
     ) -> EnsembleOutput:
         output = super().add_model(metric, temperature, logits, before, stage)
-        return output.where(before.confidence >= output.confidence, before)  # false before any
+        # The comparison is false for nan, before the first model.
+        return output.where(before.confidence >= output.confidence, before)
 
 
 class Mean(Ensemble):
-    """Average logits or softmax. The mean of one model is that model."""
+    """Average logits or softmax. The mean over one model is the output of that model."""
 
     last_only = False
 
@@ -158,9 +170,9 @@ class Mean(Ensemble):
 
 
 class StoredOutputs(Ensemble):
-    """Base class of ensembles that store an output per model and combine all of them.
+    """Store an output per model, and combine all of them.
 
-    Subclasses have ``part``, a model's entry in the memory, and ``combine``.
+    Subclasses define ``part``, the entry of a model in the memory, and ``combine``.
     """
 
     last_only = False
@@ -175,7 +187,7 @@ class StoredOutputs(Ensemble):
         confidence = before.confidence.copy()
         memory[:, stage] = self.part(metric, temperature, logits)
         has_output = ~np.isnan(memory[:, :, 0])
-        for members in np.unique(has_output, axis=0):  # samples with the same models together
+        for members in np.unique(has_output, axis=0):  # samples with outputs of the same models
             rows = (has_output == members).all(axis=1)
             parts = memory[rows][:, members].swapaxes(0, 1)
             guesses[rows], confidence[rows] = self.combine(metric, parts, guesses.shape[1])
@@ -215,9 +227,10 @@ class Vote(StoredOutputs):
 
 
 class CustomEnsemble(StoredOutputs):
-    """Call a user's function: logits / T float64 [n, k, classes] of n ≥ 2 models → [k, classes].
+    """Combine models by a user's function.
 
-    A single model is not passed to the function.
+    The function gets logits / T of two or more models, float64 (n_models, k, n_classes), and
+    returns combined logits (k, n_classes). It is not called for a single model.
     """
 
     def __init__(self, function: Callable) -> None:
@@ -251,7 +264,7 @@ class CustomEnsemble(StoredOutputs):
         return predict_rows(logits, metric, 1.0, guesses)
 
     def call(self, logits: Array) -> Array:
-        """Call the function, and raise ValueError if its result has a wrong shape or values."""
+        """Call the function, and raise a ValueError if shape or values of its result are wrong."""
         output = np.asarray(self.function(logits), np.float64)
         if output.shape != logits.shape[1:]:
             raise ValueError(
@@ -285,10 +298,11 @@ def ensemble_of(ensemble: str | Callable) -> Ensemble:
 
 
 def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:
-    """Return the plurality vote of n models, class int64 [k] and confidence float64 [k].
+    """Return the plurality vote of n models: class, int64 (k,), and confidence, float64 (k,).
 
-    votes, confidence: [n, k]. A tie goes to the class with the most confident voter. The confidence
-    is that of the winner's most confident voter. Of equally confident voters, the first counts.
+    Votes and confidences are arrays (n, k). A tie goes to the class with the most confident voter.
+    The confidence is that of the winner's most confident voter. Of equally confident voters, the
+    first counts.
     """
     count = sum((votes == one).astype(np.int64) for one in votes)
     voter = np.where(count == count.max(axis=0), confidence, -np.inf).argmax(axis=0)[None]
@@ -299,9 +313,9 @@ MEAN_ROWS = 32  # samples per block, since 27 models × 1,000 classes in float64
 
 
 def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
-    """Return prefixes as positions in ``used``, int64 [P, n], and where another prefix starts.
+    """Return prefixes as rows of positions in `used`, int64 (P, n), and whether a row is new.
 
-    Shorter prefixes begin with −1. The second array, bool [P], states whether the models before the
+    Shorter rows begin with −1. The second array, bool (P,), states whether the models before the
     last differ from those of the previous row.
     """
     members = np.full((len(prefixes), max(map(len, prefixes), default=0)), -1, np.int64)
@@ -311,26 +325,26 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
 
 
 class MeanStage(Stage):
-    """Stage function of mean ensembles on a :class:`ModelsOnSplit`.
+    """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
-    :meth:`prepare` computes many prefixes in one pass over the samples. A single call computes the
-    same bits.
+    :meth:`prepare` computes many prefixes in one pass over the samples. The result equals that of
+    single calls, bit for bit.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
         self.split = split
         self.of_softmax = of_softmax
         self.labels = split.store.origin.required_labels
-        self._correct: dict[tuple, Array] = {}  # packed bits
+        self._correct: dict[tuple, Array] = {}  # as packed bits
         self._confidence: dict[tuple, Array] = {}
 
     def __call__(self, prefix: tuple) -> Outcome:
-        """Return (correct bool [k], confidence float64 [k]) of the mean over a prefix."""
+        """Return the outcome of the mean over a prefix."""
         self.prepare([prefix], [prefix])
         return self.correct(prefix), self._confidence[prefix]
 
     def correct(self, prefix: tuple) -> Array:
-        """Return only the correctness, bool [k]."""
+        """Return only the correctness, bool (k,)."""
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
 
@@ -374,17 +388,17 @@ class MeanStage(Stage):
         self._confidence |= zip(of_confidence, confidences)
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
-        """Return the confidence [P, s] of means over P lists of models of equal length.
+        """Return the confidence (P, s) of means over P combinations of equally many models.
 
-        values: [s, M, classes]. members, new: see :func:`as_rows`. The max softmax of mean logits
-        needs no new exponentials, since its terms are products of exp(logit / n). If all products
-        vanish (logits hundreds apart), the mean is computed.
+        `values` are the outputs (s, n_models, n_classes), and :func:`as_rows` returns `members` and
+        `new`. The terms of the max softmax of mean logits are products of exp(logit / n), which are
+        computed once. If all products underflow, the mean of the logits is computed.
         """
         from .kernels import confidence_of_combinations
 
         metric = self.split.metric
         confidence_of = metric.of_softmax if self.of_softmax else metric.from_logits
-        if not metric.largest_share:
+        if not metric.is_max_softmax:
             return np.stack([confidence_of(values[:, row].mean(axis=1)) for row in members])
         terms = values
         if not self.of_softmax:

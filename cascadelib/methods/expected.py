@@ -1,6 +1,6 @@
-"""Expected outcomes: the probability of a correct answer, fitted on the confidences of all models.
+"""Fit expected outcomes: the probability of a correct answer, from the confidences of all models.
 
-A threshold that is selected by expected outcomes cannot follow single lucky answers.
+Thresholds that are selected by expected outcomes do not overfit to single correct answers.
 """
 
 from functools import lru_cache
@@ -26,36 +26,51 @@ def ridge_logistic(
 ) -> tuple[Array, Array]:
     """Fit a logistic regression with a ridge penalty by Newton's method.
 
-    columns: [k, d]. outcomes: [k], bool or in [0, 1]. penalty, prior: [d], which add
-    penalty · (coefficients − prior)² ÷ 2 to the negative log-likelihood. start: first coefficients
-    [d]. weight: weight of every sample. Returns (coefficients [d], their covariance [d, d]).
+    Parameters
+    ----------
+    columns : float array of shape (k, d)
+        Regressors.
+    outcomes : array of shape (k,)
+        Outcomes, bool or in [0, 1].
+    penalty, prior : float arrays of shape (d,)
+        The term penalty · (coefficients − prior)² ÷ 2 is added to the negative log-likelihood.
+    start : float array of shape (d,)
+        Coefficients of the first step.
+    weight : float, default=1.0
+        Weight of every sample.
+
+    Returns
+    -------
+    coefficients : float array of shape (d,)
+    covariance : float array of shape (d, d)
+        Covariance of the coefficients.
     """
 
-    def loss(curve: Array) -> float:
-        log_odds = columns @ curve
+    def loss(coefficients: Array) -> float:
+        log_odds = columns @ coefficients
         fit = np.sum(np.logaddexp(0, log_odds) - outcomes * log_odds)
-        return float(weight * fit + penalty @ (curve - prior) ** 2 / 2)
+        return float(weight * fit + penalty @ (coefficients - prior) ** 2 / 2)
 
-    curve = start
+    coefficients = start
     for _ in range(50):
-        chance = expit(columns @ curve)
-        slope = weight * ((outcomes - chance) @ columns) - penalty * (curve - prior)
-        spread = weight * chance * (1 - chance) + MIN_VARIANCE
-        curvature = (columns.T * spread) @ columns + np.diag(penalty)
+        chance = expit(columns @ coefficients)
+        slope = weight * ((outcomes - chance) @ columns) - penalty * (coefficients - prior)
+        variance = weight * chance * (1 - chance) + MIN_VARIANCE
+        curvature = (columns.T * variance) @ columns + np.diag(penalty)
         step = np.linalg.solve(curvature, slope)
-        most = loss(curve) * (1 + 1e-12)  # rounding must not stop the last steps
-        while loss(curve + step) > most and abs(step).max() > 1e-9:
+        most = loss(coefficients) * (1 + 1e-12)  # rounding must not stop the last steps
+        while loss(coefficients + step) > most and abs(step).max() > 1e-9:
             step = step / 2
-        curve = curve + step
+        coefficients = coefficients + step
         if abs(step).max() < 1e-8:
             break
-    return curve, np.linalg.inv(curvature)
+    return coefficients, np.linalg.inv(curvature)
 
 
 def normal_scores(confidence: Array) -> Array:
-    """Return the normal scores of the ranks of confidences, float64 [k].
+    """Return the normal scores of the ranks of confidences, float64 (k,).
 
-    Equal confidences share the mean of their ranks. A missing one (nan) ranks as −inf.
+    Equal confidences share the mean of their ranks. A missing confidence (nan) ranks as −inf.
     """
     filled = np.where(np.isnan(confidence), -np.inf, confidence)
     _, place, count = np.unique(filled, return_inverse=True, return_counts=True)
@@ -64,10 +79,18 @@ def normal_scores(confidence: Array) -> Array:
 
 
 def expected_correct(correct: Array, scores: Array, last: int) -> Array:
-    """Return the probability that the output after the model ``last`` is correct, float64 [k].
+    """Return the probability that the output of a cascade is correct, float64 (k,).
 
-    correct: [k], whether it was. scores: float64 [M + 1, k], normal scores of all models and, last,
-    of the output. The mean over the samples is that of ``correct``.
+    The mean of the probabilities is that of `correct`.
+
+    Parameters
+    ----------
+    correct : array of shape (k,)
+        Whether the output was correct, bool or in [0, 1].
+    scores : float64 array of shape (n_models + 1, k)
+        Normal scores of the confidence of each model, and in the last row of the output.
+    last : int
+        Last model of the cascade.
     """
     outcomes = np.asarray(correct, np.float64)
     if outcomes.min() == outcomes.max():
@@ -79,15 +102,15 @@ def expected_correct(correct: Array, scores: Array, last: int) -> Array:
     penalty = np.full(columns.shape[1], PENALTY)
     penalty[0] = 0.0
     zeros = np.zeros(len(penalty))
-    curve, _ = ridge_logistic(columns, outcomes, penalty, zeros, zeros)
-    return expit(columns @ curve)
+    coefficients, _ = ridge_logistic(columns, outcomes, penalty, zeros, zeros)
+    return expit(columns @ coefficients)
 
 
 def expected_outcomes(stage: StageFunction, models: int, last_only: bool) -> StageFunction:
-    """Return a stage function whose correctness is a probability, fitted by ridge regression.
+    """Return a stage function whose correctness is the :func:`expected_correct` of `stage`.
 
-    stage: stage function of prefixes of the models 0 … ``models`` − 1. last_only: whether only the
-    last model of a prefix counts. Confidences are not changed.
+    `models` is the number of models. `last_only` states whether only the last model of a prefix
+    counts. Confidences are not changed.
     """
     singles = np.stack([normal_scores(stage((model,))[1]) for model in range(models)])
 

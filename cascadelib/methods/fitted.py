@@ -1,9 +1,9 @@
-"""Fitted confidences: the probability that a model is correct, learned on one split.
+"""Fit confidences: the probability that a model is correct, estimated on one split.
 
 A monotone calibration does not change the order of the samples, and therefore no exact front.
 Fitted confidences change the order, since they depend on the predicted label or on several columns.
-Cascades are selected on the samples of the fit, so these are answered out of fold (:class:`Folds`).
-Reading and applying a fitted confidence needs only NumPy.
+Cascades are selected on the samples of the fit, so these get out-of-fold confidences
+(:class:`Folds`). Loading and applying a fitted confidence needs only NumPy.
 """
 
 import hashlib
@@ -22,13 +22,13 @@ CONFIDENCE = "confidence"
 AGREEMENT = "agreement"
 LABEL = "label"
 DERIVED = (AGREEMENT, LABEL)  # columns that are computed from predictions
-AUTO = "auto"  # the best kind out of fold, for each model
+AUTO = "auto"  # for each model the simplest kind with about the least out-of-fold loss
 BY_LABEL = "isotonic_by_label"
-MIN_SAMPLES = 20  # of a label or category that gets separate parameters
-COMMON_WEIGHT = 100  # samples that the common curve counts for in the curve of a label
-MAX_LEVELS = 50  # labels, or values of a categorical column, with separate parameters
+MIN_SAMPLES = 20  # of a label or category with separate parameters
+COMMON_WEIGHT = 100  # weight of the common curve, in samples, when it is averaged with a label's
+MAX_LEVELS = 50  # largest number of labels, or of categories of a column, with parameters
 LEVEL_PENALTY = 2.0  # ridge penalty of these parameters
-TIE_BREAK = 1e-6  # rise of a curve within a level, so that the confidence decides there
+TIE_BREAK = 1e-6  # rise of a curve where it is flat, so that the confidence breaks ties
 FOLDS = 5
 
 
@@ -41,11 +41,11 @@ class Fitted:
     kind : str
         A key of :data:`KINDS`.
     columns : tuple of str
-        Inputs: "confidence" (of a store of outputs: the metric), other columns of a ScoreTable,
-        "label" (the predicted label) and "agreement" (whether the previous model predicted the
-        same). Kinds that read one column read the first.
+        Inputs: "confidence" (the metric, or the confidence of a ScoreTable), other columns of a
+        ScoreTable, "label" (the predicted label) and "agreement" (whether the previous model
+        predicted the same). Isotonic kinds use only the first column.
     parameters : list
-        Plain JSON. It is empty if no sample could be used.
+        JSON values. Empty if the fit had no usable sample.
     categories : tuple of str
         Columns of text.
     """
@@ -56,29 +56,35 @@ class Fitted:
     categories: tuple[str, ...] = ()
 
     def __call__(self, values: Any, predictions: Any = None, before: Any = None) -> Array:
-        """Return the confidences in [0, 1], float64 [k], or −inf if a value is nan or −inf.
+        """Return the confidences in [0, 1], float64 (k,), or −inf if a value is nan or −inf.
 
         Equal samples have equal confidences. The arguments are those of :func:`read_features`.
         """
         return self.apply(read_features(self.columns, values, predictions, before, self.categories))
 
-    def apply(self, read: "Features") -> Array:
-        """Return the confidences of :class:`Features`."""
-        complete = ~(np.isnan(read.numbers) | np.isneginf(read.numbers)).any(axis=1)
+    def apply(self, features: "Features") -> Array:
+        """Return the confidences of samples from their :class:`Features`."""
+        complete = ~(np.isnan(features.numbers) | np.isneginf(features.numbers)).any(axis=1)
         confidence = np.full(len(complete), -np.inf)
         if self.kind == BY_LABEL:
-            read.check_predictions()
+            features.check_predictions()
         if self.parameters:
-            confidence[complete] = KINDS[self.kind].apply(self.parameters, read.take(complete))
+            confidence[complete] = KINDS[self.kind].apply(self.parameters, features.take(complete))
         return confidence
 
 
 @dataclass(frozen=True)
 class Features:
-    """Inputs of a fitted confidence for k samples.
+    """Hold the inputs of a fitted confidence for k samples.
 
-    columns, categories: as in :class:`Fitted`. numbers: float64 [k, d], with the agreement.
-    texts: {column: text [k]}, with the predicted label if there are predictions.
+    Parameters
+    ----------
+    columns, categories : tuple of str
+        As for :class:`Fitted`.
+    numbers : float64 array of shape (k, d)
+        Columns of numbers, including "agreement".
+    texts : dict of str to array of shape (k,)
+        Columns of text, and the predicted label if there are predictions.
     """
 
     columns: tuple[str, ...]
@@ -87,27 +93,27 @@ class Features:
     texts: dict[str, Array]
 
     def take(self, rows: Array) -> "Features":
-        """Select samples."""
+        """Return the features of some samples."""
         texts = {name: text[rows] for name, text in self.texts.items()}
         return replace(self, numbers=self.numbers[rows], texts=texts)
 
     @property
     def text_columns(self) -> list[str]:
-        """Columns of text that are inputs."""
+        """Return the columns of text that are inputs."""
         return [name for name in self.texts if name in self.columns]
 
     @property
     def first_column(self) -> "Features":
-        """The same samples with only the first column."""
+        """Return the features without all columns but the first."""
         return replace(self, columns=self.columns[:1], categories=(), numbers=self.numbers[:, :1])
 
     @property
     def first(self) -> Array:
-        """First column of numbers, float64 [k], or 0 if there is none."""
+        """Return the first column of numbers, float64 (k,), or zeros if there is none."""
         return self.numbers[:, 0] if self.numbers.shape[1] else np.zeros(len(self.numbers))
 
     def check_predictions(self) -> None:
-        """Raise ValueError if there are no predictions."""
+        """Raise a ValueError if there are no predictions."""
         if LABEL not in self.texts:
             raise ValueError(
                 "this confidence depends on what the models predict, and there are no predictions"
@@ -126,11 +132,20 @@ def read_features(
     before: Any = None,
     categories: Sequence[str] = (),
 ) -> Features:
-    """Return the :class:`Features` of samples.
+    """Return the :class:`Features` of k samples.
 
-    values: float [k], or [k, c] of the :func:`value_columns` in their order, of objects if some are
-    text. predictions: [k], of this model. before: [k], predictions of the previous model for
-    "agreement", or None for the first model.
+    Parameters
+    ----------
+    columns : sequence of str
+        Names of the columns.
+    values : array of shape (k,) or (k, c)
+        Values of the :func:`value_columns` in their order, of type object if some are text.
+    predictions : array of shape (k,), optional
+        Predictions of the model.
+    before : array of shape (k,), optional
+        Predictions of the previous model, for "agreement". None for the first model.
+    categories : sequence of str, optional
+        Columns of text.
     """
     names = value_columns(columns)
     x = (
@@ -148,9 +163,9 @@ def read_features(
     texts = {name: as_text(by_name.pop(name)) for name in categories}
     if predictions is not None:
         texts[LABEL] = as_text(predictions)
-    read = Features(tuple(columns), tuple(categories), x, texts)
+    features = Features(tuple(columns), tuple(categories), x, texts)
     if not set(DERIVED).isdisjoint(columns):
-        read.check_predictions()
+        features.check_predictions()
     if AGREEMENT in columns:
         previous = np.full(len(x), None) if before is None else before
         by_name[AGREEMENT] = texts[LABEL] == as_text(previous)
@@ -159,23 +174,23 @@ def read_features(
         for name in columns
         if name in by_name
     ]
-    return replace(read, numbers=np.reshape(numbers, (len(numbers), len(x))).T)
+    return replace(features, numbers=np.reshape(numbers, (len(numbers), len(x))).T)
 
 
 class Folds(NamedTuple):
-    """Confidence fitted on all samples, and one per fold, fitted on the samples of the others.
+    """Hold the fit on all samples, `full`, and the fits without the samples of each fold.
 
-    ``others`` is empty if the order is that of the first column, which needs no other fits.
+    `without_fold` is empty if the fit keeps the order of the first column. Then it cannot overfit.
     """
 
-    whole: Fitted
-    others: tuple[Fitted, ...]
+    full: Fitted
+    without_fold: tuple[Fitted, ...]
 
 
 def describe_fits(fitted: Iterable[Fitted]) -> dict[str, Any]:
-    """Return the arguments of a Method for several fitted confidences.
+    """Return the arguments of a Method that has several fitted confidences.
 
-    These are their kind, "auto" if it differs, and all columns that some of them read.
+    These are their kind, or "auto" if the kinds differ, and all of their columns.
     """
     kinds = {one.kind for one in fitted}
     columns = dict.fromkeys(name for one in fitted for name in one.columns)
@@ -184,9 +199,9 @@ def describe_fits(fitted: Iterable[Fitted]) -> dict[str, Any]:
 
 
 def assign_folds(sample_ids: Array) -> Array:
-    """Return the fold of each sample, int [k] in 0 … FOLDS − 1.
+    """Return the fold of each sample, int (k,), from 0 to FOLDS − 1.
 
-    It depends on the digest of its id, and not on the order of the samples.
+    The fold depends on the digests of the ids, and not on the order of the samples.
     """
     digests = digests_of(sample_ids)
     fold = np.empty(len(digests), np.int64)
@@ -194,82 +209,86 @@ def assign_folds(sample_ids: Array) -> Array:
     return fold
 
 
-def find_folds(fitted_on: Any, here: Origin) -> Array:
-    """Return the fold of samples in an earlier fit, int [k], or −1 for other samples."""
-    fold = np.full(len(here), -1)
+def find_folds(fitted_on: Any, origin: Origin) -> Array:
+    """Return the fold of samples in an earlier fit, int (k,). It is −1 for other samples."""
+    fold = np.full(len(origin), -1)
     if not isinstance(fitted_on, Origin):
         return fold
-    if fitted_on.source == here.source or fitted_on.has_ids and here.has_ids:
+    if fitted_on.source == origin.source or fitted_on.has_ids and origin.has_ids:
         assigned = assign_folds(fitted_on.sample_ids).tolist()
         fold_of = dict(zip(fitted_on.sample_ids.tolist(), assigned))
-        fold[:] = [fold_of.get(name, -1) for name in here.sample_ids.tolist()]
+        fold[:] = [fold_of.get(name, -1) for name in origin.sample_ids.tolist()]
     return fold
 
 
-def fit_confidence(kind: str, read: Features, correct: Any) -> Fitted:
-    """Fit a confidence to the correctness [k] of a model, bool or graded in [0, 1].
+def fit_confidence(kind: str, features: Features, correct: Any) -> Fitted:
+    """Fit a confidence to the correctness of a model (k,), bool or graded in [0, 1].
 
-    Abstentions (−inf) are left out. Raises ValueError if values are not finite, or if the kind
-    needs predictions and there are none.
+    Samples with an abstention (−inf) are not used.
+
+    Raises
+    ------
+    ValueError
+        If other values are not finite, or if the kind needs predictions and there are none.
     """
-    is_there = np.asarray(~np.isneginf(read.numbers).any(axis=1))
-    some = read.take(is_there)
-    if not np.isfinite(some.numbers).all():
+    is_usable = np.asarray(~np.isneginf(features.numbers).any(axis=1))
+    usable = features.take(is_usable)
+    if not np.isfinite(usable.numbers).all():
         raise ValueError(
             "the columns of a fitted confidence must be finite numbers (−inf: an abstention)"
         )
     parameters = []
-    if is_there.any():
-        parameters = KINDS[kind].fit(some, np.asarray(correct, np.float64)[is_there])
-    return Fitted(kind, read.columns, parameters, read.categories)
+    if is_usable.any():
+        parameters = KINDS[kind].fit(usable, np.asarray(correct, np.float64)[is_usable])
+    return Fitted(kind, features.columns, parameters, features.categories)
 
 
-def fit_folds(kind: str, read: Features, correct: Array, fold: Array) -> Folds:
-    """Fit a confidence to all samples, and to those outside each ``fold``, int [k].
+def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Folds:
+    """Fit a confidence to all samples, and to the samples outside each fold.
 
-    "auto" selects the simplest kind whose out-of-fold log loss is within a standard error of the
-    least. The unchanged order of the first column is the simplest. Its loss is the smaller one of
-    two curves.
+    `fold`, int (k,), is the fold of each sample. "auto" selects the simplest kind whose out-of-fold
+    log loss is within a standard error of the least. The simplest kinds are two curves of the first
+    column. If one of them is selected, the order of the first column is kept.
     """
     if kind != AUTO:
         others = [
-            fit_confidence(kind, read.take(fold != one), correct[fold != one])
+            fit_confidence(kind, features.take(fold != one), correct[fold != one])
             for one in range(FOLDS)
         ]
-        return Folds(fit_confidence(kind, read, correct), tuple(others))
-    tried = [("isotonic", read.first_column), ("logistic", read.first_column)]
-    if LABEL in read.texts and not is_free_text(read.texts[LABEL]):
-        tried.append((BY_LABEL, read.first_column))
-    if len(read.columns) > 1:
-        tried.append(("logistic", read))
-    found = [fit_folds(one, part, correct, fold) for one, part in tried]
+        return Folds(fit_confidence(kind, features, correct), tuple(others))
+    candidates = [("isotonic", features.first_column), ("logistic", features.first_column)]
+    if LABEL in features.texts and not is_free_text(features.texts[LABEL]):
+        candidates.append((BY_LABEL, features.first_column))
+    if len(features.columns) > 1:
+        candidates.append(("logistic", features))
+    all_folds = [fit_folds(name, inputs, correct, fold) for name, inputs in candidates]
     losses = [
-        log_losses(out_of_fold(folds, part, fold), correct)
-        for folds, (_, part) in zip(found, tried)
+        log_losses(out_of_fold(folds, inputs, fold), correct)
+        for folds, (_, inputs) in zip(all_folds, candidates)
     ]
-    least = losses[int(np.argmin([each.mean() for each in losses]))]
-    excess = [each - least for each in losses]
-    within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
-    best = within.index(True)
-    return found[best] if best > 1 else Folds(found[0].whole, ())
+    least = losses[int(np.argmin([loss.mean() for loss in losses]))]
+    excess = [loss - least for loss in losses]
+    is_within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
+    simplest = is_within.index(True)
+    return all_folds[simplest] if simplest > 1 else Folds(all_folds[0].full, ())
 
 
-def out_of_fold(folds: Folds, read: Features, fold: Array) -> Array:
-    """Return the confidences float64 [k], each by the fit without the sample's ``fold``, int [k].
+def out_of_fold(folds: Folds, features: Features, fold: Array) -> Array:
+    """Return the confidences, float64 (k,), each by the fit without the fold of the sample.
 
-    The fold −1 means the fit on all samples.
+    `fold` is int (k,). For fold −1 the fit on all samples is used.
     """
-    confidence = folds.whole.apply(read)
-    for one, fitted in enumerate(folds.others):
+    confidence = folds.full.apply(features)
+    for one, fitted in enumerate(folds.without_fold):
         rows = fold == one
-        confidence[rows] = fitted.apply(read.take(rows))
+        confidence[rows] = fitted.apply(features.take(rows))
     return confidence
 
 
 def log_losses(confidence: Array, correct: Array) -> Array:
-    """Return the log losses of confidences [k], or 0 for an abstention.
+    """Return the log losses of confidences (k,), 0 for an abstention.
 
-    Confidences are clipped to what k samples can show.
+    Confidences are clipped to [1 / (k + 1), k / (k + 1)].
     """
     edge = 1 / (len(confidence) + 1)
     chance = np.clip(confidence, edge, 1 - edge)
@@ -277,15 +296,15 @@ def log_losses(confidence: Array, correct: Array) -> Array:
     return np.where(np.isfinite(confidence), losses, 0.0)
 
 
-def refuse_free_text(read: Features, by_label: bool = False) -> None:
-    """Raise ValueError if a column of text is free text.
+def refuse_free_text(features: Features, by_label: bool = False) -> None:
+    """Raise a ValueError if a column of text is free text.
 
-    by_label: whether the predictions are checked, although they are not a column.
+    `by_label` states whether the predictions are checked, too.
     """
-    for name in read.text_columns + [LABEL] * by_label:
+    for name in features.text_columns + [LABEL] * by_label:
         if name == LABEL:
-            read.check_predictions()
-        text = read.texts[name]
+            features.check_predictions()
+        text = features.texts[name]
         if is_free_text(text):
             _, counts = np.unique(text, return_counts=True)
             raise ValueError(
@@ -297,42 +316,42 @@ def refuse_free_text(read: Features, by_label: bool = False) -> None:
 
 
 def is_free_text(labels: Array) -> bool:
-    """Return whether most distinct labels [k] occur once and most samples have a rare one."""
+    """Return whether most distinct labels occur once, and most samples have a rare label."""
     _, counts = np.unique(labels, return_counts=True)
     rare = counts[counts < MIN_SAMPLES].sum()
     return bool(2 * np.count_nonzero(counts == 1) > len(counts) and 2 * rare > len(labels))
 
 
-def fit_isotonic(read: Features, correct: Array) -> list[dict]:
+def fit_isotonic(features: Features, correct: Array) -> list[dict]:
     """Fit an isotonic regression to the first column.
 
-    ``order`` of the curve has that column's percentiles, which break ties within a level.
+    The curve's ``order`` has the percentiles of the column, which break ties where it is flat.
     """
-    x = read.first
+    x = features.first
     order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
     return [fit_curve(x, correct) | {"order": order}]
 
 
-def fit_isotonic_by_label(read: Features, correct: Array) -> list[dict]:
+def fit_isotonic_by_label(features: Features, correct: Array) -> list[dict]:
     """Fit isotonic regressions to the first column: for all samples, then per predicted label.
 
-    Labels with MIN_SAMPLES or more get a curve (the groups of FrugalML; Chen et al., 2020). Its
-    ``weight`` is that relative to the common curve.
+    Labels with MIN_SAMPLES or more get a curve, as in FrugalML (Chen et al., 2020). Its ``weight``
+    is used when it is averaged with the common curve.
     """
-    read.check_predictions()
-    curves = fit_isotonic(read, correct)
-    for label, rows in rows_by_label(read.texts[LABEL]).items():
+    features.check_predictions()
+    curves = fit_isotonic(features, correct)
+    for label, rows in rows_by_label(features.texts[LABEL]).items():
         if len(rows) >= MIN_SAMPLES:
-            curve = fit_curve(read.first[rows], correct[rows])
+            curve = fit_curve(features.first[rows], correct[rows])
             weight = len(rows) / (len(rows) + COMMON_WEIGHT)
             curves.append(curve | {"digest": label_digest(label), "weight": weight})
     return curves
 
 
 def fit_curve(x: Array, correct: Array) -> dict:
-    """Fit an isotonic regression of correct [k] on x [k].
+    """Fit an isotonic regression of `correct` (k,) on x (k,).
 
-    The curve has the two ends of each level as rising ``knots`` with ``values``.
+    The curve has the two ends of each flat part as ``knots``, which rise, and their ``values``.
     """
     from scipy.optimize import isotonic_regression
 
@@ -345,7 +364,7 @@ def fit_curve(x: Array, correct: Array) -> dict:
 
 
 def rows_by_label(labels: Array) -> dict[str, Array]:
-    """Return {label: its rows, ascending} in alphabetical order.
+    """Return the rows of each label, ascending, for the labels in alphabetical order.
 
     The time is proportional to the number of samples, not to samples × labels.
     """
@@ -356,21 +375,24 @@ def rows_by_label(labels: Array) -> dict[str, Array]:
 
 
 def label_digest(label: str) -> str:
-    """Return 128 bits of a label's SHA-256, which files store since answers may be confidential."""
+    """Return 128 bits of the SHA-256 of a label.
+
+    Files store it instead of the label, which may be confidential.
+    """
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
-def apply_isotonic(curves: list, read: Features) -> Array:
-    """Interpolate between the knots of the label's curve and of the common curve, by weight.
+def apply_isotonic(curves: list, features: Features) -> Array:
+    """Return the weighted average of the label's curve and of the common curve, float64 (k,).
 
-    curves: the common curve, then those of labels. A label without a curve gets that of its
-    normalized text, since a table with ``normalize="text"`` has no other, or the common curve.
-    Within a level, the column decides. Returns float64 [k].
+    The first of `curves` is the common one. A label without a curve gets that of its normalized
+    text, since a table with ``normalize="text"`` has no other labels, or else the common curve.
+    Where the average is flat, the column breaks ties.
     """
-    x = read.first
+    x = features.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
     by_digest = {curve["digest"]: curve for curve in curves[1:]}
-    for name, rows in rows_by_label(read.texts[LABEL] if by_digest else x[:0]).items():
+    for name, rows in rows_by_label(features.texts[LABEL] if by_digest else x[:0]).items():
         digests = [label_digest(name), label_digest(normalize_text(name))]
         curve = next(filter(None, map(by_digest.get, digests)), None)
         if curve is not None:
@@ -383,27 +405,27 @@ def apply_isotonic(curves: list, read: Features) -> Array:
     return (confidence + TIE_BREAK * rank) / (1 + TIE_BREAK)
 
 
-def fit_logistic(read: Features, correct: Array) -> list:
+def fit_logistic(features: Features, correct: Array) -> list:
     """Fit a logistic regression with a ridge penalty.
 
-    The parameters are a constant and a weight per column of numbers. For each frequent predicted
-    label and value of a categorical column, there is a term for the constant and for the weight of
-    the first column. All are penalized, also the constant, so that there is one solution, even if
-    the model is always correct. Columns beyond 100 are scaled to it.
+    The parameters are a constant and a weight per column of numbers. Each frequent predicted label,
+    or value of a column of text, adds a term to the constant and to the weight of the first column.
+    The penalty includes the constant, so there is a unique solution even if the model is always
+    correct. Columns with values above 100 are scaled down to 100.
     """
     from .expected import ridge_logistic
 
-    columns = [np.ones(len(correct)), *read.numbers.T]
+    columns = [np.ones(len(correct)), *features.numbers.T]
     plain = len(columns)
     levels = []
-    for column in read.text_columns:
-        rows = rows_by_label(read.texts[column])
+    for column in features.text_columns:
+        rows = rows_by_label(features.texts[column])
         often = sorted(rows, key=lambda name: (-len(rows[name]), name))[:MAX_LEVELS]
         for name in often:
             if len(rows[name]) >= MIN_SAMPLES:
                 is_level = np.zeros(len(correct))
                 is_level[rows[name]] = 1
-                columns += [is_level, is_level * read.first]
+                columns += [is_level, is_level * features.first]
                 levels.append({"column": column, "digest": label_digest(name)})
     scale = np.array([max(1, abs(one).max() / 100) for one in columns])
     penalty = np.where(np.arange(len(columns)) < plain, 1.0, LEVEL_PENALTY)
@@ -416,27 +438,35 @@ def fit_logistic(read: Features, correct: Array) -> list:
     ]
 
 
-def apply_logistic(parameters: list, read: Features) -> Array:
-    """Return the probabilities of a logistic regression.
+def apply_logistic(parameters: list, features: Features) -> Array:
+    """Return the probabilities of a logistic regression, float64 (k,).
 
-    They are summed column by column, so that equal samples have equal bits.
+    Terms are summed column by column, so that equal samples have equal results, bit for bit.
     """
     weights = [one for one in parameters if not isinstance(one, dict)]
-    total = np.full(len(read.numbers), weights[0])
-    for weight, column in zip(weights[1:], read.numbers.T, strict=True):
+    total = np.full(len(features.numbers), weights[0])
+    for weight, column in zip(weights[1:], features.numbers.T, strict=True):
         total = total + weight * column
     levels = {(level["column"], level["digest"]): level for level in parameters[len(weights) :]}
-    for column in read.text_columns:
-        for text, rows in rows_by_label(read.texts[column]).items():
+    for column in features.text_columns:
+        for text, rows in rows_by_label(features.texts[column]).items():
             level = levels.get((column, label_digest(text)))
             if level is not None:
-                total[rows] += level["constant"] + level["slope"] * read.first[rows]
+                total[rows] += level["constant"] + level["slope"] * features.first[rows]
     return np.exp(-np.logaddexp(0, -total))
 
 
 class Kind(NamedTuple):
-    """Kind of fitted confidence: fit(features, correct [k]) → parameters, apply(parameters,
-    features) → confidence [k], and the form of the parameters for :func:`cascadelib.checks.fits`.
+    """Define a kind of fitted confidence.
+
+    Parameters
+    ----------
+    fit : callable
+        (features, correct) → parameters.
+    apply : callable
+        (parameters, features) → confidences (k,).
+    form : object
+        Form of the parameters, see :func:`cascadelib.checks.misfit`.
     """
 
     fit: Callable
@@ -462,7 +492,7 @@ KINDS = {
 
 
 def fitted_from_json(value: Any) -> Fitted:
-    """Return the :class:`Fitted` of its ``asdict``, or raise ValueError if a part is wrong."""
+    """Return a :class:`Fitted` from its JSON values, or raise a ValueError if a part is wrong."""
     kind = validate_choice(value.get("kind"), KINDS, "fitted confidence")
     form = {"columns": [str], "parameters": KINDS[kind].form, "categories": ([str], None)}
     if not fits(value, form):
@@ -472,6 +502,6 @@ def fitted_from_json(value: Any) -> Fitted:
         )
     categories = tuple(value.get("categories") or ())
     fitted = Fitted(kind, tuple(value["columns"]), value["parameters"], categories)
-    # Raises if the number of parameters is wrong.
+    # This raises an error if the number of parameters is wrong.
     fitted(np.zeros((1, len(value_columns(fitted.columns)))), [""])
     return fitted

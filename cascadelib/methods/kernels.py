@@ -1,26 +1,32 @@
-"""Compiled loops over rows of logits, for metrics and for means over combinations of models."""
+"""Compute metrics of rows of logits, and means over combinations of models, in compiled loops."""
 
 import numpy as np
 from numpy import ndarray as Array
 
 from .._kernels import kernel
 
-TOP_CLASSES = 6  # of each model, for which means are computed first
+TOP_CLASSES = 6  # classes of each model that are marked
 
 
 @kernel
 def mark_top(rows: Array, mark: Array, floors: Array) -> None:
-    """Mark the classes that are among the TOP_CLASSES of a model, in rows [M, classes].
+    """Mark each class that is among the TOP_CLASSES largest of a model.
 
-    mark: bool [classes]. floors [M]: receives the least marked value of each model, or −inf if all
-    its classes are marked.
+    Parameters
+    ----------
+    rows : float array of shape (n_models, n_classes)
+        Outputs of the models for one sample.
+    mark : bool array of shape (n_classes,)
+        Whether a class is marked. It is updated.
+    floors : float array of shape (n_models,)
+        Receives the least marked value of each model, or −inf if all its classes are marked.
     """
     for m in range(len(rows)):
         row = rows[m]
         top = np.full(TOP_CLASSES, -np.inf)
         for c in range(len(row)):
             if row[c] > top[0]:
-                # Insert the value into the rising ``top`` and drop the least one.
+                # Insert the value into ``top``, which rises, and drop the least value.
                 u = 1
                 while u < TOP_CLASSES and top[u] < row[c]:
                     top[u - 1] = top[u]
@@ -33,9 +39,10 @@ def mark_top(rows: Array, mark: Array, floors: Array) -> None:
 
 @kernel
 def mark_rivals(rows: Array, label: int, rival: Array) -> None:
-    """Mark the classes that a model ranks before the label, or equal up to rounding.
+    """Mark each class that a model ranks before the label, or equal to it up to rounding.
 
-    rows: [M, classes]. rival: bool [classes]. The other classes rank after the label in every sum.
+    All other classes rank after the label in every sum over models. `rows` is float
+    (n_models, n_classes). `rival`, bool (n_classes,), is updated.
     """
     for m in range(len(rows)):
         bar = rows[m, label] - 1e-12 * abs(rows[m, label])
@@ -45,9 +52,9 @@ def mark_rivals(rows: Array, label: int, rival: Array) -> None:
 
 @kernel
 def count_rivals(total: Array, value: float, label_at: int) -> int:
-    """Count the entries of ``total`` that rank before the one at ``label_at``, of this value.
+    """Count the entries of `total` that rank before the entry at `label_at`, which has this value.
 
-    Of equal values, the lower class ranks first.
+    If values are equal, the lower class ranks first.
     """
     count = 0
     for u in range(label_at):
@@ -66,11 +73,22 @@ def correct_of_combinations(
     rank: int,
     correct: Array,
 ) -> None:
-    """Fill correct, uint8 [P, s]: whether fewer than ``rank`` classes precede the label in sums.
+    """Compute whether fewer than `rank` classes precede the label in sums over models.
 
-    values: [s, M, classes] of s samples, which are summed over P combinations of models. labels:
-    int64 [s]. members: int64 [P, n], models of each combination (−1: none). new: bool [P], whether
-    the models before the last differ from those of the previous combination.
+    Parameters
+    ----------
+    values : float array of shape (n_samples, n_models, n_classes)
+        Outputs of the models.
+    labels : int64 array of shape (n_samples,)
+        True classes.
+    members : int64 array of shape (n_combinations, n)
+        Models of each combination. Rows of shorter combinations begin with −1.
+    new : bool array of shape (n_combinations,)
+        Whether the models before the last differ from those of the previous combination.
+    rank : int
+        Number of best classes that count as correct.
+    correct : uint8 array of shape (n_combinations, n_samples)
+        Receives the result.
     """
     samples, models, classes = values.shape
     floors = np.empty(models)
@@ -80,44 +98,44 @@ def correct_of_combinations(
         rival = np.zeros(classes, np.bool_)
         mark_rivals(values[j], label, rival)
         if np.count_nonzero(rival) <= rank:
-            # The label is one of the rivals, so that fewer than ``rank`` others remain.
+            # The label is marked too, so fewer than ``rank`` other classes are rivals.
             correct[:, j] = True
             continue
-        # Sums are needed only of the rivals among the top classes, and of the label.
+        # Sums are needed only for the label, and for rivals among the top classes.
         mark_top(values[j], mark, floors)
         mark &= rival
         mark[label] = True
         at = np.count_nonzero(mark[:label])
-        near = values[j][:, np.flatnonzero(mark)]
+        marked = values[j][:, np.flatnonzero(mark)]
         floor = 0.0
-        total = np.empty(near.shape[1])
-        head = np.empty(near.shape[1])
+        total = np.empty(marked.shape[1])
+        prefix_sum = np.empty(marked.shape[1])
         for i in range(len(members)):
             if new[i]:
-                # The sum over another prefix, and the bound for classes that are not marked.
-                head[:] = 0.0
+                # Sum over the models before the last, and bound the classes that are not marked.
+                prefix_sum[:] = 0.0
                 floor = 0.0
                 for m in members[i, :-1]:
                     if m >= 0:
-                        head += near[m]
+                        prefix_sum += marked[m]
                         floor += floors[m]
             last = members[i, -1]
             for u in range(len(total)):
-                total[u] = head[u] + near[last, u]
-            inside = count_rivals(total, total[at], at) < rank
-            if inside and total[at] <= floor + floors[last]:
+                total[u] = prefix_sum[u] + marked[last, u]
+            is_correct = count_rivals(total, total[at], at) < rank
+            if is_correct and total[at] <= floor + floors[last]:
                 # A class that is not marked may precede the label, so all classes are summed.
                 sums = np.zeros(classes)
                 for m in members[i]:
                     if m >= 0:
                         sums += values[j, m]
-                inside = count_rivals(sums, sums[label], label) < rank
-            correct[i, j] = inside
+                is_correct = count_rivals(sums, sums[label], label) < rank
+            correct[i, j] = is_correct
 
 
 @kernel(fastmath=True)
 def add_or_multiply(out: Array, one: Array, other: Array, multiply: bool) -> tuple[float, float]:
-    """Compute out = one · other or one + other [classes], and return its (sum, maximum)."""
+    """Compute out = one · other or one + other by class, and return the sum and maximum of out."""
     total = 0.0
     largest = 0.0
     for c in range(len(out)):
@@ -136,49 +154,56 @@ def confidence_of_combinations(
     multiply: bool,
     confidence: Array,
 ) -> None:
-    """Fill confidence [P, s] with the max softmax of the means over combinations of n models.
+    """Compute the max softmax of the means over combinations of n models.
 
-    terms: [s, M, classes], the softmax of each model, or, if ``multiply``, exp(logit / n), whose
-    product over the members is proportional to the softmax of the mean logits. members, new: as in
-    :func:`correct_of_combinations`. The value is nan if all products vanish, or if a class outside
-    the top classes may have the largest sum.
+    Parameters
+    ----------
+    terms : float array of shape (n_samples, n_models, n_classes)
+        Softmax of each model. If `multiply`, exp(logit / n): the product of these over the models
+        of a combination is proportional to the softmax of the mean logits.
+    members, new : arrays
+        As for :func:`correct_of_combinations`.
+    multiply : bool
+        Whether logits are averaged instead of softmax.
+    confidence : float array of shape (n_combinations, n_samples)
+        Receives the result. It is nan if all products underflow, or if a class that is not marked
+        may have the largest sum.
     """
     samples, models, classes = terms.shape
-    head = np.empty(classes)
-    spare = np.empty(classes)
+    prefix_terms = np.empty(classes)
+    buffer = np.empty(classes)
     floors = np.zeros(models)
     floor = 0.0
     for j in range(samples):
-        near = terms[j]
+        rows = terms[j]
         if not multiply:
-            # The largest sum is that of a marked class, or it is unknown.
+            # If a class that is not marked may have the largest sum, the result is nan.
             mark = np.zeros(classes, np.bool_)
-            mark_top(near, mark, floors)
-            near = near[:, np.flatnonzero(mark)]
-        size = near.shape[1]
+            mark_top(rows, mark, floors)
+            rows = rows[:, np.flatnonzero(mark)]
+        size = rows.shape[1]
         for i in range(len(members)):
             if new[i]:
-                # The terms of another prefix, and the bound for classes that are not marked.
-                head[:] = 1.0 if multiply else 0.0
+                # Combine the models before the last, and bound the classes that are not marked.
+                prefix_terms[:] = 1.0 if multiply else 0.0
                 floor = 0.0
                 for m in members[i, :-1]:
-                    add_or_multiply(head[:size], head, near[m], multiply)
+                    add_or_multiply(prefix_terms[:size], prefix_terms, rows[m], multiply)
                     floor += floors[m]
             last = members[i, -1]
-            total, largest = add_or_multiply(spare[:size], head, near[last], multiply)
+            total, largest = add_or_multiply(buffer[:size], prefix_terms, rows[last], multiply)
             if not multiply:
-                # Each softmax sums to 1 over all classes. 0 means that the largest is unknown.
+                # Each softmax sums to 1 over all classes. A total of 0 means an unknown maximum.
                 total = members.shape[1] if largest >= floor + floors[last] else 0
             confidence[i, j] = largest / total if total > 0 else np.nan
 
 
 @kernel
 def sums_of_rows(logits: Array, temperature: float) -> tuple[Array, Array]:
-    """Compute what ``sums_of_block`` of the metrics returns, fast for few rows or classes.
+    """Return the four ``Sums`` of each row of logits, and the predicted classes.
 
-    logits: [rows, classes]. Returns (float64 [4, rows], predicted class int64 [rows]). The four
-    numbers are the largest logit ÷ temperature, and, relative to it and over the other classes, the
-    second largest, the sum of exp(z) and that of exp(z) · z.
+    The results are float64 (4, n_rows) and int64 (n_rows,). This is the compiled form of
+    ``confidence_metrics.sums_of_block``. It is faster for few rows or few classes.
     """
     rows, classes = logits.shape
     temperature = np.float64(temperature)

@@ -49,29 +49,30 @@ class Method:
     ensemble : str or callable, default="none"
         - "none": the output of the current model.
         - "mean_logits", "mean_softmax": the mean over the models called so far.
-        - "most_confident": per sample, the most confident model called so far, the cheaper one at a
-          tie. This is the paper's comparison ensemble.
+        - "most_confident": for each sample the output of the most confident model called so far, at
+          a tie that of the cheapest. This is the paper's comparison ensemble.
         - "vote": the class with the most votes.
         - a function from logits of shape (n_models, n_samples, n_classes) to combined logits of
           shape (n_samples, n_classes).
     temperature : bool, default=False
         Whether each model's logits are divided by its temperature first.
     temperatures : dict, optional
-        Temperature by model. :meth:`fit` sets it on one split. It is applied unchanged to others.
+        Temperature of each model, set by :meth:`fit` and applied unchanged to other splits.
     confidence : {"isotonic_by_label", "logistic", "auto"}, optional
         Replace the metric by the probability that the model is correct, fitted by :meth:`fit`.
         Thresholds then refer to that probability. "auto" chooses per model between the two fits and
-        the unchanged metric. The samples of the fit are answered out of fold.
+        the unchanged metric. The samples of the fit get out-of-fold probabilities.
     columns : tuple of str, optional
         Inputs of a fitted confidence: "confidence" (the metric, or the confidence of a ScoreTable),
         other metrics, columns of the table, "label" (the predicted class) or "agreement" (whether
         the previous model predicted the same). "auto" uses all that exist.
     fitted : dict, optional
-        Fitted confidence by models, set by :meth:`fit`.
+        Fitted confidence of each model, set by :meth:`fit`. With "agreement", of each pair of
+        models.
     fitted_on : Origin, tuple of Origin, or None
         Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
     folds : dict, optional
-        `fitted` and its out-of-fold fits, which files do not store.
+        `fitted` with its out-of-fold fits. Files do not store them.
 
     Raises
     ------
@@ -135,11 +136,11 @@ class Method:
 
     @property
     def units(self) -> Any:
-        """Return the metric whose units thresholds have, or None if a confidence is fitted."""
+        """Return the metric that defines the units of thresholds, None for a fitted confidence."""
         return self.metric if self.confidence is None else None
 
     def add_fit_samples(self, selected_on: Origins) -> Origins:
-        """Add the samples of the fit to those on which a cascade of this method was selected."""
+        """Return `selected_on` with the samples of the fit, if something was fitted."""
         return join_origins(selected_on, self.fitted_on) if self.is_fitted else selected_on
 
     @property
@@ -149,9 +150,9 @@ class Method:
 
     @property
     def last_only(self) -> bool:
-        """Return whether only the last model called counts."""
-        reads_before = self.confidence is not None and AGREEMENT in self.columns
-        return self.combination.last_only and not reads_before
+        """Return whether outcomes depend only on the last model called."""
+        has_agreement = self.confidence is not None and AGREEMENT in self.columns
+        return self.combination.last_only and not has_agreement
 
     def fit(self, store: Any) -> "Method":
         """Fit the temperatures or confidences of all models on the samples of a store.
@@ -175,16 +176,16 @@ class Method:
         return replace(self, temperatures=temperatures, fitted_on=store.origin)
 
     def _with_confidences(self, store: Any, names: list[str]) -> "Method":
-        """Fit a confidence to each model, or to each pair if it reads the previous model too."""
+        """Fit a confidence to each model, or with "agreement" to each pair of models."""
         method = self
         if self.confidence == AUTO:
-            named = self.columns
-            if named == (CONFIDENCE,):  # all that the store has
-                further = getattr(store, "columns", ())
+            columns = self.columns
+            if columns == (CONFIDENCE,):  # the default: all columns of the store
+                columns = getattr(store, "columns", ())
                 if store.class_count is not None:
-                    further = ("softmax_margin", "entropy")
-                named = (*further, *(DERIVED if store.has_predictions else ()))
-            method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *named))))
+                    columns = ("softmax_margin", "entropy")
+                columns = (*columns, *(DERIVED if store.has_predictions else ()))
+            method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
         elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
             raise ValueError(
                 f"{self.confidence!r} on only the confidence keeps the order of the samples, and "
@@ -196,16 +197,16 @@ class Method:
         for length in (1,) if method.last_only else (1, 2):
             for models in permutations(names, length):
                 correct, confidence = outcome((names.index(models[-1]),))
-                read = self.read(store, models, confidence, method.columns)
+                features = self.features_of(store, models, confidence, method.columns)
                 with error_context(f"model {models[-1]!r}"):
                     if self.confidence != AUTO:
-                        refuse_free_text(read, self.confidence == BY_LABEL)
-                    folds[models] = fit_folds(str(self.confidence), read, correct, fold)
-        fitted = {models: one.whole for models, one in folds.items()}
+                        refuse_free_text(features, self.confidence == BY_LABEL)
+                    folds[models] = fit_folds(str(self.confidence), features, correct, fold)
+        fitted = {models: one.full for models, one in folds.items()}
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
-        """Return the fitted confidence after the last of some models, by their names."""
+        """Return the fitted confidence after the last of some models."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
         return self.fitted[
@@ -213,22 +214,22 @@ class Method:
         ]
 
     def _key(self, models: Sequence[str]) -> tuple[str, ...]:
-        """Return the last one or two models, which a fitted confidence reads."""
+        """Return the models on which a fitted confidence depends: the last one or two."""
         return tuple(models[-1:] if self.last_only else models[-2:])
 
     @staticmethod
-    def read(
+    def features_of(
         store: Any, models: Sequence[str], confidence: Array, columns: Sequence[str]
     ) -> Features:
-        """Return the :class:`Features` of a store after some models, by their names.
+        """Return the :class:`Features` of the samples of a store after some models.
 
-        confidence: [k], of the last model.
+        `confidence` (k,) is that of the last model.
         """
         names = value_columns(columns)
         values = []
         for name in names:
             column = confidence if name == CONFIDENCE else store.column(models[-1], name)
-            if column is None:  # a metric of a store of outputs
+            if column is None:  # the name of a metric, for a store of outputs
                 column = cached_confidence(store, models[-1], name, 1.0)
             values.append(column)
         is_text = [column.dtype.kind == "U" for column in values]
@@ -257,7 +258,7 @@ class Method:
         )
 
     def stage(self, store: Any, names: list[str], score: str = "top1") -> StageFunction:
-        """Return the stage function of cascades on a store, as :func:`search_outcomes` takes it.
+        """Return the stage function of cascades on a store, the input of :func:`search_outcomes`.
 
         Parameters
         ----------
@@ -266,7 +267,7 @@ class Method:
         names : list of str
             Models.
         score : str, default="top1"
-            What counts as correct.
+            Score of an answer.
 
         Returns
         -------
@@ -290,8 +291,8 @@ class Method:
                 folds = Folds(self.fitted_after(models), ())
                 if self.folds:
                     folds = self.folds[self._key(models)]
-                read = self.read(store, models, confidence, folds.whole.columns)
-                return correct, out_of_fold(folds, read, fold)
+                features = self.features_of(store, models, confidence, folds.full.columns)
+                return correct, out_of_fold(folds, features, fold)
 
             return stage
         rank = score_of(score).rank
@@ -305,9 +306,20 @@ class Method:
 
 @dataclass(frozen=True, eq=False)
 class ModelsOnSplit:
-    """Models of a store that an ensemble combines, called by their positions m.
+    """Hold the models of a store that an ensemble combines, numbered m = 0, 1, ….
 
-    scales: their temperatures. rank: the number of best classes that count as correct.
+    Parameters
+    ----------
+    store : LogitStore
+        Labelled samples.
+    names : list of str
+        Names of the models.
+    scales : list of float
+        Temperature of each model.
+    metric : Metric
+        Confidence metric.
+    rank : int
+        Number of best classes that count as correct.
     """
 
     store: Any
@@ -317,12 +329,12 @@ class ModelsOnSplit:
     rank: int
 
     def single_outcome(self, m: int) -> Outcome:
-        """Return the outcome of one model, which is that of a first stage for every ensemble."""
+        """Return the outcome of one model. It is that of the first stage for every ensemble."""
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
     def output(self, m: int, rows: Any) -> Array:
-        """Return stored outputs of one model, float64 [s, classes]."""
+        """Return the stored outputs of one model for some rows, float64 (s, n_classes)."""
         name = self.names[m]
         with READING:
             values = np.array(self.store.output(name)[rows], np.float64)
@@ -330,29 +342,29 @@ class ModelsOnSplit:
         return values
 
     def logits(self, m: int, rows: Any) -> Array:
-        """Return logits / T of one model, float64 [s, classes]."""
+        """Return logits / T of one model for some rows, float64 (s, n_classes)."""
         values = self.output(m, rows)
         if self.store.holds_probabilities(self.names[m]):
             values = log_of(values)
         return values / self.scales[m]
 
     def softmax(self, m: int, rows: Any) -> Array:
-        """Return the softmax of logits / T, or stored probabilities if T is 1."""
+        """Return the softmax of logits / T for some rows, or stored probabilities if T is 1."""
         if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
             return self.output(m, rows)
         return softmax(self.logits(m, rows))
 
 
-# Files may be mapped again at each use. With the lock, threads map one file at a time.
+# A file may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
-# store → values that were computed from its outputs
+# Store → values that were computed from its outputs.
 CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
 
-def cache_result(store: Any, name: str, what: Any, compute: Callable[[], Any]) -> Any:
-    """Return compute() from the cache of a store, which is per version of a model."""
+def cache_result(store: Any, name: str, kind: Any, compute: Callable[[], Any]) -> Any:
+    """Return compute(), cached by store, model, version of the model's outputs, and kind."""
     values = CACHE.setdefault(store, {})
-    key = (name, store.version(name), what)
+    key = (name, store.version(name), kind)
     if key not in values:
         values[key] = compute()
         store.release_memory(name)
@@ -360,9 +372,10 @@ def cache_result(store: Any, name: str, what: Any, compute: Callable[[], Any]) -
 
 
 def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> Array:
-    """Return the confidence of one model of a LogitStore, float64 [k].
+    """Return the confidence of one model of a LogitStore, float64 (k,).
 
-    Stored probabilities are read unchanged. Several metrics share the sums over the logits.
+    Without a temperature, the metric is computed from stored probabilities themselves. Several
+    metrics share the cached sums over the logits.
     """
     rule = metric_of(metric)
 
@@ -378,7 +391,7 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
 
 
 def cached_temperature(store: Any, name: str) -> float:
-    """Return the temperature of one model, fitted on a LogitStore."""
+    """Return the temperature of one model, fitted on a LogitStore, from the cache."""
     labels = store.origin.required_labels
     return cache_result(
         store, name, "temperature", lambda: fit_temperature(store.logits(name), labels, name)
@@ -394,11 +407,11 @@ METHODS = {
     "max_softmax_mean_softmax": Method("max_softmax", "mean_softmax"),
     "max_softmax_mean_softmax_ts": Method("max_softmax", "mean_softmax", True),
 }
-"""The paper's twelve methods by name; ``_ts``: with temperature scaling."""
+"""The paper's twelve methods by name. The suffix ``_ts`` means temperature scaling."""
 
 
 def method_named(method: str | Method) -> Method:
-    """Return the Method of a name: a key of METHODS, METRICS or KINDS, or "auto"."""
+    """Return the Method of a name, which is a key of METHODS, METRICS or KINDS, or "auto"."""
     if isinstance(method, Method):
         return method
     if callable(method):

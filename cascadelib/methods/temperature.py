@@ -11,16 +11,16 @@ BOUNDS = (1e-3, 1e2)  # range of temperatures, relative to the scale of the logi
 
 
 def spread_rows(count: int) -> Array:
-    """Return at most 2,000 evenly spaced indices of ``count`` rows, int64."""
+    """Return at most 2,000 evenly spaced indices of `count` rows, int64."""
     return np.unique(np.linspace(0, count - 1, 2000).astype(int))
 
 
 def bounds_of(logits: Array) -> Array:
-    """Return the logarithms of the least and the largest temperature for logits [k, classes].
+    """Return the logarithms of the least and the largest temperature of a fit, float64 (2,).
 
-    Both temperatures are proportional to the scale of the logits. The scale is the largest logit of
-    a sample minus the mean of its logits, averaged over some samples. CLIP returns cosines, which
-    need a temperature of about 0.002. Other logits need a temperature near 1.
+    Both temperatures are proportional to the scale of the logits (k, n_classes). The scale is the
+    largest logit of a sample minus the mean of its logits, averaged over some samples. CLIP returns
+    cosines, which need a temperature of about 0.002. Other logits need a temperature near 1.
     """
     z = np.asarray(logits[spread_rows(len(logits))], np.float64)
     scale = np.mean(z.max(axis=1) - z.mean(axis=1))
@@ -32,8 +32,16 @@ def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
 
     Let z be the logits of a sample and p their softmax at temperature T. The slope by b = 1 / T is
     the mean of E_p[z] − z_label over the samples. The derivative of the slope by b is the mean
-    variance of z under p. It is not negative, so the slope has at most one root. logits: array
-    [k, classes]. labels: int array [k].
+    variance of z under p. It is not negative, so the slope has at most one root.
+
+    Parameters
+    ----------
+    log_t : float
+        Logarithm of the temperature.
+    logits : array of shape (k, n_classes)
+        Logits of one model.
+    labels : int array of shape (k,)
+        True classes.
     """
     k = len(labels)
     b = np.exp(-log_t)

@@ -4,9 +4,10 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answering="AnsweredTable CallPlan answer_table",
+    answers="AnsweredTable CallPlan",
+    answering="answer_table",
     cascade="Cascade pieces_of",
-    cascade_file="expected",
+    cascade_file="expected_figures",
     decisions="Decisions most_given",
     form="parse_cascade text_of",
     policy="Policy",

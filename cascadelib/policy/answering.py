@@ -5,18 +5,16 @@ precision.
 """
 
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
-from ..checks import brief, check_count, check_number, error_context, validate_choice
+from ..checks import check_count, check_number, error_context
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..guarantees.case import keys_of
-from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, peel_table, start_of
-from ..guarantees.positives import peel_positives
+from ..guarantees.peeling import PILOT, Peeled, design, fitted_curve, start_peeling
 from ..guarantees.premises import (
     NOT_VERIFIABLE,
     UNCLUSTERED,
@@ -28,174 +26,24 @@ from ..guarantees.premises import (
 )
 from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
 from ..labels import align_values, as_text
-from ..methods.fitted import CONFIDENCE, Fitted, label_digest
+from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
 from ..store.tables.faults import refuse
-from ..store.tables.spelling import normalized_texts, spelling_faults
-from ..tables import number
+from ..store.tables.spelling import find_spelling_faults, normalize_texts
+from .answers import (
+    PROBABILITY,
+    SIMULATED,
+    AnsweredTable,
+    CallPlan,
+    Goal,
+    describe_guarantees,
+    read_goal,
+)
 from .policy import Policy
 
 BATCH = 256  # ids per call of ask
-BY_CLASS = "isotonic_by_label"  # curves that step from 0 to 1 at the border of a class
 REFERENCE = "reference"
-PROBABILITY = "probability"
-MEAN = "mean"
-SIMULATED = 9  # tables with simulated labels for a plan
-
-
-@dataclass(frozen=True, eq=False)
-class AnsweredTable:
-    """The answers to a table and their certificate, returned by :func:`answer_table`.
-
-    Parameters
-    ----------
-    answers : str array of shape (n_rows,)
-        The reference's answer if the reference was called, else the small model's.
-    asked : bool array of shape (n_rows,)
-        Whether the reference was called.
-    certificate : str
-        The guarantees for this table and for new rows.
-    policy : Policy
-        The small model, then "reference". A new row keeps the small model's answer if the
-        confidence is above the threshold of its class.
-    premises : DataFrame
-        The premises of the guarantee: premise, status ("verified", "violated" or "not
-        verifiable") and evidence. The policy file stores them as well.
-    labels : int
-        Number of calls for the random sample that certifies.
-    cost : float
-        Cost of the small model and of all calls, in the unit of the table, or nan without a price.
-
-    See Also
-    --------
-    answer_table : Answer a table.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import cascadelib as cl
-    >>> table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [1], predictions=[["yes"] * 300])
-    >>> result = cl.answer_table(table, lambda ids: ["yes"] * len(ids), epsilon=0.1)
-    >>> isinstance(result, cl.policy.AnsweredTable), len(result.answers)
-    (True, 300)
-    """
-
-    answers: np.ndarray
-    asked: np.ndarray
-    certificate: str
-    policy: Policy
-    premises: pd.DataFrame
-    labels: int
-    cost: float
-
-    def __str__(self) -> str:
-        calls = int(self.asked.sum())
-        paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
-        return (
-            f"The reference answered {calls:,} of {len(self.asked):,} rows "
-            f"({calls / len(self.asked):.1%}), {self.labels:,} of them drawn to certify{paid}. "
-            f"{self.certificate}"
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class CallPlan:
-    """The number of calls that :func:`answer_table` will probably make, returned by ``plan=True``.
-
-    Parameters
-    ----------
-    calls : int
-        The median over simulated tables.
-    low, high : int
-        The least and the largest number of calls among the simulated tables.
-    rows : int
-        Number of rows of the table.
-    bought : int
-        Calls of the pilot, which are part of ``calls``. The real run with the same ``bought=`` and
-        ``seed=`` does not repeat them.
-    cost : float
-        Cost of the small model and of ``calls``, or nan without a price.
-
-    See Also
-    --------
-    answer_table : Answer a table.
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> import cascadelib as cl
-    >>> table = cl.ScoreTable(None, [np.linspace(0, 1, 900)], [1], predictions=[["yes"] * 900])
-    >>> plan = cl.answer_table(table, lambda ids: ["yes"] * len(ids), epsilon=0.1, plan=True)
-    >>> plan.bought, plan.calls < plan.rows
-    (200, True)
-    """
-
-    calls: int
-    low: int
-    high: int
-    rows: int
-    bought: int
-    cost: float
-
-    def __str__(self) -> str:
-        paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
-        return (
-            f"The reference will probably answer {self.calls:,} of {self.rows:,} rows "
-            f"({self.calls / self.rows:.1%}){paid}: {self.low:,} to {self.high:,} in {SIMULATED} "
-            f"simulations. {self.bought:,} of them are bought."
-        )
-
-
-@dataclass(frozen=True, eq=False)
-class Goal:
-    """The requested guarantee: the share of wrong answers, or recall and precision of a class.
-
-    ``delta`` is None if the guarantee is about the mean.
-    """
-
-    delta: float | None
-    epsilon: float | None = None
-    positive: str | None = None
-    recall: float = 0.0
-    precision: float = 0.0
-
-    def is_wrong(self, answers: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        """Return for which rows the small model is wrong, bool [rows]."""
-        if self.positive is None:
-            return answers != predictions
-        return (answers == self.positive) != (predictions == self.positive)
-
-    def peel(
-        self,
-        confidence: np.ndarray,
-        predictions: np.ndarray,
-        wrong_at: Callable[[np.ndarray], np.ndarray],
-        labels: int | None,
-        seed: int,
-    ) -> tuple[Peeled, np.ndarray]:
-        """Return the rows that need no call, and their answers."""
-        if self.epsilon is not None:
-            found = peel_table(
-                confidence, predictions, wrong_at, self.epsilon, self.delta, labels, seed
-            )
-            return found, predictions
-        assert self.positive is not None and self.delta is not None
-        targets = self.positive, self.recall, self.precision, self.delta
-        return peel_positives(confidence, predictions, wrong_at, *targets, seed)
-
-    def guarantee(self, over: str, answers: str) -> str:
-        """Return the guarantee in words: random ``over`` a draw, about some ``answers``."""
-        if self.epsilon is not None:
-            said = f"at most {self.epsilon:.4g} of {answers} differ from the reference's"
-        else:
-            said = (
-                f"{answers} have a recall of at least {self.recall:.4g} and a precision of at "
-                f"least {self.precision:.4g} for {self.positive!r}, relative to the reference's"
-            )
-        if self.delta is None:
-            return f"In the mean over {over}, {said}"
-        return f"With probability at least {1 - self.delta:.4g} over {over}, {said}"
 
 
 def answer_table(
@@ -236,9 +84,9 @@ def answer_table(
         Instead of `epsilon`: least recall and precision of the class `positive`, in (0, 1). Both
         are needed, since one of them alone can be reached without a call.
     guarantee : {"probability", "mean"}, default="probability"
-        "probability": the guarantee holds with probability 1 − `delta`. "mean": the mean share of
-        wrong answers over all draws of the labels is at most `epsilon`. It needs fewer calls, but
-        about half of the draws have a larger share.
+        "probability": the guarantee holds with probability 1 − `delta`. "mean": the share of wrong
+        answers, averaged over all draws of the labels, is at most `epsilon`. It needs fewer calls,
+        but about half of the draws have a larger share.
     delta : float, default=0.05
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
@@ -280,13 +128,21 @@ def answer_table(
     certify : Certify a cascade of two or more models.
     ladder : Choose candidate cascades from few labels.
 
+    Notes
+    -----
+    The rows that keep the small model's answer are a statistically equivalent block of the source,
+    whatever the order in which the others are removed [1]_, [2]_. ``guarantee="mean"`` is conformal
+    risk control [3]_.
+
     References
     ----------
-    docs/guarantees.md has the argument. Shares that are left of a source, whatever the order:
-    J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and tolerance
-    regions", Annals of Mathematical Statistics 18; D. A. S. Fraser, 1951, "Sequentially determined
-    statistically equivalent blocks", the same 22. The mean: A. N. Angelopoulos et al., 2024,
-    "Conformal risk control", ICLR.
+    docs/guarantees.md has the argument.
+
+    .. [1] J. W. Tukey, 1947, "Non-parametric estimation II: statistically equivalent blocks and
+       tolerance regions", Annals of Mathematical Statistics 18.
+    .. [2] D. A. S. Fraser, 1951, "Sequentially determined statistically equivalent blocks", Annals
+       of Mathematical Statistics 22.
+    .. [3] A. N. Angelopoulos et al., 2024, "Conformal risk control", ICLR.
 
     Examples
     --------
@@ -315,7 +171,7 @@ def answer_table(
             "table.take(groups == name)"
         )
     if table.normalize == "text" and positive is not None:
-        positive = str(normalized_texts(as_text([positive]))[0])
+        positive = str(normalize_texts(as_text([positive]))[0])
     goal = read_goal(predictions, epsilon, recall, precision, guarantee, delta, positive)
     if labels is not None:
         if goal.positive is not None:
@@ -347,55 +203,32 @@ def answer_table(
     answers[asked] = answers_at(np.flatnonzero(asked))
     dependent = dependence_of(confidence, predictions, clusters)
     premises = list_premises(table, peeled.labels, dependent)
-    policy = policy_of(peeled, table, price, premises)
-    certificate = describe_guarantees(peeled, goal, policy.point.exit_rates[0], dependent)
+    point = point_of(peeled, table, price, premises)
+    certificate = describe_guarantees(peeled, goal, point.exit_rates[0], dependent)
     return AnsweredTable(
         answers.astype(str),
         asked,
         certificate,
-        policy,
+        Policy(replace(point, guarantee=certificate)),
         premises_table(premises),
         peeled.labels,
         cost_of(int(asked.sum())),
     )
 
 
-def read_goal(
-    predictions: np.ndarray,
-    epsilon: float | None,
-    recall: float | None,
-    precision: float | None,
-    guarantee: str,
-    delta: float,
-    positive: str | None,
-) -> Goal:
-    """Return the requested guarantee, or raise ValueError if the arguments do not state one."""
-    validate_choice(guarantee, (PROBABILITY, MEAN), "guarantee")
-    inside = (np.nextafter(0, 1), np.nextafter(1, 0))
-    delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
-    level = None if guarantee == MEAN else delta
-    targets = (recall, precision, positive)
-    if epsilon is not None and targets == (None, None, None):
-        form = "a number from 0 to below 1"
-        return Goal(level, check_number(epsilon, "epsilon", form, 0, inside[1]))
-    if epsilon is not None or None in (recall, precision):
+def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
+    """Return confidences float64 [k] and predictions as text [k] of a single-model table."""
+    predictions = getattr(table, "predictions", None)
+    if predictions is None or len(table.names) != 1:
         raise ValueError(
-            "give epsilon=, or both recall= and precision= with positive=. One of recall and "
-            "precision alone is reached by equal answers to all rows"
+            "answer_table needs a ScoreTable of one model, with its predictions: "
+            "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
         )
-    recall = check_number(recall, "recall", "a number between 0 and 1", *inside)
-    precision = check_number(precision, "precision", "a number between 0 and 1", *inside)
-    if level is None:
-        raise ValueError("guarantee='mean' needs epsilon=: it bounds a share of wrong answers")
-    classes = np.unique(predictions).tolist()
-    if positive is None:
+    if table.names[0] == REFERENCE:
         raise ValueError(
-            "recall= and precision= need positive=, the class that they refer to: one of "
-            f"{brief(classes)}"
+            f"the small model is called {REFERENCE!r}, the name of the reference. Rename it"
         )
-    return Goal(
-        level, None, validate_choice(str(positive), classes, "positive class"), recall, precision
-    )
+    return table.confidence[0], predictions[0]
 
 
 def answers_of(
@@ -404,7 +237,10 @@ def answers_of(
     ask: Callable,
     bought: MutableMapping[str, str],
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function from rows to the reference's answers. It requests missing ones."""
+    """Return the function from rows to the reference's answers.
+
+    It requests missing answers in batches, and writes them to ``bought`` before they are checked.
+    """
     ids = table.origin.sample_ids
     prediction_of = dict(zip(ids.tolist(), predictions.tolist()))
 
@@ -412,13 +248,13 @@ def answers_of(
         """Return the answers of some ids, spelled like the predictions."""
         answers = as_text([bought[name] for name in names])
         if table.normalize == "text":
-            return normalized_texts(answers)
+            return normalize_texts(answers)
         if table.normalize is None and names:
             predicted = np.array([[prediction_of[name] for name in names]])
             texts = {*answers.tolist(), *predicted[0].tolist()}
             with error_context("the answers of ask"):
                 refuse(
-                    spelling_faults(
+                    find_spelling_faults(
                         answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
                     )
                 )
@@ -427,10 +263,38 @@ def answers_of(
     def answers_at(rows: np.ndarray) -> np.ndarray:
         names = ids[rows].tolist()
         read_answers([name for name in names if name in bought])
-        buy_answers(ask, names, bought, read_answers)
+        missing = [name for name in names if name not in bought]
+        for start in watched(range(0, len(missing), BATCH), "calling the reference"):
+            batch = missing[start : start + BATCH]
+            try:
+                answers = validate_answers(ask(batch), batch)
+                bought.update(zip(batch, answers, strict=True))
+                read_answers(batch)
+            except BaseException as error:
+                error.bought = bought  # type: ignore[attr-defined]
+                raise
         return read_answers(names)
 
     return answers_at
+
+
+def validate_answers(answers: Any, ids: list[str]) -> list[str]:
+    """Return answers as text. Raise ValueError unless there is one for each id."""
+    answers = align_values(answers, "the answers of ask", ids)
+    with error_context(
+        "ask must return a list, one answer per id, in their order, and must not be async; for "
+        f"{len(ids)} ids it returned a {type(answers).__name__}"
+    ):
+        texts = as_text(answers)
+        if texts.shape != (len(ids),):
+            raise ValueError(f"of shape {list(texts.shape)}")
+    missing = np.flatnonzero(texts == "")
+    if len(missing):
+        raise ValueError(
+            f"ask returned no answer for id {ids[missing[0]]!r}. Retry within ask, or return "
+            "a text such as 'unknown'"
+        )
+    return texts.tolist()
 
 
 def simulate_calls(
@@ -449,7 +313,7 @@ def simulate_calls(
     pilot = np.random.default_rng(seed).permutation(count)[: min(PILOT, labels or PILOT)]
     of_pilot = wrong_at(pilot)
     rng = np.random.default_rng([seed, 1])
-    classes, peel = start_of(confidence, predictions, pilot, pilot, rng.random(count))
+    classes, peel = start_peeling(confidence, predictions, pilot, pilot, rng.random(count))
     columns = design(peel.score, peel.group, len(classes) + 1)
     curve, spread = fitted_curve(columns[pilot], of_pilot, peel.curve)
     calls = []
@@ -488,60 +352,10 @@ def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premis
     ]
 
 
-def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
-    """Return confidences float64 [k] and predictions as text [k] of a single-model table."""
-    predictions = getattr(table, "predictions", None)
-    if predictions is None or len(table.names) != 1:
-        raise ValueError(
-            "answer_table needs a ScoreTable of one model, with its predictions: "
-            "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
-        )
-    if table.names[0] == REFERENCE:
-        raise ValueError(
-            f"the small model is called {REFERENCE!r}, the name of the reference. Rename it"
-        )
-    return table.confidence[0], predictions[0]
-
-
-def buy_answers(
-    ask: Callable, ids: list[str], bought: MutableMapping[str, str], check: Callable
-) -> None:
-    """Request the missing answers in batches, write them to ``bought``, and check each batch."""
-    missing = [name for name in ids if name not in bought]
-    for start in watched(range(0, len(missing), BATCH), "calling the reference"):
-        batch = missing[start : start + BATCH]
-        try:
-            answers = validate_answers(ask(batch), batch)
-            bought.update(zip(batch, answers, strict=True))
-            check(batch)
-        except BaseException as error:
-            error.bought = bought  # type: ignore[attr-defined]
-            raise
-
-
-def validate_answers(answers: Any, ids: list[str]) -> list[str]:
-    """Return answers as text. Raise ValueError unless there is one for each id."""
-    answers = align_values(answers, "the answers of ask", ids)
-    with error_context(
-        "ask must return a list, one answer per id, in their order, and must not be async; for "
-        f"{len(ids)} ids it returned a {type(answers).__name__}"
-    ):
-        texts = as_text(answers)
-        if texts.shape != (len(ids),):
-            raise ValueError(f"of shape {list(texts.shape)}")
-    missing = np.flatnonzero(texts == "")
-    if len(missing):
-        raise ValueError(
-            f"ask returned no answer for id {ids[missing[0]]!r}. Retry within ask, or return "
-            "a text such as 'unknown'"
-        )
-    return texts.tolist()
-
-
-def policy_of(
+def point_of(
     peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
-) -> Policy:
-    """Return the policy of the borders.
+) -> Point:
+    """Return the borders as a cascade of the small model and the reference.
 
     Its fitted confidence is 0 up to the border of a class and 1 above it. The threshold is ½.
     """
@@ -551,13 +365,13 @@ def policy_of(
         curves.append(step_curve(border, label_digest(name)))
     small = table.names[0]
     fitted: dict[tuple[str, ...], Fitted] = {
-        (small,): Fitted(BY_CLASS, (CONFIDENCE,), curves),
-        (REFERENCE,): Fitted(BY_CLASS, (CONFIDENCE,), []),
+        (small,): Fitted(BY_LABEL, (CONFIDENCE,), curves),
+        (REFERENCE,): Fitted(BY_LABEL, (CONFIDENCE,), []),
     }
     exits = fitted[small,](*read_single_model(table)) >= 0.5
     keeps = float(exits.mean())
-    method = Method(confidence=BY_CLASS, fitted=fitted, fitted_on=table.origin)
-    point = Point(
+    method = Method(confidence=BY_LABEL, fitted=fitted, fitted_on=table.origin)
+    return Point(
         (small, REFERENCE),
         (0.5,),
         (keeps, 1 - keeps),
@@ -567,7 +381,6 @@ def policy_of(
         selected_on=table.origin,
         premises=tuple(map(asdict, premises)),
     )
-    return Policy(point)
 
 
 def step_curve(border: float, digest: str | None) -> dict[str, Any]:
@@ -576,23 +389,3 @@ def step_curve(border: float, digest: str | None) -> dict[str, Any]:
         return {"digest": digest, "knots": [0.0], "values": [float(border < 0)]}
     above = float(np.nextafter(border, np.inf))
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
-
-
-def describe_guarantees(peeled: Peeled, goal: Goal, keeps: float, dependent: str) -> str:
-    """Return the guarantees in words: about the table, and about new rows unless rows depend."""
-    table = "The reference gave all answers, so none differs from the reference's."
-    if peeled.kept.any():
-        table = f"{goal.guarantee('the draw of the labels', f'the {len(peeled.kept):,} answers')}."
-        if goal.delta is None:
-            table += " About half of the draws have a larger share."
-    if not keeps:
-        return f"{table} The policy calls the reference for all new rows: there are too few labels."
-    if dependent:
-        return f"{table} There is no guarantee for new rows: {dependent}."
-    source = goal.guarantee(
-        "table and labels", "the policy's answers to new rows from the same source"
-    )
-    return (
-        f"{table} {source}, if the rows of the table are independent draws of it. The small model "
-        f"answers {keeps:.1%} of the table's rows."
-    )

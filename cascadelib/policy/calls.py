@@ -1,6 +1,6 @@
 """Check the calls of a policy, one function per model, and the answers that they return.
 
-Depends only on NumPy.
+This module needs only NumPy.
 """
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -14,10 +14,10 @@ import numpy as np
 from ..checks import as_real_array, brief, items_of
 from ..evaluation.point import Point
 from .decisions import (
-    ANY,
     ERROR,
     MALFORMED,
     TIMEOUT,
+    UNBOUNDED,
     UNKNOWN,
     Answer,
     align_by_model,
@@ -29,23 +29,23 @@ from .decisions import (
 
 @dataclass(frozen=True)
 class Expectation:
-    """The answers that may come.
+    """Hold the answers that are valid.
 
     Parameters
     ----------
     labels : frozenset or None
-        The predictions; None: any.
+        The valid predictions. None means that all are valid.
     bounds : (float, float)
-        The least and the largest confidence.
+        The least and the largest valid confidence.
     """
 
     labels: frozenset | None = None
-    bounds: tuple[float, float] = ANY
+    bounds: tuple[float, float] = UNBOUNDED
 
     @classmethod
     def of(cls, labels: Iterable | None, confidence_range: Sequence[float] | None) -> "Expectation":
-        """Check what a caller expects."""
-        bounds = ANY
+        """Return the expectation of a caller, or raise ValueError if a bound is invalid."""
+        bounds = UNBOUNDED
         if confidence_range is not None:
             values = as_real_array(confidence_range, "confidence_range")
             if values.shape != (2,) or not values[0] < values[1]:
@@ -61,9 +61,10 @@ class Expectation:
             return failure_of(prediction)
         if prediction is None:
             return MALFORMED
-        with suppress(TypeError):  # an unhashable prediction is not a label
+        try:
             return 0 if self.labels is None or prediction in self.labels else UNKNOWN
-        return UNKNOWN
+        except TypeError:  # an unhashable prediction is not a label
+            return UNKNOWN
 
 
 def validate_calls(point: Point, calls: Any) -> list[Callable]:
@@ -105,7 +106,7 @@ def read_answer(
     ----------
     point : Point
     stage : int
-        If there is no such stage, the answer is that of an audit: without confidences.
+        The number of models if the answer is that of an audit, which has no confidences.
     answer : tuple
         (predictions, confidences) or (predictions, confidences, cost).
     count : int
@@ -172,14 +173,15 @@ def cost_per_input(costs: Any, count: int) -> np.ndarray:
     return paid if paid.ndim else np.full(count, paid / count)
 
 
-def first_fault(point: Point, read: Answer, ids: Sequence, name: str) -> BaseException | None:
-    """Return an exception for the first input for which the model ``name`` failed."""
-    for row in np.flatnonzero(read.failures)[:1]:
-        prediction = read.guesses[row, 0]
-        if isinstance(prediction, BaseException):
-            return prediction
-        return ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
-    return None
+def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:
+    """Return an exception for each input for which the model ``name`` failed, else None."""
+    faults: list[BaseException | None] = [None] * len(ids)
+    for row in np.flatnonzero(read.failures).tolist():
+        fault = read.guesses[row, 0]
+        if not isinstance(fault, BaseException):
+            fault = ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
+        faults[row] = fault
+    return faults
 
 
 def failed_answer(failure: int) -> Answer:

@@ -279,7 +279,7 @@ class Cascade(torch.nn.Module):
                 member.optimize(example)
             except Exception as error:
                 reason = " ".join(str(error).split())[:300]
-                text = f"model {member.name!r} stays as it is, since a graph might differ: {reason}"
+                text = f"model {member.name!r} is not changed, since a graph might differ: {reason}"
                 warnings.warn(text, UserWarning, stacklevel=2)
         return self
 
@@ -306,7 +306,7 @@ class Cascade(torch.nn.Module):
         Returns
         -------
         Decisions
-            Of all samples, in their order.
+            The decisions of all samples, in their order.
 
         Raises
         ------
@@ -333,8 +333,8 @@ class Cascade(torch.nn.Module):
         run = CascadeRun(self, size, guesses)
         try:
             for batch in batches:
-                run.enter(batch)
-                run.decide_queued(run.together)
+                run.queue_batch(batch)
+                run.decide_queued(run.joint_size)
             run.decide_queued(1)
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes
@@ -344,7 +344,7 @@ class Cascade(torch.nn.Module):
         decisions = run.result()
         failures = ", ".join(
             f"{name!r} for {n} samples"
-            for name, n in zip(self.policy.models, decisions.broken)
+            for name, n in zip(self.policy.models, decisions.failure_counts)
             if n
         )
         if failures:
@@ -394,7 +394,7 @@ class CascadeRun:
         self.cascade = cascade
         self.point = cascade.policy.in_use
         self.size = size
-        self.together = size * max(1, MIN_STREAM_BATCH // size)
+        self.joint_size = size * max(1, MIN_STREAM_BATCH // size)
         self.guesses = guesses
         self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
         self.samples = 0
@@ -404,7 +404,7 @@ class CascadeRun:
         """Return decisions of samples that no model has seen."""
         return empty_decisions(samples, self.point.models, -1, self.guesses)
 
-    def enter(self, inputs: Any) -> None:
+    def queue_batch(self, inputs: Any) -> None:
         """Queue a batch for the first model."""
         batch = batch_of(self.cascade, inputs)
         batch.rows += self.samples
@@ -421,7 +421,7 @@ class CascadeRun:
         """Run each model while at least this many samples are queued, the first model first."""
         for stage, waiting in enumerate(self.waiting):
             while sum(map(len, waiting)) >= least:
-                self.decide(stage, next_batch(waiting, self.together))
+                self.decide(stage, next_batch(waiting, self.joint_size))
 
     def decide(self, stage: int, batch: Batch) -> None:
         """Run the model of a stage, and queue the deferred samples for the next model.
@@ -430,12 +430,12 @@ class CascadeRun:
         """
         logits = logits_of(self.cascade.members[stage], batch, self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
-        left = self.decisions.write(self.point, stage, batch.rows, answer)
-        if left.all():
+        exits = self.decisions.write(self.point, stage, batch.rows, answer)
+        if exits.all():
             return
         is_broken = answer.failures > 0
         last = len(self.waiting) - 1
-        for after, chosen in ((stage + 1, ~left & ~is_broken), (last, ~left & is_broken)):
+        for after, chosen in ((stage + 1, ~exits & ~is_broken), (last, ~exits & is_broken)):
             if chosen.any():
                 self.waiting[after].append(batch.take(np.flatnonzero(chosen)))
 
@@ -448,7 +448,7 @@ class CascadeRun:
 
 
 def next_batch(waiting: deque, size: int) -> Any:
-    """Take at most ``size`` inputs of one kind from the head of a queue."""
+    """Take at most ``size`` inputs of one kind from the front of a queue."""
     batch = waiting.popleft()
     others = []
     count = len(batch)

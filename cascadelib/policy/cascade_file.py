@@ -63,7 +63,7 @@ def point_for_file(
         refuse_equal_rows(held_out, list(point.models), point.models[:-1])
     expectation = point.expected
     if measured_on is not None:
-        expectation = expected(point, measured_on, describe_intervals(point, held_out))
+        expectation = expected_figures(point, measured_on, describe_intervals(point, held_out))
     selected_on = record_seen(point, store)
     return replace(
         point,
@@ -131,7 +131,7 @@ def versions() -> dict[str, str]:
     return found
 
 
-def expected(point: Any, store: Store, intervals: str | None = None) -> Expected:
+def expected_figures(point: Any, store: Store, intervals: str | None = None) -> Expected:
     """Measure a cascade on a store, with 95% intervals over the samples.
 
     The intervals hold for a cascade that was not chosen on these samples.
@@ -157,10 +157,10 @@ def expected(point: Any, store: Store, intervals: str | None = None) -> Expected
     Examples
     --------
     >>> import cascadelib as cl
-    >>> from cascadelib.policy import expected
+    >>> from cascadelib.policy import expected_figures
     >>> confidence = [[0.9, 0.8, 0.4, 0.3], [0.9] * 4]
     >>> table = cl.ScoreTable([[True, True, False, False], [True] * 4], confidence, [1, 10])
-    >>> figures = expected(cl.Point(table.names, (0.5,), cost_kind="cost"), table)
+    >>> figures = expected_figures(cl.Point(table.names, (0.5,), cost_kind="cost"), table)
     >>> figures.accuracy.value, figures.cost.value
     (1.0, 6.0)
     """

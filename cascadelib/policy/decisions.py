@@ -1,6 +1,6 @@
-"""The decisions of a cascade: predictions, exit stages and failures of samples.
+"""Hold the decisions of a cascade: predictions, exit stages and failures of samples.
 
-Depends only on NumPy.
+This module needs only NumPy.
 """
 
 from collections.abc import Sequence
@@ -20,7 +20,7 @@ from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
-ANY = (-np.inf, np.inf)
+UNBOUNDED = (-np.inf, np.inf)
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,7 +98,7 @@ class Decisions:
         return {name: values for name, values in vars(self).items() if name != "models"}
 
     @property
-    def broken(self) -> np.ndarray:
+    def failure_counts(self) -> np.ndarray:
         """Return the number of samples for which each model failed, int64 [n]."""
         return np.count_nonzero(self.failures, axis=0)
 
@@ -156,7 +156,7 @@ class Decisions:
 
         Return which of them exit, bool [s]: all after the last stage.
         """
-        left = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+        exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
         is_valid: Any = slice(None)
         if answer.failures.any():
@@ -164,15 +164,15 @@ class Decisions:
             answered_rows = rows[is_valid]
             self.failures[rows, stage] = answer.failures
             if stage < len(point.inside):
-                left &= is_valid
+                exits &= is_valid
         if answer.costs is not None:
             self.costs[rows, stage] = answer.costs
         self.guesses[answered_rows] = answer.guesses[is_valid]
         self.confidence[answered_rows] = answer.confidence[is_valid]
         self.confidences[answered_rows, stage] = answer.confidence[is_valid]
         self.answered[answered_rows] = stage
-        self.exit_stage[rows] = left * (stage + 1) - 1  # stage, or −1
-        return left
+        self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
+        return exits
 
     def undecide(self) -> None:
         """Remove the predictions of samples that have not exited."""
@@ -246,7 +246,7 @@ def check_answer(
     confidences: Any,
     before: np.ndarray | None,
     failures: np.ndarray,
-    bounds: tuple[float, float] = ANY,
+    bounds: tuple[float, float] = UNBOUNDED,
 ) -> Answer:
     """Check a model's predictions and confidences of s samples.
 
@@ -271,24 +271,15 @@ def check_answer(
         If the number of confidences is wrong, or they are not numbers.
     """
     count = len(failures)
-    lowest = convert_units(point.metric, np.array(-np.inf))
     values = np.full(count, np.nan)
     if confidences is not None:
         values = read_columns(point, stage, confidences)
-    is_needed = stage < len(point.inside) and point.inside[stage] > -np.inf
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
-    is_missing = values != values  # nan
-    is_odd: Any = outside_bounds(values, bounds, lowest)
-    if is_needed:
-        is_odd = is_odd | is_missing
-    if values.ndim > 1:
-        is_missing = is_missing.any(axis=1)
-        is_odd = is_odd.any(axis=1)
-    if point.metric is not None:
-        is_odd = is_odd | impossible(values, point.metric)
-    if is_odd.any():
-        failures = np.where((failures == 0) & is_odd, MALFORMED, failures)
+    lowest = convert_units(point.metric, np.array(-np.inf))
+    is_missing, is_malformed = find_malformed(point, stage, values, bounds, lowest)
+    if is_malformed.any():
+        failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
     confidence = values
     if point.fitted:
         confidence = np.full(count, lowest)
@@ -301,6 +292,32 @@ def check_answer(
     if fault:
         failures = np.where(failures == 0, MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
+
+
+def find_malformed(
+    point: Point,
+    stage: int,
+    values: np.ndarray,
+    bounds: tuple[float, float],
+    lowest: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return which samples have no confidence, and which have a malformed one, bool [s] each.
+
+    A missing confidence is malformed if it is needed. The lowest value always defers, and is never
+    malformed.
+    """
+    is_missing = values != values  # nan
+    is_malformed: Any = np.zeros(values.shape, bool)
+    if bounds != UNBOUNDED and values.dtype != object:
+        is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
+    if stage < len(point.inside) and point.inside[stage] > -np.inf:
+        is_malformed = is_malformed | is_missing
+    if values.ndim > 1:
+        is_missing = is_missing.any(axis=1)
+        is_malformed = is_malformed.any(axis=1)
+    if point.metric is not None:
+        is_malformed = is_malformed | impossible(values, point.metric)
+    return is_missing, is_malformed
 
 
 def fitted_confidence(
@@ -337,15 +354,6 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
         f"{count} seen when the cascade was chosen are from {least:.4g} to {most:.4g}. Pass "
         "confidences of one kind, such as 0.93 or 93"
     )
-
-
-def outside_bounds(
-    values: np.ndarray, bounds: tuple[float, float], lowest: np.ndarray
-) -> np.ndarray:
-    """Return which numbers are out of bounds, except the lowest value, which always defers."""
-    if bounds == ANY or values.dtype == object:
-        return np.zeros(values.shape, bool)
-    return ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
 
 
 def align_samples(point: Point, confidences: list, predictions: list) -> tuple[list, list]:

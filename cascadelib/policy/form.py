@@ -34,7 +34,10 @@ MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 
 @dataclass(frozen=True)
 class SampleSets:
-    """One set of samples, with its :attr:`~cascadelib.origin.Origin.traces`, and further sets."""
+    """One set of samples with its :attr:`~cascadelib.origin.Origin.traces`.
+
+    ``also`` has further sets.
+    """
 
     samples: int
     dataset: str | None = None
@@ -104,6 +107,7 @@ class CascadeFile:
     versions: dict[str, str]
     expected: Expected | None = None
     premises: tuple[dict[str, str], ...] = ()
+    guarantee: str = ""
 
 
 PARTS = tuple(part.name for part in fields(CascadeFile))
@@ -177,31 +181,35 @@ def to_json(value: Any) -> Any:
 
 def from_json(kind: Any, value: Any, place: str = "") -> Any:
     """Return a JSON value as a value of a type, or raise ValueError that names its place."""
-    options = get_args(kind)
     if kind is Origin:
         return from_json(SampleSets, value, place).origin()
+    options = get_args(kind)
+    outer = get_origin(kind)
     if NoneType in options:
         return None if value is None else from_json(options[0], value, place)
-    if get_origin(kind) is tuple and isinstance(value, list):
+    if outer is tuple and isinstance(value, list):
         return tuple(from_json(options[0], one, f"{place}: {n}") for n, one in enumerate(value))
-    if isinstance(value, dict) and kind is not dict:
+    if isinstance(value, dict) and (outer is dict or is_dataclass(kind)):
         return object_from_json(kind, value, place)
+    return plain_from_json(kind, value, place)
+
+
+def plain_from_json(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value that has no types within, such as a number or text."""
+    if kind is float and fits(value, float):
+        return float(value)
     if kind is bytes and isinstance(value, str):
         with suppress(ValueError):
             return base64.b64decode(value, validate=True)
         raise ValueError(f"{place}: not base64")
-    if not (fits(value, float) if kind is float else kind is Any or type(value) is kind):
+    if kind is float or kind is not Any and type(value) is not kind:
         raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
-    return float(value) if kind is float else value
+    return value
 
 
 def object_from_json(kind: Any, value: dict, place: str) -> Any:
     """Return a JSON object as a dict or as an instance of a dataclass."""
-    outer = get_origin(kind)
-    if outer is dict:
-        kinds = dict.fromkeys(value, get_args(kind)[1])
-    elif is_dataclass(kind):
-        outer = kind
+    if is_dataclass(kind):
         kinds = get_type_hints(kind)
         required = {part.name for part in fields(kind) if not hasattr(kind, part.name)}
         for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
@@ -209,18 +217,18 @@ def object_from_json(kind: Any, value: dict, place: str) -> Any:
                 named = ", ".join(map(repr, sorted(names)))
                 raise ValueError(f"{place or 'a cascade'} {verb} {named}")
     else:
-        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
+        kinds = dict.fromkeys(value, get_args(kind)[1])
     items = {
         key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
         for key, item in value.items()
     }
-    return outer(**items)
+    return kind(**items)
 
 
 def parts_as_json(point: Point) -> dict[str, Any]:
     """Return a Point as plain values of JSON, in the order of PARTS.
 
-    Premises are those of the guarantee that certified the Point with its current thresholds.
+    Premises and guarantee are left out if the Point has other thresholds than the certified ones.
     """
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
@@ -237,6 +245,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             versions=dict(point.versions),
             expected=point.expected,
             premises=tuple(map(dict, point.premises)) if is_certified else (),
+            guarantee=point.guarantee if is_certified else "",
         )
     )
 
@@ -337,7 +346,7 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     parts = {part: value for part, value in content.items() if part not in HEAD}
-    point = point_in(from_json(CascadeFile, parts))
+    point = point_from_file(from_json(CascadeFile, parts))
     if not edited and content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
@@ -348,21 +357,17 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     return point
 
 
-def point_in(file: CascadeFile) -> Point:
+def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names = names_in(file)
-    stages = (len(names), 0)
-    if len(file.chosen.exit_rates) not in stages:
+    names = names_from_file(file)
+    if len(file.chosen.exit_rates) not in (len(names), 0):
         raise ValueError(f"exit rates are needed of {len(names)} models")
     if file.expected:
         check_expected(file.expected, len(names))
-    selected_on: Origins = None
-    if file.chosen_on:
-        sets = (file.chosen_on, *file.chosen_on.also)
-        selected_on = join_origins(*(None if one is None else one.origin(names) for one in sets))
-    method = None if file.method is None else method_in(file.method, names)
-    if method and (method.temperature or method.confidence):
-        method = replace(method, fitted_on=selected_on)
+    selected_on = selection_from_file(file, names)
+    method = None
+    if file.method:
+        method = method_from_part(file.method, names, selected_on)
     units = method.units if method else None
     figures = {name: value for name, value in vars(file.chosen).items() if value is not None}
     return Point(
@@ -376,11 +381,20 @@ def point_in(file: CascadeFile) -> Point:
         expected=file.expected,
         versions=file.versions,
         premises=file.premises,
+        guarantee=file.guarantee,
         **figures,
     )
 
 
-def names_in(file: CascadeFile) -> tuple[str, ...]:
+def selection_from_file(file: CascadeFile, names: tuple[str, ...]) -> Origins:
+    """Return the samples that a cascade has seen, or None if its file has no record of them."""
+    if file.chosen_on is None:
+        return None
+    sets = (file.chosen_on, *file.chosen_on.also)
+    return join_origins(*(None if one is None else one.origin(names) for one in sets))
+
+
+def names_from_file(file: CascadeFile) -> tuple[str, ...]:
     """Return the names of the models, or raise ValueError if records or thresholds do not fit."""
     names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
     texts = {name for name in names if name and isinstance(name, str)}
@@ -410,25 +424,26 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     return float(value)
 
 
-def method_in(part: MethodPart, names: tuple[str, ...]) -> Method:
-    """Return the Method of some models, with their fits."""
+def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Origins) -> Method:
+    """Return the Method of some models, with their fits on ``selected_on``."""
     temperatures = part.temperatures or {}
     if part.temperature != bool(temperatures) or min(temperatures.values(), default=1) <= 0:
         raise ValueError("'temperatures' must be positive, and are needed if 'temperature' is true")
     method = Method(part.metric, part.ensemble, part.temperature, temperatures or None)
     if temperatures:
+        method = replace(method, fitted_on=selected_on)
         for name in names:
             method.temperature_of(name)
     if not part.fitted:
         return method
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
-    fitted = [fitted_in(one) for one in part.fitted]
-    method = replace(method, **describe_fits(fitted))
+    fitted = [fit_from_json(one) for one in part.fitted]
+    method = replace(method, **describe_fits(fitted), fitted_on=selected_on)
     return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
 
 
-def fitted_in(written: dict) -> Fitted:
+def fit_from_json(written: dict) -> Fitted:
     """Return a fitted confidence, or raise ValueError if its parts do not fit."""
     with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
         if written.get("columns"):

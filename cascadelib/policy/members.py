@@ -33,7 +33,7 @@ TIMING_ROUNDS = 7  # alternating runs of the module and its graphs
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
 
-class Called(torch.nn.Module):
+class CallableModule(torch.nn.Module):
     """Wrap a callable as a module: an API, another framework or a compiled function.
 
     It receives batches unchanged, including values that are not finite.
@@ -118,7 +118,7 @@ class Member:
             the model.
         """
         samples = count_samples(batch)
-        if isinstance(self.module, Called):
+        if isinstance(self.module, CallableModule):
             raw = batch if self.transform is None else self.transform(batch)
             return self.check_logits(self.module(raw), samples)
         with self.explain_errors(batch):
@@ -169,7 +169,7 @@ class Member:
             If a condition does not hold, or tracing fails.
         """
         inputs = self.inputs(batch)
-        if isinstance(self.module, Called) or not isinstance(inputs, torch.Tensor):
+        if isinstance(self.module, CallableModule) or not isinstance(inputs, torch.Tensor):
             raise RuntimeError("only a module that takes one tensor can be frozen")
         choices = [replace(self, graphs={})]
         with warnings.catch_warnings(), torch.no_grad():
@@ -297,7 +297,7 @@ def members_of(
     for record in records_of(point):
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
         # A callable has no identity.
-        now = {} if isinstance(model.module, Called) else describe_identity(model)
+        now = {} if isinstance(model.module, CallableModule) else describe_identity(model)
         if model.name not in models and not anywhere:
             check_revision(model, record, now)
         differences += [
@@ -384,4 +384,4 @@ def member_named(
     module, transform = split_transform(value)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):
         return resolve_models({name: value})[0]
-    return Model(name, Called(module), transform)
+    return Model(name, CallableModule(module), transform)

@@ -26,7 +26,7 @@ from .calls import (
     add_note,
     failed_answer,
     failure_of,
-    first_fault,
+    faults_of,
     read_answer,
     validate_calls,
 )
@@ -59,7 +59,7 @@ class Policy:
         The chosen cascade, with all that its file stores.
     thresholds : tuple of float, optional
         The thresholds in use, one fewer than models, in the metric's native units, without nan. The
-        default are those of `point`.
+        default: those of `point`.
 
     Raises
     ------
@@ -162,6 +162,49 @@ class Policy:
         with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
 
+    def to_python(self, path: str | Path) -> None:
+        """Write the thresholds in use as one Python file, which needs no package.
+
+        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` are about one query.
+        If thresholds depend on the predicted class, they also take predictions. Running the file
+        compares its decisions with those of cascadelib.
+
+        Parameters
+        ----------
+        path : str or Path
+
+        Raises
+        ------
+        ValueError
+            If a fitted confidence has no threshold per class, such as a logistic one.
+
+        See Also
+        --------
+        Policy.save : Write the file that cascadelib reads.
+
+        Notes
+        -----
+        Decisions equal those of :meth:`decide` for every query. Two differences remain. The file
+        does not compare the median confidence with those of the selection. And a smooth fitted
+        confidence may be rounded differently within 1e-9 of its threshold.
+
+        Examples
+        --------
+        >>> import runpy, tempfile
+        >>> import cascadelib as cl
+        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.55,)))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     policy.to_python(folder + "/policy.py")
+        ...     decide = runpy.run_path(folder + "/policy.py")["decide"]
+        >>> decide([0.9]), decide([0.1])
+        (0, 1)
+        """
+        from .python_file import python_text
+
+        text = python_text(self.in_use)
+        with replace_atomically(Path(path)) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"
 
@@ -261,7 +304,7 @@ class Policy:
         decisions = empty_decisions(max(sizes, default=0), point.models, unknown)
         ids = np.arange(len(decisions))
         decisions = replace(decisions, ids=ids)
-        rows: Any = slice(None)  # the same as ids, and nothing is copied
+        rows: Any = slice(None)  # all ids, without a copy
         for stage, (predicted, column) in enumerate(zip(answers, columns)):
             predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
@@ -272,8 +315,8 @@ class Policy:
                 )
                 for row in np.flatnonzero(answer.failures)[:1]:
                     raise ValueError(describe_failure(point, ids[row], answer, row))
-            left = decisions.write(point, stage, rows, answer)
-            rows = ids = ids[np.flatnonzero(~left)]
+            exits = decisions.write(point, stage, rows, answer)
+            rows = ids = ids[np.flatnonzero(~exits)]
         return decisions
 
     def run(
@@ -310,10 +353,10 @@ class Policy:
             not among ``labels``. "stop": it is raised. "next": the call is repeated for each input
             of the batch. Inputs that fail are deferred to the next model or keep their answer.
         labels : iterable, optional
-            The predictions that may come.
+            The valid predictions. The default: all are valid.
         confidence_range : (float, float), optional
-            The least and the largest confidence that may come, in the metric's native units. −inf
-            (+inf if lower is more confident) always defers an input.
+            The least and the largest valid confidence, in the metric's native units. −inf (+inf if
+            lower is more confident) is valid as well, and always defers an input.
 
         Returns
         -------
@@ -351,7 +394,7 @@ class Policy:
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [run.ask(stage, rows[start : start + size]) for start in starts]
+                deferred = [run.call_model(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
@@ -360,7 +403,7 @@ class Policy:
             raise
         for stage, fault in run.faults.items():
             text = (
-                f"{self.models[stage]!r} failed for {decisions.broken[stage]} inputs: "
+                f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
                 "they were deferred to the next model, or kept their answer "
                 f"({type(fault).__name__}: {fault})"
             )
@@ -380,7 +423,7 @@ class CallRun:
     stops: bool
     faults: dict[int, BaseException] = field(default_factory=dict)
 
-    def ask(self, stage: int, rows: np.ndarray) -> np.ndarray:
+    def call_model(self, stage: int, rows: np.ndarray) -> np.ndarray:
         """Call the model of a stage on some inputs, and return the rows of the deferred ones."""
         name = self.point.models[stage]
         before = self.decisions.predictions[rows] if stage else None
@@ -392,7 +435,8 @@ class CallRun:
             kind = MALFORMED
             with error_context(f"model {name!r}"):
                 read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
-            fault = first_fault(self.point, read, self.decisions.ids[rows], name)
+            faults = faults_of(self.point, read, self.decisions.ids[rows], name)
+            fault = next(filter(None, faults), None)
             if fault is not None and self.stops:
                 raise fault
         except Exception as error:
@@ -400,12 +444,12 @@ class CallRun:
             if self.stops:
                 raise
             if len(rows) > 1:
-                return np.concatenate([self.ask(stage, row) for row in rows[:, None]])
+                return np.concatenate([self.call_model(stage, row) for row in rows[:, None]])
             seconds = time.perf_counter() - started
             fault = error
             read = failed_answer(kind or failure_of(error))
         if fault is not None:
             self.faults.setdefault(stage, fault)
         self.decisions.seconds[rows, stage] = seconds
-        left = self.decisions.write(self.point, stage, rows, read)
-        return rows[~left]
+        exits = self.decisions.write(self.point, stage, rows, read)
+        return rows[~exits]

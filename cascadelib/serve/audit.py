@@ -107,7 +107,7 @@ class Audit:
             self.local.version += bool(self.local.settle(found, self.equal))
             for part in self.others.values():
                 settled = part.settle(found, self.equal)
-                part.labelled |= {name: found[name] for name in settled}
+                part.report_labels |= {name: found[name] for name in settled}
 
     def _check_label(self, name: Any, label: Any, answer: Any) -> None:
         """Raise ValueError if a label is not of the kind of the predictions."""
@@ -235,8 +235,7 @@ class Audit:
         Raises
         ------
         ValueError
-            If the policy does not have two models, there are fewer than 100 audited inputs, or a
-            premise is violated.
+            If the policy does not have two models, or there are fewer than 100 audited inputs.
 
         See Also
         --------

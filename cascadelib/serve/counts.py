@@ -2,8 +2,9 @@
 
 import hashlib
 from bisect import insort
-from collections import Counter, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import deepcopy
 from dataclasses import dataclass, field
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -21,15 +22,18 @@ MAX_ROWS = 2**13  # audited inputs that are stored for a new certificate
 AUDIT_WINDOW = 1000  # audited inputs
 CALL_WINDOW = 1024  # calls of a model
 VERDICTS = ("lost", "tied", "gained")
-# The shape of each sum. n: models, k: kinds of failure.
-SUMS: dict[str, str] = {
-    **dict.fromkeys("came inputs priced unknown_calls audited audit_failures".split(), ""),
-    **dict.fromkeys(("audit_seconds", "audit_cost"), ""),
-    **dict.fromkeys(("exits", "lost_at", "seconds", "spent"), "n"),
-    "failed": "nk",
-    "money": "2",  # of the priced inputs: sum and sum of squares
-}
-WHOLE = ("exits", "lost_at", "failed")
+SUMS = (
+    "arrivals",
+    "inputs",
+    "priced",
+    "unknown_calls",
+    "audited",
+    "audit_failures",
+    "audit_seconds",
+    "audit_cost",
+)
+SUMS_BY_MODEL = ("exits", "lost_at", "seconds", "spent")
+NAMES = {*SUMS, *SUMS_BY_MODEL, "failed", "money"}
 
 
 class Pending(NamedTuple):
@@ -66,9 +70,11 @@ class Counts:
     Parameters
     ----------
     sums : dict
-        A number or an array for each name in ``SUMS``.
+        A number for each name in ``SUMS``. A list of n numbers, one per model, for each name in
+        ``SUMS_BY_MODEL``. ``failed``: n lists with a number per kind of failure. ``money``: the sum
+        of the costs of the priced inputs, and the sum of their squares.
     signal : DriftSignal or None
-    latest : list of deque
+    latest_failures : list of deque
         The failures of the last calls of each model, as positions in ``FAILURES``.
     identity : str
         A uuid, or "" before the first input.
@@ -84,15 +90,15 @@ class Counts:
         The ids of open disagreements in the order of their SHA-256, and some that are closed.
     rows : dict
         A :class:`Row` by id, oldest first.
-    labelled : dict
-        Labels that a report over processes received for this process.
-    recent : dict
-        The number of decisions by digest of the id.
+    report_labels : dict
+        Labels that a merged monitor received for inputs of this process.
+    decisions_by_id : OrderedDict
+        The number of decisions for each of the last ids, the most recent one last.
     """
 
     sums: dict[str, Any]
     signal: DriftSignal | None = None
-    latest: list[deque[int]] = field(default_factory=list)
+    latest_failures: list[deque[int]] = field(default_factory=list)
     identity: str = ""
     version: int = 0
     total: Counter = field(default_factory=Counter)
@@ -100,17 +106,18 @@ class Counts:
     pending: dict[Any, Pending] = field(default_factory=dict)
     open_ids: list[tuple[bytes, Any]] = field(default_factory=list)
     rows: dict[Any, Row] = field(default_factory=dict)
-    labelled: dict[Any, Any] = field(default_factory=dict)
-    recent: dict[str, int] = field(default_factory=dict)
+    report_labels: dict[Any, Any] = field(default_factory=dict)
+    decisions_by_id: OrderedDict[Any, int] = field(default_factory=OrderedDict)
 
     @classmethod
     def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
         """Return counts of zero inputs, for a cascade of n models."""
-        sizes = {"n": models, "k": len(FAILURES), "2": 2}
-        sums: dict[str, Any] = {}
-        for name, letters in SUMS.items():
-            kind = np.int64 if name in WHOLE else np.float64
-            sums[name] = np.zeros([sizes[letter] for letter in letters], kind) if letters else 0
+        sums = {
+            **dict.fromkeys(SUMS, 0),
+            **{name: [0] * models for name in SUMS_BY_MODEL},
+            "failed": [[0] * len(FAILURES) for _ in range(models)],
+            "money": [0, 0],
+        }
         return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
@@ -118,13 +125,12 @@ class Counts:
 
         A new record receives its number of repeats.
         """
-        digest = hashlib.blake2b(repr(record.id).encode(), digest_size=8).hexdigest()
-        before = self.recent.pop(digest, 0)
+        before = self.decisions_by_id.pop(record.id, 0)
         if is_new:
             record.repeat = before
-        self.recent[digest] = max(before, record.repeat + 1)  # as the most recent one
-        if len(self.recent) > MAX_RECENT:
-            del self.recent[next(iter(self.recent))]
+        self.decisions_by_id[record.id] = max(before, record.repeat + 1)  # as the last one
+        if len(self.decisions_by_id) > MAX_RECENT:
+            self.decisions_by_id.popitem(last=False)
         return record.repeat >= before
 
     def add(self, record: Record) -> None:
@@ -138,8 +144,8 @@ class Counts:
         columns = zip(record.failures, record.costs, record.seconds)
         for stage, (name, cost, seconds) in enumerate(columns):
             failure = NUMBER_OF[name]
-            self.latest[stage].append(failure)
-            sums["failed"][stage, failure] += 1
+            self.latest_failures[stage].append(failure)
+            sums["failed"][stage][failure] += 1
             sums["seconds"][stage] += seconds or 0
             if cost is not None:
                 sums["spent"][stage] += cost
@@ -150,7 +156,8 @@ class Counts:
                 is_priced = False
         if is_priced:
             sums["priced"] += 1
-            sums["money"] += paid, paid * paid
+            sums["money"][0] += paid
+            sums["money"][1] += paid * paid
 
     def tally(self, window: int, name: str, step: int = 1) -> None:
         """Add to a count of the audit."""
@@ -218,49 +225,37 @@ class Counts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values of JSON. Dictionaries are lists of pairs, as ids may be numbers."""
-        state: dict[str, Any] = {
-            name: list(value.items()) if isinstance(value, dict) else value
-            for name, value in vars(self).items()
-        }
+        """Return plain values of JSON, which later inputs do not change.
+
+        Dictionaries are lists of pairs, as ids may be numbers.
+        """
+        state = vars(self) | deepcopy({"sums": self.sums, "windows": self.windows})
+        for name, value in state.items():
+            if isinstance(value, dict):
+                state[name] = list(value.items())
         signal = None if self.signal is None else self.signal.state()
-        latest = [list(failures) for failures in self.latest]
-        return state | {"signal": signal, "latest": latest, "open_ids": []}
+        latest = list(map(list, self.latest_failures))
+        return state | {"signal": signal, "latest_failures": latest, "open_ids": []}
 
     def restore(self, state: Mapping[str, Any]) -> None:
         """Restore what :meth:`to_json` wrote, for the same number of models and the same signal."""
-        for name, read in READERS.items():
-            getattr(self, name).update((key, read(value)) for key, value in state[name])
-        for failures, values in zip(self.latest, state["latest"], strict=True):
-            failures.extend(values)
         self.identity = state["identity"]
         self.version = state["version"]
+        self.sums = dict(state["sums"])
+        self.latest_failures = [
+            deque(failures, CALL_WINDOW) for failures in state["latest_failures"]
+        ]
         self.total = Counter(dict(state["total"]))
+        self.windows = {number: Counter(window) for number, window in state["windows"]}
+        self.rows = {name: Row(*values) for name, values in state["rows"]}
+        self.report_labels = dict(state["report_labels"])
+        self.decisions_by_id = OrderedDict(state["decisions_by_id"])
+        self.pending = {name: Pending(*values) for name, values in state["pending"]}
         for name, pending in self.pending.items():
             if pending.is_open:
                 self.open(name)
         if self.signal is not None:
             self.signal.restore(state["signal"])
-
-
-def read_sum(value: Any) -> Any:
-    """Return a number, or numbers as an array."""
-    return np.array(value) if isinstance(value, list) else value
-
-
-def read_value(value: Any) -> Any:
-    """Return a value of JSON as it is."""
-    return value
-
-
-READERS: dict[str, Callable[[Any], Any]] = {
-    "sums": read_sum,
-    "windows": Counter,
-    "pending": lambda values: Pending(*values),
-    "rows": lambda values: Row(*values),
-    "labelled": read_value,
-    "recent": read_value,
-}
 
 
 def effect_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:
@@ -274,7 +269,10 @@ def effect_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) ->
 
 def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, Counter]]:
     """Return the sums, the audit's total and its last two windows over several processes."""
-    sums = {name: sum(part.sums[name] for part in parts) for name in SUMS}
+    sums: dict[str, Any] = {}
+    for name in parts[0].sums:
+        values = np.sum([part.sums[name] for part in parts], axis=0)
+        sums[name] = values if values.ndim else values.item()
     windows: dict[int, Counter] = {}
     for part in parts:
         for number, window in part.windows.items():
@@ -289,7 +287,8 @@ def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts
     if mine is None:
         return theirs
     older, newer = sorted((theirs, mine), key=lambda part: part.version)
-    newer.labelled |= {name: older.labelled[name] for name in newer.settle(older.labelled, equal)}
+    settled = newer.settle(older.report_labels, equal)
+    newer.report_labels |= {name: older.report_labels[name] for name in settled}
     return newer
 
 

@@ -24,7 +24,7 @@ STATE = ("weight", "logs", "inputs", "ranks", "log", "largest_log", "lowest_log"
 
 
 class Capital:
-    """The capital of bets that live numbers have another distribution than a reference.
+    """Bet that live numbers do not have the distribution of a reference, and compute the capital.
 
     Parameters
     ----------
@@ -69,13 +69,13 @@ class Capital:
         # of the urn, this input included
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
-        won = np.cumsum(steps, axis=1)
-        aside = 1 / (1 + np.log1p(number))
+        total = np.cumsum(steps, axis=1)
+        reserve = 1 / (1 + np.log1p(number))
         # relative to the first input
-        stakes = np.log((aside[:-1] - aside[1:]) / len(gains)) - (won - steps)
-        logs = won + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
+        stakes = np.log((reserve[:-1] - reserve[1:]) / len(gains)) - (total - steps)
+        logs = total + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
         top = logs.max(axis=0)
-        path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(aside[1:]))
+        path = np.logaddexp(top + np.log(np.exp(logs - top).sum(axis=0)), np.log(reserve[1:]))
         self.logs = logs[:, -1]
         self.weight = weights[:, -1]
         self.log = float(path[-1])
@@ -192,7 +192,7 @@ class DriftSignal:
         if not 0 < false_alarm_rate < 1:
             raise ValueError(f"false_alarm_rate must be between 0 and 1, not {false_alarm_rate}")
         if not all(isinstance(part, OrderStatistics) for part in reference):
-            reference = [summary(array) for array in _checked(reference, "reference")]
+            reference = [summary(array) for array in validate_stages(reference, "reference")]
         if not reference[0].values:
             raise ValueError("the reference has no sample")
         self.false_alarm_rate = false_alarm_rate
@@ -217,7 +217,7 @@ class DriftSignal:
         ValueError
             If the number of stages is wrong, a value is nan, or lengths increase.
         """
-        live = _checked(live, "live")
+        live = validate_stages(live, "live")
         if len(live) != len(self.stages):
             raise ValueError(
                 f"live has {len(live)} stages, the reference {len(self.stages)}. Is it "
@@ -298,7 +298,7 @@ def describe_reference(intervals: Any) -> str:
     return DriftReport.reference
 
 
-def _checked(stages: Sequence, name: str) -> list[Array]:
+def validate_stages(stages: Sequence, name: str) -> list[Array]:
     """Return one array of confidences per stage, or raise ValueError."""
     arrays = [np.asarray(a, np.float64) for a in stages]
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]

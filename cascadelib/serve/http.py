@@ -37,29 +37,37 @@ def array_of(body: bytes) -> np.ndarray:
     return values.reshape(shape, order="F" if fortran else "C")
 
 
-def samples_of(kind: str, body: bytes) -> Any:
-    """Return the samples in a body, a JSON list of texts or .npy, or raise ValueError."""
+def samples_of(kind: str, body: bytes) -> tuple[Any, list[str] | None]:
+    """Return the samples in a body and their ids, or None for ids. Raise ValueError if invalid.
+
+    A body is an .npy array, a JSON list of texts, or a JSON object of texts by id.
+    """
     is_json = kind == "application/json"
     try:
-        batch = json.loads(body) if is_json else array_of(body)
+        batch: Any = json.loads(body) if is_json else array_of(body)
     except (ValueError, RecursionError) as error:
         form = "JSON text" if is_json else ".npy array"
         raise ValueError(f"the body is not a valid {form}: {error}") from None
+    ids = None
+    if isinstance(batch, dict):
+        ids = list(batch)
+        batch = list(batch.values())
     if is_json:
         check_texts(batch)
+        check_texts(ids or [])
     elif not batch.ndim:
         raise ValueError(f"a batch is needed, not the number {batch}")
     if not len(batch):
         raise ValueError("a batch without samples")
     if not is_json:
         check_numbers(batch)
-    return batch
+    return batch, ids
 
 
 def check_texts(batch: Any) -> None:
     """Raise ValueError unless a batch is a list of texts in valid Unicode."""
     if not isinstance(batch, list) or not all(isinstance(text, str) for text in batch):
-        raise ValueError("JSON must be a list of texts")
+        raise ValueError("JSON must be a list of texts, or an object {id: text}")
     if any(HALVES.search(text) for text in batch):
         raise ValueError("a text is not valid Unicode: it has half of a surrogate pair")
 
@@ -108,7 +116,7 @@ class Totals:
         monitor = self.service.monitor
         columns = {
             "decided": ("samples that exited after a model", monitor.exits),
-            "failures": ("samples for which a model failed", monitor.broken),
+            "failures": ("samples for which a model failed", monitor.failed[:, 1:].sum(axis=1)),
             "model_seconds": ("seconds in a model", monitor.seconds),
         }
         for name, (text, values) in columns.items():
@@ -117,7 +125,7 @@ class Totals:
                 metric.add_metric([model], value)
             yield metric
         stopped = GaugeMetricFamily("cascade_stopped", "1: its calls stopped", labels=["model"])
-        for stage in self.service.stages[:-1]:
+        for stage in self.service.queues[:-1]:
             stopped.add_metric([stage.name], stage.is_open)
         yield stopped
         yield CounterMetricFamily("cascade_refused", "samples refused", self.service.refused)
@@ -172,13 +180,13 @@ def application(
                 raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
         kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
-            batch = samples_of(kind.strip(), bytes(body))
+            batch, ids = samples_of(kind.strip(), bytes(body))
             check_form(batch, example)
             if len(batch) > service.queue:
                 raise ValueError(
                     f"{len(batch)} samples in one request; at most {service.queue} are taken"
                 )
-            answers = json_answers(await service.decide_many(batch))
+            answers = json_answers(await service.decide_many(batch, ids))
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Overloaded as error:

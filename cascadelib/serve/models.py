@@ -3,22 +3,36 @@
 import asyncio
 import contextvars
 import inspect
+import math
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, InvalidStateError, ThreadPoolExecutor
 from contextlib import suppress
 from itertools import groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from ..checks import error_context
 from ..evaluation.point import Point
-from ..policy.calls import Expectation, read_answer, validate_calls
-from ..policy.decisions import MALFORMED, Answer, objects
+from ..methods.thresholds import convert_units, does_exit
+from ..policy.calls import Expectation, faults_of, read_answer, validate_calls
+from ..policy.decisions import MALFORMED, Answer, find_exits, objects
+from .stages import QueuedInput
 
 if TYPE_CHECKING:
     from ..policy.cascade import Batch, Cascade
+
+
+class Reply(NamedTuple):
+    """A model's answer for one input, or its failure as a position in ``FAILURES``."""
+
+    prediction: Any = None
+    confidence: float | None = None
+    cost: float | None = None
+    does_exit: bool = False
+    failure: int = 0
+    error: BaseException | None = None
 
 
 class Functions:
@@ -31,36 +45,90 @@ class Functions:
         self.names = [*point.models, reference]
         functions = validate_calls(point, calls)
         self.functions = [*functions, functions[point.models.index(reference)]]
+        self.are_async = list(map(inspect.iscoroutinefunction, self.functions))
 
     def split(self, inputs: Any) -> tuple[Any, list]:
         """Return the kind of a caller's inputs, and a source for each."""
         return None, list(inputs)
 
-    async def ask(self, stage: int, sources: list) -> Any:
+    async def call(self, stage: int, sources: list) -> Any:
         """Return the answer of a call, which runs in a new thread unless it is async."""
-        call = self.functions[stage]
-        if inspect.iscoroutinefunction(call):
-            return await call(sources)
-        answer = await in_thread(call, sources)
+        function = self.functions[stage]
+        if self.are_async[stage]:
+            return await function(sources)
+        answer = await in_thread(function, sources)
         return await answer if inspect.isawaitable(answer) else answer
 
     def read(
-        self,
-        point: Point,
-        stage: int,
-        sources: list,
-        answer: Any,
-        before: Sequence,
-        equal: Callable[[Any, Any], Any],
-    ) -> tuple[Answer, list]:
-        """Return the checked answer, and the sources for the next model.
-
-        before: the predictions so far.
-        """
-        earlier = objects(before) if stage and point.fitted else None
+        self, point: Point, stage: int, items: list[QueuedInput], answer: Any, equal: Callable
+    ) -> list[Reply]:
+        """Return the checked reply for each input."""
+        replies = self.read_plain(point, stage, answer, len(items))
+        if replies is not None:
+            return replies
+        before = None
+        if stage and point.fitted:
+            before = objects([item.record.prediction for item in items])
         with error_context(f"model {self.names[stage]!r}"):
-            read = read_answer(point, stage, answer, len(sources), earlier, self.expectation, equal)
-        return read, sources
+            read = read_answer(point, stage, answer, len(items), before, self.expectation, equal)
+        ids = [item.record.id for item in items]
+        return replies_of(point, stage, read, faults_of(point, read, ids, self.names[stage]))
+
+    def read_plain(self, point: Point, stage: int, answer: Any, count: int) -> list[Reply] | None:
+        """Return the replies if the answer is made of lists of valid floats, else None.
+
+        :func:`read_answer` returns the same, but is slow for few inputs.
+        """
+        if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
+            return None
+        predictions, confidences, costs = (*answer, None)[:3]
+        least, most = self.expectation.bounds
+        exits = [True] * count
+        if stage >= len(point.inside):
+            if confidences is None:
+                confidences = [-math.inf] * count
+                least = -math.inf
+        elif point.expected is not None and point.expected.confidences[stage].values:
+            values = point.expected.confidences[stage].values
+            least = max(least, values[0])
+            most = min(most, values[-1])
+        if type(costs) is float:
+            costs = [costs / count] * count
+        is_plain = (
+            is_list_of(predictions, count)
+            and not any(map(self.expectation.failure_in, predictions))
+            and are_floats(confidences, count, least, most)
+            and (costs is None or are_floats(costs, count, 0.0, math.inf))
+        )
+        if not is_plain:
+            return None
+        if stage < len(point.inside):
+            threshold = float(point.inside[stage])
+            exits = [bool(does_exit(confidence, threshold)) for confidence in confidences]
+        return list(map(Reply, predictions, confidences, costs or [None] * count, exits))
+
+
+def is_list_of(values: Any, count: int) -> bool:
+    """Return whether values are a list of this length."""
+    return type(values) is list and len(values) == count
+
+
+def are_floats(values: Any, count: int, least: float, most: float) -> bool:
+    """Return whether values are a list of floats from least to most."""
+    return is_list_of(values, count) and all(
+        type(value) is float and least <= value <= most for value in values
+    )
+
+
+def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> list[Reply]:
+    """Return the reply for each input of a checked answer."""
+    stage = min(stage, len(point.inside))
+    exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+    predictions = np.where(answer.failures, np.array(None), answer.guesses[:, 0])
+    confidences = np.where(answer.failures, np.array(None), answer.confidence)
+    costs = np.full(len(exits), None) if answer.costs is None else answer.costs
+    columns = (predictions, confidences, costs, exits, answer.failures)
+    return list(map(Reply, *[column.tolist() for column in columns], errors))
 
 
 class Members:
@@ -98,7 +166,7 @@ class Members:
         batch = batch_of(self.cascade, inputs)
         return batch.kind, [(batch, row) for row in range(len(batch))]
 
-    async def ask(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
+    async def call(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
         """Return the samples as one batch, and the logits [N, classes] of a stage's model."""
         parts = [
             batch.take(np.array([row for _, row in group]))
@@ -125,16 +193,19 @@ class Members:
             self.torch.set_num_threads(self.threads)
 
     def read(
-        self, point: Point, stage: int, sources: list, answer: Any, before: Sequence, equal: Any
-    ) -> tuple[Answer, list]:
-        """Return the output after a stage's model, unchanged if logits are nan or infinite."""
+        self, point: Point, stage: int, items: list[QueuedInput], answer: Any, equal: Any
+    ) -> list[Reply]:
+        """Return the replies after a stage's model, unchanged if logits are nan or infinite."""
         batch, logits = answer
-        after = [(batch, row) for row in range(len(sources))]
+        for row, item in enumerate(items):
+            item.source = (batch, row)
         if stage < len(self.cascade.members):
-            return self.cascade.answer_after(stage, logits, batch, 1), after
-        broken = ~np.isfinite(logits).all(axis=1)
-        best = logits.argmax(axis=1)
-        return Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED), after
+            read = self.cascade.answer_after(stage, logits, batch, 1)
+        else:
+            broken = ~np.isfinite(logits).all(axis=1)
+            best = logits.argmax(axis=1)
+            read = Answer(best[:, None], np.full(len(best), np.nan), broken * MALFORMED)
+        return replies_of(point, stage, read, [None] * len(items))
 
 
 async def in_thread(function: Callable, inputs: list) -> Any:

@@ -2,11 +2,12 @@
 
 import copy
 import json
-import math
 import os
 import warnings
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import replace
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -18,10 +19,11 @@ from scipy.stats import binomtest
 from ..checks import brief
 from ..evaluation.point import Point
 from ..files import digest_of, open_regular_file, replace_atomically
+from ..methods.thresholds import LARGEST
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import SUMS, Counts, add_up, check_parts, merge_states
+from .counts import NAMES, Counts, add_up, check_parts, merge_states
 from .drift_signal import DriftReport, DriftSignal, describe_reference
 from .records import AuditRecord, Record, finite, number_records
 
@@ -33,10 +35,10 @@ MAX_FILE_BYTES = 2**28
 
 
 class Monitor(Audit):
-    """Count the decisions of a policy of n models: exits, failures, cost, drift and audited loss.
+    """Count the exits, failures and costs of a policy, and estimate its drift and its loss.
 
-    It counts all inputs since the start, or since :meth:`reset`, of all threads of a process. With
-    :meth:`save`, :meth:`load` and :meth:`merge` it counts those of several processes.
+    It counts the inputs of all threads of a process. With :meth:`save`, :meth:`load` and
+    :meth:`merge` it counts those of several processes.
 
     Parameters
     ----------
@@ -88,20 +90,15 @@ class Monitor(Audit):
         self.on_decision: Callable[[Record], Any] | None = None
         self.on_audit: Callable[[AuditRecord], Any] | None = None
         self.rng = np.random.default_rng(0)
-        # Equal confidences of the last model are no confidences.
-        self.last_is_silent = not self.expected or len({*self.expected.confidences[-1].values}) < 2
-        self.reset()
-
-    def reset(self) -> None:
-        """Reset all counts, and start a new identity."""
-        with LOCK:
-            self.local = self._empty_counts()
-            self.others: dict[str, Counts] = {}
-            self.process: int | None = None  # the process that counts under the identity
-            self.waiting: list[list[float]] = [[] for _ in self.models]
-            # Confidences of inputs by number, until all earlier inputs are decided.
-            self.held: dict[int, list[float | None]] = {}
-            self.next_number = 0
+        # A last model whose confidences are all equal has none that can be compared.
+        self.ignores_last = not self.expected or len({*self.expected.confidences[-1].values}) < 2
+        self.local = self._empty_counts()
+        self.others: dict[str, Counts] = {}
+        self.process: int | None = None  # the process that counts under the identity
+        self.signal_buffer: list[list[float]] = [[] for _ in self.models]
+        # Confidences of inputs by number, until all earlier inputs are decided.
+        self.confidences_by_number: dict[int, list[float | None]] = {}
+        self.first_undecided = 0
 
     def _empty_counts(self) -> Counts:
         """Return counts of zero inputs."""
@@ -110,11 +107,15 @@ class Monitor(Audit):
 
     def __getattr__(self, name: str) -> Any:
         """Return a sum over all processes."""
-        if name not in SUMS:
+        if name not in NAMES:
             raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        return self._sums()[name]
+
+    def _sums(self) -> dict[str, Any]:
+        """Return all sums over all processes."""
         with LOCK:
             sums, *_ = add_up(self.parts)
-        return sums[name].copy() if np.ndim(sums[name]) else sums[name]
+        return sums
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | {"process": None}  # a copy counts under another identity
@@ -129,12 +130,12 @@ class Monitor(Audit):
                 self._update_signal()
                 self.others[self.local.identity] = self.local
                 self.local = self._empty_counts()
-                self.held = {}
-                self.next_number = 0
+                self.confidences_by_number = {}
+                self.first_undecided = 0
             self.local.identity = uuid4().hex
             self.process = os.getpid()
 
-    def enter(self, count: int, audit: float = 0.0) -> tuple[int, np.ndarray]:
+    def enter(self, count: int, audit: float = 0.0) -> tuple[int, list[bool]]:
         """Register inputs.
 
         Parameters
@@ -148,16 +149,17 @@ class Monitor(Audit):
         -------
         first : int
             The number of the first input. The others follow.
-        drawn : bool array of shape (count,)
+        drawn : list of bool
             Whether each input is audited.
         """
         with LOCK:
             if count:
                 self._identify()
-            first = self.local.sums["came"]
-            self.local.sums["came"] += count
+            first = self.local.sums["arrivals"]
+            self.local.sums["arrivals"] += count
             self.local.version += 1
-            return first, self.rng.random(count) < audit
+            drawn = (self.rng.random(count) < audit).tolist() if audit else [False] * count
+            return first, drawn
 
     def observe(self, records: Iterable[Record | AuditRecord] | Decisions) -> None:
         """Count existing decisions, each once.
@@ -165,27 +167,29 @@ class Monitor(Audit):
         Parameters
         ----------
         records : iterable of Record and AuditRecord, or Decisions
-            In the order of a log. Records that were counted before are skipped: those of the same
-            ``id`` and ``repeat``, among the last 65,536 ids. The decisions of :meth:`Policy.run`
-            without ids of their own count each time.
+            In the order of a log. A record is skipped if a record with the same ``id`` and
+            ``repeat`` has been counted, among the last 65,536 ids. Decisions that were made without
+            ``ids=`` are never skipped. Undecided inputs are not counted.
 
         Notes
         -----
-        A process that was killed continues as if it had not been: load the saved state, observe its
-        log since then, or all of it. Confidences enter the drift signal in the order of the
-        records' numbers.
+        After a kill, a process loads its last saved state and observes its log. The log may begin
+        before the state was saved, by at most 65,536 ids. The counts then equal those of a process
+        that was not killed. Confidences enter the drift signal in the order of the records'
+        numbers.
         """
         with LOCK:
             self._identify()
             if isinstance(records, Decisions):
-                records = number_records(records, self.local.sums["came"])
+                records = number_records(records, self.local.sums["arrivals"])
             for record in records:
                 if isinstance(record, AuditRecord):
                     self.local.resolve(record, self.equal)
                 else:
                     self._count(record, is_new=False)
-            self._release(sorted(self.held))
-            self.next_number = self.local.sums["came"]
+            for number in sorted(self.confidences_by_number):
+                self._release(number)
+            self.first_undecided = self.local.sums["arrivals"]
 
     def decide(self, record: Record) -> None:
         """Count a new decision, set its ``repeat``, and call ``on_decision``.
@@ -194,12 +198,11 @@ class Monitor(Audit):
         """
         with LOCK:
             self._count(record, is_new=True)
-            if len(self.held) > MAX_HELD:
-                self.next_number = min(self.held)
-            first = self.next_number
-            while self.next_number in self.held:
-                self.next_number += 1
-            self._release(range(first, self.next_number))
+            if len(self.confidences_by_number) > MAX_HELD:
+                self.first_undecided = min(self.confidences_by_number)
+            while self.first_undecided in self.confidences_by_number:
+                self._release(self.first_undecided)
+                self.first_undecided += 1
         self._call_back(self.on_decision, record)
 
     def resolve(self, record: AuditRecord) -> None:
@@ -222,46 +225,44 @@ class Monitor(Audit):
     def _count(self, record: Record, is_new: bool) -> None:
         """Count a decision once. Needs the lock."""
         counts = self.local
-        if not counts.count_repeats(record, is_new):
+        if record.stage < 0 or not counts.count_repeats(record, is_new):
             return
         if record.repeat:
             record.audited = False
         counts.version += 1
-        number = counts.sums["came"] if record.number is None else record.number
-        counts.sums["came"] = max(counts.sums["came"], number + 1)
+        number = counts.sums["arrivals"] if record.number is None else record.number
+        counts.sums["arrivals"] = max(counts.sums["arrivals"], number + 1)
         counts.add(record)
         if record.audited:
             counts.add_pending(record)
-        if number < self.next_number and is_new:
-            return
-        self.held[number] = []
-        for confidence, failure in zip(record.confidences, record.failures):
-            if failure != "none" or record.repeat:  # later stages are reached by the failure
-                break
-            self.held[number].append(confidence)
+        if counts.signal is not None and (number >= self.first_undecided or not is_new):
+            failed = [failure != "none" for failure in record.failures]
+            # Later stages are reached by the failure, not by the confidence.
+            reached = failed.index(True) if True in failed else len(failed)
+            self.confidences_by_number[number] = (
+                [] if record.repeat else record.confidences[:reached]
+            )
 
-    def _release(self, ordered: Iterable[int]) -> None:
-        """Pass held confidences to the drift signal, by the numbers of inputs. Needs the lock."""
+    def _release(self, number: int) -> None:
+        """Pass the held confidences of an input to the drift signal. Needs the lock."""
         last = len(self.models) - 1
-        for number in ordered:
-            for stage, value in enumerate(self.held.pop(number)):
-                is_silent = stage == last and (self.last_is_silent or math.isinf(value or 0))
-                if value is not None and not is_silent:
-                    self.waiting[stage].append(finite(value))  # type: ignore[arg-type]
-        if max(map(len, self.waiting)) >= BUFFER_SIZE:
+        for stage, value in enumerate(self.confidences_by_number.pop(number)):
+            confidence = finite(value)
+            if confidence is None:
+                continue
+            # A last model without confidences has infinite ones, in a log the largest float.
+            is_missing = abs(confidence) == LARGEST
+            if stage < last or not (self.ignores_last or is_missing):
+                self.signal_buffer[stage].append(confidence)
+        if max(map(len, self.signal_buffer)) >= BUFFER_SIZE:
             self._update_signal()
 
     def _update_signal(self) -> None:
         """Pass the buffered confidences to the drift signal. Needs the lock."""
-        for stage, values in enumerate(self.waiting):
-            if self.local.signal is not None and values:
+        for stage, values in enumerate(self.signal_buffer):
+            if self.local.signal is not None:
                 self.local.signal.add(stage, np.array(values))
             values.clear()
-
-    @property
-    def broken(self) -> np.ndarray:
-        """Return the number of inputs for which each model failed, int64 [n]."""
-        return self.failed[:, 1:].sum(axis=1)
 
     def failing(self, most: float = 0.01, inputs_per_false_alarm: float = 1e7) -> pd.DataFrame:
         """Return the failures of the last 1,024 inputs of each model, with an alarm.
@@ -290,18 +291,17 @@ class Monitor(Audit):
         """
         if not 0 < most < 1:
             raise ValueError(f"most must be between 0 and 1, not {most}")
+        kinds = range(len(FAILURES))
         rows = []
         with LOCK:
-            for stage in range(len(self.models)):
-                latest = [part.latest[stage] for part in self.parts]
-                counts = np.bincount([each for part in latest for each in part], minlength=5)
+            for latest in zip(*(part.latest_failures for part in self.parts)):
+                counts = Counter(chain(*latest))
                 evidence = sum(evidence_of(part, most) for part in latest) / len(self.models)
-                rows.append((*counts.tolist(), evidence))
-        table = pd.DataFrame(
-            rows, pd.Index(self.models, name="model"), columns=[*FAILURES, "evidence"]
-        )
+                rows.append([*map(counts.__getitem__, kinds), evidence])
+        index = pd.Index(self.models, name="model")
+        table = pd.DataFrame(rows, index, [*FAILURES, "evidence"])
         called = table[list(FAILURES)].sum(axis=1)
-        table.insert(len(FAILURES), "rate", (called - table["none"]) / called)
+        table.insert(len(FAILURES), "rate", 1 - table["none"] / called)
         table["alarm"] = table["evidence"] >= inputs_per_false_alarm
         return table
 
@@ -316,8 +316,7 @@ class Monitor(Audit):
             ``unknown_calls`` is the number of failed calls without a cost, which count as 0. The
             provider may charge them.
         """
-        with LOCK:
-            sums, *_ = add_up(self.parts)
+        sums = self._sums()
         count = sums["priced"]
         mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
@@ -340,25 +339,22 @@ class Monitor(Audit):
             measured exit rates with 95% intervals, seconds per sample in the model, and the cost
             ``spent``.
         """
-        with LOCK:
-            sums, *_ = add_up(self.parts)
-            now = {name: np.array(sums[name]) for name in ("failed", "exits", "seconds", "spent")}
-            inputs = sums["inputs"]
-        exits = now["exits"]
-        called = now["failed"].sum(axis=1)
+        sums = self._sums()
+        inputs = sums["inputs"]
+        called = sums["failed"].sum(axis=1)
+        broken = called - sums["failed"][:, 0]
         index = pd.Index(self.models, name="model")
-        broken = called - now["failed"][:, 0]
-        table = pd.DataFrame({"inputs": called, "broken": broken}, index=index)
+        table = pd.DataFrame({"inputs": called, "broken": broken}, index)
         if self.expected is not None:
             columns = ["exit_rate_expected", "exit_rate_expected_low", "exit_rate_expected_high"]
             rates = self.expected.exit_rates
             table[columns] = [(rate.value, rate.low, rate.high) for rate in rates]
-        table["exit_rate"] = exits / (inputs or np.nan)
+        table["exit_rate"] = sums["exits"] / (inputs or np.nan)
         if inputs:
-            intervals = [binomtest(count, inputs).proportion_ci() for count in exits.tolist()]
+            intervals = [binomtest(count, inputs).proportion_ci() for count in sums["exits"]]
             table[["exit_rate_low", "exit_rate_high"]] = intervals
-        table["model_seconds"] = now["seconds"] / np.where(called > 0, called, np.nan)
-        table["spent"] = now["spent"]
+        table["model_seconds"] = sums["seconds"] / np.where(called > 0, called, np.nan)
+        table["spent"] = sums["spent"]
         return table
 
     def drift(self, false_alarm_rate: float = 0.01) -> DriftReport:
@@ -422,7 +418,7 @@ class Monitor(Audit):
             state: dict[str, Any] = {
                 "parts": [part.to_json() for part in self.parts],
                 "rng": self.rng.bit_generator.state,
-                "held": list(self.held.items()),
+                "confidences_by_number": list(self.confidences_by_number.items()),
             }
         encoder = json.JSONEncoder(default=lambda value: value.tolist())
         try:
@@ -484,8 +480,8 @@ class Monitor(Audit):
         self.local, *others = parts
         self.others = {part.identity: part for part in others}
         self.rng.bit_generator.state = state["rng"]
-        self.held = dict(state["held"])
-        self.next_number = self.local.sums["came"]
+        self.confidences_by_number = dict(state["confidences_by_number"])
+        self.first_undecided = self.local.sums["arrivals"]
         if self.local.identity:
             self.process = os.getpid()
 
@@ -533,9 +529,9 @@ class Monitor(Audit):
             check_parts(list(parts.values()))
             self.local = parts.pop(self.local.identity)
             self.others = parts
-            if self.local.labelled:  # it has counted these verdicts now
+            if self.local.report_labels:  # it has counted these verdicts now
                 self.local.version += 1
-                self.local.labelled = {}
+                self.local.report_labels = {}
         return self
 
 

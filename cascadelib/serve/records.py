@@ -58,9 +58,11 @@ class Record:
     Examples
     --------
     >>> from cascadelib.serve import Record
-    >>> record = Record("a", "yes", "small", "none", 0, ["yes"], [0.9], ["none"], [1.0], [0.01])
-    >>> Record.from_json(record.to_json()) == record
-    True
+    >>> record = Record("a")
+    >>> record.add("yes", confidence=0.9, failure="none", cost=1.0, seconds=0.01)
+    >>> record.finish(["small", "large"], latency=0.02)
+    >>> record.prediction, record.model, record.stage
+    ('yes', 'small', 0)
     """
 
     id: str | int
@@ -79,10 +81,6 @@ class Record:
     repeat: int = 0
     audited: bool = False
     policy: str = ""
-
-    def __getitem__(self, name: str) -> Any:
-        """Return a field by its name."""
-        return getattr(self, name)
 
     def add(
         self,
@@ -115,11 +113,6 @@ class Record:
     def to_json(self) -> str:
         """Return the record as a line of JSON. Infinite confidences become the largest float."""
         return dump(self, confidences=[finite(value) for value in self.confidences])
-
-    @classmethod
-    def from_json(cls, line: str) -> "Record":
-        """Read a line of :meth:`to_json`."""
-        return cls(**json.loads(line))
 
 
 @dataclass(slots=True)
@@ -212,9 +205,8 @@ def decisions_of(records: Sequence[Record], models: Sequence[str], unknown: Any)
         decisions.ids[row] = record.id
         decisions.exit_stage[row] = record.stage
         decisions.failures[row, :reached] = [NUMBER_OF[name] for name in record.failures]
-        decisions.confidences[row, :reached] = record.confidences  # None becomes nan
-        decisions.costs[row, :reached] = record.costs
-        decisions.seconds[row, :reached] = record.seconds
+        for name in ("confidences", "costs", "seconds"):  # None becomes nan
+            getattr(decisions, name)[row, :reached] = getattr(record, name)
         if record.model is not None:
             stage = models.index(record.model)
             decisions.answered[row] = stage

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -32,8 +33,8 @@ class Renewal:
         The inputs that certify.
     points : list of Point
         The cascades that are tested, most cautious first.
-    certificate : Certificate
-        Over the labels so far. Inputs without a label count as lost.
+    epsilon, delta : float
+        Largest loss, and the probability that a certified cascade loses more.
     labels : dict
         The labels so far.
     accept : tuple of str
@@ -62,9 +63,26 @@ class Renewal:
     point: Point
     table: Any
     points: list[Point]
-    certificate: Certificate
+    epsilon: float
+    delta: float
     labels: dict[str, str]
     accept: tuple[str, ...] = ()
+
+    @cached_property
+    def certificate(self) -> Certificate:
+        """Certify with the labels so far. Inputs without a label count as lost.
+
+        Raises ValueError if a premise is violated.
+        """
+        return certify(
+            self.table,
+            self.points,
+            self.epsilon,
+            self.delta,
+            reference=self.point.models[-1],
+            labels=self.labels,
+            accept=self.accept,
+        )
 
     @property
     def to_label(self) -> list[str]:
@@ -110,17 +128,7 @@ class Renewal:
         ids = set(self.table.origin.sample_ids.tolist())
         texts = {str(name): str(label) for name, label in labels.items()}
         useful = {name: text for name, text in texts.items() if name in ids and text in predicted}
-        merged = self.labels | useful
-        certificate = certify(
-            self.table,
-            self.points,
-            self.certificate.epsilon,
-            self.certificate.delta,
-            reference=self.point.models[-1],
-            labels=merged,
-            accept=self.accept,
-        )
-        return replace(self, certificate=certificate, labels=merged)
+        return replace(self, labels=self.labels | useful)
 
 
 def renewal_of(
@@ -162,8 +170,7 @@ def renewal_of(
     first = len(rows) // ROWS_PER_LADDER_ROW
     points = ladder(table.take(slice(first)), point.models)
     rest = table.take(slice(first, None))
-    blank = Certificate((), point.models[-1], epsilon, delta, 0, None, "")  # type: ignore[arg-type]
-    return Renewal(point, rest, points, blank, {}, tuple(accept)).label({})
+    return Renewal(point, rest, points, epsilon, delta, {}, tuple(accept))
 
 
 def answer_text(answer: Any) -> str:

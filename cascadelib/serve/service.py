@@ -2,6 +2,7 @@
 
 import asyncio
 import math
+from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import replace
@@ -9,26 +10,24 @@ from typing import Any
 
 from ..checks import check_count, check_number, validate_choice
 from ..files import digest_of
-from ..methods.thresholds import convert_units
 from ..policy.calls import Expectation, add_note, failure_of
 from ..policy.decisions import (
     ERROR,
     FAILURES,
     MALFORMED,
     TIMEOUT,
-    Answer,
     Decisions,
     align_by_model,
-    describe_failure,
-    find_exits,
     validate_ids,
 )
 from ..policy.form import parts_as_json
 from ..policy.policy import Policy
-from .models import Functions, Members
+from .models import Functions, Members, Reply
 from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
 from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
+
+IDLE_SECONDS = 0.01  # between two looks of Service.end
 
 
 class Service:
@@ -66,9 +65,9 @@ class Service:
         retries, plus 10% of the number of its inputs.
     on_error : str, default="stop"
         The reaction to a failure of a function. A failure is an exception, a timeout, a malformed
-        answer, or a prediction that is not among ``labels``. "stop": the callers of the failed
-        inputs get the exception. "next": the inputs are deferred to the next model, or keep the
-        answer of a previous model if there is no next one.
+        answer, or a prediction that is not among ``labels``. "stop": the exception is raised for
+        the callers of the failed inputs. "next": the inputs are deferred to the next model. At the
+        last model, they keep the answer of a previous one.
     labels, confidence_range
         As in :meth:`Policy.run`.
     monitor : Monitor, optional
@@ -142,13 +141,6 @@ class Service:
     ) -> None:
         names = policy.models
         reference = reference or names[-1]
-        self.rules = rules_of(policy, monitor)
-        self.audit = check_number(audit, "audit", "a share", 0, 1)
-        self.deadline = math.inf if deadline is None else check_seconds(deadline, "deadline")
-        self.queue = math.inf if queue is None else check_count(queue, "queue")
-        self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
-        self.last = len(names) - 1
-        self.models: Functions | Members
         is_cascade = hasattr(calls, "members")
         limits = concurrency or (2 if is_cascade else 8)
         options = [
@@ -157,14 +149,15 @@ class Service:
             per_stage(timeout, "timeout", names, reference, check_seconds),
             per_stage(retries, "retries", names, reference, check_retries),
         ]
+        self.models: Functions | Members
         if is_cascade:
-            if (timeout, retries, on_error, labels, confidence_range) != (
+            if [timeout, retries, on_error, labels, confidence_range] != [
                 None,
                 0,
                 "stop",
                 None,
                 None,
-            ):
+            ]:
                 raise ValueError(
                     "timeout, retries, on_error, labels and confidence_range apply to functions "
                     "only. The members of a cascade return logits, and run in threads, which "
@@ -177,14 +170,21 @@ class Service:
             self.models = Functions(policy.in_use, calls, reference, expectation)
         # The number of calls that may still start, for all models together.
         self.free = max(options[1]) if is_cascade else math.inf
-        self.stages = [ModelQueue(*each) for each in zip(self.models.names, *options)]
+        self.queues = [ModelQueue(*each) for each in zip(self.models.names, *options)]
+        self.rules = rules_of(policy, monitor)
+        self.audit = check_number(audit, "audit", "a share", 0, 1)
+        self.deadline = check_seconds(deadline, "deadline")
+        self.queue = math.inf if queue is None else check_count(queue, "queue")
+        self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
+        self.last = len(names) - 1
         self.undecided = 0
         self.audits = 0
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        self.idle = asyncio.Event()
-        self.idle.set()
+        # Callers with a deadline, the earliest first, and the loop that has a timer for it.
+        self.callers: deque[Caller] = deque()
+        self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
     def monitor(self) -> Monitor:
@@ -251,7 +251,8 @@ class Service:
 
     async def end(self) -> None:
         """Return when all inputs are decided and all audits have ended."""
-        await self.idle.wait()
+        while self.undecided or self.audits:
+            await asyncio.sleep(IDLE_SECONDS)
 
     def reload(self, policy: Policy, monitor: Monitor | None = None) -> Monitor:
         """Use another policy of the same models for new inputs. Undecided inputs keep the old one.
@@ -290,7 +291,9 @@ class Service:
         """Queue the inputs of a caller for the first model."""
         kind, sources = self.models.split(inputs)
         count = len(sources)
-        names = None if ids is None else validate_ids(ids, count)
+        is_texts = type(ids) is list and list(map(type, ids)) == [str] * count
+        if ids is not None and not is_texts:
+            ids = validate_ids(ids, count).tolist()
         if self.undecided + count > self.queue:
             self.refused += count
             raise Overloaded(
@@ -301,63 +304,74 @@ class Service:
         until = now + self.deadline
         rules = self.rules
         first, drawn = rules.monitor.enter(count, self.audit)
-        caller = Caller(loop.create_future(), [], count, None if until == math.inf else until)
-        for place, (source, is_drawn) in enumerate(zip(sources, drawn.tolist())):
+        caller = Caller(loop.create_future(), now, until, count)
+        for place, (source, is_drawn) in enumerate(zip(sources, drawn)):
             number = first + place
-            record = Record(number if names is None else names[place], number=number)
+            record = Record(number if ids is None else ids[place], number=number)
             record.audited = is_drawn
             record.policy = rules.checksum
-            caller.items.append(QueuedInput(record, rules, kind, source, now, until, caller))
-        if count:
-            self.undecided += count
-            self.idle.clear()
-            for item in caller.items:
-                self._queue(item, 0)
+            item = QueuedInput(record, rules, kind, source, until, caller)
+            caller.items.append(item)
+            self._queue(item, 0)
+        if not count:
+            caller.answered.set_result(None)
+        self.undecided += count
+        while self.callers and not self.callers[0].undecided:
+            self.callers.popleft()
+        if until < math.inf:
+            self.callers.append(caller)
+            self._watch_deadlines()
         return caller
 
     async def _wait(self, caller: Caller) -> None:
         """Wait until the inputs of a caller are decided. Raise the first error of an input."""
-        deadline = asyncio.timeout_at(caller.until)
         try:
-            async with deadline:
-                if caller.undecided:
-                    await caller.answered
+            await caller.answered
         except BaseException as error:
-            fault = self._end_deadline(caller) if deadline.expired() else error
-            if fault is not None:
-                with suppress(Exception):  # a class may refuse attributes
-                    fault.decided = self._decisions(caller)  # type: ignore[attr-defined]
-                raise fault from None
+            with suppress(Exception):  # a class may refuse attributes
+                error.decided = self._decisions(caller)  # type: ignore[attr-defined]
+            raise
 
     def _decisions(self, caller: Caller) -> Decisions:
         """Return the decisions of a caller so far."""
         records = [item.record for item in caller.items]
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
-    def _end_deadline(self, caller: Caller) -> BaseException | None:
-        """End the undecided inputs of a caller with their last answers, or return an error."""
-        fault = None
+    def _watch_deadlines(self) -> None:
+        """Set a timer for the earliest deadline, if there is none."""
+        loop = asyncio.get_running_loop()
+        if self.callers and self.timed_loop is not loop:
+            self.timed_loop = loop
+            loop.call_at(self.callers[0].until, self._end_deadlines)
+
+    def _end_deadlines(self) -> None:
+        """End the inputs of the callers whose deadline has passed."""
+        now = asyncio.get_running_loop().time()
+        while self.callers and (not self.callers[0].undecided or self.callers[0].until <= now):
+            self._expire(self.callers.popleft())
+        self.timed_loop = None
+        self._watch_deadlines()
+
+    def _expire(self, caller: Caller) -> None:
+        """Let the undecided inputs of a caller exit with their last answers, or fail."""
         for item in caller.items:
             if not item.is_done:
+                error = None
                 if self.stops or "none" not in item.record.failures:
-                    name = self.stages[item.stage].name
-                    fault = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+                    name = self.queues[item.stage].name
+                    error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
                 cost = None if item.is_called else 0.0
                 item.record.add(None, None, FAILURES[TIMEOUT], cost, None)
-                self._finish(item)
-        return fault
+                self._finish(item, error)
 
-    def _queue(self, item: QueuedInput, number: int) -> None:
-        """Queue an item for a model. Calls start in the next iteration of the loop."""
-        if number != item.stage:
-            item.retries = 0
-        item.stage = number
-        item.is_called = False
-        self.stages[number].queue.append(item)
+    def _queue(self, item: QueuedInput, stage: int) -> None:
+        """Queue an input for a model. Calls start in the next iteration of the loop."""
+        item.stage = stage
+        self.queues[stage].waiting.append(item)
         self._schedule()
 
     def _schedule(self) -> None:
-        """Start due calls in the next iteration of the loop, after all callers queued inputs."""
+        """Start calls in the next iteration of the loop, after all callers queued their inputs."""
         if not self.is_scheduled:
             self.is_scheduled = True
             asyncio.get_running_loop().call_soon(self._start_calls)
@@ -366,114 +380,69 @@ class Service:
         """Start calls while inputs wait and more calls may start. Later models have priority."""
         self.is_scheduled = False
         now = asyncio.get_running_loop().time()
-        for stage in reversed(self.stages):
-            while stage.queue and stage.free and self.free:
-                items = stage.take()
-                if items and stage.allows(now):
-                    stage.free -= 1
+        for queue in reversed(self.queues):
+            while queue.waiting and queue.free and self.free:
+                items = queue.take_batch()
+                if items and queue.may_call(now):
+                    queue.free -= 1
                     self.free -= 1
-                    call = asyncio.create_task(self._call(stage, items))
-                    self.calls.add(call)
-                    call.add_done_callback(self.calls.discard)
+                    self.calls.add(asyncio.create_task(self._call(queue, items)))
                 elif items:
-                    text = f"model {stage.name!r} is not called, since its last calls failed: "
-                    error = ConnectionError(text + stage.last_fault)
+                    text = f"model {queue.name!r} is not called, since its last calls failed: "
+                    error = ConnectionError(text + queue.last_fault)
                     for item in items:
-                        self._settle(item, ERROR, error, None, None, 0.0, 0.0)
+                        self._settle(item, Reply(cost=0.0, failure=ERROR, error=error), 0.0)
 
-    async def _call(self, stage: ModelQueue, items: list[QueuedInput]) -> None:
+    async def _call(self, queue: ModelQueue, items: list[QueuedInput]) -> None:
         """Call a model on a batch. Each input of the batch then exits, is deferred, or fails."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        number = items[0].stage
         rules = items[0].rules
-        sources = [item.source for item in items]
-        limit = min(max(item.until for item in items) - started, stage.timeout or math.inf)
-        is_read = False
+        stage = items[0].stage
+        until = min(started + queue.timeout, max([item.until for item in items]))
+        is_answered = False
         try:
-            async with asyncio.timeout(None if limit == math.inf else limit):
-                answer = await self.models.ask(number, sources)
-            is_read = True
-            before = [item.record.prediction for item in items]
-            read, sources = self.models.read(
-                rules.point, number, sources, answer, before, rules.monitor.equal
-            )
+            async with asyncio.timeout_at(None if until == math.inf else until):
+                answer = await self.models.call(stage, [item.source for item in items])
+            is_answered = True
+            replies = self.models.read(rules.point, stage, items, answer, rules.monitor.equal)
         except BaseException as error:  # CancelledError too, since no caller may wait forever
-            add_note(error, stage.name, len(items))
-            stage.log(error, len(items))
-            self._end_call(stage, not is_read)
-            kind = MALFORMED if is_read else failure_of(error)
-            for item in items:
-                self._settle(item, kind, error, None, None, None, loop.time() - started)
-        else:
-            is_down = (read.failures == TIMEOUT) | (read.failures == ERROR)
-            self._end_call(stage, bool(is_down.all()))
-            for item, source in zip(items, sources):
-                item.source = source
-            self._take_answer(stage, items, read, loop.time() - started)
-
-    def _end_call(self, stage: ModelQueue, has_failed: bool) -> None:
-        """Allow another call to start. Only calls of functions count for the circuit breaker."""
-        stage.free += 1
+            add_note(error, queue.name, len(items))
+            queue.log(error, len(items))
+            failure = MALFORMED if is_answered else failure_of(error)
+            replies = [Reply(failure=failure, error=error)] * len(items)
+        self.calls.discard(asyncio.current_task())  # type: ignore[arg-type]
+        queue.free += 1
         self.free += 1
         if isinstance(self.models, Functions):
-            stage.update(has_failed)
-        if any(each.queue for each in self.stages):
-            self._schedule()
+            queue.update(all([reply.failure in (TIMEOUT, ERROR) for reply in replies]))
+        seconds = loop.time() - started
+        for item, reply in zip(items, replies):
+            self._settle(item, reply, seconds)
+        self._schedule()
 
-    def _take_answer(
-        self, stage: ModelQueue, items: list[QueuedInput], answer: Answer, seconds: float
-    ) -> None:
-        """Let each input of a batch exit, defer it, or retry it, after the answer of a model."""
-        point = items[0].rules.point
-        number = min(items[0].stage, self.last)
-        exits = find_exits(point, number, convert_units(point.metric, answer.confidence))
-        predictions = answer.guesses[:, 0].tolist()
-        costs = [None] * len(items) if answer.costs is None else answer.costs.tolist()
-        columns = (predictions, answer.confidence.tolist(), costs, exits.tolist())
-        failures = answer.failures.tolist()
-        for row, (item, kind, values) in enumerate(zip(items, failures, zip(*columns))):
-            error = None
-            if kind and isinstance(self.models, Functions):
-                error = predictions[row]
-                if not isinstance(error, BaseException):
-                    text = describe_failure(point, item.record.id, answer, row)
-                    error = ValueError(f"model {stage.name!r}: {text}")
-            prediction, confidence, cost, does_exit = values
-            self._settle(item, kind, error, prediction, confidence, cost, seconds, does_exit)
-
-    def _settle(
-        self,
-        item: QueuedInput,
-        kind: int,
-        error: BaseException | None,
-        prediction: Any,
-        confidence: float | None,
-        cost: float | None,
-        seconds: float,
-        does_exit: bool = False,
-    ) -> None:
-        """Let an input exit, defer it, or retry it, after an answer or failure (``kind``)."""
+    def _settle(self, item: QueuedInput, reply: Reply, seconds: float) -> None:
+        """Let an input exit, defer it, or retry it, after the reply of a model."""
         if item.is_done:
             return
+        item.is_called = False
         delay = None
-        if kind:
-            prediction = confidence = None
-        if kind in (TIMEOUT, ERROR):
-            delay = self.stages[item.stage].retry_delay(item)
+        if reply.failure in (TIMEOUT, ERROR):
+            delay = self.queues[item.stage].retry_delay(item)
+        failure = FAILURES[reply.failure]
         if delay is not None:
             asyncio.get_running_loop().call_later(delay, self._queue, item, item.stage)
         elif item.caller is None:
-            self._resolve(
-                item, AuditRecord(item.record.id, prediction, FAILURES[kind], cost, seconds)
-            )
+            answer = AuditRecord(item.record.id, reply.prediction, failure, reply.cost, seconds)
+            self._resolve(item, answer)
         else:
-            item.record.add(prediction, confidence, FAILURES[kind], cost, seconds)
-            if self.stops and error is not None:
-                self._finish(item, error)
-            elif item.stage == self.last or (does_exit and not kind):
+            item.record.add(reply.prediction, reply.confidence, failure, reply.cost, seconds)
+            if self.stops and reply.error is not None:
+                self._finish(item, reply.error)
+            elif item.stage == self.last or (reply.does_exit and not reply.failure):
                 self._finish(item)
             else:
+                item.retries = 0
                 self._queue(item, item.stage + 1)
 
     def _finish(self, item: QueuedInput, error: BaseException | None = None) -> None:
@@ -482,34 +451,34 @@ class Service:
         assert caller is not None
         item.is_done = True
         now = asyncio.get_running_loop().time()
-        item.record.finish(self.models.names, now - item.arrived)
+        item.record.finish(self.models.names, now - caller.arrived)
         item.rules.monitor.decide(item.record)
         if item.record.audited:
             self._audit(item)
-        caller.undecided -= 1
         self.undecided -= 1
+        caller.undecided -= 1
         if not caller.answered.done():
             if error is not None:
                 caller.answered.set_exception(error)
             elif not caller.undecided:
                 caller.answered.set_result(None)
-        self._check_idle()
 
     def _audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
-        number = len(self.stages) - 1
-        # the reference's first place: it may also be a model of the cascade
-        stage = self.models.names.index(self.models.names[number])
+        *models, reference = self.models.names
+        # The reference may also be a model of the cascade.
+        stage = self.models.names.index(reference)
         method = item.rules.point.method
-        is_own_answer = stage < number and (method is None or method.ensemble == "none")
+        has_answer = record.failures[stage : stage + 1] == ["none"]
         self.audits += 1
-        if is_own_answer and record.failures[stage : stage + 1] == ["none"]:
-            answer = record.predictions[stage]
-            self._resolve(item, AuditRecord(record.id, answer, cost=0.0, seconds=0.0))
+        if has_answer and (method is None or method.ensemble == "none"):
+            answer = AuditRecord(record.id, record.predictions[stage], cost=0.0, seconds=0.0)
+            self._resolve(item, answer)
         else:
             until = asyncio.get_running_loop().time() + self.deadline
-            self._queue(replace(item, caller=None, is_done=False, until=until), number)
+            audit = replace(item, caller=None, is_done=False, retries=0, until=until)
+            self._queue(audit, len(models))
 
     def _resolve(self, item: QueuedInput, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input."""
@@ -519,12 +488,6 @@ class Service:
             item.rules.monitor.resolve(record)
         except Exception as error:  # of monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
-        self._check_idle()
-
-    def _check_idle(self) -> None:
-        """Wake :meth:`end` if nothing is under way."""
-        if not self.undecided and not self.audits:
-            self.idle.set()
 
 
 def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
@@ -551,8 +514,8 @@ def per_stage(
 
 
 def check_seconds(value: Any, what: str) -> Any:
-    """Return a positive number of seconds, or None."""
-    return value if value is None else check_number(value, what, "seconds, or None", 1e-9)
+    """Return a positive number of seconds, or infinity for None."""
+    return math.inf if value is None else check_number(value, what, "seconds, or None", 1e-9)
 
 
 def check_retries(value: Any, what: str) -> int:

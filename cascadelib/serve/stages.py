@@ -61,6 +61,17 @@ class Rules:
 
 
 @dataclass(eq=False, slots=True)
+class Caller:
+    """A caller that waits for the decisions of its inputs."""
+
+    answered: asyncio.Future
+    arrived: float
+    until: float
+    undecided: int
+    items: "list[QueuedInput]" = field(default_factory=list)
+
+
+@dataclass(eq=False, slots=True)
 class QueuedInput:
     """An undecided input, or an input of the audit. The latter has no caller."""
 
@@ -68,28 +79,22 @@ class QueuedInput:
     rules: Rules
     kind: Any
     source: Any
-    arrived: float
     until: float
-    caller: "Caller | None" = None
+    caller: Caller | None
     stage: int = 0
     retries: int = 0  # at this stage
     is_called: bool = False
     is_done: bool = False
 
-
-@dataclass(eq=False, slots=True)
-class Caller:
-    """A caller that waits for the decisions of its items."""
-
-    answered: asyncio.Future
-    items: list[QueuedInput]
-    undecided: int
-    until: float | None
+    def may_join(self, first: "QueuedInput") -> bool:
+        """Return whether one call may have both inputs. A retried input has a call to itself."""
+        is_alike = self.rules is first.rules and self.kind == first.kind
+        return is_alike and not self.retries and not first.retries
 
 
 @dataclass(eq=False)
 class ModelQueue:
-    """The queue of a model.
+    """The inputs that wait for a model.
 
     Parameters
     ----------
@@ -98,7 +103,8 @@ class ModelQueue:
         Maximum number of inputs per call.
     free : int
         Number of calls that may still start.
-    timeout : float or None
+    timeout : float
+        Seconds that a call may take.
     retries : int
         Maximum number of retries of an input.
     """
@@ -106,25 +112,23 @@ class ModelQueue:
     name: str
     size: int
     free: int
-    timeout: float | None
+    timeout: float
     retries: int
-    queue: deque[QueuedInput] = field(default_factory=deque)
+    waiting: deque[QueuedInput] = field(default_factory=deque)
     retry_tokens: float = MAX_RETRY_TOKENS
     failed_share: float = 0.0
     next_probe: float = 0.0
     last_fault: str = ""
     logged: set[str] = field(default_factory=set)
 
-    def take(self) -> list[QueuedInput]:
-        """Remove and return a batch of one kind and one policy. A retried input runs by itself."""
+    def take_batch(self) -> list[QueuedInput]:
+        """Remove and return the inputs of the next call. They have one kind and one policy."""
         items: list[QueuedInput] = []
-        while self.queue and len(items) < self.size:
-            item = self.queue[0]
-            first = items[0] if items else item
-            is_alone = item is not first and (item.retries or first.retries)
-            if is_alone or item.rules is not first.rules or item.kind != first.kind:
+        while self.waiting and len(items) < self.size:
+            item = self.waiting[0]
+            if items and not item.may_join(items[0]):
                 break
-            self.queue.popleft()
+            self.waiting.popleft()
             if not item.is_done:
                 item.is_called = True
                 items.append(item)
@@ -137,7 +141,7 @@ class ModelQueue:
         """Whether calls have stopped because too many failed (an open circuit breaker)."""
         return self.failed_share >= OPEN_SHARE
 
-    def allows(self, now: float) -> bool:
+    def may_call(self, now: float) -> bool:
         """Return whether a call may start. If calls have stopped, one call per second may start."""
         if self.is_open and now < self.next_probe:
             return False
@@ -163,12 +167,11 @@ class ModelQueue:
             LOG.warning("model %r failed for %d inputs: %s", self.name, inputs, text)
 
     def retry_delay(self, item: QueuedInput) -> float | None:
-        """Return seconds until a failed item is retried, or None if it is not retried."""
+        """Return seconds until a failed input is retried, or None if it is not retried."""
         delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
         is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open
         if not is_allowed or asyncio.get_running_loop().time() + delay >= item.until:
             return None
-        item.is_called = False
         self.retry_tokens -= 1
         item.retries += 1
         item.record.retries += 1

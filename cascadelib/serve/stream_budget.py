@@ -75,23 +75,24 @@ class StreamBudget:
             raise ValueError("a budget needs a cascade of two or more models")
         self.is_per_query = costs.ndim > 1
         self.costs = costs.reshape(len(costs), -1).mean(axis=1)
-        self.cheapest = float(self.costs[0])
-        self.dearest = float(self.costs.sum())
-        if not self.cheapest < check_number(budget, "budget") < self.dearest:
+        self.least_cost = float(self.costs[0])
+        self.most_cost = float(self.costs.sum())
+        if not self.least_cost < check_number(budget, "budget") < self.most_cost:
             raise ValueError(
-                f"the budget must be between {self.cheapest:g} and {self.dearest:g}, not {budget:g}"
+                f"the budget must be between {self.least_cost:g} and {self.most_cost:g}, not "
+                f"{budget:g}"
             )
         if not 0 < check_number(rate, "rate") < 1:
             raise ValueError(f"rate must be between 0 and 1, not {rate}")
         self.budget = float(budget)
         self.rate = rate
         self.metric = point.metric
-        self.rising = [np.sort(confidence) for confidence in run.confidences[:-1]]
+        self.sorted_confidences = [np.sort(confidence) for confidence in run.confidences[:-1]]
         self.shares = [
             np.mean(~does_exit(rising, threshold))
-            for rising, threshold in zip(self.rising, point.inside)
+            for rising, threshold in zip(self.sorted_confidences, point.inside)
         ]  # of deferred samples
-        self.bend = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
+        self.point_level = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
         self.lowest = self.level
         self.highest = self.level
@@ -101,17 +102,17 @@ class StreamBudget:
 
     def _share_of(self, cost: Any) -> Any:
         """Return costs as shares of the range from the first model (0) to all models (1)."""
-        return (cost - self.cheapest) / (self.dearest - self.cheapest)
+        return (cost - self.least_cost) / (self.most_cost - self.least_cost)
 
     @property
     def thresholds(self) -> tuple[float, ...]:
         """Return the thresholds for the next batch, in the metric's native units."""
-        inside = np.full(len(self.rising), -np.inf if self.level <= 0 else np.inf)
+        inside = np.full(len(self.sorted_confidences), -np.inf if self.level <= 0 else np.inf)
         if 0 < self.level < 1:
-            for stage, (rising, share) in enumerate(zip(self.rising, self.shares)):
+            for stage, (rising, share) in enumerate(zip(self.sorted_confidences, self.shares)):
                 # This share of the samples is below the threshold, without ties. The threshold is
                 # finite if a sample is above it, so that infinite confidences exit.
-                below = np.interp(self.level, [0, self.bend, 1], [0, share, 1])
+                below = np.interp(self.level, [0, self.point_level, 1], [0, share, 1])
                 count = round(below * len(rising))
                 inside[stage] = min(rising[count], LARGEST) if count < len(rising) else np.inf
         return tuple(convert_units(self.metric, inside).tolist())
@@ -130,7 +131,7 @@ class StreamBudget:
         -------
         Decisions
         """
-        usual = cascade.thresholds
+        initial = cascade.thresholds
         decided = []
         try:
             for part in cascade.parts(batch, max(1, int(MAX_STEP / self.rate))):
@@ -138,7 +139,7 @@ class StreamBudget:
                 decided.append(cascade(part))
                 self.update(decided[-1].exit_stage)
         finally:
-            cascade.thresholds = usual
+            cascade.thresholds = initial
         first, *others = decided
         return first.joined(*others)
 
@@ -206,4 +207,4 @@ class StreamBudget:
         """
         rate = min(self.rate, MAX_STEP / self.largest)
         level_range = max(1 + rate * self.largest, self.highest - self.lowest)
-        return (self.dearest - self.cheapest) * level_range / (rate * self.samples)
+        return (self.most_cost - self.least_cost) * level_range / (rate * self.samples)

@@ -19,7 +19,7 @@ from scipy.special import expit, xlogy
 from ..checks import brief
 
 LEVEL = 1e-3  # probability that at least one interval of a table misses the true correlation
-LEAST_PHI = 0.1  # mean correlation, below which rows belong to different samples
+LEAST_PHI = 0.1  # mean correlation below which rows belong to different samples
 LEAST_SHARE = 0.25  # the same, relative to the largest correlation at the models' accuracies
 ABOVE_CHANCE = 3.0  # standard errors by which a tested model must be above chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model must have answered
@@ -106,47 +106,47 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     >>> shifted = correct.copy()
     >>> shifted[2] = np.roll(correct[2], 1)
     >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
-    the rows of model 'large' are out of step with those of the others: ...
+    the rows of model 'large' are not aligned with those of the others: ...
     """
-    is_correct, is_tested = tested_models(np.atleast_2d(np.asarray(correct)), chance)
+    is_correct, is_tested = find_tested_models(np.atleast_2d(np.asarray(correct)), chance)
     samples = max(is_correct.shape[1], 1)
     names = list(names) or [f"model {row}" for row in range(len(is_correct))]
     tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
     missing = [name for name in names if name not in tested]
-    left_out = f" (left out as constant or at chance: {brief(missing)})" if missing else ""
+    not_tested = f" (not tested, as constant or at chance: {brief(missing)})" if missing else ""
     if len(tested) < 2:
         reason = "the test needs two models that are neither constant nor at chance"
-        return Alignment("not verifiable", reason + left_out, pd.DataFrame({"model": tested}))
+        return Alignment("not verifiable", reason + not_tested, pd.DataFrame({"model": tested}))
     is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
     accuracy = is_correct.mean(axis=1, dtype=np.float64)
     spread = np.sqrt(accuracy * (1 - accuracy))
     one, other = np.triu_indices(len(tested), 1)
     # Two models have a single correlation: one interval with two ends.
     ends = 2 if len(tested) == 2 else 4 * len(tested)
-    table = correlations(
-        counts_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / ends
+    table = correlation_intervals(
+        count_by_others(is_correct), spread * (spread.sum() - spread), LEVEL / ends
     )
     table.insert(0, "model", tested)
     ends = 2 if len(tested) == 2 else 4 * len(one)
-    pairs = correlations(
-        counts_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / ends
+    pairs = correlation_intervals(
+        count_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / ends
     )
     blocks, linked = (
         _groups(one[is_linked], other[is_linked], len(tested))
         for is_linked in (~pairs["is_low"], pairs["lower"] > 0)
     )
     status, evidence = _verdict(table, blocks, linked, samples)
-    if status != "violated" and (moved := best_offset(is_correct)):
-        model, offset, start, stop = moved
+    if status != "violated" and (shift := find_best_offset(is_correct)):
+        model, offset, start, stop = shift
         status = "violated"
         evidence = (
-            f"the rows of model {tested[model]!r} are out of step: from row {start:,} to {stop:,} "
-            f"they fit those of the others better when moved by {offset:+d}"
+            f"the rows of model {tested[model]!r} are not aligned: from row {start:,} to {stop:,} "
+            f"they fit those of the others better after a shift by {offset:+d}"
         )
-    return Alignment(status, evidence + left_out, table)
+    return Alignment(status, evidence + not_tested, table)
 
 
-def tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
+def find_tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
     """Return correctness, bool [M, k], and whether models are significantly above chance, [M]."""
     is_graded = scores.dtype.kind == "f"
     is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
@@ -157,13 +157,13 @@ def tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
     return is_correct, (lower > np.where(is_graded, 0, chance)) & (error > 0)
 
 
-def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
+def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment:
     """Test the models of a store on the samples that all of them answered.
 
     Models that answered less than half of the samples are not tested.
     """
     models = list(store.models.index if names is None else names)
-    correct = correctness_of(store, models)
+    correct = read_correctness(store, models)
     if correct is None:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
     answered = np.ones(correct.shape, bool)
@@ -172,13 +172,13 @@ def alignment_of(store: Any, names: Iterable[str] | None = None) -> Alignment:
     is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
     models = np.array(models, object)[is_compared].tolist()
     correct = correct[is_compared][:, answered[is_compared].all(axis=0)]
-    chance, evidence = agreement(store, models, correct)
+    chance, evidence = agreement_by_chance(store, models, correct)
     if evidence:
         return Alignment("violated", evidence, pd.DataFrame({"model": models}))
     return aligned_rows(correct, models, chance)
 
 
-def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
+def agreement_by_chance(store: Any, names: list[str], correct: Array) -> tuple[Array, str]:
     """Return the accuracy of models by chance [M], and a sentence if a model is clearly at chance.
 
     The accuracy by chance is that of predictions which are independent of the labels (as in Cohen's
@@ -210,7 +210,7 @@ def agreement(store: Any, names: list[str], correct: Array) -> tuple[Array, str]
     return chance, ""
 
 
-def correctness_of(store: Any, names: list[str]) -> Array | None:
+def read_correctness(store: Any, names: list[str]) -> Array | None:
     """Return the correctness of models, array [M, k], or None if it is unknown."""
     if getattr(store, "correct", None) is not None:
         return store.correct[[store.row(name) for name in names]]
@@ -222,7 +222,7 @@ def correctness_of(store: Any, names: list[str]) -> Array | None:
 
 def warn_unless_aligned(store: Any) -> None:
     """Issue a UserWarning if the rows of a store's models belong to different samples."""
-    alignment = alignment_of(store)
+    alignment = check_alignment(store)
     if alignment.status == "violated":
         warnings.warn(
             f"{alignment.evidence}. Check the join by sample id; certify refuses this table unless "
@@ -231,11 +231,11 @@ def warn_unless_aligned(store: Any) -> None:
         )
 
 
-def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
+def find_best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
     """Return (model, offset, start, stop) of rows that fit significantly better if shifted.
 
     In files that are sorted by class or subject, neighbouring rows correlate. A model with shifted
-    rows may then still correlate with the others, but less than after the shift is undone.
+    rows may then correlate with the others, but less than after the opposite shift.
     """
     samples = is_correct.shape[1]
     count = PARTS if samples >= PARTS * FEWEST_ROWS else 1
@@ -248,27 +248,28 @@ def best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
         total = part.sum(axis=0)
         spread = 2 * share * (1 - share) * (total - part).var(axis=1) * (stop - start)
         for offset in OFFSETS:
-            fit = gains(part, total, share, offset) / np.sqrt(np.maximum(spread, 1))
+            fit = covariance_gains(part, total, share, offset) / np.sqrt(np.maximum(spread, 1))
             if fit.max() > best:
                 best = fit.max()
                 found = int(fit.argmax()), offset, start, stop
     return found
 
 
-def gains(part: Array, total: Array, share: Array, offset: int) -> Array:
+def covariance_gains(part: Array, total: Array, share: Array, offset: int) -> Array:
     """Compute by how much each model's covariance with the others rises if its rows are shifted.
 
     Covariances are sums over samples, not means. Returns an array [M].
     """
-    here = slice(None, -offset) if offset > 0 else slice(-offset, None)
-    there = slice(offset, None) if offset > 0 else slice(None, offset)
-    rise = total[there] - total[here]
-    own = np.einsum("mk,mk->m", part[:, here], part[:, there]) - part[:, here].sum(axis=1)
-    ends = rise.sum() - (part[:, there].sum(axis=1) - part[:, here].sum(axis=1))
-    return part[:, here] @ rise - own - share * ends
+    rows = slice(None, -offset) if offset > 0 else slice(-offset, None)
+    shifted = slice(offset, None) if offset > 0 else slice(None, offset)
+    rise = total[shifted] - total[rows]
+    # The total includes the model itself, whose part in the rise is subtracted.
+    itself = np.einsum("mk,mk->m", part[:, rows], part[:, shifted]) - part[:, rows].sum(axis=1)
+    ends = rise.sum() - (part[:, shifted].sum(axis=1) - part[:, rows].sum(axis=1))
+    return part[:, rows] @ rise - itself - share * ends
 
 
-def counts_by_others(is_correct: Array) -> Array:
+def count_by_others(is_correct: Array) -> Array:
     """Count samples by model, number s of other correct models, and correctness x, [M, s, x]."""
     others = is_correct.sum(axis=0) - is_correct
     codes = (2 * others + is_correct).astype(np.int64)
@@ -278,7 +279,7 @@ def counts_by_others(is_correct: Array) -> Array:
     )
 
 
-def counts_by_pairs(is_correct: Array) -> Array:
+def count_by_pairs(is_correct: Array) -> Array:
     """Count samples by pair of models and correctness (x: first, s: second), [M, M, s, x]."""
     both = is_correct @ is_correct.T
     one = np.broadcast_to(is_correct.sum(axis=1)[:, None], both.shape)
@@ -286,7 +287,7 @@ def counts_by_pairs(is_correct: Array) -> Array:
     return np.stack([neither, one - both, one.T - both, both], axis=-1).reshape(*both.shape, 2, 2)
 
 
-def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
+def correlation_intervals(counts: Array, scale: Array, level: float) -> pd.DataFrame:
     """Compute the interval of each correlation: columns phi, lower, upper, attainable, is_low.
 
     counts: array [N, s, x], numbers of samples by s and by x (0 or 1). scale: array [N] that
@@ -304,27 +305,30 @@ def correlations(counts: Array, scale: Array, level: float) -> pd.DataFrame:
         return (positive @ number / samples - product) / scale
 
     def likelihood(slope: Array) -> Array:
-        share = shares(by_s, positive.sum(axis=1), slope)
+        share = logistic_shares(by_s, positive.sum(axis=1), slope)
         return (xlogy(positive, share) + xlogy(by_s - positive, 1 - share)).sum(axis=-1)
 
     measured = phi(positive)
     edge = np.full(len(counts), STEEPEST)
 
     def excess(slope: Array) -> Array:
-        return phi(by_s * shares(by_s, positive.sum(axis=1), slope)) - measured
+        return phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope)) - measured
 
-    best = root(excess, -edge, edge)
+    best = find_roots(excess, -edge, edge)
     least = likelihood(best) + np.log(level)
-    lower = root(lambda slope: likelihood(slope) - least, -edge, best)
-    upper = root(lambda slope: least - likelihood(slope), best, edge)
-    ends = [phi(by_s * shares(by_s, positive.sum(axis=1), slope)) for slope in (lower, upper, edge)]
+    lower = find_roots(lambda slope: likelihood(slope) - least, -edge, best)
+    upper = find_roots(lambda slope: least - likelihood(slope), best, edge)
+    ends = [
+        phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope))
+        for slope in (lower, upper, edge)
+    ]
     table = pd.DataFrame(dict(zip(("lower", "upper", "attainable"), ends)))
     table.insert(0, "phi", measured)
     bound = np.minimum(LEAST_PHI, LEAST_SHARE * table["attainable"])
     return table.assign(is_low=table["upper"] < bound)
 
 
-def shares(by_s: Array, positive: Array, slope: Array) -> Array:
+def logistic_shares(by_s: Array, positive: Array, slope: Array) -> Array:
     """Return the probability that x is 1 for each s, [N, s], in logistic models with slopes [N].
 
     The intercepts make the expected number of positives equal to the observed one.
@@ -347,7 +351,7 @@ def shares(by_s: Array, positive: Array, slope: Array) -> Array:
     return share
 
 
-def root(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
+def find_roots(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
     """Find the zero of each of N rising functions of slopes by bisection, or the nearest end."""
     for _ in range(STEPS):
         middle = (low + high) / 2
@@ -376,11 +380,11 @@ def _verdict(table: pd.DataFrame, blocks: Array, linked: Array, samples: int) ->
         f"{worst['upper']:.3f}, {samples:,} samples)"
     )
     if len(low):
-        out = f"the rows of {name} are out of step with those of the others: "
-        return "violated", out + evidence
+        claim = f"the rows of {name} are not aligned with those of the others: "
+        return "violated", claim + evidence
     if blocks.any():
         part = table["model"][blocks == np.bincount(blocks).argmin()].tolist()
-        return "violated", f"the rows of models {brief(part)} are out of step"
+        return "violated", f"the rows of models {brief(part)} are not aligned with the others"
     if (table["lower"] > 0).all() and not linked.any():
         return "verified", "the least correlated is " + evidence
-    return "not verifiable", "too few samples to tell: " + evidence
+    return "not verifiable", "too few samples to decide: " + evidence

@@ -31,9 +31,11 @@ def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
     names = list(store.models.index)
     rows = np.arange(len(store))
     assert len(names) >= 2, "make() returns two models or more"
-    default = store.asked(None, None, None)
+    default = store.resolve_options(None, None, None)
     assert default[1:] == ("top1", store.default_cost), "the defaults are top-1 and default_cost"
-    assert store.asked(*default) == default, "asked() returns its own result unchanged"
+    assert store.resolve_options(*default) == default, (
+        "resolve_options() returns its result unchanged"
+    )
     _check_part(store, store, names, rows, method, "the store")
     for indices in ([2, 0, 0], rows % 2 == 0, slice(1, 3)):
         part = store.take(indices)

@@ -1,6 +1,7 @@
 """Read and write the models of a store: one safetensors file per model, or arrays in memory.
 
-A file is written atomically. Its digests are checked when it is read, and it is memory-mapped."""
+A file is written atomically. It is memory-mapped, and its digests are checked when it is read.
+"""
 
 import hashlib
 import json
@@ -33,25 +34,26 @@ from ..origin import Origin
 from .manifest import MANIFEST, Manifest, lock_store, read_labels, read_manifest
 
 DIGEST = "metadata_sha256"
-KINDS = ("logits", "probabilities")
 DTYPES = {f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
 
-def encoded_metadata(key: str, value: Any) -> str:
-    """Return metadata as text for a header: JSON, or a string that is not JSON as it is."""
+def encode_metadata(key: str, value: Any) -> str:
+    """Return metadata as text for a header. The text is JSON, or a string that is not JSON."""
     try:
         key.encode()
         text = json.dumps(value, default=lambda value: value.tolist())  # for NumPy arrays
-        unchanged = value if isinstance(value, str) else text
-        return unchanged if decoded_metadata(unchanged) is unchanged else text
+        if isinstance(value, str) and decode_metadata(value) is value:
+            return value
+        decode_metadata(text)
+        return text
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(
             f"metadata {key!r} must be text, a number, or a list or dict of these, or {UNUSABLE}"
         ) from None
 
 
-def decoded_metadata(text: str) -> Any:
-    """Invert :func:`encoded_metadata`."""
+def decode_metadata(text: str) -> Any:
+    """Invert :func:`encode_metadata`."""
     try:
         value = json.loads(text)
     except ValueError:
@@ -61,9 +63,9 @@ def decoded_metadata(text: str) -> Any:
     return value
 
 
-def already_there(model: str) -> str:
+def describe_duplicate(model: str) -> str:
     """Return the error message for a model that is added a second time."""
-    return f"model {model!r} is in the store already; pass replace=True to replace it"
+    return f"the store already has model {model!r}. Pass replace=True to replace it"
 
 
 def sha256(array: Array) -> str:
@@ -71,16 +73,16 @@ def sha256(array: Array) -> str:
     return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
 
 
-def encoded(logits: Array, metadata: dict, kind: str = "logits") -> bytes:
+def encode_tensor(tensor: Array, metadata: dict, kind: str = "logits") -> bytes:
     """Return the bytes of a safetensors file of a tensor and its metadata.
 
     The header also stores the SHA-256 of the tensor and a digest of the other header fields.
     """
-    logits = np.ascontiguousarray(logits)
-    stated = metadata | {"sha256": sha256(logits)}
-    texts = {key: encoded_metadata(key, value) for key, value in stated.items()}
-    digest = digest_of([kind, f"F{8 * logits.itemsize}", list(logits.shape), texts])
-    return save({kind: logits}, texts | {DIGEST: digest})
+    tensor = np.ascontiguousarray(tensor)
+    fields = metadata | {"sha256": sha256(tensor)}
+    texts = {key: encode_metadata(key, value) for key, value in fields.items()}
+    digest = digest_of([kind, f"F{8 * tensor.itemsize}", list(tensor.shape), texts])
+    return save({kind: tensor}, texts | {DIGEST: digest})
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,8 +95,8 @@ class Output:
     kind : {"logits", "probabilities"}
     shape : tuple
         (samples, classes).
-    kept : dict
-        A cache: the mapped tensor, and results that were computed from it.
+    cache : dict
+        The mapped tensor, and results that were computed from it.
     path, dtype, offset, digest
         The file, the type of its tensor, the byte at which the tensor starts, and the digest of the
         header. A tensor in memory has none of these.
@@ -103,14 +105,14 @@ class Output:
     metadata: dict
     kind: str
     shape: tuple[int, int]
-    kept: dict = field(default_factory=dict, repr=False)
+    cache: dict = field(default_factory=dict, repr=False)
     path: Path | None = None
     dtype: Any = None
     offset: int = 0
     digest: str = ""
 
     @classmethod
-    def of(cls, tensor: Array, metadata: dict, kind: str) -> "Output":
+    def from_tensor(cls, tensor: Array, metadata: dict, kind: str) -> "Output":
         """Return the output of a tensor in memory."""
         return cls(metadata, kind, tensor.shape, {"tensor": tensor})
 
@@ -125,17 +127,17 @@ class Output:
                 shape = file.get_slice(kind).get_shape()
                 dtype = file.get_slice(kind).get_dtype()
                 texts = dict(sorted(file.metadata().items()))
-            stated = texts.pop(DIGEST, None)  # missing in the oldest files
+            stored_digest = texts.pop(DIGEST, None)  # the oldest files have none
             digest = digest_of([kind, dtype, shape, texts])
-            metadata = {key: decoded_metadata(text) for key, text in texts.items()}
+            metadata = {key: decode_metadata(text) for key, text in texts.items()}
             offset = size - DTYPES[dtype].itemsize * math.prod(shape)  # the tensor is at the end
             rows, classes = shape
         except Exception as error:  # a file of another kind can raise any exception
             raise ValueError(
                 f"{path}: its header cannot be read. It is not a complete safetensors file of "
-                f"logits: it was truncated, appended to, or has another format ({error!s:.200})"
+                f"logits. It was truncated, appended to, or has another format ({error!s:.200})"
             ) from None
-        if stated not in (None, digest) or kind not in KINDS:
+        if stored_digest not in (None, digest):
             raise ValueError(
                 f"{path}: the header does not match its SHA-256. The file was edited or is damaged"
             )
@@ -148,7 +150,7 @@ class Output:
         not match its SHA-256.
         """
         if self.path is None:
-            return self.kept["tensor"]
+            return self.cache["tensor"]
         with open_regular_file(self.path) as file:
             # Another process may replace the file, even between these two checks.
             is_same = Output.read(self.path).digest == self.digest
@@ -173,13 +175,13 @@ class Output:
         limited, the file is mapped again for each use, because a store may be larger than the
         limit.
         """
-        if "tensor" in self.kept:
-            return self.kept["tensor"]
+        if "tensor" in self.cache:
+            return self.cache["tensor"]
         size = self.dtype.itemsize * math.prod(self.shape)
-        tensor = self.open(size <= QUICKLY_HASHED and "hashed" not in self.kept)
-        self.kept["hashed"] = None
+        tensor = self.open(size <= QUICKLY_HASHED and "hashed" not in self.cache)
+        self.cache["hashed"] = None
         if not memory_is_limited():
-            self.kept["tensor"] = tensor
+            self.cache["tensor"] = tensor
         return tensor
 
 
@@ -207,11 +209,11 @@ class Memory:
         """Add or replace a model."""
         tensor = output.tensor.copy()
         tensor.flags.writeable = False
-        self.models[model] = Output.of(tensor, output.metadata, output.kind)
+        self.models[model] = Output.from_tensor(tensor, output.metadata, output.kind)
 
 
 class Folder(Memory):
-    """The models of a store on disk; see docs/architecture.md, *On disk*.
+    """The models of a store on disk, see *On disk* in docs/architecture.md.
 
     A damaged or missing file is skipped with a warning.
     """
@@ -220,106 +222,106 @@ class Folder(Memory):
         self.path = Path(path)
         self.manifest = read_manifest(self.path)
         super().__init__(read_labels(self.path, self.manifest))
-        before = None
-        while self.manifest != before:
+        previous = None
+        while self.manifest != previous:
             self.models.clear()
             self.broken.clear()
             files = self.path.glob("[!.]*" + SUFFIX)
-            there = {unquote(path.name.removesuffix(SUFFIX)) for path in files}
-            for model in sorted(there | set(self.manifest.models)):
+            names = {unquote(path.name.removesuffix(SUFFIX)) for path in files}
+            for model in sorted(names | set(self.manifest.models)):
                 self._read(model)
-            before = self.manifest
+            previous = self.manifest
             if self.broken:
-                self.manifest = self.now()  # a writer may have changed it
+                self.manifest = self.read_manifest()  # a writer may have changed it
         for failure in self.broken.values():
-            warnings.warn(f"left out of the store: {failure}", stacklevel=3)
+            warnings.warn(f"a model of the store is skipped: {failure}", stacklevel=3)
 
-    def now(self) -> Manifest:
+    def read_manifest(self) -> Manifest:
         """Read the current manifest. Raises a ValueError if another store has replaced this one."""
-        now = read_manifest(self.path)
+        manifest = read_manifest(self.path)
         origin = attrgetter("dataset", "split", "classes", "fingerprint")
-        if origin(now) != origin(self.manifest):
+        if origin(manifest) != origin(self.manifest):
             raise ValueError(
                 f"{self.path}: another store replaced the one that was opened. Open it again"
             )
-        return now
+        return manifest
 
     def _read(self, model: str) -> None:
         """Read the header of a model into ``models``, or store the error message in ``broken``."""
         digests = self.manifest.models.get(model, [])
         try:
             path = self.path / file_name(model)
-            file = Output.read(path)
-            name = file.metadata.get("model")
-            own_samples = file.metadata.get("samples") == self.manifest.fingerprint
-            checks = {
-                f"it holds {name!r}, not {model!r}": name == model,
-                "it belongs to other samples (fingerprint)": own_samples,
-                f"it is not the file that {MANIFEST} lists": file.digest in digests,
-            }
-            for failure, passed in checks.items():
-                if not passed:
-                    raise ValueError(f"{path}: {failure}")
-            self.models[model] = file
+            output = Output.read(path)
+            name = output.metadata.get("model")
+            if name != model:
+                raise ValueError(f"{path}: it holds {name!r}, not {model!r}")
+            if output.metadata.get("samples") != self.manifest.fingerprint:
+                raise ValueError(f"{path}: it belongs to other samples (fingerprint)")
+            if output.digest not in digests:
+                raise ValueError(f"{path}: it is not the file that {MANIFEST} lists")
+            self.models[model] = output
         except FileNotFoundError:
             if digests and None not in digests:
-                self.broken[model] = f"{path}: lost, though {MANIFEST} lists it"
+                self.broken[model] = f"{path}: {MANIFEST} lists it, but the file is missing"
         except (ValueError, OSError) as error:
             self.broken[model] = str(error)
 
     def put(self, model: str, output: Output, replace_it: bool) -> None:
         """Add or replace a model atomically. Other processes may add models simultaneously.
 
-        Raises a ValueError if another process has added the model and ``replace_it`` is false.
-        Raises one as well if the model's name differs from an existing name only in case, on a disk
-        that ignores case.
+        Raises a ValueError if another process has added the model and ``replace_it`` is false, or
+        if the disk ignores case and the model's name differs from an existing name only in case.
         """
         path = self.path / file_name(model)
         metadata = output.metadata | {"samples": self.labels.fingerprint}
-        content = encoded(output.tensor, metadata, output.kind)
+        content = encode_tensor(output.tensor, metadata, output.kind)
         with lock_store(self.path):
-            before = self.now()
-            check_spellings(self.path / MANIFEST, {model, *before.models, *self.models})
+            manifest = self.read_manifest()
+            check_spellings(self.path / MANIFEST, {model, *manifest.models, *self.models})
             if path.exists() and not replace_it:
-                raise ValueError(already_there(model))
+                raise ValueError(describe_duplicate(model))
             with replace_atomically(path) as temporary:
                 temporary.write_bytes(content)
-                file = replace(Output.read(temporary), path=path)
-                digests = [*before.models.get(model, [None]), file.digest]
-                before.with_digests(model, *digests).write(self.path)
-            self.manifest = before.with_digests(model, file.digest)
+                written = replace(Output.read(temporary), path=path)
+                # Until the file is replaced, readers accept the old digest and the new one.
+                digests = [*manifest.models.get(model, [None]), written.digest]
+                manifest.with_digests(model, *digests).write(self.path)
+            self.manifest = manifest.with_digests(model, written.digest)
             self.manifest.write(self.path)
-        self.models[model] = file
+        self.models[model] = written
         self.broken.pop(model, None)
 
     def settle(self) -> None:
         """Remove the files of killed writers, and list only the digests of existing files."""
         with lock_store(self.path):
-            now = self.now()
-            settled = now
-            for model, file in self.models.items():
-                if file.digest in now.models.get(model, []):
-                    settled = settled.with_digests(model, file.digest)
-            if settled != now:
+            manifest = self.read_manifest()
+            settled = manifest
+            for model, output in self.models.items():
+                if output.digest in manifest.models.get(model, []):
+                    settled = settled.with_digests(model, output.digest)
+            if settled != manifest:
                 settled.write(self.path)
 
 
-def check_spellings(there: Path, models: Iterable[str]) -> None:
-    """Raise a ValueError if names differ only in case and the disk of ``there`` ignores case."""
-    spelt: dict[str, str] = {}
+def check_spellings(existing_file: Path, models: Iterable[str]) -> None:
+    """Raise a ValueError if names differ only in case, on a disk that ignores case.
+
+    existing_file: a file in the folder of the models, with a lower-case name.
+    """
+    names: dict[str, str] = {}
     for name in sorted(models):
-        other = spelt.setdefault(file_name(name).lower(), name)
-        if other != name and ignores_case(there):
+        other = names.setdefault(file_name(name).lower(), name)
+        if other != name and ignores_case(existing_file):
             raise ValueError(
-                f"{there.parent}: the names of models {other!r} and {name!r} differ only in case, "
-                "and this disk ignores case. Give one of them another name"
+                f"{existing_file.parent}: the names of models {other!r} and {name!r} differ only "
+                "in case, and this disk ignores case. Give one of them another name"
             )
 
 
-def some_outputs(models: Mapping, rows: Array | None, name: str) -> Array:
-    """Return outputs of a model for at most 32 classes, array [n_classes, n_rows].
+def read_class_columns(models: Mapping, rows: Array | None, name: str) -> Array:
+    """Return a model's outputs for at most 32 evenly spaced classes, array [n_classes, n_rows].
 
-    These classes are enough to distinguish samples. If ``rows`` is None, all rows are returned.
+    These outputs identify a sample. If ``rows`` is None, all rows are returned.
     """
     tensor = models[name].tensor
     classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))

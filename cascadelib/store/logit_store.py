@@ -21,16 +21,16 @@ from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
 from ..stages import StageFunction
-from .formats import Folder, Memory, Output, already_there, some_outputs
+from .formats import Folder, Memory, Output, describe_duplicate, read_class_columns
 from .manifest import create
 from .model_checks import (
-    accuracies_of,
-    checked_logits,
-    checked_metadata,
-    checked_probabilities,
-    costs_by_model,
+    check_logits,
+    check_metadata,
+    check_probabilities,
+    compute_accuracies,
+    group_costs_by_model,
 )
-from .model_table import cost_names_of, model_table
+from .model_table import find_cost_names, make_model_table
 
 ADDING = Lock()
 
@@ -39,7 +39,7 @@ class LogitStore:
     """Hold the logits of many models on one labelled split, on disk or in memory.
 
     ``LogitStore(path)`` opens a folder. It reads one header per model and skips broken files with a
-    warning. Top-1 and top-5 accuracies come from the headers.
+    warning. The headers contain top-1 and top-5 accuracies.
 
     Parameters
     ----------
@@ -90,17 +90,18 @@ class LogitStore:
 
     def _use(
         self,
-        shelf: Folder | Memory,
+        source: Folder | Memory,
         rows: Array | None = None,
         models: dict[str, Any] | None = None,
     ) -> "LogitStore":
-        """Set the files or arrays, the rows, and the models (None: all, also later ones)."""
-        self._shelf = shelf
+        """Set the source of outputs, the rows and the models. None means all, also later models."""
+        self._source = source
         self._rows = rows
         self._models = models
-        origin = shelf.labels if rows is None else shelf.labels.take(rows)
-        held = shelf.models if models is None else models
-        self.origin = replace(origin, models=held, read=partial(some_outputs, held, rows))
+        origin = source.labels if rows is None else source.labels.take(rows)
+        outputs = source.models if models is None else models
+        read = partial(read_class_columns, outputs, rows)
+        self.origin = replace(origin, models=outputs, read=read)
         self.labels = self.origin.values
         self.sample_ids = self.origin.sample_ids
         self.classes = self.origin.classes
@@ -195,7 +196,7 @@ class LogitStore:
         store.path = None
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Origin.from_labels(labels, sample_ids, classes, dataset, split, count)))
-        by_model = costs_by_model({"macs": macs, "seconds": seconds} | costs, logits)
+        by_model = group_costs_by_model({"macs": macs, "seconds": seconds} | costs, logits)
         options: dict = {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
         for name, values in logits.items():
             store.add(name, values, **options, **by_model[name])
@@ -242,19 +243,19 @@ class LogitStore:
 
     def __repr__(self) -> str:
         where = "in memory" if self.path is None else short_path(self.path)
-        held = f"{len(self)} samples, {len(self._present())} models"
-        return f"<LogitStore {where}: {self.dataset} {self.split}, {held}>"
+        size = f"{len(self)} samples, {len(self._outputs())} models"
+        return f"<LogitStore {where}: {self.dataset} {self.split}, {size}>"
 
-    def _present(self) -> dict[str, Output]:
-        """Return the outputs by model, a dict to which other threads do not add."""
-        return self._shelf.models.copy() if self._models is None else self._models
+    def _outputs(self) -> dict[str, Output]:
+        """Return the outputs by model. Other threads do not add to this dict."""
+        return self._source.models.copy() if self._models is None else self._models
 
     @property
     def class_count(self) -> int | None:
-        """Return the number of classes, or None if they have no names and there is no model."""
+        """Return the number of classes, or None for unnamed classes and a store without models."""
         if self.classes:
             return len(self.classes)
-        return next((own.shape[1] for own in self._present().values()), None)
+        return next((output.shape[1] for output in self._outputs().values()), None)
 
     @property
     def models(self) -> pd.DataFrame:
@@ -265,28 +266,28 @@ class LogitStore:
         otherwise by seconds, otherwise by the only kind of cost (:attr:`cost_names`), otherwise in
         the order of adding.
         """
-        present = self._present()
-        held, table = self._table
-        if table is None or held != present:
-            table = model_table({name: own.metadata for name, own in present.items()})
+        outputs = self._outputs()
+        cached_outputs, table = self._table
+        if table is None or cached_outputs != outputs:
+            table = make_model_table({name: output.metadata for name, output in outputs.items()})
             if self._rows is not None and self.labels is not None:
                 for name in table.index:
-                    scores = accuracies(self.ranks(name), present[name].shape[1])
+                    scores = accuracies(self.ranks(name), outputs[name].shape[1])
                     table.loc[name, ["top1", "top5"]] = scores
-            self._table = (present, table)
+            self._table = (outputs, table)
         return table.copy()
 
     @property
     def cost_names(self) -> list[str]:
         """Return the kinds of cost that some model has, those of :data:`COSTS` first."""
-        return cost_names_of(own.metadata for own in self._present().values())
+        return find_cost_names(output.metadata for output in self._outputs().values())
 
     @property
     def default_cost(self) -> str:
         """Return the first existing kind of :data:`COSTS`, else the only other kind, else MACs."""
-        there = self.cost_names
-        is_clear = len(there) == 1 or there and there[0] in COSTS
-        return there[0] if is_clear else "macs"
+        kinds = self.cost_names
+        is_clear = len(kinds) == 1 or kinds and kinds[0] in COSTS
+        return kinds[0] if is_clear else "macs"
 
     def metadata(self, name: str) -> dict:
         """Return the metadata in the header of a model, including nested values."""
@@ -298,35 +299,32 @@ class LogitStore:
 
     def _model(self, name: str) -> Output:
         """Return the output of a model in the files or arrays."""
-        present = self._present()
-        broken = self._shelf.broken
-        if validate_choice(name, [*present, *broken], "model") in broken:
+        outputs = self._outputs()
+        broken = self._source.broken
+        if validate_choice(name, [*outputs, *broken], "model") in broken:
             raise ValueError(f"model {name!r} cannot be read: {broken[name]}")
-        return present[name]
+        return outputs[name]
 
     def logits(self, name: str) -> Array:
         """Return the logits of a model, float array of shape (n_samples, n_classes).
 
         If the store has probabilities, these are their logarithms.
         """
-        own = self._model(name)
-        return log_of(self._output(own)) if own.kind == "probabilities" else self._output(own)
+        output = self.output(name)
+        return log_of(output) if self.holds_probabilities(name) else output
 
     def output(self, name: str) -> Array:
-        """Return the output of a model as it was added, shape (n_samples, n_classes).
+        """Return the added output of a model, shape (n_samples, n_classes).
 
         The array is read-only, and memory-mapped unless :meth:`take` selected rows. The first read
         checks the SHA-256 of the tensor (up to 256 MB; :meth:`verify` checks larger files).
         """
-        return self._output(self._model(name))
-
-    def _output(self, own: Output) -> Array:
-        """Return the output of a model on the samples of this view."""
-        return own.tensor if self._rows is None else own.tensor[self._rows]
+        tensor = self._model(name).tensor
+        return tensor if self._rows is None else tensor[self._rows]
 
     def release_memory(self, name: str) -> None:
-        """Free the memory of a mapped file, which counts as memory of this process."""
-        tensor = self._model(name).kept.get("tensor")
+        """Free the pages of a mapped file, which count as memory of this process."""
+        tensor = self._model(name).cache.get("tensor")
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
@@ -340,7 +338,7 @@ class LogitStore:
         Rank 0 is top-1 correct, and a rank below 5 is top-5 correct. Equal outputs rank by class
         index, so ``ranks == 0`` is ``argmax == label``.
         """
-        labels = self._shelf.labels.required_labels
+        labels = self._source.labels.required_labels
         return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
@@ -350,12 +348,13 @@ class LogitStore:
         )
 
     def _compute_once(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
-        """Return a function of the output [k], computed once, since bootstraps take many views."""
-        own = self._model(name)
-        if what not in own.kept:
-            own.kept[what] = compute(own.tensor)
+        """Return a function of the output [k]. It is cached, since bootstraps take many views."""
+        output = self._model(name)
+        if what not in output.cache:
+            output.cache[what] = compute(output.tensor)
             self.release_memory(name)
-        return own.kept[what].copy() if self._rows is None else own.kept[what][self._rows]
+        values = output.cache[what]
+        return values.copy() if self._rows is None else values[self._rows]
 
     def costs(self, cost: str) -> Array:
         """Return the cost per sample of each model.
@@ -385,16 +384,16 @@ class LogitStore:
             bad = [f"{name!r} ({value:g})" for name, value in zip(table.index[wrong], costs[wrong])]
             others = [kind for kind in self.cost_names if kind != cost]
             raise ValueError(
-                f"{cost} must be positive numbers; missing (nan) or wrong for {', '.join(bad)}: "
-                f"give {cost}= where the logits are added, count_macs(module, input) counts MACs, "
-                "select(names) leaves those models out"
-                + (f"; or pass cost=, one of {others}" if others else "")
+                f"{cost} must be positive numbers. It is missing (nan) or wrong for "
+                f"{', '.join(bad)}. Pass {cost}= when the logits are added (count_macs(module, "
+                "input) counts MACs), or select the other models with select(names)"
+                + (f", or pass cost=, one of {others}" if others else "")
             )
         return costs
 
     sample_costs = costs
 
-    def asked(
+    def resolve_options(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
         """Return (method, score, kind of cost) of a search, with the defaults filled in."""
@@ -429,7 +428,7 @@ class LogitStore:
         indices : array of int (repeats allowed), array of bool of shape (n_samples,), or slice
         """
         rows = select_rows(indices, len(self), self.sample_ids)
-        return self._view(rows if self._rows is None else self._rows[rows], self._present())
+        return self._view(rows if self._rows is None else self._rows[rows], self._outputs())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
         """Return the store with some of its models."""
@@ -437,20 +436,20 @@ class LogitStore:
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """Return the store with its current models and other labels, in memory."""
-        given = Origin.from_labels(labels, self.sample_ids, self.classes)
-        shelf = Memory(replace(self.origin, values=given.values, classes=given.classes))
-        store = self._view(None, None)._use(shelf)
-        for name, own in self._present().items():
-            output = self._output(own)
-            scores = dict(zip(("top1", "top5"), accuracies_of(output, given)))
-            shelf.models[name] = Output.of(output, own.metadata | scores, own.kind)
-        return store
+        origin = Origin.from_labels(labels, self.sample_ids, self.classes)
+        source = Memory(replace(self.origin, values=origin.values, classes=origin.classes))
+        for name, output in self._outputs().items():
+            tensor = self.output(name)
+            scores = dict(zip(("top1", "top5"), compute_accuracies(tensor, origin)))
+            metadata = output.metadata | scores
+            source.models[name] = Output.from_tensor(tensor, metadata, output.kind)
+        return self._view(None, None)._use(source)
 
     def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
-        """Return a store of the same files or arrays, with some rows and models (None: all)."""
+        """Return a store of the same source with some rows and models. None means all."""
         view = type(self).__new__(type(self))
         view.path = self.path
-        return view._use(self._shelf, rows, models)
+        return view._use(self._source, rows, models)
 
     def add(
         self,
@@ -493,44 +492,44 @@ class LogitStore:
         ------
         ValueError
             If the name, a cost, the metadata or the output is invalid. The message names the model
-            and the first bad row. The store does not change.
+            and the first invalid row. The store does not change.
         """
         if self._models is not None:
             raise ValueError(
                 f"model {name!r} cannot be added to a view of a store; add it to the full store"
             )
-        file_name(name)  # refuses a name that a file cannot have
-        header = checked_metadata(name, metadata, {"macs": macs, "seconds": seconds})
+        file_name(name)  # raises for a name that a file cannot have
+        header = check_metadata(name, metadata, {"macs": macs, "seconds": seconds})
         if not isinstance(probabilities, bool):
             if logits is not None:
                 raise ValueError(f"model {name!r}: give logits or probabilities, not both")
             logits = probabilities
             probabilities = True
-        output = checked_logits(name, logits, sample_ids, self.origin, dtype)
+        output = check_logits(name, logits, sample_ids, self.origin, dtype)
         if probabilities:
-            output = checked_probabilities(name, output, normalise, self.origin)
-        top1, top5 = accuracies_of(output, self.origin)
+            output = check_probabilities(name, output, normalise, self.origin)
+        top1, top5 = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
         with ADDING:
-            order = self._place_for(name, output.shape[1], replace)
+            order = self._next_order(name, output.shape[1], replace)
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
-            self._shelf.put(name, Output.of(output, entry, kind), replace)
+            self._source.put(name, Output.from_tensor(output, entry, kind), replace)
 
-    def _place_for(self, name: str, classes: int, replace: bool) -> int:
-        """Return the number of a new model.
+    def _next_order(self, name: str, classes: int, replace: bool) -> int:
+        """Return the number of a new model in the order of adding.
 
         Raises a ValueError if the model exists or has another number of classes.
         """
-        models = self._shelf.models
-        if not replace and (name in models or name in self._shelf.broken):
-            raise ValueError(already_there(name))
-        others = (own.shape[1] for other, own in models.items() if other != name)
+        models = self._source.models
+        if not replace and (name in models or name in self._source.broken):
+            raise ValueError(describe_duplicate(name))
+        others = (output.shape[1] for other, output in models.items() if other != name)
         expected = len(self.classes) if self.classes else next(others, classes)
         if classes != expected:
             raise ValueError(
                 f"model {name!r}: logits for {classes} classes, but the store has {expected}"
             )
-        return 1 + max((own.metadata["order"] for own in models.values()), default=-1)
+        return 1 + max((output.metadata["order"] for output in models.values()), default=-1)
 
     def verify(self) -> None:
         """Read all files and check their digests.
@@ -540,10 +539,10 @@ class LogitStore:
         ValueError
             If a file is broken. The message lists each broken file and the failed check.
         """
-        failures = list(self._shelf.broken.values())
-        for own in self._present().values():
+        failures = list(self._source.broken.values())
+        for output in self._outputs().values():
             try:
-                own.open()
+                output.open()
             except (ValueError, OSError) as error:
                 failures.append(str(error))
         if failures:

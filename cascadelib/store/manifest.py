@@ -63,7 +63,8 @@ class Manifest:
             temporary.write_text(text + "\n", encoding="utf-8")
 
 
-FORMS: dict = {key.name: str for key in fields(Manifest)} | {  # as misfit() reads them
+# The forms of the entries, as misfit() reads them.
+FORMS: dict = {key.name: str for key in fields(Manifest)} | {
     "samples": range(2**63),
     "classes": ([str], None),
     "ids_given": bool,
@@ -79,9 +80,10 @@ def read_manifest(folder: Path) -> Manifest:
     """
     path = folder / MANIFEST
     if not path.exists():
-        inside = sorted(f"{folder.name}/{own.parent.name}" for own in folder.glob(f"*/{MANIFEST}"))
-        there = f"Open one of {', '.join(inside)}" if inside else "Make one with LogitStore.create"
-        raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}. {there}")
+        paths = sorted(path.parent.name for path in folder.glob(f"*/{MANIFEST}"))
+        stores = ", ".join(f"{folder.name}/{name}" for name in paths)
+        remedy = f"Open one of {stores}" if stores else "Make one with LogitStore.create"
+        raise FileNotFoundError(f"{folder} is not a store: it has no {MANIFEST}. {remedy}")
     content = read_json(path)
     if content.get("format") != FORMAT:
         raise ValueError(
@@ -102,8 +104,8 @@ def read_manifest(folder: Path) -> Manifest:
 
 @contextlib.contextmanager
 def lock_store(folder: Path) -> Iterator[None]:
-    """Wait for other writers of a store, lock it, and remove files that killed writers left."""
-    with open(folder / LABELS, "rb+") as file:  # never replaced, so all lock the same file
+    """Wait for other writers of a store, lock it, and remove the files of killed writers."""
+    with open(folder / LABELS, "rb+") as file:  # it is never replaced, so all lock one file
         lock_file(file)
         remove_leftovers(folder)
         yield
@@ -117,7 +119,7 @@ def create(path: str | Path, labels: Origin) -> None:
     path = Path(path)
     if (path / MANIFEST).exists():
         raise ValueError(
-            f"{path} already holds a store. Open it with LogitStore(path) or choose another folder"
+            f"{path} already has a store. Open it with LogitStore(path) or choose another folder"
         )
     path.mkdir(parents=True, exist_ok=True)
     with replace_atomically(path / LABELS) as temporary, open(temporary, "wb") as file:
@@ -140,7 +142,7 @@ def read_labels(folder: Path, manifest: Manifest) -> Origin:
     try:
         with open_regular_file(path, BYTES_PER_SAMPLE * (64 + manifest.samples)) as file:
             if hashlib.file_digest(file, "sha256").hexdigest() != manifest.labels_sha256:
-                raise ValueError(f"not the file that {MANIFEST} lists (SHA-256)")
+                raise ValueError(f"it is not the file that {MANIFEST} lists (SHA-256)")
             file.seek(0)
             arrays = np.load(file, allow_pickle=False)
             labels = Origin.from_labels(

@@ -11,8 +11,8 @@ from ..cost_kinds import COSTS
 from ..labels import align_values
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of
-from .formats import decoded_metadata, encoded_metadata
-from .model_table import RESERVED, cost_names_of
+from .formats import decode_metadata, encode_metadata
+from .model_table import RESERVED, find_cost_names
 
 DTYPES = ("float16", "float32", "float64")
 # Forms of metadata, as fits() reads them.
@@ -33,7 +33,7 @@ def as_array(logits: Any, what: str) -> Array:
     return np.asarray(tensor.numpy())
 
 
-def checked_logits(
+def check_logits(
     name: str,
     logits: Any,
     sample_ids: Any,
@@ -79,7 +79,7 @@ def refuse_rows(name: str, bad: Array, what: str, labels: Origin) -> None:
         )
 
 
-def checked_probabilities(name: str, p: Array, normalise: bool, labels: Origin) -> Array:
+def check_probabilities(name: str, p: Array, normalise: bool, labels: Origin) -> Array:
     """Return probabilities [k, classes], after division by the sums of rows if ``normalise``.
 
     A ValueError names the model and the first row that does not sum to 1. Rows are not divided if
@@ -98,7 +98,7 @@ def checked_probabilities(name: str, p: Array, normalise: bool, labels: Origin) 
     return p
 
 
-def costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict]:
+def group_costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict]:
     """Return {model: {kind: cost}} of {kind: {model: cost}}."""
     costs: dict[str, dict] = {name: {} for name in names}
     for kind, by_name in kinds.items():
@@ -113,12 +113,12 @@ def costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, 
     return costs
 
 
-def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
+def check_metadata(name: str, metadata: dict, costs: Mapping[str, float | None]) -> dict:
     """Return metadata and costs as they will be read from a header.
 
     A ValueError names the model and the invalid key.
     """
-    read = {key: decoded_metadata(encoded_metadata(key, value)) for key, value in metadata.items()}
+    read = {key: decode_metadata(encode_metadata(key, value)) for key, value in metadata.items()}
     known_costs = dict(costs) | {kind: read[kind] for kind in COSTS if kind in read}
     for kind, cost in known_costs.items():
         if cost is not None:
@@ -128,7 +128,7 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
     wrong += [key for key, form in METADATA.items() if key in read and not fits(read[key], form)]
     if wrong:
         raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
-    for kind in cost_names_of([read]):
+    for kind in find_cost_names([read]):
         if read[kind] < 0:
             raise ValueError(
                 f"model {name!r}: {kind} must not be negative, got {read[kind]}: any number is a "
@@ -137,7 +137,7 @@ def checked_metadata(name: str, metadata: dict, costs: Mapping[str, float | None
     return read
 
 
-def accuracies_of(tensor: Array, labels: Origin) -> tuple[float, float]:
+def compute_accuracies(tensor: Array, labels: Origin) -> tuple[float, float]:
     """Compute (top1, top5) of an output [k, classes], nan without labels."""
     if labels.values is None:
         return np.nan, np.nan

@@ -12,33 +12,33 @@ NEXT_COLUMNS = ["family", "architecture", "image_size"]
 RESERVED = set("model samples sha256 order top1 top5".split())
 
 
-def cost_names_of(headers: Iterable[dict]) -> list[str]:
+def find_cost_names(headers: Iterable[dict]) -> list[str]:
     """Return the kinds of cost in any header, those of COSTS first."""
-    stated = {
+    numbers = {
         key
         for header in headers
         for key, value in header.items()
         if isinstance(value, int | float) and not isinstance(value, bool)
     }
-    own = stated - COSTS.keys() - RESERVED - NO_COSTS
-    return [kind for kind in COSTS if kind in stated] + sorted(own)
+    others = numbers - COSTS.keys() - RESERVED - NO_COSTS
+    return [kind for kind in COSTS if kind in numbers] + sorted(others)
 
 
-def model_table(headers: dict[str, dict]) -> pd.DataFrame:
+def make_model_table(headers: dict[str, dict]) -> pd.DataFrame:
     """Return the table of models, cheapest first. Nested metadata is omitted."""
-    by_age = sorted(headers, key=lambda name: (headers[name]["order"], name))
+    by_order = sorted(headers, key=lambda name: (headers[name]["order"], name))
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = []
-    for name in by_age:
+    for name in by_order:
         flat = {k: v for k, v in headers[name].items() if not isinstance(v, dict | list)}
         rows.append({key: flat[key] for key in flat if key not in hidden})
-    table = pd.DataFrame(rows, index=pd.Index(by_age, name="model", dtype=object))
+    table = pd.DataFrame(rows, index=pd.Index(by_order, name="model", dtype=object))
     next_columns = [column for column in NEXT_COLUMNS if column in table]
     columns = dict.fromkeys(FIRST_COLUMNS + next_columns + sorted(table))
     table = table.reindex(columns=list(columns))
     numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
     table[FIRST_COLUMNS] = numbers.astype(np.float64)
-    kinds = cost_names_of(headers.values())
+    kinds = find_cost_names(headers.values())
     for kind in kinds:
         if (kind in COSTS or len(kinds) == 1) and table[kind].notna().all():
             return table.sort_values(kind, kind="stable")

@@ -41,7 +41,7 @@ class Store(Protocol):
 
     @property
     def class_count(self) -> int | None:
-        """Return the number of classes of the outputs, or None if there are no outputs."""
+        """Return the number of classes of the outputs, or None without outputs."""
 
     @property
     def cost_names(self) -> list[str]:
@@ -53,8 +53,10 @@ class Store(Protocol):
 
     def __len__(self) -> int: ...
 
-    def asked(self, method: Any, score: str | None, cost: str | None) -> tuple[Any, str, str]:
-        """Return (method, score, kind of cost) of a search, with defaults in place of None.
+    def resolve_options(
+        self, method: Any, score: str | None, cost: str | None
+    ) -> tuple[Any, str, str]:
+        """Return (method, score, kind of cost) of a search, with defaults instead of None.
 
         The method is a :class:`cascadelib.Method`, its name, or None if the store has confidences.
         Unsupported options raise a ValueError.

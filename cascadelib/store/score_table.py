@@ -19,11 +19,11 @@ from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.faults import refuse
-from .tables.frames import frame_of, scores_of
-from .tables.score_checks import checked_values, converted_arguments, refuse_missing
+from .tables.frames import open_frame, parse_scores
+from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
-NO_LABEL = "(none)"  # replaces an empty label, which no model predicts
+NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
 USUAL_METRIC = "max_softmax"  # of a Method with default arguments
 
 
@@ -32,21 +32,13 @@ def _refuse_options(**options: Any) -> None:
     extra = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
     if extra:
         raise ValueError(
-            f"{', '.join(extra)}: a ScoreTable has its own confidences, correctness and cost, "
-            "so it supports only score='f1' and Method(confidence=…); leave "
-            "this out (a Point's cost_kind is then 'cost'), or use a LogitStore"
+            f"{', '.join(extra)}: a ScoreTable contains confidences, correctness and cost, so it "
+            "supports only score='f1' and Method(confidence=…). Omit this (a Point's cost_kind is "
+            "then 'cost'), or use a LogitStore"
         )
 
 
-def _of_outputs(method: Any) -> Any:
-    """Return the Method if it needs outputs of models, else None."""
-    if method is None:
-        return None
-    usual = (USUAL_METRIC, "none", False)
-    return None if (method.metric, method.ensemble, method.temperature) == usual else method
-
-
-def _not_of_a_table(score: str | None) -> str | None:
+def _unsupported_score(score: str | None) -> str | None:
     """Return the score if a table cannot compute it, else None."""
     return None if score in ("top1", F1) else score
 
@@ -140,18 +132,18 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
-        given = converted_arguments(self)
-        names = given["names"]
-        ids = given["origin"].sample_ids
+        arguments = convert_arguments(self)
+        names = arguments["names"]
+        ids = arguments["origin"].sample_ids
 
         def place(model: int, sample: int) -> str:
             return f"sample {str(ids[sample])!r}, model {names[model]!r}"
 
-        checked, faults = checked_values(given, place)
+        checked, faults = check_values(arguments, place)
         refuse(faults)
-        self._hold(**checked)
+        self._set_checked(**checked)
 
-    def _hold(self, origin: Origin, **parts: Any) -> "ScoreTable":
+    def _set_checked(self, origin: Origin, **parts: Any) -> "ScoreTable":
         """Set checked attributes, and make their arrays read-only."""
         for values in parts.values():
             if isinstance(values, Array):
@@ -168,8 +160,8 @@ class ScoreTable:
 
     @classmethod
     def of_checked(cls, parts: dict[str, Any]) -> "ScoreTable":
-        """Return the table of parts that :func:`checked_values` returned."""
-        return cls.__new__(cls)._hold(**parts)
+        """Return the table of parts that :func:`check_values` returned."""
+        return cls.__new__(cls)._set_checked(**parts)
 
     @classmethod
     def from_frame(
@@ -194,7 +186,7 @@ class ScoreTable:
         """Read a table from a file or a frame.
 
         A long table has a row per sample and model, in any order. A wide table has a row per
-        sample, and names columns with {} in place of the model, as in
+        sample, and names columns with {} instead of the model, as in
         ``prediction="{}_answer"``. Ids, models, labels and predictions are text. Whole numbers of a
         frame are converted to the same text for all dtypes.
 
@@ -279,10 +271,10 @@ class ScoreTable:
         for name in roles.values():
             if not isinstance(name, str):
                 raise ValueError(f"the name of a column must be text, got {brief(name)}")
-        table, locate = frame_of(frame, largest, encoding)
+        table, locate = open_frame(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            checked, faults = scores_of(table, roles, cost, missing, models, normalize, locate)
+            checked, faults = parse_scores(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
         read = cls.of_checked(checked)
         from .aligned_rows import warn_unless_aligned  # loads scipy
@@ -336,7 +328,7 @@ class ScoreTable:
         """Return an empty dict: a table has no metadata."""
         return {}
 
-    def asked(
+    def resolve_options(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
         """Return (method, score, "cost") of a search, with the defaults filled in.
@@ -348,7 +340,7 @@ class ScoreTable:
         _refuse_options(
             method=None if is_fitted else method,
             metric=metric if is_fitted and metric != USUAL_METRIC else None,
-            score=_not_of_a_table(score),
+            score=_unsupported_score(score),
             cost=None if cost == self.default_cost else cost,
         )
         return method, score or "top1", self.default_cost
@@ -363,13 +355,15 @@ class ScoreTable:
         A fitted confidence of the method replaces the confidence of the table. A ValueError is
         raised if correctness is unknown, or if the method or score needs outputs of models.
         """
-        _refuse_options(method=_of_outputs(method), score=_not_of_a_table(score))
+        usual = (USUAL_METRIC, "none", False)
+        is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
+        _refuse_options(method=None if is_usual else method, score=_unsupported_score(score))
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "this ScoreTable has predictions but no labels, so which are correct is unknown; "
-                "give labels=, or correct"
+                "this ScoreTable has predictions but no labels, so their correctness is unknown. "
+                "Pass labels= or correct="
             )
         correct = self.correct
         rows = [self.row(name) for name in names]
@@ -388,15 +382,14 @@ class ScoreTable:
         classes = self.origin.classes or ()
         if len(classes) != 2 or self.predictions is None:
             raise ValueError(
-                f"F1 needs labels and predictions of two classes, not {classes}: or use "
-                "score='top1'"
+                f"F1 needs labels and predictions of two classes, not {classes}. Use score='top1'"
             )
         return np.asarray(self.origin.values) == 1
 
     def predicted(self, name: str) -> Array:
         """Return the predictions of a model as text [n_samples]. "" is an abstention."""
         if self.predictions is None:
-            raise ValueError("what the models predict is unknown: give predictions=")
+            raise ValueError("the table has no predictions: pass predictions=")
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:
@@ -444,7 +437,7 @@ class ScoreTable:
             return rows if rows.ndim == 1 else rows[:, samples]
 
         arrays = ("correct", "confidence", "cost", "predictions", "answered")
-        return copy.copy(self)._hold(
+        return copy.copy(self)._set_checked(
             self.origin.take(samples),
             **{name: cut(getattr(self, name)) for name in arrays},
             names=tuple(np.array(self.names, object)[models]),

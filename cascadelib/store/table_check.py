@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from .aligned_rows import alignment_of
+from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.cells import SKIP, UNSURE
 from .tables.faults import SHOWN, Fault, describe_faults
-from .tables.frames import frame_of, scores_of
+from .tables.frames import open_frame, parse_scores
 from .tables.spelling import REMEDY as SPELLING
-from .tables.spelling import outside_labels
+from .tables.spelling import find_foreign_answers
 from .tables.table_files import LARGEST_TABLE
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
@@ -32,7 +32,7 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-REORDERED = -4.0  # standard errors: confidences of correct answers are this much lower
+REVERSED = -4.0  # standard errors by which correct answers have a lower mean rank of confidence
 LOSSES = ("1%", "2%", "5%", "10%", "20%")
 
 
@@ -79,7 +79,7 @@ class TableReport:
                 f"{name}: accuracy {model.top1:.3f}, cost {model.cost:.4g}"
                 for name, model in self.table.models.iterrows()
             ]
-        lines.append(self.command or "Correct this, then run the check again.")
+        lines.append(self.command or "Correct these faults, then run the check again.")
         return "\n".join(lines)
 
 
@@ -105,14 +105,14 @@ def check_table(
         As for :meth:`ScoreTable.from_frame`. Defaults to "drop" if cells are missing.
     normalize : {None, "text", "exact"}, optional
         As for :meth:`ScoreTable.from_frame`. Defaults to "text" if predictions differ from labels
-        only in spelling.
+        in spelling only.
     encoding : str, optional
         Encoding of a CSV file. If the file is not in UTF-8, other ones are tried.
     largest : int, default=2**30
         Maximum size in bytes, before and after decompression.
     **columns : str
         Columns by role: sample, model, confidence, label, prediction, correct. A wide table has {}
-        in place of the model. Other columns are recognized by their names.
+        instead of the model. Other columns are recognized by their names.
 
     Returns
     -------
@@ -139,39 +139,42 @@ def check_table(
     if isinstance(cost, Mapping):
         options["cost"] = cost
     try:
-        opened, options["encoding"], notes = _opened(frame, largest, encoding)
+        opened, options["encoding"], notes = _open(frame, largest, encoding)
     except ValueError as error:
         return _report(source, {}, [_unreadable(error)], [], None, options)
-    roles = guessed_columns(list(map(str, opened[0].columns)), columns)
+    roles = guess_columns(list(map(str, opened[0].columns)), columns)
     if isinstance(cost, str):
         roles["cost"] = cost
-    absent = list(_absent(roles, cost))
-    if any(fault.what.startswith(("columns of samples", "columns of models")) for fault in absent):
-        return _report(source, roles, absent, notes, None, options)
+    missing_columns = list(_missing_columns(roles, cost))
+    if any(
+        fault.what.startswith(("columns of samples", "columns of models"))
+        for fault in missing_columns
+    ):
+        return _report(source, roles, missing_columns, notes, None, options)
     read = None
     try:
         parts, blocking, found = _read(opened, roles, cost, options)
         notes += found
         if not blocking:
             read = ScoreTable.of_checked(parts)
-            notes += remarks(read)
+            notes += find_remarks(read)
     except ValueError as error:
         blocking = [_unreadable(error)]
-    return _report(source, roles, absent + blocking, notes, read, options)
+    return _report(source, roles, missing_columns + blocking, notes, read, options)
 
 
-def _opened(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
-    """Return the result of :func:`frame_of`, the encoding to pass, and faults."""
+def _open(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
+    """Return the result of :func:`open_frame`, the encoding to pass, and faults."""
     try:
-        return frame_of(frame, largest, encoding), encoding, []
+        return open_frame(frame, largest, encoding), encoding, []
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
         fault = Fault("files that are not in UTF-8", 1, (), f"{error}")
     try:
-        return frame_of(frame, largest, "cp1252"), "cp1252", [fault]
+        return open_frame(frame, largest, "cp1252"), "cp1252", [fault]
     except ValueError:
-        return frame_of(frame, largest, "latin-1"), "latin-1", [fault]
+        return open_frame(frame, largest, "latin-1"), "latin-1", [fault]
 
 
 def _read(
@@ -185,7 +188,7 @@ def _read(
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
 
     def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
-        return scores_of(frame, roles, prices, missing, None, normalize, locate)
+        return parse_scores(frame, roles, prices, missing, None, normalize, locate)
 
     _, found = scores(options["missing"] or "refuse", options["normalize"])
     remedies = {fault.remedy for fault in found}
@@ -195,10 +198,10 @@ def _read(
         options["normalize"] = "text"
     parts, left = scores(options["missing"] or "refuse", options["normalize"])
     handled = [fault for fault in found if fault not in left]
-    return parts, left, [*handled, *_coverage(scores("abstain", "exact")[0])]
+    return parts, left, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
 
 
-def guessed_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
+def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
     """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     roles = {}
@@ -230,7 +233,7 @@ def _template(columns: list[str], names: list[str]) -> str | None:
     return best if templates.count(best) > 1 else None
 
 
-def _absent(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
+def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
     """Yield a fault per required role without a column."""
     is_wide = any("{}" in column for column in roles.values())
     needed = {
@@ -245,17 +248,17 @@ def _absent(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
         "correct answers": "Name them with --label and --prediction, or with --correct",
         "costs": "Name it with --cost, or give prices of queries as --cost small=1,large=10",
     }
-    for what, is_there in needed.items():
-        if not is_there:
+    for what, exists in needed.items():
+        if not exists:
             yield Fault(f"columns of {what} that were recognized", 0, (), remedies[what])
 
 
-def _coverage(given: Mapping[str, Any]) -> Iterator[Fault]:
+def _find_sparse_models(parts: Mapping[str, Any]) -> Iterator[Fault]:
     """Yield a fault if models answered fewer samples than others."""
-    counts = given["answered"].sum(axis=1)
+    counts = parts["answered"].sum(axis=1)
     examples = tuple(
-        f"{name!r} {count:,} of {given['answered'].shape[1]:,}"
-        for name, count in zip(given["names"], counts.tolist())
+        f"{name!r} {count:,} of {parts['answered'].shape[1]:,}"
+        for name, count in zip(parts["names"], counts.tolist())
     )
     if counts.min() < counts.max():
         yield Fault(
@@ -268,42 +271,43 @@ def _unreadable(error: ValueError) -> Fault:
     return Fault("tables that cannot be read", 1, (str(error),), "")
 
 
-def remarks(table: ScoreTable) -> Iterator[Fault]:
-    """Yield the faults of a readable table: shifted rows, useless confidences, unknown answers."""
-    alignment = alignment_of(table)
+def find_remarks(table: ScoreTable) -> Iterator[Fault]:
+    """Yield the faults of a readable table: shifted rows, useless confidences, foreign answers."""
+    alignment = check_alignment(table)
     if alignment.status == "violated":
-        yield Fault("models out of step", 1, (alignment.evidence,), "Check the join by sample id")
+        what = "models whose rows are not aligned with others"
+        yield Fault(what, 1, (alignment.evidence,), "Check the join by sample id")
     for row, name in enumerate(table.names):
         finite = table.confidence[row][np.isfinite(table.confidence[row])]
         if len(finite) > 1 and (finite == finite[0]).all():
-            what = f"confidences of model {name!r} that are {finite[0]:g}, and decide nothing"
+            what = f"confidences of model {name!r} that are all {finite[0]:g} and useless"
             yield Fault(what, len(finite), ())
-        yield from _reversed(table, row)
-        yield from _foreign(table, row)
+        yield from _find_reversed_confidences(table, row)
+        yield from _find_unknown_answers(table, row)
     tops = [row[np.isfinite(row)].max(initial=0) for row in table.confidence]
     percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
     if percent and any(0 < top <= 1 for top in tops):
         yield Fault("models with confidences above 1, unlike others", len(percent), percent)
 
 
-def _reversed(table: ScoreTable, row: int) -> Iterator[Fault]:
+def _find_reversed_confidences(table: ScoreTable, row: int) -> Iterator[Fault]:
     """Yield a fault if correct answers of a model have lower confidences than wrong ones."""
     if table.correct is None or table.correct.dtype != bool:
         return
     ranks = pd.Series(table.confidence[row]).rank().to_numpy()
     parts = [ranks[table.correct[row] == one] for one in (True, False)]
     spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
-    if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REORDERED * spread:
+    if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REVERSED * spread:
         what = f"confidences of model {table.names[row]!r} that are lower if the answer is correct"
         yield Fault(what, len(ranks), (), "Negate them if they are losses or entropies")
 
 
-def _foreign(table: ScoreTable, row: int) -> Iterator[Fault]:
+def _find_unknown_answers(table: ScoreTable, row: int) -> Iterator[Fault]:
     """Yield a fault if predictions are not labels and there are few classes."""
     if table.labels is None or table.predictions is None:
         return
     predictions = table.predictions[row]
-    foreign = predictions[outside_labels(predictions, table.labels)]
+    foreign = predictions[find_foreign_answers(predictions, table.labels)]
     if len(foreign):
         classes = np.unique(table.labels)
         counts = pd.Series(foreign).value_counts()
@@ -324,35 +328,29 @@ def _report(
     has_cost = "cost" in roles or "cost" in options
     command = ""
     if table is not None and has_cost and (table.correct is not None):
-        given = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
-        given |= {option: value for option, value in options.items() if value is not None}
-        given |= {} if source == "frame" else {"epsilon": _provable(len(table))}
-        command = _call(given) if source == "frame" else _shell(source, given)
+        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
+        arguments |= {option: value for option, value in options.items() if value is not None}
+        if source == "frame":
+            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            command = f"ScoreTable.from_frame(frame, {listed})"
+        else:
+            command = _format_command(source, arguments, len(table))
     rows = [vars(fault) | {"blocks": True} for fault in blocking]
     rows += [vars(fault) | {"blocks": False} for fault in notes]
     frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
     return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
 
 
-def _call(given: Mapping[str, Any]) -> str:
-    """Return the Python call that reads a frame."""
-    arguments = [f"{key}={value!r}" for key, value in given.items()]
-    return f"ScoreTable.from_frame(frame, {', '.join(arguments)})"
+def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
+    """Return the shell command that certifies a cascade of a file.
 
-
-def _shell(path: str, given: Mapping[str, Any]) -> str:
-    """Return the shell command that certifies a cascade of a file."""
+    Its epsilon is a loss that half of the samples can certify. If six losses are expected, none is
+    observed with a probability of 0.2%.
+    """
     words = ["cascadelib", "certify", path]
-    for key, value in given.items():
+    for key, value in arguments.items():
         if isinstance(value, Mapping):
             value = ",".join(f"{model}={price:g}" for model, price in value.items())
         words += [f"--{key}", value]
-    return shlex.join(words)
-
-
-def _provable(samples: int) -> str:
-    """Return a loss that half of the samples can certify.
-
-    If six losses are expected, none is observed with a probability of 0.2%.
-    """
-    return next((share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100), LOSSES[-1])
+    losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
+    return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])

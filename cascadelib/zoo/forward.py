@@ -71,8 +71,6 @@ class Device:
 
     delay = 0  # batches that may be pending while the next one runs
     pins_memory = False  # whether copies use pinned memory
-    measures_layouts = False  # whether layouts are measured; all batches then have one size
-    computing: Any = None  # CUDA stream in which models run
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         self.torch = device
@@ -111,7 +109,6 @@ class _Cuda(Device):
 
     delay = 1
     pins_memory = True
-    measures_layouts = True
 
     def __init__(self, device: torch.device, amp: str | bool = False):
         super().__init__(device, amp)

@@ -29,7 +29,7 @@ def _count_matmul(inputs: list, outputs: list) -> int:
 
 
 def _count_einsum(inputs: list, outputs: list) -> int:
-    """Count the product of all index lengths for two operands, which fvcore rounds."""
+    """Count the product of all index lengths for two operands. fvcore would round it."""
     first, *others = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
     if len(others) != 1 or "." in first + others[0]:

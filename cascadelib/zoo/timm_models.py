@@ -161,7 +161,8 @@ def load_timm_model(
         "parameters": count_parameters(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
-        "preprocessing": preprocessing | {"size_from": size if isinstance(size, str) else "asked"},
+        "preprocessing": preprocessing
+        | {"size_from": size if isinstance(size, str) else "requested"},
     }
     return Model(name, module, transform, metadata)
 

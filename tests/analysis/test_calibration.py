@@ -1,4 +1,4 @@
-"""Calibration errors and curves, against torchmetrics, scikit-learn and loops."""
+"""Calibration errors and curves, compared with torchmetrics, scikit-learn and loops."""
 
 import numpy as np
 import pytest
@@ -66,29 +66,20 @@ def test_the_fitted_temperature_is_that_of_scikit_learn():
     np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
 
 
-def torchmetrics_ece(probabilities, labels):
-    import torch
-    from torchmetrics.functional.classification import multiclass_calibration_error
-
-    tensors = torch.tensor(probabilities), torch.tensor(labels)
-    classes = probabilities.shape[1]
-    return float(multiclass_calibration_error(*tensors, classes, n_bins=15, norm="l1"))
-
-
 def test_ece_equals_torchmetrics_if_no_confidence_is_on_an_edge():
     z, labels = make_logits()
     confidences = confidence(z)
     correct = z.argmax(1) == labels
-    theirs = torchmetrics_ece(softmax(z), labels)
     assert confidences.max() < 1
-    assert expected_calibration_error(confidences, correct) == pytest.approx(theirs, abs=1e-6)
+    found = expected_calibration_error(confidences, correct)
+    # multiclass_calibration_error of torchmetrics 1.9 with n_bins=15 and norm="l1"
+    assert found == pytest.approx(0.1342744678258896, abs=1e-6)
 
 
 def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
     """torchmetrics puts it into a sixteenth bin (its issue 3510)."""
     p = np.array([[0.05, 0.95], [0.0, 1.0]])
     labels = np.array([1, 0])
-    assert torchmetrics_ece(p, labels) == pytest.approx((0.05 + 1) / 2)
     ours = expected_calibration_error(p.max(1), p.argmax(1) == labels)
     assert ours == pytest.approx(abs(0.5 - 0.975))
     assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]

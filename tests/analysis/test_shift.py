@@ -12,7 +12,6 @@ from references import segment_range
 from tiny_stores import three_models
 
 from cascadelib import (
-    LogitStore,
     Policy,
     ScoreTable,
     certify,
@@ -21,7 +20,7 @@ from cascadelib import (
     replay,
     search,
 )
-from cascadelib.analysis.shift import accuracy_estimates, front_on, holds, mean_improvement_moved
+from cascadelib.analysis.shift import front_on, holds, mean_improvement_moved
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
@@ -298,48 +297,3 @@ def test_percentiles_of_an_improvement_are_nan_near_the_best_single_model():
     assert np.isfinite(near["improvement"])
     far = holds({"here": STORE}, front.point(len(front) // 4), resamples=100).loc["here"]
     assert far["improvement_low"] <= far["improvement"] <= far["improvement_high"]
-
-
-def test_accuracy_without_labels_is_estimated_well_only_if_confidences_stay_calibrated():
-    """On harder data confidences fall. With lies, answers become wrong at equal confidences."""
-    rng = np.random.default_rng(0)
-
-    def table(ease, lied=0.0):
-        confidence = 1 - (1 - ease) * rng.random(20_000) ** 2
-        return ScoreTable(
-            rng.random((2, 20_000)) < [confidence - lied, confidence],
-            [confidence, confidence],
-            [1.0, 9.0],
-            ("s", "l"),
-        )
-
-    here = table(0.5)
-    point = replace(search(table(0.5), 2).point(0), models=("s", "l"), thresholds=(0.9,))
-    found = accuracy_estimates(
-        here, point, {"same": here, "harder": table(0.2), "lies": table(0.5, 0.2)}
-    )
-    cascade = found.xs("s → l", level="models")
-    assert cascade.loc["same", ["thresholded_error", "difference_error"]].abs().max() < 1e-3
-    assert (
-        abs(cascade.loc["harder", "difference_error"])
-        < 0.01
-        < cascade.loc["harder", "unchanged_error"]
-    )
-    assert cascade.loc["lies", ["thresholded_error", "difference_error"]].min() > 0.05
-    assert set(found.index.get_level_values("models")) == {"s → l", "l"}
-
-
-def test_accuracy_is_estimated_without_reading_labels():
-    point = search(STORE, 2, "entropy").point(3)
-    logits = {name: OTHER.logits(name) for name in OTHER.models.index}
-    new = LogitStore.from_arrays(
-        None, logits, OTHER.models["macs"].to_dict(), classes=OTHER.classes
-    )
-    both = accuracy_estimates(STORE, point, {"labelled": OTHER, "new": new})
-    columns = ["thresholded", "difference", "unchanged"]
-    assert both.loc["labelled", columns].equals(both.loc["new", columns])
-    assert (
-        both.loc["new", "accuracy"].isna().all()
-        and both.loc["new", "difference_error"].isna().all()
-    )
-    assert both.loc["labelled", "accuracy"].iloc[0] == evaluate(OTHER, point).accuracy

@@ -164,9 +164,13 @@ def test_actions_are_pinned_by_commit_with_their_tag_in_a_comment():
 
 
 def test_no_file_names_a_folder_of_this_machine():
-    folders = [str(p) for p in (ROOT, Path.home(), sys.prefix) if len(Path(p).parts) > 1]
-    pattern = "|".join(rf"(?<![\w.]){re.escape(folder)}/" for folder in folders).encode()
-    assert [p for p in committed_files() if re.search(pattern, p.read_bytes())] == []
+    folders = [f"{p}/".encode() for p in (ROOT, Path.home(), sys.prefix) if len(Path(p).parts) > 1]
+
+    def names_one(content):
+        found = [folder for folder in folders if folder in content]  # much faster than a pattern
+        return any(re.search(rb"(?<![\w.])" + re.escape(folder), content) for folder in found)
+
+    assert [path for path in committed_files() if names_one(path.read_bytes())] == []
 
 
 def test_a_release_lists_what_it_lacks(tmp_path):

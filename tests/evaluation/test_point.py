@@ -11,6 +11,7 @@ from tiny_stores import three_scores
 
 from cascadelib import LogitStore, Method, Point, Policy, certify, pick, search
 from cascadelib.evaluation import points_of
+from cascadelib.evaluation.point import OrderStatistics
 
 TABLE = three_scores()
 FRONT = search(TABLE, 2)
@@ -131,3 +132,7 @@ def test_a_policy_read_from_its_file_equals_the_one_that_was_saved(tmp_path):
         policy = Policy.from_point(FRONT.point(row))
         policy.save(tmp_path / "policy.json")
         assert Policy.load(tmp_path / "policy.json") == policy
+
+
+def test_the_repr_of_order_statistics_omits_their_values():
+    assert repr(OrderStatistics((0.5,), (1,), (0.2,))) == "OrderStatistics()"

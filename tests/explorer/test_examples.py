@@ -40,6 +40,15 @@ def test_texts_are_shortened():
     assert example_of(("a", "b")) == {"text": "a / b"}
 
 
+def test_inputs_of_a_data_set_are_read_one_by_one():
+    class Texts:
+        def batch(self, start, stop):
+            return [f"text {row}" for row in range(start, stop)]
+
+    shown = examples_of(STORE, Texts(), np.array([3, 5]))
+    assert [one["text"] for one in shown] == ["text 3", "text 5"]
+
+
 def test_an_example_has_its_label():
     (one,) = examples_of(STORE, ["a"] * len(STORE), np.array([3]))
     assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}

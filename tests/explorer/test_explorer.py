@@ -3,6 +3,7 @@
 import asyncio
 import json
 import re
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -157,6 +158,24 @@ def test_the_explorer_starts_at_the_front_that_is_passed():
     for row in (0, len(front) // 2, len(front) - 1):
         explorer.show_point(front.point(row))
         assert fields_of(explorer.point) == fields_of(front.point(row))
+
+
+def test_outputs_are_sent_again_if_one_of_the_offered_cascades_lacks_them(monkeypatch):
+    monkeypatch.setattr("cascadelib.explorer.explorer.MAX_CASCADES", 2)
+    front = cl.search(STORE, 2, "max_softmax_mean_logits")
+    explorer = cl.explore(STORE, OTHER, front=front)
+    offered = [replace(explorer.choice, models=models) for models in front.table["models"]]
+    assert {explorer.pack.shows(choice) for choice in offered} == {True, False}
+    monkeypatch.setattr("cascadelib.explorer.explorer.MAX_CASCADES", 60)
+    explorer.publish(explorer.choice)
+    assert all(explorer.pack.shows(choice) for choice in offered)
+
+
+@pytest.mark.parametrize(("gaps", "shown"), [([0.0, 0.2, 0.1], 0.2), ([], 0.0)])
+def test_the_page_has_the_largest_gap_of_a_front(gaps, shown, explorer, monkeypatch):
+    monkeypatch.setattr(cl.fronts.Front, "gap", property(lambda front: np.array(gaps)))
+    fronts = explorer.describe()["fronts"].values()
+    assert fronts and {front["gap"] for front in fronts} == {shown}
 
 
 def test_a_front_of_another_method_adds_the_method():

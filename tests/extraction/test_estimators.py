@@ -37,7 +37,7 @@ def test_a_store_has_the_probabilities_of_the_classifiers(y, tmp_path):
 
 def test_another_store_in_the_folder_and_other_labels_are_refused(tmp_path):
     cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
-    with pytest.raises(ValueError, match="already holds a store"):
+    with pytest.raises(ValueError, match="already has a store"):
         cl.extract(trained(NUMBERS), (X, NUMBERS), tmp_path)
     with pytest.raises(ValueError, match="unknown label"):
         cl.extract(trained(NUMBERS), (X, NUMBERS + 1), tmp_path / "other")

@@ -123,20 +123,6 @@ def test_mixed_precision_is_recorded(samples, tmp_path, amp, recorded):
     )
 
 
-@pytest.mark.parametrize("fixed", [False, True])
-def test_layouts_are_measured_and_agree(samples, tmp_path, exact, fixed):
-    torch.backends.cudnn.deterministic = fixed  # the fixture restores it
-    settings = SETTINGS | {"batch_size": 8, "amp": False, "workers": 2}
-    store = extract(models(), samples, tmp_path / "gpu", device="cuda", **settings)
-    for name in store.models.index:
-        header = store.metadata(name)
-        assert header["memory_format"] in ("torch.channels_last", "torch.contiguous_format")
-        assert header["layout_gain"] >= 1 and not (fixed and header["cudnn_benchmark"])
-    assert not torch.backends.cudnn.benchmark
-    theirs = extract(models(), samples, tmp_path / "cpu", device="cpu", workers=0, **SETTINGS)
-    close(store, theirs, 1e-3)
-
-
 def test_compiled_models_agree(samples, tmp_path, exact):
     store = extract(
         models(),

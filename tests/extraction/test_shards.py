@@ -2,8 +2,13 @@
 
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
+import tempfile
+import time
+import traceback
 from pathlib import Path
 
 import numpy as np
@@ -18,75 +23,107 @@ from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.transforms import Cut, Photos
 
 ROOT = Path(__file__).resolve().parents[2]
-SCRIPT = """
-import os
-import sys
-import torch
-from cascadelib import datasets
-from cascadelib.extraction import extract
-from cascadelib.zoo.transforms import Cut, Photos
 
-torch.set_num_threads(1)
-def network(seed):
-    torch.manual_seed(seed)
-    head = torch.nn.Flatten(), torch.nn.LazyLinear(4)
-    return torch.nn.Sequential(torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), *head)
 
-photos = Photos(Cut((32, 32), "bilinear", 0.9), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
-models = {f"m{seed}": (network(seed), photos) for seed in (1, 2)}
-for module, _ in models.values():
-    module(torch.zeros(1, 3, 32, 32))
-def die():
-    os.kill(os.getpid(), 9)
-def fail():
-    raise RuntimeError("boom")
 class Ends(torch.nn.Module):
-    def __init__(self, module, end):
+    """Module that calls a function after some batches, in the second of two processes or alone."""
+
+    def __init__(self, module, end, batches=5):
         super().__init__()
-        self.module, self.batches, self.end = module, 5, end
+        self.module = module
+        self.end = end
+        self.batches = batches
+
     def forward(self, x):
         self.batches -= 1
-        if self.batches < 0 and os.environ["RANK"] == "1":
+        if self.batches < 0 and os.environ.get("RANK") != "0":
             self.end()
         return self.module(x)
-if sys.argv[3:] == ["dies"]:
-    models["m2"] = (Ends(models["m2"][0], die), photos)
-elif sys.argv[3:] == ["fails"]:
-    bad = network(3)
-    bad(torch.zeros(1, 3, 32, 32))
-    models["bad"] = (Ends(bad, fail), photos)
-elif len(sys.argv) > 3:
-    class Stops(torch.nn.Module):
-        def __init__(self, module, batches):
-            super().__init__()
-            self.module, self.batches = module, batches
-        def forward(self, x):
-            self.batches -= 1
-            if self.batches < 0:
-                raise KeyboardInterrupt
-            return self.module(x)
-    models["m2"] = (Stops(models["m2"][0], 3 + int(sys.argv[3])), photos)
-samples = datasets.image_folder(sys.argv[1], split="val")
-extract(models, samples, sys.argv[2], batch_size=5, shard_size=5, workers=1, progress=True)
-"""
 
 
-def run(folder, out, script, *arguments, processes=1):
-    command = [sys.executable]
-    if processes > 1:
-        command += ["-m", "torch.distributed.run", "--standalone", f"--nproc-per-node={processes}"]
-    environment = os.environ | {
-        "PYTHONPATH": str(ROOT),
-        "OMP_NUM_THREADS": "1",
-        "CUDA_VISIBLE_DEVICES": "",
-    }
-    return subprocess.run(
-        [*command, str(script), str(folder), str(out), *map(str, arguments)],
-        capture_output=True,
-        text=True,
-        env=environment,
-        timeout=300,
-    )
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail():
+    raise RuntimeError("boom")
+
+
+def stop():
+    raise KeyboardInterrupt
+
+
+def extract_photographs(folder, out, end=""):
+    """Extract two models. One of them dies, a third one fails, or one stops at its first batch."""
+    torch.set_num_threads(1)
+    networks = {}
+    for seed in (1, 2, 3):
+        torch.manual_seed(seed)
+        layers = [torch.nn.Conv2d(3, 4, 5, 4), torch.nn.ReLU(), torch.nn.Flatten()]
+        networks[f"m{seed}"] = torch.nn.Sequential(*layers, torch.nn.Linear(196, 4))
+    third = networks.pop("m3")
+    if end == "dies":
+        networks["m2"] = Ends(networks["m2"], die)
+    elif end == "stops":
+        networks["m2"] = Ends(networks["m2"], stop, 3)  # the trace and two calls of the probe
+    elif end == "fails":
+        networks["bad"] = Ends(third, fail)
+    photos = Photos(Cut((32, 32), "bilinear", 0.9), (0.5, 0.4, 0.3), (0.2, 0.2, 0.3))
+    models = {name: (module, photos) for name, module in networks.items()}
+    samples = datasets.image_folder(folder, split="val")
+    extract(models, samples, out, batch_size=5, shard_size=5, workers=1, progress=True)
+
+
+def forked(*arguments):
+    """Run :func:`extract_photographs` in two processes. Return (success, output of both).
+
+    As under torchrun, one is ended if the other fails.
+    """
+    with socket.socket() as free, tempfile.TemporaryFile() as output:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+        free.close()
+        children = []
+        for rank in range(2):
+            if child := os.fork():
+                children.append(child)
+                continue
+            os.environ |= {"RANK": str(rank), "LOCAL_RANK": str(rank), "WORLD_SIZE": "2"}
+            os.environ |= {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+            os.dup2(output.fileno(), 1)
+            os.dup2(output.fileno(), 2)
+            sys.stdout = sys.stderr = open(1, "w", closefd=False)  # noqa: SIM115
+            try:
+                extract_photographs(*arguments)
+                status = 0
+            except BaseException:
+                traceback.print_exc()
+                status = 1
+            sys.stdout.flush()
+            os._exit(status)
+        success = True
+        while children:
+            child, status = os.wait()
+            children.remove(child)
+            if status and success:
+                success = False
+                time.sleep(0.5)  # the other may store what is finished
+                for other in children:
+                    os.kill(other, signal.SIGKILL)
+        output.seek(0)
+        return success, output.read().decode()
+
+
+def torchrun(*arguments):
+    """As :func:`forked`, with the processes of torchrun."""
+    call = f"import test_shards; test_shards.extract_photographs(*{[*map(str, arguments)]})"
+    script = Path(arguments[1]).with_suffix(".py")
+    script.write_text(call)
+    command = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2"]
+    paths = os.pathsep.join(map(str, (ROOT, ROOT / "tests", ROOT / "tests" / "extraction")))
+    environment = os.environ | {"PYTHONPATH": paths, "CUDA_VISIBLE_DEVICES": ""}
+    ran = subprocess.run([*command, script], capture_output=True, text=True, env=environment)
+    return ran.returncode == 0, ran.stdout + ran.stderr
 
 
 def same(one, other):
@@ -100,31 +137,37 @@ def same(one, other):
     one.verify()
 
 
-def test_two_processes_fill_one_store_and_another_number_resumes(folder, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    alone = run(folder, tmp_path / "alone", script)
-    assert alone.returncode == 0, alone.stderr
-    together = run(folder, tmp_path / "together", script, processes=2)
-    assert together.returncode == 0, together.stderr
-    assert together.stdout.count("2 models × 62 samples") == 1  # one of the two prints
-    same(tmp_path / "alone", tmp_path / "together")
-    assert not (tmp_path / "together" / ".partial").exists()
+@pytest.fixture
+def one_thread():
+    """Threads do not survive a fork."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
 
-    stopped = run(folder, tmp_path / "resumed", script, "dies", processes=2)  # the second of them
-    assert stopped.returncode != 0
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+@pytest.mark.parametrize("launch", [forked, pytest.param(torchrun, marks=pytest.mark.soak)])
+def test_two_processes_fill_one_store_and_another_number_resumes(
+    folder, tmp_path, launch, one_thread
+):
+    success, output = launch(folder, tmp_path / "together")
+    assert success, output
+    assert output.count("2 models × 62 samples") == 1  # one of the two prints
+    assert not (tmp_path / "together" / ".partial").exists()
+    extract_photographs(folder, tmp_path / "alone")
+    same(tmp_path / "alone", tmp_path / "together")
+
+    assert not launch(folder, tmp_path / "resumed", "dies")[0]
     partial = list((tmp_path / "resumed" / ".partial").glob("m1/*.safetensors"))
     assert 0 < len(partial) < 13  # of thirteen shards
     times = {path: path.stat().st_mtime_ns for path in partial}
-    assert (
-        run(folder, tmp_path / "resumed", script, 0).returncode != 0
-    )  # one process, stopped at its first batch
+    with pytest.raises(KeyboardInterrupt):
+        extract_photographs(folder, tmp_path / "resumed", "stops")
     assert times == {path: path.stat().st_mtime_ns for path in partial}
-    finished = run(
-        folder, tmp_path / "resumed", script, "fails", processes=2
-    )  # a third model, on the second
-    assert finished.returncode != 0 and "1 of 3 models failed" in finished.stderr, finished.stderr
-    assert "model 'bad': RuntimeError('boom')" in finished.stderr
+    success, output = launch(folder, tmp_path / "resumed", "fails")
+    assert not success and "1 of 3 models failed" in output, output
+    assert "model 'bad': RuntimeError('boom')" in output
     same(tmp_path / "alone", tmp_path / "resumed")
     shutil.rmtree(tmp_path / "resumed" / ".partial" / "bad")
     assert [path.name for path in (tmp_path / "resumed").glob(".*/*")] == [".lock"]
@@ -272,8 +315,3 @@ def test_a_full_disk_names_the_file_and_loses_nothing(folder, tmp_path, monkeypa
         )
         == 1
     )
-
-
-def test_workers_must_be_a_number(folder, tmp_path):
-    with pytest.raises(ValueError, match="workers must be a whole number"):
-        extract({"a": head(1)}, datasets.image_folder(folder), tmp_path / "s", workers=-1)

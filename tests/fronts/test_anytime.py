@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from tables_of_scores import LARGE, assert_equal_points
+from tables_of_scores import LARGE, assert_equal_points, bound_at
 
 from cascadelib.fronts import anytime, parallel
-from cascadelib.fronts.anytime import COARSER, Floors
+from cascadelib.fronts.anytime import COARSE_ROUNDS, Floors
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import least_onwards
 
@@ -18,38 +18,38 @@ COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
 @settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
-def test_bounds_of_heads_are_kept_by_accuracy(costs, data):
+def test_bounds_of_prefixes_are_kept_by_accuracy(costs, data):
     """No bound exceeds the recorded one, and they are equal at the start of a step."""
     reach = np.append(np.sort(costs), np.inf)
     size = len(reach)
-    heads = [((m, 9), [(m, 10)]) for m in range(3)]
+    prefixes = [((m, 9), [(m, 10)]) for m in range(3)]
     with patch.object(anytime, "MOST_STEPS", data.draw(st.sampled_from([2, 4, 1024]))):
-        floors = Floors(heads, np.zeros(10), reach)
+        floors = Floors(prefixes, np.zeros(10), reach)
     noted = np.array(
-        [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in heads], float
+        [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in prefixes], float
     )
     onwards = np.array([least_onwards(floor) for floor in noted])
-    for head, floor in zip(heads, noted):
-        floors.update([head], floor)
+    for prefix, floor in zip(prefixes, noted):
+        floors.update([prefix], floor)
         assert np.isinf(floor).all()
     kept = least_onwards(floors.total())
     assert (kept <= onwards.min(axis=0)).all()
     np.testing.assert_array_equal(kept[floors.starts], onwards.min(axis=0)[floors.starts])
-    # A head is omitted only if it has nothing as cheap as the known costs, or more accurate.
+    # A prefix is omitted only if it has nothing as cheap as the known costs, or more accurate.
     worst = floors.worst_first(reach, np.zeros(size))
-    for head, floor in zip(heads, onwards):
+    for prefix, floor in zip(prefixes, onwards):
         as_cheap = (np.isfinite(floor) & (floor <= reach)).any()
-        assert head in worst or not as_cheap
+        assert prefix in worst or not as_cheap
 
 
-def test_heads_beyond_the_known_accuracies_are_searched_in_the_last_round():
+def test_prefixes_beyond_the_known_accuracies_are_searched_in_the_last_round():
     reach = np.array([1.0, 2.0, np.inf])
-    heads = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
-    floors = Floors(heads, np.zeros(4), reach)
-    floors.update(heads[:1], np.array([np.inf, np.inf, 7.0]))
-    floors.update(heads[1:], np.full(3, np.inf))
+    prefixes = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
+    floors = Floors(prefixes, np.zeros(4), reach)
+    floors.update(prefixes[:1], np.array([np.inf, np.inf, 7.0]))
+    floors.update(prefixes[1:], np.full(3, np.inf))
     assert floors.worst_first(np.minimum(reach, 2.0), np.zeros(3)) == []
-    assert floors.worst_first(reach, np.zeros(3)) == heads[:1]
+    assert floors.worst_first(reach, np.zeros(3)) == prefixes[:1]
 
 
 def hostile(seed):
@@ -86,8 +86,8 @@ def test_after_a_round_no_gap_exceeds_its_tolerance(rounds):
             patch.object(anytime, "on_workers", few),
         ):
             found = search_arrays(*table, time_limit=60)
-        assert (found.lower_bound_at(exact.accuracy) <= exact.cost * (1 + 1e-12)).all()
-        assert rounds == 1 or found.gap.max() <= max(COARSER[rounds - 1]) + 1e-6
+        assert (bound_at(found, exact.accuracy) <= exact.cost * (1 + 1e-12)).all()
+        assert rounds == 1 or found.gap.max() <= max(COARSE_ROUNDS[rounds - 1]) + 1e-6
 
 
 def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
@@ -106,7 +106,7 @@ def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
 
 
 def test_a_watched_search_shows_its_certified_gaps(monkeypatch, capsys):
-    monkeypatch.setattr(anytime, "SHOW_SECONDS", 0.0)
+    monkeypatch.setattr(anytime, "UPDATE_SECONDS", 0.0)
     search_arrays(*LARGE, 4, time_limit=600)
     assert capsys.readouterr().err == ""
     monkeypatch.setattr(parallel, "is_watched", lambda: True)

@@ -7,6 +7,7 @@ from tables_of_scores import (
     NOISY,
     assert_certified,
     assert_equal_points,
+    bound_at,
     exact_front,
     synthetic,
 )
@@ -33,7 +34,7 @@ def test_a_time_limit_leaves_a_valid_certificate(time_limit):
 
 def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     opened = []
-    monkeypatch.setattr(parallel, "search_head", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(parallel, "search_prefix", lambda *arguments: opened.append(arguments))
     points = search_arrays(*LARGE, 4, time_limit=1e-9)
     assert not opened and points.floor is not None
     table = search(NOISY, 4, time_limit=1e-9).table
@@ -115,6 +116,6 @@ def test_a_front_has_a_gap_and_a_lower_bound():
     front = search(NOISY, 3)
     loose = search(NOISY, 3, tolerance=0.5)
     assert (front.gap == 0).all()
-    assert front.points.lower_bound_at(0.7) == front.cost_at(0.7)
+    assert bound_at(front.points, 0.7) == front.cost_at(0.7)
     assert loose.gap.max() <= 0.5
-    assert (loose.points.lower_bound_at(front.table["accuracy"]) <= front.table["cost"]).all()
+    assert (bound_at(loose.points, front.table["accuracy"]) <= front.table["cost"]).all()

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tables_of_scores import bound_at
 
 from cascadelib import (
     ScoreTable,
@@ -56,7 +57,9 @@ def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, grid, deare
     gain = rng.integers(0, 5, (3, k)) / 4
     confidence = rng.integers(0, 4, (3, k)) / 4
     cost = np.array([[1.0], [3.0], [dearest]]) * rng.uniform(0.5, 1.5, (3, k))
-    with patch.multiple("cascadelib.fronts.graded", GRID=grid, FEW_CORNERS=4):  # boxes within boxes
+    with patch.multiple(
+        "cascadelib.fronts.graded", GRID_BOXES=grid, FEW_CORNERS=4
+    ):  # boxes within boxes
         table = search(ScoreTable(gain, confidence, cost), lengths).table
     c, a = every_cascade(
         gain, confidence, cost, (lengths,) if isinstance(lengths, int) else lengths
@@ -119,12 +122,12 @@ def test_the_gap_of_a_graded_search_is_within_the_tolerance(seed, k, lengths, to
     table = ScoreTable(
         rng.random((4, k)), rng.random((4, k)), rng.uniform(1, 9, (4, k)) * [[1], [5], [30], [80]]
     )
-    with patch.multiple("cascadelib.fronts.graded", GRID=8, FEW_CORNERS=12):
+    with patch.multiple("cascadelib.fronts.graded", GRID_BOXES=8, FEW_CORNERS=12):
         exact = search(table, lengths)
         loose = search(table, lengths, tolerance=tolerance)
     at = exact.table["accuracy"].to_numpy()
     assert exact.gap.max() == 0 and loose.gap.max() <= tolerance + 1e-9
-    assert (loose.points.lower_bound_at(at) <= exact.cost_at(at) * (1 + 1e-9)).all()
+    assert (bound_at(loose.points, at) <= exact.cost_at(at) * (1 + 1e-9)).all()
     assert (loose.cost_at(at) <= exact.cost_at(at) * (1 + tolerance + 1e-9)).all()
 
 
@@ -145,7 +148,11 @@ def test_the_bound_is_valid_whenever_time_is_up(seed, k, lengths, dearest, toler
     cost = np.array([[0.0], [1.0], [4.0], [dearest]]) * rng.uniform(0.5, 1.5, (4, k))
     clock = count()
     with patch.multiple(
-        "cascadelib.fronts.graded", GRID=8, FEW_CORNERS=4, FINISH=0, monotonic=lambda: next(clock)
+        "cascadelib.fronts.graded",
+        GRID_BOXES=8,
+        FEW_CORNERS=4,
+        RUN_SECONDS=0,
+        monotonic=lambda: next(clock),
     ):
         front = search(
             ScoreTable(gain, confidence, cost), lengths, tolerance=tolerance, time_limit=checks
@@ -155,7 +162,7 @@ def test_the_bound_is_valid_whenever_time_is_up(seed, k, lengths, dearest, toler
     )
     for accuracy in np.unique(a):
         least = c[a >= accuracy - 1e-9].min()
-        assert front.points.lower_bound_at(accuracy) <= least * (1 + 1e-9)
+        assert bound_at(front.points, accuracy) <= least * (1 + 1e-9)
 
 
 def test_a_graded_search_stops_at_its_time_limit():
@@ -175,7 +182,7 @@ def test_a_tiny_time_limit_gives_a_front_with_valid_bounds_that_states_its_gap()
     exact = search(scores, 2)  # every pair is part of a triple
     assert len(hurried) > 0 and hurried.gap.max() > 0
     at = exact.table["accuracy"].to_numpy()
-    assert (hurried.points.lower_bound_at(at) <= exact.cost_at(at)).all()
+    assert (bound_at(hurried.points, at) <= exact.cost_at(at)).all()
     certified = f"at most {100 * hurried.gap.max():.3g}% above the least possible cost"
     for shown in (repr(hurried), hurried._repr_html_()):
         assert "not exact" in shown and certified in shown

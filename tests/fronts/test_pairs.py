@@ -154,6 +154,8 @@ def test_the_plateau_ends_before_accuracy_first_falls():
     assert plateau(curve, 0.6, 0.8) == 0.6  # 5% of 0.2 below 0.8 is 0.79
     assert plateau(curve, 0.8, 0.8) == 0.2
     assert plateau(curve, -4.0, 0.8) == 1.0
+    rounded = np.array([1.0, 1 - 1e-12, 0.5])  # a rounding error is no fall
+    assert plateau(Curve(np.zeros(3), np.array([0, 0.4, 1]), rounded, np.zeros(3)), 1.0, 1.0) == 0.4
 
 
 def slow_mean(store, first, second, low, high, steps=4000):

@@ -23,7 +23,7 @@ from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, Outcomes
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import new_best
-from cascadelib.fronts.parallel import Search, Sender
+from cascadelib.fronts.parallel import Search, TaskRunner
 
 
 def test_an_executor_of_processes_gives_the_same_front():
@@ -112,19 +112,19 @@ def test_a_task_gets_the_remaining_seconds_when_it_is_sent():
     assert 600 > given[0] > given[-1] > 0 and max(most) <= 2
 
 
-HEADS = 8 * 7 // 2  # pairs of nine models that leave one for the last
+PREFIXES = 8 * 7 // 2  # pairs of nine models that leave one for the last
 
 
 class Recorded(ThreadPoolExecutor):
-    """An executor that records the outcomes, heads, least costs and parts of its tasks."""
+    """An executor that records the outcomes, prefixes, least costs and parts of its tasks."""
 
     def __init__(self, workers):
         super().__init__(workers)
         self.tasks = []
 
     def submit(self, function, *arguments):
-        _, _, sent, heads, reach, _, parts, _ = arguments
-        self.tasks.append((sent, heads, reach.copy(), parts))
+        _, _, sent, prefixes, reach, _, parts, _ = arguments
+        self.tasks.append((sent, prefixes, reach.copy(), parts))
         return super().submit(function, *arguments)
 
 
@@ -139,9 +139,9 @@ def test_tasks_are_sent_per_worker_and_start_from_earlier_results(workers):
     for part, each in (("corners", 2), ("boxes", 8)):
         tasks = [task for task in executor.tasks if task[3] == (part,)]
         again = sum(task[0] is not None for task in tasks)
-        assert len(tasks) == min(each * workers, HEADS) + again
-        searched = {head for _, heads, _, _ in tasks for head, _ in heads}
-        assert len(searched) == HEADS
+        assert len(tasks) == min(each * workers, PREFIXES) + again
+        searched = {prefix for _, prefixes, _, _ in tasks for prefix, _ in prefixes}
+        assert len(searched) == PREFIXES
         first = tasks[0][2]
         last = tasks[-1][2]
         assert (last <= first).all() and (last < first).any()
@@ -151,8 +151,8 @@ def test_the_triples_of_a_first_front_are_not_sent():
     with Recorded(2) as executor:
         there = search_arrays(*LARGE, 4, executor=executor)
     assert_equal_points(there, exact_front(4))
-    heads = [head for _, heads, _, _ in executor.tasks for head, _ in heads]
-    assert heads and {len(head) for head in heads} == {3}
+    prefixes = [prefix for _, prefixes, _, _ in executor.tasks for prefix, _ in prefixes]
+    assert prefixes and {len(prefix) for prefix in prefixes} == {3}
 
 
 def test_outcomes_are_scattered_once_for_all_workers():
@@ -169,10 +169,10 @@ def test_outcomes_are_scattered_once_for_all_workers():
 
     correct, confidence, cost = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    heads = Cascades(cost, 3).heads
-    sender = Sender(Search(outcomes, cost, executor=Cluster()), heads)
+    prefixes = Cascades(cost, 3).prefixes
+    runner = TaskRunner(Search(outcomes, cost, executor=Cluster()), prefixes)
     with ThreadPoolExecutor(4) as pool:
-        known = list(pool.map(lambda _: sender.shared_outcomes(), range(4)))
+        known = list(pool.map(lambda _: runner.shared_outcomes(), range(4)))
     assert len(scattered) == 1 and all(one is scattered[0] for one in known)
 
 
@@ -234,15 +234,15 @@ def test_a_killed_worker_of_dask_does_not_change_the_front():
 
 
 def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
-    """Heads start with models of costs 5, 1 and 3, so the bound is 1."""
+    """Prefixes start with models of costs 5, 1 and 3, so the bound is 1."""
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
     part = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
     for executor, deadline in ((Broken(), np.inf), (Executor(), -np.inf)):
         own = new_best(50, 3)
-        sender = Sender(Search(outcomes, cost, executor=executor, deadline=deadline), part)
-        assert not sender.run(part, own, ("boxes",))
+        runner = TaskRunner(Search(outcomes, cost, executor=executor, deadline=deadline), part)
+        assert not runner.run(part, own, ("boxes",))
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
 
 
@@ -260,12 +260,28 @@ def test_no_thread_remains_after_the_search(monkeypatch):
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]
 
 
-def test_the_bound_of_late_heads_is_the_cost_of_their_cheapest_first_model():
+@pytest.mark.parametrize(("long", "shown"), [(0, [False, True]), (1e12, [False, False])])
+def test_only_the_boxes_of_a_long_search_show_their_progress(long, shown, monkeypatch):
+    bars = []
+    tqdm = parallel.tqdm
+
+    def progress(*arguments, disable, **options):
+        bars.append(not disable)
+        return tqdm(*arguments, disable=True, **options)
+
+    monkeypatch.setattr(parallel, "tqdm", progress)
+    monkeypatch.setattr(parallel, "is_watched", lambda: True)
+    monkeypatch.setattr(parallel, "LONG_SEARCH", long)
+    search_arrays(*synthetic(5, 100, seed=0), 3)
+    assert bars[-2:] == shown  # of corners, then of boxes
+
+
+def test_the_bound_of_late_prefixes_is_the_cost_of_their_cheapest_first_model():
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
     late = Search(outcomes, cost, deadline=-np.inf)
-    heads = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
+    prefixes = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
     best = new_best(50, 3)
-    assert not parallel.in_threads(late, heads, best, workers=1)
+    assert not parallel.in_threads(late, prefixes, best, workers=1)
     assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()

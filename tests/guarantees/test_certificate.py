@@ -177,7 +177,7 @@ REFUSED = [
     ({"groups": [None, *range(7999)]}, "1 samples have none .* first is '8000'"),
     ({"groups": [np.nan, *range(7999)]}, "1 samples have none .* first is '8000'"),
     ({"clusters": [0, 1]}, r"clusters must be \[8000\], the cluster of each sample, not \[2\]"),
-    ({"clusters": [None, *range(7999)]}, "clusters: 1 samples have none .* give them a cluster"),
+    ({"clusters": [None, *range(7999)]}, "clusters: 1 samples have none .* Give each sample"),
     ({"max_price": 20.0}, "max_price= is for budget="),
     ({"max_price": np.nan, "budget": 15.0}, "max_price must be a number"),
     ({"store": PRICED, "max_price": 5.0, "budget": 15.0}, "but all stages together cost 2"),

@@ -38,7 +38,7 @@ def broken(options, loss=0.05, draws=DRAWS):
     return passed
 
 
-def test_near_copies_break_the_guarantee_unless_clusters_are_named():
+def test_copies_break_the_guarantee_unless_clusters_are_named():
     assert broken(lambda key: {}) > 1.5 * DELTA * DRAWS
     assert broken(lambda key: {"clusters": key}) <= binom.ppf(0.999, DRAWS, DELTA)
 
@@ -102,9 +102,9 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
     confidence = 0.5 + np.random.default_rng(0).random((2, 120)) / 2
     table = ScoreTable(None, confidence, [1, 8], ("s", "l"), sample_ids=ids, predictions=said)
     every = {name: "b" for name in ids[1::2]}
-    asked = {"cascades": HALF, "delta": DELTA, "reference": "l", "clusters": clusters}
-    gained = certify(table, epsilon=0.1, labels=every, **asked).table.iloc[0]
-    unknown = certify(table, epsilon=0.1, labels={}, **asked).table.iloc[0]
+    options = {"cascades": HALF, "delta": DELTA, "reference": "l", "clusters": clusters}
+    gained = certify(table, epsilon=0.1, labels=every, **options).table.iloc[0]
+    unknown = certify(table, epsilon=0.1, labels={}, **options).table.iloc[0]
     assert gained["accuracy_loss"] == -0.5
     assert unknown["accuracy_loss"] == unknown["unlabelled"] == 0.5
     assert gained["p_value"] < DELTA < unknown["p_value"]
@@ -119,7 +119,7 @@ def test_copies_in_different_clusters_are_refused_and_in_one_they_are_not():
 
 
 def priced_world(rng, k, rare):
-    """Prices of 1, and of 201 for a share ``rare``. The mean of the cascade is 1 + 200 rare."""
+    """Return prices of 1, and of 201 for a share ``rare``: the cascade costs 1 + 200 rare."""
     prices = np.where(rng.random(k) < rare, 201.0, 1.0)
     correct = np.ones((2, k), bool)
     confidence = np.stack([0.5 + rng.random(k) / 2, np.zeros(k)])
@@ -130,9 +130,9 @@ def test_a_price_that_the_split_lacks_breaks_the_guarantee_unless_max_price_name
     passed = {"seen": 0, "named": 0}
     for seed in range(DRAWS):
         table = priced_world(np.random.default_rng(seed), 300, 0.002)
-        asked = {"budget": 1.4, "delta": DELTA, "cascades": HALF}
-        passed["seen"] += certify(table, **asked).point is not None
-        passed["named"] += certify(table, **asked, max_price=209.0).point is not None
+        options = {"budget": 1.4, "delta": DELTA, "cascades": HALF}
+        passed["seen"] += certify(table, **options).point is not None
+        passed["named"] += certify(table, **options, max_price=209.0).point is not None
     assert passed["named"] <= binom.ppf(0.999, DRAWS, DELTA)
     assert passed["seen"] > 3 * DELTA * DRAWS  # this guarantee states its condition
 
@@ -149,15 +149,15 @@ def test_a_guarantee_on_prices_states_its_condition():
 
 
 def test_the_type_of_losses_and_not_their_values_decides_the_test():
-    whole = np.zeros(200)
-    there = np.ones(200, bool)
-    graded = loss_p_value(whole, there, there, False, 0.05)
-    counted = loss_p_value(whole.astype(np.int8), there, there, False, 0.05)
-    assert graded == betting_p_value(whole, 0.05) != counted
+    losses = np.zeros(200)
+    every = np.ones(200, bool)
+    graded = loss_p_value(losses, every, every, False, 0.05)
+    counted = loss_p_value(losses.astype(np.int8), every, every, False, 0.05)
+    assert graded == betting_p_value(losses, 0.05) != counted
     scores = ScoreTable(np.ones((2, 200)), np.ones((2, 200)), [1.0, 8.0], ("s", "l"))
     key = np.arange(200)
     scores = ScoreTable(
         scores.correct, np.random.default_rng(0).random((2, 200)), [1, 8], ("s", "l")
     )
     assert certify(scores, HALF, 0.05, reference="l").table["p_value"][0] == graded
-    assert cluster_means(whole, key).tolist() == whole.tolist()
+    assert cluster_means(losses, key).tolist() == losses.tolist()

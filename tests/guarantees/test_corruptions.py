@@ -1,10 +1,11 @@
-"""Whatever happens to an export on its way to a certificate: the result is correct, an error, or a
-certificate that states the premise; docs/premises.md lists what no check can find."""
+"""A corrupted table gives a correct result, an error, or a certificate that states the premise.
+
+docs/premises.md lists the corruptions that no check can find."""
 
 import pytest
 from corrupted_tables import EXPORTS, PAGE, TABLES, VALUES, page_table, results
 
-# No check can find these in a part of the rows; the page has the largest harm.
+# No check can find these in a part of the rows. The page has the largest harm.
 UNDETECTABLE = {
     "the reference shifted by one row",
     "the reference shuffled",
@@ -17,25 +18,25 @@ def found():
     return results()
 
 
-def test_no_corruption_hides_a_loss_but_those_that_no_check_can_find(found):
+def test_only_undetectable_corruptions_hide_a_loss(found):
     undetected = found[found["result"] == "undetected"]
     assert set(undetected["corruption"]) <= UNDETECTABLE
     whole = undetected[undetected["share"] == 1.0]
     assert set(whole["corruption"]) <= {"values shuffled, ids kept"}
 
 
-def test_every_call_is_tried_with_every_corruption_of_its_input(found):
+def test_every_call_is_tested_with_every_corruption_of_its_input(found):
     calls = found.groupby("call")["corruption"].nunique().to_dict()
     expected = dict.fromkeys(TABLES, len(EXPORTS))
     assert calls == expected | {name: len(tried) for name, (_, _, tried) in VALUES.items()}
 
 
-def test_errors_are_one_sentence_that_tells_what_to_do(found):
+def test_errors_are_short_texts(found):
     for text in found.loc[found["result"] == "error", "text"].unique():
         assert 40 < len(text) < 2000 and "Traceback" not in text
 
 
-def test_the_page_shows_the_table_of_now(found):
+def test_the_page_has_the_current_table(found):
     page = PAGE.read_text(encoding="utf-8")
     shown = page.partition("<!-- corruptions -->")[2].partition("<!-- /corruptions -->")[0]
     assert shown.strip() == page_table(), "run python tests/corrupted_tables.py"

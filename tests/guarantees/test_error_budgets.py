@@ -20,15 +20,15 @@ from cascadelib.store import aligned_rows
 
 def test_a_coin_spends_the_rest_of_delta():
     chances = np.array([0.05, 0.1, 0.3])
-    assert peeling.used_up(chances, 0.01) == -1
-    assert peeling.used_up(chances, 0.1) == 1.0
-    assert peeling.used_up(chances, 0.2) == pytest.approx(1.5)
-    assert peeling.used_up(chances, 0.3) == peeling.used_up(chances, 0.9) == 2.0
+    assert peeling.largest_allowed(chances, 0.01) == -1
+    assert peeling.largest_allowed(chances, 0.1) == 1.0
+    assert peeling.largest_allowed(chances, 0.2) == pytest.approx(1.5)
+    assert peeling.largest_allowed(chances, 0.3) == peeling.largest_allowed(chances, 0.9) == 2.0
 
 
 @pytest.mark.parametrize(("rows", "may_stay", "labels"), [(200, 20, 80), (50, 0, 5), (300, 3, 40)])
 def test_errors_in_a_draw_of_a_table_spend_all_of_delta_and_no_more(rows, may_stay, labels):
-    """i of the labels may be wrong if i + may_stay + 1 wrong rows give so few at most with δ."""
+    """i labels may be wrong if P(at most i of i + may_stay + 1 wrong rows are drawn) ≤ δ."""
     delta = 0.13
     allowed = 0
     while hypergeom.cdf(allowed, rows, allowed + may_stay + 1, labels) <= delta:
@@ -42,22 +42,22 @@ def test_errors_in_a_draw_of_a_table_spend_all_of_delta_and_no_more(rows, may_st
 
 
 @pytest.mark.parametrize(
-    ("gone", "counted", "spent"), [(437, 420, 0.1), (420, 420, 0.1), (7, 0, 0.1), (0, 0, 0.0)]
+    ("removed", "counted", "spent"), [(437, 420, 0.1), (420, 420, 0.1), (7, 0, 0.1), (0, 0, 0.0)]
 )
-def test_a_tenth_of_delta_bounds_the_share_of_the_source_that_is_left(
-    gone, counted, spent, capture
+def test_a_tenth_of_delta_bounds_the_remaining_share_of_the_source(
+    removed, counted, spent, capture
 ):
-    """Split evenly over the numbers of rows that may have left: 200 chunks of 20 rows."""
+    """It is divided evenly by the possible numbers of removed rows: 200 chunks of 20 rows."""
     delta = 0.2
-    calls = capture(peeling, "used_up", 3.5)
-    assert peeling.errors_allowed_at_source(50, 0.1, delta, gone, 4000) == 3.5
+    calls = capture(peeling, "largest_allowed", 3.5)
+    assert peeling.errors_allowed_at_source(50, 0.1, delta, removed, 4000) == 3.5
     share = beta.isf(delta / 10 * 20 / 4000, 4000 - counted + 1, counted) if counted else 1.0
     ((chances, level),) = calls
     assert level == pytest.approx(delta * (1 - spent), rel=1e-12)
     np.testing.assert_allclose(chances, binom.cdf(np.arange(50), 50, 0.1 / share), rtol=1e-9)
 
 
-def test_a_loss_beyond_the_share_that_is_left_is_a_loss_of_all():
+def test_all_errors_are_allowed_if_less_than_epsilon_of_the_source_remains():
     assert peeling.errors_allowed_at_source(50, 0.9, 0.2, 3990, 4000) == 49.0
 
 
@@ -65,7 +65,7 @@ def test_a_loss_beyond_the_share_that_is_left_is_a_loss_of_all():
     ("lost", "same", "gained", "error"), [(12, 80, 5, 0.04), (30, 10, 0, 0.2), (3, 500, 1, 0.01)]
 )
 def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, gained, error):
-    """So that Ville's inequality gives that error. A smaller error gives a lower bound."""
+    """Ville's inequality then gives that error. A smaller error gives a lower bound."""
     low = anytime_lower(lost, same, gained, error)
     capital = 1.0
     for value, count in ((1, lost), (0, same), (-1, gained)):
@@ -80,10 +80,10 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
 
 
 def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
-    """An alarm of a model needs the evidence of all inputs × the number of models, exactly."""
+    """An alarm of a model needs evidence of exactly all inputs × the number of models."""
     monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
     running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.latest[1].extend([1, 1, 1])
+    running.local.latest_failures[1].extend([1, 1, 1])
     for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
         table = running.failing(most=0.3, inputs_per_false_alarm=needed)
         assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
@@ -116,7 +116,7 @@ def test_the_two_tests_of_likeness_halve_its_level(capture):
 
 
 def test_copies_of_a_table_are_found_at_a_quarter_of_the_level_shared_by_the_primes():
-    """u values that occur twice each: chance has 2 ** −u, corrected for the Poisson sum."""
+    """u values occur twice each, by chance with probability 2 ** −u (and a Poisson factor)."""
     first = None
     for u in range(1, 60):
         level = repeats.LEVEL / 4 / len(repeats.PRIMES) / math.sqrt(2 * math.pi * 2 * u)
@@ -153,13 +153,13 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
 def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(monkeypatch):
     """Two-sided: so a quarter of the level at each end."""
     levels = []
-    real = aligned_rows.correlations
+    real = aligned_rows.correlation_intervals
 
     def captured(counts, spread, level):
         levels.append((len(counts), level))
         return real(counts, spread, level)
 
-    monkeypatch.setattr(aligned_rows, "correlations", captured)
+    monkeypatch.setattr(aligned_rows, "correlation_intervals", captured)
     aligned_rows.aligned_rows(np.random.default_rng(0).random(500) < [[0.5], [0.6], [0.7], [0.8]])
     level = aligned_rows.LEVEL / 4
     assert levels[:2] == [(4, level / 4), (6, level / 6)]

@@ -12,7 +12,7 @@ ACCEPT = ("independent", "overlap", "reference complete", "confidences", "rows a
 
 
 def drawn(rng, disagreements, lost, gained, errors, audited):
-    """True losses, those of a judge who favours the cascade in a share of cases, and audits."""
+    """Return true losses, those of a judge who favours the cascade at times, and audits."""
     chances = [lost, gained, 1 - lost - gained]
     truth = rng.choice([1, -1, 0], disagreements, p=chances)
     said = np.where(rng.random(disagreements) < errors, -1, truth)
@@ -30,8 +30,8 @@ def test_a_judge_who_favours_the_cascade_does_not_break_the_guarantee(errors):
     assert broken <= binom.ppf(0.9999, 150, 0.2)
 
 
-def test_every_share_of_the_level_is_spent_once(monkeypatch):
-    """A fifth for the shares of disagreements and of judged losses, the rest for the errors."""
+def test_every_share_of_the_level_is_used_once(monkeypatch):
+    """Bounds on disagreements and judged losses use a fifth, the test of the errors the rest."""
     calls = []
     monkeypatch.setattr(judged, "paired_p_value", lambda *given: calls.append(given) or 0.01)
     losses = np.array([1] * 30 + [-1] * 20 + [0] * 50)
@@ -56,7 +56,7 @@ def test_errors_of_one_keep_their_mean_when_they_are_rounded(monkeypatch):
     assert means[:2] == pytest.approx([0.5, -0.5], abs=0.05) and means[2:] == [1, -1]
 
 
-def test_without_audits_or_room_for_errors_nothing_is_shown():
+def test_without_audits_or_with_too_large_losses_the_p_value_is_1():
     losses = np.zeros(100, int)
     assert judged_p_value(losses, losses, np.zeros(100, bool), 1_000, 0.05) == 1
     assert judged_p_value(losses + 1, losses + 1, np.ones(100, bool), 1_000, 0.05) == 1

@@ -1,4 +1,4 @@
-"""Peeling against a slow twin, and what it promises, by simulation at the boundary."""
+"""Peeling equals a slow reference implementation, and its guarantees hold at the boundary."""
 
 from itertools import combinations
 
@@ -17,13 +17,13 @@ DELTA = 0.2
 
 
 def one_more(chances, delta, coin):
-    """Whether a coin takes the second number, with the probability at which all of δ is used."""
+    """Return whether a coin selects the second number, so that the error is δ exactly."""
     here, beyond = chances
     return (1 - coin) * (beyond - here) <= delta - here
 
 
 def slow_allowed(n, epsilon, delta, labels, coin):
-    """How many of the drawn rows may be wrong, for the table and for its source."""
+    """Return how many drawn rows may be wrong, for the table and for its source."""
     may_stay = int(epsilon * n + 1e-9)
     table = -1
     while table < labels and (
@@ -32,7 +32,7 @@ def slow_allowed(n, epsilon, delta, labels, coin):
         and hypergeom.cdf(table + 1, n, table + may_stay + 2, labels) <= delta
     ):
         table += 1
-    if 0 <= table < labels - 1 and table + may_stay + 2 <= n:  # never by the coin alone
+    if 0 <= table < labels - 1 and table + may_stay + 2 <= n:  # a coin does not raise −1
         chances = [hypergeom.cdf(c, n, c + may_stay + 1, labels) for c in (table, table + 1)]
         table += one_more(chances, delta, coin)
     source = -1
@@ -44,7 +44,7 @@ def slow_allowed(n, epsilon, delta, labels, coin):
 
 
 def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
-    """Row by row: (kept [n], {class or None: border}, allowed) of a fixed number of labels."""
+    """Peel row by row with a fixed number of labels, and return kept [n], borders, allowed."""
     n = len(confidence)
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(n).tolist()
@@ -52,8 +52,8 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
     coin = rng.random()
     drawn = set(shuffled[:labels])
     outside = shuffled[labels:] or shuffled[:labels]
-    said = [predictions[row] for row in outside]
-    common = sorted(one for one in set(said) if said.count(one) >= 0.05 * len(said))
+    seen = [predictions[row] for row in outside]
+    common = sorted(one for one in set(seen) if seen.count(one) >= 0.05 * len(seen))
     classes = [*common, None]
     number = [classes.index(one if one in common else None) for one in predictions]
     score = peeling.fitted_scores(confidence, np.array(outside))
@@ -69,24 +69,24 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
         )
         for one in range(len(classes))
     ]
-    left = set(range(n))
+    remaining = set(range(n))
     curve = peeling.prior_curve(len(classes))
     opened = []
-    left_at = {}
+    remaining_at = {}
 
-    def note():
-        hidden = sum(wrong[row] for row in left & drawn)
+    def record():
+        hidden = sum(wrong[row] for row in remaining & drawn)
         for allowed in {table, source}:
-            if hidden <= allowed or not left:
-                left_at.setdefault(allowed, set(left))
+            if hidden <= allowed or not remaining:
+                remaining_at.setdefault(allowed, set(remaining))
 
-    note()
-    while not {table, source} <= set(left_at):
+    record()
+    while not {table, source} <= set(remaining_at):
         known = np.array([number[row] for row in opened], int)
         columns = peeling.design(score[opened], known, len(classes))
         curve, spread = fitted_curve(columns, wrong[opened], curve)
         edge = peeling.design(np.array(at_border), np.arange(len(classes)), len(classes))
-        risk = edge @ curve + peeling.CURIOSITY * np.sqrt(np.sum(edge @ spread * edge, axis=1))
+        risk = edge @ curve + peeling.RISK_MARGIN * np.sqrt(np.sum(edge @ spread * edge, axis=1))
         riskiest = max(
             (one for one, queue in enumerate(waiting) if queue), key=risk.tolist().__getitem__
         )
@@ -96,14 +96,14 @@ def slow_peel(confidence, predictions, wrong, epsilon, delta, labels, seed):
         at_border[riskiest] = score[last]
         for row in chunk:
             waiting[number[row]].remove(row)
-            left.remove(row)
-            note()
+            remaining.remove(row)
+            record()
         opened = sorted({*opened, *(row for row in chunk if row in drawn)})
-    kept = [row in left_at[table] and row not in drawn for row in range(n)]
+    kept = [row in remaining_at[table] and row not in drawn for row in range(n)]
     edges = []
     for one in range(len(classes)):
         rows = [row for row in range(n) if number[row] == one]
-        gone = [confidence[row] for row in rows if row not in left_at[source]]
+        gone = [confidence[row] for row in rows if row not in remaining_at[source]]
         if len(gone) == len(rows):
             edges.append(np.inf)
         else:
@@ -135,7 +135,7 @@ def tables(draw):
 
 @settings(max_examples=40, deadline=None)
 @given(tables())
-def test_it_is_what_peeling_row_by_row_leaves(case):
+def test_peeling_equals_peeling_row_by_row(case):
     confidence, predictions, wrong, epsilon, delta, labels, seed = case
     paid = []
 
@@ -151,7 +151,7 @@ def test_it_is_what_peeling_row_by_row_leaves(case):
     assert found.borders.tolist() == borders
 
 
-def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
+def test_the_fit_is_the_minimum_of_the_penalized_likelihood():
     rng = np.random.default_rng(0)
     score = rng.normal(size=800)
     group = rng.integers(0, 3, 800)
@@ -166,8 +166,8 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
         return likelihood + np.sum(penalty * (curve - prior) ** 2) / 2
 
     expected = minimize(loss, prior, options={"gtol": 1e-9}).x
-    for begun in (prior, 40 * prior):
-        curve, spread = fitted_curve(columns, wrong, begun)
+    for start in (prior, 40 * prior):
+        curve, spread = fitted_curve(columns, wrong, start)
         assert curve == pytest.approx(expected, abs=1e-4)
     chance = expit(columns @ curve) * 500 / 800
     curvature = columns.T * (chance * (1 - expit(columns @ curve))) @ columns + np.diag(penalty)
@@ -175,22 +175,23 @@ def test_the_fit_is_the_ridge_logistic_regression_that_scipy_finds():
     assert fitted_curve(columns[:0], wrong[:0], np.zeros(8))[0] == pytest.approx(prior)
 
 
-def test_a_class_that_looked_safe_by_one_label_is_looked_at_again():
-    """The first row of the riskier class lies far off, and happens to be right."""
+def test_a_class_that_seems_safe_by_one_label_gets_more_labels():
+    """The least confident row of the riskier class is correct by chance."""
     rng = np.random.default_rng(0)
     confidence = np.round(rng.random(3_000), 2)
     risky = rng.random(3_000) < 1 / 3
     wrong = rng.random(3_000) < np.where(risky, 0.75, 0.35) * (1 - confidence)
     wrong[risky & (confidence == 0)] = False
-    said = np.where(risky, "risky", rng.choice(["a", "b"], 3_000))
+    predictions = np.where(risky, "risky", rng.choice(["a", "b"], 3_000))
     kept = []
     for seed in range(6):
-        kept.append(peel_table(confidence, said, lambda at: wrong[at], 0.05, 0.05, 600, seed).kept)
+        arguments = confidence, predictions, wrong.__getitem__, 0.05, 0.05, 600, seed
+        kept.append(peel_table(*arguments).kept)
     assert np.mean(kept) > 0.3
     assert np.mean(kept, axis=0)[risky].mean() < np.mean(kept, axis=0)[~risky].mean()
 
 
-def test_normal_scores_of_confidences_that_are_no_probabilities_are_their_ranks_outside():
+def test_confidences_outside_0_and_1_become_normal_scores_of_their_ranks():
     score = peeling.fitted_scores(np.array([-5.0, 2, 2, 70, np.inf]), np.array([1, 2, 3]))
     assert score[1] == score[2]
     assert (np.diff(score[[0, 1, 3, 4]]) > 0).all() and np.isfinite(score).all()
@@ -204,9 +205,12 @@ def test_rare_classes_share_one_border():
 
 
 def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False):
-    """Shares of the draws in which the table, and its source, keep more than ε wrong; confidences
-    say nothing, there are 16 classes, and a share of the rows (``exactly``: that number) are
-    wrong. order: what Peel.risks is, given the wrong rows."""
+    """Return the shares of draws in which the table, and its source, keep more than ε wrong.
+
+    Confidences are noise, and there are 16 classes. A row is wrong with probability
+    ``wrong_share``, or exactly this share of the rows is. ``order`` returns a replacement of
+    Peel.border_risks from the wrong and the drawn rows.
+    """
     table = 0
     source = 0
     for seed in range(draws):
@@ -219,7 +223,7 @@ def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False)
         with pytest.MonkeyPatch.context() as patch:
             if order is not None:
                 drawn = np.random.default_rng(seed).permutation(rows)[:labels]
-                patch.setattr(Peel, "risks", order(wrong, drawn))
+                patch.setattr(Peel, "border_risks", order(wrong, drawn))
             found = peel_table(
                 confidence, predictions, lambda at, w=wrong: w[at], epsilon, DELTA, labels, seed
             )
@@ -232,10 +236,10 @@ def broken(rows, epsilon, wrong_share, labels, draws, order=None, exactly=False)
 
 
 def adversarial(wrong, drawn):
-    """Keeps the classes whose opened labels look worst: legal, since only those that left speak."""
+    """Keep the classes with the most wrong open labels. The order uses removed rows only."""
 
     def risks(peel):
-        known = peel.opened
+        known = peel.is_open
         balance = np.zeros(len(peel.queues))
         np.add.at(balance, peel.group[known], 1 - 2.0 * peel.wrong[known])
         return balance
@@ -244,69 +248,69 @@ def adversarial(wrong, drawn):
 
 
 def peeking(wrong, drawn):
-    """Peels the classes whose hidden labels look worst."""
+    """Remove the classes with the most wrong hidden labels."""
 
     def risks(peel):
-        hidden = np.setdiff1d(drawn, peel.order)
+        hidden = np.setdiff1d(drawn, peel.removed)
         return np.bincount(peel.group[hidden], wrong[hidden], len(peel.queues))
 
     return risks
 
 
 def at_most(share, draws):
-    """The largest share of draws that is compatible with a chance of ``share``."""
+    """Return the largest share of draws that is compatible with a probability of ``share``."""
     return binom.ppf(0.9999, draws, share) / draws
 
 
 @pytest.fixture
 def fast(monkeypatch):
     monkeypatch.setattr(peeling, "STEPS", 30)
-    monkeypatch.setattr(peeling, "COMMON", 0.01)
+    monkeypatch.setattr(peeling, "LEAST_COMMON", 0.01)
     monkeypatch.setattr(peeling, "PILOT", 40)
 
 
-def test_the_promise_about_the_table_holds_at_the_boundary(fast):
-    """The coin between two numbers of allowed errors uses all of δ: it is broken that often."""
+def test_the_guarantee_about_the_table_uses_all_of_delta_at_the_boundary(fast):
+    """The coin between two numbers of allowed errors makes the error δ exactly."""
     just_too_many = (int(peeling.errors_allowed(200, 20, 80, DELTA)) + 22) / 200
     share, _ = broken(200, 0.1, just_too_many, 80, 300, exactly=True)
     assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
-def test_the_promise_about_the_source_holds_at_the_boundary(fast):
+def test_the_guarantee_about_the_source_uses_all_of_delta_at_the_boundary(fast):
     _, share = broken(200, 0.1, 0.1 + 1e-9, 80, 300)
     assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
 @pytest.mark.parametrize("rows", [40, 10**6])
 def test_a_coin_uses_all_of_delta(rows):
-    """The mean of the chances at c and c + 1 is δ, by exact sums."""
+    """The weighted mean of the probabilities at c and c + 1 is δ."""
     mean = peeling.errors_allowed(rows, rows // 5, 30, DELTA)
     assert mean % 1 > 0
     most = int(mean)
     chances = hypergeom.cdf([most, most + 1], rows, rows // 5 + 1 + np.array([most, most + 1]), 30)
     assert chances[0] + mean % 1 * np.diff(chances)[0] == pytest.approx(DELTA)
-    assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # no coin makes a promise of nothing
+    assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # a coin does not raise −1
 
 
-def test_no_order_by_opened_labels_breaks_it_and_one_that_looks_inside_does(fast):
+def test_orders_by_open_labels_keep_the_guarantee_and_orders_by_hidden_ones_break_it(fast):
     assert max(broken(400, 0.1, 0.2, 120, 150, adversarial)) <= at_most(DELTA, 150)
     table, source = broken(400, 0.1, 0.2, 120, 60, peeking)
     assert min(table, source) > 0.4
 
 
-def test_the_buyer_keeps_both_promises(fast):
+def test_both_guarantees_hold_if_the_number_of_labels_is_chosen(fast):
     for wrong_share in (0.1 + 1e-9, 0.3):
         assert max(broken(300, 0.1, wrong_share, None, 60)) <= at_most(DELTA, 60)
 
 
-def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole():
+def test_all_rows_of_a_table_smaller_than_the_pilot_are_asked():
     found = peel_table(np.ones(5), np.full(5, "a"), lambda rows: rows < 0, 0.1, 0.05)
     assert not found.kept.any()
     assert np.isposinf(found.borders).all()
 
 
-def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
-    """However classes are chosen, 30 of 90 rows leave a share that is Beta(61, 30)."""
+def test_the_share_of_a_source_after_removals_has_a_beta_distribution():
+    """After 30 of 90 rows the remaining share is Beta(61, 30), for any order of the classes."""
     shares = []
     for seed in range(200):
         rng = np.random.default_rng(seed)
@@ -315,21 +319,19 @@ def test_what_the_first_rows_leave_of_the_source_has_the_law_of_spacings():
         rows = np.arange(90)
         peel = Peel(confidence, confidence, group, rows, rng.random(90), rows, np.zeros(4))
         peel.chunk = 5
-        while len(peel.order) < 30:
-            rows = peel.take()
-            peel.open(rows, (confidence[rows] * 7) % 1 < 0.4)
-        order = peel.order[:30]
-        gone = [confidence[order[group[order] == one]].max(initial=0) for one in range(4)]
-        shares.append(1 - np.mean(gone))
+        while len(peel.removed) < 30:
+            rows = peel.remove_next()
+            peel.open_labels(rows, (confidence[rows] * 7) % 1 < 0.4)
+        order = peel.removed[:30]
+        removed = [confidence[order[group[order] == one]].max(initial=0) for one in range(4)]
+        shares.append(1 - np.mean(removed))
     assert np.mean(shares) == pytest.approx(61 / 91, abs=0.015)
     assert np.std(shares) == pytest.approx(np.sqrt(61 * 30 / 91**2 / 92), rel=0.2)
 
 
 @pytest.mark.parametrize(("labels", "may_stay"), [(4, 1.3), (4, 3.0), (6, 0.7), (2, 0.1)])
-def test_the_mean_number_of_wrong_rows_that_stay_is_the_allowed_one_over_all_draws(
-    labels, may_stay
-):
-    """Ten rows in a fixed order, wrong from one of them on: all draws and both sides of a coin."""
+def test_the_mean_number_of_wrong_kept_rows_over_all_draws_is_the_allowed_one(labels, may_stay):
+    """Of ten rows in a fixed order, all from one of them on are wrong."""
     rows = 10
     mean = peeling.errors_allowed(rows, may_stay, labels, None)
     for least_wrong in range(rows + 1):
@@ -347,23 +349,23 @@ def test_the_mean_number_of_wrong_rows_that_stay_is_the_allowed_one_over_all_dra
             assert stay == pytest.approx(may_stay)
 
 
-def test_the_share_that_is_left_of_a_source_enters_a_mean_by_its_expectation():
-    """After 30 of 100 rows 71 of 101 parts are left: 5% are wrong if 7.1% of them are."""
+def test_a_guarantee_in_the_mean_uses_the_mean_of_the_remaining_share():
+    """After 30 of 100 rows the mean remaining share is 71 / 101."""
     allowed = peeling.errors_allowed_at_source(50, 0.05, None, 30, 100)
     assert (allowed + 1) / 51 * 71 / 101 == pytest.approx(0.05)
     assert peeling.errors_allowed_at_source(50, 0.01, None, 0, 100) == -1
 
 
 @pytest.mark.parametrize("labels", [None, 80])
-def test_in_the_mean_no_label_of_the_draw_decides_the_order(labels, fast, monkeypatch):
+def test_in_the_mean_the_labels_of_the_draw_do_not_decide_the_order(labels, fast, monkeypatch):
     opened = []
-    usual = Peel.open
+    usual = Peel.open_labels
 
     def open_(peel, rows, wrong):
         opened.extend(rows.tolist())
         usual(peel, rows, wrong)
 
-    monkeypatch.setattr(Peel, "open", open_)
+    monkeypatch.setattr(Peel, "open_labels", open_)
     rng = np.random.default_rng(0)
     confidence = rng.random(500)
     wrong = rng.random(500) < 0.5 * (1 - confidence)

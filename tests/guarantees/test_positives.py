@@ -14,7 +14,7 @@ DELTA = 0.2
 
 
 def drawn_queue(rows, labels, errors):
-    """A queue of some rows, of which the first are drawn and wrong."""
+    """Return a queue of which the first ``labels`` rows are drawn, and ``errors`` wrong."""
     place = np.arange(rows)
     return Queue(place, place < labels, place < errors)
 
@@ -28,10 +28,10 @@ def test_the_bound_on_wrong_rows_is_the_largest_number_that_is_not_rejected(rows
 
 
 def chance_of_too_many(rows, wrong, labels, errors, may_stay, allowed):
-    """The probability that more than ``may_stay`` wrong rows are kept if ``errors`` are drawn.
+    """Return the probability that more than ``may_stay`` wrong rows are kept.
 
-    Rows leave until ``allowed`` of the drawn ones are wrong. Of the last c + may_stay + 1 wrong
-    rows at most c are drawn then.
+    ``errors`` wrong rows are drawn. Rows are removed until ``allowed`` of the remaining drawn ones
+    are wrong. Of the last c + may_stay + 1 wrong rows at most c are drawn then.
     """
     if allowed < 0 or rows == labels:
         return 0.0
@@ -51,7 +51,7 @@ def test_positive_rows_are_those_that_are_neither_negative_nor_wrong():
 
 
 def exact_level(rows, wrong, labels, opened, may_miss, delta):
-    """The probability that too many wrong rows are kept in a queue, summed over all draws.
+    """Return the probability that too many wrong rows are kept in a queue, over all draws.
 
     ``rows``, ``wrong`` and ``labels`` have a number per queue: below the cut and above it.
     """
@@ -87,7 +87,7 @@ def exact_level(rows, wrong, labels, opened, may_miss, delta):
 
 @pytest.mark.parametrize(("opened", "may_miss", "least"), [(0, 0.2, 0.2), (400, 0.02, 0.8)])
 def test_recall_and_precision_of_a_table_fail_at_most_with_delta(opened, may_miss, least):
-    """All draws of tables with 60 and 40 rows beyond the open phase, summed exactly."""
+    """Exact sums over all draws of tables with 60 and 40 rows after the open phase."""
     levels = []
     for missed in range(0, 31, 6):
         for added in range(0, 31, 6):
@@ -97,7 +97,7 @@ def test_recall_and_precision_of_a_table_fail_at_most_with_delta(opened, may_mis
     assert least * DELTA < max(levels) <= DELTA
 
 
-def test_the_shares_of_delta_add_up():
+def test_the_shares_of_delta_add_up_to_one():
     assert 2 * positives.BOUND + 2 * positives.TEST == pytest.approx(1)
     assert 4 * positives.BOUND + 2 * positives.TEST_OF_SOURCE == pytest.approx(1)
 
@@ -105,7 +105,7 @@ def test_the_shares_of_delta_add_up():
 @pytest.mark.parametrize(("left", "rank"), [(419, 420), (420, 440), (439, 440), (3999, 4000)])
 def test_the_region_of_a_queue_is_bounded_at_its_share_of_delta(left, rank, monkeypatch):
     """200 ranks on each of two sides may end the open phase."""
-    monkeypatch.setattr(positives, "used_up", lambda chances, level: (chances, level))
+    monkeypatch.setattr(positives, "largest_allowed", lambda chances, level: (chances, level))
     queue = drawn_queue(left, 50, 0)
     chances, level = positives.errors_allowed_beyond(queue, 0.01, 4000, DELTA)
     region = beta.isf(0.05 * DELTA / 400, rank, 4000 - rank + 1)
@@ -113,8 +113,8 @@ def test_the_region_of_a_queue_is_bounded_at_its_share_of_delta(left, rank, monk
     assert level == 0.4 * DELTA
 
 
-def hostile(kind, rows, rng):
-    """A small model's confidence and predictions, and the positive rows."""
+def difficult(kind, rows, rng):
+    """Return the confidence and predictions of a small model, and the positive rows."""
     p = rng.choice([0.1, 0.3, 0.6, 0.9], rows) if kind == "ties" else rng.random(rows)
     chance = {
         "noise": np.full(rows, 0.4),
@@ -132,7 +132,7 @@ KINDS = ("noise", "ties", "rare", "none", "all", "confident and wrong", "informa
 
 
 def shares_of(answers, wanted):
-    """Recall and precision of answers, 1 if there is nothing to find or to return."""
+    """Return recall and precision, 1 without positive or without returned rows."""
     returned = answers == "yes"
     found = np.sum(returned & wanted)
     return (
@@ -158,13 +158,13 @@ def fast(monkeypatch):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_recall_and_precision_hold_for_hostile_tables_and_their_sources(kind, fast):
-    """The source's shares are those of 20,000 other rows."""
+def test_recall_and_precision_hold_for_difficult_tables_and_their_sources(kind, fast):
+    """The shares of the source are estimated from 20,000 other rows."""
     draws = 40
-    other = hostile(kind, 20_000, np.random.default_rng(99))
+    other = difficult(kind, 20_000, np.random.default_rng(99))
     broken = np.zeros(2)
     for seed in range(draws):
-        confidence, predictions, wanted = hostile(kind, 600, np.random.default_rng(1_000 + seed))
+        confidence, predictions, wanted = difficult(kind, 600, np.random.default_rng(1_000 + seed))
         wrong = (predictions == "yes") != wanted
         paid = []
 
@@ -186,8 +186,8 @@ def test_recall_and_precision_hold_for_hostile_tables_and_their_sources(kind, fa
     assert broken.max() <= binom.ppf(0.9999, draws, DELTA)
 
 
-def test_confident_rows_need_no_call_and_the_cut_follows_the_pilot(fast):
-    """The small model says yes from 0.5 on, but its yes is right from 0.2 on."""
+def test_the_pilot_places_the_cut_and_confident_rows_need_no_call(fast):
+    """The small model answers yes from 0.5 on, but rows are positive from 0.2 on."""
     rng = np.random.default_rng(0)
     p = rng.random(4_000)
     wanted = rng.random(4_000) < 1 / (1 + np.exp(-30 * (p - 0.2)))
@@ -202,7 +202,7 @@ def test_confident_rows_need_no_call_and_the_cut_follows_the_pilot(fast):
     assert found.borders[0] == -np.inf and found.borders[1] > 0.6
 
 
-def test_a_table_smaller_than_the_pilot_is_asked_as_a_whole():
+def test_all_rows_of_a_table_smaller_than_the_pilot_are_asked():
     found, _ = peel_positives(
         np.ones(5), np.full(5, "yes"), lambda rows: rows < 2, "yes", 0.9, 0.9, 0.05
     )

@@ -1,5 +1,6 @@
-"""Each premise of a guarantee is verified, violated or not verifiable, as the data show. The
-certificate, the file and the command line state it."""
+"""Each premise of a guarantee is verified, violated or not verifiable.
+
+The certificate, the policy file and the command line state the result."""
 
 from dataclasses import replace
 from itertools import combinations
@@ -20,12 +21,12 @@ from cascadelib.methods.confidence_range import has_power
 
 
 def answers(k=4000, seed=0, **changes):
-    """Answers of a small and a large model to k questions of three classes."""
+    """Return answers of a small and a large model to k questions of three classes."""
     rng = np.random.default_rng(seed)
     ease = rng.random(k)
     labels = rng.integers(0, 3, k)
     is_correct = rng.random((2, k)) < [0.4 + 0.6 * ease, 0.75 + 0.25 * np.sqrt(ease)]
-    given_ = {
+    columns = {
         "correct": None,
         "confidence": np.array([ease, rng.random(k)]),
         "cost": [1, 20],
@@ -34,7 +35,7 @@ def answers(k=4000, seed=0, **changes):
         "predictions": np.where(is_correct, labels, (labels + 1) % 3).astype(str),
         "labels": labels.astype(str),
     }
-    return ScoreTable(**given_ | changes)
+    return ScoreTable(**columns | changes)
 
 
 TABLE = answers()
@@ -48,7 +49,7 @@ def with_confidence(table, confidence):
     return replace(table, confidence=np.asarray(confidence), sample_ids=table.sample_ids)
 
 
-def test_a_sound_certificate_lists_every_premise_once():
+def test_a_certificate_lists_every_premise_once():
     certificate = certify(CHECK, FRONT, 0.03)
     table = certificate.premises
     assert list(table) == ["premise", "status", "evidence"]
@@ -58,7 +59,7 @@ def test_a_sound_certificate_lists_every_premise_once():
     assert "Violated" not in text and text.endswith(" Not verifiable: independent.")
 
 
-def test_samples_that_chose_are_refused_unless_overlap_is_accepted(tmp_path):
+def test_samples_of_the_selection_are_refused_unless_overlap_is_accepted(tmp_path):
     with pytest.raises(ValueError, match="2000 of the 2000 samples took part .*accept=.'overlap',"):
         certify(CHOOSE, FRONT, 0.03)
     with pytest.raises(ValueError, match="2000 of the 2000"):
@@ -127,7 +128,7 @@ def test_all_violated_premises_are_named_in_one_error():
         (lambda c: c + 0.3, False),  # many values are outside, but not the median
         (lambda c: np.where(c > 0.995, 7.0, c), False),
     ],
-    ids=["percent", "logarithms", "turned", "moved", "a few outside"],
+    ids=["percent", "logarithms", "negative", "shifted", "a few outside"],
 )
 def test_confidences_in_another_unit_are_refused(change, violates):
     other = with_confidence(CHECK, change(CHECK.confidence))
@@ -149,7 +150,7 @@ def test_few_confidences_cannot_be_compared():
 
 @given(st.integers(1, 6), st.integers(1, 6))
 def test_the_level_of_the_median_test_is_exact(seen, here):
-    """Enumerate which ranks of all values are those of the certification split."""
+    """All possible ranks of the certification split among all values are enumerated."""
     orders = list(combinations(range(seen + here), here))
     above = [ranks for ranks in orders if ranks[here // 2] > max({*range(seen + here)} - {*ranks})]
     upper = here - here // 2
@@ -168,7 +169,7 @@ def test_the_median_test_needs_samples_on_both_sides():
     assert not has_power(0, 50, LEVEL) and not has_power(50, 0, LEVEL)
 
 
-def test_sound_splits_of_coarse_and_heavy_tailed_confidences_pass():
+def test_coarse_and_heavy_tailed_confidences_of_one_source_pass():
     rng = np.random.default_rng(1)
     for draw in (lambda: rng.integers(0, 2, 300), lambda: rng.standard_cauchy(300)):
         for _ in range(12):
@@ -223,14 +224,14 @@ def test_certificates_on_the_same_samples_are_counted():
         found = certify(check, front, 0.03)
         texts.append(str(found))
         assert found.computed == count
-        told = f"this process has computed {count} certificates" in found.premises["evidence"][0]
-        assert told == (count > 1)
+        stated = f"this process has computed {count} certificates"
+        assert (stated in found.premises["evidence"][0]) == (count > 1)
     assert len(set(texts)) == 1  # the text of a certificate is the same each time
     assert certify(check.take(slice(0, 1000)), front, 0.03).computed == 1
 
 
-def test_rows_of_other_samples_are_refused():
-    """One model's rows are shifted by one: both seem to be wrong on different samples."""
+def test_rows_of_different_samples_are_refused():
+    """The rows of one model are shifted by one, so that errors seem to be independent."""
     shifted = answers(20_000, seed=3)
     predictions = np.array([shifted.predictions[0], np.roll(shifted.predictions[1], 1)])
     labels = shifted.labels
@@ -245,7 +246,7 @@ def test_rows_of_other_samples_are_refused():
     assert "rows aligned (" in str(accepted).partition("Violated")[2]
 
 
-def test_rows_are_not_compared_on_labels_of_disagreements_alone():
+def test_labels_of_disagreements_cannot_show_that_rows_are_aligned():
     unlabelled = replace(CHECK, correct=None, labels=None, sample_ids=CHECK.sample_ids)
     label_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
     ids = to_label(unlabelled, FRONT, epsilon=0.03)
@@ -255,7 +256,7 @@ def test_rows_are_not_compared_on_labels_of_disagreements_alone():
 
 
 def without_answers(table, absent):
-    """The same table, where the large model has no answer for some samples."""
+    """Return the table without answers of the large model for some samples."""
     predictions = table.predictions.copy()
     confidence = table.confidence.copy()
     predictions[1, absent] = ""
@@ -277,7 +278,7 @@ def test_a_reference_without_an_answer_counts_as_the_worst_case_and_the_share_is
     text = f"reference complete (the reference has no answer on {share:.1%} of the samples"
     assert status_of(found, "reference complete") == "not verifiable" and text in str(found)
     exits = CHECK.confidence[0] >= POINT.thresholds[0]
-    counted = 0  # the reference counts as correct, except where its answer is the cascade's
+    counted = 0  # the reference counts as correct, unless the cascade returns its answer
     for row in range(2000):
         reference = True if absent[row] else CHECK.correct[1, row]
         answer = CHECK.correct[0, row] if exits[row] else reference
@@ -287,7 +288,7 @@ def test_a_reference_without_an_answer_counts_as_the_worst_case_and_the_share_is
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, "labels of disagreements"]))
 @settings(max_examples=25, deadline=None)
-def test_whatever_the_reference_would_have_answered_no_p_value_is_smaller(seed, labels):
+def test_a_missing_answer_of_the_reference_has_the_p_value_of_the_worst_answer(seed, labels):
     rng = np.random.default_rng(seed)
     table = CHECK.take(slice(0, 300))
     absent = rng.random(300) < rng.random()
@@ -308,7 +309,7 @@ def test_whatever_the_reference_would_have_answered_no_p_value_is_smaller(seed, 
     assert there.table["accuracy_loss"][0] <= found.table["accuracy_loss"][0] + 1e-12
 
 
-def test_how_text_was_compared_is_stated():
+def test_a_certificate_states_how_text_was_compared():
     for rule, status, words in (
         (None, "verified", "by spelling alone"),
         ("text", "verified", "were normalised before"),
@@ -370,7 +371,7 @@ def test_one_model_under_two_names_is_refused():
         certify(twice.take(slice(2000, None)), front.point(0), 0.03, reference="large")
 
 
-def test_confidences_of_graded_answers_are_not_taken_for_grades():
+def test_confidences_of_graded_answers_are_not_refused_as_grades():
     grades = np.clip([TABLE.confidence[0], 0.5 + 0.5 * TABLE.confidence[0]], 0, 1).round(2)
     graded = answers(correct=grades, predictions=None, labels=None)
     front = search(graded.take(slice(0, 2000)), 2)

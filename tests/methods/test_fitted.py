@@ -123,7 +123,7 @@ def test_each_sample_gets_the_fit_without_its_fold(seed, k):
         alone = fit("isotonic_by_label", ["confidence"], *(part[others] for part in given))
         assert answered[row] == alone(confidence[row : row + 1], labels[row : row + 1])[0]
     new = out_of_fold(folds, read, np.full(k, -1))
-    np.testing.assert_array_equal(new, folds.whole(confidence, labels))
+    np.testing.assert_array_equal(new, folds.full(confidence, labels))
 
 
 def test_auto_selects_the_kind_that_is_better_out_of_fold():
@@ -143,12 +143,12 @@ def test_auto_selects_the_kind_that_is_better_out_of_fold():
     for kind, chance in chances.items():
         read = read_features(columns, values, labels)
         found = fit_folds("auto", read, rng.random(k) < chance, fold)
-        assert found.whole.kind == kind
-        assert (found.others == ()) == (kind == "isotonic")
+        assert found.full.kind == kind
+        assert (found.without_fold == ()) == (kind == "isotonic")
     noise = rng.random(k) < 0.5
     read = read_features(columns, values, np.arange(k).astype(str))
     found = fit_folds("auto", read, noise, fold)
-    assert found.whole.kind != "isotonic_by_label"
+    assert found.full.kind != "isotonic_by_label"
 
 
 def test_free_text_is_refused_with_the_number_of_labels():
@@ -168,7 +168,7 @@ def test_degenerate_samples_can_be_fitted(kind):
             columns = ["confidence"] if kind.startswith("isotonic") else ["confidence", "label"]
             read = read_features(columns, np.full(k, 0.7), np.full(k, "only"))
             folds = fit_folds(kind, read, correct, assign_folds(np.arange(k).astype(str)))
-            found = folds.whole([0.1, 0.7, 0.9], ["only", "only", "other"])
+            found = folds.full([0.1, 0.7, 0.9], ["only", "only", "other"])
             assert ((0 <= found) & (found <= 1)).all()
             if kind != "logistic" and k == 200:
                 np.testing.assert_allclose(found, correct.mean(), atol=2 * TIE_BREAK)

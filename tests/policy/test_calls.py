@@ -78,7 +78,7 @@ def test_inputs_of_a_failed_model_are_deferred_or_keep_their_answer():
     ):
         decisions = policy.run([CALLS[0], fails, CALLS[2]], range(300), on_error="next")
     np.testing.assert_array_equal(decisions.exit_stage, np.where(STAGES == 1, 2, STAGES))
-    assert decisions.broken.tolist() == [0, np.sum(STAGES > 0), 0]
+    assert decisions.failure_counts.tolist() == [0, np.sum(STAGES > 0), 0]
     with pytest.warns(RuntimeWarning, match="'m2' failed"):
         decisions = policy.run([CALLS[0], CALLS[1], fails], range(300), on_error="next")
     np.testing.assert_array_equal(decisions.exit_stage, STAGES)
@@ -160,7 +160,7 @@ def test_malformed_answers_are_deferred_on_request(odd):
     assert (decisions.exit_stage[malformed] == 2).all() and (decisions.exit_stage >= 0).all()
     if odd != "a nan":
         assert malformed.tolist() == (STAGES > 0).tolist()
-    assert decisions.broken.tolist() == [0, malformed.sum(), 0]
+    assert decisions.failure_counts.tolist() == [0, malformed.sum(), 0]
 
 
 def test_the_last_model_needs_no_confidence():

@@ -237,7 +237,7 @@ def test_samples_with_broken_logits_are_deferred_to_the_last_model(ensemble):
     assert not set(cascade.models[1].seen[0]) & {3, 5, 7}
     assert decisions.predictions[[3, 5]].tolist() == TABLE["c"][[3, 5]].argmax(1).tolist()
     assert decisions.predictions[7] == -1 and np.isnan(decisions.confidence[7])
-    assert decisions.broken.tolist()[0] == 3
+    assert decisions.failure_counts.tolist()[0] == 3
     whole = made(point)(np.arange(60))
     rest = np.setdiff1d(np.arange(60), [3, 4, 5, 7])
     np.testing.assert_array_equal(decisions.predictions[rest], whole.predictions[rest])

@@ -20,7 +20,7 @@ from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
     estimate_mean,
-    expected,
+    expected_figures,
     point_for_file,
     summary,
 )
@@ -67,13 +67,13 @@ def test_points_of_a_score_table_have_no_method():
 
 def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
-    result = expected(point, STORE)
+    result = expected_figures(point, STORE)
     stage = Method("entropy").stage(STORE, point.models)
     entropy = [-stage((i,))[1] for i in range(3)]
     reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
     for i in range(3):
         assert result.confidences[i] == summary(entropy[i][reach[i]])
-    nobody = expected(replace(point, thresholds=(math.inf, 0.5)), STORE)
+    nobody = expected_figures(replace(point, thresholds=(math.inf, 0.5)), STORE)
     assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
 
 
@@ -101,7 +101,7 @@ def test_the_cost_interval_covers_if_few_samples_are_deferred(passing):
         table = ScoreTable(
             np.ones((2, 500), bool), np.stack([confidence, confidence]), [1, 100], "ab"
         )
-        found.append(expected(point, table).cost)
+        found.append(expected_figures(point, table).cost)
         hits += found[-1].low <= 1 + 100 * passing <= found[-1].high
     assert hits / 200 >= 0.95 and all(one.low < one.high for one in found)
 

@@ -1,4 +1,4 @@
-"""What a cascade says of some samples, in short and before any model has seen them."""
+"""Decisions count exits, are joined, and are undecided before a model runs."""
 
 import numpy as np
 
@@ -13,7 +13,7 @@ def test_samples_that_no_model_has_seen_are_undecided():
     assert np.isnan(decisions.confidence).all()
     assert decisions.confidences.shape == (3, 2)
     assert np.isnan(decisions.confidences).all()
-    assert decisions.broken.tolist() == [0, 0]
+    assert decisions.failure_counts.tolist() == [0, 0]
     assert decisions.guesses.tolist() == [[None]] * 3
 
 
@@ -38,4 +38,4 @@ def test_decisions_are_joined_in_their_order():
     assert whole.predictions.tolist() == whole.ids.tolist() == [0, 1, 2, 3, 4]
     assert whole.exit_stage.tolist() == [0, 1, 0, 1, 0]
     assert whole.guesses.shape == (5, 1)
-    assert whole.broken.tolist() == [5, 0] and whole.status.tolist() == ["malformed"] * 5
+    assert whole.failure_counts.tolist() == [5, 0] and whole.status.tolist() == ["malformed"] * 5

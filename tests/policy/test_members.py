@@ -107,7 +107,7 @@ def test_modules_that_tracing_would_change_are_not_frozen(case):
     point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
     modules = {"odd": Net(way), "plain": Net(lambda layer, x: layer(x))}
     cascade = Cascade.from_point(point, modules)
-    with pytest.warns(UserWarning, match=f"model 'odd' stays as it is, since .*{reason}") as caught:
+    with pytest.warns(UserWarning, match=f"model 'odd' is not changed, since .*{reason}") as caught:
         cascade.optimize(np.ones((8, 8), np.float32))
     assert (
         len(caught) == 1
@@ -128,7 +128,7 @@ def test_models_of_texts_and_callables_are_not_frozen():
     for part in PARTS:
         np.testing.assert_array_equal(getattr(reader(texts), part), getattr(plain, part))
     point = Point(("asked",), (), (1.0,), 0.5, 1.0, 1.0, Method())
-    with pytest.warns(UserWarning, match="model 'asked' stays as it is"):
+    with pytest.warns(UserWarning, match="model 'asked' is not changed"):
         Cascade.from_point(point, {"asked": lambda rows: np.eye(3)[rows]}).optimize([0, 1])
 
 

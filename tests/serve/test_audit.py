@@ -16,7 +16,7 @@ PAIR = Point(("a", "b"), (0.5,))
 
 def audited(seen, predictions, answers, failures=None, ids=None):
     """Count inputs that exit at the first model, all audited. Return their ids."""
-    first = seen.came
+    first = seen.arrivals
     ids = range(first, first + len(predictions)) if ids is None else ids
     failures = ["none"] * len(predictions) if failures is None else failures
     for name, prediction, answer, failure in zip(ids, predictions, answers, failures):
@@ -170,7 +170,7 @@ def test_an_input_that_no_model_answered_takes_a_label():
 
 
 @pytest.fixture
-def bounds_asked(monkeypatch):
+def bound_calls(monkeypatch):
     """What :func:`anytime_lower` is called with: (lost, same, gained, error)."""
     calls = []
 
@@ -182,7 +182,7 @@ def bounds_asked(monkeypatch):
     return calls
 
 
-def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
+def test_each_end_of_the_loss_gets_half_of_the_error(bound_calls):
     """With counts that all differ. 9 of the inputs have no verdict."""
     seen = Monitor(PAIR)
     window = Counter(audited=50, agreed=38, lost=3, tied=1, gained=5, since=0)
@@ -190,21 +190,21 @@ def test_each_end_of_the_loss_gets_half_of_the_error(bounds_asked):
     seen.local.total = Counter(audited=150, agreed=114, lost=9, tied=3, gained=15)
     seen.loss(error=0.24)
     # counts of (lost, same, gained or pending), and of (gained, same, lost or pending)
-    assert bounds_asked[:2] == [(9, 117, 24, 0.12), (15, 117, 18, 0.12)]
+    assert bound_calls[:2] == [(9, 117, 24, 0.12), (15, 117, 18, 0.12)]
     error_now = 0.24 / 6 / 2
-    assert bounds_asked[2:4] == [
+    assert bound_calls[2:4] == [
         pytest.approx((6, 78, 16, error_now)),
         pytest.approx((10, 78, 12, error_now)),
     ]
 
 
 @pytest.mark.parametrize("start", [0, 1, 8])
-def test_the_errors_of_all_current_windows_add_up_to_the_error(start, bounds_asked):
+def test_the_errors_of_all_current_windows_add_up_to_the_error(start, bound_calls):
     """1 / 2 + 1 / 6 + 1 / 12 + …, half of each at each end."""
     seen = Monitor(PAIR)
     seen.local.windows = {number: Counter(since=0) for number in (start, start + 1)}
     seen.loss(error=0.1)
     error_now = 0.1 * (1 / (start + 1) - 1 / (start + 2))
-    assert [call[-1] for call in bounds_asked[:4]] == pytest.approx(
+    assert [call[-1] for call in bound_calls[:4]] == pytest.approx(
         [0.05, 0.05] + [error_now / 2] * 2
     )

@@ -7,7 +7,7 @@ from copy import deepcopy
 from itertools import permutations
 
 import pytest
-from watched_policy import WATCHED, ask
+from watched_policy import WATCHED, count_inputs
 
 from cascadelib.serve import Monitor
 
@@ -21,7 +21,7 @@ def worker(number, inputs=400):
 
 def more(monitor, number, first, inputs):
     names = [f"{number}-{row}" for row in range(first, first + inputs)]
-    ask(monitor, first, inputs, names, shift=0.02 * number)
+    count_inputs(monitor, first, inputs, names, shift=0.02 * number)
 
 
 def report(monitor):
@@ -98,6 +98,15 @@ def test_labels_of_a_report_outlast_newer_states_of_its_workers(tmp_path):
     assert same(Monitor(WATCHED).merge(monitor), whole.merge(monitor))
 
 
+def test_a_state_does_not_change_while_it_is_written():
+    """A thread may write it while inputs are counted."""
+    monitor = worker(0)
+    state = monitor.local.to_json()
+    before = repr(state)
+    more(monitor, 0, 400, 50)
+    assert repr(state) == before != repr(monitor.local.to_json())
+
+
 @pytest.mark.parametrize("how", ["deepcopy", "pickle"])
 def test_a_copy_counts_under_another_identity(how):
     monitor = worker(0)
@@ -119,4 +128,4 @@ def test_a_forked_process_counts_under_another_identity(tmp_path):
     assert os.waitpid(child, 0)[1] == 0
     more(monitor, 0, 400, 50)
     monitor.merge(Monitor.load(tmp_path / "child.json"))
-    assert monitor.came == 480 and monitor.inputs == 450
+    assert monitor.arrivals == 480 and monitor.inputs == 450

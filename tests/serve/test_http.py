@@ -78,11 +78,11 @@ def served():
     servers = []
 
     def start(cascade, *options, example=None):
-        given = serve.arguments(["--port", "0", *options])
+        settings = serve.arguments(["--port", "0", *options])
         slow = isinstance(cascade, Slow)
-        service = cascade.service(given) if slow else serve.service_of(cascade, given)
+        service = cascade.service(settings) if slow else serve.service_of(cascade, settings)
         start.service = service
-        server = serve.server_of(service, given, example)
+        server = serve.server_of(service, settings, example)
         thread = threading.Thread(target=server.run)
         thread.start()
         servers.append((server, thread))
@@ -121,12 +121,12 @@ def test_simultaneous_requests_share_batches_and_each_gets_its_answers(cascade, 
         limits = httpx.Limits(max_connections=64)
         async with httpx.AsyncClient(base_url=f"http://127.0.0.1:{port}", limits=limits) as client:
 
-            async def ask(a, b):
+            async def send(a, b):
                 response = await client.post("/decide", content=npy(IMAGES[a:b]), timeout=60)
                 assert response.status_code == 200
                 return response.json()
 
-            runs = [asyncio.create_task(ask(a, b)) for a, b in pairs]
+            runs = [asyncio.create_task(send(a, b)) for a, b in pairs]
             while (await client.get("/health")).json()["waiting"] < 200:
                 await asyncio.sleep(0.01)
             assert [stage for stage, _ in slow.batches] == [0, 0]
@@ -144,8 +144,8 @@ def test_simultaneous_requests_share_batches_and_each_gets_its_answers(cascade, 
 def test_a_request_over_its_deadline_is_answered_with_504(cascade, served):
     slow = Slow(cascade)
     port = served(slow, "--deadline", "0.2")
-    status, said, _ = post(port, npy(IMAGES[:2]))
-    assert status == 504 and "within 0.2 s" in said["detail"]
+    status, found, _ = post(port, npy(IMAGES[:2]))
+    assert status == 504 and "within 0.2 s" in found["detail"]
     slow.go.set()
     served.service.deadline = 60.0
     assert post(port, npy(IMAGES[:2]))[0] == 200
@@ -161,13 +161,17 @@ def test_a_policy_of_functions_is_served_as_well():
         calls = [lambda texts: ([text.upper() for text in texts], [0.9] * len(texts)), fails]
         policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
         service = Service(policy, calls)
-        service.stages[1].failed_share = 1.0
+        service.queues[1].failed_share = 1.0
         transport = httpx.ASGITransport(http.application(service))
         async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
             answer = await client.post("/decide", json=["a shoe", "a hat"])
+            service.monitor.on_decision = lambda record: ids.append(record.id)
+            named = await client.post("/decide", json={"q1": "a shoe", "q2": "a hat"})
             metrics = await client.get("/metrics")
+        assert named.json() == answer.json() and ids == ["q1", "q2"]
         return answer.json(), metrics.text
 
+    ids = []
     answer, metrics = asyncio.run(main())
     assert answer["prediction"] == ["A SHOE", "A HAT"] and answer["exit_stage"] == [0, 0]
     assert 'cascade_stopped{model="large"} 1.0' in metrics
@@ -231,6 +235,7 @@ BAD = {
     "complex": (npy(IMAGES[:2].numpy().astype(np.complex64)), "real numbers .*complex64"),
     "dates": (npy(np.zeros((2, 28, 28), "M8[s]")), "real numbers .*datetime64"),
     "half a character": (b'["\\ud800"]', "valid Unicode"),
+    "half a character in an id": (b'{"\\ud800": "a shoe"}', "valid Unicode"),
     "texts": (b'["a shoe"]', "model 'mlp@28' cannot run on list"),
     "JSON of numbers": (b"[1, 2]", "a list of texts"),
     "an object": (b'{"a": 1}', "a list of texts"),
@@ -243,8 +248,8 @@ BAD = {
 
 @pytest.fixture(scope="module")
 def port(cascade):
-    given = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
-    server = serve.server_of(serve.service_of(cascade, given), given)
+    settings = serve.arguments(["--port", "0", "--max-queue", "256", "--max-bytes", "400000"])
+    server = serve.server_of(serve.service_of(cascade, settings), settings)
     thread = threading.Thread(target=server.run)
     thread.start()
     waits(lambda: server.started)
@@ -258,10 +263,10 @@ def port(cascade):
 )
 def test_samples_unlike_the_example_are_refused(cascade, served, odd):
     port = served(cascade, example=IMAGES[:2].numpy())
-    status, said, _ = post(port, npy(odd))
-    assert status == 422 and "samples of uint8 [28, 28] are needed, not of" in said["detail"]
-    status, said, _ = post(port, b'["a shoe"]', **{"content-type": "application/json"})
-    assert status == 422 and "an .npy array is needed" in said["detail"]
+    status, found, _ = post(port, npy(odd))
+    assert status == 422 and "samples of uint8 [28, 28] are needed, not of" in found["detail"]
+    status, found, _ = post(port, b'["a shoe"]', **{"content-type": "application/json"})
+    assert status == 422 and "an .npy array is needed" in found["detail"]
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
@@ -269,14 +274,14 @@ def test_samples_unlike_the_example_are_refused(cascade, served, odd):
 def test_bad_input_is_refused_by_name(port, case):
     body, message = BAD[case]
     kind = "application/json" if body[:1] in (b"[", b"{") else "application/octet-stream"
-    status, said, _ = post(port, body, **{"content-type": kind})
-    assert status == 422 and re.search(message, said["detail"]), said
+    status, found, _ = post(port, body, **{"content-type": kind})
+    assert status == 422 and re.search(message, found["detail"]), found
     assert post(port, npy(IMAGES[:3]))[0] == 200
 
 
 def test_a_body_that_is_too_long_is_refused(port):
-    status, said, _ = post(port, iter([bytes(300_000)] * 2))
-    assert status == 413 and "400000 bytes" in said["detail"]
+    status, found, _ = post(port, iter([bytes(300_000)] * 2))
+    assert status == 413 and "400000 bytes" in found["detail"]
 
 
 def test_bad_input_does_not_affect_other_requests(cascade, served):
@@ -300,10 +305,10 @@ def test_samples_over_the_queue_are_refused_for_a_while(cascade, served):
         waits(lambda: slow.batches)
         taken.append(pool.submit(post, port, npy(IMAGES[:8])))
         waits(lambda: waiting(port) == 9)
-        status, said, headers = post(port, npy(IMAGES[:3]))
+        status, found, headers = post(port, npy(IMAGES[:3]))
         assert (
             status == 503
-            and "9 inputs are undecided" in said["detail"]
+            and "9 inputs are undecided" in found["detail"]
             and int(headers["Retry-After"]) >= 1
         )
         slow.go.set()
@@ -323,17 +328,17 @@ def test_the_server_survives_a_model_that_fails(cascade, served):
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("settings", "found"),
     [
         (["--cascade", "nowhere.json"], "nowhere.json"),
         (["--max-batch", "0"], "--max-batch: 0 is not a number of 1 or more"),
         (["--port", "99999"], "port"),
     ],
 )
-def test_invalid_options_are_refused(given, said, capsys):
+def test_invalid_options_are_refused(settings, found, capsys):
     with pytest.raises((SystemExit, OSError)) as caught:
-        serve.main(given)
-    assert said in capsys.readouterr().err + str(caught.value)
+        serve.main(settings)
+    assert found in capsys.readouterr().err + str(caught.value)
 
 
 def test_a_process_answers_its_requests_before_it_ends(tmp_path, cascade):
@@ -357,10 +362,10 @@ def test_a_process_answers_its_requests_before_it_ends(tmp_path, cascade):
         assert health["inputs"] == health["waiting"] == 0
         images = np.tile(IMAGES.numpy(), (5, 1, 1))
         with ThreadPoolExecutor(1) as pool:
-            asked = pool.submit(post, port, npy(images))
-            waits(lambda: asked.done() or waiting(port))
+            pending = pool.submit(post, port, npy(images))
+            waits(lambda: pending.done() or waiting(port))
             process.send_signal(signal.SIGTERM)
-            status, answers, _ = asked.result()
+            status, answers, _ = pending.result()
         assert status == 200 and answers["prediction"] == cascade(images).predictions.tolist()
         assert process.wait(60) in (0, -signal.SIGTERM)
     finally:

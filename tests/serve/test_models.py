@@ -123,11 +123,3 @@ def test_batches_of_other_forms_run_apart_and_a_bad_one_is_its_callers_error(cas
     assert few.predictions.tolist() == expected[:3]
     for error in (rows, texts):
         assert isinstance(error, ValueError) and "cannot run on" in str(error)
-
-
-@pytest.mark.parametrize(
-    "option", [{"timeout": 1.0}, {"labels": [1]}, {"on_error": "next"}, {"retries": 1}]
-)
-def test_options_of_functions_are_refused(cascade, option):
-    with pytest.raises(ValueError, match="apply to functions"):
-        Service(cascade.policy, cascade, **option)

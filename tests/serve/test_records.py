@@ -32,7 +32,7 @@ def test_a_record_has_all_of_a_decision_and_is_a_line_of_json():
     records = []
     run(main())
     first, second = records
-    assert (first.id, first.prediction, first.model, first["stage"]) == ("one", "heron", "small", 0)
+    assert (first.id, first.prediction, first.model, first.stage) == ("one", "heron", "small", 0)
     assert (first.confidences, first.failures, first.costs) == ([0.9], ["none"], [1.0])
     assert second.failures == ["timeout", "none"] and second.status == "timeout"
     assert second.predictions == [None, "egret"] and second.model == "large"
@@ -85,7 +85,7 @@ def figures(monitor):
         "failing": monitor.failing().to_dict(),
         "cost": monitor.cost().to_dict(),
         "to_label": monitor.to_label().to_dict(),
-        "sums": [monitor.audit_cost, monitor.came, monitor.audit_failures],
+        "sums": [monitor.audit_cost, monitor.arrivals, monitor.audit_failures],
     }
 
 
@@ -133,3 +133,13 @@ def test_confidences_enter_the_drift_signal_in_the_order_of_arrival():
     in_order.observe(records)
     pd.testing.assert_frame_equal(monitor.drift().tests, in_order.drift().tests)
     assert not monitor.drift().alarm
+
+
+def test_a_last_model_without_confidences_does_not_drift_in_a_log():
+    """Infinite confidences are the largest float in a log."""
+    monitors = [Monitor(WATCHED), Monitor(WATCHED)]
+    records = [record_of(number, [0.1, -math.inf]) for number in range(500)]
+    monitors[0].observe(records)
+    monitors[1].observe(read_log(record.to_json() + "\n" for record in records))
+    for monitor in monitors:
+        assert monitor.drift().tests["inputs"].tolist() == [500, 0]

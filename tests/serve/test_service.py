@@ -4,23 +4,27 @@ overload, outages, retries, audits and records. Most tests run in virtual time."
 import asyncio
 import json
 import math
+import operator
 import random
 from collections import Counter
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from deciding import answering, decide, decided, down, hang
-from faulty_server import KINDS, LABELS, POINT, answer, fault_of, said
+from faulty_server import KINDS, LABELS, MODELS, POINT, answer, fault_of, reply_of
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from policies import CALLS, STAGES, call_of, cascades, fails
 from policies import POINT as THREE
 from virtual_time import run
 
-from cascadelib import Policy, evaluate
+from cascadelib import Policy, ScoreTable, evaluate
 from cascadelib.policy import most_given
+from cascadelib.policy.calls import Expectation
 from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service
+from cascadelib.serve.models import Functions
 
 PAIR = Policy(POINT)
 
@@ -107,8 +111,8 @@ def test_inputs_of_many_callers_share_batches_and_each_caller_gets_its_answers()
     seen = []
     calls = [answering(0.9, 1.0, seen=seen), answering(0.9)]
     monitor = Monitor(POINT)
-    told = []
-    monitor.on_decision = told.append
+    records = []
+    monitor.on_decision = records.append
 
     async def main():
         service = Service(PAIR, calls, batch_size=32, concurrency=2, monitor=monitor)
@@ -125,7 +129,7 @@ def test_inputs_of_many_callers_share_batches_and_each_caller_gets_its_answers()
 
     run(main())
     assert sorted(len(batch) for batch in seen)[len(seen) // 2] == 32 == max(map(len, seen))
-    assert Counter(record.id for record in told) == Counter(f"{row}" for row in range(1280))
+    assert Counter(record.id for record in records) == Counter(f"{row}" for row in range(1280))
     assert monitor.inputs == monitor.spent[0] == 1280
 
 
@@ -211,12 +215,12 @@ def test_faults_of_every_kind_affect_their_input_only():
     assert {fault for pair in faults for fault in pair} >= {*KINDS}
     for n, (small, large) in zip(numbers, faults):
         failure = kinds.get(small, 0)
-        is_deferred = failure > 0 or said("small", n)[1] < 0.5
+        is_deferred = failure > 0 or reply_of("small", n)[1] < 0.5
         assert decisions.exit_stage[n] == is_deferred
         last = kinds.get(large, 0) if is_deferred and large != "nan" else 0
         assert decisions.failures[n].tolist() == [failure, last]
         answered = [i for i in range(is_deferred + 1) if not decisions.failures[n, i]]
-        expected = said(POINT.models[answered[-1]], n)[0] if answered else None
+        expected = reply_of(POINT.models[answered[-1]], n)[0] if answered else None
         assert decisions.predictions[n] == expected
 
 
@@ -449,8 +453,8 @@ def test_answers_agree_if_the_caller_defines_it():
 
 def test_a_callback_that_fails_warns_and_stops_nothing():
     monitor = Monitor(POINT)
-    monitor.on_decision = lambda record: record["nothing"]
-    with pytest.warns(RuntimeWarning, match="on_decision failed for 0"):
+    monitor.on_decision = lambda record: record.nothing
+    with pytest.warns(RuntimeWarning, match="on_decision failed for"):
         run(decided(PAIR, [answering(0.9), down], range(3), monitor=monitor))
     assert monitor.inputs == 3
 
@@ -488,29 +492,64 @@ def test_several_answers_are_one():
         most_given([])
 
 
-REFUSALS = [
-    ({"ids": ["a"]}, "3 ids are needed"),
-    ({"ids": [None, 1.5, 2]}, "3 ids are needed, texts or whole numbers"),
-    ({"timeout": 0}, "timeout must be seconds"),
-    ({"deadline": -1}, "deadline must be seconds"),
-    ({"queue": 0}, "queue must be a whole number of 1"),
-    ({"retries": -1}, "retries must be a whole number of 0"),
-    ({"concurrency": -1}, "concurrency must be"),
-    ({"audit": 1.5}, "audit must be a share"),
-    ({"on_error": "ignore"}, "unknown on_error 'ignore'"),
-    ({"confidence_range": (1, 0)}, "confidence_range must be"),
-    ({"timeout": {"huge": 1}}, "unknown model of this cascade 'huge'"),
-    ({"reference": "huge"}, "unknown model of this policy 'huge'"),
-    ({"cost": [1.0, 2.0]}, "model 'small': costs must be"),
-    ({"cost": "dear"}, "model 'small': costs must be"),
-    ({"monitor": Monitor(THREE)}, "another cascade"),
-]
+VALUES = st.sampled_from([0.0, 0.25, 0.5, 0.9, 1.0, 1.5, -math.inf, math.inf, math.nan, 1])
+ANSWERS = st.sampled_from(["heron", "egret", "zebra", 1, None, OSError("down"), ["a list"]])
+SCORES = ScoreTable(np.ones((2, 50), bool), np.linspace(0.2, 1, 100).reshape(2, 50), [1, 9], MODELS)
+EXPECTED = Policy.from_point(replace(POINT, cost_kind="cost"), SCORES).point
 
 
-@pytest.mark.parametrize(("options", "message"), REFUSALS)
-def test_refused(options, message):
-    options = dict(options)
-    cost = options.pop("cost", 1.0)
-    calls = [lambda rows: (rows, [0.9] * len(rows), cost)] * 2
-    with pytest.raises(ValueError, match=message):
-        decide(PAIR, calls, range(3), **options)
+@settings(deadline=None, max_examples=200)
+@given(
+    st.lists(st.tuples(ANSWERS, VALUES, VALUES), min_size=1, max_size=3),
+    st.sampled_from([POINT, EXPECTED]),
+    st.integers(0, 2),
+    st.sampled_from([None, LABELS]),
+    st.sampled_from([None, (0, 1)]),
+    st.sampled_from(["columns", "one cost", "no cost", "no confidence"]),
+)
+def test_a_plain_answer_is_read_like_any_other(rows, point, stage, labels, bounds, form):
+    """Lists of floats are read without arrays. The replies equal those of the general path."""
+    predictions, confidences, costs = map(list, zip(*rows))
+    answer = {
+        "columns": (predictions, confidences, costs),
+        "one cost": (predictions, confidences, 1.5),
+        "no cost": (predictions, confidences),
+        "no confidence": (predictions, None, costs),
+    }[form]
+    functions = Functions(point, [len, len], "large", Expectation.of(labels, bounds))
+    plain = functions.read_plain(point, stage, answer, len(rows))
+    if plain is None:
+        return
+    items = [SimpleNamespace(record=Record(row)) for row in range(len(rows))]
+    functions.read_plain = lambda *args: None
+    general = functions.read(point, stage, items, answer, operator.eq)
+    if stage == 2:  # an audit has no confidences
+        general = [reply._replace(confidence=None) for reply in general]
+        plain = [reply._replace(confidence=None) for reply in plain]
+    assert plain == general
+
+
+@pytest.mark.parametrize("point", [POINT, EXPECTED])
+def test_valid_answers_are_plain(point):
+    functions = Functions(point, [len, len], "large", Expectation.of(LABELS, (0, 1)))
+    replies = functions.read_plain(point, 0, (["heron", "egret"], [0.4, 0.55], 3.0), 2)
+    assert [reply.does_exit for reply in replies] == [False, True]
+    assert [reply.cost for reply in replies] == [1.5, 1.5]
+    assert functions.read_plain(point, 1, (["heron"], None), 1)[0].does_exit
+
+
+def test_undecided_inputs_are_not_observed():
+    """Those of an error that stopped a run count when they are decided."""
+
+    def at_seven(rows):
+        if 7 in rows:
+            raise LookupError("seven")
+        return CALLS[0](rows)
+
+    policy = Policy(THREE)
+    with pytest.raises(LookupError) as caught:
+        policy.run([at_seven, *CALLS[1:]], range(10), [*"abcdefghij"], batch_size=2)
+    monitor = Monitor(policy)
+    monitor.observe(caught.value.decided)
+    ended = caught.value.decided.exit_stage >= 0
+    assert 0 < monitor.inputs == monitor.exits.sum() == ended.sum() < 10

@@ -60,6 +60,19 @@ def test_a_retry_can_decide_an_input_and_counts_as_unknown_money():
     assert monitor.cost()["unknown_calls"] == 8 and monitor.spent.tolist() == [8.0, 0.0]
 
 
+def test_an_input_is_retried_only_if_the_delay_ends_before_its_deadline(monkeypatch):
+    """The first two delays take 0.05 and 0.1 seconds."""
+    monkeypatch.setattr(random, "uniform", lambda low, high: 1.0)
+
+    async def main(deadline):
+        options = {"retries": 5, "deadline": deadline, "on_error": "next"}
+        return await Service(PAIR, [down, answering(1)], **options).decide(1)
+
+    for deadline, retries in ((0.04, 0), (0.06, 1), (0.12, 1), (0.17, 2)):
+        record = run(main(deadline))
+        assert (record.model, record.retries) == ("large", retries)
+
+
 def test_calls_of_a_model_that_is_down_stop_and_its_failures_are_logged_once(caplog):
     seen = []
     is_up = []

@@ -16,14 +16,14 @@ import cascadelib as cl
 from cascadelib.store import aligned_rows as module
 from cascadelib.store.aligned_rows import (
     LEVEL,
-    agreement,
+    agreement_by_chance,
     aligned_rows,
-    alignment_of,
-    best_offset,
-    correlations,
-    counts_by_others,
-    counts_by_pairs,
-    gains,
+    check_alignment,
+    correlation_intervals,
+    count_by_others,
+    count_by_pairs,
+    covariance_gains,
+    find_best_offset,
 )
 
 
@@ -75,7 +75,7 @@ def slow_interval(counts):
     )
 )
 def test_the_interval_equals_a_slow_reference(counts):
-    found = correlations(counts[None], np.ones(1), LEVEL / 4).iloc[0]
+    found = correlation_intervals(counts[None], np.ones(1), LEVEL / 4).iloc[0]
     expected = slow_interval(counts)
     assert found[["phi", "lower", "upper"]].to_numpy() == pytest.approx(expected, abs=1e-4)
 
@@ -92,9 +92,9 @@ def test_counts_equal_a_loop_over_samples(models, samples, seed):
             for j in range(models):
                 pairs[i, j, column[j], column[i]] += 1
     floats = sound.astype(np.float32)
-    assert np.array_equal(counts_by_others(floats), others)
+    assert np.array_equal(count_by_others(floats), others)
     is_pair = ~np.eye(models, dtype=bool)
-    assert np.array_equal(counts_by_pairs(floats)[is_pair], pairs[is_pair])
+    assert np.array_equal(count_by_pairs(floats)[is_pair], pairs[is_pair])
 
 
 @pytest.mark.parametrize("margins", [(300, 150, 200), (500, 5, 5), (500, 5, 100), (60, 20, 30)])
@@ -104,7 +104,7 @@ def test_shuffled_rows_are_verified_with_at_most_the_stated_probability(margins)
     table = np.array([[[samples - one - other + b, one - b], [other - b, b]] for b in both])
     probability = hypergeom.pmf(both, samples, one, other)
     table = table.reshape(-1, 2, 2)
-    lower = correlations(table, np.ones(len(table)), LEVEL / 4)["lower"]
+    lower = correlation_intervals(table, np.ones(len(table)), LEVEL / 4)["lower"]
     assert probability[lower > 0].sum() <= LEVEL / 4
 
 
@@ -122,7 +122,7 @@ def test_a_correlation_of_a_tenth_is_violated_with_at_most_the_stated_probabilit
     probability = nchypergeom_fisher.pmf(both, samples, one, other, odds)
     table = np.array([[[samples - one - other + b, one - b], [other - b, b]] for b in both])
     table = table.reshape(-1, 2, 2)
-    upper = correlations(table, np.full(len(table), scale), LEVEL / 4)["upper"]
+    upper = correlation_intervals(table, np.full(len(table), scale), LEVEL / 4)["upper"]
     assert probability[upper < 0.1].sum() <= LEVEL / 4
 
 
@@ -149,7 +149,7 @@ def test_two_groups_of_models_from_two_files_are_found():
 @given(st.integers(2, 5), st.integers(10, 60), st.sampled_from([-3, -1, 1, 2]), st.integers(0, 99))
 def test_gains_equal_a_loop(models, samples, offset, seed):
     part = drawn(models, samples, seed).astype(np.float32)
-    found = gains(part, part.sum(axis=0), part.mean(axis=1), offset)
+    found = covariance_gains(part, part.sum(axis=0), part.mean(axis=1), offset)
     for model in range(models):
         others = np.delete(part, model, axis=0).sum(axis=0)
         expected = sum(
@@ -170,7 +170,7 @@ def test_moved_rows_of_a_sorted_file_are_found_by_their_offset():
     result = aligned_rows(correct)
     assert result.table["lower"].min() > 0.1  # the correlation alone does not show it
     assert result.status == "violated"
-    assert "moved by -2" in result.evidence or "moved by +2" in result.evidence
+    assert "a shift by -2" in result.evidence or "a shift by +2" in result.evidence
 
 
 def test_a_row_lost_in_the_middle_of_a_file_is_found():
@@ -179,13 +179,40 @@ def test_a_row_lost_in_the_middle_of_a_file_is_found():
     result = aligned_rows(correct)
     assert result.table["lower"].min() > 0.1
     assert result.status == "violated"
-    assert "'model 2'" in result.evidence and "moved by +1" in result.evidence
+    assert "'model 2'" in result.evidence and "a shift by +1" in result.evidence
+
+
+def slow_best_fit(correct):
+    """Return the largest gain of a shift in standard errors, over a file and its quarters."""
+    samples = correct.shape[1]
+    quarters = np.linspace(0, samples, 5).astype(int).tolist() if samples >= 400 else []
+    fits = []
+    for start, stop in {(0, samples), *zip(quarters, quarters[1:])}:
+        part = correct[:, start:stop].astype(float)
+        for model, row in enumerate(part):
+            others = np.delete(part, model, axis=0).sum(axis=0)
+            error = np.sqrt(2 * row.var() * others.var() * len(row))
+            for offset in (-3, -2, -1, 1, 2, 3):
+                here = np.arange(max(0, -offset), len(row) - max(0, offset))
+                gain = (row[here] - row.mean()) @ (others[here + offset] - others[here])
+                fits.append(gain / max(error, 1))
+    return max(fits)
+
+
+def test_a_shift_is_found_from_five_standard_errors_on():
+    found = []
+    for samples in range(100, 600, 20):
+        correct = drawn(2, samples, seed=samples)
+        correct[0] = np.roll(correct[0], 1)
+        found.append(find_best_offset(correct.astype(np.float32)) is not None)
+        assert found[-1] == (slow_best_fit(correct) > 5)
+    assert set(found) == {True, False}
 
 
 def test_sound_rows_fit_best_where_they_are():
     for seed in range(20):
         for models, samples in ((2, 50), (3, 500), (9, 4000)):
-            assert best_offset(drawn(models, samples, seed).astype(np.float32)) is None
+            assert find_best_offset(drawn(models, samples, seed).astype(np.float32)) is None
 
 
 def test_a_few_samples_are_not_verifiable():
@@ -268,7 +295,7 @@ def test_loading_a_table_of_joined_rows_warns():
         warnings.simplefilter("error")
         cl.ScoreTable.from_frame(frame(correct), correct="correct")
     correct[1] = np.roll(correct[1], 1)
-    with pytest.warns(UserWarning, match="model 'm1' are out of step.*sample id"):
+    with pytest.warns(UserWarning, match="model 'm1' are not aligned.*sample id"):
         cl.ScoreTable.from_frame(frame(correct), correct="correct")
 
 
@@ -287,13 +314,13 @@ def test_predictions_at_chance_are_out_of_step():
     rng = np.random.default_rng(0)
     labels = rng.integers(0, 4, 4000)
     predictions = np.where(drawn(3, 4000), labels, (labels + 1) % 4)
-    assert alignment_of(answered(predictions, labels)).status == "verified"
-    result = alignment_of(answered(predictions, rng.permutation(labels)))
+    assert check_alignment(answered(predictions, labels)).status == "verified"
+    result = check_alignment(answered(predictions, rng.permutation(labels)))
     assert (result.status, "by chance" in result.evidence) == ("violated", True)
     predictions[1] = rng.permutation(predictions[1])
-    result = alignment_of(answered(predictions, labels))
+    result = check_alignment(answered(predictions, labels))
     assert (result.status, "'model 1'" in result.evidence) == ("violated", True)
-    few = alignment_of(answered(predictions[:, :50], labels[:50]))
+    few = check_alignment(answered(predictions[:, :50], labels[:50]))
     assert few.status == "not verifiable"
 
 
@@ -303,7 +330,7 @@ def test_a_model_that_always_predicts_one_class_is_left_out():
     predictions = np.vstack(
         [np.where(drawn(2, 4000), labels, 1 - labels), np.zeros((1, 4000), int)]
     )
-    result = alignment_of(answered(predictions, labels))
+    result = check_alignment(answered(predictions, labels))
     assert (result.status, "'model 2'" in result.evidence) == ("verified", True)
     assert result.table["model"].tolist() == ["model 0", "model 1"]
 
@@ -314,18 +341,18 @@ def test_chance_is_the_agreement_of_shuffled_labels():
     predictions = np.where(rng.random((1, 3000)) < 0.05, labels, 0)
     table = answered(predictions, labels)
     shuffled = [np.mean(predictions[0] == rng.permutation(labels)) for _ in range(50)]
-    chance, _ = agreement(table, ["model 0"], table.correct)
+    chance, _ = agreement_by_chance(table, ["model 0"], table.correct)
     assert chance[0] == pytest.approx(np.mean(shuffled), abs=0.005)
 
 
 def test_unknown_labels_are_not_verifiable():
     table = cl.ScoreTable(None, np.full((2, 9), 0.5), [1, 2], predictions=np.zeros((2, 9), int))
-    assert alignment_of(table).status == "not verifiable"
+    assert check_alignment(table).status == "not verifiable"
 
 
 def test_stores_of_logits_are_tested():
     store = cl.LogitStore("data/reviews/val")
-    assert alignment_of(store, store.models.index[:4]).status == "verified"
+    assert check_alignment(store, store.models.index[:4]).status == "verified"
 
 
 def test_the_example_runs():

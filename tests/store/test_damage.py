@@ -1,6 +1,7 @@
 """Damaged stores give named errors or the same data, and interrupted writers leave no files."""
 
 import errno
+import itertools
 import json
 import math
 import os
@@ -35,9 +36,9 @@ def store(tmp_path):
     return store
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_damaged_stores_give_named_errors_or_the_same_data(seed):
-    assert fuzz.fuzz_stores(seed, cases=150) == 150
+    assert fuzz.fuzz_stores(seed, cases=100) == 100
 
 
 def test_a_flipped_bit_of_a_header_or_manifest_is_an_error_or_changes_nothing(store):
@@ -48,7 +49,7 @@ def test_a_flipped_bit_of_a_header_or_manifest_is_an_error_or_changes_nothing(st
     rng = np.random.default_rng(5)
     for path, size in spans.items():
         content = path.read_bytes()
-        for bit in rng.choice(8 * size, 150, replace=False):
+        for bit in rng.choice(8 * size, 40, replace=False):
             data = bytearray(content)
             data[bit // 8] ^= 1 << (bit % 8)
             path.write_bytes(data)
@@ -63,8 +64,11 @@ def test_a_lost_file_and_an_unlisted_file_are_named(store):
         opened = cl.LogitStore(store.path)
     assert list(opened.models.index) == ["b"]
     texts = sorted(str(w.message) for w in caught)
-    assert "a.safetensors: lost" in texts[0] and "holds 'a', not 'c'" in texts[1]
-    with pytest.raises(ValueError, match=r"a\.safetensors: lost"):
+    assert (
+        "a.safetensors: manifest.json lists it, but the file is missing" in texts[0]
+        and "holds 'a', not 'c'" in texts[1]
+    )
+    with pytest.raises(ValueError, match=r"a\.safetensors: .*is missing"):
         opened.logits("a")
 
 
@@ -108,7 +112,7 @@ def test_numbers_too_large_for_a_float_are_refused(store):
     with pytest.raises(ValueError, match="'c': macs must be a positive number"):
         store.add("c", LOGITS["c"], macs=10**400)
     for digests in (5, [5]):
-        sealed(store, models=store._shelf.manifest.models | {"a": digests})
+        sealed(store, models=store._source.manifest.models | {"a": digests})
         with pytest.raises(ValueError, match=r"manifest\.json: .*'models': 'a'"):
             cl.LogitStore(store.path)
 
@@ -164,9 +168,8 @@ def test_a_folder_that_another_store_replaces_while_it_is_opened_is_refused(
 def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
     shutil.rmtree(store.path)
     shutil.copytree(other.path, store.path)
-    for act in (lambda: store.add("a", LOGITS["c"], macs=1, replace=True), store._shelf.now):
-        with pytest.raises(ValueError, match="val: another store .* Open it again"):
-            act()
+    with pytest.raises(ValueError, match="val: another store .* Open it again"):
+        store.add("a", LOGITS["c"], macs=1, replace=True)
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
 
 
@@ -233,7 +236,7 @@ def test_names_that_are_not_text_are_refused_or_skipped(store, tmp_path):
         with pytest.warns(UserWarning, match="not valid text"):
             assert list(cl.LogitStore(store.path).models.index) == ["a", "b"]
         stray.unlink()
-    sealed(store, models={**store._shelf.manifest.models, "\ud800": ["x"]})
+    sealed(store, models={**store._source.manifest.models, "\ud800": ["x"]})
     with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
         cl.LogitStore(store.path)
     for origin in ({"classes": ["\ud800", *"abc"]}, {"dataset": "\ud800"}):
@@ -248,18 +251,20 @@ def test_a_writer_ignores_a_stray_folder(store):
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_threads_share_a_store_that_grows(store, in_memory):
+def test_threads_share_a_store_that_grows(store, in_memory, monkeypatch):
     """A reader never sees a part of a change."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
     shared = (
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
     )
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
-    end = time.monotonic() + 0.8
+    end = time.monotonic() + 0.4
     old = sys.getswitchinterval()
+    adds = 40 if in_memory else 8
 
     def add(number):
-        for i in range(60 if in_memory else 20):
+        for i in range(adds):
             shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
             shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
@@ -296,20 +301,21 @@ def test_threads_share_a_store_that_grows(store, in_memory):
     finally:
         sys.setswitchinterval(old)
     orders = [shared.metadata(name)["order"] for name in shared.models.index]
-    assert len({*orders}) == len(orders) == 2 + 3 * (60 if in_memory else 20) + 1
+    assert len({*orders}) == len(orders) == 2 + 3 * adds + 1
     part = shared.take([0, 1])
     shared.add("late", LOGITS["a"], macs=1)
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_simultaneously(tmp_path):
+def test_threads_and_processes_add_and_replace_simultaneously(tmp_path, monkeypatch):
     """Without class names, each writer reads the number of classes from another model."""
+    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
     path = cl.LogitStore.create(tmp_path / "s", LABELS).path
 
     def work(number):
         own = cl.LogitStore(path)
-        for i in range(20):
-            own.add(f"m{number}-{i % 10}", LOGITS["a"], macs=1 + i, replace=i >= 10)
+        for i in range(6):
+            own.add(f"m{number}-{i % 3}", LOGITS["a"], macs=1 + i, replace=i >= 3)
             own.add("shared", LOGITS["b"], macs=1 + number, replace=True)
 
     children = []
@@ -321,11 +327,11 @@ def test_threads_and_processes_add_and_replace_simultaneously(tmp_path):
             finally:
                 os._exit(1)
         children.append(child)
-    with ThreadPoolExecutor(8) as pool:
-        list(pool.map(work, range(8)))
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(work, range(4)))
     assert [os.waitpid(child, 0)[1] for child in children] == [0, 0]
     opened = cl.LogitStore(path)
-    assert len(opened.models) == 100 + 1 and not opened._shelf.broken
+    assert len(opened.models) == 6 * 3 + 1 and not opened._source.broken
     opened.verify()
     assert not list(path.glob(".*"))
 
@@ -340,7 +346,7 @@ CALLS = {
 }
 
 
-def at_call(number, act, monkeypatch, after):
+def act_at_call(number, act, monkeypatch, after):
     """Call ``act`` before or after the n-th call of CALLS. Return the list of calls."""
     made = []
     for name, owner in CALLS.items():
@@ -348,12 +354,13 @@ def at_call(number, act, monkeypatch, after):
 
         def call(*arguments, real=real, name=name, **options):
             made.append(name)
-            mine = len(made) == number
-            if mine and not after:
-                act(*arguments[:1] if name in ("open", "unlink") else ())
+            acts = len(made) == number
+            path = arguments[:1] if name in ("open", "unlink") else ()
+            if acts and not after:
+                act(*path)
             result = real(*arguments, **options)
-            if mine and after:
-                act(*arguments[:1] if name in ("open", "unlink") else ())
+            if acts and after:
+                act(*path)
             return result
 
         monkeypatch.setattr(owner, name, call)
@@ -388,43 +395,53 @@ def check_half_changed(folder):
     )
 
 
-FAULTS = [(kind, False) for kind in (signal.SIGKILL, signal.SIGINT, errno.ENOSPC)]
+def interrupt(*_):
+    raise KeyboardInterrupt
 
 
-@pytest.mark.parametrize(
-    ("kind", "after"), [*FAULTS, (errno.ENOSPC, True)]
-)  # a signal after one call is before the next
-def test_a_fault_at_any_call_of_a_writer_loses_nothing(store, tmp_path, kind, after, monkeypatch):
+def fill_disk(*path):
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), *path)
+
+
+EXCEPTIONS = [(interrupt, False), (fill_disk, False), (fill_disk, True)]
+
+
+@pytest.fixture
+def copies(store, tmp_path, monkeypatch):
+    """Yield (number, copy of the store) from 1 on."""
     monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
+    numbers = ((number, tmp_path / str(number)) for number in itertools.count(1))
+    return ((number, Path(shutil.copytree(store.path, folder))) for number, folder in numbers)
 
-    def act(*path):
-        if isinstance(kind, signal.Signals):
-            os.kill(os.getpid(), kind)
-        else:
-            raise OSError(kind, os.strerror(kind), *path)
 
-    number = 0
-    finished = False
-    while not finished:
-        number += 1
-        folder = tmp_path / str(number)
-        shutil.copytree(store.path, folder)
+@pytest.mark.filterwarnings("ignore:a model of the store is skipped")
+def test_an_exception_at_any_call_of_a_writer_loses_nothing(copies):
+    for number, folder in copies:
+        act, after = EXCEPTIONS[number % len(EXCEPTIONS)]
+        with pytest.MonkeyPatch.context() as patch:
+            made = act_at_call(number, act, patch, after)
+            try:
+                change(folder)
+            except (OSError, ValueError, KeyboardInterrupt) as error:
+                assert isinstance(error, KeyboardInterrupt) or str(folder) in str(error)
+        check_half_changed(folder)
+        if len(made) < number:
+            break
+    assert number > 15
+
+
+def test_a_kill_at_any_call_of_a_writer_loses_nothing(copies):
+    for number, folder in copies:
         if not (child := os.fork()):
             with pytest.MonkeyPatch.context() as patch:
-                made = at_call(number, act, patch, after)
-                try:
-                    change(folder)
-                except (OSError, ValueError, KeyboardInterrupt) as error:
-                    named = isinstance(error, KeyboardInterrupt) or str(folder) in str(error)
-                    os._exit(7 if named else 8)
-                os._exit(0 if len(made) < number else 9)
+                act_at_call(number, lambda *_: os.kill(os.getpid(), signal.SIGKILL), patch, False)
+                change(folder)
+            os._exit(0)
         status = os.waitpid(child, 0)[1]
-        assert os.WIFSIGNALED(status) or os.waitstatus_to_exitcode(status) in (0, 7, 9), (
-            number,
-            status,
-        )
-        finished = status == 0
         check_half_changed(folder)
+        if status == 0:
+            break
+        assert os.WIFSIGNALED(status), (number, status)
     assert number > 15
 
 
@@ -471,7 +488,7 @@ def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
 def test_a_model_that_another_process_has_added_is_not_overwritten(store):
     early = cl.LogitStore(store.path)
     store.add("c", LOGITS["c"], macs=30)
-    with pytest.raises(ValueError, match="'c' is in the store already; pass replace=True"):
+    with pytest.raises(ValueError, match="store already has model 'c'. Pass replace=True"):
         early.add("c", LOGITS["a"], macs=1)
     np.testing.assert_array_equal(
         cl.LogitStore(store.path).logits("c"), LOGITS["c"].astype(np.float32)

@@ -12,7 +12,7 @@ from safetensors.numpy import save_file
 from toy_store import LABELS, LOGITS, overwrite
 
 from cascadelib.files import file_name
-from cascadelib.store.formats import Output, decoded_metadata, encoded, encoded_metadata
+from cascadelib.store.formats import Output, decode_metadata, encode_metadata, encode_tensor
 from cascadelib.store.logit_store import LogitStore
 
 
@@ -43,7 +43,7 @@ def test_names_and_metadata_survive_a_round_trip(name, value):
     file = file_name(name)
     assert "/" not in file and ":" not in file and not file.startswith(".")
     assert unquote(file.removesuffix(".safetensors")) == name
-    assert decoded_metadata(encoded_metadata("key", value)) == value
+    assert decode_metadata(encode_metadata("key", value)) == value
 
 
 @pytest.mark.parametrize(
@@ -154,7 +154,7 @@ def test_a_header_that_the_manifest_does_not_list_is_refused(store):
     store.add("a", LOGITS["a"])
     path = store.path / "a.safetensors"
     metadata = Output.read(path).metadata
-    path.write_bytes(encoded(LOGITS["a"], metadata | {"macs": 10}))
+    path.write_bytes(encode_tensor(LOGITS["a"], metadata | {"macs": 10}))
     with pytest.warns(UserWarning, match=r"a\.safetensors.*manifest"):
         opened = LogitStore(store.path)
     for ask in (lambda: opened.logits("a"), opened.verify):

@@ -31,6 +31,15 @@ def test_rows_of_probabilities_are_normalised_on_request():
         assert store.holds_probabilities(name)
 
 
+@pytest.mark.parametrize(("row", "total"), [([-0.5, 1.0], "0.5"), ([0.0, 0.0], "0")])
+@pytest.mark.filterwarnings("error")
+def test_probabilities_that_cannot_be_normalised_are_refused_with_their_sum(row, total):
+    p = np.full((len(LABELS), C), 1 / C)
+    p[4] = [*row, *[0] * (C - 2)]
+    with pytest.raises(ValueError, match=rf"'a'.*row 4 .*\(sum {total};"):
+        LogitStore.from_probabilities(LABELS, {"a": p}, normalise=True)
+
+
 def test_tensors_are_stored_in_the_requested_dtype(store):
     torch = pytest.importorskip("torch")
     store.add("a", torch.from_numpy(LOGITS["a"]))

@@ -95,16 +95,16 @@ ARRAYS = {
     ),
     "labels that normalizing merges": (
         of_texts(labels=["a", "A", "a"], normalize="text"),
-        "makes one class with others: 1 .'A' at sample '1', model 'a'.. Write labels alike",
+        "merges with a more frequent spelling: 1 .'A' at sample '1', model 'a'.. Use one spelling",
     ),
     "another rule": (of_texts(normalize="lower"), "unknown value of normalize 'lower'; nearest"),
     "predictions in other words": (
         of_texts(predictions=[["c"] * 3] * 2),
-        "none of the labels: 6 .'c' for the label 'a'.*alike",
+        "none of the labels: 6 .'c' for the label 'a'.*Use one spelling",
     ),
     "one label of three": (of_texts(labels=["a"]), "labels must be .3., one per sample"),
     "a missing label": (of_texts(labels=["a", "", "b"]), "labels must not be missing.*sample 1"),
-    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*rename it"),
+    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*Rename it"),
 }
 FRAMES = {
     "a column that does not exist": (
@@ -274,7 +274,7 @@ LOGIT_STORES = {
     "rows beyond the end": (lambda: LogitStore.from_arrays(LABELS, LOGITS).take([K]), "40 samples"),
     "repeated ids": (
         lambda: LogitStore.from_arrays([0, 1], {}, sample_ids=["x", "x"]),
-        "'x' occurs twice or more",
+        "'x' occurs more than once",
     ),
     "labels outside the classes": (
         lambda: LogitStore.from_arrays([0, 3], {}, classes=["x", "y"]),

@@ -197,7 +197,7 @@ EXPORTS = {
     ),
     "labels in mixed case": (
         text_of(changed(mixed_labels)),
-        r"one class with others: 50 \('(Yes|No)' at sample 'q007', model 'small', line 9;",
+        r"more frequent spelling: 50 \('(Yes|No)' at sample 'q007', model 'small', line 9;",
     ),
     "decimal commas": (
         text_of(
@@ -228,7 +228,10 @@ EXPORTS = {
     ),
     "no prices": (text_of(without(clean(), "cost")), "columns of costs .*--cost small=1,large=10"),
     "no answers": (text_of(without(clean(), "label")), "columns of correct answers .*--label"),
-    "out of step": (text_of(out_of_step()), "models out of step: 1 .*correl"),
+    "out of step": (
+        text_of(out_of_step()),
+        "models whose rows are not aligned with others: 1 .*correl",
+    ),
     "ragged rows": (
         text_of(clean()).replace("q010,", "q010,,", 1),
         r"cannot be read: 1 .*line \d+ has 7 cells, and the header 6",

@@ -67,7 +67,9 @@ def test_a_tuple_contains_samples_or_batches():
     assert is_tuple_of_batches((torch.ones(2), np.ones(2))) and is_tuple_of_batches(
         ({"a": [1]}, (["b"],))
     )
-    for samples in (("a text", "another"), (("of a", "pair"), ("and", "one")), (), [torch.ones(2)]):
+    mixed = ("a text", ["a", "list"])
+    pairs = (("of a", "pair"), ("and", "one"))
+    for samples in (("a text", "another"), mixed, pairs, (), [torch.ones(2)]):
         assert not is_tuple_of_batches(samples)
     assert count_samples(("a text", "another")) == 2 and count_samples((("of a", "pair"),)) == 1
 

@@ -1,6 +1,5 @@
 """Loading models by name: choice of the loader, and refused names."""
 
-import subprocess
 import sys
 
 import pytest
@@ -8,6 +7,7 @@ import tiny_checkpoints as tiny
 import torch
 from torch import nn
 
+import cascadelib.zoo
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import FOLDER, list_bundled_names
 from cascadelib.zoo.loaders import load, resolve_models
@@ -111,20 +111,17 @@ def test_the_bundled_zoo_is_read_from_its_folder(tmp_path, asked):
         load("mlp@28", folder=tmp_path)
 
 
-ALONE = """
-import sys
-sys.modules["transformers"] = None
-from cascadelib.zoo import loaders, timm_models
-timm_models.load_timm_model = lambda name: "loaded " + name
-print(loaders.load("resnet18.a1_in1k"))
-try:
-    loaders.load("my model", anywhere=False)
-except ValueError as error:
-    print(error)
-"""
-
-
-def test_timm_models_do_not_import_transformers():
+def test_timm_models_do_not_import_transformers(monkeypatch):
     """The extra ``[vision]`` does not install transformers."""
-    said = subprocess.run([sys.executable, "-c", ALONE], capture_output=True, text=True, check=True)
-    assert said.stdout.startswith("loaded resnet18.a1_in1k\nunknown model 'my model'")
+    for name in ("loaders", "timm_models", "transformers_models"):
+        monkeypatch.delitem(sys.modules, f"cascadelib.zoo.{name}", raising=False)
+        monkeypatch.delattr(cascadelib.zoo, name, raising=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)  # an import raises ImportError
+    from cascadelib.zoo import loaders, timm_models
+
+    monkeypatch.setattr(timm_models, "load_timm_model", "loaded {}".format)
+    assert loaders.load("resnet18.a1_in1k") == "loaded resnet18.a1_in1k"
+    with pytest.raises(ValueError, match="unknown model 'my model'"):
+        loaders.load("my model", anywhere=False)
+    with pytest.raises(ImportError):
+        loaders.load("my model")

@@ -96,10 +96,10 @@ def test_macs_of_a_vision_transformer_equal_the_closed_form(depth, heads, tokens
     )
 
 
-@pytest.mark.parametrize("name", ["resnet18", "mobilenetv3_small_050", "convnext_atto"])
+@pytest.mark.parametrize("name", ["mobilenetv3_small_050", "convnext_atto"])
 def test_macs_equal_the_total_of_fvcore_if_it_counts_everything(name):
     model = timm.create_model(name).eval()
-    image = torch.zeros(1, 3, 64, 64)
+    image = torch.zeros(1, 3, 32, 32)
     fvcore = (
         FlopCountAnalysis(model, image)
         .unsupported_ops_warnings(False)
@@ -129,18 +129,18 @@ def allowances(module, image):
 
 
 @pytest.mark.parametrize(
-    ("name", "deployed"),
+    ("name", "size", "deployed"),
     [
-        ("resnet18", False),
-        ("mobilenetv3_small_050", False),
-        ("convnext_atto", False),
-        ("vit_tiny_patch16_224", False),
-        ("mobileone_s0", True),
-        ("repghostnet_050", True),
-        ("levit_conv_128s", True),
+        ("resnet10t", 32, False),
+        ("mobilenetv3_small_050", 32, False),
+        ("convnext_atto", 32, False),
+        ("vit_tiny_patch16_224", 224, False),
+        ("mobileone_s0", 32, True),
+        ("repghostnet_050", 32, True),
+        ("levit_conv_128s", 224, True),
     ],
 )
-def test_macs_agree_with_the_counter_of_torch(name, deployed, monkeypatch):
+def test_macs_agree_with_the_counter_of_torch(name, size, deployed):
     """FlopCounterMode counts executed operators (2 FLOPs per MAC), fvcore the trace."""
     before = timm.layers.use_fused_attn()
     timm.layers.set_fused_attn(False)
@@ -149,7 +149,7 @@ def test_macs_agree_with_the_counter_of_torch(name, deployed, monkeypatch):
     finally:
         timm.layers.set_fused_attn(bool(before))
     model = reparameterize_model(model) if deployed else model
-    image = torch.zeros(1, 3, 224, 224)
+    image = torch.zeros(1, 3, size, size)
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         model(image)
     with torch.no_grad():

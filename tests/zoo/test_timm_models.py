@@ -116,7 +116,7 @@ def test_one_checkpoint_runs_at_two_sizes(checkpoints):
         small.name == f"{NAME}@128" and small.metadata["checkpoint"] == large.metadata["checkpoint"]
     )
     assert (small.transform.cut.size, large.transform.cut.size) == ((128, 128), (160, 160))
-    assert small.metadata["preprocessing"]["size_from"] == "asked"
+    assert small.metadata["preprocessing"]["size_from"] == "requested"
     vit = load("test_vit@192", checkpoint=checkpoints)
     assert vit.module(torch.zeros(1, 3, 192, 192)).shape == (1, 5)
     assert vit.metadata["image_size"] == 192
@@ -170,6 +170,10 @@ def test_preprocessing_equals_that_of_timm(photographs, settings):
 def test_old_names_are_mapped_to_current_ones():
     assert find_current_name("tf_efficientnet_b4_ns") == "tf_efficientnet_b4.ns_jft_in1k"
     assert find_current_name("resnet50.a1_in1k") == "resnet50.a1_in1k"
+    # The default checkpoint of the first has 21,841 classes. The second has none with 1,000.
+    assert find_current_name("tiny_vit_5m_224") == "tiny_vit_5m_224.dist_in22k_ft_in1k"
+    name = "vit_base_patch16_siglip_224"
+    assert find_current_name(name) == f"{name}.{timm.models.get_pretrained_cfg(name).tag}"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
     assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
 

@@ -1,17 +1,16 @@
-"""Bound all cascades within one box of thresholds by lines under their costs.
+"""Bound the costs of all cascades within one box of thresholds from below, by lines.
 
 The bound is a Lagrangian dual. A sample is *open* in a box if its exit depends on the thresholds
-within the box. There are two kinds of open samples. A sample that is open at a single stage exits
-either there or at one later stage, which is the same in the whole box. The number of correct
-samples that such exits gain, and the cost that they save, depend only on the boundary of that
-stage. Both are prefix sums over the groups of the stage. A sample that is open at several stages is
-counted at the first of them. If it does not exit there, the bound assumes the best of its later
-exits. Small boxes have few such samples.
+within the box. A sample that is open at a single stage exits either there or at one later stage,
+which is the same in the full box. Such exits change the number of correct samples and the cost.
+Both changes depend only on the boundary of that stage. They are prefix sums over the groups of the
+stage. A sample that is open at several stages counts at the first of them. If it does not exit
+there, the bound assumes the best of its later exits. Small boxes have few such samples.
 
-Let λ be a price of a correct sample. The least cost − λ · correct over the box then has a lower
-bound that is a sum over stages. The term of each stage is a maximum prefix sum over its groups,
-independent of the other stages. So for each λ, the cost of a cascade with n correct samples is at
-least a linear function of n, with slope λ.
+Let λ be the price of a correct sample. The minimum of cost − λ · correct over the box then has a
+lower bound that is a sum over stages. The term of each stage is a maximum prefix sum over its
+groups, and does not depend on the other stages. So for each λ, the cost of a cascade with n correct
+samples is at least a linear function of n with slope λ.
 """
 
 import numpy as np
@@ -20,18 +19,19 @@ from numpy import ndarray as Array
 from ..._kernels import inner
 from .state import LINES, Best, Workspace
 
-SAFE = 1 - 1e-11  # factor that keeps a bound valid in spite of rounded sums
+SAFETY = 1 - 1e-11  # factor of a bound, so that rounding errors do not invalidate it
 
 
 @inner
-def gather_singles(
+def gather_single_stage(
     w: Workspace, level: int, first: int, end: int, low: int, high: int, m: int
 ) -> int:
-    """Gather samples low … high − 1. Each of them exits at stage `first` or at stage `end`.
+    """Gather samples low … high − 1, each of which exits at stage `first` or at stage `end`.
 
-    The gain and the saving of an exit at `first` are added to those of the sample's group. The
-    totals if all samples are deferred to `end` are added to ``passing_correct`` and
-    ``passing_cost``. Returns the number of gathered samples, including the `m` previous ones.
+    An exit at `first` gains correct samples and saves cost relative to an exit at `end`. Both are
+    added to those of the sample's group. The correct samples and the cost of exits at `end` are
+    added to ``deferred_correct`` and ``deferred_cost``. Returns the number of gathered samples,
+    including the `m` previous ones.
     """
     levels = w.levels
     box = w.box
@@ -39,80 +39,79 @@ def gather_singles(
     saved = box.saved[first]
     group = levels.group[level, first]
     bits = levels.bits[level]
-    kept = box.kept
-    lowest = box.low[first]
+    gathered = box.gathered
+    lowest = box.first_group[first]
     saves = box.price[end] - box.price[first]
     correct = 0
     either = 0
     for s in range(low, high):
-        here = (bits[s] >> first) & 1
-        there = (bits[s] >> end) & 1
+        at_first = (bits[s] >> first) & 1
+        at_end = (bits[s] >> end) & 1
         g = group[s] - lowest
-        gains[g] += here - there
+        gains[g] += at_first - at_end
         saved[g] += saves
-        correct += there
-        either += here | there
-        kept[m] = s
+        correct += at_end
+        either += at_first | at_end
+        gathered[m] = s
         m += 1
-    box.passing_correct[0] += correct
-    box.passing_cost[0] += (high - low) * box.price[end]
-    # Until now, ``base`` counted these samples as correct if either exit is correct, and as exits
-    # at ``first``.
-    base = levels.base[level + 1]
-    base[0] -= either
+    box.deferred_correct[0] += correct
+    box.deferred_cost[0] += (high - low) * box.price[end]
+    # ``settled`` counted these samples as exits at ``first``, and as correct if either exit is.
+    # Remove them.
+    settled = levels.settled[level + 1]
+    settled[0] -= either
     for i in range(first):
-        base[1 + i] -= high - low
+        settled[1 + i] -= high - low
     return m
 
 
 @inner
-def gather_several(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
+def gather_multi_stage(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
     """Gather samples low … high − 1, which are open at stage `first` and at later stages.
 
-    They are also listed in ``several``. Returns the number of gathered samples, including the `m`
-    previous ones.
+    They are also listed in ``multi_open``. Returns the number of gathered samples, including the
+    `m` previous ones.
     """
-    kept = w.box.kept
-    listed = w.box.several
-    several = w.box.several_count[0]
+    gathered = w.box.gathered
+    listed = w.box.multi_open
+    several = w.box.n_multi_open[0]
     for s in range(low, high):
-        kept[m] = s
+        gathered[m] = s
         listed[several] = s
         m += 1
         several += 1
-    w.box.several_count[0] = several
-    # ``cannot_improve`` removes their correctness from ``base``.
+    w.box.n_multi_open[0] = several
+    # ``cannot_improve`` removes their correctness from ``settled``.
     for i in range(first):
-        w.levels.base[level + 1, 1 + i] -= high - low
+        w.levels.settled[level + 1, 1 + i] -= high - low
     return m
 
 
 @inner
 def gather_open(w: Workspace, level: int, target: Array) -> int:
-    """Gather the samples of a level whose exit depends on a box, and return their number.
+    """Gather the samples of a level that are open in a box, and return their number.
 
     `target` int32 (d,) is the box's slot at each stage. The positions of the samples are written to
-    ``kept``. Samples are sorted by grid cell, so the samples of each kind are a few contiguous
-    ranges. The gathered samples are removed from the next level's ``base``, which then counts only
-    settled samples.
+    ``gathered``. Samples are sorted by grid cell, so the samples to gather are a few contiguous
+    ranges. They are removed from the next level's ``settled``.
     """
     levels = w.levels
-    j = w.walk.j
+    j = w.walk.slot
     d = len(target)
     m = 0
     i = 0
     prefix = 0
     first = d
     slots = levels.slots[level]
-    cells = levels.cells[level]
+    cells = levels.slot_stride[level]
     start = levels.start[level]
-    w.box.passing_correct[0] = 0
-    w.box.passing_cost[0] = 0.0
-    w.box.several_count[0] = 0
+    w.box.deferred_correct[0] = 0
+    w.box.deferred_cost[0] = 0.0
+    w.box.n_multi_open[0] = 0
     j[0] = target[0]
     while i >= 0:
         # The current samples have slots j at stages 0 … i − 1. ``first`` is the first of these
-        # stages at which they are open, or d if there is none. prefix is the first of their cells.
+        # stages at which they are open, or d if there is none. ``prefix`` is their first cell.
         here = prefix + j[i] * cells[i]
         if j[i] == slots[i]:
             # All slots of stage i are done: back to the previous stage.
@@ -131,7 +130,7 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
             prefix = here
             i += 1
             # Go to the next stage. Samples in its target slot are open there. Samples in lower
-            # slots exit there, so those that are open before are open at a single stage. Samples in
+            # slots exit there. If they are open at an earlier stage, it is a single one. Samples in
             # higher slots are deferred.
             here = prefix + target[i] * cells[i]
             low = start[here]
@@ -141,37 +140,38 @@ def gather_open(w: Workspace, level: int, target: Array) -> int:
             else:
                 j[i] = target[i] + (first < d)
             if first < d:
-                m = gather_singles(w, level, first, i, start[prefix], low, m)
-                m = gather_several(w, level, first, low, high, m)
+                m = gather_single_stage(w, level, first, i, start[prefix], low, m)
+                m = gather_multi_stage(w, level, first, low, high, m)
                 if i + 1 == d:
-                    # Samples that the last threshold defers are settled at the last model.
-                    m = gather_singles(
+                    # Samples in higher slots exit at the last model.
+                    m = gather_single_stage(
                         w, level, first, d, high, start[prefix + slots[i] * cells[i]], m
                     )
             elif i + 1 == d:
-                # These samples are open only at the last stage that has a threshold.
-                m = gather_singles(w, level, i, d, low, high, m)
+                # These samples are open only at the last stage with a threshold.
+                m = gather_single_stage(w, level, i, d, low, high, m)
     return m
 
 
 @inner
-def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
-    """Defer all samples that are open at several stages at their first open stage.
+def defer_multi_stage(w: Workspace, level: int, value: float) -> tuple[float, int]:
+    """Bound the exits of samples that are open at several stages.
 
-    Each sample then takes its best exit after that stage. Returns the total of price − value ·
-    correct of these exits, and the number of correct ones. ``extra`` and ``extra_gains`` get what
-    changes per group if its samples exit at their first open stage instead.
+    Each sample is deferred at its first open stage, and takes its best later exit. Returns the sum
+    of price − value · correct over these exits, and the number of correct ones. The savings and
+    gains of exits at the first open stage instead are written to ``extra_saved`` and
+    ``extra_gains``, by group.
     """
     levels = w.levels
     box = w.box
-    d = len(w.walk.j)
+    d = len(w.walk.slot)
     least = 0.0
     correct = 0
     for i in range(d):
-        box.extra[i, : box.span[i]] = 0
-        box.extra_gains[i, : box.span[i]] = 0
-    for x in range(box.several_count[0]):
-        s = box.several[x]
+        box.extra_saved[i, : box.n_groups[i]] = 0
+        box.extra_gains[i, : box.n_groups[i]] = 0
+    for x in range(box.n_multi_open[0]):
+        s = box.multi_open[x]
         first = d
         at = 0
         exits = 0.0
@@ -180,8 +180,8 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
         for i in range(d + 1):
             g = -1
             if i < d:
-                g = levels.group[level, i, s] - box.low[i]
-            if i == d or g < box.span[i]:
+                g = levels.group[level, i, s] - box.first_group[i]
+            if i == d or g < box.n_groups[i]:
                 # The sample may exit here.
                 total = box.price[i] - value * ((levels.bits[level, s] >> i) & 1)
                 if first == d:
@@ -193,7 +193,7 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
                     correct_there = (levels.bits[level, s] >> i) & 1
             if g < 0:
                 break
-        box.extra[first, at] += passes - exits
+        box.extra_saved[first, at] += passes - exits
         box.extra_gains[first, at] += ((levels.bits[level, s] >> first) & 1) - correct_there
         least += passes
         correct += correct_there
@@ -201,11 +201,11 @@ def pass_several(w: Workspace, level: int, value: float) -> tuple[float, int]:
 
 
 @inner
-def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
-    """Return (the largest saving of a stage, the number of groups that must exit to attain it).
+def best_boundary(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
+    """Return the largest saving of a stage, and the boundary that attains it.
 
-    Group g saves saved[g] + extra[g] + value · gains[g]. The two halves of the groups are summed in
-    one loop, because a processor can add to two independent sums simultaneously.
+    Group g saves saved[g] + extra[g] + value · gains[g] if it exits. The two halves of the groups
+    are summed in one loop, because a processor can add to two independent sums simultaneously.
     """
     size = len(saved) // 2
     at_1 = 0
@@ -228,8 +228,8 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
         here += saved[g] + extra[g] + value * gains[g]
         at = g + 1 if here > most else at
         most = max(most, here)
-    # Exits in a later part need the exits of all groups before it, so the sums are joined from the
-    # end.
+    # An exit of a later group requires the exits of all groups before it. So the sums of the parts
+    # are joined from the last part to the first.
     if most + here_2 > most_2:
         most += here_2
     else:
@@ -244,16 +244,19 @@ def most_along(saved: Array, gains: Array, extra: Array, value: float) -> tuple[
 def support_line(
     w: Workspace, level: int, fixed: tuple[int, float], value: float
 ) -> tuple[float, int]:
-    """Return (offset, correct) of the line offset + value · n, a lower bound on the cost at n.
+    """Return the offset of a line, and the number of correct samples at which it is attained.
 
-    The bound is attained at `correct`. `fixed` is (correct, cost) of the settled samples.
+    The line offset + value · n is a lower bound on the cost with n correct samples. `fixed` is the
+    number of correct samples and the cost of the settled samples.
     """
     box = w.box
-    least, correct = pass_several(w, level, value)
-    for i in range(len(w.walk.j)):
-        span = box.span[i]
-        most, at = most_along(box.saved[i, :span], box.gains[i, :span], box.extra[i, :span], value)
-        # The best boundary of this stage, ``at``, does not depend on the other stages.
+    least, correct = defer_multi_stage(w, level, value)
+    for i in range(len(w.walk.slot)):
+        span = box.n_groups[i]
+        most, at = best_boundary(
+            box.saved[i, :span], box.gains[i, :span], box.extra_saved[i, :span], value
+        )
+        # ``at`` is the best boundary of this stage, whatever the boundaries of other stages are.
         least -= most
         for g in range(at):
             correct += box.gains[i, g] + box.extra_gains[i, g]
@@ -269,7 +272,7 @@ def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
     If this is true only because of the tolerance, the bound is recorded in ``floor``, see
     :func:`cascadelib.fronts.kernels.state.must_search`.
     """
-    bound *= SAFE
+    bound *= SAFETY
     if best.reach[n] < bound:
         return True
     if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * bound:
@@ -279,12 +282,13 @@ def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
 
 
 @inner
-def fill_stretch(
+def write_stretch(
     row: Array, a: float, cost_a: float, b: float, cost_b: float, offset: float, value: float
 ) -> None:
-    """Write a stretch of the hull to the stack of :func:`is_covered`.
+    """Write a stretch of the hull to a row of the stack of :func:`is_covered`.
 
-    A stretch is two points (a, cost_a) and (b, cost_b), and a line offset + value · n below it.
+    A stretch is two points of the hull, (a, cost_a) and (b, cost_b), and a line offset + value · n
+    below the hull between them.
     """
     row[0] = a
     row[1] = cost_a
@@ -304,11 +308,11 @@ def open_between(
     best: Best,
     tolerance: Array,
 ) -> tuple[int, int]:
-    """Return the first and the last open n in a stretch, see :func:`fill_stretch`.
+    """Return the first and the last n in a stretch that no known cascade closes.
 
-    An n is open if no known cascade closes it, see :func:`closes`. If there is none, the first is
-    greater than the last. The line offset + value · n touches the hull at `at`. If `at` is open,
-    (at, at) is returned.
+    See :func:`write_stretch` and :func:`is_closed`. If there is none, the first is greater than the
+    last. The line offset + value · n touches the hull at `at`. If no cascade closes `at`, the
+    result is (at, at).
     """
     a, _, b, _, offset_0, value_0 = stretch
     low = int(b) + 1
@@ -336,11 +340,11 @@ def is_covered(
 ) -> bool:
     """Return whether known cascades are as good as all cascades of a box.
 
-    The lower convex hull of cost over correct samples is found point by point. Take two points of
-    the hull, and the line of the same slope that touches the hull from below. It either touches the
-    hull at a third point, or shows that the hull is straight between the two. Until the last point
-    of the hull is known, the known cascade with the most correct samples is used as its last point.
-    The search stops at the first point of the hull that no known cascade covers.
+    The lower convex hull of cost over correct samples is computed point by point. Take two points
+    of the hull, and the line of the same slope that touches the hull from below. It either touches
+    the hull at a third point, or shows that the hull is straight between the two. At first the last
+    point of the hull is unknown. The least known cost of the most correct samples is used instead.
+    The computation ends at the first point of the hull that no known cascade covers.
 
     Parameters
     ----------
@@ -365,10 +369,10 @@ def is_covered(
     stack = w.box.stack
     top = 0
     ends = False  # whether the hull ends at ``last``
-    # The cheapest point of the hull is the corner at which all samples of the box exit at every
-    # stage. It is recorded. It is better than all cascades with at most as many correct samples,
-    # since those defer more samples. In the stretch after it, ``least`` is the only bound so far.
-    fill_stretch(stack[0], first, least, last, best.reach[last], least, 0.0)
+    # The cheapest point of the hull is the corner at which all open samples exit at their first
+    # open stage. This corner was recorded. All other cascades of the box cost more, so only those
+    # with more correct samples matter. For these, ``least`` is the only bound so far.
+    write_stretch(stack[0], first, least, last, best.reach[last], least, 0.0)
     for _ in range(LINES):
         stretch = stack[top]
         a, cost_a, b, cost_b = stretch[:4]
@@ -376,7 +380,7 @@ def is_covered(
         value = min(max(cost_b - cost_a, 0.0) / max(b - a, 1), steep)
         offset, at = support_line(w, level, fixed, value)
         cost = offset + value * at
-        # The line touches the hull at ``at``, and is another lower bound for all n after ``a``.
+        # The line touches the hull at ``at``, and is another lower bound for all n above ``a``.
         low, high = open_between(stretch, offset, value, at, least, best, tolerance)
         if low == high == at:
             return False
@@ -390,13 +394,13 @@ def is_covered(
                     cost = offset_end + steep * at
                 last = at
                 high = at
-            # The new point divides the stretch. The parts with an open n are put on the stack.
+            # The new point divides the stretch. Put the parts with an open n on the stack.
             if low <= at:
                 top += 1
-                fill_stretch(stack[top], a, cost_a, at, cost, offset, value)
+                write_stretch(stack[top], a, cost_a, at, cost, offset, value)
             if high > at:
                 top += 1
-                fill_stretch(stack[top], at, cost, b, cost_b, offset, value)
+                write_stretch(stack[top], at, cost, b, cost_b, offset, value)
         if top < 0:
             return True
     return False
@@ -415,41 +419,41 @@ def cannot_improve(
     """Return whether no cascade of a box, whose open samples are gathered, improves the front."""
     levels = w.levels
     box = w.box
-    base = levels.base[level + 1]
-    d = len(w.walk.j)
-    # Count samples that are open at several stages. most: those correct at any exit that they may
-    # take. exiting: those correct at the first of these exits.
+    settled = levels.settled[level + 1]
+    d = len(w.walk.slot)
+    # Count samples that are open at several stages: ``most`` those that are correct at one of their
+    # possible exits, ``exiting`` those that are correct at the first of these exits.
     most = 0
     exiting = 0
-    for x in range(box.several_count[0]):
-        s = box.several[x]
+    for x in range(box.n_multi_open[0]):
+        s = box.multi_open[x]
         bits = levels.bits[level, s]
         open_at = d
         correct = 0
         for i in range(d + 1):
             g = -1
             if i < d:
-                g = levels.group[level, i, s] - box.low[i]
-            if i == d or g < box.span[i]:
+                g = levels.group[level, i, s] - box.first_group[i]
+            if i == d or g < box.n_groups[i]:
                 correct |= (bits >> i) & 1
                 open_at = min(open_at, i)
             if g < 0:
                 break
         most += correct
         exiting += (bits >> open_at) & 1
-    base[0] -= most
-    # ``base`` now counts only the settled samples.
-    passing = base[0] + box.passing_correct[0]
-    settled = costs[0] + box.passing_cost[0]
+    settled[0] -= most
+    # Now ``settled`` counts only settled samples.
+    fixed_correct = settled[0] + box.deferred_correct[0]
+    fixed_cost = costs[0] + box.deferred_cost[0]
     least = costs[0]
-    first = passing + exiting
-    last = passing + most
+    first = fixed_correct + exiting
+    last = fixed_correct + most
     for i in range(d):
-        settled += costs[1 + i] * (base[1 + i] / k)
-        least += costs[1 + i] * (levels.state[level, b, 1 + i] / k)
+        fixed_cost += costs[1 + i] * (settled[1 + i] / k)
+        least += costs[1 + i] * (levels.bounds[level, b, 1 + i] / k)
         gain = np.int64(0)
         best_gain = np.int64(0)
-        for g in range(box.span[i]):
+        for g in range(box.n_groups[i]):
             gain += box.gains[i, g]
             best_gain = max(best_gain, gain)
         # The gain if all samples exit at this stage, and an upper bound on the gain.
@@ -457,6 +461,6 @@ def cannot_improve(
         last += best_gain
     steep = 4 * k * box.price[d]
     if steep == 0:
-        steep = 1.0  # free models: a correct sample still has a price
-    fixed = passing, settled
+        steep = 1.0  # all models are free, and a price must be positive
+    fixed = fixed_correct, fixed_cost
     return is_covered(w, level, (first, last), fixed, least, steep, best, tolerance)

@@ -1,15 +1,15 @@
-"""Sort samples by falling confidence: a counting sort of small keys, then of equal keys."""
+"""Sort samples by falling confidence: a radix sort of rounded confidences, then of equal ones."""
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import kernel
 
-DIGIT = 11  # bits of a key per pass
-PASSES = 3  # passes over all 32 bits
-DIGITS = 1 << DIGIT
+DIGIT_BITS = 11  # bits of a key per pass
+PASSES = 3  # over all 32 bits
+DIGITS = 1 << DIGIT_BITS
 FEW = 24  # largest number of samples with one key for an insertion sort
-SAMPLE = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
+SAMPLE_BITS = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
 
 
 @kernel
@@ -17,26 +17,26 @@ def falling_order(confidence: Array) -> Array:
     """Return the samples by falling confidence, int64 (k,), nan last, equal ones in their order.
 
     `confidence` float64 (k,) has no −0.0. Keys are the confidences as float32. Rounding never
-    reverses an order, and equal keys are sorted by their float64. A key and its sample are one
-    number, so that a pass reads memory in order.
+    reverses an order. Samples with equal keys are then sorted by their float64 confidences. A key
+    and its sample are packed into one number, so that a pass reads memory in order.
     """
-    packed = falling_keys(confidence)
+    packed = pack_keys(confidence)
     counts = np.zeros((PASSES, DIGITS), np.int64)
-    for own in packed:
+    for number in packed:
         for i in range(PASSES):
-            counts[i, digit(own, i)] += 1
-    other = np.empty_like(packed)
+            counts[i, digit(number, i)] += 1
+    target = np.empty_like(packed)
     for i in range(PASSES):
         places = np.cumsum(counts[i]) - counts[i]
-        for own in packed:
-            at = digit(own, i)
-            other[places[at]] = own
+        for number in packed:
+            at = digit(number, i)
+            target[places[at]] = number
             places[at] += 1
-        packed, other = other, packed
-    order = (packed & SAMPLE).astype(np.int64)
+        packed, target = target, packed
+    order = (packed & SAMPLE_BITS).astype(np.int64)
     start = 0
     for end in range(1, len(order)):
-        if packed[end] ^ packed[start] > SAMPLE:
+        if packed[end] ^ packed[start] > SAMPLE_BITS:
             if end > start + 1:
                 sort_falling(order[start:end], confidence)
             start = end
@@ -46,47 +46,47 @@ def falling_order(confidence: Array) -> Array:
 
 @kernel
 def groups_in(order: Array, confidence: Array, largest: float) -> Array:
-    """Return the group of equal confidence of each sample, int32 (k,), in a falling `order`.
+    """Return the group of equal confidence of each sample, int32 (k,).
 
-    Confidences of at least `largest` are one group, as in
-    :func:`cascadelib.methods.thresholds.exit_counts`.
+    `order` has the samples by falling confidence. Confidences of at least `largest` are one group,
+    as in :func:`cascadelib.methods.thresholds.exit_counts`.
     """
     group = np.empty(len(order), np.int32)
     number = np.int32(0)
-    last = confidence[order[0]]
+    previous = confidence[order[0]]
     for sample in order:
-        own = confidence[sample]
-        if own != last and own < largest:
+        current = confidence[sample]
+        if current != previous and current < largest:
             number += np.int32(1)
         group[sample] = number
-        last = own
+        previous = current
     return group
 
 
 @kernel
-def falling_keys(confidence: Array) -> Array:
-    """Return uint64 (k,): the key in the upper bits, the sample in the lower bits.
+def pack_keys(confidence: Array) -> Array:
+    """Return the keys in the upper bits and the samples in the lower bits, uint64 (k,).
 
     Keys are larger for less confident samples, and largest for nan.
     """
     rounded = confidence.astype(np.float32)
     bits = rounded.view(np.uint32)
     packed = np.empty(len(bits), np.uint64)
-    for sample, own in enumerate(bits):
+    for sample, pattern in enumerate(bits):
         if np.isnan(rounded[sample]):
             key = np.uint32(0xFFFFFFFF)
-        elif own >> np.uint32(31):  # negative: its bits rise as it falls
-            key = own
+        elif pattern >> np.uint32(31):  # the bits of lower negative numbers are larger
+            key = pattern
         else:
-            key = np.uint32(np.uint32(0x7FFFFFFF) - own)
+            key = np.uint32(np.uint32(0x7FFFFFFF) - pattern)
         packed[sample] = np.uint64(key) << np.uint64(32) | np.uint64(sample)
     return packed
 
 
 @kernel
 def digit(packed: np.uint64, i: int) -> np.int64:
-    """Return digit i of a key, the lowest first."""
-    return np.int64(packed >> np.uint64(32 + DIGIT * i)) & (DIGITS - 1)
+    """Return digit i of a key. Digit 0 is the lowest."""
+    return np.int64(packed >> np.uint64(32 + DIGIT_BITS * i)) & (DIGITS - 1)
 
 
 @kernel

@@ -1,14 +1,14 @@
 """Store the best cascade for each number of correct samples, and the arrays of a search.
 
-``Best`` is a tuple of four arrays over n = 0 … k correct samples:
+``Best`` is a tuple of four arrays, indexed by the number n = 0 … k of correct samples:
 
 * ``reach`` float64 (k + 1,): known least cost with *at least* n correct samples. Threads share it
   without locks.
-* ``exact`` float64 (k + 1,): cost of the cascade recorded at exactly n by one thread.
+* ``exact`` float64 (k + 1,): cost of the cascade that one thread recorded with exactly n.
 * ``where`` int64 (k + 1, 1 + 2 D): that cascade. It has a number, D boundaries, and the numbers of
   samples that reach stages 2 … D + 1. Shorter cascades end in zeros.
-* ``floor`` float64 (k + 1,): least cost of the boxes that a tolerance skipped, at the largest n of
-  each box.
+* ``floor`` float64 (k + 1,): least cost of the boxes that were skipped because of the tolerance, at
+  the largest n of each box.
 
 A *boundary* is a threshold between two confidences. The samples with equal confidence at a stage
 form a group. Groups are numbered from 0, the most confident first. At boundary e, the samples in
@@ -25,7 +25,7 @@ from collections.abc import Iterable
 import numpy as np
 from numpy import ndarray as Array
 
-from ..._kernels import Room, inner, kernel
+from ..._kernels import ArrayStruct, inner, kernel
 
 Best = namedtuple("Best", "reach exact where floor")
 
@@ -38,7 +38,7 @@ def new_best(n_samples: int, stages: int) -> Best:
 
 
 def same_reach(best: Best) -> Best:
-    """Return an empty ``Best`` for one thread. It shares the ``reach`` of ``best``."""
+    """Return an empty ``Best`` for one thread, which shares the ``reach`` of ``best``."""
     n_samples = len(best.reach) - 1
     stages = best.where.shape[1] // 2 + 1
     return new_best(n_samples, stages)._replace(reach=best.reach)
@@ -53,7 +53,7 @@ def least_onwards(costs: Array) -> Array:
 
 
 def merge_best(best: Best, others: Iterable[Best]) -> None:
-    """Merge others into ``best``. At each n, keep the entry that :func:`comes_first`."""
+    """Merge others into ``best``. At each n, the entry that :func:`comes_first` remains."""
     for other in others:
         merge_entries(best, other)
         np.minimum(best.floor, other.floor, out=best.floor)
@@ -73,7 +73,6 @@ def merge_entries(best: Best, other: Best) -> None:
     most = best.where.shape[1] // 2
     for n in range(len(best.exact)):
         if comes_first(best, n, other.exact[n], other.where[n, 0], other.where[n, 1 + most :]):
-            # Copy the cost, number, boundaries and samples of the other entry.
             best.exact[n] = other.exact[n]
             copy(best.where[n], other.where[n], 1 + 2 * most)
 
@@ -90,15 +89,13 @@ def comes_first(best: Best, n: int, cost: float, cascade: int, at: Array) -> boo
     where = best.where
     if cost != exact[n]:
         return cost < exact[n]
-    # The costs are equal, so the entry is not empty (inf).
     if cascade != where[n, 0]:
         return cascade < where[n, 0]
-    # The models are the same, and other thresholds have the same cost.
+    # The entry is the same cascade at other thresholds, or at the same ones.
     most = where.shape[1] // 2
     for i in range(len(at)):
         if at[i] != where[n, 1 + most + i]:
             return at[i] < where[n, 1 + most + i]
-    # This is the recorded cascade.
     return False
 
 
@@ -111,8 +108,8 @@ def improves(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     reach = best.reach
     if reach[n] < cost or (n + 1 < len(reach) and reach[n + 1] <= cost):
         return False
-    # As far as known, no cascade at n is cheaper, and none with more correct samples costs the
-    # same. Another thread may have lowered ``reach`` since, so the thread compares its entry too.
+    # No known cascade at n is cheaper, and none with more correct samples costs the same. Another
+    # thread may have lowered ``reach`` since, so the entry of this thread is compared too.
     return comes_first(best, n, cost, cascade, at)
 
 
@@ -131,7 +128,7 @@ def record(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at:
     for i in range(len(boundaries)):
         where[n, 1 + i] = boundaries[i]
         where[n, 1 + most + i] = at[i]
-    # This cascade also has at least n − 1, n − 2, … correct samples.
+    # A cascade with n correct samples has at least n − 1, n − 2, … of them.
     while n >= 0 and reach[n] > cost:
         reach[n] = cost
         n -= 1
@@ -144,49 +141,49 @@ def must_search(best: Best, n: int, cost: float, cascade: int, at: Array, tolera
     The cascades of the box have at most n correct samples, and cost at least `cost`. At least `at`
     samples, int64 (d,), reach stages 2, 3, …. If the box is skipped only because of the tolerance,
     its cost is recorded in ``floor``. `tolerance`, float64 (k + 1,), depends on the number of
-    correct samples. It is read at each call, because it becomes inf when the time limit is reached.
+    correct samples. It is read at each call, because it becomes inf at the deadline.
     """
     if not improves(best, n, cost, cascade, at):
         return False
-    # A cascade with n correct samples at this cost would be recorded.
     if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * cost:
         best.floor[n] = min(best.floor[n], cost)
         return False
-    # The box may improve the front by more than the tolerance.
     return True
 
 
 LINES = 12  # largest number of lines below the costs of a box, see bounds.is_covered
 
 MAX_MODELS = 8
-# Bins per stage of the root's grid, by the number d of stages with a threshold. COARSE_BINS are for
-# a coarser root, which only bounds cascades.
+# Bins per stage of the root's grid, by the number d of stages with a threshold. COARSE_BINS are
+# those of a coarser root, which only bounds cascades.
 ROOT_BINS = {2: 64, 3: 22, 4: 6, 5: 3, 6: 3, 7: 2}
 COARSE_BINS = {2: 40, 3: 16, 4: 6, 5: 2, 6: 2, 7: 2}
-LEVELS = 24
-LEAST_BOXES = 32
-MOST_BOXES = 2048
+LEVELS = 24  # largest depth of the search
+LEAST_BOXES = 32  # of a grid within a box
+MOST_BOXES = 2048  # of a grid within a box
 
 # Arrays that the kernels for cascades of d + 1 models on k samples write to, one set per thread.
 # `workspace` describes each field.
 Workspace = namedtuple("Workspace", "levels walk box root")
 Levels = namedtuple(
     "Levels",
-    "group bits start maps base slots edges top inner cells boxes state found opened",
+    "group bits start boundary_of settled slots edges last_boundary correct_stride slot_stride "
+    "boxes bounds n_boxes n_processed",
 )
 Walk = namedtuple(
     "Walk",
-    "correct all correct_at all_at ones passing j gain fixed through cost boundaries",
+    "by_correctness by_slot correctness_tail slot_tail slot_correct slot_samples slot "
+    "correct_before correct_through deferred cost boundaries",
 )
 Box = namedtuple(
     "Box",
-    "kept cell at low span gains saved extra extra_gains label slot_of several several_count price "
-    "stack passing_correct passing_cost",
+    "gathered cell index first_group n_groups gains saved extra_saved extra_gains new_number "
+    "slot_of multi_open n_multi_open price stack deferred_correct deferred_cost",
 )
-Root = namedtuple("Root", "code number index order place bits ordered correct all")
+Root = namedtuple("Root", "code number index order position bits is_ordered by_correctness by_slot")
 
 
-def workspace(k: int, d: int) -> Room:
+def workspace(k: int, d: int) -> ArrayStruct:
     """Return the arrays of a thread that searches cascades of d + 1 models on k samples.
 
     The arrays are large, but a page of memory is used only after something is written to it.
@@ -209,110 +206,110 @@ def workspace(k: int, d: int) -> Room:
         # Position of the first sample of each cell.
         start=np.empty((LEVELS, n_cells + 1), np.int32),
         # Number in the full search of each boundary of the level.
-        maps=np.empty((LEVELS, d, k + 2), np.int32),
+        boundary_of=np.empty((LEVELS, d, k + 2), np.int32),
         # Settled samples: number of correct ones, and numbers that reach stages 2 … d + 1.
-        base=np.zeros((LEVELS, 1 + d), np.int64),
+        settled=np.zeros((LEVELS, 1 + d), np.int64),
         # Number of slots of each stage's grid.
         slots=np.empty(stages, np.int64),
         # Boundary at which slots 1, 2, … begin. Slot 1 begins at boundary 0.
         edges=np.empty((LEVELS, d, n_boxes + 3), np.int32),
         # Last boundary of each stage.
-        top=np.empty(stages, np.int64),
-        # Stride of a half slot of each stage in ``walk.correct``.
-        inner=np.empty(stages, np.int64),
-        # Stride of a slot of each stage in ``walk.all``.
-        cells=np.empty(stages, np.int64),
+        last_boundary=np.empty(stages, np.int64),
+        # Stride of a half slot of each stage in ``walk.by_correctness``.
+        correct_stride=np.empty(stages, np.int64),
+        # Stride of a slot of each stage in ``walk.by_slot``.
+        slot_stride=np.empty(stages, np.int64),
         # Slot at each stage of the boxes to open.
         boxes=np.empty((LEVELS, n_boxes, d), np.int32),
         # Bounds of each box: most correct samples, and fewest samples that reach stages 2 … d + 1.
-        state=np.empty((LEVELS, n_boxes, 1 + d), np.int64),
+        bounds=np.empty((LEVELS, n_boxes, 1 + d), np.int64),
         # Number of boxes in the lists of the level.
-        found=np.zeros(LEVELS, np.int64),
+        n_boxes=np.zeros(LEVELS, np.int64),
         # Number of processed boxes.
-        opened=np.zeros(LEVELS, np.int64),
+        n_processed=np.zeros(LEVELS, np.int64),
     )
     # The walk over the grid of one level, see cascadelib.fronts.kernels.grid.
     walk = Walk(
         # Samples by slot and correctness, then the tails of stages 2 … d.
-        correct=np.empty(2 * n_correct, np.int32),
+        by_correctness=np.empty(2 * n_correct, np.int32),
         # Samples by slot, then the tails of stages 2 … d.
-        all=np.empty(2 * n_cells, np.int32),
-        # Start of each stage in ``correct``.
-        correct_at=np.empty(d, np.int64),
-        # Start of each stage in ``all``.
-        all_at=np.empty(d, np.int64),
+        by_slot=np.empty(2 * n_cells, np.int32),
+        # Start of each stage in ``by_correctness``.
+        correctness_tail=np.empty(d, np.int64),
+        # Start of each stage in ``by_slot``.
+        slot_tail=np.empty(d, np.int64),
         # Samples of each slot that are correct at the stage.
-        ones=np.empty((d, n_slots), np.int64),
+        slot_correct=np.empty((d, n_slots), np.int64),
         # Samples of each slot.
-        passing=np.empty((d, n_slots), np.int64),
+        slot_samples=np.empty((d, n_slots), np.int64),
         # Current slot of each stage.
-        j=np.zeros(d, np.int64),
-        # Correct samples settled before each stage.
-        gain=np.zeros(d, np.int64),
-        # Correct samples settled at the stage's current slot.
-        fixed=np.zeros(d, np.int64),
+        slot=np.zeros(d, np.int64),
+        # Correct samples that exit before each stage.
+        correct_before=np.zeros(d, np.int64),
+        # Correct samples that exit up to each stage, at its current slot.
+        correct_through=np.zeros(d, np.int64),
         # Samples that each stage defers.
-        through=np.zeros(d, np.int64),
-        # Cost of the stages up to each.
+        deferred=np.zeros(d, np.int64),
+        # Mean cost of the stages up to each stage.
         cost=np.zeros(d),
-        # Boundaries of the recorded corner in the full search.
+        # Boundaries of the current corner in the full search.
         boundaries=np.zeros(d, np.int64),
     )
     # The opened box, see cascadelib.fronts.kernels.bounds.
     box = Box(
         # Positions of the gathered samples.
-        kept=np.empty(k, np.int32),
+        gathered=np.empty(k, np.int32),
         # Cell of each gathered sample in the new grid.
         cell=np.empty(k, np.int32),
-        # Index of its count in ``walk.correct``, then its position on the next level.
-        at=np.empty(k, np.int32),
+        # Index of its count in ``walk.by_correctness``, then its position on the next level.
+        index=np.empty(k, np.int32),
         # First boundary of the box at each stage.
-        low=np.empty(d, np.int64),
+        first_group=np.empty(d, np.int64),
         # Number of groups of the box at each stage.
-        span=np.empty(d, np.int64),
+        n_groups=np.empty(d, np.int64),
         # Change of the number of correct samples if a group exits.
         gains=np.zeros(groups, np.int32),
         # Cost that the exit of a group saves.
         saved=np.zeros(groups),
         # Cost minus the value of correct samples, saved by the samples open at several stages.
-        extra=np.zeros(groups),
+        extra_saved=np.zeros(groups),
         # Change of the number of correct samples among these samples.
         extra_gains=np.zeros(groups, np.int32),
         # New number of a group or boundary.
-        label=np.zeros(groups, np.int32),
+        new_number=np.zeros(groups, np.int32),
         # Slot in the new grid of groups before the box, of each group, and of groups after it.
         slot_of=np.zeros((d, k + 2), np.int32),
         # Positions of the samples open at several stages.
-        several=np.empty(k, np.int32),
+        multi_open=np.empty(k, np.int32),
         # Their number.
-        several_count=np.zeros(1, np.int64),
+        n_multi_open=np.zeros(1, np.int64),
         # Mean cost that one sample adds if it exits at each stage, without the first model's cost.
         price=np.zeros(d + 1),
-        # Stretches of the hull, one per row, see ``fill_stretch``.
+        # Stretches of the hull, one per row, see ``write_stretch``.
         stack=np.zeros((LINES + 1, 6)),
         # Samples open at a single stage, if all are deferred: number of correct ones, and total
         # cost.
-        passing_correct=np.zeros(1, np.int64),
-        passing_cost=np.zeros(1),
+        deferred_correct=np.zeros(1, np.int64),
+        deferred_cost=np.zeros(1),
     )
-    # Arrays shared by all cascades with the same head, which is a cascade without its last model.
+    # Arrays of all cascades that differ only in their last model.
     root = Root(
         # See cascadelib.fronts.cascades.RootStage.
         code=np.empty((d, k), np.uint8),
         number=np.empty((d, k), np.int32),
-        # Index of a sample in ``correct``.
+        # Index of a sample in ``by_correctness``.
         index=np.empty(k, np.int32),
         # Sample at each position, in the order of cells.
         order=np.empty(k, np.int32),
         # Position of each sample.
-        place=np.empty(k, np.int32),
+        position=np.empty(k, np.int32),
         # Correctness bits of the sample at each position, as if the last model were always correct.
         bits=np.empty(k, np.int32),
         # 1 if the arrays by position are computed, else 0.
-        ordered=np.zeros(1, np.int64),
+        is_ordered=np.zeros(1, np.int64),
         # Samples by slot and correctness at all stages but the last.
-        correct=np.empty(n_correct // 2, np.int32),
+        by_correctness=np.empty(n_correct // 2, np.int32),
         # Samples by slot.
-        all=np.empty(n_cells, np.int32),
+        by_slot=np.empty(n_cells, np.int32),
     )
-    return Room(Workspace(levels, walk, box, root))
+    return ArrayStruct(Workspace(levels, walk, box, root))

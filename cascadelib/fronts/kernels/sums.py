@@ -1,19 +1,22 @@
-"""Boxes of boundaries whose gains and costs are sums of real numbers, one per sample and stage.
+"""Bound boxes of boundaries if gains and costs are real numbers, one per sample and stage.
 
-``samples`` of a cascade of d + 1 models on k samples are groups int32 (d, k), gains float64
-(d + 1, k) and costs of later models float64 (d, k), each ÷ k. A box has ``ends`` int64 (d, 2), the
-first and last boundary of each stage. ``rows`` int32 (r,) are samples that include all samples that
-a boundary of the box moves. ``fixed`` float64 (2,) is the total gain and cost of all others. Costs
-are only added, never subtracted. A difference would have the rounding error of the larger number,
-which exceeds the smaller one if costs differ by 16 orders of magnitude. Bounds hold up to the
+These arrays are passed to most functions. A cascade has d + 1 models, and there are k samples.
+
+* ``samples``: groups int32 (d, k), gains ÷ k float64 (d + 1, k), and costs of later models ÷ k
+  float64 (d, k). A gain is the correctness at a stage.
+* ``ends`` int64 (d, 2): first and last boundary of each stage of a box.
+* ``rows`` int32 (r,): samples that include all open ones, whose exit depends on the box.
+* ``fixed`` float64 (2,): total gain and total cost of all other samples.
+* ``lines`` float64 (LINES, 2): offset and price of lines offset + price · accuracy. They are below
+  the cost of every cascade of a box.
+* ``front``: a :class:`cascadelib.fronts.graded.GrowingFront` as (above, cost), float64 (P + 1,)
+  each. A cascade improves the front if it costs less than cost[i] at an accuracy above above[i].
+
+The bound is that of :mod:`cascadelib.fronts.kernels.bounds`. At a price of accuracy, each sample
+takes its best exit after the first stage at which it is open, and each stage its best boundary.
+Costs are only added, never subtracted. A difference would have the rounding error of the larger
+cost, which exceeds the smaller cost if they differ by 16 orders of magnitude. Bounds hold up to the
 rounding of sums of k numbers.
-
-The price bound is that of :mod:`cascadelib.fronts.kernels.bounds`: at a price of accuracy, each
-sample takes its best exit after the first stage at which it is open, and each stage its best
-boundary. ``lines`` float64 (LINES, 2), offset and price, are below the cost of every cascade of a
-box, by accuracy. A ``front`` is that of :class:`cascadelib.fronts.graded.GrowingFront`: −1 and
-accuracies float64 (P + 1,), and costs float64 (P + 1,), the last one inf. A cascade improves it if
-its cost is below cost[i] at an accuracy above above[i].
 """
 
 from collections import namedtuple
@@ -26,21 +29,23 @@ from ..._kernels import inner, kernel
 LINES = 8  # largest number of lines below the costs of a box
 ROUNDING = 1e-12  # relative error of sums
 
-# Exits of r samples after the first stage at which each is open: its bucket (stage and group there)
-# int64 (r,), its first later exit int64 (r + 1,), cost and gain of each exit relative to the first
-# one, and the first bucket of each stage int64 (d + 1,).
+# Exits of r open samples after the first stage at which each is open:
+# bucket int64 (r,): number of the (stage, group) of a sample at its first open stage
+# start int64 (r + 1,): position of the first later exit of a sample in cost and gain
+# cost, gain float64: those of a later exit, relative to an exit at the first open stage
+# first int64 (d + 1,): first bucket of each stage
 Exits = namedtuple("Exits", "bucket start cost gain first")
 
 
 @inner
 def point_at(above: Array, accuracy: float) -> int:
-    """Return the first point of a front with this accuracy, up to rounding, P if there is none."""
+    """Return the first point of a front with this accuracy, up to rounding, or P without one."""
     return int(np.searchsorted(above, accuracy * (1 - ROUNDING))) - 1
 
 
 @kernel
 def settle_rows(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple[Array, Array]:
-    """Return the rows that a boundary of the box moves, and the totals of all others."""
+    """Return the open rows of a box, and the total gain and cost of all other samples."""
     groups, gains, costs = samples
     d = len(ends)
     inside = np.empty_like(rows)
@@ -54,7 +59,7 @@ def settle_rows(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple
             inside[n] = s
             n += 1
             continue
-        # Its exit is settled at stage i.
+        # The sample exits at stage i in the full box.
         total[0] += gains[i, s]
         for j in range(i):
             total[1] += costs[j, s]
@@ -63,7 +68,7 @@ def settle_rows(samples: tuple, rows: Array, ends: Array, fixed: Array) -> tuple
 
 @kernel
 def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]:
-    """Return the :class:`Exits` of the rows that a box moves, and the totals of first exits."""
+    """Return the :class:`Exits` of open rows, and the gain and cost if each exits first."""
     groups, gains, costs = samples
     d = len(ends)
     r = len(rows)
@@ -81,7 +86,7 @@ def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]
         while groups[i, s] >= ends[i, 1]:
             earliest[1] += costs[i, s]
             i += 1
-        # Its first open stage is i.
+        # The first open stage is i.
         exits.bucket[x] = first[i] + groups[i, s] - ends[i, 0]
         first_gain = gains[i, s]
         earliest[0] += first_gain
@@ -103,35 +108,35 @@ def later_exits(samples: tuple, rows: Array, ends: Array) -> tuple[Exits, Array]
 def support_at(
     exits: Exits, ends: Array, earliest: Array, weight: float, price: float
 ) -> tuple[float, float, Array]:
-    """Minimize weight · cost − price · gain over the bound of a box.
+    """Minimize weight · cost − price · gain, where samples choose their later exits freely.
 
-    `earliest` is the gain and cost if every sample takes its first exit. Returns (gain, cost,
-    boundaries int64 (d,)) at the minimum.
+    `earliest` is the gain and the cost if every sample exits at its first open stage. Returns
+    (gain, cost, boundaries int64 (d,)) at the minimum, which bounds all cascades of the box.
     """
-    passing = np.zeros((exits.first[-1], 2))
+    deferred = np.zeros((exits.first[-1], 2))  # gain and cost of the best later exits, by bucket
     for x in range(len(exits.bucket)):
         best = np.inf
         choice = 0
         for j in range(exits.start[x], exits.start[x + 1]):
-            own = weight * exits.cost[j] - price * exits.gain[j]
-            if own < best:
-                best = own
+            value = weight * exits.cost[j] - price * exits.gain[j]
+            if value < best:
+                best = value
                 choice = j
-        passing[exits.bucket[x], 0] += exits.gain[choice]
-        passing[exits.bucket[x], 1] += exits.cost[choice]
+        deferred[exits.bucket[x], 0] += exits.gain[choice]
+        deferred[exits.bucket[x], 1] += exits.cost[choice]
     gain = earliest[0]
     cost = earliest[1]
     cut = ends[:, 1].copy()
     for i in range(len(ends)):
-        # The boundary moves down from the last one. Deferred groups are added one by one.
+        # Move the boundary down from the last one, and add the deferred groups one by one.
         least = 0.0
         gained = 0.0
         paid = 0.0
         best_gained = 0.0
         best_paid = 0.0
         for g in range(ends[i, 1] - ends[i, 0] - 1, -1, -1):
-            gained += passing[exits.first[i] + g, 0]
-            paid += passing[exits.first[i] + g, 1]
+            gained += deferred[exits.first[i] + g, 0]
+            paid += deferred[exits.first[i] + g, 1]
             if weight * paid - price * gained < least:
                 least = weight * paid - price * gained
                 cut[i] = ends[i, 0] + g
@@ -159,10 +164,10 @@ def run_cascade(samples: tuple, rows: Array, fixed: Array, cut: Array) -> tuple[
 
 @inner
 def next_price(supports: Array, accuracy: float, guess: float) -> tuple[float, float]:
-    """Return (price, offset) of the line through the supports on both sides of an accuracy.
+    """Return (price, offset) of the line through the nearest supports on both sides of an accuracy.
 
-    Supports are (gain, cost) float64 (n, 2). With a single support the price is `guess`. It is
-    negative if there is no support beyond the accuracy.
+    Supports are (gain, cost) float64 (n, 2). If there is a single support, the price is `guess`. If
+    no support has a larger gain than the accuracy, the price is negative.
     """
     below = -1
     beyond = -1
@@ -182,7 +187,7 @@ def next_price(supports: Array, accuracy: float, guess: float) -> tuple[float, f
 
 @inner
 def bound_at(lines: Array, least: float, accuracy: float) -> float:
-    """Return the least cost above some lines, and of at least `least`, beyond an accuracy."""
+    """Return the largest of `least` and of some lines at an accuracy."""
     bound = least
     for x in range(len(lines)):
         bound = max(bound, lines[x, 0] + lines[x, 1] * accuracy)
@@ -199,13 +204,12 @@ def lines_below(
     front: tuple,
     tolerance: float,
 ) -> tuple[Array, float, Array, Array]:
-    """Compute lines below the costs of a box whose boundaries move all of its `rows`.
+    """Compute lines below the costs of a box, all of whose `rows` are open.
 
-    Each line is computed for the point of the front with the largest excess, at the price that
-    connects the nearest supports before and after it. The first price is the slope of the front.
-    `most` bounds the accuracy of all cascades of the box. Returns the lines, a sharper `most`, and
-    the cascades found that improve the front: boundaries int64 (n, d) and (gain, cost) float64
-    (n, 2).
+    Each line is computed for the point of the front with the largest excess. Its price is the slope
+    between the nearest supports on both sides. The first price is the slope of the front. `most`
+    bounds the accuracy of all cascades of the box. Returns the lines, a smaller `most`, and the n
+    cascades that improve the front: boundaries int64 (n, d), and gain and cost float64 (n, 2).
     """
     above, costs = front
     lines = np.zeros((LINES, 2))
@@ -233,7 +237,7 @@ def lines_below(
             break
         weight = 1.0
         if price < 0:
-            # Once, find the most accurate cascade, at any cost.
+            # Find the largest accuracy at any cost, which is needed only once.
             weight = 0.0
             price = 1.0
         gain, cost, cut = support_at(exits, ends, earliest, weight, price)
@@ -252,17 +256,17 @@ def lines_below(
         offset = cost - price * gain - ROUNDING * price
         lines[known - 1] = offset, price
         if is_straight:
-            # No higher line exists between the two supports.
+            # There is no higher line between the two supports.
             break
     return lines, most, cuts[:n], worth[:n]
 
 
 @kernel
 def excess_of(most: float, least: float, lines: Array, front: tuple, tolerance: float) -> float:
-    """Return the share by which cascades of a box may be cheaper than a front.
+    """Return the largest possible excess cost of a front over the cascades of a box, as a share.
 
-    `most` bounds their accuracy and `least` their cost. The share exceeds the tolerance if the box
-    may be more accurate than the full front.
+    `most` bounds their accuracy and `least` their cost. If the box may be more accurate than the
+    front, the result exceeds the tolerance.
     """
     above, costs = front
     end = point_at(above, most)
@@ -285,7 +289,7 @@ def excesses(most: Array, least: Array, lines: Array, front: tuple, tolerance: f
 
 @kernel
 def lower_floor(floor: Array, above: Array, most: Array, least: Array, lines: Array) -> None:
-    """Lower `floor` (P + 1,), a bound above each accuracy, to the bounds of skipped boxes."""
+    """Lower `floor` (P + 1,), a bound on the cost above each accuracy, for skipped boxes."""
     for b in range(len(most)):
         for i in range(point_at(above, most[b]) + 1):
             floor[i] = min(floor[i], bound_at(lines, least[b], above[i]))
@@ -295,9 +299,9 @@ def lower_floor(floor: Array, above: Array, most: Array, least: Array, lines: Ar
 def deferred_sums(samples: tuple, rows: Array, edges: Array) -> tuple[Array, float]:
     """Return the costs, gains and losses of deferred samples at each corner of a grid.
 
-    `edges` int64 (d, n) has boundaries of each stage. The corner with edge e of a stage defers
-    samples of slot e + 1 and later there. It has the cell of those slots in the table float64
-    (cells, 3). The second result is the total gain if all samples exit at the first stage.
+    `edges` int64 (d, n) has boundaries of each stage. The corner at edge e of a stage defers the
+    samples in slots from e + 1 on. Its row in the table, float64 (cells, 3), is the cell of slots
+    e + 1 of all stages. The second result is the total gain if all samples exit at the first stage.
     """
     groups, gains, costs = samples
     d, n = edges.shape
@@ -311,14 +315,14 @@ def deferred_sums(samples: tuple, rows: Array, edges: Array) -> tuple[Array, flo
             slot = np.searchsorted(edges[i], groups[i, s], side="right")
             if slot == 0:
                 break
-            # In the last slot of all later stages, which defer all samples.
+            # The cell has the last slot of all later stages, in which samples are always deferred.
             cell = cell * slots + slot
             at = (cell + 1) * slots ** (d - 1 - i) - 1
             step = gains[i + 1, s] - gains[i, s]
             table[at, 0] += costs[i, s]
             table[at, 1] += max(step, 0.0)
             table[at, 2] += max(-step, 0.0)
-    # Sum over the slot and all later ones, stage by stage.
+    # Sum over each slot and all later slots, stage by stage.
     for i in range(d):
         stride = slots**i
         for cell in range(len(table) - stride - 1, -1, -1):
@@ -340,10 +344,10 @@ def divide_box(
 ) -> tuple[Array, Array, Array, Array, Array]:
     """Evaluate the corners of a grid over a box, and list the boxes between them.
 
-    In the bounds of a box, a sample that may be deferred is deferred if it gains, at no cost.
-    Returns the corners that improve the front, boundaries int64 (m, d) and (gain, cost) float64
-    (m, 2), and the B boxes that may improve it, ends int64 (B, d, 2), bound on accuracy (B,) and
-    bound on cost (B,).
+    In the bounds of a box, an undecided sample is deferred if that gains accuracy, and pays nothing
+    for it. The first results are the m corners that improve the front: boundaries int64 (m, d), and
+    gain and cost float64 (m, 2). The other results are the B boxes that may improve it: ends int64
+    (B, d, 2), bound on the accuracy (B,) and bound on the cost (B,).
     """
     above, costs = front
     d = len(ends)
@@ -363,7 +367,8 @@ def divide_box(
         rest = corner
         cell = 0
         diagonal = 0
-        # A box begins here, except at a last edge. It is wide if it has boundaries inside.
+        # A box begins at this corner, unless an edge is the last one. It is wide if it has
+        # boundaries inside.
         begins = True
         wide = False
         for i in range(d - 1, -1, -1):

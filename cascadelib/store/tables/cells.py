@@ -9,20 +9,20 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ...origin import Origin
-from .faults import SHOWN, Fault, cell_faults
-from .score_checks import checked_columns
+from .faults import SHOWN, Fault, find_cell_faults
+from .score_checks import check_columns
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
-SKIP = "missing='drop' leaves out such samples, 'abstain' counts them as without an answer"
-UNSURE = "missing='drop' leaves out such samples, 'abstain' keeps their answers for the last stage"
+SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
+UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
 Locate = Callable[[Array], list[str]]
 
 
 @dataclass(frozen=True)
-class Coded:
-    """A column of text: codes int64 [rows] of its distinct texts, and the kind of the source.
+class TextColumn:
+    """A column of text: codes int64 [rows], its distinct texts, and the kind of the source.
 
-    The code of an empty cell is :data:`MISSING`.
+    A code is a position in ``texts``, or :data:`MISSING` for an empty cell.
     """
 
     codes: Array
@@ -36,7 +36,7 @@ class Cells:
 
     Parameters
     ----------
-    text : dict of str to Coded
+    text : dict of str to TextColumn
         Columns of text by role.
     numbers : dict of str to array of float64 of shape (n_rows,)
         Columns of numbers by role, nan in empty cells.
@@ -48,7 +48,7 @@ class Cells:
         Sample ids.
     """
 
-    text: dict[str, Coded]
+    text: dict[str, TextColumn]
     numbers: dict[str, Array]
     locate: Locate
     row_at: Array
@@ -65,39 +65,39 @@ class Cells:
         return np.array([*self.text[role].texts, ""], dtype=str)[self.codes(role)]
 
     def place(self, model: int, sample: int) -> str:
-        """Return the place of one cell in words."""
+        """Describe the place of one cell."""
         row = self.row_at[[model], [sample]]
         lines = self.locate(row) if row[0] >= 0 else []
         name = self.text["model"].texts[model]
         return ", ".join([f"sample {str(self.samples[sample])!r}", f"model {name!r}", *lines])
 
     def row_place(self, row: int) -> str:
-        """Return the place of a row in words."""
+        """Describe the place of a row."""
         codes = {role: self.text[role].codes[row] for role in ("sample", "model")}
         names = [
             f"{role} {self.text[role].texts[code]!r}" for role, code in codes.items() if code >= 0
         ]
         return ", ".join(names + self.locate(np.array([row])))
 
-    def contradictions(self, checked: dict[str, Any]) -> list[Fault]:
-        """Return the fault of correctness, if bool, that contradicts label and prediction."""
+    def find_contradictions(self, checked: dict[str, Any]) -> list[Fault]:
+        """Find predictions whose correctness, if bool, contradicts their label."""
         labels = checked["labels"]
         predictions = checked["predictions"]
         if labels is None or predictions is None or checked["correct"].dtype != bool:
             return []
-        return cell_faults(
+        return find_cell_faults(
             "predictions whose correctness contradicts their label",
             (checked["correct"] != (predictions == labels)) & (predictions != ""),
             self.place,
-            "Leave out correct=, or label= and prediction=",
+            "Omit correct=, or omit label= and prediction=",
             self.values("prediction"),
         )
 
 
-def arranged(
-    text: dict[str, Coded], numbers: dict[str, Array], locate: Locate
+def arrange_cells(
+    text: dict[str, TextColumn], numbers: dict[str, Array], locate: Locate
 ) -> tuple[Cells, list[Fault]]:
-    """Return the :class:`Cells` of columns [rows], and the faults of rows.
+    """Arrange columns [rows] as :class:`Cells`, and find the faults of rows.
 
     Rows without sample or model are skipped. If rows repeat a sample and model, the first is used.
     """
@@ -112,62 +112,64 @@ def arranged(
             examples = tuple(map(cells.row_place, empty[:SHOWN].tolist()))
             faults.append(Fault(f"rows without a {role}", len(empty), examples))
     rows = np.flatnonzero((sample.codes >= 0) & (model.codes >= 0))[::-1]
-    places = (model.codes[rows], sample.codes[rows])
-    row_at[places] = rows  # in reverse order, so that the first row is written last
-    repeated = rows[row_at[places] != rows][::-1]
+    targets = (model.codes[rows], sample.codes[rows])
+    row_at[targets] = rows  # in reverse order, so that the first row is written last
+    repeated = rows[row_at[targets] != rows][::-1]
     if len(repeated):
         firsts = locate(row_at[model.codes[repeated], sample.codes[repeated]][:SHOWN])
-        own = map(cells.row_place, repeated[:SHOWN].tolist())
-        examples = tuple(f"{place} repeats {first}" for place, first in zip(own, firsts))
+        places = map(cells.row_place, repeated[:SHOWN].tolist())
+        examples = tuple(f"{place} repeats {first}" for place, first in zip(places, firsts))
         faults.append(Fault("rows that repeat a sample and model", len(repeated), examples))
     return cells, faults
 
 
-def arguments_of(cells: Cells, missing: str) -> tuple[dict[str, Any], Cells, list[Fault]]:
-    """Return the arguments of a :class:`ScoreTable`, the cells that it keeps, and faults."""
-    there = cells.row_at >= 0
-    find = partial(cell_faults, place=cells.place)
+def make_arguments(cells: Cells, missing: str) -> tuple[dict[str, Any], Cells, list[Fault]]:
+    """Return the arguments of a :class:`ScoreTable`, the cells of its samples, and faults."""
+    is_complete = cells.row_at >= 0
+    find = partial(find_cell_faults, place=cells.place)
     faults = []
     label = None
     if "label" in cells.text:
-        stated = cells.codes("label")
-        label = stated.max(axis=0)
-        differing = (stated >= 0) & (stated != label)
-        faults += find("labels that differ from others of their sample", differing)
-        there &= label >= 0
+        codes = cells.codes("label")
+        label = codes.max(axis=0)
+        differs = (codes >= 0) & (codes != label)
+        faults += find("labels that differ from others of their sample", differs)
+        is_complete &= label >= 0
     if "correct" in cells.numbers:
-        there &= ~np.isnan(cells.values("correct"))
+        is_complete &= ~np.isnan(cells.values("correct"))
     has_confidence = ~np.isnan(cells.values("confidence"))
     # A model without confidences can only be the last stage.
-    unsure = there & ~has_confidence & has_confidence.any(axis=1, keepdims=True)
+    is_unsure = is_complete & ~has_confidence & has_confidence.any(axis=1, keepdims=True)
     if "prediction" in cells.text:
-        unsure &= cells.codes("prediction") >= 0
-    kept = np.ones(len(cells.samples), bool)
+        is_unsure &= cells.codes("prediction") >= 0
+    is_used = np.ones(len(cells.samples), bool)
     if missing == "refuse":
-        what = f"missing of {there.size:,} rows, their labels or correctness"
-        faults += find(what, ~there, remedy=SKIP)
-        faults += [] if there.all() else spaced_names(cells)
-        faults += find("empty confidences", unsure, remedy=UNSURE)
+        what = f"missing of {is_complete.size:,} rows, their labels or correctness"
+        faults += find(what, ~is_complete, remedy=SKIP)
+        faults += [] if is_complete.all() else find_spaced_names(cells)
+        faults += find("empty confidences", is_unsure, remedy=UNSURE)
     elif missing == "drop":
-        kept = (there & ~unsure).all(axis=0)
+        is_used = (is_complete & ~is_unsure).all(axis=0)
     elif label is not None:
         unlabelled = (label < 0)[None]
         faults += find("samples without a label", unlabelled, remedy=SKIP.partition(",")[0])
-    if not kept.any():
+    if not is_used.any():
         raise ValueError(
             "missing='drop' drops all samples: none has a complete row of each of the "
-            f"{len(there)} models; models=[…] chooses fewer"
+            f"{len(is_complete)} models. models=[…] selects fewer models"
         )
-    row_at = np.where(there, cells.row_at, MISSING)[:, kept]
-    part = replace(cells, row_at=row_at, samples=cells.samples[kept])
-    given = values_of(part) | {"dropped": int(np.count_nonzero(~kept)), "labels": None}
+    row_at = np.where(is_complete, cells.row_at, MISSING)[:, is_used]
+    used_cells = replace(cells, row_at=row_at, samples=cells.samples[is_used])
+    arguments = table_values(used_cells)
+    arguments |= {"dropped": int(np.count_nonzero(~is_used)), "labels": None}
     if label is not None:
-        given["labels"] = np.array([*cells.text["label"].texts, ""], dtype=str)[label[kept]]
-    return given, part, faults
+        texts = np.array([*cells.text["label"].texts, ""], dtype=str)
+        arguments["labels"] = texts[label[is_used]]
+    return arguments, used_cells, faults
 
 
-def spaced_names(cells: Cells) -> list[Fault]:
-    """Return the faults of samples and models whose names equal others but for outer spaces."""
+def find_spaced_names(cells: Cells) -> list[Fault]:
+    """Find samples and models whose names differ from others in outer spaces only."""
     faults = []
     for role in ("sample", "model"):
         first: dict[str, str] = {}
@@ -175,46 +177,46 @@ def spaced_names(cells: Cells) -> list[Fault]:
         examples = tuple(f"{text!r} and {other!r}" for other, text in pairs if other != text)
         if examples:
             what = f"{role}s whose names differ from others in outer spaces only"
-            faults.append(Fault(what, len(examples), examples[:SHOWN], "Write each name alike"))
+            faults.append(Fault(what, len(examples), examples[:SHOWN], "Use one spelling per name"))
     return faults
 
 
-def values_of(cells: Cells) -> dict[str, Any]:
+def table_values(cells: Cells) -> dict[str, Any]:
     """Return the arrays of a :class:`ScoreTable`, without its labels."""
-    has_predictions = "prediction" in cells.text
     confidence = cells.values("confidence")
     confidence[np.isnan(confidence)] = -np.inf  # an answer without confidence, or a missing row
     further = [role for role in (*cells.numbers, *cells.text) if " " in role]
     columns = {role.partition(" ")[2]: cells.values(role) for role in further}
-    given: dict[str, Any] = {
+    arguments: dict[str, Any] = {
         "correct": None,
         "confidence": confidence,
         "names": tuple(cells.text["model"].texts),
         "origin": Origin(np.zeros(len(cells.samples), np.int64), cells.samples),  # distinct ids
-        "predictions": cells.values("prediction") if has_predictions else None,
-        "columns": checked_columns(columns, confidence.shape),
+        "predictions": None,
+        "columns": check_columns(columns, confidence.shape),
         "answered": cells.row_at >= 0,
     }
-    if has_predictions:
-        given["answered"] &= given["predictions"] != ""
+    if "prediction" in cells.text:
+        arguments["predictions"] = cells.values("prediction")
+        arguments["answered"] &= arguments["predictions"] != ""
     if "correct" in cells.numbers:
         correct = np.nan_to_num(cells.values("correct"))
         is_graded = ((correct != 0) & (correct != 1)).any()
-        given["correct"] = correct if is_graded else correct.astype(bool)
+        arguments["correct"] = correct if is_graded else correct.astype(bool)
     if "cost" in cells.numbers:
-        given["cost"] = filled_prices(cells)
-    return given
+        arguments["cost"] = fill_prices(cells)
+    return arguments
 
 
-def filled_prices(cells: Cells) -> Array:
-    """Return prices [models, samples], the median of the model in empty rows."""
+def fill_prices(cells: Cells) -> Array:
+    """Return prices [models, samples]. An empty row has the median price of its model."""
     prices = cells.values("cost")
-    states = [~np.isnan(values) for values in cells.numbers.values()]
-    states += [
+    filled = [~np.isnan(values) for values in cells.numbers.values()]
+    filled += [
         cells.text[role].codes != MISSING for role in cells.text.keys() & {"label", "prediction"}
     ]
-    stated = np.append(np.any(states, axis=0), False)[cells.row_at]
-    for row, own in zip(prices, stated, strict=True):
-        if not own.all() and not np.isnan(row).all():
-            row[~own] = np.nanmedian(row)
+    has_values = np.append(np.any(filled, axis=0), False)[cells.row_at]
+    for row, is_filled in zip(prices, has_values, strict=True):
+        if not is_filled.all() and not np.isnan(row).all():
+            row[~is_filled] = np.nanmedian(row)
     return prices

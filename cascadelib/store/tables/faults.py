@@ -37,10 +37,10 @@ class Fault:
         return f"{self.what}: {self.count:,}" + (f" ({shown})" if self.examples else "")
 
 
-def cell_faults(
+def find_cell_faults(
     what: str, wrong: Array, place: Place, remedy: str = "", shown: Array | None = None
 ) -> list[Fault]:
-    """Return the fault of cells, bool [models, samples], or an empty list.
+    """Return the fault of the cells in ``wrong``, bool [models, samples], or an empty list.
 
     The examples quote the values ``shown`` [models, samples].
     """
@@ -53,7 +53,7 @@ def cell_faults(
 
 
 def describe_faults(faults: Iterable[Fault]) -> str:
-    """Return a line per fault, and each remedy once, after its last fault."""
+    """Return one line per fault. Each remedy follows the last fault that it corrects."""
     by_remedy: dict[str, list[str]] = {}
     for fault in faults:
         by_remedy.setdefault(fault.remedy, []).append(str(fault))
@@ -64,6 +64,5 @@ def describe_faults(faults: Iterable[Fault]) -> str:
 
 def refuse(faults: Iterable[Fault]) -> None:
     """Raise a ValueError that lists all faults, if there are any."""
-    text = describe_faults(faults)
-    if text:
+    if text := describe_faults(faults):
         raise ValueError(text)

@@ -18,24 +18,24 @@ from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ...checks import as_real_array, brief, error_context, items_of, validate_choice
-from .cells import MISSING, Coded, Locate, arguments_of, arranged
+from .cells import MISSING, Locate, TextColumn, arrange_cells, make_arguments
 from .faults import SHOWN, Fault
-from .score_checks import checked_values
+from .score_checks import check_values
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from it on, floats cannot distinguish integers
-LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells have the width of the longest
-SPARSE = 64  # cells per row, above which sample= or model= is a wrong column
+LARGEST_TEXT = 2**33  # bytes of an array of text, in which each cell has the longest width
+SPARSE = 64  # pairs of sample and model per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
-EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # in columns of numbers
-NOTHING = "nothing"  # the kind of an empty column
+EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
+NOTHING = "nothing"  # kind of an empty column
 # Raised by pyarrow for cells of several kinds, or that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
-def scores_of(
+def parse_scores(
     frame: pd.DataFrame,
     roles: Mapping[str, str],
     cost: str | Mapping[str, float] | None,
@@ -56,33 +56,34 @@ def scores_of(
     locate : callable
         Converts rows to their places in the source, such as "line 7".
     """
-    columns = columns_of(frame, roles, models)
-    text, numbers, wrong = parsed_columns(columns)
-    refuse_unlike(text)
+    columns = select_columns(frame, roles, models)
+    text, numbers, wrong = parse_columns(columns)
+    refuse_mixed_kinds(text)
     source = np.resize(columns["sample"].index.to_numpy(), len(columns["model"]))
-    cells, faults = arranged(text, numbers, lambda rows: locate(source[rows]))
+    cells, faults = arrange_cells(text, numbers, lambda rows: locate(source[rows]))
     for role, rows in wrong.items():
         if len(rows):
             quoted = zip(map(brief, columns[role].iloc[rows[:SHOWN]]), rows.tolist())
             examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
             faults.append(Fault(what, len(rows), examples, NUMBERS))
-    given, cells, more = arguments_of(cells, missing)
+    arguments, cells, cell_faults = make_arguments(cells, missing)
+    arguments["normalize"] = normalize
     if not isinstance(cost, str):
-        given["cost"] = listed_prices(cost, given["names"])
-    checked, unequal = checked_values(given | {"normalize": normalize}, cells.place)
-    faults += more + unequal
-    if given["correct"] is not None:
-        faults += cells.contradictions(checked)
+        arguments["cost"] = list_prices(cost, arguments["names"])
+    checked, value_faults = check_values(arguments, cells.place)
+    faults += cell_faults + value_faults
+    if arguments["correct"] is not None:
+        faults += cells.find_contradictions(checked)
     prices = checked["cost"]
     if prices.ndim > 1 and (prices == prices[:, :1]).all():
         checked["cost"] = prices[:, 0]
     return checked, faults
 
 
-def parsed_columns(
+def parse_columns(
     columns: Mapping[str, pd.Series],
-) -> tuple[dict[str, Coded], dict[str, Array], dict[str, Array]]:
+) -> tuple[dict[str, TextColumn], dict[str, Array], dict[str, Array]]:
     """Return text and numbers of a long table by role, and the rows that are not numbers."""
     rows = len(columns["model"])
     text = {}
@@ -90,20 +91,23 @@ def parsed_columns(
     wrong = {}
     for role, column in columns.items():
         if role in TEXT_ROLES or role.startswith("category "):
-            found = coded(column)
+            found = encode_text(column)
             if found.texts or role != "label":
                 text[role] = replace(found, codes=np.resize(found.codes, rows))
             continue
         words = role == "correct" or role.startswith("column ")
-        values, is_wrong = parsed_numbers(column, words)
+        values, is_wrong = parse_numbers(column, words)
         wrong[role] = np.flatnonzero(is_wrong)
         if role != "correct" or not np.isnan(values).all():
             numbers[role] = np.resize(values, rows)
     return text, numbers, wrong
 
 
-def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
-    """Return the prices in the order of the models. Each model needs one, and no other name."""
+def list_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
+    """Return the prices in the order of the models.
+
+    Raises a ValueError if a model has no price, or if a name is not that of a model.
+    """
     cost = dict.fromkeys(models, 1.0) if cost is None else cost
     for name in cost:
         validate_choice(name, models, "model of the table, in cost")
@@ -112,7 +116,9 @@ def listed_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> 
     )
 
 
-def frame_of(source: Any, largest: int, encoding: str | None = None) -> tuple[pd.DataFrame, Locate]:
+def open_frame(
+    source: Any, largest: int, encoding: str | None = None
+) -> tuple[pd.DataFrame, Locate]:
     """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
 
     The source is a DataFrame, a path, or any other frame that narwhals supports.
@@ -144,44 +150,45 @@ def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
     return [f"line {numbers[row]}" for row in rows.tolist()]
 
 
-def columns_of(
+def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
     """Return the column of each role, of all models one after another, or shared by them."""
-    wanted = [] if models is None else items_of(models)
-    if models is not None and not wanted:
-        raise ValueError("models=[] names no model; leave it out to take all")
+    names = [] if models is None else items_of(models)
+    if models is not None and not names:
+        raise ValueError("models=[] names no model. Omit it to read all models")
     template = next((name for name in roles.values() if "{}" in name), None)
     columns = {}
     if template:
-        wanted = wanted or models_named(frame, template)
-        columns["model"] = pd.Series(pd.Categorical(wanted, wanted).repeat(len(frame)))
-    elif wanted:
-        frame = frame.iloc[rows_of_models(coded(column_named(frame, roles["model"])), wanted)]
+        names = names or find_models(frame, template)
+        columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
+    elif names:
+        column = encode_text(find_column(frame, roles["model"]))
+        frame = frame.iloc[find_model_rows(column, names)]
     for role in [role for role in roles if role not in ("confidence", *columns)]:
-        columns[role] = column_named(frame, roles[role], wanted)
+        columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
-        frame = with_confidences(frame, name, wanted, set(roles.values()))
-        columns["confidence"] = column_named(frame, name, wanted)
+        frame = add_confidences(frame, name, names, set(roles.values()))
+        columns["confidence"] = find_column(frame, name, names)
     return columns
 
 
-def rows_of_models(models: Coded, wanted: list[str]) -> Array:
-    """Return the rows of some models, one model after another."""
-    codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in wanted]
+def find_model_rows(models: TextColumn, names: list[str]) -> Array:
+    """Return the rows of the named models, one model after another."""
+    codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in names]
     return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
-def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
+def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
     """Return the only column of a name, or those of all models if the name is a template."""
     if "{}" in name:
         parts = []
         for model in models:
             with error_context(
-                f"model {model!r} (models=[…] says which columns are those of models)"
+                f"model {model!r} (models=[…] selects the columns that belong to models)"
             ):
-                parts.append(column_named(frame, name.replace("{}", model)))
+                parts.append(find_column(frame, name.replace("{}", model)))
         return pd.concat(parts).rename(name)
     found = frame[validate_choice(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
@@ -189,31 +196,32 @@ def column_named(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> 
     return found
 
 
-def with_confidences(
+def add_confidences(
     frame: pd.DataFrame, name: str, models: list[str], used: set[str]
 ) -> pd.DataFrame:
-    """Return a frame with all columns of confidences: of nan, if they do not exist.
+    """Add columns of nan for the missing columns of confidences.
 
-    The usual column is optional, and so are those of some models. A ValueError is raised if there
-    is none, but the name is a template or a column that no role uses has a similar name.
+    The column "confidence" is optional, and so are the columns of some models of a template. If all
+    columns are missing, a ValueError is raised for a template, or if an unused column has a similar
+    name.
     """
-    names = dict.fromkeys((name.replace("{}", model) for model in models or [""]), np.nan)
-    absent = names.keys() - set(frame.columns)
-    if not absent or name != "confidence" and "{}" not in name:
+    names = {name.replace("{}", model) for model in models or [""]}
+    missing = names - set(frame.columns)
+    if not missing or name != "confidence" and "{}" not in name:
         return frame
-    spare = {str(each).casefold().strip(): each for each in frame if each not in used}
-    near = [spare[written] for written in get_close_matches(name, spare, n=3, cutoff=0.7)]
-    if len(absent) == len(names) and (near or "{}" in name):
+    unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+    if missing == names and (near or "{}" in name):
         raise ValueError(
             f"no column is called {name!r}, but there is "
-            f"{', '.join(map(repr, near or frame.columns))}: name the column with confidence=, or "
-            "pass confidence=None if there is none"
+            f"{', '.join(map(repr, near or frame.columns))}. Name the column with confidence=, or "
+            "pass confidence=None if the table has no confidences"
         )
-    return frame.assign(**dict.fromkeys(absent, np.nan))
+    return frame.assign(**dict.fromkeys(missing, np.nan))
 
 
-def models_named(frame: pd.DataFrame, template: str) -> list[str]:
-    """Return the models: the text in place of {} in the names of columns."""
+def find_models(frame: pd.DataFrame, template: str) -> list[str]:
+    """Return the names of the models, which replace {} in the names of columns."""
     before, *after = map(re.escape, template.split("{}"))
     pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
     matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
@@ -223,7 +231,7 @@ def models_named(frame: pd.DataFrame, template: str) -> list[str]:
     return models
 
 
-def coded(column: pd.Series) -> Coded:
+def encode_text(column: pd.Series) -> TextColumn:
     """Return a column of ids, models, labels or predictions as codes, in order of appearance.
 
     Numbers must be whole. They give the same text for all dtypes, since pandas converts whole
@@ -242,17 +250,19 @@ def coded(column: pd.Series) -> Coded:
     cell = type(next(iter(values), ""))
     if cell not in KINDS:
         raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
-    if KINDS[cell] == "numbers":
-        values = [whole_number(value, name) for value in values]
-    written = np.array([str(value) or None for value in values], object)
-    order, distinct = pd.factorize(written)  # numbers may share a text, and "" is missing
-    codes = np.append(order, MISSING)[codes]
-    texts = distinct.tolist()
+    has_numbers = KINDS[cell] == "numbers"
+    if has_numbers:
+        values = [parse_whole_number(value, name) for value in values]
+    texts = [str(value) for value in values]
+    if has_numbers or "" in texts:  # 0 and −0 share a text, and "" is an empty cell
+        order, distinct = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = distinct.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return Coded(codes, texts, KINDS[cell] if texts else NOTHING)
+    return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -260,16 +270,24 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
 
 
+def _is_text(cells: pa.ChunkedArray) -> bool:
+    """Return whether cells are text, not in a dictionary."""
+    return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+
+
 def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
     """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
     encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    # The dictionaries of the source may have another order and unused values.
-    used = encoded.indices.dictionary_encode()
-    codes = used.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
-    return codes, encoded.dictionary.take(used.dictionary)
+    indices = encoded.indices
+    distinct = encoded.dictionary
+    if not _is_text(cells):  # a dictionary may have another order, unused values and null
+        used = indices.dictionary_encode()
+        indices = used.indices
+        distinct = distinct.take(used.dictionary)
+    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
-def whole_number(value: Any, name: Any) -> int:
+def parse_whole_number(value: Any, name: Any) -> int:
     """Return an integer, or a float that is one, as int."""
     if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
         raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
@@ -281,8 +299,8 @@ def whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
-    """Return numbers, float64 [rows], and which cells are not numbers, bool [rows].
+def parse_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
+    """Return numbers, float64 [rows], and whether cells are not numbers, bool [rows].
 
     Text in :data:`EMPTY` is nan, and cells that are not numbers are 0. If ``words``, "true" and
     "false" are 1 and 0.
@@ -291,7 +309,7 @@ def parsed_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
         return _as_floats(column), np.zeros(len(column), bool)
     except UNREADABLE:
         codes, cells = pd.factorize(column.map(_written, na_action="ignore"))
-    numbers = [number_of(cell, words) for cell in cells]
+    numbers = [parse_number(cell, words) for cell in cells]
     values = np.array([*(0.0 if number is None else number for number in numbers), np.nan])
     return values[codes], np.array([*(number is None for number in numbers), False])[codes]
 
@@ -305,7 +323,7 @@ def _as_floats(column: pd.Series) -> Array:
         raise TypeError(f"{cells.type} is not a type of numbers")
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+    if _is_text(cells):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
     return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
@@ -313,12 +331,12 @@ def _as_floats(column: pd.Series) -> Array:
 
 def _written(cell: Any) -> str:
     """Return a cell as text."""
-    with contextlib.suppress(ValueError):  # more digits than Python writes
+    with contextlib.suppress(ValueError):  # an integer with more digits than Python writes
         return str(cell) if isinstance(cell, str | Number) else brief(cell)
     return brief(cell)
 
 
-def number_of(text: str, words: bool) -> float | None:
+def parse_number(text: str, words: bool) -> float | None:
     """Return the number that a text states, nan if it states none, and None for other text."""
     plain = text.strip().casefold()
     if plain in EMPTY:
@@ -330,7 +348,7 @@ def number_of(text: str, words: bool) -> float | None:
     return None
 
 
-def refuse_unlike(text: dict[str, Coded]) -> None:
+def refuse_mixed_kinds(text: dict[str, TextColumn]) -> None:
     """Raise a ValueError for columns of ids, labels or predictions that do not fit each other.
 
     If only labels or only predictions are text, then 01 would differ from 1. If nearly all pairs of
@@ -346,6 +364,6 @@ def refuse_unlike(text: dict[str, Coded]) -> None:
     total = len(text["sample"].texts) * len(text["model"].texts)
     if total > (SPARSE + 1) * rows:
         raise ValueError(
-            f"only {rows} of {total} rows are there: do sample= and model= name the right columns? "
-            "models=[…] chooses fewer models"
+            f"the table has only {rows} of {total} rows. Check that sample= and model= name the "
+            "right columns. models=[…] selects fewer models"
         )

@@ -11,16 +11,16 @@ from numpy import ndarray as Array
 from ...checks import as_real_array, error_context, refuse_masked, validate_choice
 from ...labels import align_values, as_text
 from ...origin import Origin
-from .faults import Fault, Place, cell_faults
-from .spelling import ALIKE, MERGED, normalized_texts, rarer_spellings, spelling_faults
+from .faults import Fault, Place, find_cell_faults
+from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
 
 NEITHER = (
-    "a ScoreTable needs correct= or predictions= (of a table's columns: correct=, or label= and "
-    "prediction=); got neither"
+    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, "
+    "pass correct=, or label= and prediction="
 )
 
 
-def converted_arguments(table: Any) -> dict[str, Any]:
+def convert_arguments(table: Any) -> dict[str, Any]:
     """Return the arguments of a :class:`ScoreTable` as arrays in one order of models and samples.
 
     A ValueError names an argument of another shape or kind.
@@ -39,7 +39,7 @@ def converted_arguments(table: Any) -> dict[str, Any]:
     if predictions is not None:
         predictions = check_shape("predictions", as_text(predictions), confidence.shape)
     if labels is not None:
-        labels = checked_labels(as_text(labels), confidence.shape[1:])
+        labels = check_labels(as_text(labels), confidence.shape[1:])
     answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
     if table.answered is not None:
         answered = np.array(align_values(table.answered, "answered", *axes), bool)
@@ -51,38 +51,40 @@ def converted_arguments(table: Any) -> dict[str, Any]:
         "origin": origin,
         "correct": correct,
         "confidence": confidence,
-        "cost": checked_cost(align_values(table.cost, "cost", *axes), confidence.shape),
-        "names": checked_names(names, len(confidence)),
+        "cost": check_cost(align_values(table.cost, "cost", *axes), confidence.shape),
+        "names": check_model_names(names, len(confidence)),
         "predictions": predictions,
         "labels": labels,
-        "columns": checked_columns(table.columns, confidence.shape, *axes),
+        "columns": check_columns(table.columns, confidence.shape, *axes),
         "normalize": table.normalize,
         "dropped": table.dropped,
         "answered": answered,
     }
 
 
-def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
+def check_values(arguments: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
     """Return the attributes of a :class:`ScoreTable`, and the faults of its values."""
-    if given["correct"] is None and given["predictions"] is None:
+    if arguments["correct"] is None and arguments["predictions"] is None:
         raise ValueError(NEITHER)
-    correct = given["correct"]
-    origin = given["origin"]
-    labels, predictions, texts, faults = compared_texts(given, place)
+    correct = arguments["correct"]
+    origin = arguments["origin"]
+    labels, predictions, texts, faults = compare_texts(arguments, place)
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
-        faults += cell_faults("values of correctness outside [0, 1]", outside, place, "", correct)
+        faults += find_cell_faults(
+            "values of correctness outside [0, 1]", outside, place, "", correct
+        )
     if labels is not None:
         correct = np.asarray(predictions == labels) if correct is None else correct
         values = np.searchsorted(texts, labels)
         origin = replace(origin, values=values, classes=tuple(texts.tolist()))
-    confidence = given["confidence"]
+    confidence = arguments["confidence"]
     unknown = np.isnan(confidence)
     is_deferred = unknown.all(axis=1, keepdims=True)
     if predictions is not None:
         is_deferred = is_deferred | (predictions == "")
-    faults += cell_faults("confidences that are nan", unknown & ~is_deferred, place)
-    faults += cost_faults(given["cost"], given["names"], place)
+    faults += find_cell_faults("confidences that are nan", unknown & ~is_deferred, place)
+    faults += find_cost_faults(arguments["cost"], arguments["names"], place)
     checked = {
         "origin": origin,
         "correct": correct,
@@ -90,11 +92,11 @@ def checked_values(given: dict[str, Any], place: Place) -> tuple[dict[str, Any],
         "predictions": predictions,
         "labels": labels,
     }
-    return given | checked, faults
+    return arguments | checked, faults
 
 
-def cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
-    """Return the fault of costs, [models] or [models, samples], that are not usable."""
+def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
+    """Find costs, [models] or [models, samples], that are missing, infinite or negative."""
     what = "costs that are missing, infinite or negative"
     if cost.ndim == 1:
         cost = cost[:, None]
@@ -102,49 +104,50 @@ def cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
         def place(model: int, _: int) -> str:
             return f"model {names[model]!r}"
 
-    return cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
+    return find_cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
 
 
-def compared_texts(given: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
-    """Return labels and predictions as they are compared, their sorted classes, and faults."""
-    labels = given["labels"]
-    predictions = given["predictions"]
-    rule = validate_choice(given["normalize"], [None, "text", "exact"], "value of normalize")
+def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
+    """Return the compared labels and predictions, their sorted classes, and faults."""
+    labels = arguments["labels"]
+    predictions = arguments["predictions"]
+    rule = validate_choice(arguments["normalize"], [None, "text", "exact"], "value of normalize")
     faults = []
     if rule == "text":
         if labels is not None:
-            rarer = rarer_spellings(labels)[None]
-            faults = cell_faults(MERGED, rarer, place, ALIKE, labels[None])
-            labels = normalized_texts(labels)
-        predictions = None if predictions is None else normalized_texts(predictions)
-    held = [np.unique(values) for values in (labels, predictions) if values is not None]
-    texts = np.unique(np.concatenate([np.array([], str), *held]))
+            rarer = find_rarer_spellings(labels)[None]
+            faults = find_cell_faults(MERGED, rarer, place, ALIKE, labels[None])
+            labels = normalize_texts(labels)
+        predictions = None if predictions is None else normalize_texts(predictions)
+    distinct = [np.unique(values) for values in (labels, predictions) if values is not None]
+    texts = np.unique(np.concatenate([np.array([], str), *distinct]))
     texts = texts[texts != ""]
     if labels is not None and predictions is not None:
         if rule is None:
-            faults += spelling_faults(labels, predictions, texts.tolist(), given["names"], place)
+            faults += find_spelling_faults(
+                labels, predictions, texts.tolist(), arguments["names"], place
+            )
         if not faults and not (predictions == labels).any():
-            faults += other_words(labels, predictions)
+            faults += find_other_words(labels, predictions)
     return labels, predictions, texts, faults
 
 
-def other_words(labels: Array, predictions: Array) -> list[Fault]:
-    """Return a fault if there are several labels and none of them is predicted."""
+def find_other_words(labels: Array, predictions: Array) -> list[Fault]:
+    """Return a fault if there are several labels and no model predicts any of them."""
     texts = set(np.unique(labels).tolist())
     if len(texts) < 2 or not texts.isdisjoint(np.unique(predictions).tolist()):
         return []
     first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
     what = "predictions that are none of the labels"
-    return [Fault(what, predictions.size, (first,), "Write both alike")]
+    return [Fault(what, predictions.size, (first,), "Use one spelling for both")]
 
 
-def checked_names(given: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Return distinct names, "model 0" … by default."""
-    if not given:
-        return tuple(f"model {row}" for row in range(count))
-    if len(given) != count or len(set(given)) != len(given):
-        raise ValueError(f"names must be {count} distinct names, not {given}")
-    return given
+def check_model_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return distinct names, by default "model 0", "model 1" …"""
+    names = names or tuple(f"model {row}" for row in range(count))
+    if len(names) != count or len(set(names)) != count:
+        raise ValueError(f"names must be {count} distinct names, not {names}")
+    return names
 
 
 def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
@@ -158,7 +161,7 @@ def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     return values
 
 
-def checked_labels(labels: Array, shape: tuple[int, ...]) -> Array:
+def check_labels(labels: Array, shape: tuple[int, ...]) -> Array:
     """Return labels [samples], or raise a ValueError if one is missing."""
     if labels.shape != shape:
         raise ValueError(f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}")
@@ -174,13 +177,13 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
     if len(missing):
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
         raise ValueError(
-            f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}: "
-            f"give them a {what} of their own, or leave them out with store.take"
+            f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
+            f"Give each sample a {what}, or select the other samples with store.take"
         )
 
 
-def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
-    """Return cost [models] or [models, samples]."""
+def check_cost(cost: Any, shape: Sequence[int]) -> Array:
+    """Return costs, float64 [models] or [models, samples]."""
     cost = as_real_array(cost, "cost").copy()
     models, samples = shape
     if cost.shape not in ((models,), (models, samples)):
@@ -192,7 +195,7 @@ def checked_cost(cost: Any, shape: Sequence[int]) -> Array:
     return cost
 
 
-def checked_columns(
+def check_columns(
     columns: Mapping[str, Any], shape: tuple[int, ...], names: Any = None, ids: Any = None
 ) -> dict[str, Array]:
     """Return {name: float64 or text [models, samples]}. Models may share a column [samples]."""
@@ -200,7 +203,7 @@ def checked_columns(
     for name, values in columns.items():
         with error_context(f"column {name!r}"):
             if name in ("confidence", "label", "agreement"):
-                raise ValueError("a fitted confidence uses this name for something else: rename it")
+                raise ValueError("this name has another meaning for fitted confidences. Rename it")
             items = list(values.values()) if isinstance(values, Mapping) else values
             axes = [ids] if np.ndim(items) == 1 else [names, ids]
             values = align_values(values, "it", *axes)

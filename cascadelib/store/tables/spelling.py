@@ -12,37 +12,37 @@ from numpy import ndarray as Array
 from ...labels import normalize_text
 from .faults import Fault, Place
 
-MERGED = 'labels of which normalize="text" makes one class with others'
-ALIKE = 'Write labels alike, or use normalize="exact" if they are different classes'
+MERGED = 'labels that normalize="text" merges with a more frequent spelling'
+ALIKE = 'Use one spelling per label, or normalize="exact" if they are different classes'
 SHOWN = 3  # examples of near misses per model
 REMEDY = (
-    'Write both alike, or use normalize="text" to compare without case, outer spaces, Unicode '
-    'forms and ".0" of whole numbers, or normalize="exact" if they differ, as classes a and A do'
+    'Use one spelling, or normalize="text" to compare without case, outer spaces, Unicode forms '
+    'and ".0" of whole numbers, or normalize="exact" for different classes such as a and A'
 )
 
 FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
 
 
-def normalized_texts(values: Array) -> Array:
+def normalize_texts(values: Array) -> Array:
     """Return the normalized form of texts of any shape."""
     texts = np.unique(values)
     forms = np.array([normalize_text(text) for text in texts.tolist()], dtype=str)
     return values if np.array_equal(texts, forms) else forms[np.searchsorted(texts, values)]
 
 
-def rarer_spellings(labels: Array) -> Array:
-    """Return which labels have a more frequent spelling, bool [k]."""
+def find_rarer_spellings(labels: Array) -> Array:
+    """Return whether each label has a more frequent spelling, bool [k]."""
     texts, place, counts = np.unique(labels, return_inverse=True, return_counts=True)
-    usual: dict[str, int] = {}
+    most_frequent: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable").tolist():
-        usual.setdefault(normalize_text(str(texts[number])), number)
+        most_frequent.setdefault(normalize_text(str(texts[number])), number)
     is_rarer = np.ones(len(texts), bool)
-    is_rarer[list(usual.values())] = False
+    is_rarer[list(most_frequent.values())] = False
     return is_rarer[place]
 
 
-def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
-    """Return which predictions equal their label only after normalizing, bool [M, k].
+def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
+    """Return whether each prediction equals its label only after normalizing, bool [M, k].
 
     Parameters
     ----------
@@ -66,7 +66,7 @@ def near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Arra
     return misses
 
 
-def spelling_faults(
+def find_spelling_faults(
     labels: Array,
     predictions: Array,
     texts: Iterable[str],
@@ -87,7 +87,7 @@ def spelling_faults(
         Converts the numbers of a model and a sample to their place in words.
     """
     faults = []
-    for row, misses in enumerate(near_misses(labels, predictions, texts)):
+    for row, misses in enumerate(find_near_misses(labels, predictions, texts)):
         examples = tuple(
             f"{str(predictions[row, sample])!r} for {str(labels[sample])!r} at {place(row, sample)}"
             for sample in np.flatnonzero(misses)[:SHOWN].tolist()
@@ -98,8 +98,8 @@ def spelling_faults(
     return faults
 
 
-def outside_labels(answers: Array, labels: Array) -> Array:
-    """Return which answers are none of the labels, if these are few classes and not free text."""
+def find_foreign_answers(answers: Array, labels: Array) -> Array:
+    """Return whether each answer is none of the labels. It is False if labels are free text."""
     classes = np.unique(labels)
-    is_few = len(classes) <= FEW_CLASSES * len(labels)
-    return is_few & ~np.isin(answers, classes) & (answers != "")
+    has_classes = len(classes) <= FEW_CLASSES * len(labels)
+    return has_classes & ~np.isin(answers, classes) & (answers != "")

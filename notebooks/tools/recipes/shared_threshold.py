@@ -59,7 +59,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     outcomes = Outcomes(stage, False)
     outcomes.prepare(cascades_of(cost, (n_models,)))
     found = GrowingFront(n_models)
-    for head, lasts in Cascades(cost, n_models).heads:
+    for head, lasts in Cascades(cost, n_models).prefixes:
         falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
         k = len(before[0])

@@ -30,10 +30,10 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
 @pytest.mark.parametrize("d", range(2, 8))
 def test_a_workspace_has_room_for_every_grid(d):
     walk = workspace(10, d).parts.walk
-    room = len(walk.all) // (2 * 3 ** (d - 1)) - 2
+    room = len(walk.by_slot) // (2 * 3 ** (d - 1)) - 2
     assert room >= LEAST_BOXES
     for tops in ([1] * (d - 1) + [5000], [40] * d, [1] + [5000] * (d - 1)):
         bins = most_bins_for.py_func(np.array(tops), min(MOST_BOXES, room))
         cells = prod(min(top, bins) + 2 for top in tops)
-        assert 2 * cells <= len(walk.all)
-        assert 2 * cells * 2 ** (d + 1) <= len(walk.correct)
+        assert 2 * cells <= len(walk.by_slot)
+        assert 2 * cells * 2 ** (d + 1) <= len(walk.by_correctness)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import cascadelib as cl
 from cascadelib.labels import normalize_text
-from cascadelib.store.tables.spelling import near_misses, normalized_texts
+from cascadelib.store.tables.spelling import find_near_misses, normalize_texts
 
 K = 400
 RNG = np.random.default_rng(0)
@@ -172,7 +172,7 @@ TEXTS = st.sampled_from(["a", "A", " a", "ａ", "1", "1.0", "01", "+1", "1.5", "
 def test_near_misses_are_those_of_a_comparison_cell_by_cell(rows):
     labels, *said = np.array(rows).T
     texts = np.unique(rows).tolist()
-    found = near_misses(labels, np.array(said), texts)
+    found = find_near_misses(labels, np.array(said), texts)
     assert found.tolist() == naive_near_misses(labels.tolist(), np.array(said).tolist())
 
 
@@ -183,7 +183,7 @@ def test_normalizing_twice_is_normalizing_once(text):
         text.upper().lower().upper()
     ) or (text.upper().lower().upper().casefold() != text.casefold())
     if "\0" not in text:
-        assert normalized_texts(np.array([[text], [form]])).tolist() == [[form]] * 2
+        assert normalize_texts(np.array([[text], [form]])).tolist() == [[form]] * 2
 
 
 @pytest.mark.parametrize(

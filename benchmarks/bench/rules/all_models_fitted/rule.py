@@ -1,6 +1,6 @@
-"""The front of all models of a file by fitted confidences, which read the predictions."""
+"""Search all models of a file by fitted confidences, which use the predictions."""
 
-from bench.task import File, Judge, Task
+from bench.task import Choice, File, Task
 
 from cascadelib import pick, search
 
@@ -12,9 +12,9 @@ MOST_MODELS = 4  # fits grow with the square of their number
 
 
 def fits(file: File) -> bool:
-    return 2 < len(file.table.names) <= MOST_MODELS
+    return file.curve is not None and 2 < len(file.table.names) <= MOST_MODELS
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     front = search(task.labelled_of_all, (1, 2, 3), "auto")
     return task.run(pick(front, loss=task.epsilon))

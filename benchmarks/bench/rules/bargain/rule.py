@@ -1,7 +1,7 @@
 """BARGAIN's accuracy target on the pool. It decides how many labels it buys."""
 
 import numpy as np
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 NEEDS = "BARGAIN"
 TITLE = "BARGAIN"
@@ -9,7 +9,7 @@ ABOUT = "BARGAIN, `BARGAIN_A`, target 1 − ε on the pool; it chooses its numbe
 OWN_LABELS = True
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     from BARGAIN import BARGAIN_A, Oracle, Proxy
 
     class Small(Proxy):
@@ -17,20 +17,20 @@ def choose(task: Task) -> Judge:
             return True, task.confidence[record]
 
     class Reference(Oracle):
-        """``True`` if the small model's answer is accepted."""
+        """Answer True if the small model's answer is good enough."""
 
         def oracle_func(self, record: int, answer: object) -> tuple[bool, bool]:
-            if isinstance(answer, str):  # it asks for the answers of the rows that are not kept
+            if isinstance(answer, str):  # a request for the answer of a row that is not kept
                 return True, False
-            will_do = not task.lost([record])[0]
-            return will_do, will_do
+            is_accepted = not task.lost([record])[0]
+            return is_accepted, is_accepted
 
     small = Small(verbose=False, max_workers=1)
     reference = Reference(verbose=False, max_workers=1)
     target = 1 - task.epsilon
-    rule = BARGAIN_A(small, reference, target, task.delta, verbose=False, seed=task.draw)
+    rule = BARGAIN_A(small, reference, target, task.delta, verbose=False, seed=task.seed)
     _, asked = rule.process(np.arange(len(task.confidence)), return_oracle_usage=True)
-    passed_on = np.asarray(asked)
-    passed_on[list(task.bought)] = False
-    border = task.confidence[passed_on].max(initial=-np.inf)
+    deferred = np.asarray(asked)
+    deferred[list(task.bought)] = False
+    border = task.confidence[deferred].max(initial=-np.inf)
     return task.keep(lambda confidence, predictions: confidence > border)

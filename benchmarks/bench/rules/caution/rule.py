@@ -1,6 +1,6 @@
-"""The default: expected outcomes, half a standard error inside the loss."""
+"""Select by ``pick`` with its default margin, on expected outcomes."""
 
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 from cascadelib import pick, search
 
@@ -9,6 +9,6 @@ LEAGUE = "estimate"
 ABOUT = "`cl.pick(cl.search(…, expected=True), loss=ε)`: the default of `pick`, an estimate"
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     front = search(task.labelled, (1, 2), expected=True)
     return task.run(pick(front, loss=task.epsilon))

@@ -1,17 +1,17 @@
-"""A third of the labels fits the confidence. The others certify a ladder."""
+"""Fit the confidence on a third of the labels, and certify a ladder by the others."""
 
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 from cascadelib import Method, certify, ladder
 
 OURS = True
 ABOUT = 'the same ladder by `Method(confidence="auto")`, fitted on a third of the labels'
-SHARE = 3  # one in so many labels is fitted on
+FITS = 3  # one of this number of labels fits the confidence
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     pair = [task.file.small, task.file.reference]
-    first = task.labels // SHARE
+    first = task.labels // FITS
     method = Method(confidence="auto").fit(task.labelled.take(slice(0, first)))
     rungs = ladder(task.unlabelled, pair, method)
     others = task.labelled.take(slice(first, None))

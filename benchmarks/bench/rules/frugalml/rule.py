@@ -1,6 +1,6 @@
-"""FrugalML's published curve at the least budget that was sufficient on its other seeds."""
+"""Read FrugalML's published curve at the least budget that suffices on its other seeds."""
 
-from bench.task import File, Judge, Task, reference_alone
+from bench.task import Choice, File, Task, reference_alone
 
 from cascadelib import ScoreTable
 
@@ -14,22 +14,29 @@ def fits(file: File) -> bool:
     return file.curve is not None
 
 
-def choose(task: Task) -> Judge:
+def seed_of(task: Task) -> int:
+    seeds = sorted(task.file.curve["seed"].unique())
+    return int(seeds[task.draw % len(seeds)])
+
+
+unit = seed_of  # draws with the same seed have one result
+
+
+def choose(task: Task) -> Choice:
     curve = task.file.curve
-    seeds = sorted(curve["seed"].unique())
-    own = seeds[task.draw % len(seeds)]
+    own = seed_of(task)
     task.bought.update(range(len(task.file.table) // 2))
-    whole = task.file.table.models["top1"][task.file.reference]
+    best = task.file.table.models["top1"][task.file.reference]
     others = curve[curve["seed"] != own].groupby("cost")["accuracy"].mean()
-    enough = others.index[others >= whole - task.epsilon]
+    enough = others.index[others >= best - task.epsilon]
     if not len(enough):
         return task.nothing()
     there = curve[(curve["seed"] == own) & (curve["cost"] == enough[0])]
-    loss = whole - there["accuracy"].item()
+    loss = best - there["accuracy"].item()
     alone = reference_alone(task.file)
 
-    def judge(table: ScoreTable) -> tuple[float, float]:
+    def choice(table: ScoreTable) -> tuple[float, float]:
         accuracy, cost = alone(table)
         return accuracy - loss, cost * enough[0]
 
-    return judge
+    return choice

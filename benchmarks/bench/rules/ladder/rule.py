@@ -1,6 +1,6 @@
-"""Thresholds from unlabelled rows. All labels certify."""
+"""Take thresholds from unlabelled rows, and certify them by all labels."""
 
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 from cascadelib import certify, ladder
 
@@ -8,7 +8,7 @@ OURS = True
 ABOUT = "`cl.certify(labelled, cl.ladder(unlabelled, pair), ε)`: all labels certify"
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     pair = [task.file.small, task.file.reference]
     rungs = ladder(task.unlabelled, pair)
     certificate = certify(

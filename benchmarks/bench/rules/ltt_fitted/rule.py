@@ -1,19 +1,20 @@
-"""Learn-then-Test on a fitted risk: exact binomial tests from the safest rows to a failure."""
+"""Run Learn-then-Test on a fitted risk: exact binomial tests from the safest border on."""
 
 import numpy as np
 from bench.fitted_risk import fit_risk
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 from scipy.stats import binom
 
 NEEDS = "sklearn"
 TITLE = "LTT, fitted"
+INPUTS = "fitted"
 ABOUT = (
     "Learn-then-Test, exact binomial, fixed sequence over a risk that a quarter of the labels fit"
 )
 QUANTILES = 401
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     risk, certifying = fit_risk(task)
     risks = risk(task.confidence, task.predictions)
     lost = task.lost(certifying)

@@ -1,9 +1,9 @@
-"""MAPIE's controller of a binary risk: kept rows that are lost, over all rows."""
+"""Run MAPIE's controller of a binary risk: kept rows that are lost ÷ all rows."""
 
 from collections.abc import Callable
 
 import numpy as np
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 NEEDS = "mapie"
 TITLE = "MAPIE"
@@ -14,11 +14,11 @@ ALL = slice(None)
 Score = Callable[[np.ndarray, np.ndarray], np.ndarray]
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     return controlled(task, lambda confidence, predictions: task.scaled(confidence), ALL)
 
 
-def controlled(task: Task, score: Score, rows: slice) -> Judge:
+def controlled(task: Task, score: Score, rows: slice) -> Choice:
     """Return the decision of MAPIE's controller on a score in [0, 1], from some labelled rows."""
     from mapie.risk_control import BinaryClassificationController, BinaryRisk
 
@@ -29,7 +29,7 @@ def controlled(task: Task, score: Score, rows: slice) -> Judge:
     asked = BinaryRisk(lambda lost, kept: kept == 0, everywhere, False)
     scores = score(task.confidence, task.predictions)
     controller = BinaryClassificationController(
-        lambda given: np.column_stack([1 - given, given]),
+        lambda score: np.column_stack([1 - score, score]),
         lost_and_kept,
         target_level=task.epsilon,
         confidence_level=1 - task.delta,
@@ -42,4 +42,4 @@ def controlled(task: Task, score: Score, rows: slice) -> Judge:
     border = controller.best_predict_param
     if border is None:
         return task.nothing()
-    return task.keep(lambda given, predictions: score(given, predictions) >= border)
+    return task.keep(lambda confidence, predictions: score(confidence, predictions) >= border)

@@ -1,16 +1,17 @@
-"""MAPIE's controller on a fitted score."""
+"""Run MAPIE's controller on a fitted score."""
 
 import numpy as np
 from bench.fitted_risk import fit_risk
 from bench.rules.mapie.rule import controlled
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 NEEDS = "mapie"
 TITLE = "MAPIE, fitted"
+INPUTS = "fitted"
 ABOUT = "MAPIE, the same controller on a risk that a quarter of the labels fit"
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     risk, certifying = fit_risk(task)
 
     def score(confidence: np.ndarray, predictions: np.ndarray) -> np.ndarray:

@@ -1,7 +1,7 @@
-"""The rule of ``cl.answer_table``: all labels order the rows and certify the rest of them."""
+"""Peel as ``cl.answer_table`` does: all labels order the rows and certify the remaining ones."""
 
 import numpy as np
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 from cascadelib.guarantees.peeling import peel_table
 
@@ -9,9 +9,9 @@ OURS = True
 ABOUT = "`cl.answer_table(…, labels=n)`: its policy for new rows, a border per predicted class"
 
 
-def choose(task: Task) -> Judge:
-    # The draw that certifies is a permutation by the seed; the labelled rows are to be its first.
-    place = np.random.default_rng(task.draw).permutation(len(task.confidence))
+def choose(task: Task) -> Choice:
+    # peel_table labels the first rows of a permutation: place the labelled rows there.
+    place = np.random.default_rng(task.seed).permutation(len(task.confidence))
     row = np.argsort(place)
     confidence = np.empty_like(task.confidence)
     predictions = np.empty_like(task.predictions)
@@ -24,13 +24,14 @@ def choose(task: Task) -> Judge:
         task.epsilon,
         task.delta,
         task.labels,
-        task.draw,
+        task.seed,
     )
     border = dict(zip(peeled.classes, peeled.borders))
     others = peeled.borders[-1]
 
     def keeps(confidence: np.ndarray, predictions: np.ndarray) -> np.ndarray:
-        borders = np.array([border.get(name, others) for name in predictions.tolist()])
-        return confidence > borders
+        names, number = np.unique(predictions, return_inverse=True)
+        borders = np.array([border.get(name, others) for name in names.tolist()])
+        return confidence > borders[number]
 
     return task.keep(keeps)

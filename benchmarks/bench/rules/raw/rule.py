@@ -1,6 +1,6 @@
-"""The cheapest cascade within the loss on the labelled rows, from the raw front."""
+"""Select the cheapest cascade within the loss on the labelled rows, without a margin."""
 
-from bench.task import Judge, Task
+from bench.task import Choice, Task
 
 from cascadelib import pick, search
 
@@ -9,6 +9,6 @@ LEAGUE = "estimate"
 ABOUT = "`cl.pick(front, loss=ε, caution=0)`: the raw front, no guarantee"
 
 
-def choose(task: Task) -> Judge:
+def choose(task: Task) -> Choice:
     front = search(task.labelled, (1, 2))
     return task.run(pick(front, loss=task.epsilon, caution=0))

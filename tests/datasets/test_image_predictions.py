@@ -1,0 +1,79 @@
+"""Predictions of ImageNet-X, on files of the same form with made-up content."""
+
+import re
+import runpy
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import cascadelib as cl
+from cascadelib.files import ROOT
+
+ACCURACIES = {"DINO": 0.76, "ResNet50": 0.75, "SimCLR": 0.65, "ViT": 0.85}
+LABELS = "imagenet_x/annotations/filename_label.csv"
+
+
+@pytest.fixture
+def clone(tmp_path):
+    """Write files of the published form for 2,000 images."""
+    rng = np.random.default_rng(0)
+    images = [f"ILSVRC2012_val_{number:08}.JPEG" for number in rng.permutation(2000) + 1]
+    labels = np.sort(rng.integers(0, 1000, 2000))
+    difficulty = rng.random(2000)
+    (tmp_path / "imagenet_x" / "annotations").mkdir(parents=True)
+    (tmp_path / "model_predictions" / "base").mkdir(parents=True)
+    pd.DataFrame({"file_name": images, "label": labels}).to_csv(tmp_path / LABELS, index=False)
+    for name, accuracy in ACCURACIES.items():
+        predictions = np.where(difficulty < accuracy, labels, (labels + 1) % 1000)
+        frame = pd.DataFrame({"file_name": images, "predicted_class": predictions})
+        frame["predicted_probability"] = 1 - difficulty * rng.uniform(0.8, 1, 2000)
+        order = rng.permutation(2000)
+        frame.loc[order].to_csv(tmp_path / f"model_predictions/base/{name}.csv", index=False)
+    return tmp_path
+
+
+def test_predictions_form_a_table_with_the_accuracies_of_the_networks(clone):
+    frame = cl.datasets.imagenet_x(clone)
+    table = cl.ScoreTable.from_frame(
+        frame, prediction="prediction", label="label", cost=dict.fromkeys(ACCURACIES, 1)
+    )
+    assert len(table) == 2000
+    top1 = table.models["top1"].to_dict()
+    assert top1 == pytest.approx(ACCURACIES, abs=0.03)
+    correct = frame[frame["prediction"] == frame["label"]]
+    assert top1 == (correct.groupby("model").size() / 2000).to_dict()
+
+
+def test_the_example_searches_pairs(clone, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["imagenet_x.py", str(clone)])
+    path = ROOT / "examples" / "imagenet_x.py"
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
+    runpy.run_path(str(path))
+    last = capsys.readouterr().out.splitlines()[-2:]
+    assert last[0] == "ResNet50 → ViT on 1000 held-out images:"
+    assert float(re.search(r"saving ([\d.]+)", last[1])[1]) > 1.2
+
+
+@pytest.mark.parametrize("name", [LABELS, "model_predictions/base/*.csv"])
+def test_a_missing_file_is_named_with_the_layout(clone, name):
+    for path in clone.glob(name):
+        path.unlink()
+    with pytest.raises(FileNotFoundError, match=f"{name.split('/')[-2]}.*a clone of github.com"):
+        cl.datasets.imagenet_x(clone)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda frame: frame.iloc[1:], "1 images are not in both .*such as 'ILSVRC2012_val_"),
+        (lambda frame: frame.rename(columns={"predicted_class": "label"}), "'predicted_class'"),
+        (lambda frame: frame.iloc[:0], "2000 images are not in both"),
+    ],
+)
+def test_an_incomplete_file_is_refused_by_name(clone, change, message):
+    path = clone / "model_predictions" / "base" / "ViT.csv"
+    change(pd.read_csv(path)).to_csv(path, index=False)
+    with pytest.raises(ValueError, match=rf"ViT\.csv: .*{message}"):
+        cl.datasets.imagenet_x(clone)
