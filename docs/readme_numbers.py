@@ -215,9 +215,8 @@ def ledger_table() -> str:
 
 def images_table() -> str:
     """Return the numbers of images that would decide the paper's comparisons."""
-    return markdown_table(
-        table_with("04", "images, even chance").rename_axis("comparison").reset_index()
-    )
+    rows = table_with("04", "images, even chance").drop(index="comparison")
+    return markdown_table(rows.rename_axis("comparison").reset_index())
 
 
 def markdown_table(rows: pd.DataFrame) -> str:

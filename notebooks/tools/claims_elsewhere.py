@@ -182,8 +182,8 @@ def calibration_claims(
     found["scaling-fronts"] = Evidence(ratios, list(normal_draws(ratios, ends / 2 / quantile)))
     by_kind = {kind: calibration_by_models(*splits) for kind, splits in kinds.items()}
     for name in DEPENDING:
-        parts = {kind: evidence[name] for kind, evidence in by_kind.items()}
-        found[name] = replace(found[name], kinds=parts)
+        of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}
+        found[name] = replace(found[name], kinds=of_kinds)
     return found
 
 
