@@ -263,7 +263,7 @@ def run_show(args: Namespace) -> dict[str, Any]:
         for premise in parts.get("premises", [])
     }
     found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
-    return known_parts(found) | premises
+    return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
 
 
 def write_card(args: Namespace, policy: Any) -> None:
@@ -273,10 +273,15 @@ def write_card(args: Namespace, policy: Any) -> None:
     table = front = None
     if args.table:
         table = read_scores(args.table, args)
-        lengths = range(1, min(len(policy.models), MOST_SEARCHED) + 1)
         point = policy.point
+        models: Any = "all"
+        lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
+        if point.fitted:  # the file has fits of these models only
+            models = list(point.models)
+            lengths = len(models)
         cost = point.cost_kind if table.path else None
-        front = cl.search(table, tuple(lengths), point.method, score=point.score, cost=cost)
+        options = {"score": point.score, "cost": cost, "models": models}
+        front = cl.search(table, lengths, point.method, **options)
     card(policy, args.html, front, table, per_month=args.per_month)
 
 

@@ -28,6 +28,7 @@ FOREIGN_MESSAGES = {
     "files that the servers of Jupyter lack": r"status of 404 .*http://127\.0\.0\.1",
     "commands that Notebook 7 lacks": "not registered",
     "JupyterLab's debugger on a page that closes": "restore the debugger state",
+    "JupyterLab on a widget of an earlier kernel": "widget model not found",
 }
 
 # The slowest files start first, so that no worker runs one of them when the others are finished.

@@ -4,7 +4,7 @@ from tables_of_scores import noisy_store
 
 import cascadelib as cl
 from cascadelib.cost_kinds import COSTS, Cost, times_less
-from cascadelib.explorer.page import sentence
+from cascadelib.explorer.page import describe_cascade
 
 
 def test_one_object_adds_a_cost(monkeypatch):
@@ -24,7 +24,7 @@ def test_one_object_adds_a_cost(monkeypatch):
     assert explorer.splits.costs == ["joules", "macs"]
     saving = explorer.runs["validation"].saving
     assert times_less(saving, "joules").endswith("less energy" if saving >= 1 else "more energy")
-    assert f"for {times_less(saving, 'joules')}." in sentence(explorer.runs)
+    assert f"for {times_less(saving, 'joules')}." in describe_cascade(explorer.runs)
 
 
 def test_a_kind_is_found_by_its_name():

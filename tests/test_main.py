@@ -91,6 +91,10 @@ def test_show_writes_the_card_and_the_code_of_a_policy(folder, tmp_path, capsys)
     assert "<svg" in page and "1,000 queries a month" in page and "Queries that are def" in page
     decide = runpy.run_path(str(outputs[3]))["decide"]
     assert [decide([0.0]), decide([1.0])] == [1, 0]
+    search = ["search", table, *NAMED, "--budget", 5, "--out", policy]
+    run_json(capsys, *search, "--method", "isotonic_by_label")
+    status, shown = run_json(capsys, *command)
+    assert status == 0 and "fitted confidence is below" in outputs[1].read_text(encoding="utf-8")
     assert main(["show", str(policy), "--per-month", "9"]) == 2
     assert "name its file by --html" in capsys.readouterr().err
     assert main(["show", str(policy), "--html", str(policy)]) == 2
@@ -282,7 +286,9 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     assert main([*command, "--accept", "overlap", "--out", policy]) == 0
     assert "Violated, but accepted" in capsys.readouterr().out
     assert main(["show", policy]) == 0
-    assert "premise overlap: violated: 600 of the 600" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "premise overlap: violated: 600 of the 600" in shown
+    assert "guarantee: With probability at least 95% over the draw of the 600" in shown
 
 
 @pytest.mark.parametrize(

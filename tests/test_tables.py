@@ -6,7 +6,7 @@ import pytest
 from tiny_stores import noisy_store
 
 from cascadelib import LogitStore, figures, pair_table, search
-from cascadelib.figures.style import decimated
+from cascadelib.figures.style import select_evenly
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
 from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
@@ -71,7 +71,7 @@ def test_front_figure_draws_the_points_of_the_table(store):
 
 def test_large_tables_are_decimated_with_their_ends():
     table = pd.DataFrame({"x": range(100_000)})
-    shown = decimated(table, 100)
+    shown = select_evenly(table, 100)
     assert len(shown) == 100
     assert shown["x"].iloc[[0, -1]].tolist() == [0, 99_999]
 

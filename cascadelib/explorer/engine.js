@@ -3,6 +3,7 @@
 
 const RAW = 255 // digits of a separator that is stored as eight bytes
 const Z = 1.959963984540054 // of 95% intervals
+const ONE_SIDED = 1.6448536269514722 // of 95% bounds
 
 /** Inflate the bytes of Packed.to_bytes. */
 export async function unpack(bytes) {
@@ -151,8 +152,8 @@ export function interp(x, xs, ys) {
   return slope * (x - xs[low]) + ys[low]
 }
 
-/** Baseline ÷ cost, or 1 if both are equal. */
-export const factor = (baseline, own) => baseline === own ? 1 : baseline / own
+/** The baseline's cost ÷ a cost, or 1 if both are equal. */
+export const factor = (baseline, cost) => baseline === cost ? 1 : baseline / cost
 
 /** Cost of the single models' hull at an accuracy, NaN above the best. */
 export function costAt({ accuracy, cost }, at) {
@@ -174,10 +175,25 @@ export function differenceInterval(gained, lost, samples) {
   return [Math.max(-1, difference - half), Math.min(1, difference + half)]
 }
 
+/** The least loss that this many labels would certify at 95% confidence if they have the shares of lost and gained
+ * samples of k samples. Approximate: the studentized loss of paired_p_value (p_values.py) is compared with a normal quantile. */
+export function plannedLoss(lost, gained, k, labels) {
+  const discordant = (lost + gained) / k * labels
+  const excess = (lost - gained) / k * labels
+  let low = 0, high = 1
+  for (let step = 0; step < 40; step++) {
+    const loss = (low + high) / 2
+    const spread = Math.sqrt(Math.max(discordant, labels * loss) + 1 - labels * loss * loss)
+    if (labels * loss - excess >= ONE_SIDED * spread) high = loss
+    else low = loss
+  }
+  return high
+}
+
 /** Evaluate a cascade of models (positions) at cuts on each split. */
 export function evaluate(pack, models, cuts, kind) {
   const outputs = outputsOf(pack, models)
-  return pack.splits.map(split => onSplit(pack, split, outputs, models, cuts, kind))
+  return pack.splits.map(split => evaluateOnSplit(pack, split, outputs, models, cuts, kind))
 }
 
 const outputsOf = (pack, models) => models.map((_, stage) => pack.output(models, stage))
@@ -186,11 +202,11 @@ const outputsOf = (pack, models) => models.map((_, stage) => pack.output(models,
 export function exitStages(split, outputs, cuts) {
   const last = outputs.length - 1
   const stages = new Uint8Array(split.samples).fill(last)
-  for (let stage = last - 1; stage >= 0; stage--) exit(stages, split.from, outputs[stage].ranks, cuts[stage], stage)
+  for (let stage = last - 1; stage >= 0; stage--) markExits(stages, split.from, outputs[stage].ranks, cuts[stage], stage)
   return stages
 }
 
-function exit(stages, from, ranks, cut, stage) {
+function markExits(stages, from, ranks, cut, stage) {
   for (let i = 0; i < stages.length; i++) if (ranks[from + i] < cut) stages[i] = stage
 }
 
@@ -207,12 +223,12 @@ function costOf({ k, loads }, paid) {
   return cost
 }
 
-function onSplit(pack, split, outputs, models, cuts, kind) {
+function evaluateOnSplit(pack, split, outputs, models, cuts, kind) {
   const k = split.samples
   const n = models.length
   const stages = exitStages(split, outputs, cuts)
   const baseline = split.baselines[kind]
-  const alone = pack.output([baseline.best]).correct
+  const bestCorrect = pack.output([baseline.best]).correct
   const exits = new Array(n).fill(0)
   const exitsCorrect = new Array(n).fill(0)
   const paid = pack.paidBy(models, split, kind)
@@ -221,12 +237,12 @@ function onSplit(pack, split, outputs, models, cuts, kind) {
   let gained = 0, lost = 0, hits = 0
   // One stage at a time, so that each loop reads arrays of one type.
   for (let stage = 0; stage < n; stage++) {
-    const own = outputs[stage].correct
+    const stageCorrect = outputs[stage].correct
     let count = 0, sum = 0
     for (let i = 0, at = split.from; i < k; i++, at++) {
       if (stages[i] !== stage) continue
-      const correct = own[at]
-      const difference = correct - alone[at]
+      const correct = stageCorrect[at]
+      const difference = correct - bestCorrect[at]
       count++
       sum += correct
       if (difference > 0) gained += difference
@@ -263,10 +279,10 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
   const outputs = outputsOf(pack, models)
   const paid = pack.paidBy(models, split, kind)
   const { positives } = split
-  const { groups, ranks, correct: own } = outputs[stage]
+  const { groups, ranks, correct: stageCorrect } = outputs[stage]
   const open = cuts.slice()
   open[stage] = 0
-  const { k, stages, correct, hits, loads } = onSplit(pack, split, outputs, models, open, kind)
+  const { k, stages, correct, hits, loads } = evaluateOnSplit(pack, split, outputs, models, open, kind)
   const every = Math.max(1, Math.floor(groups / steps)) // cuts per point
   const count = Math.ceil(groups / every)
   // Changes when the samples of a bin of `every` ranks exit.
@@ -282,7 +298,7 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
       const bin = Math.floor(ranks[at] / every)
       less[bin] += prices ? prices[i] : 1
       if (stages[i] > s) continue
-      const difference = own[at] - later[at]
+      const difference = stageCorrect[at] - later[at]
       gain[bin] += difference
       if (positives) hitsGain[bin] += positives[i] * difference
     }

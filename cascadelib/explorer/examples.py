@@ -1,4 +1,4 @@
-"""Thumbnails and texts of samples, mostly of those on which models disagree."""
+"""Select samples on which models disagree, and convert them to thumbnails or short texts."""
 
 import base64
 import io
@@ -7,30 +7,30 @@ from typing import Any
 
 import numpy as np
 
-HEIGHT = 64  # pixels of a thumbnail, as in page.css
+HEIGHT = 64  # of a thumbnail in pixels, as in page.css
 WIDTH = 92
-MAX_EXAMPLES = 400  # of a page
-MAX_CHARACTERS = 240
+MAX_EXAMPLES = 400
+MAX_CHARACTERS = 240  # of a text
 
 
-def shown_rows(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
-    """Select samples to show, int64 [at most ``most``], rising and evenly spread.
+def select_examples(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:
+    """Return the rows of at most ``most`` samples, int64, rising and evenly spread.
 
-    On three of four, if there are enough, the stages of a cascade differ in correctness. correct:
-    [k] of each stage.
+    ``correct`` has the correctness [k] at each stage of a cascade. The stages differ in correctness
+    on three of four selected samples, if there are enough.
     """
     differs = np.any([one != correct[0] for one in correct], axis=0)
     rows = np.zeros(0, np.int64)
     for kind, count in ((differs, most * 3 // 4), (~differs, most)):
-        there = np.flatnonzero(kind)
-        count = min(count, most - len(rows), len(there))
-        spread = np.linspace(0, len(there) - 1, count).astype(np.int64)
-        rows = np.append(rows, there[spread])
+        found = np.flatnonzero(kind)
+        count = min(count, most - len(rows), len(found))
+        spread = np.linspace(0, len(found) - 1, count).astype(np.int64)
+        rows = np.append(rows, found[spread])
     return np.sort(rows)
 
 
-def picture(image: Any) -> Any:
-    """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], a PIL image or a path to PIL."""
+def to_pil(image: Any) -> Any:
+    """Convert an array or tensor [h, w], [h, w, 3] or [3, h, w], or a path, to a PIL image."""
     from PIL import Image  # needed only for images
 
     from ..datasets.images import as_image
@@ -43,14 +43,14 @@ def picture(image: Any) -> Any:
     return as_image(image)
 
 
-def example_of(item: Any) -> dict[str, str]:
-    """Return {"image": data URL of a thumbnail} or, of a str or tuple, {"text": its beginning}."""
+def describe_example(item: Any) -> dict[str, str]:
+    """Return {"image": data URL of a thumbnail}, or {"text": its beginning} for a str or tuple."""
     if isinstance(item, tuple):
         item = " / ".join(map(str, item))
     if isinstance(item, str):
         more = "…" if len(item) > MAX_CHARACTERS else ""
         return {"text": item[:MAX_CHARACTERS] + more}
-    small = picture(item)
+    small = to_pil(item)
     small.thumbnail((2 * WIDTH, 2 * HEIGHT))
     file = io.BytesIO()
     small.save(file, "WEBP", quality=75)
@@ -58,8 +58,8 @@ def example_of(item: Any) -> dict[str, str]:
     return {"image": f"data:image/webp;base64,{content}"}
 
 
-def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
-    """Return row, label (if there are labels) and thumbnail or text of some inputs of a store."""
+def describe_examples(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any]]:
+    """Return the row, the label and the thumbnail or text of some inputs of a store."""
     shown = []
     for row in rows.tolist():
         item = images.batch(row, row + 1)[0] if hasattr(images, "batch") else images[row]
@@ -67,5 +67,5 @@ def examples_of(store: Any, images: Any, rows: np.ndarray) -> list[dict[str, Any
         if store.class_count is not None:
             number = int(store.labels[row])
             label = str(number if store.classes is None else store.classes[number])
-        shown.append({"row": row, "label": label} | example_of(item))
+        shown.append({"row": row, "label": label} | describe_example(item))
     return shown

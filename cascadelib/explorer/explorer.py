@@ -1,12 +1,12 @@
-"""The explorer in a notebook: a widget around the page's module.
+"""Show the explorer in a notebook, as a widget around the page's module.
 
-The page evaluates cascades. The kernel searches fronts and has the current point.
+The page evaluates cascades. The kernel searches fronts and stores the current cascade.
 """
 
 import asyncio
 import json
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -19,44 +19,56 @@ import anywidget
 import ipywidgets as widgets
 import numpy as np
 import traitlets
+from IPython.display import display
 
-from ..checks import brief, check_number, items_of, validate_choice
+from ..checks import brief, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import replace_atomically, short_path
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
-from ..guarantees.certificate import Certificate
 from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
 from ..tables import in_words
-from .examples import examples_of, shown_rows
+from .examples import describe_examples, select_examples
 from .packing import Packed
-from .page import page_html, read_part, script, sentence, still_html
+from .page import describe_cascade, format_page, format_still, read_part, read_script
 from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
+# Units of prices: the currency, and the number of queries that cost one price.
+UNITS = {
+    f"{currency} per {queries}": (currency, number)
+    for currency in "$€£"
+    for queries, number in (("query", 1), ("1,000 queries", 1000))
+} | {"no currency": ("", 1)}
+WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
-MAX_CASCADES = 60  # of a front, whose outputs are packed if an ensemble needs each prefix
-LENGTHS_IN_FILES = (2, 3)  # models per cascade, whose fronts every saved page has
+# Number of cascades of a front whose outputs are sent. It only matters for ensembles, whose outputs
+# depend on all previous models.
+MAX_CASCADES = 60
+LENGTHS_IN_FILES = (2, 3)  # models per cascade of the fronts that a saved page contains
 
 
 def explore(
-    store: Store,
-    held_out: Store | None = None,
+    store: Store | Mapping[str, Store],
+    held_out: Store | Mapping[str, Store] | None = None,
     images: Any = None,
-    front: Front | None = None,
+    front: Front | Mapping[str, Front] | None = None,
     state: str = "",
-    certificate: Certificate | Sequence[Certificate] | None = None,
+    certificate: Any = None,
+    unit: str = "$ per query",
 ) -> "Explorer":
     """Show a page with a slider for each threshold of a cascade.
 
     Parameters
     ----------
-    store : LogitStore or ScoreTable
-        Split on which cascades are selected.
+    store : LogitStore or ScoreTable, or dict of them
+        Split on which cascades are selected. A dict has the split of each data set by its name. The
+        page then has a selector of data sets. `held_out`, `images`, `front` and `certificate` are
+        then dicts too, which may lack some data sets.
     held_out : LogitStore or ScoreTable, optional
         Another split with all models of the first. The page evaluates each cascade on it too.
     images : sequence, optional
@@ -71,6 +83,9 @@ def explore(
     certificate : Certificate or list of Certificate, optional
         Certificates whose cascades are marked. Several certificates hold simultaneously with a
         probability of at least 1 minus the sum of their δ.
+    unit : str, default="$ per query"
+        Unit of the prices, if the kind of cost is a price: "$", "€" or "£", followed by "per query"
+        or "per 1,000 queries", or "no currency". A selector of the page changes it.
 
     Returns
     -------
@@ -81,11 +96,11 @@ def explore(
     Raises
     ------
     TypeError
-        If an argument is not a store.
+        If an argument is not a store, or if `store` is a dict and another argument is not.
     ValueError
         If `held_out` lacks a model, or has samples on which `certificate` was tested. If the number
         of images differs from the number of samples. If `state` does not fit the splits, for
-        example if they lack one of its models.
+        example if they lack one of its models. If `unit` is unknown.
 
     See Also
     --------
@@ -101,12 +116,25 @@ def explore(
     >>> explorer.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
-    certificates = [] if certificate is None else items_of(certificate)
-    return Explorer(store, held_out, images, front, state, certificates)
+    validate_choice(unit, UNITS, "unit")
+    options = {"held_out": held_out, "images": images, "front": front, "certificate": certificate}
+    if not isinstance(store, Mapping):
+        return Explorer({"": ExploredSplits(store, **options)}, state, unit)
+    for name, option in options.items():
+        if option is not None and not isinstance(option, Mapping):
+            raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
+    named = {name: option for name, option in options.items() if option is not None}
+    datasets = {
+        dataset: ExploredSplits(each, **{name: by.get(dataset) for name, by in named.items()})
+        for dataset, each in store.items()
+    }
+    if not datasets:
+        raise ValueError("store is an empty dict: pass at least one store")
+    return Explorer(datasets, state, unit)
 
 
 class ThresholdSlider(widgets.FloatSlider):
-    """Slider of one threshold in the metric's native units. Its two ends are always and never."""
+    """Slider of one threshold in the metric's native units. Its ends mean "always" and "never"."""
 
     is_from_page = False
 
@@ -118,12 +146,17 @@ class ThresholdSlider(widgets.FloatSlider):
 
 
 class Explorer(anywidget.AnyWidget):
-    """Widget of the explorer, see :func:`explore`."""
+    """Widget of the explorer, see :func:`explore`.
 
-    _esm = script() + "\nexport default { render }\n"
+    ``dataset`` is the name of the current data set, "" if there is only one. Set it to change the
+    data set.
+    """
+
+    _esm = read_script() + "\nexport default { render }\n"
     _css = read_part("page.css")
     packed = traitlets.Bytes().tag(sync=True)
     details = traitlets.Unicode("{}").tag(sync=True)
+    dataset = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
     pack: Packed
@@ -131,48 +164,46 @@ class Explorer(anywidget.AnyWidget):
     thresholds: tuple[float, ...] = ()
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
-    def __init__(
-        self,
-        store: Store,
-        held_out: Store | None,
-        images: Any,
-        front: Front | None,
-        state: str,
-        certificates: Sequence[Certificate],
-    ) -> None:
+    def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
         super().__init__()
-        if images is not None and len(images) != len(store):
-            raise ValueError(f"{len(images)} images for the {len(store)} samples of the store")
-        self.splits = ExploredSplits(store, held_out, front, certificates)
-        self.images = images
-        self.sliders = [ThresholdSlider() for _ in range(max(self.splits.lengths) - 1)]
+        self.datasets = datasets
+        self.unit = unit
+        self.requests = 0  # of the page, of which only the last one is answered
+        most = max(splits.lengths[-1] for splits in self.datasets.values())
+        self.sliders = [ThresholdSlider() for _ in range(most - 1)]
         self.observe(self.load_state, "state")
         self.on_msg(self.handle_request)
-        self.start(front, state)
+        self.dataset = next(iter(self.datasets))
+        self.open_dataset(state)
+        self.observe(lambda _: self.open_dataset(), "dataset")
         for stage, slider in enumerate(self.sliders):
             slider.observe(partial(self.apply_slider, stage), "value")
 
-    def start(self, front: Front | None, state: str) -> None:
-        """Show the cascade of `state`, the cheapest certified one, or the best of a front.
+    def open_dataset(self, state: str = "") -> None:
+        """Show a cascade of the data set: that of `state`, the cheapest certified one, or the best.
 
         The best one matches or nearly matches the best single model. Without a front, all pairs are
         searched.
         """
-        splits = self.splits
+        splits = self.datasets[self.dataset]
         if state:
             choice, thresholds, self.goal = parse_state(state, splits)
         else:
             names = splits.store.models.index[:2]
             choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
             self.goal = {"goal": "near_best"}
-            if front is None and splits.certified:
+            if splits.front is None and splits.certified:
                 point = min(splits.certified, key=attrgetter("cost"))
             else:
-                point = pick(front or splits.search(choice), **self.goal, caution=0)
+                point = pick(splits.front or splits.search(choice), **self.goal, caution=0)
             choice = replace(choice, models=point.models)
             thresholds = point.thresholds
-        self.choice = choice
-        self.show(choice, thresholds)
+        self.splits = splits
+        self.requests += 1
+        with self.hold_sync():  # the page gets arrays and state in one message
+            self.packed = b""
+            self.state = ""  # another data set may have the same state
+            self.show(choice, thresholds)
 
     @property
     def point(self) -> Point:
@@ -181,7 +212,7 @@ class Explorer(anywidget.AnyWidget):
 
     @property
     def front(self) -> Front | None:
-        """The front of cascades as long as the current one, or None before it is searched."""
+        """The front of cascades with the current number of models, None before its search."""
         return self.splits.fronts.get(self.choice.kind)
 
     @property
@@ -232,19 +263,23 @@ class Explorer(anywidget.AnyWidget):
             slider.value = float(np.clip(threshold, slider.min, slider.max))
 
     def apply_slider(self, stage: int, change: Any) -> None:
-        """Apply a slider's value that was set by code. A page also sends its state."""
+        """Show the cascade at a slider's value, if code has set it.
+
+        A page that sets a slider also sends its state, which is exact.
+        """
         slider = self.sliders[stage]
         ends = {slider.min: -math.inf, slider.max: math.inf}
         threshold = ends.get(change["new"], change["new"])
-        at = list(self.thresholds)
-        if not slider.is_from_page and stage < len(at) and at[stage] != threshold:
-            at[stage] = threshold
-            self.show(self.choice, at)
+        thresholds = list(self.thresholds)
+        is_new = stage < len(thresholds) and thresholds[stage] != threshold
+        if is_new and not slider.is_from_page:
+            thresholds[stage] = threshold
+            self.show(self.choice, thresholds)
 
     def save_html(self, path: str | Path) -> Path:
-        """Write the page of the current cascade as one file without kernel, server or network.
+        """Write the page of the current cascade as one file, without kernel, server or network.
 
-        It has the fronts of two and three models, and other fronts that were searched.
+        The page contains the fronts of two and three models, and other fronts that were searched.
         """
         for n in LENGTHS_IN_FILES:
             if n in self.splits.lengths:
@@ -253,17 +288,28 @@ class Explorer(anywidget.AnyWidget):
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe() | {"state": self.state})
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        text = page_html(title, packed, still_html(self.runs, self.state))
+        text = format_page(title, packed, self.still())
         with replace_atomically(Path(path)) as temporary:
             temporary.write_text(text, encoding="utf-8")
         return Path(path)
 
+    def still(self) -> str:
+        """Return the current cascade as HTML without scripts."""
+        return format_still(self.runs, self.front, self.state)
+
     # Messages of a page
 
-    def load_state(self, change: Any) -> None:
-        """Load a state that a page or code has set."""
+    @traitlets.validate("dataset")
+    def check_dataset(self, proposal: Any) -> str:
+        """Return the name of a data set, or raise ValueError."""
+        return validate_choice(proposal["value"], self.datasets, "data set")
+
+    def load_state(self, _: Any) -> None:
+        """Load the current state, which a page or code has set."""
+        if not self.state:
+            return
         try:
-            self.choice, self.thresholds, self.goal = parse_state(change["new"], self.splits)
+            self.choice, self.thresholds, self.goal = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return
@@ -271,8 +317,16 @@ class Explorer(anywidget.AnyWidget):
             self.publish(self.choice)
 
     def handle_request(self, _: Any, message: dict, __: Any) -> None:
-        """Search the front that a page requests by number of models, method, cost and score."""
+        """Search the front that a page requests by number of models, method, cost and score.
+
+        A later request, such as ``{"stop": True}``, replaces it: the page then does not get the
+        front, and the search ends in the background.
+        """
         self.notice = ""
+        self.requests += 1
+        request = self.requests
+        if message.get("stop"):
+            return
         n = message.get("n")
         seconds = message.get("seconds")
         names = {kind: message.get(kind) for kind in KINDS}
@@ -287,6 +341,8 @@ class Explorer(anywidget.AnyWidget):
             return
 
         def finish(error: BaseException | None) -> None:
+            if request != self.requests:
+                return
             if error is None:
                 self.publish(replace(choice, models=self.choice.models))
             self.notice = "" if error is None else f"the front could not be searched: {error}"
@@ -295,19 +351,19 @@ class Explorer(anywidget.AnyWidget):
         run_in_thread(partial(self.splits.search, choice, seconds), finish)
 
     def publish(self, choice: Choice) -> None:
-        """Send the page the arrays and fronts of a choice."""
+        """Send the arrays and fronts of a choice to the page."""
         fronts = self.fronts_of(choice).values()
-        offered = [
+        cascades = [
             choice.models,
             *(point.models for point in self.splits.certified),
             *(models for front in fronts for models in front.table["models"][::-1]),
         ]
-        wanted = list(dict.fromkeys(offered))[:MAX_CASCADES]
+        sent = list(dict.fromkeys(cascades))[:MAX_CASCADES]
         with self.hold_sync():
             if not self.packed or not all(
-                self.pack.shows(replace(choice, models=m)) for m in wanted
+                self.pack.shows(replace(choice, models=models)) for models in sent
             ):
-                self.pack = Packed(self.splits, choice, wanted)
+                self.pack = Packed(self.splits, choice, sent)
                 self.packed = self.pack.to_bytes({})
             self.details = json.dumps(self.describe(), ensure_ascii=False, allow_nan=False)
         low, high = self.pack.ends
@@ -327,9 +383,9 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def describe(self) -> dict[str, Any]:
-        """Return the JSON of the page that is not in its arrays."""
+        """Return what the page needs in addition to the arrays: fronts, names, certificates."""
         splits = self.splits
-        fronts = {}
+        fronts: dict[str, Any] = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
             fronts[kind] = {
@@ -339,6 +395,10 @@ class Explorer(anywidget.AnyWidget):
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
         details: dict[str, Any] = {
+            "dataset": self.dataset,
+            "datasets": {name: name for name in self.datasets},
+            "unit": self.unit,
+            "units": UNITS,
             "fronts": fronts,
             "lengths": splits.lengths,
             "methods": {name: in_words(name) for name in splits.methods},
@@ -347,9 +407,11 @@ class Explorer(anywidget.AnyWidget):
             "policy": self.policy_parts(),
             "certificate": self.describe_certificates(),
         }
-        if self.images is not None:
+        if splits.images is not None:
             correct = [np.asarray(stage[0]) for stage in self.runs["validation"].outcomes]
-            details["examples"] = examples_of(splits.store, self.images, shown_rows(correct))
+            details["examples"] = describe_examples(
+                splits.store, splits.images, select_examples(correct)
+            )
         return details
 
     def describe_certificates(self) -> dict[str, Any] | None:
@@ -373,9 +435,9 @@ class Explorer(anywidget.AnyWidget):
         }
 
     def policy_parts(self) -> dict[str, Any] | None:
-        """Return the parts of a policy file of all models, as JSON texts.
+        """Return JSON texts of all models, from which the page composes a policy file.
 
-        The page composes the file of a cascade from them. None if a file cannot store the method.
+        None if a file cannot store the method.
         """
         task = self.pack.tasks[0]
         if task.method is not None and task.method.confidence is not None:
@@ -395,12 +457,15 @@ class Explorer(anywidget.AnyWidget):
         texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
         return texts | {"models": list(map(as_text, parts["models"]))}
 
-    def _repr_mimebundle_(self, **options: Any) -> Any:
-        """Return the widget, or its sentence without a front end."""
+    def _ipython_display_(self) -> None:
+        """Display the sentence and the picture and, in a front end, the widget below them.
+
+        The widget hides the picture while it is shown. A saved notebook has only the picture.
+        """
+        display({"text/plain": describe_cascade(self.runs), "text/html": self.still()}, raw=True)
         if displays_widgets():
-            return super()._repr_mimebundle_(**options)
-        runs = self.runs
-        return {"text/plain": sentence(runs), "text/html": still_html(runs, self.state)}
+            bundle: Any = self._repr_mimebundle_()
+            display({WIDGET_VIEW: bundle[0][WIDGET_VIEW]}, raw=True)  # without the repr of all data
 
 
 def run_in_thread(work: Callable, finish: Callable) -> None:

@@ -1,9 +1,13 @@
 """Pack outcomes of models on one or two splits into the bytes that the page's evaluator reads.
 
-Each output has the rank of every sample's confidence among the distinct ones of all splits, its
-correctness, and between two neighbouring confidences the decimal number with the fewest digits.
-A threshold is then a *cut*: the number of distinct confidences, largest first, that exit. The page
-evaluates with integers, and its thresholds mean the same to :func:`cascadelib.evaluate`.
+The output after a model consists of three arrays:
+
+- the rank of each sample's confidence among the distinct confidences of all splits
+- the correctness of each sample
+- a *separator* between each two neighbouring confidences: the number with the fewest decimals
+
+The page replaces a threshold by a *cut*, the number of distinct confidences that exit, the largest
+first. So it evaluates with integers, and its results equal those of :func:`cascadelib.evaluate`.
 """
 
 import json
@@ -23,16 +27,16 @@ from ..scoring import F1
 from ..tables import in_words
 from .splits import Choice, ExploredSplits
 
-MAX_DIGITS = 15  # after the point, of a decimal number that is an exact integer ÷ 10^digits
+MAX_DIGITS = 15  # decimals of a separator, so that 10^decimals is exact
 MAX_INTEGER = 1e15
 RAW = 255  # digits of a separator that is stored as eight bytes
 
 
 def separators(falling: Array) -> tuple[Array, Array, Array]:
-    """Return numbers that separate distinct falling confidences [G], with the fewest decimals.
+    """Return separators of distinct falling confidences [G]: (separators, digits, integers).
 
-    Each is in (next, own], the last one below none. Returns (float64 [G], their digits uint8 [G],
-    the integers ÷ 10^digits that they are, float64 [G]). RAW digits mean the confidence itself.
+    A separator, float64 [G], is at most its confidence and above the next one. It is an integer,
+    float64 [G], ÷ 10^digits, uint8 [G]. RAW digits mean that it is the confidence.
     """
     following = np.append(falling[1:], -np.inf)
     found = falling.copy()
@@ -51,11 +55,12 @@ def separators(falling: Array) -> tuple[Array, Array, Array]:
     return found, digits, integers
 
 
-def packed_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
+def pack_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     """Pack the :func:`separators` of confidences [G] as (digits, steps, raw).
 
-    A step is the difference to the integer of the previous separator at the same digits. RAW
-    separators, and those whose step is not a byte, are float64 in ``raw``.
+    A step is the previous separator, rounded down to the digits of this one, minus this one, in
+    units of the last digit. ``raw`` contains, as float64, the separators with RAW digits and those
+    whose step is not a byte.
     """
     found, digits, integers = separators(falling)
     before = np.append(np.inf, found[:-1])
@@ -67,14 +72,14 @@ def packed_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     return digits.tobytes(), steps.tobytes(), found[~fits].tobytes()
 
 
-def falling_values(confidence: Array) -> Array:
+def distinct_falling(confidence: Array) -> Array:
     """Return the distinct confidences that finite thresholds separate, falling, float64 [G]."""
     joined = np.minimum(confidence, LARGEST)
     return np.unique(joined[~np.isnan(joined)])[::-1]
 
 
 def cut_of(falling: Array, threshold: float) -> int:
-    """Return how many of the distinct falling confidences [G] exit at an internal threshold."""
+    """Return the number of distinct falling confidences [G] that exit at an internal threshold."""
     return count_exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
 
 
@@ -82,8 +87,8 @@ def cut_of(falling: Array, threshold: float) -> int:
 class Packed:
     """Arrays and JSON of one method and score of :class:`ExploredSplits`.
 
-    cascades: tuples of names. If an output depends on more than the last model, those of all their
-    prefixes are packed.
+    They contain the outputs of all single models and, for an ensemble, those of all prefixes of the
+    cascades, which are tuples of names.
     """
 
     splits: ExploredSplits
@@ -113,7 +118,7 @@ class Packed:
         return place
 
     def put_bits(self, flags: Array) -> tuple[int, int]:
-        """Append flags [k], eight to a byte, the first in its lowest bit."""
+        """Append flags [k], eight per byte, the first one in the lowest bit."""
         return self.put(np.packbits(flags, bitorder="little").tobytes())
 
     def keys(self, models: Sequence[str]) -> list[str]:
@@ -124,13 +129,13 @@ class Packed:
         return [",".join(row[: stage + 1]) for stage in range(len(row))]
 
     def holds(self, models: Sequence[str]) -> bool:
-        """Return whether a cascade can be evaluated."""
+        """Return whether the outputs of a cascade are packed."""
         return set(self.keys(models)) <= set(self.outputs)
 
     def shows(self, choice: Choice) -> bool:
-        """Return whether a choice, of any cost, can be shown."""
-        same = (choice.method, choice.score) == (self.choice.method, self.choice.score)
-        return same and self.holds(choice.models)
+        """Return whether the outputs of a choice are packed. Its cost does not matter."""
+        is_same = (choice.method, choice.score) == (self.choice.method, self.choice.score)
+        return is_same and self.holds(choice.models)
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -142,12 +147,12 @@ class Packed:
         """Pack the output after a prefix of models on all splits."""
         outcomes = [task.stage(tuple(map(task.names.index, models))) for task in self.tasks]
         confidence = np.concatenate([np.asarray(both[1], np.float64) for both in outcomes])
-        self.falling[key] = falling = falling_values(confidence)
-        # nan has a rank behind all cuts.
+        self.falling[key] = falling = distinct_falling(confidence)
+        # The rank of nan is above all cuts, so it never exits.
         above = np.searchsorted(falling[::-1], np.minimum(confidence, LARGEST), "right")
         ranks = np.where(np.isnan(confidence), len(falling), len(falling) - above)
         ranks = ranks.astype(np.uint16 if len(falling) < 2**16 else np.uint32)
-        digits, steps, raw = packed_separators(falling)
+        digits, steps, raw = pack_separators(falling)
         correct = np.concatenate([both[0] for both in outcomes])
         if correct.dtype == bool:
             written = {"bits": self.put_bits(correct)}
@@ -157,7 +162,7 @@ class Packed:
         return {
             "groups": len(falling),
             "ends": convert_units(self.metric, ends).tolist(),
-            # All lowest bytes, then the next, since this compresses better.
+            # All lowest bytes, then all next ones: this order compresses better.
             "ranks": self.put(ranks.view(np.uint8).reshape(len(ranks), -1).T.tobytes()),
             "digits": self.put(digits),
             "steps": self.put(steps),

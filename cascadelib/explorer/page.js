@@ -17,6 +17,8 @@ const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before cont
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
+const PRICE = "cost" // the kind of cost that is a price, as in explorer.py
+const LABELS = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000] // steps of the slider of labels
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -36,6 +38,14 @@ function amount(value, digits = 4) {
   if (value === 0 || Math.abs(value) >= 1e-3 && Math.abs(value) < 1e3) return String(Number(value.toPrecision(digits)))
   const [size, prefix] = PREFIXES.find(([size]) => Math.abs(value) >= size) ?? PREFIXES.at(-1)
   return Number((value / size).toPrecision(digits)) + prefix
+}
+
+/** Format a price with two significant digits and at least two decimals: $0.00057, $0.20, $51.30, $12,300. */
+function money(value, currency) {
+  if (!Number.isFinite(value)) return "–"
+  if (value >= 100) return currency + Math.round(value).toLocaleString("en")
+  const decimals = value > 0 && value < 1 ? Math.min(20, 1 - Math.floor(Math.log10(value))) : 2
+  return currency + value.toFixed(decimals).replace(/(\.\d\d\d*?)0+$/, "$1")
 }
 
 /** Format a float as Python's repr does, since the checksums of files are computed from it. */
@@ -66,6 +76,8 @@ const LAYOUT = `
 <div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
 <p class="cl-note" aria-live="polite"></p>
+<p class="cl-plan cl-bill" hidden><input class="cl-traffic" inputmode="numeric" size="7" value="40,000" aria-label="queries a month"> queries a month, prices in <select class="cl-unit" aria-label="unit of the prices"></select>: <output></output></p>
+<p class="cl-plan cl-more" hidden><input class="cl-labels" type="range" min="0" max="${LABELS.length - 1}" value="2" aria-label="labels for a certificate"> <output></output></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
   <button data-copy="link">copy link</button><button data-copy="python">copy Python</button><button data-copy="policy">policy file</button>
@@ -78,7 +90,7 @@ const LAYOUT = `
 <details class="cl-examples" open hidden><summary>Examples that this cascade corrects and loses</summary><div></div></details>`
 
 class View {
-  /** host: null in a file, or {ask(message), silent(), changed(state, finite thresholds)} in a notebook. */
+  /** host: null in a file, or {request(message), open(dataset), silent(), changed(state, finite thresholds)} in a notebook. */
   constructor(el, host) {
     this.el = el
     this.host = host
@@ -89,6 +101,9 @@ class View {
     this.root.className = "cascadelib"
     this.root.view = this
     this.root.innerHTML = LAYOUT
+    this.progress = document.createElement("span")
+    this.progress.className = "cl-progress"
+    this.progress.innerHTML = `<span role="status"></span> <button title="Keep the current cascade. The kernel ends its search in the background.">stop</button>`
     const jupyter = document.body.dataset.jpThemeLight !== undefined
     this.root.classList.toggle("cl-jupyter", jupyter)
     el.append(this.root)
@@ -104,12 +119,19 @@ class View {
     goals.innerHTML = Object.entries(GOALS).map(([key, text]) => `<option value="${key}">${text}</option>`).join("")
     goals.addEventListener("change", () => {
       value.hidden = !["accuracy", "budget"].includes(goals.value)
-      value.placeholder = goals.value === "budget" ? "e.g. 11M" : "e.g. 94.2%"
+      value.placeholder = goals.value === "budget" ? `e.g. ${this.costText(this.shown.cost, 2)}` : "e.g. 94.2%"
       if (value.hidden) this.go(goals.value)
       else value.focus()
     })
     value.addEventListener("change", () => this.goTyped(goals.value, value.value))
+    this.progress.querySelector("button").addEventListener("click", () => this.stop())
     this.find(".cl-undo").addEventListener("click", () => this.undo())
+    for (const control of this.root.querySelectorAll(".cl-traffic, .cl-labels")) control.addEventListener("input", () => this.drawPlan())
+    this.find(".cl-unit").addEventListener("change", event => {
+      this.unit = event.target.value
+      this.drawn = null
+      this.draw()
+    })
     for (const button of this.root.querySelectorAll("[data-copy]"))
       button.addEventListener("click", () => this.copy(button.dataset.copy))
     for (const name of ["histogram", "numbers", "examples"])
@@ -126,23 +148,28 @@ class View {
   // Data
 
   /** Use new arrays and their JSON. */
-  take(pack, details) {
+  setData(pack, details) {
     const isFirst = !this.pack
     const before = this.pack
     this.pack = pack
     this.details = details
     if (isFirst || !(this.cost in pack.costs)) this.cost = Object.keys(pack.costs)[0]
     if (before && (before.method !== pack.method || before.score !== pack.score)) this.past = []
+    if (this.dataset !== details.dataset) { // its models have other numbers
+      this.models = null
+      this.past = []
+    }
+    this.dataset = details.dataset
+    this.unit ??= details.unit
     this.certified = details.certificate?.rows ?? []
     this.buildBar()
-    this.built = null
   }
 
   frontOf(n, cost = this.cost) {
     return this.details.fronts[[cost, this.pack.score, this.pack.method, n].join("|")]
   }
 
-  get n() { return this.models.length }
+  get n() { return this.models?.length ?? 0 }
   get front() { return this.frontOf(this.n) }
   /** The split of the sentence and of the chart: held out, if there is one. */
   get split() { return this.pack.splits.at(-1) }
@@ -154,6 +181,17 @@ class View {
 
   name(model) { return this.pack.models[model] }
 
+  /** The currency of the costs and their number of queries, or null if the costs are no prices. */
+  get prices() { return this.cost === PRICE ? this.details.units[this.unit] : null }
+
+  /** Format a cost: a price in its currency for one query, another cost with a prefix. */
+  costText(value, digits) {
+    const [currency, queries] = this.prices ?? []
+    return queries ? money(value / queries, currency) : amount(value, digits)
+  }
+
+  get costTitle() { return this.prices ? "price per query" : this.pack.costs[this.cost] }
+
   buildBar() {
     const number = this.find(".cl-number")
     const group = this.group ??= `cl-${Math.random().toString(36).slice(2)}`
@@ -164,9 +202,11 @@ class View {
     const list = (kind, words, value) => Object.keys(words).length < 2 ? "" :
       `<label>${kind} <select data-kind="${kind}">${Object.entries(words).map(([name, text]) =>
         `<option value="${escaped(name)}"${name === value ? " selected" : ""}>${escaped(text)}</option>`).join("")}</select></label>`
-    const { methods, scores } = this.host ? this.details : { methods: {}, scores: {} }
-    settings.innerHTML = list("cost", this.pack.costs, this.cost) + list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
+    const { datasets, methods, scores } = this.host ? this.details : { datasets: {}, methods: {}, scores: {} }
+    settings.innerHTML = list("data", datasets, this.dataset) + list("cost", this.pack.costs, this.cost) +
+      list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
     settings.onchange = event => this.change(event.target.dataset.kind, event.target.value)
+    this.find(".cl-unit").innerHTML = Object.keys(this.details.units).map(unit => `<option${unit === this.unit ? " selected" : ""}>${escaped(unit)}</option>`).join("")
     this.drawLocks()
   }
 
@@ -190,14 +230,14 @@ class View {
       control.disabled = Boolean(why)
       control.title = why ?? ""
     }
-    for (const select of this.root.querySelectorAll('[data-kind="method"], [data-kind="score"], .cl-longer')) lock(select, reason)
+    for (const select of this.root.querySelectorAll('[data-kind]:not([data-kind="cost"]), .cl-longer')) lock(select, reason)
     for (const radio of this.root.querySelectorAll(".cl-number input")) lock(radio, this.frontOf(Number(radio.value)) ? null : reason)
     this.find(".cl-reason").textContent = this.locked ?? ""
   }
 
   /** Show the computed method, score, cost and number of models in the selectors. */
   drawSelectors() {
-    const values = { method: this.pack.method, score: this.pack.score, cost: this.cost }
+    const values = { data: this.dataset, method: this.pack.method, score: this.pack.score, cost: this.cost }
     for (const [kind, value] of Object.entries(values)) {
       const select = this.find(`[data-kind="${kind}"]`)
       if (select) select.value = value
@@ -238,12 +278,12 @@ class View {
     this.cost = query.get("cost")
     const goal = (query.get("goal") ?? "near_best").split(":")
     this.goal = goal.length > 1 ? { [goal[0]]: Number(goal[1]) } : goal[0]
-    const known = this.knownRow(models, thresholds)
-    this.set(models, known ? known[2] : models.slice(0, -1).map((_, stage) => this.pack.cut(models, stage, asNumber(thresholds[stage]))), known ? known[1] : [], false)
+    const row = this.findRow(models, thresholds)
+    this.set(models, row ? row[2] : models.slice(0, -1).map((_, stage) => this.pack.cut(models, stage, asNumber(thresholds[stage]))), row ? row[1] : [], false)
   }
 
   /** The row of a front or certificate that is this cascade, whose cuts are exact. */
-  knownRow(models, thresholds) {
+  findRow(models, thresholds) {
     const fronts = Object.values(this.details.fronts).map(front => front.rows)
     const same = row => row[2] && String(row[0]) === String(models) && row[1].every((t, i) => String(t) === String(thresholds[i]) || Number(t) === Number(thresholds[i]))
     for (const rows of [this.certified, ...fronts]) {
@@ -317,7 +357,7 @@ class View {
   }
 
   /** Move to a threshold in native units, from a text field or another widget. */
-  ask(stage, threshold) {
+  moveTo(stage, threshold) {
     const cut = this.pack.cut(this.models, stage, threshold)
     if (cut !== this.cuts[stage]) this.drag(stage, cut)
   }
@@ -330,18 +370,18 @@ class View {
   }
 
   /** The certified cascades that this page can evaluate: {row, cost, accuracy}. */
-  get marks() {
+  get certifiedPoints() {
     const key = `${this.cost} ${this.pack.method} ${this.pack.score}`
-    if (this.marked?.key !== key || this.marked.rows !== this.certified) {
-      this.marked = { key, rows: this.certified, at: this.measure(this.certified) }
+    if (this.certifiedCache?.key !== key || this.certifiedCache.rows !== this.certified) {
+      this.certifiedCache = { key, rows: this.certified, at: this.measure(this.certified) }
     }
-    return this.marked.at
+    return this.certifiedCache.at
   }
 
   /** Rows of cascades on the split of the chart: {row, cost, accuracy} of those that the page can evaluate. */
   measure(rows) {
     return rows.filter(row => row[2] && this.pack.holds(row[0])).map(row => {
-      const { cost, accuracy } = onSplit(this.pack, this.split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
+      const { cost, accuracy } = evaluateOnSplit(this.pack, this.split, outputsOf(this.pack, row[0]), row[0], row[2], this.cost)
       return { row, cost, accuracy }
     })
   }
@@ -360,7 +400,7 @@ class View {
   }
 
   get cheapestCertified() {
-    return this.marks.reduce((a, b) => a && a.cost <= b.cost ? a : b, null)?.row
+    return this.certifiedPoints.reduce((a, b) => a && a.cost <= b.cost ? a : b, null)?.row
   }
 
   get isCertified() {
@@ -370,8 +410,8 @@ class View {
   /** Use another model at a position. If it is in the cascade, both swap. Each stage defers the share that it did. */
   replace(position, model) {
     const models = this.models.slice()
-    const there = models.indexOf(model)
-    if (there >= 0) models[there] = models[position]
+    const other = models.indexOf(model)
+    if (other >= 0) models[other] = models[position]
     models[position] = model
     this.takeModels(models)
   }
@@ -381,7 +421,7 @@ class View {
     models.sort((a, b) => each[a] - each[b] || a - b)
     if (!this.pack.holds(models)) {
       if (this.host && !this.reason) this.host.changed(this.addressOf(models), [])
-      else this.say(this.reason ?? `this page does not have the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
+      else this.showMessage(this.reason ?? `this page does not have the outputs of ${models.map(m => this.name(m)).join(" → ")}: open it in a notebook`)
       this.draw()
       return
     }
@@ -429,29 +469,37 @@ class View {
   resize(n) {
     if (n === this.n) return
     if (this.frontOf(n)) return this.go(this.goal, n)
-    if (this.host) return this.search({ n })
+    if (this.host) return this.search({ n }, ".cl-number")
     const free = this.pack.models.map((_, model) => model).filter(model => !this.models.includes(model))
     const models = n <= this.n ? [...this.models.slice(0, n - 1), this.models.at(-1)] : [...this.models, ...free.slice(this.n - n)]
     this.takeModels(models)
   }
 
   change(kind, name) {
-    if (kind !== "cost") return this.search({ [kind]: name })
+    const control = `label:has([data-kind=${kind}])`
+    if (kind === "data") {
+      this.drawSelectors()
+      return this.reason ? this.showMessage(this.reason) : this.host.open(name)
+    }
+    if (kind !== "cost") return this.search({ [kind]: name }, control)
     this.past.push([this.models, this.cuts, this.exact, this.cost])
     this.cost = name
     this.set(this.models, this.cuts, this.exact, false)
-    if (!this.front && this.host && !this.reason) this.search({}, true)
+    if (!this.front && this.host && !this.reason) this.search({}, control, true)
   }
 
-  /** Request a front from the kernel. The selectors show the computed cascade until it arrives. */
-  search(wanted, stays = false) {
+  /** Request a front from the kernel. The progress appears next to a control, given by its selector. The selectors show
+   * the computed cascade until the front arrives. */
+  search(wanted, control, stays = false) {
     this.drawSelectors()
-    if (this.reason) return this.say(this.reason)
+    if (this.reason) return this.showMessage(this.reason)
     const message = { n: this.n, method: this.pack.method, score: this.pack.score, cost: this.cost, ...wanted }
     this.pending = { stays, message, begun: Date.now(), isAcknowledged: false }
     this.moved = false
+    this.showMessage("")
+    this.find(control).after(this.progress)
     this.drawLocks()
-    this.host.ask(message)
+    this.host.request(message)
     clearInterval(this.clock)
     this.clock = setInterval(() => this.tick(), 1000)
     this.tick()
@@ -465,20 +513,27 @@ class View {
       return this.host.silent()
     }
     const most = message.seconds ?? (message.n > 3 ? PATIENCE : null)
-    this.say(`searching cascades of ${message.n} models by ${message.method.replaceAll("_", " ")}: ${seconds} s${most ? ` of at most ${most} s` : ""} …`)
+    this.progress.firstChild.textContent = `searching: ${seconds} s${most ? ` of at most ${most} s` : ""}`
+  }
+
+  /** Keep the current cascade, whatever the kernel finds. */
+  stop() {
+    this.settle("")
+    this.host.request({ stop: true })
   }
 
   /** End the wait for a search, with the message of an error or "". */
   settle(message) {
     clearInterval(this.clock)
     this.pending = null
-    this.say(message)
+    this.progress.remove()
+    this.showMessage(message)
     this.drawSelectors()
     this.drawLocks()
   }
 
   /** Show the result of a search, unless the user has moved something in the meantime. */
-  arrived() {
+  showResult() {
     const { pending } = this
     this.settle("")
     if (pending && !pending.stays && !this.moved && this.frontOf(pending.message.n)) this.go(this.goal, pending.message.n)
@@ -486,9 +541,10 @@ class View {
   }
 
   goTyped(kind, text) {
-    const match = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
-    if (!match || !Number.isFinite(Number(match[1]))) return this.say("write a number such as 11M, 94.2% or 0.942")
+    const match = /^\s*[$€£]?([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
+    if (!match || !Number.isFinite(Number(match[1]))) return this.showMessage("write a number such as 11M, $0.0005, 94.2% or 0.942")
     let value = Number(match[1]) * (SIZES[match[2]] ?? 1)
+    if (kind === "budget") value *= this.prices?.[1] ?? 1
     if (kind === "accuracy" && (match[2] === "%" || value > 1)) value = Number(`${match[1]}e-2`)
     this.go({ [kind]: value })
   }
@@ -496,11 +552,11 @@ class View {
   /** Show the point of a front that meets a goal. */
   go(goal, n = this.n) {
     const front = this.frontOf(n)
-    if (!front) return this.host ? this.search({ n }) : this.say(`this page has no front of ${n} models`)
+    if (!front) return this.host ? this.search({ n }, ".cl-goal") : this.showMessage(`this page has no front of ${n} models`)
     const row = pick(front, this.pack.splits[0].baselines[this.cost], goal)
     if (row === null) {
-      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${amount(front.cost[0])}`
-      this.say(`no cascade of ${n} models meets this goal: ${end}`)
+      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${this.costText(front.cost[0])}`
+      this.showMessage(`no cascade of ${n} models meets this goal: ${end}`)
       this.draw()
       return
     }
@@ -510,14 +566,14 @@ class View {
 
   load([models, thresholds, cuts]) {
     if (!cuts) {
-      this.say("this page does not have the outputs of that cascade")
+      this.showMessage("this page does not have the outputs of that cascade")
       return
     }
-    this.say("")
+    this.showMessage("")
     this.set(models.slice(), cuts, thresholds)
   }
 
-  say(text) {
+  showMessage(text) {
     this.message = text
     if (this.models) this.drawNote()
   }
@@ -538,9 +594,9 @@ class View {
       const path = this.details.paths[i]
       return `${name} = ${path ? `cl.LogitStore(${JSON.stringify(path)})` : "…"}  # ${this.pack.splits[i].samples} samples`
     })
-    const given = names.join(", ")
-    return ["import cascadelib as cl", "", ...opened, `explorer = cl.explore(${given}, state=${JSON.stringify(this.address())})`,
-      `policy = cl.Policy.from_point(explorer.point, ${given})`, 'policy.save("cascade.json")', ""].join("\n")
+    const splits = names.join(", ")
+    return ["import cascadelib as cl", "", ...opened, `explorer = cl.explore(${splits}, state=${JSON.stringify(this.address())})`,
+      `policy = cl.Policy.from_point(explorer.point, ${splits})`, 'policy.save("cascade.json")', ""].join("\n")
   }
 
   /** Copy a text and show it, since a browser may forbid copying. */
@@ -596,7 +652,7 @@ class View {
       link.click()
       setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
     } catch (error) {
-      this.say(error.message)
+      this.showMessage(error.message)
     }
   }
 
@@ -610,6 +666,7 @@ class View {
     this.drawNote()
     this.drawExits()
     this.drawStages()
+    this.drawPlan()
     this.drawChart()
     this.find(".cl-undo").disabled = !this.past.length
     this.drawSelectors()
@@ -679,7 +736,7 @@ class View {
   }
 
   /** Reserve the height of the longest sentence, so that nothing below it moves. */
-  reserve() {
+  reserveHeight() {
     const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.details.lengths))
     const exitRates = names.map((_, i) => i ? 0 : 1)
     const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
@@ -697,12 +754,12 @@ class View {
       if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
     } else if (!this.message && front?.gap) texts.push(`no cascade of ${this.n} models is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
     if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models, so this cascade is not optimized`)
-    if (!this.message) texts.push(this.added())
+    if (!this.message) texts.push(this.gainOfLastModel())
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
     if (this.noteHtml === html) return
     this.noteHtml = note.innerHTML = html
-    note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }))
+    note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }, ".cl-note"))
     this.drawLocks()
     note.querySelector(".cl-cheapest")?.addEventListener("click", () => this.load(this.cheapestCertified))
   }
@@ -722,7 +779,7 @@ class View {
   }
 
   /** The gain of the last model: the best cascade of n models against that of one fewer, on the split of the chart. */
-  added() {
+  gainOfLastModel() {
     const less = this.frontOf(this.n - 1)
     const { front } = this
     if (!less || !front) return ""
@@ -730,12 +787,42 @@ class View {
     const rows = [less, front].map(each => each.rows[pick(each, baseline, this.goal)])
     if (rows.some((row, i) => !row?.[2] || row[0].length !== this.n - 1 + i)) return ""
     const key = `${this.n} ${this.cost} ${JSON.stringify(this.goal)} ${this.pack.method}`
-    if (this.addedKey !== key) {
+    if (this.gainKey !== key) {
       const [before, after] = rows.map(row => evaluate(this.pack, row[0], row[2], this.cost).at(-1))
-      this.addedKey = key
-      this.addedText = `a ${["", "first", "second", "third", "fourth"][this.n] ?? `${this.n}th`} model changes the best by ${points(after.accuracy - before.accuracy, after.k)} at ${(100 * (after.cost / before.cost - 1)).toFixed(1).replace("-", "−")}% cost`
+      this.gainKey = key
+      this.gainText = `a ${["", "first", "second", "third", "fourth"][this.n] ?? `${this.n}th`} model changes the best by ${points(after.accuracy - before.accuracy, after.k)} at ${(100 * (after.cost / before.cost - 1)).toFixed(1).replace("-", "−")}% cost`
     }
-    return this.addedText
+    return this.gainText
+  }
+
+  /** Draw the monthly bill at the traffic, and the loss that more labels would certify. */
+  drawPlan() {
+    const { gained, lost, k, isCounted, split } = this.shown
+    const bill = this.find(".cl-bill")
+    bill.hidden = !this.prices
+    if (this.prices) {
+      const queries = Math.round(Number(this.find(".cl-traffic").value.replace(/[,\s]/g, "")))
+      const epsilon = this.isCertified ? this.details.certificate.epsilon : null
+      const most = epsilon ?? (isCounted ? Math.max(0, -differenceInterval(gained, lost, k)[0]) : null)
+      const source = epsilon === null ? `95% interval, ${split === "held-out" ? "held out" : "selection split, optimistic"}` : "certified"
+      const wrong = most === null ? "" : `, at most ${Math.floor(most * queries).toLocaleString("en")} more wrong answers (${source})`
+      const [before, after] = [this.reference, this.shown].map(({ cost }) => money(cost * queries / this.prices[1], this.prices[0]))
+      bill.querySelector("output").innerHTML = queries > 0 ? `<b>${before} → ${after}</b>${wrong}` : "write a number of queries"
+    }
+    const more = this.find(".cl-more")
+    more.hidden = !isCounted || this.n < 2
+    if (!more.hidden) {
+      const labels = LABELS[Number(this.find(".cl-labels").value)]
+      const { samples = 0 } = this.details.certificate ?? {}
+      const loss = plannedLoss(lost, gained, k, samples + labels)
+      more.querySelector("output").innerHTML = `<b>${labels.toLocaleString("en")}</b> ${samples ? "more labels" : "labels"} would certify a loss of at most about <b>${small((100 * loss).toPrecision(2))}%</b> for this cascade (95% confidence, if new ${this.noun} resemble these)`
+    }
+  }
+
+  /** The most accurate single model on the split of the chart: {accuracy, cost}. */
+  get reference() {
+    const { accuracy, cost } = this.split.baselines[this.cost]
+    return { accuracy: accuracy.at(-1), cost: cost.at(-1) }
   }
 
   drawExits() {
@@ -750,15 +837,15 @@ class View {
 
   /** Build the rows of sliders of another cascade. */
   buildStages() {
-    const key = [this.models, this.pack.method, this.cost].join()
-    if (this.built === key) return
-    this.built = key
-    this.reserve()
+    const key = [this.models, this.cost, this.unit].join()
+    if (this.built?.key === key && this.built.pack === this.pack) return
+    this.built = { key, pack: this.pack }
+    this.reserveHeight()
     const box = this.find(".cl-stages")
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
     const { singles } = this.split.baselines[this.cost]
     const options = chosen => this.pack.models.map((name, model) =>
-      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${amount(singles[1][model], 3)}</option>`).join("")
+      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${this.costText(singles[1][model], 3)}</option>`).join("")
     box.innerHTML = this.models.map((model, stage) => {
       const name = escaped(this.name(model))
       const label = `<span class="cl-chip" style="background:${STAGES[stage % 4]}">${stage + 1}</span><select class="cl-model" data-stage="${stage}" aria-label="model ${stage + 1}">${options(model)}</select>`
@@ -777,18 +864,18 @@ class View {
         this.drawChart()
       })
       slider.addEventListener("keydown", event => { // an arrow is a visible step, with Shift a single sample
-        const way = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
-        if (!way) return
+        const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
+        if (!direction) return
         event.preventDefault()
         const step = event.shiftKey ? 1 : Math.max(1, Math.round(Number(slider.max) / 200))
-        this.drag(stage, Math.min(Number(slider.max), Math.max(0, this.cuts[stage] - way * step)))
+        this.drag(stage, Math.min(Number(slider.max), Math.max(0, this.cuts[stage] - direction * step)))
       })
     }
     for (const field of box.querySelectorAll(".cl-threshold"))
       field.addEventListener("change", () => {
         const stage = Number(field.dataset.stage)
         const text = field.value.trim().toLowerCase()
-        if (text in { always: 1, never: 1 } || text && Number.isFinite(Number(text))) this.ask(stage, asNumber(text))
+        if (text in { always: 1, never: 1 } || text && Number.isFinite(Number(text))) this.moveTo(stage, asNumber(text))
         this.drawStages()
       })
     if (focused) box.querySelector(focused)?.focus()
@@ -827,9 +914,9 @@ class View {
   domain() {
     const { splits } = this.pack
     const each = this.split.baselines[this.cost].singles[1]
-    const own = this.models.map(m => each[m])
-    const total = own.reduce((a, b) => a + b)
-    const least = Math.max(own[0], total * 1e-9, 1e-300)
+    const costs = this.models.map(m => each[m])
+    const total = costs.reduce((a, b) => a + b)
+    const least = Math.max(costs[0], total * 1e-9, 1e-300)
     const low = Math.min(...splits.map(split => split.baselines[this.cost].singles[0][this.models[0]]))
     let high = Math.max(...splits.map(split => split.baselines[this.cost].accuracy.at(-1)), ...this.evaluated.map(e => e.accuracy), this.front?.accuracy.at(-1) ?? 0)
     const k = this.shown.k
@@ -843,23 +930,23 @@ class View {
     const width = Math.max(260, Math.floor(figure.clientWidth))
     const height = (Math.floor(figure.clientHeight) || 260) - (width < 500 ? 36 : 24)
     const { x: xs, y: ys } = this.domain()
-    const { front, marks } = this
+    const { front, certifiedPoints } = this
     const key = [width, height, xs, ys, this.models, this.cost, this.active].join(" ")
     const drawn = this.drawn
-    if (drawn?.key !== key || drawn.front !== front || drawn.certified !== marks || drawn.pack !== this.pack)
-      this.drawn = { key, front, certified: marks, pack: this.pack, ...this.drawGround(figure, width, height, xs, ys) }
+    if (drawn?.key !== key || drawn.front !== front || drawn.certified !== certifiedPoints || drawn.pack !== this.pack)
+      this.drawn = { key, front, certified: certifiedPoints, pack: this.pack, ...this.drawBackground(figure, width, height, xs, ys) }
     const { x, y, locator, curves, points } = this.drawn
     const path = d3.line(p => x(p[0]), p => y(p[1]))
     const [chosen] = this.evaluated
     const held = this.evaluated.length > 1 ? this.shown : null
-    const way = (stage, split, kind) => {
-      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.wayOf(stage, split)) })
+    const curveNode = (stage, split, kind) => {
+      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.curveOf(stage, split)) })
       node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
       return node
     }
-    const ways = this.models.slice(0, -1).map((_, stage) => way(stage, this.split, stage === this.active ? "cl-active" : ""))
-    if (held && ways.length) ways.unshift(way(this.active, this.pack.splits[0], "cl-faint"))
-    curves.replaceChildren(...ways)
+    const curveNodes = this.models.slice(0, -1).map((_, stage) => curveNode(stage, this.split, stage === this.active ? "cl-active" : ""))
+    if (held && curveNodes.length) curveNodes.unshift(curveNode(this.active, this.pack.splits[0], "cl-faint"))
+    curves.replaceChildren(...curveNodes)
     const nodes = [element("circle", { class: `cl-now${held ? " cl-faint" : ""}`, cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 })]
     if (held?.isCounted) {
       const [bottom, top] = y.range()
@@ -873,11 +960,11 @@ class View {
 
   /** Draw what does not move with a slider: axes, front, single models, certified points and locator. Returns the scales
    * and the groups of what moves. */
-  drawGround(figure, width, height, xs, ys) {
+  drawBackground(figure, width, height, xs, ys) {
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
     const x = d3.scaleLog(xs, [margin.left, width - margin.right])
     const y = d3.scaleLinear(ys, [height - margin.bottom, margin.top])
-    const svg = element("svg", { width, height, role: "img", "aria-label": `accuracy against ${this.pack.costs[this.cost]}: the front, this cascade, single models` })
+    const svg = element("svg", { width, height, role: "img", "aria-label": `accuracy against ${this.costTitle}: the front, this cascade, single models` })
     const clip = `${this.group}-clip`
     svg.append(element("clipPath", { id: clip }))
     svg.firstChild.append(element("rect", { x: margin.left, y: margin.top, width: width - margin.left - margin.right, height: height - margin.top - margin.bottom }))
@@ -897,9 +984,9 @@ class View {
     })
     const curves = element("g")
     inside.append(curves)
-    for (const { row, cost, accuracy } of this.marks) {
-      const isOwn = String(row[0]) === String(this.models)
-      if (cost > 0) inside.append(element("path", { class: `cl-certified${isOwn ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
+    for (const { row, cost, accuracy } of this.certifiedPoints) {
+      const hasSameModels = String(row[0]) === String(this.models)
+      if (cost > 0) inside.append(element("path", { class: `cl-certified${hasSameModels ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
     }
     svg.append(element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`))
     const locator = this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
@@ -911,15 +998,15 @@ class View {
   }
 
   /** Points on a split as one slider moves, which are computed once per position of the others. */
-  wayOf(stage, split) {
+  curveOf(stage, split) {
     const key = [this.models, this.cuts.filter((_, other) => other !== stage), this.cost, this.pack.method].join(" ")
     const place = `${split.name} ${stage}`
-    this.ways ??= {}
-    if (this.ways[place]?.key !== key || this.ways[place].pack !== this.pack) {
+    this.curveCache ??= {}
+    if (this.curveCache[place]?.key !== key || this.curveCache[place].pack !== this.pack) {
       const line = curve(this.pack, split, this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
-      this.ways[place] = { key, pack: this.pack, line }
+      this.curveCache[place] = { key, pack: this.pack, line }
     }
-    return this.ways[place].line
+    return this.curveCache[place].line
   }
 
   legend() {
@@ -939,7 +1026,7 @@ class View {
     const xTicks = logTicks(...x.domain(), width < 500 ? 4 : 8)
     for (const value of xTicks) {
       svg.append(element("line", { class: "cl-grid", x1: x(value), x2: x(value), y1: margin.top, y2: height - margin.bottom }))
-      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, amount(value)))
+      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, this.costText(value)))
     }
     const yTicks = y.ticks(Math.max(3, Math.floor(height / 60)))
     const decimals = Math.max(0, Math.ceil(-Math.log10(100 * (yTicks[1] - yTicks[0]) + 1e-12)))
@@ -947,7 +1034,7 @@ class View {
       svg.append(element("line", { class: "cl-grid", x1: left, x2: right, y1: y(value), y2: y(value) }))
       svg.append(element("text", { class: "cl-tick", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${(100 * value).toFixed(decimals)}%`))
     }
-    svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.pack.costs[this.cost]))
+    svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.costTitle))
     svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.pack.score === "f1" ? "F1" : this.pack.score_words))
   }
 
@@ -980,7 +1067,7 @@ class View {
     const [px, py] = [event.clientX - box.left, event.clientY - box.top]
     const ofFront = this.front ? this.measureFront(this.front) : []
     let nearest = null, least = 20 ** 2
-    for (const { row, cost, accuracy } of [...this.marks, ...ofFront]) {
+    for (const { row, cost, accuracy } of [...this.certifiedPoints, ...ofFront]) {
       if (cost <= 0) continue
       const distance = (x(cost) - px) ** 2 + (y(accuracy) - py) ** 2
       if (distance < least) [nearest, least] = [row, distance]
@@ -1000,13 +1087,12 @@ class View {
   table() {
     const columns = [...this.evaluated].reverse()
     const interval = (ends, text) => ends ? ` <small>${ends.map(text).join(" … ")}</small>` : ""
-    const cost = this.pack.costs[this.cost]
     const reference = escaped(this.name(columns[0].reference))
     const rows = [
       [this.pack.score_words, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
-      [cost, "cost", e => `<b>${amount(e.cost)}</b>`],
+      [this.costTitle, "cost", e => `<b>${this.costText(e.cost)}</b>`],
       ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)} ×</b>`],
       ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)} ×`],
       ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
@@ -1112,13 +1198,13 @@ async function mountFile(el, bytes) {
   }
   still.remove()
   const view = new View(el, null)
-  view.take(pack, pack)
+  view.setData(pack, pack)
   const openAt = text => {
     try {
       view.open(text)
     } catch (error) {
       if (!view.models) view.open(pack.state)
-      view.say(error.message)
+      view.showMessage(error.message)
     }
   }
   openAt(location.hash.length > 1 ? location.hash : pack.state)
@@ -1131,10 +1217,14 @@ function render({ model, el }) {
   let view = null
   let packed = null
   let pack = null
-  let busy = Promise.resolve()
+  let loading = Promise.resolve()
   let sliders = []
   const host = {
-    ask: message => model.send(message),
+    request: message => model.send(message),
+    open(dataset) {
+      model.set("dataset", dataset)
+      model.save_changes()
+    },
     silent() {
       isSilent = true
       poll()
@@ -1147,25 +1237,25 @@ function render({ model, el }) {
       finite.forEach(({ name, value }, stage) => {
         const slider = sliders[stage]
         if (!slider || slider.get("value") === value && slider.get("description") === name) return
-        slider.isOurs = true
+        slider.isSetHere = true
         slider.set({ value, description: name })
         slider.save_changes()
-        slider.isOurs = false
+        slider.isSetHere = false
       })
     },
   }
   const load = () => {
-    busy = busy.then(async () => {
+    loading = loading.then(async () => {
       if (model.get("packed") !== packed) {
         packed = model.get("packed")
         pack = await unpack(packed)
       }
       view ??= new View(el, host)
       const isFirst = !view.models
-      view.take(pack, JSON.parse(model.get("details")))
+      view.setData(pack, JSON.parse(model.get("details")))
       show()
       isSilent = false
-      if (!isFirst && (view.pending || view.evaluatedPack !== pack)) view.arrived()
+      if (!isFirst && (view.pending || view.evaluatedPack !== pack)) view.showResult()
       else if (!isFirst) view.draw()
     })
   }
@@ -1175,7 +1265,7 @@ function render({ model, el }) {
       view.open(model.get("state"))
     } catch (error) {
       if (view.models) return // its arrays will arrive
-      view.say(error.message)
+      view.showMessage(error.message)
     }
   }
   const say = () => {
@@ -1183,31 +1273,31 @@ function render({ model, el }) {
     const notice = model.get("notice")
     if (notice.startsWith("searching") && view?.pending) view.pending.isAcknowledged = true
     else if (notice && !notice.startsWith("searching")) view?.settle(notice)
-    else if (!notice) busy = busy.then(() => view?.pending && view.settle("")) // after its arrays are loaded
+    else if (!notice) loading = loading.then(() => view?.pending && view.settle("")) // after its arrays are loaded
   }
-  let isGone = false
+  let isKernelGone = false
   let isSilent = false
   let busyPolls = 0
   /** Disable what needs the kernel while it is busy, and for good if it has ended, since its objects are lost. */
   const poll = () => {
     const status = model.widget_manager?.kernel?.status
-    isGone ||= ENDED.includes(status) || model.get("layout")?.comm_live === false
+    isKernelGone ||= ENDED.includes(status) || model.get("layout")?.comm_live === false
     busyPolls = status === "busy" ? busyPolls + 1 : 0
-    if (isGone && view?.pending) view.settle("")
-    const reason = isGone ? "the kernel has restarted or ended: run the cell again" :
+    if (isKernelGone && view?.pending) view.settle("")
+    const reason = isKernelGone ? "the kernel has restarted or ended: run the cell again" :
       isSilent ? "the kernel does not answer" : busyPolls >= BUSY_POLLS ? "the kernel is busy" : null
     view?.lock(reason)
   }
   const clock = setInterval(poll, POLL)
-  const heard = slider => () => {
+  const follow = slider => () => {
     const stage = sliders.indexOf(slider)
-    if (slider.isOurs || !view?.models || stage >= view.n - 1) return
-    view.ask(stage, slider.get("value"))
+    if (slider.isSetHere || !view?.models || stage >= view.n - 1) return
+    view.moveTo(stage, slider.get("value"))
   }
   const bind = async () => {
     const ids = model.get("sliders").map(id => id.replace("IPY_MODEL_", ""))
     sliders = await Promise.all(ids.map(id => model.widget_manager.get_model(id)))
-    for (const slider of sliders) slider.on("change:value", slider.heard = heard(slider))
+    for (const slider of sliders) slider.on("change:value", slider.follow = follow(slider))
   }
   model.on("change:packed", load)
   model.on("change:details", load)
@@ -1218,7 +1308,7 @@ function render({ model, el }) {
   return () => {
     clearInterval(clock)
     for (const [name, listener] of [["packed", load], ["details", load], ["state", show], ["notice", say]]) model.off(`change:${name}`, listener)
-    for (const slider of sliders) slider.off("change:value", slider.heard)
+    for (const slider of sliders) slider.off("change:value", slider.follow)
     view?.destroy()
   }
 }

@@ -1,16 +1,25 @@
-"""Write the explorer as one file without a kernel, and its sentence without scripts."""
+"""Write the explorer as one file without a kernel, and its sentence and picture without scripts."""
 
 import base64
 import html
 from collections.abc import Mapping
 from importlib.resources import files
 
+import numpy as np
+from numpy import ndarray as Array
+
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
+from ..fronts.front import Front
 from ..origin import samples_in_common
-from ..tables import arrow
+from ..tables import arrow, fraction, in_words, number
 
-PARTS = ("d3.js", "engine.js", "page.js")  # one ES module, in this order
+# Hide the output below this one if it has no explorer, such as JupyterLab's "model not found".
+HIDE_ERROR = (
+    ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
+    "{display: none}"
+)
+PARTS = ("d3.js", "engine.js", "page.js")  # of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -34,24 +43,30 @@ def read_part(name: str) -> str:
     return files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
-def script() -> str:
+def read_script() -> str:
     """Return the page's ES module."""
     return "\n".join(map(read_part, PARTS))
 
 
-def page_html(title: str, packed: bytes, still: str) -> str:
-    """Return the file. packed: :meth:`Packed.to_bytes`. still: HTML for use without scripts."""
+def format_page(title: str, packed: bytes, still: str) -> str:
+    """Return the text of the file.
+
+    ``packed`` is the result of :meth:`Packed.to_bytes`, ``still`` is HTML for use without scripts.
+    """
     return PAGE.format(
         title=html.escape(title),
         style=read_part("page.css"),
         still=still,
         packed=base64.b64encode(packed).decode(),
-        script=script(),
+        script=read_script(),
     )
 
 
-def sentence(runs: Mapping[str, Run]) -> str:
-    """Describe a cascade in one sentence. runs: {split: evaluation}, the selection split first."""
+def describe_cascade(runs: Mapping[str, Run]) -> str:
+    """Return the result of a cascade in words.
+
+    ``runs`` has its evaluation by name of the split, the selection split first.
+    """
     *_, run = runs.values()
     names = run.point.models
     rates = [
@@ -72,11 +87,56 @@ def sentence(runs: Mapping[str, Run]) -> str:
     )
 
 
-def still_html(runs: Mapping[str, Run], state: str) -> str:
-    """Return the sentence as HTML with the state and the names of the splits."""
+def format_still(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
+    """Return the sentence and a picture as HTML, with the state and the names of the splits.
+
+    If JupyterLab cannot show the widget that follows, the HTML hides its error message.
+    """
     data = {"state": state}
     for split, run in runs.items():
         origin = run.store.origin
         data[split] = f"{origin.dataset} {origin.split}"
     written = " ".join(f'data-{key}="{html.escape(text)}"' for key, text in data.items())
-    return f"<p {written}>{html.escape(sentence(runs))}</p>"
+    *_, run = runs.values()
+    image = base64.b64encode(draw_picture(run, front).encode()).decode()
+    return (
+        f'<p class="cl-still" {written}>{html.escape(describe_cascade(runs))}<br/>'
+        f'<img alt="accuracy against cost" src="data:image/svg+xml;base64,{image}"/>'
+        f"<style>{HIDE_ERROR}</style></p>"
+    )
+
+
+def draw_picture(run: Run, front: Front | None) -> str:
+    """Return an SVG of the single models, the front and the cascade, by cost and accuracy."""
+    table = run.baseline.table
+    singles = table[["cost", "accuracy"]].to_numpy()
+    steps = np.empty((0, 2))
+    if front is not None:
+        steps = front.table[["cost", "accuracy"]].to_numpy()
+    drawn = np.concatenate([singles, steps, [[run.cost, run.accuracy]]])
+    least = min(drawn[drawn[:, 0] > 0, 0], default=1.0)  # the log axis has no 0
+    low = np.array([least, drawn[:, 1].min()])
+    high = np.maximum(drawn.max(axis=0), low + [least, 1e-3])
+
+    def place(points: Array) -> Array:
+        x = np.log(np.maximum(points[:, 0], least) / least) / np.log(high[0] / least)
+        y = (points[:, 1] - low[1]) / (high[1] - low[1])
+        return np.round(np.stack([70 + 550 * x, 210 - 190 * y], axis=1), 1)
+
+    dots = "".join(f'<circle cx="{x}" cy="{y}" r="3.5"/>' for x, y in place(singles).tolist())
+    stairs = [f"H{x}V{y}" for x, y in place(steps).tolist()]
+    line = " ".join(stairs).replace("H", "M", 1).replace("V", ",", 1)
+    ((x, y),) = place(np.array([[run.cost, run.accuracy]])).tolist()
+    title = html.escape(in_words(run.point.cost_kind))
+    cheapest, most_expensive = (number(cost) for cost in (low[0], high[0]))
+    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" \
+font-family="sans-serif" font-size="12"><rect width="640" height="260" fill="#fff"/>
+<path d="M70,20V210H620" fill="none" stroke="#444"/><g fill="#8c8c8c">{dots}</g>
+<path d="{line}" fill="none" stroke="#0073b5" stroke-width="1.5"/>
+<path d="M{x},{y - 8}l8,8l-8,8l-8,-8Z" fill="#b84a00"/><g fill="#444">
+<text x="64" y="24" text-anchor="end">{fraction(high[1])}</text>
+<text x="64" y="214" text-anchor="end">{fraction(low[1])}</text>
+<text x="70" y="230">{cheapest}</text>
+<text x="620" y="230" text-anchor="end">{most_expensive}</text>
+<text x="345" y="250" text-anchor="middle">{title}; diamond: this cascade, \
+line: best on the selection split, dots: single models</text></g></svg>"""

@@ -8,7 +8,7 @@ from urllib.parse import parse_qs, urlencode
 
 import pandas as pd
 
-from ..checks import brief, error_context, validate_choice
+from ..checks import brief, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
@@ -21,8 +21,8 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import arrow
 
-LENGTHS = (2, 3, 4)  # models per cascade, in addition to those of the input front
-PATIENCE = 30.0  # seconds for a search of four models or more, whose gap is then certified
+LENGTHS = (2, 3, 4)  # possible numbers of models, in addition to those of the input front
+PATIENCE = 30.0  # seconds for a search of four models or more. The front states its gap
 OF_TABLE = "confidence of the table"
 OF_FRONT = "method of the front"
 GOALS = ("match_best", "max_improvement", "near_best")
@@ -41,12 +41,15 @@ class Choice:
 
     @property
     def kind(self) -> tuple[str, str, str, int]:
-        """Cost, score, method and number of models, which identify a front."""
+        """Return the cost, score, method and number of models, which identify a front."""
         return self.cost, self.score, self.method, len(self.models)
 
 
-def methods_of(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
-    """Return methods by name, and the name of the first one: that of a front or point, if any."""
+def list_methods(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
+    """Return methods by name, and the name of the first one.
+
+    The first one is the method of a front or point, if there is one.
+    """
     first = "max_softmax"
     methods: dict[str, Method | None] = dict(METHODS)
     if store.resolve_options(None, None, None)[0] is None:
@@ -70,9 +73,11 @@ class ExploredSplits:
     front : Front, optional
         Front of the first split. Its method, cost and score come first, its candidates are
         combined, and it is not searched again.
-    certificates : sequence of Certificate
+    certificate : Certificate or list of Certificate, optional
         Certificates of one guarantee on one split, which hold simultaneously. Without a front,
         their method comes first.
+    images : sequence, optional
+        Inputs of the first split, as for :func:`explore`.
 
     Attributes
     ----------
@@ -82,8 +87,9 @@ class ExploredSplits:
         Searched front by ``Choice.kind``.
     lengths : list of int
         Possible numbers of models.
+    certificates : list of Certificate
     certified : list of Point
-        Certified points.
+        Certified points of all certificates.
 
     Raises
     ------
@@ -91,16 +97,22 @@ class ExploredSplits:
         If an argument is not a store.
     ValueError
         If the held-out split lacks a model or has samples of a certificate, or if the certificates
-        have different guarantees.
+        have different guarantees. If the number of images differs from the number of samples.
     """
 
     store: Store
     held_out: Store | None = None
     front: Front | None = None
-    certificates: Sequence[Certificate] = ()
+    certificate: Certificate | Sequence[Certificate] | None = None
+    images: Any = None
 
     def __post_init__(self) -> None:
         check_store(self.store)
+        if self.images is not None and len(self.images) != len(self.store):
+            raise ValueError(
+                f"{len(self.images)} images for the {len(self.store)} samples of the store"
+            )
+        self.certificates = [] if self.certificate is None else items_of(self.certificate)
         self.stores = {"validation": self.store}
         if self.held_out is not None:
             check_store(self.held_out)
@@ -109,7 +121,7 @@ class ExploredSplits:
         self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods, self.first = methods_of(self.store, self.source)
+        self.methods, self.first = list_methods(self.store, self.source)
         self.candidates: str | list[str] = "all"
         self.fronts: dict[tuple, Front] = {}
         if self.front is not None:
@@ -146,7 +158,7 @@ class ExploredSplits:
 
     @property
     def costs(self) -> list[str]:
-        """Kinds of cost that all models have on all splits, that of the front first."""
+        """Return the kinds of cost that all models have on all splits, the front's kind first."""
         first = [] if self.source is None else [self.source.cost_kind]
         kinds = self.store.cost_names
         tables = [store.models.reindex(columns=kinds) for store in self.stores.values()]
@@ -155,9 +167,9 @@ class ExploredSplits:
 
     @property
     def scores(self) -> list[str]:
-        """Scores, that of the front first.
+        """Return the available scores, the front's score first.
 
-        Top-5 accuracy needs more than five classes and F1 two.
+        Top-5 accuracy needs more than five classes, and F1 needs two.
         """
         if self.store.class_count is None:
             return ["top1"]
@@ -195,10 +207,10 @@ class ExploredSplits:
         return self.tasks[key]
 
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
-        """Return the front of cascades as long as the choice on the first split.
+        """Return the front of the choice's number of models on the first split.
 
-        It is searched once, and again if ``seconds`` is passed, which limits the search. By default
-        a search of more than three models may take PATIENCE.
+        The front is searched once. ``seconds`` searches it again and limits the time. By default a
+        search of four or more models is limited to PATIENCE.
         """
         if seconds is None and choice.kind in self.fronts:
             return self.fronts[choice.kind]

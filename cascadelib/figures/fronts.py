@@ -68,11 +68,11 @@ def front_figure(
     """
     fig = singles_figure(singles, None, cost, title)
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
-    costs = {label: cheapest_at(table, at) for label, table in tables.items()}
-    for i, (label, name) in enumerate(coinciding(costs).items()):
+    costs = {label: least_cost_at(table, at) for label, table in tables.items()}
+    for i, (label, name) in enumerate(merge_coinciding(costs).items()):
         style.add_cascades(
             fig,
-            style.decimated(tables[label]),
+            style.select_evenly(tables[label]),
             style.colour(i),
             name=name,
             line_shape="hv",
@@ -86,7 +86,7 @@ def front_figure(
     return fig.update_yaxes(range=[low - 0.02 * margin, high + 0.03 * margin])
 
 
-def cheapest_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
+def least_cost_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
     """Return the least cost of a front at or above each accuracy in ``at`` [n]."""
     cost = table.groupby("accuracy")["cost"].min()
     return cost[::-1].cummin()[::-1].reindex(at, method="bfill")
@@ -126,7 +126,7 @@ def improvement_figure(
     curves = {label: curves[label] for label in [*references, *curves] if label in curves}
     factors = {label: curve.set_index("accuracy")["improvement"] for label, curve in curves.items()}
     others = 0
-    for first, name in coinciding(factors).items():
+    for first, name in merge_coinciding(factors).items():
         if first in references:
             style.add_improvement(fig, curves[first], name, style.BLACK, 1.2)
             continue
@@ -136,7 +136,7 @@ def improvement_figure(
     return fig.add_hline(y=1, line=style.DOTTED)
 
 
-def coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
+def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
     """Return {label to draw: its name with those of the later curves that coincide with it}.
 
     Curves over the same index coincide if their values are equal ("=") or differ by at most 2%
@@ -145,9 +145,9 @@ def coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
     names: dict[str, str] = {}
     for label, curve in curves.items():
         for first in names:
-            if not same_within(curve, curves[first], 0.02):
+            if not are_close(curve, curves[first], 0.02):
                 continue
-            if same_within(curve, curves[first], 1e-9):
+            if are_close(curve, curves[first], 1e-9):
                 names[first] += f" = {label}"
             else:
                 names[first] += f"\n≈ {label} (within 2%)"
@@ -157,7 +157,7 @@ def coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
     return names
 
 
-def same_within(curve: pd.Series, other: pd.Series, share: float) -> bool:
+def are_close(curve: pd.Series, other: pd.Series, share: float) -> bool:
     """Return whether curves over the same index differ by at most a share of the other."""
     return curve.index.equals(other.index) and np.allclose(curve, other, share, 0, equal_nan=True)
 

@@ -2,6 +2,7 @@
 
 A notebook stores a :class:`Figure` only as plotly's JSON, without the copy of plotly.js (5 MB) that
 plotly's "notebook" renderer adds. Plotly's settings and a renderer that the user set do not change.
+JupyterLab's dark theme inverts the lightness of figures (THEME).
 """
 
 from typing import Any
@@ -10,12 +11,20 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+from IPython.display import display
 
 from ..cost_kinds import cost_of
+from ..front_end import displays_widgets
 from ..tables import arrow, digits, percents
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
+THEME = (
+    '<style class="cl-theme">body[data-jp-theme-light="false"] .jp-RenderedPlotly '
+    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg)} "
+    ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
+)
+"""An output of a notebook that has no height and restyles the figures in JupyterLab."""
 
 
 def renderer_without_script(default: str | None) -> str | None:
@@ -60,6 +69,8 @@ class Figure(go.Figure):
     def _ipython_display_(self) -> None:
         renderer = renderer_without_script(pio.renderers.default)
         if renderer:
+            if displays_widgets():
+                display({"text/html": THEME}, raw=True)
             pio.show(self, renderer=renderer)
         else:
             print(repr(self))
@@ -196,7 +207,7 @@ def per_cent_axis(**axis: Any) -> dict:
     return {"tickformat": ".4~p", **axis}
 
 
-def decimated(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
+def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
     """Return at most ``most`` evenly spread rows with the first and the last one."""
     rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
     return table.iloc[np.unique(rows)]

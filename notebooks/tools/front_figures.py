@@ -8,7 +8,7 @@ import pandas as pd
 
 from cascadelib import Front, Point
 from cascadelib.figures import style
-from cascadelib.figures.fronts import cheapest_at, coinciding
+from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
 from tools import findings
 from tools.paper_figures import BELOW, panels
@@ -43,11 +43,11 @@ def front_and_improvement(
     fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
     style.add_singles(fig, singles, row=1, col=1)
     accuracies = np.unique(np.concatenate([front.table["accuracy"] for front in fronts.values()]))
-    costs = {label: cheapest_at(front.table, accuracies) for label, front in fronts.items()}
-    shown = coinciding(costs)
+    costs = {label: least_cost_at(front.table, accuracies) for label, front in fronts.items()}
+    shown = merge_coinciding(costs)
     for i, (label, name) in enumerate(shown.items()):
         at: dict = {"name": name, "legendgroup": label, "row": 1}
-        table = style.decimated(fronts[label].table)
+        table = style.select_evenly(fronts[label].table)
         style.add_cascades(fig, table, style.colour(i), line_shape="hv", col=1, **at)
         at |= {"label": at.pop("name"), "color": style.colour(i), "showlegend": False}
         style.add_improvement(fig, fronts[label].improvement_curve(), width=1.8, col=2, **at)
@@ -131,7 +131,7 @@ def members_figure(
     title = findings.titled(findings.describe_members(members, len(order)), title)
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
-        shown = style.decimated(rows.sort_values(["model", "accuracy"]), 3000)
+        shown = style.select_evenly(rows.sort_values(["model", "accuracy"]), 3000)
         marker = {
             "color": style.PALETTE[int(stage) - 1],
             "symbol": "line-ns-open",
@@ -162,7 +162,7 @@ def exit_rate_figure(
     )
     fig.add_hline(y=0, line=style.DOTTED)
     for i, (label, curve) in enumerate(curves.items()):
-        shown = style.decimated(curve, 400)
+        shown = style.select_evenly(curve, 400)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
         style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
     return fig
@@ -185,7 +185,7 @@ def pairs_figure(
     fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)
     size = pd.Series(size_of(pairs["cost_ratio"]), pairs["first"] + " → " + pairs["second"])
     for label, curve in curves.items():
-        shown = style.decimated(curve, 300)
+        shown = style.select_evenly(curve, 300)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
         at: dict = {"name": label, "showlegend": False, "row": 1, "col": 1}
         at["hovertemplate"] = "%{y:.2%} at exit rate %{x:.1%}<extra>%{fullData.name}</extra>"

@@ -9,7 +9,7 @@ import pandas as pd
 from plotly.subplots import make_subplots
 
 from cascadelib.figures import style
-from cascadelib.figures.fronts import coinciding
+from cascadelib.figures.fronts import merge_coinciding
 from cascadelib.tables import in_words
 from tools import findings
 
@@ -95,7 +95,7 @@ def methods_figure(
             if name == reference or _last_part(name, kinds) == kind:
                 group[in_words(name)] = (name, curve)
         factors = {words: c.set_index("accuracy")["improvement"] for words, (_, c) in group.items()}
-        for words, text in coinciding(factors).items():
+        for words, text in merge_coinciding(factors).items():
             name, curve = group[words]
             colour, dash = look_of(name)
             width = 1.2 if colour == style.BLACK else 1.8
@@ -215,7 +215,7 @@ def segments_figure(
         at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "row": 1, "col": 1}
         at |= {"name": TURNS[i % 2], "showlegend": i < 2, "legendgroup": TURNS[i % 2]}
         colour = (style.PALETTE[0], style.PALETTE[4])[i % 2]
-        shown = style.decimated(rows, 300)
+        shown = style.select_evenly(rows, 300)
         style.add_cascades(fig, shown, colour, "cost_replayed", "accuracy_replayed", **at)
     best = moved[moved["on_front"]].sort_values("cost_replayed")
     x = best["cost_replayed"]
@@ -356,7 +356,9 @@ def tasks_figure(
                 "row": row,
                 "col": 1,
             }
-            style.add_cascades(fig, style.decimated(front.table), colour, line_shape="hv", **line)
+            style.add_cascades(
+                fig, style.select_evenly(front.table), colour, line_shape="hv", **line
+            )
             curve = front.improvement_curve()
             at = {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, curve, name, colour, **at)
@@ -393,7 +395,7 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
         for col, column in enumerate(SIDES.values(), 1):
             for label, table in lines.items():
                 if column in table:
-                    _draw(fig, label, style.decimated(table, 400), column, row, col)
+                    _draw(fig, label, style.select_evenly(table, 400), column, row, col)
         for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
@@ -451,7 +453,7 @@ def reliability_figure(averages: Tables) -> style.Figure:
         shared_yaxes=True,
     )
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
-        shown = style.decimated(table, 250)
+        shown = style.select_evenly(table, 250)
         for name, line in AVERAGES.items():
             at: dict = {
                 "legendgroup": name,

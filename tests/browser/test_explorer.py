@@ -9,6 +9,7 @@ import pytest
 from jupyter_pages import PATIENCE, run_cell, serving, write_cell
 
 import cascadelib as cl
+from cascadelib.evaluation.intervals import paired_difference_interval
 from cascadelib.explorer.splits import ExploredSplits
 
 pytestmark = pytest.mark.browser
@@ -290,6 +291,60 @@ def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
     page.close()
 
 
+def priced(seed, k=800):
+    """Two models with prices per query."""
+    rng = np.random.default_rng(seed)
+    confidence = rng.random((2, k))
+    correct = rng.random((2, k)) < np.stack([confidence[0] ** 0.3, np.full(k, 0.95)])
+    return cl.ScoreTable(correct, confidence, [0.00008, 0.0079], ["small", "large"])
+
+
+def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path):
+    table = priced(0)
+    other = priced(1)
+    explorer = cl.explore(table, other)
+    page = opened(browser, explorer.save_html(tmp_path / "page.html"))
+    bill = page.locator(".cl-bill")
+    run = explorer.runs["held-out"]
+    low, _ = paired_difference_interval(other.correct[1], run.correct)
+    text = f"$316 → ${run.cost * 40_000:.0f}, at most {int(-low * 40_000):,} more wrong answers"
+    assert f"{text} (95% interval, held out)" in bill.inner_text()
+    ticks = page.locator(".cl-tick").all_text_contents()
+    assert any(re.fullmatch(r"\$0\.00\d+", tick) for tick in ticks)
+    assert "small · 7" in page.locator(".cl-model").first.inner_text()
+    assert "$0.00008" in page.locator(".cl-model").first.inner_text()
+    page.locator(".cl-traffic").fill("1,000")
+    assert f"$7.90 → ${run.cost * 1000:.2f}" in bill.inner_text()
+    page.locator(".cl-unit").select_option("€ per 1,000 queries")
+    assert "€0.0079 → " in bill.inner_text() and page.locator(".cl-sentence b").count()
+    page.locator(".cl-unit").select_option("no currency")
+    assert "0.0079" in page.locator(".cl-model").first.inner_text()
+    page.locator(".cl-traffic").fill("many")
+    assert "write a number of queries" in bill.inner_text()
+    page.locator(".cl-goal select").select_option("budget")
+    page.locator(".cl-unit").select_option("$ per 1,000 queries")
+    page.locator(".cl-goal input").fill("$0.000004")
+    page.locator(".cl-goal input").press("Enter")
+    expected = cl.pick(explorer.front, budget=0.004, caution=0)
+    assert assert_agrees(page, explorer).thresholds == expected.thresholds
+    page.close()
+
+
+def test_more_labels_certify_a_smaller_loss(browser, stores, tmp_path):
+    choose, certify = (stores[0].take(slice(i, None, 2)) for i in range(2))
+    certificate = cl.certify(certify, cl.search(choose), 0.08, 0.05)
+    explorer = cl.explore(choose, stores[1], certificate=certificate)
+    page = opened(browser, explorer.save_html(tmp_path / "page.html"))
+    losses = []
+    for step, labels in enumerate(("50", "100", "200", "500", "1,000")):
+        page.locator(".cl-labels").fill(str(step))
+        text = page.locator(".cl-more").inner_text()
+        assert f"{labels} more labels would certify a loss of at most about " in text
+        losses.append(float(re.search(r"about ([\d.]+)%", text)[1]))
+    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
+    page.close()
+
+
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_fits_four_widths(browser, path, theme):
     """With two to four models, nothing above the sliders moves, and no text is clipped."""
@@ -395,7 +450,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     assert 0.995**598 <= 0.05 < 0.995**597
     page.close()
     with pytest.raises(ValueError, match="held_out shares 450 samples"):
-        ExploredSplits(choose, certify, certificates=[certificate])
+        ExploredSplits(choose, certify, certificate=certificate)
 
 
 def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
@@ -423,6 +478,8 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
     explorer.show_point(certificates[0].certified[0])
     page = opened(browser, explorer.save_html(tmp_path / "page.html"))
     sentence = page.locator(SENTENCE)
+    # Each row has half of δ.
+    assert "(at confidence 90%, simultaneously)" in page.locator(".cl-note").inner_text()
     row = sorted(first for first, second in certified if second == seconds[0])
     drag(page, 0, 1)
     page.wait_for_timeout(50)
@@ -529,7 +586,7 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
     page.locator("[data-kind=method]").select_option("entropy")
     page.wait_for_function(
         "() => document.querySelector('.cl-settings select[data-kind=method]')?.value == 'entropy'"
-        " && !document.querySelector('.cl-note').innerText.includes('searching')",
+        " && !document.querySelector('.cl-progress')",
         timeout=PATIENCE,
     )
     for _ in range(20):  # until the kernel has heard of the page's new state
@@ -555,4 +612,95 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
         "text => document.querySelector('.cl-sentence').innerText != text", arg=before
     )
     assert not re.search("Traceback", server[1].read_text())
+    page.close()
+
+
+SAVED = """exec(open("stores.py").read())
+x = cl.explore({"first": store, "second": other})
+x"""
+DRAWN = """import pandas as pd
+cl.figures.singles_figure(cl.search(store).singles)"""
+ERROR = ".jp-OutputArea-output:has-text('model not found')"
+THEME = """address => fetch(address, {method: "PUT", body: JSON.stringify(
+    {raw: JSON.stringify({theme: "JupyterLab Dark"})}),
+    headers: {"X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
+END = """address => fetch(address, {method: "DELETE", headers: {
+    "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
+
+
+def computed(page):
+    """The data set and the method of the selectors, and those of the shown arrays."""
+    return page.evaluate("""() => {
+        const {view} = document.querySelector(".cascadelib")
+        const value = kind => document.querySelector(`[data-kind=${kind}]`).value
+        return [[value("data"), value("method")], [view.details.dataset, view.pack.method]] }""")
+
+
+def shows(page, dataset, method):
+    """Wait until the selectors and the arrays have this data set and method."""
+    page.wait_for_function(
+        """wanted => {
+            const {view} = document.querySelector(".cascadelib") ?? {}
+            return view?.models && String([view.details.dataset, view.pack.method]) == wanted }""",
+        arg=f"{dataset},{method}",
+        timeout=PATIENCE,
+    )
+    assert computed(page) == [[dataset, method]] * 2
+
+
+def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
+    """The selectors equal what is computed. A picture replaces the explorer without its kernel."""
+    folder = server[1].parent
+    write_cell(folder / "saved.ipynb", SAVED, DRAWN)
+    address = f"{server[0]}/doc/tree/saved.ipynb"
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    run_cell(page, address)
+    shows(page, "first", "max_softmax")
+    still = page.locator(".cl-still img")
+    assert still.count() == 1 and not still.is_visible()
+    drag(page, 0, 0.4)
+    page.locator("[data-kind=method]").select_option("entropy")
+    shows(page, "first", "entropy")
+    page.locator("[data-kind=data]").select_option("second")
+    shows(page, "second", "max_softmax")
+    page.evaluate("""() => { // before the search ends
+        const method = document.querySelector("[data-kind=method]")
+        method.value = "logits_margin"
+        method.dispatchEvent(new Event("change", {bubbles: true}))
+        document.querySelector(".cl-progress button").click() }""")
+    page.locator(".cl-progress").wait_for(state="detached")
+    shows(page, "second", "max_softmax")
+    page.locator("[data-kind=method]").select_option("softmax_margin")
+    shows(page, "second", "softmax_margin")
+    page.wait_for_timeout(300)
+    drag(page, 0, 0.7)
+    page.wait_for_timeout(500)
+    state = page.evaluate("document.querySelector('.cascadelib').view.address()")
+    run_more(page, 1)
+    page.locator(".jp-RenderedPlotly").wait_for(timeout=PATIENCE)
+    page.keyboard.press("Control+s")
+    page.wait_for_timeout(2000)
+    page.reload()
+    shows(page, "second", "softmax_margin")
+    assert page.evaluate("document.querySelector('.cascadelib').view.address()") == state
+    (session,) = [
+        each
+        for each in json.load(urlopen(f"{server[0]}/api/sessions"))
+        if each["path"] == "saved.ipynb"
+    ]
+    settings = "lab/api/settings/@jupyterlab/apputils-extension:themes"
+    assert page.evaluate(
+        f"async address => (await ({THEME})(address)).ok", f"{server[0]}/{settings}"
+    )
+    page.evaluate(END, f"{server[0]}/api/sessions/{session['id']}")
+    page.close()
+    page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    page.goto(address)
+    page.locator(".cl-still img").wait_for(timeout=PATIENCE)
+    page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
+    assert not page.locator(ERROR).is_visible()
+    figure = page.locator(".jp-RenderedPlotly .plot-img")  # that JupyterLab saved
+    figure.wait_for(timeout=PATIENCE)
+    page.wait_for_function("document.body.dataset.jpThemeLight == 'false'", timeout=PATIENCE)
+    assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")
     page.close()

@@ -3,55 +3,8 @@
 import numpy as np
 import pytest
 from explorer_stores import made
-from scipy.stats import binom
 
 import cascadelib as cl
-
-EPSILON = 0.05
-DELTA = 0.2
-ROWS = (0.8, 0.65, 0.5, 0.35, 0.2, 0.05)  # second thresholds
-NAMES = ("a", "b", "c")
-
-
-def at_the_boundary(seed, k=300):
-    """Samples on which every cascade that never exits at "a" loses exactly EPSILON against "c".
-
-    "b" is incorrect on a quarter of its samples with a confidence of at least 0.8. Below, it is
-    correct on half of the samples, and "c" on the others.
-    """
-    rng = np.random.default_rng(seed)
-    confidence = rng.random((3, k))
-    luck = rng.random(k)
-    is_high = confidence[1] >= ROWS[0]
-    correct = np.ones((3, k), bool)
-    correct[1] = luck >= np.where(is_high, 0.25, 0.5)
-    correct[2] = is_high | (luck < 0.5)
-    return cl.ScoreTable(correct, confidence, [1.0, 2.0, 9.0], NAMES)
-
-
-def rows_of(seconds, firsts):
-    """Cascades by second threshold, the most cautious first threshold first."""
-    return [
-        [cl.Point(NAMES, (first, second), cost_kind="cost") for first in firsts]
-        for second in seconds
-    ]
-
-
-def test_rows_at_a_share_of_delta_fail_at_most_in_delta():
-    """At the boundary, rows at the full δ fail more often."""
-    draws = 40
-    failed_shares = 0
-    failed_full = 0
-    for seed in range(draws):
-        table = at_the_boundary(seed)
-        certificates = [
-            cl.certify(table, row, EPSILON, DELTA / len(ROWS), "c", accept=["rows aligned"])
-            for row in rows_of(ROWS, (np.inf, 0.9))
-        ]
-        failed_shares += any(certificate.certified for certificate in certificates)
-        failed_full += any(each.table["p_value"][0] <= DELTA for each in certificates)
-    most = binom.ppf(0.999, draws, DELTA)
-    assert failed_shares <= most < failed_full
 
 
 def test_the_page_gets_every_certified_row():

@@ -5,17 +5,22 @@ import pytest
 from explorer_stores import STORE
 from PIL import Image
 
-from cascadelib.explorer.examples import example_of, examples_of, picture, shown_rows
+from cascadelib.explorer.examples import (
+    describe_example,
+    describe_examples,
+    select_examples,
+    to_pil,
+)
 
 
 def test_three_of_four_examples_are_samples_on_which_models_disagree():
     rng = np.random.default_rng(0)
     correct = [rng.random(2000) < share for share in (0.7, 0.9, 0.95)]
-    rows = shown_rows(correct, 100)
+    rows = select_examples(correct, 100)
     differs = (correct[0] != correct[1]) | (correct[0] != correct[2])
     assert len(rows) == len(set(rows.tolist())) == 100 and np.all(np.diff(rows) > 0)
     assert differs[rows].sum() == 75
-    assert len(shown_rows([np.ones(5, bool)])) == 5
+    assert len(select_examples([np.ones(5, bool)])) == 5
 
 
 @pytest.mark.parametrize(
@@ -29,15 +34,15 @@ def test_three_of_four_examples_are_samples_on_which_models_disagree():
     ],
 )
 def test_images_of_any_type_become_thumbnails(image, tmp_path):
-    assert picture(image).size == (6, 5)
+    assert to_pil(image).size == (6, 5)
     path = tmp_path / "a.png"
-    picture(image).save(path)
-    assert example_of(path)["image"].startswith("data:image/webp;base64,")
+    to_pil(image).save(path)
+    assert describe_example(path)["image"].startswith("data:image/webp;base64,")
 
 
 def test_texts_are_shortened():
-    assert example_of("<b>" + "x" * 500)["text"].endswith("x…")
-    assert example_of(("a", "b")) == {"text": "a / b"}
+    assert describe_example("<b>" + "x" * 500)["text"].endswith("x…")
+    assert describe_example(("a", "b")) == {"text": "a / b"}
 
 
 def test_inputs_of_a_data_set_are_read_one_by_one():
@@ -45,10 +50,10 @@ def test_inputs_of_a_data_set_are_read_one_by_one():
         def batch(self, start, stop):
             return [f"text {row}" for row in range(start, stop)]
 
-    shown = examples_of(STORE, Texts(), np.array([3, 5]))
+    shown = describe_examples(STORE, Texts(), np.array([3, 5]))
     assert [one["text"] for one in shown] == ["text 3", "text 5"]
 
 
 def test_an_example_has_its_label():
-    (one,) = examples_of(STORE, ["a"] * len(STORE), np.array([3]))
+    (one,) = describe_examples(STORE, ["a"] * len(STORE), np.array([3]))
     assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}

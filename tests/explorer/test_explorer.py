@@ -10,6 +10,7 @@ import pytest
 from explorer_stores import OTHER, STORE, assert_same, fields_of, made
 
 import cascadelib as cl
+from cascadelib.explorer.explorer import WIDGET_VIEW
 
 
 def request(explorer, **wanted):
@@ -59,6 +60,10 @@ def test_sliders_have_native_units_and_ends_for_always_and_never(method):
     explorer.go({"goal": "near_best"})
     point = explorer.point
     sign = -1 if method == "entropy" else 1
+    low, high = explorer.pack.ends
+    step = explorer.sliders[0].step
+    assert low < high and step == pytest.approx((high - low) / 1000)
+    assert explorer.sliders[0].min == low - step and explorer.sliders[0].max == high + step
     assert len(explorer.sliders) == 3 and explorer.sliders[0].description == point.models[0]
     heard = []
     slider = explorer.sliders[0]
@@ -200,14 +205,59 @@ def test_sliders_work_for_one_or_two_samples(k):
         assert cl.evaluate(store, point).accuracy == point.accuracy
 
 
-def test_a_run_without_front_end_outputs_the_sentence(explorer, monkeypatch):
+@pytest.mark.parametrize("front_end", [False, True])
+def test_an_output_has_a_picture_and_in_a_front_end_the_widget(explorer, monkeypatch, front_end):
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
-    bundle = explorer._repr_mimebundle_()
-    assert set(bundle) == {"text/plain", "text/html"}
-    assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in bundle["text/plain"]
-    monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
-    assert "application/vnd.jupyter.widget-view+json" in explorer._repr_mimebundle_()[0]
+    if front_end:
+        monkeypatch.setenv("JPY_SESSION_NAME", "a.ipynb")
+    outputs = []
+    display = "cascadelib.explorer.explorer.display"
+    monkeypatch.setattr(display, lambda data, raw: outputs.append(data))
+    explorer._ipython_display_()
+    still, *views = outputs
+    assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in still["text/plain"]
+    assert "<img " in still["text/html"]
+    assert [list(view) for view in views] == ([[WIDGET_VIEW]] if front_end else [])
+    assert all(view[WIDGET_VIEW]["model_id"] == explorer.model_id for view in views)
+
+
+def test_a_stopped_search_does_not_change_the_page():
+    async def events():
+        explorer = cl.explore(STORE)
+        before = explorer.details, explorer.packed, explorer.state
+        request(explorer, method="entropy")
+        explorer.handle_request(explorer, {"stop": True}, [])
+        while ("macs", "top1", "entropy", 2) not in explorer.splits.fronts:
+            await asyncio.sleep(0.01)
+        await asyncio.sleep(0.1)
+        assert explorer.notice == ""
+        assert (explorer.details, explorer.packed, explorer.state) == before
+        request(explorer, method="entropy")
+        while explorer.notice.startswith("searching"):
+            await asyncio.sleep(0.01)
+        return explorer.pack.choice.method
+
+    assert asyncio.run(events()) == "entropy"
+
+
+def test_a_data_set_is_selected_by_its_name():
+    explorer = cl.explore({"a": STORE, "b": OTHER, "c": STORE}, held_out={"a": OTHER})
+    assert explorer.dataset == "a" and set(explorer.runs) == {"validation", "held-out"}
+    explorer.resize(3)
+    explorer.dataset = "b"
+    assert_same(explorer.point, cl.pick(cl.search(OTHER, 2), "near_best", caution=0))
+    assert json.loads(explorer.details)["dataset"] == "b" and set(explorer.runs) == {"validation"}
+    assert explorer.pack.splits.store is OTHER
+    explorer.set_state({"dataset": "c"})  # as a page does
+    assert explorer.pack.splits.store is STORE
+    assert_same(explorer.point, cl.pick(cl.search(STORE, 2), "near_best", caution=0))
+    with pytest.raises(ValueError, match="unknown data set 'd'"):
+        explorer.dataset = "d"
+    assert explorer.dataset == "c"
+    request(explorer, method="entropy")
+    explorer.set_state({"state": re.sub("max_softmax", "entropy", explorer.state), "dataset": "a"})
+    assert explorer.choice.method == explorer.pack.choice.method == "max_softmax"
 
 
 def test_invalid_arguments_are_refused_with_their_name():
@@ -217,3 +267,9 @@ def test_invalid_arguments_are_refused_with_their_name():
         cl.explore(STORE, OTHER.select(["m0", "m1"]))
     with pytest.raises(ValueError, match="399 images for the 400 samples"):
         cl.explore(STORE, images=np.zeros((399, 8, 8)))
+    with pytest.raises(ValueError, match="unknown unit '\\$ per month'"):
+        cl.explore(STORE, unit="$ per month")
+    with pytest.raises(TypeError, match="held_out must be a dict by data set"):
+        cl.explore({"a": STORE}, OTHER)
+    with pytest.raises(ValueError, match="store is an empty dict"):
+        cl.explore({})

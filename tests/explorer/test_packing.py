@@ -3,17 +3,20 @@
 import base64
 import json
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
 from hypothesis import given
 from hypothesis import strategies as st
+from scipy.optimize import brentq
 
 import cascadelib as cl
-from cascadelib.explorer.packing import Packed, cut_of, falling_values, separators
+from cascadelib.explorer.packing import Packed, cut_of, distinct_falling, separators
 from cascadelib.explorer.page import read_part
 from cascadelib.explorer.splits import Choice, ExploredSplits
+from cascadelib.guarantees.p_values import paired_p_value
 from cascadelib.methods.thresholds import LARGEST, convert_units, does_exit
 
 FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
@@ -50,7 +53,7 @@ CURVES = """async ({packed, rows, cost, steps}) => {
 
 @given(FLOATS)
 def test_separators_are_between_neighbours(values):
-    falling = falling_values(np.array(values))
+    falling = distinct_falling(np.array(values))
     found, *_ = separators(falling)
     following = np.append(falling[1:], -np.inf)
     assert np.all((found <= falling) & ((found > following) | (found == -np.inf)))
@@ -64,11 +67,11 @@ def test_separators_have_few_decimals():
 @given(FLOATS, st.floats(allow_nan=False))
 def test_a_cut_counts_the_confidences_that_exit(values, threshold):
     confidence = np.array(values)
-    falling = falling_values(confidence)
+    falling = distinct_falling(confidence)
     exiting = confidence[does_exit(confidence, threshold)]
     if np.any(exiting == np.inf) and threshold > np.finfo(float).max:
         return
-    assert cut_of(falling, threshold) == len(falling_values(exiting))
+    assert cut_of(falling, threshold) == len(distinct_falling(exiting))
 
 
 def scores(seed, k, per_query=False):
@@ -117,7 +120,7 @@ def positions(pack, count, lengths):
 def engine(browser):
     """A page with only the evaluator."""
     page = browser.new_page()
-    names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval"
+    names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval, plannedLoss"
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")
@@ -239,3 +242,20 @@ def test_cascades_that_are_not_packed_have_no_cuts():
     pack = Packed(splits, choice, [("m0", "m1")])
     assert pack.holds(("m0", "m1")) and not pack.holds(("m0", "m2"))
     assert pack.cuts(("m0", "m2"), (0.5,)) is None
+
+
+@pytest.mark.browser
+def test_the_planned_loss_is_close_to_the_least_that_certify_proves(engine):
+    """With exactly the planned numbers of lost and gained samples."""
+    cases = [(lost, gained, k) for k in (300, 3000) for lost in (0, 6, 30) for gained in (0, 6, 30)]
+    planned = engine.evaluate(
+        "cases => cases.map(([l, g, k]) => engine.plannedLoss(l / 10, g / 10, k / 10, k))", cases
+    )
+    for case, loss in zip(cases, planned):
+        excess = partial(p_value_above_level, case)
+        least = 0.0 if excess(1e-6) <= 0 else brentq(excess, 1e-6, 0.5)
+        assert loss == pytest.approx(least, rel=0.2, abs=0.5 / case[2])
+
+
+def p_value_above_level(case, epsilon):
+    return paired_p_value(*case, epsilon) - 0.05

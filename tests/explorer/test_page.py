@@ -9,7 +9,7 @@ import pytest
 from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
-from cascadelib.explorer.page import read_part, sentence, still_html
+from cascadelib.explorer.page import describe_cascade, draw_picture, read_part
 from cascadelib.tables import arrow
 
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
@@ -20,7 +20,7 @@ def test_a_page_is_one_file_without_requests(explorer, tmp_path):
     text = path.read_text(encoding="utf-8")
     assert [p.name for p in tmp_path.iterdir()] == ["page.html"]
     ours = text.replace("http://www.w3.org/2000/svg", "")
-    assert not re.search(r"https?://|@import|<link|src=(?!\"\$)", ours)
+    assert not re.search(r"https?://|@import|<link|src=(?!\"(\$|data:))", ours)
     assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in text.split("noscript")[1]
 
 
@@ -32,16 +32,35 @@ def test_names_are_escaped(name, tmp_path):
     explorer = cl.explore(store)
     text = explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert name not in text.split("<script", 1)[0] and text.count("</script>") == 2
-    ElementTree.fromstring(still_html(explorer.runs, explorer.state))
+    ElementTree.fromstring(explorer.still())
 
 
 def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
-    root = ElementTree.fromstring(still_html(explorer.runs, explorer.state))
-    assert root.text == sentence(explorer.runs) and arrow(explorer.point.models) in root.text
+    root = ElementTree.fromstring(explorer.still())
+    assert (
+        root.text == describe_cascade(explorer.runs) and arrow(explorer.point.models) in root.text
+    )
     assert root.get("data-state") == explorer.state
     for split, run in explorer.runs.items():
         origin = run.store.origin
         assert root.get(f"data-{split}") == f"{origin.dataset} {origin.split}"
+
+
+@pytest.mark.parametrize("first_cost", [0.0, 1.0])
+def test_the_picture_has_all_single_models_and_the_cascade_inside_its_axes(first_cost):
+    correct = np.random.default_rng(0).random((3, 40)) < [[0.6], [0.7], [0.9]]
+    table = cl.ScoreTable(correct, correct + 0.0, [first_cost, 3.0, 9.0], ["<a>", "b", "c"])
+    explorer = cl.explore(table)
+    root = ElementTree.fromstring(draw_picture(explorer.runs["validation"], explorer.front))
+    svg = "{http://www.w3.org/2000/svg}"
+    circles = root.findall(f".//{svg}circle")
+    assert len(circles) == 3
+    marks = [(circle.get("cx"), circle.get("cy")) for circle in circles]
+    _, front, diamond = (path.get("d") for path in root.findall(f".//{svg}path"))
+    points = re.findall(r"M([\d.]+),([\d.]+)", f"{front} {diamond}")
+    assert len(points) == 2 and len(re.findall("H", front)) == len(explorer.front) - 1
+    for x, y in [*marks, *points]:
+        assert 70 <= float(x) <= 620 and 12 <= float(y) <= 210
 
 
 def test_the_sentence_always_states_a_saving(explorer):
@@ -50,16 +69,16 @@ def test_the_sentence_always_states_a_saving(explorer):
         run = explorer.runs["held-out"]
         saving = run.saving
         said = f"{saving:.3g} times fewer" if saving >= 1 else f"{1 / saving:.3g} times more"
-        assert f"for {said} MACs." in sentence(explorer.runs)
+        assert f"for {said} MACs." in describe_cascade(explorer.runs)
 
 
 def test_the_sentence_states_shared_samples(explorer):
     whole = cl.explore(STORE, STORE)
-    assert sentence(whole.runs).endswith("checked on 400 samples, 400 of them the same.")
+    assert describe_cascade(whole.runs).endswith("checked on 400 samples, 400 of them the same.")
     half = cl.explore(STORE, STORE.take(slice(0, 300)))
-    assert "checked on 300 samples, 300 of them the same." in sentence(half.runs)
+    assert "checked on 300 samples, 300 of them the same." in describe_cascade(half.runs)
     assert half.pack.pack_split("held-out")["shared"] == 300
-    assert sentence(explorer.runs).endswith(f"checked on {len(OTHER)} others.")
+    assert describe_cascade(explorer.runs).endswith(f"checked on {len(OTHER)} others.")
     assert explorer.pack.pack_split("held-out")["shared"] == 0
 
 

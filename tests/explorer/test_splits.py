@@ -47,15 +47,15 @@ def test_a_held_out_split_with_samples_of_a_certificate_is_refused():
     front = cl.search(choose, 2)
     certificate = cl.certify(certify, front, 0.2, 0.1)
     assert certificate.certified
-    splits = ExploredSplits(choose, held_out, certificates=[certificate])
+    splits = ExploredSplits(choose, held_out, certificate=certificate)
     assert splits.first == "max_softmax"
     for wrong in (certify, choose):
         with pytest.raises(
             ValueError, match="held_out shares 1000 samples with those that selected or"
         ):
-            ExploredSplits(choose, wrong, certificates=[certificate])
+            ExploredSplits(choose, wrong, certificate=certificate)
     with pytest.raises(ValueError, match="model of the certificate"):
-        ExploredSplits(choose.select(["m0", "m1"]), certificates=[certificate])
+        ExploredSplits(choose.select(["m0", "m1"]), certificate=certificate)
 
 
 def test_an_empty_certificate_has_its_epsilon_and_delta():

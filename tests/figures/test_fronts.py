@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures.fronts import band_figure, coinciding, front_figure
+from cascadelib.figures.fronts import band_figure, front_figure, merge_coinciding
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -17,15 +17,19 @@ def names(fig):
 
 def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():
     curve = pd.Series([1.0, 2.0, 0.0, np.nan], [0.5, 0.6, 0.7, 0.8])
-    assert coinciding({"a": curve, "b": curve * (1 + 1e-12)}) == {"a": "a = b"}
+    assert merge_coinciding({"a": curve, "b": curve * (1 + 1e-12)}) == {"a": "a = b"}
     for factor, drawn in ((1.019, 1), (0.981, 1), (1.021, 2), (0.979, 2)):
         near = curve * np.array([1, factor, 1, 1])
-        assert len(coinciding({"a": curve, "b": near})) == drawn
-    assert coinciding({"a": curve, "b": curve * 1.01}) == {"a": "a\n≈ b (within 2%)"}
+        assert len(merge_coinciding({"a": curve, "b": near})) == drawn
+    assert merge_coinciding({"a": curve, "b": curve * 1.01}) == {"a": "a\n≈ b (within 2%)"}
     elsewhere = curve.set_axis(curve.index + 0.001)
     further = curve.fillna(1.0)
     assert (
-        len(coinciding({"a": curve, "b": elsewhere, "c": further, "d": curve.replace(0.0, 1e-9)}))
+        len(
+            merge_coinciding(
+                {"a": curve, "b": elsewhere, "c": further, "d": curve.replace(0.0, 1e-9)}
+            )
+        )
         == 4
     )
 

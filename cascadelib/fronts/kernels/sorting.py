@@ -12,36 +12,63 @@ FEW = 24  # largest number of samples with one key for an insertion sort
 SAMPLE_BITS = np.uint64(0xFFFFFFFF)  # the half of a packed number that is the sample
 
 
-@kernel
 def falling_order(confidence: Array) -> Array:
     """Return the samples by falling confidence, int64 (k,), nan last, equal ones in their order.
 
-    `confidence` float64 (k,) has no −0.0. Keys are the confidences as float32. Rounding never
-    reverses an order. Samples with equal keys are then sorted by their float64 confidences. A key
-    and its sample are packed into one number, so that a pass reads memory in order.
+    `confidence` float64 (k,) has no −0.0. NumPy sorts the long runs of equal keys, because numba
+    would compile its sort for seconds.
+    """
+    order, runs = sort_keys(confidence)
+    for start, end in runs.tolist():
+        samples = order[start:end]
+        samples[:] = samples[np.argsort(-confidence[samples], kind="stable")]
+    return order
+
+
+@kernel
+def sort_keys(confidence: Array) -> tuple[Array, Array]:
+    """Return the samples by rising key, int64 (k,), and the runs that are not sorted yet.
+
+    Keys are the confidences as float32. Rounding never reverses an order. Samples with equal keys
+    are then sorted by their float64 confidences, unless there are more than FEW. These runs are
+    returned as [start, end), int64 (n_runs, 2). A key and its sample are packed into one number, so
+    that a pass reads memory in order.
     """
     packed = pack_keys(confidence)
-    counts = np.zeros((PASSES, DIGITS), np.int64)
+    k = len(packed)
+    places = np.zeros((PASSES, DIGITS), np.int64)
     for number in packed:
         for i in range(PASSES):
-            counts[i, digit(number, i)] += 1
+            places[i, digit(number, i)] += 1
     target = np.empty_like(packed)
     for i in range(PASSES):
-        places = np.cumsum(counts[i]) - counts[i]
+        place = 0
+        for value in range(DIGITS):
+            count = places[i, value]
+            places[i, value] = place
+            place += count
         for number in packed:
             at = digit(number, i)
-            target[places[at]] = number
-            places[at] += 1
+            target[places[i, at]] = number
+            places[i, at] += 1
         packed, target = target, packed
-    order = (packed & SAMPLE_BITS).astype(np.int64)
+    order = np.empty(k, np.int64)
+    for x in range(k):
+        order[x] = np.int64(packed[x] & SAMPLE_BITS)
+    runs = np.empty((k // FEW + 1, 2), np.int64)
+    n_runs = 0
     start = 0
-    for end in range(1, len(order)):
-        if packed[end] ^ packed[start] > SAMPLE_BITS:
-            if end > start + 1:
-                sort_falling(order[start:end], confidence)
-            start = end
-    sort_falling(order[start:], confidence)
-    return order
+    for end in range(1, k + 1):
+        if end < k and packed[end] ^ packed[start] <= SAMPLE_BITS:
+            continue
+        if end - start > FEW:
+            runs[n_runs, 0] = start
+            runs[n_runs, 1] = end
+            n_runs += 1
+        else:
+            insert_falling(order, start, end, confidence)
+        start = end
+    return order, runs[:n_runs]
 
 
 @kernel
@@ -69,7 +96,9 @@ def pack_keys(confidence: Array) -> Array:
 
     Keys are larger for less confident samples, and largest for nan.
     """
-    rounded = confidence.astype(np.float32)
+    rounded = np.empty(len(confidence), np.float32)
+    for sample in range(len(confidence)):
+        rounded[sample] = confidence[sample]
     bits = rounded.view(np.uint32)
     packed = np.empty(len(bits), np.uint64)
     for sample, pattern in enumerate(bits):
@@ -90,15 +119,12 @@ def digit(packed: np.uint64, i: int) -> np.int64:
 
 
 @kernel
-def sort_falling(samples: Array, confidence: Array) -> None:
-    """Sort samples int64 (n,) in place by falling confidence, equal ones in their order."""
-    if len(samples) > FEW:
-        samples[:] = samples[np.argsort(-confidence[samples], kind="mergesort")]
-        return
-    for i in range(1, len(samples)):
-        sample = samples[i]
+def insert_falling(order: Array, start: int, end: int, confidence: Array) -> None:
+    """Sort samples start … end − 1 of an order in place by falling confidence, stably."""
+    for i in range(start + 1, end):
+        sample = order[i]
         j = i
-        while j and confidence[samples[j - 1]] < confidence[sample]:
-            samples[j] = samples[j - 1]
+        while j > start and confidence[order[j - 1]] < confidence[sample]:
+            order[j] = order[j - 1]
             j -= 1
-        samples[j] = sample
+        order[j] = sample
