@@ -21,12 +21,12 @@ SMALL = (760, 486)  # pixels of the animation
 SHARES = [*np.linspace(0.16, 0.6, 8), *np.linspace(0.5, 0.03, 9), *np.linspace(0.06, 0.16, 3)]
 
 
-def shot(page: Page) -> Image.Image:
+def take_picture(page: Page) -> Image.Image:
     """Return a picture of the page."""
     return Image.open(io.BytesIO(page.screenshot())).convert("RGB")
 
 
-def dragged(page: Page) -> Iterator[Image.Image]:
+def drag_slider(page: Page) -> Iterator[Image.Image]:
     """Yield a picture for each position of the first slider, as shares of its range."""
     slider = page.locator(".cl-slider").first
     for share in SHARES:
@@ -34,7 +34,7 @@ def dragged(page: Page) -> Iterator[Image.Image]:
             "(s, share) => { s.value = share * s.max; s.dispatchEvent(new Event('input')) }", share
         )
         page.wait_for_timeout(80)
-        yield shot(page)
+        yield take_picture(page)
 
 
 def main() -> None:
@@ -45,7 +45,7 @@ def main() -> None:
         page = browser.new_page(viewport=SIZE)
         page.goto(path.as_uri())
         page.wait_for_selector(".cl-sentence b")
-        frames = [frame.resize(SMALL, Image.Resampling.LANCZOS) for frame in dragged(page)]
+        frames = [frame.resize(SMALL, Image.Resampling.LANCZOS) for frame in drag_slider(page)]
     palette = frames[0].quantize(128, dither=Image.Dither.NONE)
     frames = [frame.quantize(palette=palette, dither=Image.Dither.NONE) for frame in frames]
     frames[0].save(

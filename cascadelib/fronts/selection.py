@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
-from scipy.signal import find_peaks
 
 from ..checks import POSITIVE, check_number, validate_choice
 from ..evaluation.point import Point
@@ -277,6 +276,8 @@ def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
     >>> len(cl.peaks(cl.search(table)))
     1
     """
+    from scipy.signal import find_peaks  # its import takes time that a search does not need
+
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])
     return [front.point(int(i) - 1) for i in find_peaks(padded, prominence=prominence)[0]]

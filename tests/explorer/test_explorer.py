@@ -60,6 +60,10 @@ def test_sliders_have_native_units_and_ends_for_always_and_never(method):
     explorer.go({"goal": "near_best"})
     point = explorer.point
     sign = -1 if method == "entropy" else 1
+    low, high = explorer.pack.ends
+    step = explorer.sliders[0].step
+    assert low < high and step == pytest.approx((high - low) / 1000)
+    assert explorer.sliders[0].min == low - step and explorer.sliders[0].max == high + step
     assert len(explorer.sliders) == 3 and explorer.sliders[0].description == point.models[0]
     heard = []
     slider = explorer.sliders[0]

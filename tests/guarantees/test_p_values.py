@@ -63,6 +63,12 @@ def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
     )
 
 
+def test_a_truncated_sum_adds_the_probability_of_both_tails():
+    """No outcome of 10 samples is as extreme as a net loss of −12, so only the tails are left."""
+    found = probability_as_extreme(-12, 10, 10, 0.5, np.array([0.6, 0.9]))
+    assert found.tolist() == [2 * p_values.NEGLIGIBLE] * 2
+
+
 def test_without_a_margin_a_paired_p_value_is_near_mcnemars_exact_test():
     for lost, gained in ((2, 15), (10, 30), (20, 21)):
         mcnemar = binom.cdf(lost, lost + gained, 0.5)

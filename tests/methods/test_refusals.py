@@ -94,7 +94,7 @@ VALUES_THAT_CANNOT_BE_FITTED = [
     ),
     (
         lambda: ScoreTable(np.ones((1, 3)), np.ones((1, 3)), [1], columns={"label": [1, 2, 3]}),
-        "column 'label'.*rename it",
+        "column 'label'.*Rename it",
     ),
 ]
 
