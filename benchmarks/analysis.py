@@ -633,12 +633,12 @@ def power(draws: int) -> list[dict]:
 
 
 def ledger(quick: bool = False) -> list[dict]:
-    """Return the share of families of claims with a false verdict, and the share of decided claims.
+    """Return the share of families of claims on methods with a false verdict, and the share of
+    decided claims.
 
     A quick version is in tests/notebooks/test_verdicts.py.
     """
-    root = Path(__file__).resolve().parents[1]
-    sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
+    import_worlds()
     from equal_methods import BOUNDARY, EQUAL, ORDERED, REVERSED, decided_claims, false_families
 
     families = 50 if quick else 1000
@@ -654,8 +654,36 @@ def ledger(quick: bool = False) -> list[dict]:
     return rows
 
 
+def ledger_worlds(quick: bool = False) -> list[dict]:
+    """Return the share of draws of each planted world with a false verdict, in the worst family.
+
+    A quick version is in tests/notebooks/test_verdicts.py.
+    """
+    import_worlds()
+    from planted_worlds import WORLDS, false_verdicts
+
+    draws = 20 if quick else 1000
+    rows = []
+    for world in WORLDS:
+        families, claims = false_verdicts(world, draws, seed=1)
+        name = f"ledger: false verdicts, {world}, of {draws} draws"
+        share = max(families.values(), default=0) / draws
+        rows.append(row(name, share, "share", target="≤ 0.067"))
+        for claim, number in claims.most_common(1):
+            name = f"ledger: {claim!r} is false most often, {world}, of {draws} draws"
+            rows.append(row(name, number / draws, "share"))
+    return rows
+
+
+def import_worlds() -> None:
+    """Make the planted worlds of the tests and the tools of the notebooks importable."""
+    root = Path(__file__).resolve().parents[1]
+    sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
+
+
 JOBS = {
     "ledger": ledger,
+    "ledger_worlds": ledger_worlds,
     "resampling": resampling,
     "uncertainty": uncertainty,
     "monitoring": monitoring,

@@ -210,7 +210,17 @@ def verdicts_of(rows: pd.DataFrame) -> pd.Series:
 
 def ledger_table() -> str:
     """Return all claims as the page of the ledger shows them."""
-    rows = ledger_rows().rename_axis("id").reset_index()
+    return markdown_table(ledger_rows().rename_axis("id").reset_index())
+
+
+def images_table() -> str:
+    """Return the numbers of images that would decide the paper's comparisons."""
+    rows = table_with("04", "images, even chance").drop(index="comparison")
+    return markdown_table(rows.rename_axis("comparison").reset_index())
+
+
+def markdown_table(rows: pd.DataFrame) -> str:
+    """Return a table of text in Markdown."""
     lines = []
     for row in [list(rows), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]:
         cells = [cell.replace("|", "\\|") for cell in row]
@@ -220,9 +230,10 @@ def ledger_table() -> str:
 
 def ledger_counts() -> str:
     """Count the claims by verdict, in a sentence."""
-    counts = verdicts_of(ledger_rows()).value_counts()
+    rows = ledger.without_copies(ledger_rows())
+    counts = verdicts_of(rows).value_counts()
     listed = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
-    return f"Of {len(ledger_rows())} claims: {listed}."
+    return f"Of {len(rows)} claims: {listed}."
 
 
 def of_methods() -> pd.DataFrame:
@@ -570,7 +581,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
-    "docs/ledger.md": {"verdicts": ledger_counts, "ledger": ledger_table},
+    "docs/ledger.md": {"verdicts": ledger_counts, "images": images_table, "ledger": ledger_table},
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (

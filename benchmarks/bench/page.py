@@ -431,8 +431,8 @@ def write_blocks(path: Path, results: Results) -> None:
         Column(column.title, column.key) if column.key == "about" else column for column in SUMMARY
     ]
     blocks = {
-        "counted": f"{counted(comparisons)} {results.records['draw'].nunique()} draws of each "
-        "file.",
+        "counted": f"{counted(comparisons)} {results.records['draw'].nunique()} draws of each of "
+        f"{len(results.files)} files.",
         "lost": as_markdown(lost, LOST_ONES) if len(lost) else NOWHERE,
         "limit": limit_of(results.records),
         "recall": as_markdown(of_recall, RECALL) if len(of_recall) else "Not measured.",

@@ -187,16 +187,19 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     parts = scale.axes(as_html(cost_of(front.cost_kind).title))
     parts.append(f'<polyline points="{line}" fill="none" stroke="var(--ink)" stroke-width="2"/>')
     parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
-    for name in {singles.index[0]: 0, singles["accuracy"].idxmax(): 0}:
-        parts.append(scale.label(as_html(name, 40), *singles.loc[name, ["cost", "accuracy"]]))
+    named = {singles.index[0]: 20, singles["accuracy"].idxmax(): -12}
+    for name, down in named.items():
+        place = singles.loc[name, ["cost", "accuracy"]]
+        parts.append(scale.label(as_html(name, 40), *place, down))
+    legend = ""
     for text, colour, place in policy:
-        side = -12 if colour == "orange" else 20
-        parts += [scale.circle(*place, 7, colour), scale.label(text, *place, side)]
+        parts.append(scale.circle(*place, 7, colour))
+        legend += f' <b class="{colour}">●</b> The policy as {text}.'
     return (
         "<h2>Accuracy and cost of all cascades</h2>"
         f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="accuracy against cost">'
         f"{''.join(parts)}</svg><p>The line is the front of cascades on {front.samples:,} samples. "
-        "Grey points are single models.</p>"
+        f"Grey points are single models.{legend}</p>"
     )
 
 
@@ -222,7 +225,7 @@ class Scale:
         x, y = self.at(cost, accuracy)
         return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="var(--{colour})"/>'
 
-    def label(self, text: str, cost: float, accuracy: float, down: int = 20) -> str:
+    def label(self, text: str, cost: float, accuracy: float, down: int) -> str:
         """Return the name of a point, below or above it and towards the middle."""
         x, y = self.at(cost, accuracy)
         anchor, shift = ("end", -8) if x > WIDTH / 2 else ("start", 8)

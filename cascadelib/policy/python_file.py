@@ -163,7 +163,7 @@ def python_text(point: Point) -> str:
         "bounds": f"{float(least - ROUNDING)!r}, {float(most + ROUNDING)!r}",
         "reaches": "<=" if is_negated else ">=",
         "defers": "inf" if is_negated else "-inf",
-        "copied": copied_functions(),
+        "copied": copied_functions() if point.fitted else "",
     }
     template = Template(Template(FILE).safe_substitute(variant))
     width = 96

@@ -1,128 +1,154 @@
 """Evidence for the claims on shifted data, texts and calibration (notebooks 05 to 07)."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm, t
 
-from cascadelib import Front, bootstrap, evaluate
-from cascadelib.analysis import front_on
-from tools.evidence import Evidence, counts_of, normal_draws, over_models, resampled
+from cascadelib import Front
+from cascadelib.analysis import calibration_table, front_on
+from cascadelib.analysis.generalization import same_samples
+from tools.evidence import Evidence, normal_draws, over_models, resampled
+from tools.held_out import (
+    on_resamples,
+    rows_at_accuracies,
+    summary_of_factors,
+    with_held_out_split,
+)
 from tools.ranges import factors, mean_in
+from tools.side_by_side import threshold_table
 
+DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
 WINDOWS = 50  # windows of a moving average that share no sample
 
 
+def drops_claims(drops: pd.DataFrame, front: Front) -> dict[str, Evidence]:
+    """Return the evidence on the losses of a front's models: ``accuracy_drops`` of all splits."""
+    names = front.singles.index[front.singles["on_front"]]
+    lost = drops[drops.index.isin(names, level="model")]
+    quantile = norm.isf(0.025 / len(drops))  # the intervals of drops are simultaneous
+    errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
+    values = lost["drop"].to_numpy()
+    return {"shift-drops": Evidence(values, list(normal_draws(values, errors)))}
+
+
 def shift_claims(
-    front: Front, drops: pd.DataFrame, own_fronts: Mapping[str, Front], shifted: Sequence[str]
+    front: Front, other: Any, own_fronts: Mapping[str, Front], paired: bool
 ) -> dict[str, Evidence]:
     """Return the evidence of figures 6 and 12: a front evaluated on shifted splits.
 
-    drops: ``accuracy_drops`` of the front's models on these splits. own: {split: the same search,
-    run on that split}.
+    Each shifted split is compared with an unshifted split of the same size that did not select the
+    front (:func:`tools.held_out.with_held_out_split`).
+
+    Parameters
+    ----------
+    front : Front
+        The front of the selection split.
+    other : LogitStore
+        Held-out samples.
+    own_fronts : mapping of str to Front
+        The same search, run on each shifted split.
+    paired : bool
+        Whether the shifted samples are changed samples of ``other``.
     """
-    there = {name: front_on(own_fronts[name].store, front) for name in shifted}
-    own_shifted = {name: own_fronts[name] for name in shifted}
-    values = shifted_front_values(there, own_shifted, front) | shifted_single_values(there, front)
+    front, unshifted = with_held_out_split(front, other)
+    found: dict[str, list[np.ndarray]] = {}
+    there = {}
+    for name, own in own_fronts.items():
+        control, shifted = of_one_size(unshifted, own.store, paired)
+        there[name] = front_on(own.store, front)
+        for claim, values in changes_under_shift(front, control, shifted).items():
+            found.setdefault(claim, []).append(values)
     samples = min(each.samples for each in there.values())
-    dataset = own_fronts[shifted[0]].store.origin.dataset
-    about = {"samples": samples, "dataset": dataset, "cost": front.cost_kind}
-    of_front = front.singles.index[front.singles["on_front"]]
-    rows = pd.MultiIndex.from_product([list(shifted), of_front], names=["split", "model"])
-    lost = drops.reindex(rows)
-    quantile = norm.isf(0.025 / len(drops))  # the intervals of drops are simultaneous
-    errors = ((lost["drop_high"] - lost["drop_low"]) / 2 / quantile).to_numpy()
-    losing = normal_draws(lost["drop"].to_numpy(), errors)
-    least = [part.min(axis=1) for part in np.split(losing, len(shifted), axis=1)]
-    values["shift-drops"] = Evidence(lost["drop"].to_numpy(), list(losing), **about)
-    smallest = lost["drop"].groupby("split", sort=False).min().to_numpy()
-    values["shift-lose"] = Evidence(smallest, list(np.stack(least, axis=1)), **about)
-    return values | exit_rate_claims(
-        front, {name: own_fronts[name].store for name in shifted}, about
-    )
+    about = (samples, front.store.origin.dataset, front.cost_kind)
+    evidence = {}
+    for claim, parts in found.items():
+        values = np.column_stack(parts)
+        evidence[claim] = Evidence(values[0], list(values[1:]), *about)
+    return evidence | near_claims(there, dict(own_fronts))
 
 
-@resampled
-def shifted_front_values(
-    there: dict[str, Front], own: dict[str, Front], front: Front
-) -> dict[str, Any]:
-    """Evaluate a front on shifted splits: one number per split."""
-    improved = []
-    near = []
-    ratios = []
-    for name, moved in there.items():
-        gain = factors(moved)
-        improved.append(np.mean(gain > 1))
-        near.append(np.mean(gain * 1.1 >= factors(own[name])))
-        ratios.append(mean_in(moved) / mean_in(front))
-    return {"shift-improve": improved, "shift-near": near, "shift-harm": ratios}
+def of_one_size(unshifted: Any, shifted: Any, paired: bool) -> tuple[Any, Any]:
+    """Return two splits of the same number of samples. Paired splits have the same samples."""
+    if paired:
+        return same_samples(unshifted, shifted), shifted
+    size = min(len(unshifted), len(shifted))
+    return unshifted.take(slice(0, size)), shifted.take(slice(0, size))
 
 
-@resampled
-def shifted_single_values(there: dict[str, Front], front: Front) -> dict[str, Any]:
-    """Compare the single models of a front on shifted splits: one number per split."""
-    names = front.singles.index[front.singles["on_front"]]
-    here = front.singles.loc[names, "accuracy"]
-    growth = []
-    falls = []
-    for moved in there.values():
-        accuracy = moved.singles.loc[names, "accuracy"]
-        growth.append(np.ptp(accuracy) - np.ptp(here))
-        falls.append(float((accuracy.diff() < 0).sum()))
-    return {"shift-range": growth, "shift-order": falls}
+def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, np.ndarray]:
+    """Return {id of a claim: its value on one shifted split, then on each resample}, [1 + R, …].
 
-
-def exit_rate_claims(front: Front, stores: Mapping[str, Any], about: dict) -> dict[str, Evidence]:
-    """Return the evidence of how exit rates of a front's cascades change on shifted splits.
-
-    Per split: the size of the change (root mean square over cascades), and how much it differs
-    between cascades (standard deviation). The share that sampling explains is subtracted from both.
+    control: unshifted samples, as many as the shifted ones. Paired samples are resampled together.
+    Exit rates change by chance too, and this variance is subtracted from their changes.
     """
-    points = [front.point(row) for row in front.table.drop_duplicates("models").index]
-    before = [point.exit_rates[0] for point in points]
-    here = bootstrap(front.store, points, counts_of(front.samples)).exit_rates[..., 0]
-    sizes = []
-    spreads = []
-    for store in stores.values():
-        after = [run.exit_rates[0] for run in evaluate(store, points)]
-        found = bootstrap(store, points, counts_of(len(store))).exit_rates[..., 0]
-        noise = found.var(axis=0, ddof=1) + here.var(axis=0, ddof=1)
-        changes = np.vstack([np.subtract(after, before), found - here])
-        beyond = np.mean(np.square(changes) - noise, axis=1)
-        apart = changes.var(axis=1, ddof=1) - noise.mean()
-        sizes.append(np.sqrt(np.maximum(beyond, 0)))
-        spreads.append(np.sqrt(np.maximum(apart, 0)))
-    found = {}
-    for name, values in (("shift-exits", sizes), ("shift-degree", spreads)):
-        table = np.stack(values, axis=1)
-        found[name] = Evidence(table[0], list(table[1:]), **about)
-    return found
+    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
+    points = [front.point(row) for row in rows]
+    here, there = (on_resamples(split, points) for split in (control, shifted))
+    names = front.singles.index[front.singles["on_front"]]
+    before = here.single_accuracy[:, control.models.index.get_indexer(names)]
+    after = there.single_accuracy[:, shifted.models.index.get_indexer(names)]
+    factors = there.improvement[:, columns]
+    factors_here = here.improvement[:, columns]
+    rates = there.exit_rates[..., 0] - here.exit_rates[..., 0]
+    chance = rates[1:].var(axis=0, ddof=1)
+    size = np.mean(np.square(rates) - chance, axis=1)
+    spread = rates.var(axis=1) - chance.mean()
+    return {
+        "shift-lose": (before - after).min(axis=1),
+        "shift-range": np.ptp(after, axis=1) - np.ptp(before, axis=1),
+        "shift-order": falls_of(after) - falls_of(before),
+        "shift-improve": np.median(factors, axis=1),
+        "shift-harm": 1 - factors.mean(axis=1) / factors_here.mean(axis=1),
+        "shift-exits": np.sqrt(np.maximum(size, 0)),
+        "shift-degree": np.sqrt(np.maximum(spread, 0)),
+    }
+
+
+def falls_of(accuracy: np.ndarray) -> np.ndarray:
+    """Return the number of models that are less accurate than their predecessor, float64 [R]."""
+    return np.count_nonzero(np.diff(accuracy, axis=1) < 0, axis=1).astype(np.float64)
+
+
+@resampled
+def near_claims(there: dict[str, Front], own: dict[str, Front]) -> dict[str, Any]:
+    """Return the share of accuracies at which a front is near that of a search there, by split."""
+    near = []
+    for name, moved in there.items():
+        near.append(np.mean(factors(moved) * 1.1 >= factors(own[name])))
+    return {"shift-near": near}
 
 
 def text_claims(
-    fronts: dict[str, Front], f1: dict[str, Front], same: pd.DataFrame | None = None
+    held_out: dict[str, tuple[Front, Any]],
+    fronts: dict[str, Front],
+    f1: dict[str, Front],
+    same: pd.DataFrame,
 ) -> dict[str, Evidence]:
     """Return the evidence of figure 7.
 
-    fronts, f1: {task: front of pairs} in accuracy and, for the tasks that have it, in F1. same:
-    ``same_fronts`` of the metrics.
+    held_out: {task: (front of pairs, a split that did not select it)}. fronts, f1: {task: front of
+    pairs} in accuracy and, for the tasks that have it, in F1. same: ``same_fronts`` of the metrics.
     """
-    found = tasks_claims(fronts, f1)
-    if same is not None:
-        found["text-metrics"] = Evidence((same["front"] == "the same").sum())
-    return found
+    tasks = [summary_of_factors(*each, np.mean) for each in held_out.values()]
+    found = {"text-metrics": Evidence((same["front"] == "the same").sum())}
+    found["text-improve"] = replace(
+        tasks[0],
+        value=[task.value for task in tasks],
+        draws=list(zip(*(task.draws for task in tasks))),
+        samples=min(task.samples for task in tasks),
+        dataset="",
+    )
+    return found | f1_claims(fronts, f1)
 
 
 @resampled
-def tasks_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
-    """Return the mean factors by task, in accuracy and in F1."""
-    means = {task: mean_in(front) for task, front in fronts.items()}
-    return {
-        "text-improve": min(means.values()),
-        "text-f1": [mean_in(front) / means[task] for task, front in f1.items()],
-    }
+def f1_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
+    """Return the mean factor in F1 ÷ that in accuracy, by task."""
+    return {"text-f1": [mean_in(front) / mean_in(fronts[task]) for task, front in f1.items()]}
 
 
 def calibration_claims(
@@ -131,18 +157,17 @@ def calibration_claims(
     effects: Sequence[pd.DataFrame],
     scaling: pd.DataFrame,
     families: pd.Series,
+    kinds: Mapping[str, tuple[Any, Any]],
 ) -> dict[str, Evidence]:
     """Return the evidence of figures 13 and 14.
 
     table: ``calibration_table``. averages: {model: ``moving_average``}. effects:
     ``threshold_table`` of all samples, then of several parts of them. scaling: ``scaling_table``.
-    families: family by model.
+    families: family by model. kinds: {kind of training: (selection split, held-out split)} of
+    models that differ in nothing else. Claims that may depend on training are tested by kind.
     """
-    counted = table[["gap", "verdict"]].assign(
-        large=families[table.index].astype(str).str.contains("beit|convnext|deit"),
-        scaled=effects[0]["above_scaled"].abs(),
-    )
-    found = over_models(calibration_of, counted)
+    large = families[table.index].astype(str).str.contains("beit|convnext|deit")
+    found = over_models(calibration_of, calibrated(table, effects[0]).assign(large=large))
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
     spread = 1.03 / np.sqrt(WINDOWS - 3)  # Fisher's z of a rank correlation
     at = np.arctanh(np.clip(rising, -0.999, 0.999))
@@ -155,7 +180,23 @@ def calibration_claims(
     ends = (scaling["cost_ratio_high"] - scaling["cost_ratio_low"]).to_numpy()
     quantile = norm.isf(0.025 / len(scaling))  # the intervals are simultaneous
     found["scaling-fronts"] = Evidence(ratios, list(normal_draws(ratios, ends / 2 / quantile)))
+    by_kind = {kind: calibration_by_models(*splits) for kind, splits in kinds.items()}
+    for name in DEPENDING:
+        of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}
+        found[name] = replace(found[name], kinds=of_kinds)
     return found
+
+
+def calibration_by_models(store: Any, other: Any) -> dict[str, Evidence]:
+    """Return the evidence over the models of one kind of training."""
+    table = calibration_table(other, store)
+    rows = calibrated(table, threshold_table(other, store))
+    return over_models(calibration_of, rows.assign(large=False))
+
+
+def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns gap, verdict and scaled of each model: the arguments of figure 13."""
+    return table[["gap", "verdict"]].assign(scaled=effects["above_scaled"].abs())
 
 
 def calibration_of(models: pd.DataFrame) -> dict[str, Any]:

@@ -29,11 +29,6 @@ def ignore_empty(function: Callable) -> Callable:
     return called
 
 
-def is_same_distribution(store: Any, other: Any) -> bool:
-    """Return whether two splits are of one data set."""
-    return store.origin.dataset == other.origin.dataset
-
-
 def times_of(store: Any) -> list[str]:
     """Return the kinds of time that all models of a store have."""
     return [kind for kind in TIMES if kind in store.models and store.models[kind].notna().all()]
@@ -121,17 +116,6 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
     return found
 
 
-def match_claims(point: Point, best: Point, split: Any) -> dict[str, Evidence]:
-    """Return the cost of the best single model ÷ that of the matching pair, evaluated on
-    ``split``."""
-    best_run, run = evaluate(split, [best, point])
-    found = bootstrap(split, [best, point], counts_of(len(split))).cost
-    ratios = found[:, 0] / found[:, 1]
-    return {
-        "best-for-less": evidence_on_split(best_run.cost / run.cost, ratios, split, point.cost_kind)
-    }
-
-
 @resampled
 @ignore_empty
 def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
@@ -146,12 +130,10 @@ def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
     kinds = families[models].value_counts()
     same = (kinds * (kinds - 1)).sum() / (len(models) * (len(models) - 1))
     two_kinds = np.mean([family[names[0]] != family[names[-1]] for names, _, _ in longer])
-    top = front.table["accuracy"].iloc[-1]
     return {
         "early-exits": np.median([rate for _, rate, _ in longer]),
         "diversity": two_kinds - (1 - same),
         "earlier-cost": np.median([costs[names[0]] / cost for names, _, cost in longer]),
-        "pairs-improve": np.mean(factors(front) > 1),
         "pairs-most": front.table["improvement"].max(),
         "pairs-dip": at_inner.min() if len(inner) else None,
         "pairs-dip-where": inner[at_inner.argmin()] if len(inner) else None,
@@ -162,7 +144,6 @@ def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
             mean_in(front, 0.8, 0.86),
             mean_in(front, 0.86),
         ],
-        "pairs-top": top - front.baseline.best,
     }
 
 
@@ -307,7 +288,6 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     on_hull = singles["on_hull"].to_numpy()
     off_hull = gain[~on_hull].mean() if (~on_hull).any() else np.nan
     values = {
-        "time-improve": np.mean(factors(timed) > 1),
         "time-less": ratio,
         "time-concave": off_hull / gain[on_hull].mean(),
     }

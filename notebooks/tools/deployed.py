@@ -2,6 +2,7 @@
 server."""
 
 import statistics
+import tempfile
 import time
 import timeit
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +25,11 @@ from cascadelib.policy.members import Member, member_named
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
 from cascadelib.zoo.batches import count_samples
+
+
+def temporary_folder() -> Path:
+    """Make an empty folder outside the checkout, and return its path."""
+    return Path(tempfile.mkdtemp())
 
 
 @torch.inference_mode()

@@ -10,6 +10,7 @@ import pandas as pd
 
 from cascadelib.figures import style
 from cascadelib.tables import arrow, number
+from tools import findings
 
 GUARANTEE = {
     "accuracy_loss_allowed": "certified: at most ε",
@@ -49,6 +50,7 @@ def guarantee_figure(
     shown = table.dropna(subset=["cost"])
     costs = style.cost_axis(cost, [*shown["cost"], reference_cost])
     costs["autorangeoptions"] = {"include": 1.3 * reference_cost}  # the dotted line is within
+    title = findings.titled(findings.describe_guarantees(table, reference_cost), title)
     fig = style.figure(title, xaxis=style.per_cent_axis(title=axis), yaxis=costs)
     fig.add_hline(y=reference_cost, line=style.DOTTED)
     for (column, label), colour, symbol in zip(lines.items(), style.PALETTE, ("circle", "diamond")):
@@ -93,10 +95,11 @@ def capital_figure(table: pd.DataFrame, level: float, change: int | None = None)
     -------
     Figure
     """
-    title = (
-        "Capital of a bettor who stakes 1 on drift\n"
-        f"without drift it reaches {level:.4g} with a probability of at most {1 / level:.3g}, ever"
+    drawn = (
+        "capital of bets on drift with a stake of 1; without drift it reaches "
+        f"{level:.4g} with a probability of at most {1 / level:.3g}, ever"
     )
+    title = findings.titled(findings.describe_capital(table, level, change), drawn)
     range_ = [-3, np.log10(level) + 1]
     ticks = [10.0**power for power in range(-3, int(range_[1]) + 1)]
     labels = [f"{tick:,g}" for tick in ticks]
@@ -132,6 +135,7 @@ def savings_figure(
     Figure
     """
     ratio = style.per_cent_axis(title="cost ÷ cost of the single model")
+    title = findings.titled(findings.describe_savings(table), title)
     fig = style.figure(title, barmode="stack", xaxis=ratio, margin={"l": 190})
     parts = table.drop(columns="total")
     totals = table["total"]

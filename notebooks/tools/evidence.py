@@ -5,8 +5,8 @@ All fronts share the resamples of a split, so comparisons between fronts are pai
 """
 
 import os
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from typing import Any
 
@@ -29,7 +29,8 @@ class Evidence:
 
     value: a number, a text, a sequence of these, or a Series by name. draws: the same of each
     resample, of the samples or of the models (empty: no interval). samples: the number of samples.
-    dataset, cost: the data and the kind of cost ("": any).
+    dataset, cost: the data and the kind of cost ("": any). kinds: the same measurement by kind of
+    training. If there are kinds, they decide about the claim.
     """
 
     value: Any
@@ -37,6 +38,7 @@ class Evidence:
     samples: int = 0
     dataset: str = ""
     cost: str = ""
+    kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
 
 
 def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:

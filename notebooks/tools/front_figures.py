@@ -10,6 +10,7 @@ from cascadelib import Front, Point
 from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
+from tools import findings
 from tools.paper_figures import BELOW, panels
 
 Tables = dict[str, pd.DataFrame]
@@ -68,6 +69,10 @@ def front_and_improvement(
     )
     fig.update_xaxes(row=1, col=2, **style.per_cent_axis(title="accuracy"))
     fig.update_yaxes(row=1, col=2, title=style.GAIN, **style.GAIN_AXIS)
+    means = {
+        label: front.improvement_curve()["improvement"].mean() for label, front in fronts.items()
+    }
+    title = findings.titled(findings.describe_factors(means), title)
     return fig.titled(title, width=WIDTH, legend=BELOW, margin={"b": 130})
 
 
@@ -123,6 +128,7 @@ def members_figure(
     used = [model for model in order if model in set(members["model"])]
     height = 120 + 24 * len(used)
     accuracy = style.per_cent_axis(title="accuracy")
+    title = findings.titled(findings.describe_members(members, len(order)), title)
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.select_evenly(rows.sort_values(["model", "accuracy"]), 3000)
@@ -149,6 +155,7 @@ def exit_rate_figure(
 
     Accuracy is relative to the second model's.
     """
+    title = findings.titled(findings.describe_exit_rate(next(iter(curves.values()))), title)
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
     fig = style.figure(
         title, **axes, yaxis=style.per_cent_axis(title="accuracy − accuracy of the second model")
@@ -208,6 +215,7 @@ def pairs_figure(
     fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
     legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
+    title = findings.titled(findings.describe_pairs(pairs), title)
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
 
 

@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,10 +19,12 @@ from tools.published_claims import published_evidence
 from tools.ranges import BEST, LOW
 from tools.verdicts import (
     CONTRADICTED,
+    DEPENDS,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
+    combined,
     evaluate_claims,
     is_known,
 )
@@ -45,7 +48,8 @@ def paper_claims() -> pd.DataFrame:
     data of the claim ("given": nothing sampled; "chosen": the selection split; "held": other
     samples of the same distribution; "methods": both directions, held out; "shift": shifted splits;
     "any"). over: the population of its interval ("samples", "models", "nothing"). rule (of
-    :mod:`tools.verdicts`). better, worse: patterns of methods. scope: the first letters of the
+    :mod:`tools.verdicts`). other_rule: the same rule with another bound, if the paper states none
+    and the bound is ours. better, worse: patterns of methods. scope: the first letters of the
     names of data sets that can test it. why: the reason if they can't. unpublished: why published
     figures can't.
     """
@@ -143,17 +147,35 @@ def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Eviden
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
+def evidence_by_kind(
+    name: str, directions: Sequence[Mapping[str, Evidence]]
+) -> dict[str, list[Evidence]]:
+    """Return {kind of training: evidence of a claim from all directions}, {} without numbers.
+
+    Evidence that is not by kind has the kind "".
+    """
+    parts = [values[name] for values in directions if name in values]
+    if len(parts) < len(directions) or any(isinstance(part.value, str) for part in parts):
+        return {}
+    return {kind: [part] for kind, part in parts[0].kinds.items()} or {"": parts}
+
+
 def verdicts_of(claims: pd.DataFrame, *directions: Mapping[str, Evidence]) -> dict[str, Verdict]:
-    """Return {id: verdict} of the claims with a rule and a number in all directions, by family."""
-    with_rule = claims[claims["rule"] != ""]
-    evidence = {}
-    for name in with_rule.index:
-        parts = [values[name] for values in directions if name in values]
-        if len(parts) == len(directions) and not any(isinstance(p.value, str) for p in parts):
-            evidence[name] = parts
+    """Return {id: verdict} of the claims with a rule and a number in all directions, by family.
+
+    A claim with evidence by kind of training has one test for each kind.
+    """
     found: dict[str, Verdict] = {}
-    for _, family in with_rule.groupby("family"):
-        found |= evaluate_claims(family, evidence)
+    for _, family in claims[claims["rule"] != ""].groupby("family"):
+        tests = {name: evidence_by_kind(name, directions) for name in family.index}
+        keys = [(name, kind) for name, kinds in tests.items() for kind in kinds]
+        labels = [f"{name} {kind}" for name, kind in keys]
+        table = family.loc[[name for name, _ in keys]].set_axis(labels, axis=0)
+        evidence = {label: tests[name][kind] for label, (name, kind) in zip(labels, keys)}
+        verdicts = evaluate_claims(table, evidence)
+        for name, kinds in tests.items():
+            if kinds:
+                found[name] = combined({kind: verdicts[f"{name} {kind}"] for kind in kinds})
     return found
 
 
@@ -167,14 +189,25 @@ def verdicts_on_run(
     """Return {id: verdict} of a run.
 
     A claim on methods is tested held out, in both directions together, if the run has them. Other
-    claims are tested on the selection split.
+    claims are tested on their evidence in ``run``. A claim with a bound of ours is also tested with
+    another bound.
     """
+
+    def decide(in_scope: pd.DataFrame) -> dict[str, Verdict]:
+        of_methods = in_scope[in_scope["split"] == "methods"]
+        return verdicts_of(in_scope, run) | verdicts_of(of_methods, held, back)
+
     in_scope = claims[is_in_scope(claims, dataset)]
-    of_methods = in_scope[in_scope["split"] == "methods"]
-    decided = verdicts_of(in_scope, run) | verdicts_of(of_methods, held, back)
+    decided = decide(in_scope)
+    is_ours = in_scope["other_rule"] != ""
+    rules = in_scope["other_rule"].where(is_ours, in_scope["rule"])
+    others = decide(in_scope.assign(rule=rules))  # families keep their size
     found = {}
     for name, claim in claims.iterrows():
         found[name] = decided.get(name, Verdict(UNDETERMINED, reason="no interval"))
+        if name in others and claim["other_rule"]:
+            text = f"{others[name].word} with the bound {claim['other_rule']}"
+            found[name] = replace(found[name], other_bound=text)
         if reason := why_not(claim, run.get(name), dataset):
             found[name] = Verdict(UNTESTABLE, reason=reason)
     return found
@@ -331,8 +364,17 @@ def gather_claims(dataset: str) -> pd.DataFrame:
     return claims_table
 
 
+def without_copies(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims without the copies of claims on time for the seconds of this machine."""
+    return rows[~rows.index.str.startswith("own-")]
+
+
 def count_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count the claims by verdict: a row per verdict, a column per notebook and for all."""
+    """Count the claims by verdict: a row per verdict, a column per notebook and for all.
+
+    Copies for other seconds do not count.
+    """
+    rows = without_copies(rows)
     words = rows["verdict"].str.split(":").str[0].rename("verdict")
     return pd.crosstab(words, rows["notebook"], margins=True, margins_name="all").drop("all")
 
@@ -388,14 +430,16 @@ def choices() -> pd.DataFrame:
 
 
 def answer(rows: pd.DataFrame, dataset: str) -> str:
-    """Summarize all verdicts in one sentence."""
+    """Summarize all verdicts in one sentence, without copies for other seconds."""
+    rows = without_copies(rows)
     words = rows["verdict"].str.split(":").str[0].value_counts()
     on_published = published_words(rows)
-    tested = sum(words.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED))
+    decided = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
+    tested = sum(words.get(word, 0) for word in decided)
     return (
         f"Of {tested} testable claims, {words.get(SUPPORTED, 0)} hold and "
-        f"{words.get(CONTRADICTED, 0)} are contradicted. {words.get(UNDETERMINED, 0)} are "
-        f"undetermined, and {len(rows) - tested} of the paper's {len(rows)} claims are not testable "
+        f"{words.get(CONTRADICTED, 0)} are contradicted. {words.get(DEPENDS, 0)} depend on the "
+        f"training of the models, {words.get(UNDETERMINED, 0)} are undetermined, and {len(rows) - tested} of the paper's {len(rows)} claims are not testable "
         f"on {dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
         f"{(on_published == CONTRADICTED).sum()} contradicted."
     )

@@ -11,6 +11,7 @@ from plotly.subplots import make_subplots
 from cascadelib.figures import style
 from cascadelib.figures.fronts import merge_coinciding
 from cascadelib.tables import in_words
+from tools import findings
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar
@@ -24,6 +25,13 @@ LOOKS = {  # start of a method's name: its colour (the last match counts)
     "max_softmax_most_confident": style.PALETTE[4],
     "max_softmax_mean_logits": style.PALETTE[3],
     "max_softmax_mean_softmax": style.PALETTE[5],
+}
+VERDICT_COLOURS = {
+    "supported": style.PALETTE[2],
+    "contradicted": style.PALETTE[1],
+    "depends on training": style.PALETTE[4],
+    "undetermined": style.PALETTE[0],
+    "not testable here": style.GREY,
 }
 COLOURS = {
     "uncalibrated": style.PALETTE[0],
@@ -98,6 +106,7 @@ def methods_figure(
         fig.update_layout({f"legend{col}": below})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
+    title = findings.titled(findings.describe_curves(curves), title)
     return fig.titled(title, width=1150, height=560, margin={"b": 150})
 
 
@@ -126,7 +135,8 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
     rows = rows.sort_values("cost_ratio", ascending=False)
     axis = {"title": "cost ÷ cost of the exact front, at equal accuracy", **style.GAIN_AXIS}
     height = 150 + 26 * len(rows)
-    fig = style.figure("Earlier recipes relative to the exact front", height=height, xaxis=axis)
+    title = findings.titled(findings.describe_recipes(table), "earlier recipes, held out")
+    fig = style.figure(title, height=height, xaxis=axis)
     ratio = rows["cost_ratio"]
     names = list(rows.index)
     ends = {
@@ -181,6 +191,7 @@ def replayed_improvement_figure(
     fig.update_yaxes(matches="y", **style.GAIN_AXIS)
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
     below = BELOW | {"y": -0.32 / places[-1][0]}
+    title = findings.titled(findings.describe_panels(curves), title)
     return fig.titled(title, width=1150, legend=below, margin={"b": 100})
 
 
@@ -231,7 +242,8 @@ def segments_figure(
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
-    title = f"{title}\nreplayed: {how_replayed(moved)}"
+    drawn = f"{title}, replayed: {how_replayed(moved)}"
+    title = findings.titled(findings.describe_segments(moved, own), drawn)
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
 
 
@@ -244,7 +256,8 @@ def exit_rates_figure(
     """
     rate = table["exit_rate"]
     axis = style.per_cent_axis(title="early exit rate")
-    fig = style.figure(title, height=130 + 26 * len(table), xaxis=axis, margin={"l": 130})
+    title = findings.titled(findings.describe_exit_rates(rate), title)
+    fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
     error = {"array": table["exit_rate_high"] - rate, "arrayminus": rate - table["exit_rate_low"]}
     error |= {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2}
     bar = {
@@ -254,6 +267,50 @@ def exit_rates_figure(
     }
     fig.add_bar(x=rate, y=list(table.index), error_x=error, **bar)
     return fig.update_yaxes(autorange="reversed")
+
+
+def differences_figure(table: pd.DataFrame, title: str) -> style.Figure:
+    """Draw the accuracy of a cascade minus that of its last model, with its interval, by split.
+
+    table: difference, difference_low, difference_high, indexed by split.
+    """
+    difference = table["difference"]
+    axis = style.per_cent_axis(title="accuracy − accuracy of the large model", tickformat="+.1%")
+    title = findings.titled(findings.describe_differences(table), title)
+    fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
+    ends = {
+        "type": "data",
+        "symmetric": False,
+        "array": table["difference_high"] - difference,
+        "arrayminus": difference - table["difference_low"],
+        "thickness": 1.5,
+    }
+    fig.add_scatter(
+        x=difference,
+        y=list(table.index),
+        error_x=ends,
+        mode="markers",
+        marker={"color": style.PALETTE[0], "size": 9},
+        hovertemplate="%{y}: %{x:+.2%}<extra></extra>",
+    )
+    fig.add_vline(x=0, line=style.DOTTED)
+    return fig.update_yaxes(autorange="reversed")
+
+
+def verdicts_figure(counts: pd.DataFrame) -> style.Figure:
+    """Draw the number of claims by verdict, a bar per notebook.
+
+    counts: :func:`tools.ledger.count_verdicts`.
+    """
+    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by notebook")
+    fig = style.figure(title, barmode="stack", height=420, xaxis={"title": "claims"})
+    by_notebook = counts.drop(columns="all")
+    for word, colour in VERDICT_COLOURS.items():
+        if word in by_notebook.index:
+            y = [f"notebook {name}" for name in by_notebook]
+            bar = {"orientation": "h", "marker_color": colour, "name": word}
+            fig.add_bar(x=by_notebook.loc[word], y=y, **bar)
+    return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 
 def how_replayed(moved: pd.DataFrame) -> str:
@@ -319,6 +376,7 @@ def tasks_figure(
         fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
         fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
     legend = BELOW | {"y": -75 / inside}
+    title = findings.titled(findings.describe_tasks(tasks), title)
     return fig.titled(title, width=1150, legend=legend)
 
 
@@ -350,7 +408,8 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     fig.update_yaxes(**style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
     legend = BELOW | {"y": -70 / (230 * len(curves))}
-    title = "Above and below a threshold (dashed: the thresholds of Table 1's points)"
+    drawn = "Figure 14: above and below a threshold (dashed: the thresholds of Table 1's points)"
+    title = findings.titled(findings.describe_thresholds(curves), drawn)
     return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
 
@@ -422,7 +481,8 @@ def reliability_figure(averages: Tables) -> style.Figure:
         font_size=12,
     )
     legend = BELOW | {"y": -75 / (130 * rows)}
-    title = "Accuracy and confidence along the samples, moving averages"
+    drawn = "Figure 13: accuracy and confidence along the samples, moving averages"
+    title = findings.titled(findings.describe_reliability(averages), drawn)
     return fig.titled(title, height=180 + 130 * rows, margin={"b": 100}, legend=legend)
 
 

@@ -8,8 +8,8 @@ import pandas as pd
 from cascadelib import METHODS, Front, search
 from tools import ledger
 from tools.claims_of_methods import pairs_by_method, replay_fronts
-from tools.claims_of_pairs import is_same_distribution
 from tools.evidence import Evidence
+from tools.held_out import halves, is_same_distribution
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 FAMILY = "methods, pairs"
@@ -20,7 +20,7 @@ def splits_of(store: Any, other: Any) -> tuple[Any, Any]:
     shifted."""
     if is_same_distribution(store, other):
         return store, other
-    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+    return halves(store)
 
 
 def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:

@@ -55,11 +55,12 @@ NEED = 2 * 2**30  # bytes of memory per notebook on the bundled data
 
 @dataclass(frozen=True)
 class Run:
-    """One executed notebook: its source, its outputs, seconds and its error."""
+    """One executed notebook: its source, its outputs, seconds, processor seconds and its error."""
 
     source: Path
     executed: Path
     seconds: float
+    cpu: float = 0.0
     error: str | None = None
 
 
@@ -156,6 +157,12 @@ def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
     )
 
 
+def cpu_of_children() -> float:
+    """Return the processor seconds of the child processes that have ended."""
+    times = psutil.Process().cpu_times()
+    return times.children_user + times.children_system
+
+
 def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
     """Execute ``source`` in its folder and write it to ``out``. An error is stored in the Run.
 
@@ -163,6 +170,7 @@ def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
     """
     executed = out / source.name
     start = time.perf_counter()
+    cpu = cpu_of_children()
     error = None
     try:
         try:
@@ -175,7 +183,7 @@ def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
         error = f"{type(problem).__name__}: {problem}"
         if executed.exists():
             error = failing_cell(executed, problem)
-    return Run(source, executed, time.perf_counter() - start, error)
+    return Run(source, executed, time.perf_counter() - start, cpu_of_children() - cpu, error)
 
 
 def cores() -> int:
@@ -228,7 +236,8 @@ def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Ru
             runs[run.source] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"
-            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome}", flush=True)
+            used = f"{run.cpu:.1f} s of processor time"
+            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({used})", flush=True)
             show_running([path for path in paths if path not in runs][:simultaneous])
     return [runs[path] for path in shares]
 

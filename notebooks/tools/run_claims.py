@@ -24,8 +24,6 @@ from tools.claims_of_methods import (
 from tools.claims_of_pairs import (
     exceeding_claims,
     fronts_in_time,
-    is_same_distribution,
-    match_claims,
     noise_claims,
     pairs_claims,
     table1_claims,
@@ -34,6 +32,14 @@ from tools.claims_of_pairs import (
     topk_claims,
 )
 from tools.evidence import Evidence, without_intervals
+from tools.held_out import (
+    is_same_distribution,
+    lowest_tenth,
+    pairs_held_out,
+    summary_of_factors,
+    with_held_out_split,
+)
+from tools.ranges import in_time
 from tools.recipes import shared_threshold_front
 from tools.side_by_side import on_both_splits
 
@@ -58,21 +64,21 @@ def two_models(
         curves[f"{name} → {last}"] = pair
     about = {"method": paper.method, "cost": paper.cost_kind}
     families = store.models.reindex(columns=["family"])["family"]
-    match = pick(paper, "near_best", caution=0)
     found = pairs_claims(paper, pair_table(store, **about), families)
-    found |= topk_claims(paper, listed) | match_claims(match, paper.reference, store)
+    found |= topk_claims(paper, listed) | pairs_held_out(paper, other)
     if points:
         found |= table1_claims(points, on_both_splits(store, other, points), store, other)
     found |= noise_claims(paper, other) | exceeding_claims(curves, paper, other)
     fronts = [fronts_in_time(store, paper, kind) for kind in times_of(store)]
     for timed, counted in fronts:
+        improvement = summary_of_factors(*with_held_out_split(timed, other), lowest_tenth)
         found |= time_claims(timed, counted)
+        found |= in_time({"time-improve": improvement}, timed.cost_kind)
     held: dict[str, Evidence] = {}
     if is_same_distribution(store, other):
         there = front_on(other, paper)
         held |= pairs_claims(there, pair_table(other, **about), families)
         held |= topk_claims(there, {name: front_on(other, f) for name, f in listed.items()})
-        held |= match_claims(match, paper.reference, other)
         for timed, counted in fronts:
             held |= time_claims(front_on(other, timed), front_on(other, counted))
     return found, held
@@ -117,17 +123,17 @@ def twelve_methods(
     several = three["max_softmax"]
     about = {"models": list(several.candidates), "cost": several.cost_kind}
     shared = shared_threshold_front(store, 3, **about)
+    on_other = threshold_claims(*(front_on(other, f, ranges=False) for f in (several, shared)))
     own = next(iter(timed.values())).cost_kind
     times = [search_again(store, timed, kind) for kind in times_of(store) if kind != own]
     if not is_same_distribution(store, other):
-        found = methods_claims(*kinds) | threshold_claims(several, shared)
+        found = methods_claims(*kinds) | on_other
         for fronts in times:
             found |= time_by_method(fronts, two)
         return found, {}, {}
     found = pairs_by_method(two) | without_intervals(triples_by_method, three, two)
-    found |= without_intervals(means_by_metric, ensembles) | threshold_claims(several, shared)
+    found |= without_intervals(means_by_metric, ensembles) | on_other
     held = methods_claims(*(replay_fronts(other, fronts) for fronts in kinds))
-    held |= threshold_claims(*(front_on(other, f, ranges=False) for f in (several, shared)))
     there = search_again(other, two)
     back = methods_claims(
         *(replay_fronts(store, f) for f in (there, *(search_again(other, k) for k in kinds[1:])))

@@ -63,6 +63,14 @@ def open_zoos(folder: str = FOLDER, every: int = 1) -> dict[str, Zoo]:
     return zoos | {BUNDLED: tuple(bundled)}
 
 
+def kinds_of_training(dataset: str, every: int = 1) -> dict[str, Zoo]:
+    """Return {kind of training: its zoo} if the data set has such zoos, else {}."""
+    if dataset != "fashion-mnist":
+        return {}
+    zoos = open_zoos(every=every)
+    return {IN_WORDS[name]: zoo for name, zoo in zoos.items() if name != BUNDLED}
+
+
 def measured(
     selection: cl.LogitStore, held_out: cl.LogitStore, counts: np.ndarray
 ) -> dict[str, Drawn]:

@@ -27,10 +27,12 @@ SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"
 UNTESTABLE = "not testable here"
+DEPENDS = "depends on training"
 
 # rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
 RULES: dict[str, Callable] = {
     ">": lambda v, bound: v - float(bound),
+    "above": lambda v, *bounds: v - np.array(bounds, float),  # each number has its bound
     "<": lambda v, bound: float(bound) - v,
     "in": lambda v, low, high: np.concatenate([v - float(low), float(high) - v]),
     "near": lambda v, *bounds: -distances(v, bounds[:-1]) + float(bounds[-1]),
@@ -52,18 +54,23 @@ def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim. samples: the number that would decide it, nan if unknown."""
+    """The verdict on a claim.
+
+    samples: the number that would decide it, nan if unknown. reason: a comment that replaces it.
+    other_bound: the verdict with another bound, for a claim whose bound is ours.
+    """
 
     word: str
     samples: float = np.nan
     reason: str = ""
+    other_bound: str = ""
 
     def __str__(self) -> str:
-        if self.reason:
-            return f"{self.word}: {self.reason}"
-        if np.isfinite(self.samples):
-            return f"{self.word}: about {self.samples:,.0f} samples would decide"
-        return self.word
+        reason = self.reason
+        if not reason and np.isfinite(self.samples):
+            reason = f"about {self.samples:,.0f} samples would decide"
+        comments = "; ".join(part for part in (reason, self.other_bound) if part)
+        return f"{self.word}: {comments}" if comments else self.word
 
 
 @dataclass(frozen=True)
@@ -182,6 +189,20 @@ def evaluate_claims(
         if name in decided:
             verdicts[name] = Verdict(words[name][0])
     return verdicts
+
+
+def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Combine the verdicts on one claim, by kind of training.
+
+    All kinds must agree. The claim depends on training if one kind supports and another contradicts
+    it.
+    """
+    words = {verdict.word for verdict in verdicts.values()}
+    if len(words) == 1:
+        return next(iter(verdicts.values()))
+    kinds = ", ".join(f"{kind} {verdict.word}" for kind, verdict in verdicts.items())
+    is_opposite = {SUPPORTED, CONTRADICTED} <= words
+    return Verdict(DEPENDS if is_opposite else UNDETERMINED, reason=kinds)
 
 
 def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None:

@@ -67,7 +67,8 @@ def test_the_service_runs_unchanged(page, capsys, caplog):
         with caplog.at_level(logging.INFO, "decisions"):
             answered = await asyncio.gather(*[scope["answer"](*pair) for pair in pairs])
         assert answered == labels[20:]
-        lines = [json.loads(line) for line in caplog.messages]
+        decided = [each for each in caplog.records if each.name == "decisions"]
+        lines = [json.loads(each.message) for each in decided]
         records = [line for line in lines if "model" in line]
         assert {record["id"] for record in records} == {*names[20:]}
         assert {record["model"] for record in records} == {"small", "large"}

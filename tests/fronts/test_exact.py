@@ -10,6 +10,7 @@ from references import as_dict, brute_front, last_of, non_dominated, single_casc
 from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
 
 from cascadelib import ScoreTable, evaluate, replay, search
+from cascadelib.fronts import exact
 from cascadelib.fronts.cascades import extensions, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_graded
@@ -234,3 +235,14 @@ def test_of_free_models_the_most_accurate_cascade_is_found(seed):
     points = search_arrays(correct, confidence, np.zeros(3), 3)
     assert points.accuracy.tolist() == [most / k]
     assert points.cost.tolist() == [0.0]
+
+
+def test_compiling_the_searches_runs_a_counting_and_a_graded_search(monkeypatch):
+    fronts = []
+    for name in ("search_arrays", "search_graded"):
+        search_of = getattr(exact, name)
+        monkeypatch.setattr(
+            exact, name, lambda *task, search_of=search_of: fronts.append(search_of(*task))
+        )
+    exact.compile_searches()
+    assert [len(front.accuracy) > 0 for front in fronts] == [True, True]

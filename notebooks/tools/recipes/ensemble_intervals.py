@@ -1,15 +1,16 @@
 """Exit from an ensemble once the intervals of its mean probabilities separate (Inoue, 2019)."""
 
 from collections.abc import Sequence
-from functools import lru_cache
+from itertools import chain
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy import ndarray as Array
 from scipy.special import stdtr
 
-from cascadelib.methods.confidence_metrics import BLOCK_ROWS, map_blocks, softmax
+from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, map_blocks, softmax
 from cascadelib.methods.method import Method
 from cascadelib.scoring import ranks_of, score_of
 from cascadelib.store.logit_store import LogitStore
@@ -51,14 +52,11 @@ def inoue_2019(
     AISTATS.
     """
     names, _, _ = pool(store, Method(), **candidates)
-    longest = {first: names[at : at + n_models] for at, first in enumerate(names)}
+    longest = [names[at : at + n_models] for at in range(len(names))]
+    outcomes = outcomes_of_ensembles(store, longest, candidates.get("score") or "top1")
 
-    @lru_cache(maxsize=1)  # ensembles with the same first model are consecutive
-    def outcomes_from(first: str, score: str) -> list[tuple[Array, Array]]:
-        return interval_outcomes(store, longest[first], score)
-
-    def rule(_store: LogitStore, models: Sequence[str], score: str) -> list[tuple[Array, Array]]:
-        return outcomes_from(models[0], score)[: len(models)]
+    def rule(_store: LogitStore, models: Sequence[str], _score: str) -> list[tuple[Array, Array]]:
+        return outcomes[names.index(models[0])][: len(models)]
 
     tried = []
     for start in range(len(names)):
@@ -79,27 +77,48 @@ def interval_outcomes(
 
     Returns (correct [k], confidence [k]) of each stage. The first stage is never confident.
     """
+    return outcomes_of_ensembles(store, [models], score)[0]
+
+
+def outcomes_of_ensembles(
+    store: LogitStore, ensembles: Sequence[Sequence[str]], score: str
+) -> list[list[tuple[Array, Array]]]:
+    """Return :func:`interval_outcomes` of several ensembles, in one pass over the samples."""
     rank = score_of(score).rank
+    names = list(dict.fromkeys(chain.from_iterable(ensembles)))
+    classes = store.logits(names[0]).shape[1]
 
     def block(rows: slice) -> Array:
-        """Return [stages, (correct, confidence), samples] of some samples."""
-        stages = []
-        total: Any = 0.0
-        squares: Any = 0.0  # sum of squared deviations from the mean so far
-        for n, name in enumerate(models, 1):
-            p = softmax(store.logits(name)[rows])
-            before = total / max(n - 1, 1)
-            total = total + p
-            mean = total / n
-            level = np.full(len(mean), -np.inf)
-            if n > 1:
-                squares = squares + (p - before) * (p - mean)
-                level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
-            stages.append((ranks_of(mean, store.origin.required_labels[rows]) < rank, level))
-        return np.array(stages)
+        """Return [stages of all ensembles, (correct, confidence), samples] of some samples."""
+        probabilities = {name: softmax(store.logits(name)[rows]) for name in names}
+        labels = store.origin.required_labels[rows]
+        found = []
+        for models in ensembles:
+            found += stages_of_block([probabilities[name] for name in models], labels, rank)
+        return np.array(found)
 
-    found = np.concatenate(map_blocks(len(store), BLOCK_ROWS, block), axis=2)
-    return [(correct.astype(bool), confidence) for correct, confidence in found]
+    rows_in_cache = max(1, BLOCK_ELEMENTS // classes)
+    stages = np.concatenate(map_blocks(len(store), rows_in_cache, block), axis=2)
+    pairs = [(correct.astype(bool), confidence) for correct, confidence in stages]
+    ends = np.cumsum([len(models) for models in ensembles])
+    return [pairs[end - len(models) : end] for models, end in zip(ensembles, ends)]
+
+
+def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) -> list[tuple]:
+    """Return (correct, confidence) of each stage of one ensemble, from arrays [rows, classes]."""
+    stages = []
+    total: Any = 0.0
+    squares: Any = 0.0  # sum of squared deviations from the mean so far
+    for n, p in enumerate(probabilities, 1):
+        before = total / max(n - 1, 1)
+        total = total + p
+        mean = total / n
+        level = np.full(len(mean), -np.inf)
+        if n > 1:
+            squares = squares + (p - before) * (p - mean)
+            level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
+        stages.append((ranks_of(mean, labels) < rank, level))
+    return stages
 
 
 def interval_doubt(
@@ -111,10 +130,25 @@ def interval_doubt(
 
     mean, error [k, classes]: means and their standard errors. freedom: degrees of freedom.
     """
-    top = mean.argmax(axis=1)[:, None]
-    gap = np.take_along_axis(mean, top, axis=1) - mean
-    width = np.take_along_axis(error, top, axis=1) + error
-    certain = np.where(gap > 0, np.inf, 0.0)
-    apart = np.divide(gap, width, out=certain, where=width > 0)
-    np.put_along_axis(apart, top, np.inf, axis=1)
-    return 2 * stdtr(freedom, -apart.min(axis=1))
+    return 2 * stdtr(freedom, -least_ratio(mean, error))
+
+
+@njit(cache=True, nogil=True)
+def least_ratio(mean: Array, error: Array) -> Array:
+    """Return the least (difference ÷ sum of errors) of the largest mean and another: float64 [k].
+
+    Without errors, the ratio is infinite if the means differ, and 0 if they are equal.
+    """
+    found = np.full(len(mean), np.inf)
+    for row in range(len(mean)):
+        top = np.argmax(mean[row])
+        for other in range(mean.shape[1]):
+            if other == top:
+                continue
+            gap = mean[row, top] - mean[row, other]
+            width = error[row, top] + error[row, other]
+            ratio = np.inf if gap > 0 else 0.0
+            if width > 0:
+                ratio = gap / width
+            found[row] = min(found[row], ratio)
+    return found

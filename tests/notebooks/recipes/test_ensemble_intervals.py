@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from recipe_stores import assert_front_equals, assert_replay_equals, make_store
 from scipy import stats
 
-from cascadelib.methods.confidence_metrics import BLOCK_ROWS, softmax
+from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, softmax
 from tools import recipes
 from tools.recipes.ensemble_intervals import DOUBTS, interval_doubt, interval_outcomes
 
@@ -61,14 +61,15 @@ def test_doubt_of_equal_and_of_certain_members():
 
 
 def test_blocks_of_samples_are_one_split():
-    whole = make_store(0, BLOCK_ROWS + 3, 3, 0.01)
-    ends = whole.take(slice(BLOCK_ROWS - 2, None))
+    rows = BLOCK_ELEMENTS // make_store(0, 5, 1, 0.01).logits("m0").shape[1]
+    whole = make_store(0, rows + 3, 3, 0.01)
+    ends = whole.take(slice(rows - 2, None))
     names = list(whole.models.index)
     for here, there in zip(
         interval_outcomes(whole, names, "top1"), interval_outcomes(ends, names, "top1")
     ):
-        np.testing.assert_array_equal(here[0][BLOCK_ROWS - 2 :], there[0])
-        np.testing.assert_array_equal(here[1][BLOCK_ROWS - 2 :], there[1])
+        np.testing.assert_array_equal(here[0][rows - 2 :], there[0])
+        np.testing.assert_array_equal(here[1][rows - 2 :], there[1])
 
 
 def test_two_best_classes_count_as_correct_on_request():

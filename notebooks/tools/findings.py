@@ -1,0 +1,179 @@
+"""Compute the findings in the titles of figures.
+
+Each function returns one short sentence about the data of a figure.
+"""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib.tables import in_words, number
+
+Tables = Mapping[str, pd.DataFrame]
+
+
+def titled(finding: str, title: str) -> str:
+    """Return a title of two lines: the finding, and a description of the figure."""
+    return f"{finding}\n{title}"
+
+
+def describe_singles(singles: pd.DataFrame) -> str:
+    """Count the models on a front of single models."""
+    return f"{singles['on_front'].sum()} of {len(singles)} models are on the front"
+
+
+def describe_factors(means: Mapping[str, float]) -> str:
+    """Name the largest mean improvement factor of {label: mean}, and the next one."""
+    known = pd.Series(dict(means), dtype=float).dropna().sort_values(ascending=False)
+    if known.empty:
+        return "No range of accuracies is shared"
+    label = in_words(known.index[0])
+    if len(known) == 1:
+        return f"Single models cost {known.iloc[0]:.2f} × as much as {label}, on average"
+    others = f"next {known.iloc[1]:.2f}, least {known.iloc[-1]:.2f}"
+    if len(known) == 2:
+        others = f"{in_words(known.index[1])} {known.iloc[1]:.2f}"
+    return f"Largest mean factor: {label}, {known.iloc[0]:.2f} ({others})"
+
+
+def describe_curves(curves: Tables) -> str:
+    """Name the improvement curve with the largest mean, of curves over one range."""
+    return describe_factors({label: curve["improvement"].mean() for label, curve in curves.items()})
+
+
+def describe_exit_rate(curve: pd.DataFrame) -> str:
+    """Return the largest early exit rate of a pair that loses no accuracy."""
+    reference = curve["accuracy"].iloc[0]
+    safe = curve.loc[curve["accuracy"] >= reference, "exit_rate"].max()
+    return f"{safe:.0%} of the inputs can exit early without a loss of accuracy"
+
+
+def describe_pairs(pairs: pd.DataFrame) -> str:
+    """Compare the gains of pairs with the differences of their accuracies."""
+    ranks = pairs[["mean_improvement", "accuracy_difference"]].rank()
+    correlation = ranks["mean_improvement"].corr(ranks["accuracy_difference"])
+    if np.isnan(correlation):
+        return "There are too few pairs for a trend"
+    kind = "similar" if correlation < 0 else "different"
+    return f"Pairs of {kind} accuracy gain most (rank correlation {correlation:+.2f})"
+
+
+def describe_members(members: pd.DataFrame, models: int) -> str:
+    """Count the models of a front's cascades."""
+    return f"Cascades on the front use {members['model'].nunique()} of {models} models"
+
+
+def describe_recipes(table: pd.DataFrame) -> str:
+    """Count the recipes that cost more than the exact front."""
+    verdicts = table.dropna(subset="cost_ratio")["verdict"].drop(index="exact")
+    expensive = (verdicts == "more expensive").sum()
+    return f"{expensive} of {len(verdicts)} recipes cost significantly more than the exact front"
+
+
+def describe_panels(panels: Mapping[str, Tables]) -> str:
+    """Count the splits on which a front's mean factor is above 1. The first curve of a panel is the
+    selection split."""
+    means = []
+    for curves in panels.values():
+        means += [curve["improvement"].mean() for curve in list(curves.values())[1:]]
+    above = np.sum(np.array(means) > 1)
+    return f"The mean factor stays above 1 on {above} of {len(means)} other splits"
+
+
+def describe_segments(moved: pd.DataFrame, own: pd.DataFrame) -> str:
+    """Compare the highest accuracy of a replayed front with that of the split's front."""
+    reached = moved["accuracy_replayed"].max()
+    best = own["accuracy"].max()
+    return f"Replayed cascades reach {reached:.1%}, a search on this split {best:.1%}"
+
+
+def describe_exit_rates(rates: pd.Series) -> str:
+    """Return the range of the early exit rates, with their splits."""
+    return (
+        f"Early exits: {rates.max():.0%} of the inputs on {rates.idxmax()}, "
+        f"{rates.min():.0%} on {rates.idxmin()}"
+    )
+
+
+def describe_differences(table: pd.DataFrame) -> str:
+    """Count the splits on which a cascade is significantly worse or better than its last model."""
+    worse = (table["difference_high"] < 0).sum()
+    better = (table["difference_low"] > 0).sum()
+    return (
+        f"Significantly worse than the large model on {worse} of {len(table)} splits, better on "
+        f"{better}"
+    )
+
+
+def describe_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the mean improvement factors of the first front of each task."""
+    means = {}
+    for label, fronts in tasks.items():
+        front = next(iter(fronts.values()))
+        if len(front.baseline.front) > 1:
+            means[label] = f"{label} {front.mean_improvement():.2f}"
+    return f"Mean factor of pairs: {', '.join(means.values())}"
+
+
+def describe_thresholds(curves: Mapping[str, Tables]) -> str:
+    """Return the largest mean change of accuracy above a threshold by temperature scaling."""
+    rates = np.arange(1, 200) / 200
+    changes = []
+    for lines in curves.values():
+        plain, scaled = (
+            np.interp(rates, lines[label]["exit_rate"], lines[label]["accuracy_above"])
+            for label in ("uncalibrated", "temperature scaled")
+        )
+        changes.append(np.abs(scaled - plain).mean())
+    return (
+        "Temperature scaling changes the accuracy above a threshold by at most "
+        f"{100 * max(changes):.2f} points"
+    )
+
+
+def describe_reliability(averages: Tables) -> str:
+    """Count the models whose mean confidence is below their accuracy."""
+    below = sum(t["confidence"].mean() < t["accuracy"].mean() for t in averages.values())
+    return f"{below} of {len(averages)} models are less confident than accurate"
+
+
+def describe_guarantees(table: pd.DataFrame, reference_cost: float) -> str:
+    """Return the smallest and the largest saving of the certified cascades."""
+    savings = reference_cost / table["cost"].dropna()
+    if savings.empty:
+        return "Nothing can be certified"
+    return f"Certified cascades cost {number(savings.min())} to {number(savings.max())} × less"
+
+
+def describe_capital(table: pd.DataFrame, level: float, change: int | None) -> str:
+    """Return when the capital of any stage first reaches the level of the alarm."""
+    raised = table.index[(table >= level).any(axis=1)]
+    if not len(raised):
+        return "No alarm was raised"
+    if change is None or raised[0] <= change:
+        return f"An alarm was raised after {raised[0]:,} inputs"
+    return f"An alarm was raised {raised[0] - change:,} inputs after the change"
+
+
+def describe_savings(table: pd.DataFrame) -> str:
+    """Return the shares of MACs and of seconds that a cascade needs."""
+    first, second = table["total"].iloc[:2]
+    return f"The cascade needs {first:.0%} of the MACs and {second:.0%} of the seconds"
+
+
+def describe_band(curve: pd.DataFrame, band: pd.DataFrame) -> str:
+    """Return the share of accuracies at which a band is above 1."""
+    share = (band["low"] > 1).mean()
+    return f"The band is above 1 at {share:.0%} of {len(curve)} accuracies"
+
+
+def describe_verdicts(counts: pd.DataFrame) -> str:
+    """Count the supported and contradicted claims of a table of verdicts by notebook."""
+    totals = counts["all"]
+    testable = totals.drop(index=[name for name in totals.index if name.startswith("not ")]).sum()
+    return (
+        f"{totals.get('supported', 0)} of {testable} testable claims hold, "
+        f"{totals.get('contradicted', 0)} are contradicted"
+    )

@@ -1,0 +1,116 @@
+"""Evidence on held-out samples, from cascades that no sample of that split selected.
+
+A front selects the luckiest of many cascades, so its factors are optimistic on the selection split.
+They are also optimistic if the best cascades are selected again, with the labels of another split.
+Here each cascade of a front is evaluated unchanged.
+"""
+
+from collections.abc import Callable
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from cascadelib import Baseline, Front, bootstrap, pick, search
+from cascadelib.analysis.uncertainty import Resampled
+from tools.evidence import MOST_POINTS, Evidence, counts_of, evidence_on_split
+from tools.ranges import range_of
+
+SLACK = 1e-12  # of accuracies, which are shares of samples
+
+
+def is_same_distribution(store: Any, other: Any) -> bool:
+    """Return whether two splits are of one data set."""
+    return store.origin.dataset == other.origin.dataset
+
+
+@lru_cache(maxsize=2)  # outcomes are computed once for all claims
+def halves(store: Any) -> tuple[Any, Any]:
+    """Return every second sample of a split, and the others."""
+    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+
+
+def with_held_out_split(front: Front, other: Any) -> tuple[Front, Any]:
+    """Return a front, and a split of its distribution that did not select it.
+
+    The split is ``other`` if it is of the front's data set and has other samples. If not, one half
+    of the selection split repeats the search, and the other half is the split.
+    """
+    store = front.store
+    if is_same_distribution(store, other) and store.origin.fingerprint != other.origin.fingerprint:
+        return front, other
+    here, there = halves(store)
+    length = int(front.table["models"].map(len).max())
+    method = front.method and front.method.fit(here)
+    options = {"models": list(front.candidates), "cost": front.cost_kind, "score": front.score}
+    return search(here, length, method, **options), there
+
+
+def on_resamples(split: Any, points: Any) -> Resampled:
+    """Evaluate cascades on the samples of a split (the first row), and on its resamples."""
+    counts = counts_of(len(split))
+    return bootstrap(split, points, np.column_stack([np.ones(len(split), np.int32), counts]))
+
+
+def rows_at_accuracies(front: Front) -> np.ndarray:
+    """Return the rows of a front's cheapest cascades at evenly spaced accuracies, int64 [A].
+
+    The accuracies go from the cheapest to the best single model.
+    """
+    accuracies = np.linspace(*range_of(front), MOST_POINTS)
+    rows = np.searchsorted(front.table["accuracy"], accuracies - SLACK)
+    return np.minimum(rows, len(front) - 1)
+
+
+def fixed_factors(front: Front, split: Any) -> np.ndarray:
+    """Return the improvement factors of a front's cascades on a split: float64 [1 + R, A].
+
+    The columns are the cascades at evenly spaced accuracies of the front. The rows are the samples
+    unchanged, then each resample. Above the best single model, the baseline has that model's cost.
+    A front of one model has no range, so its factors are nan.
+    """
+    low, best = range_of(front)
+    if not low < best:
+        return np.full((2, 1), np.nan)
+    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
+    return on_resamples(split, [front.point(row) for row in rows]).improvement[:, columns]
+
+
+def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
+    """Return the Evidence of a summary of :func:`fixed_factors`, a function of their rows."""
+    values = np.array([summary(row) for row in fixed_factors(front, split)])
+    return evidence_on_split(values[0], values[1:], split, front.cost_kind)
+
+
+def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
+    """Return the evidence on a front of pairs that a split of its distribution evaluates.
+
+    best-for-less has two parts: the accuracy of the pair that matches the best single model, minus
+    the accuracy of that model, and minus that of random routing between single models at the cost
+    of the pair.
+    """
+    front, split = with_held_out_split(front, other)
+    matching = pick(front, "near_best", caution=0)
+    drawn = on_resamples(split, [front.reference, matching, front.point(len(front) - 1)])
+    best, match, top = drawn.accuracy.T
+    routing = [routed(baseline, cost) for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1])]
+    values = {
+        "pairs-top": top - best,
+        "best-for-less": np.column_stack([match - best, match - routing]),
+    }
+    found = {
+        name: evidence_on_split(value[0], value[1:], split, front.cost_kind)
+        for name, value in values.items()
+    }
+    return found | {"pairs-improve": summary_of_factors(front, split, np.median)}
+
+
+def routed(baseline: Baseline, cost: float) -> float:
+    """Return the accuracy of random routing between single models at this cost."""
+    hull = baseline.hull
+    return float(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
+
+
+def lowest_tenth(factors: np.ndarray) -> float:
+    """Return the factor that nine tenths of the factors exceed."""
+    return float(np.quantile(factors, 0.1))
