@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-# Forms of parts of files, see misfit().
+# Forms that parts of a JSON file must have, see misfit().
 TEXT = (str, None)
 CLASSES = range(1, 2**20 + 1)
 POSITIVE = (math.ulp(0), sys.float_info.max)  # bounds of a positive, finite number
@@ -26,7 +26,10 @@ def brief(value: Any) -> str:
 
 
 def items_of(values: Any) -> list:
-    """Return the items of an iterable as a list. Text, or another value, is a single item."""
+    """Return the items of an iterable as a list.
+
+    Text is a single item, and so is a value that is not iterable.
+    """
     with contextlib.suppress(TypeError):
         return [values] if isinstance(values, str | bytes) else list(values)
     return [values]
@@ -126,7 +129,8 @@ def misfit(value: Any, form: Any, place: str = "") -> str | None:
     - a tuple of alternative forms,
     - ``[form]`` for all items of a list,
     - ``{key: form}`` for the values of an object, with the key ``str`` for any key,
-    - a range of whole numbers, or a slice: a number from its start to its stop,
+    - a range, for a whole number in it,
+    - a slice, for a number from its start to its stop,
     - float: a finite number,
     - None, or another type.
     """
@@ -169,7 +173,7 @@ def is_of(value: Any, form: Any) -> bool:
 def refuse_masked(values: Any, what: str) -> Any:
     """Return `values` unchanged, or raise a ValueError if some are masked.
 
-    As an ordinary array, they would include the masked values.
+    NumPy would otherwise drop the mask, and the masked values would be used.
     """
     parts = values if isinstance(values, list | tuple) else [values]
     masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
@@ -192,7 +196,7 @@ def as_real_array(values: Any, what: str) -> Array:
     try:
         array = np.asarray(refuse_masked(values, what))
         return array.astype(np.float64, casting="same_kind", copy=False)
-    # NumPy cannot convert the values, or not without loss.
+    # NumPy raises these errors if it cannot convert the values to float64 without loss.
     except (TypeError, ValueError, RuntimeError) as error:
         raise ValueError(f"{what} must be real numbers: {error}") from None
 

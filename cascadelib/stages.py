@@ -30,7 +30,7 @@ class Stage:
         return self(prefix)[0]
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
-        """Announce the prefixes of later calls, by whether correctness or confidence is needed."""
+        """Announce the prefixes whose correctness, and those whose confidence, is needed later."""
 
 
 def stage_of(function: StageFunction) -> Stage:

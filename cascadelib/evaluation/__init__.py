@@ -1,4 +1,4 @@
-"""Evaluate fixed cascades on a labelled split, next to its single models."""
+"""Evaluate fixed cascades on a labelled split, and compare them with single models."""
 
 from .._lazy import attach
 

@@ -82,9 +82,9 @@ def stages_of(
     for models in cascades:
         rows = tuple(map(names.index, models))
         prefixes.append([rows[: length + 1] for length in range(len(rows))])
-    every = [prefix for each in prefixes for prefix in each]
-    stage.prepare(correct=every, confidence=every)
-    return ([stage(prefix) for prefix in each] for each in prefixes)
+    all_prefixes = [prefix for of_cascade in prefixes for prefix in of_cascade]
+    stage.prepare(correct=all_prefixes, confidence=all_prefixes)
+    return ([stage(prefix) for prefix in of_cascade] for of_cascade in prefixes)
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:
@@ -109,7 +109,10 @@ def mean_cost(costs: Sequence[Any], stage: Array) -> float:
 
 
 def paid_by(exits: Array, costs: Sequence[Any]) -> Array:
-    """Return the cost of each sample, float64 (n_samples,). Parameters as of :func:`mean_cost`."""
+    """Return the cost of each sample, float64 (n_samples,).
+
+    `exits` has the stage at which each sample exits. `costs` are those of :func:`mean_cost`.
+    """
     return np.sum([cost * (exits >= stage) for stage, cost in enumerate(costs)], axis=0)
 
 
@@ -125,7 +128,7 @@ def costs_of(store: Store, models: Sequence[str], cost: str) -> list[Any]:
 
 
 def quality(store: Store, correct: Array, score: str) -> float:
-    """Return the accuracy, or F1 under that score, of the outcomes of a store's samples."""
+    """Return the accuracy of outcomes on the samples of a store. If the score is F1, return F1."""
     return f1(correct, store.positives()) if score == F1 else float(np.mean(correct))
 
 
@@ -140,7 +143,8 @@ def baseline_of(store: Store, score: str, cost: str) -> Baseline:
     """Return the :class:`Baseline` of a store, with its models in order of rising cost."""
     table = store.models
     accuracy = table["top1"].to_numpy(np.float64)
-    if score != "top1" or np.isnan(accuracy).any():  # without labels an outcome raises
+    # Without labels, the accuracy is nan, and the outcome then raises an error.
+    if score != "top1" or np.isnan(accuracy).any():
         each = singles_correct(store, score)
         accuracy = np.array([quality(store, correct, score) for correct in each])
     costs = store.costs(cost)

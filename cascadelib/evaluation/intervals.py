@@ -71,8 +71,8 @@ def cost_interval(exits: Array, costs: Sequence, level: float = LEVEL) -> Ends:
     If costs are numbers, the mean cost is a sum over stages of cost × share of samples that reach
     the stage. Each share has an exact interval, and all of them hold simultaneously by Bonferroni.
     If costs differ by sample, the result is the :func:`betting_interval` of the costs of the
-    samples. Its lower bound of a cost is the least first cost. Its upper bound is the largest cost
-    of calling all models, among these samples.
+    samples. It needs the range of possible costs. The least is the smallest cost of the first model
+    among these samples. The most is the largest cost of calling all models.
 
     Parameters
     ----------
@@ -150,17 +150,19 @@ def _lower_mean(x: Array, wealth: float) -> float:
 
 
 def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
-    """Return a lower bound of the mean of independent values 1, 0 and −1 from their counts.
+    """Return a lower bound of the mean loss from counts of losses, ties and gains.
 
-    With a probability of at least 1 − error, the bound holds after every number of values
-    simultaneously. The upper bound is ``-anytime_lower(gained, same, lost, error)``.
+    A loss counts as 1, a tie (`same`) as 0 and a gain as −1. The values are independent. With a
+    probability of at least 1 − error, the bound holds after every number of values simultaneously.
+    The upper bound is ``-anytime_lower(gained, same, lost, error)``.
 
     Notes
     -----
-    A bet against the hypothesis that the mean is m has a constant c. A value d multiplies it by
-    1 + c (d − m) / (1 + m). If the hypothesis is true, the mean over bets with several c reaches
+    Bets of several sizes c test the hypothesis that the mean is m. Each value d multiplies the
+    capital of a bet by 1 + c (d − m) / (1 + m). If the hypothesis is true, the mean capital reaches
     1 / error with a probability of at most `error` (Ville, 1939, and Waudby-Smith and Ramdas,
-    2024). The bound rises with each d, so an unknown value may count as −1.
+    2024). A larger d never lowers the bound. The bound therefore stays valid if unknown values are
+    counted as −1.
     """
     values = np.array([[1], [0], [-1]])
     counts = np.array([[lost], [same], [gained]])
@@ -199,7 +201,7 @@ def paired_difference_interval(first: Array, second: Array, level: float = LEVEL
     if len(first) != len(second):
         raise ValueError(
             f"first has {len(first)} samples, second {len(second)}: a paired interval needs "
-            "the same"
+            "the same samples"
         )
     k = len(first) + 2
     gained = np.count_nonzero(second & ~first) + 0.5

@@ -129,8 +129,8 @@ class Baseline:
     def cost_at(self, accuracy: Any) -> Any:
         """Return the cost of an accuracy on the hull.
 
-        This is the cost of the cheapest model at or below its accuracy, and nan above the best
-        model.
+        For an accuracy at or below that of the cheapest model, it is the cost of this model. Above
+        the accuracy of the best model, it is nan.
         """
         at = as_real_array(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])

@@ -104,7 +104,7 @@ class Point:
         All samples whose labels were used to search the cascade or to fit its method. None if
         unknown.
     thresholds_from : Origin or None
-        Samples without labels, of whose confidences the thresholds are quantiles
+        Unlabelled samples whose confidences determined the thresholds, as quantiles
         (:func:`cascadelib.ladder`). None if the thresholds were selected with labels.
     saving : float
         Cost of the most accurate single model on the selection split, divided by the cost of the
@@ -129,9 +129,9 @@ class Point:
     guarantee : str
         The guarantee in words. Empty if the point is not certified.
     chosen : tuple
-        The (models, thresholds) that were selected on ``selected_on``. They differ from those of
-        the point if :func:`dataclasses.replace` changed these. The samples on which the new ones
-        were selected are unknown.
+        The original (models, thresholds), which were selected on ``selected_on``. The point has
+        other models or thresholds if :func:`dataclasses.replace` changed them. The samples of that
+        change are unknown.
 
     See Also
     --------
@@ -229,7 +229,7 @@ class Point:
     def origin(self) -> Origins:
         """Return the samples that a file records: ``seen`` and ``thresholds_from``.
 
-        A guarantee for new samples of the same source holds for none of these samples.
+        A guarantee for new samples of the same source excludes all of these samples.
         """
         return (
             self.seen
@@ -277,8 +277,8 @@ def points_of(cascades: Any) -> list[Point]:
     Parameters
     ----------
     cascades : Point, Policy, Cascade, Front, Certificate, or list of these
-        Each has a member ``cascades`` with its Points: a policy the one at its current thresholds,
-        a front all of its points, a certificate the certified ones.
+        Each has an attribute ``cascades`` with its Points. A policy has one, at its current
+        thresholds. A front has all of its points. A certificate has the certified points.
 
     Returns
     -------
@@ -333,8 +333,8 @@ def kinds_of(cascades: Iterable[Any]) -> tuple[str, str]:
     kinds = {(one.score, one.cost_kind) for one in cascades}
     if len(kinds) > 1:
         raise ValueError(
-            f"the cascades differ in score or kind of cost: {sorted(kinds)}. Use those of one "
-            "kind at a time"
+            f"the cascades differ in score or kind of cost: {sorted(kinds)}. Select cascades with "
+            "one score and one kind of cost"
         )
     return kinds.pop()
 

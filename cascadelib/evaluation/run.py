@@ -40,8 +40,8 @@ class Run:
     costs: Sequence[Any]
 
     def __repr__(self) -> str:
-        here = f"{self.point.chain} on {len(self.exit_stage)} samples"
-        return f"<Run: {here}{measured_text(self.measured_point)}>"
+        subject = f"{self.point.chain} on {len(self.exit_stage)} samples"
+        return f"<Run: {subject}{measured_text(self.measured_point)}>"
 
     @cached_property
     def exit_stage(self) -> Array:

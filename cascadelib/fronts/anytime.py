@@ -2,8 +2,9 @@
 
 A *prefix* is here a cascade without its last model. A search within a time limit is as good as its
 largest certified gap, and the bound of a single prefix determines this gap. The first round
-therefore bounds all prefixes. Each later round has a tolerance. It searches the prefixes whose
-excess over their bound is larger, the largest excess first.
+therefore bounds all prefixes. Each later round has a tolerance. The excess of a prefix is the share
+by which the known costs exceed its bound. A round searches the prefixes whose excess is at least
+the tolerance, the largest excess first.
 """
 
 import time
@@ -29,9 +30,9 @@ COARSE_ROUNDS = (
     (0.01, 0.02),
     (0.01, 0.01),
 )
-MOST_POINTS = 0.6  # share of the points that counts as most points
-MARGIN = 1.5  # ratio of costs up to which more expensive cascades count too
-MOST_STEPS = 1024  # largest number of steps of accuracy, and of ratios of cost, per prefix
+MOST_POINTS = 0.6  # "most points" are this share of the front, cheapest points first
+MARGIN = 1.5  # cascades up to this multiple of the largest cost are included
+MOST_STEPS = 1024  # largest number of steps per prefix, each in accuracy and in log cost
 MOST_BOUNDS = 2**23  # largest number of bounds of all prefixes together
 SMALL = 1e-200  # added to costs, which may be zero
 ROUNDING = 1e-9  # relative error of a bound
@@ -42,8 +43,8 @@ class Floors:
     """Hold a lower bound on the cost of the unsearched cascades of each prefix, by accuracy.
 
     The numbers of correct samples are divided into steps. Within a step, neither the accuracy nor
-    the known least cost changes much. A bound of a step holds for all cascades with at least the
-    first number of correct samples of the step.
+    the known least cost changes much. Each step has one bound. It holds for all cascades that have
+    at least as many correct samples as the start of the step.
 
     Parameters
     ----------
@@ -52,7 +53,7 @@ class Floors:
     cost : float array of shape (n_models,)
         Cost of each model.
     reach : float array of shape (k + 1,)
-        Known least cost by the least number of correct samples.
+        Least known cost of a cascade with at least n correct samples, for n = 0, …, k.
     """
 
     def __init__(self, prefixes: Sequence, cost: Array, reach: Array) -> None:
@@ -75,7 +76,8 @@ class Floors:
     def update(self, prefixes: Sequence, floor: Array) -> None:
         """Raise the bounds of some prefixes to `floor`, float (k + 1,), and reset `floor` to inf.
 
-        `floor` is the least cost of skipped cascades by their largest number of correct samples.
+        floor[n] is the least cost of the skipped boxes in which n is the largest number of correct
+        samples.
         """
         least = least_onwards(np.minimum.reduceat(floor, self.starts))
         for prefix, _ in prefixes:
@@ -144,8 +146,8 @@ def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
         known = np.minimum(best.reach, highest)
         worst = prefixes if bounding else floors.worst_first(known, tolerance)
         if worst and complete:
-            now = search._replace(tolerance=tolerance, coarse=bounding)
-            complete = on_workers(now, worst, best, CORNERS + BOXES, floors)
+            this_round = search._replace(tolerance=tolerance, coarse=bounding)
+            complete = on_workers(this_round, worst, best, CORNERS + BOXES, floors)
         if complete:
             bound = np.minimum(best.reach, highest) / ((1 + tolerance) * (1 + ROUNDING))
             certain = np.maximum(certain, least_onwards(bound))

@@ -32,9 +32,10 @@ from ..stages import StageFunction, stage_of
 from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
-MOST_CASCADES = 5_000_000  # of a search without a time limit
-MOST_LISTED = 50_000_000  # of a search with a time limit
-# The bins of a root balance numbers of samples, with weight 1, and of boundaries, with this weight.
+MOST_CASCADES = 5_000_000  # largest number of cascades in a search without a time limit
+MOST_LISTED = 50_000_000  # largest number of cascades in a search with a time limit
+# Bins of a root have about equal weights. A sample has weight 1. All boundaries together have this
+# weight times the number of samples.
 BOUNDARY_WEIGHT = 0.5
 
 
@@ -74,8 +75,9 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
     lengths = items_of(n_models)
     most = min(n_candidates, MAX_MODELS)
     for n in lengths:
-        such = tuple(range(1, min(most, 3) + 1))
-        check_count(n, f"n_models (of {n_candidates} models, or a tuple such as {such})", 1, most)
+        example = tuple(range(1, min(most, 3) + 1))
+        name = f"n_models (of {n_candidates} models, or a tuple such as {example})"
+        check_count(n, name, 1, most)
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))
@@ -101,7 +103,8 @@ def check_work(cost: Array, lengths: Sequence[int], time_limit: float | None) ->
         remedy += ", or set time_limit= for a certified front of the searched cascades"
     wanted = " or ".join(map(str, lengths))
     raise ValueError(
-        f"{len(cost)} models make {total:,} cascades of {wanted}: more than {most:,}. {remedy}"
+        f"{len(cost)} models form {total:,} cascades of {wanted} models: more than the limit, "
+        f"{most:,}. {remedy}"
     )
 
 
@@ -111,8 +114,8 @@ class Cascades:
     Attributes
     ----------
     prefixes : list of (tuple of int, list of (int, int))
-        All models of a cascade but the last, and the (number, last model) of each cascade that
-        begins with them.
+        One entry per prefix, which has all models of a cascade but the last. The list has the
+        number and the last model of each cascade with this prefix.
     end : int
         One more than the last number.
     """
@@ -142,7 +145,7 @@ class RootStage:
     Parameters
     ----------
     code : uint8 array of shape (k,)
-        2 · slot + correctness of each sample.
+        2 · slot + correctness of each sample. A slot is a range of `boundaries`, see `edges`.
     number : int32 array of shape (k,)
         Position in `boundaries` of the last boundary at or before the sample's group. −1 if the
         group is before the first boundary.
@@ -197,14 +200,14 @@ def root_of(group: Array, correct: Array, bins: int) -> RootStage:
 
 
 def refuse_prefix(prefix: tuple) -> tuple:
-    """Raise a KeyError. This is the stage function of a copy that stores all outcomes."""
+    """Raise a KeyError, as the stage function of a copy, which must never compute an outcome."""
     raise KeyError(prefix)
 
 
 def cache_single_models(compute: Callable) -> Any:
     """Cache the results of a method of :class:`Outcomes` for single models.
 
-    Longer prefixes are too many.
+    Results for longer prefixes are not cached, since there are too many prefixes.
     """
 
     @wraps(compute)
@@ -268,8 +271,8 @@ class Outcomes:
             correct = np.asarray(refuse_masked(values, f"correctness after models {prefix}"))
             if correct.dtype != bool and not np.isin(correct, (0, 1)).all():
                 raise ValueError(
-                    f"correctness after models {prefix} is not boolean: the exact search counts "
-                    "samples"
+                    f"correctness after models {prefix} is not boolean. For graded scores call "
+                    "`search` on a ScoreTable"
                 )
             result: Any = correct.astype(bool).view(np.uint8)
             if len(key) > 1:
@@ -297,7 +300,7 @@ class Outcomes:
         """Return the group of equal confidence of each sample, int32 (k,), most confident first."""
         key = self.key(prefix)
         if key not in self.groups_by_key:
-            # The sum is contiguous and has no −0.0.
+            # Adding 0.0 makes a contiguous array, in which −0.0 is replaced by 0.0.
             confidence = self.confidence(prefix) + 0.0
             order = falling_order(confidence)
             group = groups_in(order, confidence, LARGEST)
@@ -335,7 +338,10 @@ class Outcomes:
         return self.last_exits[1]
 
     def copy_for(self, prefixes: Iterable[tuple]) -> "Outcomes":
-        """Return a copy that can be pickled, with the outcomes of some prefixes of Cascades."""
+        """Return a copy that can be pickled, with the outcomes of some prefixes.
+
+        `prefixes` are items of :attr:`Cascades.prefixes`.
+        """
         copy = Outcomes(refuse_prefix, self.last_only)
         full = {(*prefix, m) for prefix, lasts in prefixes for _, m in lasts}
         deferring = {cascade[:i] for cascade in full for i in range(1, len(cascade))}
@@ -360,14 +366,14 @@ class Search(NamedTuple):
     lengths : tuple of int
         Lengths of cascades.
     tolerance : float or float array of shape (k + 1,)
-        Largest possible saving, as a share of the cost, for which a cascade is skipped. It may
-        depend on the number of correct samples.
+        Cascades that would lower the cost by at most this share are skipped. An array has one share
+        per number of correct samples.
     deadline : float
         Value of time.monotonic() at which the search stops, inf without a limit.
     executor : Executor or None
         Executor of tasks. None means threads.
     coarse : bool
-        Whether the roots have few bins, so that all cascades are bounded soon.
+        Whether the roots have few bins. The search then computes a bound for every cascade early.
     """
 
     outcomes: Any

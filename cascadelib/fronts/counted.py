@@ -27,10 +27,10 @@ def search_counted(search: Search) -> Points:
             list(pool.map(outcomes.groups, [(m,) for m in range(len(search.cost))]))
     best = new_best(k, search.lengths[-1])
     floor = np.full(k + 1, np.inf)
-    kinds: list[Cascades] = []
+    numberings: list[Cascades] = []
     for length in search.lengths:
-        cascades = Cascades(search.cost, length, kinds[-1].end if kinds else 0)
-        kinds.append(cascades)
+        cascades = Cascades(search.cost, length, numberings[-1].end if numberings else 0)
+        numberings.append(cascades)
         if length == 1 or search.deadline < np.inf or search.executor is not None:
             record_first_models(search, cascades, best)
         if length == 2:
@@ -41,7 +41,7 @@ def search_counted(search: Search) -> Points:
     best.floor[:] = floor
 
     def cascade_of(number: int) -> tuple:
-        return next(kind for kind in kinds if number < kind.end).cascade(number)
+        return next(each for each in numberings if number < each.end).cascade(number)
 
     return points_from(outcomes, best, cascade_of, search.cost)
 
@@ -76,7 +76,7 @@ def record_shorter(search: Search, cascades: Cascades, length: int, best: Best) 
         prefixes.setdefault(short[:-1], []).append((number, short[-1]))
     shorter = new_best(len(best.reach) - 1, length)
     for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        # Pairs and triples take little time relative to longer cascades.
+        # Pairs and triples run in threads, since they take little time.
         run = on_workers if d > 2 else in_threads
         run(search, list(prefixes.items()), shorter, parts)
     for n in np.flatnonzero(np.isfinite(shorter.exact)):
@@ -91,8 +91,8 @@ def record_shorter(search: Search, cascades: Cascades, length: int, best: Best) 
 def search_long(search: Search, cascades: Cascades, best: Best) -> None:
     """Search cascades of three or more models.
 
-    First a front of shorter cascades is recorded, by which the search then drops boxes. This is
-    omitted if the shorter cascades have been searched already.
+    A front of shorter cascades is recorded first, unless these have been searched already. Boxes
+    that cannot improve this front are then skipped.
     """
     length = cascades.length
     end_of_start = np.inf
@@ -109,6 +109,6 @@ def search_long(search: Search, cascades: Cascades, best: Best) -> None:
     if search.deadline < np.inf:
         search_in_time(search, cascades.prefixes, best)
         return
-    started = on_workers(search, cascades.prefixes, best, CORNERS)
+    has_corners = on_workers(search, cascades.prefixes, best, CORNERS)
     best.floor[:] = np.inf
-    on_workers(search, cascades.prefixes, best, BOXES if started else CORNERS + BOXES)
+    on_workers(search, cascades.prefixes, best, BOXES if has_corners else CORNERS + BOXES)

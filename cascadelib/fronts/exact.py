@@ -45,9 +45,9 @@ def search_outcomes(
 
     All cascades of `n_models` models and all distinguishable thresholds are covered. Models run in
     order of cost, models of equal cost in both orders. Samples of equal confidence exit together.
-    Of several cascades with equal accuracy and cost, the result is the one with the fewest models,
-    then with the cheapest first models, then with the fewest samples deferred to stage 2, 3, …. It
-    does not depend on the number of threads, processes or machines.
+    If several cascades have equal accuracy and cost, the one with the fewest models is returned.
+    Further ties are broken by the cheapest first models, then by the fewest samples deferred to
+    stage 2, 3, …. The result does not depend on the number of threads, processes or machines.
 
     Parameters
     ----------
@@ -111,8 +111,8 @@ def search_outcomes(
     )
     if search.cost.ndim != 1:
         raise ValueError(
-            "give one cost per model here: per-sample costs are supported by `search` on a "
-            "ScoreTable"
+            "cost must have shape (n_models,), one cost per model. For per-sample costs call "
+            "`search` on a ScoreTable"
         )
     return run_interruptible(search_counted, search)
 
@@ -122,7 +122,7 @@ def run_interruptible(find: Callable[..., Points], *arguments: Any) -> Points:
     try:
         return find(*arguments)
     except KeyboardInterrupt:
-        raise KeyboardInterrupt("the search was interrupted; nothing of it is kept") from None
+        raise KeyboardInterrupt("the search was interrupted and has no result") from None
 
 
 def search_arrays(
@@ -134,7 +134,7 @@ def search_arrays(
 ) -> Points:
     """Compute the exact Pareto front of cascades from arrays.
 
-    Only the last model called counts. Ensembles need :func:`search_outcomes`.
+    A sample's answer is that of the last model called. Ensembles need :func:`search_outcomes`.
 
     Parameters
     ----------
@@ -391,7 +391,8 @@ def compile_ensembles() -> None:
     stage = METHODS["max_softmax_mean_logits"].stage(store, ["a", "b"])
     for prefix in ((0,), (0, 1)):
         stage(prefix)
-    confidence_of(z)  # writable arrays have another type than those of a store
+    # numba has another type for writable arrays than for the read-only arrays of a store.
+    confidence_of(z)
 
 
 def compile_searches() -> None:

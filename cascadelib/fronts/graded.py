@@ -1,6 +1,7 @@
 """Search exact fronts of graded correctness, of a cost per sample, or of F1.
 
-These are sums of real numbers. The search of :mod:`cascadelib.fronts.counted` counts samples.
+Their accuracies or costs are sums of real numbers. The search of
+:mod:`cascadelib.fronts.counted` counts correct samples instead.
 """
 
 from collections.abc import Iterator
@@ -34,9 +35,9 @@ from .kernels.sums import (
 
 GRID_BOXES = 16  # approximate number of boxes into which a box is divided
 FEW_CORNERS = 1024  # largest number of corners of a box that are all evaluated
-NEAR = 0.9  # share of the largest excess from which a box is opened immediately
+NEAR = 0.9  # a box is divided immediately if its excess is at least this share of the largest
 CACHED_SAMPLES = 2**21  # largest total number of samples of the cached cascades
-CURVE_POINTS = 128  # of the curve of two models from which the search of longer cascades starts
+CURVE_POINTS = 128  # approximate number of points of each two-model curve at the start of a search
 RUN_SECONDS = 1e-8  # per sample and point, to run the cascades of a front
 BOUND_SECONDS = 8e-6  # per list of boxes, to include it in the bound
 COPIES = 2**15  # approximate number of copies of samples that replace graded outcomes
@@ -91,8 +92,8 @@ def two_model_curve(
     cost_1, cost_2 : float or float array of shape (k,)
         Cost of each model.
     positive : bool array of shape (k,), optional
-        Membership in class 1. The accuracy of the result is then F1, which the cumulative numbers
-        of true positives and of errors determine.
+        Membership in class 1. The accuracy of the result is then F1. It is computed from cumulative
+        numbers of true positives and of errors.
     """
     k = len(confidence)
     order, ends = sort_exits(confidence)
@@ -117,9 +118,9 @@ class GrowingFront:
     Attributes
     ----------
     cost : float array of shape (P + 1,)
-        Rising costs, and inf.
+        Costs of the points, rising, with inf at the end.
     above : float array of shape (P + 1,)
-        −1, and the rising accuracies.
+        Accuracies of the points, rising, with −1 at the start.
     rows : int array of shape (P, 2, n)
         Models and boundaries (number of groups that exit at a stage) of each point, −1 beyond its
         end.
@@ -132,7 +133,7 @@ class GrowingFront:
 
     @property
     def steps(self) -> tuple[Array, Array]:
-        """Return (above, cost), the front as kernels take it."""
+        """Return (above, cost), the argument `front` of kernels."""
         return self.above, self.cost
 
     def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
@@ -190,7 +191,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     search = BoxSearch(outcomes, cost, GrowingFront(lengths[-1]), tolerance, prepared.deadline)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
-            # No cascade that is not listed costs less than the cheapest model.
+            # Each remaining cascade costs at least as much as the cheapest model.
             search.skipped.append((np.array([np.inf]), np.array([mean.min()]), NO_LINES))
             break
         search.add_cascade(cascade, mean[cascade[0]], positive)
@@ -210,7 +211,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     return replace(points, floor=least_onwards(floor), above=found.above)
 
 
-NO_LINES = np.zeros((LINES, 2))  # bounds of 0
+NO_LINES = np.zeros((LINES, 2))  # before lines are computed: costs are bounded by 0 only
 
 
 class Boxes(NamedTuple):
@@ -221,7 +222,8 @@ class Boxes(NamedTuple):
     cascade : tuple of int
         Models.
     rows, fixed, lines : arrays
-        Those of the divided box, which contains these boxes. If `is_settled`, those of the box.
+        Arrays of the parent box, whose division resulted in these boxes. If `is_settled`, arrays of
+        the single box itself.
     is_settled : bool
         Whether this is a single box whose `rows` and `fixed` have been computed.
     ends : int64 array of shape (B, d, 2)
@@ -229,8 +231,8 @@ class Boxes(NamedTuple):
     most, least : float arrays of shape (B,)
         Upper bound on the accuracy and lower bound on the cost of the cascades in each box.
     excess : float array of shape (B,)
-        Largest possible excess cost of the front over the cascades of each box, as a share. It
-        falls along the boxes.
+        Largest possible excess cost of the front over the cascades of each box, as a share. Boxes
+        are sorted by it, the largest first.
     """
 
     cascade: tuple[int, ...]
@@ -304,7 +306,7 @@ class BoxSearch:
         return groups, gains / k, costs / k
 
     def add_cascade(self, cascade: tuple, least: float, positive: Array | None) -> None:
-        """Add the curve of a cascade's first two models once, and list its box of boundaries.
+        """Add the curve of a cascade's first two models once, and push the box of the cascade.
 
         The box contains all thresholds. Cascades of one or two models have no box, since the curve
         has all of their points. `least` is the mean cost of the first model.
@@ -327,8 +329,8 @@ class BoxSearch:
             step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // CURVE_POINTS
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
-            paid = curve.cost[::step].reshape(shape)
-            self.found.add_grid(paid, curve.accuracy[::step].reshape(shape), cascade, edges)
+            cost = curve.cost[::step].reshape(shape)
+            self.found.add_grid(cost, curve.accuracy[::step].reshape(shape), cascade, edges)
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
@@ -336,7 +338,7 @@ class BoxSearch:
             self.push(Boxes(*box, fixed[1:], most))
 
     def push(self, boxes: Boxes, at: int = 0) -> None:
-        """Add the boxes from a position on to the heap, as one entry."""
+        """Add boxes[at:] to the heap as one entry."""
         if at < len(boxes.excess):
             heappush(self.heap, (-boxes.excess[at], next(self.number), boxes, at))
 
@@ -371,7 +373,7 @@ class BoxSearch:
             self.skip(boxes, at)
 
     def skip(self, boxes: Boxes, at: int) -> None:
-        """Record the boxes from a position on as not opened."""
+        """Record boxes[at:] as not opened."""
         if boxes.excess[at] > ROUNDING:
             self.skipped.append((boxes.most[at:], boxes.least[at:], boxes.lines))
 
@@ -385,7 +387,7 @@ class BoxSearch:
             rows, fixed = settle_rows(samples, box.rows, box.ends[0], box.fixed)
             box = box._replace(rows=rows, fixed=fixed, is_settled=True)
             if not is_small:
-                lines, most, cuts, worth = lines_below(
+                lines, most, cuts, accuracy_and_cost = lines_below(
                     samples,
                     rows,
                     box.ends[0],
@@ -394,7 +396,8 @@ class BoxSearch:
                     self.found.steps,
                     self.tolerance,
                 )
-                self.found.add_points(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+                accuracy, cost = accuracy_and_cost.T
+                self.found.add_points(cost, accuracy, box.cascade, cuts.T)
                 box = box._replace(lines=lines, most=np.array([most]))
         box = self.rank_boxes(box)
         first = -self.heap[0][0] if self.heap else 0.0
@@ -403,10 +406,11 @@ class BoxSearch:
             return
         if not is_small:
             bins = min(bins, max(2, round(GRID_BOXES ** (1 / d))))
-        cuts, worth, ends, most, least = divide_box(
+        cuts, accuracy_and_cost, ends, most, least = divide_box(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
-        self.found.add_points(worth[:, 1], worth[:, 0], box.cascade, cuts.T)
+        accuracy, cost = accuracy_and_cost.T
+        self.found.add_points(cost, accuracy, box.cascade, cuts.T)
         most = np.minimum(most, box.most)
         parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
         self.push(self.rank_boxes(parts))
@@ -434,7 +438,7 @@ def copies_of(stage: StageFunction) -> StageFunction:
 
 
 def run_again(points: Points, stage: StageFunction, cost: Array) -> Points:
-    """Evaluate the points of a search of :func:`copies_of` a stage on the stage itself."""
+    """Evaluate points on a stage function, after a search that used its :func:`copies_of`."""
     rows = []
     for models, thresholds in zip(points.models.tolist(), points.thresholds):
         n = sum(model >= 0 for model in models)

@@ -111,8 +111,8 @@ def pair_table(
         - accuracy_difference: accuracy of the second model minus accuracy of the first.
         - cost_ratio: cost of the second model ÷ cost of the first.
         - plateau: the largest exit rate before accuracy falls, see :func:`plateau`.
-        - mean_improvement: mean improvement factor of the pair from the accuracy of its less to
-          that of its more accurate model. If the two are equal, the factor at that accuracy.
+        - mean_improvement: mean improvement factor of the pair between the accuracies of its two
+          models. If the two are equal, the factor at that accuracy.
         - whole_range_improvement: mean over the accuracy range of the baseline. The factor is 0 at
           accuracies that the pair does not reach, so pairs with a wide range score higher.
 

@@ -77,7 +77,7 @@ def search_prefix(
 ) -> None:
     """Search the corners (CORNERS), the boxes (BOXES) or both, of all cascades of a prefix.
 
-    BOXES skips boxes that contain only their corners, so a complete search needs both parts.
+    A complete search needs both parts. BOXES does not open a box whose points are all corners.
     """
     outcomes = search.outcomes
     bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(prefix)]
@@ -108,8 +108,9 @@ def in_threads(
 ) -> bool:
     """Search prefixes in threads, and return whether all were searched before the deadline.
 
-    The threads share the known least costs. `floors` is a :class:`.anytime.Floors` with a bound per
-    prefix. Without it, the bound is merged into ``best.floor``.
+    All threads read and lower the same array of least known costs. `floors` is a
+    :class:`.anytime.Floors` with a bound per prefix. If it is None, the bound is merged into
+    ``best.floor``.
     """
     workers = min(workers or os.cpu_count() or 1, len(prefixes))
     k = len(best.reach) - 1
@@ -134,7 +135,8 @@ def in_threads(
             finish_prefixes([(prefix, lasts)], local, best, floors, bar)
 
     bests = [same_reach(best) for _ in range(workers)]
-    # The context of the tolerance ends before that of the pool, so an interrupted pool stops soon.
+    # The tolerance is the inner context. After an interrupt it becomes inf first, so that the
+    # threads stop before the pool waits for them.
     limited = shared_tolerance(search.tolerance, search.deadline, k)
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
         list(pool.map(work, bests))
@@ -176,9 +178,9 @@ def run_task(
     Returns
     -------
     tuple or None
-        The numbers of correct samples with a result, their rows of ``exact``, ``where`` and
-        ``floor``, and whether the task was in time. None if the worker has no outcomes of this
-        name.
+        (rows, parts, in_time). `rows` are the numbers of correct samples that have a result.
+        `parts` are these rows of ``exact``, ``where`` and ``floor``. The result is None if the
+        worker has no outcomes of this name.
     """
     if outcomes is not None:
         WORKER_OUTCOMES.clear()
@@ -254,7 +256,7 @@ class TaskRunner:
         width = local.where.shape[1] // 2 + 1
         try:
             rows, values, in_time = self.submit(prefixes, local.reach, width, parts, seconds)
-        except Exception as error:  # of the executor, since a task runs no code of the user
+        except Exception as error:  # the executor raised it: a task runs no code of the user
             self.errors.append(error)
             return False
         local.floor[-1] = np.inf
@@ -275,8 +277,8 @@ def on_workers(
     if search.executor is None:
         return in_threads(search, prefixes, best, parts, floors)
     workers = workers_of(search.executor)
-    each = TASKS if "boxes" in parts else TASKS_OF_CORNERS
-    count = min(each * workers, len(prefixes))
+    tasks_per_worker = TASKS if "boxes" in parts else TASKS_OF_CORNERS
+    count = min(tasks_per_worker * workers, len(prefixes))
     runner = TaskRunner(search, prefixes if floors is None else floors.prefixes)
     bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
 

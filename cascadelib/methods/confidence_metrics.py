@@ -29,7 +29,7 @@ def map_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:
 
 
 def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
-    """Return block(rows) of all rows of values (k, n_classes), joined, float64 (k,)."""
+    """Apply a function to blocks of rows of values (k, n_classes), and join the results (k,)."""
 
     def confidence_of(rows: slice) -> Array:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
@@ -103,7 +103,8 @@ class Metric:
     def from_probabilities(self, p: Array) -> Array:
         """Return the confidence of each row of probabilities (k, n_classes), float64 (k,).
 
-        A function of softmax reads `p` itself, so that equal rows have equal confidences.
+        A metric of softmax is computed from `p` without taking logarithms. Equal rows therefore
+        have equal confidences.
         """
         if self.of_logits is None:
             return blockwise(self.of_softmax, p)
@@ -122,7 +123,7 @@ def softmax(logits: Array, temperature: float = 1.0) -> Array:
 
 
 def largest(values: Array, count: int) -> Array:
-    """Return the `count` largest values of each row (k, n_classes), rising, (k, count)."""
+    """Return the `count` largest values of each row, in rising order, shape (k, count)."""
     count = min(count, values.shape[1])
     return np.sort(np.partition(values, -count, axis=1)[:, -count:], axis=1)
 
@@ -241,7 +242,7 @@ def confidence(
 def as_compiled(logits: Array) -> Array:
     """Convert logits to a type that compiled loops accept, without a change of value.
 
-    float16 and bfloat16, for which NumPy has no kind, become float32.
+    Floats of two bytes, float16 and bfloat16, become float32.
     """
     if logits.dtype in (np.float32, np.float64) or logits.dtype.kind in "iu":
         return logits
@@ -250,7 +251,7 @@ def as_compiled(logits: Array) -> Array:
 
 def sums(logits: Array, temperature: float = 1.0) -> Sums:
     """Return the :class:`Sums` of logits (k, n_classes) ÷ temperature."""
-    from .kernels import sums_of_rows  # numba, which a policy does not need
+    from .kernels import sums_of_rows  # late, since this imports numba
 
     k, classes = logits.shape
     of_block = sums_of_rows if classes <= MAX_CLASSES_OF_LOOP else sums_of_block

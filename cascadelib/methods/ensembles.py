@@ -1,6 +1,6 @@
 """Combine the outputs of the models that were called so far (paper, section 3).
 
-An ensemble has its rule in two forms: for a full split (:meth:`Ensemble.stage_function`) and for a
+Each ensemble is implemented twice: for a full split (:meth:`Ensemble.stage_function`) and for a
 running cascade (:meth:`Ensemble.add_model`).
 """
 
@@ -104,7 +104,7 @@ class Ensemble:
 
 
 class MostConfident(Ensemble):
-    """Select the output of the most confident model, at a tie that of the cheapest."""
+    """Select the output of the most confident model. A tie goes to the cheapest model."""
 
     name = "most_confident"
     last_only = False
@@ -372,7 +372,8 @@ class MeanStage(Stage):
             by_length.append((places, as_rows([of_confidence[i] for i in places], used)))
         output = self.split.softmax if self.of_softmax else self.split.logits
 
-        from .kernels import correct_of_combinations  # numba, which a policy does not need
+        # This imports numba. The import is late, since a policy runs without numba.
+        from .kernels import correct_of_combinations
 
         def block(rows: slice) -> None:
             values = np.stack([output(m, rows) for m in used], axis=1)
@@ -388,11 +389,12 @@ class MeanStage(Stage):
         self._confidence |= zip(of_confidence, confidences)
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
-        """Return the confidence (P, s) of means over P combinations of equally many models.
+        """Return the confidences (P, s) of the means over P combinations of n models each.
 
-        `values` are the outputs (s, n_models, n_classes), and :func:`as_rows` returns `members` and
-        `new`. The terms of the max softmax of mean logits are products of exp(logit / n), which are
-        computed once. If all products underflow, the mean of the logits is computed.
+        `values` are the outputs (s, n_models, n_classes). `members` and `new` are the results of
+        :func:`as_rows`. For max softmax of mean logits, exp(logit / n) is computed once per model.
+        The terms of each softmax are products of these factors. If all products of a sample
+        underflow, its confidence is computed from the mean of the logits.
         """
         from .kernels import confidence_of_combinations
 

@@ -88,7 +88,8 @@ def expected_correct(correct: Array, scores: Array, last: int) -> Array:
     correct : array of shape (k,)
         Whether the output was correct, bool or in [0, 1].
     scores : float64 array of shape (n_models + 1, k)
-        Normal scores of the confidence of each model, and in the last row of the output.
+        Normal scores of the confidence of each model. The last row has the normal scores of the
+        confidence of the cascade's output.
     last : int
         Last model of the cascade.
     """

@@ -1,6 +1,6 @@
 """Fit confidences: the probability that a model is correct, estimated on one split.
 
-A monotone calibration does not change the order of the samples, and therefore no exact front.
+A monotone calibration keeps the order of the samples, so it does not change an exact front.
 Fitted confidences change the order, since they depend on the predicted label or on several columns.
 Cascades are selected on the samples of the fit, so these get out-of-fold confidences
 (:class:`Folds`). Loading and applying a fitted confidence needs only NumPy.
@@ -28,7 +28,7 @@ MIN_SAMPLES = 20  # of a label or category with separate parameters
 COMMON_WEIGHT = 100  # weight of the common curve, in samples, when it is averaged with a label's
 MAX_LEVELS = 50  # largest number of labels, or of categories of a column, with parameters
 LEVEL_PENALTY = 2.0  # ridge penalty of these parameters
-TIE_BREAK = 1e-6  # rise of a curve where it is flat, so that the confidence breaks ties
+TIE_BREAK = 1e-6  # weight of the column's rank, which breaks ties on flat parts of a curve
 FOLDS = 5
 
 
@@ -104,7 +104,7 @@ class Features:
 
     @property
     def first_column(self) -> "Features":
-        """Return the features without all columns but the first."""
+        """Return the features with only the first column."""
         return replace(self, columns=self.columns[:1], categories=(), numbers=self.numbers[:, :1])
 
     @property
@@ -156,8 +156,8 @@ def read_features(
     x = x[:, None] if x.ndim == 1 else x
     if x.ndim != 2 or x.shape[1] != len(names):
         raise ValueError(
-            f"values of the columns {', '.join(names)} are needed, [k, {len(names)}], not "
-            f"{list(x.shape)}"
+            f"values of the columns {', '.join(names)} are needed as an array of shape "
+            f"[k, {len(names)}], got {list(x.shape)}"
         )
     by_name = dict(zip(names, x.T))
     texts = {name: as_text(by_name.pop(name)) for name in categories}
@@ -180,7 +180,8 @@ def read_features(
 class Folds(NamedTuple):
     """Hold the fit on all samples, `full`, and the fits without the samples of each fold.
 
-    `without_fold` is empty if the fit keeps the order of the first column. Then it cannot overfit.
+    `without_fold` is empty if the fit keeps the order of the first column. Cascades cannot overfit
+    to such a fit.
     """
 
     full: Fitted
@@ -247,8 +248,9 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
     """Fit a confidence to all samples, and to the samples outside each fold.
 
     `fold`, int (k,), is the fold of each sample. "auto" selects the simplest kind whose out-of-fold
-    log loss is within a standard error of the least. The simplest kinds are two curves of the first
-    column. If one of them is selected, the order of the first column is kept.
+    log loss is within a standard error of the least. The two simplest kinds are an isotonic and a
+    logistic fit of the first column. If one of them is selected, the isotonic fit is returned,
+    since both keep the order of the first column.
     """
     if kind != AUTO:
         others = [
@@ -274,9 +276,10 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
 
 
 def out_of_fold(folds: Folds, features: Features, fold: Array) -> Array:
-    """Return the confidences, float64 (k,), each by the fit without the fold of the sample.
+    """Return out-of-fold confidences, float64 (k,).
 
-    `fold` is int (k,). For fold −1 the fit on all samples is used.
+    The confidence of a sample is computed by the fit without its fold. `fold` is int (k,). For fold
+    −1 the fit on all samples is used.
     """
     confidence = folds.full.apply(features)
     for one, fitted in enumerate(folds.without_fold):
@@ -325,7 +328,8 @@ def is_free_text(labels: Array) -> bool:
 def fit_isotonic(features: Features, correct: Array) -> list[dict]:
     """Fit an isotonic regression to the first column.
 
-    The curve's ``order`` has the percentiles of the column, which break ties where it is flat.
+    The curve's ``order`` has the percentiles of the column. They break ties on flat parts of the
+    curve.
     """
     x = features.first
     order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
@@ -385,9 +389,9 @@ def label_digest(label: str) -> str:
 def apply_isotonic(curves: list, features: Features) -> Array:
     """Return the weighted average of the label's curve and of the common curve, float64 (k,).
 
-    The first of `curves` is the common one. A label without a curve gets that of its normalized
-    text, since a table with ``normalize="text"`` has no other labels, or else the common curve.
-    Where the average is flat, the column breaks ties.
+    The first of `curves` is the common one. If a label has no curve, the curve of its normalized
+    text is used, since a table with ``normalize="text"`` has only normalized labels. If that curve
+    does not exist either, the common curve is used. On flat parts, the column breaks ties.
     """
     x = features.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
@@ -420,8 +424,8 @@ def fit_logistic(features: Features, correct: Array) -> list:
     levels = []
     for column in features.text_columns:
         rows = rows_by_label(features.texts[column])
-        often = sorted(rows, key=lambda name: (-len(rows[name]), name))[:MAX_LEVELS]
-        for name in often:
+        frequent = sorted(rows, key=lambda name: (-len(rows[name]), name))[:MAX_LEVELS]
+        for name in frequent:
             if len(rows[name]) >= MIN_SAMPLES:
                 is_level = np.zeros(len(correct))
                 is_level[rows[name]] = 1

@@ -49,8 +49,8 @@ class Method:
     ensemble : str or callable, default="none"
         - "none": the output of the current model.
         - "mean_logits", "mean_softmax": the mean over the models called so far.
-        - "most_confident": for each sample the output of the most confident model called so far, at
-          a tie that of the cheapest. This is the paper's comparison ensemble.
+        - "most_confident": for each sample the output of the most confident model called so far. A
+          tie goes to the cheapest model. This is the paper's comparison ensemble.
         - "vote": the class with the most votes.
         - a function from logits of shape (n_models, n_samples, n_classes) to combined logits of
           shape (n_samples, n_classes).
@@ -67,12 +67,13 @@ class Method:
         other metrics, columns of the table, "label" (the predicted class) or "agreement" (whether
         the previous model predicted the same). "auto" uses all that exist.
     fitted : dict, optional
-        Fitted confidence of each model, set by :meth:`fit`. With "agreement", of each pair of
-        models.
+        Fitted confidence of each model, set by :meth:`fit`. With "agreement", there is one fitted
+        confidence per pair of models.
     fitted_on : Origin, tuple of Origin, or None
         Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
     folds : dict, optional
-        `fitted` with its out-of-fold fits. Files do not store them.
+        The :class:`.fitted.Folds` of each item of `fitted`, for out-of-fold confidences. Files do
+        not store them.
 
     Raises
     ------
@@ -117,7 +118,8 @@ class Method:
             validate_choice(self.confidence, [AUTO, *KINDS], "fitted confidence")
             if self.temperature or ensemble.name != "none":
                 raise ValueError(
-                    "a fitted confidence is of one model. Use it without temperature= and ensemble="
+                    "a fitted confidence uses the output of one model. Omit temperature= and "
+                    "ensemble="
                 )
         if ensemble.of_softmax and rule.of_softmax is None:
             raise ValueError(
@@ -188,8 +190,8 @@ class Method:
             method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
         elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
             raise ValueError(
-                f"{self.confidence!r} on only the confidence keeps the order of the samples, and "
-                "therefore every front. Add columns=, or use 'isotonic_by_label' or 'auto'"
+                f"{self.confidence!r} of only the confidence keeps the order of the samples, so it "
+                "changes no front. Add columns=, or use 'isotonic_by_label' or 'auto'"
             )
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
@@ -374,8 +376,8 @@ def cache_result(store: Any, name: str, kind: Any, compute: Callable[[], Any]) -
 def cached_confidence(store: Any, name: str, metric: Any, temperature: float) -> Array:
     """Return the confidence of one model of a LogitStore, float64 (k,).
 
-    Without a temperature, the metric is computed from stored probabilities themselves. Several
-    metrics share the cached sums over the logits.
+    If the store has probabilities and the temperature is 1, the metric is computed from the
+    probabilities without taking logarithms. Several metrics share the cached sums over the logits.
     """
     rule = metric_of(metric)
 

@@ -28,10 +28,10 @@ def bounds_of(logits: Array) -> Array:
 
 
 def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
-    """Return the slope of the mean negative log-likelihood by 1 / T, and its derivative by log T.
+    """Return the slope of the mean negative log-likelihood in b = 1 / T, and d slope / d log T.
 
-    Let z be the logits of a sample and p their softmax at temperature T. The slope by b = 1 / T is
-    the mean of E_p[z] − z_label over the samples. The derivative of the slope by b is the mean
+    Let z be the logits of a sample and p their softmax at temperature T. The slope in b is the mean
+    of E_p[z] − z_label over the samples. The derivative of the slope with respect to b is the mean
     variance of z under p. It is not negative, so the slope has at most one root.
 
     Parameters
@@ -125,7 +125,8 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
         return 1.0
     rows = spread_rows(len(labels))
     start = _root(logits[rows], labels[rows], low, high, 1e-3)
-    with warnings.catch_warnings():  # a flat slope warns, and Brent's method then replaces Newton's
+    # Newton's method warns if the slope is flat. Brent's method is then used instead.
+    with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         newton = root_scalar(
             lambda log_t: slope(np.clip(log_t, low, high), logits, labels),

@@ -75,9 +75,7 @@ def test_threads_stop_soon(tmp_path):
     script.write_text(THREADS)
     status, out, err = interrupted([sys.executable, script], tmp_path)
     assert status != 0 and out == "threads 1\n"
-    assert err.rstrip().endswith(
-        "KeyboardInterrupt: the search was interrupted; nothing of it is kept"
-    )
+    assert err.rstrip().endswith("KeyboardInterrupt: the search was interrupted and has no result")
     assert len(err.splitlines()) <= 12 and "concurrent" not in err
 
 

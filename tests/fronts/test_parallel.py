@@ -3,6 +3,7 @@
 import os
 import pickle
 import signal
+import threading
 import time
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
 from multiprocessing import get_context
@@ -244,6 +245,13 @@ def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
         runner = TaskRunner(Search(outcomes, cost, executor=executor, deadline=deadline), part)
         assert not runner.run(part, own, ("boxes",))
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
+
+
+def test_the_timer_of_a_deadline_does_not_keep_a_process_alive():
+    with parallel.shared_tolerance(0.5, time.monotonic() + 1000, 3) as shared:
+        timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
+        assert [timer.daemon for timer in timers] == [True]
+        assert shared.tolist() == [0.5] * 4
 
 
 def test_no_thread_remains_after_the_search(monkeypatch):

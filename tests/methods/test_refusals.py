@@ -50,8 +50,8 @@ UNKNOWN_NAMES = [
 ]
 PARTS_THAT_DO_NOT_FIT = [
     (lambda: Method("logits_margin", "mean_softmax"), "logits_margin needs logits"),
-    (lambda: Method(confidence="logistic", ensemble="mean_logits"), "confidence is of one model"),
-    (lambda: Method(confidence="logistic", temperature=True), "confidence is of one model"),
+    (lambda: Method(confidence="logistic", ensemble="mean_logits"), "uses the output of one model"),
+    (lambda: Method(confidence="logistic", temperature=True), "uses the output of one model"),
     (lambda: search(STORE, 2, Method(ensemble="vote"), score="top2"), "Use score='top1'"),
     (lambda: search(BARE, 2, Method("entropy", confidence="auto")), "metric='entropy'"),
     (lambda: Method(temperature=True).stage(STORE, ["m0"])((0,)), "not fitted: call method.fit"),
@@ -61,11 +61,11 @@ PARTS_THAT_DO_NOT_FIT = [
     ),
     (
         lambda: search(STORE, 2, Method(confidence="logistic")),
-        "'logistic' on only the confidence keeps the order of the samples",
+        "'logistic' of only the confidence keeps the order of the samples",
     ),
     (
         lambda: search(STORE, 2, Method(confidence="isotonic")),
-        "'isotonic' on only the confidence keeps the order of the samples",
+        "'isotonic' of only the confidence keeps the order of the samples",
     ),
 ]
 VALUES_THAT_CANNOT_BE_FITTED = [
