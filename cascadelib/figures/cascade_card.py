@@ -189,8 +189,8 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
     named = {singles.index[0]: 20, singles["accuracy"].idxmax(): -12}
     for name, down in named.items():
-        place = singles.loc[name, ["cost", "accuracy"]]
-        parts.append(scale.label(as_html(name, 40), *place, down))
+        cost, accuracy = singles.loc[name, ["cost", "accuracy"]]
+        parts.append(scale.label(as_html(name, 40), cost, accuracy, down))
     legend = ""
     for text, colour, place in policy:
         parts.append(scale.circle(*place, 7, colour))
