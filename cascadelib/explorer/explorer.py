@@ -164,6 +164,7 @@ class Explorer(anywidget.AnyWidget):
     pack: Packed
     choice: Choice
     thresholds: tuple[float, ...] = ()
+    received = ""  # state in the message of the page that is handled
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
     def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
@@ -307,15 +308,30 @@ class Explorer(anywidget.AnyWidget):
         """Return the name of a data set, or raise ValueError."""
         return validate_choice(proposal["value"], self.datasets, "data set")
 
+    def set_state(self, sync_data: dict) -> None:
+        """Set the state from a message of the page."""
+        self.received = sync_data.get("state", "")
+        try:
+            super().set_state(sync_data)
+        finally:
+            self.received = ""
+
     def load_state(self, _: Any) -> None:
         """Load the current state, which a page or code has set."""
         if not self.state:
             return
         try:
-            self.choice, self.thresholds, self.goal = parse_state(self.state, self.splits)
+            choice, thresholds, goal = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return
+        if self.packed and self.state == self.received:
+            sent = replace(self.pack.choice, models=choice.models)
+            if (choice.method, choice.score) != (sent.method, sent.score):
+                # The page sent this before it got the last arrays. It then sends its state again.
+                self.publish(sent)
+                return
+        self.choice, self.thresholds, self.goal = choice, thresholds, goal
         if not self.packed or not self.pack.shows(self.choice):
             self.publish(self.choice)
 
