@@ -158,7 +158,7 @@ class Goal:
         return peel_positives(confidence, predictions, wrong_at, *targets, seed)
 
     def guarantee(self, over: str, answers: str) -> str:
-        """Return the guarantee in words: random ``over`` a draw, about some ``answers``."""
+        """Return the guarantee about ``answers`` in words. ``over`` names what is random."""
         if self.epsilon is not None:
             bound = f"at most {self.epsilon:.4g} of {answers} differ from the reference's"
         else:
@@ -210,7 +210,7 @@ def read_goal(
 
 
 def describe_guarantees(peeled: Peeled, goal: Goal, keeps: float, dependent: str) -> str:
-    """Return the guarantees in words: about the table, and about new rows unless rows depend."""
+    """Return the guarantees for the table, and for new rows unless ``dependent`` has a reason."""
     table = "The reference gave all answers, so none differs from the reference's."
     if peeled.kept.any():
         table = f"{goal.guarantee('the draw of the labels', f'the {len(peeled.kept):,} answers')}."
