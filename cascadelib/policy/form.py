@@ -362,8 +362,7 @@ def point_from_file(file: CascadeFile) -> Point:
     names = names_from_file(file)
     if len(file.chosen.exit_rates) not in (len(names), 0):
         raise ValueError(
-            f"'chosen': {len(file.chosen.exit_rates)} exit rates for {len(names)} models. Each "
-            "model needs one"
+            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
         )
     if file.expected:
         check_expected(file.expected, len(names))

@@ -181,8 +181,7 @@ def application(
         async for part in request.stream():
             body += part
             if len(body) > max_bytes:
-                text = f"the body is larger than {max_bytes} bytes. Send fewer samples"
-                raise fastapi.HTTPException(413, text)
+                raise fastapi.HTTPException(413, f"the body exceeds {max_bytes} bytes. Send less")
         kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
             batch, ids = samples_of(kind.strip(), bytes(body))

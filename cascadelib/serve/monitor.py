@@ -494,8 +494,7 @@ class Monitor(Audit):
         )
         if mine != theirs:
             raise ValueError(
-                "the monitor counts another cascade, or one with other expected figures. Make a "
-                "new one with Monitor(policy)"
+                "the monitor has another cascade or expected figures. Make one with Monitor(policy)"
             )
 
     def merge(self, other: "Monitor") -> "Monitor":
