@@ -321,17 +321,17 @@ class Explorer(anywidget.AnyWidget):
         if not self.state:
             return
         try:
-            choice, thresholds, goal = parse_state(self.state, self.splits)
+            parsed = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return
         if self.packed and self.state == self.received:
-            sent = replace(self.pack.choice, models=choice.models)
-            if (choice.method, choice.score) != (sent.method, sent.score):
+            sent = replace(self.pack.choice, models=parsed[0].models)
+            if (parsed[0].method, parsed[0].score) != (sent.method, sent.score):
                 # The page sent this before it got the last arrays. It then sends its state again.
                 self.publish(sent)
                 return
-        self.choice, self.thresholds, self.goal = choice, thresholds, goal
+        self.choice, self.thresholds, self.goal = parsed
         if not self.packed or not self.pack.shows(self.choice):
             self.publish(self.choice)
 
