@@ -80,7 +80,9 @@ def read_splits(args: Namespace) -> tuple[Any, Any]:
     if count == 0:
         return store, None
     if count == len(store):
-        raise ValueError(f"--held-out {part:g} leaves none of {count} samples to choose on")
+        raise ValueError(
+            f"--held-out {part:g} leaves none of {count} samples to choose on. Use a smaller share"
+        )
     held_out = np.random.default_rng(0).permutation(len(store)) < count
     return store.take(~held_out), store.take(held_out)
 

@@ -198,16 +198,16 @@ def _breakpoints(low: float, high: float, values: Sequence[Array]) -> Array:
     return np.unique(np.concatenate([[low, high], inside]))
 
 
-def _share_led(each: list[Array], widths: Array) -> Array:
+def _share_led(pieces: list[Array], widths: Array) -> Array:
     """Return the share of the total width that each of F fronts leads, float64 (F,).
 
     Parameters
     ----------
-    each : list of float64 arrays of shape (n_pieces,)
+    pieces : list of float64 arrays of shape (n_pieces,)
         Score of each front on each piece, higher = better, −inf without a point.
     widths : float64 array of shape (n_pieces,)
     """
-    scores = np.stack(each)
+    scores = np.stack(pieces)
     if not len(widths):
         return np.full(len(scores), np.nan)
     best = (scores == scores.max(axis=0)) & np.isfinite(scores)

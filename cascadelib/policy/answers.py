@@ -116,7 +116,7 @@ class CallPlan:
         return (
             f"The reference will probably answer {self.calls:,} of {self.rows:,} rows "
             f"({self.calls / self.rows:.1%}){paid}: {self.low:,} to {self.high:,} in {SIMULATED} "
-            f"simulations. {self.bought:,} of them are bought."
+            f"simulations. {self.bought:,} of these calls are already made."
         )
 
 
@@ -191,8 +191,8 @@ def read_goal(
         return Goal(level, check_number(epsilon, "epsilon", form, 0, inside[1]))
     if epsilon is not None or None in (recall, precision):
         raise ValueError(
-            "give epsilon=, or both recall= and precision= with positive=. One of recall and "
-            "precision alone is reached by equal answers to all rows"
+            "give epsilon=, or both recall= and precision= with positive=. Recall alone, "
+            "or precision alone, is reached by equal answers to all rows, without a call"
         )
     recall = check_number(recall, "recall", "a number between 0 and 1", *inside)
     precision = check_number(precision, "precision", "a number between 0 and 1", *inside)

@@ -407,7 +407,7 @@ def names_from_file(file: CascadeFile) -> tuple[str, ...]:
             check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
     if len(file.thresholds) != len(names) - 1:
         raise ValueError(
-            f"{len(file.thresholds)} thresholds for {len(names)} models; one fewer is needed"
+            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
         )
     return names
 
@@ -469,6 +469,6 @@ def check_expected(expected: Expected, models: int) -> None:
         is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
         if not (has_parts and is_counted and sorted(order) == order):
             raise ValueError(
-                "'expected': confidences must rise, with a count and a tie each, of at most "
+                "'expected': confidences must rise. Each has a count and a tie. There are at most "
                 f"{MOST_SAMPLES} samples"
             )
