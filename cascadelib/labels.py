@@ -85,8 +85,7 @@ def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
         )
     if ids is None:
         raise ValueError(
-            f"{what}: an index is useless without ids ({examples}): pass sample_ids=, names= or "
-            f"classes=, or {BY_ID}"
+            f"{what}: an index needs sample_ids=, names= or classes= ({examples}): {BY_ID}"
         )
     if (rows < 0).any():
         raise ValueError(

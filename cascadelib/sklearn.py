@@ -500,8 +500,7 @@ def describe_similar_rows(X: Any) -> str:
     return (
         f"Consecutive rows are similar: {adjacent} of {pairs} pairs of nearest neighbours are "
         f"consecutive (by chance {2 * pairs / n:.2g}). If samples share a patient, user or "
-        "document, pass groups=. Otherwise the guarantee may not hold. Sorted rows also cause "
-        "this warning."
+        "document, pass groups=, or the guarantee may not hold. Sorted rows cause this warning too."
     )
 
 

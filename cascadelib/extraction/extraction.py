@@ -363,8 +363,7 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     free = shutil.disk_usage(path).free
     if needed > free:
         raise ValueError(
-            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free. Choose a "
-            "folder on another disk"
+            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} are free: use another disk"
         )
     if settings.progress and pending:
         duration = format_duration(seconds / settings.processes.count)

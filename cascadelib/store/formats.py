@@ -48,8 +48,7 @@ def encode_metadata(key: str, value: Any) -> str:
         return text
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(
-            f"metadata {key!r} must be text, a number, or a list or dict of these. Perhaps "
-            f"{UNUSABLE}"
+            f"metadata {key!r} must be text, a number, a list or a dict of these. Maybe {UNUSABLE}"
         ) from None
 
 
