@@ -212,7 +212,7 @@ def _find_devkit_file(devkit: Path, name: str) -> Path:
 
 
 def read_ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Read the labels in timm's order of the challenge's classes 1 … 1000, int [1000].
+    """Return the position in timm's order of each class 1 … 1000 of the challenge, int [1000].
 
     devkit: folder with ``meta.mat``, which lists the classes.
     """

@@ -36,9 +36,9 @@ def judged_p_value(
     -----
     The loss is P(disagree) × (mean loss by the judge + mean error of the judge's loss). Clopper and
     Pearson's bounds on P(disagree) and on the mean loss by the judge together use a fifth of the
-    level. The rest of the level tests, by :func:`paired_p_value`, the hypothesis that the mean
-    error is at least ε ÷ P(disagree) − mean loss by the judge. For this test, an error of ±1 is
-    rounded to 0 or ±2, each with probability ½. The p-value is valid for any judge.
+    level. :func:`paired_p_value` uses the rest of the level. Its hypothesis is that the mean error
+    is at least ε ÷ P(disagree) − mean loss by the judge. For this test, an error of ±1 is rounded
+    to 0 or ±2, each with probability ½. The p-value is valid for any judge.
     """
     disagreements = len(judged)
     share = share_above(disagreements, samples, level * DRAW)

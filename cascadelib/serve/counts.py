@@ -16,11 +16,11 @@ from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 from .records import NUMBER_OF, AuditRecord, Record
 
-MAX_RECENT = 2**16  # ids that are recognized when they come again
+MAX_RECENT = 2**16  # ids whose repetition is recognized
 MAX_PENDING = 2**16
 MAX_ROWS = 2**13  # audited inputs that are stored for a new certificate
-AUDIT_WINDOW = 1000  # audited inputs
-CALL_WINDOW = 1024  # calls of a model
+AUDIT_WINDOW = 1000  # audited inputs per window
+CALL_WINDOW = 1024  # latest calls of a model whose failures are stored
 VERDICTS = ("lost", "tied", "gained")
 SUMS = (
     "arrivals",
@@ -50,7 +50,7 @@ class Pending(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether the reference has given another answer."""
+        """Whether the answers of cascade and reference differ."""
         return self.failure == "none"
 
 
@@ -83,11 +83,13 @@ class Counts:
     total : Counter
         Audited inputs: ``audited``, ``agreed``, ``open`` (disagreements without a label), verdicts.
     windows : dict of int to Counter
-        The same for the last two windows, and ``since``: the inputs before the window.
+        The counts of ``total`` in each of the last two windows. ``since`` is the number of inputs
+        before the window.
     pending : dict
         A :class:`Pending` by id.
     open_ids : list of (bytes, id)
-        The ids of open disagreements in the order of their SHA-256, and some that are closed.
+        The ids of open disagreements in the order of their SHA-256. Ids that have received a label
+        may remain in it.
     rows : dict
         A :class:`Row` by id, oldest first.
     report_labels : dict
@@ -121,14 +123,15 @@ class Counts:
         return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
-        """Update the decisions for the record's id. Return False if the record was counted before.
+        """Update the decision count of the record's id. Return False for a record counted before.
 
         A new record receives its number of repeats.
         """
         before = self.decisions_by_id.pop(record.id, 0)
         if is_new:
             record.repeat = before
-        self.decisions_by_id[record.id] = max(before, record.repeat + 1)  # as the last one
+        # The last key is the most recent id.
+        self.decisions_by_id[record.id] = max(before, record.repeat + 1)
         if len(self.decisions_by_id) > MAX_RECENT:
             self.decisions_by_id.popitem(last=False)
         return record.repeat >= before
@@ -166,7 +169,7 @@ class Counts:
             self.windows[window][name] += step
 
     def add_pending(self, record: Record) -> None:
-        """Add an audited input, until it has a verdict."""
+        """Store an audited input until it has a verdict."""
         window, place = divmod(self.sums["audited"], AUDIT_WINDOW)
         if place == 0:
             self.windows[window] = Counter(since=self.sums["inputs"] - 1)
@@ -180,7 +183,7 @@ class Counts:
                 del self.rows[next(iter(self.rows))]
 
     def resolve(self, record: AuditRecord, equal: Callable[[Any, Any], Any]) -> None:
-        """Add the reference's answer for a pending input, once."""
+        """Record the reference's first answer for a pending input."""
         pending = self.pending.get(record.id)
         if pending is None or pending.failure:
             return
@@ -208,7 +211,7 @@ class Counts:
         insort(self.open_ids, (digest, name), key=itemgetter(0))
 
     def disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield the digests, ids and predictions of the open disagreements, in their order."""
+        """Yield (digest, id, Pending) of each open disagreement, in the order of the digests."""
         for digest, name in self.open_ids:
             if name in self.pending:
                 yield digest, name, self.pending[name]
@@ -227,7 +230,8 @@ class Counts:
     def to_json(self) -> dict[str, Any]:
         """Return plain values of JSON, which later inputs do not change.
 
-        Dictionaries are lists of pairs, as ids may be numbers.
+        Dictionaries become lists of pairs, since a key in JSON is always text and ids may be
+        numbers.
         """
         state = vars(self) | deepcopy({"sums": self.sums, "windows": self.windows})
         for name, value in state.items():
@@ -295,9 +299,9 @@ def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts
 def check_parts(parts: Sequence[Counts]) -> None:
     """Raise ValueError if an id is pending in several processes."""
     names = Counter(name for part in parts for name in part.pending)
-    both = [name for name, count in names.items() if count > 1]
-    if both:
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
         raise ValueError(
-            f"{len(both)} ids are pending in several processes, such as "
-            f"{brief(min(both, key=str))}. Give all inputs of all workers different ids (ids=)"
+            f"{len(repeated)} ids are pending in several processes, such as "
+            f"{brief(min(repeated, key=str))}. Give all inputs of all workers different ids (ids=)"
         )

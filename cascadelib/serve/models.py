@@ -48,7 +48,7 @@ class Functions:
         self.are_async = list(map(inspect.iscoroutinefunction, self.functions))
 
     def split(self, inputs: Any) -> tuple[Any, list]:
-        """Return the kind of a caller's inputs, and a source for each."""
+        """Return the kind of a caller's inputs, here None, and the inputs as a list."""
         return None, list(inputs)
 
     async def call(self, stage: int, sources: list) -> Any:
@@ -132,9 +132,9 @@ def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> li
 
 
 class Members:
-    """The members of a cascade, in a thread pool whose calls share torch's own threads.
+    """The members of a cascade. Their calls run in a thread pool and share the threads of torch.
 
-    The reference may be any model of the zoo. A source is a batch and a row of it.
+    The reference may be any model of the zoo. A sample's source is its batch and its row there.
     """
 
     unknown = -1
@@ -184,7 +184,7 @@ class Members:
         """Compute the logits in a thread of the pool."""
         from ..policy.cascade import logits_of
 
-        # applies to this thread and to new ones, and is reset when this call ends
+        # The setting applies to this thread and to new threads until this call ends.
         self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
         try:
             with self.torch.inference_mode():
@@ -195,7 +195,7 @@ class Members:
     def read(
         self, point: Point, stage: int, items: list[QueuedInput], answer: Any, equal: Any
     ) -> list[Reply]:
-        """Return the replies after a stage's model, unchanged if logits are nan or infinite."""
+        """Return the replies of a model. Samples with nan or inf keep the previous output."""
         batch, logits = answer
         for row, item in enumerate(items):
             item.source = (batch, row)

@@ -32,8 +32,8 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-REVERSED = -4.0  # standard errors by which correct answers have a lower mean rank of confidence
-LOSSES = ("1%", "2%", "5%", "10%", "20%")
+REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in standard errors
+LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,7 +182,7 @@ def _read(
 ) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
     """Return the parts of a ScoreTable, the faults that must be corrected, and other faults.
 
-    The options that the faults need are added to ``options``.
+    If an option of ``from_frame`` handles a fault, it is added to ``options``.
     """
     frame, locate = opened
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
@@ -196,9 +196,9 @@ def _read(
         options["missing"] = options["missing"] or "drop"
     if SPELLING in remedies:
         options["normalize"] = "text"
-    parts, left = scores(options["missing"] or "refuse", options["normalize"])
-    handled = [fault for fault in found if fault not in left]
-    return parts, left, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
+    parts, remaining = scores(options["missing"] or "refuse", options["normalize"])
+    handled = [fault for fault in found if fault not in remaining]
+    return parts, remaining, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
@@ -344,8 +344,9 @@ def _report(
 def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
     """Return the shell command that certifies a cascade of a file.
 
-    Its epsilon is a loss that half of the samples can certify. If six losses are expected, none is
-    observed with a probability of 0.2%.
+    Its epsilon is the smallest of :data:`LOSSES` that half of the samples can certify. With
+    this epsilon, at least six losses are expected in half of the samples. None is observed with a
+    probability of at most 0.2%.
     """
     words = ["cascadelib", "certify", path]
     for key, value in arguments.items():
