@@ -37,10 +37,11 @@ READING = {
 }
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
 SHOW = {
-    "--python": "file for the policy as Python code that needs no package",
-    "--html": "file for the card, a page with its rule, its saving and its guarantee",
-    "--table": "CSV or parquet file, or folder of a LogitStore, for the figures of the card",
-    "--per-month": "number of queries, for the cost of a month on the card",
+    "--python": "file for the policy as Python code that needs no package (default: none)",
+    "--html": "file for the card, a page with its rule, saving and guarantee (default: none)",
+    "--table": "CSV or parquet file, or folder of a LogitStore, for the figures of the card "
+    "(default: the figures in the policy)",
+    "--per-month": "number of queries, for the cost of a month on the card (default: none)",
 }
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
