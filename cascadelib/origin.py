@@ -296,16 +296,22 @@ def origin_of(source: Any) -> Origin:
     )
 
 
+def _number_texts(labels: Any, classes: tuple[str, ...] | None) -> tuple[Any, Any]:
+    """Replace labels of text by their positions among the classes. Return labels and classes."""
+    listed = np.asarray(labels).tolist()
+    if not listed or not all(isinstance(label, str) for label in listed):
+        return labels, classes
+    classes = classes or tuple(filter(None, sorted({*listed})))
+    return [classes.index(validate_choice(label, classes, "label")) for label in listed], classes
+
+
 def _number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
     """Return labels as int64 [k], and the classes.
 
     Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
     ValueError if a label is not a class.
     """
-    listed = np.asarray(labels).tolist()
-    if listed and all(isinstance(label, str) for label in listed):
-        classes = classes or tuple(filter(None, sorted({*listed})))
-        labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    labels, classes = _number_texts(labels, classes)
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(

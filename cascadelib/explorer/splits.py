@@ -125,16 +125,20 @@ class ExploredSplits:
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = list_methods(self.store, self.source)
-        self.candidates: str | list[str] = "all"
-        self.fronts: dict[tuple, Front] = {}
-        if self.front is not None:
-            self.candidates = list(self.front.candidates)
-            for models in self.front.table["models"]:
-                kind = self.front.cost_kind, self.front.score, self.first, len(models)
-                self.fronts[kind] = self.front
+        self.candidates = "all" if self.front is None else list(self.front.candidates)
+        self.fronts = {} if self.front is None else self.kinds_of(self.front)
+        self.lengths = self.list_lengths()
+
+    def kinds_of(self, front: Front) -> dict[tuple, Front]:
+        """Return a front by its cost, score, method and each number of models."""
+        lengths = set(map(len, front.table["models"]))
+        return {(front.cost_kind, front.score, self.first, n): front for n in lengths}
+
+    def list_lengths(self) -> list[int]:
+        """Return the numbers of models per cascade that a page offers."""
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
-        self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
+        return sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
     def check_splits(self) -> None:
         """Raise ValueError if models are missing, or if certificates do not fit each other."""

@@ -254,15 +254,19 @@ def encode_text(column: pd.Series) -> TextColumn:
     if has_numbers:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if has_numbers or "" in texts:  # 0 and −0 share a text, and "" is an empty cell
-        order, distinct = pd.factorize(np.array([text or None for text in texts], object))
-        codes = np.append(order, MISSING)[codes]
-        texts = distinct.tolist()
+    if has_numbers or "" in texts:
+        codes, texts = _merge_texts(codes, texts)
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
+
+
+def _merge_texts(codes: Array, texts: list[str]) -> tuple[Array, list[str]]:
+    """Give equal texts one code (0 and −0 share a text), and "" the code of a missing cell."""
+    order, distinct = pd.factorize(np.array([text or None for text in texts], object))
+    return np.append(order, MISSING)[codes], distinct.tolist()
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
