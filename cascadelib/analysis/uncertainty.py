@@ -145,8 +145,8 @@ def bootstrap(
     Returns
     -------
     Resampled
-        Accuracy, cost, saving and improvement per resample and cascade, and the improvement of the
-        set of cascades.
+        Accuracy, cost, saving and improvement per resample and cascade. Its methods
+        ``improvement_at`` and ``mean_improvement`` treat all cascades together as one front.
 
     Raises
     ------

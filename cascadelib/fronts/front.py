@@ -316,8 +316,8 @@ class Front:
     def caution(self) -> float:
         """Return the default safety margin of :func:`cascadelib.pick`, in standard errors.
 
-        Longer cascades have a larger margin, since more of them are compared. Fewer samples also
-        have a larger margin.
+        The margin is larger if the cascades are longer, since more of them are compared. It is also
+        larger if there are fewer samples.
         """
         samples = min(max(1, self.samples), MOST_SAMPLES)
         margin = CAUTION[self.expected][self._is_long] * (FEWEST_SAMPLES / samples) ** SHRINKAGE
@@ -331,9 +331,9 @@ class Front:
     def expected_accuracy_at(self, accuracy: Any) -> Any:
         """Return the expected accuracy on new data of a point with this accuracy on the samples.
 
-        The result is the accuracy minus an optimism, in standard errors. The optimism is the mean
-        loss of picked points in a benchmark. The result is nan for F1, and if the number of samples
-        is unknown.
+        The result is the accuracy minus a number of its standard errors. In a benchmark, picked
+        points lost this number of standard errors on new data on average. The result is nan for F1,
+        and if the number of samples is unknown.
         """
         if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
@@ -416,7 +416,9 @@ class Front:
     def improvement_at(self, accuracy: Any) -> Any:
         """Return the improvement factor at an accuracy.
 
-        It is 0 if only the baseline reaches the accuracy, and nan above the best single model.
+        It is the cost of the baseline at this accuracy divided by :meth:`cost_at`. If only the
+        baseline reaches the accuracy, it is 0. Above the accuracy of the best single model, it is
+        nan.
         """
         return improvement_at(self.baseline, *self.steps, accuracy)
 

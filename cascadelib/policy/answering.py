@@ -66,9 +66,10 @@ def answer_table(
 ) -> AnsweredTable | CallPlan:
     """Answer a table by a small model, with as few reference calls as a guarantee needs.
 
-    The reference labels a uniform sample of the rows. Then rows are removed by class, the riskiest
-    first, until few enough labelled rows among the others are wrong. The others keep the small
-    model's answer. The reference answers the removed rows.
+    The reference labels a uniform sample of the rows. Then rows are removed in chunks, each from
+    the predicted class whose next rows are riskiest. The removal stops when few enough of the
+    remaining labelled rows are wrong. The remaining rows keep the small model's answer. The
+    reference answers the removed rows.
 
     Parameters
     ----------
@@ -76,8 +77,9 @@ def answer_table(
         Predictions and confidences of the small model only. The ids of the rows are its sample ids,
         or row numbers as text if it has none.
     ask : callable
-        From at most 256 ids to the reference's answers, one per id, in their order. The answers are
-        compared with the predictions as text. It must not be async. Retry failed calls within it.
+        Function from a list of at most 256 ids to the reference's answers, one per id, in the order
+        of the ids. The answers are compared with the predictions as text. The function must not be
+        async. Retry failed calls within it.
     epsilon : float, optional
         Share of rows whose answer may differ from the reference's, in [0, 1).
     recall, precision : float, optional
@@ -120,9 +122,10 @@ def answer_table(
     Raises
     ------
     ValueError
-        If the table does not have exactly one model with predictions, ids repeat, a number is out
-        of bounds, or answers of `ask` are missing, are not one per id, or equal the prediction only
-        after normalizing (see ``normalize`` of :class:`ScoreTable`). Such answers stay in `bought`.
+        If the table does not have exactly one model with predictions, if ids repeat, or if a number
+        is out of bounds. If `ask` does not return one answer per id. If an answer equals the
+        prediction only after normalizing (see ``normalize`` of :class:`ScoreTable`). Such an answer
+        stays in `bought`.
 
     See Also
     --------
@@ -131,9 +134,8 @@ def answer_table(
 
     Notes
     -----
-    The rows that keep the small model's answer are a statistically equivalent block of the source,
-    whatever the order in which the others are removed [1]_, [2]_. ``guarantee="mean"`` is conformal
-    risk control [3]_.
+    For any order of removal, the remaining rows are a statistically equivalent block [1]_, [2]_.
+    ``guarantee="mean"`` is conformal risk control [3]_.
 
     References
     ----------

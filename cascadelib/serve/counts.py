@@ -1,4 +1,4 @@
-"""The counts of one process, and their sum over processes."""
+"""Count the inputs, calls and audits of a monitored cascade in one process or over processes."""
 
 import hashlib
 from bisect import insort
@@ -20,7 +20,7 @@ MAX_RECENT = 2**16  # ids whose repetition is recognized
 MAX_PENDING = 2**16
 MAX_ROWS = 2**13  # audited inputs that are stored for a new certificate
 AUDIT_WINDOW = 1000  # audited inputs per window
-CALL_WINDOW = 1024  # latest calls of a model whose failures are stored
+CALL_WINDOW = 1024  # for each model, the number of latest calls of which the failures are stored
 VERDICTS = ("lost", "tied", "gained")
 SUMS = (
     "arrivals",
@@ -39,7 +39,8 @@ NAMES = {*SUMS, *SUMS_BY_MODEL, "failed", "money"}
 class Pending(NamedTuple):
     """An audited input without a verdict, with its window and the stage at which it exited.
 
-    The failure of the reference is "" until it has answered.
+    `answer` and `failure` are those of the reference. `failure` is "" before the reference has
+    answered, and "none" if it has answered without a failure.
     """
 
     prediction: Any
@@ -81,7 +82,8 @@ class Counts:
     version : int
         Increases with each change.
     total : Counter
-        Audited inputs: ``audited``, ``agreed``, ``open`` (disagreements without a label), verdicts.
+        Numbers of audited inputs. The keys are ``audited``, ``agreed``, ``open`` (disagreements
+        without a label), and each of ``VERDICTS``.
     windows : dict of int to Counter
         The counts of ``total`` in each of the last two windows. ``since`` is the number of inputs
         before the window.
@@ -93,7 +95,8 @@ class Counts:
     rows : dict
         A :class:`Row` by id, oldest first.
     report_labels : dict
-        Labels that a merged monitor received for inputs of this process.
+        Labels for inputs of this process that another monitor received, after a merge. This process
+        counts them when that monitor is merged into its own.
     decisions_by_id : OrderedDict
         The number of decisions for each of the last ids, the most recent one last.
     """
@@ -123,9 +126,9 @@ class Counts:
         return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
-        """Update the decision count of the record's id. Return False for a record counted before.
+        """Count a decision for the record's id. Return False if the record was already counted.
 
-        A new record receives its number of repeats.
+        If `is_new`, ``record.repeat`` is set to the number of earlier decisions for this id.
         """
         before = self.decisions_by_id.pop(record.id, 0)
         if is_new:
@@ -217,7 +220,7 @@ class Counts:
                 yield digest, name, self.pending[name]
 
     def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
-        """Count the verdicts of labels, and return the ids for which a label was needed."""
+        """Count the verdicts of labelled open disagreements, and return the ids of these."""
         found = [name for name in labels if name in self.pending and self.pending[name].is_open]
         for name in found:
             pending = self.pending.pop(name)
@@ -228,7 +231,7 @@ class Counts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values of JSON, which later inputs do not change.
+        """Return a copy of the counts, with values that JSON can store.
 
         Dictionaries become lists of pairs, since a key in JSON is always text and ids may be
         numbers.

@@ -265,9 +265,9 @@ class LogitStore:
         """Return a table with one row per model, cheapest first.
 
         The columns are top1, top5, macs, seconds, parameters and other metadata. top1 and top5 are
-        fractions. top5 is nan if there are at most five classes. The rows are sorted by the first
-        of these that all models have: MACs, seconds, the only kind of cost (:attr:`cost_names`).
-        Otherwise the models keep the order in which they were added.
+        fractions. top5 is nan if there are at most five classes. The rows are sorted by MACs if all
+        models have them, or else by seconds. Another kind of cost is used if it is the only kind
+        (:attr:`cost_names`). Otherwise the models keep the order in which they were added.
         """
         outputs = self._outputs()
         cached_outputs, table = self._table
@@ -287,7 +287,11 @@ class LogitStore:
 
     @property
     def default_cost(self) -> str:
-        """Return the first kind of :data:`COSTS` of any model, else the only kind, else MACs."""
+        """Return the default kind of cost.
+
+        It is the first kind of :data:`COSTS` that some model has. If no model has one of these, it
+        is the only other kind. If there is no other kind, or several, it is "macs".
+        """
         kinds = self.cost_names
         is_clear = len(kinds) == 1 or kinds and kinds[0] in COSTS
         return kinds[0] if is_clear else "macs"
@@ -407,7 +411,7 @@ class LogitStore:
         )
 
     def column(self, name: str, what: str) -> None:
-        """Return None, since fitted confidences of a LogitStore read metrics of its outputs."""
+        """Return None: a LogitStore has no columns, so fitted confidences use metrics."""
 
     def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
         """Return the stage function of models under a Method (:meth:`cascadelib.Method.stage`)."""
@@ -485,7 +489,8 @@ class LogitStore:
         dtype : {"float16", "float32", "float64"}, default="float32"
             Type of the stored tensor.
         probabilities : bool or array of shape (n_samples, n_classes), default=False
-            Probabilities instead of logits, or True if `logits` contains probabilities.
+            True if `logits` contains probabilities. Alternatively, the array of probabilities
+            itself, without `logits`.
         normalise : bool, default=False
             Whether rows of probabilities are divided by their sums.
         **metadata
