@@ -63,7 +63,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     )
     from .zoo import count_macs as count_macs
 
-# The same names for Python, which reads no block that only editors do.
+# The same names at run time, when the block above is skipped.
 __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(

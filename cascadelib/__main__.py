@@ -1,6 +1,6 @@
 """The command line, ``cascadelib --help``: from a table of scores to a policy that runs."""
 
-# Imports that take time are in functions, where main catches Ctrl-C.
+# Slow imports are inside functions, so that main catches Ctrl-C during an import.
 import json
 import os
 import re
@@ -14,7 +14,7 @@ import cascadelib as cl
 
 from .options import COLUMNS, parser_of_all
 
-MOST_SEARCHED = 3  # models of the cascades in the chart of a card
+MOST_SEARCHED = 3  # largest number of models of a cascade in the chart of a card
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
@@ -38,7 +38,7 @@ def read_scores(path: str, args: Namespace) -> Any:
 
 
 def costs_and_columns(args: Namespace) -> dict[str, Any]:
-    """Return the options that may be more than the name of a column."""
+    """Return --cost and --columns, which may be prices and several columns."""
     cost: Any = args.cost
     if cost and "=" in cost:
         prices = (price.partition("=") for price in cost.split(","))
@@ -66,7 +66,7 @@ def read_column(path: str, column: str | None, args: Namespace) -> Any:
 
 
 def read_splits(args: Namespace) -> tuple[Any, Any]:
-    """Return the store for the choice, and the held-out one or None."""
+    """Return the store on which cascades are chosen, and the held-out store or None."""
     import numpy as np
 
     store = read_scores(args.table, args)
@@ -80,13 +80,15 @@ def read_splits(args: Namespace) -> tuple[Any, Any]:
     if count == 0:
         return store, None
     if count == len(store):
-        raise ValueError(f"--held-out {part:g} leaves none of {count} samples to choose on")
+        raise ValueError(
+            f"--held-out {part:g} leaves none of {count} samples to choose on. Use a smaller share"
+        )
     held_out = np.random.default_rng(0).permutation(len(store)) < count
     return store.take(~held_out), store.take(held_out)
 
 
-def search_front(args: Namespace, store: Any) -> "cl.Front":  # read here, cl.Front imports numpy
-    """Return the front of the options."""
+def search_front(args: Namespace, store: Any) -> "cl.Front":  # text: numpy is slow
+    """Search the front that the options describe."""
     from .methods.fitted import KINDS
 
     method = args.method
@@ -110,7 +112,7 @@ def measure(store: Any, cascade: Any) -> dict[str, Any]:
 
 
 def write_policy(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
-    """Return the figures of a policy, held out first, and write it to ``--out``."""
+    """Write a policy to ``--out``, and return its figures, the held-out ones first."""
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
         policy.save(args.out)
@@ -140,7 +142,9 @@ def run_certify(args: Namespace) -> dict[str, Any]:
         return certify_file(args)
     store, held_out = read_splits(args)
     if held_out is None:
-        raise ValueError("a certificate needs samples that chose nothing: --held-out")
+        raise ValueError(
+            "a certificate needs held-out samples: --held-out must be a table, or a share above 0"
+        )
     certificate = cl.certify(
         held_out,
         search_front(args, store),
@@ -176,7 +180,7 @@ def certify_file(args: Namespace) -> dict[str, Any]:
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
-    """Return the arguments of certify that options name. Columns are those of a table."""
+    """Return the arguments of certify. --clusters and --groups are columns of ``table``."""
     return {
         "epsilon": args.epsilon,
         "budget": args.budget,
@@ -222,9 +226,9 @@ def call_command(command: str, ids: list[str]) -> list[str]:
     """Return the lines that a shell command prints for ids."""
     import subprocess
 
-    read = "\n".join(ids)
-    done = subprocess.run(command, shell=True, input=read, stdout=-1, text=True, check=True)
-    return done.stdout.splitlines()
+    lines = "\n".join(ids)
+    process = subprocess.run(command, shell=True, input=lines, stdout=-1, text=True, check=True)
+    return process.stdout.splitlines()
 
 
 def run_check(args: Namespace) -> dict[str, Any] | str:
@@ -342,7 +346,7 @@ def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
 
 
 def with_options(message: str, options: dict[str, Any]) -> str:
-    """Return a message with the arguments that are ``options`` as on the command line.
+    """Return a message in which arguments among ``options`` are written as on a command line.
 
     Examples
     --------
@@ -375,8 +379,8 @@ RUN = {
 def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
-    The status is 0, 1 if nothing is certified, 2 after an error, which is one line, or 130 after
-    Ctrl-C.
+    The status is 1 if nothing is certified, 2 after an error, 130 after Ctrl-C, and otherwise 0. An
+    error is printed as one line.
     """
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):

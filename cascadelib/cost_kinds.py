@@ -30,7 +30,7 @@ COSTS = dict(
     seconds=Cost("seconds", "s", "seconds per sample", *TIME),
     # published by timm, measured on one machine
     published_seconds=Cost("published_seconds", "s", "published seconds per sample", *TIME),
-    # of a ScoreTable, in any unit
+    # the cost of a ScoreTable, in any unit
     cost=Cost("cost", "per sample", "cost"),
 )
 

@@ -13,7 +13,8 @@ _FRONT_ENDS = ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG")
 def is_watched() -> bool:
     """Return whether a progress bar is visible: in a terminal or in a notebook's front end.
 
-    Papermill, nbval, logs and continuous integration, which may have a terminal, show none.
+    Papermill, nbval and logs show no progress bar. Continuous integration shows none either, even
+    in a terminal.
     """
     if os.environ.get("CI", "").lower() not in ("", "0", "false"):
         return False

@@ -10,8 +10,8 @@ from threading import Lock
 from huggingface_hub import constants, try_to_load_from_cache
 
 FORCED = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"  # environment variable; torch reads "0" as False
-PREVIOUS_VALUES: list = []  # of FORCED, one for each active weights_only()
-LOCK = Lock()  # of both
+PREVIOUS_VALUES: list = []  # values of FORCED before each active weights_only()
+LOCK = Lock()  # guards FORCED and PREVIOUS_VALUES
 TIMEOUT = 5  # seconds. The libraries would retry for about a minute
 
 

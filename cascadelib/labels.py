@@ -20,7 +20,7 @@ BY_ID = (
 def align_values(values: Any, what: str, *axes: Sequence | Array | None) -> Any:
     """Return values in the order of the ids of each axis.
 
-    This is the one rule for one value per sample or model. A mapping is read by its keys. A pandas
+    All values per sample or model are aligned by this rule. A mapping is read by its keys. A pandas
     object is read by its index (:func:`positions`). Lists and arrays are returned unchanged, except
     that the items of a list along the first axis are aligned along the other axes.
 
@@ -85,7 +85,7 @@ def positions(keys: Any, ids: Sequence | Array | None, what: str) -> Array:
         )
     if ids is None:
         raise ValueError(
-            f"{what}: an index, but no sample_ids=, names= or classes= ({examples}): {BY_ID}"
+            f"{what}: an index needs sample_ids=, names= or classes= ({examples}): {BY_ID}"
         )
     if (rows < 0).any():
         raise ValueError(

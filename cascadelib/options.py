@@ -37,16 +37,17 @@ READING = {
 }
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
 SHOW = {
-    "--python": "file for the policy as Python code that needs no package",
-    "--html": "file for the card, a page with its rule, its saving and its guarantee",
-    "--table": "CSV or parquet file, or folder of a LogitStore, on which the card measures it",
-    "--per-month": "number of queries, for the cost of a month on the card",
+    "--python": "file for the policy as Python code that needs no package (default: none)",
+    "--html": "file for the card, a page with its rule, saving and guarantee (default: none)",
+    "--table": "CSV or parquet file, or folder of a LogitStore, for the figures of the card "
+    "(default: the figures in the policy)",
+    "--per-month": "number of queries, for the cost of a month on the card (default: none)",
 }
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
-    "--method": "of any table isotonic_by_label, logistic or auto (default: its confidences "
-    "unchanged); of a store, as in search() (default: max_softmax)",
+    "--method": "for a table: isotonic_by_label, logistic or auto (default: unchanged "
+    "confidences); for a store: a method of search() (default: max_softmax)",
     "--expected": "search expected outcomes",
     "--score": "top1, top<k> or f1 (default: top1)",
     "--out": "file for the policy (default: none is written)",
@@ -57,7 +58,9 @@ GOALS = {
     "--loss": "largest loss of accuracy to the best model",
     "--goal": "max_improvement, match_best or near_best",
 }
-CAUTION = {"--caution": "standard errors inside the goal (default: that of pick(); 0: none)"}
+CAUTION = {
+    "--caution": "safety margin of the goal in standard errors (default: that of pick(); 0: none)"
+}
 REFERENCE = {
     "--reference": "model of the table whose answers are looked up",
     "--ask": "command that reads ids and prints an answer to each, by line",
@@ -68,7 +71,7 @@ ANSWER = {
     "--recall": "least recall, with --precision",
     "--precision": "least precision, with --recall",
     "--positive": "class of --recall and --precision",
-    "--guarantee": "or mean (default: probability)",
+    "--guarantee": "probability or mean (default: probability)",
     "--delta": "probability that it fails (default: 5%%)",
     "--plan": "make 200 calls, and estimate the number of further ones",
     "--price": "cost of a call (default: not counted)",
@@ -81,8 +84,8 @@ GUARANTEE = {
     "--budget": "largest mean cost a sample",
     "--delta": "probability that the guarantee fails (default: 5%%)",
     "--reference": "model relative to which losses are measured (default: the most accurate)",
-    "--clusters": "column of what samples share, such as a user: clusters are then the independent "
-    "draws (default: each sample by itself)",
+    "--clusters": "column whose equal values mark dependent samples, such as a user (default: all "
+    "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
     "--accept": "violated premises that are accepted (default: none)",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
@@ -98,7 +101,7 @@ COMMANDS = {
         TABLE | SPLIT | CHOICE | CAUTION,
     ),
     "certify": (
-        "the cheapest that loses at most epsilon; exit status 1: there is none",
+        "certify the cheapest cascade that loses at most epsilon; exit status 1: none is",
         TABLE | SPLIT | CHOICE | GUARANTEE,
     ),
     "check": (
@@ -109,7 +112,7 @@ COMMANDS = {
         "answer a table by its small model, and call a reference for risky rows",
         TABLE | ANSWER,
     ),
-    "evaluate": ("a policy on a table", POLICY | TABLE),
+    "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
         "other",

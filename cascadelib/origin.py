@@ -20,10 +20,10 @@ KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
 CONFIDENCE = np.dtype("<f4")  # a confidence in a file
 TRACES = {"keys": KEY, "contents": CONTENT, "confidences": CONFIDENCE, "forms": KEY}
-MOST_CONTENTS = 4096  # approximate number of rows of which a file stores traces
-MOST_COLUMNS = 4  # columns of confidences in a file
-MOST_FORMS = 16  # distinct forms of ids, such as img_0.png. Ids of more forms count as text
-IDS_READ = 4096  # ids whose forms are read
+MOST_CONTENTS = 4096  # approximate largest number of rows whose traces a file stores
+MOST_COLUMNS = 4  # largest number of columns of confidences in a file
+MOST_FORMS = 16  # largest number of forms of ids, such as img_0.png. Others count as text
+IDS_READ = 4096  # approximate number of ids whose forms are found
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +35,7 @@ class Origin:
     values : int64 array of shape (k,), or None
         The labels, None if they are unknown.
     sample_ids : str array of shape (k,)
-        The ids, none if the samples were read from a file of a cascade.
+        The ids. The array is empty if the samples were read from a file of a cascade.
     classes : tuple of str, or None
         Class names.
     dataset, split : str
@@ -79,9 +79,9 @@ class Origin:
     ) -> "Origin":
         """Return the origin of user input, or raise ValueError for the first fault.
 
-        Labels are int [k] or text. Text becomes the position among the classes, by default the
-        sorted distinct texts. If labels are None, the ids or ``k`` give the number of samples. Ids
-        default to row numbers.
+        Labels are int [k] or text. Text is replaced by its position among the classes. Classes
+        default to the sorted distinct texts. If labels are None, the number of samples is that of
+        the ids, or ``k``. Ids default to row numbers.
         """
         classes = None if classes is None else tuple(str(c) for c in classes)
         if classes is not None and len(set(classes)) < len(classes):
@@ -119,7 +119,7 @@ class Origin:
         return hash((self.source, len(self)))
 
     def __getstate__(self) -> dict:
-        """Return the digests of all models without ``read``, since a copy has no store."""
+        """Return the attributes with all digests but without ``read``, which needs the store."""
         for name in self.models:
             self.contents([name])
         return vars(self) | {"models": tuple(self.models), "read": None}
@@ -222,7 +222,7 @@ class Origin:
             return np.array(numbers[:MOST_COLUMNS], CONFIDENCE) if numbers else None
 
     def confidences(self, models: Iterable[str]) -> Array | None:
-        """Return :meth:`columns` of at most MOST_CONTENTS random samples, also from a file."""
+        """Return :meth:`columns` of at most MOST_CONTENTS random samples, or those of a file."""
         rows = min(len(self), MOST_CONTENTS)
         if self.traces:
             trace = self._trace("confidences")
@@ -240,7 +240,7 @@ class Origin:
         return replace(self, values=values, sample_ids=ids, models=(), read=None)
 
     def check_same(self, sample_ids: Any, labels: Any = None) -> None:
-        """Raise ValueError for the first row with another id or label than in these samples."""
+        """Raise ValueError that names the first row whose id or label differs."""
         ids = as_text(sample_ids)
         expected = self.sample_ids
         if ids.shape != expected.shape:
@@ -296,16 +296,22 @@ def origin_of(source: Any) -> Origin:
     )
 
 
+def _number_texts(labels: Any, classes: tuple[str, ...] | None) -> tuple[Any, Any]:
+    """Replace labels of text by their positions among the classes. Return labels and classes."""
+    listed = np.asarray(labels).tolist()
+    if not listed or not all(isinstance(label, str) for label in listed):
+        return labels, classes
+    classes = classes or tuple(filter(None, sorted({*listed})))
+    return [classes.index(validate_choice(label, classes, "label")) for label in listed], classes
+
+
 def _number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
     """Return labels as int64 [k], and the classes.
 
     Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
     ValueError if a label is not a class.
     """
-    listed = np.asarray(labels).tolist()
-    if listed and all(isinstance(label, str) for label in listed):
-        classes = classes or tuple(filter(None, sorted({*listed})))
-        labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+    labels, classes = _number_texts(labels, classes)
     values = np.asarray(refuse_masked(labels, "labels"))
     if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
         raise ValueError(
@@ -338,7 +344,7 @@ def _check_ids(sample_ids: Any, count: int) -> Array:
 
 
 def parts_of(origins: Origins) -> tuple[Origin | None, ...]:
-    """Return the sets of samples."""
+    """Return the sets of samples as a tuple."""
     return origins if isinstance(origins, tuple) else (origins,)
 
 
@@ -391,7 +397,8 @@ def ids_could_meet(part: Origin | None, here: Origin) -> bool:
 def models_compared(part: Origin, here: Origin, models: Iterable[str]) -> set[str]:
     """Return the models by whose outputs two sets of samples are compared.
 
-    They are those of ``models`` that both sets have, or those of the file that stores a set.
+    These are the members of ``models`` that both sets have. If ``part`` was read from a file, they
+    are all models of the file.
     """
     if part.traces:
         return set(part.models)
@@ -401,9 +408,10 @@ def models_compared(part: Origin, here: Origin, models: Iterable[str]) -> set[st
 def comparable_contents(
     part: Origin | None, here: Origin, models: Iterable[str]
 ) -> tuple[Array, Array] | None:
-    """Return digests of the samples of two sets, which are equal if all compared outputs are.
+    """Return digests of the samples of two sets.
 
-    Returns None if no outputs can be compared.
+    Two digests are equal if all compared outputs of the samples are equal. Returns None if no
+    outputs can be compared.
     """
     if part is None:
         return None
@@ -430,7 +438,7 @@ def digests_of(texts: Array) -> list[bytes]:
 
 
 def as_integers(values: Array) -> Array:
-    """Return uint64 [k], equal for equal values [k].
+    """Convert values [k] to uint64 [k], such that equal values become equal integers.
 
     Text becomes its digest. Numbers become their bits as float32, so that tables of float32 and
     float64 give the same result.
@@ -445,10 +453,10 @@ def as_integers(values: Array) -> Array:
 
 
 def select_contents(digests: Array, samples: int) -> Array:
-    """Return the sorted ``CONTENT`` of digests, uint64 [k], that a file stores for a split's size.
+    """Select about MOST_CONTENTS of digests, uint64 [k], and return their sorted ``CONTENT``.
 
-    About MOST_CONTENTS of them are chosen by the digest itself, so that two splits store the same
-    digests of equal rows.
+    ``samples`` is the size of the split, which determines the selected share. A digest is selected
+    by its own value, so that two splits store the same digests of equal rows.
     """
     halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
     chosen = digests[digests % np.uint64(2**halvings) == 0]

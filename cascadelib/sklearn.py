@@ -39,7 +39,7 @@ from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
-MOST_ROWS = 4096  # rows of X among which neighbours are searched
+MOST_ROWS = 4096  # largest number of rows of X that are searched for nearest neighbours
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,9 +79,10 @@ class TrainingData:
         }
 
     def split(self, rows: Array, part: float) -> list[Array]:
-        """Split rows in two, of which the second has this share.
+        """Split rows into two parts.
 
-        The split is by group, or stratified by class if each class has two samples.
+        ``part`` is the share of the second one. The split is by group, or stratified by class if
+        each class has two samples.
         """
         options = {"test_size": part, "random_state": self.random_state}
         if self.groups is not None:
@@ -103,7 +104,7 @@ class TrainingData:
         """Return {name: probabilities of shape (n_rows, n_classes)} from clones that were trained
         on the other folds.
 
-        There are fewer folds if a class has fewer samples or if there are fewer groups.
+        The number of folds is at most the number of groups, or of samples of the smallest class.
         """
         n_folds = min(n_folds, self.most_folds(rows))
         if n_folds < 2:
@@ -129,7 +130,7 @@ class TrainingData:
 
 
 class CascadeClassifier(ClassifierMixin, _BaseComposition):
-    """Chain classifiers, of which a cheap one answers if it is confident.
+    """Answer with a cheap classifier if it is confident, else with a more expensive one.
 
     ``fit`` trains the classifiers on one part of the samples and searches all cascades and
     thresholds on a second part. On a third part it certifies the cheapest cascade that loses less
@@ -154,8 +155,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         Whether the classifiers are trained already, on samples other than those of ``fit``.
     refit : bool, default=False
         Whether to train all classifiers again on all samples after the certification. The
-        guarantee then is about the classifiers that were trained on a part. For the refitted ones
-        the loss is an estimate. Cross-fitted scores on the training part choose the cascade.
+        guarantee then applies to the classifiers that were trained on one part. The loss of the
+        refitted classifiers is only estimated. Cross-fitted scores on the training part choose the
+        cascade.
     n_folds : int, default=5
         The number of cross-validation folds for estimates and for cross-fitted scores.
     random_state : int, RandomState instance or None, default=None
@@ -190,8 +192,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 
     If several samples come from the same patient, user or document, pass ``groups``. Otherwise the
     classifiers are certified on samples that are nearly copies of training samples. The
-    certificate states if consecutive rows are nearest neighbours more often than by chance. Similar
-    rows in random order are not found.
+    certificate contains a warning if consecutive rows are nearest neighbours more often than by
+    chance. Similar rows in random order are not detected.
 
     Examples
     --------
@@ -261,11 +263,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         return self._set_params("estimators", **params)
 
     def __sklearn_tags__(self) -> Any:
-        """Return tags that accept the inputs which all classifiers accept."""
+        """Return tags that allow a kind of input if all classifiers allow it."""
         tags = super().__sklearn_tags__()
-        each = [get_tags(estimator).input_tags for _, estimator in self.estimators]
-        tags.input_tags.sparse = all(one.sparse for one in each)
-        tags.input_tags.allow_nan = all(one.allow_nan for one in each)
+        input_tags = [get_tags(estimator).input_tags for _, estimator in self.estimators]
+        tags.input_tags.sparse = all(allowed.sparse for allowed in input_tags)
+        tags.input_tags.allow_nan = all(allowed.allow_nan for allowed in input_tags)
         return tags
 
     @property
@@ -286,8 +288,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             Classes. A Series is aligned by its index if ``X`` is a DataFrame.
         groups : array-like of shape (n_samples,), optional
             The group of each sample, such as its patient. No group is split between training,
-            choice and certification. Groups are the independent draws of the certificate, which
-            bounds the loss of a group, averaged over groups.
+            choice and certification. The certificate treats groups as the independent draws. It
+            bounds the loss per group, averaged over groups.
         sample_weight : array-like of shape (n_samples,), optional
             Weights in the training of the classifiers. The choice, the certificate and the
             estimates count each sample once.
@@ -312,33 +314,35 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         data = self._check_training_data(X, y, groups, sample_weight)
         self.classes_ = data.classes
         rows = np.arange(len(data.labels))
-        trained_on = rows
+        training_rows = rows
         self.estimators_ = dict(self.estimators)
         if self.prefit:
-            choosing, certifying = data.split(rows, 0.5)
+            selection_rows, certification_rows = data.split(rows, 0.5)
         elif self.refit:
-            choosing, certifying = data.split(rows, held_out)
-            trained_on = choosing
+            selection_rows, certification_rows = data.split(rows, held_out)
+            training_rows = selection_rows
         else:
-            trained_on, rest = data.split(rows, held_out)
-            choosing, certifying = data.split(rest, 0.5)
+            training_rows, rest = data.split(rows, held_out)
+            selection_rows, certification_rows = data.split(rest, 0.5)
         if not self.prefit:
-            self.estimators_ = data.train(self.estimators, trained_on)
+            self.estimators_ = data.train(self.estimators, training_rows)
         if self.refit:
-            chosen_by = data.cross_fit(self.estimators, choosing, n_folds)
+            selection_scores = data.cross_fit(self.estimators, selection_rows, n_folds)
         else:
-            chosen_by = data.scores(self.estimators_, choosing)
-        chosen_on = data.store(chosen_by, choosing, costs)
-        certified_on = data.store(data.scores(self.estimators_, certifying), certifying, costs)
-        front = search(chosen_on, tuple(range(1, min(len(costs), 3) + 1)))
-        clusters = None if data.groups is None else data.groups[certifying]
-        certificate = certify(certified_on, front, epsilon, delta, clusters=clusters)
+            selection_scores = data.scores(self.estimators_, selection_rows)
+        selection_store = data.store(selection_scores, selection_rows, costs)
+        certification_store = data.store(
+            data.scores(self.estimators_, certification_rows), certification_rows, costs
+        )
+        front = search(selection_store, tuple(range(1, min(len(costs), 3) + 1)))
+        clusters = None if data.groups is None else data.groups[certification_rows]
+        certificate = certify(certification_store, front, epsilon, delta, clusters=clusters)
         reference = Point(
             (certificate.reference,), (), method=front.method, cost_kind=front.cost_kind
         )
         point = certificate.point or reference
-        self.policy_ = Policy.from_point(point, chosen_on, certified_on)
-        remarks = self._estimate(data, certificate, trained_on, n_folds)
+        self.policy_ = Policy.from_point(point, selection_store, certification_store)
+        remarks = self._estimate(data, certificate, training_rows, n_folds)
         if data.groups is None:
             remarks += tuple(filter(None, [describe_similar_rows(data.inputs)]))
         self.certificate_ = replace(certificate, remarks=remarks)
@@ -381,11 +385,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         return TrainingData(X, labels, classes, groups, weights, self.random_state)
 
     def _estimate(
-        self, data: TrainingData, certificate: Certificate, trained_on: Array, n_folds: int
+        self, data: TrainingData, certificate: Certificate, training_rows: Array, n_folds: int
     ) -> tuple[str, ...]:
         """Estimate the accuracy of classifiers that are trained on all samples.
 
-        Return the sentences of the certificate about it.
+        Return sentences about these estimates, for the certificate.
         """
         self.reference_accuracy_ = np.nan
         self.estimated_loss_ = np.nan
@@ -399,13 +403,13 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         scores = data.cross_fit(models, rows, n_folds)
         is_correct = scores[reference].argmax(axis=1) == data.labels
         self.reference_accuracy_ = float(is_correct.mean())
-        held_out = np.setdiff1d(rows, trained_on)
+        held_out = np.setdiff1d(rows, training_rows)
         answers = data.scores({reference: self.estimators_[reference]}, held_out)[reference]
         is_correct_here = answers.argmax(axis=1) == data.labels[held_out]
         gain = is_correct[held_out].mean() - is_correct_here.mean()
         difference = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
         remark = (
-            f"The reference {reference} is trained on {len(trained_on)} of {len(rows)} samples. "
+            f"The reference {reference} is trained on {len(training_rows)} of {len(rows)} samples. "
             f"Trained on all of them, its accuracy is {self.reference_accuracy_:.1%}, estimated by "
             f"cross-validation: {difference} on the samples that did not train."
         )
@@ -415,10 +419,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.estimated_loss_ = self.reference_accuracy_ - evaluate(store, point).accuracy
         return (
             remark,
-            f"The guarantee is about classifiers trained on these {len(trained_on)} samples. "
-            f"Those in use are trained on all {len(rows)}: their loss relative to the reference is "
-            f"{100 * self.estimated_loss_:.1f} points, estimated by cross-validation and not "
-            "guaranteed.",
+            f"The guarantee is about classifiers trained on these {len(training_rows)} samples. "
+            f"The classifiers in use are trained on all {len(rows)}. Their loss relative to the "
+            f"reference is {100 * self.estimated_loss_:.1f} points, estimated by cross-validation "
+            "and not guaranteed.",
         )
 
     def predict_proba(self, X: Any) -> Array:
@@ -468,10 +472,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 def describe_similar_rows(X: Any) -> str:
     """Return a warning if consecutive rows are nearest neighbours more often than by chance.
 
-    Readings of one patient are an example. Returns "" without a sign of such rows. The order
-    of independent draws is a random permutation of them. Of m disjoint pairs of n rows, a or more
-    are adjacent in it with a probability of at most C(m, a) 2ᵃ (n − a)! / n!. Similar rows in
-    another order, text and sparse rows are not found.
+    Consecutive readings of one patient are an example. Returns "" if there is no evidence. If the n
+    rows are independent draws, their order is a random permutation. For m disjoint pairs of rows,
+    at least a pairs are then adjacent with a probability of at most C(m, a) 2ᵃ (n − a)! / n!.
+    Similar rows that are not adjacent are not detected. Text and sparse rows are not tested.
     """
     if not hasattr(X, "shape") or not hasattr(X, "__array__") or X.ndim != 2:
         return ""
@@ -494,14 +498,14 @@ def describe_similar_rows(X: Any) -> str:
     if bound > np.log(LEVEL):
         return ""
     return (
-        f"Consecutive rows are similar: they are {adjacent} of {pairs} pairs of nearest neighbours "
-        f"(chance gives {2 * pairs / n:.2g}). If samples share a patient, user or document, pass "
-        "groups=, without which the guarantee may not hold. Sorted rows are also similar."
+        f"Consecutive rows are similar: {adjacent} of {pairs} pairs of nearest neighbours are "
+        f"consecutive (by chance {2 * pairs / n:.2g}). If samples share a patient, user or "
+        "document, pass groups=, or the guarantee may not hold. Sorted rows cause this warning too."
     )
 
 
 def number_classes(y: Any, index: Any) -> tuple[Array, Array]:
-    """Return the classes and the number of each sample's class.
+    """Return the sorted classes and the position of each sample's class among them.
 
     Raises
     ------

@@ -13,7 +13,7 @@ from .cost_kinds import COSTS
 FRACTIONS = tuple(
     "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
 )
-# The kinds of cost have the same format.
+# Columns whose numbers are factors or counts.
 FACTORS = tuple("saving improvement ratio gap relative parameters".split())
 UNLIMITED = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
 TICKS = {True: "✓", False: ""}

@@ -241,11 +241,11 @@ REFUSED = {
     ),
     "a table without ids": (
         lambda: table(sample_ids=None, labels=SERIES),
-        "labels: an index, but no sample_ids=",
+        "labels: an index needs sample_ids=",
     ),
     "a store without ids": (
         lambda: store(SERIES, sample_ids=None),
-        "labels: an index, but no sample_ids=",
+        "labels: an index needs sample_ids=",
     ),
     "a frame of samples × models": (
         lambda: table(confidence=pd.DataFrame(CONFIDENCE, NAMES, IDS).T),
@@ -257,7 +257,7 @@ REFUSED = {
     ),
     "costs of models without names": (
         lambda: table(names=(), cost={"small": 1, "large": 2}),
-        "cost: an index, but no .*names=",
+        "cost: an index needs .*names=",
     ),
     "logits of more classes": (
         lambda: store(

@@ -157,6 +157,7 @@ def test_coinciding_curves_are_drawn_once_and_recipes_by_their_ratio():
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
     held_out = {"cost_ratio": [1, 4, np.nan], "cost_ratio_low": [1, 3, np.nan]}
     held_out |= {"cost_ratio_high": [1, 5, np.nan], "cost_ratio_where_chosen": [1, 2, 0.5]}
+    held_out |= {"verdict": ["", "more expensive", ""]}
     rows = pd.DataFrame(held_out, ["exact", "grid", "oracle"])
     drawn = paper_figures.recipes_figure(rows).data
     assert [list(trace.x) for trace in drawn] == [[2], [4]]

@@ -30,8 +30,8 @@ def check_confidence(confidence: Array, correct: Array) -> tuple[Array, Array]:
     correct = np.asarray(correct, np.float64)
     if confidence.ndim != 1 or confidence.shape != correct.shape or not len(confidence):
         raise ValueError(
-            f"confidence {confidence.shape} and correct {correct.shape} must be [samples], "
-            "at least one"
+            f"confidence {confidence.shape} and correct {correct.shape} must have one shape "
+            "(n_samples,), with at least one sample"
         )
     outside = np.flatnonzero(~((confidence >= -1e-9) & (confidence <= 1 + 1e-9)))
     if len(outside):
@@ -145,8 +145,9 @@ def ideal_calibration_error(
 
     Notes
     -----
-    The mean |accuracy − confidence| of a bin is √(2 v / π), and at most 2 v, with v = Σ p (1 − p)
-    over its samples (normal approximation, and a bound for small v).
+    For a bin, v = Σ p (1 − p) is the variance of its number of correct answers. The mean absolute
+    error of this number is √(2 v / π) in a normal approximation. It is at most 2 v, and this bound
+    is used for small v. The result is the sum over bins ÷ the number of samples.
     """
     confidence, _ = check_confidence(confidence, confidence)
     v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
@@ -177,8 +178,8 @@ def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float
     total = 0.0
     for start in range(0, len(logits), BLOCK_ROWS):
         p = softmax(logits[start : start + BLOCK_ROWS], temperature)
-        of_label = p[np.arange(len(p)), labels[start : start + BLOCK_ROWS]]
-        total += np.sum(p**2) - 2 * of_label.sum() + len(p)
+        label_probability = p[np.arange(len(p)), labels[start : start + BLOCK_ROWS]]
+        total += np.sum(p**2) - 2 * label_probability.sum() + len(p)
     return float(total / len(logits))
 
 
@@ -190,7 +191,7 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
     confidence, correct
         As for :func:`calibration_bins`.
     window : int, optional
-        Number of samples per mean. Defaults to n_samples / 50, as the paper's 1,000 of 50,000.
+        Number of samples per mean. Defaults to n_samples / 50. The paper uses 1,000 of 50,000.
 
     Returns
     -------
@@ -211,7 +212,7 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
     k = len(confidence)
     window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")
-    # independent of the order of equal confidences
+    # The result must not depend on the order of samples with equal confidences.
     table["accuracy"] = table.groupby("confidence")["accuracy"].transform("mean")
     means = table.rolling(window).mean().iloc[window - 1 :].reset_index(drop=True)
     means.insert(0, "position", (np.arange(k - window + 1) + window / 2) / k)
@@ -281,10 +282,10 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     Returns
     -------
     DataFrame
-        One row per model, cheapest first: accuracy, confidence (mean), gap (confidence − accuracy)
-        with its 95% interval, verdict, ece and ece_equal_mass, each with a column …_null
-        (:func:`ideal_calibration_error`), brier, temperature, and the gap and all errors at that
-        temperature (…_scaled).
+        One row per model, cheapest first. The columns are accuracy, confidence (mean), gap
+        (confidence − accuracy) with its 95% interval, verdict, ece, ece_equal_mass, brier and
+        temperature. ece_null and ece_equal_mass_null are from :func:`ideal_calibration_error`.
+        Columns …_scaled have the gap and all errors at the fitted temperature.
 
     References
     ----------

@@ -23,8 +23,9 @@ def compare_fronts(
 ) -> pd.DataFrame:
     """Rank fronts of one store by their mean improvement.
 
-    They may differ in method, number of models or candidates. A ranking on the selection split is
-    optimistic, and more so with more methods. Pass `held_out` and compare its column.
+    Fronts may differ in method, number of models or candidates. A ranking on the selection split is
+    optimistic, and the optimism grows with the number of fronts. To avoid it, pass `held_out` and
+    compare the column held_out_improvement.
 
     Parameters
     ----------
@@ -36,7 +37,7 @@ def compare_fronts(
     held_out : LogitStore or ScoreTable, optional
         Another labelled split on which the identical cascades are evaluated.
     ranges : bool, default=True
-        Whether pairs are swept there, see :func:`cascadelib.replay`.
+        Whether pairs are swept on `held_out`, see :func:`cascadelib.replay`.
 
     Returns
     -------
@@ -123,15 +124,16 @@ def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
 def mean_cost_ratio(first: Front, second: Front) -> float:
     """Return the cost of the second front ÷ cost of the first at equal accuracy.
 
-    0.9 means a tenth cheaper. The result is the geometric mean over accuracies, from that of the
-    cheapest single model to the highest that both fronts and the single models reach. Least costs
-    are step functions, so the integral of the logarithm is exact. For an interval, pass the same
-    fronts to :func:`cascadelib.bootstrap` and the results to :func:`resampled_cost_ratio`.
+    0.9 means that the second front is a tenth cheaper. The result is the geometric mean over a
+    range of accuracies. The range starts at the accuracy of the cheapest single model. It ends at
+    the highest accuracy that both fronts and the single models reach. Least costs are step
+    functions, so the integral of the logarithm is exact. For an interval, pass the same fronts to
+    :func:`cascadelib.bootstrap` and the results to :func:`resampled_cost_ratio`.
 
     Parameters
     ----------
     first, second : Front
-        Fronts of one split, score and kind of cost. For another split, both from
+        Fronts of one split, score and kind of cost. To compare on another split, convert both by
         :func:`cascadelib.analysis.front_on`.
 
     Returns
@@ -161,8 +163,8 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
     Returns
     -------
     float64 array of shape (n_resamples,)
-        The ratios. :func:`cascadelib.analysis.basic_interval` of them and of the ratio on the full
-        split is its interval.
+        The ratios. To get an interval, pass them and the ratio on the full split to
+        :func:`cascadelib.analysis.basic_interval`.
     """
     ratios = [
         _cost_ratio(baseline, one, other)
@@ -184,8 +186,8 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
     kinds_of(fronts.values())
     if len(singles) > 1:
         raise ValueError(
-            "the fronts have other single models: compare fronts of one split, each searched or "
-            "evaluated there (cl.analysis.front_on)"
+            "the fronts have different single models: compare fronts that were searched or "
+            "evaluated (cl.analysis.front_on) on one split"
         )
 
 
@@ -196,16 +198,16 @@ def _breakpoints(low: float, high: float, values: Sequence[Array]) -> Array:
     return np.unique(np.concatenate([[low, high], inside]))
 
 
-def _share_led(each: list[Array], widths: Array) -> Array:
+def _share_led(pieces: list[Array], widths: Array) -> Array:
     """Return the share of the total width that each of F fronts leads, float64 (F,).
 
     Parameters
     ----------
-    each : list of float64 arrays of shape (n_pieces,)
+    pieces : list of float64 arrays of shape (n_pieces,)
         Score of each front on each piece, higher = better, −inf without a point.
     widths : float64 array of shape (n_pieces,)
     """
-    scores = np.stack(each)
+    scores = np.stack(pieces)
     if not len(widths):
         return np.full(len(scores), np.nan)
     best = (scores == scores.max(axis=0)) & np.isfinite(scores)

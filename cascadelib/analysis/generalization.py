@@ -95,7 +95,7 @@ def fronts_under_shift(
     front : Front
         Front of another split.
     own : mapping of str to Front
-        Result of the same search on each split, which has the least possible costs.
+        Result of the same search on each split. Its costs are the least possible ones there.
     near : float, default=1.1
         Largest factor at which a cost counts as near that of the split's front.
 
@@ -103,9 +103,9 @@ def fronts_under_shift(
     -------
     DataFrame
         One row per split: mean_improvement (of `front`) and mean_improvement_own_front, relative to
-        the single models of the split. share_improved and share_near_own_front are the shares of
-        the accuracy range (401 accuracies) at which `front` costs less than single models, and at
-        most `near` times the cost of the split's front.
+        the single models of the split. share_improved is the share of 401 accuracies at which
+        `front` costs less than single models. share_near_own_front is the share at which it costs
+        at most `near` times as much as the split's front.
 
     References
     ----------
@@ -113,11 +113,11 @@ def fronts_under_shift(
     """
     rows = {}
     for label, store in splits.items():
-        there = front_on(store, front)
-        improvement = there.improvement_curve(points=401)["improvement"]
+        replayed_front = front_on(store, front)
+        improvement = replayed_front.improvement_curve(points=401)["improvement"]
         best = own[label].improvement_curve(points=401)["improvement"]
         rows[label] = {
-            "mean_improvement": there.mean_improvement(),
+            "mean_improvement": replayed_front.mean_improvement(),
             "mean_improvement_own_front": own[label].mean_improvement(),
             "share_improved": (improvement > 1).mean(),
             "share_near_own_front": (improvement * near >= best).mean(),
@@ -205,14 +205,14 @@ def selection_bias(
         front = search(chosen, n_models, method, **options)
         best = pick(front, "max_improvement")
         replayed = replay(measured, front, ranges=False)
-        moved = front_of(measured, front, replayed)
+        replayed_front = front_of(measured, front, replayed)
         row = {
             "accuracy_chosen": front.table["accuracy"].mean(),
             "accuracy_measured": replayed["accuracy_replayed"].mean(),
             "single_models_chosen": chosen.models["top1"].mean(),
             "single_models_measured": measured.models["top1"].mean(),
             "mean_improvement_chosen": front.mean_improvement(),
-            "mean_improvement_measured": moved.mean_improvement(),
+            "mean_improvement_measured": replayed_front.mean_improvement(),
             "best_improvement_chosen": best.improvement,
             "best_improvement_measured": evaluate(measured, best).improvement,
         }
@@ -255,7 +255,10 @@ def check_same_task(store: Store, other: Store) -> None:
         )
     for name in store.models.index:
         validate_choice(name, other.models.index, "model of the other split")
-    here = store.class_count
-    there = other.class_count
-    if here and there and here != there:
-        raise ValueError(f"the outputs have {here} classes on one split and {there} on the other")
+    class_count = store.class_count
+    other_count = other.class_count
+    if class_count and other_count and class_count != other_count:
+        raise ValueError(
+            f"the outputs have {class_count} classes on one split and {other_count} on the other: "
+            "extract both splits with the same classes"
+        )

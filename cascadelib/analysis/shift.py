@@ -44,9 +44,10 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     """Evaluate cascades on another split, without changing them.
 
     The points of a front are grouped into segments. A segment is a run of neighbouring points of
-    the same cascade. A segment of a pair is swept at every threshold that the other split can
-    distinguish between the segment's end thresholds. A segment of three models or more is a box of
-    thresholds and not a path, so its points are evaluated one by one.
+    the same cascade. If the cascade is a pair, the segment is *swept*: it is evaluated at all
+    thresholds between its end thresholds, as far as the other split distinguishes them. If the
+    cascade has three or more models, only the points themselves are evaluated. Their thresholds
+    have several dimensions, so no path leads from one point to the next.
 
     Parameters
     ----------
@@ -146,8 +147,8 @@ def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
     """Return (accuracy, cost, exit rates) of one cascade at P tuples of thresholds.
 
     The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
-    stages count the samples of many tuples simultaneously. Outcomes are right or wrong, and a model
-    has one cost.
+    stages count the samples of many tuples simultaneously. Outcomes must be bool, and each model
+    must have one cost for all samples.
 
     Parameters
     ----------
@@ -160,13 +161,14 @@ def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
     n = len(run.outcomes)
     correct = np.zeros(len(thresholds))
     reached = np.full((len(thresholds), n), float(k))
-    never_as_last = np.where(thresholds < np.inf, thresholds, np.nan)
+    # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
+    sortable = np.where(thresholds < np.inf, thresholds, np.nan)
     tuples_per_grid = max(1, int(k ** (1 / max(1, n - 1))))  # a grid has about k cells
     for start in range(0, len(thresholds), tuples_per_grid):
         block = slice(start, start + tuples_per_grid)
         cells = [np.zeros(k, np.int64)]
         deferred = [np.zeros(len(thresholds[block]), np.int64)]  # the last cell that does not exit
-        for column, confidence in zip(never_as_last[block].T, run.confidences):
+        for column, confidence in zip(sortable[block].T, run.confidences):
             levels = np.unique(column)
             cells.append(np.searchsorted(levels, confidence, side="right"))
             deferred.append(np.searchsorted(levels, column))
@@ -187,18 +189,20 @@ def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
 def _sums_up_to(
     cells: Sequence[Array], last: Sequence[Array], weights: Array | None = None
 ) -> Array:
-    """Return the sum of the weights of the samples up to a cell in every dimension, float64 (P,).
+    """Return the sum of the weights of the samples in all cells up to a last cell, float64 (P,).
+
+    A sample counts if it is in or before the last cell in each dimension.
 
     Parameters
     ----------
     cells : sequence of int arrays of shape (n_samples,)
-        Cell of each sample, a dimension each.
+        Cell of each sample, one array per dimension.
     last : sequence of int arrays of shape (P,)
-        The last cell that counts.
+        The last cell that counts, one array per dimension.
     weights : array of shape (n_samples,), optional
         By default each sample counts 1.
     """
-    shape = [int(max(here.max(), there.max())) + 1 for here, there in zip(cells, last)]
+    shape = [int(max(cell.max(), last_cell.max())) + 1 for cell, last_cell in zip(cells, last)]
     sums = np.bincount(np.ravel_multi_index(cells, shape), weights, int(np.prod(shape)))
     sums = sums.reshape(shape)
     for axis in range(len(shape)):
@@ -209,13 +213,13 @@ def _sums_up_to(
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Return the rows of :func:`replay` for segments of pairs.
 
-    A segment has one row per set of samples that some threshold of its range lets exit, in order of
-    rising cost. Thresholds are midway between neighbours, or at the end of the range.
+    Thresholds of a segment that let the same samples exit share a row. Rows have rising cost. Their
+    thresholds are midway between neighbouring confidences, or at the end of the range.
 
     Parameters
     ----------
     first : Point
-        A point of the same method, score and cost.
+        A point with the method, score and kind of cost of all rows.
     rows : DataFrame
         The points of the segments.
     store : LogitStore or ScoreTable
@@ -236,17 +240,19 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
             )
             low = inside.min()
             high = inside.max()
-            least = np.mean(does_exit(confidence, high))
-            most = np.mean(does_exit(confidence, low))
-            at = np.flatnonzero((curve.exit_rate >= least) & (curve.exit_rate <= most))[::-1]
-            thresholds = convert_units(first.metric, np.clip(curve.threshold[at], low, high))
-            rates = curve.exit_rate[at]
+            least_exits = np.mean(does_exit(confidence, high))
+            most_exits = np.mean(does_exit(confidence, low))
+            positions = np.flatnonzero(
+                (curve.exit_rate >= least_exits) & (curve.exit_rate <= most_exits)
+            )[::-1]
+            thresholds = convert_units(first.metric, np.clip(curve.threshold[positions], low, high))
+            rates = curve.exit_rate[positions]
             part = {
-                "models": [models] * len(at),
+                "models": [models] * len(positions),
                 "thresholds": list(zip(thresholds.tolist())),
                 "segment": segment,
-                "accuracy_replayed": curve.accuracy[at],
-                "cost_replayed": curve.cost[at],
+                "accuracy_replayed": curve.accuracy[positions],
+                "cost_replayed": curve.cost[positions],
                 "exit_rates_replayed": list(zip(rates.tolist(), (1 - rates).tolist())),
             }
             parts.append(pd.DataFrame(part))
@@ -295,7 +301,7 @@ def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
         points=None,
         store=store,
         expected=False,
-        # labels of both splits decide
+        # the labels of both splits decided which points are non-dominated
         selected_on=join_origins(front.selected_on, store.origin),
     )
 
@@ -315,8 +321,8 @@ def mean_improvement_moved(
     front : Front
         Result of :func:`cascadelib.search` on the selection split.
     low : float, optional
-        Lowest accuracy of the mean. The highest is that of the best single model on the other
-        split. Defaults to the lowest accuracy of the baseline.
+        Start of the range of accuracies. The range ends at the accuracy of the best single model on
+        the other split. Defaults to the lowest accuracy of the baseline.
     ranges : bool, default=True
         Whether pairs are swept between the end thresholds of their segments, see :func:`replay`.
 
@@ -371,8 +377,8 @@ def holds(
           interval. Both intervals are bootstrap percentiles for F1.
         - exit_rate of the first stage with its exact interval.
         - improvement relative to the split's single models, with bootstrap percentiles. They are
-          nan if resamples exceed the accuracy of the best single model more often than such a
-          percentile allows (see :func:`interval`). Use ``cost_ratio`` there.
+          nan if a share of more than (1 − level) / 2 of the resamples reaches the accuracy of the
+          best single model (see :func:`interval`). Use ``cost_ratio`` then.
     """
     point = single_point(cascade)
     counts = {k: sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
@@ -387,7 +393,7 @@ def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> 
     singles = singles_correct(store, point.score)
     last_accuracy = float(quality(store, singles[last], point.score))
     resampled = resampled_runs(store, [(0, run)], [point], counts, singles)
-    if point.score == F1:  # no share of samples
+    if point.score == F1:  # F1 is not a share of samples, so Wilson's interval does not apply
         resampled_f1 = resampled.accuracy[:, 0]
         ends = interval(resampled_f1, level)
         difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
@@ -403,9 +409,9 @@ def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> 
     last_cost = run.costs[-1]
     # The last model's cost has an interval only if it differs by sample. Then each of the two
     # intervals gets half of the error.
-    each = 1 - (1 - level) / (1 + np.ndim(last_cost))
-    low, high = cost_interval(run.exit_stage, run.costs, each)
-    least, most = cost_interval(np.zeros(len(store), int), [last_cost], each)
+    cost_level = 1 - (1 - level) / (1 + np.ndim(last_cost))
+    low, high = cost_interval(run.exit_stage, run.costs, cost_level)
+    least, most = cost_interval(np.zeros(len(store), int), [last_cost], cost_level)
     ratio = float(np.mean(last_cost)) / run.cost
     exits = share_interval(run.exit_stage == 0, level, "exact")
     return {

@@ -25,7 +25,7 @@ from ..evaluation.run import Run, runs_of
 from ..scoring import F1
 from ..store.protocol import Store
 
-CASCADES_PER_BLOCK = 500  # a bootstrap holds k × 500 outcomes
+CASCADES_PER_BLOCK = 500  # cascades that are evaluated together, which limits the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -77,7 +77,7 @@ class Resampled:
 
     @cached_property
     def fronts(self) -> list[tuple[Array, Array]]:
-        """Return the cost and accuracy of the non-dominated cascades of each resample, rising."""
+        """Return rising costs and accuracies of the non-dominated cascades of each resample."""
         keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
@@ -118,8 +118,8 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
 def resampled_means(counts: Array, values: Array) -> Array:
     """Return the mean of each column of values (k, P) in each resample, float64 (R, P).
 
-    Neighbouring thresholds of one cascade treat only few samples differently. So sparse differences
-    of columns are summed up.
+    Columns of neighbouring thresholds of one cascade differ for few samples only. So the sparse
+    differences of columns are resampled, and their results are summed up.
     """
     values = values.astype(np.int8) if values.dtype == bool else values
     changes = csr_array(np.diff(values.T, axis=0, prepend=0))
@@ -145,8 +145,8 @@ def bootstrap(
     Returns
     -------
     Resampled
-        Accuracy, cost, saving and improvement per resample and cascade, and the improvement of the
-        set of cascades.
+        Accuracy, cost, saving and improvement per resample and cascade. Its methods
+        ``improvement_at`` and ``mean_improvement`` treat all cascades together as one front.
 
     Raises
     ------
@@ -252,12 +252,12 @@ def _costs(counts: Array, stages: Array, reached: Array, costs: Sequence[Sequenc
         Costs of the models of each cascade.
     """
     n = reached.shape[2]
-    if all(np.ndim(cost) == 0 for own in costs for cost in own):
+    if all(np.ndim(cost) == 0 for model_costs in costs for cost in model_costs):
         padded = np.zeros((len(costs), n))
-        for row, own in zip(padded, costs):
-            row[: len(own)] = own
+        for row, model_costs in zip(padded, costs):
+            row[: len(model_costs)] = model_costs
         return np.einsum("rbn,bn->rb", reached, padded)
-    paid = [paid_by(stages[:, column], own) for column, own in enumerate(costs)]
+    paid = [paid_by(stages[:, column], model_costs) for column, model_costs in enumerate(costs)]
     return resampled_means(counts, np.stack(paid, 1))
 
 
@@ -292,9 +292,9 @@ def interval(values: Array, level: float = LEVEL) -> tuple:
 def basic_interval(values: Array, estimate: float, level: float = LEVEL) -> tuple:
     """Return the percentiles of resampled values, mirrored at the estimate.
 
-    Use it for the mean improvement of a *set* of cascades. On every resample the luckiest of many
-    cascades counts at each accuracy, so resampled values exceed the estimate as the estimate
-    exceeds the truth. For single cascades see :func:`interval`.
+    Use it for the mean improvement of a *set* of cascades. At each accuracy, only the best of many
+    cascades counts, which is optimistic. So resampled values exceed the estimate about as much as
+    the estimate exceeds the true value. For single cascades see :func:`interval`.
 
     Parameters
     ----------

@@ -52,9 +52,9 @@ def chat_completions(
     Parameters
     ----------
     path : str or os.PathLike
-        JSONL file, or a folder whose ``*.jsonl`` are all read. The lines are
-        ``{"custom_id": query, "response": …}``, with the completion or its wrapper of the batch
-        API. Lines of failed requests, without choices, are skipped.
+        JSONL file, or a folder whose ``*.jsonl`` are all read. Each line is
+        ``{"custom_id": query, "response": …}``. The response is a completion, or the batch API's
+        wrapper of one. Lines of failed requests have no choices and are skipped.
     prices : mapping, optional
         Prices by model: (per million prompt tokens, per million completion tokens).
     answer : callable, default=str.strip

@@ -17,7 +17,7 @@ class Task:
     """Location and columns of a task.
 
     folder: name in GLUE's archive. text: columns on the Hub. classes: names in the order of the
-    labels. tsv: differing names of columns in the archive. f1: whether F1 is reported.
+    labels. tsv: {column on the Hub: in the archive} if they differ. f1: whether F1 is reported.
     """
 
     folder: str

@@ -23,8 +23,8 @@ from .images import (
 
 GROUND_TRUTH = "ILSVRC2012_validation_ground_truth.txt"
 LAYOUTS = (
-    "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG with "
-    "labels=: the devkit's folder, or a csv or text file of file names and labels"
+    "1,000 folders named by synset (n01440764 …), or a flat folder of ILSVRC2012_val_*.JPEG. For "
+    "a flat folder, labels= is the devkit's folder, or a csv or text file of file names and labels"
 )
 # Names of columns in data sets of the Hub, in order of preference.
 IMAGE = ("image", "img", "jpg")
@@ -107,8 +107,8 @@ def imagenet(
     FileNotFoundError
         If the folder does not exist.
     ValueError
-        If a class folder is missing, if images have no label or labels no image, or if a file of
-        labels has another length.
+        If a class folder is missing, if an image has no label, or if the numbers of labels and
+        images differ.
 
     See Also
     --------
@@ -212,9 +212,9 @@ def _find_devkit_file(devkit: Path, name: str) -> Path:
 
 
 def read_ilsvrc_order(devkit: Path | str) -> np.ndarray:
-    """Read the labels in timm's order of the challenge's classes 1 … 1000, int [1000].
+    """Return timm's label of each class of the challenge, int [1000].
 
-    devkit: folder with ``meta.mat``, which lists the classes.
+    The devkit numbers the classes 1 … 1000. Its file ``meta.mat`` lists their synsets.
     """
     path = _find_devkit_file(Path(devkit), "meta.mat")
     try:

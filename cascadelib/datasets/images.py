@@ -196,7 +196,7 @@ def list_images(folder: Path, needed: str = "images") -> list[str]:
         other = folder / others[0]
         remedy = "class folders need no list of labels" if other.is_dir() else "move it elsewhere"
         raise ValueError(
-            f"{other} is not an image by its ending ({len(others)} such in this folder); "
+            f"{other} is not an image by its ending ({len(others)} such files in this folder); "
             f"expected {', '.join(ENDINGS[:4])} …; {remedy}"
         )
     if not names:
@@ -289,7 +289,7 @@ def image_folder(
         )
     if unknown:
         raise ValueError(
-            f"{root / unknown[0]} belongs to no known class ({len(unknown)} such); "
+            f"{root / unknown[0]} belongs to no known class ({len(unknown)} such folders); "
             f"expected {classes[:3]} …"
         )
     paths: list[str] = []

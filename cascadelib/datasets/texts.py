@@ -67,7 +67,7 @@ class Texts(Labelled):
                 )
             empty += not all(part.strip() for part in parts)
         if empty:
-            warnings.warn(f"{empty} of {len(texts)} texts are empty, not removed", stacklevel=3)
+            warnings.warn(f"{empty} of {len(texts)} texts are empty and are kept", stacklevel=3)
 
     def __repr__(self) -> str:
         kind = "pairs" if self.pairs else "texts"

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-HEIGHT = 64  # of a thumbnail in pixels, as in page.css
-WIDTH = 92
+HEIGHT = 64  # height of a thumbnail in pixels, as in page.css
+WIDTH = 92  # width of a thumbnail in pixels
 MAX_EXAMPLES = 400
-MAX_CHARACTERS = 240  # of a text
+MAX_CHARACTERS = 240  # largest length of a shown text
 
 
 def select_examples(correct: list[np.ndarray], most: int = MAX_EXAMPLES) -> np.ndarray:

@@ -46,8 +46,8 @@ UNITS = {
 } | {"no currency": ("", 1)}
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
-# Number of cascades of a front whose outputs are sent. It only matters for ensembles, whose outputs
-# depend on all previous models.
+# The outputs of at most this number of cascades are sent. The limit only matters for ensembles,
+# whose outputs depend on all previous models.
 MAX_CASCADES = 60
 LENGTHS_IN_FILES = (2, 3)  # models per cascade of the fronts that a saved page contains
 
@@ -125,8 +125,10 @@ def explore(
             raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
     named = {name: option for name, option in options.items() if option is not None}
     datasets = {
-        dataset: ExploredSplits(each, **{name: by.get(dataset) for name, by in named.items()})
-        for dataset, each in store.items()
+        dataset: ExploredSplits(
+            split, **{name: values.get(dataset) for name, values in named.items()}
+        )
+        for dataset, split in store.items()
     }
     if not datasets:
         raise ValueError("store is an empty dict: pass at least one store")
@@ -162,13 +164,14 @@ class Explorer(anywidget.AnyWidget):
     pack: Packed
     choice: Choice
     thresholds: tuple[float, ...] = ()
+    received = ""  # state in the message of the page that is handled
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
     def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
         super().__init__()
         self.datasets = datasets
         self.unit = unit
-        self.requests = 0  # of the page, of which only the last one is answered
+        self.requests = 0  # number of the page's last request. Only this request is answered
         most = max(splits.lengths[-1] for splits in self.datasets.values())
         self.sliders = [ThresholdSlider() for _ in range(most - 1)]
         self.observe(self.load_state, "state")
@@ -180,10 +183,11 @@ class Explorer(anywidget.AnyWidget):
             slider.observe(partial(self.apply_slider, stage), "value")
 
     def open_dataset(self, state: str = "") -> None:
-        """Show a cascade of the data set: that of `state`, the cheapest certified one, or the best.
+        """Show a first cascade of the data set.
 
-        The best one matches or nearly matches the best single model. Without a front, all pairs are
-        searched.
+        With `state`, it is the cascade of the state. Without a front, it is the cheapest certified
+        cascade, if there is one. Otherwise it is the "near_best" cascade (:func:`pick`) of the
+        front, or of all pairs.
         """
         splits = self.datasets[self.dataset]
         if state:
@@ -202,7 +206,7 @@ class Explorer(anywidget.AnyWidget):
         self.requests += 1
         with self.hold_sync():  # the page gets arrays and state in one message
             self.packed = b""
-            self.state = ""  # another data set may have the same state
+            self.state = ""  # so that an equal state of another data set counts as a change
             self.show(choice, thresholds)
 
     @property
@@ -234,7 +238,7 @@ class Explorer(anywidget.AnyWidget):
     def resize(self, n: int) -> None:
         """Show the best cascade of `n` models by the current goal, after a search if needed."""
         if n not in self.splits.lengths:
-            raise ValueError(f"cascades have {self.splits.lengths} models here, not {brief(n)}")
+            raise ValueError(f"n must be one of {self.splits.lengths}, not {brief(n)}")
         self.go(self.goal, n)
 
     def go(self, goal: dict, n: int | None = None) -> None:
@@ -263,9 +267,9 @@ class Explorer(anywidget.AnyWidget):
             slider.value = float(np.clip(threshold, slider.min, slider.max))
 
     def apply_slider(self, stage: int, change: Any) -> None:
-        """Show the cascade at a slider's value, if code has set it.
+        """Show the cascade at a slider's value, if Python code changed the value.
 
-        A page that sets a slider also sends its state, which is exact.
+        If the page changed it, nothing is done: the page also sends its state, which is exact.
         """
         slider = self.sliders[stage]
         ends = {slider.min: -math.inf, slider.max: math.inf}
@@ -304,15 +308,30 @@ class Explorer(anywidget.AnyWidget):
         """Return the name of a data set, or raise ValueError."""
         return validate_choice(proposal["value"], self.datasets, "data set")
 
+    def set_state(self, sync_data: dict) -> None:
+        """Set the state from a message of the page."""
+        self.received = sync_data.get("state", "")
+        try:
+            super().set_state(sync_data)
+        finally:
+            self.received = ""
+
     def load_state(self, _: Any) -> None:
         """Load the current state, which a page or code has set."""
         if not self.state:
             return
         try:
-            self.choice, self.thresholds, self.goal = parse_state(self.state, self.splits)
+            parsed = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return
+        if self.packed and self.state == self.received:
+            sent = replace(self.pack.choice, models=parsed[0].models)
+            if (parsed[0].method, parsed[0].score) != (sent.method, sent.score):
+                # The page sent this before it got the last arrays. It then sends its state again.
+                self.publish(sent)
+                return
+        self.choice, self.thresholds, self.goal = parsed
         if not self.packed or not self.pack.shows(self.choice):
             self.publish(self.choice)
 
@@ -458,14 +477,14 @@ class Explorer(anywidget.AnyWidget):
         return texts | {"models": list(map(as_text, parts["models"]))}
 
     def _ipython_display_(self) -> None:
-        """Display the sentence and the picture and, in a front end, the widget below them.
+        """Display the cascade in words and as a picture and, in a front end, the widget below them.
 
         The widget hides the picture while it is shown. A saved notebook has only the picture.
         """
         display({"text/plain": describe_cascade(self.runs), "text/html": self.still()}, raw=True)
         if displays_widgets():
             bundle: Any = self._repr_mimebundle_()
-            display({WIDGET_VIEW: bundle[0][WIDGET_VIEW]}, raw=True)  # without the repr of all data
+            display({WIDGET_VIEW: bundle[0][WIDGET_VIEW]}, raw=True)  # without the long text form
 
 
 def run_in_thread(work: Callable, finish: Callable) -> None:

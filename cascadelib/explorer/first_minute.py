@@ -42,9 +42,9 @@ def demo(path: str | Path | None = None, *, browser: bool = True) -> Path:
     '.html'
     """
     answers: Any = ScoreTable.from_frame(llm_answers(), label="label", prediction="prediction")
-    chosen_on, certified_on, others = (answers.take(slice(part, None, 3)) for part in range(3))
-    certificate = certify(certified_on, search(chosen_on), epsilon=0.02)
-    explorer = explore(chosen_on, others, certificate=certificate, unit="$ per 1,000 queries")
+    selection, certification, others = (answers.take(slice(part, None, 3)) for part in range(3))
+    certificate = certify(certification, search(selection), epsilon=0.02)
+    explorer = explore(selection, others, certificate=certificate, unit="$ per 1,000 queries")
     page = explorer.save_html(path or Path(tempfile.mkdtemp()) / "cascade.html")
     if browser:
         webbrowser.open(page.resolve().as_uri())

@@ -4,7 +4,8 @@ The output after a model consists of three arrays:
 
 - the rank of each sample's confidence among the distinct confidences of all splits
 - the correctness of each sample
-- a *separator* between each two neighbouring confidences: the number with the fewest decimals
+- a *separator* for each two neighbouring confidences: the number between them with the fewest
+  decimals
 
 The page replaces a threshold by a *cut*, the number of distinct confidences that exit, the largest
 first. So it evaluates with integers, and its results equal those of :func:`cascadelib.evaluate`.
@@ -29,14 +30,14 @@ from .splits import Choice, ExploredSplits
 
 MAX_DIGITS = 15  # decimals of a separator, so that 10^decimals is exact
 MAX_INTEGER = 1e15
-RAW = 255  # digits of a separator that is stored as eight bytes
+RAW = 255  # value of "digits" that marks a separator stored as eight bytes
 
 
 def separators(falling: Array) -> tuple[Array, Array, Array]:
     """Return separators of distinct falling confidences [G]: (separators, digits, integers).
 
     A separator, float64 [G], is at most its confidence and above the next one. It is an integer,
-    float64 [G], ÷ 10^digits, uint8 [G]. RAW digits mean that it is the confidence.
+    float64 [G], ÷ 10^digits, uint8 [G]. If digits are RAW, the separator is the confidence itself.
     """
     following = np.append(falling[1:], -np.inf)
     found = falling.copy()
@@ -58,9 +59,10 @@ def separators(falling: Array) -> tuple[Array, Array, Array]:
 def pack_separators(falling: Array) -> tuple[bytes, bytes, bytes]:
     """Pack the :func:`separators` of confidences [G] as (digits, steps, raw).
 
-    A step is the previous separator, rounded down to the digits of this one, minus this one, in
-    units of the last digit. ``raw`` contains, as float64, the separators with RAW digits and those
-    whose step is not a byte.
+    A step is the difference between the previous separator and the current one, in units of the
+    last digit of the current one. For this, the previous separator is rounded down to that digit.
+    ``raw`` contains float64 numbers: the separators with RAW digits, and those whose step is not a
+    byte.
     """
     found, digits, integers = separators(falling)
     before = np.append(np.inf, found[:-1])

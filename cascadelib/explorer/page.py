@@ -14,12 +14,12 @@ from ..fronts.front import Front
 from ..origin import samples_in_common
 from ..tables import arrow, fraction, in_words, number
 
-# Hide the output below this one if it has no explorer, such as JupyterLab's "model not found".
+# JupyterLab shows "model not found" below the picture if the widget is missing. Hide this output.
 HIDE_ERROR = (
     ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
     "{display: none}"
 )
-PARTS = ("d3.js", "engine.js", "page.js")  # of the page's ES module, in this order
+PARTS = ("d3.js", "engine.js", "page.js")  # files of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -49,7 +49,7 @@ def read_script() -> str:
 
 
 def format_page(title: str, packed: bytes, still: str) -> str:
-    """Return the text of the file.
+    """Return the HTML text of the page that :meth:`Explorer.save_html` writes.
 
     ``packed`` is the result of :meth:`Packed.to_bytes`, ``still`` is HTML for use without scripts.
     """
@@ -75,10 +75,10 @@ def describe_cascade(runs: Mapping[str, Run]) -> str:
     chosen = runs["validation"]
     checked = ""
     if run is not chosen:
-        there = times_less(chosen.saving, run.point.cost_kind)
+        saving_on_selection = times_less(chosen.saving, run.point.cost_kind)
         shared = samples_in_common(chosen.store.origin, run.store.origin)
-        others = f"samples, {shared:,} of them the same" if shared else "others"
-        checked = f" (there {there}), checked on {len(run.correct):,} {others}"
+        which_samples = f"samples, {shared:,} of them the same" if shared else "others"
+        checked = f" (there {saving_on_selection}), checked on {len(run.correct):,} {which_samples}"
     return (
         f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the "
         f"most accurate model alone: {run.baseline.best:.2%}), for "

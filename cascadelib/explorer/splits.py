@@ -22,7 +22,7 @@ from ..store.protocol import Store
 from ..tables import arrow
 
 LENGTHS = (2, 3, 4)  # possible numbers of models, in addition to those of the input front
-PATIENCE = 30.0  # seconds for a search of four models or more. The front states its gap
+PATIENCE = 30.0  # time limit in seconds of a search of four or more models, which is then inexact
 OF_TABLE = "confidence of the table"
 OF_FRONT = "method of the front"
 GOALS = ("match_best", "max_improvement", "near_best")
@@ -71,8 +71,8 @@ class ExploredSplits:
     store, held_out : LogitStore or ScoreTable
         The two splits. The second must have all models of the first.
     front : Front, optional
-        Front of the first split. Its method, cost and score come first, its candidates are
-        combined, and it is not searched again.
+        Front of the first split. The page starts with its method, cost and score. Further searches
+        use its candidates. The front itself is not searched again.
     certificate : Certificate or list of Certificate, optional
         Certificates of one guarantee on one split, which hold simultaneously. Without a front,
         their method comes first.
@@ -110,35 +110,42 @@ class ExploredSplits:
         check_store(self.store)
         if self.images is not None and len(self.images) != len(self.store):
             raise ValueError(
-                f"{len(self.images)} images for the {len(self.store)} samples of the store"
+                f"{len(self.images)} images for the {len(self.store)} samples of the store: pass "
+                "one image per sample, in the order of the store"
             )
         self.certificates = [] if self.certificate is None else items_of(self.certificate)
         self.stores = {"validation": self.store}
         if self.held_out is not None:
             check_store(self.held_out)
             self.stores["held-out"] = self.held_out
-        self.certified = [point for each in self.certificates for point in each.certified]
+        self.certified = [
+            point for certificate in self.certificates for point in certificate.certified
+        ]
         self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
         self.methods, self.first = list_methods(self.store, self.source)
-        self.candidates: str | list[str] = "all"
-        self.fronts: dict[tuple, Front] = {}
-        if self.front is not None:
-            self.candidates = list(self.front.candidates)
-            for models in self.front.table["models"]:
-                kind = self.front.cost_kind, self.front.score, self.first, len(models)
-                self.fronts[kind] = self.front
+        self.candidates = "all" if self.front is None else list(self.front.candidates)
+        self.fronts = {} if self.front is None else self.kinds_of(self.front)
+        self.lengths = self.list_lengths()
+
+    def kinds_of(self, front: Front) -> dict[tuple, Front]:
+        """Return a front by its cost, score, method and each number of models."""
+        lengths = set(map(len, front.table["models"]))
+        return {(front.cost_kind, front.score, self.first, n): front for n in lengths}
+
+    def list_lengths(self) -> list[int]:
+        """Return the numbers of models per cascade that a page offers."""
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
-        self.lengths = sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
+        return sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
 
     def check_splits(self) -> None:
         """Raise ValueError if models are missing, or if certificates do not fit each other."""
         if self.held_out is not None:
             for name in self.store.models.index:
                 validate_choice(name, self.held_out.models.index, "model of the held-out split")
-        promises = {(each.promise, each.samples) for each in self.certificates}
+        promises = {(certificate.promise, certificate.samples) for certificate in self.certificates}
         if len(promises) > 1:
             raise ValueError(
                 "the certificates have different guarantees or splits: "
@@ -207,10 +214,10 @@ class ExploredSplits:
         return self.tasks[key]
 
     def search(self, choice: Choice, seconds: float | None = None) -> Front:
-        """Return the front of the choice's number of models on the first split.
+        """Return the front on the first split for a choice's method, cost, score and length.
 
-        The front is searched once. ``seconds`` searches it again and limits the time. By default a
-        search of four or more models is limited to PATIENCE.
+        The front is searched once. If ``seconds`` is passed, it is searched again with this time
+        limit. By default a search of four or more models is limited to PATIENCE.
         """
         if seconds is None and choice.kind in self.fronts:
             return self.fronts[choice.kind]

@@ -12,7 +12,7 @@ from ..store.logit_store import LogitStore
 
 
 def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
-    """Return a classifier's probabilities float64 [k, classes] of sorted classes, 0 if unseen.
+    """Return the probabilities of sorted classes, float64 [k, classes]. Unseen classes get 0.
 
     Raises ValueError if the classifier has a class that is not in `classes`.
     """

@@ -68,14 +68,15 @@ def extract(
         pair, a :class:`Model`, or a trained scikit-learn classifier. A transform maps a batch of
         raw inputs (a tensor on the device) to the module's input: a tensor, a tuple of arguments or
         a dict of keywords. None means ``float()``. Equal transforms run once per batch. Classifiers
-        predict the probabilities of all inputs in one call, into a new store, and use only `macs`
-        of the options.
+        predict all inputs in one call, and their probabilities are stored in a new store. Of the
+        options, only `macs` applies to them.
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
         (n_samples,). ``Photographs`` are decoded once for all models, and a transform is then a
         :class:`Photos` or a function of one PIL image. ``Texts`` run in the order of their lengths,
-        in batches padded to the longest text. MACs are then the mean at those lengths without
-        padding, and truncated texts are counted (``truncated`` in ``store.models``) with a warning.
+        in batches padded to the longest text. Their MACs are the mean over the lengths without
+        padding. Truncated texts cause a warning and are counted (``truncated`` in
+        ``store.models``).
     path : str or Path
         Folder of the store. It is created if it does not exist.
     device : torch.device or str, optional
@@ -84,7 +85,7 @@ def extract(
         Samples per batch. If memory does not suffice, it is halved for that model, with a warning.
     amp : {"float16", "bfloat16"} or bool, optional
         Mixed precision. True means float16 on CUDA and bfloat16 elsewhere. By default it is used
-        only on CUDA, and a stored model is kept with either setting. It is recorded.
+        only on CUDA, and a stored model with either setting is kept. The setting is recorded.
     shard_size : int, default=2048
         Samples per shard, rounded down to full batches.
     progress : bool, default=True
@@ -99,8 +100,8 @@ def extract(
     workers : int, optional
         Processes that decode photographs. Defaults to one per available core, at most 16.
     compile : bool, default=False
-        Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. It
-        is recorded.
+        Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. The
+        setting is recorded.
 
     Returns
     -------
@@ -149,10 +150,10 @@ def extract(
     _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
     check_names(found, labels)
     store = _open_existing(path, labels)
-    wanted: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
+    logit_options: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default either setting in the store is accepted
-        wanted["amp"] = select_device(device, amp).amp
-    pending = _select_unfinished(found, store, wanted, replace)
+        logit_options["amp"] = select_device(device, amp).amp
+    pending = _select_unfinished(found, store, logit_options, replace)
     _remove_leftovers(Path(path), found, pending)
     if not pending:
         return LogitStore(path)
@@ -175,7 +176,7 @@ def extract(
             progress and processes.first,
             compile,
         )
-        _extract_pending(pending, store, wanted, macs, settings)
+        _extract_pending(pending, store, logit_options, macs, settings)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -185,18 +186,18 @@ def extract(
 
 
 def _extract_pending(
-    models: list[Model], store: LogitStore | None, wanted: dict, macs: dict, settings: Pass
+    models: list[Model], store: LogitStore | None, logit_options: dict, macs: dict, settings: Pass
 ) -> None:
     """Probe models, compute their missing shards and store the complete models.
 
-    wanted: as in :func:`_select_unfinished`.
+    logit_options: as in :func:`_select_unfinished`.
     """
     labels = settings.labels
     stored = [] if store is None else store.models.index
     check_spellings(settings.shards.path / LOCK, [*stored, *(model.name for model in models)])
     if isinstance(settings.samples, Texts):
         models, macs = add_text_costs(models, settings.samples.inputs, macs, settings.failed)
-    run = wanted | {
+    run = logit_options | {
         "batch_size": settings.batch_size,
         "amp": settings.device.amp,
         "device": settings.device.torch.type,
@@ -209,7 +210,9 @@ def _extract_pending(
         missing: dict = {}
         for span in settings.bounds:
             missing[span] = [
-                one for one in candidates if shards.read(one.model.name, one.run, *span) is None
+                candidate
+                for candidate in candidates
+                if shards.read(candidate.model.name, candidate.run, *span) is None
             ]
         _announce(candidates, missing, settings)
         settings.processes.gather({})  # wait until all processes have listed the missing shards
@@ -245,12 +248,12 @@ def _convert_dataset(dataset: Any) -> Any:
 
 
 def _select_unfinished(
-    models: list[Model], store: LogitStore | None, wanted: dict, replace: bool
+    models: list[Model], store: LogitStore | None, logit_options: dict, replace: bool
 ) -> list[Model]:
-    """Return the models without logits in an intact file of the store.
+    """Return the models that have no intact file of logits in the store.
 
-    wanted: entries of the header that determine the logits. Raises ValueError if the store has
-    another model of a name, or a model with other inputs or settings.
+    logit_options: entries of the header that determine the logits. Raises ValueError if the store
+    has another model of the same name, or the same model with other inputs or settings.
     """
     if store is None or replace:
         return models
@@ -263,10 +266,10 @@ def _select_unfinished(
         recorded = metadata.get("extraction") or {}
         identity = describe_identity(model)
         differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
-        if recorded.get("inputs", wanted["inputs"]) != wanted["inputs"]:
+        if recorded.get("inputs", logit_options["inputs"]) != logit_options["inputs"]:
             differing.append("other inputs")
         stored = recorded | metadata
-        current = wanted | model.metadata
+        current = logit_options | model.metadata
         for key in ("dtype", "amp", "compile", "image_size"):
             if key in current and stored.get(key, current[key]) != current[key]:
                 differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
@@ -279,7 +282,7 @@ def _select_unfinished(
 
 
 def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
-    """Remove files that a killed run left of finished models, if there are any and if possible."""
+    """Remove the files of finished models that a killed run left. Errors are ignored."""
     if find_leftovers(path) or (path / PARTIAL).exists():
         with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
             Folder(path).settle()
@@ -359,7 +362,9 @@ def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
     path = settings.path
     free = shutil.disk_usage(path).free
     if needed > free:
-        raise ValueError(f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} MB are free")
+        raise ValueError(
+            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} are free: use another disk"
+        )
     if settings.progress and pending:
         duration = format_duration(seconds / settings.processes.count)
         print(
@@ -428,8 +433,9 @@ def _estimate_seconds(
 ) -> float:
     """Estimate the seconds per sample from the seconds per sample of the batches.
 
-    This is the median over full batches, since a smaller last one is less efficient, or the mean if
-    texts are sorted by length. If workers decode on the same processor, the probe is more accurate.
+    The estimate is the median over full batches, since a smaller last batch is less efficient. If
+    texts are sorted by length, it is the mean. If workers decode on the same processor, it is the
+    time of the probe, which is more accurate.
     """
     if settings.order is not None:
         sizes = [stop - start for start, stop in split_range(0, count, settings.batch_size)]

@@ -25,9 +25,9 @@ from ..zoo.model import Model, describe_identity, record_failure
 from ..zoo.transforms import find_distinct, prepare_batch
 from .shards import Processes, Shards, split_range
 
-PROBE_SAMPLES = 32  # samples of a probe on a CPU; others probe with a full batch
+PROBE_SAMPLES = 32  # samples of a probe, except that compiled models probe a full batch
 CHUNK = 16  # photographs per task of a worker
-PREFETCHED_CHUNKS = 4  # per worker
+PREFETCHED_CHUNKS = 4  # chunks that each worker prefetches
 
 
 @dataclass(frozen=True)
@@ -137,7 +137,7 @@ def probe_models(
 def feed(
     samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield a function for each batch, from a transform to the input of models with this transform.
+    """Yield a function for each batch. It maps a transform to the transformed batch.
 
     bounds: (start, stop) of the batches. transforms: all transforms with which these functions will
     be called. Worker processes decode each photograph once, and compute the crop and size (*cut*)
@@ -172,28 +172,28 @@ class _CutPhotographs:
     The task returns a ValueError instead of raising it, because a worker would raise it with a
     traceback as its message. Otherwise it returns None.
 
-    source: the photographs. cuts: functions of one photograph. ring: lists of buffers, one per cut,
-    which the batches use in turn. made: {row: cuts} of the first row. They determine the shapes of
-    the buffers.
+    source: the photographs. cuts: functions of one photograph. ring: lists with one buffer per cut.
+    Batches use these lists in turn. first_cut: {row: cut photographs} of the first row, which
+    determine the shapes of the buffers.
     """
 
     def __init__(self, source: Any, cuts: list[Callable], row: int):
         self.source = source
         self.cuts = cuts
         self.ring: list[list[torch.Tensor]] = []
-        self.made: dict[int, list[torch.Tensor]] = {}
-        self.made[row] = self.cut_row(row)
+        self.first_cut: dict[int, list[torch.Tensor]] = {}
+        self.first_cut[row] = self.cut_row(row)
 
     def reserve(self, size: int, shared: bool) -> None:
         """Add one more set of buffers for ``size`` photographs, in shared memory if ``shared``."""
-        (first,) = self.made.values()
+        (first,) = self.first_cut.values()
         buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
         self.ring.append([one.share_memory_() if shared else one for one in buffers])
 
     def cut_row(self, row: int) -> list[torch.Tensor]:
         """Compute all cuts of one photograph."""
-        if row in self.made:
-            return self.made[row]
+        if row in self.first_cut:
+            return self.first_cut[row]
         try:
             image = self.source[row]()
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
@@ -228,7 +228,9 @@ def _feed_photographs(
     Each worker prefetches ``PREFETCHED_CHUNKS`` chunks. The ring has buffers for these batches, for
     one that is being filled, and for one that models read.
     """
-    made = _CutPhotographs(samples.inputs, find_distinct(map(_find_cut, transforms)), bounds[0][0])
+    photographs = _CutPhotographs(
+        samples.inputs, find_distinct(map(_find_cut, transforms)), bounds[0][0]
+    )
     size = max(stop - start for start, stop in bounds)
     chunks = len(split_range(0, size, CHUNK))
     workers = min(workers, len(bounds) * chunks)
@@ -237,27 +239,27 @@ def _feed_photographs(
     for turn, (start, stop) in enumerate(bounds):
         tasks += [(turn, start, range(*span)) for span in split_range(start, stop, CHUNK)]
         if turn < 2 + ahead:
-            made.reserve(size, workers > 0)
+            photographs.reserve(size, workers > 0)
     loader: Any = torch.utils.data.DataLoader(
-        made,  # type: ignore[arg-type]
+        photographs,  # type: ignore[arg-type]
         batch_size=None,
         sampler=tasks,
         num_workers=workers,
         prefetch_factor=PREFETCHED_CHUNKS if workers else None,
     )
     arriving = iter(loader)
-    for (start, stop), buffers in zip(bounds, itertools.cycle(made.ring)):
+    for (start, stop), buffers in zip(bounds, itertools.cycle(photographs.ring)):
         for error in itertools.islice(arriving, len(split_range(start, stop, CHUNK))):
             if error is not None:
                 raise error
         uploaded = [device.upload(buffer[: stop - start]) for buffer in buffers]
-        yield functools.partial(_finish_input, made.cuts, uploaded, device)
+        yield functools.partial(_finish_input, photographs.cuts, uploaded, device)
 
 
 def _finish_input(
     cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
 ) -> Any:
-    """Compute a transform's input from the uploaded cuts of a batch."""
+    """Compute the input of models with a transform from the uploaded cuts of a batch."""
     cut = uploaded[cuts.index(_find_cut(transform))]
     if hasattr(transform, "normalize"):
         cut = transform.normalize(cut)

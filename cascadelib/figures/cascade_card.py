@@ -1,4 +1,4 @@
-"""Write the card of a policy: one HTML page without scripts and without addresses."""
+"""Write the card of a policy: one HTML page without scripts, links and other files."""
 
 import html
 from collections.abc import Iterable, Sequence
@@ -14,9 +14,9 @@ from ..files import replace_atomically
 from ..policy.summary import PolicySummary, summarize
 from ..tables import number
 
-MOST_TEXT = 2000  # characters of a text from a file
+MOST_TEXT = 2000  # largest number of characters of a text
 MOST_STEPS = 300  # points of the front in the chart
-WIDTH = 560  # of the chart
+WIDTH = 560  # width and height of the chart
 HEIGHT = 340
 X_AXIS = (64, 540)  # horizontal ends of the axes in the chart
 Y_AXIS = (296, 16)  # vertical ends, the lower one first
@@ -144,7 +144,7 @@ def guarantee_html(summary: PolicySummary) -> str:
 
 
 def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """Return a table. A cell that is a status has its colour."""
+    """Return a table. The cells "verified" and "violated" are coloured."""
     head = "".join(f"<th>{as_html(column, 200)}</th>" for column in columns)
     lines = []
     for row in rows:
@@ -159,7 +159,7 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 
 def examples_html(examples: Sequence[Sequence[str]]) -> str:
-    """Return the table of deferred queries, or nothing without a table of answers."""
+    """Return the table of deferred queries, or "" if there are no ``examples``."""
     if not examples:
         return ""
     columns, *rows = examples
@@ -189,8 +189,8 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
     parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
     named = {singles.index[0]: 20, singles["accuracy"].idxmax(): -12}
     for name, down in named.items():
-        place = singles.loc[name, ["cost", "accuracy"]]
-        parts.append(scale.label(as_html(name, 40), *place, down))
+        cost, accuracy = singles.loc[name, ["cost", "accuracy"]]
+        parts.append(scale.label(as_html(name, 40), cost, accuracy, down))
     legend = ""
     for text, colour, place in policy:
         parts.append(scale.circle(*place, 7, colour))
@@ -204,7 +204,7 @@ def chart_html(summary: PolicySummary, front: Any) -> str:
 
 
 class Scale:
-    """Place costs, on a log axis, and accuracies in the chart. A cost of 0 is at the first end."""
+    """Convert cost (log axis) and accuracy to a place in the chart. A cost of 0 is at the left."""
 
     def __init__(self, points: Array) -> None:
         costs, accuracies = points.T

@@ -46,7 +46,9 @@ def front_figure(
     cost: str = "macs",
     title: str = "Cascades against single models",
 ) -> style.Figure:
-    """Draw fronts over single models, from slightly below the cheapest model on the hull.
+    """Draw fronts over single models.
+
+    The accuracy axis starts slightly below the cheapest model on the hull.
 
     Parameters
     ----------
@@ -137,7 +139,7 @@ def improvement_figure(
 
 
 def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
-    """Return {label to draw: its name with those of the later curves that coincide with it}.
+    """Return a legend name for each curve to draw, with the labels of those that coincide with it.
 
     Curves over the same index coincide if their values are equal ("=") or differ by at most 2%
     ("≈").
@@ -170,9 +172,9 @@ def band_figure(
     Parameters
     ----------
     curve : DataFrame
-        accuracy, improvement.
+        Columns accuracy and improvement.
     band : DataFrame
-        accuracy, low, high.
+        Columns accuracy, low and high.
     title : str
 
     Returns

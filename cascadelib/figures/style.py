@@ -24,7 +24,7 @@ THEME = (
     ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg)} "
     ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
 )
-"""An output of a notebook that has no height and restyles the figures in JupyterLab."""
+"""HTML that a notebook outputs to restyle figures in JupyterLab. It has no height."""
 
 
 def renderer_without_script(default: str | None) -> str | None:
@@ -76,8 +76,9 @@ class Figure(go.Figure):
             print(repr(self))
 
 
-# Similar to Okabe and Ito (2008), adjusted so that any two, with GREY and BLACK, also differ for
-# deuteranopes, and each has a contrast of 3 : 1 to the page (tests/figures/test_style.py).
+# The colours of Okabe and Ito (2008), adjusted. Any two colours, including GREY and BLACK, differ
+# for deuteranopes. Each has a contrast of 3 : 1 to the page. tests/figures/test_style.py checks
+# both.
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
 GREY = "#8C8C8C"
 BLACK = "#222222"

@@ -44,7 +44,8 @@ def search_outcomes(
     """Compute the exact Pareto front of cascades that a stage function defines.
 
     All cascades of `n_models` models and all distinguishable thresholds are covered. Models run in
-    order of cost, models of equal cost in both orders. Samples of equal confidence exit together.
+    order of cost. If models have equal cost, each of their orders is a cascade. Samples of equal
+    confidence exit together.
     If several cascades have equal accuracy and cost, the one with the fewest models is returned.
     Further ties are broken by the cheapest first models, then by the fewest samples deferred to
     stage 2, 3, …. The result does not depend on the number of threads, processes or machines.
@@ -52,9 +53,10 @@ def search_outcomes(
     Parameters
     ----------
     stage : callable
-        Function from a prefix (tuple of int, rows of `cost`) to the outcome of the cascade after
-        those models: correctness, bool array of shape (n_samples,), and confidence, float array of
-        shape (n_samples,), higher = more confident. Infinite confidences are allowed, nan is not.
+        Function of a prefix, a tuple of positions in `cost`. It returns the correctness and the
+        confidence of each sample after the models of the prefix. They are a bool array and a float
+        array of shape (n_samples,). A higher confidence is more confident. Infinite confidences are
+        allowed, nan is not.
     cost : array of shape (n_models,)
         Cost per sample of each model.
     n_models : int or tuple of int

@@ -27,12 +27,13 @@ from ..tables import fraction, number, readable
 from .cascades import extensions
 from .kernels.state import MAX_MODELS, least_onwards
 
-# Measured by the benchmark "choosing", in standard errors. The first value is for cascades of at
-# most two models, the second for longer ones. The keys state whether outcomes are expected ones.
-CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # default margin of `pick` at FEWEST samples
+# Measured by the benchmark "choosing", in standard errors. The keys are `Front.expected`: whether
+# accuracies are estimated. The first value of a pair is for searches of at most two models, the
+# second for searches of longer cascades.
+CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # margin of `pick` at FEWEST_SAMPLES
 OPTIMISM = {False: (0.95, 1.4), True: (0.6, 0.85)}  # accuracy minus the mean accuracy on new data
-FEWEST = 500  # samples from which the margins were measured
-MOST = 2000  # samples up to which they were measured
+FEWEST_SAMPLES = 500  # smallest size of the splits on which the margins were measured
+MOST_SAMPLES = 2000  # largest size of these splits
 SHRINKAGE = 0.2  # exponent of the number of samples in the margin
 Steps = tuple[Array, Array]
 """Cost and accuracy of the points of a front, both rising, float64 (n_points,)."""
@@ -42,7 +43,8 @@ Steps = tuple[Array, Array]
 class Points:
     """Hold a Pareto front as arrays, with rising cost and accuracy.
 
-    Rows of cascades that are shorter than the longest one end in −1, nan and 0.
+    If a cascade is shorter than the longest one, its rows are filled: models with −1, thresholds
+    with nan, exit rates with 0.
 
     Parameters
     ----------
@@ -56,8 +58,8 @@ class Points:
     exit_rates : float64 array of shape (n_points, n_models)
         Share of all samples that exit at each stage.
     floor, above : float64 arrays of shape (n_bounds,) or None
-        No unsearched cascade of more than the accuracy above[i] (rising) costs less than floor[i].
-        None if the search was exact.
+        floor[i] is a lower bound on the cost of unsearched cascades with an accuracy above
+        above[i]. `above` rises. None if the search was exact.
     samples : int
         Number of samples of the search, 0 if unknown.
     """
@@ -81,8 +83,8 @@ class Points:
     def gap(self) -> Array:
         """Return the possible excess cost of each point, shape (n_points,).
 
-        It is a share of the least possible cost of a cascade that is more accurate than the
-        previous point. It is 0 if the search was exact.
+        The bound is the least possible cost of a cascade that is more accurate than the previous
+        point. The gap is cost ÷ bound − 1. It is 0 if the search was exact.
         """
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
         return improvement_factor(self.cost, least) - 1
@@ -137,9 +139,9 @@ def confidences_around(
 ) -> Array:
     """Return the confidences on both sides of each boundary of a cascade, float64 (2, P, n − 1).
 
-    They are the arguments of :func:`cascadelib.methods.thresholds.midway`, and belong to samples
-    that reach the stage. `reached` is the number of stages that samples reach. All samples exit at
-    the last of them, so the confidences of later boundaries are nan.
+    These are the arguments of :func:`cascadelib.methods.thresholds.midway`. Only samples that reach
+    the stage are considered. `reached` is the number of stages that samples reach. All samples exit
+    at the last of these stages, so the confidences of later boundaries are nan.
     """
     around = np.full((2, *boundaries.shape), np.nan)
     if len(cascade) > 1:
@@ -151,7 +153,7 @@ def confidences_around(
 
 
 def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
-    """Return the non-dominated entries of a Best as Points.
+    """Return the non-dominated entries of a `kernels.state.Best` as Points.
 
     `cascade_of` returns the models of a cascade from its number. If no sample reaches a model, it
     is replaced by the cheapest possible model.
@@ -257,14 +259,14 @@ class Front:
         lengths = np.count_nonzero(points.models >= 0, axis=1).tolist()
         name_of = self.candidates.__getitem__
         units = None if self.method is None else self.method.units
-        own = convert_units(units, points.thresholds).tolist()
+        native = convert_units(units, points.thresholds).tolist()
         rates = points.exit_rates.tolist()
         rows = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
         columns = {
             "accuracy": points.accuracy,
             "cost": points.cost,
             "models": rows,
-            "thresholds": [tuple(row[: n - 1]) for row, n in zip(own, lengths)],
+            "thresholds": [tuple(row[: n - 1]) for row, n in zip(native, lengths)],
             "exit_rates": [tuple(row[:n]) for row, n in zip(rates, lengths)],
             "saving": self.baseline.saving(points.cost),
             "improvement": improvement_factor(self.baseline.cost_at(points.accuracy), points.cost),
@@ -314,11 +316,11 @@ class Front:
     def caution(self) -> float:
         """Return the default safety margin of :func:`cascadelib.pick`, in standard errors.
 
-        Longer cascades have a larger margin, since more of them are compared. Fewer samples also
-        have a larger margin.
+        The margin is larger if the cascades are longer, since more of them are compared. It is also
+        larger if there are fewer samples.
         """
-        samples = min(max(1, self.samples), MOST)
-        margin = CAUTION[self.expected][self._is_long] * (FEWEST / samples) ** SHRINKAGE
+        samples = min(max(1, self.samples), MOST_SAMPLES)
+        margin = CAUTION[self.expected][self._is_long] * (FEWEST_SAMPLES / samples) ** SHRINKAGE
         return float(round(margin, 2))
 
     @property
@@ -329,8 +331,9 @@ class Front:
     def expected_accuracy_at(self, accuracy: Any) -> Any:
         """Return the expected accuracy on new data of a point with this accuracy on the samples.
 
-        The difference, in standard errors, is the mean loss of picked points in a benchmark. The
-        result is nan for F1, and if the number of samples is unknown.
+        The result is the accuracy minus a number of its standard errors. In a benchmark, picked
+        points lost this number of standard errors on new data on average. The result is nan for F1,
+        and if the number of samples is unknown.
         """
         if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
@@ -405,14 +408,17 @@ class Front:
     def _certified(self) -> Points:
         if self.points is None:
             raise ValueError(
-                "a front on another split certifies nothing: use the front of the search"
+                "this front was evaluated on another split and has no certified gap: use the front "
+                "of the search"
             )
         return self.points
 
     def improvement_at(self, accuracy: Any) -> Any:
         """Return the improvement factor at an accuracy.
 
-        It is 0 if only the baseline reaches the accuracy, and nan above the best single model.
+        It is the cost of the baseline at this accuracy divided by :meth:`cost_at`. If only the
+        baseline reaches the accuracy, it is 0. Above the accuracy of the best single model, it is
+        nan.
         """
         return improvement_at(self.baseline, *self.steps, accuracy)
 

@@ -14,9 +14,9 @@ from ..evaluation.run import Run, evaluate
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
-ROUNDING = 1e-8  # largest difference of sums of equal outcomes
+ROUNDING = 1e-8  # differences of accuracy up to this size are rounding errors
 BELOW_ONE = math.nextafter(1, 0)
-BATCH = 8  # points that are evaluated together first, then twice the number, and so on
+BATCH = 8  # size of the first batch of evaluated points. The size of each further batch doubles
 
 
 def pick(
@@ -54,18 +54,18 @@ def pick(
     budget : float, optional
         Select the most accurate point with at most this mean cost per sample.
     caution : float, default=front.caution
-        Safety margin in standard errors of the bounded value. This is the paired difference from
-        the reference, the accuracy, or the mean cost. 0 means no margin, as in the paper.
+        Safety margin in standard errors of the value that the goal bounds: the paired difference
+        from the reference, the accuracy, or the mean cost. 0 means no margin, as in the paper.
         "max_improvement" has no bound, so `caution` must be None or 0 for it. A pickled front does
         not store the outcomes of samples, so it needs ``caution=0``.
 
     Returns
     -------
     Point
-        The selected cascade. ``point.chosen_by`` states the rule. If no point satisfies a bound on
-        accuracy with the margin, or if none is cheaper or more accurate than the reference, the
-        reference is returned, provided that it satisfies the bound. With ``caution=0`` and
-        `accuracy`, the result is a point of the front, whatever it costs.
+        The selected cascade. ``point.chosen_by`` states the rule. For a bound on accuracy, the
+        result is the reference in two cases: if no point satisfies the bound with the margin, or if
+        none is cheaper or more accurate than the reference. The reference must satisfy the bound.
+        With ``caution=0`` and `accuracy`, the result is a point of the front, whatever it costs.
 
     Raises
     ------
@@ -132,7 +132,9 @@ def check_goal(front: Any, goal: str | None, bounds: tuple, caution: float | Non
         caution = check_number(caution, "caution", "standard errors, 0 or more", 0, POSITIVE[1])
     if goal == "max_improvement":
         if caution:
-            raise ValueError("'max_improvement' has no bound to stay inside: leave out caution=")
+            raise ValueError(
+                "'max_improvement' has no bound, so no margin applies: leave out caution="
+            )
         return 0.0
     caution = front.caution if caution is None else caution
     if caution and front.store is None:
@@ -147,8 +149,8 @@ def most_economical(
 ) -> Point:
     """Return the cheapest point with the accuracy `wanted`, or the most accurate single model.
 
-    `reference` is None unless `wanted` is relative to its accuracy. The margin is then in standard
-    errors of the paired difference.
+    If `wanted` is relative to the accuracy of a model, `reference` is this model. The margin is
+    then in standard errors of the paired difference. Otherwise `reference` is None.
     """
     margins = front.table["accuracy"].to_numpy() - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
@@ -162,9 +164,11 @@ def most_economical(
         less = "" if point is None else " for less"
         reason = f"no cascade is {margin_text(caution)} {rule}{less}"
         return replace(best, chosen_by=f"{reason}: the most accurate single model")
-    by = f" by {caution:g} standard errors (caution=0 takes the raw front)" if len(rows) else ""
+    distance = (
+        f" by {caution:g} standard errors (caution=0 selects without a margin)" if len(rows) else ""
+    )
     most = front.table["accuracy"].iloc[-1]
-    raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{by}; the best has {most:.4f}")
+    raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{distance}; the best has {most:.4f}")
 
 
 def is_better(point: Point, best: Point, is_relative: bool, caution: float) -> bool:
@@ -186,9 +190,9 @@ def within_budget(front: Front, budget: float, caution: float) -> Point:
     rule = f"budget={budget:g}"
     point = first_inside(front, rows, margins, caution, rule, lambda run: run.sample_costs)
     if point is None:
-        by = f" by {caution:g} standard errors" if len(rows) else ""
+        distance = f" by {caution:g} standard errors" if len(rows) else ""
         raise ValueError(
-            f"no cascade costs {budget:g} or less{by}; the cheapest costs "
+            f"no cascade costs {budget:g} or less{distance}; the cheapest costs "
             f"{front.table['cost'].iloc[0]:g}"
         )
     return point
@@ -276,7 +280,7 @@ def peaks(front: Front, prominence: float = 0.1) -> list[Point]:
     >>> len(cl.peaks(cl.search(table)))
     1
     """
-    from scipy.signal import find_peaks  # its import takes time that a search does not need
+    from scipy.signal import find_peaks  # imported here, since the import is slow
 
     improvement = np.nan_to_num(front.table["improvement"].to_numpy(), nan=0.0)
     padded = np.concatenate([[0.0], improvement, [0.0]])

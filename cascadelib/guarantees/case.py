@@ -35,7 +35,7 @@ class Case:
     reference : str
         The model relative to which losses are measured.
     parts : dict of {group: bool array of shape (k,)}
-        Without groups, all samples under the key None.
+        Whether each sample is in the group. Without groups, the only key is None, for all samples.
     clusters : int array of shape (k,) or None
         The number of each sample's cluster.
     differs : bool array of shape (P, k)
@@ -123,9 +123,9 @@ def prepare_case(
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
     stores = [labelled]
     if judge is not None:
-        every = dict(judge) | dict({} if labels is None else labels)
-        kinds = (every, judge)
-        stores = [apply_labels(store, points, reference, kind, True)[0] for kind in kinds]
+        merged_labels = dict(judge) | dict({} if labels is None else labels)
+        label_sets = (merged_labels, judge)
+        stores = [apply_labels(store, points, reference, known, True)[0] for known in label_sets]
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -193,8 +193,8 @@ def compare_with_reference(
     Returns
     -------
     (Store, bool array of shape (n_points, k))
-        The models of the points and the reference, with the reference's predictions as labels. And
-        whether a point predicts another class than the reference.
+        A store of the models of the points and the reference, with the reference's predictions as
+        labels. The array states whether a point predicts another class than the reference.
     """
     if any(point.score != "top1" for point in points):
         raise ValueError(
@@ -251,9 +251,9 @@ def apply_labels(
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     ids = store.origin.sample_ids
     label_of = read_known_labels({} if labels is None else labels, ids)
-    if strangers := sorted(label_of.keys() - set(ids.tolist())):
+    if unknown_ids := sorted(label_of.keys() - set(ids.tolist())):
         raise ValueError(
-            f"labels: {len(strangers)} ids are not in the store, the first is {strangers[0]!r}"
+            f"labels: {len(unknown_ids)} ids are not in the store, the first is {unknown_ids[0]!r}"
         )
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
@@ -266,7 +266,7 @@ def apply_labels(
     predicted = agreed.predicted(reference)
     pairs = zip(ids.tolist(), predicted.tolist())
     merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
-    if predicted.dtype.kind != "U":  # text has many spellings
+    if predicted.dtype.kind != "U":  # only labels that are text can be misspelled
         return agreed.labelled(merged), differs, is_known
     labelled = agreed.labelled(as_text(np.array(merged, object)))
     check_predicted(labelled, is_known, in_order)
@@ -276,8 +276,9 @@ def apply_labels(
 def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
     """Raise ValueError for a known label that no model predicts, since it may be misspelled.
 
-    With ``labels_in_order``, labels cannot be left out. Such a label is then accepted, and means
-    that no model is correct. It is refused nevertheless if no model predicts any known label.
+    With ``labels_in_order``, labels cannot be left out. A label that no model predicts is then
+    accepted, and means that no model is correct. If this applies to all known labels, they are
+    refused.
     """
     labels = np.asarray(store.labels)
     predicted = np.concatenate([store.predicted(name) for name in store.models.index])

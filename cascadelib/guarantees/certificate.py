@@ -71,8 +71,9 @@ class Certificate:
         The number of certificates that this process has computed on these samples, including this
         one. Each of them may fail with probability delta.
     table_size : int
-        The size of the table that the guarantee is about. Its confidences gave the thresholds, and
-        the certification samples are a part of it. 0 if the guarantee is about the source.
+        The number of rows of the table whose confidences gave the thresholds, if the certification
+        samples are a part of that table. The guarantee is then about the table. Otherwise 0, and
+        the guarantee is about the source.
     remarks : tuple of str
         Further sentences of the text.
 
@@ -133,14 +134,17 @@ class Certificate:
     def point(self) -> Point | None:
         """The cheapest certified Point, or None if nothing is certified.
 
-        Without epsilon it is the most accurate one, or the last tested one if no accuracy is known.
+        Without epsilon, the point is the most accurate one. If no accuracy is known, the point is
+        the last one that was tested and certified.
         """
-        last_first = reversed(self.certified)
+        reversed_points = reversed(self.certified)
         if self.epsilon is None:
             return max(
-                last_first, key=lambda point: float(np.nan_to_num(point.accuracy)), default=None
+                reversed_points,
+                key=lambda point: float(np.nan_to_num(point.accuracy)),
+                default=None,
             )
-        return min(last_first, key=lambda point: point.cost, default=None)
+        return min(reversed_points, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
         premises = premises_text(self.checked)
@@ -246,7 +250,7 @@ def certify(
         {sample id: label}, only for the score "top1". These labels come from a model that grades
         answers, and cover all samples that :func:`to_label` returns. The guarantee is nevertheless
         about the true labels. `labels` must then have the true labels of the first m of these
-        samples, as with `labels_in_order`. They measure the errors of the judge.
+        samples, as with `labels_in_order`. These true labels measure the errors of the judge.
     labels_in_order : bool, default=False
         Whether `labels` are the labels of the first m samples that :func:`to_label` returns, where
         m was fixed before any label was seen. If so, a label that no model predicts counts as an
@@ -255,9 +259,9 @@ def certify(
         Whether to test all points by Holm's method instead of in sequence.
     clusters : array-like of shape (n_samples,), optional
         Cluster of each sample, such as its user or document. Clusters are then the independent
-        draws. The guarantee is about the loss and the cost of a cluster. They are means over its
-        samples, or, if there are groups, over its samples in the group. Samples of one cluster may
-        repeat each other.
+        draws. The guarantee is about the loss and the cost of a cluster, which are means over the
+        samples of the cluster. With groups, only its samples in the group are averaged. Samples of
+        one cluster may repeat each other.
     max_price : float, optional
         Upper bound on the total cost of all stages for any one input, if costs differ between
         samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
@@ -319,7 +323,7 @@ def certify(
     epsilon = check_bounds(epsilon, budget, max_price)
     delta = checked_share(delta, "delta")
     if not delta:
-        raise ValueError("delta must be above 0: no certificate is certain")
+        raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
     if epsilon is None and budget is None:
         raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
     if max_price is not None and budget is None:
@@ -335,14 +339,14 @@ def certify(
     promise = trial.promise
     premises = checked_premises(case, accept)
     table = trial.table()
-    alone = costs_of(case.store, [reference], points[0].cost_kind)[0]
-    written = tuple(asdict(premise) for premise in premises)
+    reference_costs = costs_of(case.store, [reference], points[0].cost_kind)[0]
+    premises_as_dicts = tuple(asdict(premise) for premise in premises)
     certificate = Certificate(
         certified=tuple(
             replace(
                 points[row],
                 selected_on=join_origins(points[row].selected_on, store.origin),
-                premises=written,
+                premises=premises_as_dicts,
             )
             for row in np.flatnonzero(table["certified"])
         ),
@@ -356,8 +360,10 @@ def certify(
         computed=count_certificate(store.origin),
         table_size=case.table_size,
         clusters=None if case.clusters is None else int(case.clusters.max()) + 1,
-        reference_cost=trial.mean(np.full(len(store), alone)),
+        reference_cost=trial.mean(np.full(len(store), reference_costs)),
         remarks=remarks,
     )
-    stated = [replace(p, guarantee=certificate._guarantee_of(p)) for p in certificate.certified]
-    return replace(certificate, certified=tuple(stated))
+    with_guarantees = [
+        replace(p, guarantee=certificate._guarantee_of(p)) for p in certificate.certified
+    ]
+    return replace(certificate, certified=tuple(with_guarantees))

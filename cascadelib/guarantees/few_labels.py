@@ -130,7 +130,7 @@ def candidates(
     if not len(order):
         raise ValueError(
             f"no cascade of the front satisfies epsilon={epsilon} of {reference}, "
-            f"budget={budget}, even on the selection split"
+            f"budget={budget}, even on the selection split: allow a larger loss or cost"
         )
     steps = np.unique(np.linspace(0, len(order) - 1, STEPS).astype(int))
     return [front.point(int(order[step])) for step in steps]

@@ -5,7 +5,7 @@ from numpy import ndarray as Array
 
 from .p_values import DRAW, paired_p_value, share_above, share_below
 
-JUDGED = 1 / 10  # share of the level for the bounds on the mean loss by the judge's labels
+JUDGED = 1 / 10  # share of the level for the bounds on the mean judged loss
 
 
 def judged_p_value(
@@ -28,17 +28,21 @@ def judged_p_value(
         Whether the true label of each sample is known. Audited samples must be a uniform random
         draw of the disagreements.
     samples : int
-        The number of independent draws.
+        The number of independent samples, with and without a disagreement.
     epsilon : float
     level : float, default=0.05
 
     Notes
     -----
-    The loss is P(disagree) × (mean loss by the judge + mean error of the judge's loss). Clopper and
-    Pearson's bounds on P(disagree) and on the mean loss by the judge together use a fifth of the
-    level. The rest of the level tests, by :func:`paired_p_value`, the hypothesis that the mean
-    error is at least ε ÷ P(disagree) − mean loss by the judge. For this test, an error of ±1 is
-    rounded to 0 or ±2, each with probability ½. The p-value is valid for any judge.
+    The error of a disagreement is its loss minus its judged loss. The loss is P(disagree) × (mean
+    judged loss + mean error), where both means are over the disagreements. P(disagree) and the mean
+    judged loss have Clopper and Pearson's bounds, which together use a fifth of the level.
+
+    The rest of the level is used by :func:`paired_p_value` on the audited errors. It tests the
+    hypothesis "the mean error is ε ÷ P(disagree) − mean judged loss, or more". This test needs
+    three outcomes, but errors range from −2 to 2. Therefore errors are halved. An error of ±1
+    becomes 0 or ±1, each with probability ½, so that its mean is half the error. The p-value is
+    valid for any judge.
     """
     disagreements = len(judged)
     share = share_above(disagreements, samples, level * DRAW)

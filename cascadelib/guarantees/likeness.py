@@ -14,14 +14,16 @@ from .repeats import LEVEL, equal_contents
 
 LEAST_FINITE = 0.9  # share of the samples for which a compared model has a confidence
 FEWEST_PAIRS = 16  # size of the smallest tested prefix of the pairs
-PLANTED_SHARE = 0.25  # of the second split, planted in the first to see if the test finds them
+# Share of the second split that is planted in the first, to see whether the test finds it.
+PLANTED_SHARE = 0.25
 PLANTED_NOISE = 1e-4  # standard deviation, relative to the range of the values (1 if within [0, 1])
 LARGEST_GROUP = 20  # largest tested number of samples that differ only by noise
-CLOSE = 0.1  # distance within such a group, relative to the distance to the next sample
+CLOSE = 0.1  # largest distance within a group ÷ distance to the next sample outside the group
 FACTOR = 2.0  # uneven density may make close samples more frequent by this factor
 CERTAIN = 1e-8  # level at which the test must find the planted samples
 COMMON = 2  # number of values, such as 0 and 1, that may repeat in a continuous column
-LEAST_DISTINCT = 0.9  # share of the remaining values that are distinct in a continuous column
+# Least share of distinct values in a continuous column, without its COMMON most frequent values.
+LEAST_DISTINCT = 0.9
 SPACING = 0.25  # quantile of the gaps between distinct values that estimates a grid's spacing
 MOST_DIGITS = 6  # decimals that are tried; float32 has hardly more
 
@@ -81,19 +83,19 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     The statistic is the number of pairs across the splits among the first m pairs. Suppose that
     each value belonged to the first split independently, with probability ρ = n_seen / N. Then the
     statistic would be binomial (m, 2 ρ (1 − ρ)). In fact the size of the first split is fixed. This
-    makes no event more than 1 / P(binomial (N, ρ) = n_seen) times as likely. The p-value for m is
-    the binomial tail times this factor. The smallest p-value over m = 16, 23, 32, 45, …, all is
-    multiplied by the number of these m.
+    condition multiplies the probability of any event by at most 1 / P(binomial (N, ρ) = n_seen).
+    The p-value for m is the binomial tail times this factor. The smallest p-value over m = 16, 23,
+    32, 45, …, all is multiplied by the number of these m.
 
     Before this, each model's values are rounded to the digits of the coarser split. Samples with
     equal values for all models are tested separately, by their numbers of occurrences in both
-    splits (:func:`equal_contents`). They are removed from the pooled values, and so are repeats
-    within a split. If the values of a model lie on a grid, such as multiples of 0.01, uniform noise
-    of the grid's spacing is added to all of its values. If this applies to all models, equal
-    samples are not removed. Values on different grids would not be exchangeable without the noise.
-    If the splits come from different distributions, neighbours are more often within a split. The
-    p-value is then too large, so the test is conservative. The test uses at most four models and at
-    most 4,096 random samples of the first split.
+    splits (:func:`equal_contents`). Equal samples and repeats within a split are then removed from
+    the pooled values, unless the values of all models are on a grid. The values of a model may be
+    on a grid, such as multiples of 0.01. Then uniform noise of the grid's spacing is added to all
+    of its values, because values on different grids are not exchangeable. If the splits come from
+    different distributions, neighbours are more often within a split. The p-value is then too
+    large, so the test is conservative. The test uses at most four models and at most 4,096 random
+    samples of the first split.
 
     References
     ----------
@@ -151,7 +153,7 @@ def likeness_of(origin: Origins, here: Origin, models: Iterable[str]) -> Likenes
     names = set(models)
     found = [_compare_part(part, here, names) for part in parts_of(origin)]
     order = {"violated": 0, "not verifiable": 1, "verified": 2}
-    return min(found, key=lambda each: (order[each.status], -each.shared))
+    return min(found, key=lambda result: (order[result.status], -result.shared))
 
 
 def _compare_part(part: Origin | None, here: Origin, names: set[str]) -> Likeness:
@@ -210,9 +212,9 @@ def comparable(one: Array, other: Array) -> tuple[Array, Array]:
     size = min(MOST_CONTENTS, one.shape[1], other.shape[1])
     distinct = np.zeros(len(one))
     for column in range(len(one) if size else 0):
-        heads = one[column, :size], other[column, :size]
-        if min(np.isfinite(head).mean() for head in heads) >= LEAST_FINITE:
-            distinct[column] = min(len(np.unique(head)) for head in heads)
+        first_values = one[column, :size], other[column, :size]
+        if min(np.isfinite(column_values).mean() for column_values in first_values) >= LEAST_FINITE:
+            distinct[column] = min(len(np.unique(column_values)) for column_values in first_values)
     chosen = np.argsort(-distinct, kind="stable")[:MOST_COLUMNS]
     chosen = chosen[distinct[chosen] > 1]
     first, second = (
@@ -238,9 +240,9 @@ def count_repeated(one: Array, other: Array, level: float) -> int:
         parts = [points[is_seen], points[~is_seen]]
     spacing = np.max([[grid_spacing(column) for column in part.T] for part in parts], axis=0)
     if not spacing.all():
-        is_alone = sides[0] != sides[1]
-        points = distinct[is_alone]
-        is_seen = sides[0][is_alone]
+        is_in_one_split = sides[0] != sides[1]
+        points = distinct[is_in_one_split]
+        is_seen = sides[0][is_in_one_split]
     rng = np.random.default_rng(0)
     points = points + spacing * (rng.random(points.shape) - 0.5)
     return max(equal, pairs_across(points, is_seen, level / 2))

@@ -9,10 +9,10 @@ from scipy.stats import beta, binom
 from ..evaluation.evaluation import paid_by
 from ..evaluation.intervals import BETS, plug_in_bets, share_interval
 
-# Shares of the level that are spent on errors of a confidence bound:
-NUISANCE = 1 / 500  # on the nuisance parameter
-DRAW = 1 / 10  # on the share of disagreements, if a draw of them is labelled
-NEGLIGIBLE = 1e-12  # probability that a sum may leave out at each end, which is added to the result
+NUISANCE = 1 / 500  # share of the level for the confidence bound on the nuisance parameter
+# Share of the level for the bound on the share of disagreements, if a draw of them is labelled.
+DRAW = 1 / 10
+NEGLIGIBLE = 1e-12  # probability that is omitted at each end of a sum, and added to its result
 GRIDS = (25, 100, 400, 1600)  # numbers of intervals, tried until one of them decides
 
 
@@ -35,22 +35,22 @@ def paired_p_value(
         The number of independent draws.
     epsilon : float
     level : float, default=0.05
-        The p-value is valid at every level. It is refined until it is known to be above or below
-        this one.
+        The p-value is valid at every level. It is an upper bound, which is refined until it decides
+        whether the hypothesis is rejected at this level.
     most : (int, int), optional
-        If labels are missing, lost and gained are lower bounds, and these are upper bounds on lost
-        and on lost + gained. The p-value is then an upper bound over all such outcomes.
+        Upper bounds on lost and on lost + gained, if labels are missing. `lost` and `gained` are
+        then lower bounds, and the p-value is valid for all outcomes within the bounds.
 
     Notes
     -----
-    This is an exact unconditional test. Outcomes are ordered by the studentized loss. For a fixed
-    nuisance ψ = P(lost) + P(gained), an outcome as extreme is most probable at a loss of exactly ε:
-    the number of discordant samples depends on ψ only, and ``lost`` is binomial given that number.
-    The probability is maximized over Clopper and Pearson's interval for ψ at confidence 1 − γ, and
-    γ = level / 500 is added (Berger and Boos, 1994, *P values maximized over a confidence set for
-    the nuisance parameter*). The maximum is bounded, not sampled: between points of a grid the
-    probability of an event A changes by at most √(P(A) χ²) (Cauchy and Schwarz), where
-    1 + χ² = (1 + χ₁²)^samples for independent draws.
+    This is an exact unconditional test. Outcomes are ordered by the studentized loss. The nuisance
+    parameter is ψ = P(lost) + P(gained). The number of discordant samples depends on ψ only. Given
+    this number, ``lost`` is binomial. So for a fixed ψ, an outcome that is at least as extreme is
+    most probable at a loss of exactly ε. This probability is maximized over Clopper and Pearson's
+    interval for ψ at confidence 1 − γ. Then γ = level / 500 is added (Berger and Boos, 1994, *P
+    values maximized over a confidence set for the nuisance parameter*). The maximum is computed on
+    a grid, and bounded between its points. There, the probability of an event A changes by at most
+    √(P(A) χ²) (Cauchy and Schwarz). For independent draws, 1 + χ² = (1 + χ₁²)^samples.
     """
     gamma = level * NUISANCE
     most_lost, most_discordant = most or (lost, lost + gained)
@@ -121,7 +121,7 @@ def betting_p_value(losses: Array, epsilon: float, level: float = 0.05) -> float
 def cluster_means(values: Array, clusters: Array | None) -> Array:
     """Return the mean of the values [k] of each cluster.
 
-    clusters, int [k], numbers the cluster of each sample. None: each sample is a cluster.
+    clusters, int [k], are the numbers of the samples' clusters. If None, each sample is a cluster.
     """
     if clusters is None:
         return values
@@ -141,10 +141,10 @@ def loss_p_value(
 ) -> float:
     """Return the p-value of the test that applies to losses in [−1, 1].
 
-    Losses are float [k] for graded scores, or int [k] with values 0 and ±1. Integer losses that may
-    differ from 0, bool [k] ``differs``, are known only for labelled samples: all of them, or a
-    draw. The type of the losses decides which test applies, not their values. Means of ``clusters``
-    are graded, and a missing label counts as a loss in them.
+    Losses are float [k] for graded scores, or int [k] with values 0 and ±1. Their type decides
+    which test applies. An integer loss can differ from 0 only if ``differs``, bool [k], is True.
+    It is then known only for a labelled sample. With ``in_order``, labelled samples are a draw. The
+    means of ``clusters`` are tested as graded losses, and a missing label counts as a loss.
     """
     if losses.dtype.kind == "f" or clusters is not None:
         return betting_p_value(cluster_means(losses, clusters), epsilon, level)
@@ -162,12 +162,12 @@ def loss_p_value(
 
 
 def share_above(count: int, samples: int, level: float) -> float:
-    """Return Clopper and Pearson's upper bound on the share of which ``count`` samples are."""
+    """Return Clopper and Pearson's upper bound on the share that ``count`` samples estimate."""
     return float(beta.isf(level, count + 1, samples - count)) if count < samples else 1.0
 
 
 def share_below(count: int, samples: int, level: float) -> float:
-    """Return Clopper and Pearson's lower bound on the share of which ``count`` samples are."""
+    """Return Clopper and Pearson's lower bound on the share that ``count`` samples estimate."""
     return float(beta.ppf(level, count, samples - count + 1)) if count else 0.0
 
 
@@ -186,8 +186,8 @@ def drawn_p_value(
     -----
     The loss is P(disagree) times the mean loss of a disagreement. Clopper and Pearson's upper bound
     on P(disagree) fails with probability γ, a tenth of the level, which is added to the p-value.
-    Given which samples disagree and are drawn, the drawn ones are independent draws of a
-    disagreement. Their mean loss is tested against ε ÷ the bound.
+    Given which samples disagree and are drawn, the losses of the drawn samples are independent.
+    Their mean is tested against ε ÷ the bound.
     """
     gamma = level * DRAW
     share = share_above(disagreements, samples, gamma)
@@ -216,11 +216,10 @@ def f1_p_value(
     the F1 of the reference. Under the hypothesis, the mean of g(θ − ε) of the cascade minus g(θ) of
     the reference is at most 0, and gamblers bet against that. The number of true positives among
     true positives and errors is binomial. It gives Clopper and Pearson's interval for the unknown θ
-    at confidence 1 − γ, and γ = level / 500 is added. Each of 32 gamblers bets a constant share
-    that is fixed in advance (as in :func:`anytime_lower`), since bets that depend on the data would
-    depend on θ. The logarithm of the capital of each gambler is then concave in θ, so its minimum
-    over the interval is at an end. The mean capital is at least the mean of these minima. Samples
-    are shuffled with a fixed seed.
+    at confidence 1 − γ, and γ = level / 500 is added. Bets that depend on the data would depend on
+    θ. So each of 32 gamblers bets a constant share, as in :func:`anytime_lower`. The logarithm of
+    the capital of each gambler is then concave in θ, so its minimum over the interval is at an end.
+    The mean capital is at least the mean of these minima. Samples are shuffled with a fixed seed.
     """
     gamma = level * NUISANCE
     is_true_positive = reference_correct & positive
@@ -250,11 +249,11 @@ def cost_p_value(
 ) -> float:
     """Return the p-value of the hypothesis "the mean cost is above the budget".
 
-    exits, int [k], are exit stages. costs are the costs of the stages, numbers or float [k]. The
-    test is exact and binomial for two stages of one cost each. Otherwise, and for means of
-    ``clusters``, it is :func:`betting_p_value` of the cost of each sample. If costs differ between
-    samples, the cost of a sample is between 0 and ``max_price``, by default the largest cost of all
-    stages together.
+    exits, int [k], are exit stages. costs are the costs of the stages, numbers or float [k]. For
+    two stages of one cost each, the test is binomial and exact. Otherwise, and for means of
+    ``clusters``, the costs of samples are tested by :func:`betting_p_value`. If costs differ
+    between samples, the cost of a sample is between 0 and ``max_price``. By default this is the
+    largest cost of all stages together.
     """
     has_prices = any(map(np.ndim, costs))
     least = 0.0 if has_prices else float(costs[0])

@@ -21,15 +21,20 @@ from .p_values import share_above
 
 STEPS = 200  # approximate number of fits until a full table is removed
 RISK_MARGIN = 1.0  # standard errors that are added to the log odds at a border
-RIDGE = 2.0  # penalty on the difference between a predicted class and the common curve
+RIDGE = 2.0  # penalty on the difference between the curve of a predicted class and the common curve
 MOST_WEIGHT = 500  # largest total weight of the labels of a fit, so that the ridge has influence
 LEAST_COMMON = 0.05  # least share of the rows of a predicted class that has its own border
-PILOT = 200  # labels of the pilot, which is drawn if the number of labels is not an input
-OPEN_UNTIL = 2.5  # expected wrong rows ÷ allowed ones at which the certifying labels are drawn
-SPARE = 1.25  # number of labels ÷ the best number according to the fitted risks
-SPARE_IN_MEAN = 2.5  # the same without δ: equal calls, and half the spread of the share
+# The pilot is a first draw of labels. It estimates how many certifying labels are needed.
+PILOT = 200  # labels of the pilot
+# Certifying labels are drawn when (expected wrong rows) ÷ (allowed wrong rows) falls to this ratio.
+OPEN_UNTIL = 2.5
+# More labels are drawn than the number that minimizes the expected calls, by this factor.
+SPARE = 1.25
+SPARE_IN_MEAN = 2.5  # the factor without δ: as many calls, and half the spread of the error share
 DRAWS = np.unique(np.geomspace(60, 8_000, 28).round().astype(int))  # numbers of labels compared
-REMAINDER = 1 / 10  # share of δ for the bound on the share of the source that remains
+# The source is the distribution of the rows. This fraction of δ is spent on the bound on the
+# probability that a row of the source remains.
+REMAINDER = 1 / 10
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,8 +53,8 @@ class Peeled:
     labels : int
         The number of labels of the certifying draw.
     allowed : (int, int) or None
-        How many of these labels may be wrong among the remaining rows, for the table and for its
-        source. With −1, no row can remain.
+        The allowed numbers of wrong labels among the remaining rows. The first number is for the
+        rows of the table, the second for new rows of its source. −1 means that no row can remain.
     """
 
     kept: Array
@@ -91,9 +96,9 @@ class Peel:
         order = self.inside[np.lexsort((self.ties[self.inside], self.confidence[self.inside]))]
         groups = range(len(self.borders))
         self.borders = self.borders.copy()
-        self.last_removed = np.full(len(groups), np.nan)  # its confidence, for each class
+        self.last_removed = np.full(len(groups), np.nan)  # the confidence of each class's last row
         self.queues = [order[self.group[order] == number] for number in groups]
-        self.counts = np.zeros(len(groups), int)  # of removed rows
+        self.counts = np.zeros(len(groups), int)  # removed rows of each class
         self.chunk = max(1, len(order) // STEPS)
         self.is_open = np.zeros(len(self.group), bool)
         self.wrong = self.is_open.copy()  # False if the label is not open
@@ -123,8 +128,8 @@ class Peel:
     def remaining_risks(self, *groups: int) -> Array:
         """Return estimated risks of the remaining rows of all or some classes.
 
-        They are risks of rows of the pilot with confidences above the last removed one. The
-        confidences of the remaining rows must not decide when labels are drawn, or how many.
+        Labels must not be drawn according to the confidences of the remaining rows. So the risks
+        are those of pilot rows, with a confidence above that of the last removed row.
         """
         groups = groups or tuple(range(len(self.queues)))
         count = sum(len(self.remaining(group)) for group in groups)
@@ -138,7 +143,8 @@ class Peel:
     def border_risks(self) -> Array:
         """Return upper bounds on the log odds at the border of each class, float64 [n_groups].
 
-        Without the margin, a class that seems safe by few labels would never get further labels.
+        The bound is the estimate plus RISK_MARGIN standard errors. Without this margin, a class
+        that seems safe by few labels would never get further labels.
         """
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
         return value + RISK_MARGIN * error
@@ -222,9 +228,9 @@ def peel_table(
         drawn = others[~peel.is_open[others]][:labels]
         wrong[drawn] = wrong_at(drawn)
     start = len(peel.removed)
-    of_table = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
-    of_source = errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside))
-    allowed = (int(np.floor(of_table + coin)), int(np.floor(of_source + coin)))
+    table_limit = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
+    source_limit = errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside))
+    allowed = (int(np.floor(table_limit + coin)), int(np.floor(source_limit + coin)))
     certify = np.zeros(count, bool)
     certify[drawn] = True
     kept = ~(certify | peel.is_open)
@@ -241,8 +247,8 @@ def start_peeling(
 ) -> tuple[list[str], Peel]:
     """Return the common classes, and the state before any of the rows ``inside`` is removed.
 
-    Classes and scales depend on the rows ``outside`` only, which do not certify. The order of
-    removal must not depend on remaining rows.
+    The order of removal must not depend on the remaining rows. Classes and scales are therefore
+    computed from the rows ``outside``, which do not certify.
     """
     classes, group = common_classes(predictions, outside)
     score = fitted_scores(confidence, outside)
@@ -297,8 +303,8 @@ def borders_after(removed: Array, peel: Peel, confidence: Array) -> Array:
 def largest_allowed(chances: Array, delta: float) -> float:
     """Return the largest c with chances[i] ≤ δ for every i ≤ c, or −1 if there is none.
 
-    The fractional part of the result is the probability with which c + 1 is used instead of c. With
-    it, the error is δ exactly.
+    The result is c plus a fraction. The caller uses c + 1 with the probability of this fraction,
+    and c otherwise. The error is then δ exactly.
     """
     most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
     if most < 0 or most + 1 == len(chances):
@@ -309,7 +315,7 @@ def largest_allowed(chances: Array, delta: float) -> float:
 def allowed_in_mean(share: float, labels: int) -> float:
     """Return the c with (c + 1) ÷ (labels + 1) = share, or −1 if it is negative.
 
-    That quotient bounds the mean share of wrong rows that remain if c wrong labels remain.
+    If at most c wrong labels remain, this quotient bounds the mean share of wrong remaining rows.
     """
     most = share * (labels + 1) - 1
     return most if most >= 0 else -1.0
@@ -318,9 +324,10 @@ def allowed_in_mean(share: float, labels: int) -> float:
 def errors_allowed(rows: int, may_stay: float, labels: int, delta: float | None) -> float:
     """Return how many of ``labels``, a uniform draw from ``rows``, may be wrong.
 
-    i errors are allowed if a draw from rows with i + may_stay + 1 wrong ones contains at most i of
-    them with probability at most δ. The result has the form of :func:`largest_allowed`. Without δ,
-    the mean number of wrong rows that stay is at most ``may_stay``.
+    ``may_stay`` is the allowed number of wrong rows outside the draw. Suppose that i + may_stay + 1
+    rows are wrong. If a draw then contains at most i of these with probability at most δ, i errors
+    are allowed. The result has the form of :func:`largest_allowed`. Without δ, the mean number of
+    wrong rows outside the draw is at most ``may_stay``.
     """
     if labels >= rows:
         return float(labels)
@@ -337,15 +344,16 @@ def errors_allowed_at_source(
 ) -> float:
     """Return the number of errors that are allowed for the source of ``rows`` independent rows.
 
-    ``removed`` of them were removed before the draw. i errors are allowed if
-    P(Binomial(labels, ε / q) ≤ i) ≤ δ. q is an upper bound on the share of the source that remains,
-    or the mean of this share if there is no δ.
+    ``removed`` of these rows were removed before the draw. Let q be an upper bound on the share of
+    the source that remains, or the mean of this share if there is no δ. Then i errors are allowed
+    if P(Binomial(labels, ε / q) ≤ i) ≤ δ.
     """
     if delta is None:
         return allowed_in_mean(epsilon * (rows + 1) / (rows - removed + 1), labels)
     share = 1.0
     chunk = max(1, rows // STEPS)
-    counted = removed // chunk * chunk  # one of rows // chunk numbers that are fixed in advance
+    # Round to one of rows // chunk numbers fixed in advance, so that a union bound applies.
+    counted = removed // chunk * chunk
     if removed:
         level = delta * REMAINDER * chunk / rows
         share = share_above(rows - counted, rows, level)
@@ -384,8 +392,8 @@ def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array
     names, counts = np.unique(predictions[outside], return_counts=True)
     names = names[counts >= LEAST_COMMON * len(outside)]
     group = np.searchsorted(names, predictions)
-    elsewhere = ~np.isin(predictions, names)
-    return names.tolist(), np.where(elsewhere, len(names), group)
+    is_rare = ~np.isin(predictions, names)
+    return names.tolist(), np.where(is_rare, len(names), group)
 
 
 def fitted_scores(confidence: Array, outside: Array) -> Array:

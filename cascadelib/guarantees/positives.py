@@ -29,11 +29,14 @@ from .peeling import (
     planned_labels,
 )
 
-BOUND = 0.05  # share of δ for each bound on a count or a share that a test needs
+BOUND = 0.05  # share of δ for each confidence bound on a number or a share of rows
 TEST = 0.45  # share of δ for the test of one queue of the table
 TEST_OF_SOURCE = 0.4  # share of δ for the test of one queue of the source
-ERRORS_AT_CUT = 0.9  # expected ÷ allowed errors beyond each of the two borders around the cut
-SPARE = 0.96  # number of positive rows for which a draw is planned ÷ the expected number
+# The cut is midway between two borders. Beyond each border, the expected number of errors is this
+# fraction of the allowed number.
+ERRORS_AT_CUT = 0.9
+# Draws are planned for fewer positive rows than expected, by this factor.
+SPARE = 0.96
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,7 +96,7 @@ def peel_positives(
     predictions : str array of shape (n,)
     wrong_at : callable
         Function from rows to bool: whether exactly one of small model and reference answers
-        ``positive``. It costs a label per row.
+        ``positive``. A call costs a label per row.
     positive : str
     recall, precision, delta : float
     seed : int, default=0
@@ -116,8 +119,8 @@ def peel_positives(
     coins = rng.random((2, 2))
     first = shuffled[:PILOT]
     others = shuffled[PILOT:]
-    may_miss = (1 - recall, recall * (1 - precision) / precision)  # per positive row
-    wanted = np.zeros(count, bool)
+    may_miss = (1 - recall, recall * (1 - precision) / precision)  # errors per positive row
+    wanted = np.zeros(count, bool)  # whether the reference answers ``positive``, if it is labelled
     wanted[first] = wanted_at(first)
 
     side = np.where(is_yes, 1.0, -1.0)
@@ -132,30 +135,30 @@ def peel_positives(
     peel.open_labels(first, wanted[first] != above[first])
     expected = open_queues(peel, wanted, wanted_at, may_miss)
     queues = []
-    for one, share in enumerate(may_miss):
-        rows = peel.remaining(one)
+    for number, share in enumerate(may_miss):
+        rows = peel.remaining(number)
         may_stay = int(SPARE * share * expected)
-        labels = planned_labels(peel.remaining_risks(one), may_stay, TEST * delta)
+        labels = planned_labels(peel.remaining_risks(number), may_stay, TEST * delta)
         drawn = np.isin(rows, others[np.isin(others, rows)][:labels])
         wanted[rows[drawn]] = wanted_at(rows[drawn])
-        queues.append(Queue(rows, drawn, drawn & (wanted[rows] != one)))
+        queues.append(Queue(rows, drawn, drawn & (wanted[rows] != number)))
 
-    below, beyond = queues
-    positives = int(wanted[peel.is_open].sum()) + fewest_positives(below, beyond, BOUND * delta)
+    lower, upper = queues
+    positives = int(wanted[peel.is_open].sum()) + fewest_positives(lower, upper, BOUND * delta)
     share_of_source = share_below(positives, count, BOUND * delta)
     kept = np.zeros(count, bool)
     borders = []
-    for one, queue in enumerate(queues):
-        may_stay = int(may_miss[one] * positives + 1e-9)
+    for number, queue in enumerate(queues):
+        may_stay = int(may_miss[number] * positives + 1e-9)
         of_table = errors_allowed(len(queue), may_stay, queue.labels, TEST * delta)
         if len(queue) <= may_stay:
             of_table = queue.labels
-        most_of_source = may_miss[one] * share_of_source
+        most_of_source = may_miss[number] * share_of_source
         of_source = errors_allowed_beyond(queue, most_of_source, len(others), delta)
-        kept[queue.rows[queue.removed(of_table, coins[0, one]) :]] = True
+        kept[queue.rows[queue.removed(of_table, coins[0, number]) :]] = True
         kept[queue.rows[queue.drawn]] = False
-        removed = peel.counts[one] + queue.removed(of_source, coins[1, one])
-        borders.append(border_beyond(peel, one, removed, cut, confidence, is_yes))
+        removed = peel.counts[number] + queue.removed(of_source, coins[1, number])
+        borders.append(border_beyond(peel, number, removed, cut, confidence, is_yes))
     labels = sum(queue.labels for queue in queues)
     negatives = np.unique(predictions[~is_yes])
     negative = negatives[0] if len(negatives) == 1 else f"not {positive}"
@@ -164,9 +167,9 @@ def peel_positives(
 
 
 def middle_cut(place: Array, score: Array, wanted: Array, may_miss: tuple[float, float]) -> int:
-    """Return the place of the cut: midway between two borders.
+    """Return the place of the cut, which is midway between two borders.
 
-    According to a fit of the pilot, the allowed numbers of errors are beyond these borders.
+    A fit of the pilot places each border so that nearly the allowed number of errors is beyond it.
     """
     order = np.argsort(place)
     columns = np.column_stack([np.ones(len(score)), score])
@@ -191,16 +194,16 @@ def open_queues(
     on the wrong side.
     """
     while True:
-        risks = [peel.remaining_risks(one) for one in (0, 1)]
+        risks = [peel.remaining_risks(number) for number in (0, 1)]
         expected = float(wanted[peel.is_open].sum() + risks[0].sum() + (1 - risks[1]).sum())
         most = [OPEN_UNTIL * share * expected for share in may_miss]
-        risky = [one for one in (0, 1) if risks[one].sum() > most[one]]
+        risky = [number for number in (0, 1) if risks[number].sum() > most[number]]
         if not risky:
             return expected
-        for one in risky:
-            rows = peel.remove_next(one)
+        for number in risky:
+            rows = peel.remove_next(number)
             wanted[rows] = wanted_at(rows)
-            peel.open_labels(rows, wanted[rows] != one)
+            peel.open_labels(rows, wanted[rows] != number)
 
 
 def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
@@ -209,10 +212,10 @@ def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
     ``errors`` rows are wrong in a uniform draw of ``labels`` from ``rows``.
     """
     numbers = range(errors, rows - labels + errors + 1)
-    within = bisect_left(
+    accepted = bisect_left(
         numbers, True, key=lambda wrong: hypergeom.cdf(errors, rows, wrong, labels) <= delta
     )
-    return errors + within - 1
+    return errors + accepted - 1
 
 
 def fewest_positives(below: Queue, above: Queue, delta: float) -> int:
@@ -228,13 +231,13 @@ def fewest_positives(below: Queue, above: Queue, delta: float) -> int:
 def errors_allowed_beyond(queue: Queue, share: float, rows: int, delta: float) -> float:
     """Return the number of errors in a queue's draw that are allowed for the source.
 
-    At most ``share`` of the source may be wrong beyond the border. The share of the source in the
-    queue's region is below an order statistic of ``rows`` independent rows, so a beta quantile
-    bounds it.
+    At most ``share`` of the source may be wrong beyond the border. The probability of the queue's
+    region is below an order statistic of ``rows`` independent rows. A beta quantile bounds it.
     """
     chunk = max(1, rows // STEPS)
-    rank = -(-(len(queue) + 1) // chunk) * chunk  # one of rows // chunk numbers
-    ranks = max(1, 2 * (rows // chunk))  # on both sides of the cut
+    # Round up to one of rows // chunk ranks, so that a union bound applies.
+    rank = -(-(len(queue) + 1) // chunk) * chunk
+    ranks = max(1, 2 * (rows // chunk))  # possible ranks of both queues
     region = share_above(rank - 1, rows, BOUND * delta / ranks)
     chances = binom.cdf(np.arange(queue.labels), queue.labels, min(1.0, share / region))
     return largest_allowed(chances, TEST_OF_SOURCE * delta)

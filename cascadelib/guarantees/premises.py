@@ -31,10 +31,12 @@ from .repeats import (
     repeated_ids,
 )
 
-COUNTED = ("spelling", "labels complete", "reference complete")  # the evidence is a share
+# Premises whose evidence is a share of samples, which is part of the text of a certificate.
+COUNTED = ("spelling", "labels complete", "reference complete")
 UNCLUSTERED = "no sample repeats another by id or content"
-LEAST_GRADED = 20  # least number of correct, and of wrong, answers to detect a grade
-GRADE = 0.998  # area under the ROC curve from which a confidence is a grade
+# A grade is a confidence that was computed from the label.
+LEAST_GRADED = 20  # least numbers of correct and of wrong answers to detect a grade
+GRADE = 0.998  # least area under the ROC curve of a grade
 LEAST_EQUAL = 200  # least number of samples to detect one model under two names
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
@@ -134,10 +136,10 @@ def reference_complete(case: Case) -> Finding:
 
 
 def confidences(case: Case) -> Finding:
-    """Look for custom confidences that are grades, or that have another unit than at selection.
+    """Look for confidences computed from labels, or in another unit than on the selection split.
 
-    The median of each is compared with its range on the selection splits. Single values outside of
-    the range are normal.
+    The median confidence of each model is compared with its range on the selection splits. Single
+    values outside of the range are normal.
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
@@ -145,8 +147,8 @@ def confidences(case: Case) -> Finding:
         if case.is_known.all() and is_grade(case.store, name):
             return (
                 VIOLATED,
-                f"the confidences of {name!r} separate its correct from its wrong answers, as only "
-                "a grade does that was made with the label",
+                f"the confidences of {name!r} separate its correct from its wrong answers, so they "
+                "seem to be computed from the labels",
                 "give a confidence that is known before the label",
             )
     parts = {part for point in case.points for part in parts_of(point.origin)}
@@ -159,9 +161,9 @@ def confidences(case: Case) -> Finding:
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
                 VIOLATED,
-                f"the median confidence of {name!r} is {median:.4g}, and all {len(seen)} seen "
-                f"where the cascades were chosen are from {seen.min():.4g} to {seen.max():.4g}",
-                "give both splits confidences of one kind, as 0.93 or 93",
+                f"the median confidence of {name!r} is {median:.4g}, and all {len(seen)} on the "
+                f"selection splits are from {seen.min():.4g} to {seen.max():.4g}",
+                "use the same unit on both splits, either 0.93 or 93",
             )
     if unknown:
         few = f"the selection splits have too few confidences of {', '.join(unknown)}"
@@ -203,7 +205,7 @@ def rows_aligned(case: Case) -> Finding:
     found = check_alignment(case.first_of_clusters, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
-        "accept it"
+        "accept the violation"
     )
     return found.status, found.evidence, remedy
 
@@ -225,9 +227,9 @@ def unlike_selection(case: Case) -> Finding:
         return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
     seen = join_origins(*(point.seen for point in case.points))
     if not parts_of(seen):
-        return VERIFIED, "the cascades have seen no labels", ""
+        return VERIFIED, "no labels were used to select or fit the cascades", ""
     found = likeness_of(seen, case.origin, case.models)
-    remedy = "certify on samples that are in no way those of the selection split"
+    remedy = "certify on samples that are not in the selection split"
     return found.status, found.evidence, remedy
 
 

@@ -89,9 +89,12 @@ def ladder(
     chosen, score, cost = resolve_options(store, method)
     costs = dict(zip(store.models.index, store.costs(cost)))
     if list(names) != (rising := sorted(names, key=costs.__getitem__)):
-        raise ValueError(f"a ladder's models run cheapest first, by {cost!r}: {rising}")
-    unread = store.labelled(store.predicted(names[-1])) if store.has_predictions else store
-    *deciding, _ = outcomes_of(unread, names, chosen, score)
+        raise ValueError(f"a ladder's models must be sorted, cheapest first, by {cost!r}: {rising}")
+    # Labels must not be read.
+    with_predicted_labels = (
+        store.labelled(store.predicted(names[-1])) if store.has_predictions else store
+    )
+    *deciding, _ = outcomes_of(with_predicted_labels, names, chosen, score)
     wanted = np.arange(1, steps + 1) * len(store) / steps
     thresholds = []
     for _, confidence in deciding:
@@ -112,5 +115,5 @@ def ladder(
     ]
     return [
         replace(run.point, exit_rates=run.exit_rates, cost=run.cost)
-        for run in evaluate(unread, points)
+        for run in evaluate(with_predicted_labels, points)
     ]

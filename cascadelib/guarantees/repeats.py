@@ -30,8 +30,11 @@ VIOLATED = "violated"
 NOT_VERIFIABLE = "not verifiable"
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-FACTOR = 1.5  # by chance, samples of equal confidence may agree more often than neighbours
-# Repeats that inflate variances by less are accepted. At most 5.4% of guarantees fail, not 5%.
+# By chance, samples of equal confidence agree at most this factor more often than samples of
+# neighbouring confidences.
+FACTOR = 1.5
+# Repeats are accepted if they inflate variances by less than this factor. Then at most 5.4% of
+# guarantees fail instead of 5%.
 INFLATION = 1.05
 # Samples of equal confidence are repeats if at most this share of them has unequal outcomes.
 CONTRADICTING = 0.02
@@ -68,30 +71,32 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
     If the draws are independent, from any two distributions, then the counts of a value are Poisson
     variables X and Y, conditional on the totals k and m. Given that X + Y is 2n, X = Y has a
     probability of at most C(2n, n) / 4ⁿ for any two means, and values are independent of one
-    another. Let v values have an even X + Y. Then X = Y for at least c of them with a probability
-    of at most P(binomial(v, mean of these bounds) ≥ c) (Hoeffding, 1956, for unequal
-    probabilities), divided by the probability of the two totals. A repeated split has X = Y for all
-    of its values. If a part of it is repeated, the values that occur in that part only have X = Y.
+    another. Let v values have an even X + Y, and consider the event that X = Y for at least c of
+    them. Without the totals, its probability is at most P(binomial(v, mean of these bounds) ≥ c)
+    (Hoeffding, 1956, for unequal probabilities). Given the totals, it is at most this number
+    divided by the probability of the totals. A repeated split has X = Y for all of its values. A
+    repeated part of a split has X = Y for all values that occur nowhere else.
     """
     seen = without_copies(seen)
     here = without_copies(here)
     values, place = np.unique(np.concatenate([seen, here]), return_inverse=True)
-    before = np.bincount(place[: len(seen)], minlength=len(values))
-    now = np.bincount(place[len(seen) :], minlength=len(values))
-    total = before + now
+    counts_seen = np.bincount(place[: len(seen)], minlength=len(values))
+    counts_here = np.bincount(place[len(seen) :], minlength=len(values))
+    total = counts_seen + counts_here
     even = total[total % 2 == 0]
-    equal = np.count_nonzero(before == now)
+    equal = np.count_nonzero(counts_seen == counts_here)
     if not equal:
         return 0
     chance = np.mean(binom.pmf(even // 2, even, 0.5))
     sums = [poisson.pmf(len(values), len(values)) for values in (seen, here)]
     probability = binom.sf(equal - 1, len(even), chance)
-    is_bound = equal >= chance * len(even) + 1
-    return int(equal) if is_bound and probability <= level * np.prod(sums) else 0
+    # Hoeffding's bound holds for counts of at least the mean plus 1.
+    bound_applies = equal >= chance * len(even) + 1
+    return int(equal) if bound_applies and probability <= level * np.prod(sums) else 0
 
 
 def without_copies(values: Array) -> Array:
-    """Return values [k] with fewer copies of each, if all values occur a multiple of times.
+    """Return values [k] with counts divided by a prime, if it divides more counts than by chance.
 
     A split of doubled rows is therefore compared like the split itself.
     """
@@ -131,10 +136,10 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
     Other confidences may differ between copies without any effect.
 
     Rows with equal values may be different samples, since confidences are rounded or have few
-    values. Two events are evidence, because they are rarer than chance, at ``LEVEL`` together. The
-    number of copies of the distinct rows is a multiple of 2, of 3, … (:func:`copied_whole`). Or
-    samples that share a confidence of one model share all other values, although those with
-    neighbouring confidences do not (:func:`equal_in_all`).
+    values. Two tests, at ``LEVEL`` together, find equal rows that are more frequent than by chance.
+    :func:`copied_whole` tests whether the numbers of copies are multiples of 2, of 3, ….
+    :func:`equal_in_all` finds samples that share a confidence of one model and all other values,
+    although samples with neighbouring confidences do not.
     """
     confidences, outcomes = read_outcomes(store, models)
     rows = number_rows([*confidences, *outcomes])
@@ -169,7 +174,7 @@ def read_outcomes(store: Any, models: list[str]) -> tuple[list[Array], list[Arra
 
 
 def number_rows(columns: list[Array]) -> Array:
-    """Return int64 [k], equal for rows that are equal in all columns [k], from 0 without gaps."""
+    """Return a number for each row, int64 [k], from 0. Rows equal in all columns share a number."""
     table = pd.DataFrame(dict(enumerate(columns)))
     return table.groupby(list(table), sort=False, dropna=False).ngroup().to_numpy()
 
@@ -188,7 +193,7 @@ def copied_whole(rows: Array) -> bool:
 
 
 def copies_of_each(counts: Array) -> int:
-    """Return the prime of which counts, int [u], are multiples more often than by chance, or 1."""
+    """Return a prime that divides counts, int [u], more often than by chance, or 1."""
     level = LEVEL / 4 / len(PRIMES) / np.sqrt(2 * np.pi * counts.sum())
     for prime in PRIMES:
         multiples = np.count_nonzero(counts % prime == 0)
@@ -200,12 +205,13 @@ def copies_of_each(counts: Array) -> int:
 def equal_in_all(confidences: list[Array], rows: Array) -> bool:
     """Return whether samples that share a confidence are repeats.
 
-    Inputs are confidences of M models, [k] each, and the number of each sample's row, int [k]. For
-    a model and the next one, consider the samples that share a confidence of the first. If they
-    share it by chance, then their second confidences are equal about as often as those of samples
-    with neighbouring first confidences, at most FACTOR times as often. A second confidence that
-    depends on the first only is always equal, so equal outcomes are required as well. Repeats that
-    inflate variances by less than INFLATION are accepted, such as a tweet that is sent twice.
+    Inputs are confidences of M models, [k] each, and the number of each sample's row, int [k]. Take
+    two models and the samples that share a confidence of the first model. If they share it by
+    chance, their confidences of the second model are not equal much more often than those of
+    samples with neighbouring confidences: at most FACTOR times as often. If the second confidence
+    depends on the first only, equal samples always share both. So equal outcomes are required as
+    well. Repeats that inflate variances by less than INFLATION are accepted, such as a tweet that
+    is sent twice.
     """
     counts = np.bincount(rows)
     if np.sum(np.square(counts)) <= INFLATION * len(rows):
@@ -219,7 +225,7 @@ def equal_in_all(confidences: list[Array], rows: Array) -> bool:
 
 
 def outcomes_agree(first: Array, second: Array, rows: Array) -> bool:
-    """Return whether nearly all samples with equal ``first`` and ``second``, int [k], are equal."""
+    """Return whether nearly all samples that share ``first`` and ``second`` have equal rows."""
     both = number_rows([first, second])
     order = np.argsort(both, kind="stable")
     tied = np.diff(both[order]) == 0
@@ -236,8 +242,8 @@ def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) ->
     order = np.argsort(first, kind="stable")
     starts = np.flatnonzero(np.diff(first[order], prepend=-1))
     sizes = np.diff(starts, append=len(order))
-    leads = order[starts]
-    neighbours = second[leads[1:]] == second[leads[:-1]]
+    first_of_groups = order[starts]
+    neighbours = second[first_of_groups[1:]] == second[first_of_groups[:-1]]
     if not len(neighbours):
         return False
     chance = FACTOR * share_interval(neighbours, 1 - level, "exact")[1]
@@ -287,10 +293,10 @@ def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -
         )
     if shared is None or size is None:
         what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
-        return NOT_VERIFIABLE, f"{what} that found the cascades", ""
+        return NOT_VERIFIABLE, f"{what} that selected or fitted the cascades", ""
     answers = "no row of the models' answers is in both splits"
     parts = {part for point in points for part in parts_of(point.seen)}
     if not all(ids_could_meet(part, origin) for part in parts):
-        ids = "ids of such different forms, as val/1 and test/1, could not be equal"
+        ids = "the splits have ids of different forms, such as val/1 and test/1"
         return NOT_VERIFIABLE, f"{answers}, but {ids}", ""
-    return VERIFIED, f"no sample id, of one form in both splits, and {answers}", ""
+    return VERIFIED, f"no sample id is in both splits, whose ids have one form, and {answers}", ""

@@ -71,7 +71,7 @@ class Trial:
             highest = highest_price(self.case.runs, self.max_price)
             if highest is not None:
                 bounds[-1] += f" (if no input can cost more than {number(highest)})"
-        means = ", as the mean over clusters of what each has in the mean"
+        means = ", as the mean over clusters of their means"
         return " and ".join(bounds) + ("" if self.case.clusters is None else means)
 
     def table(self) -> pd.DataFrame:
@@ -125,8 +125,8 @@ class Trial:
 
         It is 0 if the cascade's answer is the missing answer of the reference.
         """
-        counted_as = np.result_type(self.correct, run.correct, np.int8)
-        losses = self.correct.astype(counted_as) - run.correct
+        dtype = np.result_type(self.correct, run.correct, np.int8)
+        losses = self.correct.astype(dtype) - run.correct
         losses[self.case.absent & answered_by(run, self.case.reference)] = 0
         return losses
 
@@ -200,7 +200,7 @@ def highest_price(runs: Sequence[Run], max_price: float | None) -> float | None:
 
 
 def describe_score(score: str, correct: Array) -> str:
-    """Return the name of the mean of a score, for correctness [k] that is bool or in [0, 1]."""
+    """Return the name of the mean of a score. Correctness [k] is bool, or graded in [0, 1]."""
     if score == "top1" and correct.dtype.kind == "f":
         return "mean score"
     scored = score_of(score)
@@ -214,5 +214,5 @@ def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series
     levels are delta, or those of Holm's method if ``simultaneous``.
     """
     rising = p_values.sort_values()
-    left = len(rising) - np.arange(len(rising)) if simultaneous else 1
-    return pd.Series(np.logical_and.accumulate(rising * left <= delta), rising.index)
+    divisors = len(rising) - np.arange(len(rising)) if simultaneous else 1
+    return pd.Series(np.logical_and.accumulate(rising * divisors <= delta), rising.index)

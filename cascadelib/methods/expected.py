@@ -1,6 +1,7 @@
 """Fit expected outcomes: the probability of a correct answer, from the confidences of all models.
 
-Thresholds that are selected by expected outcomes do not overfit to single correct answers.
+Expected outcomes are smooth in the confidences, unlike the observed outcomes (0 or 1). Thresholds
+that are selected by expected outcomes therefore overfit less.
 """
 
 from functools import lru_cache
@@ -108,10 +109,11 @@ def expected_correct(correct: Array, scores: Array, last: int) -> Array:
 
 
 def expected_outcomes(stage: StageFunction, models: int, last_only: bool) -> StageFunction:
-    """Return a stage function whose correctness is the :func:`expected_correct` of `stage`.
+    """Return a stage function that replaces correctness by the expected correctness.
 
-    `models` is the number of models. `last_only` states whether only the last model of a prefix
-    counts. Confidences are not changed.
+    The expected correctness is computed by :func:`expected_correct`. Confidences are not changed.
+    `models` is the number of models. If `last_only` is true, the outcome of `stage` depends only
+    on the last model of a prefix.
     """
     singles = np.stack([normal_scores(stage((model,))[1]) for model in range(models)])
 

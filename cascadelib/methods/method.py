@@ -63,17 +63,23 @@ class Method:
         Thresholds then refer to that probability. "auto" chooses per model between the two fits and
         the unchanged metric. The samples of the fit get out-of-fold probabilities.
     columns : tuple of str, optional
-        Inputs of a fitted confidence: "confidence" (the metric, or the confidence of a ScoreTable),
-        other metrics, columns of the table, "label" (the predicted class) or "agreement" (whether
-        the previous model predicted the same). "auto" uses all that exist.
+        Inputs of a fitted confidence: names of metrics or of columns of the table, or one of these:
+
+        - "confidence": the metric, or the confidence of a ScoreTable.
+        - "label": the predicted class.
+        - "agreement": whether the previous model predicted the same class.
+
+        By default, "auto" uses these three and all columns of a ScoreTable. For a LogitStore, it
+        uses "softmax_margin" and "entropy" instead of the columns. "label" and "agreement" are
+        omitted if the store has no predictions.
     fitted : dict, optional
         Fitted confidence of each model, set by :meth:`fit`. With "agreement", there is one fitted
         confidence per pair of models.
     fitted_on : Origin, tuple of Origin, or None
         Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
     folds : dict, optional
-        The :class:`.fitted.Folds` of each item of `fitted`, for out-of-fold confidences. Files do
-        not store them.
+        The :class:`.fitted.Folds` of each item of `fitted`, for out-of-fold confidences. They are
+        not saved to files.
 
     Raises
     ------
@@ -178,7 +184,7 @@ class Method:
         return replace(self, temperatures=temperatures, fitted_on=store.origin)
 
     def _with_confidences(self, store: Any, names: list[str]) -> "Method":
-        """Fit a confidence to each model, or with "agreement" to each pair of models."""
+        """Fit one confidence per model, or one per pair of models if "agreement" is an input."""
         method = self
         if self.confidence == AUTO:
             columns = self.columns
@@ -190,8 +196,9 @@ class Method:
             method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
         elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
             raise ValueError(
-                f"{self.confidence!r} of only the confidence keeps the order of the samples, so it "
-                "changes no front. Add columns=, or use 'isotonic_by_label' or 'auto'"
+                f"{self.confidence!r} with the confidence as its only input keeps the order of the "
+                "samples, so the front does not change. Add columns=, or use 'isotonic_by_label' "
+                "or 'auto'"
             )
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
@@ -208,7 +215,7 @@ class Method:
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
-        """Return the fitted confidence after the last of some models."""
+        """Return the fitted confidence of the last of `models`, which are called in this order."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
         return self.fitted[
@@ -223,15 +230,15 @@ class Method:
     def features_of(
         store: Any, models: Sequence[str], confidence: Array, columns: Sequence[str]
     ) -> Features:
-        """Return the :class:`Features` of the samples of a store after some models.
+        """Return the inputs of the fitted confidence of the last of `models`.
 
-        `confidence` (k,) is that of the last model.
+        `confidence` is the confidence of the last model, array of shape (n_samples,).
         """
         names = value_columns(columns)
         values = []
         for name in names:
             column = confidence if name == CONFIDENCE else store.column(models[-1], name)
-            if column is None:  # the name of a metric, for a store of outputs
+            if column is None:  # a store of outputs has no columns: the name is a metric
                 column = cached_confidence(store, models[-1], name, 1.0)
             values.append(column)
         is_text = [column.dtype.kind == "U" for column in values]
@@ -274,9 +281,9 @@ class Method:
         Returns
         -------
         callable
-            Function from a prefix (tuple of positions in `names`) to the correctness, bool array of
-            shape (n_samples,), and the confidence, float64 array of shape (n_samples,), after those
-            models.
+            Function of a prefix, a tuple of positions in `names`. It returns the correctness and
+            the confidence of each sample after the models of the prefix. They are a bool array and
+            a float64 array of shape (n_samples,).
 
         Raises
         ------
@@ -331,7 +338,7 @@ class ModelsOnSplit:
     rank: int
 
     def single_outcome(self, m: int) -> Outcome:
-        """Return the outcome of one model. It is that of the first stage for every ensemble."""
+        """Return the outcome of one model, which is the first-stage outcome of any ensemble."""
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
@@ -418,8 +425,8 @@ def method_named(method: str | Method) -> Method:
         return method
     if callable(method):
         raise ValueError(
-            "a function is a metric or an ensemble. Use cascadelib.Method(function) or "
-            "Method(ensemble=…)"
+            "method must be a name or a Method, not a function. Use cascadelib.Method(function) "
+            "for a metric, or Method(ensemble=function) for an ensemble"
         )
     if method in (AUTO, *KINDS):
         return Method(confidence=method)

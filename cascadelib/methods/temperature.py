@@ -83,9 +83,9 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     Warns
     -----
     RuntimeWarning
-        If the likelihood is largest at a bound, in which case the bound is returned. Also if the
-        model is always correct, in which case 1 is returned: the likelihood of such a model rises
-        until T = 0, where all confidences are 1.
+        If the likelihood is largest at a bound. The bound is then returned. Also if the model is
+        always correct. 1 is then returned, since the likelihood has no maximum: it increases as T
+        decreases to 0.
 
     See Also
     --------

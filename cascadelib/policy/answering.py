@@ -66,9 +66,10 @@ def answer_table(
 ) -> AnsweredTable | CallPlan:
     """Answer a table by a small model, with as few reference calls as a guarantee needs.
 
-    A uniform sample of the rows is labelled by the reference. The riskiest rows are removed first,
-    by class. When few enough of the remaining sampled rows are wrong, the remaining rows keep the
-    small model's answer.
+    The reference labels a uniform sample of the rows. Then rows are removed in chunks, each from
+    the predicted class whose next rows are riskiest. The removal stops when few enough of the
+    remaining labelled rows are wrong. The remaining rows keep the small model's answer. The
+    reference answers the removed rows.
 
     Parameters
     ----------
@@ -76,8 +77,9 @@ def answer_table(
         Predictions and confidences of the small model only. The ids of the rows are its sample ids,
         or row numbers as text if it has none.
     ask : callable
-        From at most 256 ids to the reference's answers, one per id, in their order. The answers are
-        compared with the predictions as text. It must not be async. Retry failed calls within it.
+        Function from a list of at most 256 ids to the reference's answers, one per id, in the order
+        of the ids. The answers are compared with the predictions as text. The function must not be
+        async. Retry failed calls within it.
     epsilon : float, optional
         Share of rows whose answer may differ from the reference's, in [0, 1).
     recall, precision : float, optional
@@ -91,17 +93,18 @@ def answer_table(
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
         Number of rows to draw, for `epsilon`. The default follows from a pilot sample of 200 calls.
-        With ``guarantee="mean"`` these are in addition to the pilot.
+        With ``guarantee="mean"`` the calls of the pilot are additional.
     positive : str, optional
-        The class of `recall` and `precision`, one of the predictions. All others count as one.
+        The class of `recall` and `precision`, one of the predictions. All other classes count as
+        one class.
     plan : bool, default=False
-        Make only the calls of the pilot, and return the number of calls that all will probably
-        take. It follows from simulated labels.
+        Make only the calls of the pilot, and estimate the total number of calls from simulated
+        labels.
     groups : None
         Not supported. Call the function for the rows of each group, ``table.take(rows)``.
     clusters : array of shape (n_rows,), optional
         Rows that belong together, such as pages of a document. The guarantee about the table does
-        not change. There is none for new rows.
+        not change. There is no guarantee for new rows.
     price : float, optional
         Cost of one call, in the unit of the table's cost.
     bought : mutable mapping of str to str, optional
@@ -119,9 +122,10 @@ def answer_table(
     Raises
     ------
     ValueError
-        If the table does not have exactly one model with predictions, ids repeat, a number is out
-        of bounds, or answers of `ask` are missing, are not one per id, or equal the prediction only
-        after normalizing (see ``normalize`` of :class:`ScoreTable`). Such answers stay in `bought`.
+        If the table does not have exactly one model with predictions, if ids repeat, or if a number
+        is out of bounds. If `ask` does not return one answer per id. If an answer equals the
+        prediction only after normalizing (see ``normalize`` of :class:`ScoreTable`). Such an answer
+        stays in `bought`.
 
     See Also
     --------
@@ -130,9 +134,8 @@ def answer_table(
 
     Notes
     -----
-    The rows that keep the small model's answer are a statistically equivalent block of the source,
-    whatever the order in which the others are removed [1]_, [2]_. ``guarantee="mean"`` is conformal
-    risk control [3]_.
+    For any order of removal, the remaining rows are a statistically equivalent block [1]_, [2]_.
+    ``guarantee="mean"`` is conformal risk control [3]_.
 
     References
     ----------
@@ -311,16 +314,16 @@ def simulate_calls(
     """
     count = len(confidence)
     pilot = np.random.default_rng(seed).permutation(count)[: min(PILOT, labels or PILOT)]
-    of_pilot = wrong_at(pilot)
+    pilot_wrong = wrong_at(pilot)
     rng = np.random.default_rng([seed, 1])
     classes, peel = start_peeling(confidence, predictions, pilot, pilot, rng.random(count))
     columns = design(peel.score, peel.group, len(classes) + 1)
-    curve, spread = fitted_curve(columns[pilot], of_pilot, peel.curve)
+    curve, spread = fitted_curve(columns[pilot], pilot_wrong, peel.curve)
     calls = []
     for _ in range(SIMULATED):
         log_odds = columns @ rng.multivariate_normal(curve, spread)
         wrong = rng.logistic(size=count) < log_odds
-        wrong[pilot] = of_pilot
+        wrong[pilot] = pilot_wrong
         peeled, _ = goal.peel(confidence, predictions, wrong.__getitem__, labels, seed)
         calls.append(int(np.sum(~peeled.kept)))
     return calls, len(pilot)
@@ -341,7 +344,7 @@ def dependence_of(
 
 
 def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premise]:
-    """Return the premises of both guarantees. Only that for new rows needs independent rows."""
+    """Return the premises. Only the guarantee for new rows needs independent rows."""
     independent = (VIOLATED, dependent) if dependent else (NOT_VERIFIABLE, UNCLUSTERED)
     status, written, _ = spelling_of(table)
     return [
@@ -355,9 +358,10 @@ def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premis
 def point_of(
     peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
 ) -> Point:
-    """Return the borders as a cascade of the small model and the reference.
+    """Return the cascade of the small model and the reference that answers new rows.
 
-    Its fitted confidence is 0 up to the border of a class and 1 above it. The threshold is ½.
+    Each class has a border, below which its rows were removed. The fitted confidence is 0 up to the
+    border and 1 above it, and the threshold is ½.
     """
     *borders, others = peeled.borders.tolist()
     curves = [step_curve(others, None)]

@@ -116,7 +116,7 @@ class CallPlan:
         return (
             f"The reference will probably answer {self.calls:,} of {self.rows:,} rows "
             f"({self.calls / self.rows:.1%}){paid}: {self.low:,} to {self.high:,} in {SIMULATED} "
-            f"simulations. {self.bought:,} of them are bought."
+            f"simulations. {self.bought:,} of these calls are already made."
         )
 
 
@@ -158,7 +158,7 @@ class Goal:
         return peel_positives(confidence, predictions, wrong_at, *targets, seed)
 
     def guarantee(self, over: str, answers: str) -> str:
-        """Return the guarantee in words: random ``over`` a draw, about some ``answers``."""
+        """Return the guarantee about ``answers`` in words. ``over`` names what is random."""
         if self.epsilon is not None:
             bound = f"at most {self.epsilon:.4g} of {answers} differ from the reference's"
         else:
@@ -191,8 +191,8 @@ def read_goal(
         return Goal(level, check_number(epsilon, "epsilon", form, 0, inside[1]))
     if epsilon is not None or None in (recall, precision):
         raise ValueError(
-            "give epsilon=, or both recall= and precision= with positive=. One of recall and "
-            "precision alone is reached by equal answers to all rows"
+            "give epsilon=, or both recall= and precision= with positive=. Recall alone, "
+            "or precision alone, is reached by equal answers to all rows, without a call"
         )
     recall = check_number(recall, "recall", "a number between 0 and 1", *inside)
     precision = check_number(precision, "precision", "a number between 0 and 1", *inside)
@@ -210,7 +210,7 @@ def read_goal(
 
 
 def describe_guarantees(peeled: Peeled, goal: Goal, keeps: float, dependent: str) -> str:
-    """Return the guarantees in words: about the table, and about new rows unless rows depend."""
+    """Return the guarantees for the table, and for new rows unless ``dependent`` has a reason."""
     table = "The reference gave all answers, so none differs from the reference's."
     if peeled.kept.any():
         table = f"{goal.guarantee('the draw of the labels', f'the {len(peeled.kept):,} answers')}."

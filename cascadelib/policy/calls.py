@@ -106,7 +106,8 @@ def read_answer(
     ----------
     point : Point
     stage : int
-        The number of models if the answer is that of an audit, which has no confidences.
+        Position of the model, 0 = first. For an audit it is the number of models, and confidences
+        are not read.
     answer : tuple
         (predictions, confidences) or (predictions, confidences, cost).
     count : int
@@ -149,7 +150,7 @@ def read_answer(
 def refuse_keys(values: Any, what: str) -> None:
     """Raise ValueError for values with keys: a call returns one value per input, in order."""
     keys = values if isinstance(values, Mapping) else getattr(values, "index", None)
-    if keys is None or callable(keys):  # a list has a method of that name
+    if keys is None or callable(keys):  # list.index is a method
         return
     keys = list(keys)
     if isinstance(values, Mapping) or keys != list(range(len(keys))):
@@ -185,7 +186,7 @@ def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[Base
 
 
 def failed_answer(failure: int) -> Answer:
-    """Return the answer of a call about one input that failed."""
+    """Return the answer for one input whose call failed."""
     return Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
 
 
@@ -196,6 +197,6 @@ def failure_of(error: BaseException) -> int:
 
 
 def add_note(error: BaseException, name: str, inputs: int) -> None:
-    """Add the call that raised an exception to its traceback."""
+    """Add to the traceback of an exception which call raised it."""
     with suppress(Exception):  # a class may refuse attributes
         error.add_note(f"in the call of model {name!r} for {inputs} inputs")

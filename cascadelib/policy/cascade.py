@@ -59,8 +59,8 @@ def pieces_of(batch: Any, size: int) -> list:
 class Batch:
     """Samples that wait for a model.
 
-    They have rows int64 [N] among all samples of a run, raw inputs in a batch of any form, and the
-    output of the previous models. Only batches of one kind are joined.
+    ``rows``, int64 [N], are their positions among all samples of a run. ``inputs`` are their raw
+    inputs. ``output`` is the output of the previous models. Only batches of one kind are joined.
     """
 
     rows: np.ndarray
@@ -101,7 +101,7 @@ class Cascade(torch.nn.Module):
     Parameters
     ----------
     point : Point
-        The chosen cascade, one threshold fewer than models.
+        The chosen cascade. It has one threshold fewer than models.
     models : mapping, optional
         As in :meth:`from_point`.
     allow_download : bool, default=False
@@ -140,7 +140,7 @@ class Cascade(torch.nn.Module):
     ([0, 1, 1], [0, 1, 0])
     """
 
-    parts = staticmethod(pieces_of)  # as StreamBudget cuts a batch
+    parts = staticmethod(pieces_of)  # StreamBudget.run splits a batch by it
 
     def __init__(
         self, point: Point, models: Mapping | None = None, allow_download: bool = False
@@ -175,8 +175,8 @@ class Cascade(torch.nn.Module):
         store : LogitStore, optional
             The selection split.
         held_out : LogitStore, optional
-            Another split. The figures to expect are measured on it, or else on `store`. Without
-            both, no accuracy or exit rates are expected.
+            Another split. The expected figures are measured on it. If it is None, they are measured
+            on `store`. If both are None, the cascade has no expected figures.
 
         Returns
         -------
@@ -204,7 +204,8 @@ class Cascade(torch.nn.Module):
             As in :meth:`from_point`. Missing names must be in the bundled zoos or in timm, with the
             current weights of the Hub.
         allow_download : bool, default=False
-            Whether the file may name any folder or repository of the Hub, and a commit.
+            Whether to load a model from any folder or repository of the Hub that the file names, at
+            the commit in the file.
 
         Returns
         -------
@@ -292,8 +293,8 @@ class Cascade(torch.nn.Module):
     def run(self, batches: Iterable, batch_size: int = 64, guesses: int = 1) -> Decisions:
         """Decide a stream of batches.
 
-        Deferred samples wait until they fill a batch of the next model; the last ones run at the
-        end. Batches of fewer than 64 samples are joined.
+        Deferred samples wait until they fill a batch of the next model, or until the stream ends.
+        Batches of fewer than 64 samples are joined.
 
         Parameters
         ----------
@@ -349,8 +350,8 @@ class Cascade(torch.nn.Module):
         )
         if failures:
             warnings.warn(
-                f"nan or infinite logits of {failures}: they were deferred to the last model, or "
-                "kept the previous output",
+                f"nan or infinite logits of {failures}: these samples were deferred to the last "
+                "model, or kept the previous output",
                 RuntimeWarning,
                 stacklevel=2,
             )
@@ -411,7 +412,7 @@ class CascadeRun:
         self.samples += len(batch)
         if self.decisions is None:
             self.decisions = self.empty(len(batch))
-        elif self.samples > len(self.decisions):  # twice as long, so that they are rarely copied
+        elif self.samples > len(self.decisions):  # double the length, so that copies are rare
             more = max(len(batch), len(self.decisions))
             self.decisions = self.decisions.joined(self.empty(more))
         if len(batch):

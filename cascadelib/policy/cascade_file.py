@@ -147,8 +147,8 @@ def expected_figures(point: Any, store: Store, intervals: str | None = None) -> 
     -------
     Expected
         Accuracy with Wilson's interval (F1: percentiles of 500 resamples), cost by
-        :func:`cost_interval`, and exit rates with exact intervals. Infinite confidences are the
-        largest float.
+        :func:`cost_interval`, and exit rates with exact intervals. Infinite confidences are
+        stored as the largest float.
 
     See Also
     --------

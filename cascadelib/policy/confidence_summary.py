@@ -4,7 +4,7 @@ import numpy as np
 
 from ..evaluation.point import OrderStatistics
 
-# Shares of the samples that reach a stage, at which a file stores quantiles of the confidence.
+# Probabilities of the quantiles that a file stores of the confidences at a stage.
 SHARES = np.linspace(0, 1, 51)
 WITHOUT_CHOOSING = "95%, without choosing"  # intervals measured on the selection split
 HELD_OUT = "95%"  # intervals measured on other samples

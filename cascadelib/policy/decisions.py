@@ -30,9 +30,10 @@ class Decisions:
     Parameters
     ----------
     guesses : array [N, g]
-        The g best classes, best first. ``predictions`` [N] are the first. A :class:`Cascade` gives
-        int64, −1 if no model gave a finite output. A :class:`Policy` gives the predictions that it
-        received, as objects, None if there was none. Arrays of whole numbers stay such arrays.
+        The g best classes, best first. ``predictions`` [N] are the first. A :class:`Cascade`
+        returns int64, with −1 if no model had a finite output. A :class:`Policy` returns the
+        predictions that it received: int arrays as int64, with −1 for a missing prediction, and all
+        others as objects, with None.
     exit_stage : int64 [N]
         Stage at which each sample exits, 0 = first model, as in a :class:`Run`. It is −1 if an
         error came before the decision.
@@ -49,7 +50,8 @@ class Decisions:
     costs, seconds : float64 [N, n]
         Cost of the answers, nan if a call did not return it, and duration of the calls.
     ids : array [N]
-        The caller's ids, or numbers since monitoring began.
+        The caller's ids. By default, the positions of the inputs, in a service since the monitor
+        was made.
     models : tuple of str
         Names of the models.
 
@@ -154,7 +156,7 @@ class Decisions:
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
         """Write a model's answer for the undecided samples ``rows`` (int64 [s], or a slice).
 
-        Return which of them exit, bool [s]: all after the last stage.
+        Return which of them exit, bool [s]. After the last stage, all exit.
         """
         exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
@@ -202,10 +204,10 @@ def empty_decisions(
 ) -> Decisions:
     """Return :class:`Decisions` of samples that no model has seen, with predictions ``unknown``.
 
-    Costs, seconds and ids are read-only. Those of a copy, made by ``take``, are not.
+    Costs, seconds and ids are read-only. ``take`` returns a copy in which they are writable.
     """
     shape = len(models), samples  # the values of a stage are contiguous
-    not_known = np.broadcast_to(np.nan, (samples, len(models)))
+    missing = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
         np.full((samples, guesses), unknown),
         exit_stage=np.full(samples, -1),
@@ -213,15 +215,15 @@ def empty_decisions(
         confidences=np.full(shape, np.nan).T,
         failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
-        costs=not_known,
-        seconds=not_known,
+        costs=missing,
+        seconds=missing,
         ids=np.broadcast_to(np.array(None), samples),
         models=tuple(models),
     )
 
 
 def validate_ids(ids: Sequence | None, count: int) -> np.ndarray:
-    """Return the ids of ``count`` inputs, texts or whole numbers. The default: their positions."""
+    """Return the ids of ``count`` inputs, texts or whole numbers, by default their positions."""
     names = np.arange(count) if ids is None else objects(ids)
     if len(names) != count or not all(isinstance(name, str | int) for name in ids or ()):
         raise ValueError(f"{count} ids are needed, texts or whole numbers, not {brief(ids)}")
@@ -229,9 +231,10 @@ def validate_ids(ids: Sequence | None, count: int) -> np.ndarray:
 
 
 def find_exits(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
-    """Return which samples exit after a stage (0 = first model), bool [N]: all after the last one.
+    """Return which samples exit after a stage (0 = first model), bool [N].
 
-    confidence is float64 [N], higher = more confident. A sample with nan is deferred.
+    After the last stage, all exit. confidence is float64 [N], higher = more confident. A sample
+    with nan is deferred.
     """
     stage = check_count(stage, "stage", 0, len(point.inside))
     if stage == len(point.inside):
@@ -328,7 +331,7 @@ def fitted_confidence(
     before: np.ndarray | None,
     rows: np.ndarray,
 ) -> np.ndarray:
-    """Apply the fitted confidence of a stage to some rows of its columns, predictions included."""
+    """Apply the fitted confidence of a stage to some rows of its columns and of predictions."""
     chosen = predictions[rows]
     if any(prediction is None for prediction in chosen):
         raise ValueError("predictions are needed, since its confidence is fitted")
@@ -403,7 +406,8 @@ def objects(values: Any) -> np.ndarray:
 def unify_kinds(values: list) -> tuple[list, int | None]:
     """Return the predictions of each model, and the value of a missing prediction.
 
-    They are arrays of whole numbers if all of them were, else arrays of objects.
+    If the predictions of all models are int arrays, they are returned unchanged, with −1 for a
+    missing prediction. Otherwise, arrays of objects are returned, with None.
     """
     arrays = [each for each in values if isinstance(each, np.ndarray) and each.ndim == 1]
     if [array.dtype.kind for array in arrays] == ["i"] * len(values):

@@ -1,8 +1,8 @@
 """Read and write a cascade's file: a Point as JSON, exact to the last bit.
 
-:class:`CascadeFile` states the parts and their types, from which the reader, the writer and the
-checks follow. The file contains no code. Reading it needs NumPy, but not torch, pandas or compiled
-kernels.
+:class:`CascadeFile` defines the parts and their types. The reader, the writer and the checks use
+these definitions. The file contains no code. Reading it needs NumPy, but not torch, pandas or
+compiled kernels.
 """
 
 import base64
@@ -34,9 +34,9 @@ MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 
 @dataclass(frozen=True)
 class SampleSets:
-    """One set of samples with its :attr:`~cascadelib.origin.Origin.traces`.
+    """Sets of samples with their :attr:`~cascadelib.origin.Origin.traces`.
 
-    ``also`` has further sets.
+    The first set has the other fields, and ``also`` has the further sets.
     """
 
     samples: int
@@ -52,7 +52,7 @@ class SampleSets:
 
     @classmethod
     def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "SampleSets":
-        """Return the record of one set of samples for a cascade of some models."""
+        """Return one set of samples as the file of a cascade of ``models`` stores it."""
         record = origin.record(models)
         traces = dict(record.traces)
         if len(record) > MOST_KEYS:
@@ -195,7 +195,7 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
 
 
 def plain_from_json(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value that has no types within, such as a number or text."""
+    """Return a JSON value whose type has no item types, such as a number or text."""
     if kind is float and fits(value, float):
         return float(value)
     if kind is bytes and isinstance(value, str):
@@ -282,9 +282,9 @@ def method_part(point: Point) -> MethodPart | None:
 
 
 def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
-    """Return the samples that a Point has seen: the first known set, with the others in ``also``.
+    """Return the samples that a Point has seen, or None if no set is known.
 
-    An unknown set is None there.
+    The first known set has the others in ``also``. An unknown set is None in ``also``.
     """
     parts = parts_of(seen)
     written = [SampleSets.of(part, models) for part in parts if part is not None]
@@ -297,7 +297,7 @@ def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
 def read_point(path: str | Path, edited: bool = False) -> Point:
     """Read a Point from a file.
 
-    Raises ValueError if :func:`parse_cascade` does, or the file is not regular or too large.
+    Raises ValueError if the file is not regular, is too large, or :func:`parse_cascade` refuses it.
     """
     content = read_json(Path(path), LARGEST)
     with error_context(str(path)):
@@ -361,7 +361,9 @@ def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
     names = names_from_file(file)
     if len(file.chosen.exit_rates) not in (len(names), 0):
-        raise ValueError(f"exit rates are needed of {len(names)} models")
+        raise ValueError(
+            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
+        )
     if file.expected:
         check_expected(file.expected, len(names))
     selected_on = selection_from_file(file, names)
@@ -405,7 +407,7 @@ def names_from_file(file: CascadeFile) -> tuple[str, ...]:
             check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
     if len(file.thresholds) != len(names) - 1:
         raise ValueError(
-            f"{len(file.thresholds)} thresholds for {len(names)} models; one fewer is needed"
+            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
         )
     return names
 
@@ -467,6 +469,6 @@ def check_expected(expected: Expected, models: int) -> None:
         is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
         if not (has_parts and is_counted and sorted(order) == order):
             raise ValueError(
-                "'expected': confidences must rise, with a count and a tie each, of at most "
+                "'expected': confidences must rise. Each has a count and a tie. There are at most "
                 f"{MOST_SAMPLES} samples"
             )

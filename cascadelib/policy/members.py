@@ -60,7 +60,8 @@ class Member:
     classes : int, optional
         Number of classes, set at the first output.
     graphs : dict
-        Graphs that replace the module, by :func:`kind_of` its inputs, see :meth:`optimize`.
+        Frozen graphs from :meth:`optimize` that replace the module. A key is the
+        :func:`kind_of` the inputs of its graph.
     """
 
     name: str
@@ -70,7 +71,7 @@ class Member:
     graphs: dict = field(default_factory=dict)
 
     def __getstate__(self) -> dict:
-        return self.__dict__ | {"graphs": {}}  # a copy has none
+        return self.__dict__ | {"graphs": {}}  # a copy has no graphs
 
     @contextlib.contextmanager
     def explain_errors(self, *batches: Any) -> Iterator[None]:
@@ -160,8 +161,9 @@ class Member:
 
         A traced graph repeats the operations that the module ran on the batch. It is used only if
         two conditions hold. The module runs on tensors without values, so its code does not depend
-        on them. And the logits agree with those of the module, up to ε^⅔ of the largest (ε: of
-        their dtype), for 1, for half and for all samples, and for :func:`probes_of` them.
+        on them. And the logits of the graph agree with those of the module: for 1 sample, for half
+        of the samples, for all, and for :func:`probes_of` them. They may differ by at most ε^⅔ ×
+        the largest logit, for the ε of the dtype.
 
         Raises
         ------
@@ -173,7 +175,7 @@ class Member:
             raise RuntimeError("only a module that takes one tensor can be frozen")
         choices = [replace(self, graphs={})]
         with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # about code that tracing misses, which is checked here
+            warnings.simplefilter("ignore")  # tracing warns about code that it misses; see below
             module = Positional(unwrap_compiled(self.module)).eval()
             copy.deepcopy(module).to("meta")(inputs.to("meta"))
             counts = (1, len(inputs) // 2 + 1, len(inputs))
@@ -210,7 +212,7 @@ def kind_of(inputs: Any) -> tuple:
 def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
     """Return which samples of a module's inputs hold nan or inf, bool [samples].
 
-    Return None if no sample does, by one pass over the inputs. The sum of a tensor is nan or
+    Return None if no sample does. A sum over each tensor shows this in one pass: it is nan or
     infinite if a value is, or if the sum overflows.
     """
     floats: list[torch.Tensor] = []
@@ -275,7 +277,7 @@ def members_of(
     -------
     members : list of Member
     records : tuple of dict
-        Those of the point, with the identities of the models.
+        The records of the point, with the identities of the models.
     differences : tuple of str
         A sentence for each difference from the record: weights, transform, library versions.
 
@@ -288,25 +290,25 @@ def members_of(
     align_by_model(point.models, models, "models")
     members: list[Member] = []
     identified: list[dict] = []
-    here = dict.fromkeys(point.versions, "missing") | versions()
+    installed = dict.fromkeys(point.versions, "missing") | versions()
     differences = [
-        f"{package} is {here[package]}, it was {then}"
-        for package, then in point.versions.items()
-        if here[package] != then
+        f"{package} is {installed[package]}, it was {recorded}"
+        for package, recorded in point.versions.items()
+        if installed[package] != recorded
     ]
     for record in records_of(point):
         model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
         # A callable has no identity.
-        now = {} if isinstance(model.module, CallableModule) else describe_identity(model)
+        identity = {} if isinstance(model.module, CallableModule) else describe_identity(model)
         if model.name not in models and not anywhere:
-            check_revision(model, record, now)
+            check_revision(model, record, identity)
         differences += [
             f"model {model.name!r}: {key} is not as recorded "
             f"({record[key]!r:.60} then, {value!r:.60} now)"
-            for key, value in now.items()
+            for key, value in identity.items()
             if record.get(key, value) != value
         ]
-        identified.append(now | record)
+        identified.append(identity | record)
         members.append(Member(model.name, model.module, model.transform, record.get("classes")))
     check_classes(members)
     return members, tuple(identified), tuple(differences)

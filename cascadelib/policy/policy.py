@@ -95,7 +95,7 @@ class Policy:
 
     @classmethod
     def from_point(cls, point: Point, store: Any = None, held_out: Any = None) -> "Policy":
-        """Return the policy of a point, with the figures to expect.
+        """Return the policy of a point, with its expected figures.
 
         Parameters
         ----------
@@ -103,7 +103,8 @@ class Policy:
         store : LogitStore or ScoreTable, optional
             The selection split.
         held_out : LogitStore or ScoreTable, optional
-            Another split. The figures to expect are measured on it, or else on `store`.
+            Another split. The expected figures are measured on it. If it is None, they are measured
+            on `store`.
 
         Returns
         -------
@@ -165,8 +166,8 @@ class Policy:
     def to_python(self, path: str | Path) -> None:
         """Write the thresholds in use as one Python file, which needs no package.
 
-        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` are about one query.
-        If thresholds depend on the predicted class, they also take predictions. Running the file
+        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` decide one query. If
+        thresholds depend on the predicted class, both also take predictions. Running the file
         compares its decisions with those of cascadelib.
 
         Parameters
@@ -227,7 +228,7 @@ class Policy:
 
     @property
     def metric(self) -> str | None:
-        """Return the metric of the thresholds, or None if it is a table's own or fitted."""
+        """Return the metric of the thresholds, or None if a table or a fit gives confidences."""
         return self.point.metric
 
     @property
@@ -236,7 +237,7 @@ class Policy:
         return self.point.fitted
 
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
-        """Return which samples exit after a stage: all after the last one.
+        """Return which samples exit after a stage. After the last stage, all exit.
 
         Parameters
         ----------
@@ -264,10 +265,10 @@ class Policy:
         Parameters
         ----------
         confidences : list of arrays, or mapping from model to array
-            Each of shape (n_samples,), in the metric's native units, of the output after that stage
-            (the ensemble's, if the method has one). A fitted confidence reads columns of shape
-            (n_samples, n_columns), higher = more confident. A value may be nan only if its sample
-            does not reach the stage. Those of the last model may be missing.
+            One array of shape (n_samples,) per model, in the metric's native units. If the method
+            has an ensemble, it is the confidence of the ensemble's output. A fitted confidence
+            reads columns of shape (n_samples, n_columns), higher = more confident. A value may be
+            nan only if its sample does not reach the stage. The last model's array may be missing.
         predictions : list of arrays, or mapping from model to array, optional
             Each of shape (n_samples,), of any kind.
 
@@ -339,19 +340,20 @@ class Policy:
         ----------
         calls : list of callable, or mapping
             A function per model, in their order or as {name: function}: from a list of inputs to
-            (predictions, confidences) or (predictions, confidences, cost). Predictions and
-            confidences are one per input, the cost is one number per input or one for all.
-            Confidences are those that :meth:`decide` takes. If the last model has none, they are
-            None. An exception among the predictions is the failure of its input.
+            (predictions, confidences) or (predictions, confidences, cost). There is one prediction
+            and one confidence per input, as in :meth:`decide`. The cost is one number per input, or
+            one for the call. The last model may return None instead of confidences. An exception
+            among the predictions is the failure of its input.
         inputs : iterable
         ids : list, optional
             Texts or whole numbers that name the inputs; by default their positions.
         batch_size : int, default=64
-            Inputs of one call, at most.
+            Maximum number of inputs per call.
         on_error : str, default="stop"
             What happens after a failure: an exception, a malformed answer, or a prediction that is
             not among ``labels``. "stop": it is raised. "next": the call is repeated for each input
-            of the batch. Inputs that fail are deferred to the next model or keep their answer.
+            of the batch. Inputs that fail are deferred to the next model. At the last model, they
+            keep the answer of a previous one.
         labels : iterable, optional
             The valid predictions. The default: all are valid.
         confidence_range : (float, float), optional
@@ -368,7 +370,7 @@ class Policy:
         ValueError
             If an option is not one of the above, or the policy has an ensemble.
         BaseException
-            What a call raises; ``error.decided`` has the decisions so far.
+            If a call raises it. ``error.decided`` has the decisions so far.
 
         See Also
         --------

@@ -236,7 +236,7 @@ def thresholds_by_class(point: Point) -> tuple[list[str], list[str]]:
 
 
 def with_digests_as_labels(fitted: Fitted) -> tuple[Fitted, list[str]]:
-    """Return a fitted confidence whose labels are the digests of its labels, and the digests.
+    """Replace the labels of a fitted confidence by their digests, and return it and the digests.
 
     Raises ValueError unless it rises with one column, so that a class has one threshold.
     """

@@ -139,12 +139,12 @@ def measure_cascade(point: Point, front: Any, run: Run | None) -> Measurement:
     accuracy, cost = (Estimate(value, np.nan, np.nan) for value in (point.accuracy, point.cost))
     samples = "on the samples that chose it"
     rates = point.exit_rates
-    there = point.expected if run is None else expected_figures(point, run.store)
-    if there is not None:
-        accuracy = there.accuracy
-        cost = there.cost
-        rates = tuple(rate.value for rate in there.exit_rates)
-        samples = f"on {len(there.on):,} samples, {describe_samples(point, there, run)}"
+    expected = point.expected if run is None else expected_figures(point, run.store)
+    if expected is not None:
+        accuracy = expected.accuracy
+        cost = expected.cost
+        rates = tuple(rate.value for rate in expected.exit_rates)
+        samples = f"on {len(expected.on):,} samples, {describe_samples(point, expected, run)}"
     if run is None and front is None:
         return Measurement(samples, accuracy, cost, rates)
     singles = (front if run is None else run).baseline.table

@@ -22,8 +22,8 @@ from ..evaluation.point import Point
 from .counts import VERDICTS, Counts, Pending, add_up
 from .renewal import Renewal, renewal_of
 
-MAX_LISTED = 1000  # ids that a call lists, which bounds its time
-LOCK = threading.RLock()  # shared by all, as an object with its own lock could not be copied
+MAX_LISTED = 1000  # largest number of ids that a call lists, to bound its time
+LOCK = threading.RLock()  # of all monitors, since a lock inside a monitor could not be copied
 
 
 class Audit:
@@ -138,16 +138,18 @@ class Audit:
         Returns
         -------
         Series
-            - ``audited``, ``disagreed``, ``to_label``, ``unknown`` (without an answer of the
-              reference): numbers of inputs.
+            - ``audited``: number of audited inputs.
+            - ``disagreed``: number on which cascade and reference differ.
+            - ``to_label``: number of these without a label.
+            - ``unknown``: number without an answer of the reference.
             - ``low``, ``high``: bounds of the loss since the start.
             - ``now_low``, ``now_high``: bounds of the current loss, since input ``now_since``.
             - ``alarm``: whether a lower bound is above `epsilon`.
             - ``lost_at``: the model at which most of the lost inputs exited, or None.
-            - ``label_first``: the fewest ids whose labels could reduce ``high`` to `epsilon`. If
-              ``low`` is above `epsilon`, they could reduce ``now_high``, which renews the
-              certificate for current inputs. If no number suffices, all ids are listed. At most
-              1,000 are, in the order of :meth:`to_label`.
+            - ``label_first``: ids to label first, at most 1,000, in the order of :meth:`to_label`.
+              They are the fewest whose labels could reduce ``high`` to `epsilon`. If ``low`` is
+              above `epsilon`, labels can reduce only ``now_high``, so the fewest ids for that are
+              listed. If no number suffices, all ids are listed.
 
         See Also
         --------
@@ -170,7 +172,7 @@ class Audit:
             sums, total, windows = add_up(self.parts)
             start = min(windows, default=0)
             now = sum(windows.values(), Counter())
-            # sums to the error over all windows
+            # Over all windows, these probabilities sum to at most the error.
             error_now = error / ((start + 1) * (start + 2))
             low, high = bound_loss(total, error)
             now_low, now_high = bound_loss(now, error_now)
@@ -211,7 +213,7 @@ class Audit:
         rows: int | None = None,
         accept: Iterable[str] = (),
     ) -> Renewal:
-        """Choose and certify thresholds for current inputs, from the audited ones.
+        """Choose and certify thresholds for current inputs, from audited inputs.
 
         Parameters
         ----------
@@ -224,7 +226,7 @@ class Audit:
             Number of the newest audited inputs to use. The default is all that are stored, at most
             8,192.
         accept : iterable of str
-            Violated premises to certify nevertheless, as for :func:`cascadelib.certify`.
+            Premises whose violation is accepted, as for :func:`cascadelib.certify`.
 
         Returns
         -------
@@ -245,8 +247,8 @@ class Audit:
         -----
         The first eighth of the inputs gives the thresholds, without labels. :func:`certify` tests
         them on the others. Inputs without a label count as lost, so the guarantee holds for any
-        number of labels, and all tests of one Renewal together fail with probability at most
-        `delta`. Another renewal is another test: r renewals fail with probability at most the sum
+        number of labels. All tests of one Renewal together fail with probability at most `delta`.
+        Another renewal is another test: r renewals fail with probability at most the sum
         of their deltas. The deltas δ / ((i + 1)(i + 2)), i = 0, 1, …, sum to at most δ.
         """
         with LOCK:
@@ -259,7 +261,7 @@ class Audit:
 
 
 def upper_bound(counts: Mapping[str, int], error: float, gained: int = 0) -> float:
-    """Return an upper bound of the loss, if `gained` open disagreements were gained."""
+    """Return an upper bound of the loss, if `gained` of the open disagreements are gains."""
     # Pending inputs count as lost.
     won = counts["gained"] + gained
     same = counts["agreed"] + counts["tied"]

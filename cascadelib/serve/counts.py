@@ -1,4 +1,4 @@
-"""The counts of one process, and their sum over processes."""
+"""Count the inputs, calls and audits of a monitored cascade in one process or over processes."""
 
 import hashlib
 from bisect import insort
@@ -16,11 +16,11 @@ from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 from .records import NUMBER_OF, AuditRecord, Record
 
-MAX_RECENT = 2**16  # ids that are recognized when they come again
+MAX_RECENT = 2**16  # ids whose repetition is recognized
 MAX_PENDING = 2**16
 MAX_ROWS = 2**13  # audited inputs that are stored for a new certificate
-AUDIT_WINDOW = 1000  # audited inputs
-CALL_WINDOW = 1024  # calls of a model
+AUDIT_WINDOW = 1000  # audited inputs per window
+CALL_WINDOW = 1024  # for each model, the number of latest calls of which the failures are stored
 VERDICTS = ("lost", "tied", "gained")
 SUMS = (
     "arrivals",
@@ -39,7 +39,8 @@ NAMES = {*SUMS, *SUMS_BY_MODEL, "failed", "money"}
 class Pending(NamedTuple):
     """An audited input without a verdict, with its window and the stage at which it exited.
 
-    The failure of the reference is "" until it has answered.
+    `answer` and `failure` are those of the reference. `failure` is "" before the reference has
+    answered, and "none" if it has answered without a failure.
     """
 
     prediction: Any
@@ -50,7 +51,7 @@ class Pending(NamedTuple):
 
     @property
     def is_open(self) -> bool:
-        """Whether the reference has given another answer."""
+        """Whether the answers of cascade and reference differ."""
         return self.failure == "none"
 
 
@@ -81,17 +82,21 @@ class Counts:
     version : int
         Increases with each change.
     total : Counter
-        Audited inputs: ``audited``, ``agreed``, ``open`` (disagreements without a label), verdicts.
+        Numbers of audited inputs. The keys are ``audited``, ``agreed``, ``open`` (disagreements
+        without a label), and each of ``VERDICTS``.
     windows : dict of int to Counter
-        The same for the last two windows, and ``since``: the inputs before the window.
+        The counts of ``total`` in each of the last two windows. ``since`` is the number of inputs
+        before the window.
     pending : dict
         A :class:`Pending` by id.
     open_ids : list of (bytes, id)
-        The ids of open disagreements in the order of their SHA-256, and some that are closed.
+        The ids of open disagreements in the order of their SHA-256. Ids that have received a label
+        may remain in it.
     rows : dict
         A :class:`Row` by id, oldest first.
     report_labels : dict
-        Labels that a merged monitor received for inputs of this process.
+        Labels for inputs of this process that another monitor received, after a merge. This process
+        counts them when that monitor is merged into its own.
     decisions_by_id : OrderedDict
         The number of decisions for each of the last ids, the most recent one last.
     """
@@ -121,14 +126,15 @@ class Counts:
         return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
-        """Update the decisions for the record's id. Return False if the record was counted before.
+        """Count a decision for the record's id. Return False if the record was already counted.
 
-        A new record receives its number of repeats.
+        If `is_new`, ``record.repeat`` is set to the number of earlier decisions for this id.
         """
         before = self.decisions_by_id.pop(record.id, 0)
         if is_new:
             record.repeat = before
-        self.decisions_by_id[record.id] = max(before, record.repeat + 1)  # as the last one
+        # The last key is the most recent id.
+        self.decisions_by_id[record.id] = max(before, record.repeat + 1)
         if len(self.decisions_by_id) > MAX_RECENT:
             self.decisions_by_id.popitem(last=False)
         return record.repeat >= before
@@ -166,7 +172,7 @@ class Counts:
             self.windows[window][name] += step
 
     def add_pending(self, record: Record) -> None:
-        """Add an audited input, until it has a verdict."""
+        """Store an audited input until it has a verdict."""
         window, place = divmod(self.sums["audited"], AUDIT_WINDOW)
         if place == 0:
             self.windows[window] = Counter(since=self.sums["inputs"] - 1)
@@ -180,7 +186,7 @@ class Counts:
                 del self.rows[next(iter(self.rows))]
 
     def resolve(self, record: AuditRecord, equal: Callable[[Any, Any], Any]) -> None:
-        """Add the reference's answer for a pending input, once."""
+        """Record the reference's first answer for a pending input."""
         pending = self.pending.get(record.id)
         if pending is None or pending.failure:
             return
@@ -208,13 +214,13 @@ class Counts:
         insort(self.open_ids, (digest, name), key=itemgetter(0))
 
     def disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield the digests, ids and predictions of the open disagreements, in their order."""
+        """Yield (digest, id, Pending) of each open disagreement, in the order of the digests."""
         for digest, name in self.open_ids:
             if name in self.pending:
                 yield digest, name, self.pending[name]
 
     def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
-        """Count the verdicts of labels, and return the ids for which a label was needed."""
+        """Count the verdicts of labelled open disagreements, and return the ids of these."""
         found = [name for name in labels if name in self.pending and self.pending[name].is_open]
         for name in found:
             pending = self.pending.pop(name)
@@ -225,9 +231,10 @@ class Counts:
         return found
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values of JSON, which later inputs do not change.
+        """Return a copy of the counts, with values that JSON can store.
 
-        Dictionaries are lists of pairs, as ids may be numbers.
+        Dictionaries become lists of pairs, since a key in JSON is always text and ids may be
+        numbers.
         """
         state = vars(self) | deepcopy({"sums": self.sums, "windows": self.windows})
         for name, value in state.items():
@@ -295,9 +302,9 @@ def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts
 def check_parts(parts: Sequence[Counts]) -> None:
     """Raise ValueError if an id is pending in several processes."""
     names = Counter(name for part in parts for name in part.pending)
-    both = [name for name, count in names.items() if count > 1]
-    if both:
+    repeated = [name for name, count in names.items() if count > 1]
+    if repeated:
         raise ValueError(
-            f"{len(both)} ids are pending in several processes, such as "
-            f"{brief(min(both, key=str))}. Give all inputs of all workers different ids (ids=)"
+            f"{len(repeated)} ids are pending in several processes, such as "
+            f"{brief(min(repeated, key=str))}. Give all inputs of all workers different ids (ids=)"
         )

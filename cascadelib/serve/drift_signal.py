@@ -15,11 +15,8 @@ from numpy import ndarray as Array
 from ..evaluation.point import OrderStatistics
 from ..policy.confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 
-BET_SIZES = (
-    0.05,
-    0.15,
-    0.45,
-)  # small bets detect small shifts slowly, large bets large ones fast
+# Small bets detect small shifts, but slowly. Large bets detect large shifts fast.
+BET_SIZES = (0.05, 0.15, 0.45)
 STATE = ("weight", "logs", "inputs", "ranks", "log", "largest_log", "lowest_log", "since")
 
 
@@ -34,12 +31,12 @@ class Capital:
     Notes
     -----
     Theorem: if the k numbers and the live ones are exchangeable, such as independent draws of one
-    distribution, the capital ever reaches 1/α stakes with probability at most α. The next live
-    number falls between two order statistics with probability (numbers of both kinds there so far)
-    ÷ (k + 1 + live numbers so far). This is Pólya's urn, which includes the sampling error of the
-    reference. Stakes × e^s(bin) ÷ the urn's mean of it are a nonnegative martingale (Ville, 1939;
-    Vovk, Gammerman, Shafer, 2022, *Algorithmic learning in a random world*). See
-    docs/monitoring.md.
+    distribution, the capital ever reaches 1/α stakes with probability at most α. After m live
+    numbers, the next one falls into a bin between two order statistics with probability (reference
+    and live numbers in the bin) ÷ (k + 1 + m). This is Pólya's urn, which includes the sampling
+    error of the reference. A bet gains s(bin): its stake is multiplied by e^s(bin) ÷ the urn's mean
+    of e^s. The result is a nonnegative martingale (Ville, 1939; Vovk, Gammerman, Shafer, 2022,
+    *Algorithmic learning in a random world*). See docs/monitoring.md.
     """
 
     def __init__(self, reference: OrderStatistics) -> None:
@@ -57,7 +54,7 @@ class Capital:
         self.log = 0.0
         self.largest_log = 0.0
         self.lowest_log = 0.0
-        self.since = 0  # inputs until its last minimum
+        self.since = 0  # number of inputs at the minimum of the log capital
         # breaks ties, with a different seed for each reference
         self.rng = np.random.default_rng(self.edges.view(np.uint32))
 
@@ -66,12 +63,12 @@ class Capital:
         bins = np.searchsorted(self.edges, values + 1j * self.rng.random(len(values)))
         gains = self.gains[:, bins]
         number = self.inputs + np.arange(len(bins) + 1)
-        # of the urn, this input included
+        # The urn's weight for each bet, with the current input.
         weights = self.weight[:, None] + np.cumsum(np.exp(gains), axis=1)
         steps = gains - np.log(weights - np.exp(gains)) + np.log(self.urn.sum() + number[:-1])
         total = np.cumsum(steps, axis=1)
         reserve = 1 / (1 + np.log1p(number))
-        # relative to the first input
+        # Bets that start at each input: log stakes, less the gains since the first of `values`.
         stakes = np.log((reserve[:-1] - reserve[1:]) / len(gains)) - (total - steps)
         logs = total + np.logaddexp.accumulate(np.column_stack([self.logs, stakes]), axis=1)[:, 1:]
         top = logs.max(axis=0)
@@ -117,7 +114,8 @@ class DriftReport:
         - ``stage``: 1 = first.
         - ``inputs``: live inputs that reached the stage.
         - ``mean_rank``: mean rank among the reference confidences, ½ if nothing has changed.
-        - ``capital``: see docs/monitoring.md. For W workers it is the largest one.
+        - ``capital``: current capital in stakes. For W workers, that of the worker whose capital
+          has been the largest.
         - ``p``: n · W ÷ the largest capital so far, for n stages.
         - ``since``: number of inputs after which that capital began to rise.
         - ``alarm``: whether the stage raises an alarm.
@@ -204,7 +202,8 @@ class DriftSignal:
         Parameters
         ----------
         live : list of n float arrays
-            Confidences at each stage of the inputs since the last check, in their order.
+            One array per stage: the confidences of the inputs since the last check, in the order of
+            the inputs.
         false_alarm_rate : float, optional
             The default is that of the signal.
 
@@ -215,13 +214,14 @@ class DriftSignal:
         Raises
         ------
         ValueError
-            If the number of stages is wrong, a value is nan, or lengths increase.
+            If the number of stages is wrong, a value is nan, or a stage has more inputs than the
+            previous stage.
         """
         live = validate_stages(live, "live")
         if len(live) != len(self.stages):
             raise ValueError(
-                f"live has {len(live)} stages, the reference {len(self.stages)}. Is it "
-                "another cascade?"
+                f"live has {len(live)} stages, but the reference has {len(self.stages)}. Pass the "
+                "confidences of the reference's cascade"
             )
         for stage, values in enumerate(live):
             self.add(stage, values)
@@ -287,7 +287,7 @@ class DriftSignal:
 
 
 def describe_reference(intervals: Any) -> str:
-    """Describe a reference, by the description of the intervals in a cascade's file."""
+    """Return whether the reference's samples made the cascade, by ``expected.intervals``."""
     if intervals == HELD_OUT:
         return "held out: the reference's samples had no part in making the cascade"
     if intervals == WITHOUT_CHOOSING:
@@ -304,7 +304,7 @@ def validate_stages(stages: Sequence, name: str) -> list[Array]:
     lengths = [len(a) if a.ndim == 1 and not np.isnan(a).any() else np.nan for a in arrays]
     if not arrays or np.isnan(lengths).any() or lengths != sorted(lengths, reverse=True):
         raise ValueError(
-            f"{name} must be a list of arrays of confidences, not of lengths {lengths}. Each stage "
-            "has one, without nan, and no more samples than the previous stage"
+            f"{name} must have one array of confidences per stage, without nan and with no more "
+            f"samples than the previous stage. The lengths are {lengths}, nan for an invalid array"
         )
     return arrays

@@ -19,11 +19,11 @@ from starlette.middleware.trustedhost import TrustedHostMiddleware
 from .service import Service
 from .stages import DeadlineExceeded, Overloaded
 
-HALVES = re.compile("[\ud800-\udfff]")  # of surrogate pairs
+HALVES = re.compile("[\ud800-\udfff]")  # halves of surrogate pairs
 
 
 def array_of(body: bytes) -> np.ndarray:
-    """Return the array in an .npy file of version 1.0, the only one for arrays of numbers."""
+    """Return the array in an .npy file of version 1.0, which NumPy writes for all numbers."""
     file = io.BytesIO(body)
     if np.lib.format.read_magic(file) != (1, 0):
         raise ValueError("not of version 1.0")
@@ -38,9 +38,10 @@ def array_of(body: bytes) -> np.ndarray:
 
 
 def samples_of(kind: str, body: bytes) -> tuple[Any, list[str] | None]:
-    """Return the samples in a body and their ids, or None for ids. Raise ValueError if invalid.
+    """Return the samples in a body, and their ids or None.
 
-    A body is an .npy array, a JSON list of texts, or a JSON object of texts by id.
+    A body is an .npy array, a JSON list of texts, or a JSON object {id: text}. Raise ValueError if
+    it is invalid.
     """
     is_json = kind == "application/json"
     try:
@@ -58,7 +59,7 @@ def samples_of(kind: str, body: bytes) -> tuple[Any, list[str] | None]:
     elif not batch.ndim:
         raise ValueError(f"a batch is needed, not the number {batch}")
     if not len(batch):
-        raise ValueError("a batch without samples")
+        raise ValueError("the batch has no samples. Send at least one")
     if not is_json:
         check_numbers(batch)
     return batch, ids
@@ -106,13 +107,13 @@ def json_answers(decisions: Any) -> dict[str, list]:
 
 
 class Totals:
-    """A collector of counts for Prometheus, without cost per decision."""
+    """Collect the monitor's counts for Prometheus, on request only."""
 
     def __init__(self, service: Service) -> None:
         self.service = service
 
     def collect(self) -> Iterator[Metric]:
-        """Yield counts since the start, by model, and the samples under way."""
+        """Yield counts since the start by model, and the number of undecided samples."""
         monitor = self.service.monitor
         columns = {
             "decided": ("samples that exited after a model", monitor.exits),
@@ -124,7 +125,9 @@ class Totals:
             for model, value in zip(monitor.models, values.tolist()):
                 metric.add_metric([model], value)
             yield metric
-        stopped = GaugeMetricFamily("cascade_stopped", "1: its calls stopped", labels=["model"])
+        stopped = GaugeMetricFamily(
+            "cascade_stopped", "1 if its calls have stopped", labels=["model"]
+        )
         for stage in self.service.queues[:-1]:
             stopped.add_metric([stage.name], stage.is_open)
         yield stopped
@@ -143,7 +146,8 @@ def application(
     Parameters
     ----------
     service : Service
-        Samples over its ``queue=`` are refused with 503. After its ``deadline=`` the answer is 504.
+        A request gets the status 503 if it would exceed ``queue=`` of the service, and 504 if it
+        exceeds ``deadline=``.
     hosts : list of str, default=("127.0.0.1", "localhost")
         Names by which clients may call the server.
     max_bytes : int, default=2**24
@@ -177,7 +181,7 @@ def application(
         async for part in request.stream():
             body += part
             if len(body) > max_bytes:
-                raise fastapi.HTTPException(413, f"a body may have {max_bytes} bytes")
+                raise fastapi.HTTPException(413, f"the body exceeds {max_bytes} bytes. Send less")
         kind, _, _ = request.headers.get("content-type", "").partition(";")
         try:
             batch, ids = samples_of(kind.strip(), bytes(body))

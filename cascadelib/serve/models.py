@@ -48,7 +48,7 @@ class Functions:
         self.are_async = list(map(inspect.iscoroutinefunction, self.functions))
 
     def split(self, inputs: Any) -> tuple[Any, list]:
-        """Return the kind of a caller's inputs, and a source for each."""
+        """Return the kind of a caller's inputs, here None, and the inputs as a list."""
         return None, list(inputs)
 
     async def call(self, stage: int, sources: list) -> Any:
@@ -79,19 +79,13 @@ class Functions:
 
         :func:`read_answer` returns the same, but is slow for few inputs.
         """
-        if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
+        if point.method is not None or not is_plain_tuple(answer):
             return None
         predictions, confidences, costs = (*answer, None)[:3]
-        least, most = self.expectation.bounds
-        exits = [True] * count
-        if stage >= len(point.inside):
-            if confidences is None:
-                confidences = [-math.inf] * count
-                least = -math.inf
-        elif point.expected is not None and point.expected.confidences[stage].values:
-            values = point.expected.confidences[stage].values
-            least = max(least, values[0])
-            most = min(most, values[-1])
+        least, most = self.confidence_range(point, stage)
+        if confidences is None and stage >= len(point.inside):
+            confidences = [-math.inf] * count
+            least = -math.inf
         if type(costs) is float:
             costs = [costs / count] * count
         is_plain = (
@@ -102,10 +96,31 @@ class Functions:
         )
         if not is_plain:
             return None
-        if stage < len(point.inside):
-            threshold = float(point.inside[stage])
-            exits = [bool(does_exit(confidence, threshold)) for confidence in confidences]
+        exits = exits_of(point, stage, confidences)
         return list(map(Reply, predictions, confidences, costs or [None] * count, exits))
+
+    def confidence_range(self, point: Point, stage: int) -> tuple[float, float]:
+        """Return the least and the largest confidence of a stage that need no further check."""
+        least, most = self.expectation.bounds
+        if stage < len(point.inside) and point.expected is not None:
+            values = point.expected.confidences[stage].values
+            if values:
+                least = max(least, values[0])
+                most = min(most, values[-1])
+        return least, most
+
+
+def exits_of(point: Point, stage: int, confidences: Sequence[Any]) -> list[bool]:
+    """Return whether each input exits at a stage. All inputs exit at the last one."""
+    if stage >= len(point.inside):
+        return [True] * len(confidences)
+    threshold = float(point.inside[stage])
+    return [bool(does_exit(confidence, threshold)) for confidence in confidences]
+
+
+def is_plain_tuple(answer: Any) -> bool:
+    """Return whether an answer is a tuple of predictions, confidences and perhaps costs."""
+    return type(answer) is tuple and len(answer) in (2, 3)
 
 
 def is_list_of(values: Any, count: int) -> bool:
@@ -132,9 +147,9 @@ def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> li
 
 
 class Members:
-    """The members of a cascade, in a thread pool whose calls share torch's own threads.
+    """The members of a cascade. Their calls run in a thread pool and share the threads of torch.
 
-    The reference may be any model of the zoo. A source is a batch and a row of it.
+    The reference may be any model of the zoo. A sample's source is its batch and its row there.
     """
 
     unknown = -1
@@ -184,7 +199,7 @@ class Members:
         """Compute the logits in a thread of the pool."""
         from ..policy.cascade import logits_of
 
-        # applies to this thread and to new ones, and is reset when this call ends
+        # The setting applies to this thread and to new threads until this call ends.
         self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
         try:
             with self.torch.inference_mode():
@@ -195,7 +210,7 @@ class Members:
     def read(
         self, point: Point, stage: int, items: list[QueuedInput], answer: Any, equal: Any
     ) -> list[Reply]:
-        """Return the replies after a stage's model, unchanged if logits are nan or infinite."""
+        """Return the replies of a model. Samples with nan or inf keep the previous output."""
         batch, logits = answer
         for row, item in enumerate(items):
             item.source = (batch, row)

@@ -28,7 +28,7 @@ from .drift_signal import DriftReport, DriftSignal, describe_reference
 from .records import AuditRecord, Record, finite, number_records
 
 BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
-MAX_HELD = 2**16  # inputs that wait for the decision of an earlier one
+MAX_HELD = 2**16  # inputs that wait for the decision of an earlier input
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
 FORMAT = "cascadelib monitor 2"
 MAX_FILE_BYTES = 2**28
@@ -43,7 +43,8 @@ class Monitor(Audit):
     Parameters
     ----------
     policy : Policy, Cascade or Point
-        :meth:`drift` needs the expectations in it.
+        The policy to monitor. :meth:`drift` needs its expected figures, which
+        ``Policy.from_point(point, store)`` stores in it.
 
     Attributes
     ----------
@@ -57,12 +58,12 @@ class Monitor(Audit):
     exits : int64 [n]
         Number of inputs that exited at each stage.
     failed : int64 [n, 5]
-        Number of inputs for which each model was called, by failure: none, timeout, error,
+        Number of inputs per model (row) and kind of failure (column): none, timeout, error,
         malformed, unknown label.
     seconds : float64 [n]
         Seconds in each model, with its preprocessing.
     spent : float64 [n]
-        Cost of the calls of each model, as far as they return it.
+        Cost of the calls of each model. A call that returned no cost counts as 0.
     audited, audit_failures, audit_seconds, audit_cost : int, int, float, float
         Number of audited inputs, number of those for which the reference failed, seconds and cost
         of the audit.
@@ -90,11 +91,11 @@ class Monitor(Audit):
         self.on_decision: Callable[[Record], Any] | None = None
         self.on_audit: Callable[[AuditRecord], Any] | None = None
         self.rng = np.random.default_rng(0)
-        # A last model whose confidences are all equal has none that can be compared.
+        # Equal confidences of the last model carry no information about drift.
         self.ignores_last = not self.expected or len({*self.expected.confidences[-1].values}) < 2
         self.local = self._empty_counts()
         self.others: dict[str, Counts] = {}
-        self.process: int | None = None  # the process that counts under the identity
+        self.process: int | None = None  # id of the process that counts in ``local``
         self.signal_buffer: list[list[float]] = [[] for _ in self.models]
         # Confidences of inputs by number, until all earlier inputs are decided.
         self.confidences_by_number: dict[int, list[float | None]] = {}
@@ -121,9 +122,9 @@ class Monitor(Audit):
         return self.__dict__ | {"process": None}  # a copy counts under another identity
 
     def _identify(self) -> None:
-        """Set an identity before the first input, and a new one in a copy or a forked process.
+        """Give the counts an identity before the first input. Start new counts in a copy or a fork.
 
-        Needs the lock.
+        The caller must hold the lock.
         """
         if self.process != os.getpid():
             if self.local.identity:
@@ -167,15 +168,15 @@ class Monitor(Audit):
         Parameters
         ----------
         records : iterable of Record and AuditRecord, or Decisions
-            In the order of a log. A record is skipped if a record with the same ``id`` and
-            ``repeat`` has been counted, among the last 65,536 ids. Decisions that were made without
+            In the order of a log. A record is skipped if its ``id`` and ``repeat`` were counted
+            before. The monitor remembers the last 65,536 ids. Decisions that were made without
             ``ids=`` are never skipped. Undecided inputs are not counted.
 
         Notes
         -----
-        After a kill, a process loads its last saved state and observes its log. The log may begin
-        before the state was saved, by at most 65,536 ids. The counts then equal those of a process
-        that was not killed. Confidences enter the drift signal in the order of the records'
+        To continue after a kill, load the last saved state and observe the log. The counts then
+        equal those of a process that was not killed. The log may begin before the state was saved,
+        by at most 65,536 ids. Confidences enter the drift signal in the order of the records'
         numbers.
         """
         with LOCK:
@@ -237,7 +238,7 @@ class Monitor(Audit):
             counts.add_pending(record)
         if counts.signal is not None and (number >= self.first_undecided or not is_new):
             failed = [failure != "none" for failure in record.failures]
-            # Later stages are reached by the failure, not by the confidence.
+            # After a failure, the next stage is reached whatever the confidence.
             reached = failed.index(True) if True in failed else len(failed)
             self.confidences_by_number[number] = (
                 [] if record.repeat else record.confidences[:reached]
@@ -250,7 +251,7 @@ class Monitor(Audit):
             confidence = finite(value)
             if confidence is None:
                 continue
-            # A last model without confidences has infinite ones, in a log the largest float.
+            # If the last model has no confidences, they are infinite. A log has the largest float.
             is_missing = abs(confidence) == LARGEST
             if stage < last or not (self.ignores_last or is_missing):
                 self.signal_buffer[stage].append(confidence)
@@ -284,10 +285,10 @@ class Monitor(Audit):
         -----
         Theorem: if each input fails at a model with a probability of at most `most`, whatever
         happened before, the mean number of inputs until the first alarm of any model is at least
-        `inputs_per_false_alarm`. The evidence is a mixture of Shiryaev–Roberts statistics ÷ n
-        (Shin, Ramdas, Rinaldo, 2023, *E-detectors*). After an outage the alarm ends when calls
-        succeed again. The inputs of one failed batch are not independent: a smaller batch raises
-        fewer false alarms. See docs/monitoring.md.
+        `inputs_per_false_alarm`. The evidence is a mixture of Shiryaev–Roberts statistics, divided
+        by the number of models (Shin, Ramdas, Rinaldo, 2023, *E-detectors*). After an outage the
+        alarm ends when calls succeed again. The inputs of one failed batch are not independent: a
+        smaller batch raises fewer false alarms. See docs/monitoring.md.
         """
         if not 0 < most < 1:
             raise ValueError(f"most must be between 0 and 1, not {most}")
@@ -325,7 +326,7 @@ class Monitor(Audit):
 
     @property
     def exit_rates(self) -> np.ndarray:
-        """Return the share of all inputs that exited at each stage, float64 [n], at first nan."""
+        """Return the share of inputs that exited at each stage, float64 [n], nan without inputs."""
         return self.exits / (self.inputs or np.nan)
 
     @property
@@ -335,9 +336,9 @@ class Monitor(Audit):
         Returns
         -------
         DataFrame
-            One row per model: number of ``inputs``, number of ``broken`` ones, expected and
-            measured exit rates with 95% intervals, seconds per sample in the model, and the cost
-            ``spent``.
+            One row per model: ``inputs`` (number of inputs that reached it), ``broken`` (number for
+            which it failed), expected and measured exit rates with 95% intervals,
+            ``model_seconds`` per input, and the cost ``spent``.
         """
         sums = self._sums()
         inputs = sums["inputs"]
@@ -382,8 +383,8 @@ class Monitor(Audit):
         """
         if self.local.signal is None:
             raise ValueError(
-                "nothing is expected of this cascade. Pass the store on which it was measured to "
-                "from_point"
+                "this policy has no expected figures, with which drift compares its inputs. Pass "
+                "the store on which it was measured to from_point"
             )
         with LOCK:
             self._update_signal()
@@ -395,8 +396,8 @@ class Monitor(Audit):
     def save(self, path: str | Path) -> None:
         """Write the state to a JSON file atomically.
 
-        Call :meth:`drift` and :meth:`loss` after saving, not before. Inputs that a crash loses then
-        had no part in an alarm, and the guarantees hold over restarts. On an event loop call
+        Call :meth:`drift` and :meth:`loss` after saving, not before. Then no alarm depends on
+        inputs that a crash loses, and the guarantees hold over restarts. On an event loop call
         ``await asyncio.to_thread(monitor.save, path)``.
 
         Parameters
@@ -438,8 +439,8 @@ class Monitor(Audit):
         """Read a state that :meth:`save` wrote. Set ``equal`` and the callbacks again.
 
         A service continues with ``Service(policy, calls, monitor=Monitor.load(path))``. Only one
-        process at a time may continue from a file, since its inputs are counted under the same
-        identity, by which :meth:`merge` distinguishes newer states from older ones.
+        process may continue from a file. Two would count under one identity, and :meth:`merge`
+        would use the counts of only one of them.
 
         Parameters
         ----------
@@ -452,11 +453,11 @@ class Monitor(Audit):
         Raises
         ------
         ValueError
-            If the file is damaged, or is another file. The message names the file.
+            If the file is damaged, or :meth:`save` did not write it. The message names the file.
 
         See Also
         --------
-        observe : Count what the log has since the file was saved.
+        observe : Count the records that were logged after the file was saved.
         """
         try:
             with open_regular_file(Path(path), MAX_FILE_BYTES) as file:
@@ -492,13 +493,15 @@ class Monitor(Audit):
             for one in (self.point, point)
         )
         if mine != theirs:
-            raise ValueError("the monitor is of another cascade, or has other expectations")
+            raise ValueError(
+                "the monitor has another cascade or expected figures. Make one with Monitor(policy)"
+            )
 
     def merge(self, other: "Monitor") -> "Monitor":
         """Add the counts of other processes.
 
-        The newest state of each process counts, by its identity and version. Merging the same state
-        again, or an older one, has no effect. Labels of both monitors are kept. A drift alarm needs
+        Of two states of one process, the newer one is used. Merging the same state again, or an
+        older one, has no effect. Labels of both monitors are kept. A drift alarm needs
         a capital of n · W / α in one of W processes, so the false-alarm rate is that of all
         processes together.
 
@@ -529,16 +532,16 @@ class Monitor(Audit):
             check_parts(list(parts.values()))
             self.local = parts.pop(self.local.identity)
             self.others = parts
-            if self.local.report_labels:  # it has counted these verdicts now
+            if self.local.report_labels:  # settle has counted the verdicts of these labels
                 self.local.version += 1
                 self.local.report_labels = {}
         return self
 
 
 def evidence_of(failures: Iterable[int], most: float) -> float:
-    """Return the mean Shiryaev–Roberts statistic of bets that more than a share `most` fails.
+    """Return the mean over BETS of Shiryaev–Roberts statistics against a failure rate ≤ `most`.
 
-    At each input, the statistic is (its last value + 1) × the factor of the bet.
+    At each input, a statistic is (its previous value + 1) × the factor of the bet.
     """
     has_failed = np.array(list(failures), bool)[::-1]
     if not len(has_failed):

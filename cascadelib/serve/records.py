@@ -1,4 +1,4 @@
-"""Records of decisions and of audits: one JSON line each, from any engine."""
+"""Records of decisions and of audits, which a log stores as one JSON line each."""
 
 import json
 from collections.abc import Iterable, Sequence
@@ -184,12 +184,12 @@ def dump(record: Record | AuditRecord, **replaced: Any) -> str:
 
 
 def finite(value: float | None) -> float | None:
-    """Return a number with ±inf as ±the largest float, as a policy file stores it."""
+    """Return a number, or ± the largest float for ±inf, as a policy file stores it."""
     return value if value is None else max(-LARGEST, min(value, LARGEST))
 
 
 def number_records(decisions: Decisions, first: int) -> list[Record]:
-    """Return the records of decisions. Inputs without ids of their own are numbered from first."""
+    """Return the records of decisions. Inputs without ids are numbered from ``first``."""
     records = [Record(**fields) for fields in decisions.records()]
     if decisions.ids.dtype.kind == "i":
         for number, record in enumerate(records, first):

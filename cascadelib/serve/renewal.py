@@ -30,7 +30,7 @@ class Renewal:
     point : Point
         The cascade in use.
     table : ScoreTable
-        The inputs that certify.
+        The audited inputs on which the cascades are tested.
     points : list of Point
         The cascades that are tested, most cautious first.
     epsilon, delta : float
@@ -97,7 +97,7 @@ class Renewal:
     def policy(self) -> Policy | None:
         """Return the cheapest certified policy, or None. It has expectations for the drift signal.
 
-        The confidences of the last model are not compared.
+        The drift signal does not compare the confidences of the last model.
         """
         found = self.certificate.point
         if found is None:
@@ -152,7 +152,7 @@ def renewal_of(
     if len(rows) < MIN_ROWS:
         raise ValueError(f"recertify needs {MIN_ROWS} audited inputs or more, not {len(rows)}")
     confidences = [np.nan if row.confidence is None else row.confidence for _, row in rows]
-    certain = convert_units(point.metric, np.array(confidences, np.float64))
+    comparable = convert_units(point.metric, np.array(confidences, np.float64))
     answers = [answer_text(row.answer) for _, row in rows]
     predictions = [
         answer if equal(row.prediction, row.answer) else answer_text(row.prediction)
@@ -160,7 +160,7 @@ def renewal_of(
     ]
     table: Any = ScoreTable(
         None,
-        np.stack([np.where(np.isnan(certain), -np.inf, certain), np.zeros(len(rows))]),
+        np.stack([np.where(np.isnan(comparable), -np.inf, comparable), np.zeros(len(rows))]),
         prices if prices[0] < prices[1] else np.arange(2.0),
         point.models,
         np.array([str(name) for name, _ in rows]),

@@ -27,7 +27,7 @@ from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
 from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
 
-IDLE_SECONDS = 0.01  # between two looks of Service.end
+IDLE_SECONDS = 0.01  # pause between two checks in Service.end
 
 
 class Service:
@@ -43,7 +43,7 @@ class Service:
     policy : Policy
     calls : list of callable, mapping, or Cascade
         Either a function per model, as in :meth:`Policy.run`, or a :class:`Cascade`. A function
-        that is not async runs in a thread. So do the members of a cascade, including ensembles.
+        that is not async runs in a thread. The members of a cascade run in threads too.
     batch_size : int, or one per model, default=64
         Maximum number of inputs per call.
     concurrency : int, or one per model
@@ -73,8 +73,8 @@ class Service:
     monitor : Monitor, optional
         The monitor that counts the decisions. By default, a new one. It is ``service.monitor``.
     audit : float, default=0.0
-        Share of the inputs that are audited, in [0, 1]. They are drawn at random. The reference is
-        called for an audited input too, unless it has already answered the input.
+        Share of the inputs that are audited, in [0, 1]. They are drawn at random. For an audited
+        input the service also calls the `reference`, unless it has already answered the input.
     reference : str, optional
         The model whose answers the audit compares with the decisions. By default, the last model.
         For a cascade, it may be any model of the zoo.
@@ -182,8 +182,9 @@ class Service:
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        # Callers with a deadline, the earliest first, and the loop that has a timer for it.
+        # Callers with a deadline, the earliest deadline first.
         self.callers: deque[Caller] = deque()
+        # The event loop that has a timer for the earliest deadline.
         self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -486,7 +487,7 @@ class Service:
         self.audits -= 1
         try:
             item.rules.monitor.resolve(record)
-        except Exception as error:  # of monitor.equal
+        except Exception as error:  # raised by monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
 
 
@@ -509,8 +510,8 @@ def per_stage(
     """
     if values is not None and not isinstance(values, Sequence | Mapping):
         values = [values] * len(names)
-    each = [check(value, what) for value in align_by_model(names, values, what)]
-    return [*each, each[names.index(reference) if reference in names else -1]]
+    checked = [check(value, what) for value in align_by_model(names, values, what)]
+    return [*checked, checked[names.index(reference) if reference in names else -1]]
 
 
 def check_seconds(value: Any, what: str) -> Any:

@@ -17,7 +17,7 @@ PROBE_SECONDS = 1.0  # seconds between test calls of a model whose calls have st
 RETRY_SHARE = 0.1  # retries that each input adds to the budget
 MAX_RETRY_TOKENS = 10.0  # largest budget of retries
 MAX_LOGGED = 100  # largest number of distinct failures of a model that are logged
-RETRY_SECONDS = 0.05  # before the first retry, doubled each time
+RETRY_SECONDS = 0.05  # mean pause before the first retry, which doubles with each retry
 LOG = logging.getLogger("cascadelib.serve")
 
 

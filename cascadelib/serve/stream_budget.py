@@ -10,14 +10,14 @@ from ..evaluation.point import single_point
 from ..evaluation.run import evaluate
 from ..methods.thresholds import LARGEST, convert_units, does_exit
 
-MAX_STEP = 0.15  # largest change of the level by one batch
+MAX_STEP = 0.15  # largest change by one batch of the level that sets all thresholds
 
 
 class StreamBudget:
     """Adjust the thresholds of a cascade to keep its mean cost per sample at a budget.
 
-    :meth:`run` decides batches of any size. Or decide a batch at :attr:`thresholds`, and call
-    :meth:`update` with its exit stages. Large batches then make the bound wide.
+    :meth:`run` decides batches of any size. To decide a batch elsewhere, use :attr:`thresholds`,
+    and call :meth:`update` with the exit stages. Large batches then make the bound wide.
 
     Parameters
     ----------
@@ -33,8 +33,8 @@ class StreamBudget:
     Raises
     ------
     ValueError
-        If the cascade has one model, the budget is outside the range of the cascade's cost (its
-        mean over the store), or the rate is outside (0, 1).
+        If the cascade has one model, or the rate is outside (0, 1). If the budget is not between
+        the mean cost of the first model and that of all models.
 
     See Also
     --------
@@ -43,10 +43,11 @@ class StreamBudget:
 
     Notes
     -----
-    All thresholds depend on one level u. A batch changes u by η_t × its saving, which is integral
-    control, with η_t = min(η, 0.15 ÷ the largest batch). The guarantee is :meth:`bound`, for any
-    inputs with finite logits in any order. Accuracy is not controlled. With prices per query,
-    :meth:`update` needs the cost of each input.
+    All thresholds depend on one level u. A batch changes u by η_t × the sum of (budget − cost) over
+    its samples, in shares of the cost range, with η_t = min(η, 0.15 ÷ the largest batch). This is
+    integral control. The guarantee is :meth:`bound`, for any inputs with finite logits in any
+    order. Accuracy is not controlled. With prices per query, :meth:`update` needs the cost of each
+    input.
 
     Examples
     --------
@@ -88,10 +89,11 @@ class StreamBudget:
         self.rate = rate
         self.metric = point.metric
         self.sorted_confidences = [np.sort(confidence) for confidence in run.confidences[:-1]]
+        # Shares of all samples that each threshold of the point would defer.
         self.shares = [
             np.mean(~does_exit(rising, threshold))
             for rising, threshold in zip(self.sorted_confidences, point.inside)
-        ]  # of deferred samples
+        ]
         self.point_level = np.clip(self._share_of(run.cost), 1e-9, 1 - 1e-9)
         self.level = self._share_of(self.budget)
         self.lowest = self.level
@@ -110,8 +112,8 @@ class StreamBudget:
         inside = np.full(len(self.sorted_confidences), -np.inf if self.level <= 0 else np.inf)
         if 0 < self.level < 1:
             for stage, (rising, share) in enumerate(zip(self.sorted_confidences, self.shares)):
-                # This share of the samples is below the threshold, without ties. The threshold is
-                # finite if a sample is above it, so that infinite confidences exit.
+                # Without ties, the share ``below`` of all samples has a confidence below the
+                # threshold. If other samples remain, it is finite, so infinite confidences exit.
                 below = np.interp(self.level, [0, self.point_level, 1], [0, share, 1])
                 count = round(below * len(rising))
                 inside[stage] = min(rising[count], LARGEST) if count < len(rising) else np.inf
@@ -157,8 +159,8 @@ class StreamBudget:
         Raises
         ------
         ValueError
-            If the cascade has no such stage, or costs are missing or invalid. The budget then does
-            not change.
+            If the cascade has no such stage, or costs are missing or invalid. The batch is then not
+            recorded.
         """
         stages = np.asarray(exit_stage)
         if stages.ndim != 1 or not np.isin(stages, np.arange(len(self.costs))).all():
@@ -187,7 +189,7 @@ class StreamBudget:
         return self.spent / self.samples if self.samples else np.nan
 
     def bound(self) -> float:
-        """Return the largest difference of the mean cost so far from the budget, for any stream.
+        """Return an upper bound of the distance of the mean cost so far from the budget.
 
         Returns
         -------
@@ -196,10 +198,10 @@ class StreamBudget:
 
         Notes
         -----
-        The bound is (cost of all models − cost of the first) · r ÷ (η_T · samples), with the last
-        rate η_T = min(η, 0.15 ÷ b), the largest batch b and r = 1 + η_T b. If the range of the
-        level so far is larger than 1 + η_T b, it replaces r. This happens if inputs cost more than
-        the budget at the first model only, or less at all models.
+        The bound holds for any stream. It is (cost of all models − cost of the first) · r ÷ (η_T ·
+        samples). Here b is the size of the largest batch, and η_T = min(η, 0.15 ÷ b). The range r
+        is the larger of 1 + η_T b and the range of the level so far. The latter is larger if inputs
+        cost more than the budget at the first model only, or less at all models.
 
         References
         ----------

@@ -20,14 +20,14 @@ from ..checks import brief
 
 LEVEL = 1e-3  # probability that at least one interval of a table misses the true correlation
 LEAST_PHI = 0.1  # mean correlation below which rows belong to different samples
-LEAST_SHARE = 0.25  # the same, relative to the largest correlation at the models' accuracies
+LEAST_SHARE = 0.25  # the same bound, as a share of the attainable correlation
 ABOVE_CHANCE = 3.0  # standard errors by which a tested model must be above chance
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model must have answered
 MOST_LABELS = 20_000  # largest number of labels from which the agreement by chance is estimated
 CONSTANT = 0.99  # share of equal predictions above which the order of rows has hardly any effect
 STEEPEST = 15.0  # largest slope of the logistic model, per additional correct model
 STEPS = 24  # steps of a bisection, for slopes to within 2e-6
-TOLERANCE = 1e-6  # samples
+TOLERANCE = 1e-6  # largest error of an expected number of samples
 OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which a model may be shifted
 PARTS = 4  # number of parts of a file, each of which may have another offset
 FEWEST_ROWS = 100  # smallest number of rows of a part
@@ -263,7 +263,7 @@ def covariance_gains(part: Array, total: Array, share: Array, offset: int) -> Ar
     rows = slice(None, -offset) if offset > 0 else slice(-offset, None)
     shifted = slice(offset, None) if offset > 0 else slice(None, offset)
     rise = total[shifted] - total[rows]
-    # The total includes the model itself, whose part in the rise is subtracted.
+    # The total includes the model itself. Its contribution to the rise is subtracted.
     itself = np.einsum("mk,mk->m", part[:, rows], part[:, shifted]) - part[:, rows].sum(axis=1)
     ends = rise.sum() - (part[:, shifted].sum(axis=1) - part[:, rows].sum(axis=1))
     return part[:, rows] @ rise - itself - share * ends
@@ -352,7 +352,7 @@ def logistic_shares(by_s: Array, positive: Array, slope: Array) -> Array:
 
 
 def find_roots(rising: Callable[[Array], Array], low: Array, high: Array) -> Array:
-    """Find the zero of each of N rising functions of slopes by bisection, or the nearest end."""
+    """Find the zero, or else the nearest end, of each of N rising functions by bisection."""
     for _ in range(STEPS):
         middle = (low + high) / 2
         is_below = rising(middle) < 0

@@ -38,7 +38,7 @@ DTYPES = {f"F{8 * size}": np.dtype(f"<f{size}") for size in (2, 4, 8)}
 
 
 def encode_metadata(key: str, value: Any) -> str:
-    """Return metadata as text for a header. The text is JSON, or a string that is not JSON."""
+    """Return metadata as text for a header: a string unchanged if it is not JSON, else JSON."""
     try:
         key.encode()
         text = json.dumps(value, default=lambda value: value.tolist())  # for NumPy arrays
@@ -48,7 +48,7 @@ def encode_metadata(key: str, value: Any) -> str:
         return text
     except (TypeError, AttributeError, ValueError, RecursionError):
         raise ValueError(
-            f"metadata {key!r} must be text, a number, or a list or dict of these, or {UNUSABLE}"
+            f"metadata {key!r} must be text, a number, a list or a dict of these. Maybe {UNUSABLE}"
         ) from None
 
 
@@ -194,7 +194,7 @@ def memory_is_limited() -> bool:
     return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
-QUICKLY_HASHED = 256 * 2**20  # bytes; only verify() hashes larger tensors
+QUICKLY_HASHED = 256 * 2**20  # bytes of a tensor. Only verify() hashes larger tensors
 
 
 class Memory:

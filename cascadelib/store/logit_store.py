@@ -32,7 +32,7 @@ from .model_checks import (
 )
 from .model_table import find_cost_names, make_model_table
 
-ADDING = Lock()
+ADD_LOCK = Lock()  # held while a model gets its order and is stored
 
 
 class LogitStore:
@@ -57,7 +57,7 @@ class LogitStore:
     dataset, split : str
         Names of data set and split.
     origin : Origin
-        All of these.
+        Labels, ids, classes, data set and split.
     path : Path or None
         The folder, or None in memory.
 
@@ -94,7 +94,10 @@ class LogitStore:
         rows: Array | None = None,
         models: dict[str, Any] | None = None,
     ) -> "LogitStore":
-        """Set the source of outputs, the rows and the models. None means all, also later models."""
+        """Set the source of outputs, the rows and the models.
+
+        None means all rows, or all models, including models that are added later.
+        """
         self._source = source
         self._rows = rows
         self._models = models
@@ -214,9 +217,9 @@ class LogitStore:
         """Create a store in memory from probabilities of shape (n_samples, n_classes) by model.
 
         Confidences are computed from the probabilities themselves. A method that needs logits uses
-        their logarithms, in which zeros count as the smallest positive float. ``normalise=True``
-        first divides rows of positive sum by it, such as rows of a service that returns only the
-        best classes. The other arguments are those of :meth:`from_arrays`.
+        the logarithms of the probabilities. Zeros are first replaced by the smallest positive
+        float. ``normalise=True`` divides each row by its sum, for example if a service returns only
+        the best classes. The other arguments are those of :meth:`from_arrays`.
 
         Returns
         -------
@@ -252,7 +255,7 @@ class LogitStore:
 
     @property
     def class_count(self) -> int | None:
-        """Return the number of classes, or None for unnamed classes and a store without models."""
+        """Return the number of classes, or None if there are neither class names nor models."""
         if self.classes:
             return len(self.classes)
         return next((output.shape[1] for output in self._outputs().values()), None)
@@ -261,10 +264,10 @@ class LogitStore:
     def models(self) -> pd.DataFrame:
         """Return a table with one row per model, cheapest first.
 
-        The columns are top1, top5 (fractions, nan with five classes or fewer), macs, seconds,
-        parameters and other metadata. The rows are sorted by MACs if all models have them,
-        otherwise by seconds, otherwise by the only kind of cost (:attr:`cost_names`), otherwise in
-        the order of adding.
+        The columns are top1, top5, macs, seconds, parameters and other metadata. top1 and top5 are
+        fractions. top5 is nan if there are at most five classes. The rows are sorted by MACs if all
+        models have them, or else by seconds. Another kind of cost is used if it is the only kind
+        (:attr:`cost_names`). Otherwise the models keep the order in which they were added.
         """
         outputs = self._outputs()
         cached_outputs, table = self._table
@@ -284,7 +287,11 @@ class LogitStore:
 
     @property
     def default_cost(self) -> str:
-        """Return the first existing kind of :data:`COSTS`, else the only other kind, else MACs."""
+        """Return the default kind of cost.
+
+        It is the first kind of :data:`COSTS` that some model has. If no model has one of these, it
+        is the only other kind. If there is no other kind, or several, it is "macs".
+        """
         kinds = self.cost_names
         is_clear = len(kinds) == 1 or kinds and kinds[0] in COSTS
         return kinds[0] if is_clear else "macs"
@@ -298,7 +305,7 @@ class LogitStore:
         return self._model(name).metadata["order"]
 
     def _model(self, name: str) -> Output:
-        """Return the output of a model in the files or arrays."""
+        """Return the output of a model, or raise ValueError if it is unknown or broken."""
         outputs = self._outputs()
         broken = self._source.broken
         if validate_choice(name, [*outputs, *broken], "model") in broken:
@@ -308,7 +315,7 @@ class LogitStore:
     def logits(self, name: str) -> Array:
         """Return the logits of a model, float array of shape (n_samples, n_classes).
 
-        If the store has probabilities, these are their logarithms.
+        If the output of the model is probabilities, their logarithms are returned.
         """
         output = self.output(name)
         return log_of(output) if self.holds_probabilities(name) else output
@@ -342,13 +349,13 @@ class LogitStore:
         return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
-        """Return the predicted classes, the first one of equal outputs, int64 [n_samples]."""
+        """Return the predicted classes, int64 [n_samples]. Ties give the first class."""
         return self._compute_once(
             name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1)
         )
 
     def _compute_once(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
-        """Return a function of the output [k]. It is cached, since bootstraps take many views."""
+        """Return `compute(output)`, array [k]. It is cached, since bootstraps take many views."""
         output = self._model(name)
         if what not in output.cache:
             output.cache[what] = compute(output.tensor)
@@ -404,7 +411,7 @@ class LogitStore:
         )
 
     def column(self, name: str, what: str) -> None:
-        """Return None: a fitted confidence of a LogitStore reads metrics of the outputs."""
+        """Return None: a LogitStore has no columns, so fitted confidences use metrics."""
 
     def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
         """Return the stage function of models under a Method (:meth:`cascadelib.Method.stage`)."""
@@ -413,12 +420,12 @@ class LogitStore:
     def positives(self) -> Array:
         """Return which samples are of class 1, bool array of shape (n_samples,).
 
-        F1 is undefined unless there are two classes. Other stores raise a ValueError.
+        F1 needs two classes. With another number of classes, a ValueError is raised.
         """
         classes = self.class_count
         if classes not in (None, 2):
             raise ValueError(
-                f"F1 is that of class 1 of two; this store has {classes} classes: use score='top1'"
+                f"F1 needs two classes, and this store has {classes}. Use score='top1'"
             )
         return self.origin.required_labels == 1
 
@@ -482,7 +489,8 @@ class LogitStore:
         dtype : {"float16", "float32", "float64"}, default="float32"
             Type of the stored tensor.
         probabilities : bool or array of shape (n_samples, n_classes), default=False
-            Probabilities instead of logits, or True if `logits` contains probabilities.
+            True if `logits` contains probabilities. Alternatively, the array of probabilities
+            itself, without `logits`.
         normalise : bool, default=False
             Whether rows of probabilities are divided by their sums.
         **metadata
@@ -510,13 +518,13 @@ class LogitStore:
             output = check_probabilities(name, output, normalise, self.origin)
         top1, top5 = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
-        with ADDING:
+        with ADD_LOCK:
             order = self._next_order(name, output.shape[1], replace)
             entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
             self._source.put(name, Output.from_tensor(output, entry, kind), replace)
 
     def _next_order(self, name: str, classes: int, replace: bool) -> int:
-        """Return the number of a new model in the order of adding.
+        """Return the position of a new model in the order in which models were added.
 
         Raises a ValueError if the model exists or has another number of classes.
         """

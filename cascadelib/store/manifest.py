@@ -105,7 +105,7 @@ def read_manifest(folder: Path) -> Manifest:
 @contextlib.contextmanager
 def lock_store(folder: Path) -> Iterator[None]:
     """Wait for other writers of a store, lock it, and remove the files of killed writers."""
-    with open(folder / LABELS, "rb+") as file:  # it is never replaced, so all lock one file
+    with open(folder / LABELS, "rb+") as file:  # never replaced: writers lock the same file
         lock_file(file)
         remove_leftovers(folder)
         yield

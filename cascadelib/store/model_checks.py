@@ -127,7 +127,9 @@ def check_metadata(name: str, metadata: dict, costs: Mapping[str, float | None])
     wrong = sorted(RESERVED & read.keys())
     wrong += [key for key, form in METADATA.items() if key in read and not fits(read[key], form)]
     if wrong:
-        raise ValueError(f"model {name!r}: metadata may not have this {' and '.join(wrong)}")
+        raise ValueError(
+            f"model {name!r}: metadata has a reserved key or wrong value: {' and '.join(wrong)}"
+        )
     for kind in find_cost_names([read]):
         if read[kind] < 0:
             raise ValueError(

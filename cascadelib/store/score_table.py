@@ -24,7 +24,7 @@ from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
-USUAL_METRIC = "max_softmax"  # of a Method with default arguments
+USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
 
 
 def _refuse_options(**options: Any) -> None:
@@ -33,8 +33,8 @@ def _refuse_options(**options: Any) -> None:
     if extra:
         raise ValueError(
             f"{', '.join(extra)}: a ScoreTable contains confidences, correctness and cost, so it "
-            "supports only score='f1' and Method(confidence=…). Omit this (a Point's cost_kind is "
-            "then 'cost'), or use a LogitStore"
+            "supports only score='f1' and Method(confidence=…). Omit these options (a Point's "
+            "cost_kind is then 'cost'), or use a LogitStore"
         )
 
 
@@ -80,7 +80,7 @@ class ScoreTable:
     dropped : int, default=0
         Number of samples that :meth:`from_frame` dropped.
     answered : bool array of shape (n_models, n_samples), optional
-        Whether a model answered. Defaults to whether it has a prediction.
+        Whether a model answered a sample. By default, it did if its prediction is not "".
 
     Attributes
     ----------
@@ -148,13 +148,13 @@ class ScoreTable:
         for values in parts.values():
             if isinstance(values, Array):
                 values.flags.writeable = False
-        answered = parts["correct"] if parts["predictions"] is None else parts["predictions"]
-        answers = dict(zip(parts["names"], zip(parts["confidence"], answered)))
-        vars(self).pop("_models", None)  # a copy would keep the one of the full table
+        answers = parts["correct"] if parts["predictions"] is None else parts["predictions"]
+        outputs = dict(zip(parts["names"], zip(parts["confidence"], answers)))
+        vars(self).pop("_models", None)  # a copy has the cached models of the full table
         vars(self).update(
             parts,
             sample_ids=origin.sample_ids if origin.has_ids else None,
-            origin=replace(origin, models=answers, read=answers.__getitem__),
+            origin=replace(origin, models=outputs, read=outputs.__getitem__),
         )
         return self
 
@@ -186,7 +186,7 @@ class ScoreTable:
         """Read a table from a file or a frame.
 
         A long table has a row per sample and model, in any order. A wide table has a row per
-        sample, and names columns with {} instead of the model, as in
+        sample. The names of its columns are templates with {} in place of the model, such as
         ``prediction="{}_answer"``. Ids, models, labels and predictions are text. Whole numbers of a
         frame are converted to the same text for all dtypes.
 
@@ -197,8 +197,8 @@ class ScoreTable:
         sample, model : str, default="sample", "model"
             Columns of the sample id and the model.
         confidence : str or None, default="confidence"
-            Column of the confidence. It is optional, also for some models of a wide table: a model
-            without confidences can only be the last stage.
+            Column of the confidence. All models may lack it, or some models of a wide table. A
+            model without confidences can only be the last stage.
         cost : str or mapping of str to float, default="cost"
             Column of the cost of a query, or {model: cost}. 0 is free.
         label, prediction : str, optional
@@ -350,10 +350,11 @@ class ScoreTable:
         return self.columns[validate_choice(what, self.columns, "column")][self.row(name)]
 
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
-        """Return the stage function of models, which depends on the last model of a prefix only.
+        """Return the stage function of models.
 
-        A fitted confidence of the method replaces the confidence of the table. A ValueError is
-        raised if correctness is unknown, or if the method or score needs outputs of models.
+        Its result depends only on the last model of a prefix. A fitted confidence of the method
+        replaces the confidence of the table. A ValueError is raised if correctness is unknown, or
+        if the method or score needs outputs of models.
         """
         usual = (USUAL_METRIC, "none", False)
         is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
@@ -393,7 +394,7 @@ class ScoreTable:
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:
-        """Return functions from sample ids to (predictions, confidences) by model.
+        """Return, by model, a function from sample ids to (predictions, confidences).
 
         :meth:`Policy.run` takes them for a dry run.
         """
@@ -411,7 +412,7 @@ class ScoreTable:
     def labelled(self, labels: Any) -> "ScoreTable":
         """Return the table with other labels [n_samples].
 
-        No model predicts the label "". None and nan raise a ValueError.
+        The label "" equals no prediction. None and nan raise a ValueError.
         """
         labels = align_values(labels, "labels", self.origin.sample_ids)
         refuse_missing(labels, "label", self.origin.sample_ids)

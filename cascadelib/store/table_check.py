@@ -32,20 +32,21 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-REVERSED = -4.0  # standard errors by which correct answers have a lower mean rank of confidence
-LOSSES = ("1%", "2%", "5%", "10%", "20%")
+REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in standard errors
+LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
 
 
 @dataclass(frozen=True, eq=False)
 class TableReport:
-    """The result of :func:`check_table`. As text, it is the full report.
+    """The result of :func:`check_table`. ``str(report)`` is the full report.
 
     Attributes
     ----------
     source : str
         The file, or "frame".
     columns : dict of str to str
-        Column, or template of columns, by role.
+        Column by role. For one column per model it is a template, such as "{}_answer", where {}
+        is the name of the model.
     faults : DataFrame
         One row per kind of fault: fault, count, examples (with sample id and line), remedy, and
         ``blocks``, which is True if the table cannot be read before the fault is corrected.
@@ -111,13 +112,14 @@ def check_table(
     largest : int, default=2**30
         Maximum size in bytes, before and after decompression.
     **columns : str
-        Columns by role: sample, model, confidence, label, prediction, correct. A wide table has {}
-        instead of the model. Other columns are recognized by their names.
+        Columns by role: sample, model, confidence, label, prediction, correct. In a wide table, {}
+        is the name of the model, such as ``prediction="{}_answer"``. Columns of other roles are
+        recognized by their names.
 
     Returns
     -------
     TableReport
-        ``report.faults`` has a row per kind of fault. As text, it is the full report.
+        ``report.faults`` has one row per kind of fault. ``str(report)`` is the full report.
 
     See Also
     --------
@@ -182,7 +184,7 @@ def _read(
 ) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
     """Return the parts of a ScoreTable, the faults that must be corrected, and other faults.
 
-    The options that the faults need are added to ``options``.
+    If an option of ``from_frame`` corrects a fault, this option is added to ``options``.
     """
     frame, locate = opened
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
@@ -196,9 +198,9 @@ def _read(
         options["missing"] = options["missing"] or "drop"
     if SPELLING in remedies:
         options["normalize"] = "text"
-    parts, left = scores(options["missing"] or "refuse", options["normalize"])
-    handled = [fault for fault in found if fault not in left]
-    return parts, left, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
+    parts, remaining = scores(options["missing"] or "refuse", options["normalize"])
+    handled = [fault for fault in found if fault not in remaining]
+    return parts, remaining, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
@@ -221,7 +223,7 @@ def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str
 
 
 def _template(columns: list[str], names: list[str]) -> str | None:
-    """Return the template of at least two columns that start or end with one of the names."""
+    """Return the template of two or more columns, such as "{}_answer" for the name "answer"."""
     templates = []
     for column in columns:
         parts = re.split(r"([ _.:/|-]+)", column)
@@ -244,7 +246,7 @@ def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
     }
     remedies = {
         "samples": "Name it with --sample",
-        "models": "Name it with --model, or the columns of all models as --prediction '{}_answer'",
+        "models": "Name it with --model. For one column per model, use --prediction '{}_answer'",
         "correct answers": "Name them with --label and --prediction, or with --correct",
         "costs": "Name it with --cost, or give prices of queries as --cost small=1,large=10",
     }
@@ -344,8 +346,9 @@ def _report(
 def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
     """Return the shell command that certifies a cascade of a file.
 
-    Its epsilon is a loss that half of the samples can certify. If six losses are expected, none is
-    observed with a probability of 0.2%.
+    Its epsilon is the smallest of :data:`LOSSES` that is at least 12 ÷ samples. If there is none,
+    it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
+    of these would be lost on average. The probability that none is lost would be at most 0.25%.
     """
     words = ["cascadelib", "certify", path]
     for key, value in arguments.items():

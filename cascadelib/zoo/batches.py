@@ -60,7 +60,7 @@ def count_samples(batch: Any) -> int:
 def count_inputs(inputs: Any) -> int:
     """Return the number of samples in a module's input: a tensor, or a tuple or mapping of tensors.
 
-    Only the first tensor counts. Unlike in a batch, all samples may share the others.
+    It is the length of the first tensor. All samples may share the other tensors.
     """
     if isinstance(inputs, Mapping):
         return len(next(iter(inputs.values())))

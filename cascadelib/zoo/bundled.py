@@ -71,8 +71,8 @@ def lenet(num_classes: int, width: float = 1.0) -> nn.Module:
 def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int]) -> nn.Module:
     """Build timm's ResNet for small images: [N, 1, height, width] → [N, num_classes].
 
-    The stem of timm halves the image twice, so that the first stage sees 7 × 7 of 28 pixels. A
-    3 × 3 convolution of the same width halves it once, to 14 × 14.
+    The stem of timm halves the image twice, from 28 × 28 to 7 × 7 pixels. Here a convolution of
+    stride 1 replaces its first one, so that the image is only halved once, to 14 × 14 pixels.
     """
     import timm
 
@@ -100,7 +100,7 @@ def build_image_classifier(entry: dict, classes: int) -> nn.Module:
 
 
 SCALE_SUFFIX = ".scale"
-COUNTER = "num_batches_tracked"  # of BatchNorm
+COUNTER = "num_batches_tracked"  # name of a BatchNorm counter
 
 
 def read_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -161,7 +161,7 @@ def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
 
 
 def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
-    """Return the names of a zoo's models, none in an installed package without the data."""
+    """Return the names of a zoo's models, or [] if its data are not installed."""
     return list(read_zoo(folder)["models"]) if (find_folder(folder) / "zoo.json").is_file() else []
 
 

@@ -59,7 +59,7 @@ def _find_processor() -> str:
 class Device:
     """Device and precision of the forward passes, with transfers and clocks.
 
-    Operations of this class, for the CPU, are complete when they return.
+    On a CPU, an operation is complete when its method returns.
 
     Parameters
     ----------
@@ -174,13 +174,13 @@ def upload_batch(batch: Any, upload: Callable[[torch.Tensor], torch.Tensor]) -> 
 def place_module(module: torch.nn.Module, device: torch.device) -> Iterator[None]:
     """Put a module on a device in eval mode and channels_last, and restore all three afterwards."""
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
-    was_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
+    was_channels_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
     with eval_mode(module):
         module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
             yield
         finally:
-            memory_format = torch.channels_last if was_last else torch.contiguous_format
+            memory_format = torch.channels_last if was_channels_last else torch.contiguous_format
             module.to(home, memory_format=memory_format)  # type: ignore[call-overload]
 
 
@@ -264,7 +264,7 @@ def compute_timed_logits(
                 logits = torch.cat(parts)
             break
         except RuntimeError as error:
-            # On the host, the error has no class.
+            # On a CPU, torch raises a plain RuntimeError if memory runs out.
             on_device = isinstance(error, torch.cuda.OutOfMemoryError)
             if not (on_device or "DefaultCPUAllocator: " in str(error)):
                 raise

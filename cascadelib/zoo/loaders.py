@@ -63,7 +63,7 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
         return load_bundled(name, folder, **options)
     if name in texts:
         return load_bundled_text_model(name, **options)
-    # Imports take seconds. A bundled model needs neither, a timm model not transformers.
+    # These imports take seconds. timm models do not need that of transformers.
     import timm
 
     from . import timm_models

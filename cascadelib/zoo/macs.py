@@ -29,7 +29,7 @@ def _count_matmul(inputs: list, outputs: list) -> int:
 
 
 def _count_einsum(inputs: list, outputs: list) -> int:
-    """Count the product of all index lengths for two operands. fvcore would round it."""
+    """Count the product of all index lengths for two operands, which fvcore would round."""
     first, *others = inputs[0].toIValue().replace(" ", "").split("->")[0].split(",")
     shapes = [get_shape(value) for value in inputs[1].node().inputs()]
     if len(others) != 1 or "." in first + others[0]:
@@ -50,7 +50,7 @@ def _count_attention(inputs: list, outputs: list) -> int:
 
 
 def _count_convolution(inputs: list, outputs: list) -> int:
-    """Count output positions × weights, as fvcore, if the padding is a word ("same")."""
+    """Count output positions × weights of a convolution whose padding is a word ("same")."""
     output = get_shape(outputs[0])
     weights = get_shape(inputs[1])  # [out, in / groups, …]
     return output[0] * math.prod(output[2:]) * math.prod(weights)
@@ -232,20 +232,20 @@ def add_text_costs(
             continue
         limit = transform.max_length
         with record_failure(failed, model.name):
-            known = transform in lengths
-            if not known:
+            is_counted = transform in lengths
+            if not is_counted:
                 lengths[transform] = transform.lengths(texts)
-            full = lengths[transform]
-            truncated = int((full > limit).sum())
-            if truncated and not known:
+            full_lengths = lengths[transform]
+            truncated = int((full_lengths > limit).sum())
+            if truncated and not is_counted:
                 warnings.warn(
-                    f"{truncated} of {len(full)} texts have more than {limit} tokens "
-                    f"(the longest {full.max()}) and are truncated",
+                    f"{truncated} of {len(full_lengths)} texts have more than {limit} tokens "
+                    f"(the longest {full_lengths.max()}) and are truncated",
                     stacklevel=3,
                 )
-            run = np.minimum(full, limit)
+            run_lengths = np.minimum(full_lengths, limit)
             if model.name not in costs:
-                costs[model.name] = compute_mean_macs(model.module, transform, run)
-            counts = {"tokens": float(run.mean()), "truncated": truncated}
+                costs[model.name] = compute_mean_macs(model.module, transform, run_lengths)
+            counts = {"tokens": float(run_lengths.mean()), "truncated": truncated}
             found.append(replace(model, metadata=model.metadata | counts))
     return found, costs

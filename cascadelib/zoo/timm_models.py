@@ -31,8 +31,8 @@ CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
     "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
 }
-# Checkpoints that timm no longer has → a current name and options of the same network, to count
-# MACs or to load local weights.
+# {checkpoint that timm no longer has: (current name, options) of the same network}. The names are
+# used to count MACs and to load local weights.
 WITHDRAWN = {
     "gluon_xception65": ("xception65", {}),
     "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
@@ -42,7 +42,7 @@ WITHDRAWN = {
 
 
 def is_timm_model(name: str) -> bool:
-    """Return whether timm has this architecture, under this or a newer name, at any size "@288"."""
+    """Return whether timm has this architecture, also under a newer name. "@288" is ignored."""
     base = split_size(name)[0]
     return "/" not in base and (base in WITHDRAWN or is_model(base))
 

@@ -17,7 +17,7 @@ from ..hub import cached_revision, check_reachable, is_reachable, weights_only
 from .model import Model, count_parameters
 from .transforms import Tokenized
 
-# Explicit, since transformers would otherwise prompt.
+# Code of a repository never runs. Without this option, transformers asks the user.
 OPTIONS: dict[str, Any] = {"trust_remote_code": False}
 
 
@@ -133,7 +133,7 @@ def load_image_model(name: str, revision: str | None = None) -> Model:
 
 
 MAX_LENGTH = 128  # tokens, the usual limit on GLUE
-# Types whose positions start after that of the padding token.
+# Types of models whose position numbers start after that of the padding token.
 OFFSET_TYPES = "roberta xlm-roberta camembert mpnet longformer".split()
 
 

@@ -71,8 +71,8 @@ def _timm_transform(cut: Cut) -> Callable:
 class Photos:
     """Transform of photographs: ``cut`` each, stack, then (x − 255 mean) / (255 std) per channel.
 
-    Extraction cuts in the processes that decode, once for all models with an equal ``cut``, and
-    normalizes on the device. Calling the transform with PIL images does both.
+    During extraction, the decoding processes cut each photograph once for all models with an equal
+    ``cut``. The result is normalized on the device. A call with PIL images does both.
     """
 
     cut: Cut

@@ -48,12 +48,16 @@ def shift_claims(
     front : Front
         The front of the selection split.
     other : LogitStore
-        Held-out samples.
+        Held-out samples. If they are one of the shifted splits, a half of the selection split is
+        held out instead.
     own_fronts : mapping of str to Front
         The same search, run on each shifted split.
     paired : bool
         Whether the shifted samples are changed samples of ``other``.
     """
+    shifted_samples = {own.store.origin.fingerprint for own in own_fronts.values()}
+    if other.origin.fingerprint in shifted_samples:  # as ImageNetV2 in data/imagenet-1k/README.md
+        other = front.store
     front, unshifted = with_held_out_split(front, other)
     found: dict[str, list[np.ndarray]] = {}
     there = {}

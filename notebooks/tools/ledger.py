@@ -437,9 +437,10 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     decided = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
     tested = sum(words.get(word, 0) for word in decided)
     return (
-        f"Of {tested} testable claims, {words.get(SUPPORTED, 0)} hold and "
-        f"{words.get(CONTRADICTED, 0)} are contradicted. {words.get(DEPENDS, 0)} depend on the "
-        f"training of the models, {words.get(UNDETERMINED, 0)} are undetermined, and {len(rows) - tested} of the paper's {len(rows)} claims are not testable "
-        f"on {dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
+        f"Of {tested} testable claims, {words.get(SUPPORTED, 0)} hold, "
+        f"{words.get(CONTRADICTED, 0)} are contradicted, and {words.get(UNDETERMINED, 0)} are "
+        f"undetermined. The verdict of {words.get(DEPENDS, 0)} depends on the training of the "
+        f"models. Of the paper's {len(rows)} claims, {len(rows) - tested} are not testable on "
+        f"{dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
         f"{(on_published == CONTRADICTED).sum()} contradicted."
     )

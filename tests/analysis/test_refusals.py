@@ -40,7 +40,7 @@ REFUSED = [
     (partial(range_dominance, {}), "no front to compare"),
     (partial(compare_fronts, {"a": POINT}), "'a' is a Point"),
     (partial(compare_fronts, {"a": FRONT, "b": replace(FRONT, cost_kind="seconds")}), "differ in"),
-    (partial(mean_cost_ratio, FRONT, front_on(OTHER, FRONT)), "other single models"),
+    (partial(mean_cost_ratio, FRONT, front_on(OTHER, FRONT)), "different single models"),
     (partial(bootstrap, STORE, [POINT, SECONDS]), "differ in score or kind of cost"),
     (partial(replay, OTHER, [POINT, SECONDS]), "differ in score or kind of cost"),
     (partial(bootstrap, STORE, []), "no cascades"),

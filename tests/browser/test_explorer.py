@@ -659,10 +659,8 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     still = page.locator(".cl-still img")
     assert still.count() == 1 and not still.is_visible()
     drag(page, 0, 0.4)
-    page.wait_for_timeout(2000)  # the kernel gets the state
     page.locator("[data-kind=method]").select_option("entropy")
     shows(page, "first", "entropy")
-    page.wait_for_timeout(1000)
     page.locator("[data-kind=data]").select_option("second")
     shows(page, "second", "max_softmax")
     page.evaluate("""() => { // before the search ends

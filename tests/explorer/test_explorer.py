@@ -11,6 +11,7 @@ from explorer_stores import OTHER, STORE, assert_same, fields_of, made
 
 import cascadelib as cl
 from cascadelib.explorer.explorer import WIDGET_VIEW
+from cascadelib.explorer.splits import format_state
 
 
 def request(explorer, **wanted):
@@ -47,7 +48,7 @@ def test_goals_select_the_points_of_pick(explorer):
             assert fields_of(explorer.point) == fields_of(before)
     with pytest.raises(ValueError, match="the cheapest costs"):
         explorer.go({"budget": 1})
-    with pytest.raises(ValueError, match="models here, not 9"):
+    with pytest.raises(ValueError, match="n must be one of .*, not 9"):
         explorer.resize(9)
     assert fields_of(explorer.point) == fields_of(before)
 
@@ -258,6 +259,35 @@ def test_a_data_set_is_selected_by_its_name():
     request(explorer, method="entropy")
     explorer.set_state({"state": re.sub("max_softmax", "entropy", explorer.state), "dataset": "a"})
     assert explorer.choice.method == explorer.pack.choice.method == "max_softmax"
+
+
+def test_a_state_of_replaced_arrays_does_not_undo_a_change_of_method(explorer):
+    """A page that drags sends the state before it gets the arrays of another method."""
+    dragged = re.sub("thresholds=[^&]*", "thresholds=0.5", explorer.state)
+    before = explorer.point
+    request(explorer, method="entropy")
+    explorer.set_state({"state": dragged})
+    assert explorer.pack.choice.method == "entropy"
+    assert fields_of(explorer.point) == fields_of(before)
+    explorer.set_state({"state": dragged.replace("max_softmax", "entropy")})  # of the new arrays
+    assert explorer.choice.method == explorer.pack.choice.method == "entropy"
+    explorer.state = dragged  # by code
+    assert explorer.choice.method == explorer.pack.choice.method == "max_softmax"
+    assert explorer.point.thresholds == (0.5,)
+
+
+def test_a_page_gets_the_outputs_of_its_models_by_the_method_of_the_sent_arrays(
+    explorer, monkeypatch
+):
+    monkeypatch.setattr("cascadelib.explorer.explorer.MAX_CASCADES", 1)
+    models = ("m0", "m1", "m4")
+    state = format_state(
+        replace(explorer.choice, models=models), explorer.splits, (0.5, 0.5), explorer.goal
+    )
+    request(explorer, method="max_softmax_mean_logits")
+    assert not explorer.pack.holds(models)
+    explorer.set_state({"state": state})
+    assert explorer.pack.choice.method == "max_softmax_mean_logits" and explorer.pack.holds(models)
 
 
 def test_invalid_arguments_are_refused_with_their_name():

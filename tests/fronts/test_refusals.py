@@ -74,7 +74,10 @@ REFUSED = [
     (partial(search, LABELLED, 3, score="f1"), "F1 is exact for one and two models only"),
     (partial(search, LABELLED, 2, score="f2"), "unknown score"),
     (partial(search, LABELLED, 2, score="f1", expected=True), "F1 is not a mean"),
-    (partial(search, noisy_store(k=60, classes=3), 2, score="f1"), "3 classes"),
+    (
+        partial(search, noisy_store(k=60, classes=3), 2, score="f1"),
+        "needs two classes, and this store has 3",
+    ),
     (partial(search, PRICED, 2, score="f1"), "labels and predictions"),
 ]
 for value in [np.nan, "x", 1j, [1], True, 10**400]:

@@ -135,7 +135,7 @@ def test_confidences_in_another_unit_are_refused(change, violates):
     if not violates:
         assert status_of(certify(other, FRONT, 0.03), "confidences") == "verified"
         return
-    with pytest.raises(ValueError, match="median confidence of 'small' is .* of one kind"):
+    with pytest.raises(ValueError, match="median confidence of 'small' is .* same unit"):
         certify(other, FRONT, 0.03)
     accepted = certify(other, FRONT, 0.03, accept=["confidences"])
     assert status_of(accepted, "confidences") == "violated"

@@ -61,11 +61,11 @@ PARTS_THAT_DO_NOT_FIT = [
     ),
     (
         lambda: search(STORE, 2, Method(confidence="logistic")),
-        "'logistic' of only the confidence keeps the order of the samples",
+        "'logistic' with the confidence as its only input keeps the order of the samples",
     ),
     (
         lambda: search(STORE, 2, Method(confidence="isotonic")),
-        "'isotonic' of only the confidence keeps the order of the samples",
+        "'isotonic' with the confidence as its only input keeps the order of the samples",
     ),
 ]
 VALUES_THAT_CANNOT_BE_FITTED = [

@@ -30,7 +30,8 @@ def test_cascades_are_evaluated_as_they_were_selected():
     ends = match.baseline.cost[hull], match.baseline.accuracy[hull]
     kept = [match.accuracy - best.accuracy, match.accuracy - np.interp(match.cost, *ends)]
     assert found["best-for-less"].value == pytest.approx(kept)
-    low, high = front.baseline.accuracy[front.baseline.front[0]], front.baseline.best
+    low = front.baseline.accuracy[front.baseline.front[0]]
+    high = front.baseline.best
     factors = []
     for accuracy in np.linspace(low, high, held_out.MOST_POINTS):
         reaching = np.flatnonzero(front.table["accuracy"] >= accuracy - 1e-12)

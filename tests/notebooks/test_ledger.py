@@ -299,8 +299,9 @@ def test_stored_claims_of_notebooks_are_gathered(own_folder):
     assert rows.loc["pairs-top", "verdict"] == SUPPORTED
     assert "has not run" in rows.loc["triples", "verdict"]
     assert ledger.count_verdicts(rows).loc[SUPPORTED, "all"] == 1
-    assert "Of 1 testable claims, 1 hold and 0 are contradicted." in ledger.answer(
-        rows, "fashion-mnist"
+    assert (
+        "Of 1 testable claims, 1 hold, 0 are contradicted, and 0 are undetermined."
+        in ledger.answer(rows, "fashion-mnist")
     )
     assert sorted(path.name for path in own_folder.iterdir()) == ["02.parquet", "03.parquet"]
 

@@ -51,5 +51,5 @@ def test_all_four_tasks_have_tables_and_figures(parameters, tmp_path, monkeypatc
     assert " 4 4 supported" in last
     assert not any(o.output_type == "error" for o in outputs)
     assert sum("application/vnd.plotly.v1+json" in o.get("data", {}) for o in outputs) == 3
-    at_rest = ["<p data-state" in o.get("data", {}).get("text/html", "") for o in outputs]
+    at_rest = ["data-state=" in o.get("data", {}).get("text/html", "") for o in outputs]
     assert sum(at_rest) == 1  # of the explorer

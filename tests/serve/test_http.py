@@ -224,7 +224,7 @@ BAD = {
         "not a valid .npy array.*shape",
     ),
     "pickled": (npy(np.array([None])), "not a valid .npy array"),
-    "no samples": (npy(IMAGES[:0]), "without samples"),
+    "no samples": (npy(IMAGES[:0]), "has no samples"),
     "one number": (npy(np.float32(3)), "a batch is needed"),
     "another shape": (npy(IMAGES[:2, 0]), r"model 'mlp@28' cannot run on uint8 \[2, 28\]"),
     "nan": (

@@ -151,7 +151,7 @@ FRAMES = {
     ),
     "ids with a space": (
         cells(id=["x", "y", "z", "x ", "y", "z"]),
-        r"missing of 8 rows(?s:.*)samples whose names .* spaces only: 1 \('x ' and 'x'\)",
+        r"missing or lack .* .of 8.(?s:.*)samples whose names .* spaces only: 1 \('x ' and 'x'\)",
     ),
     "correctness that contradicts": (
         read(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), correct="judged"),
@@ -246,8 +246,11 @@ LOGIT_STORES = {
     "macs as text": (added(macs="12"), "'bad'.*macs"),
     "a negative number": (added(watts=np.float32(-1)), "'bad': watts must not be negative, got -"),
     "another dtype": (added(dtype="float23"), "dtype 'float23'.*float32"),
-    "a key of the header": (added(top1=1.0), "'bad': metadata may not have this top1"),
-    "two keys of the header": (added(order=1, sha256="x"), "'bad'.*this order and sha256"),
+    "a key of the header": (
+        added(top1=1.0),
+        "'bad': metadata has a reserved key or wrong value: top1",
+    ),
+    "two keys of the header": (added(order=1, sha256="x"), "'bad'.*: order and sha256"),
     "an object": (added(thing=object()), "'thing'"),
     "nested metadata": (added(extraction=5), "metadata .*extraction"),
     "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),

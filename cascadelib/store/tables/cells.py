@@ -20,7 +20,7 @@ Locate = Callable[[Array], list[str]]
 
 @dataclass(frozen=True)
 class TextColumn:
-    """A column of text: codes int64 [rows], its distinct texts, and the kind of the source.
+    """A column of text: codes int64 [rows], distinct texts, and the kind of its source cells.
 
     A code is a position in ``texts``, or :data:`MISSING` for an empty cell.
     """
@@ -144,7 +144,7 @@ def make_arguments(cells: Cells, missing: str) -> tuple[dict[str, Any], Cells, l
         is_unsure &= cells.codes("prediction") >= 0
     is_used = np.ones(len(cells.samples), bool)
     if missing == "refuse":
-        what = f"missing of {is_complete.size:,} rows, their labels or correctness"
+        what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
         faults += find(what, ~is_complete, remedy=SKIP)
         faults += [] if is_complete.all() else find_spaced_names(cells)
         faults += find("empty confidences", is_unsure, remedy=UNSURE)

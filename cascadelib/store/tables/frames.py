@@ -23,15 +23,15 @@ from .faults import SHOWN, Fault
 from .score_checks import check_values
 from .table_files import line_numbers, read_table
 
-EXACT_IN_FLOATS = 2**53  # from it on, floats cannot distinguish integers
-LARGEST_TEXT = 2**33  # bytes of an array of text, in which each cell has the longest width
-SPARSE = 64  # pairs of sample and model per row, above which sample= or model= is a wrong column
+EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
+LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
+SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
 EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
 NOTHING = "nothing"  # kind of an empty column
-# Raised by pyarrow for cells of several kinds, or that are not numbers.
+# Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 
 
@@ -84,7 +84,7 @@ def parse_scores(
 def parse_columns(
     columns: Mapping[str, pd.Series],
 ) -> tuple[dict[str, TextColumn], dict[str, Array], dict[str, Array]]:
-    """Return text and numbers of a long table by role, and the rows that are not numbers."""
+    """Return text, numbers, and the rows with cells that are not numbers, each by role."""
     rows = len(columns["model"])
     text = {}
     numbers = {}
@@ -153,7 +153,7 @@ def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
 def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
-    """Return the column of each role, of all models one after another, or shared by them."""
+    """Return the column of each role. A template gives the columns of all models in sequence."""
     names = [] if models is None else items_of(models)
     if models is not None and not names:
         raise ValueError("models=[] names no model. Omit it to read all models")
@@ -254,15 +254,19 @@ def encode_text(column: pd.Series) -> TextColumn:
     if has_numbers:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if has_numbers or "" in texts:  # 0 and −0 share a text, and "" is an empty cell
-        order, distinct = pd.factorize(np.array([text or None for text in texts], object))
-        codes = np.append(order, MISSING)[codes]
-        texts = distinct.tolist()
+    if has_numbers or "" in texts:
+        codes, texts = _merge_texts(codes, texts)
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
+
+
+def _merge_texts(codes: Array, texts: list[str]) -> tuple[Array, list[str]]:
+    """Give equal texts one code (0 and −0 share a text), and "" the code of a missing cell."""
+    order, distinct = pd.factorize(np.array([text or None for text in texts], object))
+    return np.append(order, MISSING)[codes], distinct.tolist()
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -271,7 +275,7 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
 
 
 def _is_text(cells: pa.ChunkedArray) -> bool:
-    """Return whether cells are text, not in a dictionary."""
+    """Return whether the type of cells is text. A dictionary of text is another type."""
     return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
 
 
@@ -308,7 +312,7 @@ def parse_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
     try:
         return _as_floats(column), np.zeros(len(column), bool)
     except UNREADABLE:
-        codes, cells = pd.factorize(column.map(_written, na_action="ignore"))
+        codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     numbers = [parse_number(cell, words) for cell in cells]
     values = np.array([*(0.0 if number is None else number for number in numbers), np.nan])
     return values[codes], np.array([*(number is None for number in numbers), False])[codes]
@@ -329,7 +333,7 @@ def _as_floats(column: pd.Series) -> Array:
     return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
 
 
-def _written(cell: Any) -> str:
+def _format_cell(cell: Any) -> str:
     """Return a cell as text."""
     with contextlib.suppress(ValueError):  # an integer with more digits than Python writes
         return str(cell) if isinstance(cell, str | Number) else brief(cell)
@@ -344,7 +348,7 @@ def parse_number(text: str, words: bool) -> float | None:
     if words and plain in ("true", "false"):
         return float(plain == "true")
     with contextlib.suppress(ValueError):
-        return float(plain.replace("_", "?"))  # Python reads 1_000
+        return float(plain.replace("_", "?"))  # float() would accept 1_000
     return None
 
 
@@ -352,7 +356,7 @@ def refuse_mixed_kinds(text: dict[str, TextColumn]) -> None:
     """Raise a ValueError for columns of ids, labels or predictions that do not fit each other.
 
     If only labels or only predictions are text, then 01 would differ from 1. If nearly all pairs of
-    a sample and a model lack a row, a column has another role.
+    a sample and a model lack a row, the column of samples or models is probably wrong.
     """
     kinds = {role: text[role].kind for role in ("label", "prediction") if role in text}
     if len(set(kinds.values()) - {NOTHING}) > 1:

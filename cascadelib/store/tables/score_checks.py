@@ -167,7 +167,7 @@ def check_labels(labels: Array, shape: tuple[int, ...]) -> Array:
         raise ValueError(f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}")
     missing = labels == ""
     if missing.any():
-        raise ValueError(f"labels must not be missing; that of sample {np.argmax(missing)} is")
+        raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
     return labels
 
 

@@ -1,7 +1,7 @@
 """Find near misses: predictions that equal their label only after normalizing.
 
-A near miss would be a wrong answer. It is an error unless the caller chooses how text is compared:
-``normalize="text"`` or ``normalize="exact"``. Distinct texts are normalized, not rows.
+Without normalizing, a near miss counts as wrong. It raises an error unless the caller chooses
+``normalize="text"`` or ``normalize="exact"``. Each distinct text is normalized once, for speed.
 """
 
 from collections.abc import Iterable, Sequence
@@ -20,7 +20,7 @@ REMEDY = (
     'and ".0" of whole numbers, or normalize="exact" for different classes such as a and A'
 )
 
-FEW_CLASSES = 0.2  # labels per sample, above which answers are free text
+FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
 
 
 def normalize_texts(values: Array) -> Array:

@@ -18,7 +18,7 @@ from ...checks import check_count
 from ...files import open_regular_file
 
 LARGEST_TABLE = 2**30  # bytes, before and after decompression
-BYTES_PER_CELL = 4  # bytes of the bound per cell of a parquet file
+BYTES_PER_CELL = 4  # bytes that a cell of a parquet file counts toward the largest size
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
@@ -64,20 +64,20 @@ def read_table(
     with open_regular_file(path, largest) as file:
         try:
             if suffix in PARQUET:
-                table = _parquet(file, largest)
+                table = _read_parquet(file, largest)
             else:
-                content = _unpacked(file, suffix, largest)
-                table = _csv(content, *_form(content, encoding))
+                content = _read_bytes(file, suffix, largest)
+                table = _read_csv(content, *_detect_format(content, encoding))
         except Exception as error:  # the readers raise many kinds for other files
             kind = "parquet" if suffix in PARQUET else "CSV"
             raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
     if not len(table):
         raise ValueError(f"{path}: a table without rows: one row per sample and model is needed")
-    # Without the metadata of pandas. Arrow's types keep integers if one is missing.
+    # Drop the metadata of pandas. Arrow's types keep integers if one is missing.
     return table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def _unpacked(file: BufferedReader, suffix: str, largest: int) -> bytes:
+def _read_bytes(file: BufferedReader, suffix: str, largest: int) -> bytes:
     """Read a file, up to ``largest`` bytes after decompression."""
     content = (gzip.GzipFile(fileobj=file) if suffix == ".gz" else file).read(largest + 1)
     if len(content) > largest:
@@ -85,8 +85,8 @@ def _unpacked(file: BufferedReader, suffix: str, largest: int) -> bytes:
     return content
 
 
-def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """Return (encoding, separator) of a CSV text. The separator gives the most names of columns."""
+def _detect_format(content: bytes, encoding: str | None) -> tuple[str, str]:
+    """Return (encoding, separator) of a CSV text. The separator gives the header most cells."""
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
     try:
@@ -101,13 +101,13 @@ def _form(content: bytes, encoding: str | None) -> tuple[str, str]:
         raise ValueError(f"encoding {encoding!r} is unknown: 'utf-8', 'cp1252' …") from None
 
     def columns(separator: str) -> int:
-        return len(next(_rows(text[:BLOCK], separator), (1, []))[1])
+        return len(next(_split_rows(text[:BLOCK], separator), (1, []))[1])
 
     return encoding, max(SEPARATORS, key=columns)
 
 
-def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
-    """Yield the first line and the cells of each row of a CSV text that is not empty."""
+def _split_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
+    """Yield (number of the first line, cells) of each row of a CSV text. Skip empty rows."""
     rows = csv.reader(io.StringIO(text.removeprefix("\ufeff"), newline=""), delimiter=separator)
     start = 1
     for cells in rows:
@@ -116,7 +116,7 @@ def _rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
         start = rows.line_num + 1
 
 
-def _csv(content: bytes, encoding: str, separator: str) -> pa.Table:
+def _read_csv(content: bytes, encoding: str, separator: str) -> pa.Table:
     """Read all cells of a CSV text as text. All rows need the header's number of cells."""
     source = pa.BufferReader(content)
     read = pa.csv.ReadOptions(block_size=BLOCK, encoding=encoding)
@@ -128,7 +128,7 @@ def _csv(content: bytes, encoding: str, separator: str) -> pa.Table:
         )
         return pa.csv.read_csv(pa.BufferReader(content), read, parse, as_written)
     except pa.ArrowInvalid:
-        (_, header), *rows = _rows(content.decode(encoding), separator)
+        (_, header), *rows = _split_rows(content.decode(encoding), separator)
         for line, cells in rows:
             if len(cells) != len(header):
                 raise ValueError(
@@ -147,20 +147,22 @@ def line_numbers(
     if suffix in PARQUET:
         return None
     with open_regular_file(path, largest) as file:
-        content = _unpacked(file, suffix, largest)
-    encoding, separator = _form(content, encoding)
-    return [line for line, _ in _rows(content.decode(encoding), separator)][1:]
+        content = _read_bytes(file, suffix, largest)
+    encoding, separator = _detect_format(content, encoding)
+    return [line for line, _ in _split_rows(content.decode(encoding), separator)][1:]
 
 
-def _parquet(file: BufferedReader, largest: int) -> pa.Table:
+def _read_parquet(file: BufferedReader, largest: int) -> pa.Table:
     """Read the columns of a parquet file that are not nested."""
     whole = pa.parquet.ParquetFile(file)
     cells = whole.metadata.num_rows * whole.metadata.num_columns
     if cells * BYTES_PER_CELL > largest:
-        raise ValueError(f"it states {cells} cells; {largest // BYTES_PER_CELL} at most")
+        raise ValueError(
+            f"it has {cells} cells, and at most {largest // BYTES_PER_CELL} are read; pass largest="
+        )
     schema = whole.schema_arrow
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    # A long text in each row takes a few bytes of the file, and as a dictionary also in memory.
+    # A long text that repeats takes few bytes of the file. In a dictionary it takes few in memory.
     texts = [field.name for field in schema if pa.types.is_string(field.type)]
     file.seek(0)
     table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)

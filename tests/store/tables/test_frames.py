@@ -89,7 +89,8 @@ def test_labels_are_text_for_every_type_of_a_column():
 def test_missing_rows_are_named_dropped_or_wrong():
     part = LONG.drop(index=4)
     with pytest.raises(
-        ValueError, match="missing of 6 rows.*: 1 .*'y', model 'large'.*missing='drop'"
+        ValueError,
+        match="missing or lack .*correctness .of 6..*: 1 .*'y', model 'large'.*missing='drop'",
     ):
         ScoreTable.from_frame(part, **NAMES, **ANSWERS)
     dropped = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="drop")
@@ -98,7 +99,9 @@ def test_missing_rows_are_named_dropped_or_wrong():
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     unlabelled = LONG.assign(truth=["yes", None, "no"] * 2)
-    with pytest.raises(ValueError, match="missing of 6 rows.*: 2 .*'y', model 'small', row 1"):
+    with pytest.raises(
+        ValueError, match="missing or lack .*correctness .of 6..*: 2 .*'y', model 'small', row 1"
+    ):
         ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS)
     assert len(ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS, missing="drop")) == 2
     table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
@@ -261,7 +264,8 @@ def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
             ScoreTable.from_frame(frame, correct="correct", missing=missing)
     apart = frame[:2].assign(model=["a", "b"])
     with pytest.raises(
-        ValueError, match="missing of 4 rows.*: 2 .sample '0', model 'b'; sample '1'"
+        ValueError,
+        match="missing or lack .*correctness .of 4..*: 2 .sample '0', model 'b'; sample '1'",
     ):
         ScoreTable.from_frame(apart, correct="correct")
     with pytest.raises(ValueError, match="drops all samples.*models="):
