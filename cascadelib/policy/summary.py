@@ -118,8 +118,9 @@ def describe_rule(point: Point) -> str:
     first, *later = point.active_models
     if not later:
         return f"{first} answers every query."
-    name = "confidence" if point.metric is None else in_words(metric_of(point.metric).name)
-    side = "above" if point.metric is not None and metric_of(point.metric).negated else "below"
+    metric = None if point.metric is None else metric_of(point.metric)
+    name = "confidence" if metric is None else in_words(metric.name)
+    side = "above" if metric is not None and metric.negated else "below"
     parts = []
     for model, threshold, inside in zip(later, point.thresholds, point.inside):
         condition = f"if its {name} is {side} {threshold:.4g}"

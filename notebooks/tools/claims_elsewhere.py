@@ -16,6 +16,7 @@ from tools.held_out import (
     on_resamples,
     rows_at_accuracies,
     summary_of_factors,
+    with_held_out_half,
     with_held_out_split,
 )
 from tools.ranges import factors, mean_in
@@ -57,8 +58,9 @@ def shift_claims(
     """
     shifted_samples = {own.store.origin.fingerprint for own in own_fronts.values()}
     if other.origin.fingerprint in shifted_samples:  # as ImageNetV2 in data/imagenet-1k/README.md
-        other = front.store
-    front, unshifted = with_held_out_split(front, other)
+        front, unshifted = with_held_out_half(front)
+    else:
+        front, unshifted = with_held_out_split(front, other)
     found: dict[str, list[np.ndarray]] = {}
     there = {}
     for name, own in own_fronts.items():

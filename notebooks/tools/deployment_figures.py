@@ -11,6 +11,7 @@ import pandas as pd
 from cascadelib.figures import style
 from cascadelib.tables import arrow, number
 from tools import findings
+from tools.paper_figures import interval_bars
 
 GUARANTEE = {
     "accuracy_loss_allowed": "certified: at most ε",
@@ -62,20 +63,11 @@ def guarantee_figure(
             name=label,
             mode="lines+markers",
             marker={"symbol": symbol, "size": 9},
-            error_y=spread_of(shown),
+            error_y=interval_bars(shown, "cost"),
             text=shown["models"].map(arrow),
             hovertemplate="%{text}<br>%{x:.2%} at %{y:.4s}<extra></extra>",
         )
     return fig
-
-
-def spread_of(table: pd.DataFrame) -> dict | None:
-    """Return error bars from cost_low to cost_high, None if a table lacks them."""
-    if "cost_low" not in table:
-        return None
-    above = table["cost_high"] - table["cost"]
-    below = table["cost"] - table["cost_low"]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below}
 
 
 def capital_figure(table: pd.DataFrame, level: float, change: int | None = None) -> style.Figure:

@@ -39,7 +39,12 @@ def with_held_out_split(front: Front, other: Any) -> tuple[Front, Any]:
     store = front.store
     if is_same_distribution(store, other) and store.origin.fingerprint != other.origin.fingerprint:
         return front, other
-    here, there = halves(store)
+    return with_held_out_half(front)
+
+
+def with_held_out_half(front: Front) -> tuple[Front, Any]:
+    """Search a front again on one half of its selection split. Return it, and the other half."""
+    here, there = halves(front.store)
     length = int(front.table["models"].map(len).max())
     method = front.method and front.method.fit(here)
     options = {"models": list(front.candidates), "cost": front.cost_kind, "score": front.score}

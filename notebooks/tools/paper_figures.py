@@ -41,6 +41,15 @@ COLOURS = {
 }
 
 
+def interval_bars(table: pd.DataFrame, column: str, **look: Any) -> dict | None:
+    """Return error bars from …_low to …_high of a column, None if a table lacks them."""
+    if f"{column}_low" not in table:
+        return None
+    above = table[f"{column}_high"] - table[column]
+    below = table[column] - table[f"{column}_low"]
+    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
+
+
 def fronts_figure(
     tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None
 ) -> style.Figure:
@@ -137,15 +146,7 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
     height = 150 + 26 * len(rows)
     title = findings.titled(findings.describe_recipes(table), "earlier recipes, held out")
     fig = style.figure(title, height=height, xaxis=axis)
-    ratio = rows["cost_ratio"]
     names = list(rows.index)
-    ends = {
-        "type": "data",
-        "symmetric": False,
-        "array": rows["cost_ratio_high"] - ratio,
-        "arrayminus": ratio - rows["cost_ratio_low"],
-        "thickness": 1.5,
-    }
     hollow = {"color": style.PALETTE[0], "symbol": "circle-open", "size": 9, "line": {"width": 2}}
     fig.add_scatter(
         x=rows["cost_ratio_where_chosen"],
@@ -155,9 +156,9 @@ def recipes_figure(table: pd.DataFrame) -> style.Figure:
         name="selection split",
     )
     fig.add_scatter(
-        x=ratio,
+        x=rows["cost_ratio"],
         y=names,
-        error_x=ends,
+        error_x=interval_bars(rows, "cost_ratio", thickness=1.5),
         mode="markers",
         marker={"color": style.PALETTE[1], "symbol": "diamond", "size": 9},
         name="held out, simultaneous 95% intervals",
@@ -258,8 +259,7 @@ def exit_rates_figure(
     axis = style.per_cent_axis(title="early exit rate")
     title = findings.titled(findings.describe_exit_rates(rate), title)
     fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
-    error = {"array": table["exit_rate_high"] - rate, "arrayminus": rate - table["exit_rate_low"]}
-    error |= {"type": "data", "symmetric": False, "color": style.BLACK, "thickness": 1.2}
+    error = interval_bars(table, "exit_rate", color=style.BLACK, thickness=1.2)
     bar = {
         "orientation": "h",
         "marker": {"color": style.PALETTE[0]},
@@ -274,21 +274,13 @@ def differences_figure(table: pd.DataFrame, title: str) -> style.Figure:
 
     table: difference, difference_low, difference_high, indexed by split.
     """
-    difference = table["difference"]
     axis = style.per_cent_axis(title="accuracy − accuracy of the large model", tickformat="+.1%")
     title = findings.titled(findings.describe_differences(table), title)
     fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
-    ends = {
-        "type": "data",
-        "symmetric": False,
-        "array": table["difference_high"] - difference,
-        "arrayminus": difference - table["difference_low"],
-        "thickness": 1.5,
-    }
     fig.add_scatter(
-        x=difference,
+        x=table["difference"],
         y=list(table.index),
-        error_x=ends,
+        error_x=interval_bars(table, "difference", thickness=1.5),
         mode="markers",
         marker={"color": style.PALETTE[0], "size": 9},
         hovertemplate="%{y}: %{x:+.2%}<extra></extra>",
