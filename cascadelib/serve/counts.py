@@ -1,11 +1,12 @@
 """Count the inputs, calls and audits of a monitored cascade in one process or over processes."""
 
 import hashlib
-from bisect import insort
+from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -91,7 +92,7 @@ class Counts:
         A :class:`Pending` by id.
     open_ids : list of (bytes, id)
         The ids of open disagreements in the order of their SHA-256. Ids that have received a label
-        may remain in it.
+        remain until they are the majority.
     rows : dict
         A :class:`Row` by id, oldest first.
     report_labels : dict
@@ -210,14 +211,25 @@ class Counts:
         """Add an id to the open disagreements. Remove closed ones if they are the majority."""
         if len(self.open_ids) > 2 * self.total["open"] + 100:
             self.open_ids = [pair for pair in self.open_ids if pair[1] in self.pending]
-        digest = hashlib.sha256(str(name).encode()).digest()
-        insort(self.open_ids, (digest, name), key=itemgetter(0))
+        digest = digest_of_id(name)
+        place = bisect_left(self.open_ids, digest, key=itemgetter(0))
+        if self.open_ids[place : place + 1] != [(digest, name)]:  # the id may be audited again
+            self.open_ids.insert(place, (digest, name))
 
-    def disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield (digest, id, Pending) of each open disagreement, in the order of the digests."""
-        for digest, name in self.open_ids:
-            if name in self.pending:
-                yield digest, name, self.pending[name]
+    def disagreements(self, window: int = 0) -> Iterator[tuple[bytes, Any, Pending]]:
+        """Yield (digest, id, Pending) of open disagreements, in the order of the digests.
+
+        If `window` is not 0, it is one of the last two, and disagreements before it are skipped.
+        """
+        pairs: Iterable[tuple[bytes, Any]] = self.open_ids
+        if window:
+            newest = reversed(self.pending.items())  # in the order of the windows
+            current = takewhile(lambda item: item[1].window >= window, newest)
+            pairs = sorted([(digest_of_id(name), name) for name, _ in current], key=itemgetter(0))
+        for digest, name in pairs:
+            pending = self.pending.get(name)
+            if pending is not None and pending.is_open:
+                yield digest, name, pending
 
     def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
         """Count the verdicts of labelled open disagreements, and return the ids of these."""
@@ -263,6 +275,11 @@ class Counts:
                 self.open(name)
         if self.signal is not None:
             self.signal.restore(state["signal"])
+
+
+def digest_of_id(name: Any) -> bytes:
+    """Return the SHA-256 of an id, whose order is that of :func:`cascadelib.to_label`."""
+    return hashlib.sha256(str(name).encode()).digest()
 
 
 def effect_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:

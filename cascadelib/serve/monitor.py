@@ -292,19 +292,16 @@ class Monitor(Audit):
         """
         if not 0 < most < 1:
             raise ValueError(f"most must be between 0 and 1, not {most}")
-        kinds = range(len(FAILURES))
         rows = []
         with LOCK:
             for latest in zip(*(part.latest_failures for part in self.parts)):
                 counts = Counter(chain(*latest))
+                rate = 1 - counts[0] / counts.total() if counts else np.nan
                 evidence = sum(evidence_of(part, most) for part in latest) / len(self.models)
-                rows.append([*map(counts.__getitem__, kinds), evidence])
+                kinds = map(counts.__getitem__, range(len(FAILURES)))
+                rows.append([*kinds, rate, evidence, evidence >= inputs_per_false_alarm])
         index = pd.Index(self.models, name="model")
-        table = pd.DataFrame(rows, index, [*FAILURES, "evidence"])
-        called = table[list(FAILURES)].sum(axis=1)
-        table.insert(len(FAILURES), "rate", 1 - table["none"] / called)
-        table["alarm"] = table["evidence"] >= inputs_per_false_alarm
-        return table
+        return pd.DataFrame(rows, index, [*FAILURES, "rate", "evidence", "alarm"])
 
     def cost(self) -> pd.Series:
         """Return the mean cost of an input, without the audit.
