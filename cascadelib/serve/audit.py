@@ -19,7 +19,7 @@ import pandas as pd
 from ..checks import validate_choice
 from ..evaluation.intervals import anytime_lower, log_evidence
 from ..evaluation.point import Point
-from .counts import VERDICTS, Counts, Pending, add_up
+from .counts import VERDICTS, AuditedInput, Counts, add_up
 from .renewal import Renewal, renewal_of
 
 MAX_LISTED = 1000  # largest number of ids that a call lists, to bound its time
@@ -46,8 +46,8 @@ class Audit:
         """Return the counts of each process, this one first."""
         return [self.local, *self.others.values()]
 
-    def _disagreements(self, window: int = 0) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield the open disagreements since a window in the order of :func:`cascadelib.to_label`."""
+    def _disagreements(self, window: int = 0) -> Iterator[tuple[bytes, Any, AuditedInput]]:
+        """Yield open disagreements since a window, in the order of :func:`cascadelib.to_label`."""
         return merge(*(part.disagreements(window) for part in self.parts), key=itemgetter(0))
 
     def to_label(self, most: int | None = MAX_LISTED) -> pd.DataFrame:
@@ -99,7 +99,7 @@ class Audit:
         with LOCK:
             for name, label in labels.items():
                 waiting = [part.pending[name] for part in self.parts if name in part.pending]
-                if not any(pending.is_open for pending in waiting):
+                if not any(pending.has_answer for pending in waiting):
                     validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
                     self._check_label(name, label, waiting[0].answer)

@@ -30,7 +30,7 @@ from .records import AuditRecord, Record, finite, number_records
 BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
 MAX_HELD = 2**16  # inputs that wait for the decision of an earlier input
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
-FORMAT = "cascadelib monitor 2"
+FORMAT = "cascadelib monitor 3"
 MAX_FILE_BYTES = 2**28
 
 

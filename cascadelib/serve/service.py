@@ -151,23 +151,19 @@ class Service:
         names = policy.models
         reference = reference or names[-1]
         is_cascade = hasattr(calls, "members")
-        limits = concurrency or (2 if is_cascade else 8)
+        if concurrency is None:
+            concurrency = 2 if is_cascade else 8
         rules = rules_of(policy, monitor)
         options = [
             per_stage(batch_size, "batch_size", names, reference, check_count),
-            per_stage(limits, "concurrency", names, reference, check_count),
+            per_stage(concurrency, "concurrency", names, reference, check_count),
             per_stage(timeout, "timeout", names, reference, check_seconds),
             per_stage(retries, "retries", names, reference, check_retries),
         ]
         self.models: Functions | Members
         if is_cascade:
-            if [timeout, retries, on_error, labels, confidence_range] != [
-                None,
-                0,
-                "stop",
-                None,
-                None,
-            ]:
+            of_functions = [timeout, retries, on_error, labels, confidence_range]
+            if of_functions != [None, 0, "stop", None, None]:
                 raise ValueError(
                     "timeout, retries, on_error, labels and confidence_range apply to functions "
                     "only. The members of a cascade return logits, and run in threads, which "
@@ -197,9 +193,8 @@ class Service:
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        # Callers with a deadline, the earliest deadline first.
+        # Callers with a deadline, the earliest first, and the event loop with a timer for it.
         self.callers: deque[Caller] = deque()
-        # The event loop that has a timer for the earliest deadline.
         self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -345,7 +340,8 @@ class Service:
             self.callers.popleft()
         if self.deadline < math.inf:
             self.callers.append(caller)
-            self._watch_deadlines()
+            if self.timed_loop is not loop:
+                self._end_deadlines()
         return caller
 
     def _decisions(self, caller: Caller) -> Decisions:
@@ -353,20 +349,16 @@ class Service:
         records = [item.record for item in caller.items]
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
-    def _watch_deadlines(self) -> None:
-        """Set a timer for the earliest deadline, if there is none."""
-        loop = asyncio.get_running_loop()
-        if self.callers and self.timed_loop is not loop:
-            self.timed_loop = loop
-            loop.call_at(self.callers[0].until, self._end_deadlines)
-
     def _end_deadlines(self) -> None:
-        """End the inputs of the callers whose deadline has passed."""
-        now = asyncio.get_running_loop().time()
+        """End the callers whose deadline has passed. Set a timer for the next deadline."""
+        loop = asyncio.get_running_loop()
+        now = loop.time()
         while self.callers and (not self.callers[0].undecided or self.callers[0].until <= now):
             self._expire(self.callers.popleft())
         self.timed_loop = None
-        self._watch_deadlines()
+        if self.callers:
+            self.timed_loop = loop
+            loop.call_at(self.callers[0].until, self._end_deadlines)
 
     def _expire(self, caller: Caller) -> None:
         """Let the undecided inputs of a caller exit with their last answers, or fail."""

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from cascadelib import Point
 from cascadelib.evaluation.intervals import anytime_lower
 from cascadelib.serve import AuditRecord, Monitor, Record, audit
-from cascadelib.serve.counts import Pending
+from cascadelib.serve.counts import AuditedInput
 
 PAIR = Point(("a", "b"), (0.5,))
 
@@ -159,7 +159,7 @@ def test_an_alarm_names_the_model_and_the_labels_that_renew_the_certificate():
 def test_an_audited_id_that_is_pending_already_stays_unknown():
     seen = Monitor(PAIR)
     records = [Record("x", 0, "a", "none", 0, [0], [0.9], ["none"], [1.0], [0.1], audited=True)]
-    seen.local.pending["x"] = Pending(0, 0, 0)
+    seen.local.pending["x"] = AuditedInput(0, 0, 0)
     seen.observe(records)
     assert seen.loss()["audited"] == 1 and seen.loss()["unknown"] == 1
 

@@ -1,5 +1,5 @@
-"""Any interleaving of requests, answers, failures, disconnects, deadlines and reloads: each input has
-one outcome. The machine ends the calls of the models itself, in virtual time."""
+"""Each input has one outcome, for any interleaving of requests, answers, failures, disconnects,
+deadlines and reloads. The machine ends the calls of the models itself, in virtual time."""
 
 import asyncio
 import math

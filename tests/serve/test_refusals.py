@@ -60,6 +60,7 @@ REFUSALS = [
     (partial(run_service, deadline=-1), "deadline must be seconds"),
     (partial(run_service, queue=0), "queue must be a whole number of 1"),
     (partial(run_service, retries=-1), "retries must be a whole number of 0"),
+    (partial(run_service, concurrency=0), "concurrency must be"),
     (partial(run_service, concurrency=-1), "concurrency must be"),
     (partial(run_service, audit=1.5), "audit must be a share"),
     (partial(run_service, on_error="ignore"), "unknown on_error 'ignore'"),
