@@ -92,10 +92,10 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
 def plain_columns(
     point: Point, stage: int, answer: Any, count: int, expectation: Expectation
 ) -> tuple[list, list, list] | None:
-    """Return the predictions, confidences and costs of an answer if all are certainly valid.
+    """Return the predictions, confidences and costs of an answer of valid floats in lists.
 
-    Return None if an answer is not a tuple of lists, has a value that is not a float, or needs a
-    check of :func:`read_answer`. That function returns the same values, but is slow for few inputs.
+    Return None for any other answer, which needs :func:`read_answer`. That function returns the
+    same values, but is slow for few inputs.
     """
     if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
         return None
@@ -111,15 +111,20 @@ def plain_columns(
         least = -np.inf
     if type(costs) is float:
         costs = [costs / count] * count
-    paid = [0.0] * count if costs is None else costs
-    columns = (predictions, confidences, paid)
     is_plain = (
-        all([type(column) is list and len(column) == count for column in columns])
-        and all([type(value) is float and least <= value <= most for value in confidences])
-        and all([type(value) is float and value >= 0 for value in paid])
+        type(predictions) is list
+        and len(predictions) == count
         and not any(map(expectation.failure_in, predictions))
+        and are_floats(confidences, count, least, most)
+        and (costs is None or are_floats(costs, count, 0.0, np.inf))
     )
     return (predictions, confidences, costs or [None] * count) if is_plain else None
+
+
+def are_floats(values: Any, count: int, least: float, most: float) -> bool:
+    """Return whether values are a list of ``count`` floats from ``least`` to ``most``."""
+    has_length = type(values) is list and len(values) == count
+    return has_length and all([type(v) is float and least <= v <= most for v in values])
 
 
 def read_answer(

@@ -39,6 +39,7 @@ class Functions:
     """The functions of a policy's models. Their answers are checked input by input."""
 
     unknown = None  # the prediction if no model has answered
+    input_errors: tuple = ()  # exceptions of a call that mean that its inputs are invalid
 
     def __init__(self, point: Point, calls: Any, reference: str, expectation: Expectation) -> None:
         self.expectation = expectation
@@ -98,6 +99,7 @@ class Members:
     """
 
     unknown = -1
+    input_errors = (ValueError,)
 
     def __init__(
         self, cascade: "Cascade", reference: str, sizes: Sequence[int], threads: int

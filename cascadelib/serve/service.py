@@ -188,6 +188,7 @@ class Service:
         self.queue = math.inf if queue is None else check_count(queue, "queue")
         self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         self.last = len(names) - 1
+        self.reference = self.models.names.index(reference)  # its stage
         self.undecided = 0
         self.audits = 0
         self.refused = 0
@@ -483,15 +484,15 @@ class Service:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
         rules = item.caller.rules
-        # The reference may also be a model of the cascade.
-        stage = self.models.names.index(self.models.names[-1])
         method = rules.point.method
-        has_answer = record.failures[stage : stage + 1] == ["none"]
+        has_answer = record.failures[self.reference : self.reference + 1] == ["none"]
         audit = QueuedInput(record, item.source, self._add_caller(rules, item.caller.kind, 1))
         audit.caller.items.append(audit)
         self.audits += 1
         if has_answer and (method is None or method.ensemble == "none"):
-            answer = AuditRecord(record.id, record.predictions[stage], cost=0.0, seconds=0.0)
+            answer = AuditRecord(
+                record.id, record.predictions[self.reference], cost=0.0, seconds=0.0
+            )
             self._end_audit(audit, answer)
         else:
             self._queue(audit, self.last + 1)
