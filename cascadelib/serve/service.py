@@ -521,7 +521,8 @@ def describe_models(point: Point) -> str:
     """Describe the models of a cascade, and how their confidences are computed."""
     text = f"the models {list(point.models)}"
     if point.method is not None:
-        text += f" and the method {point.method} with temperatures {point.method.temperatures}"
+        temperatures = sorted((point.method.temperatures or {}).items())
+        text += f" and the method {point.method} with temperatures {temperatures}"
     return text
 
 
