@@ -5,7 +5,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -98,7 +98,7 @@ class Monitor(Audit):
         self.process: int | None = None  # id of the process that counts in ``local``
         self.signal_buffer: list[list[float]] = [[] for _ in self.models]
         # Confidences of inputs by number, until all earlier inputs are decided.
-        self.confidences_by_number: dict[int, list[float | None]] = {}
+        self.confidences_by_number: dict[int, Sequence[float | None]] = {}
         self.first_undecided = 0
 
     def _empty_counts(self) -> Counts:
