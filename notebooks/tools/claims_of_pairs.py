@@ -208,7 +208,7 @@ def exceeding_claims(
         points.append(replace(template, models=models, thresholds=(float(best["threshold"]),)))
     names = list(other.models.index)
     seconds = [names.index(point.models[-1]) for point in points]
-    found = bootstrap(other, points, counts_of(len(other)))
+    found = bootstrap(other, points, counts_of(other))
     gains = [run.accuracy for run in evaluate(other, points)]
     gains -= other.models["top1"].to_numpy()[seconds]
     draws = found.accuracy - found.single_accuracy[:, seconds]
@@ -255,7 +255,7 @@ def run_and_resampled(
     The result has accuracy and cost of the cascades, and the accuracy of the models in ``names``.
     """
     runs = evaluate(split, list(points))
-    found = bootstrap(split, list(points), counts_of(len(split)))
+    found = bootstrap(split, list(points), counts_of(split))
     order = [list(split.models.index).index(name) for name in names]
     alone = split.models["top1"].to_numpy()[order]
     return {

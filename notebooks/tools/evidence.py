@@ -83,11 +83,34 @@ def evidence_of(value: Any) -> Evidence:
     return value if isinstance(value, Evidence) else Evidence(value)
 
 
-@lru_cache(maxsize=8)
-def counts_of(samples: int) -> np.ndarray:
-    """Return the resamples of a split with this number of samples: int32 [k, R], equal for all such
-    splits."""
-    return sample_counts(samples, RESAMPLES)
+def folds_of(split: Any) -> np.ndarray | None:
+    """Return the fold of each sample, None if one network per model computed all outputs.
+
+    The fold is the number in the sample's id, modulo the number of folds
+    (``data/fashion-mnist/folds.py``).
+    """
+    if "folds" not in split.models:
+        return None
+    numbers = [int(name.rpartition("/")[2]) for name in split.origin.sample_ids]
+    return np.array(numbers) % int(split.models["folds"].max())
+
+
+shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
+
+
+def counts_of(split: Any) -> np.ndarray:
+    """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
+
+    Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.
+    """
+    folds = folds_of(split)
+    if folds is None:
+        return shared_counts(len(split), RESAMPLES)
+    counts = np.empty((len(split), RESAMPLES), np.int32)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        counts[rows] = sample_counts(np.count_nonzero(rows), RESAMPLES, seed=int(fold))
+    return counts
 
 
 def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
@@ -156,7 +179,7 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
     @wraps(function)
     def measured(*arguments: Any) -> dict[str, Evidence]:
         fronts = [front for argument in arguments for front in fronts_in(argument)]
-        on_resamples = {id(f): resampled_front(f, counts_of(f.samples)) for f in fronts}
+        on_resamples = {id(f): resampled_front(f, counts_of(f.store)) for f in fronts}
         draws = []
         for row in range(RESAMPLES):
             others = {name: many[row] for name, many in on_resamples.items()}
