@@ -151,7 +151,6 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
     least = pd.Series({name: factors(front)[1:].min() for name, front in two.items()})
     plain = [name for name in two if "_most_" not in name and "_mean_" not in name]
     others = [name for name in two if name not in plain]
-    scaled = pairs[[f"{LOGITS}_ts", f"{SOFTMAX}_ts"]].to_numpy()
     return {
         "first": pairs,
         "second": pairs,
@@ -163,9 +162,9 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
         "mac-dominance": range_dominance(two)["cost_dominance"],
         "compared-least": pairs,
         "ensembles-none": pairs,
-        "ensembles-front": pairs[others].max() / pairs[plain].max(),
-        "scaling-means": list(scaled / pairs[[LOGITS, SOFTMAX]].to_numpy() - 1),
-        "means-softmax": pairs[SOFTMAX] / pairs[LOGITS],
+        "ensembles-front": ratio(pairs[others].max(), pairs[plain].max()),
+        "scaling-means": [ratio(pairs[f"{m}_ts"], pairs[m]) - 1 for m in (LOGITS, SOFTMAX)],
+        "means-softmax": ratio(pairs[SOFTMAX], pairs[LOGITS]),
         "logits-86": means_in(two, 0.86),
         "logits-top-accuracy": top[LOGITS],
         "logits-top": top,
@@ -179,7 +178,7 @@ def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[st
     pairs."""
     triples = means_in(three)
     return {
-        "triples-softmax": triples[SOFTMAX] / triples[LOGITS],
+        "triples-softmax": ratio(triples[SOFTMAX], triples[LOGITS]),
         "triples-first": triples,
         "triples-first-80": means_in(three, 0.8),
         "triples-low": means_in(three, None, 0.78),
@@ -196,7 +195,7 @@ def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, 
     values = {
         "time-means": [best_mean(means_in(two)), best_mean(time)],
         "time-first": time,
-        "time-softmax": time[SOFTMAX] / time[LOGITS],
+        "time-softmax": ratio(time[SOFTMAX], time[LOGITS]),
         "time-86": [upper.filter(like="_mean_").max(), upper["max_softmax"]],
     }
     kind = next(iter(timed.values())).cost_kind
@@ -212,14 +211,15 @@ def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
     for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, low)
         values[name] = [
-            means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS
+            ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"])
+            for mean in MEANS
         ]
     return values
 
 
 def best_mean(means: pd.Series) -> float:
     """Return the mean improvement of the best mean ensemble ÷ that of max softmax."""
-    return means.filter(like="_mean_").max() / means["max_softmax"]
+    return ratio(means.filter(like="_mean_").max(), means["max_softmax"])
 
 
 @resampled

@@ -281,14 +281,14 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     low_in_macs, high_in_macs = range_of(counted)
     low = max(low_in_time, low_in_macs)
     high = min(high_in_time, high_in_macs)
-    ratio = np.nan
+    less = np.nan
     if low < high:
-        ratio = timed.mean_improvement(low, high) / counted.mean_improvement(low, high)
+        less = ratio(timed.mean_improvement(low, high), counted.mean_improvement(low, high))
     gain = timed.improvement_at(singles["accuracy"].to_numpy())
     on_hull = singles["on_hull"].to_numpy()
     off_hull = gain[~on_hull].mean() if (~on_hull).any() else np.nan
     values = {
-        "time-less": ratio,
+        "time-less": less,
         "time-concave": off_hull / gain[on_hull].mean(),
     }
     return in_time(values, timed.cost_kind)

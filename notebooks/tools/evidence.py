@@ -21,6 +21,7 @@ RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
 MOST_POINTS = (
     50 if os.environ.get("CASCADELIB_QUICK") else 200
 )  # points of a front that are resampled
+FEWEST = 0.8  # share of the resamples that must have a value
 
 
 @dataclass(frozen=True)
@@ -28,8 +29,8 @@ class Evidence:
     """The measurement of a claim by a run.
 
     value: a number, a text, a sequence of these, or a Series by name. draws: the same of each
-    resample, of the samples or of the models (empty: no interval). samples: the number of samples.
-    dataset, cost: the data and the kind of cost ("": any). kinds: the same measurement by kind of
+    resample, of the samples or of the models (empty: no interval). samples: the number of samples
+    or models that were resampled (0: the interval does not shrink with their number). dataset, cost: the data and the kind of cost ("": any). kinds: the same measurement by kind of
     training. If there are kinds, they decide about the claim.
     """
 
@@ -39,6 +40,19 @@ class Evidence:
     dataset: str = ""
     cost: str = ""
     kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value exists and no part of it is missing."""
+    parts = np.asarray(value, object).ravel()
+    return bool(len(parts)) and not pd.isna(parts).any()
+
+
+def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
+    """Return a function of each draw, without missing ones. Return [] if too many are missing."""
+    values = [function(draw) for draw in found.draws if is_known(draw)]
+    known = [value for value in values if is_known(value)]
+    return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
 
 
 def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
@@ -75,7 +89,10 @@ def over_models(
         rows = table.loc[table.index.repeat(repeats)].reset_index(drop=True)
         draws.append(function(rows, *others))
     values = function(table, *others)
-    return {name: Evidence(value, [draw[name] for draw in draws]) for name, value in values.items()}
+    return {
+        name: Evidence(value, [draw[name] for draw in draws], len(names))
+        for name, value in values.items()
+    }
 
 
 def evidence_of(value: Any) -> Evidence:
