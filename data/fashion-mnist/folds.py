@@ -1,15 +1,16 @@
 """Make out-of-fold logits of the 60,000 training images of Fashion-MNIST, for the ledger.
 
 ``python data/fashion-mnist/folds.py --raw FOLDER`` (four IDX files; see README.md here) writes the
-store ``build/folds``, which is not committed. An image is in fold 0 or 1 by the parity of its row
-in the original file. Each model size is trained once for each fold, on the images of the other
-fold. The trained network computes the logits of its fold's images. So no image trained the network
-that classifies it, and no official test image is used.
+stores ``build/folds/val`` and ``build/folds/test``, which are not committed. An image is in fold 0
+or 1 by the parity of its row in the original file. Each model size is trained once for each fold,
+on the images of the other fold. The trained network computes the logits of its fold's images. So no
+image trained the network that classifies it, and no official test image is used. Each store has one
+half of every fold: ``val`` selects, and ``test`` evaluates.
 
 The recipes are those of the variants that learn from hard labels (``twins/recipes.json``). No model
 is distilled, because a teacher would need folds too. MACs and seconds are those of the bundled
 models of these sizes. Sizes are trained from the smallest to the largest. Training resumes after
-the last epoch, and sizes that the store has are skipped.
+the last epoch, and sizes that both stores have are skipped.
 """
 
 import json
@@ -27,6 +28,7 @@ from cascadelib.zoo.bundled import load_bundled
 
 FOLDS = 2
 OUT = ROOT / "build" / "folds"
+SPLITS = ("val", "test")
 WORK = STATE / "folds"
 DATASET = "fashion-mnist-folds"
 SEED = 3  # of the first fold; 1 and 2 are those of the variants
@@ -71,6 +73,11 @@ def fold_rows(count: int) -> list[np.ndarray]:
     return [np.arange(fold, count, FOLDS) for fold in range(FOLDS)]
 
 
+def split_rows(count: int, number: int) -> np.ndarray:
+    """Return the rows of a split: every second one of fold 0, then of fold 1."""
+    return np.concatenate([rows[number :: len(SPLITS)] for rows in fold_rows(count)])
+
+
 def train_in_folds(name: str, zoos: list[dict], data: Labelled) -> None:
     """Train one size for each fold, on the images of all other folds."""
     images, labels = data
@@ -88,25 +95,23 @@ def train_in_folds(name: str, zoos: list[dict], data: Labelled) -> None:
 
 @torch.inference_mode()
 def out_of_fold_logits(name: str, images: torch.Tensor) -> np.ndarray:
-    """Return float32 [60000, classes] in the order of the store: one fold after the other."""
+    """Return float32 [60000, classes] in the original order."""
     parts = []
-    for fold, rows in enumerate(fold_rows(len(images))):
+    folds = fold_rows(len(images))
+    for fold, rows in enumerate(folds):
         model = load_bundled(name, WORK / str(fold))
         module = model.module.to(memory_format=torch.channels_last)
         parts += [module(model.transform(part)) for part in images[rows].split(500)]
-    return torch.cat(parts).numpy()
+    return torch.cat(parts).numpy()[np.argsort(np.concatenate(folds))]
 
 
-def open_store(labels: torch.Tensor, classes: list[str]) -> LogitStore:
-    """Return the store of all training images, which is created if it does not exist.
-
-    Its rows are those of fold 0, then those of fold 1.
-    """
-    if (OUT / "manifest.json").exists():
-        return LogitStore(OUT)
-    rows = np.concatenate(fold_rows(len(labels)))
+def open_store(split: str, labels: np.ndarray, classes: list[str]) -> LogitStore:
+    """Return the store of a split. It is created if it does not exist."""
+    if (OUT / split / "manifest.json").exists():
+        return LogitStore(OUT / split)
+    rows = split_rows(len(labels), SPLITS.index(split))
     ids = [f"train/{row:05d}" for row in rows]
-    return LogitStore.create(OUT, labels[rows].numpy(), ids, classes, DATASET, "train")
+    return LogitStore.create(OUT / split, labels[rows], ids, classes, DATASET, split)
 
 
 def main() -> None:
@@ -117,15 +122,20 @@ def main() -> None:
     bundled = json.loads((HERE / "zoo.json").read_text())
     zoos = fold_zoos(bundled)
     images, labels = read_training_images(args.raw)
-    store = open_store(labels, bundled["classes"])
+    stores = [open_store(split, labels.numpy(), bundled["classes"]) for split in SPLITS]
     measured = LogitStore(HERE / "val")
     for name in args.names or EPOCHS:
-        if name not in store.models.index:
-            train_in_folds(name, zoos, (images, labels))
-            logits = out_of_fold_logits(name, images)
-            about = measured.metadata(name)
-            store.add(name, logits, folds=FOLDS, **{key: about[key] for key in FACTS})
-    print(store.models[["top1", "macs", "folds"]].to_string())
+        if all(name in store.models.index for store in stores):
+            continue
+        train_in_folds(name, zoos, (images, labels))
+        logits = out_of_fold_logits(name, images)
+        about = measured.metadata(name)
+        for number, store in enumerate(stores):
+            if name not in store.models.index:
+                part = logits[split_rows(len(images), number)]
+                store.add(name, part, folds=FOLDS, **{key: about[key] for key in FACTS})
+    for store in stores:
+        print(store.models[["top1", "macs", "folds"]].to_string())
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from cascadelib.zoo import load_bundled
 from tools import evidence, held_out
 
 FOLDER = Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"
-IMAGES = 600
+IMAGES = 800
 
 
 @pytest.fixture
@@ -38,7 +38,7 @@ def write_idx(folder, name, values):
 
 @pytest.fixture
 def made(folds, monkeypatch, tmp_path):
-    """(script, images that trained each fold's network, store) of random images."""
+    """(script, all images, images that trained each network, stores) of random images."""
     rng = np.random.default_rng(0)
     images = rng.integers(0, 256, (IMAGES, 28, 28), np.uint8)
     write_idx(tmp_path, "train-images-idx3-ubyte", images)
@@ -54,34 +54,40 @@ def made(folds, monkeypatch, tmp_path):
     monkeypatch.setattr(sys, "argv", ["folds.py", "--raw", str(tmp_path), "--threads", "1"])
     folds.main()
     folds.main()  # nothing is trained again
-    return folds, images, learned, LogitStore(folds.OUT)
+    return folds, images, learned, [LogitStore(folds.OUT / split) for split in folds.SPLITS]
+
+
+def rows_of(store):
+    """The rows of the original file."""
+    return np.array([int(name.rpartition("/")[2]) for name in store.sample_ids])
 
 
 def test_no_image_trains_the_network_that_classifies_it(made):
-    folds, images, learned, store = made
+    folds, images, learned, stores = made
     assert len(learned) == folds.FOLDS
-    rows = [int(name.rpartition("/")[2]) for name in store.sample_ids]
-    assert sorted(rows) == list(range(IMAGES))
+    assert sorted(np.concatenate([rows_of(store) for store in stores])) == list(range(IMAGES))
     for fold, seen in enumerate(learned):
         network = load_bundled("linear@14", folds.WORK / str(fold))
-        places = np.flatnonzero(np.array(rows) % folds.FOLDS == fold)
-        own = images[np.array(rows)[places]]
         seen_images = {image.tobytes() for image in seen}
-        assert len(seen) == IMAGES - len(own)
-        assert not any(image.tobytes() in seen_images for image in own)
-        logits = network.module(network.transform(folds.torch.from_numpy(own)))
-        assert store.logits("linear@14")[places] == pytest.approx(logits.detach().numpy(), abs=1e-5)
+        assert len(seen) == IMAGES / folds.FOLDS
+        for store in stores:
+            places = np.flatnonzero(rows_of(store) % folds.FOLDS == fold)
+            own = images[rows_of(store)[places]]
+            assert not any(image.tobytes() in seen_images for image in own)
+            logits = network.module(network.transform(folds.torch.from_numpy(own)))
+            expected = pytest.approx(logits.detach().numpy(), abs=1e-5)
+            assert store.logits("linear@14")[places] == expected
 
 
 def test_resamples_and_halves_have_equal_shares_of_the_folds(made):
-    store = made[-1]
-    for part in (store, *held_out.halves(store)):
-        folds = evidence.folds_of(part)
-        counts = evidence.counts_of(part)
-        for fold in (0, 1):
-            assert np.count_nonzero(folds == fold) == len(part) / 2
-            assert (counts[folds == fold].sum(axis=0) == len(part) / 2).all()
-        assert (counts > 1).any()
+    for store in made[-1]:
+        for part in (store, *held_out.halves(store)):
+            folds = evidence.folds_of(part)
+            counts = evidence.counts_of(part)
+            assert np.bincount(folds).tolist() == [len(part) / 2] * 2
+            for fold in (0, 1):
+                assert (counts[folds == fold].sum(axis=0) == len(part) / 2).all()
+            assert (counts > 1).any()
 
 
 def test_outputs_of_one_network_are_resampled_together():
