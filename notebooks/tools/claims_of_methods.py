@@ -10,8 +10,8 @@ from cascadelib import Front, Point, evaluate, published, search
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
-from tools.claims_of_pairs import run_and_resampled
 from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
+from tools.held_out import on_resamples
 from tools.ranges import (
     BEST,
     CHEAPEST,
@@ -89,13 +89,12 @@ def wang_claims(three: Front) -> dict[str, Any]:
 
 def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
     """Evaluate the pair and the triple with the largest factors on another split."""
-    names = list(store.models.index)
-    here, there = (run_and_resampled(split, [pair, triple], names) for split in (store, other))
-    lost = (here["cascade"] - there["cascade"])[1]
-    growth = there["cost"] / here["cost"] - 1
+    here, there = (on_resamples(split, [pair, triple]) for split in (store, other))
+    lost = (here.accuracy - there.accuracy)[:, 1]
+    growth = there.cost / here.cost - 1
     return {
         "triple-loss": evidence_on_split(lost[0], lost[1:], other, triple.cost_kind),
-        "triple-cost": evidence_on_split(growth[:, 0], growth[:, 1:].T, other, triple.cost_kind),
+        "triple-cost": evidence_on_split(growth[0], growth[1:], other, triple.cost_kind),
     }
 
 

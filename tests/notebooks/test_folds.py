@@ -51,7 +51,7 @@ def made(folds, monkeypatch, tmp_path):
 
     original = folds.train
     monkeypatch.setattr(folds, "train", train)
-    monkeypatch.setattr(sys, "argv", ["folds.py", "--raw", str(tmp_path), "--threads", "1"])
+    monkeypatch.setattr(sys, "argv", ["folds.py", "--raw", str(tmp_path)])
     folds.main()
     folds.main()  # nothing is trained again
     return folds, images, learned, [LogitStore(folds.OUT / split) for split in folds.SPLITS]
