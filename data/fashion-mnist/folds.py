@@ -35,21 +35,19 @@ SEED = 3  # of the first fold; 1 and 2 are those of the variants
 MONITORED = 1000  # images of the fold whose accuracy the log has after each epoch
 FACTS = ("macs", "seconds", "family", "architecture", "image_size", "parameters")
 EPOCHS = {
-    "linear@14": 12,
     "linear@28": 12,
-    "mlp@14": 16,
-    "mlp@28": 16,
-    "mlp_h128@28": 20,
-    "mlp_h256@28": 20,
-    "lenet_w50@28": 12,
-    "lenet@28": 12,
-    "lenet_w150@28": 10,
-    "small_resnet_w8@28": 8,
-    "lenet_w200@28": 10,
-    "small_resnet_w16@28": 8,
-    "lenet_w300@28": 8,
-    "small_resnet_w16x2@28": 8,
-    "small_resnet_w24x2@28": 8,
+    "linear@14": 12,
+    "mlp@14": 12,
+    "mlp@28": 12,
+    "mlp_h256@28": 12,
+    "lenet@28": 8,
+    "lenet_w200@28": 6,
+    "small_resnet_w16x2@28": 5,
+    "lenet_w50@28": 8,
+    "lenet_w150@28": 6,
+    "lenet_w300@28": 6,
+    "small_resnet_w16@28": 5,
+    "small_resnet_w24x2@28": 5,
 }
 
 

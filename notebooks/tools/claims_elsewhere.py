@@ -154,9 +154,7 @@ def text_claims(
 @resampled
 def f1_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
     """Return the mean factor in F1 ÷ that in accuracy, by task."""
-    return {
-        "text-f1": [ratio(mean_in(front), mean_in(fronts[task])) for task, front in f1.items()]
-    }
+    return {"text-f1": [ratio(mean_in(front), mean_in(fronts[task])) for task, front in f1.items()]}
 
 
 def calibration_claims(

@@ -210,8 +210,7 @@ def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
     for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, low)
         values[name] = [
-            ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"])
-            for mean in MEANS
+            ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"]) for mean in MEANS
         ]
     return values
 

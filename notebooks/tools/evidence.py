@@ -30,8 +30,9 @@ class Evidence:
 
     value: a number, a text, a sequence of these, or a Series by name. draws: the same of each
     resample, of the samples or of the models (empty: no interval). samples: the number of samples
-    or models that were resampled (0: the interval does not shrink with their number). dataset, cost: the data and the kind of cost ("": any). kinds: the same measurement by kind of
-    training. If there are kinds, they decide about the claim.
+    or models that were resampled (0: more of them would not narrow the interval). dataset, cost:
+    the data and the kind of cost ("": any). kinds: the same measurement by kind of training. If
+    there are kinds, they decide about the claim.
     """
 
     value: Any
