@@ -7,6 +7,7 @@ from references import last_of, shared_front, single_cascade
 from tables_of_scores import NOISY, RELAXED, assert_same_front, tables
 
 from cascadelib import evaluate, search
+from cascadelib.stages import Stage
 from tools.recipes.shared_threshold import search_shared_threshold, shared_threshold_front
 
 
@@ -35,3 +36,20 @@ def test_a_shared_threshold_is_never_better_than_separate_ones():
     point = shared.point(len(shared) // 2)
     assert len(set(point.thresholds)) == 1
     assert evaluate(NOISY, point).accuracy == point.accuracy
+
+
+def test_the_last_model_needs_no_confidence():
+    """A mean ensemble computes it at a high price: minutes for triples of 1,000 classes."""
+    correct, confidence, cost = NOISY.correct, NOISY.confidence, NOISY.cost
+    plain = last_of(correct, confidence)
+
+    class WithoutLast(Stage):
+        def __call__(self, prefix):
+            assert len(prefix) < 3
+            return plain(prefix)
+
+        def correct(self, prefix):
+            return plain(prefix)[0]
+
+    points = search_shared_threshold(WithoutLast(plain), cost, 3)
+    assert_same_front(points, search_shared_threshold(plain, cost, 3), correct.shape[1])
