@@ -147,7 +147,7 @@ def chains_of(
     chains = list(points.reset_index(drop=True).groupby("models", sort=False))
     names = [models for models, _ in chains]
     if callable(rule):
-        outcomes = (rule(store, models, score) for models in names)
+        outcomes: Iterator[Any] = (rule(store, models, score) for models in names)
     else:
         outcomes = stages_of(store, names, method, score)
     for (models, rows), stages in zip(chains, outcomes):
