@@ -62,9 +62,11 @@ class Rules:
 
 @dataclass(eq=False, slots=True)
 class Caller:
-    """A caller that waits for the decisions of its inputs."""
+    """A caller that waits for the decisions of its inputs, or the audit of one input."""
 
     answered: asyncio.Future
+    rules: Rules
+    kind: Any
     arrived: float
     until: float
     undecided: int
@@ -73,14 +75,11 @@ class Caller:
 
 @dataclass(eq=False, slots=True)
 class QueuedInput:
-    """An undecided input, or an input of the audit. The latter has no caller."""
+    """An input that waits for a model or for its answer."""
 
     record: Record
-    rules: Rules
-    kind: Any
     source: Any
-    until: float
-    caller: Caller | None
+    caller: Caller
     stage: int = 0
     retries: int = 0  # at this stage
     is_called: bool = False
@@ -88,8 +87,17 @@ class QueuedInput:
 
     def may_join(self, first: "QueuedInput") -> bool:
         """Return whether one call may have both inputs. A retried input has a call to itself."""
-        is_alike = self.rules is first.rules and self.kind == first.kind
+        mine = self.caller
+        other = first.caller
+        is_alike = mine.rules is other.rules and mine.kind == other.kind
         return is_alike and not self.retries and not first.retries
+
+
+@dataclass(eq=False, slots=True)
+class Slots:
+    """The number of calls that may still start. Several queues may share it."""
+
+    free: int
 
 
 @dataclass(eq=False)
@@ -101,8 +109,7 @@ class ModelQueue:
     name : str
     size : int
         Maximum number of inputs per call.
-    free : int
-        Number of calls that may still start.
+    slots : Slots
     timeout : float
         Seconds that a call may take.
     retries : int
@@ -111,7 +118,7 @@ class ModelQueue:
 
     name: str
     size: int
-    free: int
+    slots: Slots
     timeout: float
     retries: int
     waiting: deque[QueuedInput] = field(default_factory=deque)
@@ -143,7 +150,7 @@ class ModelQueue:
 
     def may_call(self, now: float) -> bool:
         """Return whether a call may start. If calls have stopped, one call per second may start."""
-        if self.is_open and now < self.next_probe:
+        if self.is_open and (now < self.next_probe or not self.slots.free):
             return False
         self.next_probe = now + PROBE_SECONDS
         return True
@@ -170,9 +177,8 @@ class ModelQueue:
         """Return seconds until a failed input is retried, or None if it is not retried."""
         delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
         is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open
-        if not is_allowed or asyncio.get_running_loop().time() + delay >= item.until:
+        if not is_allowed or asyncio.get_running_loop().time() + delay >= item.caller.until:
             return None
         self.retry_tokens -= 1
         item.retries += 1
-        item.record.retries += 1
         return delay

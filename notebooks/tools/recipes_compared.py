@@ -182,13 +182,14 @@ def resampled(
 ) -> Resampled:
     """Evaluate the points of a recipe on resamples of a split, counts [k, R]. singles: of the
     models."""
+    weights = counts / len(split)
     parts = []
     for start in range(0, len(recipe.points), POINTS_PER_BLOCK):
         part = Recipe(recipe.points.iloc[start : start + POINTS_PER_BLOCK], recipe.rule)
-        correct, paid = np.empty((2, len(split), len(part.points)))
+        correct, paid = np.empty((2, len(part.points), len(split)))
         for at, values in outcomes(split, part, front):
-            correct[:, at], paid[:, at] = values
-        parts.append([resampled_means(counts, columns) for columns in (correct, paid)])
+            correct[at], paid[at] = values
+        parts.append([(values @ weights).T for values in (correct, paid)])
     accuracy, cost = (np.concatenate(columns, axis=1) for columns in zip(*parts))
     return Resampled(accuracy, cost, np.empty(0), *singles)
 
