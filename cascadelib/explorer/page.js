@@ -1220,6 +1220,9 @@ async function mountFile(el, bytes) {
   openAt(location.hash.length > 1 ? location.hash : pack.state)
   addEventListener("hashchange", () => { if (location.hash.slice(1) !== view.address()) openAt(location.hash) })
   window.explorer = view
+  if (parent === window) return
+  document.body.classList.add("cl-framed") // the page around the frame has a title
+  new ResizeObserver(() => parent.postMessage({ height: Math.ceil(document.body.offsetHeight) }, "*")).observe(document.body)
 }
 
 /** Show the page as the view of a widget (anywidget). */
