@@ -1,13 +1,14 @@
-"""The explorer: the page of `make app` under a mouse, and a page at the paper's scale in JupyterLab.
+"""The explorer: the page of `make app` under a mouse, and a large page in JupyterLab.
 
 ``mouse`` opens the page of the bundled images in a headless Chromium, drags its sliders with the
 mouse, and measures the time from the mouse's event to the end of the frame that shows it. It takes
 about half a minute.
 
-``explorer`` measures 27 models and two splits inside notebook 02 in JupyterLab. A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). The page is
-notebook 02 as it is committed, with all that it shows, and an explorer of synthetic scores above
-it; the kernel rests, or computes while a hand drags. Latency holds the machine's other load as
-well, and is an upper bound unless the machine was quiet. Some four minutes.
+``explorer`` starts a server, JupyterLab and a headless Chromium (tests/jupyter_pages.py). The page
+is notebook 02 with its committed outputs, below an explorer of synthetic scores of 27 models on two
+splits. The kernel is idle, or computes while the sliders move. It takes about four minutes.
+
+Other load on the machine makes both slower.
 """
 
 import math
@@ -25,6 +26,7 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "notebooks")]
 # the tests' helpers are no package
 from conftest import BROWSER_FLAGS, find_browser  # type: ignore[attr-defined]  # noqa: E402
 from jupyter_pages import PATIENCE, run_cell, serving  # noqa: E402
+
 from tools.app import write_page  # noqa: E402
 
 NOTEBOOK = HERE.parent / "notebooks" / "02_two_model_cascades.ipynb"
@@ -77,7 +79,7 @@ MOVES = """async ([moves, seed]) => {
     return [script, paint] }"""
 
 
-# Milliseconds from each event of the mouse that moves a slider to the end of the frame that shows it.
+# Milliseconds from each event of the mouse to the end of the frame that shows it.
 DELAYS = """() => {
     window.delays = []
     let moved = 0

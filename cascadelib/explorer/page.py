@@ -17,9 +17,7 @@ HIDE_ERROR = (
     ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
     "{display: none}"
 )
-LEGEND = (
-    "Orange: this cascade. Line: the front on the selection split. Grey: single models."
-)
+LEGEND = "Orange: this cascade. Line: the front on the selection split. Grey: single models."
 SVG = '<svg xmlns="http://www.w3.org/2000/svg"'  # outside of HTML
 PARTS = ("d3.js", "engine.js", "page.js")  # files of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>

@@ -1,4 +1,4 @@
-"""Write the report with its home: what the run saves, the live explorer, a card per notebook.
+"""Write the report and its home: the saving, the live explorer, and a card per notebook.
 
 All figures and pictures are those of the executed notebooks. A notebook that is missing or failed
 leaves out its part.
@@ -60,8 +60,8 @@ SMALL_LAYOUT = {
 }
 LONG = ("text", "texttemplate", "hovertext", "hovertemplate", "customdata", "legend", "name")
 TILE = '<a class="tile" href="{page}.html"><b>{value}</b><span>{text}</span></a>'
-LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold: the cheap model answers what is
-above it. <a href="{page}">Full page</a></p>
+LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The cheap model answers the
+images above it, the expensive model answers the others. <a href="{page}">Full page</a></p>
 {frame}</section>"""
 STILL = """<section class="live still">{picture}<p><a href="{page}.html">The figures of this
 cascade</a></p></section>"""
@@ -212,7 +212,7 @@ def cropped(png: bytes, shares: tuple[float, float, float, float]) -> bytes:
 
 
 def headline(entries: list[Entry]) -> tuple[str, str]:
-    """Return what the project does and what the run saves, and the sentence that follows it."""
+    """Return the title, with the saving of the run, and the sentence that follows it."""
     for number in SAVINGS:
         for entry in entries:
             finding = report.finding_of(entry.nb)

@@ -39,7 +39,8 @@ title="The explorer: drag its thresholds"></iframe>
 <script>{{
     const frame = document.currentScript.previousElementSibling
     addEventListener("message", ({{data, source}}) => {{
-        if (source === frame.contentWindow && data?.height > 0) frame.style.height = `${{data.height}}px`
+        const isHeight = source === frame.contentWindow && data?.height > 0
+        if (isHeight) frame.style.height = `${{data.height}}px`
     }})
 }}</script>"""
 BUNDLED = ('data-validation="fashion-mnist val"', 'data-held-out="fashion-mnist test"')

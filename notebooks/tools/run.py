@@ -41,7 +41,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, home, report  # noqa: E402 - a script has only its folder on the path
+from tools import committed, home  # noqa: E402 - a script has only its folder on the path
 
 REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
