@@ -368,7 +368,7 @@ const receive = message => {
 window.receive = receive
 window.show = message => { receive(message); render({model, el: document.body}) }
 """
-# A drag on the old arrays, which the page sends after the new ones arrived but before it reads them.
+# A drag on the old arrays that the page sends after the new ones arrived, before it reads them.
 LATE_DRAG = """async message => {
     const {view} = document.querySelector(".cascadelib")
     receive(message)
