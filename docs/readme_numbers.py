@@ -275,32 +275,33 @@ def evaluated(split: str) -> pd.Series:
     return cl.analysis.holds({split: images(split)}, chosen()[1], resamples=50).iloc[0]
 
 
-def saved() -> str:
-    """Return what the chosen cascade saves on held-out images."""
-    test = evaluated("test")
-    return (
-        f"**{test.cost_ratio:.2f}× fewer multiply-accumulates** with {fraction(test.accuracy)} "
-        f"accuracy instead of {fraction(test.last_model_accuracy)}"
-    )
-
-
 def headline() -> str:
     """Return the first screen's sentences: held-out figures, split and candidates, then the
     selection split's."""
     front, point = chosen()
     test, val = map(evaluated, ("test", "val"))
     return wrapped(
-        f"{saved()} (MACs; 95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}): that is",
-        f"`{arrow(point.models)}` on {test.samples:,} held-out test images, next to its large model.",
-        f"Models and threshold were selected on {val.samples:,} other images, from all pairs of "
-        f"{len(front.singles)} models ({taught()}) and all thresholds. The saving there was "
-        f"{val.cost_ratio:.1f}×.",
+        f"`{arrow(point.models)}` needs **{test.cost_ratio:.2f}× fewer multiply-accumulates** (MACs;",
+        f"95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than its large model, with",
+        f"{accuracies()}, on {test.samples:,} held-out images. Models and threshold were selected on",
+        f"{val.samples:,} other images, from all pairs of {len(front.singles)} models ({taught()}) and",
+        f"all thresholds. The saving there was {val.cost_ratio:.1f}×.",
     )
 
 
+def accuracies() -> str:
+    """Compare the accuracy of the chosen cascade on held-out images with that of its large model."""
+    test = evaluated("test")
+    return f"{fraction(test.accuracy)} accuracy instead of {fraction(test.last_model_accuracy)}"
+
+
 def example() -> str:
-    """Return what the explorer of the first page shows, in a sentence."""
-    return wrapped(f"{saved()}, on {evaluated('test').samples:,} held-out images: try it.")
+    """Return the saving of the cascade that the explorer of the first page shows."""
+    test = evaluated("test")
+    return wrapped(
+        f"On {test.samples:,} held-out images, a pair of models needs **{test.cost_ratio:.2f}× fewer",
+        f"multiply-accumulates** than its large model, with {accuracies()}.",
+    )
 
 
 def taught() -> str:
