@@ -285,7 +285,7 @@ def headline() -> str:
         f"95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than its large model, with",
         f"{accuracies()}, on {test.samples:,} held-out images. Models and threshold were selected on",
         f"{val.samples:,} other images, from all pairs of {len(front.singles)} models ({taught()}) and",
-        f"all thresholds. The saving there was {val.cost_ratio:.1f}×.",
+        f"all thresholds (saving there: {val.cost_ratio:.1f}×).",
     )
 
 
