@@ -10,7 +10,6 @@ import html
 import io
 import re
 from collections.abc import Iterable
-from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -180,8 +179,7 @@ def panel_of(figure: dict, panel: str) -> dict:
     """
     layout = figure.get("layout", {})
     panel = panel if f"xaxis{panel}" in layout else ""
-    small = {**SMALL_LAYOUT, "template": deepcopy(layout.get("template", {}))}
-    small["barmode"] = layout.get("barmode")
+    small = SMALL_LAYOUT | {key: layout[key] for key in ("template", "barmode") if key in layout}
     for axis, other in (("x", "y"), ("y", "x")):
         full = layout.get(f"{axis}axis{panel}", {})
         title = {"text": full.get("title", {}).get("text"), "font": {"size": 11}, "standoff": 4}
