@@ -262,7 +262,7 @@ def format_state(
     It starts with the name of the data set if there are several.
     """
     written = [threshold_to_json(splits.metric(choice), threshold) for threshold in thresholds]
-    parts = {"dataset": dataset} if dataset else {}
+    parts: dict[str, Any] = {"dataset": dataset} if dataset else {}
     parts |= {**vars(choice), "thresholds": written, "goal": format_goal(goal)}
     return urlencode(parts, doseq=True)
 

@@ -11,7 +11,7 @@ from jupyter_pages import PATIENCE, run_cell, serving, write_cell
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import paired_difference_interval
-from cascadelib.explorer.page import read_script
+from cascadelib.explorer.page import read_part, read_script
 from cascadelib.explorer.splits import ExploredSplits
 
 pytestmark = pytest.mark.browser
@@ -390,6 +390,7 @@ def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
     """Both data sets have the same models."""
     explorer = cl.explore(dict(zip("ab", stores)))
     page = browser.new_page()
+    page.add_style_tag(content=read_part("page.css"))
     page.add_script_tag(content=read_script() + FRONT_END, type="module")
     page.wait_for_function("() => window.show")
     page.evaluate("message => show(message)", message_of(explorer))

@@ -9,7 +9,7 @@ import pytest
 
 from cascadelib.figures.chart import COLOURS, X_AXIS, Y_AXIS, draw_chart, round_numbers
 
-NAMES = ["<a>\ud800", "b", "c"]
+NAMES = pd.Index(["<a>\ud800", "b", "c"], dtype=object)
 SINGLES = pd.DataFrame({"cost": [1.0, 3.0, 9.0], "accuracy": [0.6, 0.7, 0.9]}, NAMES)
 
 
