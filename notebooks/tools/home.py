@@ -9,6 +9,7 @@ import datetime
 import html
 import io
 import re
+import textwrap
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -43,13 +44,13 @@ KEY_FIGURES = {
     "01": (0, "", (0, 0.07, 0.79, 1)),
     "02": (0, "", (0, 0.1, 0.48, 0.77)),
     "03": (0, "2", (0.48, 0.1, 1, 0.87)),
-    "04": (4, "", (0, 0.05, 1, 0.92)),
-    "05": (-2, "", (0, 0.1, 0.92, 1)),
-    "06": (1, "", (0, 0.07, 0.8, 1)),
-    "07": (0, "8", (0, 0.075, 0.51, 0.48)),
-    "08": (3, "", (0, 0.07, 0.8, 1)),
-    "09": (0, "", (0, 0.07, 0.79, 1)),
-    "10": (0, "", (0, 0.1, 0.94, 1)),
+    "04": (4, "", (0, 0.08, 1, 0.92)),
+    "05": (-2, "", (0, 0.1, 0.97, 1)),
+    "06": (1, "", (0, 0.09, 0.82, 1)),
+    "07": (0, "8", (0, 0.08, 0.51, 0.48)),
+    "08": (3, "", (0, 0.09, 0.8, 1)),
+    "09": (0, "", (0, 0.09, 0.79, 1)),
+    "10": (0, "", (0, 0.1, 0.97, 1)),
 }
 SMALL_AXIS = {"domain": [0, 1], "matches": None, "showticklabels": True, "tickfont": {"size": 10}}
 SMALL_LAYOUT = {
@@ -57,6 +58,7 @@ SMALL_LAYOUT = {
     "height": 210,
     "margin": {"l": 10, "r": 10, "t": 8, "b": 10},
 }
+MOST_LETTERS = 32  # in a line of an axis title
 LONG = ("text", "texttemplate", "hovertext", "hovertemplate", "customdata", "legend", "name")
 TILE = '<a class="tile" href="{page}.html"><b>{value}</b><span>{text}</span></a>'
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The cheap model answers the
@@ -182,7 +184,9 @@ def panel_of(figure: dict, panel: str) -> dict:
     small = SMALL_LAYOUT | {key: layout[key] for key in ("template", "barmode") if key in layout}
     for axis, other in (("x", "y"), ("y", "x")):
         full = layout.get(f"{axis}axis{panel}", {})
-        title = {"text": full.get("title", {}).get("text"), "font": {"size": 11}, "standoff": 4}
+        words = full.get("title", {}).get("text") or ""
+        lines = "<br>".join(textwrap.wrap(words, MOST_LETTERS, break_long_words=False))
+        title = {"text": lines, "font": {"size": 11}, "standoff": 4}
         small[f"{axis}axis"] = {**full, **SMALL_AXIS, "anchor": other, "title": title}
     small["shapes"] = [
         shape | {key: shape[key].replace(panel, "") for key in ("xref", "yref")}

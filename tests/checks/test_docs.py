@@ -339,4 +339,4 @@ def test_the_gallery_has_a_readable_picture_of_each_notebook_with_figures():
     for stem, card in cards:
         (data,) = re.findall('<img src="data:image/png;base64,(.*?)"', card)
         width, height = Image.open(io.BytesIO(base64.b64decode(data))).size
-        assert width >= 450 and 1.2 < width / height < 2.3, stem
+        assert width >= 450 and 1.2 < width / height < 2.4, stem
