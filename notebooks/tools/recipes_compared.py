@@ -28,6 +28,7 @@ from tools.recipes.chains import point_runs
 from tools.recipes.ensemble_intervals import interval_outcomes
 from tools.recipes.learned_policies import LEARNED
 from tools.recipes.patience import patience_outcomes
+from tools.side_by_side import change_of
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
@@ -220,11 +221,6 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
     rows = {}
     for label, ratio in ratios.iloc[0].items():
         factor = np.exp(widest * spread[label])
-        row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
-        row["verdict"] = "–"
-        if ratio / factor > 1:
-            row["verdict"] = "more expensive"
-        if ratio * factor < 1:
-            row["verdict"] = "cheaper"
-        rows[label] = row
+        ends = ratio / factor, ratio * factor
+        rows[label] = with_ends(ratio, ends, "cost_ratio") | {"verdict": change_of(*ends)}
     return pd.DataFrame.from_dict(rows, orient="index")
