@@ -1,5 +1,6 @@
 """Find bundled data, read untrusted files, and write files atomically."""
 
+import base64
 import contextlib
 import errno
 import hashlib
@@ -13,9 +14,12 @@ from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from types import NoneType, UnionType
+from typing import IO, Any, get_args, get_origin, get_type_hints
 from urllib.parse import quote
 from uuid import uuid4
+
+from .checks import FINITE, is_number
 
 try:
     import fcntl
@@ -273,3 +277,62 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
     """Parse an untrusted JSON file of at most `most` bytes, see :func:`parse_json_object`."""
     with open_regular_file(path, most) as file:
         return parse_json_object(file.read(most), path)
+
+
+def from_json(kind: Any, value: Any, place: str = "") -> Any:
+    """Return a JSON value as a value of a type, or raise a ValueError that names its place.
+
+    A place is text such as "'models': 0: 'name'". A type is one of
+
+    - a type of JSON, float for a finite number, bytes for base64, or Any,
+    - ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``, a dataclass or a TypedDict,
+    - ``X | None``, or ``X | Y`` where only Y is an object.
+
+    A class may have a method ``from_json``, which is then called.
+    """
+    options = get_args(kind)
+    outer = get_origin(kind)
+    if NoneType in options:
+        return None if value is None else from_json(options[0], value, place)
+    if outer is UnionType:
+        return from_json(options[isinstance(value, dict)], value, place)
+    if outer in (tuple, list) and isinstance(value, list):
+        parts = enumerate(value)
+        return outer(from_json(options[0], part, f"{place}: {row}") for row, part in parts)
+    if isinstance(value, dict) and hasattr(kind, "from_json"):
+        return kind.from_json(value, place)
+    if isinstance(value, dict) and (outer is dict or hasattr(kind, "__annotations__")):
+        return object_from_json(kind, value, place)
+    return plain_from_json(kind, value, place)
+
+
+def plain_from_json(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value whose type has no item types, such as a number or text."""
+    if kind is float and is_number(value, *FINITE):
+        return float(value)
+    if kind is bytes and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(value, validate=True)
+        raise ValueError(f"{place}: not base64")
+    if kind is float or kind is not Any and type(value) is not kind:
+        raise ValueError(f"{place}: missing or of another kind. Write the file again")
+    return value
+
+
+def object_from_json(kind: Any, value: dict, place: str = "") -> Any:
+    """Return a JSON object as a dict, or as an instance of a dataclass or a TypedDict."""
+    if get_origin(kind) is dict:
+        kinds = dict.fromkeys(value, get_args(kind)[1])
+    else:
+        kinds = get_type_hints(kind)
+        required = {name for name in kinds if not hasattr(kind, name)}
+        required = getattr(kind, "__required_keys__", required)
+        for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
+            if names:
+                named = ", ".join(map(repr, sorted(names)))
+                raise ValueError(f"{place or 'it'} {verb} {named}")
+    items = {
+        key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
+        for key, item in value.items()
+    }
+    return kind(**items)

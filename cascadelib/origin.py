@@ -13,7 +13,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .checks import refuse_masked, validate_choice
-from .files import digest_of
+from .files import digest_of, object_from_json
 from .labels import align_values, as_text
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
@@ -21,6 +21,7 @@ CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
 CONFIDENCE = np.dtype("<f4")  # a confidence in a file
 TRACES = {"keys": KEY, "contents": CONTENT, "confidences": CONFIDENCE, "forms": KEY}
 MOST_CONTENTS = 4096  # approximate largest number of rows whose traces a file stores
+MOST_KEYS = 2**16  # largest number of ids per set of samples whose digests a file stores
 MOST_COLUMNS = 4  # largest number of columns of confidences in a file
 MOST_FORMS = 16  # largest number of forms of ids, such as img_0.png. Others count as text
 IDS_READ = 4096  # approximate number of ids whose forms are found
@@ -105,6 +106,11 @@ class Origin:
         traces = {name: trace for name, trace in traces.items() if trace is not None}
         names = (dataset or "", split or "")
         return cls(None, np.array([], str), None, *names, False, "", tuple(models), None, traces)
+
+    @classmethod
+    def from_json(cls, value: dict, place: str = "") -> "Origin":
+        """Return the origin that a file stores as :class:`SampleSets`."""
+        return object_from_json(SampleSets, value, place).origin()
 
     def __len__(self) -> int:
         return self.traces["samples"] if self.traces else len(self.sample_ids)
@@ -283,6 +289,45 @@ class Origin:
             }
             traces |= {name: trace.tobytes() for name, trace in arrays.items() if trace is not None}
         return Origin.from_traces(self.dataset, self.split, names, traces)
+
+
+@dataclass(frozen=True)
+class SampleSets:
+    """Sets of samples with their :attr:`Origin.traces`.
+
+    The first set has the other fields, and ``also`` has the further sets.
+    """
+
+    samples: int
+    dataset: str | None = None
+    split: str | None = None
+    fingerprint: str | None = None
+    ids: str | None = None
+    keys: bytes | None = None
+    contents: bytes | None = None
+    confidences: bytes | None = None
+    forms: bytes | None = None
+    also: "tuple[SampleSets | None, ...]" = ()
+
+    @classmethod
+    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "SampleSets":
+        """Return one set of samples as the file of a cascade of ``models`` stores it."""
+        record = origin.record(models)
+        traces = dict(record.traces)
+        if len(record) > MOST_KEYS:
+            traces.pop("keys", None)
+        return cls(dataset=record.dataset, split=record.split, **traces)
+
+    def origin(self, models: tuple[str, ...] = ()) -> Origin:
+        """Return the origin of the first set."""
+        names = ("samples", "ids", "fingerprint", *TRACES)
+        traces = {name: getattr(self, name) for name in names}
+        rows = max(1, min(self.samples, MOST_CONTENTS))
+        for name, kind in TRACES.items():
+            size = kind.itemsize * (rows if name == "confidences" else 1)
+            if len(traces[name] or b"") % size:
+                raise ValueError(f"'chosen_on': its {name} are not base64 of {size} bytes each")
+        return Origin.from_traces(self.dataset, self.split, models, traces)
 
 
 # One or several sets of samples, such as those of a fit and of a search. None is an unknown set.

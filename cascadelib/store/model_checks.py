@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import POSITIVE, check_number, error_context, fits, refuse_masked, validate_choice
+from ..checks import POSITIVE, check_number, error_context, refuse_masked, validate_choice
 from ..cost_kinds import COSTS
 from ..labels import align_values
 from ..origin import Origin
@@ -15,11 +15,10 @@ from .formats import decode_metadata, encode_metadata
 from .model_table import RESERVED, find_cost_names
 
 DTYPES = ("float16", "float32", "float64")
-# Forms of metadata, as fits() reads them.
-METADATA: dict = {
-    "extraction": (dict, None),
-    "image_size": (slice(0, 2**31), None),
-    **dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None)),
+METADATA: dict = {  # types of metadata
+    "extraction": dict | None,
+    "image_size": int | float | None,
+    **dict.fromkeys(("checkpoint", "revision"), str | dict | list | int | float | None),
 }
 
 
@@ -125,7 +124,7 @@ def check_metadata(name: str, metadata: dict, costs: Mapping[str, float | None])
             check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
         read[kind] = cost.item() if isinstance(cost, np.generic) else cost
     wrong = sorted(RESERVED & read.keys())
-    wrong += [key for key, form in METADATA.items() if key in read and not fits(read[key], form)]
+    wrong += [key for key, kinds in METADATA.items() if not isinstance(read.get(key), kinds)]
     if wrong:
         raise ValueError(
             f"model {name!r}: metadata has a reserved key or wrong value: {' and '.join(wrong)}"
