@@ -115,19 +115,31 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[Path]:
 
     `durable` also syncs it to the disk. An OSError, such as a full disk, names `path`.
     """
+    with write_temporary(path) as temporary:
+        yield temporary
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    if durable:
+        with contextlib.suppress(OSError):  # not every file system lets a folder be opened
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+@contextlib.contextmanager
+def write_temporary(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file next to `path`, and remove the file at the end."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         with name_path_in_errors(path, temporary, str(temporary)):
             yield temporary
-            if durable:
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # a read-only disk
             temporary.unlink(missing_ok=True)
-    if durable:
-        _sync_folder(path.parent)
 
 
 def check_replaceable(path: Path, size: int = 2**20) -> None:
@@ -137,13 +149,8 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
-    try:
-        with name_path_in_errors(path, temporary, str(temporary)):
-            temporary.write_bytes(bytes(size))
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with write_temporary(path) as temporary:
+        temporary.write_bytes(bytes(size))
 
 
 @contextlib.contextmanager
@@ -155,16 +162,6 @@ def name_path_in_errors(path: Path, *instead_of: Any) -> Iterator[None]:
         if error.errno is None or error.filename not in (None, *instead_of):
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
-
-
-def _sync_folder(path: Path) -> None:
-    """Sync the names in a folder to the disk."""
-    with contextlib.suppress(OSError):  # not every file system lets a folder be opened
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def lock_file(file: IO) -> None:

@@ -11,7 +11,6 @@ import math
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, is_dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from ..checks import (
@@ -20,11 +19,10 @@ from ..checks import (
     brief,
     check_count,
     check_number,
-    error_context,
     validate_choice,
 )
 from ..evaluation.point import Expected, Point
-from ..files import digest_of, from_json, parse_json_object, read_json
+from ..files import digest_of, from_json, parse_json_object
 from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
@@ -212,16 +210,6 @@ def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
         return None
     unknown = [None] if None in parts else []
     return replace(written[0], also=(*written[1:], *unknown))
-
-
-def read_point(path: str | Path, edited: bool = False) -> Point:
-    """Read a Point from a file.
-
-    Raises ValueError if the file is not regular, is too large, or :func:`parse_cascade` refuses it.
-    """
-    content = read_json(Path(path), LARGEST)
-    with error_context(str(path)):
-        return parse_cascade(content, edited)
 
 
 def parse_cascade(content: str | dict, edited: bool = False) -> Point:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..checks import as_real_array, brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import replace_atomically
+from ..files import read_json, replace_atomically
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
 from .calls import (
@@ -43,7 +43,7 @@ from .decisions import (
     unify_kinds,
     validate_ids,
 )
-from .form import read_point, text_of
+from .form import LARGEST, parse_cascade, text_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,7 +143,9 @@ class Policy:
             If the file is not regular, is not JSON, has another format or version, was edited, or
             has an invalid part. The message names the file and the fault.
         """
-        return cls(read_point(path, edited))
+        content = read_json(Path(path), LARGEST)
+        with error_context(str(path)):
+            return cls(parse_cascade(content, edited))
 
     def save(self, path: str | Path) -> None:
         """Write the policy to a file atomically.

@@ -3,7 +3,6 @@
 If so, the correctness of different models correlates, because they find the same samples difficult.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -218,17 +217,6 @@ def read_correctness(store: Any, names: list[str]) -> Array | None:
     if labels is None or not store.has_predictions:
         return None
     return np.array([store.predicted(name) == labels for name in names])
-
-
-def warn_unless_aligned(store: Any) -> None:
-    """Issue a UserWarning if the rows of a store's models belong to different samples."""
-    alignment = check_alignment(store)
-    if alignment.status == "violated":
-        warnings.warn(
-            f"{alignment.evidence}. Check the join by sample id; certify refuses this table unless "
-            'accept=("rows aligned",)',
-            stacklevel=3,
-        )
 
 
 def find_best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:
