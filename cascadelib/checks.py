@@ -10,7 +10,6 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from numpy import ndarray as Array
 
 CLASSES = range(1, 2**20 + 1)
 FINITE = (-sys.float_info.max, sys.float_info.max)  # bounds of a finite number
@@ -113,51 +112,6 @@ def checked_share(value: Any, name: str) -> float:
         remedy = f" For {number:g}% write {number / 100:g} or '{number:g}%'." if is_percent else ""
         raise ValueError(f"{name} must be in [0, 1), got {brief(value)}.{remedy}")
     return float(number)
-
-
-def refuse_masked(values: Any, what: str) -> Any:
-    """Return `values` unchanged, or raise a ValueError if some are masked.
-
-    NumPy would otherwise drop the mask, and the masked values would be used.
-    """
-    parts = values if isinstance(values, list | tuple) else [values]
-    masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
-    hidden = sum(np.ma.count_masked(part) for part in masked)
-    if hidden:
-        raise ValueError(
-            f"{what}: {hidden} values are masked. Remove those samples or fill the values"
-        )
-    return values
-
-
-def as_real_array(values: Any, what: str) -> Array:
-    """Return `values` as float64.
-
-    Raises
-    ------
-    ValueError
-        If values are masked, complex, text, or not an array of numbers.
-    """
-    try:
-        array = np.asarray(refuse_masked(values, what))
-        return array.astype(np.float64, casting="same_kind", copy=False)
-    # NumPy raises these errors if it cannot convert the values to float64 without loss.
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{what} must be real numbers: {error}") from None
-
-
-def check_costs(cost: Any) -> Array:
-    """Return costs as float64, or raise a ValueError that names the first invalid model.
-
-    A cost must be finite and not negative. 0 means free.
-    """
-    cost = np.atleast_1d(as_real_array(cost, "cost"))
-    bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
-    if len(bad):
-        raise ValueError(
-            f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative"
-        )
-    return cost
 
 
 def timm_name(name: str) -> str:

@@ -7,7 +7,6 @@ import pytest
 
 from cascadelib import checks
 from cascadelib.checks import (
-    as_real_array,
     check_count,
     check_number,
     checked_share,
@@ -15,6 +14,7 @@ from cascadelib.checks import (
     split_size,
     validate_choice,
 )
+from cascadelib.labels import as_real_array
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
 

@@ -15,9 +15,9 @@ from typing import Any, NamedTuple, NotRequired, TypedDict
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import as_real_array, error_context, validate_choice
+from ..checks import error_context, validate_choice
 from ..files import from_json, object_from_json
-from ..labels import as_text, normalize_text
+from ..labels import as_real_array, as_text, normalize_text
 from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"

@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import error_context, refuse_masked
+from ..checks import error_context
 from ..evaluation.point import Point
+from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
 from ..zoo.loaders import load, resolve_models, split_transform

@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_real_array, brief, check_count, error_context, items_of, validate_choice
+from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
 from ..files import read_json, replace_atomically
+from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
 from .calls import (

@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import POSITIVE, check_number, error_context, refuse_masked, validate_choice
+from ..checks import POSITIVE, check_number, error_context, validate_choice
 from ..cost_kinds import COSTS
-from ..labels import align_values
+from ..labels import align_values, as_text, refuse_masked
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of
 from .formats import decode_metadata, encode_metadata
@@ -58,7 +58,7 @@ def check_logits(
         raise ValueError(f"{what}: {len(values)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
         with error_context(what):
-            labels.check_same(sample_ids)
+            labels.check_same(as_text(sample_ids))
     if labels.values is not None:
         outside = labels.values >= values.shape[1]
         refuse_rows(name, outside, f"has a label beyond the {values.shape[1]} classes", labels)

@@ -17,7 +17,8 @@ import pyarrow.compute
 from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ...checks import as_real_array, brief, error_context, items_of, validate_choice
+from ...checks import brief, error_context, items_of, validate_choice
+from ...labels import as_real_array
 from .cells import MISSING, Locate, TextColumn, arrange_cells, make_arguments
 from .faults import SHOWN, Fault
 from .score_checks import check_values

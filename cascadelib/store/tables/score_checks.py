@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import as_real_array, error_context, refuse_masked, validate_choice
-from ...labels import align_values, as_text
+from ...checks import error_context, validate_choice
+from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
 from .faults import Fault, Place, find_cell_faults
 from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
