@@ -130,6 +130,12 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[Path]:
                 os.close(folder)
 
 
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with replace_atomically(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
 @contextlib.contextmanager
 def write_temporary(path: Path) -> Iterator[Path]:
     """Yield the path of a temporary file next to `path`, and remove the file at the end."""

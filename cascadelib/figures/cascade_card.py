@@ -10,7 +10,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
-from ..files import replace_atomically
+from ..files import write_text
 from ..policy.summary import PolicySummary, summarize
 from ..tables import number
 
@@ -99,8 +99,7 @@ def card(
         body="\n".join(filter(None, sections)),
     )
     path = Path(path)
-    with replace_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

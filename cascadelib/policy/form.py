@@ -151,6 +151,10 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
     is_certified = point.chosen == (point.models, point.thresholds)
+    parts = parts_of(point.origin)
+    sets: list[Any] = [SampleSets.of(part, point.models) for part in parts if part is not None]
+    if sets:  # the first known set has the others in ``also``, an unknown one as None
+        sets[0] = replace(sets[0], also=(*sets[1:], *[None] * (None in parts)))
     return to_json(
         CascadeFile(
             models=tuple(records_of(point)),
@@ -159,7 +163,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             score=point.score,
             cost_kind=point.cost_kind,
             chosen=Figures(point.exit_rates, **finite),
-            chosen_on=samples_part(point.origin, point.models),
+            chosen_on=sets[0] if sets else None,
             versions=dict(point.versions),
             expected=point.expected,
             premises=tuple(map(dict, point.premises)) if is_certified else (),
@@ -197,19 +201,6 @@ def method_part(point: Point) -> MethodPart | None:
         temperatures = {name: method.temperature_of(name) for name in point.models}
     rule = (method.metric, method.ensemble, method.temperature)
     return MethodPart(*rule, temperatures, point.fitted or None)
-
-
-def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
-    """Return the samples that a Point has seen, or None if no set is known.
-
-    The first known set has the others in ``also``. An unknown set is None in ``also``.
-    """
-    parts = parts_of(seen)
-    written = [SampleSets.of(part, models) for part in parts if part is not None]
-    if not written:
-        return None
-    unknown = [None] if None in parts else []
-    return replace(written[0], also=(*written[1:], *unknown))
 
 
 def parse_cascade(content: str | dict, edited: bool = False) -> Point:

@@ -18,7 +18,7 @@ import numpy as np
 
 from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import read_json, replace_atomically
+from ..files import read_json, write_text
 from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
@@ -162,9 +162,7 @@ class Policy:
         ValueError
             If the metric or the ensemble is a function.
         """
-        text = text_of(self.point)
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text_of(self.point))
 
     def to_python(self, path: str | Path) -> None:
         """Write the thresholds in use as one Python file, which needs no package.
@@ -205,9 +203,7 @@ class Policy:
         """
         from .python_file import python_text
 
-        text = python_text(self.in_use)
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, python_text(self.in_use))
 
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"

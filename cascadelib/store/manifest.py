@@ -22,6 +22,7 @@ from ..files import (
     read_json,
     remove_leftovers,
     replace_atomically,
+    write_text,
 )
 from ..origin import Origin
 
@@ -60,8 +61,7 @@ class Manifest:
         if not is_usable_json(content):
             raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
-        with replace_atomically(folder / MANIFEST) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
+        write_text(folder / MANIFEST, text + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
