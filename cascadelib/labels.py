@@ -240,17 +240,18 @@ def number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, 
     Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
     ValueError if a label is not a class.
     """
-    listed = np.asarray(labels).tolist()
-    if listed and all(isinstance(label, str) for label in listed):
-        classes = classes or tuple(filter(None, sorted({*listed})))
-        labels = [classes.index(validate_choice(label, classes, "label")) for label in listed]
     values = np.asarray(refuse_masked(labels, "labels"))
-    if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
+    if not values.size:
+        raise ValueError("the split is empty: labels has no entries")
+    listed = values.tolist()
+    if all(isinstance(label, str) for label in listed):
+        classes = classes or tuple(filter(None, sorted({*listed})))
+        numbers = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+        values = np.array(numbers)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
         raise ValueError(
             f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
         )
-    if not len(values):
-        raise ValueError("the split is empty: labels has no entries")
     most = np.iinfo(np.int64).max if classes is None else len(classes) - 1
     outside = np.flatnonzero((values < 0) | (values > most))
     if len(outside):
