@@ -255,7 +255,7 @@ def number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, 
     most = np.iinfo(np.int64).max if classes is None else len(classes) - 1
     outside = np.flatnonzero((values < 0) | (values > most))
     if len(outside):
-        bound = f"outside 0 … {most} ({most + 1} classes)" if classes else "below 0"
+        bound = "below 0" if classes is None else f"outside 0 … {most} ({most + 1} classes)"
         raise ValueError(
             f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
             f"({len(outside)} such labels)"
