@@ -11,11 +11,12 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
 from types import NoneType, UnionType
-from typing import IO, Any, get_args, get_origin, get_type_hints
+from typing import IO, Any, get_args, get_origin, get_type_hints, is_typeddict
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -304,7 +305,7 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
         return outer(from_json(options[0], part, f"{place}: {row}") for row, part in parts)
     if isinstance(value, dict) and hasattr(kind, "from_json"):
         return kind.from_json(value, place)
-    if isinstance(value, dict) and (outer is dict or hasattr(kind, "__annotations__")):
+    if isinstance(value, dict) and (outer is dict or is_dataclass(kind) or is_typeddict(kind)):
         return object_from_json(kind, value, place)
     return plain_from_json(kind, value, place)
 

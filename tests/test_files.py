@@ -192,8 +192,8 @@ WRITTEN = {"name": "a", "rates": [0, {"value": 0.5}], "versions": {"numpy": "2"}
 def test_json_values_become_values_of_a_type():
     assert from_json(Part, WRITTEN) == Part("a", (0.0, {"value": 0.5}), {"numpy": "2"})
     keys = base64.b64encode(b"\x00\x01").decode()
-    read = from_json(Part, WRITTEN | {"cost": 2, "keys": keys, "notes": [{}]})
-    assert read.cost == 2.0 and read.keys == b"\x00\x01" and read.notes == [{}]
+    read = from_json(Part, WRITTEN | {"cost": 2, "keys": keys, "notes": {"a": [1]}})
+    assert read.cost == 2.0 and read.keys == b"\x00\x01" and read.notes == {"a": [1]}
     assert from_json(list[int | None], [1, None]) == [1, None]
 
 
