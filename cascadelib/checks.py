@@ -6,10 +6,8 @@ import re
 import sys
 from collections.abc import Hashable, Iterable, Iterator
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
-
-import numpy as np
 
 CLASSES = range(1, 2**20 + 1)
 FINITE = (-sys.float_info.max, sys.float_info.max)  # bounds of a finite number
@@ -72,7 +70,7 @@ def error_context(what: str) -> Iterator[None]:
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
     """Return a whole number from `least` to `most`, or raise a ValueError that contains `name`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
         raise ValueError(f"{name} must be a whole number {bound}, not {brief(value)}")
