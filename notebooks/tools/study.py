@@ -35,6 +35,7 @@ FILE = "study.json"
 KINDS = {"hub": "hub_images"} | {
     name: name for name in ("image_folder", "imagenet", "imagenet_v2")
 }  # functions of cascadelib.datasets
+MOST_IMAGES = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -54,8 +55,8 @@ class Images:
     named: str | None = None
 
     def __post_init__(self) -> None:
-        check_count(self.every, "every")
-        check_count(self.offset, "offset", 0)
+        check_count(self.every, "every", 1, MOST_IMAGES)
+        check_count(self.offset, "offset", 0, MOST_IMAGES)
 
     def open(self, split: str) -> "Photographs":
         """Return the labelled photographs, named ``split``."""
