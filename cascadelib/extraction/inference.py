@@ -35,9 +35,9 @@ class Pass:
     """Inputs, outputs and options of a pass over a data set.
 
     shard_size: number of samples of a shard, rounded to full batches. order: rows in the order in
-    which they run, or None for the order of the data set. workers: number of processes that decode images. batch_limits: {model:
-    largest batch that fits into memory} of models for which a full batch does not fit. failed:
-    {model: error} of skipped models.
+    which they run, or None for the order of the data set. workers: number of processes that decode
+    images. batch_limits: {model: largest batch that fits into memory} of models for which a full
+    batch does not fit. failed: {model: error} of skipped models.
     """
 
     samples: Any

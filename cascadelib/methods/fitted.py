@@ -66,7 +66,7 @@ class Fitted:
 
     @classmethod
     def from_json(cls, value: dict, place: str = "") -> "Fitted":
-        """Return a fitted confidence from its JSON values, or raise a ValueError if one is wrong."""
+        """Return a fitted confidence from its JSON values, or raise a ValueError."""
         with error_context("a part of a fitted confidence"):
             fitted = object_from_json(cls, value, place)
             kind = validate_choice(fitted.kind, KINDS, "fitted confidence")
