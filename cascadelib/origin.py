@@ -262,8 +262,10 @@ class Origin:
                 "confidences": self.confidences(names),
                 "forms": self.forms,
             }
-            known = {name: trace for name, trace in arrays.items() if trace is not None}
-            traces = replace(traces, **{name: trace.tobytes() for name, trace in known.items()})
+            known: dict[str, Any] = {
+                name: trace.tobytes() for name, trace in arrays.items() if trace is not None
+            }
+            traces = replace(traces, **known)
         return Origin.from_traces(traces, names)
 
 

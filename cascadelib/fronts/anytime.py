@@ -132,7 +132,8 @@ def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
         # The first tolerance holds at the accuracies of most points, the second at higher ones.
         rises = best.reach[:-1] < best.reach[1:]
         last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
-        tolerance = np.where(best.reach <= MARGIN * best.reach[last], *pair)
+        most, beyond = pair
+        tolerance = np.where(best.reach <= MARGIN * best.reach[last], most, beyond)
         tolerance = np.maximum(tolerance, search.tolerance)
         # Only the last round searches more expensive cascades beyond the best known accuracy.
         highest = MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf

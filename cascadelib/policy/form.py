@@ -268,7 +268,9 @@ def point_from_file(file: CascadeFile) -> Point:
     selected_on = None
     if file.chosen_on is not None:
         sets = (file.chosen_on, *file.chosen_on.also)
-        selected_on = join_origins(*(one and one.origin(names) for one in sets))
+        selected_on = join_origins(
+            *(None if one is None else Origin.from_traces(one, names) for one in sets)
+        )
     method = None
     if file.method:
         method = method_from_part(file.method, names, selected_on)
