@@ -198,7 +198,7 @@ def check_costs(cost: Any) -> Array:
     return cost
 
 
-def read_labels(
+def read_samples(
     labels: Any, sample_ids: Any, classes: Any, count: int = 0
 ) -> tuple[Array | None, Array, tuple[str, ...] | None]:
     """Return labels as int64 [k], ids as text [k], and the classes, from the input of a user.

@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from .files import digest_of, object_from_json
-from .labels import read_labels
+from .labels import read_samples
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
@@ -72,8 +72,8 @@ class Origin:
         split: str = "",
         k: int = 0,
     ) -> "Origin":
-        """Return the origin of user input, see :func:`cascadelib.labels.read_labels`."""
-        values, ids, classes = read_labels(labels, sample_ids, classes, k)
+        """Return the origin of user input, see :func:`cascadelib.labels.read_samples`."""
+        values, ids, classes = read_samples(labels, sample_ids, classes, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     @classmethod

@@ -493,7 +493,7 @@ class Kind(NamedTuple):
     form: Any
 
 
-class Curve(TypedDict):
+class IsotonicCurve(TypedDict):
     """Parameters of the isotonic curve of a label, or of all labels if the digest is None."""
 
     digest: str | None
@@ -513,7 +513,7 @@ class Level(TypedDict):
 
 
 KINDS = {
-    "isotonic": Kind(fit_isotonic, apply_isotonic, list[Curve]),
-    BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, list[Curve]),
+    "isotonic": Kind(fit_isotonic, apply_isotonic, list[IsotonicCurve]),
+    BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, list[IsotonicCurve]),
     "logistic": Kind(fit_logistic, apply_logistic, list[float | Level]),
 }
