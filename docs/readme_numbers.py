@@ -578,6 +578,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/training.md": {"training": training},
     "docs/scale.md": {
         "workers": functools.partial(measured.rows_of, measured.WORKERS),
+        "executors": functools.partial(measured.rows_of, measured.EXECUTORS),
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},

@@ -19,7 +19,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, stage_of
 from .cascades import Outcomes, Search, cascades_of
 from .front import Points, confidences_around
 from .kernels.state import least_onwards
@@ -450,7 +450,11 @@ def points_by_running(
 
     `width` is the number of models of the longest cascade.
     """
-    outcome = lru_cache(32)(stage)
+    stage = stage_of(stage)
+    cascades = {cascade for cascade, _ in rows}
+    deferring = {cascade[:i] for cascade in cascades for i in range(1, len(cascade))}
+    stage.prepare(correct=cascades | deferring, confidence=deferring)
+    outcome, correct_of = lru_cache(32)(stage), lru_cache(32)(stage.correct)
     k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
@@ -459,9 +463,9 @@ def points_by_running(
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        gains, confidences = zip(*[outcome(cascade[: i + 1]) for i in range(n)])
+        gains, confidences = zip(*[outcome(cascade[:i]) for i in range(1, max(n, 2))])
         exits = exit_stages([np.asarray(one, np.float64) for one in confidences], limits)
-        gain = np.choose(exits, gains)
+        gain = np.choose(exits, [*gains[: n - 1], correct_of(cascade)])
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)

@@ -213,7 +213,7 @@ def rows_aligned(case: Case) -> Finding:
 def unlike_selection(case: Case) -> Finding:
     """Test whether samples occur in a selection split under other ids, or rounded."""
     if case.overlap[0] == VIOLATED:
-        return NOT_VERIFIABLE, "samples are in both splits by their ids or answers", ""
+        return NOT_VERIFIABLE, "the premise 'overlap' is violated", ""
     seen = join_origins(*(point.seen for point in case.points))
     if not parts_of(seen):
         return VERIFIED, "no labels were used to select or fit the cascades", ""

@@ -22,6 +22,7 @@ from ..origin import (
     parts_of,
     samples_in_common,
 )
+from ..store.protocol import Store
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
@@ -272,8 +273,22 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
     return min(filter(None, sizes), default=0)
 
 
-def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
-    """Compare samples, by id and by answers, with those that selected or fitted the points."""
+def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> Finding:
+    """Compare samples, by id and by answers, with those that selected or fitted the points.
+
+    Out-of-fold outputs are a violation. Their models have the metadata ``folds``, the number of
+    networks, each of which was trained on the samples of the other folds.
+    """
+    origin = store.origin
+    if "folds" in store.models:
+        folds = store.models["folds"].reindex(models).dropna()
+        if len(folds):
+            return (
+                VIOLATED,
+                f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
+                "computed them, which the samples of the other folds trained",
+                "certify the network that will run, on samples that did not train it",
+            )
     size = size_of_table(points, origin)
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:

@@ -190,8 +190,11 @@ def application(
                 raise ValueError(
                     f"{len(batch)} samples in one request; at most {service.queue} are taken"
                 )
-            answers = json_answers(await service.decide_many(batch, ids))
         except ValueError as error:
+            raise fastapi.HTTPException(422, str(error)) from None
+        try:
+            answers = json_answers(await service.decide_many(batch, ids))
+        except service.models.input_errors as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Overloaded as error:
             raise fastapi.HTTPException(503, str(error), {"Retry-After": "1"}) from None

@@ -10,8 +10,8 @@ from numba import njit
 from cascadelib.evaluation.evaluation import (
     costs_of,
     mean_cost,
-    outcomes_of,
     resolve_options,
+    stages_of,
 )
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of, check_lengths
@@ -144,11 +144,13 @@ def chains_of(
     """Yield (points, costs of the stages, outcomes of the rule) of each chain of models."""
     kind = resolve_options(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
-    for models, rows in points.reset_index(drop=True).groupby("models", sort=False):
-        if callable(rule):
-            stages = rule(store, models, score)
-        else:
-            stages = outcomes_of(store, models, method, score)
+    chains = list(points.reset_index(drop=True).groupby("models", sort=False))
+    names = [models for models, _ in chains]
+    if callable(rule):
+        outcomes: Iterator[Any] = (rule(store, models, score) for models in names)
+    else:
+        outcomes = stages_of(store, names, method, score)
+    for (models, rows), stages in zip(chains, outcomes):
         yield rows, costs_of(store, models, kind), stages
 
 
