@@ -454,7 +454,8 @@ def points_by_running(
     cascades = {cascade for cascade, _ in rows}
     deferring = {cascade[:i] for cascade in cascades for i in range(1, len(cascade))}
     stage.prepare(correct=cascades | deferring, confidence=deferring)
-    outcome, correct_of = lru_cache(32)(stage), lru_cache(32)(stage.correct)
+    outcome = lru_cache(32)(stage)
+    correct_of = lru_cache(32)(stage.correct)
     k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
