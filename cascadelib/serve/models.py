@@ -176,11 +176,16 @@ async def in_thread(function: Callable, inputs: list) -> Any:
     context = contextvars.copy_context()
 
     def work() -> None:
+        answer = error = None
+        try:
+            answer = context.run(function, inputs)
+        except BaseException as raised:
+            error = raised
         with suppress(InvalidStateError):  # the caller has given up
-            try:
-                done.set_result(context.run(function, inputs))
-            except BaseException as error:
-                done.set_exception(error)
+            done.set_result((answer, error))
 
     threading.Thread(target=work, daemon=True).start()
-    return await asyncio.wrap_future(done)
+    answer, error = await asyncio.wrap_future(done)
+    if error is not None:
+        raise error
+    return answer

@@ -27,7 +27,6 @@ from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
 from .stages import (
     LOG,
-    Caller,
     DeadlineExceeded,
     ModelQueue,
     Overloaded,
@@ -194,8 +193,8 @@ class Service:
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        # Callers with a deadline, the earliest first, and the event loop with a timer for it.
-        self.callers: deque[Caller] = deque()
+        # Inputs with a deadline, the earliest first, and the event loop with a timer for it.
+        self.timed: deque[QueuedInput] = deque()
         self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -229,9 +228,8 @@ class Service:
         decide_many : Decide several inputs.
         """
         is_array = isinstance(self.models, Members) and hasattr(input, "ndim")
-        caller = self._enter(input[None] if is_array else [input], None if id is None else [id])
-        await caller.answered
-        return caller.items[0].record
+        (item,) = self._enter(input[None] if is_array else [input], None if id is None else [id])
+        return await item.decided
 
     async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
         """Run the policy on several inputs, in the same calls as the inputs of other callers.
@@ -257,14 +255,14 @@ class Service:
             As for :meth:`decide`, or if the caller is cancelled. The attribute ``decided`` of the
             exception has the decisions so far.
         """
-        caller = self._enter(inputs, ids)
+        items = self._enter(inputs, ids)
         try:
-            await caller.answered
+            await asyncio.gather(*[item.decided for item in items])
         except BaseException as error:
             with suppress(Exception):  # a class may refuse attributes
-                error.decided = self._decisions(caller)  # type: ignore[attr-defined]
+                error.decided = self._decisions(items)  # type: ignore[attr-defined]
             raise
-        return self._decisions(caller)
+        return self._decisions(items)
 
     async def end(self) -> None:
         """Return when all inputs are decided and all audits have ended."""
@@ -305,7 +303,7 @@ class Service:
         LOG.info("policy %s replaces %s: %r", self.rules.checksum, old.checksum, policy)
         return old.monitor
 
-    def _enter(self, inputs: Any, ids: Sequence | None) -> Caller:
+    def _enter(self, inputs: Any, ids: Sequence | None) -> list[QueuedInput]:
         """Queue the inputs of a caller for the first model."""
         kind, sources = self.models.split(inputs)
         count = len(sources)
@@ -319,63 +317,60 @@ class Service:
             )
         rules = self.rules
         first, drawn = rules.monitor.enter(count, self.audit)
-        caller = self._add_caller(rules, kind, count)
+        items = []
         for place, (source, is_drawn) in enumerate(zip(sources, drawn)):
             number = first + place
             name = number if ids is None else ids[place]
             record = Record(name, number=number, audited=is_drawn, policy=rules.checksum)
-            item = QueuedInput(record, source, caller)
-            caller.items.append(item)
-            self._queue(item, 0)
+            items.append(self._add(record, rules, kind, source, 0))
         self.undecided += count
-        if not count:
-            caller.answered.set_result(None)
-        return caller
+        return items
 
-    def _add_caller(self, rules: Rules, kind: Any, count: int) -> Caller:
-        """Return a caller with a number of inputs, and watch its deadline."""
+    def _add(self, record: Record, rules: Rules, kind: Any, source: Any, stage: int) -> QueuedInput:
+        """Queue an input for a model, and watch its deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        caller = Caller(loop.create_future(), rules, kind, now, now + self.deadline, count)
-        while self.callers and not self.callers[0].undecided:
-            self.callers.popleft()
-        if self.deadline < math.inf:
-            self.callers.append(caller)
+        until = now + self.deadline
+        item = QueuedInput(record, rules, kind, source, now, until, loop.create_future())
+        self._queue(item, stage)
+        while self.timed and self.timed[0].is_done:
+            self.timed.popleft()
+        if until < math.inf:
+            self.timed.append(item)
             if self.timed_loop is not loop:
                 self._end_deadlines()
-        return caller
+        return item
 
-    def _decisions(self, caller: Caller) -> Decisions:
+    def _decisions(self, items: list[QueuedInput]) -> Decisions:
         """Return the decisions of a caller so far."""
-        records = [item.record for item in caller.items]
+        records = [item.record for item in items]
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
     def _end_deadlines(self) -> None:
-        """End the callers whose deadline has passed. Set a timer for the next deadline."""
+        """End the inputs whose deadline has passed. Set a timer for the next deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
-        while self.callers and (not self.callers[0].undecided or self.callers[0].until <= now):
-            self._expire(self.callers.popleft())
+        while self.timed and (self.timed[0].is_done or self.timed[0].until <= now):
+            self._expire(self.timed.popleft())
         self.timed_loop = None
-        if self.callers:
+        if self.timed:
             self.timed_loop = loop
-            loop.call_at(self.callers[0].until, self._end_deadlines)
+            loop.call_at(self.timed[0].until, self._end_deadlines)
 
-    def _expire(self, caller: Caller) -> None:
-        """Let the undecided inputs of a caller exit with their last answers, or fail."""
-        for item in caller.items:
-            if item.is_done:
-                continue
-            record = item.record
-            if item.stage > self.last:
-                self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
-                continue
-            error = None
-            if self.stops or "none" not in record.failures:
-                name = self.queues[item.stage].name
-                error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
-            record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
-            self._finish(item, error)
+    def _expire(self, item: QueuedInput) -> None:
+        """Let an undecided input exit with its last answer, or fail."""
+        record = item.record
+        if item.is_done:
+            return
+        if item.stage > self.last:
+            self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
+            return
+        error = None
+        if self.stops or "none" not in record.failures:
+            name = self.queues[item.stage].name
+            error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+        record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
+        self._finish(item, error)
 
     def _queue(self, item: QueuedInput, stage: int) -> None:
         """Queue an input for a model. Calls start in the next iteration of the loop."""
@@ -412,9 +407,9 @@ class Service:
         """Call a model on a batch. Each input of the batch then exits, is deferred, or fails."""
         loop = asyncio.get_running_loop()
         started = loop.time()
-        rules = items[0].caller.rules
+        rules = items[0].rules
         stage = items[0].stage
-        until = min(started + queue.timeout, max([item.caller.until for item in items]))
+        until = min(started + queue.timeout, max([item.until for item in items]))
         is_answered = False
         try:
             async with asyncio.timeout_at(None if until == math.inf else until):
@@ -465,45 +460,40 @@ class Service:
 
     def _finish(self, item: QueuedInput, error: BaseException | None = None) -> None:
         """Record that an input is decided. An ``error`` is raised for its caller."""
-        caller = item.caller
         item.is_done = True
         now = asyncio.get_running_loop().time()
-        item.record.finish(self.models.names, now - caller.arrived)
-        caller.rules.monitor.decide(item.record)
+        item.record.finish(self.models.names, now - item.arrived)
+        item.rules.monitor.decide(item.record)
         if item.record.audited:
             self._start_audit(item)
         self.undecided -= 1
-        caller.undecided -= 1
-        if not caller.answered.done():
-            if error is not None:
-                caller.answered.set_exception(error)
-            elif not caller.undecided:
-                caller.answered.set_result(None)
+        if item.decided.done():  # its caller was cancelled
+            return
+        if error is None:
+            item.decided.set_result(item.record)
+        else:
+            # A future refuses a StopIteration.
+            is_odd = isinstance(error, StopIteration)
+            item.decided.set_exception(RuntimeError(repr(error)) if is_odd else error)
 
     def _start_audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
-        rules = item.caller.rules
-        method = rules.point.method
+        method = item.rules.point.method
         has_answer = record.failures[self.reference : self.reference + 1] == ["none"]
-        audit = QueuedInput(record, item.source, self._add_caller(rules, item.caller.kind, 1))
-        audit.caller.items.append(audit)
         self.audits += 1
         if has_answer and (method is None or method.ensemble == "none"):
-            answer = AuditRecord(
-                record.id, record.predictions[self.reference], cost=0.0, seconds=0.0
-            )
-            self._end_audit(audit, answer)
+            answer = record.predictions[self.reference]
+            self._end_audit(item, AuditRecord(record.id, answer, cost=0.0, seconds=0.0))
         else:
-            self._queue(audit, self.last + 1)
+            self._add(record, item.rules, item.kind, item.source, self.last + 1)
 
     def _end_audit(self, item: QueuedInput, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input, or its failure."""
         item.is_done = True
-        item.caller.undecided = 0
         self.audits -= 1
         try:
-            item.caller.rules.monitor.resolve(record)
+            item.rules.monitor.resolve(record)
         except Exception as error:  # raised by monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
 

@@ -61,25 +61,19 @@ class Rules:
 
 
 @dataclass(eq=False, slots=True)
-class Caller:
-    """A caller that waits for the decisions of its inputs, or the audit of one input."""
-
-    answered: asyncio.Future
-    rules: Rules
-    kind: Any
-    arrived: float
-    until: float
-    undecided: int
-    items: "list[QueuedInput]" = field(default_factory=list)
-
-
-@dataclass(eq=False, slots=True)
 class QueuedInput:
-    """An input that waits for a model or for its answer."""
+    """An input that waits for a model or for its answer, or an input of the audit.
+
+    `decided` receives the record, or the error. Nobody waits for that of the audit.
+    """
 
     record: Record
+    rules: Rules
+    kind: Any
     source: Any
-    caller: Caller
+    arrived: float
+    until: float
+    decided: asyncio.Future
     stage: int = 0
     retries: int = 0  # at this stage
     is_called: bool = False
@@ -87,9 +81,7 @@ class QueuedInput:
 
     def may_join(self, first: "QueuedInput") -> bool:
         """Return whether one call may have both inputs. A retried input has a call to itself."""
-        mine = self.caller
-        other = first.caller
-        is_alike = mine.rules is other.rules and mine.kind == other.kind
+        is_alike = self.rules is first.rules and self.kind == first.kind
         return is_alike and not self.retries and not first.retries
 
 
@@ -177,7 +169,7 @@ class ModelQueue:
         """Return seconds until a failed input is retried, or None if it is not retried."""
         delay = RETRY_SECONDS * 2**item.retries * random.uniform(0.5, 1.5)
         is_allowed = item.retries < self.retries and self.retry_tokens >= 1 and not self.is_open
-        if not is_allowed or asyncio.get_running_loop().time() + delay >= item.caller.until:
+        if not is_allowed or asyncio.get_running_loop().time() + delay >= item.until:
             return None
         self.retry_tokens -= 1
         item.retries += 1

@@ -368,6 +368,17 @@ def test_a_call_that_ends_in_a_base_exception_leaves_no_caller_waiting():
     run(main())
 
 
+@pytest.mark.parametrize("as_answer", [False, True])
+def test_a_stop_iteration_leaves_no_caller_waiting(as_answer):
+    """A future refuses this exception."""
+
+    def small(inputs):
+        return ([StopIteration()], [0.9]) if as_answer else next(iter([]))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(Service(PAIR, [small, down]).decide(1), 10))
+
+
 def test_money_is_known_per_stage_and_per_input():
     monitor = Monitor(POINT)
     rng = np.random.default_rng(0)
