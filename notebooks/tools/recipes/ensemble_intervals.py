@@ -12,7 +12,7 @@ from scipy.special import stdtr
 
 from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, map_blocks, softmax
 from cascadelib.methods.method import Method
-from cascadelib.scoring import ranks_of, score_of
+from cascadelib.scoring import score_of
 from cascadelib.store.logit_store import LogitStore
 
 from .chains import best_of_points, pool
@@ -107,48 +107,59 @@ def outcomes_of_ensembles(
 def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) -> list[tuple]:
     """Return (correct, confidence) of each stage of one ensemble, from arrays [rows, classes]."""
     stages = []
-    total: Any = 0.0
-    squares: Any = 0.0  # sum of squared deviations from the mean so far
+    total = np.zeros_like(probabilities[0])
+    squares = np.zeros_like(total)  # sums of squared deviations from the mean
     for n, p in enumerate(probabilities, 1):
-        before = total / max(n - 1, 1)
-        total = total + p
-        mean = total / n
-        level = np.full(len(mean), -np.inf)
-        if n > 1:
-            squares = squares + (p - before) * (p - mean)
-            level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
-        stages.append((ranks_of(mean, labels) < rank, level))
+        ranks, ratio = add_model(p, n, labels, total, squares)
+        level = -2 * stdtr(n - 1, -ratio) if n > 1 else np.full(len(p), -np.inf)
+        stages.append((ranks < rank, level))
     return stages
 
 
-def interval_doubt(
-    mean: Array,
-    error: Array,
-    freedom: int,
-) -> Array:
-    """Return 1 − the level at which the interval of the largest mean touches another: float64 [k].
-
-    mean, error [k, classes]: means and their standard errors. freedom: degrees of freedom.
-    """
-    return 2 * stdtr(freedom, -least_ratio(mean, error))
-
-
 @njit(cache=True, nogil=True)
-def least_ratio(mean: Array, error: Array) -> Array:
-    """Return the least (difference ÷ sum of errors) of the largest mean and another: float64 [k].
+def add_model(p: Array, n: int, labels: Array, total: Array, squares: Array) -> tuple[Array, Array]:
+    """Add the n-th model to the sums, and return the ranks of the labels and the least ratios.
 
-    Without errors, the ratio is infinite if the means differ, and 0 if they are equal.
+    A ratio is (difference ÷ sum of standard errors) of the largest mean and another mean. The
+    intervals of the largest mean and of the others touch at the least ratio of a row. Without
+    errors, a ratio is infinite if the means differ, and 0 if they are equal. Equal means rank by
+    class. One pass over each row does all this, since ImageNet has 1,000 classes.
+
+    Parameters
+    ----------
+    p : float64 [rows, classes]
+        Probabilities of the model.
+    total, squares : float64 [rows, classes]
+        Sum of the probabilities, and sum of their squared deviations from the mean. Both are
+        updated.
     """
-    found = np.full(len(mean), np.inf)
-    for row in range(len(mean)):
-        top = np.argmax(mean[row])
-        for other in range(mean.shape[1]):
-            if other == top:
+    rows, classes = p.shape
+    ranks = np.zeros(rows, np.int64)
+    ratios = np.full(rows, np.inf)
+    mean = np.empty(classes)
+    error = np.zeros(classes)
+    for row in range(rows):
+        for c in range(classes):
+            before = total[row, c] / max(n - 1, 1)
+            total[row, c] += p[row, c]
+            mean[c] = total[row, c] / n
+            squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[c])
+        label = labels[row]
+        for c in range(classes):
+            ranks[row] += mean[c] > mean[label] or (mean[c] == mean[label] and c < label)
+        if n == 1:
+            squares[row] = 0.0
+            continue
+        for c in range(classes):
+            error[c] = np.sqrt(squares[row, c] / (n - 1) / n)
+        top = np.argmax(mean)
+        for c in range(classes):
+            if c == top:
                 continue
-            gap = mean[row, top] - mean[row, other]
-            width = error[row, top] + error[row, other]
+            gap = mean[top] - mean[c]
+            width = error[top] + error[c]
             ratio = np.inf if gap > 0 else 0.0
             if width > 0:
                 ratio = gap / width
-            found[row] = min(found[row], ratio)
-    return found
+            ratios[row] = min(ratios[row], ratio)
+    return ranks, ratios
