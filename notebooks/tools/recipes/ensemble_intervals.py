@@ -116,7 +116,7 @@ def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) ->
     return stages
 
 
-@njit(cache=True, nogil=True)
+@njit(cache=True, nogil=True, error_model="numpy")  # divisions without checks for 0
 def add_model(p: Array, n: int, labels: Array, total: Array, squares: Array) -> tuple[Array, Array]:
     """Add the n-th model to the sums, and return the ranks of the labels and the least ratios.
 
@@ -137,7 +137,8 @@ def add_model(p: Array, n: int, labels: Array, total: Array, squares: Array) -> 
     ranks = np.zeros(rows, np.int64)
     ratios = np.full(rows, np.inf)
     mean = np.empty(classes)
-    error = np.zeros(classes)
+    error = np.empty(classes)
+    ratio = np.empty(classes)
     for row in range(rows):
         for c in range(classes):
             before = total[row, c] / max(n - 1, 1)
@@ -145,21 +146,19 @@ def add_model(p: Array, n: int, labels: Array, total: Array, squares: Array) -> 
             mean[c] = total[row, c] / n
             squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[c])
         label = labels[row]
+        rank = 0
         for c in range(classes):
-            ranks[row] += mean[c] > mean[label] or (mean[c] == mean[label] and c < label)
+            rank += (mean[c] > mean[label]) | ((mean[c] == mean[label]) & (c < label))
+        ranks[row] = rank
         if n == 1:
-            squares[row] = 0.0
             continue
         for c in range(classes):
             error[c] = np.sqrt(squares[row, c] / (n - 1) / n)
         top = np.argmax(mean)
         for c in range(classes):
-            if c == top:
-                continue
             gap = mean[top] - mean[c]
             width = error[top] + error[c]
-            ratio = np.inf if gap > 0 else 0.0
-            if width > 0:
-                ratio = gap / width
-            ratios[row] = min(ratios[row], ratio)
+            ratio[c] = gap / width if width > 0 else (np.inf if gap > 0 else 0.0)
+        ratio[top] = np.inf
+        ratios[row] = ratio.min()
     return ranks, ratios
