@@ -12,7 +12,7 @@ from scipy.special import stdtr
 
 from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, map_blocks, softmax
 from cascadelib.methods.method import Method
-from cascadelib.scoring import score_of
+from cascadelib.scoring import ranks_of, score_of
 from cascadelib.store.logit_store import LogitStore
 
 from .chains import best_of_points, pool
@@ -107,58 +107,64 @@ def outcomes_of_ensembles(
 def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) -> list[tuple]:
     """Return (correct, confidence) of each stage of one ensemble, from arrays [rows, classes]."""
     stages = []
-    total = np.zeros_like(probabilities[0])
-    squares = np.zeros_like(total)  # sums of squared deviations from the mean
+    total, squares, mean = np.zeros((3, *probabilities[0].shape))
     for n, p in enumerate(probabilities, 1):
-        ranks, ratio = add_model(p, n, labels, total, squares)
-        level = -2 * stdtr(n - 1, -ratio) if n > 1 else np.full(len(p), -np.inf)
-        stages.append((ranks < rank, level))
+        add_member(p, n, total, squares, mean)
+        level = np.full(len(mean), -np.inf)
+        if n > 1:
+            level = -interval_doubt(mean, squares, n)
+        stages.append((ranks_of(mean, labels) < rank, level))
     return stages
 
 
-@njit(cache=True, nogil=True, error_model="numpy")  # divisions without checks for 0
-def add_model(p: Array, n: int, labels: Array, total: Array, squares: Array) -> tuple[Array, Array]:
-    """Add the n-th model to the sums, and return the ranks of the labels and the least ratios.
-
-    A ratio is (difference ÷ sum of standard errors) of the largest mean and another mean. The
-    intervals of the largest mean and of the others touch at the least ratio of a row. Without
-    errors, a ratio is infinite if the means differ, and 0 if they are equal. Equal means rank by
-    class. One pass over each row does all this, since ImageNet has 1,000 classes.
-
-    Parameters
-    ----------
-    p : float64 [rows, classes]
-        Probabilities of the model.
-    total, squares : float64 [rows, classes]
-        Sum of the probabilities, and sum of their squared deviations from the mean. Both are
-        updated.
-    """
-    rows, classes = p.shape
-    ranks = np.zeros(rows, np.int64)
-    ratios = np.full(rows, np.inf)
-    mean = np.empty(classes)
-    error = np.empty(classes)
-    ratio = np.empty(classes)
-    for row in range(rows):
-        for c in range(classes):
-            before = total[row, c] / max(n - 1, 1)
+@njit(cache=True, nogil=True)
+def add_member(p: Array, n: int, total: Array, squares: Array, mean: Array) -> None:
+    """Add the n-th array of probabilities to its sum, its squared deviations and its mean, in
+    place."""
+    for row in range(len(p)):
+        for c in range(p.shape[1]):
+            before = mean[row, c]
             total[row, c] += p[row, c]
-            mean[c] = total[row, c] / n
-            squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[c])
-        label = labels[row]
-        rank = 0
-        for c in range(classes):
-            rank += (mean[c] > mean[label]) | ((mean[c] == mean[label]) & (c < label))
-        ranks[row] = rank
-        if n == 1:
-            continue
-        for c in range(classes):
-            error[c] = np.sqrt(squares[row, c] / (n - 1) / n)
-        top = np.argmax(mean)
-        for c in range(classes):
-            gap = mean[top] - mean[c]
-            width = error[top] + error[c]
-            ratio[c] = gap / width if width > 0 else (np.inf if gap > 0 else 0.0)
-        ratio[top] = np.inf
-        ratios[row] = ratio.min()
-    return ranks, ratios
+            mean[row, c] = total[row, c] / n
+            squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[row, c])
+
+
+def interval_doubt(mean: Array, squares: Array, n: int) -> Array:
+    """Return 1 − the level at which the interval of the largest mean touches another: float64 [k].
+
+    mean, squares [k, classes]: means of n members, and the sums of their squared deviations.
+    """
+    return 2 * stdtr(n - 1, -least_ratio(mean, squares, n))
+
+
+MARGIN = 1e-5  # of a comparison that leaves out classes without rounding errors
+
+
+@njit(cache=True, nogil=True)
+def least_ratio(mean: Array, squares: Array, n: int) -> Array:
+    """Return the least (difference ÷ sum of errors) of the largest mean and another: float64 [k].
+
+    Without errors, the ratio is infinite if the means differ, and 0 if they are equal. A class
+    whose ratio is larger than the least one so far, by a comparison of squares, needs no square
+    root.
+    """
+    found = np.full(len(mean), np.inf)
+    for row in range(len(mean)):
+        top = np.argmax(mean[row])
+        error = np.sqrt(squares[row, top] / (n - 1) / n)
+        least = np.inf
+        for other in range(mean.shape[1]):
+            if other == top:
+                continue
+            gap = mean[row, top] - mean[row, other]
+            rest = gap - least * error
+            variance = squares[row, other] / ((n - 1) * n)
+            if rest > MARGIN**2 * gap and rest**2 > (1 + MARGIN) * least**2 * variance:
+                continue
+            width = error + np.sqrt(squares[row, other] / (n - 1) / n)
+            ratio = np.inf if gap > 0 else 0.0
+            if width > 0:
+                ratio = gap / width
+            least = min(least, ratio)
+        found[row] = least
+    return found

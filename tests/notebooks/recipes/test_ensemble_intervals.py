@@ -9,7 +9,7 @@ from scipy import stats
 
 from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, softmax
 from tools import recipes
-from tools.recipes.ensemble_intervals import DOUBTS, interval_outcomes, stages_of_block
+from tools.recipes.ensemble_intervals import DOUBTS, interval_doubt, interval_outcomes
 
 
 def slow_exit(probabilities, labels, costs, doubt):
@@ -51,17 +51,13 @@ def test_exits_by_intervals_equal_a_loop(seed, models, n_models):
 
 
 def test_doubt_of_equal_and_of_certain_members():
-    # Two models have the mean m and the standard error e if their probabilities are m ± e.
-    mean = np.array([[0.5, 0.5, 0.0], [0.75, 0.25, 0.0], [0.5, 0.25, 0.25], [0.5, 0.25, 0.25]])
-    error = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.125, 0.125, 0.0], [0.0, 0.0, 0.25]])
-    first, second = stages_of_block([mean + error, mean - error], np.array([1, 0, 0, 2]), 2)
-    assert first[1].tolist() == [-np.inf] * 4
-    assert second[0].tolist() == [True, True, True, False]
-    doubt = -second[1]
+    mean = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.6, 0.3, 0.1]])
+    error = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.0], [0.0, 0.01, 0.5]])
+    doubt = interval_doubt(mean, 2 * error**2, 2)
     assert doubt[0] == 1
     assert doubt[1] == 0
-    assert doubt[2] == pytest.approx(2 * stats.t.sf(0.25 / 0.25, 1))
-    assert doubt[3] == pytest.approx(2 * stats.t.sf(0.25 / 0.25, 1))  # the last one's is the widest
+    assert doubt[2] == pytest.approx(2 * stats.t.sf(0.2 / 0.2, 1))
+    assert doubt[3] == pytest.approx(2 * stats.t.sf(0.5 / 0.5, 1))  # the last one's is the widest
 
 
 def test_blocks_of_samples_are_one_split():
