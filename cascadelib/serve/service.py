@@ -35,6 +35,7 @@ from .stages import (
     Slots,
 )
 
+TIMER_SECONDS = 1e-6  # a timer may run this much before its time
 IDLE_SECONDS = 0.01  # pause between two checks in Service.end
 
 
@@ -349,7 +350,7 @@ class Service:
     def _end_deadlines(self) -> None:
         """End the inputs whose deadline has passed. Set a timer for the next deadline."""
         loop = asyncio.get_running_loop()
-        now = loop.time()
+        now = loop.time() + TIMER_SECONDS
         while self.timed and (self.timed[0].is_done or self.timed[0].until <= now):
             self._expire(self.timed.popleft())
         self.timed_loop = None

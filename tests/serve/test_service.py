@@ -244,6 +244,18 @@ def test_at_its_deadline_an_input_keeps_its_answer_or_raises(on_error, outcome):
     assert monitor.cost()["unknown_calls"] == 1
 
 
+def test_an_input_ends_by_its_deadline_though_its_timers_run_early():
+    """A loop runs timers up to its clock's resolution of a nanosecond early: here, that of the
+    deadline and that of the call, which raises TimeoutError."""
+
+    async def main():
+        asyncio.get_running_loop().call_at(3.0 - 5e-10, list)
+        with pytest.raises(DeadlineExceeded):
+            await Service(PAIR, [hang, hang], deadline=3.0).decide(1)
+
+    run(main())
+
+
 def test_the_deadline_includes_the_wait_for_a_free_call():
     """Ten inputs, one call of two seconds at a time, seven seconds for each input."""
 
