@@ -47,7 +47,6 @@ EPOCHS = {
     "lenet_w150@28": 6,
     "lenet_w300@28": 6,
     "small_resnet_w16@28": 5,
-    "small_resnet_w24x2@28": 5,
 }
 
 

@@ -127,7 +127,7 @@ def counts_of(split: Any) -> np.ndarray:
     counts = np.empty((len(split), RESAMPLES), np.int32)
     for fold in np.unique(folds):
         rows = folds == fold
-        counts[rows] = sample_counts(np.count_nonzero(rows), RESAMPLES, seed=int(fold))
+        counts[rows] = sample_counts(int(rows.sum()), RESAMPLES, seed=int(fold))
     return counts
 
 
