@@ -19,7 +19,6 @@ from cascadelib import (
     Point,
     Policy,
     ScoreTable,
-    evaluate,
     pick,
     search,
 )
@@ -107,17 +106,6 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
     Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
     assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
-
-
-def test_a_policy_of_a_score_table_is_saved(tmp_path):
-    rng = np.random.default_rng(0)
-    table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
-    point = pick(search(table, cost="cost"), "max_improvement")
-    policy = Policy.from_point(point, table)
-    policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
-    expected = evaluate(table, point).exit_stage.tolist()
-    assert policy.decide(table.confidence).exit_stage.tolist() == expected
 
 
 def test_a_policy_is_frozen_and_checks_its_thresholds():
