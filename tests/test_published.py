@@ -15,7 +15,6 @@ from scripts import load_script
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
 from tools.elsewhere import open_splits
 from tools.paper_figures import fronts_figure
