@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import slow_stages
 
 from cascadelib import (
     Cascade,
@@ -74,12 +75,7 @@ def test_decide_equals_a_loop_over_rows_and_stages(data, n, k, is_array):
     policy = Policy(Point(tuple(f"m{i}" for i in range(n)), tuple(thresholds)))
     decisions = policy.decide(confidence, said if is_array else said.tolist())
     assert decisions.predictions.dtype == (np.int64 if is_array else object)
-    for row in range(k):
-        stage = 0
-        while stage < n - 1 and not thresholds[stage] <= confidence[stage, row] < math.inf:
-            if confidence[stage, row] == math.inf != thresholds[stage]:
-                break
-            stage += 1
+    for row, stage in enumerate(slow_stages(confidence, thresholds)):
         reached = [confidence[i, row] if i <= stage else math.nan for i in range(n)]
         assert decisions.exit_stage[row] == decisions.answered[row] == stage
         assert decisions.predictions[row] == said[stage, row] and decisions.ids[row] == row
