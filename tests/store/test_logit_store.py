@@ -225,7 +225,7 @@ def use(store):
     cl.search(store, 2, "max_softmax_mean_logits_ts")
     return len(cl.search(store, 2, "max_softmax_mean_logits").table)
 use(warm)
-room = 60 * 2**20
+room = 90 * 2**20
 resource.setrlimit(resource.RLIMIT_AS, (size() + room, size() + room))
 print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
 """
@@ -233,9 +233,9 @@ print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the size of a process from Linux")
 def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path):
-    """The store has 80 MB of logits, and the process may allocate or map 60 MB more."""
+    """The store has 120 MB of logits, and the process may allocate or map 90 MB more."""
     rng = np.random.default_rng(0)
-    for samples, path in ((10_000, tmp_path / "large"), (200, tmp_path / "warm")):
+    for samples, path in ((15_000, tmp_path / "large"), (200, tmp_path / "warm")):
         labels = rng.integers(0, 500, samples)
         store = LogitStore.create(path, labels, dataset="made up", split="val")
         base = rng.standard_normal((samples, 500), np.float32)
