@@ -1,12 +1,17 @@
-"""The explorer's page at the paper's scale, inside notebook 02: 27 models, two splits, in
-JupyterLab and Chromium.
+"""The explorer: the page of `make app` under a mouse, and a large page in JupyterLab.
 
-A server, JupyterLab and a headless Chromium are started (tests/jupyter_pages.py). The page is
-notebook 02 as it is committed, with all that it shows, and an explorer of synthetic scores above
-it; the kernel rests, or computes while a hand drags. Latency holds the machine's other load as
-well, and is an upper bound unless the machine was quiet. Some four minutes.
+``mouse`` opens the page of the bundled images in a headless Chromium, drags its sliders with the
+mouse, and measures the time from the mouse's event to the end of the frame that shows it. It takes
+about half a minute.
+
+``explorer`` starts a server, JupyterLab and a headless Chromium (tests/jupyter_pages.py). The page
+is notebook 02 with its committed outputs, below an explorer of synthetic scores of 27 models on two
+splits. The kernel is idle, or computes while the sliders move. It takes about four minutes.
+
+Other load on the machine makes both slower.
 """
 
+import math
 import sys
 import tempfile
 from pathlib import Path
@@ -17,10 +22,12 @@ import numpy as np
 from measuring import row
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent / "tests"))
+sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "notebooks")]
 # the tests' helpers are no package
 from conftest import BROWSER_FLAGS, find_browser  # type: ignore[attr-defined]  # noqa: E402
 from jupyter_pages import PATIENCE, run_cell, serving  # noqa: E402
+
+from tools.app import write_page  # noqa: E402
 
 NOTEBOOK = HERE.parent / "notebooks" / "02_two_model_cascades.ipynb"
 STORES = """
@@ -70,6 +77,64 @@ MOVES = """async ([moves, seed]) => {
     }
     delete view.draw
     return [script, paint] }"""
+
+
+# Milliseconds from each event of the mouse to the end of the frame that shows it.
+DELAYS = """() => {
+    window.delays = []
+    let moved = 0
+    addEventListener("pointermove", event => { moved = event.timeStamp }, true)
+    addEventListener("input", () => {
+        const begun = moved
+        requestAnimationFrame(() => {
+            const channel = new MessageChannel()
+            channel.port1.onmessage = () => delays.push(performance.now() - begun)
+            channel.port2.postMessage(0)
+        })
+    }, true) }"""
+WARM_UP = 30  # moves that are not measured
+
+
+def drag(page: Any, moves: int) -> list[float]:
+    """Move the first slider to and fro with the mouse. Return the milliseconds of each move."""
+    box = page.locator(".cl-slider").first.bounding_box()
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(box["x"] + box["width"] / 2, y)
+    page.mouse.down()
+    for move in range(WARM_UP + moves):
+        if move == WARM_UP:
+            page.evaluate("() => { delays.length = 0 }")
+        page.mouse.move(box["x"] + box["width"] * (0.5 + 0.45 * math.sin(move / 15)), y)
+    page.mouse.up()
+    page.wait_for_timeout(100)
+    return page.evaluate("delays")
+
+
+def mouse(quick: bool = False) -> list[dict]:
+    """Return the rows of mouse to paint and of the page's size, none without a browser."""
+    if find_browser() is None:
+        return []
+    from playwright.sync_api import sync_playwright
+
+    rows = []
+    with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
+        path = write_page(Path(folder, "page.html"))
+        size = path.stat().st_size / 2**20
+        rows.append(row("page of the bundled images, size", size, "MiB", "≤ 2.8"))
+        browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
+        page = browser.new_page(viewport={"width": 1280, "height": 1000})
+        page.goto(path.as_uri())
+        page.wait_for_function("() => window.explorer?.models")
+        page.evaluate(DELAYS)
+        for n in (2, 3):
+            page.locator(".cl-number label", has_text=f"{n} models").click()
+            delays = drag(page, 20 if quick else 500)
+            name = f"mouse to paint, {n} of 31 models, k = 10000 twice"
+            for q, target, suffix in ((50, "≤ 17", ""), (99, "≤ 40", ", 99th percentile")):
+                value = np.percentile(delays, q)
+                rows.append(row(name + suffix, value, "ms", target, runs=len(delays)))
+        browser.close()
+    return rows
 
 
 def write_notebook(path: Path, *sources: str) -> None:
@@ -140,4 +205,4 @@ def rows_of(found: dict[int, dict[tuple, list]], models: int) -> list[dict]:
     return rows
 
 
-JOBS = {"explorer": explorer}
+JOBS = {"explorer": explorer, "mouse": mouse}

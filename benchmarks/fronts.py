@@ -425,6 +425,7 @@ JOBS = {
     "search": search,
     "growth": growth,
     "scale": scale,
+    "scale_executors": scaling.executors,
     "scale_memory": scaling.memory,
     "scale_workers": scaling.workers,
     "quadruples": quadruples,

@@ -1,6 +1,6 @@
 """Measure searches in worker processes, and logits larger than the memory of a process.
 
-Jobs of ``fronts``: ``scale_workers`` and ``scale_memory``.
+Jobs of ``fronts``: ``scale_workers``, ``scale_executors`` and ``scale_memory``.
 """
 
 import importlib.util
@@ -38,6 +38,15 @@ MEANS = ("max_softmax_mean_softmax", "max_softmax_mean_logits_ts")
 def processes(count: int) -> Iterator[Executor]:
     """Return an executor with a number of processes on this machine."""
     with ProcessPoolExecutor(count, mp_context=get_context("spawn")) as executor:
+        yield executor
+
+
+@contextmanager
+def loky(count: int) -> Iterator[Executor]:
+    """Return loky's executor with a number of processes, from the copy that joblib contains."""
+    from joblib.externals.loky import ProcessPoolExecutor as LokyExecutor
+
+    with LokyExecutor(count) as executor:
         yield executor
 
 
@@ -117,6 +126,37 @@ def workers(quick: bool = False) -> list[dict]:
                 )
             rows += beside_threads(name.format(kind), tasks, threads, at_rest, count)
     return rows + sent(published_scores(27, 500 if quick else 50_000))
+
+
+def executors(quick: bool = False) -> list[dict]:
+    """Return rows of one search by threads, processes, loky and Dask, with a worker per core.
+
+    The start is the time until new workers have answered a first, small search.
+    """
+    n, models, samples = (3, 6, 500) if quick else (4, 17, 20_000)
+    table = published_scores(models, samples)
+    few = published_scores(n + 1, samples)
+    search_arrays(*few, n)  # the first loads and compiles
+    repeats = 1 if quick else REPEATS
+    name = f"executors: {n} of {models}, k = {samples}, {{}}"
+    with cores(CORES):
+        threads, _ = seconds(lambda: search_arrays(*table, n), repeats)
+    rows = [row(name.format(f"threads on {CORES} cores"), threads, "s")]
+    for kind, make in {"processes": processes, "loky": loky, "Dask": dask}.items():
+        begun = time.perf_counter()
+        with make(CORES) as executor:
+            search_arrays(*few, n, executor=executor)
+            start = time.perf_counter() - begun
+            tasks, _ = seconds(
+                lambda executor=executor: search_arrays(*table, n, executor=executor), repeats
+            )
+        own = name.format(f"{CORES} workers of {kind}")
+        rows += [
+            row(f"{own}: start", start, "s"),
+            row(f"{own}: elapsed ÷ that of threads", tasks / threads, "ratio", "≤ 1.15"),
+            row(f"{own}: processor time ÷ that of threads", tasks.cpu / threads.cpu, "ratio"),
+        ]
+    return rows
 
 
 def use_at_rest(wait: float) -> float:

@@ -35,7 +35,7 @@ COSTS = dict(
 )
 
 # Numbers that describe a model in its header and are not costs.
-NO_COSTS = set("parameters image_size truncated order top1 top5".split())
+NO_COSTS = set("parameters image_size truncated folds order top1 top5".split())
 
 
 def cost_of(kind: str) -> Cost:

@@ -156,6 +156,19 @@ WORKERS = (
     ),
     ("… a task", "scale_workers", f"{SENT}: a task"),
 )
+EXECUTORS = tuple(
+    (
+        f"{kind}: {label}",
+        "scale_executors",
+        f"executors: 4 of 17, k = 20000, 2 workers of {kind}: {what}",
+    )
+    for kind in ("processes", "loky", "Dask")
+    for label, what in (
+        ("start of two workers", "start"),
+        ("elapsed ÷ that of threads", "elapsed"),
+        ("processor time ÷ that of threads", "processor"),
+    )
+)
 LARGE = "scale: 7.5 GiB of logits in 3 GiB"
 MEMORY = tuple(
     (f"{label}{what}", "scale_memory", f"{LARGE}, {start}{what}")

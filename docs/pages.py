@@ -3,11 +3,12 @@
 They are the API reference from docstrings, a page per subpackage, and the notebooks as pages of the
 report (notebooks/tools/report.py). Notebooks are those that ``make run`` has executed, or else the
 committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The first page
-gets a gallery (gallery.py).
+gets a gallery of the committed figures.
 """
 
 import re
 import sys
+from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from types import SimpleNamespace
@@ -22,11 +23,10 @@ from mkdocs.structure.pages import Page
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "notebooks")]
-from gallery import gallery  # noqa: E402
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 import setup  # noqa: E402 - the script of the package
-from tools import report  # noqa: E402
+from tools import home, report  # noqa: E402
 from tools.app import write_page  # noqa: E402
 
 
@@ -40,7 +40,7 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     """Add the pages. Refuse to build if a public name has no docstring."""
     if missing := undocumented():
         raise PluginError(f"public names without a docstring: {', '.join(missing)}")
-    pages = reference() | notebooks() | top_level() | gallery()[1]
+    pages = reference() | notebooks() | top_level()
     for path, content in pages.items():
         files.append(File.generated(config, path, content=content))
     config.nav = [with_pages(entry, pages) for entry in config.nav or []]
@@ -51,11 +51,12 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Add the live explorer and the gallery. Point links out of docs/ to the site's pages."""
     markdown = markdown.replace("<!--explorer-->", report.FRAME.format(page=LIVE, state=""))
     if "<!--gallery-->" in markdown:
-        markdown = markdown.replace("<!--gallery-->", gallery()[0])
+        markdown = markdown.replace("<!--gallery-->", gallery())
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
 LIVE = f"notebooks/{report.LIVE}"
+COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
 TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
 TOP["benchmarks/results.md"] = "benchmarks.md"
@@ -124,20 +125,32 @@ def table(rows: list[str]) -> str:
     return "\n".join(["| name | summary |", "|---|---|", *rows])
 
 
+def run_of(path: Path, executed: Path) -> SimpleNamespace:
+    """Return a notebook as an executed one."""
+    return SimpleNamespace(source=path, executed=executed, seconds=0, error=None)
+
+
+def gallery() -> str:
+    """Return the key figures of the committed notebooks in small, each with a link and a claim."""
+    cards = []
+    for path in COMMITTED:
+        entry = home.Entry(run_of(path, path))
+        claim = escape(report.finding_of(entry.nb) or report.question_of(entry.nb))
+        address = f"notebooks/{entry.page}.html"
+        cards.append(f'<a href="{address}">{home.thumbnail_of(entry)}<span>{claim}</span></a>')
+    return "\n".join(['<div class="gallery">', *cards, "</div>"])
+
+
 def notebooks() -> dict[str, Any]:
     """Return {path: content} of the report's pages, live if the notebook ran with default
     parameters."""
-    committed = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-    runs = [
-        SimpleNamespace(source=path, executed=executed(path), seconds=0, error=None)
-        for path in committed
-    ]
+    runs = [run_of(path, executed(path)) for path in COMMITTED]
     about = (
         "The figures of notebooks that were run before this site was built are live: hover over a "
         "point to read it."
     )
     with TemporaryDirectory() as folder:
-        report.write(runs, Path(folder), about, home="../index.html")
+        home.write_report(runs, Path(folder), about, site="../index.html")
         if not Path(folder, report.LIVE).exists():  # the home page shows it
             write_page(Path(folder, report.LIVE))
         return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}

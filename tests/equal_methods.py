@@ -37,13 +37,12 @@ def family():
 
 def one_way(here, there):
     """Return the mean improvement by method, selected on one split and evaluated on another."""
-    counts = counts_of(SAMPLES)
     means = {}
     draws = {}
     for name in here:
         front = front_on(there[name], search(here[name], 2))
         means[name] = front.mean_improvement()
-        draws[name] = bootstrap(there[name], front, counts).mean_improvement()
+        draws[name] = bootstrap(there[name], front, counts_of(there[name])).mean_improvement()
     rows = [row for _, row in pd.DataFrame(draws).iterrows()]
     return Evidence(pd.Series(means), rows, SAMPLES)
 

@@ -1,32 +1,58 @@
-"""Worlds in which claims of the ledger are false, and the ledger's verdicts in them."""
+"""Worlds in which claims of the ledger are false, and the ledger's verdicts in them.
+
+A claim with a verdict that is false in a world is listed with that verdict in :data:`WORLDS`. If
+both verdicts are listed, the claim is neither true nor false: the world is at its bound.
+"""
 
 from collections import Counter
 
 import numpy as np
+import pandas as pd
 from scipy.stats import norm
 
 from cascadelib import ScoreTable, search
+from cascadelib.fronts import pair_curve
 from tools import ledger
-from tools.claims_elsewhere import changes_under_shift, shift_claims
-from tools.evidence import evidence_on_split
+from tools.claims_elsewhere import calibration_claims, changes_under_shift, shift_claims
+from tools.claims_of_methods import lengths_claims
+from tools.claims_of_pairs import exceeding_claims, front_claims, plateau_claims, topk_claims
+from tools.evidence import evidence_on_split, over_models
 from tools.held_out import lowest_tenth, pairs_held_out, summary_of_factors
 from tools.verdicts import CONTRADICTED, SUPPORTED
 
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
+SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
 SAMPLES = 1000
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
+MODELS = 16  # in worlds of tables about models
+BOTH = [SUPPORTED, CONTRADICTED]
 
 
-def scores(rng, information, part):
-    """Return one split of four models. information: what a confidence tells about its answer."""
+def eases(rng):
+    """Return how easily each of four models answers each sample: correct answers are positive."""
     ease = np.sqrt(SHARED) * rng.normal(size=SAMPLES)
     ease = ease + np.sqrt(1 - SHARED) * rng.normal(size=(len(NAMES), SAMPLES))
-    ease += norm.ppf(ACCURACIES)[:, None]
+    return ease + norm.ppf(ACCURACIES)[:, None]
+
+
+def score_table(rng, ease, information, part, costs=COSTS):
+    """Return the scores of one split. information: what a confidence tells about its answer."""
     confidence = information * ease + rng.normal(size=ease.shape)
     ids = [f"{part} {number}" for number in range(SAMPLES)]
-    return ScoreTable(ease > 0, confidence, COSTS, NAMES, ids)
+    return ScoreTable(ease > 0, confidence, costs, NAMES, ids)
+
+
+def scores(rng, information, part, costs=COSTS):
+    """Return one split of four models."""
+    return score_table(rng, eases(rng), information, part, costs)
+
+
+def equal_methods(rng, count, information=1.0):
+    """Return tables of one split by methods that differ by the noise of their confidences alone."""
+    ease = eases(rng)
+    return [score_table(rng, ease, information, "here") for _ in range(count)]
 
 
 def with_useless_confidences(rng):
@@ -38,7 +64,8 @@ def with_useless_confidences(rng):
     found["text-improve"] = summary_of_factors(front, there, np.mean)
     improved = changes_under_shift(front, there, shifted)["shift-improve"]
     found["shift-improve"] = evidence_on_split(improved[0], improved[1:], shifted, "macs")
-    return found
+    curves = {f"{name} → large": pair_curve(here, name, "large") for name in NAMES[:-1]}
+    return found | exceeding_claims(curves, front, there)
 
 
 def without_shift(rng):
@@ -47,6 +74,87 @@ def without_shift(rng):
     front = search(scores(rng, 1.0, "here"), 2)
     own = {name: search(scores(rng, 1.0, name), 2) for name in ("one", "two", "three")}
     return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+
+
+def with_similar_costs(rng):
+    """Return the evidence on the share of the first models, where a model costs half of the
+    next."""
+    here = scores(rng, 1.0, "here", SIMILAR_COSTS)
+    two, three = (search(here, length) for length in (2, 3))
+    families = pd.Series(NAMES, here.models.index)
+    shares = {"earlier-cost": front_claims(two, families)["earlier-cost"]}
+    return shares | {"earlier-stages": lengths_claims(two, three, three)["earlier-stages"]}
+
+
+def with_useless_third_models(rng):
+    """Return the evidence on triples with random confidences, and on an equal ensemble."""
+    plain, ensemble = equal_methods(rng, 2, information=0.0)
+    return lengths_claims(search(plain, 2), search(plain, 3), search(ensemble, 3))
+
+
+def with_equal_methods_in_top_k(rng):
+    """Return the evidence of figure 10, where methods are equal and top-k is as hard as top-1."""
+    names = ("max softmax", "entropy", "top-k sum", "mean logits", "mean softmax")
+    listed = {name: search(one, 2) for name, one in zip(names, equal_methods(rng, len(names)))}
+    return topk_claims(search(scores(rng, 1.0, "here"), 2), listed)
+
+
+def with_unrelated_gains(rng):
+    """Return the evidence on pairs whose gain and plateau do not depend on accuracy and size.
+
+    Pairs that share a model have similar gains and plateaus. The median plateau is at its bound.
+    """
+    names = [f"m{number}" for number in range(MODELS)]
+    costs = pd.Series(np.sort(np.exp(rng.uniform(0, 8, MODELS))), names)
+    accuracy = np.sort(rng.uniform(0.7, 0.95, MODELS))
+    first, second = np.triu_indices(MODELS, 1)
+    about = {}
+    for column in ("plateau", "mean_improvement"):
+        of_models = rng.normal(size=(2, MODELS))
+        about[column] = of_models[0, first] + of_models[1, second] + rng.normal(size=len(first))
+    table = pd.DataFrame(
+        {
+            "first": np.array(names)[first],
+            "second": np.array(names)[second],
+            "accuracy_difference": accuracy[second] - accuracy[first],
+            "cost_ratio": costs.to_numpy()[second] / costs.to_numpy()[first],
+            "plateau": 0.5 + 0.1 * about["plateau"],
+            "mean_improvement": 2 + 0.3 * about["mean_improvement"],
+        }
+    )
+    return over_models(plateau_claims, table, costs, costs.index)
+
+
+def at_the_bounds_of_calibration(rng):
+    """Return the evidence of figures 13 and 14 from tables of models at the claims' bounds.
+
+    Gaps are symmetric around 0. Scaling changes the accuracy above a threshold by half a point. One
+    model has a rank correlation of 0.8, and one method costs 0.95 with scaling. Perfect calibration
+    hurts one model and helps none.
+    """
+    names = [f"m{number}" for number in range(MODELS)]
+    gaps = 0.02 * rng.normal(size=MODELS)
+    words = np.where(gaps < 0, "underconfident", "overconfident")
+    table = pd.DataFrame({"gap": gaps, "verdict": words}, names)
+    averages = {}
+    for number, name in enumerate(names):
+        spearman = 0.8 if number == 0 else 0.97
+        pearson = 2 * np.sin(np.pi / 6 * spearman)  # of normal variables
+        pair = rng.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], 50)
+        averages[name] = pd.DataFrame(pair, columns=["accuracy", "confidence"])
+    true = np.zeros((MODELS, 2))
+    true[0] = -0.01, 0.01
+    parts = true + 0.001 * rng.normal(size=(5, MODELS, 2))
+    effects = []
+    for values in (parts.mean(axis=0), *parts):
+        frame = pd.DataFrame(values, names, ["above_perfect", "below_perfect"])
+        effects.append(frame.assign(above_scaled=0.005 / norm.expect(abs) * gaps / 0.02))
+    ratios = np.array([0.95, 1.0, 1.0, 1.0]) + 0.01 * rng.normal(size=4)
+    half = 0.01 * norm.isf(0.025 / len(ratios))
+    ends = {"cost_ratio_low": ratios - half, "cost_ratio_high": ratios + half}
+    scaling = pd.DataFrame({"cost_ratio": ratios} | ends)
+    families = pd.Series("family", names)
+    return calibration_claims(table, averages, effects, scaling, families, {}, SAMPLES)
 
 
 # world: (its evidence, {claim: words that are false there})
@@ -61,6 +169,7 @@ WORLDS = {
                 "own-time-improve",
                 "text-improve",
                 "shift-improve",
+                "plateau-exceeds",
             ],
             [SUPPORTED],
         ),
@@ -68,7 +177,42 @@ WORLDS = {
     "no shift": (
         without_shift,
         dict.fromkeys(["shift-lose", "shift-exits", "shift-degree"], [SUPPORTED])
-        | dict.fromkeys(["shift-range", "shift-order", "shift-harm"], [SUPPORTED, CONTRADICTED]),
+        | dict.fromkeys(["shift-range", "shift-order", "shift-harm"], BOTH),
+    ),
+    "similar costs": (
+        with_similar_costs,
+        dict.fromkeys(["earlier-cost", "earlier-stages"], [SUPPORTED]),
+    ),
+    "useless third models": (
+        with_useless_third_models,
+        dict.fromkeys(["third-gain", "third-less", "third-regimes"], [SUPPORTED])
+        | {"triples-plain": BOTH},
+    ),
+    "equal methods in top-k": (
+        with_equal_methods_in_top_k,
+        dict.fromkeys(["topk-means", "topk-means-place"], [SUPPORTED])
+        | dict.fromkeys(
+            ["topk-difference", "topk-low", "topk-high", "topk-entropy", "topk-sum"], BOTH
+        ),
+    ),
+    "unrelated gains": (
+        with_unrelated_gains,
+        dict.fromkeys(
+            [
+                "plateau-kept",
+                "plateau-difference",
+                "plateau-size",
+                "pair-difference",
+                "pair-size",
+                "pair-both",
+            ],
+            BOTH,
+        ),
+    ),
+    "bounds of calibration": (
+        at_the_bounds_of_calibration,
+        dict.fromkeys(["underconfident", "scaling-curves", "rising", "scaling-fronts"], BOTH)
+        | {"perfect": [SUPPORTED]},
     ),
 }
 

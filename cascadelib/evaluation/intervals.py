@@ -164,14 +164,23 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     2024). A larger d never lowers the bound. The bound therefore stays valid if unknown values are
     counted as −1.
     """
+
+    def evidence(mean: float) -> float:
+        return log_evidence(lost, same, gained, error, mean)
+
+    return brentq(evidence, LEAST, 1.0) if evidence(LEAST) > 0 else -1.0
+
+
+def log_evidence(lost: int, same: int, gained: int, error: float, mean: float) -> float:
+    """Return log(capital × error) of the bets of :func:`anytime_lower` against a `mean` ≥ −1.
+
+    It falls as the mean rises. It is 0 at the lower bound of :func:`anytime_lower`.
+    """
     values = np.array([[1], [0], [-1]])
     counts = np.array([[lost], [same], [gained]])
-
-    def won(mean: float) -> float:
-        logs = (counts * np.log1p(BETS * (values - mean) / (1 + mean))).sum(axis=0)
-        return float(np.logaddexp.reduce(logs)) + np.log(error / len(BETS))
-
-    return brentq(won, LEAST, 1.0) if won(LEAST) > 0 else -1.0
+    mean = max(mean, LEAST)
+    logs = (counts * np.log1p(BETS * (values - mean) / (1 + mean))).sum(axis=0)
+    return float(np.logaddexp.reduce(logs)) + np.log(error / len(BETS))
 
 
 def paired_difference_interval(first: Array, second: Array, level: float = LEVEL) -> Ends:

@@ -24,7 +24,7 @@ from IPython.display import display
 from ..checks import brief, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..files import replace_atomically, short_path
+from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
@@ -36,14 +36,16 @@ from ..tables import in_words
 from .examples import describe_examples, select_examples
 from .packing import Packed
 from .page import describe_cascade, format_page, format_still, read_part, read_script
-from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
+from .splits import KINDS, Choice, ExploredSplits, dataset_of, format_state, parse_state
 
 # Units of prices: the currency, and the number of queries that cost one price.
 UNITS = {
     f"{currency} per {queries}": (currency, number)
     for currency in "$€£"
     for queries, number in (("query", 1), ("1,000 queries", 1000))
-} | {"no currency": ("", 1)}
+}
+NO_CURRENCY = "no currency"
+UNITS[NO_CURRENCY] = ("", 1)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
 # The outputs of at most this number of cascades are sent. The limit only matters for ensembles,
@@ -59,7 +61,7 @@ def explore(
     front: Front | Mapping[str, Front] | None = None,
     state: str = "",
     certificate: Any = None,
-    unit: str = "$ per query",
+    unit: str = NO_CURRENCY,
 ) -> "Explorer":
     """Show a page with a slider for each threshold of a cascade.
 
@@ -79,13 +81,14 @@ def explore(
         Result of a search of `store`, to start from. By default all pairs are searched.
     state : str, default=""
         The ``.state`` of another explorer, or the part after # of its page's address. The page
-        opens with the same cascade and thresholds.
+        opens with the same data set, cascade and thresholds.
     certificate : Certificate or list of Certificate, optional
         Certificates whose cascades are marked. Several certificates hold simultaneously with a
         probability of at least 1 minus the sum of their δ.
-    unit : str, default="$ per query"
-        Unit of the prices, if the kind of cost is a price: "$", "€" or "£", followed by "per query"
-        or "per 1,000 queries", or "no currency". A selector of the page changes it.
+    unit : str, default="no currency"
+        Unit of the costs of a ScoreTable: "$", "€" or "£", followed by "per query" or "per 1,000
+        queries". They are shown as money only if a unit is passed, since they may be relative. A
+        selector of the page changes it.
 
     Returns
     -------
@@ -135,19 +138,31 @@ def explore(
     return Explorer(datasets, state, unit)
 
 
-class ThresholdSlider(widgets.FloatSlider):
-    """Slider of one threshold in the metric's native units. Its ends mean "always" and "never"."""
+class PageWidget(widgets.Widget):
+    """Widget that distinguishes the values of a page from those of Python code."""
 
-    is_from_page = False
+    received: frozenset[str] = frozenset()  # traits in the message of the page that is handled
 
     def set_state(self, sync_data: dict) -> None:
-        """Set the state from a message of the page."""
-        self.is_from_page = True
-        super().set_state(sync_data)
-        self.is_from_page = False
+        """Set traits from a message of the page."""
+        self.received = frozenset(sync_data)
+        try:
+            super().set_state(sync_data)
+        finally:
+            self.received = frozenset()
+
+    def take_received(self, name: str) -> bool:
+        """Return whether the page has set a trait. Further changes of the trait are by code."""
+        is_received = name in self.received
+        self.received -= {name}
+        return is_received
 
 
-class Explorer(anywidget.AnyWidget):
+class ThresholdSlider(PageWidget, widgets.FloatSlider):
+    """Slider of one threshold in the metric's native units. Its ends mean "always" and "never"."""
+
+
+class Explorer(PageWidget, anywidget.AnyWidget):
     """Widget of the explorer, see :func:`explore`.
 
     ``dataset`` is the name of the current data set, "" if there is only one. Set it to change the
@@ -164,7 +179,6 @@ class Explorer(anywidget.AnyWidget):
     pack: Packed
     choice: Choice
     thresholds: tuple[float, ...] = ()
-    received = ""  # state in the message of the page that is handled
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
     def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
@@ -176,7 +190,8 @@ class Explorer(anywidget.AnyWidget):
         self.sliders = [ThresholdSlider() for _ in range(most - 1)]
         self.observe(self.load_state, "state")
         self.on_msg(self.handle_request)
-        self.dataset = next(iter(self.datasets))
+        named = dataset_of(state) if len(datasets) > 1 else ""
+        self.dataset = named or next(iter(datasets))
         self.open_dataset(state)
         self.observe(lambda _: self.open_dataset(), "dataset")
         for stage, slider in enumerate(self.sliders):
@@ -261,7 +276,7 @@ class Explorer(anywidget.AnyWidget):
 
     def show(self, choice: Choice, thresholds: Sequence[float]) -> None:
         """Show a cascade at thresholds in native units, on the page and on the sliders."""
-        self.state = format_state(choice, self.splits, thresholds, self.goal)
+        self.state = format_state(choice, self.splits, thresholds, self.goal, self.dataset)
         for slider, name, threshold in zip(self.sliders, choice.models, thresholds):
             slider.description = name
             slider.value = float(np.clip(threshold, slider.min, slider.max))
@@ -272,11 +287,12 @@ class Explorer(anywidget.AnyWidget):
         If the page changed it, nothing is done: the page also sends its state, which is exact.
         """
         slider = self.sliders[stage]
+        if slider.take_received("value"):
+            return
         ends = {slider.min: -math.inf, slider.max: math.inf}
         threshold = ends.get(change["new"], change["new"])
         thresholds = list(self.thresholds)
-        is_new = stage < len(thresholds) and thresholds[stage] != threshold
-        if is_new and not slider.is_from_page:
+        if stage < len(thresholds) and thresholds[stage] != threshold:
             thresholds[stage] = threshold
             self.show(self.choice, thresholds)
 
@@ -290,11 +306,10 @@ class Explorer(anywidget.AnyWidget):
                 with suppress(ValueError):  # F1 has no front of three models
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
-        packed = self.pack.to_bytes(self.describe() | {"state": self.state})
+        packed = self.pack.to_bytes(self.describe())
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         text = format_page(title, packed, self.still())
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
         return Path(path)
 
     def still(self) -> str:
@@ -308,24 +323,24 @@ class Explorer(anywidget.AnyWidget):
         """Return the name of a data set, or raise ValueError."""
         return validate_choice(proposal["value"], self.datasets, "data set")
 
-    def set_state(self, sync_data: dict) -> None:
-        """Set the state from a message of the page."""
-        self.received = sync_data.get("state", "")
-        try:
-            super().set_state(sync_data)
-        finally:
-            self.received = ""
-
     def load_state(self, _: Any) -> None:
-        """Load the current state, which a page or code has set."""
+        """Load the current state, which a page or code has set.
+
+        A state of another data set is refused. A page that drags may send it before it gets the
+        arrays of a new data set.
+        """
+        is_from_page = self.take_received("state")
         if not self.state:
+            return
+        if len(self.datasets) > 1 and dataset_of(self.state) not in ("", self.dataset):
+            self.show(self.choice, self.thresholds)
             return
         try:
             parsed = parse_state(self.state, self.splits)
         except ValueError as error:
             self.notice = str(error)
             return
-        if self.packed and self.state == self.received:
+        if self.packed and is_from_page:
             sent = replace(self.pack.choice, models=parsed[0].models)
             if (parsed[0].method, parsed[0].score) != (sent.method, sent.score):
                 # The page sent this before it got the last arrays. It then sends its state again.
@@ -416,6 +431,7 @@ class Explorer(anywidget.AnyWidget):
         details: dict[str, Any] = {
             "dataset": self.dataset,
             "datasets": {name: name for name in self.datasets},
+            "state": self.state,
             "unit": self.unit,
             "units": UNITS,
             "fronts": fronts,

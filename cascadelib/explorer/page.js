@@ -158,6 +158,8 @@ class View {
     if (this.dataset !== details.dataset) { // its models have other numbers
       this.models = null
       this.past = []
+      clearTimeout(this.sending)
+      this.sending = null
     }
     this.dataset = details.dataset
     this.unit ??= details.unit
@@ -190,7 +192,7 @@ class View {
     return queries ? money(value / queries, currency) : amount(value, digits)
   }
 
-  get costTitle() { return this.prices ? "price per query" : this.pack.costs[this.cost] }
+  get costTitle() { return this.prices?.[0] ? "price per query" : this.pack.costs[this.cost] }
 
   buildBar() {
     const number = this.find(".cl-number")
@@ -250,6 +252,7 @@ class View {
   /** The text after # in the address, which is Explorer.state. */
   address() {
     const query = new URLSearchParams()
+    if (this.dataset) query.append("dataset", this.dataset)
     for (const model of this.models) query.append("models", this.name(model))
     query.append("method", this.pack.method)
     query.append("cost", this.cost)
@@ -259,8 +262,15 @@ class View {
     return query.toString()
   }
 
+  /** Whether an address belongs to the current data set. One without a name belongs to all. */
+  belongs(text) {
+    const dataset = new URLSearchParams(text.replace(/^#/, "")).get("dataset")
+    return !dataset || !this.dataset || dataset === this.dataset
+  }
+
   /** Show the cascade of an address, or throw an Error that names what this page does not have. */
   open(text) {
+    if (!this.belongs(text)) throw new Error(`this page shows the data set ${this.dataset}, not that of the address`)
     const query = new URLSearchParams(text.replace(/^#/, ""))
     const models = query.getAll("models").map(name => {
       const model = this.pack.models.indexOf(name)
@@ -1210,6 +1220,9 @@ async function mountFile(el, bytes) {
   openAt(location.hash.length > 1 ? location.hash : pack.state)
   addEventListener("hashchange", () => { if (location.hash.slice(1) !== view.address()) openAt(location.hash) })
   window.explorer = view
+  if (parent === window) return
+  document.body.classList.add("cl-framed") // the page around the frame has a title
+  new ResizeObserver(() => parent.postMessage({ height: Math.ceil(document.body.offsetHeight) }, "*")).observe(document.body)
 }
 
 /** Show the page as the view of a widget (anywidget). */
@@ -1260,9 +1273,15 @@ function render({ model, el }) {
     })
   }
   const show = () => {
-    if (!view?.pack || view.models && model.get("state") === view.address()) return
+    if (!view?.pack) return
+    let state = model.get("state")
+    if (!view.belongs(state)) { // it was sent before the arrays of this data set
+      if (view.models) return
+      state = view.details.state
+    }
+    if (view.models && state === view.address()) return
     try {
-      view.open(model.get("state"))
+      view.open(state)
     } catch (error) {
       if (view.models) return // its arrays will arrive
       view.showMessage(error.message)

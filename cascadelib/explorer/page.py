@@ -5,20 +5,20 @@ import html
 from collections.abc import Mapping
 from importlib.resources import files
 
-import numpy as np
-from numpy import ndarray as Array
-
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
+from ..figures.chart import draw_chart
 from ..fronts.front import Front
 from ..origin import samples_in_common
-from ..tables import arrow, fraction, in_words, number
+from ..tables import arrow
 
 # JupyterLab shows "model not found" below the picture if the widget is missing. Hide this output.
 HIDE_ERROR = (
     ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
     "{display: none}"
 )
+LEGEND = "Orange: this cascade. Line: the front on the selection split. Grey: single models."
+SVG = '<svg xmlns="http://www.w3.org/2000/svg"'  # outside of HTML
 PARTS = ("d3.js", "engine.js", "page.js")  # files of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -97,46 +97,18 @@ def format_still(runs: Mapping[str, Run], front: Front | None, state: str) -> st
         origin = run.store.origin
         data[split] = f"{origin.dataset} {origin.split}"
     written = " ".join(f'data-{key}="{html.escape(text)}"' for key, text in data.items())
-    *_, run = runs.values()
-    image = base64.b64encode(draw_picture(run, front).encode()).decode()
+    image = base64.b64encode(draw_still(runs, front).encode()).decode()
     return (
         f'<p class="cl-still" {written}>{html.escape(describe_cascade(runs))}<br/>'
-        f'<img alt="accuracy against cost" src="data:image/svg+xml;base64,{image}"/>'
-        f"<style>{HIDE_ERROR}</style></p>"
+        f'<img alt="accuracy against cost" src="data:image/svg+xml;base64,{image}"/><br/>'
+        f"{LEGEND}<style>{HIDE_ERROR}</style></p>"
     )
 
 
-def draw_picture(run: Run, front: Front | None) -> str:
-    """Return an SVG of the single models, the front and the cascade, by cost and accuracy."""
-    table = run.baseline.table
-    singles = table[["cost", "accuracy"]].to_numpy()
-    steps = np.empty((0, 2))
-    if front is not None:
-        steps = front.table[["cost", "accuracy"]].to_numpy()
-    drawn = np.concatenate([singles, steps, [[run.cost, run.accuracy]]])
-    least = min(drawn[drawn[:, 0] > 0, 0], default=1.0)  # the log axis has no 0
-    low = np.array([least, drawn[:, 1].min()])
-    high = np.maximum(drawn.max(axis=0), low + [least, 1e-3])
-
-    def place(points: Array) -> Array:
-        x = np.log(np.maximum(points[:, 0], least) / least) / np.log(high[0] / least)
-        y = (points[:, 1] - low[1]) / (high[1] - low[1])
-        return np.round(np.stack([70 + 550 * x, 210 - 190 * y], axis=1), 1)
-
-    dots = "".join(f'<circle cx="{x}" cy="{y}" r="3.5"/>' for x, y in place(singles).tolist())
-    stairs = [f"H{x}V{y}" for x, y in place(steps).tolist()]
-    line = " ".join(stairs).replace("H", "M", 1).replace("V", ",", 1)
-    ((x, y),) = place(np.array([[run.cost, run.accuracy]])).tolist()
-    title = html.escape(in_words(run.point.cost_kind))
-    cheapest, most_expensive = (number(cost) for cost in (low[0], high[0]))
-    return f"""<svg xmlns="http://www.w3.org/2000/svg" width="640" height="260" \
-font-family="sans-serif" font-size="12"><rect width="640" height="260" fill="#fff"/>
-<path d="M70,20V210H620" fill="none" stroke="#444"/><g fill="#8c8c8c">{dots}</g>
-<path d="{line}" fill="none" stroke="#0073b5" stroke-width="1.5"/>
-<path d="M{x},{y - 8}l8,8l-8,8l-8,-8Z" fill="#b84a00"/><g fill="#444">
-<text x="64" y="24" text-anchor="end">{fraction(high[1])}</text>
-<text x="64" y="214" text-anchor="end">{fraction(low[1])}</text>
-<text x="70" y="230">{cheapest}</text>
-<text x="620" y="230" text-anchor="end">{most_expensive}</text>
-<text x="345" y="250" text-anchor="middle">{title}; diamond: this cascade, \
-line: best on the selection split, dots: single models</text></g></svg>"""
+def draw_still(runs: Mapping[str, Run], front: Front | None) -> str:
+    """Return an SVG file of the single models, the front and the cascade."""
+    *_, run = runs.values()
+    steps = None if front is None else front.table
+    mark = {"orange": (run.cost, run.accuracy)}
+    chart = draw_chart(steps, run.baseline.table, mark, run.point.cost_kind)
+    return chart.replace("<svg", SVG, 1)

@@ -1,25 +1,16 @@
 """Write the card of a policy: one HTML page without scripts, links and other files."""
 
-import html
 from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy import ndarray as Array
 
-from ..cost_kinds import cost_of
-from ..files import replace_atomically
+from ..files import write_text
 from ..policy.summary import PolicySummary, summarize
-from ..tables import number
+from .chart import as_html, draw_chart
 
-MOST_TEXT = 2000  # largest number of characters of a text
-MOST_STEPS = 300  # points of the front in the chart
-WIDTH = 560  # width and height of the chart
-HEIGHT = 340
-X_AXIS = (64, 540)  # horizontal ends of the axes in the chart
-Y_AXIS = (296, 16)  # vertical ends, the lower one first
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -99,15 +90,8 @@ def card(
         body="\n".join(filter(None, sections)),
     )
     path = Path(path)
-    with replace_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
-
-
-def as_html(text: Any, most: int = MOST_TEXT) -> str:
-    """Return text as HTML, shortened. Lone surrogates, which UTF-8 cannot encode, are replaced."""
-    text = str(text).encode("utf-8", "replace").decode()
-    return html.escape(text if len(text) <= most else text[: most - 1] + "…")
 
 
 def figures_html(summary: PolicySummary) -> str:
@@ -169,95 +153,17 @@ def examples_html(examples: Sequence[Sequence[str]]) -> str:
 
 def chart_html(summary: PolicySummary, front: Any) -> str:
     """Return the chart of the front, with single models and the policy."""
-    singles = front.singles
-    steps = front.table[["cost", "accuracy"]].to_numpy(float)
-    keep = np.unique(np.linspace(0, len(steps) - 1, min(MOST_STEPS, len(steps))).astype(int))
-    policy = [
-        ("chosen", "blue", summary.chosen),
-        ("measured on the table", "orange", summary.measured),
-    ]
-    policy = [mark for mark in policy if np.isfinite(mark[2]).all()]
-    places = singles[["cost", "accuracy"]].to_numpy(float)
-    scale = Scale(np.array([*steps, *places, *(place for _, _, place in policy)]))
-    stairs = [scale.at(*steps[keep[0]])]
-    for row in keep[1:]:
-        x, y = scale.at(*steps[row])
-        stairs += [(x, stairs[-1][1]), (x, y)]
-    line = " ".join(f"{x:.1f},{y:.1f}" for x, y in stairs)
-    parts = scale.axes(as_html(cost_of(front.cost_kind).title))
-    parts.append(f'<polyline points="{line}" fill="none" stroke="var(--ink)" stroke-width="2"/>')
-    parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
-    named = {singles.index[0]: 20, singles["accuracy"].idxmax(): -12}
-    for name, down in named.items():
-        cost, accuracy = singles.loc[name, ["cost", "accuracy"]]
-        parts.append(scale.label(as_html(name, 40), cost, accuracy, down))
-    legend = ""
-    for text, colour, place in policy:
-        parts.append(scale.circle(*place, 7, colour))
-        legend += f' <b class="{colour}">●</b> The policy as {text}.'
+    policy = {
+        "blue": ("chosen", summary.chosen),
+        "orange": ("measured on the table", summary.measured),
+    }
+    marks = {colour: place for colour, (_, place) in policy.items() if np.isfinite(place).all()}
+    legend = "".join(
+        f' <b class="{colour}">●</b> The policy as {policy[colour][0]}.' for colour in marks
+    )
     return (
         "<h2>Accuracy and cost of all cascades</h2>"
-        f'<svg viewBox="0 0 {WIDTH} {HEIGHT}" role="img" aria-label="accuracy against cost">'
-        f"{''.join(parts)}</svg><p>The line is the front of cascades on {front.samples:,} samples. "
+        f"{draw_chart(front.table, front.singles, marks, front.cost_kind)}"
+        f"<p>The line is the front of cascades on {front.samples:,} samples. "
         f"Grey points are single models.{legend}</p>"
     )
-
-
-class Scale:
-    """Convert cost (log axis) and accuracy to a place in the chart. A cost of 0 is at the left."""
-
-    def __init__(self, points: Array) -> None:
-        costs, accuracies = points.T
-        positive = costs[costs > 0] if (costs > 0).any() else np.ones(1)
-        decades = np.log10([positive.min(), positive.max()])
-        self.decades = decades + max(0.1, 0.08 * np.ptp(decades)) * np.array([-1, 1])
-        margin = 0.08 * max(np.ptp(accuracies), 0.01)
-        self.accuracies = np.array([accuracies.min() - margin, accuracies.max() + margin])
-
-    def at(self, cost: float, accuracy: float) -> tuple[float, float]:
-        """Return the position of a point."""
-        decade = np.log10(cost) if cost > 0 else self.decades[0]
-        x = np.interp(decade, self.decades, X_AXIS)
-        return float(x), float(np.interp(accuracy, self.accuracies, Y_AXIS))
-
-    def circle(self, cost: float, accuracy: float, radius: int, colour: str) -> str:
-        """Return the mark of a point."""
-        x, y = self.at(cost, accuracy)
-        return f'<circle cx="{x:.1f}" cy="{y:.1f}" r="{radius}" fill="var(--{colour})"/>'
-
-    def label(self, text: str, cost: float, accuracy: float, down: int) -> str:
-        """Return the name of a point, below or above it and towards the middle."""
-        x, y = self.at(cost, accuracy)
-        anchor, shift = ("end", -8) if x > WIDTH / 2 else ("start", 8)
-        place = f'x="{x + shift:.1f}" y="{y + down:.1f}" text-anchor="{anchor}"'
-        return f'<text class="name" {place}>{text}</text>'
-
-    def axes(self, title: str) -> list[str]:
-        """Return grid lines with numbers, and the titles of the axes."""
-        start, end = X_AXIS
-        bottom, top = Y_AXIS
-        parts = [
-            f'<text x="{end}" y="{HEIGHT - 6}" text-anchor="end">{title}, log axis</text>',
-            f'<text x="4" y="{top}">accuracy</text>',
-        ]
-        for accuracy in round_numbers(*self.accuracies):
-            _, y = self.at(1, accuracy)
-            place = f'x="{start - 8}" y="{y + 4:.1f}" text-anchor="end"'
-            parts.append(f'<path d="M{start} {y:.1f}H{end}" stroke="var(--line)"/>')
-            parts.append(f"<text {place}>{100 * accuracy:.4g}%</text>")
-        first, last = self.decades
-        powers = 10.0 ** np.arange(np.floor(first), last + 1)
-        costs = np.ravel(powers[:, None] * ([1, 2, 5] if len(powers) < 5 else [1]))
-        for cost in costs[(costs >= 10**first) & (costs <= 10**last)]:
-            x, _ = self.at(cost, 0)
-            place = f'x="{x:.1f}" y="{bottom + 20}" text-anchor="middle"'
-            parts.append(f'<path d="M{x:.1f} {bottom}v5" stroke="var(--soft)"/>')
-            parts.append(f"<text {place}>{number(cost)}</text>")
-        return parts
-
-
-def round_numbers(low: float, high: float) -> Array:
-    """Return four to nine round numbers between two ends."""
-    step = 10.0 ** np.floor(np.log10((high - low) / 4))
-    step *= max(factor for factor in (1, 2, 5) if (high - low) / (factor * step) >= 4)
-    return np.arange(np.ceil(low / step), np.floor(high / step) + 1) * step

@@ -19,7 +19,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, stage_of
 from .cascades import Outcomes, Search, cascades_of
 from .front import Points, confidences_around
 from .kernels.state import least_onwards
@@ -187,8 +187,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     mean = cost if cost.ndim == 1 else cost.mean(axis=1)
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={lengths}: F1 is exact for one and two models only")
-    tolerance = max(float(prepared.tolerance), ROUNDING)
-    search = BoxSearch(outcomes, cost, GrowingFront(lengths[-1]), tolerance, prepared.deadline)
+    search = BoxSearch(prepared)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
             # Each remaining cascade costs at least as much as the cheapest model.
@@ -270,20 +269,13 @@ class BoxSearch:
         Boxes that were not opened because of the tolerance or the deadline.
     """
 
-    def __init__(
-        self,
-        outcomes: Outcomes,
-        cost: Array,
-        found: GrowingFront,
-        tolerance: float,
-        deadline: float,
-    ) -> None:
-        self.outcomes = outcomes
-        self.cost = cost
-        self.found = found
-        self.tolerance = tolerance
-        self.deadline = deadline
-        self.all_rows = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
+    def __init__(self, prepared: Search) -> None:
+        self.outcomes: Outcomes = prepared.outcomes
+        self.cost = prepared.cost
+        self.found = GrowingFront(prepared.lengths[-1])
+        self.tolerance = max(float(prepared.tolerance), ROUNDING)
+        self.deadline = prepared.deadline
+        self.all_rows = np.arange(len(self.outcomes.stage((0,))[0]), dtype=np.int32)
         self.skipped: list[tuple[Array, Array, Array]] = []
         self.heap: list[tuple] = []
         self.number = count()
@@ -458,7 +450,12 @@ def points_by_running(
 
     `width` is the number of models of the longest cascade.
     """
+    stage = stage_of(stage)
+    cascades = {cascade for cascade, _ in rows}
+    deferring = {cascade[:i] for cascade in cascades for i in range(1, len(cascade))}
+    stage.prepare(correct=cascades | deferring, confidence=deferring)
     outcome = lru_cache(32)(stage)
+    correct_of = lru_cache(32)(stage.correct)
     k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
@@ -467,9 +464,9 @@ def points_by_running(
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        gains, confidences = zip(*[outcome(cascade[: i + 1]) for i in range(n)])
+        gains, confidences = zip(*[outcome(cascade[:i]) for i in range(1, max(n, 2))])
         exits = exit_stages([np.asarray(one, np.float64) for one in confidences], limits)
-        gain = np.choose(exits, gains)
+        gain = np.choose(exits, [*gains[: n - 1], correct_of(cascade)])
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)

@@ -77,7 +77,7 @@ class Case:
     @cached_property
     def overlap(self) -> Finding:
         """The result of :func:`overlap_of`."""
-        return overlap_of(self.points, self.origin, self.models)
+        return overlap_of(self.points, self.store, self.models)
 
     @property
     def table_size(self) -> int:

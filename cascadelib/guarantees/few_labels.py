@@ -72,7 +72,7 @@ def to_label(
     check_store(store)
     refuse_repeated_ids(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
-    status, evidence, remedy = overlap_of(points, store.origin, models_of(points, reference))
+    status, evidence, remedy = overlap_of(points, store, models_of(points, reference))
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
     _, differs = compare_with_reference(store, points, reference)

@@ -22,6 +22,7 @@ from ..origin import (
     parts_of,
     samples_in_common,
 )
+from ..store.protocol import Store
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
@@ -141,7 +142,17 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
     :func:`equal_in_all` finds samples that share a confidence of one model and all other values,
     although samples with neighbouring confidences do not.
     """
-    confidences, outcomes = read_outcomes(store, models)
+    stage = store.outcome(models, Method(), "top1")
+    outcomes: list[Array] = []
+    confidences: list[Array] = []
+    for position, name in enumerate(models):
+        correct, confidence = stage((position,))
+        outcomes.append(correct)
+        confidences.append(confidence)
+        if store.has_predictions:
+            outcomes.append(store.predicted(name))
+    if store.origin.values is not None:
+        outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
     is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
     if deciding is not None and not is_repeated:
@@ -155,22 +166,6 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
         f"{copies} of the {len(rows)} samples repeat others: they are equal in all known values, "
         "more often than independent samples are"
     )
-
-
-def read_outcomes(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
-    """Return the confidences of each model, and correctness, predictions and labels, each [k]."""
-    stage = store.outcome(models, Method(), "top1")
-    outcomes: list[Array] = []
-    confidences: list[Array] = []
-    for position, name in enumerate(models):
-        correct, confidence = stage((position,))
-        outcomes.append(correct)
-        confidences.append(confidence)
-        if store.has_predictions:
-            outcomes.append(store.predicted(name))
-    if store.origin.values is not None:
-        outcomes.append(store.origin.values)
-    return confidences, outcomes
 
 
 def number_rows(columns: list[Array]) -> Array:
@@ -278,8 +273,22 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
     return min(filter(None, sizes), default=0)
 
 
-def overlap_of(points: Sequence[Point], origin: Origin, models: Sequence[str]) -> Finding:
-    """Compare samples, by id and by answers, with those that selected or fitted the points."""
+def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> Finding:
+    """Compare samples, by id and by answers, with those that selected or fitted the points.
+
+    Out-of-fold outputs are a violation. Their models have the metadata ``folds``, the number of
+    networks, each of which was trained on the samples of the other folds.
+    """
+    origin = store.origin
+    if "folds" in store.models:
+        folds = store.models["folds"].reindex(models).dropna()
+        if len(folds):
+            return (
+                VIOLATED,
+                f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
+                "computed them, which the samples of the other folds trained",
+                "certify the network that will run, on samples that did not train it",
+            )
     size = size_of_table(points, origin)
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:

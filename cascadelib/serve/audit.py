@@ -17,9 +17,9 @@ import numpy as np
 import pandas as pd
 
 from ..checks import validate_choice
-from ..evaluation.intervals import anytime_lower
+from ..evaluation.intervals import anytime_lower, log_evidence
 from ..evaluation.point import Point
-from .counts import VERDICTS, Counts, Pending, add_up
+from .counts import VERDICTS, AuditedInput, Counts, add_up
 from .renewal import Renewal, renewal_of
 
 MAX_LISTED = 1000  # largest number of ids that a call lists, to bound its time
@@ -46,9 +46,9 @@ class Audit:
         """Return the counts of each process, this one first."""
         return [self.local, *self.others.values()]
 
-    def _disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield the open disagreements in the order of :func:`cascadelib.to_label`."""
-        return merge(*(part.disagreements() for part in self.parts), key=itemgetter(0))
+    def _disagreements(self, window: int = 0) -> Iterator[tuple[bytes, Any, AuditedInput]]:
+        """Yield open disagreements since a window, in the order of :func:`cascadelib.to_label`."""
+        return merge(*(part.disagreements(window) for part in self.parts), key=itemgetter(0))
 
     def to_label(self, most: int | None = MAX_LISTED) -> pd.DataFrame:
         """Return the inputs that need labels: those on which cascade and reference differ.
@@ -99,7 +99,7 @@ class Audit:
         with LOCK:
             for name, label in labels.items():
                 waiting = [part.pending[name] for part in self.parts if name in part.pending]
-                if not any(pending.is_open for pending in waiting):
+                if not any(pending.has_answer for pending in waiting):
                     validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
                     self._check_label(name, label, waiting[0].answer)
@@ -178,16 +178,10 @@ class Audit:
             now_low, now_high = bound_loss(now, error_now)
             # If the loss since the start is too large, only current inputs can still help.
             is_late = low > epsilon
-            counts = now if is_late else total
-            share = error_now if is_late else error
-            least = bisect_left(
-                range(counts["open"] + 1),
-                True,
-                key=lambda gained: upper_bound(counts, share, gained) <= epsilon,
-            )
-            first = start if is_late else 0
-            useful = (name for _, name, pending in self._disagreements() if pending.window >= first)
-            label_first = list(islice(useful, min(least, MAX_LISTED)))
+            counts, share, first = (now, error_now, start) if is_late else (total, error, 0)
+            least = least_labels(counts, share, epsilon)
+            useful = islice(self._disagreements(first), min(least, MAX_LISTED))
+            label_first = [name for _, name, _ in useful]
         labelled = sum(total[name] for name in VERDICTS)
         lost_at = sums["lost_at"]
         table = {
@@ -260,18 +254,28 @@ class Audit:
         return renewal_of(self.point, newest, prices, epsilon, delta, self.equal, accept)
 
 
-def upper_bound(counts: Mapping[str, int], error: float, gained: int = 0) -> float:
-    """Return an upper bound of the loss, if `gained` of the open disagreements are gains."""
-    # Pending inputs count as lost.
-    won = counts["gained"] + gained
-    same = counts["agreed"] + counts["tied"]
-    return -anytime_lower(won, same, counts["audited"] - same - won, error / 2)
-
-
 def bound_loss(counts: Mapping[str, int], error: float) -> tuple[float, float]:
     """Return bounds of the loss, of which each fails with half of the error."""
     lost = counts["lost"]
+    won = counts["gained"]
     same = counts["agreed"] + counts["tied"]
-    # Pending inputs count as gained.
+    # Pending inputs count as gained for the lower bound, and as lost for the upper one.
     low = anytime_lower(lost, same, counts["audited"] - same - lost, error / 2)
-    return low, upper_bound(counts, error)
+    return low, -anytime_lower(won, same, counts["audited"] - same - won, error / 2)
+
+
+def least_labels(counts: Mapping[str, int], error: float, epsilon: float) -> int:
+    """Return the least number of open disagreements that, all gained, bound the loss by `epsilon`.
+
+    If no number suffices, return one more than there are.
+    """
+    if epsilon >= 1:
+        return 0
+    same = counts["agreed"] + counts["tied"]
+    known = counts["audited"] - same
+
+    def suffices(labels: int) -> bool:
+        won = counts["gained"] + labels
+        return log_evidence(won, same, known - won, error / 2, -epsilon) >= 0
+
+    return bisect_left(range(counts["open"] + 1), True, key=suffices)

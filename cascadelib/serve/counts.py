@@ -1,11 +1,12 @@
 """Count the inputs, calls and audits of a monitored cascade in one process or over processes."""
 
 import hashlib
-from bisect import insort
+from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
+from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
@@ -36,32 +37,26 @@ SUMS_BY_MODEL = ("exits", "lost_at", "seconds", "spent")
 NAMES = {*SUMS, *SUMS_BY_MODEL, "failed", "money"}
 
 
-class Pending(NamedTuple):
-    """An audited input without a verdict, with its window and the stage at which it exited.
+class AuditedInput(NamedTuple):
+    """An audited input: the cascade's prediction, its window, and the stage at which it exited.
 
-    `answer` and `failure` are those of the reference. `failure` is "" before the reference has
-    answered, and "none" if it has answered without a failure.
+    `first_prediction` and `confidence` are those of the first model. `answer` and `failure` are
+    those of the reference. `failure` is "" before the reference has answered, and "none" if it has
+    answered without a failure.
     """
 
     prediction: Any
     window: int
     stage: int
+    first_prediction: Any = None
+    confidence: float | None = None
     answer: Any = None
     failure: str = ""
 
     @property
-    def is_open(self) -> bool:
-        """Whether the answers of cascade and reference differ."""
+    def has_answer(self) -> bool:
+        """Whether the reference has answered. If the input is pending, the answers differ."""
         return self.failure == "none"
-
-
-class Row(NamedTuple):
-    """An audited input: the first model's prediction and confidence, the reference's answer."""
-
-    prediction: Any
-    confidence: float | None
-    answer: Any = None
-    failure: str = ""
 
 
 @dataclass(eq=False)
@@ -88,12 +83,12 @@ class Counts:
         The counts of ``total`` in each of the last two windows. ``since`` is the number of inputs
         before the window.
     pending : dict
-        A :class:`Pending` by id.
+        By id, each :class:`AuditedInput` without a verdict.
     open_ids : list of (bytes, id)
         The ids of open disagreements in the order of their SHA-256. Ids that have received a label
-        may remain in it.
+        remain until they are the majority.
     rows : dict
-        A :class:`Row` by id, oldest first.
+        By id, the newest of all :class:`AuditedInput`, oldest first.
     report_labels : dict
         Labels for inputs of this process that another monitor received, after a merge. This process
         counts them when that monitor is merged into its own.
@@ -108,9 +103,9 @@ class Counts:
     version: int = 0
     total: Counter = field(default_factory=Counter)
     windows: dict[int, Counter] = field(default_factory=dict)
-    pending: dict[Any, Pending] = field(default_factory=dict)
+    pending: dict[Any, AuditedInput] = field(default_factory=dict)
     open_ids: list[tuple[bytes, Any]] = field(default_factory=list)
-    rows: dict[Any, Row] = field(default_factory=dict)
+    rows: dict[Any, AuditedInput] = field(default_factory=dict)
     report_labels: dict[Any, Any] = field(default_factory=dict)
     decisions_by_id: OrderedDict[Any, int] = field(default_factory=OrderedDict)
 
@@ -180,8 +175,9 @@ class Counts:
         self.sums["audited"] += 1
         self.tally(window, "audited")
         if record.id not in self.pending and len(self.pending) < MAX_PENDING:
-            self.pending[record.id] = Pending(record.prediction, window, record.stage)
-            self.rows[record.id] = Row(record.predictions[0], record.confidences[0])
+            first = (record.predictions[0], record.confidences[0])
+            audited = AuditedInput(record.prediction, window, record.stage, *first)
+            self.pending[record.id] = self.rows[record.id] = audited
             if len(self.rows) > MAX_ROWS:
                 del self.rows[next(iter(self.rows))]
 
@@ -195,10 +191,10 @@ class Counts:
         self.sums["audit_seconds"] += record.seconds or 0
         self.sums["audit_cost"] += record.cost or 0
         self.sums["audit_failures"] += has_failed
-        found = {"answer": record.answer, "failure": record.failure}
-        self.pending[record.id] = pending._replace(**found)
+        answered = pending._replace(answer=record.answer, failure=record.failure)
+        self.pending[record.id] = answered
         if record.id in self.rows:
-            self.rows[record.id] = self.rows[record.id]._replace(**found)
+            self.rows[record.id] = answered
         if agrees:
             del self.pending[record.id]
             self.tally(pending.window, "agreed")
@@ -210,18 +206,29 @@ class Counts:
         """Add an id to the open disagreements. Remove closed ones if they are the majority."""
         if len(self.open_ids) > 2 * self.total["open"] + 100:
             self.open_ids = [pair for pair in self.open_ids if pair[1] in self.pending]
-        digest = hashlib.sha256(str(name).encode()).digest()
-        insort(self.open_ids, (digest, name), key=itemgetter(0))
+        digest = digest_of_id(name)
+        place = bisect_left(self.open_ids, digest, key=itemgetter(0))
+        if self.open_ids[place : place + 1] != [(digest, name)]:  # the id may be audited again
+            self.open_ids.insert(place, (digest, name))
 
-    def disagreements(self) -> Iterator[tuple[bytes, Any, Pending]]:
-        """Yield (digest, id, Pending) of each open disagreement, in the order of the digests."""
-        for digest, name in self.open_ids:
-            if name in self.pending:
-                yield digest, name, self.pending[name]
+    def disagreements(self, window: int = 0) -> Iterator[tuple[bytes, Any, AuditedInput]]:
+        """Yield (digest, id, input) of open disagreements, in the order of the digests.
+
+        If `window` is not 0, it is one of the last two, and disagreements before it are skipped.
+        """
+        pairs: Iterable[tuple[bytes, Any]] = self.open_ids
+        if window:
+            newest = reversed(self.pending.items())  # in the order of the windows
+            current = takewhile(lambda item: item[1].window >= window, newest)
+            pairs = sorted([(digest_of_id(name), name) for name, _ in current], key=itemgetter(0))
+        for digest, name in pairs:
+            pending = self.pending.get(name)
+            if pending is not None and pending.has_answer:
+                yield digest, name, pending
 
     def settle(self, labels: Mapping[Any, Any], equal: Callable[[Any, Any], Any]) -> list:
         """Count the verdicts of labelled open disagreements, and return the ids of these."""
-        found = [name for name in labels if name in self.pending and self.pending[name].is_open]
+        found = [name for name in labels if name in self.pending and self.pending[name].has_answer]
         for name in found:
             pending = self.pending.pop(name)
             verdict = effect_of(pending, labels[name], equal)
@@ -254,18 +261,24 @@ class Counts:
         ]
         self.total = Counter(dict(state["total"]))
         self.windows = {number: Counter(window) for number, window in state["windows"]}
-        self.rows = {name: Row(*values) for name, values in state["rows"]}
+        for kind in ("rows", "pending"):
+            inputs = {name: AuditedInput(*values) for name, values in state[kind]}
+            setattr(self, kind, inputs)
         self.report_labels = dict(state["report_labels"])
         self.decisions_by_id = OrderedDict(state["decisions_by_id"])
-        self.pending = {name: Pending(*values) for name, values in state["pending"]}
         for name, pending in self.pending.items():
-            if pending.is_open:
+            if pending.has_answer:
                 self.open(name)
         if self.signal is not None:
             self.signal.restore(state["signal"])
 
 
-def effect_of(pending: Pending, label: Any, equal: Callable[[Any, Any], Any]) -> str:
+def digest_of_id(name: Any) -> bytes:
+    """Return the SHA-256 of an id, whose order is that of :func:`cascadelib.to_label`."""
+    return hashlib.sha256(str(name).encode()).digest()
+
+
+def effect_of(pending: AuditedInput, label: Any, equal: Callable[[Any, Any], Any]) -> str:
     """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
     cascade_correct = bool(equal(pending.prediction, label))
     reference_correct = bool(equal(pending.answer, label))

@@ -190,14 +190,18 @@ def application(
                 raise ValueError(
                     f"{len(batch)} samples in one request; at most {service.queue} are taken"
                 )
-            answers = json_answers(await service.decide_many(batch, ids))
         except ValueError as error:
+            raise fastapi.HTTPException(422, str(error)) from None
+        try:
+            answers = json_answers(await service.decide_many(batch, ids))
+        except service.models.input_errors as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Overloaded as error:
             raise fastapi.HTTPException(503, str(error), {"Retry-After": "1"}) from None
         except DeadlineExceeded as error:
             raise fastapi.HTTPException(504, str(error)) from None
-        return fastapi.Response(json.dumps(answers), media_type="application/json")
+        text = json.dumps(answers, default=np.generic.item)
+        return fastapi.Response(text, media_type="application/json")
 
     @app.get("/health")
     async def health() -> dict[str, Any]:

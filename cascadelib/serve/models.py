@@ -16,7 +16,7 @@ import numpy as np
 from ..checks import error_context
 from ..evaluation.point import Point
 from ..methods.thresholds import convert_units, does_exit
-from ..policy.calls import Expectation, faults_of, read_answer, validate_calls
+from ..policy.calls import Expectation, faults_of, plain_columns, read_answer, validate_calls
 from ..policy.decisions import MALFORMED, Answer, find_exits, objects
 from .stages import QueuedInput
 
@@ -39,6 +39,7 @@ class Functions:
     """The functions of a policy's models. Their answers are checked input by input."""
 
     unknown = None  # the prediction if no model has answered
+    input_errors: tuple = ()  # exceptions of a call that mean that its inputs are invalid
 
     def __init__(self, point: Point, calls: Any, reference: str, expectation: Expectation) -> None:
         self.expectation = expectation
@@ -63,87 +64,31 @@ class Functions:
         self, point: Point, stage: int, items: list[QueuedInput], answer: Any, equal: Callable
     ) -> list[Reply]:
         """Return the checked reply for each input."""
-        replies = self.read_plain(point, stage, answer, len(items))
-        if replies is not None:
-            return replies
+        columns = plain_columns(point, stage, answer, len(items), self.expectation)
+        if columns is not None:
+            predictions, confidences, costs = columns
+            is_last = stage >= len(point.inside)
+            threshold = -math.inf if is_last else float(point.inside[stage])
+            exits = [bool(does_exit(confidence, threshold)) for confidence in confidences]
+            return list(map(Reply, predictions, confidences, costs, exits))
+        name = self.names[stage]
         before = None
         if stage and point.fitted:
             before = objects([item.record.prediction for item in items])
-        with error_context(f"model {self.names[stage]!r}"):
+        with error_context(f"model {name!r}"):
             read = read_answer(point, stage, answer, len(items), before, self.expectation, equal)
         ids = [item.record.id for item in items]
-        return replies_of(point, stage, read, faults_of(point, read, ids, self.names[stage]))
-
-    def read_plain(self, point: Point, stage: int, answer: Any, count: int) -> list[Reply] | None:
-        """Return the replies if the answer is made of lists of valid floats, else None.
-
-        :func:`read_answer` returns the same, but is slow for few inputs.
-        """
-        if point.method is not None or not is_plain_tuple(answer):
-            return None
-        predictions, confidences, costs = (*answer, None)[:3]
-        least, most = self.confidence_range(point, stage)
-        if confidences is None and stage >= len(point.inside):
-            confidences = [-math.inf] * count
-            least = -math.inf
-        if type(costs) is float:
-            costs = [costs / count] * count
-        is_plain = (
-            is_list_of(predictions, count)
-            and not any(map(self.expectation.failure_in, predictions))
-            and are_floats(confidences, count, least, most)
-            and (costs is None or are_floats(costs, count, 0.0, math.inf))
-        )
-        if not is_plain:
-            return None
-        exits = exits_of(point, stage, confidences)
-        return list(map(Reply, predictions, confidences, costs or [None] * count, exits))
-
-    def confidence_range(self, point: Point, stage: int) -> tuple[float, float]:
-        """Return the least and the largest confidence of a stage that need no further check."""
-        least, most = self.expectation.bounds
-        if stage < len(point.inside) and point.expected is not None:
-            values = point.expected.confidences[stage].values
-            if values:
-                least = max(least, values[0])
-                most = min(most, values[-1])
-        return least, most
-
-
-def exits_of(point: Point, stage: int, confidences: Sequence[Any]) -> list[bool]:
-    """Return whether each input exits at a stage. All inputs exit at the last one."""
-    if stage >= len(point.inside):
-        return [True] * len(confidences)
-    threshold = float(point.inside[stage])
-    return [bool(does_exit(confidence, threshold)) for confidence in confidences]
-
-
-def is_plain_tuple(answer: Any) -> bool:
-    """Return whether an answer is a tuple of predictions, confidences and perhaps costs."""
-    return type(answer) is tuple and len(answer) in (2, 3)
-
-
-def is_list_of(values: Any, count: int) -> bool:
-    """Return whether values are a list of this length."""
-    return type(values) is list and len(values) == count
-
-
-def are_floats(values: Any, count: int, least: float, most: float) -> bool:
-    """Return whether values are a list of floats from least to most."""
-    return is_list_of(values, count) and all(
-        type(value) is float and least <= value <= most for value in values
-    )
+        return replies_of(point, stage, read, faults_of(point, read, ids, name))
 
 
 def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> list[Reply]:
     """Return the reply for each input of a checked answer."""
     stage = min(stage, len(point.inside))
     exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
-    predictions = np.where(answer.failures, np.array(None), answer.guesses[:, 0])
-    confidences = np.where(answer.failures, np.array(None), answer.confidence)
     costs = np.full(len(exits), None) if answer.costs is None else answer.costs
-    columns = (predictions, confidences, costs, exits, answer.failures)
-    return list(map(Reply, *[column.tolist() for column in columns], errors))
+    columns = (answer.guesses[:, 0], answer.confidence, costs, exits, answer.failures)
+    replies = map(Reply, *[column.tolist() for column in columns], errors)
+    return [r._replace(prediction=None, confidence=None) if r.failure else r for r in replies]
 
 
 class Members:
@@ -153,6 +98,7 @@ class Members:
     """
 
     unknown = -1
+    input_errors = (ValueError,)
 
     def __init__(
         self, cascade: "Cascade", reference: str, sizes: Sequence[int], threads: int
@@ -229,11 +175,16 @@ async def in_thread(function: Callable, inputs: list) -> Any:
     context = contextvars.copy_context()
 
     def work() -> None:
+        answer = error = None
+        try:
+            answer = context.run(function, inputs)
+        except BaseException as raised:
+            error = raised
         with suppress(InvalidStateError):  # the caller has given up
-            try:
-                done.set_result(context.run(function, inputs))
-            except BaseException as error:
-                done.set_exception(error)
+            done.set_result((answer, error))
 
     threading.Thread(target=work, daemon=True).start()
-    return await asyncio.wrap_future(done)
+    answer, error = await asyncio.wrap_future(done)
+    if error is not None:
+        raise error
+    return answer

@@ -5,7 +5,7 @@ import json
 import os
 import warnings
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
 from pathlib import Path
@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from ..checks import brief
 from ..evaluation.point import Point
-from ..files import digest_of, open_regular_file, replace_atomically
+from ..files import digest_of, open_regular_file, write_text
 from ..methods.thresholds import LARGEST
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
@@ -30,7 +30,7 @@ from .records import AuditRecord, Record, finite, number_records
 BUFFER_SIZE = 1024  # confidences of a stage that are buffered for the drift signal
 MAX_HELD = 2**16  # inputs that wait for the decision of an earlier input
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
-FORMAT = "cascadelib monitor 2"
+FORMAT = "cascadelib monitor 3"
 MAX_FILE_BYTES = 2**28
 
 
@@ -98,7 +98,7 @@ class Monitor(Audit):
         self.process: int | None = None  # id of the process that counts in ``local``
         self.signal_buffer: list[list[float]] = [[] for _ in self.models]
         # Confidences of inputs by number, until all earlier inputs are decided.
-        self.confidences_by_number: dict[int, list[float | None]] = {}
+        self.confidences_by_number: dict[int, Sequence[float | None]] = {}
         self.first_undecided = 0
 
     def _empty_counts(self) -> Counts:
@@ -292,19 +292,16 @@ class Monitor(Audit):
         """
         if not 0 < most < 1:
             raise ValueError(f"most must be between 0 and 1, not {most}")
-        kinds = range(len(FAILURES))
         rows = []
         with LOCK:
             for latest in zip(*(part.latest_failures for part in self.parts)):
                 counts = Counter(chain(*latest))
+                rate = 1 - counts[0] / counts.total() if counts else np.nan
                 evidence = sum(evidence_of(part, most) for part in latest) / len(self.models)
-                rows.append([*map(counts.__getitem__, kinds), evidence])
+                kinds = map(counts.__getitem__, range(len(FAILURES)))
+                rows.append([*kinds, rate, evidence, evidence >= inputs_per_false_alarm])
         index = pd.Index(self.models, name="model")
-        table = pd.DataFrame(rows, index, [*FAILURES, "evidence"])
-        called = table[list(FAILURES)].sum(axis=1)
-        table.insert(len(FAILURES), "rate", 1 - table["none"] / called)
-        table["alarm"] = table["evidence"] >= inputs_per_false_alarm
-        return table
+        return pd.DataFrame(rows, index, [*FAILURES, "rate", "evidence", "alarm"])
 
     def cost(self) -> pd.Series:
         """Return the mean cost of an input, without the audit.
@@ -431,8 +428,7 @@ class Monitor(Audit):
             ) from None
         policy = text_of(replace(self.point, selected_on=None))
         head = {"format": FORMAT, "checksum": digest_of(text), "policy": policy}
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(f"{json.dumps(head)}\n{text}", encoding="utf-8")
+        write_text(path, f"{json.dumps(head)}\n{text}")
 
     @classmethod
     def load(cls, path: str | Path) -> "Monitor":

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -70,11 +70,11 @@ class Record:
     model: str | None = None
     status: str = "undecided"
     stage: int = -1
-    predictions: list = field(default_factory=list)
-    confidences: list[float | None] = field(default_factory=list)
-    failures: list[str] = field(default_factory=list)
-    costs: list[float | None] = field(default_factory=list)
-    seconds: list[float | None] = field(default_factory=list)
+    predictions: Sequence = ()
+    confidences: Sequence[float | None] = ()
+    failures: Sequence[str] = ()
+    costs: Sequence[float | None] = ()
+    seconds: Sequence[float | None] = ()
     latency: float | None = None
     retries: int = 0
     number: int | None = None
@@ -93,11 +93,12 @@ class Record:
         """Append a model's answer, or its failure."""
         if failure == "none":
             self.prediction = prediction
-        self.predictions.append(prediction)
-        self.confidences.append(confidence)
-        self.failures.append(failure)
-        self.costs.append(cost)
-        self.seconds.append(seconds)
+        # Inputs that wait share empty tuples: lists of each would double their garbage collection.
+        self.predictions = [*self.predictions, prediction]
+        self.confidences = [*self.confidences, confidence]
+        self.failures = [*self.failures, failure]
+        self.costs = [*self.costs, cost]
+        self.seconds = [*self.seconds, seconds]
 
     def finish(self, models: Sequence[str], latency: float | None) -> None:
         """Let the input exit with the last answer that it received."""

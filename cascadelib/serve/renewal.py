@@ -15,7 +15,7 @@ from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
 from ..store.score_table import ScoreTable
-from .counts import Row
+from .counts import AuditedInput
 
 ROWS_PER_LADDER_ROW = 8
 MIN_ROWS = 100
@@ -133,7 +133,7 @@ class Renewal:
 
 def renewal_of(
     point: Point,
-    rows: Sequence[tuple[Any, Row]],
+    rows: Sequence[tuple[Any, AuditedInput]],
     prices: np.ndarray,
     epsilon: float,
     delta: float,
@@ -155,7 +155,7 @@ def renewal_of(
     comparable = convert_units(point.metric, np.array(confidences, np.float64))
     answers = [answer_text(row.answer) for _, row in rows]
     predictions = [
-        answer if equal(row.prediction, row.answer) else answer_text(row.prediction)
+        answer if equal(row.first_prediction, row.answer) else answer_text(row.first_prediction)
         for (_, row), answer in zip(rows, answers)
     ]
     table: Any = ScoreTable(

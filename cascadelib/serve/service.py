@@ -5,10 +5,11 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import replace
+from functools import partial
 from typing import Any
 
 from ..checks import check_count, check_number, validate_choice
+from ..evaluation.point import Point
 from ..files import digest_of
 from ..policy.calls import Expectation, add_note, failure_of
 from ..policy.decisions import (
@@ -25,8 +26,17 @@ from ..policy.policy import Policy
 from .models import Functions, Members, Reply
 from .monitor import Monitor
 from .records import AuditRecord, Record, decisions_of
-from .stages import LOG, Caller, DeadlineExceeded, ModelQueue, Overloaded, QueuedInput, Rules
+from .stages import (
+    LOG,
+    DeadlineExceeded,
+    ModelQueue,
+    Overloaded,
+    QueuedInput,
+    Rules,
+    Slots,
+)
 
+TIMER_SECONDS = 1e-6  # a timer may run this much before its time
 IDLE_SECONDS = 0.01  # pause between two checks in Service.end
 
 
@@ -142,49 +152,51 @@ class Service:
         names = policy.models
         reference = reference or names[-1]
         is_cascade = hasattr(calls, "members")
-        limits = concurrency or (2 if is_cascade else 8)
+        if concurrency is None:
+            concurrency = 2 if is_cascade else 8
+        rules = rules_of(policy, monitor)
         options = [
             per_stage(batch_size, "batch_size", names, reference, check_count),
-            per_stage(limits, "concurrency", names, reference, check_count),
+            per_stage(concurrency, "concurrency", names, reference, check_count),
             per_stage(timeout, "timeout", names, reference, check_seconds),
-            per_stage(retries, "retries", names, reference, check_retries),
+            per_stage(retries, "retries", names, reference, partial(check_count, least=0)),
         ]
         self.models: Functions | Members
         if is_cascade:
-            if [timeout, retries, on_error, labels, confidence_range] != [
-                None,
-                0,
-                "stop",
-                None,
-                None,
-            ]:
+            of_functions = [timeout, retries, on_error, labels, confidence_range]
+            if of_functions != [None, 0, "stop", None, None]:
                 raise ValueError(
                     "timeout, retries, on_error, labels and confidence_range apply to functions "
                     "only. The members of a cascade return logits, and run in threads, which "
                     "cannot be stopped"
                 )
+            refuse_other_models(policy.in_use, calls.point)
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
             validate_choice(reference, names, "model of this policy")
             expectation = Expectation.of(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
-        # The number of calls that may still start, for all models together.
-        self.free = max(options[1]) if is_cascade else math.inf
+        shared = Slots(max(options[1]))  # by all members of a cascade
+        slots = [shared if is_cascade else Slots(limit) for limit in options[1]]
+        if reference in names:  # audits and decisions share the calls of a model
+            slots[-1] = slots[names.index(reference)]
+        options[1] = slots
+        # The queue of each model, and that of the audit.
         self.queues = [ModelQueue(*each) for each in zip(self.models.names, *options)]
-        self.rules = rules_of(policy, monitor)
+        self.rules = rules
         self.audit = check_number(audit, "audit", "a share", 0, 1)
         self.deadline = check_seconds(deadline, "deadline")
         self.queue = math.inf if queue is None else check_count(queue, "queue")
         self.stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         self.last = len(names) - 1
+        self.reference = self.models.names.index(reference)  # its stage
         self.undecided = 0
         self.audits = 0
         self.refused = 0
         self.calls: set[asyncio.Task] = set()
         self.is_scheduled = False
-        # Callers with a deadline, the earliest deadline first.
-        self.callers: deque[Caller] = deque()
-        # The event loop that has a timer for the earliest deadline.
+        # Inputs with a deadline, the earliest first, and the event loop with a timer for it.
+        self.timed: deque[QueuedInput] = deque()
         self.timed_loop: asyncio.AbstractEventLoop | None = None
 
     @property
@@ -218,9 +230,8 @@ class Service:
         decide_many : Decide several inputs.
         """
         is_array = isinstance(self.models, Members) and hasattr(input, "ndim")
-        caller = self._enter(input[None] if is_array else [input], None if id is None else [id])
-        await self._wait(caller)
-        return caller.items[0].record
+        (item,) = self._enter(input[None] if is_array else [input], None if id is None else [id])
+        return await item.decided
 
     async def decide_many(self, inputs: Any, ids: Sequence | None = None) -> Decisions:
         """Run the policy on several inputs, in the same calls as the inputs of other callers.
@@ -246,9 +257,14 @@ class Service:
             As for :meth:`decide`, or if the caller is cancelled. The attribute ``decided`` of the
             exception has the decisions so far.
         """
-        caller = self._enter(inputs, ids)
-        await self._wait(caller)
-        return self._decisions(caller)
+        items = self._enter(inputs, ids)
+        try:
+            await asyncio.gather(*[item.decided for item in items])
+        except BaseException as error:
+            with suppress(Exception):  # a class may refuse attributes
+                error.decided = self._decisions(items)  # type: ignore[attr-defined]
+            raise
+        return self._decisions(items)
 
     async def end(self) -> None:
         """Return when all inputs are decided and all audits have ended."""
@@ -262,7 +278,8 @@ class Service:
         ----------
         policy : Policy
         monitor : Monitor, optional
-            The monitor that counts the decisions of the new policy. By default, a new monitor.
+            The monitor that counts the decisions of the new policy. By default, a new monitor, with
+            ``equal``, ``on_decision`` and ``on_audit`` of the previous one.
 
         Returns
         -------
@@ -272,23 +289,23 @@ class Service:
         Raises
         ------
         ValueError
-            If the models differ.
+            If the models, the metric, the ensemble or the temperatures differ.
 
         See Also
         --------
         Monitor.recertify : Choose and certify other thresholds.
         """
         old = self.rules
-        if policy.models != old.point.models:
-            raise ValueError(
-                f"the policy has the models {list(policy.models)}, but the service runs "
-                f"{list(old.point.models)}. Start another service for this policy"
-            )
+        refuse_other_models(policy.in_use, old.point)
+        if monitor is None:
+            monitor = Monitor(policy)
+            for name in ("equal", "on_decision", "on_audit"):
+                setattr(monitor, name, getattr(old.monitor, name))
         self.rules = rules_of(policy, monitor)
         LOG.info("policy %s replaces %s: %r", self.rules.checksum, old.checksum, policy)
         return old.monitor
 
-    def _enter(self, inputs: Any, ids: Sequence | None) -> Caller:
+    def _enter(self, inputs: Any, ids: Sequence | None) -> list[QueuedInput]:
         """Queue the inputs of a caller for the first model."""
         kind, sources = self.models.split(inputs)
         count = len(sources)
@@ -300,70 +317,62 @@ class Service:
             raise Overloaded(
                 f"{self.undecided} inputs are undecided, and {count} more exceed queue={self.queue}"
             )
+        rules = self.rules
+        first, drawn = rules.monitor.enter(count, self.audit)
+        items = []
+        for place, (source, is_drawn) in enumerate(zip(sources, drawn)):
+            number = first + place
+            name = number if ids is None else ids[place]
+            record = Record(name, number=number, audited=is_drawn, policy=rules.checksum)
+            items.append(self._add(record, rules, kind, source, 0))
+        self.undecided += count
+        return items
+
+    def _add(self, record: Record, rules: Rules, kind: Any, source: Any, stage: int) -> QueuedInput:
+        """Queue an input for a model, and watch its deadline."""
         loop = asyncio.get_running_loop()
         now = loop.time()
         until = now + self.deadline
-        rules = self.rules
-        first, drawn = rules.monitor.enter(count, self.audit)
-        caller = Caller(loop.create_future(), now, until, count)
-        for place, (source, is_drawn) in enumerate(zip(sources, drawn)):
-            number = first + place
-            record = Record(number if ids is None else ids[place], number=number)
-            record.audited = is_drawn
-            record.policy = rules.checksum
-            item = QueuedInput(record, rules, kind, source, until, caller)
-            caller.items.append(item)
-            self._queue(item, 0)
-        if not count:
-            caller.answered.set_result(None)
-        self.undecided += count
-        while self.callers and not self.callers[0].undecided:
-            self.callers.popleft()
+        item = QueuedInput(record, rules, kind, source, now, until, loop.create_future())
+        self._queue(item, stage)
+        while self.timed and self.timed[0].is_done:
+            self.timed.popleft()
         if until < math.inf:
-            self.callers.append(caller)
-            self._watch_deadlines()
-        return caller
+            self.timed.append(item)
+            if self.timed_loop is not loop:
+                self._end_deadlines()
+        return item
 
-    async def _wait(self, caller: Caller) -> None:
-        """Wait until the inputs of a caller are decided. Raise the first error of an input."""
-        try:
-            await caller.answered
-        except BaseException as error:
-            with suppress(Exception):  # a class may refuse attributes
-                error.decided = self._decisions(caller)  # type: ignore[attr-defined]
-            raise
-
-    def _decisions(self, caller: Caller) -> Decisions:
+    def _decisions(self, items: list[QueuedInput]) -> Decisions:
         """Return the decisions of a caller so far."""
-        records = [item.record for item in caller.items]
+        records = [item.record for item in items]
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
-    def _watch_deadlines(self) -> None:
-        """Set a timer for the earliest deadline, if there is none."""
-        loop = asyncio.get_running_loop()
-        if self.callers and self.timed_loop is not loop:
-            self.timed_loop = loop
-            loop.call_at(self.callers[0].until, self._end_deadlines)
-
     def _end_deadlines(self) -> None:
-        """End the inputs of the callers whose deadline has passed."""
-        now = asyncio.get_running_loop().time()
-        while self.callers and (not self.callers[0].undecided or self.callers[0].until <= now):
-            self._expire(self.callers.popleft())
+        """End the inputs whose deadline has passed. Set a timer for the next deadline."""
+        loop = asyncio.get_running_loop()
+        now = loop.time() + TIMER_SECONDS
+        while self.timed and (self.timed[0].is_done or self.timed[0].until <= now):
+            self._expire(self.timed.popleft())
         self.timed_loop = None
-        self._watch_deadlines()
+        if self.timed:
+            self.timed_loop = loop
+            loop.call_at(self.timed[0].until, self._end_deadlines)
 
-    def _expire(self, caller: Caller) -> None:
-        """Let the undecided inputs of a caller exit with their last answers, or fail."""
-        for item in caller.items:
-            if not item.is_done:
-                error = None
-                if self.stops or "none" not in item.record.failures:
-                    name = self.queues[item.stage].name
-                    error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
-                cost = None if item.is_called else 0.0
-                item.record.add(None, None, FAILURES[TIMEOUT], cost, None)
-                self._finish(item, error)
+    def _expire(self, item: QueuedInput) -> None:
+        """Let an undecided input exit with its last answer, or fail."""
+        record = item.record
+        if item.is_done:
+            return
+        if item.stage > self.last:
+            self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
+            return
+        error = None
+        if self.stops or "none" not in record.failures:
+            name = self.queues[item.stage].name
+            error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+        record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
+        self._finish(item, error)
 
     def _queue(self, item: QueuedInput, stage: int) -> None:
         """Queue an input for a model. Calls start in the next iteration of the loop."""
@@ -378,15 +387,17 @@ class Service:
             asyncio.get_running_loop().call_soon(self._start_calls)
 
     def _start_calls(self) -> None:
-        """Start calls while inputs wait and more calls may start. Later models have priority."""
+        """Start calls while inputs wait and more calls may start. Later models have priority.
+
+        Inputs of a model whose calls have stopped fail, also if no more calls may start.
+        """
         self.is_scheduled = False
         now = asyncio.get_running_loop().time()
         for queue in reversed(self.queues):
-            while queue.waiting and queue.free and self.free:
+            while queue.waiting and (queue.slots.free or queue.is_open):
                 items = queue.take_batch()
                 if items and queue.may_call(now):
-                    queue.free -= 1
-                    self.free -= 1
+                    queue.slots.free -= 1
                     self.calls.add(asyncio.create_task(self._call(queue, items)))
                 elif items:
                     text = f"model {queue.name!r} is not called, since its last calls failed: "
@@ -413,8 +424,7 @@ class Service:
             failure = MALFORMED if is_answered else failure_of(error)
             replies = [Reply(failure=failure, error=error)] * len(items)
         self.calls.discard(asyncio.current_task())  # type: ignore[arg-type]
-        queue.free += 1
-        self.free += 1
+        queue.slots.free += 1
         if isinstance(self.models, Functions):
             queue.update(all([reply.failure in (TIMEOUT, ERROR) for reply in replies]))
         seconds = loop.time() - started
@@ -427,17 +437,21 @@ class Service:
         if item.is_done:
             return
         item.is_called = False
+        record = item.record
+        is_audit = item.stage > self.last
         delay = None
         if reply.failure in (TIMEOUT, ERROR):
             delay = self.queues[item.stage].retry_delay(item)
         failure = FAILURES[reply.failure]
         if delay is not None:
+            if not is_audit:
+                record.retries += 1
             asyncio.get_running_loop().call_later(delay, self._queue, item, item.stage)
-        elif item.caller is None:
-            answer = AuditRecord(item.record.id, reply.prediction, failure, reply.cost, seconds)
-            self._resolve(item, answer)
+        elif is_audit:
+            answer = AuditRecord(record.id, reply.prediction, failure, reply.cost, seconds)
+            self._end_audit(item, answer)
         else:
-            item.record.add(reply.prediction, reply.confidence, failure, reply.cost, seconds)
+            record.add(reply.prediction, reply.confidence, failure, reply.cost, seconds)
             if self.stops and reply.error is not None:
                 self._finish(item, reply.error)
             elif item.stage == self.last or (reply.does_exit and not reply.failure):
@@ -448,47 +462,60 @@ class Service:
 
     def _finish(self, item: QueuedInput, error: BaseException | None = None) -> None:
         """Record that an input is decided. An ``error`` is raised for its caller."""
-        caller = item.caller
-        assert caller is not None
         item.is_done = True
         now = asyncio.get_running_loop().time()
-        item.record.finish(self.models.names, now - caller.arrived)
+        item.record.finish(self.models.names, now - item.arrived)
         item.rules.monitor.decide(item.record)
         if item.record.audited:
-            self._audit(item)
+            self._start_audit(item)
         self.undecided -= 1
-        caller.undecided -= 1
-        if not caller.answered.done():
-            if error is not None:
-                caller.answered.set_exception(error)
-            elif not caller.undecided:
-                caller.answered.set_result(None)
+        if item.decided.done():  # its caller was cancelled
+            return
+        if error is None:
+            item.decided.set_result(item.record)
+        else:
+            # A future refuses a StopIteration.
+            is_odd = isinstance(error, StopIteration)
+            item.decided.set_exception(RuntimeError(repr(error)) if is_odd else error)
 
-    def _audit(self, item: QueuedInput) -> None:
+    def _start_audit(self, item: QueuedInput) -> None:
         """Queue an input for the reference, unless the reference has answered."""
         record = item.record
-        *models, reference = self.models.names
-        # The reference may also be a model of the cascade.
-        stage = self.models.names.index(reference)
         method = item.rules.point.method
-        has_answer = record.failures[stage : stage + 1] == ["none"]
+        has_answer = record.failures[self.reference : self.reference + 1] == ["none"]
         self.audits += 1
         if has_answer and (method is None or method.ensemble == "none"):
-            answer = AuditRecord(record.id, record.predictions[stage], cost=0.0, seconds=0.0)
-            self._resolve(item, answer)
+            answer = record.predictions[self.reference]
+            self._end_audit(item, AuditRecord(record.id, answer, cost=0.0, seconds=0.0))
         else:
-            until = asyncio.get_running_loop().time() + self.deadline
-            audit = replace(item, caller=None, is_done=False, retries=0, until=until)
-            self._queue(audit, len(models))
+            self._add(record, item.rules, item.kind, item.source, self.last + 1)
 
-    def _resolve(self, item: QueuedInput, record: AuditRecord) -> None:
-        """Record the reference's answer for an audited input."""
+    def _end_audit(self, item: QueuedInput, record: AuditRecord) -> None:
+        """Record the reference's answer for an audited input, or its failure."""
         item.is_done = True
         self.audits -= 1
         try:
             item.rules.monitor.resolve(record)
         except Exception as error:  # raised by monitor.equal
             LOG.warning("the audit of %r failed: %s: %s", record.id, type(error).__name__, error)
+
+
+def refuse_other_models(point: Point, running: Point) -> None:
+    """Raise ValueError if a policy and the running one differ in more than the thresholds."""
+    if describe_models(point) != describe_models(running):
+        raise ValueError(
+            f"the policy has {describe_models(point)}, but the service runs "
+            f"{describe_models(running)}. Start another service for this policy"
+        )
+
+
+def describe_models(point: Point) -> str:
+    """Describe the models of a cascade, and how their confidences are computed."""
+    text = f"the models {list(point.models)}"
+    if point.method is not None:
+        temperatures = sorted((point.method.temperatures or {}).items())
+        text += f" and the method {point.method} with temperatures {temperatures}"
+    return text
 
 
 def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
@@ -517,8 +544,3 @@ def per_stage(
 def check_seconds(value: Any, what: str) -> Any:
     """Return a positive number of seconds, or infinity for None."""
     return math.inf if value is None else check_number(value, what, "seconds, or None", 1e-9)
-
-
-def check_retries(value: Any, what: str) -> int:
-    """Return a number of retries, 0 or more."""
-    return check_count(value, what, 0)

@@ -61,26 +61,19 @@ class Rules:
 
 
 @dataclass(eq=False, slots=True)
-class Caller:
-    """A caller that waits for the decisions of its inputs."""
-
-    answered: asyncio.Future
-    arrived: float
-    until: float
-    undecided: int
-    items: "list[QueuedInput]" = field(default_factory=list)
-
-
-@dataclass(eq=False, slots=True)
 class QueuedInput:
-    """An undecided input, or an input of the audit. The latter has no caller."""
+    """An input that waits for a model or for its answer, or an input of the audit.
+
+    `decided` receives the record, or the error. Nobody waits for that of the audit.
+    """
 
     record: Record
     rules: Rules
     kind: Any
     source: Any
+    arrived: float
     until: float
-    caller: Caller | None
+    decided: asyncio.Future
     stage: int = 0
     retries: int = 0  # at this stage
     is_called: bool = False
@@ -92,6 +85,13 @@ class QueuedInput:
         return is_alike and not self.retries and not first.retries
 
 
+@dataclass(eq=False, slots=True)
+class Slots:
+    """The number of calls that may still start. Several queues may share it."""
+
+    free: int
+
+
 @dataclass(eq=False)
 class ModelQueue:
     """The inputs that wait for a model.
@@ -101,8 +101,7 @@ class ModelQueue:
     name : str
     size : int
         Maximum number of inputs per call.
-    free : int
-        Number of calls that may still start.
+    slots : Slots
     timeout : float
         Seconds that a call may take.
     retries : int
@@ -111,7 +110,7 @@ class ModelQueue:
 
     name: str
     size: int
-    free: int
+    slots: Slots
     timeout: float
     retries: int
     waiting: deque[QueuedInput] = field(default_factory=deque)
@@ -143,7 +142,7 @@ class ModelQueue:
 
     def may_call(self, now: float) -> bool:
         """Return whether a call may start. If calls have stopped, one call per second may start."""
-        if self.is_open and now < self.next_probe:
+        if self.is_open and (now < self.next_probe or not self.slots.free):
             return False
         self.next_probe = now + PROBE_SECONDS
         return True
@@ -174,5 +173,4 @@ class ModelQueue:
             return None
         self.retry_tokens -= 1
         item.retries += 1
-        item.record.retries += 1
         return delay

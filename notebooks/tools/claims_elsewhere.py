@@ -19,7 +19,7 @@ from tools.held_out import (
     with_held_out_half,
     with_held_out_split,
 )
-from tools.ranges import factors, mean_in
+from tools.ranges import factors, mean_in, ratio
 from tools.side_by_side import threshold_table
 
 DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
@@ -154,7 +154,7 @@ def text_claims(
 @resampled
 def f1_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
     """Return the mean factor in F1 ÷ that in accuracy, by task."""
-    return {"text-f1": [mean_in(front) / mean_in(fronts[task]) for task, front in f1.items()]}
+    return {"text-f1": [ratio(mean_in(front), mean_in(fronts[task])) for task, front in f1.items()]}
 
 
 def calibration_claims(
@@ -164,6 +164,7 @@ def calibration_claims(
     scaling: pd.DataFrame,
     families: pd.Series,
     kinds: Mapping[str, tuple[Any, Any]],
+    samples: int,
 ) -> dict[str, Evidence]:
     """Return the evidence of figures 13 and 14.
 
@@ -171,6 +172,7 @@ def calibration_claims(
     ``threshold_table`` of all samples, then of several parts of them. scaling: ``scaling_table``.
     families: family by model. kinds: {kind of training: (selection split, held-out split)} of
     models that differ in nothing else. Claims that may depend on training are tested by kind.
+    samples: the number of held-out samples. The error of "rising" does not depend on it.
     """
     large = families[table.index].astype(str).str.contains("beit|convnext|deit")
     found = over_models(calibration_of, calibrated(table, effects[0]).assign(large=large))
@@ -181,11 +183,12 @@ def calibration_claims(
     gains, *parts = [perfect_effects(each) for each in effects]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
     inflated = error * t.isf(0.025, len(parts) - 1) / norm.isf(0.025)
-    found["perfect"] = Evidence(gains, list(normal_draws(gains, inflated)))
+    found["perfect"] = Evidence(gains, list(normal_draws(gains, inflated)), samples)
     ratios = scaling["cost_ratio"].to_numpy()
     ends = (scaling["cost_ratio_high"] - scaling["cost_ratio_low"]).to_numpy()
     quantile = norm.isf(0.025 / len(scaling))  # the intervals are simultaneous
-    found["scaling-fronts"] = Evidence(ratios, list(normal_draws(ratios, ends / 2 / quantile)))
+    drawn = list(normal_draws(ratios, ends / 2 / quantile))
+    found["scaling-fronts"] = Evidence(ratios, drawn, samples)
     by_kind = {kind: calibration_by_models(*splits) for kind, splits in kinds.items()}
     for name in DEPENDING:
         of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}

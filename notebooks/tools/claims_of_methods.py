@@ -10,8 +10,8 @@ from cascadelib import Front, Point, evaluate, published, search
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
-from tools.claims_of_pairs import run_and_resampled
 from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
+from tools.held_out import on_resamples
 from tools.ranges import (
     BEST,
     CHEAPEST,
@@ -89,13 +89,12 @@ def wang_claims(three: Front) -> dict[str, Any]:
 
 def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
     """Evaluate the pair and the triple with the largest factors on another split."""
-    names = list(store.models.index)
-    here, there = (run_and_resampled(split, [pair, triple], names) for split in (store, other))
-    lost = (here["cascade"] - there["cascade"])[1]
-    growth = there["cost"] / here["cost"] - 1
+    here, there = (on_resamples(split, [pair, triple]) for split in (store, other))
+    lost = (here.accuracy - there.accuracy)[:, 1]
+    growth = there.cost / here.cost - 1
     return {
         "triple-loss": evidence_on_split(lost[0], lost[1:], other, triple.cost_kind),
-        "triple-cost": evidence_on_split(growth[:, 0], growth[:, 1:].T, other, triple.cost_kind),
+        "triple-cost": evidence_on_split(growth[0], growth[1:], other, triple.cost_kind),
     }
 
 
@@ -151,7 +150,6 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
     least = pd.Series({name: factors(front)[1:].min() for name, front in two.items()})
     plain = [name for name in two if "_most_" not in name and "_mean_" not in name]
     others = [name for name in two if name not in plain]
-    scaled = pairs[[f"{LOGITS}_ts", f"{SOFTMAX}_ts"]].to_numpy()
     return {
         "first": pairs,
         "second": pairs,
@@ -163,9 +161,9 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
         "mac-dominance": range_dominance(two)["cost_dominance"],
         "compared-least": pairs,
         "ensembles-none": pairs,
-        "ensembles-front": pairs[others].max() / pairs[plain].max(),
-        "scaling-means": list(scaled / pairs[[LOGITS, SOFTMAX]].to_numpy() - 1),
-        "means-softmax": pairs[SOFTMAX] / pairs[LOGITS],
+        "ensembles-front": ratio(pairs[others].max(), pairs[plain].max()),
+        "scaling-means": [ratio(pairs[f"{m}_ts"], pairs[m]) - 1 for m in (LOGITS, SOFTMAX)],
+        "means-softmax": ratio(pairs[SOFTMAX], pairs[LOGITS]),
         "logits-86": means_in(two, 0.86),
         "logits-top-accuracy": top[LOGITS],
         "logits-top": top,
@@ -179,7 +177,7 @@ def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[st
     pairs."""
     triples = means_in(three)
     return {
-        "triples-softmax": triples[SOFTMAX] / triples[LOGITS],
+        "triples-softmax": ratio(triples[SOFTMAX], triples[LOGITS]),
         "triples-first": triples,
         "triples-first-80": means_in(three, 0.8),
         "triples-low": means_in(three, None, 0.78),
@@ -196,7 +194,7 @@ def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, 
     values = {
         "time-means": [best_mean(means_in(two)), best_mean(time)],
         "time-first": time,
-        "time-softmax": time[SOFTMAX] / time[LOGITS],
+        "time-softmax": ratio(time[SOFTMAX], time[LOGITS]),
         "time-86": [upper.filter(like="_mean_").max(), upper["max_softmax"]],
     }
     kind = next(iter(timed.values())).cost_kind
@@ -212,14 +210,14 @@ def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
     for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
         means = means_in(ensembles, low)
         values[name] = [
-            means[f"softmax_margin, {mean}"] / means[f"max_softmax, {mean}"] for mean in MEANS
+            ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"]) for mean in MEANS
         ]
     return values
 
 
 def best_mean(means: pd.Series) -> float:
     """Return the mean improvement of the best mean ensemble ÷ that of max softmax."""
-    return means.filter(like="_mean_").max() / means["max_softmax"]
+    return ratio(means.filter(like="_mean_").max(), means["max_softmax"])
 
 
 @resampled

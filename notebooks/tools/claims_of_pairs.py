@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import Front, Point, bootstrap, evaluate, search
-from tools.evidence import Evidence, counts_of, evidence_on_split, over_models, resampled
+from cascadelib import Front, Point, search
+from tools.evidence import Evidence, evidence_on_split, over_models, resampled
+from tools.held_out import on_resamples
 from tools.ranges import MIDDLE, factors, in_time, mean_in, range_of, ratio, share_won
 
 CLASSES = 3  # classes of size ratios in which accuracy differences are compared
@@ -206,13 +207,10 @@ def exceeding_claims(
         best = curve.loc[curve["accuracy"].idxmax()]
         models = tuple(label.split(" → "))
         points.append(replace(template, models=models, thresholds=(float(best["threshold"]),)))
-    names = list(other.models.index)
-    seconds = [names.index(point.models[-1]) for point in points]
-    found = bootstrap(other, points, counts_of(len(other)))
-    gains = [run.accuracy for run in evaluate(other, points)]
-    gains -= other.models["top1"].to_numpy()[seconds]
-    draws = found.accuracy - found.single_accuracy[:, seconds]
-    return {"plateau-exceeds": evidence_on_split(gains, draws, other, template.cost_kind)}
+    found = on_resamples(other, points)
+    seconds = other.models.index.get_indexer([point.models[-1] for point in points])
+    gains = found.accuracy - found.single_accuracy[:, seconds]
+    return {"plateau-exceeds": evidence_on_split(gains[0], gains[1:], other, template.cost_kind)}
 
 
 def table1_claims(
@@ -240,29 +238,14 @@ def losses(points: Sequence[Point], store: Any, other: Any) -> tuple[np.ndarray,
 
     Each is float64 [P, 1 + R]: the samples unchanged, then each resample of both stores.
     """
-    names = list(store.models.index)
-    lasts = [names.index(point.models[-1]) for point in points]
-    here, there = (run_and_resampled(split, points, names) for split in (store, other))
-    of_lasts = here["singles"][lasts] - there["singles"][lasts]
-    return here["cascade"] - there["cascade"], of_lasts
-
-
-def run_and_resampled(
-    split: Any, points: Sequence[Point], names: list[str]
-) -> dict[str, np.ndarray]:
-    """Evaluate cascades on a split, and on each resample of it: float64 [P or M, 1 + R].
-
-    The result has accuracy and cost of the cascades, and the accuracy of the models in ``names``.
-    """
-    runs = evaluate(split, list(points))
-    found = bootstrap(split, list(points), counts_of(len(split)))
-    order = [list(split.models.index).index(name) for name in names]
-    alone = split.models["top1"].to_numpy()[order]
-    return {
-        "cascade": np.column_stack([[run.accuracy for run in runs], found.accuracy.T]),
-        "cost": np.column_stack([[run.cost for run in runs], found.cost.T]),
-        "singles": np.column_stack([alone, found.single_accuracy.T[order]]),
-    }
+    lasts = [point.models[-1] for point in points]
+    accuracies = []
+    of_lasts = []
+    for split in (store, other):
+        drawn = on_resamples(split, list(points))
+        accuracies.append(drawn.accuracy.T)
+        of_lasts.append(drawn.single_accuracy[:, split.models.index.get_indexer(lasts)].T)
+    return accuracies[0] - accuracies[1], of_lasts[0] - of_lasts[1]
 
 
 def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
@@ -281,14 +264,14 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     low_in_macs, high_in_macs = range_of(counted)
     low = max(low_in_time, low_in_macs)
     high = min(high_in_time, high_in_macs)
-    ratio = np.nan
+    less = np.nan
     if low < high:
-        ratio = timed.mean_improvement(low, high) / counted.mean_improvement(low, high)
+        less = ratio(timed.mean_improvement(low, high), counted.mean_improvement(low, high))
     gain = timed.improvement_at(singles["accuracy"].to_numpy())
     on_hull = singles["on_hull"].to_numpy()
     off_hull = gain[~on_hull].mean() if (~on_hull).any() else np.nan
     values = {
-        "time-less": ratio,
+        "time-less": less,
         "time-concave": off_hull / gain[on_hull].mean(),
     }
     return in_time(values, timed.cost_kind)

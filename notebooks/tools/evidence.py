@@ -21,6 +21,7 @@ RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
 MOST_POINTS = (
     50 if os.environ.get("CASCADELIB_QUICK") else 200
 )  # points of a front that are resampled
+FEWEST = 0.8  # share of the resamples that must have a value
 
 
 @dataclass(frozen=True)
@@ -28,9 +29,10 @@ class Evidence:
     """The measurement of a claim by a run.
 
     value: a number, a text, a sequence of these, or a Series by name. draws: the same of each
-    resample, of the samples or of the models (empty: no interval). samples: the number of samples.
-    dataset, cost: the data and the kind of cost ("": any). kinds: the same measurement by kind of
-    training. If there are kinds, they decide about the claim.
+    resample, of the samples or of the models (empty: no interval). samples: the number of samples
+    or models that were resampled (0: more of them would not narrow the interval). dataset, cost:
+    the data and the kind of cost ("": any). kinds: the same measurement by kind of training. If
+    there are kinds, they decide about the claim.
     """
 
     value: Any
@@ -39,6 +41,19 @@ class Evidence:
     dataset: str = ""
     cost: str = ""
     kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value exists and no part of it is missing."""
+    parts = np.asarray(value, object).ravel()
+    return bool(len(parts)) and not pd.isna(parts).any()
+
+
+def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
+    """Return a function of each draw, without missing ones. Return [] if too many are missing."""
+    values = [function(draw) for draw in found.draws if is_known(draw)]
+    known = [value for value in values if is_known(value)]
+    return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
 
 
 def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
@@ -75,7 +90,10 @@ def over_models(
         rows = table.loc[table.index.repeat(repeats)].reset_index(drop=True)
         draws.append(function(rows, *others))
     values = function(table, *others)
-    return {name: Evidence(value, [draw[name] for draw in draws]) for name, value in values.items()}
+    return {
+        name: Evidence(value, [draw[name] for draw in draws], len(names))
+        for name, value in values.items()
+    }
 
 
 def evidence_of(value: Any) -> Evidence:
@@ -83,11 +101,34 @@ def evidence_of(value: Any) -> Evidence:
     return value if isinstance(value, Evidence) else Evidence(value)
 
 
-@lru_cache(maxsize=8)
-def counts_of(samples: int) -> np.ndarray:
-    """Return the resamples of a split with this number of samples: int32 [k, R], equal for all such
-    splits."""
-    return sample_counts(samples, RESAMPLES)
+def folds_of(split: Any) -> np.ndarray | None:
+    """Return the fold of each sample, None if one network per model computed all outputs.
+
+    The fold is the number in the sample's id, modulo the number of folds
+    (``data/fashion-mnist/folds.py``).
+    """
+    if "folds" not in split.models:
+        return None
+    numbers = [int(name.rpartition("/")[2]) for name in split.origin.sample_ids]
+    return np.array(numbers) % int(split.models["folds"].max())
+
+
+shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
+
+
+def counts_of(split: Any) -> np.ndarray:
+    """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
+
+    Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.
+    """
+    folds = folds_of(split)
+    if folds is None:
+        return shared_counts(len(split), RESAMPLES)
+    counts = np.empty((len(split), RESAMPLES), np.int32)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        counts[rows] = sample_counts(int(rows.sum()), RESAMPLES, seed=int(fold))
+    return counts
 
 
 def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
@@ -156,7 +197,7 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
     @wraps(function)
     def measured(*arguments: Any) -> dict[str, Evidence]:
         fronts = [front for argument in arguments for front in fronts_in(argument)]
-        on_resamples = {id(f): resampled_front(f, counts_of(f.samples)) for f in fronts}
+        on_resamples = {id(f): resampled_front(f, counts_of(f.store)) for f in fronts}
         draws = []
         for row in range(RESAMPLES):
             others = {name: many[row] for name, many in on_resamples.items()}

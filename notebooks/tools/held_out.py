@@ -53,7 +53,7 @@ def with_held_out_half(front: Front) -> tuple[Front, Any]:
 
 def on_resamples(split: Any, points: Any) -> Resampled:
     """Evaluate cascades on the samples of a split (the first row), and on its resamples."""
-    counts = counts_of(len(split))
+    counts = counts_of(split)
     return bootstrap(split, points, np.column_stack([np.ones(len(split), np.int32), counts]))
 
 

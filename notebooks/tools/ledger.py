@@ -14,7 +14,7 @@ from cascadelib import Baseline, published
 from cascadelib.checks import validate_choice
 from cascadelib.files import ROOT, replace_atomically
 from tools import study
-from tools.evidence import Evidence, evidence_of
+from tools.evidence import Evidence, evidence_of, is_known
 from tools.published_claims import published_evidence
 from tools.ranges import BEST, LOW
 from tools.verdicts import (
@@ -26,7 +26,6 @@ from tools.verdicts import (
     Verdict,
     combined,
     evaluate_claims,
-    is_known,
 )
 
 CLAIMS = Path(__file__).with_name("claims.csv")

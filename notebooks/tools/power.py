@@ -11,7 +11,8 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from tools.evidence import Evidence
+from tools.evidence import Evidence, known_draws
+from tools.ranges import ratio
 
 LEVEL = 0.05  # of a two-sided test of one comparison
 POWER = 0.8
@@ -21,12 +22,12 @@ COMPARISONS: dict[str, tuple[Sequence[str], float, Callable]] = {
     "mean factor of pairs: softmax margin ÷ max softmax − 1": (
         ("first",),
         1.502 / 1.497 - 1,
-        lambda v: v["softmax_margin"] / v["max_softmax"] - 1,
+        lambda v: ratio(v["softmax_margin"], v["max_softmax"]) - 1,
     ),
     "mean factor in time above 86%: max softmax ÷ the best mean ensemble − 1": (
         ("time-86", "own-time-86"),
         2.618 / 2.203 - 1,
-        lambda v: v[1] / v[0] - 1,
+        lambda v: ratio(v[1], v[0]) - 1,
     ),
     "highest accuracy of pairs: mean logits − max softmax": (
         ("logits-top",),
@@ -53,10 +54,10 @@ def images_to_decide(*directions: Mapping[str, Evidence]) -> pd.DataFrame:
     rows = {}
     for label, (names, published, difference) in COMPARISONS.items():
         found = [side[name] for side in directions for name in names if name in side]
-        if not found or not all(each.draws for each in found):
+        draws = [known_draws(each, difference) for each in found]
+        if not draws or not all(draws):
             continue
-        variances = [np.var([difference(v) for v in each.draws], ddof=1) for each in found]
-        error = float(np.sqrt(np.mean(variances)))
+        error = float(np.sqrt(np.mean([np.var(values, ddof=1) for values in draws])))
         samples = min(each.samples for each in found)
         even, likely = (
             samples * ((quantile + norm.ppf(power)) * error / published) ** 2

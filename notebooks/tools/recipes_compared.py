@@ -28,6 +28,7 @@ from tools.recipes.chains import point_runs
 from tools.recipes.ensemble_intervals import interval_outcomes
 from tools.recipes.learned_policies import LEARNED
 from tools.recipes.patience import patience_outcomes
+from tools.side_by_side import change_of
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
@@ -181,13 +182,14 @@ def resampled(
 ) -> Resampled:
     """Evaluate the points of a recipe on resamples of a split, counts [k, R]. singles: of the
     models."""
+    weights = counts / len(split)
     parts = []
     for start in range(0, len(recipe.points), POINTS_PER_BLOCK):
         part = Recipe(recipe.points.iloc[start : start + POINTS_PER_BLOCK], recipe.rule)
-        correct, paid = np.empty((2, len(split), len(part.points)))
+        correct, paid = np.empty((2, len(part.points), len(split)))
         for at, values in outcomes(split, part, front):
-            correct[:, at], paid[:, at] = values
-        parts.append([resampled_means(counts, columns) for columns in (correct, paid)])
+            correct[at], paid[at] = values
+        parts.append([(values @ weights).T for values in (correct, paid)])
     accuracy, cost = (np.concatenate(columns, axis=1) for columns in zip(*parts))
     return Resampled(accuracy, cost, np.empty(0), *singles)
 
@@ -219,11 +221,6 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
     rows = {}
     for label, ratio in ratios.iloc[0].items():
         factor = np.exp(widest * spread[label])
-        row: dict[str, Any] = with_ends(ratio, (ratio / factor, ratio * factor), "cost_ratio")
-        row["verdict"] = "–"
-        if ratio / factor > 1:
-            row["verdict"] = "more expensive"
-        if ratio * factor < 1:
-            row["verdict"] = "cheaper"
-        rows[label] = row
+        ends = ratio / factor, ratio * factor
+        rows[label] = with_ends(ratio, ends, "cost_ratio") | {"verdict": change_of(*ends)}
     return pd.DataFrame.from_dict(rows, orient="index")

@@ -1,12 +1,11 @@
 """Convert notebooks to HTML pages that read offline, at any width, light and dark.
 
-The report has an index with the answers, one page per notebook with its contents and links to its
+The report has a home (home.py), one page per notebook with its contents and links to its
 neighbours, and the glossary. All pages share plotly.min.js, report.css and report.js.
 `make run` writes the notebooks that it has executed. `make docs` includes the same pages in the
 site.
 """
 
-import datetime
 import html
 import re
 import shutil
@@ -34,8 +33,16 @@ LIVE_ONLY = (
     "the table and the figure below show the same.</em></p>"
 )
 LIVE = "live.html"  # the explorer of the bundled images
+# The explorer in a page. It sends its height, which the frame then has.
 FRAME = """<iframe class="explorer" src="{page}{state}" loading="lazy"
-title="The explorer: drag its thresholds"></iframe>"""
+title="The explorer: drag its thresholds"></iframe>
+<script>{{
+    const frame = document.currentScript.previousElementSibling
+    addEventListener("message", ({{data, source}}) => {{
+        const isHeight = source === frame.contentWindow && data?.height > 0
+        if (isHeight) frame.style.height = `${{data.height}}px`
+    }})
+}}</script>"""
 BUNDLED = ('data-validation="fashion-mnist val"', 'data-held-out="fashion-mnist test"')
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}: cascadelib</title>
@@ -48,12 +55,7 @@ PAGE = """<!DOCTYPE html>
 <script src="report.js"></script></body></html>
 """
 CONTENTS = '<details class="contents"><summary>Contents</summary><ul>\n{items}\n</ul></details>\n'
-ENTRY = """<section><h2><a href="{stem}.html">{stem}</a></h2>
-<p>{question}{answer}{failure}</p><p class="small">{about}</p></section>"""
-ANSWER = '<br><span class="answer">{answer}</span>'
-FAILURE = '<br><span class="failed">failed in <code>{error}</code></span>'
 MOST_WORDS = 14  # of a finding
-DATE = "%Y-%m-%d %H:%M"
 
 
 class Run(Protocol):
@@ -165,7 +167,7 @@ def make_readable(output: NotebookNode) -> None:
     data = output.get("data", {})
     if PLOTLY_JSON in data:
         output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
-    elif all(part in data.get("text/html", "") for part in BUNDLED):
+    elif is_of_bundled_images(data.get("text/html", "")):
         (state,) = re.findall('data-state="([^"]*)"', data["text/html"])
         output.data = {"text/html": FRAME.format(page=LIVE, state=f"#{state}")}
     elif WIDGET in data:
@@ -173,6 +175,11 @@ def make_readable(output: NotebookNode) -> None:
         output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
     elif "text" in output:
         output.text = last_of_each_line(output.text)
+
+
+def is_of_bundled_images(picture: str) -> bool:
+    """Return whether the HTML of an explorer without scripts is that of the bundled images."""
+    return all(part in picture for part in BUNDLED)
 
 
 def contents_of(body: str) -> str:
@@ -219,25 +226,6 @@ def glossary_page(exporter: HTMLExporter, out: Path) -> str:
     return PAGE.format(title="glossary", top=top, contents=contents_of(body), body=body)
 
 
-def entry_of(run: Run, stem: str) -> str:
-    """Return a notebook's entry of the index: its question, answer, seconds and failure."""
-    failure = FAILURE.format(error=html.escape(run.error)) if run.error else ""
-    question = html.escape(question_of(nbformat.read(run.source, as_version=4)))
-    answer = ""
-    if run.executed.exists():
-        answer = html.escape(answer_of(nbformat.read(run.executed, as_version=4)))
-    about = ""
-    if run.seconds:
-        about = f'{run.seconds:.1f} s · executed: <a href="{stem}.ipynb">.ipynb</a>'
-    return ENTRY.format(
-        stem=stem,
-        question=question,
-        answer=ANSWER.format(answer=answer) if answer else "",
-        failure=failure,
-        about=about,
-    )
-
-
 def copy_shared(out: Path) -> None:
     """Write the files that all pages load into ``out``."""
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
@@ -245,7 +233,7 @@ def copy_shared(out: Path) -> None:
         shutil.copyfile(path, out / path.name)
 
 
-def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Path:
+def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
     """Write executed notebooks as pages in ``out``.
 
     Parameters
@@ -253,18 +241,11 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
     runs : iterable of Run
         The notebooks in their order.
     out : Path
-        An existing folder. It gets ``index.html``, one page per run and the files that they
-        share. It gets ``live.html``, the explorer, if a page shows that of the bundled images. It
-        gets ``glossary.html`` unless there is a ``home`` with a glossary.
-    about : str
-        A sentence for the index, instead of the date and the duration of the runs.
+        An existing folder. It gets one page per run and the files that they share. It gets
+        ``live.html``, the explorer, if a page shows that of the bundled images. It gets
+        ``glossary.html`` unless there is a ``home`` with a glossary.
     home : str
         The address of the site's first page, relative to ``out``. All pages link to it.
-
-    Returns
-    -------
-    Path
-        The index.
     """
     runs = list(runs)
     exporter = HTMLExporter(
@@ -272,34 +253,19 @@ def write(runs: Iterable[Run], out: Path, about: str = "", home: str = "") -> Pa
     )
     copy_shared(out)
     stems = [html.escape(run.source.stem) for run in runs]
+    has_explorer = False
     for place, (run, stem) in enumerate(zip(runs, stems)):
         source = run.executed if run.executed.exists() else run.source
         nb = nbformat.read(source, as_version=4)
         body, _ = exporter.from_notebook_node(readable_copy(nb))
         body = with_glossary(body, home)
-        if f'src="{LIVE}#' in body and not (out / LIVE).exists():
+        if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)
+            has_explorer = True
         top = top_of(stems, place, home)
         contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'
         page = PAGE.format(title=stem, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
-    entries = [entry_of(run, stem) for run, stem in zip(runs, stems)]
-    back = top_of([], 0, home)
     if not home:
         (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")
-    body = "\n".join(["<h1>The notebooks and their answers</h1>", about_of(runs, about), *entries])
-    index = out / "index.html"
-    page = PAGE.format(title="report", top=back if home else "", contents="", body=body)
-    index.write_text(page, encoding="utf-8")
-    return index
-
-
-def about_of(runs: list[Run], about: str) -> str:
-    """Return the paragraph at the top of the index."""
-    if about:
-        return f"<p>{about}</p>"
-    date = datetime.datetime.now().strftime(DATE)
-    seconds = sum(run.seconds for run in runs)
-    live = "The figures are live: hover over a point to read it."
-    return f"<p>Executed on {date}, {seconds:.0f} s in all. {live}</p>"

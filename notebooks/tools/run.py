@@ -41,7 +41,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, report  # noqa: E402 - a script has only its folder on the path
+from tools import committed, home  # noqa: E402 - a script has only its folder on the path
 
 REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
@@ -303,7 +303,7 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     given = {name: parse_literal(value) for name, value in options.parameter}
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
     runs = run_all(out, shares, jobs_of(options.jobs))
-    index = report.write(runs, out)
+    index = home.write_report(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}")
     failed = [run for run in runs if run.error]
     for run in failed:

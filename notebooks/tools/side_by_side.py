@@ -178,11 +178,11 @@ def scaling_table(
             "mean_improvement_scaled": moved_scaled.mean_improvement(),
         }
         row |= with_ends(ratio, (low, high), "cost_ratio")
-        rows[f"{metric}, {ensemble}"] = row | {"change": _change(low, high)}
+        rows[f"{metric}, {ensemble}"] = row | {"change": change_of(low, high)}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def _change(low: float, high: float) -> str:
+def change_of(low: float, high: float) -> str:
     """Return "cheaper" or "more expensive" if the interval of a cost ratio excludes 1, else "–"."""
     if high < 1:
         return "cheaper"

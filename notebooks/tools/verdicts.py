@@ -18,11 +18,10 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from tools.evidence import Evidence
+from tools.evidence import Evidence, known_draws
 
 LEVEL = 0.05  # the largest probability of a false verdict in a family
-FEWEST = 0.8  # share of the resamples that must have a contrast
-MOST_SAMPLES = 10**8  # larger numbers are not reported
+MOST_SAMPLES = 10**8  # larger numbers are not told apart
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"
@@ -56,19 +55,23 @@ def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
 class Verdict:
     """The verdict on a claim.
 
-    samples: the number that would decide it, nan if unknown. reason: a comment that replaces it.
-    other_bound: the verdict with another bound, for a claim whose bound is ours.
+    samples: the number of samples, or of models (``unit``), that would decide it, nan if unknown.
+    reason: a comment that replaces it. other_bound: the verdict with another bound, for a claim
+    whose bound is ours.
     """
 
     word: str
     samples: float = np.nan
     reason: str = ""
     other_bound: str = ""
+    unit: str = "samples"
 
     def __str__(self) -> str:
         reason = self.reason
-        if not reason and np.isfinite(self.samples):
-            reason = f"about {self.samples:,.0f} samples would decide"
+        if not reason and self.samples > MOST_SAMPLES:
+            reason = f"more than {MOST_SAMPLES:,} {self.unit} would decide"
+        elif not reason and not np.isnan(self.samples):
+            reason = f"about {self.samples:,.0f} {self.unit} would decide"
         comments = "; ".join(part for part in (reason, self.other_bound) if part)
         return f"{self.word}: {comments}" if comments else self.word
 
@@ -78,8 +81,8 @@ class Scores:
     """The contrasts of a sampled claim, in standard errors: float64 [C].
 
     negated: the claim is that at least one contrast is positive. Then ``values`` has the negated
-    contrasts, and a contradiction of their claim supports this one. samples: the sample size, 0 if
-    more samples would not help.
+    contrasts, and a contradiction of their claim supports this one. samples: the number of samples
+    or of models that were resampled, 0 if it is unknown.
     """
 
     values: np.ndarray
@@ -99,18 +102,18 @@ class Scores:
         """Return the number of samples that would decide at this level, if estimates were exact.
 
         Standard errors fall with the square root of the number. A claim is contradicted by one
-        negative contrast and supported by all. The result is nan if an estimate is 0 or if the
-        number is too large to be useful.
+        negative contrast and supported by all. The result is infinite if an estimate is 0.
         """
         negative = self.values[self.values < 0]
         tests = len(self.values) if len(negative) else 1
         decisive = np.abs(negative).max() if len(negative) else self.values.min()
-        if not self.samples or not decisive:
+        if not self.samples:
             return np.nan
+        if not decisive:
+            return np.inf
         found = self.samples * (t.isf(level / 2 / tests, self.freedom) / decisive) ** 2
         digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
-        rounded = float(np.ceil(found / 10**digits) * 10**digits)
-        return rounded if found <= MOST_SAMPLES else np.nan
+        return float(np.ceil(found / 10**digits) * 10**digits)
 
 
 def names_of(patterns: str, names: Any) -> list[str]:
@@ -155,12 +158,6 @@ def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
     return np.atleast_1d(RULES[kind](np.atleast_1d(np.asarray(value, float)), *bounds))
 
 
-def is_known(value: Any) -> bool:
-    """Return whether a value exists and no part of it is missing."""
-    parts = np.asarray(value, object).ravel()
-    return bool(len(parts)) and not pd.isna(parts).any()
-
-
 def evaluate_claims(
     claims: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]]
 ) -> dict[str, Verdict]:
@@ -185,7 +182,7 @@ def evaluate_claims(
     decided = rejected_by_holm({name: p for name, (_, p) in words.items()})
     for name, scores in tested.items():
         needed = scores.samples_to_decide(LEVEL / len(tested))
-        verdicts[name] = Verdict(UNDETERMINED, needed)
+        verdicts[name] = Verdict(UNDETERMINED, needed, unit=claims.loc[name, "over"])
         if name in decided:
             verdicts[name] = Verdict(words[name][0])
     return verdicts
@@ -214,10 +211,9 @@ def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None
     variances = []
     freedom = 0
     for found in directions:
-        draws = [contrasts_of(draw, claim) for draw in found.draws if is_known(draw)]
+        draws = known_draws(found, lambda draw: contrasts_of(draw, claim))
         estimates.append(contrasts_of(found.value, claim))
-        enough = len(draws) >= max(2, FEWEST * len(found.draws))
-        if not enough or len({len(part) for part in [*estimates, *draws]}) > 1:
+        if not draws or len({len(part) for part in [*estimates, *draws]}) > 1:
             return None
         variances.append(np.var(draws, axis=0, ddof=1))
         freedom += len(draws) - 1
@@ -225,7 +221,7 @@ def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None
         scores = np.sum(estimates, axis=0) / np.sqrt(np.sum(variances, axis=0))
     scores[np.isnan(scores)] = 0.0  # neither a difference nor an error
     negated = claim["rule"].startswith("any")
-    samples = min(found.samples for found in directions) if claim["over"] == "samples" else 0
+    samples = min(found.samples for found in directions)
     return Scores(-scores if negated else scores, freedom, samples, negated)
 
 

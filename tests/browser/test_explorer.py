@@ -1,5 +1,6 @@
 """The explorer in a browser, from disk and in JupyterLab, compared with `cl.evaluate`."""
 
+import base64
 import json
 import re
 from urllib.request import urlopen
@@ -10,6 +11,7 @@ from jupyter_pages import PATIENCE, run_cell, serving, write_cell
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import paired_difference_interval
+from cascadelib.explorer.page import read_part, read_script
 from cascadelib.explorer.splits import ExploredSplits
 
 pytestmark = pytest.mark.browser
@@ -302,7 +304,7 @@ def priced(seed, k=800):
 def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path):
     table = priced(0)
     other = priced(1)
-    explorer = cl.explore(table, other)
+    explorer = cl.explore(table, other, unit="$ per query")
     page = opened(browser, explorer.save_html(tmp_path / "page.html"))
     bill = page.locator(".cl-bill")
     run = explorer.runs["held-out"]
@@ -327,6 +329,79 @@ def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path)
     page.locator(".cl-goal input").press("Enter")
     expected = cl.pick(explorer.front, budget=0.004, caution=0)
     assert assert_agrees(page, explorer).thresholds == expected.thresholds
+    page.close()
+
+
+def test_costs_of_a_table_are_no_money_without_a_unit(browser, tmp_path):
+    """They may be relative."""
+    page = opened(browser, cl.explore(priced(0), priced(1)).save_html(tmp_path / "page.html"))
+    text = page.locator(".cascadelib").inner_text()
+    assert "0.00008" in text and "$" not in page.locator("output").first.inner_text()
+    assert page.locator(".cl-unit").input_value() == "no currency"
+    titles = page.locator(".cl-title").all_text_contents()
+    assert "cost" in titles and "price per query" not in titles
+    page.locator(".cl-unit").select_option("$ per query")
+    assert "price per query" in page.locator(".cl-title").all_text_contents()
+    page.close()
+
+
+# A front end of anywidget in small: a model whose traits the test sets, and what the page sends.
+FRONT_END = """
+const listeners = {}
+const traits = {sliders: [], notice: ""}
+const model = {
+    get: name => traits[name],
+    set: (name, value) => { traits[name] = value; listeners[`change:${name}`]?.forEach(f => f()) },
+    save_changes: () => sent.push(traits.state),
+    send: () => {},
+    on: (name, listener) => { (listeners[name] ??= []).push(listener) },
+    off: () => {},
+}
+const sent = []
+window.model = model
+window.sent = sent
+const receive = message => {
+    const bytes = text => Uint8Array.from(atob(text), letter => letter.charCodeAt(0))
+    Object.assign(traits, message, {packed: bytes(message.packed)})
+    for (const name of Object.keys(message)) listeners[`change:${name}`]?.forEach(f => f())
+}
+window.receive = receive
+window.show = message => { receive(message); render({model, el: document.body}) }
+"""
+# A drag on the old arrays that the page sends after the new ones arrived, before it reads them.
+LATE_DRAG = """async message => {
+    const {view} = document.querySelector(".cascadelib")
+    receive(message)
+    model.set("state", view.address().replace(/thresholds=[^&]*/, "thresholds=0.123"))
+    view.drag(0, 3)
+    await new Promise(done => setTimeout(done, 500))
+    return [view.address(), sent]
+}"""
+
+
+def message_of(explorer):
+    """The traits of an explorer that a page receives."""
+    packed = base64.b64encode(explorer.packed).decode()
+    names = ("details", "dataset", "state")
+    return {name: getattr(explorer, name) for name in names} | {"packed": packed}
+
+
+def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
+    """Both data sets have the same models."""
+    explorer = cl.explore(dict(zip("ab", stores)))
+    page = browser.new_page()
+    page.add_style_tag(content=read_part("page.css"))
+    page.add_script_tag(content=read_script() + FRONT_END, type="module")
+    page.wait_for_function("() => window.show")
+    page.evaluate("message => show(message)", message_of(explorer))
+    page.wait_for_function("() => document.querySelector('.cascadelib')?.view.models")
+    explorer.dataset = "b"
+    expected = explorer.state
+    address, sent = page.evaluate(LATE_DRAG, message_of(explorer))
+    assert address == expected and address.startswith("dataset=b&")
+    for state in sent:  # in the order in which the kernel gets them
+        explorer.set_state({"state": state})
+    assert explorer.state == expected and explorer.notice == ""
     page.close()
 
 

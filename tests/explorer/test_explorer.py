@@ -276,6 +276,42 @@ def test_a_state_of_replaced_arrays_does_not_undo_a_change_of_method(explorer):
     assert explorer.point.thresholds == (0.5,)
 
 
+def test_a_state_of_another_data_set_is_ignored():
+    """A page that drags sends it before it gets the arrays of the new data set."""
+    explorer = cl.explore({"a": STORE, "b": OTHER})
+    dragged = re.sub("thresholds=[^&]*", "thresholds=0.5", explorer.state)
+    assert dragged.startswith("dataset=a&")
+    explorer.dataset = "b"
+    before = explorer.state
+    explorer.set_state({"state": dragged})
+    assert explorer.state == before and explorer.notice == ""
+    explorer.sliders[0].set_state({"value": 1e9})  # the slider of the page, which is clipped
+    assert explorer.state == before
+    explorer.state = dragged  # by code
+    assert explorer.state == before
+    explorer.set_state({"state": re.sub("thresholds=[^&]*", "thresholds=0.5", before)})
+    assert explorer.point.thresholds == (0.5,)
+
+
+def test_a_state_opens_its_data_set():
+    explorer = cl.explore({"a": STORE, "b": OTHER})
+    explorer.dataset = "b"
+    explorer.sliders[0].value = 0.5
+    again = cl.explore({"a": STORE, "b": OTHER}, state=explorer.state)
+    assert again.dataset == "b" and fields_of(again.point) == fields_of(explorer.point)
+    assert fields_of(cl.explore(OTHER, state=explorer.state).point) == fields_of(explorer.point)
+    with pytest.raises(ValueError, match="unknown data set 'b'"):
+        cl.explore({"a": STORE, "c": OTHER}, state=explorer.state)
+
+
+def test_code_that_observes_a_slider_of_the_page_moves_the_cascade(explorer):
+    """Such as an observer that rounds what the page has set."""
+    slider = explorer.sliders[0]
+    slider.observe(lambda change: setattr(slider, "value", round(change["new"], 1)), "value")
+    slider.set_state({"value": 0.5123})
+    assert slider.value == 0.5 and explorer.point.thresholds == (0.5,)
+
+
 def test_a_page_gets_the_outputs_of_its_models_by_the_method_of_the_sent_arrays(
     explorer, monkeypatch
 ):

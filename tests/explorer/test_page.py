@@ -9,7 +9,8 @@ import pytest
 from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
-from cascadelib.explorer.page import describe_cascade, draw_picture, read_part
+from cascadelib.explorer.page import describe_cascade, draw_still, read_part
+from cascadelib.figures.chart import draw_chart
 from cascadelib.tables import arrow
 
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
@@ -46,21 +47,14 @@ def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
         assert root.get(f"data-{split}") == f"{origin.dataset} {origin.split}"
 
 
-@pytest.mark.parametrize("first_cost", [0.0, 1.0])
-def test_the_picture_has_all_single_models_and_the_cascade_inside_its_axes(first_cost):
-    correct = np.random.default_rng(0).random((3, 40)) < [[0.6], [0.7], [0.9]]
-    table = cl.ScoreTable(correct, correct + 0.0, [first_cost, 3.0, 9.0], ["<a>", "b", "c"])
-    explorer = cl.explore(table)
-    root = ElementTree.fromstring(draw_picture(explorer.runs["validation"], explorer.front))
-    svg = "{http://www.w3.org/2000/svg}"
-    circles = root.findall(f".//{svg}circle")
-    assert len(circles) == 3
-    marks = [(circle.get("cx"), circle.get("cy")) for circle in circles]
-    _, front, diamond = (path.get("d") for path in root.findall(f".//{svg}path"))
-    points = re.findall(r"M([\d.]+),([\d.]+)", f"{front} {diamond}")
-    assert len(points) == 2 and len(re.findall("H", front)) == len(explorer.front) - 1
-    for x, y in [*marks, *points]:
-        assert 70 <= float(x) <= 620 and 12 <= float(y) <= 210
+def test_the_picture_shows_the_split_that_the_sentence_states(explorer):
+    run = explorer.runs["held-out"]
+    singles = OTHER.models.rename(columns={"top1": "accuracy", "macs": "cost"})
+    mark = {"orange": (run.cost, run.accuracy)}
+    picture = draw_still(explorer.runs, explorer.front)
+    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
+    chart = draw_chart(explorer.front.table, singles, mark, "macs")
+    assert picture.replace(' xmlns="http://www.w3.org/2000/svg"', "") == chart
 
 
 def test_the_sentence_always_states_a_saving(explorer):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tables_of_scores import status_of
 
-from cascadelib import LogitStore, Method, Policy, certify, evaluate, search
+from cascadelib import LogitStore, Method, Policy, certify, evaluate, search, to_label
 from cascadelib.analysis.shift import front_on
 
 TEXT = np.array([f"img{row}" for row in range(600)])
@@ -169,3 +169,17 @@ def test_replaced_thresholds_are_not_verifiable(tmp_path):
     for one in (Policy(point, other), replace(point, thresholds=other), loaded):
         assert overlap(store_of(APART), one) == "not verifiable"
         assert overlap(store_of(FIRST), one) == 300
+
+
+def test_out_of_fold_outputs_certify_nothing(tmp_path):
+    front = search(store_of(FIRST))
+    kept = store_of(APART)
+    folded = LogitStore.create(tmp_path, kept.labels, kept.sample_ids)
+    for name, cost in {"a": 1.0, "b": 5.0}.items():
+        folded.add(name, kept.logits(name), macs=cost, folds=2 if name == "b" else None)
+    assert "folds" not in folded.cost_names
+    for call in (lambda: certify(folded, front, 0.3), lambda: to_label(folded, front)):
+        with pytest.raises(ValueError, match="'b' are out of fold: 2 networks .* certify the netw"):
+            call()
+    accepted = certify(folded, front, 0.3, accept=("overlap",))
+    assert status_of(accepted, "overlap") == "violated"

@@ -39,7 +39,7 @@ def test_cascades_are_evaluated_as_they_were_selected():
         factors.append(improvement(evaluate(OTHER, front.point(int(row)))))
     assert held_out.fixed_factors(front, OTHER)[0] == pytest.approx(factors)
     assert found["pairs-improve"].value == pytest.approx(np.median(factors))
-    assert len(found["pairs-improve"].draws) == len(held_out.counts_of(300).T)
+    assert len(found["pairs-improve"].draws) == len(held_out.counts_of(OTHER).T)
 
 
 @pytest.mark.parametrize("other", [SHIFTED, STORE], ids=["another data set", "the same samples"])

@@ -357,7 +357,7 @@ def test_fronts_are_resampled_as_the_bootstrap_does(monkeypatch):
     store = noisy_store(k=200, classes=4)
     front = search(store, 2)
     found = resampled(lambda one: {"mean": one.mean_improvement()})(front)["mean"]
-    drawn = bootstrap(store, front, counts_of(len(store)))
+    drawn = bootstrap(store, front, counts_of(store))
     assert found.value == front.mean_improvement()
     assert found.draws == pytest.approx(drawn.mean_improvement())
     assert (found.samples, found.cost) == (200, "macs")

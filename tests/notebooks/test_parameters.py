@@ -8,7 +8,7 @@ import papermill
 import pytest
 
 from cascadelib import LogitStore
-from tools import run
+from tools import report, run
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -63,12 +63,12 @@ def test_a_notebook_runs_with_other_parameters(path, small, run_cells, tmp_path,
         if cell.id == "by-hand-equal":
             assert_equal_by_hand(path.stem[:2], cell)
         if "answer" in cell.metadata.get("tags", []):
-            assert run.report.printed(cell), "the answer is a printed sentence"
+            assert report.printed(cell), "the answer is a printed sentence"
 
 
 def assert_equal_by_hand(notebook, cell):
     """Assert that the results of numpy in a cell equal those of the library."""
-    text = run.report.printed(cell) or cell.outputs[0]["data"]["text/html"]
+    text = report.printed(cell) or cell.outputs[0]["data"]["text/html"]
     if notebook == "02":
         (apart,) = re.findall(r"at most (\S+) of the largest", text)
         assert float(apart) < 1e-9

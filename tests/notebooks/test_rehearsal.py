@@ -113,7 +113,7 @@ def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
     """A planted difference is supported. Equal methods are undetermined in both orders."""
     values = {}
     draws = {}
-    counts = evidence.counts_of(len(val))
+    counts = evidence.counts_of(val)
     one, other = planted["equal"]
     for name in dict.fromkeys([*sum(planted["better"], []), one, other]):
         front = cl.search(val, 2, name, models="pareto")

@@ -13,7 +13,7 @@ from PIL import Image
 
 import cascadelib as cl
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
-from tools import paper_figures, report
+from tools import home, paper_figures, report
 from tools.paper_figures import panels
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -131,7 +131,7 @@ def pages(tmp_path_factory):
         )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "write_page", lambda out: out.write_text("<p>live</p>"))
-        report.write(runs, folder)
+        home.write_report(runs, folder)
     return folder
 
 

@@ -8,7 +8,7 @@ from planted_worlds import WORLDS, false_verdicts
 from scipy.stats import t
 
 from tools import verdicts
-from tools.evidence import Evidence
+from tools.evidence import Evidence, over_models
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 
@@ -153,13 +153,24 @@ def test_the_number_of_samples_to_decide_is_sufficient():
     """With four times the samples a score is twice as large."""
     critical = t.isf(0.025, 78)
     assert scores(critical / 2, samples=1000).samples_to_decide(0.05) == pytest.approx(4000)
-    assert np.isnan(scores(0.0, samples=1000).samples_to_decide(0.05))
+    assert scores(0.0, samples=1000).samples_to_decide(0.05) == np.inf
     assert np.isnan(scores(1.0).samples_to_decide(0.05))
     one_of_two = scores(9.0, -t.isf(0.0125, 78) / 2, samples=1000)
     assert one_of_two.samples_to_decide(0.05) == pytest.approx(4000)
     undetermined = verdicts.Verdict(UNDETERMINED, 4000)
     assert str(undetermined) == "undetermined: about 4,000 samples would decide"
     assert str(verdicts.Verdict(UNDETERMINED)) == UNDETERMINED
+    endless = str(verdicts.Verdict(UNDETERMINED, np.inf, unit="models"))
+    assert endless == "undetermined: more than 100,000,000 models would decide"
+
+
+def test_a_claim_on_models_states_the_number_of_models_that_would_decide():
+    gains = pd.DataFrame({"gain": [0.3, -0.2, 0.1, 0.2, -0.1, 0.2]}, list("abcdef"))
+    found = over_models(lambda rows: {"c0": rows["gain"].mean()}, gains)
+    claims = claims_with("> 0", over="models")
+    verdict = verdicts.evaluate_claims(claims, {"c0": [found["c0"]]})["c0"]
+    assert str(verdict) == f"undetermined: about {verdict.samples:.0f} models would decide"
+    assert 6 < verdict.samples < 1000
 
 
 def test_two_equal_methods_give_a_false_verdict_in_at_most_5_percent_of_families():

@@ -6,10 +6,13 @@ from collections import Counter
 
 import numpy as np
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from cascadelib import Point
+from cascadelib.evaluation.intervals import anytime_lower
 from cascadelib.serve import AuditRecord, Monitor, Record, audit
-from cascadelib.serve.counts import Pending
+from cascadelib.serve.counts import AuditedInput
 
 PAIR = Point(("a", "b"), (0.5,))
 
@@ -156,9 +159,20 @@ def test_an_alarm_names_the_model_and_the_labels_that_renew_the_certificate():
 def test_an_audited_id_that_is_pending_already_stays_unknown():
     seen = Monitor(PAIR)
     records = [Record("x", 0, "a", "none", 0, [0], [0.9], ["none"], [1.0], [0.1], audited=True)]
-    seen.local.pending["x"] = Pending(0, 0, 0)
+    seen.local.pending["x"] = AuditedInput(0, 0, 0)
     seen.observe(records)
     assert seen.loss()["audited"] == 1 and seen.loss()["unknown"] == 1
+
+
+def test_an_id_that_is_audited_again_after_its_label_is_listed_once():
+    seen = Monitor(PAIR)
+    audited(seen, [1], [0], ids=["x"])
+    seen.label({"x": 0})
+    seen.local.decisions_by_id.clear()  # as after 65,536 other ids
+    seen.observe([Record("x", 1, "a", "none", 0, [1], [0.9], ["none"], [1.0], [0.1], audited=True)])
+    assert seen.to_label().empty
+    seen.observe([AuditRecord("x", 0)])
+    assert seen.to_label().index.tolist() == ["x"]
 
 
 def test_an_input_that_no_model_answered_takes_a_label():
@@ -167,6 +181,29 @@ def test_an_input_that_no_model_answered_takes_a_label():
     assert seen.to_label().loc["x"].tolist() == [None, "heron"]
     seen.label({"x": "heron"})
     assert seen.verdicts == {"lost": 1, "tied": 0, "gained": 0}
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    *[st.integers(0, 200)] * 2,
+    *[st.integers(0, 20)] * 4,
+    st.floats(-0.9, 1.0),
+    st.floats(0.001, 0.5),
+)
+def test_the_least_number_of_labels_is_that_at_which_the_bound_falls_to_epsilon(
+    agreed, tied, lost, gained, unanswered, disagreed, epsilon, error
+):
+    counts = Counter(agreed=agreed, tied=tied, lost=lost, gained=gained, open=disagreed)
+    counts["audited"] = counts.total() + unanswered
+
+    def bound(labels):
+        won = gained + labels
+        same = agreed + tied
+        return -anytime_lower(won, same, counts["audited"] - same - won, error / 2)
+
+    numbers = [labels for labels in range(disagreed + 1) if bound(labels) <= epsilon]
+    expected = numbers[0] if numbers else disagreed + 1
+    assert audit.least_labels(counts, error, epsilon) == expected
 
 
 @pytest.fixture

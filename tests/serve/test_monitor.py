@@ -28,7 +28,7 @@ from cascadelib.policy import pieces_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.confidence_summary import summary
 from cascadelib.serve import AuditRecord, DriftSignal, Monitor
-from cascadelib.serve.counts import Pending
+from cascadelib.serve.counts import AuditedInput
 from cascadelib.serve.monitor import BETS, evidence_of
 from tools.monitored import drift_table
 
@@ -222,12 +222,12 @@ def test_damaged_files_and_predictions_that_are_not_json_are_refused(tmp_path):
     count_inputs(monitor, 0, 100)
     monitor.save(path)
     text = path.read_text()
-    for damaged in (text[:-9], text.replace("monitor 2", "running 2"), "{}", "[]", "no JSON"):
+    for damaged in (text[:-9], text.replace("monitor 3", "running 2"), "{}", "[]", "no JSON"):
         path.write_text(damaged)
         with pytest.raises(ValueError, match=r"monitor\.json: not a state that Monitor.save wrote"):
             Monitor.load(path)
     path.write_text(text)
-    monitor.local.pending["x"] = Pending(object(), 0, 0)
+    monitor.local.pending["x"] = AuditedInput(object(), 0, 0)
     with pytest.raises(ValueError, match="a pending prediction cannot be saved"):
         monitor.save(path)
     assert Monitor.load(path).inputs == 100 and len(list(tmp_path.iterdir())) == 1

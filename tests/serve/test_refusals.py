@@ -31,6 +31,12 @@ def serve_members(**options):
     return Service(cascade.policy, cascade, **options)
 
 
+def serve_another_method():
+    point = Point(("a", "b"), (0.5,), method=Method())
+    cascade = Cascade.from_point(point, dict.fromkeys(point.models, len))
+    return Service(Policy(replace(point, method=Method("entropy"))), cascade)
+
+
 def recertify(models, audited):
     monitor = Monitor(Point(models, (0.5,) * (len(models) - 1)))
     for number in range(audited):
@@ -54,6 +60,7 @@ REFUSALS = [
     (partial(run_service, deadline=-1), "deadline must be seconds"),
     (partial(run_service, queue=0), "queue must be a whole number of 1"),
     (partial(run_service, retries=-1), "retries must be a whole number of 0"),
+    (partial(run_service, concurrency=0), "concurrency must be"),
     (partial(run_service, concurrency=-1), "concurrency must be"),
     (partial(run_service, audit=1.5), "audit must be a share"),
     (partial(run_service, on_error="ignore"), "unknown on_error 'ignore'"),
@@ -67,6 +74,7 @@ REFUSALS = [
     (partial(serve_members, labels=[1]), "apply to functions"),
     (partial(serve_members, on_error="next"), "apply to functions"),
     (partial(serve_members, retries=1), "apply to functions"),
+    (serve_another_method, "entropy.*but the service runs.*max_softmax"),
     (partial(Monitor(WATCHED).merge, Monitor(THREE)), "another cascade"),
     (partial(Monitor(WATCHED).failing, 0), "most must be between 0 and 1"),
     (Monitor(POINT).drift, "no expected figures"),

@@ -9,6 +9,7 @@ import random
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
+from unittest.mock import patch
 
 import numpy as np
 import pytest
@@ -20,10 +21,10 @@ from policies import CALLS, STAGES, call_of, cascades, fails
 from policies import POINT as THREE
 from virtual_time import run
 
-from cascadelib import Policy, ScoreTable, evaluate
+from cascadelib import Method, Policy, ScoreTable, evaluate
 from cascadelib.policy import most_given
-from cascadelib.policy.calls import Expectation
-from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service
+from cascadelib.policy.calls import Expectation, plain_columns
+from cascadelib.serve import DeadlineExceeded, Monitor, Overloaded, Record, Service, models
 from cascadelib.serve.models import Functions
 
 PAIR = Policy(POINT)
@@ -243,6 +244,18 @@ def test_at_its_deadline_an_input_keeps_its_answer_or_raises(on_error, outcome):
     assert monitor.cost()["unknown_calls"] == 1
 
 
+def test_an_input_ends_by_its_deadline_though_its_timers_run_early():
+    """A loop runs timers up to its clock's resolution of a nanosecond early: here, that of the
+    deadline and that of the call, which raises TimeoutError."""
+
+    async def main():
+        asyncio.get_running_loop().call_at(3.0 - 5e-10, list)
+        with pytest.raises(DeadlineExceeded):
+            await Service(PAIR, [hang, hang], deadline=3.0).decide(1)
+
+    run(main())
+
+
 def test_the_deadline_includes_the_wait_for_a_free_call():
     """Ten inputs, one call of two seconds at a time, seven seconds for each input."""
 
@@ -367,6 +380,17 @@ def test_a_call_that_ends_in_a_base_exception_leaves_no_caller_waiting():
     run(main())
 
 
+@pytest.mark.parametrize("as_answer", [False, True])
+def test_a_stop_iteration_leaves_no_caller_waiting(as_answer):
+    """A future refuses this exception."""
+
+    def small(inputs):
+        return ([StopIteration()], [0.9]) if as_answer else next(iter([]))
+
+    with pytest.raises(RuntimeError, match="StopIteration"):
+        asyncio.run(asyncio.wait_for(Service(PAIR, [small, down]).decide(1), 10))
+
+
 def test_money_is_known_per_stage_and_per_input():
     monitor = Monitor(POINT)
     rng = np.random.default_rng(0)
@@ -402,6 +426,62 @@ def test_the_reference_is_not_asked_again_in_an_audit():
     assert sorted(row for batch in seen for row in batch) == list(range(100))
     assert monitor.audited == 100 and monitor.audit_cost == monitor.exits[0]
     assert monitor.loss()["unknown"] == 0
+
+
+def test_audits_and_decisions_share_the_calls_of_a_model():
+    under_way = []
+    most = []
+
+    async def small(rows):
+        return rows, [0.1 if row % 2 else 0.9 for row in rows]
+
+    async def large(rows):
+        under_way.append(rows)
+        most.append(len(under_way))
+        await asyncio.sleep(1)
+        under_way.remove(rows)
+        return rows, None
+
+    options = {"batch_size": 1, "concurrency": 3, "audit": 1.0}
+    run(decided(PAIR, [small, large], range(60), **options))
+    assert max(most) == 3 and len(most) == 60
+
+
+def test_an_audit_ends_at_its_deadline_and_its_wait_is_no_failed_call():
+    """One call of one second at a time, three seconds for each of ten audits."""
+    seen = []
+
+    async def main():
+        calls = [answering(0.9), answering(1, 1.0, seen=seen)]
+        service = Service(PAIR, calls, batch_size=1, concurrency=1, deadline=3.0, audit=1.0)
+        await service.decide_many(range(10))
+        await service.end()
+        assert asyncio.get_running_loop().time() == pytest.approx(3.0, abs=0.02)
+        return service
+
+    service = run(main())
+    assert len(seen) <= 4 and service.queues[-1].failed_share < 0.1
+    assert service.monitor.audited == 10 and service.monitor.audit_failures >= 7
+
+
+def test_a_retried_audit_does_not_change_the_record_of_its_input():
+    attempts = Counter()
+
+    async def large(rows):
+        attempts.update(rows)
+        if attempts[rows[0]] == 1:
+            raise OSError("reset")
+        return rows, None
+
+    async def main():
+        service = Service(PAIR, [answering(0.9), large], audit=1.0, retries=1)
+        record = await service.decide(1)
+        await service.end()
+        return record, service.monitor
+
+    record, monitor = run(main())
+    assert attempts == {1: 2} and monitor.loss()["unknown"] == 0
+    assert record.retries == 0
 
 
 def test_audits_end_after_the_answer_and_their_failures_hide_nothing():
@@ -474,13 +554,26 @@ def test_a_policy_is_replaced_while_inputs_are_under_way():
         assert (await before).prediction == "small" and (await after).prediction == "large"
         assert (old.inputs, service.monitor.inputs) == (1, 1)
         assert before.result().policy != after.result().policy
-        with pytest.raises(
-            ValueError, match=r"has the models \['m0', 'm1', 'm2'\], but the service"
-        ):
-            service.reload(Policy(THREE))
+        ensemble = replace(POINT, method=Method(ensemble="mean_logits"))
+        for other, text in ((THREE, r"the models \['m0'"), (ensemble, "mean_logits")):
+            with pytest.raises(ValueError, match=text + ".*but the service runs"):
+                service.reload(Policy(other))
 
     run(main())
-    assert [record.prediction for record in records] == ["small"]
+    assert [record.prediction for record in records] == ["small", "large"]
+
+
+def test_a_new_policy_is_monitored_with_the_same_equality():
+    async def main():
+        service = Service(PAIR, [answering(0.9, name="Yes"), answering(1, name="yes")], audit=1.0)
+        service.monitor.equal = lambda one, other: one.lower() == other.lower()
+        service.reload(Policy(replace(POINT, thresholds=(0.6,))))
+        await service.decide(1)
+        await service.end()
+        return service.monitor
+
+    monitor = run(main())
+    assert monitor.audited == 1 and monitor.loss()["disagreed"] == 0
 
 
 def test_several_answers_are_one():
@@ -516,13 +609,14 @@ def test_a_plain_answer_is_read_like_any_other(rows, point, stage, labels, bound
         "no cost": (predictions, confidences),
         "no confidence": (predictions, None, costs),
     }[form]
-    functions = Functions(point, [len, len], "large", Expectation.of(labels, bounds))
-    plain = functions.read_plain(point, stage, answer, len(rows))
-    if plain is None:
+    expectation = Expectation.of(labels, bounds)
+    if plain_columns(point, stage, answer, len(rows), expectation) is None:
         return
+    functions = Functions(point, [len, len], "large", expectation)
     items = [SimpleNamespace(record=Record(row)) for row in range(len(rows))]
-    functions.read_plain = lambda *args: None
-    general = functions.read(point, stage, items, answer, operator.eq)
+    plain = functions.read(point, stage, items, answer, operator.eq)
+    with patch.object(models, "plain_columns", lambda *args: None):
+        general = functions.read(point, stage, items, answer, operator.eq)
     if stage == 2:  # an audit has no confidences
         general = [reply._replace(confidence=None) for reply in general]
         plain = [reply._replace(confidence=None) for reply in plain]
@@ -531,11 +625,12 @@ def test_a_plain_answer_is_read_like_any_other(rows, point, stage, labels, bound
 
 @pytest.mark.parametrize("point", [POINT, EXPECTED])
 def test_valid_answers_are_plain(point):
-    functions = Functions(point, [len, len], "large", Expectation.of(LABELS, (0, 1)))
-    replies = functions.read_plain(point, 0, (["heron", "egret"], [0.4, 0.55], 3.0), 2)
-    assert [reply.does_exit for reply in replies] == [False, True]
-    assert [reply.cost for reply in replies] == [1.5, 1.5]
-    assert functions.read_plain(point, 1, (["heron"], None), 1)[0].does_exit
+    expectation = Expectation.of(LABELS, (0, 1))
+    answers = ["heron", "egret"]
+    columns = plain_columns(point, 0, (answers, [0.4, 0.55], 3.0), 2, expectation)
+    assert columns == (answers, [0.4, 0.55], [1.5, 1.5])
+    columns = plain_columns(point, 1, (answers, None), 2, expectation)
+    assert columns == (answers, [-math.inf] * 2, [None] * 2)
 
 
 def test_undecided_inputs_are_not_observed():

@@ -7,7 +7,7 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from deciding import answering, decided, down
+from deciding import answering, decided, down, hang
 from faulty_server import POINT
 from virtual_time import run
 
@@ -108,5 +108,30 @@ def test_a_stopped_model_raises_its_last_failure_if_errors_stop():
                 await service.decide(1)
         with pytest.raises(ConnectionError, match="'small' is not called.*OSError: down"):
             await service.decide(1)
+
+    run(main())
+
+
+def test_inputs_of_a_stopped_model_fail_though_its_probes_take_all_calls():
+    seen = []
+
+    async def large(inputs):
+        seen.extend(inputs)
+        await (down if len(seen) <= 18 else hang)(inputs)
+
+    async def main():
+        options = {"on_error": "next", "concurrency": 2}
+        service = Service(PAIR, [answering(0.1, name="small"), large], **options)
+        for _ in range(18):
+            await service.decide(1)
+        probes = []
+        for _ in range(2):
+            await asyncio.sleep(1)
+            probes.append(asyncio.create_task(service.decide(1)))
+        await asyncio.sleep(1)
+        record = await asyncio.wait_for(service.decide(1), 0.5)
+        assert (record.status, record.model, len(seen)) == ("error", "small", 20)
+        for probe in probes:
+            probe.cancel()
 
     run(main())

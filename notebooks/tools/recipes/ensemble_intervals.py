@@ -107,48 +107,64 @@ def outcomes_of_ensembles(
 def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) -> list[tuple]:
     """Return (correct, confidence) of each stage of one ensemble, from arrays [rows, classes]."""
     stages = []
-    total: Any = 0.0
-    squares: Any = 0.0  # sum of squared deviations from the mean so far
+    total, squares, mean = np.zeros((3, *probabilities[0].shape))
     for n, p in enumerate(probabilities, 1):
-        before = total / max(n - 1, 1)
-        total = total + p
-        mean = total / n
+        add_member(p, n, total, squares, mean)
         level = np.full(len(mean), -np.inf)
         if n > 1:
-            squares = squares + (p - before) * (p - mean)
-            level = -interval_doubt(mean, np.sqrt(squares / (n - 1) / n), n - 1)
+            level = -interval_doubt(mean, squares, n)
         stages.append((ranks_of(mean, labels) < rank, level))
     return stages
 
 
-def interval_doubt(
-    mean: Array,
-    error: Array,
-    freedom: int,
-) -> Array:
+@njit(cache=True, nogil=True)
+def add_member(p: Array, n: int, total: Array, squares: Array, mean: Array) -> None:
+    """Add the n-th array of probabilities to its sum, its squared deviations and its mean, in
+    place."""
+    for row in range(len(p)):
+        for c in range(p.shape[1]):
+            before = mean[row, c]
+            total[row, c] += p[row, c]
+            mean[row, c] = total[row, c] / n
+            squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[row, c])
+
+
+def interval_doubt(mean: Array, squares: Array, n: int) -> Array:
     """Return 1 − the level at which the interval of the largest mean touches another: float64 [k].
 
-    mean, error [k, classes]: means and their standard errors. freedom: degrees of freedom.
+    mean, squares [k, classes]: means of n members, and the sums of their squared deviations.
     """
-    return 2 * stdtr(freedom, -least_ratio(mean, error))
+    return 2 * stdtr(n - 1, -least_ratio(mean, squares, n))
+
+
+MARGIN = 1e-5  # of a comparison that leaves out classes without rounding errors
 
 
 @njit(cache=True, nogil=True)
-def least_ratio(mean: Array, error: Array) -> Array:
+def least_ratio(mean: Array, squares: Array, n: int) -> Array:
     """Return the least (difference ÷ sum of errors) of the largest mean and another: float64 [k].
 
-    Without errors, the ratio is infinite if the means differ, and 0 if they are equal.
+    Without errors, the ratio is infinite if the means differ, and 0 if they are equal. A class
+    whose ratio is larger than the least one so far, by a comparison of squares, needs no square
+    root.
     """
     found = np.full(len(mean), np.inf)
     for row in range(len(mean)):
         top = np.argmax(mean[row])
+        error = np.sqrt(squares[row, top] / (n - 1) / n)
+        least = np.inf
         for other in range(mean.shape[1]):
             if other == top:
                 continue
             gap = mean[row, top] - mean[row, other]
-            width = error[row, top] + error[row, other]
+            rest = gap - least * error
+            variance = squares[row, other] / ((n - 1) * n)
+            if rest > MARGIN**2 * gap and rest**2 > (1 + MARGIN) * least**2 * variance:
+                continue
+            width = error + np.sqrt(squares[row, other] / (n - 1) / n)
             ratio = np.inf if gap > 0 else 0.0
             if width > 0:
                 ratio = gap / width
-            found[row] = min(found[row], ratio)
+            least = min(least, ratio)
+        found[row] = least
     return found
