@@ -12,7 +12,7 @@ import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import deployment_figures, front_figures, paper_figures, report
+from tools import deployment_figures, front_figures, home, paper_figures
 from tools.side_by_side import threshold_curves
 
 pytestmark = pytest.mark.browser
@@ -140,7 +140,8 @@ def written(folder, *outputs):
     path = folder / "01_names.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[question, cell]), path)
     error = f"code cell 1, `{NAMES[0]}`: {NAMES[2]}"
-    report.write([SimpleNamespace(source=path, executed=path, seconds=1.0, error=error)], folder)
+    run = SimpleNamespace(source=path, executed=path, seconds=1.0, error=error)
+    home.write_report([run], folder)
     return path.with_suffix(".html")
 
 
@@ -181,7 +182,7 @@ def test_names_in_the_report_are_text(stores, tmp_path, page):
             hovered += names_in(page, ".hoverlayer")
     assert hovered > 100
     page.goto((tmp_path / "index.html").as_uri())
-    assert names_in(page) == 1 and page.dialogs == []
+    assert names_in(page) == 2 and page.dialogs == []  # the error, and an axis of the key figure
 
 
 def test_names_in_the_explorer_are_text(stores, browser, tmp_path):
