@@ -312,17 +312,6 @@ def run_explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(page)}
 
 
-def run_demo(args: Namespace) -> dict[str, Any]:
-    """Write the explorer of the bundled table."""
-    return {"page": str(cl.demo(args.out, browser=args.out is None))}
-
-
-def run_warm(args: Namespace) -> dict[str, Any]:
-    """Compile the kernels."""
-    cl.warm()
-    return {}
-
-
 def check_out(args: Namespace) -> None:
     """Raise OSError or ValueError, before a long search, if an output is an input or unwritable."""
     from pathlib import Path
@@ -370,9 +359,9 @@ RUN = {
     "answer": run_answer,
     "evaluate": run_evaluate,
     "explore": run_explore,
-    "demo": run_demo,
+    "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
     "show": run_show,
-    "warm": run_warm,
+    "warm": lambda args: cl.warm() or {},
 }
 
 

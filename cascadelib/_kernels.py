@@ -253,23 +253,6 @@ def announce_compilation() -> None:
         print("cascadelib compiles its kernels, once: 10 to 20 seconds", file=sys.stderr)
 
 
-def read_source(path: Path) -> bytes:
-    """Return the bytes of a file of this package, which may be zipped, or compiled (.pyc)."""
-    loader = __spec__.loader
-    try:
-        return loader.get_data(str(path))  # type: ignore[union-attr]
-    except OSError:
-        return loader.get_data(f"{path}c")  # type: ignore[union-attr]
-
-
-def modification_of(path: Path) -> tuple[int, int] | None:
-    """Return the time and the size of a file, or None if it is in a zip file."""
-    with suppress(OSError):
-        status = os.stat(path)
-        return status.st_mtime_ns, status.st_size
-    return None
-
-
 @cache
 def digest_of_sources(folder: Path, modifications: tuple) -> str:
     """Return the SHA-256 of the inputs of machine code, apart from the processor type.
@@ -280,7 +263,7 @@ def digest_of_sources(folder: Path, modifications: tuple) -> str:
     settings = [(name, getattr(config, name, None)) for name in SETTINGS]
     digest.update(repr((numba.__version__, llvmlite.__version__, settings)).encode())
     for name in SOURCES:
-        content = read_source(folder / name)
+        content = (folder / name).read_bytes()
         digest.update(f"{name} {len(content)} ".encode())
         digest.update(content)
     return digest.hexdigest()
@@ -291,7 +274,8 @@ def stamp(folder: Path = FOLDER) -> str:
 
     A kernel in the cache with another stamp is compiled again.
     """
-    return digest_of_sources(folder, tuple(modification_of(folder / name) for name in SOURCES))
+    found = [os.stat(folder / name) for name in SOURCES]
+    return digest_of_sources(folder, tuple((file.st_mtime_ns, file.st_size) for file in found))
 
 
 class ReadableLocator(caching._CacheLocator):

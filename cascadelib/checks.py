@@ -6,15 +6,11 @@ import re
 import sys
 from collections.abc import Hashable, Iterable, Iterator
 from difflib import get_close_matches
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
-import numpy as np
-from numpy import ndarray as Array
-
-# Forms that parts of a JSON file must have, see misfit().
-TEXT = (str, None)
 CLASSES = range(1, 2**20 + 1)
+FINITE = (-sys.float_info.max, sys.float_info.max)  # bounds of a finite number
 POSITIVE = (math.ulp(0), sys.float_info.max)  # bounds of a positive, finite number
 
 
@@ -74,7 +70,7 @@ def error_context(what: str) -> Iterator[None]:
 
 def check_count(value: Any, name: str, least: int = 1, most: int = sys.maxsize) -> int:
     """Return a whole number from `least` to `most`, or raise a ValueError that contains `name`."""
-    whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
     if not whole or not least <= value <= most:
         bound = f"of {least} or more" if most == sys.maxsize else f"from {least} to {most}"
         raise ValueError(f"{name} must be a whole number {bound}, not {brief(value)}")
@@ -114,105 +110,6 @@ def checked_share(value: Any, name: str) -> float:
         remedy = f" For {number:g}% write {number / 100:g} or '{number:g}%'." if is_percent else ""
         raise ValueError(f"{name} must be in [0, 1), got {brief(value)}.{remedy}")
     return float(number)
-
-
-def fits(value: Any, form: Any) -> bool:
-    """Return whether a JSON value has a form, see :func:`misfit`."""
-    return misfit(value, form) is None
-
-
-def misfit(value: Any, form: Any, place: str = "") -> str | None:
-    """Return the place of the first part of a JSON value that violates a form, or None.
-
-    A place is text such as "'models': 0: 'name'". A form is one of
-
-    - a tuple of alternative forms,
-    - ``[form]`` for all items of a list,
-    - ``{key: form}`` for the values of an object, with the key ``str`` for any key,
-    - a range, for a whole number in it,
-    - a slice, for a number from its start to its stop,
-    - float: a finite number,
-    - None, or another type.
-    """
-    if isinstance(form, tuple):
-        places = [misfit(value, one, place) for one in form]
-        return None if None in places else max(map(str, places), key=len, default=place)
-    parts = inner_parts(value, form)
-    if parts is None:
-        return None if is_of(value, form) else place
-    for key, part, inner in parts:
-        wrong = misfit(part, inner, f"{place}: {key!r}".removeprefix(": "))
-        if wrong is not None:
-            return wrong
-    return None
-
-
-def inner_parts(value: Any, form: Any) -> list[tuple] | None:
-    """Return (key, part, form of the part) of a list or an object, or None for other values."""
-    if isinstance(form, list) and isinstance(value, list | tuple):
-        return [(row, part, form[0]) for row, part in enumerate(value)]
-    if isinstance(form, dict) and isinstance(value, dict):  # a missing value counts as None
-        keys = value if str in form else form
-        return [(key, value.get(key), form.get(key, form.get(str))) for key in keys]
-    return None
-
-
-def is_of(value: Any, form: Any) -> bool:
-    """Return whether a JSON value has a form without parts."""
-    if isinstance(form, range):
-        return type(value) is int and value in form
-    if isinstance(form, slice):
-        return is_of(value, float) and form.start <= value <= form.stop
-    if form is float:
-        return type(value) in (int, float) and abs(value) <= sys.float_info.max
-    if form is None:
-        return value is None
-    return isinstance(form, type) and isinstance(value, form)
-
-
-def refuse_masked(values: Any, what: str) -> Any:
-    """Return `values` unchanged, or raise a ValueError if some are masked.
-
-    NumPy would otherwise drop the mask, and the masked values would be used.
-    """
-    parts = values if isinstance(values, list | tuple) else [values]
-    masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
-    hidden = sum(np.ma.count_masked(part) for part in masked)
-    if hidden:
-        raise ValueError(
-            f"{what}: {hidden} values are masked. Remove those samples or fill the values"
-        )
-    return values
-
-
-def as_real_array(values: Any, what: str) -> Array:
-    """Return `values` as float64.
-
-    Raises
-    ------
-    ValueError
-        If values are masked, complex, text, or not an array of numbers.
-    """
-    try:
-        array = np.asarray(refuse_masked(values, what))
-        return array.astype(np.float64, casting="same_kind", copy=False)
-    # NumPy raises these errors if it cannot convert the values to float64 without loss.
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise ValueError(f"{what} must be real numbers: {error}") from None
-
-
-def check_costs(cost: Any) -> Array:
-    """Return costs as float64, or raise a ValueError that names the first invalid model.
-
-    A cost must be finite and not negative. 0 means free.
-    """
-    cost = np.atleast_1d(as_real_array(cost, "cost"))
-    bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
-    if len(bad):
-        raise ValueError(
-            f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative"
-        )
-    return cost
 
 
 def timm_name(name: str) -> str:

@@ -1,5 +1,6 @@
 """Find bundled data, read untrusted files, and write files atomically."""
 
+import base64
 import contextlib
 import errno
 import hashlib
@@ -10,12 +11,16 @@ import re
 import stat
 import sys
 from collections.abc import Iterator
+from dataclasses import is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from types import NoneType, UnionType
+from typing import IO, Any, get_args, get_origin, get_type_hints, is_typeddict
 from urllib.parse import quote
 from uuid import uuid4
+
+from .checks import FINITE, is_number
 
 try:
     import fcntl
@@ -111,19 +116,37 @@ def replace_atomically(path: Path, durable: bool = True) -> Iterator[Path]:
 
     `durable` also syncs it to the disk. An OSError, such as a full disk, names `path`.
     """
+    with write_temporary(path) as temporary:
+        yield temporary
+        if durable:
+            with open(temporary, "rb+") as file:
+                os.fsync(file.fileno())
+        os.replace(temporary, path)
+    if durable:
+        with contextlib.suppress(OSError):  # not every file system lets a folder be opened
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Write a text file atomically, in UTF-8."""
+    with replace_atomically(Path(path)) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+@contextlib.contextmanager
+def write_temporary(path: Path) -> Iterator[Path]:
+    """Yield the path of a temporary file next to `path`, and remove the file at the end."""
     temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
     try:
         with name_path_in_errors(path, temporary, str(temporary)):
             yield temporary
-            if durable:
-                with open(temporary, "rb+") as file:
-                    os.fsync(file.fileno())
-            os.replace(temporary, path)
     finally:
         with contextlib.suppress(OSError):  # a read-only disk
             temporary.unlink(missing_ok=True)
-    if durable:
-        _sync_folder(path.parent)
 
 
 def check_replaceable(path: Path, size: int = 2**20) -> None:
@@ -133,13 +156,8 @@ def check_replaceable(path: Path, size: int = 2**20) -> None:
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
-    temporary = path.with_name(f".{path.name}.{uuid4().hex[:12]}{TEMPORARY}")
-    try:
-        with name_path_in_errors(path, temporary, str(temporary)):
-            temporary.write_bytes(bytes(size))
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+    with write_temporary(path) as temporary:
+        temporary.write_bytes(bytes(size))
 
 
 @contextlib.contextmanager
@@ -151,16 +169,6 @@ def name_path_in_errors(path: Path, *instead_of: Any) -> Iterator[None]:
         if error.errno is None or error.filename not in (None, *instead_of):
             raise
         raise type(error)(error.errno, error.strerror, str(path)) from error
-
-
-def _sync_folder(path: Path) -> None:
-    """Sync the names in a folder to the disk."""
-    with contextlib.suppress(OSError):  # not every file system lets a folder be opened
-        folder = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(folder)
-        finally:
-            os.close(folder)
 
 
 def lock_file(file: IO) -> None:
@@ -273,3 +281,62 @@ def read_json(path: Path, most: int = LARGEST_JSON) -> dict:
     """Parse an untrusted JSON file of at most `most` bytes, see :func:`parse_json_object`."""
     with open_regular_file(path, most) as file:
         return parse_json_object(file.read(most), path)
+
+
+def from_json(kind: Any, value: Any, place: str = "") -> Any:
+    """Return a JSON value as a value of a type, or raise a ValueError that names its place.
+
+    A place is text such as "'models': 0: 'name'". A type is one of
+
+    - a type of JSON, float for a finite number, bytes for base64, or Any,
+    - ``tuple[X, ...]``, ``list[X]``, ``dict[str, X]``, a dataclass or a TypedDict,
+    - ``X | None``, or ``X | Y`` where only Y is an object.
+
+    A class may have a method ``from_json``, which is then called.
+    """
+    options = get_args(kind)
+    outer = get_origin(kind)
+    if NoneType in options:
+        return None if value is None else from_json(options[0], value, place)
+    if outer is UnionType:
+        return from_json(options[isinstance(value, dict)], value, place)
+    if outer in (tuple, list) and isinstance(value, list):
+        parts = enumerate(value)
+        return outer(from_json(options[0], part, f"{place}: {row}") for row, part in parts)
+    if isinstance(value, dict) and hasattr(kind, "from_json"):
+        return kind.from_json(value, place)
+    if isinstance(value, dict) and (outer is dict or is_dataclass(kind) or is_typeddict(kind)):
+        return object_from_json(kind, value, place)
+    return plain_from_json(kind, value, place)
+
+
+def plain_from_json(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value whose type has no item types, such as a number or text."""
+    if kind is float and is_number(value, *FINITE):
+        return float(value)
+    if kind is bytes and isinstance(value, str):
+        with contextlib.suppress(ValueError):
+            return base64.b64decode(value, validate=True)
+        raise ValueError(f"{place}: not base64")
+    if kind is float or kind is not Any and type(value) is not kind:
+        raise ValueError(f"{place}: missing or of another kind. Write the file again")
+    return value
+
+
+def object_from_json(kind: Any, value: dict, place: str = "") -> Any:
+    """Return a JSON object as a dict, or as an instance of a dataclass or a TypedDict."""
+    if get_origin(kind) is dict:
+        kinds = dict.fromkeys(value, get_args(kind)[1])
+    else:
+        kinds = get_type_hints(kind)
+        required = {name for name in kinds if not hasattr(kind, name)}
+        required = getattr(kind, "__required_keys__", required)
+        for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
+            if names:
+                named = ", ".join(map(repr, sorted(names)))
+                raise ValueError(f"{place or 'it'} {verb} {named}")
+    items = {
+        key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
+        for key, item in value.items()
+    }
+    return kind(**items)

@@ -1,4 +1,4 @@
-"""Align values with samples by id, select rows, and write ids, labels and predictions as text."""
+"""Read values of samples and models: aligned by id, as numbers, as text, or as labels."""
 
 import re
 import unicodedata
@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import refuse_masked
+from .checks import validate_choice
 
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 BY_ID = (
@@ -151,6 +151,116 @@ def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
     if index.dtype.kind == "b" and len(index) != count:
         raise ValueError(f"the mask has {len(index)} entries for {count} samples")
     return index if index.size else index.astype(np.int64)
+
+
+def refuse_masked(values: Any, what: str) -> Any:
+    """Return `values` unchanged, or raise a ValueError if some are masked.
+
+    NumPy would otherwise drop the mask, and the masked values would be used.
+    """
+    parts = values if isinstance(values, list | tuple) else [values]
+    masked = [part for part in parts if isinstance(part, np.ma.MaskedArray)]
+    hidden = sum(np.ma.count_masked(part) for part in masked)
+    if hidden:
+        raise ValueError(
+            f"{what}: {hidden} values are masked. Remove those samples or fill the values"
+        )
+    return values
+
+
+def as_real_array(values: Any, what: str) -> Array:
+    """Return `values` as float64.
+
+    Raises
+    ------
+    ValueError
+        If values are masked, complex, text, or not an array of numbers.
+    """
+    try:
+        array = np.asarray(refuse_masked(values, what))
+        return array.astype(np.float64, casting="same_kind", copy=False)
+    # NumPy raises these errors if it cannot convert the values to float64 without loss.
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise ValueError(f"{what} must be real numbers: {error}") from None
+
+
+def check_costs(cost: Any) -> Array:
+    """Return costs as float64, or raise a ValueError that names the first invalid model.
+
+    A cost must be finite and not negative. 0 means free.
+    """
+    cost = np.atleast_1d(as_real_array(cost, "cost"))
+    bad = np.flatnonzero(~(np.isfinite(cost) & (cost >= 0)).reshape(len(cost), -1).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"cost of model {bad[0]} is {cost[bad[0]]}: costs must be finite, and not negative"
+        )
+    return cost
+
+
+def read_samples(
+    labels: Any, sample_ids: Any, classes: Any, count: int = 0
+) -> tuple[Array | None, Array, tuple[str, ...] | None]:
+    """Return labels as int64 [k], ids as text [k], and the classes, from the input of a user.
+
+    Labels are int [k] or text. Text is replaced by its position among the classes. Classes default
+    to the sorted distinct texts. If labels are None, the number of samples is that of the ids, or
+    `count`. Ids default to row numbers.
+
+    Raises
+    ------
+    ValueError
+        For the first fault.
+    """
+    classes = None if classes is None else tuple(str(c) for c in classes)
+    if classes is not None and len(set(classes)) < len(classes):
+        raise ValueError(f"class names repeat: {classes}")
+    labels = align_values(labels, "labels", sample_ids)
+    values = None
+    if labels is not None:
+        values, classes = number_labels(labels, classes)
+    count = count if sample_ids is None else len(sample_ids)
+    count = count if values is None else len(values)
+    if not count:
+        raise ValueError("without labels, the number of samples is unknown. Pass sample_ids=")
+    ids = as_text(range(count) if sample_ids is None else sample_ids)
+    if ids.shape != (count,):
+        raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
+    unique, times = np.unique(ids, return_counts=True)
+    if len(unique) < count:
+        raise ValueError(
+            f"sample id {str(unique[times > 1][0])!r} occurs more than once. Ids must be distinct"
+        )
+    return values, ids, classes
+
+
+def number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
+    """Return labels as int64 [k], and the classes.
+
+    Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
+    ValueError if a label is not a class.
+    """
+    values = np.asarray(refuse_masked(labels, "labels"))
+    if not values.size:
+        raise ValueError("the split is empty: labels has no entries")
+    listed = values.tolist()
+    if all(isinstance(label, str) for label in listed):
+        classes = classes or tuple(filter(None, sorted({*listed})))
+        numbers = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+        values = np.array(numbers)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
+        )
+    most = np.iinfo(np.int64).max if classes is None else len(classes) - 1
+    outside = np.flatnonzero((values < 0) | (values > most))
+    if len(outside):
+        bound = "below 0" if classes is None else f"outside 0 … {most} ({most + 1} classes)"
+        raise ValueError(
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
+            f"({len(outside)} such labels)"
+        )
+    return values.astype(np.int64), classes
 
 
 def as_text(values: Any) -> Array:

@@ -3,24 +3,23 @@
 import hashlib
 import json
 import re
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
-from operator import attrgetter
 from typing import Any
 from uuid import uuid4
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .checks import refuse_masked, validate_choice
-from .files import digest_of
-from .labels import align_values, as_text
+from .files import digest_of, object_from_json
+from .labels import read_samples
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
 CONTENT = np.dtype("<u4")  # the digest of a row's model outputs in a file
 CONFIDENCE = np.dtype("<f4")  # a confidence in a file
 TRACES = {"keys": KEY, "contents": CONTENT, "confidences": CONFIDENCE, "forms": KEY}
 MOST_CONTENTS = 4096  # approximate largest number of rows whose traces a file stores
+MOST_KEYS = 2**16  # largest number of ids per set of samples whose digests a file stores
 MOST_COLUMNS = 4  # largest number of columns of confidences in a file
 MOST_FORMS = 16  # largest number of forms of ids, such as img_0.png. Others count as text
 IDS_READ = 4096  # approximate number of ids whose forms are found
@@ -47,12 +46,8 @@ class Origin:
         The models whose outputs are known.
     read : callable, or None
         Function from a model's name to the columns [k] of its outputs.
-    traces : dict
-        The content of a file: "samples" (their number), "ids" (:attr:`digest`), "fingerprint", and
-        the bytes of :data:`TRACES`. "keys" are the sorted distinct :attr:`keys`. "contents" are
-        sorted digests of the outputs of ``models`` (:func:`select_contents`). "confidences" are
-        numbers that ``models`` computed for at most MOST_CONTENTS random samples, one column after
-        another. "forms" are the forms of the ids (:func:`find_forms`).
+    traces : SampleSets, optional
+        What a file stores of the samples, if they were read from one.
     """
 
     values: Array | None = field(repr=False)
@@ -64,7 +59,7 @@ class Origin:
     source: str = field(default_factory=lambda: uuid4().hex)
     models: Collection[str] = field(default=(), repr=False)
     read: Callable[[str], Iterable[Array]] | None = field(default=None, repr=False)
-    traces: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    traces: "SampleSets | None" = field(default=None, repr=False)
     digests: dict[str, Array] = field(default_factory=dict, init=False, repr=False)
 
     @classmethod
@@ -77,43 +72,29 @@ class Origin:
         split: str = "",
         k: int = 0,
     ) -> "Origin":
-        """Return the origin of user input, or raise ValueError for the first fault.
-
-        Labels are int [k] or text. Text is replaced by its position among the classes. Classes
-        default to the sorted distinct texts. If labels are None, the number of samples is that of
-        the ids, or ``k``. Ids default to row numbers.
-        """
-        classes = None if classes is None else tuple(str(c) for c in classes)
-        if classes is not None and len(set(classes)) < len(classes):
-            raise ValueError(f"class names repeat: {classes}")
-        labels = align_values(labels, "labels", sample_ids)
-        values = None
-        if labels is not None:
-            values, classes = _number_labels(labels, classes)
-        k = k if sample_ids is None else len(sample_ids)
-        k = k if values is None else len(values)
-        if not k:
-            raise ValueError("without labels, the number of samples is unknown. Pass sample_ids=")
-        ids = _check_ids(sample_ids, k)
+        """Return the origin of user input, see :func:`cascadelib.labels.read_samples`."""
+        values, ids, classes = read_samples(labels, sample_ids, classes, k)
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     @classmethod
-    def from_traces(
-        cls, dataset: str | None, split: str | None, models: Iterable[str], traces: dict
-    ) -> "Origin":
-        """Return the origin that a file stores. Traces that are None are omitted."""
-        traces = {name: trace for name, trace in traces.items() if trace is not None}
-        names = (dataset or "", split or "")
+    def from_traces(cls, traces: "SampleSets", models: Iterable[str] = ()) -> "Origin":
+        """Return the origin of the first set of samples that a file stores."""
+        traces = replace(traces, also=())
+        names = (traces.dataset or "", traces.split or "")
         return cls(None, np.array([], str), None, *names, False, "", tuple(models), None, traces)
 
+    @classmethod
+    def from_json(cls, value: dict, place: str = "") -> "Origin":
+        """Return the origin that a file stores as :class:`SampleSets`."""
+        return cls.from_traces(object_from_json(SampleSets, value, place))
+
     def __len__(self) -> int:
-        return self.traces["samples"] if self.traces else len(self.sample_ids)
+        return self.traces.samples if self.traces else len(self.sample_ids)
 
     def __eq__(self, other: object) -> bool:
         if self is other or not (isinstance(other, Origin) and self.traces):
             return self is other
-        fields = attrgetter("dataset", "split", "models", "traces")
-        return fields(self) == fields(other)
+        return (self.models, self.traces) == (other.models, other.traces)
 
     def __hash__(self) -> int:
         return hash((self.source, len(self)))
@@ -139,7 +120,7 @@ class Origin:
     def fingerprint(self) -> str:
         """SHA-256 over the sample ids and labels in their order, or "" if a file lacks it."""
         if self.traces:
-            return self.traces.get("fingerprint", "")
+            return self.traces.fingerprint or ""
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
         digest.update(b"unlabelled" if self.values is None else self.values.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -152,7 +133,7 @@ class Origin:
         the labels. Without these names it is None.
         """
         if self.traces:
-            return self.traces.get("ids")
+            return self.traces.ids
         if self.has_ids:
             return digest_of(np.unique(self.sample_ids).tolist())
         if not (self.dataset and self.split):
@@ -179,7 +160,8 @@ class Origin:
 
     def _trace(self, name: str) -> Array | None:
         """Return a trace of a file as an array, or None if the file lacks it."""
-        return np.frombuffer(self.traces[name], TRACES[name]) if name in self.traces else None
+        trace = getattr(self.traces, name, None)
+        return None if trace is None else np.frombuffer(trace, TRACES[name])
 
     def outputs(self, model: str) -> list[Array]:
         """Return columns [k] of the outputs of a model, or [] if they cannot be read."""
@@ -239,9 +221,8 @@ class Origin:
         ids = self.sample_ids[rows]
         return replace(self, values=values, sample_ids=ids, models=(), read=None)
 
-    def check_same(self, sample_ids: Any, labels: Any = None) -> None:
-        """Raise ValueError that names the first row whose id or label differs."""
-        ids = as_text(sample_ids)
+    def check_same(self, ids: Array, labels: Any = None) -> None:
+        """Raise ValueError that names the first row whose id, text [k], or label differs."""
         expected = self.sample_ids
         if ids.shape != expected.shape:
             raise ValueError(
@@ -267,12 +248,12 @@ class Origin:
         Without models, these are the number of samples, the digest and the fingerprint.
         """
         names = () if models is None else tuple(models)
-        if self.traces:
-            unknown = {"contents", "confidences"} if {*names} != {*self.models} else set()
-            traces = {name: self.traces[name] for name in self.traces.keys() - unknown}
-            return Origin.from_traces(self.dataset, self.split, names, traces)
-        traces = {"samples": len(self), "ids": self.digest, "fingerprint": self.fingerprint}
-        if models is not None:
+        traces = self.traces or SampleSets(
+            len(self), self.dataset, self.split, self.fingerprint, self.digest
+        )
+        if self.traces and {*names} != {*self.models}:
+            traces = replace(traces, contents=None, confidences=None)
+        if models is not None and not self.traces:
             keys = self.keys
             contents = self.contents(names)
             arrays = {
@@ -281,8 +262,66 @@ class Origin:
                 "confidences": self.confidences(names),
                 "forms": self.forms,
             }
-            traces |= {name: trace.tobytes() for name, trace in arrays.items() if trace is not None}
-        return Origin.from_traces(self.dataset, self.split, names, traces)
+            known: dict[str, Any] = {
+                name: trace.tobytes() for name, trace in arrays.items() if trace is not None
+            }
+            traces = replace(traces, **known)
+        return Origin.from_traces(traces, names)
+
+
+@dataclass(frozen=True)
+class SampleSets:
+    """What a file stores of sets of samples, to recognize them.
+
+    Parameters
+    ----------
+    samples : int
+        The number of samples of the first set, which all fields but ``also`` describe.
+    dataset, split : str or None
+    fingerprint : str or None
+    ids : str or None
+        Its :attr:`Origin.digest`.
+    keys : bytes or None
+        The sorted distinct :attr:`Origin.keys`.
+    contents : bytes or None
+        Sorted digests of the outputs of the models (:func:`select_contents`).
+    confidences : bytes or None
+        Numbers that the models computed for at most MOST_CONTENTS random samples, one column after
+        another.
+    forms : bytes or None
+        The forms of the ids (:func:`find_forms`).
+    also : tuple of SampleSets or None
+        The further sets. An unknown set is None.
+
+    Raises
+    ------
+    ValueError
+        If the number of bytes is not that of :data:`TRACES`.
+    """
+
+    samples: int
+    dataset: str | None = None
+    split: str | None = None
+    fingerprint: str | None = None
+    ids: str | None = None
+    keys: bytes | None = None
+    contents: bytes | None = None
+    confidences: bytes | None = None
+    forms: bytes | None = None
+    also: "tuple[SampleSets | None, ...]" = ()
+
+    def __post_init__(self) -> None:
+        rows = max(1, min(self.samples, MOST_CONTENTS))
+        for name, kind in TRACES.items():
+            size = kind.itemsize * (rows if name == "confidences" else 1)
+            if len(getattr(self, name) or b"") % size:
+                raise ValueError(f"'chosen_on': its {name} are not base64 of {size} bytes each")
+
+    @classmethod
+    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> Any:
+        """Return one set of samples as the file of a cascade of ``models`` stores it."""
+        traces: Any = origin.record(models).traces
+        return replace(traces, keys=None) if traces.samples > MOST_KEYS else traces
 
 
 # One or several sets of samples, such as those of a fit and of a search. None is an unknown set.
@@ -294,53 +333,6 @@ def origin_of(source: Any) -> Origin:
     return Origin.from_labels(
         source.labels, source.sample_ids, source.classes, source.dataset, source.split
     )
-
-
-def _number_texts(labels: Any, classes: tuple[str, ...] | None) -> tuple[Any, Any]:
-    """Replace labels of text by their positions among the classes. Return labels and classes."""
-    listed = np.asarray(labels).tolist()
-    if not listed or not all(isinstance(label, str) for label in listed):
-        return labels, classes
-    classes = classes or tuple(filter(None, sorted({*listed})))
-    return [classes.index(validate_choice(label, classes, "label")) for label in listed], classes
-
-
-def _number_labels(labels: Any, classes: tuple[str, ...] | None) -> tuple[Array, Any]:
-    """Return labels as int64 [k], and the classes.
-
-    Text is replaced by its position among the classes, by default the sorted distinct texts. Raises
-    ValueError if a label is not a class.
-    """
-    labels, classes = _number_texts(labels, classes)
-    values = np.asarray(refuse_masked(labels, "labels"))
-    if values.ndim != 1 or values.dtype.kind not in "iu" and values.size:
-        raise ValueError(
-            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
-        )
-    if not len(values):
-        raise ValueError("the split is empty: labels has no entries")
-    top = np.iinfo(np.int64).max if classes is None else len(classes) - 1
-    outside = np.flatnonzero((values < 0) | (values > top))
-    if len(outside):
-        bound = "below 0" if classes is None else f"outside 0 … {top} ({len(classes)} classes)"
-        raise ValueError(
-            f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
-            f"({len(outside)} such labels)"
-        )
-    return values.astype(np.int64), classes
-
-
-def _check_ids(sample_ids: Any, count: int) -> Array:
-    """Return distinct ids as text [count], by default the row numbers."""
-    ids = as_text(range(count) if sample_ids is None else sample_ids)
-    if ids.shape != (count,):
-        raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
-    unique, times = np.unique(ids, return_counts=True)
-    if len(unique) < count:
-        raise ValueError(
-            f"sample id {str(unique[times > 1][0])!r} occurs more than once. Ids must be distinct"
-        )
-    return ids
 
 
 def parts_of(origins: Origins) -> tuple[Origin | None, ...]:

@@ -22,8 +22,8 @@ F1 = "f1"
 class Score:
     """Define a score.
 
-    An answer is correct if the true class is among the `rank` best classes. `title` is the title of
-    an axis. F1 is computed from top-1 correctness, see
+    An answer is correct if the true class is among the `rank` best classes. `title` names the
+    mean. F1 is computed from top-1 correctness, see
     :func:`cascadelib.evaluation.evaluation.quality`.
     """
 
@@ -46,7 +46,7 @@ def score_of(name: str) -> Score:
     if isinstance(name, str) and name not in SCORES:
         top = re.fullmatch("top([1-9][0-9]{0,8})", name)
         if top:
-            return Score(name, int(top[1]), f"{name} accuracy")
+            return Score(name, int(top[1]), f"top-{top[1]} accuracy")
     return SCORES[validate_choice(name, [*SCORES, "top2", "top5"], "score")]
 
 

@@ -7,16 +7,14 @@ import pytest
 
 from cascadelib import checks
 from cascadelib.checks import (
-    as_real_array,
     check_count,
     check_number,
     checked_share,
-    fits,
     items_of,
-    misfit,
     split_size,
     validate_choice,
 )
+from cascadelib.labels import as_real_array
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
 
@@ -162,30 +160,3 @@ def test_the_work_for_a_suggestion_is_bounded(monkeypatch):
     with pytest.raises(ValueError, match="unknown model"):
         validate_choice("a" * 9000, [f"{i}" * 100 for i in range(9000)], "model")
     assert len(seen) <= 3001 and max(map(len, seen)) <= 64
-
-
-FORM = {"name": str, "rates": [slice(0, 1)], "cost": (float, None), "versions": {str: str}}
-FITTING = {"name": "a", "rates": [0, 0.5, 1], "versions": {"numpy": "2"}}
-
-
-def test_values_of_a_form_are_accepted():
-    for value in (FITTING, FITTING | {"cost": 1.5, "other": 3}, FITTING | {"cost": None}):
-        assert misfit(value, FORM) is None and fits(value, FORM)
-
-
-@pytest.mark.parametrize(
-    ("part", "place"),
-    [
-        ({"name": None}, "'name'"),
-        ({"rates": [0, 1.5]}, "'rates': 1"),
-        ({"rates": "0"}, "'rates'"),
-        ({"cost": True}, "'cost'"),
-        ({"cost": float("inf")}, "'cost'"),
-        ({"versions": {"numpy": "2", "torch": 2}}, "'versions': 'torch'"),
-    ],
-)
-def test_the_place_of_a_misfit_is_named(part, place):
-    assert misfit(FITTING | part, FORM) == place
-    assert not fits(FITTING | part, FORM)
-    assert misfit({"inner": FITTING | part}, {"inner": (FORM, None)}) == f"'inner': {place}"
-    assert not fits(1, ())

@@ -1,8 +1,11 @@
 """Files are replaced atomically, and only regular files of bounded size are read."""
 
+import base64
 import math
 import os
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any, NotRequired, TypedDict
 
 import pytest
 from hypothesis import given
@@ -17,6 +20,7 @@ from cascadelib.files import (
     file_name,
     find_folder,
     find_leftovers,
+    from_json,
     is_usable_json,
     located,
     name_path_in_errors,
@@ -165,3 +169,52 @@ def test_an_installed_package_reads_the_folder_of_the_environment_variable(tmp_p
     (tmp_path / "held" / "reviews").mkdir(parents=True)
     monkeypatch.setenv(DATA, str(tmp_path / "held"))
     assert located("data/reviews") == tmp_path / "held" / "reviews"
+
+
+class Rate(TypedDict):
+    value: float
+    low: NotRequired[float]
+
+
+@dataclass(frozen=True)
+class Part:
+    name: str
+    rates: tuple[float | Rate, ...]
+    versions: dict[str, str]
+    cost: float | None = None
+    keys: bytes = b""
+    notes: Any = None
+
+
+WRITTEN = {"name": "a", "rates": [0, {"value": 0.5}], "versions": {"numpy": "2"}}
+
+
+def test_json_values_become_values_of_a_type():
+    assert from_json(Part, WRITTEN) == Part("a", (0.0, {"value": 0.5}), {"numpy": "2"})
+    keys = base64.b64encode(b"\x00\x01").decode()
+    read = from_json(Part, WRITTEN | {"cost": 2, "keys": keys, "notes": {"a": [1]}})
+    assert read.cost == 2.0 and read.keys == b"\x00\x01" and read.notes == {"a": [1]}
+    assert from_json(list[int | None], [1, None]) == [1, None]
+
+
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [
+        ({"name": None}, "^'name': missing or of another kind"),
+        ({"rates": [0, {"value": "0"}]}, "^'rates': 1: 'value': missing"),
+        ({"rates": [{"value": 0, "lower": 0}]}, "^'rates': 0 has no 'lower'"),
+        ({"rates": [{"low": 0.1}]}, "^'rates': 0 lacks 'value'"),
+        ({"rates": "0"}, "^'rates': missing"),
+        ({"cost": True}, "^'cost': missing"),
+        ({"cost": math.inf}, "^'cost': missing"),
+        ({"keys": "?"}, "^'keys': not base64"),
+        ({"versions": {"numpy": "2", "torch": 2}}, "^'versions': 'torch': missing"),
+        ({"version": {}}, "^it has no 'version'"),
+    ],
+)
+def test_a_json_value_of_another_type_is_refused_by_its_place(part, message):
+    with pytest.raises(ValueError, match=message):
+        from_json(Part, WRITTEN | part)
+    inner = {"inner": [WRITTEN | part]}
+    with pytest.raises(ValueError, match="^'inner': 0[ :]"):
+        from_json(dict[str, tuple[Part, ...]], inner)

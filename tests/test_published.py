@@ -433,7 +433,7 @@ def test_a_study_records_its_sources(tmp_path):
 
 def test_models_of_a_study_are_a_list_of_names():
     assert Study({}, ["a", "b"]).models == ("a", "b")
-    with pytest.raises(ValueError, match="parts of another kind"):
+    with pytest.raises(ValueError, match="models must be a list of names, not 'resnet18'"):
         Study({}, "resnet18")
 
 

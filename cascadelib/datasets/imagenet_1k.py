@@ -156,7 +156,14 @@ def imagenet(
 def _read_labels(names: list[str], path: Path) -> np.ndarray:
     """Read the labels int [k] of a flat folder from a devkit or a file of labels."""
     if path.is_dir():
-        return _read_devkit_labels(names, path)
+        truth = _find_devkit_file(path, GROUND_TRUTH)
+        lines = truth.read_text(encoding="utf-8").split()
+        _check_label_count(truth, len(lines), names)
+        numbers = {str(number) for number in range(1, 1001)}
+        for number, line in enumerate(lines, 1):
+            if line not in numbers:
+                raise ValueError(f"{truth}, line {number}: {line!r} is not a class 1 … 1000")
+        return read_ilsvrc_order(path)[np.array(lines, np.int64) - 1]
     if not path.is_file():
         raise FileNotFoundError(f"no labels {path}; expected {LAYOUTS}")
     by_name = _read_label_file(path)
@@ -223,18 +230,6 @@ def read_ilsvrc_order(devkit: Path | str) -> np.ndarray:
         return np.array([synsets().index(ids[i]) for i in range(1, 1001)])
     except (MatReadError, ValueError, KeyError, TypeError, NotImplementedError) as error:
         raise ValueError(f"{path}: not the table of the 1,000 synsets ({error!r})") from None
-
-
-def _read_devkit_labels(names: list[str], devkit: Path) -> np.ndarray:
-    """Read the labels int [k] of the images from the devkit's ground truth."""
-    path = _find_devkit_file(devkit, GROUND_TRUTH)
-    lines = path.read_text(encoding="utf-8").split()
-    _check_label_count(path, len(lines), names)
-    numbers = {str(number) for number in range(1, 1001)}
-    for number, line in enumerate(lines, 1):
-        if line not in numbers:
-            raise ValueError(f"{path}, line {number}: {line!r} is not a class 1 … 1000")
-    return read_ilsvrc_order(devkit)[np.array(lines, np.int64) - 1]
 
 
 def imagenet_v2(folder: Path | str, split: str = "matched-frequency") -> Photographs:

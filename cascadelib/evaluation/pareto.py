@@ -8,8 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import as_real_array, check_costs
-from ..labels import align_values
+from ..labels import align_values, as_real_array, check_costs
 
 
 def pareto_front(cost: Array, accuracy: Array) -> Array:

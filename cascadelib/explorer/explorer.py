@@ -24,7 +24,7 @@ from IPython.display import display
 from ..checks import brief, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..files import replace_atomically, short_path
+from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
@@ -309,8 +309,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         packed = self.pack.to_bytes(self.describe())
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
         text = format_page(title, packed, self.still())
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text)
         return Path(path)
 
     def still(self) -> str:

@@ -35,7 +35,6 @@ from .shards import (
     Shards,
     count_usable_cores,
     join_processes,
-    shard_bounds,
     split_range,
 )
 
@@ -169,7 +168,7 @@ def extract(
             processes,
             select_device(device or processes.device(), amp),
             batch_size,
-            shard_bounds(len(samples), shard_size, batch_size),
+            shard_size,
             np.dtype(dtype),
             getattr(samples, "order", None),
             workers,

@@ -23,7 +23,7 @@ from ..zoo.forward import Device, compute_timed_logits, place_module, upload_bat
 from ..zoo.macs import count_macs
 from ..zoo.model import Model, describe_identity, record_failure
 from ..zoo.transforms import find_distinct, prepare_batch
-from .shards import Processes, Shards, split_range
+from .shards import Processes, Shards, shard_bounds, split_range
 
 PROBE_SAMPLES = 32  # samples of a probe, except that compiled models probe a full batch
 CHUNK = 16  # photographs per task of a worker
@@ -34,10 +34,10 @@ PREFETCHED_CHUNKS = 4  # chunks that each worker prefetches
 class Pass:
     """Inputs, outputs and options of a pass over a data set.
 
-    bounds: (start, stop) of the shards. order: rows in the order in which they run, or None for the
-    order of the data set. workers: number of processes that decode images. batch_limits: {model:
-    largest batch that fits into memory} of models for which a full batch does not fit. failed:
-    {model: error} of skipped models.
+    shard_size: number of samples of a shard, rounded to full batches. order: rows in the order in
+    which they run, or None for the order of the data set. workers: number of processes that decode
+    images. batch_limits: {model: largest batch that fits into memory} of models for which a full
+    batch does not fit. failed: {model: error} of skipped models.
     """
 
     samples: Any
@@ -46,7 +46,7 @@ class Pass:
     processes: Processes
     device: Device
     batch_size: int
-    bounds: list[tuple[int, int]]
+    shard_size: int
     dtype: np.dtype
     order: np.ndarray | None
     workers: int
@@ -59,6 +59,11 @@ class Pass:
     def full_batch(self) -> int:
         """Size of every batch of compiled models, else 0. A new size would compile them again."""
         return min(len(self.samples), self.batch_size) if self.compile else 0
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """(start, stop) of each shard."""
+        return shard_bounds(len(self.samples), self.shard_size, self.batch_size)
 
     @property
     def path(self) -> Path:

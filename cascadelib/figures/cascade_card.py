@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..files import replace_atomically
+from ..files import write_text
 from ..policy.summary import PolicySummary, summarize
 from .chart import as_html, draw_chart
 
@@ -90,8 +90,7 @@ def card(
         body="\n".join(filter(None, sections)),
     )
     path = Path(path)
-    with replace_atomically(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    write_text(path, text)
     return path
 
 

@@ -119,16 +119,6 @@ class Floors:
         return floor
 
 
-def tolerance_of(reach: Array, most: float, beyond: float) -> Array:
-    """Return the tolerance at each number of correct samples, float (k + 1,).
-
-    It is `most` at the accuracies of most points of the front, and `beyond` at higher accuracies.
-    """
-    rises = reach[:-1] < reach[1:]
-    last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
-    return np.where(reach <= MARGIN * reach[last], most, beyond)
-
-
 def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
     """Search cascades of three or more models until the deadline.
 
@@ -139,7 +129,12 @@ def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
     for pair in (*COARSE_ROUNDS, (0, 0)):
-        tolerance = np.maximum(tolerance_of(best.reach, *pair), search.tolerance)
+        # The first tolerance holds at the accuracies of most points, the second at higher ones.
+        rises = best.reach[:-1] < best.reach[1:]
+        last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
+        most, beyond = pair
+        tolerance = np.where(best.reach <= MARGIN * best.reach[last], most, beyond)
+        tolerance = np.maximum(tolerance, search.tolerance)
         # Only the last round searches more expensive cascades beyond the best known accuracy.
         highest = MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf
         bounding = pair == COARSE_ROUNDS[0]

@@ -17,16 +17,8 @@ from uuid import uuid4
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import (
-    POSITIVE,
-    as_real_array,
-    brief,
-    check_costs,
-    check_count,
-    check_number,
-    items_of,
-    refuse_masked,
-)
+from ..checks import POSITIVE, brief, check_count, check_number, items_of
+from ..labels import as_real_array, check_costs, refuse_masked
 from ..methods.thresholds import LARGEST
 from ..stages import StageFunction, stage_of
 from .kernels.sorting import falling_order, groups_in

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from ..checks import as_real_array, check_costs, items_of, refuse_masked, validate_choice
+from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
-from ..labels import align_values
+from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method

@@ -187,8 +187,7 @@ def search_graded(prepared: Search, positive: Array | None = None) -> Points:
     mean = cost if cost.ndim == 1 else cost.mean(axis=1)
     if positive is not None and lengths[-1] > 2:
         raise ValueError(f"n_models={lengths}: F1 is exact for one and two models only")
-    tolerance = max(float(prepared.tolerance), ROUNDING)
-    search = BoxSearch(outcomes, cost, GrowingFront(lengths[-1]), tolerance, prepared.deadline)
+    search = BoxSearch(prepared)
     for cascade in cascades_of(mean, lengths):
         if positive is None and search.is_late():
             # Each remaining cascade costs at least as much as the cheapest model.
@@ -270,20 +269,13 @@ class BoxSearch:
         Boxes that were not opened because of the tolerance or the deadline.
     """
 
-    def __init__(
-        self,
-        outcomes: Outcomes,
-        cost: Array,
-        found: GrowingFront,
-        tolerance: float,
-        deadline: float,
-    ) -> None:
-        self.outcomes = outcomes
-        self.cost = cost
-        self.found = found
-        self.tolerance = tolerance
-        self.deadline = deadline
-        self.all_rows = np.arange(len(outcomes.stage((0,))[0]), dtype=np.int32)
+    def __init__(self, prepared: Search) -> None:
+        self.outcomes: Outcomes = prepared.outcomes
+        self.cost = prepared.cost
+        self.found = GrowingFront(prepared.lengths[-1])
+        self.tolerance = max(float(prepared.tolerance), ROUNDING)
+        self.deadline = prepared.deadline
+        self.all_rows = np.arange(len(self.outcomes.stage((0,))[0]), dtype=np.int32)
         self.skipped: list[tuple[Array, Array, Array]] = []
         self.heap: list[tuple] = []
         self.number = count()
@@ -462,7 +454,8 @@ def points_by_running(
     cascades = {cascade for cascade, _ in rows}
     deferring = {cascade[:i] for cascade in cascades for i in range(1, len(cascade))}
     stage.prepare(correct=cascades | deferring, confidence=deferring)
-    outcome, correct_of = lru_cache(32)(stage), lru_cache(32)(stage.correct)
+    outcome = lru_cache(32)(stage)
+    correct_of = lru_cache(32)(stage.correct)
     k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))

@@ -197,13 +197,6 @@ def run_task(
     return rows, [part[rows] for part in best[1:]], in_time
 
 
-def workers_of(executor: Any) -> int:
-    """Return the number of tasks that an executor runs simultaneously, if it reports one."""
-    if hasattr(executor, "_client"):  # Dask's executor, which has no workers while a cluster starts
-        return sum(executor._client.nthreads().values()) or UNKNOWN_WORKERS
-    return getattr(executor, "_max_workers", UNKNOWN_WORKERS)
-
-
 class TaskRunner:
     """Run the tasks of a search on its executor, and send outcomes to workers that lack them.
 
@@ -276,7 +269,9 @@ def on_workers(
     """
     if search.executor is None:
         return in_threads(search, prefixes, best, parts, floors)
-    workers = workers_of(search.executor)
+    workers = getattr(search.executor, "_max_workers", UNKNOWN_WORKERS)
+    if hasattr(search.executor, "_client"):  # Dask has no workers while a cluster starts
+        workers = sum(search.executor._client.nthreads().values()) or UNKNOWN_WORKERS
     tasks_per_worker = TASKS if "boxes" in parts else TASKS_OF_CORNERS
     count = min(tasks_per_worker * workers, len(prefixes))
     runner = TaskRunner(search, prefixes if floors is None else floors.prefixes)

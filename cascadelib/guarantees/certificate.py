@@ -147,16 +147,25 @@ class Certificate:
         return min(reversed_points, key=lambda point: point.cost, default=None)
 
     def __str__(self) -> str:
-        premises = premises_text(self.checked)
-        if self.point is None:
+        point = self.point
+        text = (
+            f"Nothing is certified: {self._drawn} do not show at confidence {1 - self.delta:.0%} "
+            f"that a cascade {self.promise}. Allow a larger loss or cost, or bring more samples."
+        )
+        if point is not None:
+            row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
+            saving = improvement_factor(self.reference_cost, row["cost_here"])
+            saved = f"a saving of {times(saving)} ×" if saving > 1 else "no saving"
             text = (
-                f"Nothing is certified: {self._drawn} do not show at confidence "
-                f"{1 - self.delta:.0%} that a cascade {self.promise}. Allow a larger loss or cost, "
-                f"or bring more samples.{premises}"
+                f"{self._guarantee_of(point)} {point.chain} costs {number(row['cost_here'])} a "
+                f"sample, the reference {self.reference} alone {number(self.reference_cost)}: "
+                f"{saved}."
             )
-            return " ".join([text, *self.remarks])
-        text = f"{self._guarantee_of(self.point)} {self._observed(self.point)}{premises}"
-        return " ".join([text, *self.remarks])
+            if self.epsilon is not None:
+                is_reference = is_alone(point, self.reference)
+                loss = "0, it is the reference" if is_reference else fraction(row["accuracy_loss"])
+                text += f" Observed loss: {loss}."
+        return " ".join([text + premises_text(self.checked), *self.remarks])
 
     @property
     def _drawn(self) -> str:
@@ -176,22 +185,6 @@ class Certificate:
             f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
             f"{arrow(point.active_models)} {self.promise}, on {where}."
         )
-
-    def _observed(self, point: Point) -> str:
-        """Return the cost and loss of a certified point on the certification split, in words."""
-        row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
-        saving = improvement_factor(self.reference_cost, row["cost_here"])
-        saved = f"a saving of {times(saving)} ×" if saving > 1 else "no saving"
-        text = (
-            f"{point.chain} costs {number(row['cost_here'])} a sample, the reference "
-            f"{self.reference} alone {number(self.reference_cost)}: {saved}."
-        )
-        if self.epsilon is None:
-            return text
-        loss = fraction(row["accuracy_loss"])
-        if is_alone(point, self.reference):
-            loss = "0, it is the reference"
-        return f"{text} Observed loss: {loss}."
 
 
 def certify(

@@ -1,6 +1,6 @@
 """Test whether two splits share samples that have different ids and slightly different values."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
@@ -144,27 +144,24 @@ def likeness(seen: Any, here: Any, seen_count: int | None = None) -> Likeness:
     return Likeness("verified", evidence)
 
 
-def likeness_of(origin: Origins, here: Origin, models: Iterable[str]) -> Likeness:
+def likeness_of(origin: Origins, here: Origin, models: Collection[str]) -> Likeness:
     """Test whether a split shares samples with those on which cascades were selected or fitted.
 
     ``here`` is compared with each part of ``origin`` by outputs of the models: confidences, or the
     outputs for several classes. The worst of the results is returned.
     """
-    names = set(models)
-    found = [_compare_part(part, here, names) for part in parts_of(origin)]
+    found = []
+    for part in parts_of(origin):
+        result = Likeness("not verifiable", "no model outputs on both splits are available")
+        if part is not None:
+            names = models_compared(part, here, models)
+            seen = part.confidences(names)
+            there = here.columns(names)
+            if seen is not None and there is not None and len(seen) == len(there):
+                result = likeness(seen, there, len(part))
+        found.append(result)
     order = {"violated": 0, "not verifiable": 1, "verified": 2}
     return min(found, key=lambda result: (order[result.status], -result.shared))
-
-
-def _compare_part(part: Origin | None, here: Origin, names: set[str]) -> Likeness:
-    """Test whether the split ``here`` shares samples with one set of samples."""
-    if part is not None:
-        names = models_compared(part, here, names)
-        seen = part.confidences(names)
-        there = here.columns(names)
-        if seen is not None and there is not None and len(seen) == len(there):
-            return likeness(seen, there, len(part))
-    return Likeness("not verifiable", "no model outputs on both splits are available")
 
 
 def near_groups(columns: Any) -> int:

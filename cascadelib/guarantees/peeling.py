@@ -223,7 +223,9 @@ def peel_table(
     if has_pilot:
         peel.open_labels(first, wrong[first])
         if labels is None:
-            open_until(peel, wrong_at, OPEN_UNTIL * may_stay)
+            while peel.remaining_risks().sum() > OPEN_UNTIL * may_stay:
+                rows = peel.remove_next()
+                peel.open_labels(rows, wrong_at(rows))
             labels = planned_labels(peel.remaining_risks(), may_stay, delta)
         drawn = others[~peel.is_open[others]][:labels]
         wrong[drawn] = wrong_at(drawn)
@@ -256,13 +258,6 @@ def start_peeling(
     for number in range(len(classes)):
         lowest[number] = score[outside[group[outside] == number]].min()
     return classes, Peel(confidence, score, group, inside, ties, outside, lowest)
-
-
-def open_until(peel: Peel, wrong_at: Callable[[Array], Array], most: float) -> None:
-    """Remove rows and open their labels until ``most`` remaining rows or fewer seem wrong."""
-    while peel.remaining_risks().sum() > most:
-        rows = peel.remove_next()
-        peel.open_labels(rows, wrong_at(rows))
 
 
 def remove_until(peel: Peel, certify: Array, wrong: Array, most: int, opens: bool) -> Array:

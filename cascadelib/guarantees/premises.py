@@ -81,11 +81,6 @@ def independent(case: Case) -> Finding:
     return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
 
 
-def no_overlap(case: Case) -> Finding:
-    """Look for samples that were used to select, fit or train the cascades."""
-    return case.overlap
-
-
 def spelling_of(store: Any) -> Finding:
     """State how a store compares labels with predictions.
 
@@ -199,26 +194,20 @@ def rows_aligned(case: Case) -> Finding:
     """Test whether the rows of all models belong to the same samples."""
     if not case.is_known.all():
         return NOT_VERIFIABLE, "labels are known only where models differ", ""
-    if double := same_answers(case):
-        fault = f"the answers of {double!r} and {case.reference!r} are equal on all samples"
-        return VIOLATED, fault, "check that the table does not hold one model under two names"
+    store = case.store
+    is_table = store.class_count is None and store.has_predictions
+    if is_table and len(store) >= LEAST_EQUAL:
+        answers = store.predicted(case.reference)
+        equal = [name for name in case.models[1:] if (store.predicted(name) == answers).all()]
+        if equal and (answers != answers[0]).any():
+            fault = f"the answers of {equal[0]!r} and {case.reference!r} are equal on all samples"
+            return VIOLATED, fault, "check that the table does not hold one model under two names"
     found = check_alignment(case.first_of_clusters, case.models)
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept the violation"
     )
     return found.status, found.evidence, remedy
-
-
-def same_answers(case: Case) -> str:
-    """Return a model of a table whose answers all equal those of the reference, or ""."""
-    store = case.store
-    if store.class_count is not None or not store.has_predictions or len(store) < LEAST_EQUAL:
-        return ""
-    answers = store.predicted(case.reference)
-    varies = (answers != answers[0]).any()
-    equal = (name for name in case.models[1:] if (store.predicted(name) == answers).all())
-    return next(equal, "") if varies else ""
 
 
 def unlike_selection(case: Case) -> Finding:
@@ -236,7 +225,7 @@ def unlike_selection(case: Case) -> Finding:
 # In the order of the table. To add a premise, write a function of a Case and add it here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
-    "overlap": no_overlap,
+    "overlap": lambda case: case.overlap,
     "spelling": lambda case: spelling_of(case.store),
     "labels complete": labels_complete,
     "reference complete": reference_complete,

@@ -142,7 +142,17 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
     :func:`equal_in_all` finds samples that share a confidence of one model and all other values,
     although samples with neighbouring confidences do not.
     """
-    confidences, outcomes = read_outcomes(store, models)
+    stage = store.outcome(models, Method(), "top1")
+    outcomes: list[Array] = []
+    confidences: list[Array] = []
+    for position, name in enumerate(models):
+        correct, confidence = stage((position,))
+        outcomes.append(correct)
+        confidences.append(confidence)
+        if store.has_predictions:
+            outcomes.append(store.predicted(name))
+    if store.origin.values is not None:
+        outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
     is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
     if deciding is not None and not is_repeated:
@@ -156,22 +166,6 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
         f"{copies} of the {len(rows)} samples repeat others: they are equal in all known values, "
         "more often than independent samples are"
     )
-
-
-def read_outcomes(store: Any, models: list[str]) -> tuple[list[Array], list[Array]]:
-    """Return the confidences of each model, and correctness, predictions and labels, each [k]."""
-    stage = store.outcome(models, Method(), "top1")
-    outcomes: list[Array] = []
-    confidences: list[Array] = []
-    for position, name in enumerate(models):
-        correct, confidence = stage((position,))
-        outcomes.append(correct)
-        confidences.append(confidence)
-        if store.has_predictions:
-            outcomes.append(store.predicted(name))
-    if store.origin.values is not None:
-        outcomes.append(store.origin.values)
-    return confidences, outcomes
 
 
 def number_rows(columns: list[Array]) -> Array:

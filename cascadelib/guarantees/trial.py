@@ -64,7 +64,10 @@ class Trial:
         if self.epsilon is not None:
             parts = self.case.parts
             groups = "" if None in parts else f" in each of {len(parts)} groups"
-            loss = f"{self.epsilon:.2%} of {describe_score(self.case.score, self.correct)}"
+            title = score_of(self.case.score).title
+            if self.case.score == "top1" and self.correct.dtype.kind == "f":
+                title = "mean score"
+            loss = f"{self.epsilon:.2%} of {title}"
             bounds.append(f"loses at most {loss} against {self.case.reference}{groups}")
         if self.budget is not None:
             bounds.append(f"costs at most {number(self.budget)} a sample")
@@ -197,14 +200,6 @@ def highest_price(runs: Sequence[Run], max_price: float | None) -> float | None:
             "certification samples: max_price must be an upper bound for any input"
         )
     return max_price
-
-
-def describe_score(score: str, correct: Array) -> str:
-    """Return the name of the mean of a score. Correctness [k] is bool, or graded in [0, 1]."""
-    if score == "top1" and correct.dtype.kind == "f":
-        return "mean score"
-    scored = score_of(score)
-    return scored.title if scored.rank == 1 else f"top-{scored.rank} accuracy"
 
 
 def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:

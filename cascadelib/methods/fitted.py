@@ -6,16 +6,18 @@ Cascades are selected on the samples of the fit, so these get out-of-fold confid
 (:class:`Folds`). Loading and applying a fitted confidence needs only NumPy.
 """
 
+import contextlib
 import hashlib
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NotRequired, TypedDict
 
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import as_real_array, fits, validate_choice
-from ..labels import as_text, normalize_text
+from ..checks import error_context, validate_choice
+from ..files import from_json, object_from_json
+from ..labels import as_real_array, as_text, normalize_text
 from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"
@@ -61,6 +63,19 @@ class Fitted:
         Equal samples have equal confidences. The arguments are those of :func:`read_features`.
         """
         return self.apply(read_features(self.columns, values, predictions, before, self.categories))
+
+    @classmethod
+    def from_json(cls, value: dict, place: str = "") -> "Fitted":
+        """Return a fitted confidence from its JSON values, or raise a ValueError."""
+        with error_context("a part of a fitted confidence"):
+            fitted = object_from_json(cls, value, place)
+            kind = validate_choice(fitted.kind, KINDS, "fitted confidence")
+            from_json(KINDS[kind].form, fitted.parameters, f"{place}: 'parameters'")
+        with contextlib.suppress(TypeError, IndexError):  # too few parameters
+            if fitted.columns:
+                fitted(np.zeros((1, len(value_columns(fitted.columns)))), [""])
+                return fitted
+        raise ValueError("the columns and parameters of a fitted confidence do not fit each other")
 
     def apply(self, features: "Features") -> Array:
         """Return the confidences of samples from their :class:`Features`."""
@@ -469,8 +484,8 @@ class Kind(NamedTuple):
         (features, correct) → parameters.
     apply : callable
         (parameters, features) → confidences (k,).
-    form : object
-        Form of the parameters, see :func:`cascadelib.checks.misfit`.
+    form : type
+        Type of the parameters, see :func:`cascadelib.files.from_json`.
     """
 
     fit: Callable
@@ -478,34 +493,27 @@ class Kind(NamedTuple):
     form: Any
 
 
-CURVES = [
-    {
-        "digest": (str, None),
-        "knots": [float],
-        "values": [float],
-        "weight": (slice(0, 1), None),
-        "order": ([float], None),
-    }
-]
-LEVELS = {"column": str, "digest": str, "constant": float, "slope": float}
+class IsotonicCurve(TypedDict):
+    """Parameters of the isotonic curve of a label, or of all labels if the digest is None."""
+
+    digest: str | None
+    knots: list[float]
+    values: list[float]
+    weight: NotRequired[float]
+    order: NotRequired[list[float]]
+
+
+class Level(TypedDict):
+    """Parameters of a label or category in a logistic regression."""
+
+    column: str
+    digest: str
+    constant: float
+    slope: float
+
+
 KINDS = {
-    "isotonic": Kind(fit_isotonic, apply_isotonic, CURVES),
-    BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, CURVES),
-    "logistic": Kind(fit_logistic, apply_logistic, [(float, LEVELS)]),
+    "isotonic": Kind(fit_isotonic, apply_isotonic, list[IsotonicCurve]),
+    BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, list[IsotonicCurve]),
+    "logistic": Kind(fit_logistic, apply_logistic, list[float | Level]),
 }
-
-
-def fitted_from_json(value: Any) -> Fitted:
-    """Return a :class:`Fitted` from its JSON values, or raise a ValueError if a part is wrong."""
-    kind = validate_choice(value.get("kind"), KINDS, "fitted confidence")
-    form = {"columns": [str], "parameters": KINDS[kind].form, "categories": ([str], None)}
-    if not fits(value, form):
-        raise ValueError(
-            "a part of a fitted confidence is missing or has another type: kind, columns, "
-            "parameters"
-        )
-    categories = tuple(value.get("categories") or ())
-    fitted = Fitted(kind, tuple(value["columns"]), value["parameters"], categories)
-    # This raises an error if the number of parameters is wrong.
-    fitted(np.zeros((1, len(value_columns(fitted.columns)))), [""])
-    return fitted

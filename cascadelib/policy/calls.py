@@ -11,8 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_real_array, brief, items_of
+from ..checks import brief, items_of
 from ..evaluation.point import Point
+from ..labels import as_real_array
 from .decisions import (
     ERROR,
     MALFORMED,

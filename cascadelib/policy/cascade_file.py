@@ -64,7 +64,11 @@ def point_for_file(
     expectation = point.expected
     if measured_on is not None:
         expectation = expected_figures(point, measured_on, describe_intervals(point, held_out))
-    selected_on = record_seen(point, store)
+    # The point's record takes precedence over that of its selection split.
+    first, *others = parts_of(point.origin)
+    if first is None and store is not None:
+        first = store.origin
+    selected_on = join_origins(*(part and part.record(point.models) for part in (first, *others)))
     return replace(
         point,
         method=point.method and restrict_method(point, selected_on),
@@ -98,18 +102,6 @@ def record_of(store: Store, name: str) -> dict[str, Any]:
     record: dict[str, Any] = {"name": name, "classes": store.class_count}
     record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
     return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
-
-
-def record_seen(point: Point, store: Store | None) -> Origins:
-    """Return the samples that a point has seen, as a file stores them.
-
-    The point's record takes precedence over that of its selection split.
-    """
-    first, *others = parts_of(point.origin)
-    if first is None and store is not None:
-        first = store.origin
-    parts = (part if part is None else part.record(point.models) for part in (first, *others))
-    return join_origins(*parts)
 
 
 def describe_intervals(point: Point, held_out: Store | None) -> str:

@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_real_array, brief, check_count, items_of, validate_choice
+from ..checks import brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import align_values
+from ..labels import align_values, as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
 from ..methods.fitted import value_columns

@@ -9,66 +9,30 @@ import base64
 import json
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import suppress
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from pathlib import Path
-from types import NoneType
-from typing import Any, get_args, get_origin, get_type_hints
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
+from typing import Any
 
-from ..checks import CLASSES, brief, check_count, error_context, fits, validate_choice
+from ..checks import (
+    CLASSES,
+    FINITE,
+    brief,
+    check_count,
+    check_number,
+    validate_choice,
+)
 from ..evaluation.point import Expected, Point
-from ..files import digest_of, parse_json_object, read_json
-from ..methods.fitted import Fitted, describe_fits, fitted_from_json
+from ..files import digest_of, from_json, parse_json_object
+from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
-from ..origin import MOST_CONTENTS, TRACES, Origin, Origins, join_origins, parts_of
+from ..origin import Origin, Origins, SampleSets, join_origins, parts_of
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
 HEAD = ("format", "version", "checksum")
 LARGEST = 2**23  # bytes of a file, written or read
-MOST_KEYS = 2**16  # ids per set of samples whose digests a file stores
 MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
-
-
-@dataclass(frozen=True)
-class SampleSets:
-    """Sets of samples with their :attr:`~cascadelib.origin.Origin.traces`.
-
-    The first set has the other fields, and ``also`` has the further sets.
-    """
-
-    samples: int
-    dataset: str | None = None
-    split: str | None = None
-    fingerprint: str | None = None
-    ids: str | None = None
-    keys: bytes | None = None
-    contents: bytes | None = None
-    confidences: bytes | None = None
-    forms: bytes | None = None
-    also: "tuple[SampleSets | None, ...]" = ()
-
-    @classmethod
-    def of(cls, origin: Origin, models: Iterable[str] | None = None) -> "SampleSets":
-        """Return one set of samples as the file of a cascade of ``models`` stores it."""
-        record = origin.record(models)
-        traces = dict(record.traces)
-        if len(record) > MOST_KEYS:
-            traces.pop("keys", None)
-        return cls(dataset=record.dataset, split=record.split, **traces)
-
-    def origin(self, models: tuple[str, ...] = ()) -> Origin:
-        """Return the origin of the first set."""
-        names = ("samples", "ids", "fingerprint", *TRACES)
-        traces = {name: getattr(self, name) for name in names}
-        rows = max(1, min(self.samples, MOST_CONTENTS))
-        for name, kind in TRACES.items():
-            size = kind.itemsize * (rows if name == "confidences" else 1)
-            if len(traces[name] or b"") % size:
-                raise ValueError(f"'chosen_on': its {name} are not base64 of {size} bytes each")
-        return Origin.from_traces(self.dataset, self.split, models, traces)
 
 
 @dataclass(frozen=True)
@@ -79,7 +43,7 @@ class MethodPart:
     ensemble: str
     temperature: bool
     temperatures: dict[str, float] | None = None
-    fitted: tuple[dict, ...] | None = None
+    fitted: tuple[Fitted, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -179,52 +143,6 @@ def to_json(value: Any) -> Any:
     return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
-def from_json(kind: Any, value: Any, place: str = "") -> Any:
-    """Return a JSON value as a value of a type, or raise ValueError that names its place."""
-    if kind is Origin:
-        return from_json(SampleSets, value, place).origin()
-    options = get_args(kind)
-    outer = get_origin(kind)
-    if NoneType in options:
-        return None if value is None else from_json(options[0], value, place)
-    if outer is tuple and isinstance(value, list):
-        return tuple(from_json(options[0], one, f"{place}: {n}") for n, one in enumerate(value))
-    if isinstance(value, dict) and (outer is dict or is_dataclass(kind)):
-        return object_from_json(kind, value, place)
-    return plain_from_json(kind, value, place)
-
-
-def plain_from_json(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value whose type has no item types, such as a number or text."""
-    if kind is float and fits(value, float):
-        return float(value)
-    if kind is bytes and isinstance(value, str):
-        with suppress(ValueError):
-            return base64.b64decode(value, validate=True)
-        raise ValueError(f"{place}: not base64")
-    if kind is float or kind is not Any and type(value) is not kind:
-        raise ValueError(f"{place}: missing or of another kind. Save the cascade again")
-    return value
-
-
-def object_from_json(kind: Any, value: dict, place: str) -> Any:
-    """Return a JSON object as a dict or as an instance of a dataclass."""
-    if is_dataclass(kind):
-        kinds = get_type_hints(kind)
-        required = {part.name for part in fields(kind) if not hasattr(kind, part.name)}
-        for names, verb in ((required - value.keys(), "lacks"), (value.keys() - kinds, "has no")):
-            if names:
-                named = ", ".join(map(repr, sorted(names)))
-                raise ValueError(f"{place or 'a cascade'} {verb} {named}")
-    else:
-        kinds = dict.fromkeys(value, get_args(kind)[1])
-    items = {
-        key: from_json(kinds[key], item, f"{place}: {key!r}".removeprefix(": "))
-        for key, item in value.items()
-    }
-    return kind(**items)
-
-
 def parts_as_json(point: Point) -> dict[str, Any]:
     """Return a Point as plain values of JSON, in the order of PARTS.
 
@@ -233,6 +151,10 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
     is_certified = point.chosen == (point.models, point.thresholds)
+    parts = parts_of(point.origin)
+    sets: list[Any] = [SampleSets.of(part, point.models) for part in parts if part is not None]
+    if sets:  # the first known set has the others in ``also``, an unknown one as None
+        sets[0] = replace(sets[0], also=(*sets[1:], *[None] * (None in parts)))
     return to_json(
         CascadeFile(
             models=tuple(records_of(point)),
@@ -241,7 +163,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             score=point.score,
             cost_kind=point.cost_kind,
             chosen=Figures(point.exit_rates, **finite),
-            chosen_on=samples_part(point.origin, point.models),
+            chosen_on=sets[0] if sets else None,
             versions=dict(point.versions),
             expected=point.expected,
             premises=tuple(map(dict, point.premises)) if is_certified else (),
@@ -277,31 +199,8 @@ def method_part(point: Point) -> MethodPart | None:
     temperatures = None
     if method.temperature:
         temperatures = {name: method.temperature_of(name) for name in point.models}
-    fitted = tuple(map(asdict, point.fitted)) or None
-    return MethodPart(method.metric, method.ensemble, method.temperature, temperatures, fitted)
-
-
-def samples_part(seen: Origins, models: tuple[str, ...]) -> SampleSets | None:
-    """Return the samples that a Point has seen, or None if no set is known.
-
-    The first known set has the others in ``also``. An unknown set is None in ``also``.
-    """
-    parts = parts_of(seen)
-    written = [SampleSets.of(part, models) for part in parts if part is not None]
-    if not written:
-        return None
-    unknown = [None] if None in parts else []
-    return replace(written[0], also=(*written[1:], *unknown))
-
-
-def read_point(path: str | Path, edited: bool = False) -> Point:
-    """Read a Point from a file.
-
-    Raises ValueError if the file is not regular, is too large, or :func:`parse_cascade` refuses it.
-    """
-    content = read_json(Path(path), LARGEST)
-    with error_context(str(path)):
-        return parse_cascade(content, edited)
+    rule = (method.metric, method.ensemble, method.temperature)
+    return MethodPart(*rule, temperatures, point.fitted or None)
 
 
 def parse_cascade(content: str | dict, edited: bool = False) -> Point:
@@ -366,7 +265,12 @@ def point_from_file(file: CascadeFile) -> Point:
         )
     if file.expected:
         check_expected(file.expected, len(names))
-    selected_on = selection_from_file(file, names)
+    selected_on = None
+    if file.chosen_on is not None:
+        sets = (file.chosen_on, *file.chosen_on.also)
+        selected_on = join_origins(
+            *(None if one is None else Origin.from_traces(one, names) for one in sets)
+        )
     method = None
     if file.method:
         method = method_from_part(file.method, names, selected_on)
@@ -386,14 +290,6 @@ def point_from_file(file: CascadeFile) -> Point:
         guarantee=file.guarantee,
         **figures,
     )
-
-
-def selection_from_file(file: CascadeFile, names: tuple[str, ...]) -> Origins:
-    """Return the samples that a cascade has seen, or None if its file has no record of them."""
-    if file.chosen_on is None:
-        return None
-    sets = (file.chosen_on, *file.chosen_on.also)
-    return join_origins(*(None if one is None else one.origin(names) for one in sets))
 
 
 def names_from_file(file: CascadeFile) -> tuple[str, ...]:
@@ -419,11 +315,7 @@ def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
     """
     if isinstance(value, str):
         return float(convert_units(metric, WORDS[validate_choice(value, WORDS, "threshold")]))
-    if not fits(value, float):
-        raise ValueError(
-            f"a threshold must be a finite number, 'always' or 'never', not {brief(value)}"
-        )
-    return float(value)
+    return check_number(value, "a threshold", "a finite number, 'always' or 'never'", *FINITE)
 
 
 def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Origins) -> Method:
@@ -440,17 +332,8 @@ def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Orig
         return method
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
-    fitted = [fit_from_json(one) for one in part.fitted]
-    method = replace(method, **describe_fits(fitted), fitted_on=selected_on)
-    return replace(method, fitted=dict(zip(models_read(method, names), fitted)))
-
-
-def fit_from_json(written: dict) -> Fitted:
-    """Return a fitted confidence, or raise ValueError if its parts do not fit."""
-    with suppress(TypeError, IndexError):  # numbers that numpy cannot take, or too few
-        if written.get("columns"):
-            return fitted_from_json(written)
-    raise ValueError("the columns and parameters of a fitted confidence do not fit each other")
+    method = replace(method, **describe_fits(part.fitted), fitted_on=selected_on)
+    return replace(method, fitted=dict(zip(models_read(method, names), part.fitted)))
 
 
 def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]]:

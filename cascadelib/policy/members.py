@@ -15,8 +15,9 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import error_context, refuse_masked
+from ..checks import error_context
 from ..evaluation.point import Point
+from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
 from ..zoo.loaders import load, resolve_models, split_transform
@@ -162,8 +163,8 @@ class Member:
         A traced graph repeats the operations that the module ran on the batch. It is used only if
         two conditions hold. The module runs on tensors without values, so its code does not depend
         on them. And the logits of the graph agree with those of the module: for 1 sample, for half
-        of the samples, for all, and for :func:`probes_of` them. They may differ by at most ε^⅔ ×
-        the largest logit, for the ε of the dtype.
+        of the samples, for all, and for probes with one value that is nan, infinite or may
+        overflow. They may differ by at most ε^⅔ × the largest logit, for the ε of the dtype.
 
         Raises
         ------
@@ -181,7 +182,11 @@ class Member:
             counts = (1, len(inputs) // 2 + 1, len(inputs))
             precision = torch.finfo(inputs.dtype).eps
             parts = [self.inputs(take_rows(batch, np.arange(count))) for count in counts]
-            parts += probes_of(inputs[:2])
+            largest = torch.finfo(inputs.dtype).max
+            for value in (math.nan, math.inf, -math.inf, largest, math.sqrt(largest) / 2):
+                probe = inputs[:2].clone()
+                probe[(0,) * probe.ndim] = value
+                parts.append(probe)
             expected = [choices[0].logits_of(part, len(part), part) for part in parts]
             for form in FORMS:
                 graph = form(torch.jit.trace(module, inputs, check_trace=False))
@@ -215,13 +220,10 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
     Return None if no sample does. A sum over each tensor shows this in one pass: it is nan or
     infinite if a value is, or if the sum overflows.
     """
-    floats: list[torch.Tensor] = []
-
-    def collect_floats(part: Any) -> None:
-        if isinstance(part, torch.Tensor) and (part.is_floating_point() or part.is_complex()):
-            floats.append(part)
-
-    map_parts(collect_floats, inputs)
+    parts: list[Any] = []
+    map_parts(parts.append, inputs)
+    tensors = [part for part in parts if isinstance(part, torch.Tensor)]
+    floats = [part for part in tensors if part.is_floating_point() or part.is_complex()]
     if all(torch.isfinite(part.sum()) for part in floats):
         return None
     unusable = np.zeros(samples, bool)
@@ -232,17 +234,6 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
         else:  # all samples share it
             unusable |= not bool(finite.all())
     return unusable
-
-
-def probes_of(inputs: torch.Tensor) -> list[torch.Tensor]:
-    """Return copies of inputs [n, …] with one value that is nan, infinite or may overflow."""
-    largest = torch.finfo(inputs.dtype).max
-    probes = []
-    for value in (math.nan, math.inf, -math.inf, largest, math.sqrt(largest) / 2):
-        probe = inputs.clone()
-        probe[(0,) * probe.ndim] = value
-        probes.append(probe)
-    return probes
 
 
 def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> None:

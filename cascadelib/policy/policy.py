@@ -16,9 +16,10 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import as_real_array, brief, check_count, error_context, items_of, validate_choice
+from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import replace_atomically
+from ..files import read_json, write_text
+from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
 from .calls import (
@@ -43,7 +44,7 @@ from .decisions import (
     unify_kinds,
     validate_ids,
 )
-from .form import read_point, text_of
+from .form import LARGEST, parse_cascade, text_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -143,7 +144,9 @@ class Policy:
             If the file is not regular, is not JSON, has another format or version, was edited, or
             has an invalid part. The message names the file and the fault.
         """
-        return cls(read_point(path, edited))
+        content = read_json(Path(path), LARGEST)
+        with error_context(str(path)):
+            return cls(parse_cascade(content, edited))
 
     def save(self, path: str | Path) -> None:
         """Write the policy to a file atomically.
@@ -159,9 +162,7 @@ class Policy:
         ValueError
             If the metric or the ensemble is a function.
         """
-        text = text_of(self.point)
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, text_of(self.point))
 
     def to_python(self, path: str | Path) -> None:
         """Write the thresholds in use as one Python file, which needs no package.
@@ -202,9 +203,7 @@ class Policy:
         """
         from .python_file import python_text
 
-        text = python_text(self.in_use)
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(text, encoding="utf-8")
+        write_text(path, python_text(self.in_use))
 
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"

@@ -156,6 +156,8 @@ def python_text(point: Point) -> str:
     is_negated = metric is not None and metric.negated
     least, most = (-np.inf, np.inf) if metric is None else metric.bounds
     variant = BY_CLASS if point.fitted else PLAIN
+    number = f"WHOLE_NUMBER = re.compile({WHOLE_NUMBER.pattern!r})\n"
+    copied = map(inspect.getsource, (label_digest, written_value, normalize_text))
     thresholds, checks = thresholds_by_class(point) if point.fitted else plain_thresholds(point)
     values = {
         "version": __version__,
@@ -163,7 +165,7 @@ def python_text(point: Point) -> str:
         "bounds": f"{float(least - ROUNDING)!r}, {float(most + ROUNDING)!r}",
         "reaches": "<=" if is_negated else ">=",
         "defers": "inf" if is_negated else "-inf",
-        "copied": copied_functions() if point.fitted else "",
+        "copied": "\n\n".join([number, *copied]),
     }
     template = Template(Template(FILE).safe_substitute(variant))
     width = 96
@@ -189,27 +191,24 @@ def describe_confidence(point: Point) -> str:
 
 
 def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
-    """Return the threshold of each stage, and checks (stage, confidence, whether it exits)."""
+    """Return the threshold of each stage, and checks (stage, confidence, whether it exits).
+
+    The last is None if :meth:`Policy.decide` raises an error.
+    """
     thresholds = [threshold_to_json(point.metric, each) for each in point.thresholds]
+    one_by_one = replace(point, expected=None)  # else the median of the values is tested
     checks: list[str] = []
     for stage, threshold in enumerate([*thresholds, "always"]):
         near: Sequence[float] = []
         if isinstance(threshold, float):
             near = [threshold, *np.nextafter(threshold, [-np.inf, np.inf])]
         values = np.array([*near, 93, -np.inf, np.inf, np.nan])
-        found = decisions_at(point, stage, values)
+        unknown = np.full(len(values), None)
+        answer = check_answer(one_by_one, stage, unknown, values, None, np.zeros(len(values), int))
+        exits = find_exits(point, stage, convert_units(point.metric, answer.confidence)).tolist()
+        found = [None if failed else one for failed, one in zip(answer.failures, exits)]
         checks += map(repr, zip([stage] * len(values), values.tolist(), found))
     return [*map(repr, thresholds), repr("always")], checks
-
-
-def decisions_at(point: Point, stage: int, values: Array) -> list[bool | None]:
-    """Return whether each confidence exits at a stage, or None if :meth:`Policy.decide` raises."""
-    predictions = np.full(len(values), None)
-    no_failures = np.zeros(len(values), np.int8)
-    one_by_one = replace(point, expected=None)  # else the median of the values is tested
-    answer = check_answer(one_by_one, stage, predictions, values, None, no_failures)
-    exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
-    return [None if failed else bool(one) for failed, one in zip(answer.failures, exits)]
 
 
 def thresholds_by_class(point: Point) -> tuple[list[str], list[str]]:
@@ -290,10 +289,3 @@ def packed_tuple(items: Iterable[str], width: int) -> str:
             lines.append("   ")
         lines[-1] += f" {item},"
     return "\n".join(["(", *lines, ")"])
-
-
-def copied_functions() -> str:
-    """Return the source of the functions that name the class of a prediction."""
-    functions = (label_digest, written_value, normalize_text)
-    number = f"WHOLE_NUMBER = re.compile({WHOLE_NUMBER.pattern!r})\n"
-    return "\n\n".join([number, *map(inspect.getsource, functions)])

@@ -11,6 +11,7 @@ from ..evaluation.point import Estimate, Expected, Point, kinds_of, single_point
 from ..evaluation.run import Run, evaluate
 from ..methods.confidence_metrics import metric_of
 from ..origin import samples_in_common
+from ..scoring import score_of
 from ..tables import fraction, in_words, number, times
 from .cascade_file import expected_figures
 from .confidence_summary import HELD_OUT
@@ -180,8 +181,8 @@ def figures_of(point: Point, measured: Measurement) -> list[CardFigure]:
         note = f"{interval_text(measured.accuracy, fraction)}{measured.samples}"
         if reference:
             note += f"; {reference}: {fraction(measured.reference_accuracy)}"
-        name = "accuracy" if point.score == "top1" else in_words(point.score)
-        found.append(CardFigure(name, fraction(measured.accuracy.value), note))
+        value = fraction(measured.accuracy.value)
+        found.append(CardFigure(score_of(point.score).title, value, note))
     if cost == cost:
         note = f"{interval_text(measured.cost, number)}{measured.samples}"
         if unit != "cost":

@@ -18,7 +18,7 @@ from scipy.stats import binomtest
 
 from ..checks import brief
 from ..evaluation.point import Point
-from ..files import digest_of, open_regular_file, replace_atomically
+from ..files import digest_of, open_regular_file, write_text
 from ..methods.thresholds import LARGEST
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
@@ -428,8 +428,7 @@ class Monitor(Audit):
             ) from None
         policy = text_of(replace(self.point, selected_on=None))
         head = {"format": FORMAT, "checksum": digest_of(text), "policy": policy}
-        with replace_atomically(Path(path)) as temporary:
-            temporary.write_text(f"{json.dumps(head)}\n{text}", encoding="utf-8")
+        write_text(path, f"{json.dumps(head)}\n{text}")
 
     @classmethod
     def load(cls, path: str | Path) -> "Monitor":

@@ -5,9 +5,10 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import as_real_array, brief, check_number
+from ..checks import brief, check_number
 from ..evaluation.point import single_point
 from ..evaluation.run import evaluate
+from ..labels import as_real_array
 from ..methods.thresholds import LARGEST, convert_units, does_exit
 
 MAX_STEP = 0.15  # largest change by one batch of the level that sets all thresholds

@@ -3,7 +3,6 @@
 If so, the correctness of different models correlates, because they find the same samples difficult.
 """
 
-import warnings
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -163,8 +162,13 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     Models that answered less than half of the samples are not tested.
     """
     models = list(store.models.index if names is None else names)
-    correct = read_correctness(store, models)
-    if correct is None:
+    correct = getattr(store, "correct", None)
+    labels = getattr(store, "labels", None)
+    if correct is not None:
+        correct = correct[[store.row(name) for name in models]]
+    elif labels is not None and store.has_predictions:
+        correct = np.array([store.predicted(name) == labels for name in models])
+    else:
         return Alignment("not verifiable", "which answers are correct is unknown", pd.DataFrame())
     answered = np.ones(correct.shape, bool)
     if getattr(store, "answered", None) is not None:
@@ -208,27 +212,6 @@ def agreement_by_chance(store: Any, names: list[str], correct: Array) -> tuple[A
                 "chance: its rows, or the labels, may belong to other samples"
             )
     return chance, ""
-
-
-def read_correctness(store: Any, names: list[str]) -> Array | None:
-    """Return the correctness of models, array [M, k], or None if it is unknown."""
-    if getattr(store, "correct", None) is not None:
-        return store.correct[[store.row(name) for name in names]]
-    labels = getattr(store, "labels", None)
-    if labels is None or not store.has_predictions:
-        return None
-    return np.array([store.predicted(name) == labels for name in names])
-
-
-def warn_unless_aligned(store: Any) -> None:
-    """Issue a UserWarning if the rows of a store's models belong to different samples."""
-    alignment = check_alignment(store)
-    if alignment.status == "violated":
-        warnings.warn(
-            f"{alignment.evidence}. Check the join by sample id; certify refuses this table unless "
-            'accept=("rows aligned",)',
-            stacklevel=3,
-        )
 
 
 def find_best_offset(is_correct: Array) -> tuple[int, int, int, int] | None:

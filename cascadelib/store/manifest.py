@@ -4,23 +4,25 @@ import contextlib
 import hashlib
 import json
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..checks import TEXT, misfit
+from ..checks import error_context
 from ..files import (
     UNUSABLE,
     digest_of,
     file_digest,
+    from_json,
     is_usable_json,
     lock_file,
     open_regular_file,
     read_json,
     remove_leftovers,
     replace_atomically,
+    write_text,
 )
 from ..origin import Origin
 
@@ -45,7 +47,7 @@ class Manifest:
     fingerprint: str
     labels_sha256: str
     ids_given: bool
-    models: dict[str, list] = field(default_factory=dict)
+    models: dict[str, list[str | None]] = field(default_factory=dict)
     format: str = FORMAT
     labels: str = LABELS
 
@@ -59,18 +61,7 @@ class Manifest:
         if not is_usable_json(content):
             raise ValueError(f"{folder / MANIFEST}: {UNUSABLE}")
         text = json.dumps(content | {"sha256": digest_of(content)}, indent=1, ensure_ascii=False)
-        with replace_atomically(folder / MANIFEST) as temporary:
-            temporary.write_text(text + "\n", encoding="utf-8")
-
-
-# The forms of the entries, as misfit() reads them.
-FORMS: dict = {key.name: str for key in fields(Manifest)} | {
-    "samples": range(2**63),
-    "classes": ([str], None),
-    "ids_given": bool,
-    "models": {str: [TEXT]},
-    "sha256": str,
-}
+        write_text(folder / MANIFEST, text + "\n")
 
 
 def read_manifest(folder: Path) -> Manifest:
@@ -90,16 +81,14 @@ def read_manifest(folder: Path) -> Manifest:
             f"{path}: not the manifest of a store: its format is {content.get('format')!r}, not "
             f"{FORMAT!r}. If an older cascadelib wrote it, extract the logits again"
         )
-    unknown = sorted(content.keys() - FORMS.keys())
-    if place := misfit(content, FORMS) or ", ".join(map(repr, unknown)):
-        raise ValueError(
-            f"{path}: not the manifest of a store: {place} is wrong, missing or unknown"
-        )
-    if content.pop("sha256") != digest_of(content):
+    stored_digest = content.pop("sha256", None)
+    with error_context(f"{path}: not the manifest of a store"):
+        manifest = from_json(Manifest, {"classes": None} | content)
+    if stored_digest != digest_of(content):
         raise ValueError(
             f"{path}: the manifest does not match its SHA-256. It was edited or is damaged"
         )
-    return Manifest(**{"classes": None} | content)
+    return manifest
 
 
 @contextlib.contextmanager

@@ -6,20 +6,19 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..checks import POSITIVE, check_number, error_context, fits, refuse_masked, validate_choice
+from ..checks import POSITIVE, check_number, error_context, validate_choice
 from ..cost_kinds import COSTS
-from ..labels import align_values
+from ..labels import align_values, as_text, refuse_masked
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of
 from .formats import decode_metadata, encode_metadata
 from .model_table import RESERVED, find_cost_names
 
 DTYPES = ("float16", "float32", "float64")
-# Forms of metadata, as fits() reads them.
-METADATA: dict = {
-    "extraction": (dict, None),
-    "image_size": (slice(0, 2**31), None),
-    **dict.fromkeys(("checkpoint", "revision"), (str, dict, list, float, None)),
+METADATA: dict = {  # types of metadata
+    "extraction": dict | None,
+    "image_size": int | float | None,
+    **dict.fromkeys(("checkpoint", "revision"), str | dict | list | int | float | None),
 }
 
 
@@ -59,7 +58,7 @@ def check_logits(
         raise ValueError(f"{what}: {len(values)} rows of logits for {len(labels)} samples")
     if sample_ids is not None:
         with error_context(what):
-            labels.check_same(sample_ids)
+            labels.check_same(as_text(sample_ids))
     if labels.values is not None:
         outside = labels.values >= values.shape[1]
         refuse_rows(name, outside, f"has a label beyond the {values.shape[1]} classes", labels)
@@ -125,7 +124,7 @@ def check_metadata(name: str, metadata: dict, costs: Mapping[str, float | None])
             check_number(cost, f"model {name!r}: {kind}", "a positive number", *POSITIVE)
         read[kind] = cost.item() if isinstance(cost, np.generic) else cost
     wrong = sorted(RESERVED & read.keys())
-    wrong += [key for key, form in METADATA.items() if key in read and not fits(read[key], form)]
+    wrong += [key for key, kinds in METADATA.items() if not isinstance(read.get(key), kinds)]
     if wrong:
         raise ValueError(
             f"model {name!r}: metadata has a reserved key or wrong value: {' and '.join(wrong)}"

@@ -4,6 +4,7 @@ import contextlib
 import copy
 import math
 import os
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -277,9 +278,15 @@ class ScoreTable:
             checked, faults = parse_scores(table, roles, cost, missing, models, normalize, locate)
             refuse(faults)
         read = cls.of_checked(checked)
-        from .aligned_rows import warn_unless_aligned  # loads scipy
+        from .aligned_rows import check_alignment  # loads scipy
 
-        warn_unless_aligned(read)
+        alignment = check_alignment(read)
+        if alignment.status == "violated":
+            text = (
+                f"{alignment.evidence}. Check the join by sample id; certify refuses this table "
+                'unless accept=("rows aligned",)'
+            )
+            warnings.warn(text, stacklevel=2)
         return read
 
     def __len__(self) -> int:

@@ -199,8 +199,17 @@ def _read(
     if SPELLING in remedies:
         options["normalize"] = "text"
     parts, remaining = scores(options["missing"] or "refuse", options["normalize"])
-    handled = [fault for fault in found if fault not in remaining]
-    return parts, remaining, [*handled, *_find_sparse_models(scores("abstain", "exact")[0])]
+    other = [fault for fault in found if fault not in remaining]
+    answered = scores("abstain", "exact")[0]["answered"]
+    counts = answered.sum(axis=1).tolist()
+    if min(counts) < max(counts):
+        examples = (
+            f"{name!r} {count:,} of {answered.shape[1]:,}"
+            for name, count in zip(parts["names"], counts)
+        )
+        fewer = sum(count < max(counts) for count in counts)
+        other.append(Fault("models that answered fewer samples", fewer, tuple(examples)))
+    return parts, remaining, other
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
@@ -253,19 +262,6 @@ def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
     for what, exists in needed.items():
         if not exists:
             yield Fault(f"columns of {what} that were recognized", 0, (), remedies[what])
-
-
-def _find_sparse_models(parts: Mapping[str, Any]) -> Iterator[Fault]:
-    """Yield a fault if models answered fewer samples than others."""
-    counts = parts["answered"].sum(axis=1)
-    examples = tuple(
-        f"{name!r} {count:,} of {parts['answered'].shape[1]:,}"
-        for name, count in zip(parts["names"], counts.tolist())
-    )
-    if counts.min() < counts.max():
-        yield Fault(
-            "models that answered fewer samples", int((counts < counts.max()).sum()), examples
-        )
 
 
 def _unreadable(error: ValueError) -> Fault:

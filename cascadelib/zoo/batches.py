@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from ..checks import refuse_masked
+from ..labels import refuse_masked
 
 PARTS = (torch.Tensor, np.ndarray, Mapping, list)
 

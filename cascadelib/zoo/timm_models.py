@@ -234,16 +234,30 @@ def _find_checkpoint(name: str, path: Path) -> Path:
 
 
 def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> tuple[Any, dict]:
-    """Load a module with weights from a local file, and describe their source."""
-    config = _read_folder_config(path.parent)
-    classes = config.get("num_classes", classes)
+    """Load a module with weights from a local file, and describe their source.
+
+    A timm ``config.json`` next to the file has the preprocessing and the number of classes.
+    """
+    config_path = path.parent / "config.json"
+    preprocessing = {}
+    if config_path.is_file():
+        try:
+            config = read_json(config_path)
+            items = config["pretrained_cfg"].items()
+            preprocessing = {key: value for key, value in items if key in PREPROCESSING}
+            classes = config["num_classes"]
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise ValueError(
+                f"{config_path}: not a timm model's config with pretrained_cfg and num_classes "
+                f"({error!r})"
+            ) from None
     local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
     try:
         module = build_timm_model(
             name,
             size,
             pretrained=True,
-            pretrained_cfg_overlay={**config, **local, "num_classes": classes},
+            pretrained_cfg_overlay={**preprocessing, **local, "num_classes": classes},
             num_classes=classes,
         )
     except Exception as error:  # torch, pickle and safetensors raise different types
@@ -252,22 +266,3 @@ def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> t
             f"{path}: the weights do not fit model {name!r} or cannot be read: {reason}"
         ) from None
     return module, {"name": path.name, "source": "local file", "sha256": file_digest(path)}
-
-
-def _read_folder_config(folder: Path) -> dict:
-    """Read preprocessing and number of classes from a timm ``config.json`` next to a checkpoint.
-
-    Returns {} if there is no such file.
-    """
-    path = folder / "config.json"
-    if not path.is_file():
-        return {}
-    try:
-        config = read_json(path)
-        items = config["pretrained_cfg"].items()
-        preprocessing = {key: value for key, value in items if key in PREPROCESSING}
-        return preprocessing | {"num_classes": config["num_classes"]}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path}: not a timm model's config with pretrained_cfg and num_classes ({error!r})"
-        ) from None

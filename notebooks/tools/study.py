@@ -14,9 +14,16 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import datasets, published, zoo
-from cascadelib.checks import CLASSES, TEXT, brief, error_context, fits, split_size, validate_choice
+from cascadelib.checks import (
+    CLASSES,
+    brief,
+    check_count,
+    error_context,
+    split_size,
+    validate_choice,
+)
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.files import digest_of, located, read_json, replace_atomically
+from cascadelib.files import digest_of, from_json, located, read_json, write_text
 from cascadelib.store.logit_store import LogitStore
 
 if TYPE_CHECKING:  # they import torch and timm, which most notebooks do not need
@@ -28,15 +35,7 @@ FILE = "study.json"
 KINDS = {"hub": "hub_images"} | {
     name: name for name in ("image_folder", "imagenet", "imagenet_v2")
 }  # functions of cascadelib.datasets
-IMAGES = {
-    "kind": str,
-    "source": str,
-    "labels": TEXT,
-    "every": range(1, 2**53),
-    "offset": range(2**53),
-    "named": TEXT,
-}
-STUDY = {"splits": dict, "models": [str], "checkpoints": TEXT, "classes": CLASSES, "table": TEXT}
+MOST_IMAGES = 2**53 - 1
 
 
 @dataclass(frozen=True)
@@ -56,8 +55,8 @@ class Images:
     named: str | None = None
 
     def __post_init__(self) -> None:
-        if not fits(vars(self), IMAGES):
-            raise ValueError(f"{brief(self)} has parts of another kind")
+        check_count(self.every, "every", 1, MOST_IMAGES)
+        check_count(self.offset, "offset", 0, MOST_IMAGES)
 
     def open(self, split: str) -> "Photographs":
         """Return the labelled photographs, named ``split``."""
@@ -87,8 +86,9 @@ class Study:
     table: str | None = None
 
     def __post_init__(self) -> None:
-        if not fits(vars(self), STUDY):
-            raise ValueError(f"{brief(self)} has parts of another kind")
+        check_count(self.classes, "classes", 1, CLASSES.stop - 1)
+        if isinstance(self.models, str):
+            raise ValueError(f"models must be a list of names, not {brief(self.models)}")
         object.__setattr__(self, "models", tuple(self.models))
 
     def save(self, folder: str | Path) -> None:
@@ -96,8 +96,7 @@ class Study:
         optional."""
         Path(folder).mkdir(parents=True, exist_ok=True)
         content = {"sha256": digest_of(asdict(self))} | asdict(self)
-        with replace_atomically(Path(folder) / FILE) as temporary:
-            temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
+        write_text(Path(folder) / FILE, json.dumps(content, indent=1) + "\n")
 
 
 def read_study(folder: str | Path) -> Study | None:
@@ -107,14 +106,11 @@ def read_study(folder: str | Path) -> Study | None:
     if not os.path.lexists(path):
         return None
     found = read_json(path)
-    try:
+    with error_context(f"{path}: not a study"):
         digest = found.pop("sha256", None)
         if digest is not None and digest != digest_of(found):
             raise ValueError("edited after it was written: remove 'sha256' if the edit is intended")
-        splits = {name: Images(**images) for name, images in found.pop("splits").items()}
-        return Study(splits, found.pop("models"), **found)
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
-        raise ValueError(f"{path}: not a study with splits and models ({error!r})") from None
+        return from_json(Study, found)
 
 
 def samples_of_study(folder: str | Path, split: str) -> "Samples | Photographs":

@@ -7,7 +7,7 @@ from tiny_stores import noisy_store
 from cascadelib import Method, Point, ScoreTable, confidence, evaluate, search
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.methods.ensembles import ensemble_of
-from cascadelib.methods.fitted import fit_confidence, fitted_from_json, read_features
+from cascadelib.methods.fitted import Fitted, fit_confidence, read_features
 from cascadelib.scoring import score_of
 
 STORE = noisy_store(k=60, models=2)
@@ -40,7 +40,9 @@ UNKNOWN_NAMES = [
     ),
     (lambda: Method(confidence="platt"), "unknown fitted confidence 'platt'"),
     (
-        lambda: fitted_from_json({"kind": "isotonic_by"}),
+        lambda: Fitted.from_json(
+            {"kind": "isotonic_by", "columns": ["confidence"], "parameters": []}
+        ),
         "unknown fitted confidence 'isotonic_by'; nearest: 'isotonic'",
     ),
     (

@@ -15,7 +15,7 @@ from points_of_files import POINT, STORE, edited, make_store, same
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
 from cascadelib.evaluation.point import OrderStatistics
 from cascadelib.guarantees.repeats import samples_seen
-from cascadelib.origin import Origin, samples_in_common
+from cascadelib.origin import MOST_KEYS, Origin, samples_in_common
 from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
@@ -24,7 +24,7 @@ from cascadelib.policy.cascade_file import (
     point_for_file,
     summary,
 )
-from cascadelib.policy.form import MOST_KEYS, parse_cascade, parts_as_json, text_of
+from cascadelib.policy.form import parse_cascade, parts_as_json, text_of
 from cascadelib.policy.policy import Policy
 
 OTHER = make_store(1)
@@ -153,7 +153,8 @@ def test_a_file_too_large_to_read_is_not_written(tmp_path, monkeypatch):
     policy.save(path)
     size = path.stat().st_size
     for most in (size, size - 1):
-        monkeypatch.setattr("cascadelib.policy.form.LARGEST", most)
+        for module in ("form", "policy"):
+            monkeypatch.setattr(f"cascadelib.policy.{module}.LARGEST", most)
         if most == size:
             policy.save(path)
             assert Policy.load(path) == policy

@@ -135,7 +135,9 @@ def test_a_manifest_may_lack_class_names(store):
     sealed(store, classes=None)
     assert cl.LogitStore(store.path).classes is None
     sealed(store, classes=["a", 2])
-    with pytest.raises(ValueError, match=r"manifest\.json.*'classes': 1 is wrong"):
+    with pytest.raises(
+        ValueError, match=r"manifest\.json.*'classes': 1: missing or of another kind"
+    ):
         cl.LogitStore(store.path)
 
 

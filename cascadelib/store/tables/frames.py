@@ -17,7 +17,8 @@ import pyarrow.compute
 from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
-from ...checks import as_real_array, brief, error_context, items_of, validate_choice
+from ...checks import brief, error_context, items_of, validate_choice
+from ...labels import as_real_array
 from .cells import MISSING, Locate, TextColumn, arrange_cells, make_arguments
 from .faults import SHOWN, Fault
 from .score_checks import check_values
@@ -70,14 +71,19 @@ def parse_scores(
     arguments, cells, cell_faults = make_arguments(cells, missing)
     arguments["normalize"] = normalize
     if not isinstance(cost, str):
-        arguments["cost"] = list_prices(cost, arguments["names"])
+        names = arguments["names"]
+        price_of = dict.fromkeys(names, 1.0) if cost is None else cost
+        for name in price_of:
+            validate_choice(name, names, "model of the table, in cost")
+        prices = [price_of[validate_choice(name, price_of, "model in cost")] for name in names]
+        arguments["cost"] = as_real_array(prices, "cost")
     checked, value_faults = check_values(arguments, cells.place)
     faults += cell_faults + value_faults
     if arguments["correct"] is not None:
         faults += cells.find_contradictions(checked)
-    prices = checked["cost"]
-    if prices.ndim > 1 and (prices == prices[:, :1]).all():
-        checked["cost"] = prices[:, 0]
+    by_cell = checked["cost"]
+    if by_cell.ndim > 1 and (by_cell == by_cell[:, :1]).all():
+        checked["cost"] = by_cell[:, 0]
     return checked, faults
 
 
@@ -101,19 +107,6 @@ def parse_columns(
         if role != "correct" or not np.isnan(values).all():
             numbers[role] = np.resize(values, rows)
     return text, numbers, wrong
-
-
-def list_prices(cost: Mapping[str, float] | None, models: tuple[str, ...]) -> Array:
-    """Return the prices in the order of the models.
-
-    Raises a ValueError if a model has no price, or if a name is not that of a model.
-    """
-    cost = dict.fromkeys(models, 1.0) if cost is None else cost
-    for name in cost:
-        validate_choice(name, models, "model of the table, in cost")
-    return as_real_array(
-        [cost[validate_choice(name, cost, "model in cost")] for name in models], "cost"
-    )
 
 
 def open_frame(

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import as_real_array, error_context, refuse_masked, validate_choice
-from ...labels import align_values, as_text
+from ...checks import error_context, validate_choice
+from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
 from .faults import Fault, Place, find_cell_faults
 from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
@@ -128,18 +128,12 @@ def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Ar
                 labels, predictions, texts.tolist(), arguments["names"], place
             )
         if not faults and not (predictions == labels).any():
-            faults += find_other_words(labels, predictions)
+            classes = set(np.unique(labels).tolist())
+            if len(classes) > 1 and classes.isdisjoint(np.unique(predictions).tolist()):
+                first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
+                what = "predictions that are none of the labels"
+                faults.append(Fault(what, predictions.size, (first,), "Use one spelling for both"))
     return labels, predictions, texts, faults
-
-
-def find_other_words(labels: Array, predictions: Array) -> list[Fault]:
-    """Return a fault if there are several labels and no model predicts any of them."""
-    texts = set(np.unique(labels).tolist())
-    if len(texts) < 2 or not texts.isdisjoint(np.unique(predictions).tolist()):
-        return []
-    first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
-    what = "predictions that are none of the labels"
-    return [Fault(what, predictions.size, (first,), "Use one spelling for both")]
 
 
 def check_model_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:

@@ -5,10 +5,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numba import njit
 
 from cascadelib.evaluation.evaluation import (
-    costs_of,
     mean_cost,
     resolve_options,
     stages_of,
@@ -90,32 +88,19 @@ def accuracy_and_cost(
 
     stages: (correct [k], confidence [k]) of each stage. inside: thresholds float64 [P, n - 1].
     """
-    correct = np.array([correct for correct, _ in stages])
-    n, k = correct.shape
-    confidence = np.array([values for _, values in stages[:-1]], np.float64).reshape(n - 1, k)
-    hits, exits = count_exits(confidence, correct, inside)
-    cost = np.zeros(len(inside))
-    for stage, of_stage in enumerate(costs):
-        cost += of_stage * (exits[:, stage:].sum(axis=1) / k)
-    return np.column_stack([hits / k, cost])
-
-
-@njit(cache=True, nogil=True)
-def count_exits(
-    confidence: np.ndarray, correct: np.ndarray, inside: np.ndarray
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the correct answers float64 [P] of P points and their exits per stage int64 [P, n]."""
-    points, later = inside.shape
-    hits = np.zeros(points)
-    exits = np.zeros((points, later + 1), np.int64)
-    for p in range(points):
-        for s in range(correct.shape[1]):
-            stage = 0
-            while stage < later and not confidence[stage, s] >= inside[p, stage]:
-                stage += 1
-            exits[p, stage] += 1
-            hits[p] += correct[stage, s]
-    return hits, exits
+    correct = np.array([correct for correct, _ in stages], np.float64)
+    steps = np.diff(correct, axis=0)
+    k = correct.shape[1]
+    found = np.empty((len(inside), 2))
+    for point, limits in enumerate(inside):
+        hits, cost = correct[0].sum(), costs[0]
+        defers = np.ones(k, bool)
+        for (_, confidence), limit, step, price in zip(stages, limits, steps, costs[1:]):
+            defers &= ~(np.asarray(confidence) >= limit)
+            hits += np.sum(step, where=defers)
+            cost += price * (np.count_nonzero(defers) / k)
+        found[point] = hits / k, cost
+    return found
 
 
 def point_runs(
@@ -144,6 +129,7 @@ def chains_of(
     """Yield (points, costs of the stages, outcomes of the rule) of each chain of models."""
     kind = resolve_options(store, cost=cost)[2]
     method = None if rule is None or callable(rule) else method_named(rule)
+    cost_of = dict(zip(store.models.index, store.sample_costs(kind)))
     chains = list(points.reset_index(drop=True).groupby("models", sort=False))
     names = [models for models, _ in chains]
     if callable(rule):
@@ -151,7 +137,7 @@ def chains_of(
     else:
         outcomes = stages_of(store, names, method, score)
     for (models, rows), stages in zip(chains, outcomes):
-        yield rows, costs_of(store, models, kind), stages
+        yield rows, [cost_of[name] for name in models], stages
 
 
 def inside_thresholds(rows: pd.DataFrame, rule: str | Method | Rule | None) -> np.ndarray:

@@ -9,11 +9,12 @@ import numpy as np
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
-from cascadelib.checks import check_costs, check_count
+from cascadelib.checks import check_count
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
 from cascadelib.fronts.graded import GrowingFront, points_by_running
+from cascadelib.labels import check_costs
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
