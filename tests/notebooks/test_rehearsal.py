@@ -171,9 +171,10 @@ def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_p
     assert run_notebooks.glue_stores(tmp_path) == {}
 
 
-SUPPORTED = ["pairs-improve", "shift-lose", "underconfident"]
-# 2,000 samples do not decide these planted effects. The verdict states how many would.
-MORE_SAMPLES = ["shift-drops", "worst-plain"]
+SUPPORTED = ["shift-exits", "underconfident"]
+# 2,000 samples and 5 resamples do not decide these planted effects, or not always. The verdict
+# states how many samples would. A half of 2,000 selects pairs that gain nothing on the other half.
+MORE_SAMPLES = ["pairs-improve", "shift-lose", "shift-drops", "worst-plain"]
 
 
 @pytest.mark.soak
