@@ -196,7 +196,7 @@ class DriftSignal:
         self.false_alarm_rate = false_alarm_rate
         self.stages = [Capital(part) for part in reference]
 
-    def check(self, live: Sequence[Array], false_alarm_rate: float | None = None) -> DriftReport:
+    def check(self, live: Sequence[Array]) -> DriftReport:
         """Add live inputs, and compare all inputs so far with the reference.
 
         Parameters
@@ -204,8 +204,6 @@ class DriftSignal:
         live : list of n float arrays
             One array per stage: the confidences of the inputs since the last check, in the order of
             the inputs.
-        false_alarm_rate : float, optional
-            The default is that of the signal.
 
         Returns
         -------
@@ -225,7 +223,7 @@ class DriftSignal:
             )
         for stage, values in enumerate(live):
             self.add(stage, values)
-        return self.report(false_alarm_rate)
+        return self.report()
 
     def add(self, stage: int, values: Array) -> None:
         """Add confidences of a stage, in the order of its inputs.

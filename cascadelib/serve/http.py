@@ -200,7 +200,8 @@ def application(
             raise fastapi.HTTPException(503, str(error), {"Retry-After": "1"}) from None
         except DeadlineExceeded as error:
             raise fastapi.HTTPException(504, str(error)) from None
-        return fastapi.Response(json.dumps(answers), media_type="application/json")
+        text = json.dumps(answers, default=np.generic.item)
+        return fastapi.Response(text, media_type="application/json")
 
     @app.get("/health")
     async def health() -> dict[str, Any]:

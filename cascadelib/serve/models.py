@@ -85,11 +85,10 @@ def replies_of(point: Point, stage: int, answer: Answer, errors: Sequence) -> li
     """Return the reply for each input of a checked answer."""
     stage = min(stage, len(point.inside))
     exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
-    predictions = np.where(answer.failures, np.array(None), answer.guesses[:, 0])
-    confidences = np.where(answer.failures, np.array(None), answer.confidence)
     costs = np.full(len(exits), None) if answer.costs is None else answer.costs
-    columns = (predictions, confidences, costs, exits, answer.failures)
-    return list(map(Reply, *[column.tolist() for column in columns], errors))
+    columns = (answer.guesses[:, 0], answer.confidence, costs, exits, answer.failures)
+    replies = map(Reply, *[column.tolist() for column in columns], errors)
+    return [r._replace(prediction=None, confidence=None) if r.failure else r for r in replies]
 
 
 class Members:

@@ -5,6 +5,7 @@ import math
 from collections import deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
+from functools import partial
 from typing import Any
 
 from ..checks import check_count, check_number, validate_choice
@@ -158,7 +159,7 @@ class Service:
             per_stage(batch_size, "batch_size", names, reference, check_count),
             per_stage(concurrency, "concurrency", names, reference, check_count),
             per_stage(timeout, "timeout", names, reference, check_seconds),
-            per_stage(retries, "retries", names, reference, check_retries),
+            per_stage(retries, "retries", names, reference, partial(check_count, least=0)),
         ]
         self.models: Functions | Members
         if is_cascade:
@@ -543,8 +544,3 @@ def per_stage(
 def check_seconds(value: Any, what: str) -> Any:
     """Return a positive number of seconds, or infinity for None."""
     return math.inf if value is None else check_number(value, what, "seconds, or None", 1e-9)
-
-
-def check_retries(value: Any, what: str) -> int:
-    """Return a number of retries, 0 or more."""
-    return check_count(value, what, 0)

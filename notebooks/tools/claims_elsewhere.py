@@ -26,14 +26,17 @@ DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by ki
 WINDOWS = 50  # windows of a moving average that share no sample
 
 
-def drops_claims(drops: pd.DataFrame, front: Front) -> dict[str, Evidence]:
-    """Return the evidence on the losses of a front's models: ``accuracy_drops`` of all splits."""
+def drops_claims(drops: pd.DataFrame, front: Front, samples: int) -> dict[str, Evidence]:
+    """Return the evidence on the losses of a front's models: ``accuracy_drops`` of all splits.
+
+    samples: the number of samples of the smallest split.
+    """
     names = front.singles.index[front.singles["on_front"]]
     lost = drops[drops.index.isin(names, level="model")]
     quantile = norm.isf(0.025 / len(drops))  # the intervals of drops are simultaneous
     errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
     values = lost["drop"].to_numpy()
-    return {"shift-drops": Evidence(values, list(normal_draws(values, errors)))}
+    return {"shift-drops": Evidence(values, list(normal_draws(values, errors)), samples)}
 
 
 def shift_claims(

@@ -1,6 +1,5 @@
 """The library and the notebooks recover the effects planted in a folder of ImageNet's shape."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
@@ -21,16 +21,8 @@ K = 2000
 CLASSES = 50
 
 
-def script(name):
-    """Return a script of data/imagenet-1k as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rehearsal = script("rehearsal")
-run_notebooks = script("run_notebooks")
+rehearsal = load_script("data/imagenet-1k/rehearsal.py")
+run_notebooks = load_script("data/imagenet-1k/run_notebooks.py")
 
 
 @pytest.fixture(scope="module")
@@ -179,9 +171,10 @@ def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_p
     assert run_notebooks.glue_stores(tmp_path) == {}
 
 
-SUPPORTED = ["pairs-improve", "shift-lose", "underconfident"]
-# 2,000 samples do not decide these planted effects. The verdict states how many would.
-MORE_SAMPLES = ["shift-drops", "worst-plain"]
+SUPPORTED = ["shift-exits", "underconfident"]
+# 2,000 samples and 5 resamples do not decide these planted effects, or not always. The verdict
+# states how many samples would. A half of 2,000 selects pairs that gain nothing on the other half.
+MORE_SAMPLES = ["pairs-improve", "shift-lose", "shift-drops", "worst-plain"]
 
 
 @pytest.mark.soak
