@@ -329,10 +329,15 @@ Origins = Origin | tuple[Origin | None, ...] | None
 
 
 def origin_of(source: Any) -> Origin:
-    """Return the :class:`Origin` of a data set, read from its attributes of the same names."""
-    return Origin.from_labels(
+    """Return the :class:`Origin` of a data set, read from its attributes of the same names.
+
+    Ids 0, 1, … are row numbers, which do not identify samples of other data sets.
+    """
+    origin = Origin.from_labels(
         source.labels, source.sample_ids, source.classes, source.dataset, source.split
     )
+    numbers = np.arange(len(origin)).astype(str)
+    return replace(origin, has_ids=not np.array_equal(origin.sample_ids, numbers))
 
 
 def parts_of(origins: Origins) -> tuple[Origin | None, ...]:

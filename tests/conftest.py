@@ -1,5 +1,6 @@
 """Fixtures shared by all tests: a browser, and a function that writes a small notebook."""
 
+import os
 import re
 import signal
 from pathlib import Path
@@ -44,10 +45,12 @@ SLOWEST = (
 
 
 def pytest_configure():
-    """Restore Python's handler of SIGINT, which a background job (``make test &``) ignores.
+    """Do not wait for the disk, and restore Python's handler of SIGINT.
 
-    Some tests interrupt themselves or a child.
+    No test cuts the power. A background job (``make test &``) ignores SIGINT, and some tests
+    interrupt themselves or a child.
     """
+    os.fsync = lambda handle: None
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 

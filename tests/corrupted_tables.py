@@ -12,7 +12,7 @@ import re
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
-from functools import cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -33,7 +33,7 @@ COST = [1.0, 20.0]
 WIDE = str.maketrans("abcdelru3", "ａｂｃｄｅｌｒｕ３")
 
 
-@dataclass
+@dataclass(eq=False)
 class Split:
     """An export of k samples: ids, labels, and the answers of two models."""
 
@@ -245,8 +245,9 @@ def certified(table, **keywords):
     return Outcome(tried["p_value"].tolist(), str(certificate), tried["accuracy_loss"].tolist())
 
 
+@lru_cache(maxsize=2)
 def frame_of(split):
-    """Return a table with a row per sample and model."""
+    """Return a table with a row per sample and model. Calls of one split share it."""
     frames = []
     for row, name in enumerate(NAMES):
         columns = {
@@ -472,45 +473,58 @@ def premises_in(text):
 
 
 @cache
-def results():
+def results(shares=SHARES):
     """Return a table with the result of each corruption, call and share."""
     rows = []
-    for name_of_call, call in TABLES.items():
-        sound = call(CHECK)
-        for name, corrupt in EXPORTS.items():
-            for share in SHARES:
-                found = result_of(call, sound, corrupt(CHECK, share))
+    sound = {name: call(CHECK) for name, call in TABLES.items()}
+    for name, corrupt in EXPORTS.items():
+        for share in shares:
+            split = corrupt(CHECK, share)
+            for name_of_call, call in TABLES.items():
+                found = result_of(call, sound[name_of_call], split)
                 rows.append((name, name_of_call, share, *found))
     for name_of_call, (call, inputs, corruptions) in VALUES.items():
         sound = call(pd.Series(inputs[1], inputs[0]))
         for name, corrupt in corruptions.items():
-            for share in SHARES:
+            for share in shares:
                 found = result_of(call, sound, corrupt(*inputs, share))
                 rows.append((name, name_of_call, share, *found))
     columns = ["corruption", "call", "share", "result", "hidden", "text"]
     return pd.DataFrame(rows, columns=columns)
 
 
-def cell(rows):
-    """Return the results of one corruption and call by share, in few words."""
-    words = []
-    for _, row in rows.iterrows():
-        hidden = f" ({100 * row.hidden:.1f})" if row.result == "undetected" else ""
-        words.append(row.result + hidden)
-    return words[0] if len(set(words)) == 1 else " / ".join(words)
+def described(found):
+    """Return {(corruption, call): its results by share, in few words}."""
+    hidden = (100 * found["hidden"]).map(" ({:.1f})".format)
+    words = found["result"] + hidden.where(found["result"] == "undetected", "")
+    return words.groupby([found["corruption"], found["call"]], sort=False).agg(list).to_dict()
 
 
 def page_table():
     """Return the table of docs/premises.md. Calls with equal results share a row."""
-    found = results()
+    calls = {}
+    for (name, call), words in described(results()).items():
+        cell = " / ".join(words if len(set(words)) > 1 else words[:1])
+        calls.setdefault(name, {}).setdefault(cell, []).append(f"`{call}`")
     lines = ["| corruption | call | 1% / 5% / 15% / 100% of the rows |", "|---|---|---|"]
-    for name, rows in found.groupby("corruption", sort=False):
-        calls = {}
-        for call, part in rows.groupby("call", sort=False):
-            calls.setdefault(cell(part), []).append(f"`{call}`")
-        for place, (words, named) in enumerate(calls.items()):
-            lines.append(f"| {'' if place else name} | {', '.join(named)} | {words} |")
+    for name, named_by_cell in calls.items():
+        for place, (cell, named) in enumerate(named_by_cell.items()):
+            lines.append(f"| {'' if place else name} | {', '.join(named)} | {cell} |")
     return "\n".join(lines)
+
+
+def page_results(text):
+    """Return what :func:`described` returns, from the table on a page."""
+    table = text.partition("<!-- corruptions -->")[2].partition("<!-- /corruptions -->")[0]
+    found = {}
+    name = ""
+    for line in table.strip().splitlines()[2:]:
+        first, named, cell = (part.strip() for part in line.strip("|").split(" | "))
+        name = first or name
+        words = cell.split(" / ")
+        for call in named.split(", "):
+            found[name, call.strip("`")] = words * (len(SHARES) // len(words))
+    return found
 
 
 def with_table(text):

@@ -24,6 +24,23 @@ def single_cascade(outcomes, thresholds, costs):
     return correct, cost / k, stages
 
 
+def slow_stages(confidences, thresholds):
+    """Return the exit stage of each sample: the first one whose threshold it reaches.
+
+    At −inf all samples exit, at inf none, whatever their confidences.
+    """
+    stages = []
+    for scores in zip(*confidences):
+        stage = 0
+        while stage < len(thresholds):
+            is_confident = scores[stage] >= thresholds[stage] and thresholds[stage] < np.inf
+            if is_confident or thresholds[stage] == -np.inf:
+                break
+            stage += 1
+        stages.append(stage)
+    return stages
+
+
 def all_thresholds(confidence):
     """Return one threshold for each split of the samples. Equal confidences stay together."""
     values = np.unique(confidence)

@@ -1,7 +1,6 @@
 """Published models: the paper's fronts, current names, and the comparison with extracted ones."""
 
 import hashlib
-import importlib.util
 import json
 import os
 import sys
@@ -12,10 +11,10 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from scripts import load_script
 
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
-from cascadelib.files import ROOT
 from cascadelib.store.logit_store import LogitStore
 from tools.elsewhere import open_splits
 from tools.paper_figures import fronts_figure
@@ -40,12 +39,7 @@ COLUMNS = published.COLUMNS
 def script(name, monkeypatch):
     """Load a script of data/imagenet-1k as a module, and restore the environment afterwards."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
-    spec = importlib.util.spec_from_file_location(
-        name, ROOT / "data" / "imagenet-1k" / f"{name}.py"
-    )
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_script(f"data/imagenet-1k/{name}.py")
 
 
 def test_the_fronts_are_those_of_the_paper():

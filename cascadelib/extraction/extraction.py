@@ -21,6 +21,7 @@ from ..files import find_leftovers
 from ..origin import Origin, origin_of
 from ..store.formats import Folder, check_spellings
 from ..store.logit_store import LogitStore
+from ..store.manifest import create
 from ..store.model_checks import DTYPES
 from ..zoo.forward import AMP, retain_freed_memory, select_device
 from ..zoo.loaders import resolve_models
@@ -71,11 +72,11 @@ def extract(
         options, only `macs` applies to them.
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
-        (n_samples,). ``Photographs`` are decoded once for all models, and a transform is then a
-        :class:`Photos` or a function of one PIL image. ``Texts`` run in the order of their lengths,
-        in batches padded to the longest text. Their MACs are the mean over the lengths without
-        padding. Truncated texts cause a warning and are counted (``truncated`` in
-        ``store.models``).
+        (n_samples,). A DataLoader is refused: concatenate its batches. ``Photographs`` are decoded
+        once for all models, and a transform is then a :class:`Photos` or a function of one PIL
+        image. ``Texts`` run in the order of their lengths, in batches padded to the longest text.
+        Their MACs are the mean over the lengths without padding. Truncated texts cause a warning
+        and are counted (``truncated`` in ``store.models``).
     path : str or Path
         Folder of the store. It is created if it does not exist.
     device : torch.device or str, optional
@@ -220,14 +221,10 @@ def _extract_pending(
         candidates = settings.agree(candidates)
         if settings.processes.first and candidates:
             # Another process may have created the store or changed it since the start.
-            store = _open_existing(settings.path, labels) or LogitStore.create(
-                settings.path,
-                labels.values,
-                labels.sample_ids,
-                labels.classes,
-                labels.dataset,
-                labels.split,
-            )
+            store = _open_existing(settings.path, labels)
+            if store is None:
+                create(settings.path, labels)
+                store = LogitStore(settings.path)
             for candidate in candidates:
                 with record_failure(settings.failed, candidate.model.name, ValueError):
                     _assemble(candidate, store, settings)

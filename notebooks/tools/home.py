@@ -56,9 +56,9 @@ SMALL_AXIS = {"domain": [0, 1], "matches": None, "showticklabels": True, "tickfo
 SMALL_LAYOUT = {
     "showlegend": False,
     "height": 210,
-    "margin": {"l": 10, "r": 10, "t": 8, "b": 10},
+    "margin": {"l": 10, "r": 24, "t": 8, "b": 10},
 }
-MOST_LETTERS = 32  # in a line of an axis title
+MOST_LETTERS = {"x": 24, "y": 36}  # in a line of an axis title
 LONG = ("text", "texttemplate", "hovertext", "hovertemplate", "customdata", "legend", "name")
 TILE = '<a class="tile" href="{page}.html"><b>{value}</b><span>{text}</span></a>'
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The cheap model answers the
@@ -93,7 +93,7 @@ TILES = (
         "02",
         r"On (\S+), .*? has (\S+%) accuracy, the single model (\S+%)",
         r"\2",
-        r"accuracy on \1; the best single model: \3",
+        r"accuracy on \1 (best single model: \3)",
     ),
     Tile(
         "05",
@@ -185,7 +185,7 @@ def panel_of(figure: dict, panel: str) -> dict:
     for axis, other in (("x", "y"), ("y", "x")):
         full = layout.get(f"{axis}axis{panel}", {})
         words = full.get("title", {}).get("text") or ""
-        lines = "<br>".join(textwrap.wrap(words, MOST_LETTERS, break_long_words=False))
+        lines = "<br>".join(textwrap.wrap(words, MOST_LETTERS[axis], break_long_words=False))
         title = {"text": lines, "font": {"size": 11}, "standoff": 4}
         small[f"{axis}axis"] = {**full, **SMALL_AXIS, "anchor": other, "title": title}
     small["shapes"] = [

@@ -1,6 +1,5 @@
 """``benchmarks/run.py``: the choice of jobs, their rows, and the summary."""
 
-import importlib.util
 import math
 import re
 import subprocess
@@ -11,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 import measuring  # noqa: E402 - scripts, no package
 import synthetic  # noqa: E402
 
-SPEC = importlib.util.spec_from_file_location("benchmarks_run", ROOT / "benchmarks" / "run.py")
-bench = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(bench)
+bench = load_script("benchmarks/run.py")
 
 MODULE = """
 def row(name):

@@ -5,7 +5,6 @@ import doctest
 import functools
 import http.server
 import importlib
-import importlib.util
 import io
 import os
 import re
@@ -19,6 +18,7 @@ import nbformat
 import numpy as np
 import pytest
 from PIL import Image
+from scripts import load_script
 
 import cascadelib as cl
 
@@ -28,18 +28,10 @@ PAGES = [*sorted((ROOT / "docs").glob("*.md")), *TOP]
 ARCHITECTURE = ROOT / "docs" / "architecture.md"
 
 
-def script(name):
-    """Return a script of docs/ as a new module."""
-    spec = importlib.util.spec_from_file_location(f"{name}_of_docs", ROOT / "docs" / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
 @pytest.fixture
 def reference():
     """docs/rooms.py, which lists the public names of each subpackage."""
-    return script("rooms")
+    return load_script("docs/rooms.py")
 
 
 def tables(path):
@@ -181,11 +173,13 @@ def test_the_search_finds_the_points_of_the_worked_example():
 
 def test_the_picture_of_imports_is_current():
     drawn = (ROOT / "docs" / "imports.svg").read_text(encoding="utf-8")
-    assert drawn == script("imports_picture").picture(), "run python docs/imports_picture.py"
+    assert drawn == load_script("docs/imports_picture.py").picture(), (
+        "run python docs/imports_picture.py"
+    )
 
 
 def test_the_picture_draws_each_subpackage_above_its_imports():
-    picture = script("imports_picture")
+    picture = load_script("docs/imports_picture.py")
     folders = {path.parent.name for path in picture.PACKAGE.glob("*/__init__.py")}
     graph = picture.imports()
     assert set(graph) == {*folders, *picture.APART.values(), picture.BASE}
@@ -322,7 +316,7 @@ def test_the_site_has_reference_pages_and_notebooks(site):
 def test_the_site_shows_complete_runs_with_default_parameters(
     tmp_path, write_notebook, monkeypatch, metadata, is_shown
 ):
-    pages = script("pages")
+    pages = load_script("docs/pages.py")
     monkeypatch.setattr(pages, "ROOT", tmp_path)
     source = write_notebook(tmp_path / "notebooks" / "01_a.ipynb")
     copy = tmp_path / "build" / "report" / "01_a.ipynb"
@@ -334,7 +328,9 @@ def test_the_site_shows_complete_runs_with_default_parameters(
 
 
 def test_the_gallery_has_a_readable_picture_of_each_notebook_with_figures():
-    cards = re.findall('<a href="notebooks/(.*?).html">(.*?)</a>', script("pages").gallery())
+    cards = re.findall(
+        '<a href="notebooks/(.*?).html">(.*?)</a>', load_script("docs/pages.py").gallery()
+    )
     assert len(cards) == 10
     for stem, card in cards:
         (data,) = re.findall('<img src="data:image/png;base64,(.*?)"', card)

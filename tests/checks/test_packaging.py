@@ -14,6 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from cascadelib.fronts import exact
+
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "benchmarks"), str(ROOT / ".github")]
 import extras  # noqa: E402 - a script, no package
@@ -279,7 +281,8 @@ def thin(wheel, tmp_path_factory):
     for name in extras.needed("cascadelib") - {"cascadelib"}:
         for top in {file.parts[0] for file in distribution(name).files} - {"..", "__pycache__"}:
             (installed / top).symlink_to(distribution(name).locate_file(top))
-    subprocess.run([sys.executable, "-m", "cascadelib", "warm"], check=True, cwd=ROOT)
+    exact.compile_searches()  # in this process, where warm would start another
+    exact.compile_ensembles()
     for kept in (ROOT / "cascadelib").rglob("*.nb[ic]"):
         target = installed / kept.relative_to(ROOT)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -413,7 +416,8 @@ PAGES = ("docs/first-steps.md", "README.md")
 BLOCK = r"(?:In `([\w.]+)`:\n\n)?```(python|console)\n(.*?)```"
 NOT_RUN = ("make ", "pip ")  # commands for a checkout, and to install packages
 WALK = """
-import json, shutil, subprocess, sys
+import json, shlex, shutil
+from cascadelib.__main__ import main
 for page, blocks in json.load(open("blocks.json")).items():
     shutil.rmtree("my-logits", ignore_errors=True)
     for file, kind, code in blocks:
@@ -423,12 +427,16 @@ for page, blocks in json.load(open("blocks.json")).items():
         elif kind == "python":
             exec(compile(code, f"{page}: {code[:60]}", "exec"), {"__name__": "__main__"})
         for line in code.splitlines() if kind == "console" else ():
-            subprocess.run(line.removeprefix("$ "), shell=True, check=True)
+            prompt, program, *arguments = shlex.split(line, comments=True)
+            assert (prompt, program) == ("$", "cascadelib") and main(arguments) == 0
 """
 
 
 def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
-    """The wheel runs them in their order. Packages of the extras come from this environment."""
+    """The wheel runs them in their order. Packages of the extras come from this environment.
+
+    Commands run in the same process.
+    """
     blocks = {}
     for page in PAGES:
         found = re.findall(BLOCK, (ROOT / page).read_text(encoding="utf-8"), re.S)
@@ -437,9 +445,8 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     (tmp_path / "blocks.json").write_text(json.dumps(blocks))
     (tmp_path / "site").mkdir()
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
-    environment = {"PATH": f"{thin.parent}{os.pathsep}{os.environ['PATH']}", "BROWSER": "true"}
-    environment |= {"PYTHONPATH": os.pathsep.join([str(tmp_path / "site"), str(tmp_path)])}
-    printed = alone(thin, WALK, tmp_path, **environment)
+    path = os.pathsep.join([str(tmp_path / "site"), str(tmp_path)])
+    printed = alone(thin, WALK, tmp_path, PYTHONPATH=path, BROWSER="true")
     assert printed.count("With probability at least 95%") == 7
     assert printed.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
     policy = (tmp_path / "policy.json").read_text()

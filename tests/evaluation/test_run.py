@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import slow_stages
 from tiny_stores import three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
@@ -29,18 +30,9 @@ def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
         cost = cost[:, None] + np.arange(k) / 8
     table = ScoreTable(correct, confidence, cost, "abc"[:n])
     run = evaluate(table, Point(tuple("abc"[:n]), limits, cost_kind="cost"))
-    stages = []
-    paid = []
-    for sample in range(k):
-        stage = 0
-        while stage < n - 1:
-            threshold = limits[stage]
-            if threshold < np.inf and confidence[stage, sample] >= threshold:
-                break
-            stage += 1
-        stages.append(stage)
-        each = cost[:, sample] if own_costs else cost
-        paid.append(each[: stage + 1].sum())
+    stages = slow_stages(confidence, limits)
+    costs = np.broadcast_to(cost.T, (k, n))
+    paid = [own[: stage + 1].sum() for own, stage in zip(costs, stages)]
     assert run.exit_stage.tolist() == stages
     assert run.correct.tolist() == [correct[stage, sample] for sample, stage in enumerate(stages)]
     assert run.accuracy == np.mean(run.correct)

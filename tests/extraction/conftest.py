@@ -15,3 +15,13 @@ def folder(tmp_path_factory):
         path.parent.mkdir(exist_ok=True)
         Image.fromarray(rng.integers(0, 256, (40 + i, 60, 3), np.uint8)).save(path)
     return root
+
+
+@pytest.fixture
+def one_thread():
+    """Threads of torch do not survive a fork."""
+    torch = pytest.importorskip("torch")
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)

@@ -22,6 +22,7 @@ from cascadelib import datasets
 from cascadelib.extraction import extraction, inference
 from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards, shard_bounds
+from cascadelib.origin import samples_in_common
 from cascadelib.store import formats
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import loaders
@@ -156,6 +157,21 @@ def test_the_store_has_the_origin_of_the_data_set(tmp_path):
     store = extract(models(), samples, tmp_path / "s", **SMALL)
     assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
     assert store.sample_ids[3] == "i3"
+
+
+def test_row_numbers_are_not_ids_of_samples(tmp_path):
+    """Without ids, two data sets have equal row numbers, but share no samples."""
+    data_sets = {"one": (INPUTS, LABELS), "other": (255 - INPUTS, LABELS)}
+    stores = [
+        extract(models(), data_set, tmp_path / name, progress=False)
+        for name, data_set in data_sets.items()
+    ]
+    assert [store.origin.has_ids for store in stores] == [False, False]
+    assert samples_in_common(stores[0].origin, stores[1].origin) is None
+    named = datasets.Samples(INPUTS, LABELS, [f"image {row}" for row in range(K)])
+    store = extract(models(), named, tmp_path / "named", progress=False)
+    assert store.origin.has_ids
+    assert samples_in_common(store.origin, store.take([1, 2]).origin) == 2
 
 
 def test_tuples_and_dicts_are_accepted_as_inputs_and_outputs(tmp_path):

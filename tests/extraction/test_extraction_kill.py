@@ -19,7 +19,10 @@ K = 60
 C = 3
 NAMES = ["a", "b/slash"]
 
-pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+pytestmark = [
+    pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork"),
+    pytest.mark.usefixtures("one_thread"),
+]
 
 
 class Slow(nn.Module):
@@ -66,15 +69,6 @@ def tensors(path):
     store = LogitStore(path)
     store.verify()
     return {name: store.logits(name).tobytes() for name in store.models.index}
-
-
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Threads do not survive a fork."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
 
 
 def shard_files(path):

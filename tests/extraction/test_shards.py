@@ -137,15 +137,6 @@ def same(one, other):
     one.verify()
 
 
-@pytest.fixture
-def one_thread():
-    """Threads do not survive a fork."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 @pytest.mark.parametrize("launch", [forked, pytest.param(torchrun, marks=pytest.mark.soak)])
 def test_two_processes_fill_one_store_and_another_number_resumes(

@@ -6,7 +6,14 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import as_dict, brute_front, last_of, non_dominated, single_cascade
+from references import (
+    as_dict,
+    brute_front,
+    last_of,
+    non_dominated,
+    single_cascade,
+    slow_stages,
+)
 from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
 
 from cascadelib import ScoreTable, evaluate, replay, search
@@ -111,18 +118,6 @@ LARGEST = np.finfo(np.float64).max
 ENDS = [-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf]
 
 
-def plain_stages(confidences, thresholds):
-    """Return exit stages, sample by sample. Always and never do not depend on confidences."""
-    stages = []
-    for confidence in zip(*confidences, strict=True):
-        gone = [
-            t == -np.inf or (t != np.inf and s >= t)
-            for s, t in zip(confidence, thresholds, strict=True)
-        ]
-        stages.append(gone.index(True) if True in gone else len(gone))
-    return stages
-
-
 @RELAXED
 @given(tables(models=(2, 3), samples=(1, 6)), st.data())
 def test_infinite_confidences_equal_brute_force(table, data):
@@ -148,7 +143,7 @@ def test_infinite_confidences_equal_brute_force(table, data):
     for row in range(len(points.cost)):
         models = points.models[row]
         thresholds = points.thresholds[row]
-        stages = plain_stages(confidence[models[:-1]], thresholds)
+        stages = slow_stages(confidence[models[:-1]], thresholds)
         hits = correct[models, :][stages, np.arange(k)]
         assert hits.sum() == round(points.accuracy[row] * k)
         np.testing.assert_allclose(
@@ -158,9 +153,9 @@ def test_infinite_confidences_equal_brute_force(table, data):
         assert again.exit_stage.tolist() == stages and again.correct.tolist() == hits.tolist()
         for i in range(n - 1):
             fall = np.sort(confidence[models[i]])[::-1]
-            assert count_exiting(fall, thresholds[i]) == plain_stages(
-                [fall], [thresholds[i]]
-            ).count(0)
+            assert count_exiting(fall, thresholds[i]) == slow_stages([fall], [thresholds[i]]).count(
+                0
+            )
     moved = replay(store, front, ranges=False)
     np.testing.assert_array_equal(moved["accuracy_replayed"], front.table["accuracy"])
     np.testing.assert_array_equal(moved["cost_replayed"], front.table["cost"])
@@ -173,7 +168,7 @@ def ends_front(correct, confidence, cost, n):
     for cascade in extensions(cost, (), n):
         ranks = [np.unique(confidence[m], return_inverse=True)[1] for m in cascade[:-1]]
         for edges in product(*(range(r.max() + 2) for r in ranks)):
-            stages = np.array(plain_stages(ranks, edges))
+            stages = np.array(slow_stages(ranks, edges))
             hits = int(correct[list(cascade)][stages, np.arange(k)].sum())
             total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
             best[hits] = min(best.get(hits, np.inf), total)
@@ -191,14 +186,14 @@ def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
     best = {}
     for cascade in extensions(cost, (), n):
         for t in [-np.inf, 0.0, 1.0, LARGEST, np.inf]:
-            stages = np.array(plain_stages(confidence[list(cascade[:-1])], [t] * (n - 1)))
+            stages = np.array(slow_stages(confidence[list(cascade[:-1])], [t] * (n - 1)))
             hits = int(correct[list(cascade)][stages, np.arange(k)].sum())
             total = sum(cost[m] * ((stages >= i).sum() / k) for i, m in enumerate(cascade))
             best[hits] = min(best.get(hits, np.inf), total)
     points = search_shared_threshold(last_of(correct, confidence), cost, n)
     assert_same_front(points, non_dominated(best), k)
     for row in range(len(points.cost)):
-        stages = plain_stages(confidence[points.models[row][:-1]], points.thresholds[row])
+        stages = slow_stages(confidence[points.models[row][:-1]], points.thresholds[row])
         np.testing.assert_allclose(
             points.exit_rates[row], np.bincount(stages, minlength=n) / k, atol=1e-12
         )

@@ -134,13 +134,6 @@ def test_the_guarantee_names_its_score(certificate):
     assert found.point.cost < 21
 
 
-def test_a_store_of_logits_is_certified():
-    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
-    found = certify(store.take(slice(5000, None)), search(store.take(slice(0, 5000)), 2), 0.01)
-    assert found.reference == "resnet18_w16@28"
-    assert found.point.cost < store.models.loc["resnet18_w16@28", "macs"]
-
-
 def below_the_reference():
     """A front whose points all lose more than 0.1 relative to its reference."""
     singles = FRONT.singles

@@ -110,14 +110,6 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
     assert gained["p_value"] < DELTA < unknown["p_value"]
 
 
-def test_copies_in_different_clusters_are_refused_and_in_one_they_are_not():
-    table, _ = world(np.random.default_rng(0), 200, 0.02, most=1)
-    doubled = table.take(np.repeat(np.arange(200), 2))
-    certify(doubled, HALF, 0.1, DELTA, "l", clusters=np.repeat(np.arange(200), 2))
-    with pytest.raises(ValueError, match="repeat others"):
-        certify(doubled, HALF, 0.1, DELTA, "l", clusters=np.arange(400))
-
-
 def priced_world(rng, k, rare):
     """Return prices of 1, and of 201 for a share ``rare``: the cascade costs 1 + 200 rare."""
     prices = np.where(rng.random(k) < rare, 201.0, 1.0)

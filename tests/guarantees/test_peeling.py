@@ -281,17 +281,6 @@ def test_the_guarantee_about_the_source_uses_all_of_delta_at_the_boundary(fast):
     assert binom.ppf(0.0001, 300, DELTA) / 300 <= share <= at_most(DELTA, 300)
 
 
-@pytest.mark.parametrize("rows", [40, 10**6])
-def test_a_coin_uses_all_of_delta(rows):
-    """The weighted mean of the probabilities at c and c + 1 is δ."""
-    mean = peeling.errors_allowed(rows, rows // 5, 30, DELTA)
-    assert mean % 1 > 0
-    most = int(mean)
-    chances = hypergeom.cdf([most, most + 1], rows, rows // 5 + 1 + np.array([most, most + 1]), 30)
-    assert chances[0] + mean % 1 * np.diff(chances)[0] == pytest.approx(DELTA)
-    assert peeling.errors_allowed(rows, 0, 1, 0.01) == -1  # a coin does not raise −1
-
-
 def test_orders_by_open_labels_keep_the_guarantee_and_orders_by_hidden_ones_break_it(fast):
     assert max(broken(400, 0.1, 0.2, 120, 150, adversarial)) <= at_most(DELTA, 150)
     table, source = broken(400, 0.1, 0.2, 120, 60, peeking)

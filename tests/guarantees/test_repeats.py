@@ -135,15 +135,6 @@ def test_certify_refuses_repeated_samples(ids):
             ask()
 
 
-def test_copied_rows_certify_nothing():
-    """40 rows, 25 times, of a cascade with a loss of ε: 61 of 200 were certified at δ = 5%."""
-    for seed in range(10):
-        correct, confidence = drawn(40, seed)
-        repeated = table(correct, confidence, np.tile(np.arange(40), 25))
-        with pytest.raises(ValueError, match="960 of the 1000 samples repeat others"):
-            certify(repeated, POINT, 0.05, reference="b")
-
-
 def test_the_bound_on_equal_counts_of_two_poisson_variables_holds_for_all_means():
     for first in (0.01, 0.3, 1, 4, 30):
         for second in (0.01, 0.3, 1, 4, 30):

@@ -2,6 +2,7 @@
 
 import os
 import re
+import runpy
 import subprocess
 import sys
 from itertools import combinations
@@ -70,11 +71,9 @@ def study(request, tmp_path_factory):
         write_split(folder, "val", "imagenet-1k", "top1", K, 0),
         write_split(folder, "held_out", "imagenetv2", "imagenetv2_top1", K_V2, 1),
     ]
-    command = [sys.executable, SCRIPTS / "run_notebooks.py", folder, *request.param]
-    command += ["--preset", SCRIPTS / "paper.yml"]
-    environment = os.environ | {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(command, capture_output=True, text=True, env=environment)
-    assert done.returncode == 0, done.stdout + done.stderr
+    os.environ |= {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1"}
+    main = runpy.run_path(str(SCRIPTS / "run_notebooks.py"))["main"]
+    assert main([str(folder), *request.param, "--preset", str(SCRIPTS / "paper.yml")]) == 0
     return folder, *stores, request.param
 
 

@@ -1,6 +1,5 @@
 """The library and the notebooks recover the effects planted in a folder of ImageNet's shape."""
 
-import importlib.util
 import json
 import os
 import re
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
@@ -21,16 +21,8 @@ K = 2000
 CLASSES = 50
 
 
-def script(name):
-    """Return a script of data/imagenet-1k as a module."""
-    spec = importlib.util.spec_from_file_location(name, SCRIPTS / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
-
-
-rehearsal = script("rehearsal")
-run_notebooks = script("run_notebooks")
+rehearsal = load_script("data/imagenet-1k/rehearsal.py")
+run_notebooks = load_script("data/imagenet-1k/run_notebooks.py")
 
 
 @pytest.fixture(scope="module")

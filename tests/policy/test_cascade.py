@@ -299,15 +299,6 @@ def test_texts_and_tokens_give_equal_decisions():
     assert (plain.exit_stage == tokenized.exit_stage).all()
 
 
-def test_any_callable_is_a_model():
-    point = make_point([0.6], Method(), "ab")
-    apis = {name: lambda rows, name=name: TABLE[name][np.asarray(rows)] for name in "ab"}
-    decisions = Cascade.from_point(point, apis)([3, 1, 4])
-    np.testing.assert_array_equal(
-        decisions.predictions, made(point)(np.array([3, 1, 4])).predictions
-    )
-
-
 @pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
 def test_narrow_dtypes_give_nearly_equal_predictions(dtype):
     point = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
@@ -504,6 +495,8 @@ def test_guesses_are_at_most_the_classes():
     for one in (cascade, made(make_point([0.6], Method()))):
         with pytest.raises(ValueError, match="guesses must be a whole number from 1 to"):
             one.run([np.arange(60)], guesses=10**9)
+    with pytest.raises(ValueError, match="a vote"):
+        made(make_point([0.6], Method(ensemble="vote"))).run([np.arange(60)], guesses=2)
 
 
 @pytest.mark.parametrize("ensemble", ENSEMBLES)

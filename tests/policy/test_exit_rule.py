@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import slow_stages
 
 from cascadelib import (
     METHODS,
@@ -44,20 +45,6 @@ import(input.engine).then(async engine => {
   console.log(JSON.stringify(stages))
 })
 """
-
-
-def slow_stages(confidences, thresholds):
-    """Return the exit stage of each sample: the first one whose threshold it reaches."""
-    stages = []
-    for scores in zip(*confidences):
-        stage = 0
-        while stage < len(thresholds):
-            is_confident = scores[stage] >= thresholds[stage] and thresholds[stage] < np.inf
-            if is_confident or thresholds[stage] == -np.inf:
-                break
-            stage += 1
-        stages.append(stage)
-    return stages
 
 
 def drawn_cases(count=60, samples=40):

@@ -147,7 +147,7 @@ INDUCTOR = [
     pytest.mark.soak,
     pytest.mark.skipif(COMPILER is None, reason="no C++ compiler for inductor"),
 ]
-BACKENDS = ["aot_eager", pytest.param("inductor", marks=INDUCTOR)]
+BACKENDS = ["eager", pytest.param("inductor", marks=INDUCTOR)]
 
 
 @pytest.mark.parametrize("backend", BACKENDS)
@@ -212,7 +212,7 @@ def check_unanswered(decisions, row, n):
 
 FORMS = {
     "plain": lambda module: module,
-    "compiled": lambda module: torch.compile(module, backend="aot_eager"),
+    "compiled": lambda module: torch.compile(module, backend="eager"),
     "traced": lambda module: torch.jit.trace(module.eval(), torch.ones(2, 8)),
     "frozen": lambda module: torch.jit.freeze(torch.jit.trace(module.eval(), torch.ones(2, 8))),
     "half": lambda module: module.bfloat16(),

@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import slow_stages
 
 from cascadelib import (
     Cascade,
@@ -19,7 +20,6 @@ from cascadelib import (
     Point,
     Policy,
     ScoreTable,
-    evaluate,
     pick,
     search,
 )
@@ -75,12 +75,7 @@ def test_decide_equals_a_loop_over_rows_and_stages(data, n, k, is_array):
     policy = Policy(Point(tuple(f"m{i}" for i in range(n)), tuple(thresholds)))
     decisions = policy.decide(confidence, said if is_array else said.tolist())
     assert decisions.predictions.dtype == (np.int64 if is_array else object)
-    for row in range(k):
-        stage = 0
-        while stage < n - 1 and not thresholds[stage] <= confidence[stage, row] < math.inf:
-            if confidence[stage, row] == math.inf != thresholds[stage]:
-                break
-            stage += 1
+    for row, stage in enumerate(slow_stages(confidence, thresholds)):
         reached = [confidence[i, row] if i <= stage else math.nan for i in range(n)]
         assert decisions.exit_stage[row] == decisions.answered[row] == stage
         assert decisions.predictions[row] == said[stage, row] and decisions.ids[row] == row
@@ -107,17 +102,6 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
     Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
     assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
-
-
-def test_a_policy_of_a_score_table_is_saved(tmp_path):
-    rng = np.random.default_rng(0)
-    table = ScoreTable(rng.random((2, 50)) < [[0.6], [0.9]], rng.random((2, 50)), [1, 5])
-    point = pick(search(table, cost="cost"), "max_improvement")
-    policy = Policy.from_point(point, table)
-    policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json") == policy and policy.metric is None
-    expected = evaluate(table, point).exit_stage.tolist()
-    assert policy.decide(table.confidence).exit_stage.tolist() == expected
 
 
 def test_a_policy_is_frozen_and_checks_its_thresholds():

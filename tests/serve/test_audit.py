@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from cascadelib import Point
 from cascadelib.evaluation.intervals import anytime_lower
-from cascadelib.serve import AuditRecord, Monitor, Record, audit
+from cascadelib.serve import AuditRecord, Monitor, Record, audit, counts
 from cascadelib.serve.counts import AuditedInput
 
 PAIR = Point(("a", "b"), (0.5,))
@@ -193,17 +193,33 @@ def test_an_input_that_no_model_answered_takes_a_label():
 def test_the_least_number_of_labels_is_that_at_which_the_bound_falls_to_epsilon(
     agreed, tied, lost, gained, unanswered, disagreed, epsilon, error
 ):
-    counts = Counter(agreed=agreed, tied=tied, lost=lost, gained=gained, open=disagreed)
-    counts["audited"] = counts.total() + unanswered
+    found = Counter(agreed=agreed, tied=tied, lost=lost, gained=gained, open=disagreed)
+    found["audited"] = found.total() + unanswered
 
     def bound(labels):
         won = gained + labels
         same = agreed + tied
-        return -anytime_lower(won, same, counts["audited"] - same - won, error / 2)
+        return -anytime_lower(won, same, found["audited"] - same - won, error / 2)
 
     numbers = [labels for labels in range(disagreed + 1) if bound(labels) <= epsilon]
     expected = numbers[0] if numbers else disagreed + 1
-    assert audit.least_labels(counts, error, epsilon) == expected
+    assert audit.least_labels(found, error, epsilon) == expected
+
+
+def test_the_work_of_a_bound_does_not_grow_with_the_pending_audits(monkeypatch):
+    """A search over 2¹⁶ numbers takes 17 evaluations. Only current ids are read after an alarm."""
+    evaluated = []
+    hashed = []
+    evaluate = audit.log_evidence
+    digest = counts.digest_of_id
+    monkeypatch.setattr(audit, "log_evidence", lambda *args: evaluated.append(1) or evaluate(*args))
+    assert audit.least_labels(Counter(audited=2**16, open=2**16), 0.05, 0.01) < 2**16
+    assert len(evaluated) <= 17
+    seen = Monitor(PAIR)
+    audited(seen, [1, 0] * 1750, [0] * 3500)
+    monkeypatch.setattr(counts, "digest_of_id", lambda name: hashed.append(name) or digest(name))
+    current = seen.loss(-0.9)["label_first"]
+    assert sorted(current) == sorted(hashed) == list(range(2000, 3500, 2))
 
 
 @pytest.fixture

@@ -253,13 +253,12 @@ def test_a_writer_ignores_a_stray_folder(store):
 
 
 @pytest.mark.parametrize("in_memory", [False, True])
-def test_threads_share_a_store_that_grows(store, in_memory, monkeypatch):
+def test_threads_share_a_store_that_grows(store, in_memory):
     """A reader never sees a part of a change."""
     logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
     shared = (
         cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
     )
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
     versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
     end = time.monotonic() + 0.4
     old = sys.getswitchinterval()
@@ -309,9 +308,8 @@ def test_threads_share_a_store_that_grows(store, in_memory, monkeypatch):
     assert "late" in shared.models.index and "late" not in part.models.index
 
 
-def test_threads_and_processes_add_and_replace_simultaneously(tmp_path, monkeypatch):
+def test_threads_and_processes_add_and_replace_simultaneously(tmp_path):
     """Without class names, each writer reads the number of classes from another model."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
     path = cl.LogitStore.create(tmp_path / "s", LABELS).path
 
     def work(number):
@@ -409,9 +407,8 @@ EXCEPTIONS = [(interrupt, False), (fill_disk, False), (fill_disk, True)]
 
 
 @pytest.fixture
-def copies(store, tmp_path, monkeypatch):
+def copies(store, tmp_path):
     """Yield (number, copy of the store) from 1 on."""
-    monkeypatch.setattr(os, "fsync", lambda handle: None)  # waits for the disk
     numbers = ((number, tmp_path / str(number)) for number in itertools.count(1))
     return ((number, Path(shutil.copytree(store.path, folder))) for number, folder in numbers)
 

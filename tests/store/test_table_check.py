@@ -5,6 +5,7 @@ import gzip
 import io
 import re
 import shlex
+from functools import cache
 
 import numpy as np
 import pandas as pd
@@ -19,8 +20,12 @@ HEADER = ("sample", "model", "prediction", "confidence", "cost", "label")
 CERTIFICATE = ""
 
 
+@cache
 def clean(models=("small", "large"), k=K):
-    """Rows of a sound table: difficult samples are difficult for all models."""
+    """Rows of a sound table: difficult samples are difficult for all models.
+
+    All callers share them, so that none may change them.
+    """
     rng = np.random.default_rng(0)
     label = rng.choice(["yes", "no"], k)
     difficulty = rng.random(k)

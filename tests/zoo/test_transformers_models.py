@@ -1,6 +1,5 @@
 """Sequence classifiers by name: bundled ones, folders, tokens, MACs and refusals."""
 
-import importlib.util
 import json
 import shutil
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 import tiny_checkpoints as tiny
 import torch
+from scripts import load_script
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
 
 from cascadelib import count_macs
@@ -18,13 +18,7 @@ from cascadelib.zoo.macs import compute_mean_macs
 from cascadelib.zoo.transformers_models import load_sequence_classifier
 from cascadelib.zoo.transforms import Tokenized
 
-SPEC = importlib.util.spec_from_file_location(
-    "reviews_train", ROOT / "data" / "reviews" / "train.py"
-)
-train = importlib.util.module_from_spec(SPEC)
-
-
-SPEC.loader.exec_module(train)
+train = load_script("data/reviews/train.py")
 
 
 @pytest.fixture(scope="module")

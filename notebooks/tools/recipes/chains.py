@@ -93,7 +93,8 @@ def accuracy_and_cost(
     k = correct.shape[1]
     found = np.empty((len(inside), 2))
     for point, limits in enumerate(inside):
-        hits, cost = correct[0].sum(), costs[0]
+        hits = correct[0].sum()
+        cost = costs[0]
         defers = np.ones(k, bool)
         for (_, confidence), limit, step, price in zip(stages, limits, steps, costs[1:]):
             defers &= ~(np.asarray(confidence) >= limit)

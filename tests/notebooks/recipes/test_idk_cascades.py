@@ -14,7 +14,7 @@ from recipe_stores import (
 )
 from references import single_cascade
 
-from cascadelib import Method, Point, evaluate
+from cascadelib import Method
 from cascadelib.evaluation.pareto import least_cost
 from cascadelib.methods.thresholds import convert_units
 from tools import recipes
@@ -23,17 +23,6 @@ from tools import recipes
 def outcomes_of(store, metric):
     names = list(store.models.index)
     return names, list(store.costs("macs")), Method(metric).stage(store, names)
-
-
-def replayed(store, table, metric):
-    """Each row evaluated anew gives its own accuracy and cost."""
-    for row in table.itertuples():
-        point = Point(
-            row.models, row.thresholds, (), row.accuracy, row.cost, np.nan, Method(metric)
-        )
-        again = evaluate(store, point)
-        assert again.accuracy == row.accuracy
-        assert again.cost == pytest.approx(row.cost, rel=1e-12)
 
 
 @pytest.mark.parametrize("metric", ["entropy", "max_softmax"])
@@ -61,7 +50,7 @@ def test_wang_2018_equals_a_loop_over_the_grid(metric, cost_aware, seed):
             cheap.append((-best[1] / k, min(alike)))
             dear.append((-best[1] / k, max(alike)))
     table = recipes.wang_2018(store, metric, cost_aware=cost_aware, grid=5)
-    replayed(store, table, metric)
+    assert_replay_equals(store, table, metric)
     if cost_aware:
         assert_front_equals(table, cheap)
         return
