@@ -183,6 +183,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     --------
     cascadelib.certify : The test behind ``certificate_``.
     cascadelib.search : The search that chooses the cascade.
+    cascadelib.evaluate : Measure the accuracy and the saving of ``policy_`` on other samples.
     cascadelib.Policy : The type of ``policy_``.
 
     Notes

@@ -22,7 +22,8 @@ class Labelled:
     labels : array-like of int, shape (n_samples,)
         Class numbers.
     sample_ids : array-like of shape (n_samples,), optional
-        Ids of the samples, stored as str. Defaults to the row numbers.
+        Ids of the samples, stored as str. Defaults to the row numbers, which do not identify
+        samples of other data sets.
     classes : sequence of str, optional
         Names of the classes in the order of the labels.
     dataset, split : str, default=""
@@ -96,7 +97,8 @@ class Samples(Labelled):
     labels : array-like of int, shape (n_samples,)
         Class numbers.
     sample_ids : array-like of shape (n_samples,), optional
-        Ids of the samples. Defaults to the row numbers.
+        Ids of the samples. Defaults to the row numbers, which do not identify samples of other data
+        sets.
     classes : sequence of str, optional
         Names of the classes in the order of the labels.
     dataset, split : str, default=""

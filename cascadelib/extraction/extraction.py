@@ -72,11 +72,11 @@ def extract(
         options, only `macs` applies to them.
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
-        (n_samples,). ``Photographs`` are decoded once for all models, and a transform is then a
-        :class:`Photos` or a function of one PIL image. ``Texts`` run in the order of their lengths,
-        in batches padded to the longest text. Their MACs are the mean over the lengths without
-        padding. Truncated texts cause a warning and are counted (``truncated`` in
-        ``store.models``).
+        (n_samples,). A DataLoader is refused: concatenate its batches. ``Photographs`` are decoded
+        once for all models, and a transform is then a :class:`Photos` or a function of one PIL
+        image. ``Texts`` run in the order of their lengths, in batches padded to the longest text.
+        Their MACs are the mean over the lengths without padding. Truncated texts cause a warning
+        and are counted (``truncated`` in ``store.models``).
     path : str or Path
         Folder of the store. It is created if it does not exist.
     device : torch.device or str, optional

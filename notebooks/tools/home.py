@@ -93,7 +93,7 @@ TILES = (
         "02",
         r"On (\S+), .*? has (\S+%) accuracy, the single model (\S+%)",
         r"\2",
-        r"accuracy on \1; the best single model: \3",
+        r"accuracy on \1 (best single model: \3)",
     ),
     Tile(
         "05",

@@ -116,7 +116,7 @@ def test_other_data_have_their_own_figures(written):
     page = home.format_home([written("02_pairs", answer)])
     assert "a pair misses the best single model at 17.5× lower cost" in page
     assert texts(r"<b>([\d.]+[×%])</b>", page) == ["17.5×", "70.10%"]
-    assert "accuracy on held_out; the best single model: 80.20%" in page
+    assert "accuracy on held_out (best single model: 80.20%)" in page
 
 
 def test_a_failed_notebook_has_a_card_with_its_error(written, tmp_path):
