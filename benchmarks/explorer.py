@@ -119,8 +119,8 @@ def mouse(quick: bool = False) -> list[dict]:
     rows = []
     with tempfile.TemporaryDirectory() as folder, sync_playwright() as driver:
         path = write_page(Path(folder, "page.html"))
-        size = path.stat().st_size / 2**20
-        rows.append(row("page of the bundled images, size", size, "MiB", "≤ 2.8"))
+        size = path.stat().st_size / 1e6
+        rows.append(row("page of the bundled images, size", size, "MB", "≤ 2.8"))
         browser = driver.chromium.launch(executable_path=find_browser(), args=BROWSER_FLAGS)
         page = browser.new_page(viewport={"width": 1280, "height": 1000})
         page.goto(path.as_uri())

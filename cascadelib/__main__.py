@@ -154,7 +154,8 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     point = certificate.point
     found = {"certificate": str(certificate), "certified": point is not None}
     if point is None:
-        return {"summary": "nothing is certified"} | found
+        unwritten = f", so {args.out} is not written" if args.out else ""
+        return {"summary": f"nothing is certified{unwritten}"} | found
     from .evaluation.pareto import improvement_factor
     from .tables import times
 
@@ -398,7 +399,9 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:
         message = with_options(" ".join(str(error).split()), options)
-        remedy = ": pip install 'cascadelib[explore]'" if isinstance(error, ImportError) else ""
+        remedy = (
+            ": pip install 'cascadelib[explore]'" if isinstance(error, ModuleNotFoundError) else ""
+        )
         print(f"cascadelib: {message}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -26,7 +26,7 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
     "numbers; exact: as written (default: as written, and near misses are an error)",
     "encoding": "of a CSV file (default: utf-8)",
-    "missing": "missing rows and confidences: refuse, drop or abstain (default: refuse)",
+    "missing": "missing rows, labels and confidences: refuse, drop or abstain (default: refuse)",
 }
 POLICY = {"policy": "file of a policy"}
 READING = {

@@ -353,6 +353,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 
     def _check_costs(self) -> dict[str, float]:
         """Return {name: cost}, or raise ValueError if names repeat or a cost is not positive."""
+        for pair in self.estimators:
+            if not isinstance(pair, tuple) or len(pair) != 2:
+                raise TypeError(
+                    f"estimators must be pairs (name, classifier), got {type(pair).__name__}"
+                )
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
         costs = list(align_values(self.costs, "costs", names))

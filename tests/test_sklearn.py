@@ -335,3 +335,9 @@ def test_classes_that_are_missing_or_differ_by_spelling_alone_are_refused():
         y[:3] = other
         with pytest.raises(ValueError, match=message):
             CascadeClassifier(two, [1, 2]).fit(inputs, y)
+
+
+def test_estimators_without_names_are_refused():
+    cascade = CascadeClassifier([LogisticRegression()], costs=[1])
+    with pytest.raises(TypeError, match=r"must be pairs \(name, classifier\), got Logistic"):
+        cascade.fit([[0.0], [1.0]], [0, 1])

@@ -9,7 +9,7 @@ import numpy as np
 
 HEIGHT = 64  # height of a thumbnail in pixels, as in page.css
 WIDTH = 92  # width of a thumbnail in pixels
-MAX_EXAMPLES = 400
+MAX_EXAMPLES = 160
 MAX_CHARACTERS = 240  # largest length of a shown text
 
 

@@ -75,7 +75,7 @@ def explore(
         Another split with all models of the first. The page evaluates each cascade on it too.
     images : sequence, optional
         Inputs of `store` in its order: arrays of shape (h, w), (h, w, 3) or (3, h, w), PIL images,
-        paths, texts, or a data set of ``cl.datasets``. The page shows at most 400 of them as
+        paths, texts, or a data set of ``cl.datasets``. The page shows at most 160 of them as
         examples.
     front : Front, optional
         Result of a search of `store`, to start from. By default all pairs are searched.

@@ -239,7 +239,8 @@ def _convert_dataset(dataset: Any) -> Any:
         return dataset
     raise ValueError(
         "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-        f"{type(dataset).__name__}"
+        f"{type(dataset).__name__}. Of a DataLoader, pass (torch.cat([x for x, _ in loader]), "
+        "torch.cat([y for _, y in loader]))"
     )
 
 

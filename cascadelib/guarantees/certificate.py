@@ -150,7 +150,8 @@ class Certificate:
         point = self.point
         text = (
             f"Nothing is certified: {self._drawn} do not show at confidence {1 - self.delta:.0%} "
-            f"that a cascade {self.promise}. Allow a larger loss or cost, or bring more samples."
+            f"that a cascade {self.promise}. Allow a larger loss or cost, or bring more samples. "
+            "If few samples have labels, cl.ladder lets all of them certify."
         )
         if point is not None:
             row = self.table[self.table["certified"]].iloc[self.certified.index(point)]

@@ -295,7 +295,7 @@ def members_of(
             check_revision(model, record, identity)
         differences += [
             f"model {model.name!r}: {key} is not as recorded "
-            f"({record[key]!r:.60} then, {value!r:.60} now)"
+            f"({record[key]!s:.16} then, {value!s:.16} now)"
             for key, value in identity.items()
             if record.get(key, value) != value
         ]

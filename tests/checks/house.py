@@ -33,12 +33,20 @@ def docstring_lines(tree):
 
 
 def code_tokens(source):
-    """Return the numbers of tokens and of lines with code. Docstrings and comments have none."""
+    """Return the numbers of tokens and of lines with code. Docstrings and comments have none.
+
+    An f-string is one token, also for Python 3.12 and later, which divide it.
+    """
     free = docstring_lines(ast.parse(source))
     tokens = 0
     lines = set()
+    f_strings = 0
     for token in tokenize.generate_tokens(io.StringIO(source).readline):
-        if token.type not in LAYOUT and token.start[0] not in free:
+        kind = tokenize.tok_name[token.type]
+        f_strings -= kind == "FSTRING_END"
+        is_counted = not f_strings and kind != "FSTRING_END"
+        f_strings += kind == "FSTRING_START"
+        if is_counted and token.type not in LAYOUT and token.start[0] not in free:
             tokens += 1
             lines.add(token.start[0])
     return tokens, len(lines)

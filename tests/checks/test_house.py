@@ -106,6 +106,10 @@ def test_docstrings_and_comments_have_no_tokens():
     assert house.code_tokens(bare) == house.code_tokens(documented) == (14, 2)
 
 
+def test_an_f_string_is_one_token():
+    assert house.code_tokens("text = f'{a:{b}} {f(c)}' + f\"{d['e']}\"\n") == (5, 1)
+
+
 def test_each_module_has_a_test_file_of_its_name():
     missing = []
     for path in MODULES:

@@ -133,13 +133,20 @@ def test_a_killed_add_leaves_the_old_or_the_new_tensor(tmp_path):
     store.add("m", versions[0])
     moments = random.Random(9)
     seen = set()
-    for _ in range(10):
+    kills = 0
+    while kills < 10 or len(seen) == 1 and kills < 60:
+        kills += 1
         child = os.fork()
         if child == 0:
             for turn in range(10_000):
                 store.add("m", versions[turn % 2], replace=True, padding="x" * (turn % 2))
             os._exit(0)
-        time.sleep(moments.uniform(0.05, 0.3))
+        written = set()
+        count = moments.randrange(2, 8)
+        while len(written) < count:  # the file, and those that replaced it
+            status = (tmp_path / "s" / "m.safetensors").stat()
+            written.add((status.st_ino, status.st_mtime_ns))
+        time.sleep(moments.uniform(0, 0.02))
         os.kill(child, signal.SIGKILL)
         os.waitpid(child, 0)
         with warnings.catch_warnings():

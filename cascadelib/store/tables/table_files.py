@@ -22,6 +22,7 @@ BYTES_PER_CELL = 4  # bytes that a cell of a parquet file counts toward the larg
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
+JSON_LINES = (".jsonl", ".ndjson")
 PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
 # Arrow has few functions for views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -61,6 +62,11 @@ def read_table(
     suffix = path.suffix.lower()
     if suffix in PACKED:
         raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
+    if suffix in JSON_LINES:
+        raise ValueError(
+            f"{path}: files of JSON lines are not read. Pass the frame "
+            f"pandas.read_json({path.name!r}, lines=True, dtype=False)"
+        )
     with open_regular_file(path, largest) as file:
         try:
             if suffix in PARQUET:
