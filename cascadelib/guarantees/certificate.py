@@ -209,7 +209,7 @@ def certify(
 
     If the certification samples are independent draws from the distribution on which the cascades
     will run, then *all* certified cascades satisfy the bounds with probability at least 1 − δ. Each
-    of them loses less than ε of expected accuracy relative to the reference (in every group) and
+    of them loses at most ε of expected accuracy relative to the reference (in every group) and
     costs at most the budget in the mean. The guarantee does not cover distribution shift. It covers
     groups only with ``groups``, and cost only with ``budget``.
 
@@ -233,7 +233,7 @@ def certify(
     budget : float, optional
         Maximum mean cost per sample. At least one of ``epsilon`` and ``budget`` is needed.
     groups : array-like of shape (n_samples,), optional
-        Group of each sample, such as its label. The loss is then less than epsilon in each
+        Group of each sample, such as its label. The loss is then at most epsilon in each
         group that occurs.
     labels : mapping, optional
         {sample id: label}, only for the score "top1". These labels replace those of the store,

@@ -35,15 +35,18 @@ def paired_p_value(
         The number of independent draws.
     epsilon : float
     level : float, default=0.05
-        The p-value is valid at every level. It is an upper bound, which is refined until it decides
-        whether the hypothesis is rejected at this level.
+        The p-value is valid at every level. It is an upper bound. It is refined until it decides
+        whether the hypothesis is rejected at this level, or until the finest of four grids. If that
+        grid does not decide, the hypothesis is not rejected.
     most : (int, int), optional
         Upper bounds on lost and on lost + gained, if labels are missing. `lost` and `gained` are
         then lower bounds, and the p-value is valid for all outcomes within the bounds.
 
     Notes
     -----
-    This is an exact unconditional test. Outcomes are ordered by the studentized loss. The nuisance
+    This is an exact unconditional test. Outcomes are ordered by the studentized loss, which is
+    (lost − gained − samples · ε) ÷ √(max(D, samples · ε) + 1 − samples · ε²) for D = lost + gained.
+    The nuisance
     parameter is ψ = P(lost) + P(gained). The number of discordant samples depends on ψ only. Given
     this number, ``lost`` is binomial. So for a fixed ψ, an outcome that is at least as extreme is
     most probable at a loss of exactly ε. This probability is maximized over Clopper and Pearson's

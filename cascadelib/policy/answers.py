@@ -24,7 +24,8 @@ class AnsweredTable:
     Parameters
     ----------
     answers : str array of shape (n_rows,)
-        The reference's answer if the reference was called, else the small model's.
+        The reference's answer if the reference was called. Otherwise the small model's. With
+        ``recall=``, such a row gets the answer of its side of the cut between the two queues.
     asked : bool array of shape (n_rows,)
         Whether the reference was called.
     certificate : str
@@ -224,6 +225,6 @@ def describe_guarantees(peeled: Peeled, goal: Goal, keeps: float, dependent: str
         "table and labels", "the policy's answers to new rows from the same source"
     )
     return (
-        f"{table} {source}, if the rows of the table are independent draws of it. The small model "
-        f"answers {keeps:.1%} of the table's rows."
+        f"{table} {source}, if the rows of the table are independent draws of it. The policy "
+        f"would keep the small model's answer for {keeps:.1%} of these rows."
     )

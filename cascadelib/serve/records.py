@@ -161,6 +161,11 @@ def read_log(lines: Iterable[str]) -> Iterable[Record | AuditRecord]:
         Lines of :meth:`Record.to_json` and :meth:`AuditRecord.to_json`, such as an open file. A
         last line without its end, which a killed process leaves, is skipped.
 
+    Raises
+    ------
+    ValueError
+        If a line is not a record. The message has its number.
+
     See Also
     --------
     Monitor.observe : Count the records.
@@ -172,10 +177,16 @@ def read_log(lines: Iterable[str]) -> Iterable[Record | AuditRecord]:
     >>> [type(record).__name__ for record in read_log(log)]
     ['Record', 'AuditRecord']
     """
-    for line in lines:
+    for number, line in enumerate(lines, 1):
         if line.endswith("\n"):
-            fields = json.loads(line)
-            yield AuditRecord(**fields) if "answer" in fields else Record(**fields)
+            try:
+                fields = json.loads(line)
+                yield AuditRecord(**fields) if "answer" in fields else Record(**fields)
+            except (ValueError, TypeError) as error:
+                raise ValueError(
+                    f"line {number} of the log is not a record ({error}). Remove the line that a "
+                    "killed process has cut off"
+                ) from error
 
 
 def dump(record: Record | AuditRecord, **replaced: Any) -> str:

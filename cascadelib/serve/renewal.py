@@ -104,7 +104,10 @@ class Renewal:
             return None
         agreed = self.table.labelled(self.table.predicted(self.point.models[-1]))
         measured = Policy.from_point(found, None, agreed).point
-        native = convert_units(self.point.metric, self.table.confidence[0])
+        answered = (
+            self.table.confidence[0] > -np.inf
+        )  # inputs for which the first model has answered
+        native = convert_units(self.point.metric, self.table.confidence[0][answered])
         _, last = measured.expected.confidences  # type: ignore[union-attr]
         return Policy(
             replace(

@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
+import pytest
 from deciding import answering
 from faulty_server import POINT
 from virtual_time import run
@@ -143,3 +144,9 @@ def test_a_last_model_without_confidences_does_not_drift_in_a_log():
     monitors[1].observe(read_log(record.to_json() + "\n" for record in records))
     for monitor in monitors:
         assert monitor.drift().tests["inputs"].tolist() == [500, 0]
+
+
+def test_a_torn_line_within_a_log_is_named():
+    torn = '{"id": "a", "pr' + Record("b").to_json() + "\n"
+    with pytest.raises(ValueError, match="line 2 of the log is not a record .*Remove a line"):
+        list(read_log([Record("a").to_json() + "\n", torn]))

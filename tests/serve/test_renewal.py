@@ -115,3 +115,21 @@ def test_thresholds_of_a_metric_stay_in_its_units():
     found = monitor.recertify(0.2).policy
     assert found.metric == "entropy" and 0 < found.thresholds[0] < 1
     assert found.exits(0, np.array([0.0, 1.0])).tolist() == [True, False]
+
+
+def test_a_renewed_policy_is_saved_although_the_small_model_has_failed(tmp_path):
+    monitor = Monitor(Policy(Point(("small", "large"), (0.5,))))
+    for number in range(400):
+        confidence = number * 37 % 400 / 400
+        small = "no" if number % 7 == 0 and confidence < 0.5 else "yes"
+        rows = [[small], [confidence], ["none"], [1.0], [0.1]]
+        if number == 300:
+            rows = [[None, "yes"], [None, None], ["error", "none"], [None, 1.0], [0.1, 0.1]]
+        stage = len(rows[0]) - 1
+        record = Record(number, rows[0][-1], ("small", "large")[stage], rows[2][0], stage, *rows)
+        record.audited = True
+        monitor.observe([record, AuditRecord(number, "yes")])
+    policy = monitor.recertify(epsilon=0.05).policy
+    policy.save(tmp_path / "policy.json")
+    values = Policy.load(tmp_path / "policy.json").point.expected.confidences[0].values
+    assert np.isfinite(values).all()

@@ -12,6 +12,11 @@ def choose(task: Task) -> Choice:
     pair = [task.file.small, task.file.reference]
     rungs = ladder(task.unlabelled, pair)
     certificate = certify(
-        task.labelled, rungs, task.epsilon, task.delta, reference=task.file.reference
+        task.labelled,
+        rungs,
+        task.epsilon,
+        task.delta,
+        reference=task.file.reference,
+        accept=("independent",),  # the rows are drawn at random
     )
     return task.run(certificate.point)
