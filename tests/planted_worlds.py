@@ -38,7 +38,7 @@ def eases(rng):
 
 
 def score_table(rng, ease, information, part, costs=COSTS):
-    """Return the scores of one split. information: what a confidence tells about its answer."""
+    """Return the scores of one split. information: the weight of the ease in a confidence."""
     confidence = information * ease + rng.normal(size=ease.shape)
     ids = [f"{part} {number}" for number in range(SAMPLES)]
     return ScoreTable(ease > 0, confidence, costs, NAMES, ids)
