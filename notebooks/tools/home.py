@@ -99,13 +99,13 @@ TILES = (
         "05",
         r"On ([1-9]\d*) shifted splits .* significantly worse on (\d+)",
         r"\2 of \1",
-        "shifted splits with significantly lower accuracy than the large model",
+        "shifts of the data at which accuracy is significantly below the large model's",
     ),
     Tile(
         "08",
         r"(\S+%) of the cost suffices for a certified loss of (\S+%)\.",
         r"\1",
-        r"of the cost, certified to lose at most \2 of accuracy",
+        r"of the cost for another cascade, guaranteed to lose at most \2 of accuracy",
     ),
     Tile("10", r"Of (\d+) testable claims, (\d+) hold", r"\2 of \1", "testable claims hold"),
     Tile(
