@@ -101,25 +101,38 @@ def plain_columns(
     if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
         return None
     predictions, confidences, costs = (*answer, None)[:3]
-    least, most = expectation.bounds
-    if stage < len(point.inside):
-        seen = point.expected and point.expected.confidences[stage].values
-        if seen:
-            least = max(least, seen[0])
-            most = min(most, seen[-1])
-    elif confidences is None:
+    least, most = confidence_range_at(point, stage, expectation)
+    if confidences is None and stage >= len(point.inside):
         confidences = [-np.inf] * count
         least = -np.inf
-    if type(costs) is float:
-        costs = [costs / count] * count
+    prices = split_cost(costs, count)
     is_plain = (
-        type(predictions) is list
+        prices is not None
+        and type(predictions) is list
         and len(predictions) == count
         and not any(map(expectation.failure_in, predictions))
         and are_floats(confidences, count, least, most)
-        and (costs is None or are_floats(costs, count, 0.0, np.inf))
     )
-    return (predictions, confidences, costs or [None] * count) if is_plain else None
+    return (predictions, confidences, prices) if is_plain else None  # type: ignore[return-value]
+
+
+def split_cost(costs: Any, count: int) -> list | None:
+    """Return the cost of each input, or None if ``costs`` is neither one float nor a list of valid
+    ones."""
+    if costs is None:
+        return [None] * count
+    if type(costs) is float:
+        costs = [costs / count] * count
+    return costs if are_floats(costs, count, 0.0, np.inf) else None
+
+
+def confidence_range_at(point: Point, stage: int, expectation: Expectation) -> tuple[float, float]:
+    """Return the range of a metric, within that of the selection if it is known."""
+    least, most = expectation.bounds
+    seen: tuple[float, ...] = ()
+    if stage < len(point.inside) and point.expected:
+        seen = point.expected.confidences[stage].values
+    return (max(least, seen[0]), min(most, seen[-1])) if seen else (least, most)
 
 
 def are_floats(values: Any, count: int, least: float, most: float) -> bool:
