@@ -43,7 +43,7 @@ def test_the_guarantee_holds_for_new_rows_of_a_saved_policy(tmp_path):
     point = result.policy.point
     assert np.mean(decisions.exit_stage == 0) == pytest.approx(point.exit_rates[0], abs=0.02)
     assert point.cost == pytest.approx(0.25 + 2 * point.exit_rates[1])
-    assert f"The small model answers {point.exit_rates[0]:.1%}" in result.certificate
+    assert f"keep the small model's answer for {point.exit_rates[0]:.1%}" in result.certificate
     result.policy.save(tmp_path / "policy.json")
     again = cl.Policy.load(tmp_path / "policy.json").decide(
         {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}

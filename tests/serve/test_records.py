@@ -148,5 +148,5 @@ def test_a_last_model_without_confidences_does_not_drift_in_a_log():
 
 def test_a_torn_line_within_a_log_is_named():
     torn = '{"id": "a", "pr' + Record("b").to_json() + "\n"
-    with pytest.raises(ValueError, match="line 2 of the log is not a record .*Remove a line"):
+    with pytest.raises(ValueError, match="line 2 of the log is not a record .*Remove the line"):
         list(read_log([Record("a").to_json() + "\n", torn]))
