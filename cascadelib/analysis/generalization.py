@@ -76,7 +76,7 @@ def accuracy_drops(
         rows = []
         for correct, replayed in zip(before, after):
             low, high = interval(correct, replayed, level)
-            row = {"accuracy": correct.mean(), "accuracy_replayed": replayed.mean()}
+            row: dict = {"accuracy": correct.mean(), "accuracy_replayed": replayed.mean()}
             row |= with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop")
             rows.append(row)
         tables[label] = pd.DataFrame(rows, index=pd.Index(names, name="model"))

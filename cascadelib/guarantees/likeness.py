@@ -187,7 +187,7 @@ def near_groups(columns: Any) -> int:
     values, _ = comparable(np.asarray(columns, np.float64), np.asarray(columns, np.float64))
     if not values.size:
         return 0
-    points = np.unique(values.astype(np.float32), axis=1).T
+    points: Array = np.unique(values.astype(np.float32), axis=1).T
     sizes = np.arange(2, LARGEST_GROUP + 1)
     if len(points) <= 2 * LARGEST_GROUP:
         return 0

@@ -69,7 +69,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         for _, m in lasts:
             cascade = (*head, m)
             steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
-            correct = before[0].sum()
+            correct: Any = before[0].sum()
             total = cost[head[0]]
             for i, slot in enumerate(slots):
                 correct = correct + sum_deferred([slot], sizes, steps[i])
