@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from split import read_idx
-from train import HERE, STATE, Labelled, options, train
+from train import HERE, STATE, Labelled, as_tensors, read_options, train
 from twins import TWINS, zoo_of
 
 from cascadelib import LogitStore
@@ -60,9 +60,8 @@ def fold_zoos(bundled: dict) -> list[dict]:
 
 def read_training_images(raw: Path) -> Labelled:
     """Return the images uint8 [60000, 28, 28] and labels int64 [60000], in the original order."""
-    images = read_idx(raw, "train-images-idx3-ubyte")
-    labels = read_idx(raw, "train-labels-idx1-ubyte")
-    return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
+    parts = [read_idx(raw, f"train-{part}-ubyte") for part in ("images-idx3", "labels-idx1")]
+    return as_tensors(*parts)
 
 
 def fold_rows(count: int) -> list[np.ndarray]:
@@ -112,10 +111,7 @@ def open_store(split: str, labels: np.ndarray, classes: list[str]) -> LogitStore
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("names", nargs="*", help="model sizes of EPOCHS (default: all)")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = read_options(__doc__, "those of EPOCHS")
     bundled = json.loads((HERE / "zoo.json").read_text())
     zoos = fold_zoos(bundled)
     images, labels = read_training_images(args.raw)

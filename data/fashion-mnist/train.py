@@ -286,12 +286,19 @@ def write_log(zoo: dict) -> None:
 
 def tensors(raw: Path, split: str) -> Labelled:
     """(images uint8 [k, 28, 28], labels int64 [k]) of a split."""
-    images, labels = read_split(raw, split)
+    return as_tensors(*read_split(raw, split))
+
+
+def as_tensors(images: np.ndarray, labels: np.ndarray) -> Labelled:
+    """Return copies of images and labels as tensors."""
     return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
 
 
-def options(description: str | None) -> argparse.ArgumentParser:
-    """What every script that trains asks for: --raw and --threads."""
+def read_options(description: str | None, names: str) -> argparse.Namespace:
+    """Read --raw, --threads and the names of the models, and set the number of threads.
+
+    ``names`` describes the default of the names.
+    """
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -299,14 +306,14 @@ def options(description: str | None) -> argparse.ArgumentParser:
         "--raw", type=Path, required=True, help="folder with the four IDX files of Fashion-MNIST"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    return parser
+    parser.add_argument("names", nargs="*", help=f"models to train (default: {names})")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    return options
 
 
 def main() -> None:
-    parser = options(__doc__)
-    parser.add_argument("names", nargs="*", help="models of zoo.json (default: all)")
-    args = parser.parse_args()
-    torch.set_num_threads(args.threads)
+    args = read_options(__doc__, "those of zoo.json")
     zoo = json.loads((HERE / "zoo.json").read_text())
     data = tensors(args.raw, "train")
     held_out = tensors(args.raw, "val")

@@ -17,8 +17,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
-import torch
-from train import HERE, STATE, options, tensors, train
+from train import HERE, STATE, read_options, tensors, train
 
 from cascadelib.datasets.bundled import fashion_mnist
 from cascadelib.extraction.extraction import extract
@@ -88,11 +87,10 @@ def write_log(recipes: dict) -> None:
 
 
 def main() -> None:
-    args = options(__doc__).parse_args()
-    torch.set_num_threads(args.threads)
     recipes = json.loads((TWINS / "recipes.json").read_text())
+    args = read_options(__doc__, "those of recipes.json")
     zoos = write_zoos(recipes)
-    train_all(args.raw, zoos, recipes["epochs"])
+    train_all(args.raw, zoos, args.names or recipes["epochs"])
     write_log(recipes)
     extract_all(recipes)
 

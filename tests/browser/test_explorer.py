@@ -753,11 +753,10 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     state = page.evaluate("document.querySelector('.cascadelib').view.address()")
     run_more(page, 1)
     page.locator(".jp-RenderedPlotly").wait_for(timeout=PATIENCE)
-    drawn = False
     for _ in range(15):  # JupyterLab draws the picture of a figure in the background
         page.keyboard.press("Control+s")
         page.wait_for_timeout(2000)
-        drawn = drawn or '"image/png"' in (folder / "saved.ipynb").read_text()
+        drawn = '"image/png"' in (folder / "saved.ipynb").read_text()
         if drawn:
             break
     page.reload()
