@@ -19,7 +19,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction, stage_of
+from ..stages import Outcome, StageFunction
 from .cascades import Outcomes, Search, cascades_of
 from .front import Points, confidences_around
 from .kernels.state import least_onwards
@@ -450,12 +450,10 @@ def points_by_running(
 
     `width` is the number of models of the longest cascade.
     """
-    stage = stage_of(stage)
-    cascades = {cascade for cascade, _ in rows}
-    deferring = {cascade[:i] for cascade in cascades for i in range(1, len(cascade))}
-    stage.prepare(correct=cascades | deferring, confidence=deferring)
-    outcome = lru_cache(32)(stage)
-    correct_of = lru_cache(32)(stage.correct)
+    outcomes = Outcomes(stage, last_only=False)
+    outcomes.prepare(cascade for cascade, _ in rows)
+    outcome = lru_cache(32)(outcomes.stage)
+    correct_of = lru_cache(32)(outcomes.stage.correct)
     k = len(outcome((0,))[0])
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
