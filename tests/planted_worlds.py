@@ -5,24 +5,40 @@ both verdicts are listed, the claim is neither true nor false: the world is at i
 """
 
 from collections import Counter
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import ScoreTable, search
+from cascadelib import ScoreTable, pick, search
 from cascadelib.fronts import pair_curve
 from tools import ledger
 from tools.claims_elsewhere import calibration_claims, changes_under_shift, shift_claims
-from tools.claims_of_methods import lengths_claims
-from tools.claims_of_pairs import exceeding_claims, front_claims, plateau_claims, topk_claims
+from tools.claims_of_methods import lengths_claims, tenth_claims, triple_held_claims
+from tools.claims_of_pairs import (
+    diversity_of,
+    exceeding_claims,
+    front_claims,
+    noise_claims,
+    plateau_claims,
+    size_claims,
+    table1_claims,
+    time_claims,
+    topk_claims,
+)
 from tools.evidence import evidence_on_split, over_models
 from tools.held_out import lowest_tenth, pairs_held_out, summary_of_factors
+from tools.side_by_side import on_both_splits
 from tools.verdicts import CONTRADICTED, SUPPORTED
 
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
 SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
+EQUAL_STEPS = np.array([0.6, 0.7, 0.8, 0.9])  # accuracies
+BELOW_THE_HULL = np.array([0.70, 0.74, 0.88, 0.93])  # the second model, at the costs
+HULL_COSTS = [1.0, 60.0, 100.0, 10_000.0]
+FEW = 100  # samples, so that every tenth threshold is coarse
 SAMPLES = 1000
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
@@ -30,11 +46,11 @@ MODELS = 16  # in worlds of tables about models
 BOTH = [SUPPORTED, CONTRADICTED]
 
 
-def eases(rng):
+def eases(rng, accuracies=ACCURACIES):
     """Return how easily each of four models answers each sample: correct answers are positive."""
     ease = np.sqrt(SHARED) * rng.normal(size=SAMPLES)
     ease = ease + np.sqrt(1 - SHARED) * rng.normal(size=(len(NAMES), SAMPLES))
-    return ease + norm.ppf(ACCURACIES)[:, None]
+    return ease + norm.ppf(accuracies)[:, None]
 
 
 def score_table(rng, ease, information, part, costs=COSTS):
@@ -44,9 +60,9 @@ def score_table(rng, ease, information, part, costs=COSTS):
     return ScoreTable(ease > 0, confidence, costs, NAMES, ids)
 
 
-def scores(rng, information, part, costs=COSTS):
+def scores(rng, information, part="here", costs=COSTS, accuracies=ACCURACIES):
     """Return one split of four models."""
-    return score_table(rng, eases(rng), information, part, costs)
+    return score_table(rng, eases(rng, accuracies), information, part, costs)
 
 
 def equal_methods(rng, count, information=1.0):
@@ -65,6 +81,7 @@ def with_useless_confidences(rng):
     improved = changes_under_shift(front, there, shifted)["shift-improve"]
     found["shift-improve"] = evidence_on_split(improved[0], improved[1:], shifted, "macs")
     curves = {f"{name} → large": pair_curve(here, name, "large") for name in NAMES[:-1]}
+    found["pairs-larger"] = front_claims(front)["pairs-larger"]
     return found | exceeding_claims(curves, front, there)
 
 
@@ -81,8 +98,7 @@ def with_similar_costs(rng):
     next."""
     here = scores(rng, 1.0, "here", SIMILAR_COSTS)
     two, three = (search(here, length) for length in (2, 3))
-    families = pd.Series(NAMES, here.models.index)
-    shares = {"earlier-cost": front_claims(two, families)["earlier-cost"]}
+    shares = {"earlier-cost": front_claims(two)["earlier-cost"]}
     return shares | {"earlier-stages": lengths_claims(two, three, three)["earlier-stages"]}
 
 
@@ -99,17 +115,62 @@ def with_equal_methods_in_top_k(rng):
     return topk_claims(search(scores(rng, 1.0, "here"), 2), listed)
 
 
+def with_equal_gains_by_size(rng):
+    """Return the evidence on single models whose accuracy rises evenly with the logarithm of
+    cost."""
+    return size_claims(search(scores(rng, 1.0, accuracies=EQUAL_STEPS), 1))
+
+
+def with_harmful_confidences(rng):
+    """Return the evidence on exit rates, where wrong answers have the high confidences."""
+    return front_claims(search(scores(rng, -2.0), 2))
+
+
+def with_informative_confidences(rng):
+    """Return the evidence on the least factor, where pairs improve at every inner model."""
+    return front_claims(search(scores(rng, 4.0), 2))
+
+
+def without_selection(rng):
+    """Return the evidence on the losses of cascades that neither split selected."""
+    chosen, here, there = (scores(rng, 1.0, part) for part in ("chosen", "here", "there"))
+    two, three = (search(chosen, length) for length in (2, 3))
+    best, third = (pick(front, "max_improvement", caution=0) for front in (two, three))
+    points = [two.point(row) for row in np.linspace(0, len(two) - 1, 6).astype(int)[1:-1]]
+    found = table1_claims(points, on_both_splits(here, there, points), here, there)
+    found |= noise_claims(replace(two, store=here), there)
+    return found | triple_held_claims(best, third, here, there)
+
+
+def with_times_like_macs(rng):
+    """Return the evidence on pairs in "time", where both kinds of cost are equal."""
+    timed, counted = (search(one, 2) for one in equal_methods(rng, 2))
+    return time_claims(timed, counted)
+
+
+def with_a_small_model_below_the_hull(rng):
+    """Return the evidence on factors on and off the hull, where pairs gain at large models only."""
+    front = search(scores(rng, 4.0, "here", HULL_COSTS, BELOW_THE_HULL), 2)
+    return time_claims(front, front)
+
+
+def with_few_thresholds(rng):
+    """Return the evidence on every tenth threshold of few samples."""
+    return tenth_claims(search(scores(rng, 1.0).take(np.arange(FEW)), 3))
+
+
 def with_unrelated_gains(rng):
-    """Return the evidence on pairs whose gain and plateau do not depend on accuracy and size.
+    """Return the evidence on pairs whose gain, plateau and points on the front depend on nothing.
 
     Pairs that share a model have similar gains and plateaus. The median plateau is at its bound.
+    Families are random.
     """
     names = [f"m{number}" for number in range(MODELS)]
     costs = pd.Series(np.sort(np.exp(rng.uniform(0, 8, MODELS))), names)
     accuracy = np.sort(rng.uniform(0.7, 0.95, MODELS))
     first, second = np.triu_indices(MODELS, 1)
     about = {}
-    for column in ("plateau", "mean_improvement"):
+    for column in ("plateau", "mean_improvement", "points"):
         of_models = rng.normal(size=(2, MODELS))
         about[column] = of_models[0, first] + of_models[1, second] + rng.normal(size=len(first))
     table = pd.DataFrame(
@@ -122,7 +183,13 @@ def with_unrelated_gains(rng):
             "mean_improvement": 2 + 0.3 * about["mean_improvement"],
         }
     )
-    return over_models(plateau_claims, table, costs, costs.index)
+    families = rng.integers(0, 4, MODELS)
+    of_front = table[["first", "second"]].assign(
+        points=np.floor(np.exp(2 * about["points"])),
+        two_families=families[first] != families[second],
+    )
+    found = over_models(plateau_claims, table, costs, costs.index)
+    return found | over_models(diversity_of, of_front)
 
 
 def at_the_bounds_of_calibration(rng):
@@ -140,7 +207,8 @@ def at_the_bounds_of_calibration(rng):
     for number, name in enumerate(names):
         spearman = 0.8 if number == 0 else 0.97
         pearson = 2 * np.sin(np.pi / 6 * spearman)  # of normal variables
-        pair = rng.multivariate_normal([0, 0], [[1, pearson], [pearson, 1]], 50)
+        pair = rng.normal(size=(50, 2))
+        pair[:, 1] = pearson * pair[:, 0] + np.sqrt(1 - pearson**2) * pair[:, 1]
         averages[name] = pd.DataFrame(pair, columns=["accuracy", "confidence"])
     true = np.zeros((MODELS, 2))
     true[0] = -0.01, 0.01
@@ -170,10 +238,24 @@ WORLDS = {
                 "text-improve",
                 "shift-improve",
                 "plateau-exceeds",
+                "pairs-larger",
             ],
             [SUPPORTED],
         ),
     ),
+    "equal gains by size": (with_equal_gains_by_size, {"size-diminishes": BOTH}),
+    "harmful confidences": (with_harmful_confidences, {"early-exits": [SUPPORTED]}),
+    "informative confidences": (with_informative_confidences, {"pairs-dip": [SUPPORTED]}),
+    "no selection": (
+        without_selection,
+        dict.fromkeys(["front-noise", "table1-lower", "triple-cost"], BOTH),
+    ),
+    "times like MACs": (with_times_like_macs, {"time-less": BOTH}),
+    "a small model below the hull": (
+        with_a_small_model_below_the_hull,
+        {"time-concave": [SUPPORTED]},
+    ),
+    "few thresholds": (with_few_thresholds, {"tenth": [SUPPORTED]}),
     "no shift": (
         without_shift,
         dict.fromkeys(["shift-lose", "shift-exits", "shift-degree"], [SUPPORTED])
@@ -205,6 +287,7 @@ WORLDS = {
                 "pair-difference",
                 "pair-size",
                 "pair-both",
+                "diversity",
             ],
             BOTH,
         ),

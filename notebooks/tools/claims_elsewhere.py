@@ -11,7 +11,7 @@ from scipy.stats import norm, t
 from cascadelib import Front
 from cascadelib.analysis import calibration_table, front_on
 from cascadelib.analysis.generalization import same_samples
-from tools.evidence import Evidence, normal_draws, over_models, resampled
+from tools.evidence import Evidence, fisher_z, normal_draws, over_models, resampled
 from tools.held_out import (
     on_resamples,
     rows_at_accuracies,
@@ -166,23 +166,24 @@ def calibration_claims(
     effects: Sequence[pd.DataFrame],
     scaling: pd.DataFrame,
     families: pd.Series,
-    kinds: Mapping[str, tuple[Any, Any]],
+    kinds: Mapping[str, Sequence[tuple[Any, Any]]],
     samples: int,
 ) -> dict[str, Evidence]:
     """Return the evidence of figures 13 and 14.
 
     table: ``calibration_table``. averages: {model: ``moving_average``}. effects:
     ``threshold_table`` of all samples, then of several parts of them. scaling: ``scaling_table``.
-    families: family by model. kinds: {kind of training: (selection split, held-out split)} of
-    models that differ in nothing else. Claims that may depend on training are tested by kind.
+    families: family by model. kinds: {kind of training: zoos, each a selection split and a held-out
+    split} of models that differ in nothing else. Claims that may depend on training are tested by
+    kind.
     samples: the number of held-out samples. The error of "rising" does not depend on it.
     """
     large = families[table.index].astype(str).str.contains("beit|convnext|deit")
     found = over_models(calibration_of, calibrated(table, effects[0]).assign(large=large))
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
-    spread = 1.03 / np.sqrt(WINDOWS - 3)  # Fisher's z of a rank correlation
-    at = np.arctanh(np.clip(rising, -0.999, 0.999))
-    found["rising"] = Evidence(rising, list(np.tanh(normal_draws(at, np.full(len(at), spread)))))
+    spread = np.sqrt((1 + np.square(rising) / 2) / (WINDOWS - 3))  # Bonett and Wright (2000)
+    drawn = np.tanh(normal_draws(fisher_z(rising), spread))
+    found["rising"] = Evidence(rising, list(drawn))
     gains, *parts = [perfect_effects(each) for each in effects]
     error = np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
     inflated = error * t.isf(0.025, len(parts) - 1) / norm.isf(0.025)
@@ -192,18 +193,21 @@ def calibration_claims(
     quantile = norm.isf(0.025 / len(scaling))  # the intervals are simultaneous
     drawn = list(normal_draws(ratios, ends / 2 / quantile))
     found["scaling-fronts"] = Evidence(ratios, drawn, samples)
-    by_kind = {kind: calibration_by_models(*splits) for kind, splits in kinds.items()}
+    by_kind = {kind: calibration_by_models(zoos) for kind, zoos in kinds.items()}
     for name in DEPENDING:
         of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}
         found[name] = replace(found[name], kinds=of_kinds)
     return found
 
 
-def calibration_by_models(store: Any, other: Any) -> dict[str, Evidence]:
+def calibration_by_models(zoos: Sequence[tuple[Any, Any]]) -> dict[str, Evidence]:
     """Return the evidence over the models of one kind of training."""
-    table = calibration_table(other, store)
-    rows = calibrated(table, threshold_table(other, store))
-    return over_models(calibration_of, rows.assign(large=False))
+    parts = []
+    for store, other in zoos:
+        table = calibration_table(other, store)
+        parts.append(calibrated(table, threshold_table(other, store)))
+    models = pd.concat(parts, ignore_index=True)  # zoos share their models' names
+    return over_models(calibration_of, models.assign(large=False))
 
 
 def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:

@@ -111,7 +111,8 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
     """
     costs = front.singles["cost"]
     order = front.singles.index[front.singles["on_front"]]
-    found = front_claims(front, families) | over_models(plateau_claims, table, costs, order)
+    found = front_claims(front) | over_models(plateau_claims, table, costs, order)
+    found |= over_models(diversity_of, pairs_of_front(front, table, families))
     of_front = len(order)
     found["pairs"] = Evidence(of_front * (of_front - 1) // 2)
     return found
@@ -119,21 +120,15 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
 
 @resampled
 @ignore_empty
-def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
-    """Return the values of figure 1: a front of pairs of front models, and {model: family}."""
-    models = front.singles.index[front.singles["on_front"]]
+def front_claims(front: Front) -> dict[str, Any]:
+    """Return the values of figure 1, of a front of pairs of front models."""
     costs = front.singles["cost"].to_dict()
-    family = families.to_dict()
     inner = front.baseline.accuracy[front.baseline.hull[1:-1]]
     at_inner = front.improvement_at(inner)
     rows = zip(front.table["models"], front.table["exit_rates"], front.table["cost"])
     longer = [(names, rates[0], cost) for names, rates, cost in rows if rates[-1] > 0]
-    kinds = families[models].value_counts()
-    same = (kinds * (kinds - 1)).sum() / (len(models) * (len(models) - 1))
-    two_kinds = np.mean([family[names[0]] != family[names[-1]] for names, _, _ in longer])
     return {
         "early-exits": np.median([rate for _, rate, _ in longer]),
-        "diversity": two_kinds - (1 - same),
         "earlier-cost": np.median([costs[names[0]] / cost for names, _, cost in longer]),
         "pairs-most": front.table["improvement"].max(),
         "pairs-dip": at_inner.min() if len(inner) else None,
@@ -146,6 +141,31 @@ def front_claims(front: Front, families: pd.Series) -> dict[str, Any]:
             mean_in(front, 0.86),
         ],
     }
+
+
+def pairs_of_front(front: Front, table: pd.DataFrame, families: pd.Series) -> pd.DataFrame:
+    """Return the columns first, second, points and two_families of each pair of front models.
+
+    points: the number of points of the front that are cascades of the pair. The arguments are those
+    of :func:`pairs_claims`.
+    """
+    pairs = table[["first", "second"]]
+    points = front.table["models"].value_counts().to_dict()
+    return pairs.assign(
+        points=[points.get(names, 0) for names in pairs.itertuples(index=False, name=None)],
+        two_families=pairs["first"].map(families) != pairs["second"].map(families),
+    )
+
+
+@ignore_empty
+def diversity_of(pairs: pd.DataFrame) -> dict[str, float]:
+    """Return the share of a front's pairs that are of two families, minus that of all pairs.
+
+    pairs: rows of :func:`pairs_of_front`.
+    """
+    two = pairs["two_families"]
+    points = pairs["points"]
+    return {"diversity": (two * points).sum() / points.sum() - two.mean()}
 
 
 @ignore_empty

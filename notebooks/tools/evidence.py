@@ -56,10 +56,19 @@ def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
     return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
 
 
+def fisher_z(correlation: Any) -> np.ndarray:
+    """Return Fisher's z of correlations, finite at 1 and −1."""
+    return np.arctanh(np.clip(correlation, -0.999, 0.999))
+
+
 def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
-    """Return draws [R, …] around values with normal errors, for values that are not resampled."""
+    """Return draws [R, …] around values with normal errors, for values that are not resampled.
+
+    The standard deviation of the draws is exactly the error.
+    """
     values = np.asarray(values, float)
     noise = np.random.default_rng(seed).standard_normal((RESAMPLES, *values.shape))
+    noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
     return values + noise * np.asarray(errors)
 
 

@@ -24,6 +24,11 @@ HARD = "hard"
 AGAIN = "hard-again"
 TAUGHT = ("smoothed", "distilled")
 BUNDLED = "bundled"
+KINDS = {  # kind of training: its zoos
+    "hard labels": (HARD, AGAIN),
+    "smoothed labels": ("smoothed",),
+    "distilled": ("distilled",),
+}
 IN_WORDS = {
     HARD: "hard labels",
     AGAIN: "hard labels, another seed",
@@ -63,12 +68,12 @@ def open_zoos(folder: str = FOLDER, every: int = 1) -> dict[str, Zoo]:
     return zoos | {BUNDLED: tuple(bundled)}
 
 
-def kinds_of_training(dataset: str, every: int = 1) -> dict[str, Zoo]:
-    """Return {kind of training: its zoo} if the data set has such zoos, else {}."""
+def kinds_of_training(dataset: str, every: int = 1) -> dict[str, list[Zoo]]:
+    """Return {kind of training: its zoos} if the data set has such zoos, else {}."""
     if dataset != "fashion-mnist":
         return {}
     zoos = open_zoos(every=every)
-    return {IN_WORDS[name]: zoo for name, zoo in zoos.items() if name != BUNDLED}
+    return {kind: [zoos[name] for name in names] for kind, names in KINDS.items()}
 
 
 def measured(

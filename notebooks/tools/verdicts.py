@@ -16,9 +16,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
+from scipy.stats import binomtest, norm, t
 
-from tools.evidence import Evidence, known_draws
+from tools.evidence import Evidence, fisher_z, known_draws
 
 LEVEL = 0.05  # the largest probability of a false verdict in a family
 MOST_SAMPLES = 10**8  # larger numbers are not told apart
@@ -37,6 +37,9 @@ RULES: dict[str, Callable] = {
     "near": lambda v, *bounds: -distances(v, bounds[:-1]) + float(bounds[-1]),
     "rises": lambda v: np.diff(v),
     "falls": lambda v: -np.diff(v),
+    "more": lambda v: -np.diff(v),  # of two counts, by the exact sign test
+    "smaller": lambda v, bound: np.log(float(bound)) - np.log(np.maximum(v, 1e-12)),  # a mean size
+    "correlated": lambda v, bound: fisher_z(v) - fisher_z(float(bound)),
     "peaks": lambda v: np.array([v[1] - v[0], v[1] - v[2]]),
     "half": lambda v: np.array([2 * v[0] - v[1]]),
     "any": lambda v, bound: v - float(bound),
@@ -86,7 +89,7 @@ class Scores:
     """
 
     values: np.ndarray
-    freedom: int
+    freedom: float
     samples: int
     negated: bool
 
@@ -205,8 +208,11 @@ def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
 def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None:
     """Return the scores of a claim, pooled over directions, None without enough resamples.
 
-    The covariance of two directions is of second order, so their variances add up.
+    The covariance of two directions is of second order, so their variances add up. Resamples of few
+    models have too small a variance, by the factor (models − 1) ÷ models.
     """
+    if claim["rule"] == "more":
+        return sign_scores(directions[0])
     estimates = []
     variances = []
     freedom = 0
@@ -215,14 +221,30 @@ def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None
         estimates.append(contrasts_of(found.value, claim))
         if not draws or len({len(part) for part in [*estimates, *draws]}) > 1:
             return None
-        variances.append(np.var(draws, axis=0, ddof=1))
-        freedom += len(draws) - 1
+        variance = np.var(draws, axis=0, ddof=1)
+        degrees = len(draws) - 1
+        if claim["over"] == "models":
+            degrees = min(degrees, found.samples - 1)
+            variance = variance * found.samples / max(found.samples - 1, 1)
+        variances.append(variance)
+        freedom += degrees
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.sum(estimates, axis=0) / np.sqrt(np.sum(variances, axis=0))
     scores[np.isnan(scores)] = 0.0  # neither a difference nor an error
     negated = claim["rule"].startswith("any")
     samples = min(found.samples for found in directions)
     return Scores(-scores if negated else scores, freedom, samples, negated)
+
+
+def sign_scores(counted: Evidence) -> Scores:
+    """Return the score of a claim that the first of two counts is larger: that of a sign test.
+
+    The counts are of independent models, and the test is exact.
+    """
+    first, second = counted.value
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    score = np.sign(first - second) * norm.isf(p / 2)
+    return Scores(np.array([score]), np.inf, counted.samples, False)
 
 
 def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:

@@ -226,9 +226,9 @@ def test_a_claim_whose_bound_is_ours_is_tested_with_another_bound():
 
 
 def test_a_claim_on_training_needs_the_same_verdict_for_all_kinds():
-    more = with_error([6.0, 1.0], 0.1, "fashion-mnist")
-    fewer = with_error([1.0, 6.0], 0.1, "fashion-mnist")
-    equal = with_error([3.0, 3.0], 0.1, "fashion-mnist")
+    more = Evidence([8, 0], samples=8, dataset="fashion-mnist")
+    fewer = Evidence([0, 8], samples=8, dataset="fashion-mnist")
+    equal = Evidence([3, 3], samples=8, dataset="fashion-mnist")
     cases = [
         ([more, more], "supported"),
         ([more, fewer], "depends on training: a supported, b contradicted"),

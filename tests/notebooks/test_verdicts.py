@@ -5,7 +5,7 @@ import pandas as pd
 import pytest
 from equal_methods import BOUNDARY, false_families
 from planted_worlds import WORLDS, false_verdicts
-from scipy.stats import t
+from scipy.stats import binom, binomtest, t, ttest_1samp
 
 from tools import verdicts
 from tools.evidence import Evidence, over_models
@@ -45,6 +45,8 @@ def certain(value, error=1e-6, samples=100):
         ("half", [3, 5], [2, 5]),
         ("most 0.5", [0.6, 0.7, 0.2], [0.6, 0.2]),
         ("any 0", [-1, 0.1], [-1, -0.1]),
+        ("smaller 0.01", 0.009, 0.011),
+        ("correlated 0.8", [0.9, 0.85], [0.9, 0.75]),
     ],
 )
 def test_rules(rule, obeys, breaks):
@@ -171,6 +173,35 @@ def test_a_claim_on_models_states_the_number_of_models_that_would_decide():
     verdict = verdicts.evaluate_claims(claims, {"c0": [found["c0"]]})["c0"]
     assert str(verdict) == f"undetermined: about {verdict.samples:.0f} models would decide"
     assert 6 < verdict.samples < 1000
+
+
+@pytest.mark.parametrize("models", [0, 6, 16, 40])
+def test_counts_of_models_are_compared_by_an_exact_test(models):
+    """Resamples of equal models do not vary, but six equal signs have a probability of 1 in 32."""
+    claims = claims_with("more", over="models")
+    decided = []
+    for first in range(models + 1):
+        counted = Evidence([first, models - first], samples=models)
+        word = verdicts.evaluate_claims(claims, {"c0": [counted]})["c0"].word
+        is_rare = models > 0 and binomtest(first, models).pvalue <= verdicts.LEVEL
+        likelier = SUPPORTED if 2 * first > models else CONTRADICTED
+        assert word == (likelier if is_rare else UNDETERMINED)
+        decided.append(word != UNDETERMINED)
+    probabilities = binom.pmf(np.arange(models + 1), models, 0.5)
+    assert probabilities[decided].sum() <= verdicts.LEVEL
+
+
+def test_a_mean_of_few_models_is_tested_at_its_level():
+    """The exact t-test of normal values is the reference. Resamples only estimate its error."""
+    claims = claims_with("> 0", over="models")
+    rng = np.random.default_rng(0)
+    different = 0
+    for _ in range(40):
+        table = pd.DataFrame({"gain": rng.normal(0.55, 1, 8)})
+        found = over_models(lambda rows: {"c0": rows["gain"].mean()}, table)
+        word = verdicts.evaluate_claims(claims, {"c0": [found["c0"]]})["c0"].word
+        different += (word == SUPPORTED) != (ttest_1samp(table["gain"], 0).pvalue <= verdicts.LEVEL)
+    assert different <= 6
 
 
 def test_two_equal_methods_give_a_false_verdict_in_at_most_5_percent_of_families():
