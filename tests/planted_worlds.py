@@ -25,6 +25,7 @@ from tools.claims_of_pairs import (
     size_claims,
     table1_claims,
     time_claims,
+    time_of_singles,
     topk_claims,
 )
 from tools.evidence import evidence_on_split, over_models
@@ -53,9 +54,12 @@ def eases(rng, accuracies=ACCURACIES):
     return ease + norm.ppf(accuracies)[:, None]
 
 
-def score_table(rng, ease, information, part, costs=COSTS):
-    """Return the scores of one split. information: the weight of the ease in a confidence."""
-    confidence = information * ease + rng.normal(size=ease.shape)
+def score_table(rng, ease, information, part, costs=COSTS, raised=0.0):
+    """Return the scores of one split.
+
+    information: the weight of the ease in a confidence. raised: what is added to all confidences.
+    """
+    confidence = information * ease + rng.normal(size=ease.shape) + raised
     ids = [f"{part} {number}" for number in range(SAMPLES)]
     return ScoreTable(ease > 0, confidence, costs, NAMES, ids)
 
@@ -90,6 +94,17 @@ def without_shift(rng):
     distribution."""
     front = search(scores(rng, 1.0, "here"), 2)
     own = {name: search(scores(rng, 1.0, name), 2) for name in ("one", "two", "three")}
+    return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+
+
+def with_raised_confidences_elsewhere(rng):
+    """Return the evidence on three shifted splits where all confidences are higher.
+
+    So every sample exits early with a threshold of the front, but another search finds good ones.
+    """
+    front = search(scores(rng, 1.0), 2)
+    splits = [score_table(rng, eases(rng), 1.0, name, raised=10.0) for name in NAMES[:3]]
+    own = {f"split {number}": search(split, 2) for number, split in enumerate(splits)}
     return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
 
 
@@ -143,9 +158,17 @@ def without_selection(rng):
 
 
 def with_times_like_macs(rng):
-    """Return the evidence on pairs in "time", where both kinds of cost are equal."""
+    """Return the evidence on pairs in "time", where both kinds of cost are equal.
+
+    Times of single models are proportional to their MACs, with an error of 1%.
+    """
     timed, counted = (search(one, 2) for one in equal_methods(rng, 2))
-    return time_claims(timed, counted)
+    macs = np.exp(np.arange(MODELS))
+    singles = [
+        pd.DataFrame({"cost": cost, "on_front": True})
+        for cost in (macs, macs * np.exp(0.01 * rng.normal(size=MODELS)))
+    ]
+    return time_claims(timed, counted) | time_of_singles(*singles)
 
 
 def with_a_small_model_below_the_hull(rng):
@@ -197,7 +220,7 @@ def at_the_bounds_of_calibration(rng):
 
     Gaps are symmetric around 0. Scaling changes the accuracy above a threshold by half a point. One
     model has a rank correlation of 0.8, and one method costs 0.95 with scaling. Perfect calibration
-    hurts one model and helps none.
+    hurts one model and helps none. Families are random.
     """
     names = [f"m{number}" for number in range(MODELS)]
     gaps = 0.02 * rng.normal(size=MODELS)
@@ -221,7 +244,7 @@ def at_the_bounds_of_calibration(rng):
     half = 0.01 * norm.isf(0.025 / len(ratios))
     ends = {"cost_ratio_low": ratios - half, "cost_ratio_high": ratios + half}
     scaling = pd.DataFrame({"cost_ratio": ratios} | ends)
-    families = pd.Series("family", names)
+    families = pd.Series(rng.choice(["beit", "other"], MODELS), names)
     return calibration_claims(table, averages, effects, scaling, families, {}, SAMPLES)
 
 
@@ -250,7 +273,11 @@ WORLDS = {
         without_selection,
         dict.fromkeys(["front-noise", "table1-lower", "triple-cost"], BOTH),
     ),
-    "times like MACs": (with_times_like_macs, {"time-less": BOTH}),
+    "times like MACs": (with_times_like_macs, {"time-less": BOTH, "macs-time": [SUPPORTED]}),
+    "raised confidences elsewhere": (
+        with_raised_confidences_elsewhere,
+        {"shift-near": [SUPPORTED]},
+    ),
     "a small model below the hull": (
         with_a_small_model_below_the_hull,
         {"time-concave": [SUPPORTED]},
@@ -294,7 +321,9 @@ WORLDS = {
     ),
     "bounds of calibration": (
         at_the_bounds_of_calibration,
-        dict.fromkeys(["underconfident", "scaling-curves", "rising", "scaling-fronts"], BOTH)
+        dict.fromkeys(
+            ["underconfident", "large-families", "scaling-curves", "rising", "scaling-fronts"], BOTH
+        )
         | {"perfect": [SUPPORTED]},
     ),
 }
