@@ -5,6 +5,7 @@ running cascade (:meth:`Ensemble.add_model`).
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -324,6 +325,20 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
     return members, np.append(True, (members[1:, :-1] != members[:-1, :-1]).any(axis=1))
 
 
+@dataclass(frozen=True, eq=False)
+class DelayedConfidence:
+    """Hold the confidence (k,) after a prefix. It is computed when it is read as an array."""
+
+    stage: Stage
+    prefix: tuple
+
+    def __len__(self) -> int:
+        return len(self.stage.correct(self.prefix))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.stage(self.prefix)[1], dtype)
+
+
 class MeanStage(Stage):
     """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
@@ -347,6 +362,10 @@ class MeanStage(Stage):
         """Return only the correctness, bool (k,)."""
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
+
+    def last(self, prefix: tuple) -> Outcome:
+        """Return correctness, and a confidence that is computed when it is read."""
+        return self.correct(prefix), DelayedConfidence(self, prefix)  # type: ignore[return-value]
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness and confidence of the prefixes that are not computed yet."""
