@@ -329,6 +329,11 @@ class LogitStore:
         tensor = self._model(name).tensor
         return tensor if self._rows is None else tensor[self._rows]
 
+    def read(self, name: str, rows: slice) -> Array:
+        """Return a copy of the output of a model on some samples."""
+        tensor = np.asarray(self._model(name).tensor)  # indexing a memmap is slow
+        return np.array(tensor[rows if self._rows is None else self._rows[rows]])
+
     def release_memory(self, name: str) -> None:
         """Free the pages of a mapped file, which count as memory of this process."""
         tensor = self._model(name).cache.get("tensor")
