@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import compress, permutations
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
-from .confidence_metrics import METRICS, Metric, metric_of, softmax_in_place, sums
+from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import (
     AGREEMENT,
@@ -416,8 +415,12 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
             return rule.from_probabilities(store.output(name))
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
-        compute_sums = partial(sums, store.logits(name), temperature)
-        return rule.of_sums(cache_result(store, name, ("sums", temperature), compute_sums))
+        rows = store.compute_once(name, ("sums", temperature), sums_of_output)
+        return rule.of_sums(Sums(*np.ascontiguousarray(rows.T)))
+
+    def sums_of_output(tensor: Array) -> Array:
+        logits = log_of(tensor) if store.holds_probabilities(name) else tensor
+        return np.stack(sums(logits, temperature), axis=1)
 
     return cache_result(store, name, (rule, temperature), compute)
 

@@ -351,16 +351,20 @@ class LogitStore:
         index, so ``ranks == 0`` is ``argmax == label``.
         """
         labels = self._source.labels.required_labels
-        return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
+        return self.compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
         """Return the predicted classes, int64 [n_samples]. Ties give the first class."""
-        return self._compute_once(
+        return self.compute_once(
             name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1)
         )
 
-    def _compute_once(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
-        """Return `compute(output)`, array [k]. It is cached, since bootstraps take many views."""
+    def compute_once(self, name: str, what: Any, compute: Callable[[Array], Array]) -> Array:
+        """Return `compute(output)`, array [k, …], for these samples.
+
+        It is computed for all samples of the full store and cached, since bootstraps and halvings
+        take many views.
+        """
         output = self._model(name)
         if what not in output.cache:
             output.cache[what] = compute(output.tensor)

@@ -11,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cascadelib import LogitStore, Method
+from cascadelib.methods import method
 from cascadelib.methods.confidence_metrics import confidence, metric_of, softmax
 from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
@@ -145,3 +146,17 @@ def test_the_correctness_of_pairs_is_cached_until_a_model_is_replaced(monkeypatc
     ab, ac, bc = correct_pairs()
     assert ab == first[0] and ac != first[1] and bc != first[2]
     assert ac == (rank_of((logits[0] - logits[2]) / 2, labels) == 0).tolist()
+
+
+def test_confidences_of_views_are_computed_once_for_the_store(monkeypatch):
+    labels, logits = make(2, 80, 4, seed=2)
+    store = LogitStore.from_arrays(labels, {"a": logits[0], "b": logits[1]})
+    computed = []
+    real = method.sums
+    monkeypatch.setattr(method, "sums", lambda *given: computed.append(given) or real(*given))
+    rows = np.random.default_rng(0).permutation(80)
+    for half in (rows[:40], rows[40:]):
+        for name in ("softmax_margin", "entropy"):
+            found = method.cached_confidence(store.take(half), "a", name, 2.0)
+            assert found == pytest.approx(confidence(logits[0][half], name, 2.0))
+    assert len(computed) == 1
