@@ -29,6 +29,11 @@ class Stage:
         """Return only the correctness. The last stage of a cascade needs no confidence."""
         return self(prefix)[0]
 
+    def last(self, prefix: tuple[int, ...]) -> Outcome:
+        """Return the outcome after a whole cascade. A subclass may delay its confidence, which
+        decides nothing."""
+        return self(prefix)
+
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Announce the prefixes whose correctness, and those whose confidence, is needed later."""
 

@@ -83,8 +83,10 @@ def stages_of(
         rows = tuple(map(names.index, models))
         prefixes.append([rows[: length + 1] for length in range(len(rows))])
     all_prefixes = [prefix for of_cascade in prefixes for prefix in of_cascade]
-    stage.prepare(correct=all_prefixes, confidence=all_prefixes)
-    return ([stage(prefix) for prefix in of_cascade] for of_cascade in prefixes)
+    deciding = [prefix for of_cascade in prefixes for prefix in of_cascade[:-1]]
+    stage.prepare(correct=all_prefixes, confidence=deciding)
+    for *earlier, last in prefixes:
+        yield [*(stage(prefix) for prefix in earlier), stage.last(last)]
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:

@@ -46,7 +46,9 @@ class Run:
     @cached_property
     def exit_stage(self) -> Array:
         """Return the stage at which each sample exits, int64 (k,), 0 = first model."""
-        return exit_stages(self.confidences, self.point.inside)
+        *deciding, (_, last) = self.outcomes  # reading the last confidence may be slow
+        confidences = [np.asarray(confidence, np.float64) for _, confidence in deciding]
+        return exit_stages([*confidences, last], self.point.inside)
 
     @cached_property
     def correct(self) -> Array:

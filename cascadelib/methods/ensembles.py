@@ -5,6 +5,7 @@ running cascade (:meth:`Ensemble.add_model`).
 """
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -324,11 +325,26 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
     return members, np.append(True, (members[1:, :-1] != members[:-1, :-1]).any(axis=1))
 
 
+@dataclass(frozen=True, eq=False)
+class DelayedConfidence:
+    """Hold the confidence (k,) after a prefix. It is computed when it is read as an array."""
+
+    stage: Stage
+    prefix: tuple
+
+    def __len__(self) -> int:
+        return len(self.stage.correct(self.prefix))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.stage(self.prefix)[1], dtype)
+
+
 class MeanStage(Stage):
     """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
     :meth:`prepare` computes many prefixes in one pass over the samples. The result equals that of
-    single calls, bit for bit.
+    single calls, bit for bit. The correctness of pairs is cached for the store, because most
+    searches and replays need it.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
@@ -348,6 +364,10 @@ class MeanStage(Stage):
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
 
+    def last(self, prefix: tuple) -> Outcome:
+        """Return correctness, and a confidence that is computed when it is read."""
+        return self.correct(prefix), DelayedConfidence(self, prefix)  # type: ignore[return-value]
+
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness and confidence of the prefixes that are not computed yet."""
         correct = {*correct}
@@ -356,6 +376,10 @@ class MeanStage(Stage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
+        known = self.split.cache
+        missing = correct - self._correct.keys()
+        pairs = {prefix: self._pair(prefix) for prefix in missing if len(prefix) == 2}
+        self._correct |= {prefix: known[key] for prefix, key in pairs.items() if key in known}
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -370,13 +394,12 @@ class MeanStage(Stage):
         for _, group in groupby(range(len(of_confidence)), lambda i: len(of_confidence[i])):
             places = list(group)
             by_length.append((places, as_rows([of_confidence[i] for i in places], used)))
-        output = self.split.softmax if self.of_softmax else self.split.logits
 
         # This imports numba. The import is late, since a policy runs without numba.
         from .kernels import correct_of_combinations
 
         def block(rows: slice) -> None:
-            values = np.stack([output(m, rows) for m in used], axis=1)
+            values = self.split.outputs(used, rows, self.of_softmax)
             if of_correct:
                 found = np.empty((len(of_correct), rows.stop - rows.start), np.uint8)
                 correct_of_combinations(values, self.labels[rows], *members, self.split.rank, found)
@@ -387,6 +410,12 @@ class MeanStage(Stage):
         map_blocks(k, MEAN_ROWS, block)
         self._correct |= zip(of_correct, bits)
         self._confidence |= zip(of_confidence, confidences)
+        known |= {key: self._correct[prefix].copy() for prefix, key in pairs.items()}
+
+    def _pair(self, prefix: tuple) -> tuple:
+        """Return the key of a pair's correctness, which depends neither on the metric nor on the
+        order."""
+        return self.of_softmax, self.split.rank, frozenset(map(self.split.key_of, prefix))
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
         """Return the confidences (P, s) of the means over P combinations of n models each.
@@ -404,8 +433,9 @@ class MeanStage(Stage):
             return np.stack([confidence_of(values[:, row].mean(axis=1)) for row in members])
         terms = values
         if not self.of_softmax:
-            n = members.shape[1]
-            terms = np.stack([np.exp((z - z.max(axis=1, keepdims=True)) / n) for z in values])
+            terms = values - values.max(axis=-1, keepdims=True)
+            terms /= members.shape[1]
+            np.exp(terms, out=terms)
         confidence = np.empty((len(members), len(values)))
         confidence_of_combinations(terms, members, new, not self.of_softmax, confidence)
         for p in np.flatnonzero(np.isnan(confidence).any(axis=1)):

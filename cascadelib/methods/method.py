@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from functools import partial
 from itertools import compress, permutations
 from threading import Lock
 from typing import Any
@@ -15,7 +14,7 @@ from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
-from .confidence_metrics import METRICS, Metric, metric_of, softmax, sums
+from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import (
     AGREEMENT,
@@ -342,28 +341,51 @@ class ModelsOnSplit:
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
         return self.store.ranks(self.names[m]) < self.rank, confidence
 
-    def output(self, m: int, rows: Any) -> Array:
-        """Return the stored outputs of one model for some rows, float64 (s, n_classes)."""
-        name = self.names[m]
-        with READING:
-            values = np.array(self.store.output(name)[rows], np.float64)
-            self.store.release_memory(name)
+    @property
+    def cache(self) -> dict:
+        """Return the cached values of the store."""
+        return CACHE.setdefault(self.store, {})
+
+    def key_of(self, m: int) -> tuple[str, int, float]:
+        """Return the name of a model, the version of its outputs, and its temperature."""
+        return self.names[m], self.store.version(self.names[m]), self.scales[m]
+
+    def outputs(self, models: Sequence[int], rows: slice, of_softmax: bool) -> Array:
+        """Return logits / T, or softmax, of models for some rows, float64 (s, n_models, n_classes).
+
+        The softmax of stored probabilities is the probabilities themselves if T is 1.
+        """
+        names = [self.names[m] for m in models]
+        parts = []
+        for name in names:
+            with READING:
+                parts.append(self.store.read(name, rows))
+        values = np.empty((len(parts[0]), len(parts), parts[0].shape[1]))
+        is_log = np.ones(len(parts), bool)
+        for i, (m, part) in enumerate(zip(models, parts)):
+            values[:, i] = part
+            scale = self.scales[m]
+            if self.store.holds_probabilities(names[i]):
+                is_log[i] = not of_softmax or scale != 1
+                if is_log[i]:
+                    values[:, i] = log_of(values[:, i])
+            if scale != 1:
+                values[:, i] /= scale
+        if rows.start // HELD_ROWS != rows.stop // HELD_ROWS:
+            for name in names:
+                self.store.release_memory(name)
+        if of_softmax and is_log.all():
+            return softmax_in_place(values)
+        if of_softmax:
+            values[:, is_log] = softmax_in_place(values[:, is_log])
         return values
 
-    def logits(self, m: int, rows: Any) -> Array:
+    def logits(self, m: int, rows: slice) -> Array:
         """Return logits / T of one model for some rows, float64 (s, n_classes)."""
-        values = self.output(m, rows)
-        if self.store.holds_probabilities(self.names[m]):
-            values = log_of(values)
-        return values / self.scales[m]
-
-    def softmax(self, m: int, rows: Any) -> Array:
-        """Return the softmax of logits / T for some rows, or stored probabilities if T is 1."""
-        if self.scales[m] == 1 and self.store.holds_probabilities(self.names[m]):
-            return self.output(m, rows)
-        return softmax(self.logits(m, rows))
+        return self.outputs([m], rows, False)[:, 0]
 
 
+HELD_ROWS = 1024  # samples after which the memory of mapped files is freed
 # A file may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
 # Store → values that were computed from its outputs.
@@ -393,8 +415,12 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
             return rule.from_probabilities(store.output(name))
         if rule.of_sums is None:
             return rule.from_logits(store.logits(name), temperature)
-        compute_sums = partial(sums, store.logits(name), temperature)
-        return rule.of_sums(cache_result(store, name, ("sums", temperature), compute_sums))
+        rows = store.compute_once(name, ("sums", temperature), sums_of_output)
+        return rule.of_sums(Sums(*np.ascontiguousarray(rows.T)))
+
+    def sums_of_output(tensor: Array) -> Array:
+        logits = log_of(tensor) if store.holds_probabilities(name) else tensor
+        return np.stack(sums(logits, temperature), axis=1)
 
     return cache_result(store, name, (rule, temperature), compute)
 

@@ -34,9 +34,11 @@ def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:
     thresholds : sequence of float
         n − 1 thresholds. Samples that exit at none of them reach the last stage.
     """
-    stages = np.full(len(confidences[0]), len(thresholds), np.int64)
-    for stage in reversed(range(len(thresholds))):
-        stages[does_exit(confidences[stage], thresholds[stage])] = stage
+    stages = np.zeros(len(confidences[0]), np.int64)
+    defers = np.ones(len(stages), bool)
+    for confidence, threshold in zip(confidences, thresholds):
+        defers &= ~does_exit(confidence, threshold)
+        stages += defers
     return stages
 
 

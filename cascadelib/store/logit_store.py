@@ -329,6 +329,11 @@ class LogitStore:
         tensor = self._model(name).tensor
         return tensor if self._rows is None else tensor[self._rows]
 
+    def read(self, name: str, rows: slice) -> Array:
+        """Return a copy of the output of a model on some samples."""
+        tensor = np.asarray(self._model(name).tensor)  # indexing a memmap is slow
+        return np.array(tensor[rows if self._rows is None else self._rows[rows]])
+
     def release_memory(self, name: str) -> None:
         """Free the pages of a mapped file, which count as memory of this process."""
         tensor = self._model(name).cache.get("tensor")
@@ -346,16 +351,20 @@ class LogitStore:
         index, so ``ranks == 0`` is ``argmax == label``.
         """
         labels = self._source.labels.required_labels
-        return self._compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
+        return self.compute_once(name, "ranks", lambda tensor: ranks_of(tensor, labels))
 
     def predicted(self, name: str) -> Array:
         """Return the predicted classes, int64 [n_samples]. Ties give the first class."""
-        return self._compute_once(
+        return self.compute_once(
             name, "predicted", lambda tensor: np.asarray(tensor).argmax(axis=1)
         )
 
-    def _compute_once(self, name: str, what: str, compute: Callable[[Array], Array]) -> Array:
-        """Return `compute(output)`, array [k]. It is cached, since bootstraps take many views."""
+    def compute_once(self, name: str, what: Any, compute: Callable[[Array], Array]) -> Array:
+        """Return `compute(output)`, array [k, …], for these samples.
+
+        It is computed for all samples of the full store and cached, since bootstraps and halvings
+        take many views.
+        """
         output = self._model(name)
         if what not in output.cache:
             output.cache[what] = compute(output.tensor)

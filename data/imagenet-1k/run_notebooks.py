@@ -33,6 +33,7 @@ from tools import run  # noqa: E402 - a script beside the notebooks, not a packa
 from tools.deployed import write_submission  # noqa: E402 - so is this
 from tools.study import FILE, read_study  # noqa: E402
 
+NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
 GUESSES = 5  # that the test server takes per image
 ROWS = 5000  # images whose logits are sorted at a time
 
@@ -124,12 +125,7 @@ def main(arguments: list[str] | None = None) -> int:
             if value is not None and name in has
         }
         parameters = [part for pair in given.items() for part in ("-p", *pair)]
-        rest = [
-            "--out",
-            str(study / report),
-            "--jobs",
-            "1",
-        ]  # a search at this size takes all cores, and memory
+        rest = ["--out", str(study / report), "--jobs", str(run.jobs_of(None, NEED))]
         return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
 
     run.deal_parameters(paths, dict(options.p))  # a name that none has is refused

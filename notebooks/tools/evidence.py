@@ -140,13 +140,15 @@ def counts_of(split: Any) -> np.ndarray:
     return counts
 
 
-def resampled_front(front: Front, counts: np.ndarray) -> list[Front]:
-    """Evaluate the fixed cascades of a front on each resample of its split, int32 [k, R]: R fronts.
+@lru_cache(maxsize=64)  # several functions of claims have the same fronts
+def resampled_front(front: Front) -> list[Front]:
+    """Evaluate the fixed cascades of a front on each resample of its split: R fronts.
 
     A long front is thinned to evenly spaced points, because only its variation counts.
     """
     rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
-    found = bootstrap(front.store, [front.point(row) for row in rows], counts)
+    points = [front.point(row) for row in rows]
+    found = bootstrap(front.store, points, counts_of(front.store))
     models = as_objects(front.table["models"].iloc[rows])
     thresholds = as_objects(front.table["thresholds"].iloc[rows])
     names = front.store.models.index
@@ -206,7 +208,7 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
     @wraps(function)
     def measured(*arguments: Any) -> dict[str, Evidence]:
         fronts = [front for argument in arguments for front in fronts_in(argument)]
-        on_resamples = {id(f): resampled_front(f, counts_of(f.store)) for f in fronts}
+        on_resamples = {id(f): resampled_front(f) for f in fronts}
         draws = []
         for row in range(RESAMPLES):
             others = {name: many[row] for name, many in on_resamples.items()}

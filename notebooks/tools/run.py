@@ -275,9 +275,10 @@ def set_environment(options: argparse.Namespace) -> None:
     os.environ["PYTHONWARNINGS"] = ",".join([*others, QUIET])
 
 
-def jobs_of(wanted: int | None) -> int:
-    """Return the number of parallel runs: as wanted, or by cores and free memory."""
-    fit_in_memory = psutil.virtual_memory().available // NEED
+def jobs_of(wanted: int | None, need: int = NEED) -> int:
+    """Return the number of parallel runs: as wanted, or by cores and free memory. need: bytes of
+    memory of a run."""
+    fit_in_memory = psutil.virtual_memory().available // need
     return max(1, wanted or min(cores(), fit_in_memory))
 
 

@@ -1,13 +1,17 @@
 """Runs of cascades on a store, against a loop over samples."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import slow_stages
-from tiny_stores import three_scores
+from scipy.special import softmax
+from tiny_stores import three_models, three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
+from cascadelib.methods.ensembles import MeanStage
 
 SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 
@@ -59,3 +63,24 @@ def test_one_cascade_gives_a_run_and_several_a_list():
     assert len(evaluate(other, certificate)) == len(certificate.certified) > 0
     assert evaluate(store, point).measured_point == point
     assert "saving" in repr(run)
+
+
+def test_the_last_confidence_of_a_mean_is_computed_when_it_is_read(monkeypatch):
+    """It decides nothing, and it is the slowest to compute at 1,000 classes."""
+    lengths = []
+    compute = MeanStage._mean_confidence
+
+    def counted(stage, values, members, new):
+        lengths.append(members.shape[1])
+        return compute(stage, values, members, new)
+
+    monkeypatch.setattr(MeanStage, "_mean_confidence", counted)
+    store = three_models()
+    names = tuple(store.models.index)
+    point = search(store, 3, "max_softmax_mean_logits").point(-1)
+    lengths.clear()
+    found = evaluate(store, replace(point, models=names, thresholds=(0.6, 0.7)))
+    assert 0 < found.accuracy < 1 and set(lengths) == {2}
+    mean = np.mean([store.logits(name) for name in names], axis=0)
+    assert found.confidences[2] == pytest.approx(softmax(mean, axis=1).max(axis=1))
+    assert set(lengths) == {2, 3}

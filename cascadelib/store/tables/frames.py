@@ -159,7 +159,8 @@ def select_columns(
         column = encode_text(find_column(frame, roles["model"]))
         frame = frame.iloc[find_model_rows(column, names)]
     for role in [role for role in roles if role not in ("confidence", *columns)]:
-        columns[role] = find_column(frame, roles[role], names)
+        with error_context(f"{role}={roles[role]!r}"):
+            columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
         frame = add_confidences(frame, name, names, set(roles.values()))

@@ -98,7 +98,7 @@ def accuracy_and_cost(
         defers = np.ones(k, bool)
         for (_, confidence), limit, step, price in zip(stages, limits, steps, costs[1:]):
             defers &= ~(np.asarray(confidence) >= limit)
-            hits += np.sum(step, where=defers)
+            hits += step @ defers
             cost += price * (np.count_nonzero(defers) / k)
         found[point] = hits / k, cost
     return found
