@@ -11,11 +11,23 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import ScoreTable, pick, search
+from cascadelib import METHODS, ScoreTable, pick, search
+from cascadelib.analysis import front_on
 from cascadelib.fronts import pair_curve
 from tools import ledger
-from tools.claims_elsewhere import calibration_claims, changes_under_shift, shift_claims
-from tools.claims_of_methods import lengths_claims, tenth_claims, triple_held_claims
+from tools.claims_elsewhere import (
+    LEAST_SAMPLES,
+    calibration_claims,
+    changes_under_shift,
+    shift_claims,
+)
+from tools.claims_of_methods import (
+    lengths_claims,
+    pairs_by_method,
+    tenth_claims,
+    time_by_method,
+    triple_held_claims,
+)
 from tools.claims_of_pairs import (
     diversity_of,
     exceeding_claims,
@@ -37,10 +49,11 @@ ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
 SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
 EQUAL_STEPS = np.array([0.6, 0.7, 0.8, 0.9])  # accuracies
-BELOW_THE_HULL = np.array([0.70, 0.74, 0.88, 0.93])  # the second model, at the costs
-HULL_COSTS = [1.0, 60.0, 100.0, 10_000.0]
+BELOW_THE_HULL = np.array([0.66, 0.70, 0.76, 0.95])  # the third model, at the costs
+HULL_COSTS = [1.0, 10.0, 800.0, 2000.0]
 FEW = 100  # samples, so that every tenth threshold is coarse
 SAMPLES = 1000
+LOSS = 0.02
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
 MODELS = 16  # in worlds of tables about models
@@ -69,10 +82,10 @@ def scores(rng, information, part="here", costs=COSTS, accuracies=ACCURACIES):
     return score_table(rng, eases(rng, accuracies), information, part, costs)
 
 
-def equal_methods(rng, count, information=1.0):
+def equal_methods(rng, count, information=1.0, part="here"):
     """Return tables of one split by methods that differ by the noise of their confidences alone."""
     ease = eases(rng)
-    return [score_table(rng, ease, information, "here") for _ in range(count)]
+    return [score_table(rng, ease, information, part) for _ in range(count)]
 
 
 def with_useless_confidences(rng):
@@ -95,6 +108,27 @@ def without_shift(rng):
     front = search(scores(rng, 1.0, "here"), 2)
     own = {name: search(scores(rng, 1.0, name), 2) for name in ("one", "two", "three")}
     return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+
+
+def with_equal_losses(rng):
+    """Return the evidence on three shifted splits where all models lose the same accuracy."""
+    front = search(scores(rng, 1.0), 2)
+    lower = ACCURACIES - LOSS
+    own = {name: search(scores(rng, 1.0, name, accuracies=lower), 2) for name in NAMES[:3]}
+    return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+
+
+def with_twelve_equal_methods(rng):
+    """Return the evidence on the paper's methods in both directions, where all twelve are equal."""
+    splits = []
+    for part in ("here", "there"):
+        tables = equal_methods(rng, len(METHODS), part=part)
+        splits.append({name: one.take(slice(0, 300)) for name, one in zip(METHODS, tables)})
+    directions = []
+    for here, there in (splits, splits[::-1]):
+        fronts = {name: front_on(there[name], search(here[name], 2)) for name in METHODS}
+        directions.append(pairs_by_method(fronts) | time_by_method(fronts, fronts))
+    return tuple(directions)
 
 
 def with_raised_confidences_elsewhere(rng):
@@ -171,9 +205,12 @@ def with_times_like_macs(rng):
     return time_claims(timed, counted) | time_of_singles(*singles)
 
 
-def with_a_small_model_below_the_hull(rng):
-    """Return the evidence on factors on and off the hull, where pairs gain at large models only."""
-    front = search(scores(rng, 4.0, "here", HULL_COSTS, BELOW_THE_HULL), 2)
+def with_a_model_below_the_hull(rng):
+    """Return the evidence on factors on and off the hull, where pairs gain at the cheap hull model.
+
+    The factor of the model below the hull is less than those of its neighbours let expect.
+    """
+    front = search(scores(rng, 0.8, "here", HULL_COSTS, BELOW_THE_HULL), 2)
     return time_claims(front, front)
 
 
@@ -183,7 +220,7 @@ def with_few_thresholds(rng):
 
 
 def with_unrelated_gains(rng):
-    """Return the evidence on pairs whose gain, plateau and points on the front depend on nothing.
+    """Return the evidence on pairs whose gain, plateau and place on the front depend on nothing.
 
     Pairs that share a model have similar gains and plateaus. The median plateau is at its bound.
     Families are random.
@@ -193,7 +230,7 @@ def with_unrelated_gains(rng):
     accuracy = np.sort(rng.uniform(0.7, 0.95, MODELS))
     first, second = np.triu_indices(MODELS, 1)
     about = {}
-    for column in ("plateau", "mean_improvement", "points"):
+    for column in ("plateau", "mean_improvement", "on_front"):
         of_models = rng.normal(size=(2, MODELS))
         about[column] = of_models[0, first] + of_models[1, second] + rng.normal(size=len(first))
     table = pd.DataFrame(
@@ -208,7 +245,7 @@ def with_unrelated_gains(rng):
     )
     families = rng.integers(0, 4, MODELS)
     of_front = table[["first", "second"]].assign(
-        points=np.floor(np.exp(2 * about["points"])),
+        on_front=about["on_front"] > 1,
         two_families=families[first] != families[second],
     )
     found = over_models(plateau_claims, table, costs, costs.index)
@@ -220,9 +257,9 @@ def at_the_bounds_of_calibration(rng):
 
     Gaps are symmetric around 0. Scaling changes the accuracy above a threshold by half a point. One
     model has a rank correlation of 0.8, and one method costs 0.95 with scaling. Perfect calibration
-    hurts one model and helps none. Families are random.
+    has no effect on any model. Half of the models have names of large families.
     """
-    names = [f"m{number}" for number in range(MODELS)]
+    names = [f"{'beit' if number % 2 else 'm'}{number}" for number in range(MODELS)]
     gaps = 0.02 * rng.normal(size=MODELS)
     words = np.where(gaps < 0, "underconfident", "overconfident")
     table = pd.DataFrame({"gap": gaps, "verdict": words}, names)
@@ -233,22 +270,20 @@ def at_the_bounds_of_calibration(rng):
         pair = rng.normal(size=(50, 2))
         pair[:, 1] = pearson * pair[:, 0] + np.sqrt(1 - pearson**2) * pair[:, 1]
         averages[name] = pd.DataFrame(pair, columns=["accuracy", "confidence"])
-    true = np.zeros((MODELS, 2))
-    true[0] = -0.01, 0.01
-    parts = true + 0.001 * rng.normal(size=(5, MODELS, 2))
+    parts = 0.01 * rng.normal(size=(5, MODELS, 2))
     effects = []
     for values in (parts.mean(axis=0), *parts):
         frame = pd.DataFrame(values, names, ["above_perfect", "below_perfect"])
-        effects.append(frame.assign(above_scaled=0.005 / norm.expect(abs) * gaps / 0.02))
+        sizes = 0.005 / norm.expect(abs) * np.abs(gaps) / 0.02
+        effects.append(frame.assign(above_scaled_size=sizes))
     ratios = np.array([0.95, 1.0, 1.0, 1.0]) + 0.01 * rng.normal(size=4)
     half = 0.01 * norm.isf(0.025 / len(ratios))
     ends = {"cost_ratio_low": ratios - half, "cost_ratio_high": ratios + half}
     scaling = pd.DataFrame({"cost_ratio": ratios} | ends)
-    families = pd.Series(rng.choice(["beit", "other"], MODELS), names)
-    return calibration_claims(table, averages, effects, scaling, families, {}, SAMPLES)
+    return calibration_claims(table, averages, effects, scaling, {}, LEAST_SAMPLES)
 
 
-# world: (its evidence, {claim: words that are false there})
+# world: (its evidence, or that of two directions, {claim: words that are false there})
 WORLDS = {
     "useless confidences": (
         with_useless_confidences,
@@ -278,8 +313,8 @@ WORLDS = {
         with_raised_confidences_elsewhere,
         {"shift-near": [SUPPORTED]},
     ),
-    "a small model below the hull": (
-        with_a_small_model_below_the_hull,
+    "a model below the hull": (
+        with_a_model_below_the_hull,
         {"time-concave": [SUPPORTED]},
     ),
     "few thresholds": (with_few_thresholds, {"tenth": [SUPPORTED]}),
@@ -287,6 +322,33 @@ WORLDS = {
         without_shift,
         dict.fromkeys(["shift-lose", "shift-exits", "shift-degree"], [SUPPORTED])
         | dict.fromkeys(["shift-range", "shift-order", "shift-harm"], BOTH),
+    ),
+    "equal losses": (
+        with_equal_losses,
+        {"shift-lose": [CONTRADICTED], "shift-range": BOTH, "shift-order": BOTH},
+    ),
+    "twelve equal methods": (
+        with_twelve_equal_methods,
+        dict.fromkeys(["ensembles-none", "scaling-means"], [CONTRADICTED])
+        | dict.fromkeys(
+            [
+                "first",
+                "second",
+                "worst-plain",
+                "margin-below-78",
+                "mac-dominance",
+                "compared-least",
+                "ensembles-front",
+                "ensembles-top",
+                "means-softmax",
+                "logits-86",
+                "logits-top",
+                "time-first",
+                "time-86",
+                "time-softmax",
+            ],
+            BOTH,
+        ),
     ),
     "similar costs": (
         with_similar_costs,
@@ -336,7 +398,9 @@ def false_verdicts(world, draws, seed=0):
     by_claim = Counter()
     families = Counter()
     for number in range(draws):
-        found = ledger.verdicts_of(claims, evidence_in(np.random.default_rng((seed, number))))
+        evidence = evidence_in(np.random.default_rng((seed, number)))
+        directions = evidence if isinstance(evidence, tuple) else (evidence,)
+        found = ledger.verdicts_of(claims, *directions)
         false = [name for name, verdict in found.items() if verdict.word in false_words[name]]
         by_claim.update(false)
         families.update(set(claims.loc[false, "family"]))

@@ -168,7 +168,7 @@ def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
         block = slice(start, start + tuples_per_grid)
         cells = [np.zeros(k, np.int64)]
         deferred = [np.zeros(len(thresholds[block]), np.int64)]  # the last cell that does not exit
-        for column, confidence in zip(sortable[block].T, run.confidences):
+        for column, confidence in zip(sortable[block].T, run.deciding_confidences):
             levels = np.unique(column)
             cells.append(np.searchsorted(levels, confidence, side="right"))
             deferred.append(np.searchsorted(levels, column))

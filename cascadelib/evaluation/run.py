@@ -46,9 +46,8 @@ class Run:
     @cached_property
     def exit_stage(self) -> Array:
         """Return the stage at which each sample exits, int64 (k,), 0 = first model."""
-        *deciding, (_, last) = self.outcomes  # reading the last confidence may be slow
-        confidences = [np.asarray(confidence, np.float64) for _, confidence in deciding]
-        return exit_stages([*confidences, last], self.point.inside)
+        _, last = self.outcomes[-1]
+        return exit_stages([*self.deciding_confidences, last], self.point.inside)
 
     @cached_property
     def correct(self) -> Array:
@@ -59,6 +58,11 @@ class Run:
     def confidences(self) -> list[Array]:
         """Return the confidences after each stage, n float64 arrays (k,)."""
         return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes]
+
+    @property
+    def deciding_confidences(self) -> list[Array]:
+        """Return the confidences after all stages but the last, n − 1 float64 arrays (k,)."""
+        return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes[:-1]]
 
     @property
     def stage_confidences(self) -> list[Array]:

@@ -11,7 +11,7 @@ from scipy.stats import norm, t
 from cascadelib import Front
 from cascadelib.analysis import calibration_table, front_on
 from cascadelib.analysis.generalization import same_samples
-from tools.evidence import Evidence, fisher_z, normal_draws, over_models, resampled
+from tools.evidence import Evidence, correlations, normal_draws, over_models, resampled
 from tools.held_out import (
     on_resamples,
     rows_at_accuracies,
@@ -24,6 +24,8 @@ from tools.side_by_side import threshold_table
 
 DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
 WINDOWS = 50  # windows of a moving average that share no sample
+LEAST_SAMPLES = 5000  # of windows of 100 samples, whose accuracy has an error below 5 points
+LEAST_MODELS = 8  # of each group of which a mean is compared
 
 
 def drops_claims(drops: pd.DataFrame, front: Front, samples: int) -> dict[str, Evidence]:
@@ -75,7 +77,9 @@ def shift_claims(
     about = (samples, front.store.origin.dataset, front.cost_kind)
     evidence = {}
     for claim, parts in found.items():
-        values = np.column_stack(parts)
+        values = np.stack(parts, axis=1)  # [1 + R, splits, …]
+        if claim == "shift-lose":  # of each model
+            values = np.median(values, axis=1)
         evidence[claim] = Evidence(values[0], list(values[1:]), *about)
     return evidence | near_claims(there, dict(own_fronts))
 
@@ -92,7 +96,8 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     """Return {id of a claim: its value on one shifted split, then on each resample}, [1 + R, …].
 
     control: unshifted samples, as many as the shifted ones. Paired samples are resampled together.
-    Exit rates change by chance too, and this variance is subtracted from their changes.
+    Exit rates and accuracies vary by chance too, and this variance is subtracted. The losses are
+    those of each model of the front.
     """
     rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
     points = [front.point(row) for row in rows]
@@ -107,8 +112,8 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     size = np.mean(np.square(rates) - chance, axis=1)
     spread = rates.var(axis=1) - chance.mean()
     return {
-        "shift-lose": (before - after).min(axis=1),
-        "shift-range": np.ptp(after, axis=1) - np.ptp(before, axis=1),
+        "shift-lose": before - after,
+        "shift-range": spread_of(after) - spread_of(before),
         "shift-order": falls_of(after) - falls_of(before),
         "shift-improve": np.median(factors, axis=1),
         "shift-harm": 1 - factors.mean(axis=1) / factors_here.mean(axis=1),
@@ -117,9 +122,27 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     }
 
 
+def spread_of(accuracy: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of accuracies over models, less sampling noise, [1 + R].
+
+    accuracy: of the models on a split, then on each resample, float64 [1 + R, M].
+    """
+    around = accuracy - accuracy.mean(axis=1, keepdims=True)
+    models = accuracy.shape[1]
+    noise = around[1:].var(axis=0, ddof=1).sum() / max(models - 1, 1)
+    variance = np.square(around).sum(axis=1) / max(models - 1, 1) - noise
+    return np.sqrt(np.maximum(variance, 0))
+
+
 def falls_of(accuracy: np.ndarray) -> np.ndarray:
-    """Return the number of models that are less accurate than their predecessor, float64 [R]."""
-    return np.count_nonzero(np.diff(accuracy, axis=1) < 0, axis=1).astype(np.float64)
+    """Return the number of models less accurate than their predecessor, float64 [1 + R].
+
+    A fall counts if it exceeds two standard errors, so that more noise does not mean more falls.
+    accuracy: as for :func:`spread_of`.
+    """
+    steps = np.diff(accuracy, axis=1)
+    falls = steps < -2 * steps[1:].std(axis=0, ddof=1)
+    return np.count_nonzero(falls, axis=1).astype(np.float64)
 
 
 @resampled
@@ -165,7 +188,6 @@ def calibration_claims(
     averages: Mapping[str, pd.DataFrame],
     effects: Sequence[pd.DataFrame],
     scaling: pd.DataFrame,
-    families: pd.Series,
     kinds: Mapping[str, Sequence[tuple[Any, Any]]],
     samples: int,
 ) -> dict[str, Evidence]:
@@ -173,19 +195,21 @@ def calibration_claims(
 
     table: ``calibration_table``. averages: {model: ``moving_average``}. effects:
     ``threshold_table`` of all samples, then of several parts of them. scaling: ``scaling_table``.
-    families: family by model. kinds: {kind of training: zoos, each a selection split and a held-out
-    split} of models that differ in nothing else. Claims that may depend on training are tested by
-    kind.
-    samples: the number of held-out samples. The error of "rising" does not depend on it.
+    kinds: {kind of training: zoos, each a selection split and a held-out split} of models that
+    differ in nothing else. Claims that may depend on training are tested by kind.
+    samples: the number of held-out samples. The error of "rising" does not depend on it, but
+    windows of few samples are too noisy to test it.
     """
-    large = families[table.index].astype(str).str.contains("beit|convnext|deit")
+    large = table.index.str.contains("beit|convnext|deit3")
     found = over_models(calibration_of, calibrated(table, effects[0]).assign(large=large))
+    group = min(large.sum(), (~large).sum())  # the smaller one has the larger error
+    draws = found["large-families"].draws if group >= LEAST_MODELS else ()
+    found["large-families"] = replace(found["large-families"], draws=draws, samples=int(group))
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
-    spread = np.sqrt((1 + np.square(rising) / 2) / (WINDOWS - 3))  # Bonett and Wright (2000)
-    drawn = np.tanh(normal_draws(fisher_z(rising), spread))
-    found["rising"] = Evidence(rising, list(drawn))
-    gains, *parts = [perfect_effects(each) for each in effects]
-    error = np.std(parts, axis=0, ddof=1) / np.sqrt(len(parts))
+    found["rising"] = correlations(rising, WINDOWS if samples >= LEAST_SAMPLES else 0)
+    parts = perfect_effects(effects[1:])
+    gains = parts.mean(axis=0)
+    error = parts.std(axis=0, ddof=1) / np.sqrt(len(parts))
     inflated = error * t.isf(0.025, len(parts) - 1) / norm.isf(0.025)
     found["perfect"] = Evidence(gains, list(normal_draws(gains, inflated)), samples)
     ratios = scaling["cost_ratio"].to_numpy()
@@ -212,7 +236,7 @@ def calibration_by_models(zoos: Sequence[tuple[Any, Any]]) -> dict[str, Evidence
 
 def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     """Return the columns gap, verdict and scaled of each model: the arguments of figure 13."""
-    return table[["gap", "verdict"]].assign(scaled=effects["above_scaled"].abs())
+    return table[["gap", "verdict"]].assign(scaled=effects["above_scaled_size"])
 
 
 def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
@@ -227,11 +251,18 @@ def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def perfect_effects(effects: pd.DataFrame) -> list[float]:
-    """Return the effect of perfect calibration on the model that gains most and on the one that
-    loses most.
+def perfect_effects(parts: Sequence[pd.DataFrame]) -> np.ndarray:
+    """Return the effects of perfect calibration on two models, on each part: float64 [parts, 4].
 
-    The effect counts only if it has the same direction above and below the threshold.
+    The columns are the gains above and below the threshold of the model that gains most, and the
+    losses of the one that loses most. The other parts choose the models, by the smaller of both
+    sides. So the effects are not those of the luckiest models.
     """
-    both = np.stack([effects["above_perfect"], -effects["below_perfect"]])
-    return [float(both.min(axis=0).max()), float((-both).min(axis=0).max())]
+    gains = np.array([[part["above_perfect"], -part["below_perfect"]] for part in parts])
+    found = []
+    for number, gain in enumerate(gains):
+        elsewhere = np.delete(gains, number, axis=0).mean(axis=0)
+        best = elsewhere.min(axis=0).argmax()
+        worst = (-elsewhere).min(axis=0).argmax()
+        found.append([*gain[:, best], *-gain[:, worst]])
+    return np.array(found)

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Front, Point, search
-from tools.evidence import Evidence, evidence_on_split, over_models, resampled
+from tools.evidence import Evidence, correlations, evidence_on_split, over_models, resampled
 from tools.held_out import on_resamples
 from tools.ranges import MIDDLE, factors, in_time, mean_in, range_of, ratio, share_won
 
@@ -71,7 +71,7 @@ def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, int]:
 def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
     """Return the evidence on time, from tables as in :func:`counted_claims`.
 
-    The interval of the correlation is over models.
+    The correlation is over models.
     """
     costs = pd.DataFrame({"macs": macs["cost"], "seconds": seconds["cost"]}).dropna()
     in_macs = macs[macs["on_front"]]
@@ -80,13 +80,12 @@ def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evid
     either = in_macs.index.union(in_seconds.index)
     spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in (in_macs, in_seconds)]
 
-    def correlation(rows: pd.DataFrame) -> dict[str, float]:
-        return {"macs-time": rows.corr("spearman").iloc[0, 1]}
-
-    values = over_models(correlation, costs)
-    values["time-orders"] = Evidence(spans)
-    values["time-overlap"] = Evidence((len(shared), len(either)))
-    return values
+    rank_correlation = costs.corr("spearman").iloc[0, 1]
+    return {
+        "macs-time": correlations(rank_correlation, len(costs), len(costs)),
+        "time-orders": Evidence(spans),
+        "time-overlap": Evidence((len(shared), len(either))),
+    }
 
 
 def size_gains(singles: pd.DataFrame) -> dict[str, Any]:
@@ -123,7 +122,8 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
 def front_claims(front: Front) -> dict[str, Any]:
     """Return the values of figure 1, of a front of pairs of front models."""
     costs = front.singles["cost"].to_dict()
-    inner = front.baseline.accuracy[front.baseline.hull[1:-1]]
+    hull = front.singles[front.singles["on_hull"]].sort_values("cost")
+    inner = hull["accuracy"].to_numpy()[1:-1]
     at_inner = front.improvement_at(inner)
     rows = zip(front.table["models"], front.table["exit_rates"], front.table["cost"])
     longer = [(names, rates[0], cost) for names, rates, cost in rows if rates[-1] > 0]
@@ -131,7 +131,7 @@ def front_claims(front: Front) -> dict[str, Any]:
         "early-exits": np.median([rate for _, rate, _ in longer]),
         "earlier-cost": np.median([costs[names[0]] / cost for names, _, cost in longer]),
         "pairs-most": front.table["improvement"].max(),
-        "pairs-dip": at_inner.min() if len(inner) else None,
+        "pairs-dip": at_inner,
         "pairs-dip-where": inner[at_inner.argmin()] if len(inner) else None,
         "pairs-80-86": mean_in(front, 0.8, 0.86),
         "pairs-86": mean_in(front, 0.86),
@@ -144,15 +144,16 @@ def front_claims(front: Front) -> dict[str, Any]:
 
 
 def pairs_of_front(front: Front, table: pd.DataFrame, families: pd.Series) -> pd.DataFrame:
-    """Return the columns first, second, points and two_families of each pair of front models.
+    """Return the columns first, second, on_front and two_families of each pair of front models.
 
-    points: the number of points of the front that are cascades of the pair. The arguments are those
-    of :func:`pairs_claims`.
+    Models of an unknown family are omitted. The arguments are those of :func:`pairs_claims`.
     """
     pairs = table[["first", "second"]]
-    points = front.table["models"].value_counts().to_dict()
+    known = pairs.isin(families.index[families.notna()]).all(axis=1)
+    pairs = pairs[known].reset_index(drop=True)
+    on_front = set(front.table["models"])
     return pairs.assign(
-        points=[points.get(names, 0) for names in pairs.itertuples(index=False, name=None)],
+        on_front=[names in on_front for names in pairs.itertuples(index=False, name=None)],
         two_families=pairs["first"].map(families) != pairs["second"].map(families),
     )
 
@@ -164,8 +165,7 @@ def diversity_of(pairs: pd.DataFrame) -> dict[str, float]:
     pairs: rows of :func:`pairs_of_front`.
     """
     two = pairs["two_families"]
-    points = pairs["points"]
-    return {"diversity": (two * points).sum() / points.sum() - two.mean()}
+    return {"diversity": two[pairs["on_front"]].mean() - two.mean()}
 
 
 @ignore_empty
@@ -178,9 +178,7 @@ def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> di
     next_larger = dict(zip(order, order[1:]))
     neighbours = table[table["first"].map(next_larger) == table["second"]]
     ranks = table.rank(numeric_only=True)
-    # Ranks of gain and size that the ranks of the accuracy differences do not explain.
     less = ranks["accuracy_difference"]
-    rest = {name: unexplained(ranks[name], less) for name in ("mean_improvement", "cost_ratio")}
     by_size = np.array_split(table["cost_ratio"].to_numpy().argsort(kind="stable"), CLASSES)
     within = [table.iloc[rows] for rows in by_size]
     gain = table["mean_improvement"]
@@ -195,8 +193,16 @@ def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> di
             for rows in within
         ],
         "pair-size": [adjusted[rows].mean() for rows in by_size],
-        "pair-both": np.corrcoef(rest["mean_improvement"], rest["cost_ratio"])[0, 1],
+        "pair-both": [
+            partial_correlation(ranks["mean_improvement"], ranks["cost_ratio"], less),
+            -partial_correlation(ranks["mean_improvement"], less, ranks["cost_ratio"]),
+        ],
     }
+
+
+def partial_correlation(one: pd.Series, other: pd.Series, by: pd.Series) -> float:
+    """Return the correlation of what a straight line in ``by`` leaves of two columns."""
+    return np.corrcoef(unexplained(one, by), unexplained(other, by))[0, 1]
 
 
 def unexplained(values: pd.Series, by: pd.Series) -> np.ndarray:
@@ -287,13 +293,14 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     less = np.nan
     if low < high:
         less = ratio(timed.mean_improvement(low, high), counted.mean_improvement(low, high))
-    gain = timed.improvement_at(singles["accuracy"].to_numpy())
+    accuracy = singles["accuracy"].to_numpy()
+    gain = timed.improvement_at(accuracy)
     on_hull = singles["on_hull"].to_numpy()
-    off_hull = gain[~on_hull].mean() if (~on_hull).any() else np.nan
-    values = {
-        "time-less": less,
-        "time-concave": off_hull / gain[on_hull].mean(),
-    }
+    concave = np.nan
+    if (~on_hull).any():
+        between = np.interp(accuracy[~on_hull], accuracy[on_hull], gain[on_hull])
+        concave = gain[~on_hull].mean() / between.mean()
+    values = {"time-less": less, "time-concave": concave}
     return in_time(values, timed.cost_kind)
 
 

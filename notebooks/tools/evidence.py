@@ -72,6 +72,17 @@ def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
     return values + noise * np.asarray(errors)
 
 
+def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
+    """Return the Evidence of rank correlations of a number of pairs each.
+
+    The error of Fisher's z is that of Bonett and Wright (2000). Fewer than four pairs have none.
+    """
+    if pairs < 4:
+        return Evidence(values)
+    errors = np.sqrt((1 + np.square(values) / 2) / (pairs - 3))
+    return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
+
+
 def evidence_on_split(value: Any, draws: np.ndarray, split: Any, cost: str) -> Evidence:
     """Return the Evidence of a split from a value and its draws [R, …]."""
     return Evidence(value, list(draws), len(split), split.origin.dataset, cost)

@@ -8,6 +8,7 @@ import pandas as pd
 
 from cascadelib import Baseline, published
 from tools import study
+from tools.claims_elsewhere import falls_of, spread_of
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
 from tools.evidence import RESAMPLES, Evidence
 from tools.ranges import RESNET
@@ -67,32 +68,29 @@ def front_values(macs: pd.DataFrame) -> dict[str, Any]:
 
 def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Evidence]:
     """Return the evidence on accuracies of the front's models, with binomial draws."""
-    accuracy = macs["accuracy"].to_numpy()
-    top5 = table.loc[macs.index, "top5"].to_numpy()
-    moved = table.loc[macs.index, "imagenetv2_top1"].to_numpy()
     rng = np.random.default_rng(0)
-    draws: dict[str, list] = {}
-    for _ in range(RESAMPLES):
-        drawn = rng.binomial(IMAGES, accuracy) / IMAGES, rng.binomial(IMAGES, top5) / IMAGES
-        there = rng.binomial(IMAGES_V2, moved) / IMAGES_V2
-        for name, value in accuracy_values(macs, *drawn, there).items():
-            draws.setdefault(name, []).append(value)
-    values = accuracy_values(macs, accuracy, top5, moved)
-    return {name: Evidence(value, draws[name], IMAGES_V2) for name, value in values.items()}
+    drawn = []
+    for column, images in (("top1", IMAGES), ("top5", IMAGES), ("imagenetv2_top1", IMAGES_V2)):
+        accuracy = table.loc[macs.index, column].to_numpy()
+        draws = rng.binomial(images, accuracy, (RESAMPLES, len(accuracy))) / images
+        drawn.append(np.vstack([accuracy, draws]))
+    values = accuracy_values(macs, *drawn)
+    return {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}
 
 
 def accuracy_values(
-    macs: pd.DataFrame, accuracy: np.ndarray, top5: np.ndarray, moved: np.ndarray
-) -> dict[str, Any]:
-    """Return the values that follow from accuracies float64 [M] of the front's models: top-1,
-    top-5, on V2."""
-    drops = accuracy - moved
-    falls = np.count_nonzero(np.diff(moved) < 0) - np.count_nonzero(np.diff(accuracy) < 0)
+    macs: pd.DataFrame, top1: np.ndarray, top5: np.ndarray, moved: np.ndarray
+) -> dict[str, np.ndarray]:
+    """Return values by claim, [1 + R, …], that follow from accuracies of the front's models.
+
+    top1, top5, moved (top-1 on V2): as published, then drawn, float64 [1 + R, M].
+    """
+    gains = [size_gains(macs.assign(accuracy=row))["size-diminishes"] for row in top1]
     return {
-        **size_gains(macs.assign(accuracy=accuracy)),
-        "topk-difference": [np.ptp(accuracy), np.ptp(top5)],
-        "shift-range": [np.ptp(moved) - np.ptp(accuracy)],
-        "shift-drops": drops,
-        "shift-lose": [drops.min()],
-        "shift-order": [float(falls)],
+        "size-diminishes": np.array(gains),
+        "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),
+        "shift-range": spread_of(moved) - spread_of(top1),
+        "shift-drops": top1 - moved,
+        "shift-lose": top1 - moved,
+        "shift-order": falls_of(moved) - falls_of(top1),
     }

@@ -279,6 +279,7 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
     The columns are the difference in accuracy above (and below) a threshold from the uncalibrated
     one. It is taken at the same early exit rate, as a signed mean over the rates. above_scaled,
     below_scaled: with temperature scaling. above_perfect, below_perfect: with perfect calibration.
+    above_scaled_size: the mean size of the difference above a threshold with temperature scaling.
     """
     kinds = {"scaled": "temperature scaled", "perfect": "assumed perfect calibration"}
     rows = {}
@@ -290,6 +291,8 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
                 there = _at_rates(curves[label], side)
                 here = _at_rates(curves["uncalibrated"], side)
                 row[f"{side}_{kind}"] = (there - here).mean()
+                if (side, kind) == ("above", "scaled"):
+                    row["above_scaled_size"] = np.abs(there - here).mean()
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 

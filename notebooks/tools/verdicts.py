@@ -21,6 +21,7 @@ from scipy.stats import binomtest, norm, t
 from tools.evidence import Evidence, fisher_z, known_draws
 
 LEVEL = 0.05  # the largest probability of a false verdict in a family
+ROUNDING = 1e-9  # contrasts and errors below it come from rounding
 MOST_SAMPLES = 10**8  # larger numbers are not told apart
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
@@ -40,9 +41,13 @@ RULES: dict[str, Callable] = {
     "more": lambda v: -np.diff(v),  # of two counts, by the exact sign test
     "smaller": lambda v, bound: np.log(float(bound)) - np.log(np.maximum(v, 1e-12)),  # a mean size
     "correlated": lambda v, bound: fisher_z(v) - fisher_z(float(bound)),
+    "uncorrelated": lambda v, bound: fisher_z(float(bound)) - fisher_z(v),
     "peaks": lambda v: np.array([v[1] - v[0], v[1] - v[2]]),
     "half": lambda v: np.array([2 * v[0] - v[1]]),
     "any": lambda v, bound: v - float(bound),
+    "any<": lambda v, bound: float(bound) - v,
+    "first": lambda v, bound: np.array([v[0] - float(bound), v[0] - v[-1]]),
+    "last": lambda v, bound: np.array([v[-1] - float(bound), v[-1] - v[0]]),
     "most": lambda v, bound: np.array([np.sort(v)[(len(v) - 1) // 2] - float(bound)]),
 }
 
@@ -151,9 +156,6 @@ def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
     kind, *bounds = str(claim["rule"]).split()
     if kind == "leads":
         return leads(value, claim["better"], claim["worse"], *map(float, bounds))
-    if kind == "best":
-        inside = names_of(claim["better"], value.index)
-        return np.array([value[inside].max() - value.drop(inside).max()])
     if kind == "only":
         inside = names_of(claim["better"], value.index)
         others = value.drop(inside)
@@ -228,9 +230,11 @@ def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None
             variance = variance * found.samples / max(found.samples - 1, 1)
         variances.append(variance)
         freedom += degrees
+    estimate = np.sum(estimates, axis=0)
+    error = np.sqrt(np.sum(variances, axis=0))
+    is_rounding = (np.abs(estimate) < ROUNDING) & (error < ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.sum(estimates, axis=0) / np.sqrt(np.sum(variances, axis=0))
-    scores[np.isnan(scores)] = 0.0  # neither a difference nor an error
+        scores = np.where(is_rounding, 0.0, estimate / error)
     negated = claim["rule"].startswith("any")
     samples = min(found.samples for found in directions)
     return Scores(-scores if negated else scores, freedom, samples, negated)
