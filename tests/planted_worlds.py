@@ -32,6 +32,7 @@ from tools.claims_of_pairs import (
     diversity_of,
     exceeding_claims,
     front_claims,
+    inner_hull,
     noise_claims,
     plateau_claims,
     size_claims,
@@ -98,7 +99,7 @@ def with_useless_confidences(rng):
     improved = changes_under_shift(front, there, shifted)["shift-improve"]
     found["shift-improve"] = evidence_on_split(improved[0], improved[1:], shifted, "macs")
     curves = {f"{name} → large": pair_curve(here, name, "large") for name in NAMES[:-1]}
-    found["pairs-larger"] = front_claims(front)["pairs-larger"]
+    found["pairs-larger"] = front_claims(front, inner_hull(front))["pairs-larger"]
     return found | exceeding_claims(curves, front, there)
 
 
@@ -147,7 +148,7 @@ def with_similar_costs(rng):
     next."""
     here = scores(rng, 1.0, "here", SIMILAR_COSTS)
     two, three = (search(here, length) for length in (2, 3))
-    shares = {"earlier-cost": front_claims(two)["earlier-cost"]}
+    shares = {"earlier-cost": front_claims(two, inner_hull(two))["earlier-cost"]}
     return shares | {"earlier-stages": lengths_claims(two, three, three)["earlier-stages"]}
 
 
@@ -172,12 +173,14 @@ def with_equal_gains_by_size(rng):
 
 def with_harmful_confidences(rng):
     """Return the evidence on exit rates, where wrong answers have the high confidences."""
-    return front_claims(search(scores(rng, -2.0), 2))
+    front = search(scores(rng, -2.0), 2)
+    return front_claims(front, inner_hull(front))
 
 
 def with_informative_confidences(rng):
     """Return the evidence on the least factor, where pairs improve at every inner model."""
-    return front_claims(search(scores(rng, 4.0), 2))
+    front = search(scores(rng, 4.0), 2)
+    return front_claims(front, inner_hull(front))
 
 
 def without_selection(rng):
@@ -270,7 +273,7 @@ def at_the_bounds_of_calibration(rng):
         pair = rng.normal(size=(50, 2))
         pair[:, 1] = pearson * pair[:, 0] + np.sqrt(1 - pearson**2) * pair[:, 1]
         averages[name] = pd.DataFrame(pair, columns=["accuracy", "confidence"])
-    parts = 0.01 * rng.normal(size=(5, MODELS, 2))
+    parts = 0.01 * rng.normal(size=(10, MODELS, 2))
     effects = []
     for values in (parts.mean(axis=0), *parts):
         frame = pd.DataFrame(values, names, ["above_perfect", "below_perfect"])

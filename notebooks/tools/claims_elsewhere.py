@@ -252,17 +252,16 @@ def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
 
 
 def perfect_effects(parts: Sequence[pd.DataFrame]) -> np.ndarray:
-    """Return the effects of perfect calibration on two models, on each part: float64 [parts, 4].
+    """Return the effects of perfect calibration on two models: float64 [parts ÷ 2, 4].
 
     The columns are the gains above and below the threshold of the model that gains most, and the
-    losses of the one that loses most. The other parts choose the models, by the smaller of both
-    sides. So the effects are not those of the luckiest models.
+    losses of the one that loses most. The first half of the parts chooses the models, by the
+    smaller of both sides, and each other part is a row. So the effects are not those of the
+    luckiest models.
     """
     gains = np.array([[part["above_perfect"], -part["below_perfect"]] for part in parts])
-    found = []
-    for number, gain in enumerate(gains):
-        elsewhere = np.delete(gains, number, axis=0).mean(axis=0)
-        best = elsewhere.min(axis=0).argmax()
-        worst = (-elsewhere).min(axis=0).argmax()
-        found.append([*gain[:, best], *-gain[:, worst]])
-    return np.array(found)
+    half = len(gains) // 2
+    chosen = gains[:half].mean(axis=0)
+    best = chosen.min(axis=0).argmax()
+    worst = (-chosen).min(axis=0).argmax()
+    return np.array([[*gain[:, best], *-gain[:, worst]] for gain in gains[half:]])

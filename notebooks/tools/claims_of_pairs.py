@@ -110,21 +110,30 @@ def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict
     """
     costs = front.singles["cost"]
     order = front.singles.index[front.singles["on_front"]]
-    found = front_claims(front) | over_models(plateau_claims, table, costs, order)
+    found = front_claims(front, inner_hull(front))
+    found |= over_models(plateau_claims, table, costs, order)
     found |= over_models(diversity_of, pairs_of_front(front, table, families))
     of_front = len(order)
     found["pairs"] = Evidence(of_front * (of_front - 1) // 2)
     return found
 
 
+def inner_hull(front: Front) -> pd.Index:
+    """Return the models on the hull between its ends, by rising cost."""
+    return front.singles[front.singles["on_hull"]].sort_values("cost").index[1:-1]
+
+
 @resampled
 @ignore_empty
-def front_claims(front: Front) -> dict[str, Any]:
-    """Return the values of figure 1, of a front of pairs of front models."""
+def front_claims(front: Front, inner: pd.Index) -> dict[str, Any]:
+    """Return the values of figure 1.
+
+    front: pairs of front models. inner: :func:`inner_hull` of the front on its own split, so that
+    the models are the same on all resamples.
+    """
     costs = front.singles["cost"].to_dict()
-    hull = front.singles[front.singles["on_hull"]].sort_values("cost")
-    inner = hull["accuracy"].to_numpy()[1:-1]
-    at_inner = front.improvement_at(inner)
+    accuracy = front.singles["accuracy"][inner].to_numpy()
+    at_inner = front.improvement_at(accuracy)
     rows = zip(front.table["models"], front.table["exit_rates"], front.table["cost"])
     longer = [(names, rates[0], cost) for names, rates, cost in rows if rates[-1] > 0]
     return {
@@ -132,7 +141,7 @@ def front_claims(front: Front) -> dict[str, Any]:
         "earlier-cost": np.median([costs[names[0]] / cost for names, _, cost in longer]),
         "pairs-most": front.table["improvement"].max(),
         "pairs-dip": at_inner,
-        "pairs-dip-where": inner[at_inner.argmin()] if len(inner) else None,
+        "pairs-dip-where": accuracy[at_inner.argmin()] if len(inner) else None,
         "pairs-80-86": mean_in(front, 0.8, 0.86),
         "pairs-86": mean_in(front, 0.86),
         "pairs-larger": [

@@ -21,6 +21,7 @@ RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
 MOST_POINTS = (
     50 if os.environ.get("CASCADELIB_QUICK") else 200
 )  # points of a front that are resampled
+LEAST_PAIRS = 16  # of a rank correlation with an interval
 FEWEST = 0.8  # share of the resamples that must have a value
 
 
@@ -75,9 +76,10 @@ def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
 def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
     """Return the Evidence of rank correlations of a number of pairs each.
 
-    The error of Fisher's z is that of Bonett and Wright (2000). Fewer than four pairs have none.
+    The error of Fisher's z is that of Bonett and Wright (2000). It is too small for few pairs, so
+    that these have no interval.
     """
-    if pairs < 4:
+    if pairs < LEAST_PAIRS:
         return Evidence(values)
     errors = np.sqrt((1 + np.square(values) / 2) / (pairs - 3))
     return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
@@ -101,7 +103,7 @@ def over_models(
     is_of_pairs = {"first", "second"} <= set(table)
     names = pd.unique(table[["first", "second"]].to_numpy().ravel()) if is_of_pairs else table.index
     draws = []
-    for _ in range(RESAMPLES):
+    for _ in range(RESAMPLES if len(names) else 0):
         times = pd.Series(rng.multinomial(len(names), np.full(len(names), 1 / len(names))), names)
         if is_of_pairs:
             repeats = table["first"].map(times) * table["second"].map(times)

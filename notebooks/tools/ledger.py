@@ -287,9 +287,11 @@ def count_obeying(parts: Sequence[float], rule: str) -> str:
     """Return the number of parts that obey a rule for "most" or "any" of them, "" for another
     rule."""
     kind, *bounds = rule.split() or [""]
-    if kind not in ("most", "any"):
+    if kind not in ("most", "any", "any<"):
         return ""
-    return f" ({np.sum(np.asarray(parts, float) > float(bounds[0]))} of {len(parts)})"
+    above = np.asarray(parts, float) - float(bounds[0])
+    obeying = -above if kind == "any<" else above
+    return f" ({np.count_nonzero(obeying > 0)} of {len(parts)})"
 
 
 def leaders(values: pd.Series, show: str) -> str:

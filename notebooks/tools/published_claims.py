@@ -8,7 +8,7 @@ import pandas as pd
 
 from cascadelib import Baseline, published
 from tools import study
-from tools.claims_elsewhere import falls_of, spread_of
+from tools.claims_elsewhere import spread_of
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
 from tools.evidence import RESAMPLES, Evidence
 from tools.ranges import RESNET
@@ -92,5 +92,4 @@ def accuracy_values(
         "shift-range": spread_of(moved) - spread_of(top1),
         "shift-drops": top1 - moved,
         "shift-lose": top1 - moved,
-        "shift-order": falls_of(moved) - falls_of(top1),
     }
