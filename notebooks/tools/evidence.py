@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import lru_cache, wraps
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import pandas as pd
@@ -153,12 +154,17 @@ def counts_of(split: Any) -> np.ndarray:
     return counts
 
 
-@lru_cache(maxsize=64)  # several functions of claims have the same fronts
+RESAMPLED: WeakKeyDictionary[Front, list[Front]] = WeakKeyDictionary()
+
+
 def resampled_front(front: Front) -> list[Front]:
     """Evaluate the fixed cascades of a front on each resample of its split: R fronts.
 
-    A long front is thinned to evenly spaced points, because only its variation counts.
+    A long front is thinned to evenly spaced points, because only its variation counts. The result
+    is cached, since several functions of claims have the same fronts.
     """
+    if front in RESAMPLED:
+        return RESAMPLED[front]
     rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
     points = [front.point(row) for row in rows]
     found = bootstrap(front.store, points, counts_of(front.store))
@@ -184,6 +190,7 @@ def resampled_front(front: Front) -> list[Front]:
         fronts.append(
             replace(front, replayed=pd.DataFrame(columns), baseline=own_baseline, points=None)
         )
+    RESAMPLED[front] = fronts
     return fronts
 
 
