@@ -219,6 +219,40 @@ def images_table() -> str:
     return markdown_table(rows.rename_axis("comparison").reset_index())
 
 
+@functools.cache
+def folds() -> pd.DataFrame:
+    """Return the claims that the bundled images leave undetermined, on out-of-fold images."""
+    rows = pd.read_csv(ROOT / "data/fashion-mnist/folds-ledger.csv", index_col="id", dtype=str)
+    bundled = ledger.without_copies(ledger_rows())["verdict"]
+    bundled = bundled[bundled.str.startswith("undetermined")]
+    rows = rows.loc[bundled.index.intersection(rows.index)]
+    rows = rows[~rows["verdict"].str.startswith("not testable")]
+    is_open = rows["verdict"].str.startswith("undetermined")
+    rows = rows.loc[is_open.sort_values(kind="stable").index]
+    return rows.assign(**{"bundled images": bundled[rows.index]})
+
+
+def folds_table() -> str:
+    """Return the verdicts on out-of-fold images as the page of the ledger shows them."""
+    rows = folds().rename(columns={"this run": "selection split"})
+    return markdown_table(rows.rename_axis("claim").reset_index())
+
+
+def folds_counts() -> str:
+    """Count the claims that out-of-fold images decide, in sentences."""
+    found = folds()
+    words = verdicts_of(found)
+    open_ = verdicts_of(ledger.without_copies(ledger_rows())).eq("undetermined").sum()
+    decided = words[words != "undetermined"]
+    listed = ", ".join(f"*{name}* ({word})" for name, word in decided.items())
+    tested = "All" if len(found) == open_ else str(len(found))
+    return wrapped(
+        f"The bundled images leave {open_} claims undetermined. {tested} of them are tested",
+        f"here, and {len(decided)} get a verdict: {listed}. The table states for the others how",
+        "many samples or models would decide them.",
+    )
+
+
 def markdown_table(rows: pd.DataFrame) -> str:
     """Return a table of text in Markdown."""
     lines = []
@@ -599,7 +633,13 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
     "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
-    "docs/ledger.md": {"verdicts": ledger_counts, "images": images_table, "ledger": ledger_table},
+    "docs/ledger.md": {
+        "verdicts": ledger_counts,
+        "images": images_table,
+        "folds-counts": folds_counts,
+        "folds": folds_table,
+        "ledger": ledger_table,
+    },
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (
