@@ -85,8 +85,7 @@ def stages_of(
     all_prefixes = [prefix for of_cascade in prefixes for prefix in of_cascade]
     deciding = [prefix for of_cascade in prefixes for prefix in of_cascade[:-1]]
     stage.prepare(correct=all_prefixes, confidence=deciding)
-    for *earlier, last in prefixes:
-        yield [*(stage(prefix) for prefix in earlier), stage.last(last)]
+    return ([*map(stage, earlier), stage.last(last)] for *earlier, last in prefixes)
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:
