@@ -376,10 +376,7 @@ class MeanStage(Stage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
-        known = self.split.cache
-        missing = correct - self._correct.keys()
-        pairs = {prefix: self._pair(prefix) for prefix in missing if len(prefix) == 2}
-        self._correct |= {prefix: known[key] for prefix, key in pairs.items() if key in known}
+        new_pairs = self._read_cached_pairs(correct - self._correct.keys())
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -410,12 +407,22 @@ class MeanStage(Stage):
         map_blocks(k, MEAN_ROWS, block)
         self._correct |= zip(of_correct, bits)
         self._confidence |= zip(of_confidence, confidences)
-        known |= {key: self._correct[prefix].copy() for prefix, key in pairs.items()}
+        for prefix, key in new_pairs.items():
+            self.split.cache[key] = self._correct[prefix].copy()
 
-    def _pair(self, prefix: tuple) -> tuple:
-        """Return the key of a pair's correctness, which depends neither on the metric nor on the
-        order."""
-        return self.of_softmax, self.split.rank, frozenset(map(self.split.key_of, prefix))
+    def _read_cached_pairs(self, prefixes: Iterable[tuple]) -> dict[tuple, tuple]:
+        """Read the correctness of pairs from the store's cache. Return the keys of the other pairs.
+
+        The correctness of a pair depends neither on the metric nor on the order.
+        """
+        new = {}
+        for pair in (prefix for prefix in prefixes if len(prefix) == 2):
+            key = self.of_softmax, self.split.rank, frozenset(map(self.split.key_of, pair))
+            if key in self.split.cache:
+                self._correct[pair] = self.split.cache[key]
+            else:
+                new[pair] = key
+        return new
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
         """Return the confidences (P, s) of the means over P combinations of n models each.

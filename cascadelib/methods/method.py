@@ -361,23 +361,22 @@ class ModelsOnSplit:
             with READING:
                 parts.append(self.store.read(name, rows))
         values = np.empty((len(parts[0]), len(parts), parts[0].shape[1]))
-        is_log = np.ones(len(parts), bool)
-        for i, (m, part) in enumerate(zip(models, parts)):
+        for i, part in enumerate(parts):
             values[:, i] = part
-            scale = self.scales[m]
-            if self.store.holds_probabilities(names[i]):
-                is_log[i] = not of_softmax or scale != 1
-                if is_log[i]:
-                    values[:, i] = log_of(values[:, i])
-            if scale != 1:
-                values[:, i] /= scale
+        scales = np.array([self.scales[m] for m in models])
+        is_probability = np.array([self.store.holds_probabilities(name) for name in names])
+        is_final = is_probability & (scales == 1) & of_softmax
+        for i in np.flatnonzero(is_probability & ~is_final).tolist():
+            values[:, i] = log_of(values[:, i])
+        for i in np.flatnonzero(scales != 1).tolist():
+            values[:, i] /= scales[i]
         if rows.start // HELD_ROWS != rows.stop // HELD_ROWS:
             for name in names:
                 self.store.release_memory(name)
-        if of_softmax and is_log.all():
+        if of_softmax and not is_final.any():
             return softmax_in_place(values)
         if of_softmax:
-            values[:, is_log] = softmax_in_place(values[:, is_log])
+            values[:, ~is_final] = softmax_in_place(values[:, ~is_final])
         return values
 
     def logits(self, m: int, rows: slice) -> Array:

@@ -20,6 +20,7 @@ from tools.ranges import BEST, LOW
 from tools.verdicts import (
     CONTRADICTED,
     DEPENDS,
+    RULES,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
@@ -289,9 +290,9 @@ def count_obeying(parts: Sequence[float], rule: str) -> str:
     kind, *bounds = rule.split() or [""]
     if kind not in ("most", "any", "any<"):
         return ""
-    above = np.asarray(parts, float) - float(bounds[0])
-    obeying = -above if kind == "any<" else above
-    return f" ({np.count_nonzero(obeying > 0)} of {len(parts)})"
+    each = RULES["any" if kind == "most" else kind]
+    obeying = each(np.asarray(parts, float), *bounds) > 0
+    return f" ({np.count_nonzero(obeying)} of {len(parts)})"
 
 
 def leaders(values: pd.Series, show: str) -> str:
