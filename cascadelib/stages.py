@@ -1,7 +1,10 @@
 """Define stage functions: the outcome of a cascade after each of its models."""
 
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
 
+import numpy as np
 from numpy import ndarray as Array
 
 Outcome = tuple[Array, Array]
@@ -14,8 +17,8 @@ StageFunction = Callable[[tuple[int, ...]], Outcome]
 class Stage:
     """Wrap a stage function.
 
-    A subclass that can compute many prefixes together overrides :meth:`prepare`, and
-    :meth:`correct` if the correctness is cheaper without the confidence.
+    A subclass that can compute many prefixes together overrides :meth:`prepare`. If the correctness
+    is cheaper without the confidence, it is a :class:`DelayingStage`.
     """
 
     def __init__(self, function: StageFunction) -> None:
@@ -30,12 +33,35 @@ class Stage:
         return self(prefix)[0]
 
     def last(self, prefix: tuple[int, ...]) -> Outcome:
-        """Return the outcome after a whole cascade. A subclass may delay its confidence, which
-        decides nothing."""
+        """Return the outcome after a whole cascade."""
         return self(prefix)
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Announce the prefixes whose correctness, and those whose confidence, is needed later."""
+
+
+@dataclass(frozen=True, eq=False)
+class DelayedConfidence:
+    """Hold the confidence (k,) after a prefix. It is computed when it is read as an array."""
+
+    stage: Stage
+    prefix: tuple
+
+    def __len__(self) -> int:
+        return len(self.stage.correct(self.prefix))
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
+        return np.asarray(self.stage(self.prefix)[1], dtype)
+
+
+class DelayingStage(Stage):
+    """Delay the confidence after a whole cascade, which decides nothing.
+
+    Subclasses define ``correct`` without computing the confidence.
+    """
+
+    def last(self, prefix: tuple[int, ...]) -> Outcome:
+        return self.correct(prefix), DelayedConfidence(self, prefix)  # type: ignore[return-value]
 
 
 def stage_of(function: StageFunction) -> Stage:

@@ -27,7 +27,7 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import Run, evaluate, runs_of
+from ..evaluation.run import Run, evaluate, runs_of, sums_of_reached
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..methods.thresholds import convert_units, does_exit
@@ -146,9 +146,7 @@ def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
 def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
     """Return (accuracy, cost, exit rates) of one cascade at P tuples of thresholds.
 
-    The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
-    stages count the samples of many tuples simultaneously. Outcomes must be bool, and each model
-    must have one cost for all samples.
+    Outcomes must be bool, and each model must have one cost for all samples.
 
     Parameters
     ----------
@@ -158,56 +156,17 @@ def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
         Thresholds for confidences where higher = more confident.
     """
     k = len(run.outcomes[0][0])
-    n = len(run.outcomes)
-    correct = np.zeros(len(thresholds))
-    reached = np.full((len(thresholds), n), float(k))
-    # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
-    sortable = np.where(thresholds < np.inf, thresholds, np.nan)
-    tuples_per_grid = max(1, int(k ** (1 / max(1, n - 1))))  # a grid has about k cells
-    for start in range(0, len(thresholds), tuples_per_grid):
-        block = slice(start, start + tuples_per_grid)
-        cells = [np.zeros(k, np.int64)]
-        deferred = [np.zeros(len(thresholds[block]), np.int64)]  # the last cell that does not exit
-        for column, confidence in zip(sortable[block].T, run.deciding_confidences):
-            levels = np.unique(column)
-            cells.append(np.searchsorted(levels, confidence, side="right"))
-            deferred.append(np.searchsorted(levels, column))
-        for stage, (is_correct, _) in enumerate(run.outcomes):
-            until = slice(0, stage + 1)
-            reached[block, stage] = _sums_up_to(cells[until], deferred[until])
-            correct[block] += _sums_up_to(cells[until], deferred[until], is_correct)
-            if stage < n - 1:
-                until = slice(0, stage + 2)
-                correct[block] -= _sums_up_to(cells[until], deferred[until], is_correct)
+    correct = np.array([correct for correct, _ in run.outcomes], np.int8)
+    changes = np.diff(correct, axis=0, prepend=0)
+    once = np.ones((k, 1), np.int64)
+    where = run.deciding_confidences, thresholds
+    reached = sums_of_reached(*where, np.ones_like(correct), once)[..., 0]
+    hits = sums_of_reached(*where, changes, once)[..., 0].sum(axis=0)
     cost = np.zeros(len(thresholds))
-    for stage, model_cost in enumerate(run.costs):
-        cost += model_cost * (reached[:, stage] / k)
-    rates = np.diff(reached[:, ::-1], axis=1, prepend=0)[:, ::-1] / k
-    return list(zip((correct / k).tolist(), cost.tolist(), map(tuple, rates.tolist())))
-
-
-def _sums_up_to(
-    cells: Sequence[Array], last: Sequence[Array], weights: Array | None = None
-) -> Array:
-    """Return the sum of the weights of the samples in all cells up to a last cell, float64 (P,).
-
-    A sample counts if it is in or before the last cell in each dimension.
-
-    Parameters
-    ----------
-    cells : sequence of int arrays of shape (n_samples,)
-        Cell of each sample, one array per dimension.
-    last : sequence of int arrays of shape (P,)
-        The last cell that counts, one array per dimension.
-    weights : array of shape (n_samples,), optional
-        By default each sample counts 1.
-    """
-    shape = [int(max(cell.max(), last_cell.max())) + 1 for cell, last_cell in zip(cells, last)]
-    sums = np.bincount(np.ravel_multi_index(cells, shape), weights, int(np.prod(shape)))
-    sums = sums.reshape(shape)
-    for axis in range(len(shape)):
-        sums = sums.cumsum(axis)
-    return sums[tuple(last)].astype(np.float64)
+    for model_cost, samples in zip(run.costs, reached):
+        cost += model_cost * (samples / k)
+    rates = -np.diff(reached, axis=0, append=0).T / k
+    return list(zip((hits / k).tolist(), cost.tolist(), map(tuple, rates.tolist())))
 
 
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:

@@ -1,9 +1,9 @@
 """Resample the samples of a store (bootstrap), and compute intervals of resampled values."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import islice
+from functools import cached_property, partial
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 from scipy.sparse import csr_array
 
 from ..checks import check_count
-from ..evaluation.evaluation import check_store, paid_by, singles_correct
+from ..evaluation.evaluation import check_store, singles_correct
 from ..evaluation.intervals import LEVEL
 from ..evaluation.pareto import (
     Baseline,
@@ -21,11 +21,9 @@ from ..evaluation.pareto import (
     pareto_front,
 )
 from ..evaluation.point import Point, kinds_of, points_of
-from ..evaluation.run import Run, runs_of
+from ..evaluation.run import Run, runs_of, sums_of_reached
 from ..scoring import F1
 from ..store.protocol import Store
-
-CASCADES_PER_BLOCK = 500  # cascades that are evaluated together, which limits the memory
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,14 +114,8 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
 
 
 def resampled_means(counts: Array, values: Array) -> Array:
-    """Return the mean of each column of values (k, P) in each resample, float64 (R, P).
-
-    Columns of neighbouring thresholds of one cascade differ for few samples only. So the sparse
-    differences of columns are resampled, and their results are summed up.
-    """
-    values = values.astype(np.int8) if values.dtype == bool else values
-    changes = csr_array(np.diff(values.T, axis=0, prepend=0))
-    return (np.cumsum(changes @ counts, axis=0) / len(counts)).T
+    """Return the mean of each row of values (P, k) in each resample, float64 (R, P)."""
+    return (csr_array(_signed(values)) @ counts / len(counts)).T
 
 
 def bootstrap(
@@ -200,65 +192,57 @@ def resampled_runs(
         Correctness of each single model, if it was computed before.
     """
     score, cost_kind = kinds_of(points)
-    n = max(len(point.models) for point in points)
-    resamples = counts.shape[1]
+    k, resamples = counts.shape
     accuracy = np.empty((resamples, len(points)))
     cost = np.empty((resamples, len(points)))
-    rates = np.empty((resamples, len(points), n))
-    remaining = iter(runs)
-    while block := list(islice(remaining, CASCADES_PER_BLOCK)):
-        at = [position for position, _ in block]
-        stages = np.stack([run.exit_stage for _, run in block]).T
-        correct = np.stack([run.correct for _, run in block]).T
-        reached = np.ones((resamples, len(at), n))
-        for stage in range(1, n):
-            reached[..., stage] = resampled_means(counts, stages >= stage)
-        accuracy[:, at] = _quality(counts, correct, store, score)
-        rates[:, at] = -np.diff(reached, axis=2, append=0)
-        cost[:, at] = _costs(counts, stages, reached, [run.costs for _, run in block])
-    correct = np.stack(singles_correct(store, score) if singles is None else singles, 1)
-    single_accuracy = _quality(counts, correct, store, score)
+    rates = np.zeros((resamples, len(points), max(len(point.models) for point in points)))
+    for _, same in groupby(runs, key=lambda run: (run[1].point.models, id(run[1].point.method))):
+        positions, of_cascade = zip(*same)
+        at = list(positions)
+        run = of_cascade[0]
+        n = len(run.outcomes)
+        thresholds = np.reshape([other.point.inside for other in of_cascade], (len(at), n - 1))
+        sums = partial(sums_of_reached, run.deciding_confidences, thresholds, counts=counts)
+        reached = sums(np.ones((n, k), np.int8)) / k
+        rates[:, at, :n] = -np.diff(reached, axis=0, append=0).T
+
+        def answer_means(values: Array, sums: Any = sums) -> Array:
+            """Return the means of values (n, k) at the stage at which each sample exits."""
+            return (sums(np.diff(_signed(values), axis=0, prepend=0)).sum(axis=0) / k).T
+
+        correct = np.stack([correct for correct, _ in run.outcomes])
+        accuracy[:, at] = _quality(answer_means, correct, store, score)
+        if all(np.ndim(model_cost) == 0 for model_cost in run.costs):
+            cost[:, at] = np.tensordot(run.costs, reached, 1).T
+        else:
+            paid = np.stack([np.broadcast_to(model_cost, k) for model_cost in run.costs])
+            cost[:, at] = (sums(paid).sum(axis=0) / k).T
+    correct = np.stack(singles_correct(store, score) if singles is None else singles)
+    single_means = partial(resampled_means, counts)
+    single_accuracy = _quality(single_means, correct, store, score)
     costs = store.sample_costs(cost_kind)
     if costs.ndim == 2:
-        single_cost = resampled_means(counts, costs.T)
+        single_cost = single_means(costs)
     else:
         single_cost = np.broadcast_to(costs, single_accuracy.shape)
     return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
 
 
-def _quality(counts: Array, correct: Array, store: Store, score: str) -> Array:
-    """Return the accuracy, or F1, of each column of correct (k, P) in each resample, (R, P).
+def _signed(values: Array) -> Array:
+    """Return bool values as integers that can be subtracted."""
+    return values.astype(np.int8) if values.dtype == bool else values
+
+
+def _quality(means: Callable, correct: Array, store: Store, score: str) -> Array:
+    """Return the accuracy, or F1, in each resample, from the resampled means of correct (…, k).
 
     F1 is 2 TP ÷ (2 TP + errors) from resampled means, and 0 if a resample has neither.
     """
-    accuracy = resampled_means(counts, correct)
+    accuracy = means(correct)
     if score != F1:
         return accuracy
-    twice = 2 * resampled_means(counts, correct & store.positives()[:, None])
+    twice = 2 * means(correct & store.positives())
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
-
-
-def _costs(counts: Array, stages: Array, reached: Array, costs: Sequence[Sequence]) -> Array:
-    """Return the mean cost of B cascades in each resample, float64 (R, B).
-
-    Parameters
-    ----------
-    counts : int32 array of shape (k, R)
-    stages : int array of shape (k, B)
-        Exit stage of each sample.
-    reached : float64 array of shape (R, B, n)
-        Share of samples that reach each stage.
-    costs : sequence of sequences
-        Costs of the models of each cascade.
-    """
-    n = reached.shape[2]
-    if all(np.ndim(cost) == 0 for model_costs in costs for cost in model_costs):
-        padded = np.zeros((len(costs), n))
-        for row, model_costs in zip(padded, costs):
-            row[: len(model_costs)] = model_costs
-        return np.einsum("rbn,bn->rb", reached, padded)
-    paid = [paid_by(stages[:, column], model_costs) for column, model_costs in enumerate(costs)]
-    return resampled_means(counts, np.stack(paid, 1))
 
 
 def interval(values: Array, level: float = LEVEL) -> tuple:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
+from scipy.sparse import csr_array
 
 from ..methods.thresholds import exit_stages
 from ..origin import join_origins
@@ -214,3 +215,60 @@ def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
             costs = [cost_of[name] for name in models]
             for position in positions:
                 yield position, Run(store, points[position], stages, costs)
+
+
+SUMS_AT_ONCE = 2**24  # sums of a grid of thresholds, which limit the memory
+
+
+def sums_of_reached(
+    confidences: Sequence[Array], thresholds: Array, values: Sequence[Array], counts: Array
+) -> Array:
+    """Sum values over the samples that reach each stage, for many thresholds and resamples.
+
+    The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
+    stages give the sums of many tuples of thresholds simultaneously.
+
+    Parameters
+    ----------
+    confidences : sequence of float arrays of shape (k,)
+        Confidences of n − 1 stages (higher = more confident).
+    thresholds : float array of shape (P, n - 1)
+        Thresholds for these confidences.
+    values : sequence of arrays of shape (k,)
+        What a sample adds if it reaches the stage, for n stages.
+    counts : int array of shape (k, R)
+        Number of draws of each sample in each resample.
+
+    Returns
+    -------
+    array of shape (n, P, R)
+        The sums, int64 if the values are bool or int.
+    """
+    k, resamples = counts.shape
+    first = values[0] @ counts
+    sums = np.empty((len(values), len(thresholds), resamples), np.result_type(first, np.int64))
+    sums[0] = first
+    # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
+    sortable = np.where(thresholds < np.inf, thresholds, np.nan)
+    cells_at_most = min(k, SUMS_AT_ONCE // resamples)
+    tuples = max(1, int(cells_at_most ** (1 / max(1, len(confidences)))))
+    for start in range(0, len(thresholds), tuples):
+        block = slice(start, start + tuples)
+        cells = np.zeros(k, np.int64)
+        shape: tuple[int, ...] = ()
+        last: tuple[Array, ...] = ()  # the last cell that does not exit, in each dimension
+        for stage, confidence in enumerate(confidences, 1):
+            column = sortable[block, stage - 1]
+            levels = np.unique(column)
+            cell = np.searchsorted(levels, confidence, side="right")
+            cell[np.isnan(confidence)] = 0  # such a sample exits at no threshold
+            cells = cells * (len(levels) + 1) + cell
+            shape += (len(levels) + 1,)
+            last += (np.searchsorted(levels, column),)
+            rows = np.flatnonzero(values[stage])
+            parts = csr_array((values[stage][rows], (cells[rows], rows)), (int(np.prod(shape)), k))
+            totals = (parts @ counts).reshape(*shape, resamples)
+            for axis in range(stage):
+                totals = totals.cumsum(axis)
+            sums[stage, block] = totals[last]
+    return sums

@@ -5,7 +5,6 @@ running cascade (:meth:`Ensemble.add_model`).
 """
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -15,7 +14,7 @@ from numpy import ndarray as Array
 
 from ..checks import validate_choice
 from ..scoring import ranks_of
-from ..stages import Outcome, Stage, StageFunction
+from ..stages import DelayingStage, Outcome, StageFunction
 from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
 
 
@@ -83,7 +82,7 @@ class Ensemble:
 
     def stage_function(self, split: Any) -> StageFunction:
         """Return the stage function on a :class:`cascadelib.methods.method.ModelsOnSplit`."""
-        return lambda prefix: split.single_outcome(prefix[-1])
+        return LastStage(split)
 
     def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> EnsembleOutput:
         """Return the :class:`EnsembleOutput` before the first model."""
@@ -102,6 +101,21 @@ class Ensemble:
     ) -> EnsembleOutput:
         """Return the output after the model of a stage, from its finite logits (N, n_classes)."""
         return EnsembleOutput(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
+
+
+class LastStage(DelayingStage):
+    """Compute the outcomes of the last model on a :class:`ModelsOnSplit`."""
+
+    def __init__(self, split: Any) -> None:
+        self.split = split
+
+    def __call__(self, prefix: tuple) -> Outcome:
+        """Return the outcome of the last model of a prefix."""
+        return self.split.single_outcome(prefix[-1])
+
+    def correct(self, prefix: tuple) -> Array:
+        """Return only the correctness, which needs no confidence."""
+        return self.split.correct(prefix[-1])
 
 
 class MostConfident(Ensemble):
@@ -325,21 +339,7 @@ def as_rows(prefixes: list[tuple], used: list[int]) -> tuple[Array, Array]:
     return members, np.append(True, (members[1:, :-1] != members[:-1, :-1]).any(axis=1))
 
 
-@dataclass(frozen=True, eq=False)
-class DelayedConfidence:
-    """Hold the confidence (k,) after a prefix. It is computed when it is read as an array."""
-
-    stage: Stage
-    prefix: tuple
-
-    def __len__(self) -> int:
-        return len(self.stage.correct(self.prefix))
-
-    def __array__(self, dtype: Any = None, copy: bool | None = None) -> Array:
-        return np.asarray(self.stage(self.prefix)[1], dtype)
-
-
-class MeanStage(Stage):
+class MeanStage(DelayingStage):
     """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
     :meth:`prepare` computes many prefixes in one pass over the samples. The result equals that of
@@ -363,10 +363,6 @@ class MeanStage(Stage):
         """Return only the correctness, bool (k,)."""
         self.prepare([prefix], [])
         return np.unpackbits(self._correct[prefix], count=len(self.labels)).view(bool)
-
-    def last(self, prefix: tuple) -> Outcome:
-        """Return correctness, and a confidence that is computed when it is read."""
-        return self.correct(prefix), DelayedConfidence(self, prefix)  # type: ignore[return-value]
 
     def prepare(self, correct: Iterable[tuple], confidence: Iterable[tuple]) -> None:
         """Compute correctness and confidence of the prefixes that are not computed yet."""

@@ -339,7 +339,11 @@ class ModelsOnSplit:
     def single_outcome(self, m: int) -> Outcome:
         """Return the outcome of one model, which is the first-stage outcome of any ensemble."""
         confidence = cached_confidence(self.store, self.names[m], self.metric, self.scales[m])
-        return self.store.ranks(self.names[m]) < self.rank, confidence
+        return self.correct(m), confidence
+
+    def correct(self, m: int) -> Array:
+        """Return the correctness of one model, bool (k,)."""
+        return self.store.ranks(self.names[m]) < self.rank
 
     @property
     def cache(self) -> dict:

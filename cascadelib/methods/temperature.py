@@ -1,6 +1,7 @@
 """Temperature scaling (Guo et al., 2017; paper, eq. 3)."""
 
 import warnings
+from collections.abc import Callable
 
 import numpy as np
 from numpy import ndarray as Array
@@ -93,8 +94,7 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
 
     Notes
     -----
-    The root of the slope of the likelihood is found by Brent's method on at most 2,000 samples.
-    Newton's method on all samples starts from this root.
+    The root of the slope of the likelihood is found by :func:`find_root`.
 
     References
     ----------
@@ -111,8 +111,6 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     >>> round(cl.fit_temperature(logits, labels), 2)
     2.31
     """
-    from scipy.optimize import root_scalar  # its import takes time that a search does not need
-
     labels = np.asarray(labels)
     low, high = bounds_of(logits)
     blocks = (slice(start, start + BLOCK_ROWS) for start in range(0, len(labels), BLOCK_ROWS))
@@ -123,22 +121,7 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
             "until T = 0",
         )
         return 1.0
-    rows = spread_rows(len(labels))
-    start = _root(logits[rows], labels[rows], low, high, 1e-3)
-    # Newton's method warns if the slope is flat. Brent's method is then used instead.
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        newton = root_scalar(
-            lambda log_t: slope(np.clip(log_t, low, high), logits, labels),
-            x0=start,
-            fprime=True,
-            method="newton",
-            maxiter=20,
-        )
-    if newton.converged and low < newton.root < high:
-        root = newton.root
-    else:
-        root = _root(logits, labels, low, high)
+    root = find_root(slope, logits, labels, low, high)
     if root in (low, high):
         _warn(
             name,
@@ -148,16 +131,55 @@ def fit_temperature(logits: Array, labels: Array, name: str | None = None) -> fl
     return float(np.exp(root))
 
 
-def _root(logits: Array, labels: Array, low: float, high: float, xtol: float = 1e-9) -> float:
-    """Return the log T at which the slope changes sign, or a bound if the sign never changes."""
+def find_root(function: Callable, logits: Array, labels: Array, low: float, high: float) -> float:
+    """Return the log T at which a falling function changes sign, or a bound if it does not.
+
+    Brent's method finds the root for at most 2,000 samples. Newton's method on all samples starts
+    there. If it fails or leaves the bounds, Brent's method is used on all samples.
+
+    Parameters
+    ----------
+    function : callable
+        Function of log T, the logits and the labels of samples. It returns its value and its
+        derivative with respect to log T.
+    logits : array of shape (k, n_classes)
+        Logits of one model.
+    labels : array of shape (k,)
+        What the function needs of each sample.
+    low, high : float
+        Bounds of log T.
+    """
+    from scipy.optimize import root_scalar  # its import takes time that a search does not need
+
+    rows = spread_rows(len(labels))
+    start = _root(function, logits[rows], labels[rows], low, high, 1e-3)
+    # Newton's method warns if the function is flat.
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        newton = root_scalar(
+            lambda log_t: function(np.clip(log_t, low, high), logits, labels),
+            x0=start,
+            fprime=True,
+            method="newton",
+            maxiter=20,
+        )
+    if newton.converged and low < newton.root < high:
+        return newton.root
+    return _root(function, logits, labels, low, high)
+
+
+def _root(
+    function: Callable, logits: Array, labels: Array, low: float, high: float, xtol: float = 1e-9
+) -> float:
+    """Return :func:`find_root` by Brent's method alone."""
     from scipy.optimize import brentq
 
-    if slope(high, logits, labels)[0] >= 0:
+    if function(high, logits, labels)[0] >= 0:
         return high
-    if slope(low, logits, labels)[0] <= 0:
+    if function(low, logits, labels)[0] <= 0:
         return low
     # SciPy keeps the function in a reference cycle, so the function must not hold mapped arrays.
-    return brentq(lambda *arguments: slope(*arguments)[0], low, high, (logits, labels), xtol)
+    return brentq(lambda *arguments: function(*arguments)[0], low, high, (logits, labels), xtol)
 
 
 def _warn(name: str | None, text: str) -> None:

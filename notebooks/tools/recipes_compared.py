@@ -168,7 +168,7 @@ def resampled_singles(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return (accuracy, cost), each [R, M], of the single models on resamples of a split, counts
     [k, R]."""
-    correct = np.column_stack(singles_correct(split, front.score)).astype(np.float64)
+    correct = np.stack(singles_correct(split, front.score))
     cost = split.costs(front.cost_kind)
     return resampled_means(counts, correct), np.tile(cost, (counts.shape[1], 1))
 

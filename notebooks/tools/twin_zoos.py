@@ -95,7 +95,7 @@ def measured(
 def mean_over_models(values: Sequence[np.ndarray], counts: np.ndarray) -> Drawn:
     """Average M arrays [k] of per-sample values over the models, and over each resample."""
     mean = np.mean(values, axis=0)
-    return float(mean.mean()), resampled_means(counts, mean[:, None])[:, 0]
+    return float(mean.mean()), resampled_means(counts, mean[None])[:, 0]
 
 
 def gap(held_out: cl.LogitStore, counts: np.ndarray) -> Drawn:

@@ -161,10 +161,9 @@ def test_the_brier_score_is_that_of_scikit_learn():
 
 def test_the_perfect_temperature_equates_confidence_and_accuracy():
     z, labels = make_logits()
-    accuracy = np.mean(z.argmax(1) == labels)
-    assert confidence(z, temperature=perfect_temperature(z, accuracy)).mean() == pytest.approx(
-        accuracy
-    )
+    correct = z.argmax(1) == labels
+    temperature = perfect_temperature(z, correct)
+    assert confidence(z, temperature=temperature).mean() == pytest.approx(correct.mean())
 
 
 def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
@@ -178,9 +177,9 @@ def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
         fitted = Method(temperature=True).fit(store)
     assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
     with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):
-        assert perfect_temperature(correct, 1.0, "sure") == 1.0
+        assert perfect_temperature(correct, np.ones(3), "sure") == 1.0
     with pytest.warns(RuntimeWarning, match="no mean max softmax"):
-        assert perfect_temperature(correct, 0.1) == 1.0
+        assert perfect_temperature(correct, np.zeros(3)) == 1.0
 
 
 @settings(max_examples=200, deadline=None)

@@ -124,11 +124,11 @@ def test_means_of_a_resample_equal_a_loop(k, columns, seed):
     rng = np.random.default_rng(seed)
     counts = sample_counts(k, 3, seed)
     assert (counts.sum(axis=0) == k).all()
-    for values in (rng.random((k, columns)) < 0.5, rng.random((k, columns))):
+    for values in (rng.random((columns, k)) < 0.5, rng.random((columns, k))):
         found = resampled_means(counts, values)
         for r in range(3):
             rows = np.repeat(np.arange(k), counts[:, r])
-            np.testing.assert_allclose(found[r], values[rows].mean(axis=0), atol=1e-12)
+            np.testing.assert_allclose(found[r], values[:, rows].mean(axis=1), atol=1e-12)
 
 
 def test_one_sample_of_one_model_is_resampled():
