@@ -61,6 +61,7 @@ class DelayingStage(Stage):
     """
 
     def last(self, prefix: tuple[int, ...]) -> Outcome:
+        """Return the correctness, and a confidence that is computed when it is read."""
         return self.correct(prefix), DelayedConfidence(self, prefix)  # type: ignore[return-value]
 
 

@@ -27,7 +27,7 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import Run, evaluate, runs_of, sums_of_reached
+from ..evaluation.run import Run, count_outcomes, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..methods.thresholds import convert_units, does_exit
@@ -135,38 +135,14 @@ def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
         is_counted = all(np.ndim(cost) == 0 for cost in run.costs)
         is_counted &= all(correct.dtype == bool for correct, _ in run.outcomes)
         if is_counted and run.point.score != F1:
-            found = _count_outcomes(run, np.array([other.point.inside for other in runs]))
+            thresholds = np.array([other.point.inside for other in runs])
+            accuracy, cost, rates = count_outcomes(run.outcomes, run.costs, thresholds)
+            found = list(zip(accuracy.tolist(), cost.tolist(), map(tuple, rates.tolist())))
         else:
             found = [(other.accuracy, other.cost, other.exit_rates) for other in runs]
         for position, value in zip(positions, found):
             values[position] = value
     return values
-
-
-def _count_outcomes(run: Run, thresholds: Array) -> list[tuple]:
-    """Return (accuracy, cost, exit rates) of one cascade at P tuples of thresholds.
-
-    Outcomes must be bool, and each model must have one cost for all samples.
-
-    Parameters
-    ----------
-    run : Run
-        The cascade at any thresholds.
-    thresholds : float array of shape (P, n - 1)
-        Thresholds for confidences where higher = more confident.
-    """
-    k = len(run.outcomes[0][0])
-    correct = np.array([correct for correct, _ in run.outcomes], np.int8)
-    changes = np.diff(correct, axis=0, prepend=0)
-    once = np.ones((k, 1), np.int64)
-    where = run.deciding_confidences, thresholds
-    reached = sums_of_reached(*where, np.ones_like(correct), once)[..., 0]
-    hits = sums_of_reached(*where, changes, once)[..., 0].sum(axis=0)
-    cost = np.zeros(len(thresholds))
-    for model_cost, samples in zip(run.costs, reached):
-        cost += model_cost * (samples / k)
-    rates = -np.diff(reached, axis=0, append=0).T / k
-    return list(zip((hits / k).tolist(), cost.tolist(), map(tuple, rates.tolist())))
 
 
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:

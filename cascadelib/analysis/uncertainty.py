@@ -23,6 +23,7 @@ from ..evaluation.pareto import (
 from ..evaluation.point import Point, kinds_of, points_of
 from ..evaluation.run import Run, runs_of, sums_of_reached
 from ..scoring import F1
+from ..stages import Outcome
 from ..store.protocol import Store
 
 
@@ -192,34 +193,21 @@ def resampled_runs(
         Correctness of each single model, if it was computed before.
     """
     score, cost_kind = kinds_of(points)
-    k, resamples = counts.shape
+    positive = store.positives() if score == F1 else None
+    resamples = counts.shape[1]
     accuracy = np.empty((resamples, len(points)))
     cost = np.empty((resamples, len(points)))
     rates = np.zeros((resamples, len(points), max(len(point.models) for point in points)))
     for _, same in groupby(runs, key=lambda run: (run[1].point.models, id(run[1].point.method))):
-        positions, of_cascade = zip(*same)
-        at = list(positions)
+        at, of_cascade = zip(*same)
         run = of_cascade[0]
         n = len(run.outcomes)
         thresholds = np.reshape([other.point.inside for other in of_cascade], (len(at), n - 1))
-        sums = partial(sums_of_reached, run.deciding_confidences, thresholds, counts=counts)
-        reached = sums(np.ones((n, k), np.int8)) / k
-        rates[:, at, :n] = -np.diff(reached, axis=0, append=0).T
-
-        def answer_means(values: Array, sums: Any = sums) -> Array:
-            """Return the means of values (n, k) at the stage at which each sample exits."""
-            return (sums(np.diff(_signed(values), axis=0, prepend=0)).sum(axis=0) / k).T
-
-        correct = np.stack([correct for correct, _ in run.outcomes])
-        accuracy[:, at] = _quality(answer_means, correct, store, score)
-        if all(np.ndim(model_cost) == 0 for model_cost in run.costs):
-            cost[:, at] = np.tensordot(run.costs, reached, 1).T
-        else:
-            paid = np.stack([np.broadcast_to(model_cost, k) for model_cost in run.costs])
-            cost[:, at] = (sums(paid).sum(axis=0) / k).T
+        values = resampled_cascade(run.outcomes, run.costs, thresholds, counts, positive)
+        accuracy[:, at], cost[:, at], rates[:, at, :n] = values
     correct = np.stack(singles_correct(store, score) if singles is None else singles)
     single_means = partial(resampled_means, counts)
-    single_accuracy = _quality(single_means, correct, store, score)
+    single_accuracy = _quality(single_means, correct, positive)
     costs = store.sample_costs(cost_kind)
     if costs.ndim == 2:
         single_cost = single_means(costs)
@@ -228,20 +216,67 @@ def resampled_runs(
     return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
 
 
+def resampled_cascade(
+    outcomes: Sequence[Outcome],
+    costs: Sequence[Any],
+    thresholds: Array,
+    counts: Array,
+    positive: Array | None = None,
+) -> tuple[Array, Array, Array]:
+    """Evaluate one cascade at P tuples of thresholds on each resample.
+
+    Parameters
+    ----------
+    outcomes : sequence of (correct, confidence)
+        Arrays of shape (k,) after each of n models.
+    costs : sequence of float or float array of shape (k,)
+        Cost of each model.
+    thresholds : float array of shape (P, n - 1)
+        Thresholds for confidences where higher = more confident.
+    counts : int32 array of shape (k, R)
+        See :func:`sample_counts`.
+    positive : bool array of shape (k,), optional
+        Samples of the positive class. If it is given, the score is F1.
+
+    Returns
+    -------
+    accuracy, cost : float64 arrays of shape (R, P)
+        Accuracy (or F1) and mean cost.
+    exit_rates : float64 array of shape (R, P, n)
+        Share of the samples that exit at each stage.
+    """
+    k = len(counts)
+    correct = np.stack([correct for correct, _ in outcomes])
+    confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
+    sums = partial(sums_of_reached, confidences, thresholds, counts=counts)
+
+    def answer_means(values: Array) -> Array:
+        """Return the means (R, P) of values (n, k) at the stage at which each sample exits."""
+        return (sums(np.diff(_signed(values), axis=0, prepend=0)).sum(axis=0) / k).T
+
+    reached = sums(np.ones(correct.shape, np.int8)) / k
+    if all(np.ndim(cost) == 0 for cost in costs):
+        cost = np.tensordot(np.asarray(costs, np.float64), reached, 1)
+    else:
+        cost = sums(np.stack([np.broadcast_to(cost, k) for cost in costs])).sum(axis=0) / k
+    rates = -np.diff(reached, axis=0, append=0)
+    return _quality(answer_means, correct, positive), cost.T, rates.T
+
+
 def _signed(values: Array) -> Array:
     """Return bool values as integers that can be subtracted."""
     return values.astype(np.int8) if values.dtype == bool else values
 
 
-def _quality(means: Callable, correct: Array, store: Store, score: str) -> Array:
+def _quality(means: Callable, correct: Array, positive: Array | None) -> Array:
     """Return the accuracy, or F1, in each resample, from the resampled means of correct (…, k).
 
     F1 is 2 TP ÷ (2 TP + errors) from resampled means, and 0 if a resample has neither.
     """
     accuracy = means(correct)
-    if score != F1:
+    if positive is None:
         return accuracy
-    twice = 2 * means(correct & store.positives())
+    twice = 2 * means(correct & positive)
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 

@@ -221,12 +221,13 @@ SUMS_AT_ONCE = 2**24  # sums of a grid of thresholds, which limit the memory
 
 
 def sums_of_reached(
-    confidences: Sequence[Array], thresholds: Array, values: Sequence[Array], counts: Array
+    confidences: Sequence[Array], thresholds: Array, values: Array, counts: Array
 ) -> Array:
     """Sum values over the samples that reach each stage, for many thresholds and resamples.
 
     The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
-    stages give the sums of many tuples of thresholds simultaneously.
+    stages give the sums of many tuples of thresholds simultaneously. Stages with equal thresholds
+    are one dimension, that of the highest confidence so far.
 
     Parameters
     ----------
@@ -234,8 +235,8 @@ def sums_of_reached(
         Confidences of n − 1 stages (higher = more confident).
     thresholds : float array of shape (P, n - 1)
         Thresholds for these confidences.
-    values : sequence of arrays of shape (k,)
-        What a sample adds if it reaches the stage, for n stages.
+    values : array of shape (n, k)
+        What each sample adds to the sum of a stage that it reaches.
     counts : int array of shape (k, R)
         Number of draws of each sample in each resample.
 
@@ -245,30 +246,69 @@ def sums_of_reached(
         The sums, int64 if the values are bool or int.
     """
     k, resamples = counts.shape
+    # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
+    columns = np.where(thresholds < np.inf, thresholds, np.nan).T
+    dimension_of: dict[bytes, int] = {}
+    dimensions = [dimension_of.setdefault(one.tobytes(), len(dimension_of)) for one in columns]
     first = values[0] @ counts
     sums = np.empty((len(values), len(thresholds), resamples), np.result_type(first, np.int64))
     sums[0] = first
-    # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
-    sortable = np.where(thresholds < np.inf, thresholds, np.nan)
-    cells_at_most = min(k, SUMS_AT_ONCE // resamples)
-    tuples = max(1, int(cells_at_most ** (1 / max(1, len(confidences)))))
+    cells_at_once = min(k, SUMS_AT_ONCE // resamples)
+    tuples = max(1, int(cells_at_once ** (1 / max(1, len(dimension_of)))))
     for start in range(0, len(thresholds), tuples):
         block = slice(start, start + tuples)
-        cells = np.zeros(k, np.int64)
-        shape: tuple[int, ...] = ()
-        last: tuple[Array, ...] = ()  # the last cell that does not exit, in each dimension
-        for stage, confidence in enumerate(confidences, 1):
-            column = sortable[block, stage - 1]
+        highest: dict[int, Array] = {}
+        cells: dict[int, Array] = {}
+        last: dict[int, Array] = {}  # the last cell that does not exit
+        shape: dict[int, int] = {}
+        for stage, (at, confidence) in enumerate(zip(dimensions, confidences), 1):
+            column = columns[stage - 1, block]
             levels = np.unique(column)
-            cell = np.searchsorted(levels, confidence, side="right")
-            cell[np.isnan(confidence)] = 0  # such a sample exits at no threshold
-            cells = cells * (len(levels) + 1) + cell
-            shape += (len(levels) + 1,)
-            last += (np.searchsorted(levels, column),)
+            highest[at] = np.fmax(highest.get(at, confidence), confidence)
+            cells[at] = np.searchsorted(levels, highest[at], side="right")
+            cells[at][np.isnan(highest[at])] = 0  # such a sample exits at no threshold
+            last[at] = np.searchsorted(levels, column)
+            shape[at] = len(levels) + 1
+            sizes = tuple(shape.values())
+            cell = np.ravel_multi_index(tuple(cells.values()), sizes)
             rows = np.flatnonzero(values[stage])
-            parts = csr_array((values[stage][rows], (cells[rows], rows)), (int(np.prod(shape)), k))
-            totals = (parts @ counts).reshape(*shape, resamples)
-            for axis in range(stage):
+            parts = csr_array((values[stage][rows], (cell[rows], rows)), (int(np.prod(sizes)), k))
+            totals = (parts @ counts).reshape(*sizes, resamples)
+            for axis in range(len(sizes)):
                 totals = totals.cumsum(axis)
-            sums[stage, block] = totals[last]
+            sums[stage, block] = totals[tuple(last.values())]
     return sums
+
+
+def count_outcomes(
+    outcomes: Sequence[Outcome], costs: Sequence[float] | Array, thresholds: Array
+) -> tuple[Array, Array, Array]:
+    """Evaluate one cascade at many tuples of thresholds.
+
+    Parameters
+    ----------
+    outcomes : sequence of (correct, confidence)
+        Arrays of shape (k,) after each of n models. Correctness must be bool.
+    costs : sequence of float
+        Cost of each model.
+    thresholds : float array of shape (P, n - 1)
+        Thresholds for confidences where higher = more confident.
+
+    Returns
+    -------
+    accuracy, cost : float64 arrays of shape (P,)
+        Equal to those of :func:`evaluate`.
+    exit_rates : float64 array of shape (P, n)
+        Share of the samples that exit at each stage.
+    """
+    correct = np.array([correct for correct, _ in outcomes], np.int8)
+    k = correct.shape[1]
+    confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
+    once = np.ones((k, 1), np.int64)
+    reached = sums_of_reached(confidences, thresholds, np.ones_like(correct), once)[..., 0]
+    changes = np.diff(correct, axis=0, prepend=0)
+    hits = sums_of_reached(confidences, thresholds, changes, once)[..., 0].sum(axis=0)
+    cost = np.zeros(len(thresholds))
+    for model_cost, samples in zip(costs, reached):
+        cost += model_cost * (samples / k)
+    return hits / k, cost, -np.diff(reached, axis=0, append=0).T / k

@@ -16,7 +16,7 @@ from ..scoring import log_of
 
 BLOCK_ROWS = 4096  # samples per block
 MAX_CLASSES_OF_LOOP = 32  # up to this number, a compiled loop over rows is faster than NumPy
-BLOCK_ELEMENTS = 2**16  # float64 elements per block, which fit into a core's cache
+BLOCK_ELEMENTS = 2**17  # float64 elements per block, which fit into a core's cache
 
 
 def map_blocks(k: int, size: int, block: Callable[[slice], Any]) -> list:

@@ -1,6 +1,6 @@
 """Compare earlier recipes for cascades with the exact front, for notebook 04."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -9,8 +9,13 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib.analysis import resampled_cost_ratio
-from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_counts
-from cascadelib.evaluation.evaluation import singles_correct
+from cascadelib.analysis.uncertainty import (
+    Resampled,
+    resampled_cascade,
+    resampled_means,
+    sample_counts,
+)
+from cascadelib.evaluation.evaluation import paid_by, singles_correct
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
 from tools.recipes import (
@@ -24,7 +29,7 @@ from tools.recipes import (
     zhou_2020,
 )
 from tools.recipes.big_little import dynamic_exits
-from tools.recipes.chains import point_runs
+from tools.recipes.chains import chains_of, inside_thresholds, runs_of_chain
 from tools.recipes.ensemble_intervals import interval_outcomes
 from tools.recipes.learned_policies import LEARNED
 from tools.recipes.patience import patience_outcomes
@@ -32,7 +37,6 @@ from tools.side_by_side import change_of
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
-POINTS_PER_BLOCK = 256  # points that are resampled together, which bounds the memory
 LEVEL = 0.95
 
 
@@ -182,28 +186,19 @@ def resampled(
 ) -> Resampled:
     """Evaluate the points of a recipe on resamples of a split, counts [k, R]. singles: of the
     models."""
+    accuracy, cost = np.empty((2, counts.shape[1], len(recipe.points)))
     weights = counts / len(split)
-    parts = []
-    for start in range(0, len(recipe.points), POINTS_PER_BLOCK):
-        part = Recipe(recipe.points.iloc[start : start + POINTS_PER_BLOCK], recipe.rule)
-        correct, paid = np.empty((2, len(part.points), len(split)))
-        for at, values in outcomes(split, part, front):
-            correct[at], paid[at] = values
-        parts.append([(values @ weights).T for values in (correct, paid)])
-    accuracy, cost = (np.concatenate(columns, axis=1) for columns in zip(*parts))
-    return Resampled(accuracy, cost, np.empty(0), *singles)
-
-
-def outcomes(
-    split: Any, recipe: Recipe, front: cl.Front
-) -> Iterator[tuple[int, tuple[np.ndarray, np.ndarray]]]:
-    """Yield (row, (correct [k], cost [k])) of each point of a recipe, sample by sample."""
     units = front.score, front.cost_kind
-    for at, costs, stage, correct in point_runs(recipe.points, split, recipe.rule, *units):
-        paid = np.zeros(len(split))
-        for position, cost in enumerate(costs):
-            paid += np.where(stage >= position, cost, 0.0)
-        yield at, (correct, paid)
+    for rows, costs, stages in chains_of(recipe.points, split, recipe.rule, *units):
+        if callable(stages):  # the rule has no thresholds
+            for at, stage, correct in runs_of_chain(rows, stages, recipe.rule):
+                accuracy[:, at] = correct @ weights
+                cost[:, at] = paid_by(stage, costs) @ weights
+        else:
+            thresholds = inside_thresholds(rows, recipe.rule)
+            measured = resampled_cascade(stages, costs, thresholds, counts)
+            accuracy[:, rows.index], cost[:, rows.index], _ = measured
+    return Resampled(accuracy, cost, np.empty(0), *singles)
 
 
 def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:

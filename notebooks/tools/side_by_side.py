@@ -233,7 +233,8 @@ def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> 
     """Return the mean max softmax minus the mean of ``correct``, and its derivative in log T."""
     parts = sums(logits, np.exp(log_t))
     confidence = 1 / (1 + parts.rest)
-    return np.mean(confidence) - np.mean(correct), np.mean(parts.weighted * confidence**2)
+    slope = np.mean(parts.weighted * confidence**2)
+    return float(np.mean(confidence) - np.mean(correct)), float(slope)
 
 
 def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str | None = None) -> float:

@@ -12,6 +12,7 @@ from cascadelib.evaluation.evaluation import (
     stages_of,
 )
 from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.evaluation.run import count_outcomes
 from cascadelib.fronts.cascades import cascades_of, check_lengths
 from cascadelib.fronts.exact import search
 from cascadelib.methods.method import Method, method_named
@@ -77,47 +78,9 @@ def replay_points(
             for at, stage, correct in runs_of_chain(rows, stages, rule):
                 moved[at] = np.mean(correct), mean_cost(costs, stage)
         else:
-            moved[rows.index] = accuracy_and_cost(stages, costs, inside_thresholds(rows, rule))
+            accuracy, cost_of_rows, _ = count_outcomes(stages, costs, inside_thresholds(rows, rule))
+            moved[rows.index] = np.column_stack([accuracy, cost_of_rows])
     return points.assign(accuracy_replayed=moved[:, 0], cost_replayed=moved[:, 1])
-
-
-def accuracy_and_cost(
-    stages: Sequence[tuple[np.ndarray, np.ndarray]], costs: Sequence[float], inside: np.ndarray
-) -> np.ndarray:
-    """Return accuracy and mean cost of P points of one chain: float64 [P, 2].
-
-    stages: (correct [k], confidence [k]) of each stage. inside: thresholds float64 [P, n - 1].
-    """
-    correct = np.array([correct for correct, _ in stages], np.float64)
-    steps = np.diff(correct, axis=0)
-    k = correct.shape[1]
-    found = np.empty((len(inside), 2))
-    for point, limits in enumerate(inside):
-        hits = correct[0].sum()
-        cost = costs[0]
-        defers = np.ones(k, bool)
-        for (_, confidence), limit, step, price in zip(stages, limits, steps, costs[1:]):
-            defers &= ~(np.asarray(confidence) >= limit)
-            hits += step @ defers
-            cost += price * (np.count_nonzero(defers) / k)
-        found[point] = hits / k, cost
-    return found
-
-
-def point_runs(
-    points: pd.DataFrame,
-    store: Store,
-    rule: str | Method | Rule | None,
-    score: str,
-    cost: str | None,
-) -> Iterator[tuple[int, list[Any], np.ndarray, np.ndarray]]:
-    """Yield (row, costs of the stages, exit_stage [k], correct [k]) of each point on a split.
-
-    The arguments are those of :func:`replay_points`. Points of the same models are consecutive.
-    """
-    for rows, costs, stages in chains_of(points, store, rule, score, cost):
-        for at, stage, correct in runs_of_chain(rows, stages, rule):
-            yield at, costs, stage, correct
 
 
 def chains_of(

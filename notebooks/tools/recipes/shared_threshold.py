@@ -3,6 +3,7 @@
 Paper, section 3.
 """
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,10 +11,12 @@ from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.evaluation.run import count_outcomes
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
-from cascadelib.fronts.graded import GrowingFront, points_by_running
+from cascadelib.fronts.graded import GrowingFront
 from cascadelib.labels import check_costs
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
@@ -75,12 +78,19 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
                 correct = correct + sum_deferred([slot], sizes, steps[i])
                 total = total + cost[cascade[i + 1]] * passing[i]
             found.add_grid(total, correct / k, cascade, [np.arange(len(total))])
-    rows = []
+    parts = []
     for cascade, boundaries in found.by_cascade():
         falling, _ = shared_levels(outcomes, cascade[:-1])
-        for threshold in threshold_for(falling, boundaries[:, 0]):
-            rows.append((cascade, np.full(n_models - 1, threshold)))
-    return points_by_running(stage, cost, rows, n_models)
+        levels = threshold_for(falling, boundaries[:, 0])
+        thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
+        stages = [outcomes.stage(cascade[: i + 1]) for i in range(n_models - 1)]
+        stages.append((outcomes.correct(cascade), stages[-1][1]))  # the last model exits always
+        measured = count_outcomes(stages, cost[list(cascade)], thresholds)
+        parts.append((np.tile(cascade, (len(levels), 1)), thresholds, *measured))
+    models, thresholds, accuracy, total, rates = map(np.concatenate, zip(*parts))
+    keep = pareto_front(total, accuracy)
+    points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    return replace(points, samples=k)
 
 
 def shared_threshold_front(

@@ -11,7 +11,7 @@ from cascadelib import METHODS, LogitStore, ScoreTable, search
 from cascadelib.evaluation.evaluation import mean_cost
 from cascadelib.evaluation.pareto import least_cost
 from tools import recipes
-from tools.recipes.chains import point_runs
+from tools.recipes.chains import chains_of, runs_of_chain
 from tools.recipes_compared import Recipe, compare_recipes
 
 
@@ -158,6 +158,7 @@ def test_replayed_points_equal_those_sample_by_sample(costs):
     rule = None if costs else "max_softmax"
     points = pd.DataFrame(rows)
     replayed = recipes.replay_points(points, store, rule)
-    for at, stage_costs, stage, correct in point_runs(points, store, rule, "top1", None):
-        assert replayed["accuracy_replayed"][at] == np.mean(correct)
-        assert replayed["cost_replayed"][at] == mean_cost(stage_costs, stage)
+    for same, stage_costs, stages in chains_of(points, store, rule, "top1", None):
+        for at, stage, correct in runs_of_chain(same, stages, rule):
+            assert replayed["accuracy_replayed"][at] == np.mean(correct)
+            assert replayed["cost_replayed"][at] == mean_cost(stage_costs, stage)
