@@ -22,7 +22,7 @@ from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
 from ..scoring import F1
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from .cascades import Outcomes, prepare_search
@@ -294,7 +294,7 @@ def search(
         time_limit=time_limit,
         executor=executor,
     )
-    is_graded = task.stage((0,))[0].dtype != bool
+    is_graded = stage_of(task.stage).correct((0,)).dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
         copies = Outcomes(copies_of(task.stage), task.last_only)
         points = run_interruptible(search_counted, prepared._replace(outcomes=copies))
@@ -336,12 +336,8 @@ class SearchTask:
     ) -> None:
         check_store(store)
         chosen, score, cost = resolve_options(store, method, score, cost)
-        if chosen is not None and not chosen.is_fitted:
-            chosen = chosen.fit(store)
-        self.method: Method | None = chosen
         self.score = score
         self.cost_kind = cost
-        self.metric = None if chosen is None else chosen.units
         self.positive = store.positives() if score == F1 else None
         names = None
         while names != list(store.models.index):  # repeated if another thread adds a model
@@ -350,6 +346,10 @@ class SearchTask:
             self.baseline = baseline_of(store, score, cost)
         self.names = candidate_names(models, names, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
+        if chosen is not None and not chosen.is_fitted:
+            chosen = chosen.fit(store, self.names)
+        self.method: Method | None = chosen
+        self.metric = None if chosen is None else chosen.units
         self.stage = store.outcome(self.names, chosen, score)
         self.last_only = chosen is None or chosen.last_only
         self.expected = expected

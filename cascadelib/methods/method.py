@@ -1,6 +1,6 @@
 """Cascading methods: metric × ensembling × temperature scaling (paper, sections 3 and 4.1)."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import compress, permutations
 from threading import Lock
@@ -161,20 +161,22 @@ class Method:
         has_agreement = self.confidence is not None and AGREEMENT in self.columns
         return self.combination.last_only and not has_agreement
 
-    def fit(self, store: Any) -> "Method":
-        """Fit the temperatures or confidences of all models on the samples of a store.
+    def fit(self, store: Any, models: Iterable[str] | None = None) -> "Method":
+        """Fit the temperatures or confidences of models on the samples of a store.
 
         Parameters
         ----------
         store : LogitStore or ScoreTable
             Labelled samples.
+        models : iterable of str, optional
+            Models to fit. Defaults to all models of the store.
 
         Returns
         -------
         Method
             The fitted method, or this one if there is nothing to fit.
         """
-        names = list(store.models.index)
+        names = list(store.models.index if models is None else models)
         if self.confidence is not None:
             return self._with_confidences(store, names)
         if not self.temperature:

@@ -6,6 +6,7 @@ A file is written atomically. It is memory-mapped, and its digests are checked w
 import hashlib
 import json
 import math
+import mmap
 import os
 import warnings
 from collections.abc import Iterable, Mapping
@@ -184,6 +185,12 @@ class Output:
             self.cache["tensor"] = tensor
         return tensor
 
+    def release_memory(self) -> None:
+        """Free the pages of a mapped file, which count as memory of this process."""
+        tensor = self.cache.get("tensor")
+        if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
+            tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
 
 def memory_is_limited() -> bool:
     """Return whether the address space of this process is limited (``ulimit -v``)."""
@@ -325,4 +332,6 @@ def read_class_columns(models: Mapping, rows: Array | None, name: str) -> Array:
     """
     tensor = models[name].tensor
     classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))
-    return tensor[:, classes].T[:, slice(None) if rows is None else rows]
+    columns = tensor[:, classes].T[:, slice(None) if rows is None else rows]
+    models[name].release_memory()
+    return columns

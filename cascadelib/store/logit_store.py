@@ -1,7 +1,6 @@
 """LogitStore: the logits of many models on one labelled split, on disk or in memory."""
 
 import copy
-import mmap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from functools import partial
@@ -335,10 +334,8 @@ class LogitStore:
         return np.array(tensor[rows if self._rows is None else self._rows[rows]])
 
     def release_memory(self, name: str) -> None:
-        """Free the pages of a mapped file, which count as memory of this process."""
-        tensor = self._model(name).cache.get("tensor")
-        if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
-            tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+        """Free the pages of a mapped file, see :meth:`Output.release_memory`."""
+        self._model(name).release_memory()
 
     def holds_probabilities(self, name: str) -> bool:
         """Return whether the :meth:`output` of a model is probabilities."""

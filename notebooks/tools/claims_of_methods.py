@@ -39,8 +39,9 @@ def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) 
     found = {}
     for name, front in fronts.items():
         length = int(front.table["models"].map(len).max())
+        method = front.method.fit(split, front.candidates)
         options = {"models": list(front.candidates), "cost": cost or front.cost_kind}
-        found[name] = search(split, length, front.method.fit(split), **options)
+        found[name] = search(split, length, method, **options)
     return found
 
 

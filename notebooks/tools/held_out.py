@@ -46,7 +46,7 @@ def with_held_out_half(front: Front) -> tuple[Front, Any]:
     """Search a front again on one half of its selection split. Return it, and the other half."""
     here, there = halves(front.store)
     length = int(front.table["models"].map(len).max())
-    method = front.method and front.method.fit(here)
+    method = front.method and front.method.fit(here, front.candidates)
     options = {"models": list(front.candidates), "cost": front.cost_kind, "score": front.score}
     return search(here, length, method, **options), there
 

@@ -206,7 +206,8 @@ def verdicts_on_run(
     for name, claim in claims.iterrows():
         found[name] = decided.get(name, Verdict(UNDETERMINED, reason="no interval"))
         if name in others and claim["other_rule"]:
-            text = f"{others[name].word} with the bound {claim['other_rule']}"
+            _, *bounds = claim["other_rule"].replace("-", "−").split()
+            text = f"{others[name].word} with the bound {' and '.join(bounds)}"
             found[name] = replace(found[name], other_bound=text)
         if reason := why_not(claim, run.get(name), dataset):
             found[name] = Verdict(UNTESTABLE, reason=reason)

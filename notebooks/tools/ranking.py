@@ -44,7 +44,7 @@ def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
     for here, there in ((first, second), (second, first)):
         fronts: dict[str, Front] = {}
         for name, method in METHODS.items():
-            fronts[name] = search(here, 2, method.fit(here), models="pareto")
+            fronts[name] = search(here, 2, method, models="pareto")
         found.append(pairs_by_method(replay_fronts(there, fronts)))
     return found
 

@@ -76,23 +76,23 @@ def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> 
 
     def search_recipe(n_models: Any, method: Any, models: Any = models) -> Recipe:
         front = cl.search(store, n_models, method, cost=cost, models=models)
-        return Recipe(front.table, method)
+        return Recipe(front.table, front.method)
 
-    def share_threshold(method: Any) -> Recipe:
-        fronts = [shared_threshold_front(store, n, method, **options).table for n in (2, 3)]
-        points = pd.concat(fronts, ignore_index=True)
-        return Recipe(points.iloc[pareto_front(points["cost"], points["accuracy"])], method)
+    def share_threshold(method: str) -> Recipe:
+        fronts = [shared_threshold_front(store, n, method, **options) for n in (2, 3)]
+        points = pd.concat([front.table for front in fronts], ignore_index=True)
+        rows = pareto_front(points["cost"], points["accuracy"])
+        return Recipe(points.iloc[rows], fronts[0].method)
 
     def search_grid(metric: str, **more: Any) -> Recipe:
         return Recipe(wang_2018(store, metric, **more, **options), metric)
 
-    zero_time_waste = cl.METHODS["max_softmax_mean_logits_ts"].fit(store)
     return {
         EXACT: search_recipe(lengths, "max_softmax"),
         "exact, dominated models too": search_recipe(lengths, "max_softmax", "all"),
         "Park 2015: pairs, softmax margin": search_recipe(2, "softmax_margin"),
         "Park 2015: dynamic threshold": Recipe(park_2015_dynamic(store, **options), dynamic_exits),
-        "Bolukbasi 2017: learned policy": search_recipe(lengths, LEARNED.fit(store)),
+        "Bolukbasi 2017: learned policy": search_recipe(lengths, LEARNED),
         "Wang 2018a (IDK): entropy grid": search_grid("entropy"),
         "Wang 2018a (IDK): entropy grid, cost-oblivious": search_grid("entropy", cost_aware=False),
         "Wang 2018a (IDK): max softmax grid": search_grid("max_softmax"),
@@ -106,7 +106,7 @@ def all_recipes(store: Any, *, cost: str | None = None, models: Any = "all") -> 
         "Inoue 2019: interval of the mean": Recipe(inoue_2019(store, **options), interval_outcomes),
         "Kaya 2019 (SDN): one threshold": share_threshold("max_softmax"),
         "Zhou 2020 (PABEE): patience": Recipe(zhou_2020(store, 3, **options), patience_outcomes),
-        "Wołczyk 2021 (ZTW): geometric mean": share_threshold(zero_time_waste),
+        "Wołczyk 2021 (ZTW): geometric mean": share_threshold("max_softmax_mean_logits_ts"),
         "Wang 2022: mean logits": search_recipe((2, 3), "max_softmax_mean_logits"),
         "plurality vote": search_recipe(lengths, cl.Method(ensemble="vote")),
         ORACLE: Recipe(oracle(store, **options), "oracle"),

@@ -126,19 +126,17 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
 def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
     """Return tasks for :func:`tools.ranking.ranking_by_task`, {label: two splits}.
 
-    The first task has all classes. The others have these shares of the classes, the hardest and the
-    easiest by the recall of the best single model.
+    The first task has all classes, and is the splits themselves. The others have these shares of
+    the classes, the hardest and the easiest by the recall of the best single model.
     """
     correct = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
     hardest = correct.groupby(store.labels).mean().sort_values().index.tolist()
-    parts = {f"all {len(hardest)}": hardest}
+    tasks = {f"all {len(hardest)}": (store, held_out)}
     for count in sorted({max(2, round(share * len(hardest))) for share in shares}):
-        parts[f"{count} hardest"] = hardest[:count]
-        parts[f"{count} easiest"] = hardest[-count:]
-    return {
-        label: (select_classes(store, part), select_classes(held_out, part))
-        for label, part in parts.items()
-    }
+        for name, part in (("hardest", hardest[:count]), ("easiest", hardest[-count:])):
+            splits = select_classes(store, part), select_classes(held_out, part)
+            tasks[f"{count} {name}"] = splits
+    return tasks
 
 
 def scaling_table(
@@ -166,7 +164,7 @@ def scaling_table(
     counts = sample_counts(len(other), resamples)
     rows = {}
     for metric, ensemble in kinds:
-        methods = [Method(metric, ensemble, scaled).fit(store) for scaled in (False, True)]
+        methods = [Method(metric, ensemble, scaled) for scaled in (False, True)]
         fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in methods]
         moved_plain, moved_scaled = (front_on(other, front, ranges=False) for front in fronts)
         ratio = mean_cost_ratio(moved_plain, moved_scaled)

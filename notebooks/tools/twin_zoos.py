@@ -24,17 +24,15 @@ HARD = "hard"
 AGAIN = "hard-again"
 TAUGHT = ("smoothed", "distilled")
 BUNDLED = "bundled"
-KINDS = {  # kind of training: its zoos
-    "hard labels": (HARD, AGAIN),
-    "smoothed labels": ("smoothed",),
-    "distilled": ("distilled",),
-}
 IN_WORDS = {
     HARD: "hard labels",
     AGAIN: "hard labels, another seed",
     "smoothed": "smoothed labels",
     "distilled": "distilled",
     BUNDLED: "the bundled models",
+}
+KINDS = {  # kind of training: its zoos
+    IN_WORDS[zoos[0]]: zoos for zoos in ((HARD, AGAIN), ("smoothed",), ("distilled",))
 }
 COMPARED = {  # measure: the two methods whose costs at equal accuracy are divided
     "cost of softmax margin ÷ max softmax": ("softmax_margin", "max_softmax"),

@@ -11,9 +11,14 @@ from scipy.special import softmax
 from tiny_stores import three_models, three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
+from cascadelib.evaluation import run as run_module
+from cascadelib.evaluation.run import count_outcomes, sums_of_reached
 from cascadelib.methods.ensembles import MeanStage
+from cascadelib.methods.thresholds import exit_stages
 
 SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
+EXTREMES = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf, np.nan]  # confidences
+LIMITS = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf]
 
 
 @settings(max_examples=60, deadline=None)
@@ -84,3 +89,40 @@ def test_the_last_confidence_of_a_mean_is_computed_when_it_is_read(monkeypatch):
     mean = np.mean([store.logits(name) for name in names], axis=0)
     assert found.confidences[2] == pytest.approx(softmax(mean, axis=1).max(axis=1))
     assert set(lengths) == {2, 3}
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 7), st.booleans(), st.integers(0, 999))
+def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
+    """Also with equal thresholds of all stages, extreme confidences, and blocks of few tuples."""
+    rng = np.random.default_rng(seed)
+    confidences = list(rng.choice(EXTREMES, (n - 1, k)))
+    thresholds = rng.choice(LIMITS, (points, n - 1))
+    if is_shared and n > 1:
+        thresholds[:] = thresholds[:, :1]
+    counts = rng.integers(0, 3, (k, 2)).astype(np.int32)
+    values = rng.integers(-1, 2, (n, k)).astype(np.int8)
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(run_module, "SUMS_AT_ONCE", int(rng.choice([4, 2**24])))
+        found = sums_of_reached(confidences, thresholds, values, counts)
+        graded = sums_of_reached(confidences, thresholds, values / 4, counts)
+    for point, limits in enumerate(thresholds):
+        stages = exit_stages([*confidences, np.zeros(k)], limits)
+        for stage in range(n):
+            expected = (values[stage] * (stages >= stage)) @ counts
+            np.testing.assert_array_equal(found[stage, point], expected)
+            np.testing.assert_allclose(graded[stage, point], expected / 4, atol=1e-12)
+
+
+def test_counted_outcomes_equal_runs():
+    store = three_models(60)
+    front = search(store, 3)
+    by_cascade = {}
+    for run in evaluate(store, front):
+        by_cascade.setdefault(run.point.models, []).append(run)
+    for runs in by_cascade.values():
+        thresholds = np.array([run.point.inside for run in runs])
+        accuracy, cost, rates = count_outcomes(runs[0].outcomes, runs[0].costs, thresholds)
+        assert accuracy.tolist() == [run.accuracy for run in runs]
+        assert cost.tolist() == [run.cost for run in runs]
+        assert list(map(tuple, rates.tolist())) == [run.exit_rates for run in runs]

@@ -220,7 +220,7 @@ def test_held_out_values_have_a_column_and_no_vote():
 def test_a_claim_whose_bound_is_ours_is_tested_with_another_bound():
     share = with_error(0.2, 0.01, "fashion-mnist")
     rows = ledger.table({"earlier-cost": share}, "02", "fashion-mnist")
-    assert rows.loc["earlier-cost", "verdict"] == "contradicted: supported with the bound < 0.25"
+    assert rows.loc["earlier-cost", "verdict"] == "contradicted: supported with the bound 0.25"
 
 
 def test_a_claim_on_training_needs_the_same_verdict_for_all_kinds():

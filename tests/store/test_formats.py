@@ -2,6 +2,7 @@
 
 import os
 import warnings
+from pathlib import Path
 from urllib.parse import unquote
 
 import numpy as np
@@ -21,6 +22,29 @@ def test_files_are_readable_by_the_group(store):
     os.umask(umask)
     store.add("a", LOGITS["a"])
     assert (store.path / "a.safetensors").stat().st_mode & 0o777 == 0o666 & ~umask
+
+
+def resident_kilobytes(path):
+    """Return the memory of this process that a mapped file takes."""
+    found = 0
+    is_of_file = False
+    for line in Path("/proc/self/smaps").read_text("utf-8").splitlines():
+        if "-" in line.split(":")[0]:
+            is_of_file = line.endswith(str(path))
+        elif is_of_file and line.startswith("Rss:"):
+            found += int(line.split()[1])
+    return found
+
+
+@pytest.mark.skipif(not Path("/proc/self/smaps").exists(), reason="needs Linux")
+def test_comparing_samples_leaves_no_pages_in_memory(store):
+    """Each page of 43 files of ImageNet's size counted as memory: 4 GB."""
+    store.add("a", LOGITS["a"])
+    store = LogitStore(store.path)
+    path = store.path / "a.safetensors"
+    assert store.output("a").sum() and resident_kilobytes(path) > 0
+    columns = store.origin.read("a")
+    assert columns.shape[1] == len(LABELS) and resident_kilobytes(path) == 0
 
 
 @given(

@@ -3,7 +3,7 @@
 from cascadelib.methods.method import Method
 
 LEARNED = Method(confidence="logistic", columns=("max_softmax", "softmax_margin", "entropy"))
-"""A learned exit policy for :func:`cascadelib.search`, after ``LEARNED.fit(store)``.
+"""A learned exit policy for :func:`cascadelib.search`, which fits it.
 
 Equal to the originals: a linear policy on these features for each stage. Different: it is trained
 once, on whether the model is correct. A search covers all chains and thresholds on that
