@@ -218,6 +218,7 @@ def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
 
 
 SUMS_AT_ONCE = 2**24  # sums of a grid of thresholds, which limit the memory
+MOST_DIMENSIONS = 3  # of a grid of thresholds. With more, a grid has few tuples
 
 
 def sums_of_reached(
@@ -253,6 +254,14 @@ def sums_of_reached(
     first = values[0] @ counts
     sums = np.empty((len(values), len(thresholds), resamples), np.result_type(first, np.int64))
     sums[0] = first
+    if len(dimension_of) > MOST_DIMENSIONS:
+        weights = counts.astype(np.float64)
+        for point, limits in enumerate(columns.T):
+            defers = np.ones(k, bool)
+            for stage, (limit, confidence) in enumerate(zip(limits, confidences), 1):
+                defers &= ~(confidence >= limit)
+                sums[stage, point] = (values[stage] * defers).astype(np.float64) @ weights
+        return sums
     cells_at_once = min(k, SUMS_AT_ONCE // resamples)
     tuples = max(1, int(cells_at_once ** (1 / max(1, len(dimension_of)))))
     for start in range(0, len(thresholds), tuples):

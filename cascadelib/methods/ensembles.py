@@ -324,6 +324,7 @@ def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:
     return np.take_along_axis(votes, voter, 0)[0], np.take_along_axis(confidence, voter, 0)[0]
 
 
+CACHED = (2, 3)  # models of a mean whose correctness is cached
 MEAN_ROWS = 32  # samples per block, since 27 models × 1,000 classes in float64 are 7 MB
 
 
@@ -343,8 +344,8 @@ class MeanStage(DelayingStage):
     """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
     :meth:`prepare` computes many prefixes in one pass over the samples. The result equals that of
-    single calls, bit for bit. The correctness of pairs is cached for the store, because most
-    searches and replays need it.
+    single calls, bit for bit. The correctness of pairs and triples is cached for the store,
+    because most searches and replays need it.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
@@ -372,7 +373,7 @@ class MeanStage(DelayingStage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
-        new_pairs = self._read_cached_pairs(correct - self._correct.keys())
+        new_keys = self._read_cached(correct - self._correct.keys())
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -403,21 +404,25 @@ class MeanStage(DelayingStage):
         map_blocks(k, MEAN_ROWS, block)
         self._correct |= zip(of_correct, bits)
         self._confidence |= zip(of_confidence, confidences)
-        for prefix, key in new_pairs.items():
+        for prefix, key in new_keys.items():
             self.split.cache[key] = self._correct[prefix].copy()
 
-    def _read_cached_pairs(self, prefixes: Iterable[tuple]) -> dict[tuple, tuple]:
-        """Read the correctness of pairs from the store's cache. Return the keys of the other pairs.
+    def _read_cached(self, prefixes: Iterable[tuple]) -> dict[tuple, tuple]:
+        """Read the correctness of pairs and triples from the store's cache. Return the keys of the
+        others.
 
-        The correctness of a pair depends neither on the metric nor on the order.
+        The correctness of a pair depends neither on the metric nor on the order. That of a triple
+        depends on the order by rounding.
         """
         new = {}
-        for pair in (prefix for prefix in prefixes if len(prefix) == 2):
-            key = self.of_softmax, self.split.rank, frozenset(map(self.split.key_of, pair))
+        for prefix in (prefix for prefix in prefixes if len(prefix) in CACHED):
+            models = tuple(map(self.split.key_of, prefix))
+            members = frozenset(models) if len(models) == 2 else models
+            key = self.of_softmax, self.split.rank, members
             if key in self.split.cache:
-                self._correct[pair] = self.split.cache[key]
+                self._correct[prefix] = self.split.cache[key]
             else:
-                new[pair] = key
+                new[prefix] = key
         return new
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:

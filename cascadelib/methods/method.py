@@ -350,7 +350,7 @@ class ModelsOnSplit:
     @property
     def cache(self) -> dict:
         """Return the cached values of the store."""
-        return CACHE.setdefault(self.store, {})
+        return CACHE.setdefault(self.store.cache_owner, {})
 
     def key_of(self, m: int) -> tuple[str, int, float]:
         """Return the name of a model, the version of its outputs, and its temperature."""
@@ -393,13 +393,13 @@ class ModelsOnSplit:
 HELD_ROWS = 1024  # samples after which the memory of mapped files is freed
 # A file may be mapped again at each use. With the lock, threads map one file at a time.
 READING = Lock()
-# Store → values that were computed from its outputs.
+# Owner (LogitStore.cache_owner) → values that were computed from the outputs.
 CACHE: WeakKeyDictionary = WeakKeyDictionary()
 
 
 def cache_result(store: Any, name: str, kind: Any, compute: Callable[[], Any]) -> Any:
     """Return compute(), cached by store, model, version of the model's outputs, and kind."""
-    values = CACHE.setdefault(store, {})
+    values = CACHE.setdefault(store.cache_owner, {})
     key = (name, store.version(name), kind)
     if key not in values:
         values[key] = compute()

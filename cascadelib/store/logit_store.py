@@ -299,6 +299,14 @@ class LogitStore:
         """Return the metadata in the header of a model, including nested values."""
         return copy.deepcopy(self._model(name).metadata)
 
+    @property
+    def cache_owner(self) -> Any:
+        """Return the object whose caches hold results of these samples.
+
+        Stores of all samples share them, whatever their models.
+        """
+        return self._source if self._rows is None else self
+
     def version(self, name: str) -> int:
         """Return a number that changes when a model is replaced."""
         return self._model(name).metadata["order"]

@@ -92,7 +92,7 @@ def test_the_last_confidence_of_a_mean_is_computed_when_it_is_read(monkeypatch):
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(1, 4), st.integers(1, 9), st.integers(1, 7), st.booleans(), st.integers(0, 999))
+@given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 7), st.booleans(), st.integers(0, 999))
 def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
     """Also with equal thresholds of all stages, extreme confidences, and blocks of few tuples."""
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ from scipy.special import stdtr
 
 from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, map_blocks, softmax
 from cascadelib.methods.method import Method
-from cascadelib.scoring import ranks_of, score_of
+from cascadelib.scoring import score_of
 from cascadelib.store.logit_store import LogitStore
 
 from .chains import best_of_points, pool
@@ -88,83 +88,101 @@ def outcomes_of_ensembles(
     names = list(dict.fromkeys(chain.from_iterable(ensembles)))
     classes = store.logits(names[0]).shape[1]
 
-    def block(rows: slice) -> Array:
-        """Return [stages of all ensembles, (correct, confidence), samples] of some samples."""
-        probabilities = {name: softmax(store.logits(name)[rows]) for name in names}
-        labels = store.origin.required_labels[rows]
-        found = []
-        for models in ensembles:
-            found += stages_of_block([probabilities[name] for name in models], labels, rank)
-        return np.array(found)
+    members = np.full((len(ensembles), max(map(len, ensembles))), -1)
+    for row, models in zip(members, ensembles):
+        row[: len(models)] = [names.index(name) for name in models]
+    sizes = np.concatenate([np.arange(1, len(models) + 1) for models in ensembles])
+
+    def block(rows: slice) -> tuple[Array, Array]:
+        """Return (correct, confidence) of all ensembles on some samples, each [stages, samples]."""
+        p = np.stack([softmax(store.logits(name)[rows]) for name in names])
+        correct, ratios = run_ensembles(p, store.origin.required_labels[rows], members, rank)
+        return correct, -doubt_of(ratios, sizes[:, None])
 
     rows_in_cache = max(1, BLOCK_ELEMENTS // classes)
-    stages = np.concatenate(map_blocks(len(store), rows_in_cache, block), axis=2)
-    pairs = [(correct.astype(bool), confidence) for correct, confidence in stages]
+    blocks = map_blocks(len(store), rows_in_cache, block)
+    correct, confidence = (np.concatenate(parts, axis=1) for parts in zip(*blocks))
+    stages = list(zip(correct, confidence))
     ends = np.cumsum([len(models) for models in ensembles])
-    return [pairs[end - len(models) : end] for models, end in zip(ensembles, ends)]
-
-
-def stages_of_block(probabilities: Sequence[Array], labels: Array, rank: int) -> list[tuple]:
-    """Return (correct, confidence) of each stage of one ensemble, from arrays [rows, classes]."""
-    stages = []
-    total, squares, mean = np.zeros((3, *probabilities[0].shape))
-    for n, p in enumerate(probabilities, 1):
-        add_member(p, n, total, squares, mean)
-        level = np.full(len(mean), -np.inf)
-        if n > 1:
-            level = -interval_doubt(mean, squares, n)
-        stages.append((ranks_of(mean, labels) < rank, level))
-    return stages
+    return [stages[end - len(models) : end] for models, end in zip(ensembles, ends)]
 
 
 @njit(cache=True, nogil=True)
-def add_member(p: Array, n: int, total: Array, squares: Array, mean: Array) -> None:
-    """Add the n-th array of probabilities to its sum, its squared deviations and its mean, in
-    place."""
-    for row in range(len(p)):
-        for c in range(p.shape[1]):
-            before = mean[row, c]
-            total[row, c] += p[row, c]
-            mean[row, c] = total[row, c] / n
-            squares[row, c] += (p[row, c] - before) * (p[row, c] - mean[row, c])
+def run_ensembles(p: Array, labels: Array, members: Array, rank: int) -> tuple[Array, Array]:
+    """Return whether each ensemble is correct after each of its models, and :func:`least_ratio`.
 
-
-def interval_doubt(mean: Array, squares: Array, n: int) -> Array:
-    """Return 1 − the level at which the interval of the largest mean touches another: float64 [k].
-
-    mean, squares [k, classes]: means of n members, and the sums of their squared deviations.
+    p [M, rows, classes]: probabilities. members [E, n]: models of each ensemble, −1 past its end.
+    The results are bool and float64 [stages of all ensembles, rows].
     """
-    return 2 * stdtr(n - 1, -least_ratio(mean, squares, n))
+    _, rows, classes = p.shape
+    stages = np.count_nonzero(members >= 0)
+    correct = np.empty((stages, rows), np.bool_)
+    ratios = np.empty((stages, rows))
+    total = np.empty(classes)
+    squares = np.empty(classes)
+    mean = np.empty(classes)
+    for row in range(rows):
+        label = labels[row]
+        stage = 0
+        for models in members:
+            total[:] = 0
+            squares[:] = 0
+            mean[:] = 0
+            for n in range(1, len(models) + 1):
+                if models[n - 1] < 0:
+                    break
+                new = p[models[n - 1], row]
+                for c in range(classes):
+                    before = mean[c]
+                    total[c] += new[c]
+                    mean[c] = total[c] / n
+                    squares[c] += (new[c] - before) * (new[c] - mean[c])
+                ahead = 0  # classes that rank before the label
+                for c in range(label):
+                    ahead += mean[c] >= mean[label]
+                for c in range(label + 1, classes):
+                    ahead += mean[c] > mean[label]
+                correct[stage, row] = ahead < rank
+                ratios[stage, row] = least_ratio(mean, squares, n)
+                stage += 1
+    return correct, ratios
+
+
+def doubt_of(ratios: Array, n: Array) -> Array:
+    """Return 1 − the level at which the interval of the largest mean of n members touches another.
+
+    ratios: :func:`least_ratio`. One member has no interval, and an infinite doubt.
+    """
+    return np.where(n > 1, 2 * stdtr(np.maximum(n - 1, 1), -ratios), np.inf)
 
 
 MARGIN = 1e-5  # of a comparison that leaves out classes without rounding errors
 
 
 @njit(cache=True, nogil=True)
-def least_ratio(mean: Array, squares: Array, n: int) -> Array:
-    """Return the least (difference ÷ sum of errors) of the largest mean and another: float64 [k].
+def least_ratio(mean: Array, squares: Array, n: int) -> float:
+    """Return the least (difference ÷ sum of errors) of the largest mean and another.
 
-    Without errors, the ratio is infinite if the means differ, and 0 if they are equal. A class
-    whose ratio is larger than the least one so far, by a comparison of squares, needs no square
-    root.
+    mean, squares [classes]: means of n members, and the sums of their squared deviations. Without
+    errors, the ratio is infinite if the means differ, and 0 if they are equal. A class whose ratio
+    is larger than the least one so far, by a comparison of squares, needs no square root.
     """
-    found = np.full(len(mean), np.inf)
-    for row in range(len(mean)):
-        top = np.argmax(mean[row])
-        error = np.sqrt(squares[row, top] / (n - 1) / n)
-        least = np.inf
-        for other in range(mean.shape[1]):
-            if other == top:
-                continue
-            gap = mean[row, top] - mean[row, other]
-            rest = gap - least * error
-            variance = squares[row, other] / ((n - 1) * n)
-            if rest > MARGIN**2 * gap and rest**2 > (1 + MARGIN) * least**2 * variance:
-                continue
-            width = error + np.sqrt(squares[row, other] / (n - 1) / n)
-            ratio = np.inf if gap > 0 else 0.0
-            if width > 0:
-                ratio = gap / width
-            least = min(least, ratio)
-        found[row] = least
-    return found
+    if n == 1:
+        return np.inf
+    top = np.argmax(mean)
+    error = np.sqrt(squares[top] / (n - 1) / n)
+    least = np.inf
+    for other in range(len(mean)):
+        if other == top:
+            continue
+        gap = mean[top] - mean[other]
+        rest = gap - least * error
+        variance = squares[other] / ((n - 1) * n)
+        if rest > MARGIN**2 * gap and rest**2 > (1 + MARGIN) * least**2 * variance:
+            continue
+        width = error + np.sqrt(squares[other] / (n - 1) / n)
+        ratio = np.inf if gap > 0 else 0.0
+        if width > 0:
+            ratio = gap / width
+        least = min(least, ratio)
+    return least

@@ -9,7 +9,7 @@ from scipy import stats
 
 from cascadelib.methods.confidence_metrics import BLOCK_ELEMENTS, softmax
 from tools import recipes
-from tools.recipes.ensemble_intervals import DOUBTS, interval_doubt, interval_outcomes
+from tools.recipes.ensemble_intervals import DOUBTS, doubt_of, interval_outcomes, least_ratio
 
 
 def slow_exit(probabilities, labels, costs, doubt):
@@ -53,7 +53,8 @@ def test_exits_by_intervals_equal_a_loop(seed, models, n_models):
 def test_doubt_of_equal_and_of_certain_members():
     mean = np.array([[0.5, 0.5, 0.0], [0.9, 0.1, 0.0], [0.6, 0.4, 0.0], [0.6, 0.3, 0.1]])
     error = np.array([[0.0, 0.0, 0.0], [0.0, 0.0, 0.0], [0.1, 0.1, 0.0], [0.0, 0.01, 0.5]])
-    doubt = interval_doubt(mean, 2 * error**2, 2)
+    ratios = np.array([least_ratio(*row, 2) for row in zip(mean, 2 * error**2)])
+    doubt = doubt_of(ratios, np.array(2))
     assert doubt[0] == 1
     assert doubt[1] == 0
     assert doubt[2] == pytest.approx(2 * stats.t.sf(0.2 / 0.2, 1))
