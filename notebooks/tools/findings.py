@@ -25,17 +25,14 @@ def describe_singles(singles: pd.DataFrame) -> str:
 
 
 def describe_factors(means: Mapping[str, float]) -> str:
-    """Name the largest mean improvement factor of {label: mean}, and the next one."""
+    """Name the largest mean improvement factors of {label: mean}, and the least one."""
     known = pd.Series(dict(means), dtype=float).dropna().sort_values(ascending=False)
     if known.empty:
         return "No range of accuracies is shared"
-    label = in_words(known.index[0])
-    if len(known) == 1:
-        return f"Single models cost {known.iloc[0]:.2f} × as much as {label}, on average"
-    others = f"next {known.iloc[1]:.2f}, least {known.iloc[-1]:.2f}"
-    if len(known) == 2:
-        others = f"{in_words(known.index[1])} {known.iloc[1]:.2f}"
-    return f"Largest mean factor: {label}, {known.iloc[0]:.2f} ({others})"
+    texts = [f"{in_words(label)} {mean:.2f}" for label, mean in known.items()]
+    if len(texts) > 3:
+        texts = [*texts[:2], f"…, {texts[-1]}"]
+    return f"Single models cost more by these mean factors: {', '.join(texts)}"
 
 
 def describe_curves(curves: Tables) -> str:
@@ -43,11 +40,13 @@ def describe_curves(curves: Tables) -> str:
     return describe_factors({label: curve["improvement"].mean() for label, curve in curves.items()})
 
 
-def describe_exit_rate(curve: pd.DataFrame) -> str:
-    """Return the largest early exit rate of a pair that loses no accuracy."""
-    reference = curve["accuracy"].iloc[0]
-    safe = curve.loc[curve["accuracy"] >= reference, "exit_rate"].max()
-    return f"{safe:.0%} of the inputs can exit early without a loss of accuracy"
+def describe_exit_rate(curves: Tables) -> str:
+    """Return the largest early exit rate of a pair that loses no accuracy, for each split."""
+    rates = []
+    for split, curve in curves.items():
+        safe = curve["accuracy"] >= curve["accuracy"].iloc[0]
+        rates.append(f"{curve.loc[safe, 'exit_rate'].max():.0%} on {split}")
+    return f"Inputs that can exit early without a loss of accuracy: {', '.join(rates)}"
 
 
 def describe_pairs(pairs: pd.DataFrame) -> str:
@@ -73,13 +72,17 @@ def describe_recipes(table: pd.DataFrame) -> str:
 
 
 def describe_panels(panels: Mapping[str, Tables]) -> str:
-    """Count the splits on which a front's mean factor is above 1. The first curve of a panel is the
-    selection split."""
-    means = []
-    for curves in panels.values():
-        means += [curve["improvement"].mean() for curve in list(curves.values())[1:]]
-    above = np.sum(np.array(means) > 1)
-    return f"The mean factor stays above 1 on {above} of {len(means)} other splits"
+    """Count the splits on which a front's mean factor is above 1, and name the least. The first
+    curve of a panel is the selection split."""
+    means = {}
+    for panel, curves in panels.items():
+        for label, curve in list(curves.items())[1:]:
+            means[f"{panel}, {label}"] = curve["improvement"].mean()
+    values = pd.Series(means, dtype=float)
+    return (
+        f"The mean factor stays above 1 on {(values > 1).sum()} of {len(values)} other splits, and "
+        f"is {values.min():.2f} on {values.idxmin()}"
+    )
 
 
 def describe_segments(moved: pd.DataFrame, own: pd.DataFrame) -> str:
@@ -170,10 +173,11 @@ def describe_band(curve: pd.DataFrame, band: pd.DataFrame) -> str:
 
 
 def describe_verdicts(counts: pd.DataFrame) -> str:
-    """Count the supported and contradicted claims of a table of verdicts by notebook."""
+    """Count the claims by verdict, from a table of verdicts by notebook."""
     totals = counts["all"]
     testable = totals.drop(index=[name for name in totals.index if name.startswith("not ")]).sum()
     return (
         f"{totals.get('supported', 0)} of {testable} testable claims hold, "
-        f"{totals.get('contradicted', 0)} are contradicted"
+        f"{totals.get('contradicted', 0)} are contradicted, {totals.get('undetermined', 0)} are "
+        "undetermined"
     )

@@ -155,7 +155,7 @@ def exit_rate_figure(
 
     Accuracy is relative to the second model's.
     """
-    title = findings.titled(findings.describe_exit_rate(next(iter(curves.values()))), title)
+    title = findings.titled(findings.describe_exit_rate(curves), title)
     axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
     fig = style.figure(
         title, **axes, yaxis=style.per_cent_axis(title="accuracy − accuracy of the second model")

@@ -398,9 +398,9 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     fig.update_xaxes(range=[0, 1], **style.per_cent_axis())
     fig.update_xaxes(title="early exit rate", row=len(curves))
     fig.update_yaxes(**style.per_cent_axis())
-    fig.update_yaxes(title="accuracy", col=1)
+    fig.update_yaxes(title="accuracy", col=1).update_yaxes(title="max softmax", col=3)
     legend = BELOW | {"y": -70 / (230 * len(curves))}
-    drawn = "Figure 14: above and below a threshold (dashed: the thresholds of Table 1's points)"
+    drawn = "Figure 14: above and below a threshold (t: the thresholds of points, uncalibrated)"
     title = findings.titled(findings.describe_thresholds(curves), drawn)
     return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
