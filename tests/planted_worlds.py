@@ -22,10 +22,10 @@ from tools.claims_elsewhere import (
     shift_claims,
 )
 from tools.claims_of_methods import (
+    MEANS,
     lengths_claims,
-    pairs_by_method,
+    methods_claims,
     tenth_claims,
-    time_by_method,
     triple_held_claims,
 )
 from tools.claims_of_pairs import (
@@ -43,7 +43,7 @@ from tools.claims_of_pairs import (
 )
 from tools.evidence import evidence_on_split, over_models
 from tools.held_out import lowest_tenth, pairs_held_out, summary_of_factors
-from tools.side_by_side import on_both_splits
+from tools.side_by_side import METRICS_OF_MEANS, on_both_splits
 from tools.verdicts import CONTRADICTED, SUPPORTED
 
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
@@ -52,6 +52,7 @@ SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
 EQUAL_STEPS = np.array([0.6, 0.7, 0.8, 0.9])  # accuracies
 BELOW_THE_HULL = np.array([0.66, 0.70, 0.76, 0.95])  # the third model, at the costs
 HULL_COSTS = [1.0, 10.0, 800.0, 2000.0]
+OF_MEANS = [f"{metric}, {mean}" for metric in METRICS_OF_MEANS for mean in MEANS]
 FEW = 100  # samples, so that every tenth threshold is coarse
 SAMPLES = 1000
 LOSS = 0.02
@@ -120,15 +121,22 @@ def with_equal_losses(rng):
 
 
 def with_twelve_equal_methods(rng):
-    """Return the evidence on the paper's methods in both directions, where all twelve are equal."""
+    """Return the evidence on the paper's methods in both directions, where all twelve are equal.
+
+    The mean ensembles of figure 11 are four of these methods.
+    """
     splits = []
     for part in ("here", "there"):
         tables = equal_methods(rng, len(METHODS), part=part)
         splits.append({name: one.take(slice(0, 300)) for name, one in zip(METHODS, tables)})
     directions = []
     for here, there in (splits, splits[::-1]):
-        fronts = {name: front_on(there[name], search(here[name], 2)) for name in METHODS}
-        directions.append(pairs_by_method(fronts) | time_by_method(fronts, fronts))
+        two, three = (
+            {name: front_on(there[name], search(here[name], length)) for name in METHODS}
+            for length in (2, 3)
+        )
+        ensembles = dict(zip(OF_MEANS, two.values()))
+        directions.append(methods_claims(two, three, two, ensembles))
     return tuple(directions)
 
 
@@ -333,6 +341,7 @@ WORLDS = {
     "twelve equal methods": (
         with_twelve_equal_methods,
         dict.fromkeys(["ensembles-none", "scaling-means"], [CONTRADICTED])
+        | {"margin-everywhere": [SUPPORTED]}
         | dict.fromkeys(
             [
                 "first",
@@ -349,6 +358,13 @@ WORLDS = {
                 "time-first",
                 "time-86",
                 "time-softmax",
+                "triples-first",
+                "triples-first-80",
+                "triples-low",
+                "triples-high",
+                "triples-softmax",
+                "means-margin",
+                "means-max",
             ],
             BOTH,
         ),

@@ -63,7 +63,7 @@ def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
             label = f"severity {severity}"
         else:
             panel = name
-            label = "shifted"
+            label = "other split"
         grouped.setdefault(panel, {first: tables[first]})[label] = table
     return grouped
 

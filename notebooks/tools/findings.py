@@ -56,7 +56,8 @@ def describe_pairs(pairs: pd.DataFrame) -> str:
     if np.isnan(correlation):
         return "There are too few pairs for a trend"
     kind = "similar" if correlation < 0 else "different"
-    return f"Pairs of {kind} accuracy gain most (rank correlation {correlation:+.2f})"
+    trend = f"rank correlation with the difference {correlation:+.2f}"
+    return f"Pairs of {kind} accuracy gain most ({trend})"
 
 
 def describe_members(members: pd.DataFrame, models: int) -> str:
@@ -116,7 +117,7 @@ def describe_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
     for label, fronts in tasks.items():
         front = next(iter(fronts.values()))
         if len(front.baseline.front) > 1:
-            means[label] = f"{label} {front.mean_improvement():.2f}"
+            means[label] = f"{front.mean_improvement():.2f} ({label})"
     return f"Mean factor of pairs: {', '.join(means.values())}"
 
 

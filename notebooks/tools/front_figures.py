@@ -179,7 +179,7 @@ def pairs_figure(
     """
     titles = (
         "accuracy − accuracy of the second model",
-        "largest exit rate on the plateau",
+        "plateau: exit rate without a loss",
         "mean improvement over the pair's range",
     )
     fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)

@@ -41,7 +41,7 @@ def test_splits_are_opened_by_pattern_and_share_a_panel_by_kind():
     grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "v2": 3}, "val")
     assert grouped == {
         "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
-        "v2": {"val": 0, "shifted": 3},
+        "v2": {"val": 0, "other split": 3},
     }
 
 

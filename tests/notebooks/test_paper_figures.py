@@ -8,7 +8,6 @@ import pytest
 
 from cascadelib import METHODS, LogitStore, pick, replay, search
 from cascadelib.figures import style
-from tools.elsewhere import by_kind
 from tools.front_figures import SIZES, front_and_improvement, pairs_figure
 from tools.paper_figures import (
     how_replayed,
@@ -153,15 +152,6 @@ def test_figure_12_has_a_line_per_segment():
     assert sum(len(t.x) for t in pieces) == len(moved)
     assert fig.layout.xaxis.type == "log"
     assert fig.layout.xaxis.title.text == "MACs per sample"
-
-
-def test_severities_of_a_kind_share_a_panel():
-    grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "imagenet-v2": 3, "test": 4}, "val")
-    assert grouped == {
-        "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
-        "imagenet-v2": {"val": 0, "shifted": 3},
-        "test": {"val": 0, "shifted": 4},
-    }
 
 
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
