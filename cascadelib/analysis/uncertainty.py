@@ -1,8 +1,8 @@
 """Resample the samples of a store (bootstrap), and compute intervals of resampled values."""
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import cached_property
 from itertools import groupby
 from typing import Any
 
@@ -206,11 +206,12 @@ def resampled_runs(
         values = resampled_cascade(run.outcomes, run.costs, thresholds, counts, positive)
         accuracy[:, at], cost[:, at], rates[:, at, :n] = values
     correct = np.stack(singles_correct(store, score) if singles is None else singles)
-    single_means = partial(resampled_means, counts)
-    single_accuracy = _quality(single_means, correct, positive)
+    single_accuracy = resampled_means(counts, correct)
+    if positive is not None:
+        single_accuracy = _f1(single_accuracy, resampled_means(counts, correct & positive))
     costs = store.sample_costs(cost_kind)
     if costs.ndim == 2:
-        single_cost = single_means(costs)
+        single_cost = resampled_means(counts, costs)
     else:
         single_cost = np.broadcast_to(costs, single_accuracy.shape)
     return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
@@ -246,21 +247,25 @@ def resampled_cascade(
         Share of the samples that exit at each stage.
     """
     k = len(counts)
-    correct = np.stack([correct for correct, _ in outcomes])
+    correct = _signed(np.stack([correct for correct, _ in outcomes]))
     confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
-    sums = partial(sums_of_reached, confidences, thresholds, counts=counts)
-
-    def answer_means(values: Array) -> Array:
-        """Return the means (R, P) of values (n, k) at the stage at which each sample exits."""
-        return (sums(np.diff(_signed(values), axis=0, prepend=0)).sum(axis=0) / k).T
-
-    reached = sums(np.ones(correct.shape, np.int8)) / k
-    if all(np.ndim(cost) == 0 for cost in costs):
+    changes = np.diff(correct, axis=0, prepend=0)
+    values = [np.ones(correct.shape, np.int8), changes]
+    if positive is not None:
+        values.append(changes * positive)
+    has_sample_costs = any(np.ndim(cost) for cost in costs)
+    if has_sample_costs:
+        values.append(np.stack([np.broadcast_to(cost, k) for cost in costs]))
+    reached, *sums = (
+        found / k for found in sums_of_reached(confidences, thresholds, values, counts)
+    )
+    cost = sums[-1].sum(axis=0)
+    if not has_sample_costs:
         cost = np.tensordot(np.asarray(costs, np.float64), reached, 1)
-    else:
-        cost = sums(np.stack([np.broadcast_to(cost, k) for cost in costs])).sum(axis=0) / k
-    rates = -np.diff(reached, axis=0, append=0)
-    return _quality(answer_means, correct, positive), cost.T, rates.T
+    accuracy = sums[0].sum(axis=0)
+    if positive is not None:
+        accuracy = _f1(accuracy, sums[1].sum(axis=0))
+    return accuracy.T, cost.T, -np.diff(reached, axis=0, append=0).T
 
 
 def _signed(values: Array) -> Array:
@@ -268,15 +273,9 @@ def _signed(values: Array) -> Array:
     return values.astype(np.int8) if values.dtype == bool else values
 
 
-def _quality(means: Callable, correct: Array, positive: Array | None) -> Array:
-    """Return the accuracy, or F1, in each resample, from the resampled means of correct (…, k).
-
-    F1 is 2 TP ÷ (2 TP + errors) from resampled means, and 0 if a resample has neither.
-    """
-    accuracy = means(correct)
-    if positive is None:
-        return accuracy
-    twice = 2 * means(correct & positive)
+def _f1(accuracy: Array, true_positives: Array) -> Array:
+    """Return F1 from resampled means: 2 TP ÷ (2 TP + errors), 0 if a resample has neither."""
+    twice = 2 * true_positives
     return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 

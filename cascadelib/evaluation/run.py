@@ -222,8 +222,8 @@ MOST_DIMENSIONS = 3  # of a grid of thresholds. With more, a grid has few tuples
 
 
 def sums_of_reached(
-    confidences: Sequence[Array], thresholds: Array, values: Array, counts: Array
-) -> Array:
+    confidences: Sequence[Array], thresholds: Array, values: Sequence[Array], counts: Array
+) -> list[Array]:
     """Sum values over the samples that reach each stage, for many thresholds and resamples.
 
     The thresholds of a stage divide the samples into cells. Cumulative sums over the cells of all
@@ -236,14 +236,15 @@ def sums_of_reached(
         Confidences of n − 1 stages (higher = more confident).
     thresholds : float array of shape (P, n - 1)
         Thresholds for these confidences.
-    values : array of shape (n, k)
-        What each sample adds to the sum of a stage that it reaches.
+    values : sequence of arrays of shape (n, k)
+        What each sample adds to the sums of the stages that it reaches. There is a result for each
+        array.
     counts : int array of shape (k, R)
         Number of draws of each sample in each resample.
 
     Returns
     -------
-    array of shape (n, P, R)
+    list of arrays of shape (n, P, R)
         The sums, int64 if the values are bool or int.
     """
     k, resamples = counts.shape
@@ -251,16 +252,20 @@ def sums_of_reached(
     columns = np.where(thresholds < np.inf, thresholds, np.nan).T
     dimension_of: dict[bytes, int] = {}
     dimensions = [dimension_of.setdefault(one.tobytes(), len(dimension_of)) for one in columns]
-    first = values[0] @ counts
-    sums = np.empty((len(values), len(thresholds), resamples), np.result_type(first, np.int64))
-    sums[0] = first
+    sums = []
+    for parts in values:
+        first = parts[0] @ counts
+        shape = len(parts), len(thresholds), resamples
+        sums.append(np.empty(shape, np.result_type(first, np.int64)))
+        sums[-1][0] = first
     if len(dimension_of) > MOST_DIMENSIONS:
         weights = counts.astype(np.float64)
         for point, limits in enumerate(columns.T):
             defers = np.ones(k, bool)
             for stage, (limit, confidence) in enumerate(zip(limits, confidences), 1):
                 defers &= ~(confidence >= limit)
-                sums[stage, point] = (values[stage] * defers).astype(np.float64) @ weights
+                for parts, found in zip(values, sums):
+                    found[stage, point] = (parts[stage] * defers).astype(np.float64) @ weights
         return sums
     cells_at_once = min(k, SUMS_AT_ONCE // resamples)
     tuples = max(1, int(cells_at_once ** (1 / max(1, len(dimension_of)))))
@@ -269,7 +274,7 @@ def sums_of_reached(
         highest: dict[int, Array] = {}
         cells: dict[int, Array] = {}
         last: dict[int, Array] = {}  # the last cell that does not exit
-        shape: dict[int, int] = {}
+        sizes: dict[int, int] = {}
         for stage, (at, confidence) in enumerate(zip(dimensions, confidences), 1):
             column = columns[stage - 1, block]
             levels = np.unique(column)
@@ -277,15 +282,17 @@ def sums_of_reached(
             cells[at] = np.searchsorted(levels, highest[at], side="right")
             cells[at][np.isnan(highest[at])] = 0  # such a sample exits at no threshold
             last[at] = np.searchsorted(levels, column)
-            shape[at] = len(levels) + 1
-            sizes = tuple(shape.values())
-            cell = np.ravel_multi_index(tuple(cells.values()), sizes)
-            rows = np.flatnonzero(values[stage])
-            parts = csr_array((values[stage][rows], (cell[rows], rows)), (int(np.prod(sizes)), k))
-            totals = (parts @ counts).reshape(*sizes, resamples)
-            for axis in range(len(sizes)):
-                totals = totals.cumsum(axis)
-            sums[stage, block] = totals[tuple(last.values())]
+            sizes[at] = len(levels) + 1
+            grid = tuple(sizes.values())
+            cell = np.ravel_multi_index(tuple(cells.values()), grid)
+            for parts, found in zip(values, sums):
+                rows = np.flatnonzero(parts[stage])
+                places = cell[rows], rows
+                matrix = csr_array((parts[stage][rows], places), (int(np.prod(grid)), k))
+                totals = (matrix @ counts).reshape(*grid, resamples)
+                for axis in range(len(grid)):
+                    totals = totals.cumsum(axis)
+                found[stage, block] = totals[tuple(last.values())]
     return sums
 
 
@@ -313,11 +320,10 @@ def count_outcomes(
     correct = np.array([correct for correct, _ in outcomes], np.int8)
     k = correct.shape[1]
     confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
-    once = np.ones((k, 1), np.int64)
-    reached = sums_of_reached(confidences, thresholds, np.ones_like(correct), once)[..., 0]
-    changes = np.diff(correct, axis=0, prepend=0)
-    hits = sums_of_reached(confidences, thresholds, changes, once)[..., 0].sum(axis=0)
+    values = np.ones_like(correct), np.diff(correct, axis=0, prepend=0)
+    sums = sums_of_reached(confidences, thresholds, values, np.ones((k, 1), np.int64))
+    reached, hits = (found[..., 0] for found in sums)
     cost = np.zeros(len(thresholds))
     for model_cost, samples in zip(costs, reached):
         cost += model_cost * (samples / k)
-    return hits / k, cost, -np.diff(reached, axis=0, append=0).T / k
+    return hits.sum(axis=0) / k, cost, -np.diff(reached, axis=0, append=0).T / k

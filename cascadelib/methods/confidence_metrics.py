@@ -259,11 +259,12 @@ def sums(logits: Array, temperature: float = 1.0) -> Sums:
     """Return the :class:`Sums` of logits (k, n_classes) ÷ temperature."""
     from .kernels import sums_of_rows  # late, since this imports numba
 
+    logits = np.asarray(logits)  # indexing a memmap is slow
     k, classes = logits.shape
     of_block = sums_of_rows if classes <= MAX_CLASSES_OF_LOOP else sums_of_block
 
     def block(rows: slice) -> Array:
-        return of_block(as_compiled(np.asarray(logits[rows])), temperature)[0]
+        return of_block(as_compiled(logits[rows]), temperature)[0]
 
     parts = map_blocks(k, max(64, BLOCK_ELEMENTS // classes), block)
     return Sums(*np.concatenate(parts, axis=1))

@@ -46,6 +46,7 @@ def slope(log_t: float, logits: Array, labels: Array) -> tuple[float, float]:
     """
     k = len(labels)
     b = np.exp(-log_t)
+    logits = np.asarray(logits)  # indexing a memmap is slow
 
     def block(rows: slice) -> tuple[float, float]:
         """Return the sums of E_p[z] − z_label and of the variance of z over some rows."""

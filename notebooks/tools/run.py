@@ -228,7 +228,11 @@ def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Ru
     measured = [path for path in shares if path.name.startswith(committed.MEASURED)]
     last = [path for path in shares if path.name.startswith(committed.LAST)]
     others = [path for path in shares if path not in (*measured, *last)]
-    others.sort(key=lambda path: path.stat().st_size, reverse=True)  # usually the longest first
+    # A large file usually takes long.
+    others.sort(
+        key=lambda path: (path.name.startswith(committed.LONGEST), path.stat().st_size),
+        reverse=True,
+    )
     runs: dict[Path, Run] = {}
     for paths, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
         show_running(paths[:simultaneous])

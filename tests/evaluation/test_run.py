@@ -104,8 +104,7 @@ def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
     values = rng.integers(-1, 2, (n, k)).astype(np.int8)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(run_module, "SUMS_AT_ONCE", int(rng.choice([4, 2**24])))
-        found = sums_of_reached(confidences, thresholds, values, counts)
-        graded = sums_of_reached(confidences, thresholds, values / 4, counts)
+        found, graded = sums_of_reached(confidences, thresholds, [values, values / 4], counts)
     for point, limits in enumerate(thresholds):
         stages = exit_stages([*confidences, np.zeros(k)], limits)
         for stage in range(n):

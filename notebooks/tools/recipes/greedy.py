@@ -75,13 +75,12 @@ def greedy(
     confidence. needed [k]: the required correct answers per sample, to be reached in sum. If gains
     are equal, the cheaper model is taken.
     """
-    remaining = np.ones(len(needed), bool)
+    left = list(orders)  # of the samples that remain
     chain: list[int] = []
     thresholds: list[float] = []
     while True:
         offers = []
-        for (correct, confidence), order in zip(outcomes, orders):
-            rows = order[remaining[order]]
+        for (correct, confidence), rows in zip(outcomes, left):
             offers.append(answerable(confidence[rows], correct[rows] - needed[rows]))
         gains = np.array([count for count, _ in offers]) / costs
         gains[chain] = 0.0
@@ -89,10 +88,11 @@ def greedy(
         m = int(np.argmax(gains))
         chain.append(m)
         count, threshold = offers[m]
-        if count == np.count_nonzero(remaining):
+        if count == len(left[0]):
             return chain, thresholds
         thresholds.append(threshold)
-        remaining &= outcomes[m][1] < threshold
+        remains = outcomes[m][1] < threshold
+        left = [rows[remains[rows]] for rows in left]
 
 
 def answerable(
