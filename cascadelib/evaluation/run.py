@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
-from scipy.sparse import csr_array
 
 from ..methods.thresholds import exit_stages
 from ..origin import join_origins
@@ -247,6 +246,8 @@ def sums_of_reached(
     list of arrays of shape (n, P, R)
         The sums, int64 if the values are bool or int.
     """
+    from scipy.sparse import csr_array  # its import takes time that single runs do not need
+
     k, resamples = counts.shape
     # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
     columns = np.where(thresholds < np.inf, thresholds, np.nan).T
