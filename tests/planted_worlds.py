@@ -16,7 +16,6 @@ from cascadelib.analysis import front_on
 from cascadelib.fronts import pair_curve
 from tools import ledger
 from tools.claims_elsewhere import (
-    LEAST_SAMPLES,
     calibration_claims,
     changes_under_shift,
     shift_claims,
@@ -291,7 +290,7 @@ def at_the_bounds_of_calibration(rng):
     half = 0.01 * norm.isf(0.025 / len(ratios))
     ends = {"cost_ratio_low": ratios - half, "cost_ratio_high": ratios + half}
     scaling = pd.DataFrame({"cost_ratio": ratios} | ends)
-    return calibration_claims(table, averages, effects, scaling, {}, LEAST_SAMPLES)
+    return calibration_claims(table, averages, effects, scaling, {}, SAMPLES)
 
 
 # world: (its evidence, or that of two directions, {claim: words that are false there})

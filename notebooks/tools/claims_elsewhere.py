@@ -24,7 +24,7 @@ from tools.side_by_side import threshold_table
 
 DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
 WINDOWS = 50  # windows of a moving average that share no sample
-LEAST_SAMPLES = 5000  # of windows of 100 samples, whose accuracy has an error below 5 points
+LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
 LEAST_MODELS = 8  # of each group of which a mean is compared
 
 
@@ -85,11 +85,17 @@ def shift_claims(
 
 
 def of_one_size(unshifted: Any, shifted: Any, paired: bool) -> tuple[Any, Any]:
-    """Return two splits of the same number of samples. Paired splits have the same samples."""
+    """Return two splits of the same number of samples. Paired splits have the same samples.
+
+    Other samples are evenly spaced, since a folder of images is in the order of classes.
+    """
     if paired:
         return same_samples(unshifted, shifted), shifted
     size = min(len(unshifted), len(shifted))
-    return unshifted.take(slice(0, size)), shifted.take(slice(0, size))
+    parts = []
+    for split in (unshifted, shifted):
+        parts.append(split.take(np.linspace(0, len(split) - 1, size).astype(int)))
+    return parts[0], parts[1]
 
 
 def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, np.ndarray]:
@@ -198,7 +204,7 @@ def calibration_claims(
     kinds: {kind of training: zoos, each a selection split and a held-out split} of models that
     differ in nothing else. Claims that may depend on training are tested by kind.
     samples: the number of held-out samples. The error of "rising" does not depend on it, but
-    windows of few samples are too noisy to test it.
+    windows with few wrong answers are too noisy to test it.
     """
     large = table.index.str.contains("beit|convnext|deit3")
     found = over_models(calibration_of, calibrated(table, effects[0]).assign(large=large))
@@ -206,7 +212,9 @@ def calibration_claims(
     draws = found["large-families"].draws if group >= LEAST_MODELS else ()
     found["large-families"] = replace(found["large-families"], draws=draws, samples=int(group))
     rising = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages.values()]
-    found["rising"] = correlations(rising, WINDOWS if samples >= LEAST_SAMPLES else 0)
+    errors = [1 - rows["accuracy"].mean() for rows in averages.values()]
+    is_tested = min(errors, default=0.0) * samples / WINDOWS >= LEAST_ERRORS
+    found["rising"] = correlations(rising, WINDOWS if is_tested else 0)
     parts = perfect_effects(effects[1:])
     gains = parts.mean(axis=0)
     error = parts.std(axis=0, ddof=1) / np.sqrt(len(parts))
@@ -225,13 +233,18 @@ def calibration_claims(
 
 
 def calibration_by_models(zoos: Sequence[tuple[Any, Any]]) -> dict[str, Evidence]:
-    """Return the evidence over the models of one kind of training."""
+    """Return the evidence over the models of one kind of training.
+
+    Zoos differ by their seeds. They are averaged, because models of one size are not independent.
+    """
     parts = []
     for store, other in zoos:
         table = calibration_table(other, store)
         parts.append(calibrated(table, threshold_table(other, store)))
-    models = pd.concat(parts, ignore_index=True)  # zoos share their models' names
-    return over_models(calibration_of, models.assign(large=False))
+    by_size = pd.concat(parts).groupby(level=0)
+    verdicts = by_size["verdict"].agg(lambda words: words.iloc[0] if words.nunique() == 1 else "–")
+    models = by_size[["gap", "scaled"]].mean().assign(verdict=verdicts, large=False)
+    return over_models(calibration_of, models)
 
 
 def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:

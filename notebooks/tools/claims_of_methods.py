@@ -10,7 +10,7 @@ from cascadelib import Front, Point, evaluate, published, search
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
-from tools.evidence import MOST_POINTS, Evidence, evidence_on_split, resampled
+from tools.evidence import Evidence, evidence_on_split, resampled
 from tools.held_out import on_resamples
 from tools.ranges import (
     BEST,
@@ -106,9 +106,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
     values. The second threshold is unchanged. A search over all second thresholds is at least as
     good.
     """
-    rows = np.unique(np.linspace(0, len(three) - 1, MOST_POINTS // 2).astype(int))
-    exact = replace(three, replayed=three.table.iloc[rows].reset_index(drop=True), points=None)
-    points = exact.cascades
+    points = three.cascades
     tenths = {}
     for name in {point.models[0] for point in points}:
         alone = replace(points[0], models=(name,), thresholds=(), exit_rates=(1.0,))
@@ -120,7 +118,7 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
         for row in (max(above - 1, 0), min(above, len(values) - 1)):
             first = float(convert_units(point.metric, values[row]))
             thinned.append(replace(point, thresholds=(first, *point.thresholds[1:])))
-    return tenth_cost(exact, front_of(three.store, three, replay(three.store, thinned)))
+    return tenth_cost(three, front_of(three.store, three, replay(three.store, thinned)))
 
 
 @resampled

@@ -160,7 +160,8 @@ def pairs_of_front(front: Front, table: pd.DataFrame, families: pd.Series) -> pd
     pairs = table[["first", "second"]]
     known = pairs.isin(families.index[families.notna()]).all(axis=1)
     pairs = pairs[known].reset_index(drop=True)
-    on_front = set(front.table["models"])
+    cascades = zip(front.table["models"], front.table["exit_rates"])
+    on_front = {names for names, rates in cascades if rates[-1]}  # both models run
     return pairs.assign(
         on_front=[names in on_front for names in pairs.itertuples(index=False, name=None)],
         two_families=pairs["first"].map(families) != pairs["second"].map(families),
@@ -191,7 +192,7 @@ def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> di
     by_size = np.array_split(table["cost_ratio"].to_numpy().argsort(kind="stable"), CLASSES)
     within = [table.iloc[rows] for rows in by_size]
     gain = table["mean_improvement"]
-    adjusted = gain.mean() + unexplained(gain, table["accuracy_difference"])
+    adjusted = gain.mean() + unexplained(gain, table["accuracy_difference"], degree=2)
     sizes = neighbours["second"].map(costs)
     return {
         "plateau-kept": table["plateau"].median(),
@@ -214,18 +215,15 @@ def partial_correlation(one: pd.Series, other: pd.Series, by: pd.Series) -> floa
     return np.corrcoef(unexplained(one, by), unexplained(other, by))[0, 1]
 
 
-def unexplained(values: pd.Series, by: pd.Series) -> np.ndarray:
-    """Return the residuals of a straight line in ``by``, or of the mean if ``by`` has a single
-    value.
+def unexplained(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray:
+    """Return the residuals of a polynomial in ``by``.
 
-    Three models, for example, have a single pair.
+    The degree is lower if ``by`` has few values. Three models, for example, have a single pair.
     """
     y = values.to_numpy(float)
     x = by.to_numpy(float)
-    if len(np.unique(x)) < 2:
-        return y - y.sum() / max(len(y), 1)
-    slope, intercept = np.polyfit(x, y, 1)
-    return y - slope * x - intercept
+    degree = min(degree, len(np.unique(x)) - 1)
+    return y - np.polyval(np.polyfit(x, y, degree), x) if len(x) else y
 
 
 def exceeding_claims(
@@ -273,7 +271,7 @@ def losses(points: Sequence[Point], store: Any, other: Any) -> tuple[np.ndarray,
 
     Each is float64 [P, 1 + R]: the samples unchanged, then each resample of both stores.
     """
-    lasts = [point.models[-1] for point in points]
+    lasts = [point.active_models[-1] for point in points]
     accuracies = []
     of_lasts = []
     for split in (store, other):
@@ -307,8 +305,10 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
     on_hull = singles["on_hull"].to_numpy()
     concave = np.nan
     if (~on_hull).any():
-        between = np.interp(accuracy[~on_hull], accuracy[on_hull], gain[on_hull])
-        concave = gain[~on_hull].mean() / between.mean()
+        hull = accuracy[on_hull]
+        above = np.searchsorted(hull, accuracy[~on_hull])
+        between = [timed.mean_improvement(*hull[[row - 1, row]]) for row in above]
+        concave = gain[~on_hull].mean() / np.mean(between)
     values = {"time-less": less, "time-concave": concave}
     return in_time(values, timed.cost_kind)
 

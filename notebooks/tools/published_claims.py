@@ -57,7 +57,6 @@ def front_values(macs: pd.DataFrame) -> dict[str, Any]:
     return {
         "table1": factors,
         "pairs-most": factors[-1],
-        "pairs-larger": factors,
         "early-exits": np.median(exits),
         "earlier-cost": np.median(shares_of_first),
         "pairs-dip-where": accuracy[dip],
