@@ -5,6 +5,7 @@ Paper, figures 6 and 12.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -27,7 +28,7 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import Run, count_outcomes, evaluate, runs_of
+from ..evaluation.run import cascade_of, count_outcomes, evaluate, runs_of
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..methods.thresholds import convert_units, does_exit
@@ -125,11 +126,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
 def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
     """Return (accuracy, cost, exit rates) of each Point, as :func:`evaluate` computes them."""
     values: list[tuple] = [()] * len(points)
-    cascades: dict[tuple, list[tuple[int, Run]]] = {}
-    for position, run in runs_of(store, points):
-        cascade = (run.point.models, id(run.point.method))
-        cascades.setdefault(cascade, []).append((position, run))
-    for same in cascades.values():
+    for _, same in groupby(runs_of(store, points), cascade_of):
         positions, runs = zip(*same)
         run = runs[0]
         is_counted = all(np.ndim(cost) == 0 for cost in run.costs)

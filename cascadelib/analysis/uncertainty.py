@@ -21,9 +21,15 @@ from ..evaluation.pareto import (
     pareto_front,
 )
 from ..evaluation.point import Point, kinds_of, points_of
-from ..evaluation.run import Run, runs_of, sums_of_reached
+from ..evaluation.run import (
+    Run,
+    as_signed,
+    cascade_of,
+    f1_of_means,
+    resampled_cascade,
+    runs_of,
+)
 from ..scoring import F1
-from ..stages import Outcome
 from ..store.protocol import Store
 
 
@@ -116,7 +122,7 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
 
 def resampled_means(counts: Array, values: Array) -> Array:
     """Return the mean of each row of values (P, k) in each resample, float64 (R, P)."""
-    return (csr_array(_signed(values)) @ counts / len(counts)).T
+    return (csr_array(as_signed(values)) @ counts / len(counts)).T
 
 
 def bootstrap(
@@ -198,7 +204,7 @@ def resampled_runs(
     accuracy = np.empty((resamples, len(points)))
     cost = np.empty((resamples, len(points)))
     rates = np.zeros((resamples, len(points), max(len(point.models) for point in points)))
-    for _, same in groupby(runs, key=lambda run: (run[1].point.models, id(run[1].point.method))):
+    for _, same in groupby(runs, cascade_of):
         at, of_cascade = zip(*same)
         run = of_cascade[0]
         n = len(run.outcomes)
@@ -208,75 +214,13 @@ def resampled_runs(
     correct = np.stack(singles_correct(store, score) if singles is None else singles)
     single_accuracy = resampled_means(counts, correct)
     if positive is not None:
-        single_accuracy = _f1(single_accuracy, resampled_means(counts, correct & positive))
+        single_accuracy = f1_of_means(single_accuracy, resampled_means(counts, correct & positive))
     costs = store.sample_costs(cost_kind)
     if costs.ndim == 2:
         single_cost = resampled_means(counts, costs)
     else:
         single_cost = np.broadcast_to(costs, single_accuracy.shape)
     return Resampled(accuracy, cost, rates, single_accuracy, single_cost)
-
-
-def resampled_cascade(
-    outcomes: Sequence[Outcome],
-    costs: Sequence[Any],
-    thresholds: Array,
-    counts: Array,
-    positive: Array | None = None,
-) -> tuple[Array, Array, Array]:
-    """Evaluate one cascade at P tuples of thresholds on each resample.
-
-    Parameters
-    ----------
-    outcomes : sequence of (correct, confidence)
-        Arrays of shape (k,) after each of n models.
-    costs : sequence of float or float array of shape (k,)
-        Cost of each model.
-    thresholds : float array of shape (P, n - 1)
-        Thresholds for confidences where higher = more confident.
-    counts : int32 array of shape (k, R)
-        See :func:`sample_counts`.
-    positive : bool array of shape (k,), optional
-        Samples of the positive class. If it is given, the score is F1.
-
-    Returns
-    -------
-    accuracy, cost : float64 arrays of shape (R, P)
-        Accuracy (or F1) and mean cost.
-    exit_rates : float64 array of shape (R, P, n)
-        Share of the samples that exit at each stage.
-    """
-    k = len(counts)
-    correct = _signed(np.stack([correct for correct, _ in outcomes]))
-    confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
-    changes = np.diff(correct, axis=0, prepend=0)
-    values = [np.ones(correct.shape, np.int8), changes]
-    if positive is not None:
-        values.append(changes * positive)
-    has_sample_costs = any(np.ndim(cost) for cost in costs)
-    if has_sample_costs:
-        values.append(np.stack([np.broadcast_to(cost, k) for cost in costs]))
-    reached, *sums = (
-        found / k for found in sums_of_reached(confidences, thresholds, values, counts)
-    )
-    cost = sums[-1].sum(axis=0)
-    if not has_sample_costs:
-        cost = np.tensordot(np.asarray(costs, np.float64), reached, 1)
-    accuracy = sums[0].sum(axis=0)
-    if positive is not None:
-        accuracy = _f1(accuracy, sums[1].sum(axis=0))
-    return accuracy.T, cost.T, -np.diff(reached, axis=0, append=0).T
-
-
-def _signed(values: Array) -> Array:
-    """Return bool values as integers that can be subtracted."""
-    return values.astype(np.int8) if values.dtype == bool else values
-
-
-def _f1(accuracy: Array, true_positives: Array) -> Array:
-    """Return F1 from resampled means: 2 TP ÷ (2 TP + errors), 0 if a resample has neither."""
-    twice = 2 * true_positives
-    return np.divide(twice, twice + 1 - accuracy, out=np.zeros_like(twice), where=twice > 0)
 
 
 def interval(values: Array, level: float = LEVEL) -> tuple:

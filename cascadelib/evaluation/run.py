@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 
 from ..methods.thresholds import exit_stages
 from ..origin import join_origins
-from ..scoring import F1, influence_on_f1
+from ..scoring import F1, f1_of, influence_on_f1
 from ..stages import Outcome
 from ..store.protocol import Store
 from .evaluation import baseline_of, check_store, mean_cost, paid_by, quality, stages_of
@@ -192,6 +192,11 @@ def evaluate(store: Store, cascades: Any) -> Any:
     return runs[0] if hasattr(cascades, "thresholds") else runs
 
 
+def cascade_of(found: tuple[int, Run]) -> tuple:
+    """Return what identifies the cascade of an item of :func:`runs_of`, apart from thresholds."""
+    return found[1].point.models, id(found[1].point.method)
+
+
 def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
     """Yield (position, :class:`Run`) of each Point on a store, grouped by cascade.
 
@@ -297,34 +302,76 @@ def sums_of_reached(
     return sums
 
 
-def count_outcomes(
-    outcomes: Sequence[Outcome], costs: Sequence[float] | Array, thresholds: Array
+def resampled_cascade(
+    outcomes: Sequence[Outcome],
+    costs: Sequence[Any] | Array,
+    thresholds: Array,
+    counts: Array,
+    positive: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """Evaluate one cascade at many tuples of thresholds.
+    """Evaluate one cascade at P tuples of thresholds on each resample.
 
     Parameters
     ----------
     outcomes : sequence of (correct, confidence)
-        Arrays of shape (k,) after each of n models. Correctness must be bool.
-    costs : sequence of float
+        Arrays of shape (k,) after each of n models.
+    costs : sequence of float or float array of shape (k,)
         Cost of each model.
     thresholds : float array of shape (P, n - 1)
         Thresholds for confidences where higher = more confident.
+    counts : int array of shape (k, R)
+        Number of draws of each sample in each resample.
+    positive : bool array of shape (k,), optional
+        Samples of the positive class. If it is given, the score is F1.
 
     Returns
     -------
-    accuracy, cost : float64 arrays of shape (P,)
-        Equal to those of :func:`evaluate`.
-    exit_rates : float64 array of shape (P, n)
+    accuracy, cost : float64 arrays of shape (R, P)
+        Accuracy (or F1) and mean cost.
+    exit_rates : float64 array of shape (R, P, n)
         Share of the samples that exit at each stage.
     """
-    correct = np.array([correct for correct, _ in outcomes], np.int8)
-    k = correct.shape[1]
+    k = len(counts)
+    correct = as_signed(np.stack([correct for correct, _ in outcomes]))
     confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
-    values = np.ones_like(correct), np.diff(correct, axis=0, prepend=0)
-    sums = sums_of_reached(confidences, thresholds, values, np.ones((k, 1), np.int64))
-    reached, hits = (found[..., 0] for found in sums)
-    cost = np.zeros(len(thresholds))
-    for model_cost, samples in zip(costs, reached):
-        cost += model_cost * (samples / k)
-    return hits.sum(axis=0) / k, cost, -np.diff(reached, axis=0, append=0).T / k
+    changes = np.diff(correct, axis=0, prepend=0)
+    values = [np.ones(correct.shape, np.int8), changes]
+    if positive is not None:
+        values.append(changes * positive)
+    has_sample_costs = any(np.ndim(cost) for cost in costs)
+    if has_sample_costs:
+        values.append(np.stack([np.broadcast_to(cost, k) for cost in costs]))
+    found = sums_of_reached(confidences, thresholds, values, counts)
+    reached = found[0] / k
+    accuracy, *means = (sums.sum(axis=0) / k for sums in found[1:])
+    if has_sample_costs:
+        cost = means[-1]
+    else:
+        cost = sum(price * share for price, share in zip(costs, reached))
+    if positive is not None:
+        accuracy = f1_of_means(accuracy, means[0])
+    rates = -np.diff(found[0], axis=0, append=0) / k
+    return accuracy.T, cost.T, rates.T
+
+
+def count_outcomes(
+    outcomes: Sequence[Outcome], costs: Sequence[float] | Array, thresholds: Array
+) -> tuple[Array, Array, Array]:
+    """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
+    rates (P, n).
+
+    They equal those of :func:`evaluate` if the correctness is bool.
+    """
+    once = np.ones((len(outcomes[0][0]), 1), np.int64)
+    accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
+    return accuracy[0], cost[0], rates[0]
+
+
+def as_signed(values: Array) -> Array:
+    """Return bool values as integers that can be subtracted."""
+    return values.astype(np.int8) if values.dtype == bool else values
+
+
+def f1_of_means(accuracy: Array, true_positives: Array) -> Array:
+    """Return F1 from resampled means: 2 TP ÷ (2 TP + errors), 0 if a resample has neither."""
+    return f1_of(true_positives, 1 - accuracy)

@@ -9,15 +9,11 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib.analysis import resampled_cost_ratio
-from cascadelib.analysis.uncertainty import (
-    Resampled,
-    resampled_cascade,
-    resampled_means,
-    sample_counts,
-)
+from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_counts
 from cascadelib.evaluation.evaluation import paid_by, singles_correct
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.evaluation.run import resampled_cascade
 from tools.recipes import (
     huang_2018,
     inoue_2019,

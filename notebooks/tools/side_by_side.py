@@ -170,13 +170,13 @@ def scaling_table(
         ratio = mean_cost_ratio(moved_plain, moved_scaled)
         ratios = resampled_cost_ratio(*(bootstrap(other, front, counts) for front in fronts))
         factor = np.exp(norm.isf(0.025 / len(kinds)) * np.log(ratios).std(ddof=1))
-        low, high = ratio / factor, ratio * factor
         row = {
             "mean_improvement": moved_plain.mean_improvement(),
             "mean_improvement_scaled": moved_scaled.mean_improvement(),
         }
-        row |= with_ends(ratio, (low, high), "cost_ratio")
-        rows[f"{metric}, {ensemble}"] = row | {"change": change_of(low, high)}
+        ends = ratio / factor, ratio * factor
+        row |= with_ends(ratio, ends, "cost_ratio") | {"change": change_of(*ends)}
+        rows[f"{metric}, {ensemble}"] = row
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
