@@ -21,15 +21,8 @@ from ..evaluation.pareto import (
     pareto_front,
 )
 from ..evaluation.point import Point, kinds_of, points_of
-from ..evaluation.run import (
-    Run,
-    as_signed,
-    cascade_of,
-    f1_of_means,
-    resampled_cascade,
-    runs_of,
-)
-from ..scoring import F1
+from ..evaluation.run import Run, cascade_of, resampled_cascade, runs_of
+from ..scoring import F1, f1_of
 from ..store.protocol import Store
 
 
@@ -122,7 +115,7 @@ def sample_counts(k: int, resamples: int, seed: int = 0) -> Array:
 
 def resampled_means(counts: Array, values: Array) -> Array:
     """Return the mean of each row of values (P, k) in each resample, float64 (R, P)."""
-    return (csr_array(as_signed(values)) @ counts / len(counts)).T
+    return (csr_array(values) @ counts / len(counts)).T
 
 
 def bootstrap(
@@ -214,7 +207,7 @@ def resampled_runs(
     correct = np.stack(singles_correct(store, score) if singles is None else singles)
     single_accuracy = resampled_means(counts, correct)
     if positive is not None:
-        single_accuracy = f1_of_means(single_accuracy, resampled_means(counts, correct & positive))
+        single_accuracy = f1_of(resampled_means(counts, correct & positive), 1 - single_accuracy)
     costs = store.sample_costs(cost_kind)
     if costs.ndim == 2:
         single_cost = resampled_means(counts, costs)

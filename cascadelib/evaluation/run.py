@@ -266,12 +266,10 @@ def sums_of_reached(
         sums[-1][0] = first
     if len(dimension_of) > MOST_DIMENSIONS:
         weights = counts.astype(np.float64)
-        for point, limits in enumerate(columns.T):
-            defers = np.ones(k, bool)
-            for stage, (limit, confidence) in enumerate(zip(limits, confidences), 1):
-                defers &= ~(confidence >= limit)
-                for parts, found in zip(values, sums):
-                    found[stage, point] = (parts[stage] * defers).astype(np.float64) @ weights
+        for point, limits in enumerate(thresholds):
+            reaches = exit_stages(confidences, limits) >= np.arange(len(confidences) + 1)[:, None]
+            for parts, found in zip(values, sums):
+                found[:, point] = (parts * reaches) @ weights
         return sums
     cells_at_once = min(k, SUMS_AT_ONCE // resamples)
     tuples = max(1, int(cells_at_once ** (1 / max(1, len(dimension_of)))))
@@ -332,7 +330,9 @@ def resampled_cascade(
         Share of the samples that exit at each stage.
     """
     k = len(counts)
-    correct = as_signed(np.stack([correct for correct, _ in outcomes]))
+    correct = np.stack([correct for correct, _ in outcomes])
+    if correct.dtype == bool:
+        correct = correct.astype(np.int8)  # these can be subtracted
     confidences = [np.asarray(confidence, np.float64) for _, confidence in outcomes[:-1]]
     changes = np.diff(correct, axis=0, prepend=0)
     values = [np.ones(correct.shape, np.int8), changes]
@@ -349,7 +349,7 @@ def resampled_cascade(
     else:
         cost = sum(price * share for price, share in zip(costs, reached))
     if positive is not None:
-        accuracy = f1_of_means(accuracy, means[0])
+        accuracy = f1_of(means[0], 1 - accuracy)
     rates = -np.diff(found[0], axis=0, append=0) / k
     return accuracy.T, cost.T, rates.T
 
@@ -365,13 +365,3 @@ def count_outcomes(
     once = np.ones((len(outcomes[0][0]), 1), np.int64)
     accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
     return accuracy[0], cost[0], rates[0]
-
-
-def as_signed(values: Array) -> Array:
-    """Return bool values as integers that can be subtracted."""
-    return values.astype(np.int8) if values.dtype == bool else values
-
-
-def f1_of_means(accuracy: Array, true_positives: Array) -> Array:
-    """Return F1 from resampled means: 2 TP ÷ (2 TP + errors), 0 if a resample has neither."""
-    return f1_of(true_positives, 1 - accuracy)
