@@ -3,9 +3,9 @@
     python benchmarks/rehearsal.py                    50,000 images, 1,000 classes; 6 GB of disk
     python benchmarks/rehearsal.py --samples 5000     smaller
 
-All notebooks run on both axes of cost. There is a row for each notebook: its seconds, and the
-processor seconds of all its processes. Seconds depend on other load on the machine, and ``load``
-is the mean number of its running processes.
+All notebooks run on both axes of cost. There is a row for each notebook and report: its seconds,
+and the processor seconds of all its processes. Seconds depend on other load on the machine, and
+``load`` is the mean number of its running processes.
 """
 
 import argparse
@@ -22,7 +22,7 @@ from typing import Any
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE.parent / "data" / "imagenet-1k"
-LINE = re.compile(r"(\d\d)_\w+ +(\S+) s  (ok|FAILED.*) \((\S+) s of processor time\)")
+LINE = re.compile(r"(\d\d)_\w+ +(\S+) s  (ok|FAILED.*) \((\S+) s of processor time\) for (\w+)")
 
 
 def run_script(*command: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
@@ -39,9 +39,9 @@ def run_script(*command: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
         for line in process.stdout:
             print(line, end="", flush=True)
             if found := LINE.match(line):
-                number, seconds, outcome, cpu = found.groups()
-                row = {"notebook": number, "seconds": float(seconds), "cpu": float(cpu)}
-                rows.append(row | {"outcome": outcome})
+                number, seconds, outcome, cpu, report = found.groups()
+                row = {"notebook": number, "report": report, "seconds": float(seconds)}
+                rows.append(row | {"cpu": float(cpu), "outcome": outcome})
     if process.returncode:
         raise SystemExit(f"{command[0]} failed with status {process.returncode}")
     seconds = time.perf_counter() - start

@@ -21,7 +21,6 @@ from typing import Any
 
 import numpy as np
 import papermill
-import yaml
 
 import cascadelib as cl
 from cascadelib import LogitStore
@@ -113,41 +112,40 @@ def main(arguments: list[str] | None = None) -> int:
         "newer": described and described.table,
         "images": None if (study / FILE).exists() else 0,
     }
-    preset = ["--preset", str(options.preset)] if options.preset else []
+    preset = run.preset_of(options.preset, NOTEBOOKS)
+    chosen = {name: run.parse_literal(value) for name, value in options.p}
+    run.deal_parameters(paths, chosen)  # a name that none has is refused
 
-    def run_at(report: str, paths: list[Path], **more: Any) -> int:
-        """These notebooks with the parameters that one of them has; their report in a folder of the
-        study."""
+    def with_parameters(paths: list[Path], **more: Any) -> run.Parameters:
+        """These notebooks with the parameters that they have."""
         has = set().union(*(takes[path] for path in paths))
-        given = {
-            name: value
-            for name, value in {**own, **dict(options.p), **more}.items()
-            if value is not None and name in has
-        }
-        parameters = [part for pair in given.items() for part in ("-p", *pair)]
-        rest = ["--out", str(study / report), "--jobs", str(run.jobs_of(None, NEED))]
-        return run.main([*(p.stem for p in paths), *parameters, *preset, *rest]) if paths else 0
+        values = {**own, **chosen, **more}
+        given = {key: value for key, value in values.items() if value is not None and key in has}
+        return run.deal_parameters(paths, given, preset)
 
-    run.deal_parameters(paths, dict(options.p))  # a name that none has is refused
     on_images = [path for path in paths if path.name[:2] not in ("06", "10")]
     on_texts = [path for path in paths if path.name[:2] == "06"]
     of_all = [path for path in paths if path.name[:2] == "10"]
-    os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
-    failed = run_at("report", on_images)
-    its_own = {"held_out": None, **glue_stores(study)}
-    failed = max(failed, run_at("report/glue", on_texts, **its_own))
-    if (study / "test").exists() and not options.notebooks:
-        known = yaml.safe_load(options.preset.read_text("utf-8")) if options.preset else {}
-        prominence = {**known, **dict(options.p)}.get("prominence", 1.0)
-        submit(study, float(prominence), options.devkit)
     stores = [LogitStore(study / split) for split in ("val", other)]
     costs = [store.models.get("published_seconds") for store in stores]
     timed = [path for path in on_images if "cost" in takes[path]]
     if any(cost is None or cost.isna().any() for cost in costs):
         print("Not all models have published_seconds: no second run at that cost.")
         timed = []
-    failed = max(failed, run_at("report/published_seconds", timed, cost="published_seconds"))
-    return max(failed, run_at("report/verdicts", of_all))
+    os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
+    run.ignore_warnings()
+    reports = {
+        "report": with_parameters(on_images),
+        "report/published_seconds": with_parameters(timed, cost="published_seconds"),
+        "report/glue": with_parameters(on_texts, held_out=None, **glue_stores(study)),
+        "report/verdicts": with_parameters(of_all),
+    }
+    given = {study / name: parameters for name, parameters in reports.items() if parameters}
+    runs = run.run_reports(given, run.jobs_of(None, NEED))
+    if (study / "test").exists() and not options.notebooks:
+        prominence = {**preset, **chosen}.get("prominence", 1.0)
+        submit(study, float(prominence), options.devkit)
+    return int(any(one.error for one in runs))
 
 
 if __name__ == "__main__":

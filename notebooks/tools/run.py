@@ -23,7 +23,7 @@ import ast
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from difflib import get_close_matches
@@ -51,6 +51,10 @@ NOT_STARTED = "Kernel died before replying"  # jupyter_client's message
 # Without it, ipykernel 7.4 and later warn at every start that local messages are not encrypted.
 ENCRYPTED = Config(KernelManager={"transport_encryption": "auto"})
 NEED = 2 * 2**30  # bytes of memory per notebook on the bundled data
+
+
+Parameters = Mapping[Path, dict[str, Any]]  # {notebook: its parameters}
+Task = tuple[Path, Path, dict[str, Any]]  # a notebook, the folder of its report, its parameters
 
 
 @dataclass(frozen=True)
@@ -193,57 +197,78 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def execute_parallel(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> Iterator[Run]:
-    """Execute notebooks {path: its parameters} into ``out``, ``jobs`` in parallel, each Run when it
-    ends."""
+def execute_parallel(
+    tasks: Iterable[Task], environment: dict[str, str], jobs: int
+) -> Iterator[Run]:
+    """Execute notebooks, ``jobs`` in parallel, and yield each Run when it ends."""
     # Kernels share the cores: threads in excess of the cores would wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
-    own = {} if out == REPORT else {"CASCADELIB_LEDGER": str(out / "ledger")}
-    environment = {**threads, **own, **os.environ}
-    pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(environment,))
+    variables = {**threads, **environment, **os.environ}
+    pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(variables,))
     try:
-        futures = [pool.submit(execute, path, out, share) for path, share in shares.items()]
+        futures = [pool.submit(execute, *task) for task in tasks]
         for future in as_completed(futures):
             yield future.result()
     finally:
         pool.shutdown(cancel_futures=True)
 
 
-def show_running(paths: list[Path]) -> None:
+def show_running(tasks: Sequence[Task]) -> None:
     """Show the running notebooks on a terminal, on a line that the next output overwrites."""
     if sys.stdout.isatty():
-        print("\r\033[K" + ", ".join(path.stem for path in paths), end="\r", flush=True)
+        names = ", ".join(source.stem for source, *_ in tasks)
+        print("\r\033[K" + names, end="\r", flush=True)
 
 
-def run_all(out: Path, shares: dict[Path, dict[str, Any]], jobs: int) -> list[Run]:
-    """Execute every notebook {path: its parameters} into ``out``, ``jobs`` in parallel.
+def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Run]]:
+    """Execute notebooks, ``jobs`` in parallel, and return the runs of each report in order.
 
+    reports: {folder of a report: {notebook: its parameters}}. All have the ledger of the first.
     Notebooks that measure time run after the others, one by one. The notebook that reads their
-    results is last. A line is printed when each ends. The runs are returned in the order of
-    ``shares``.
+    results is last. A line is printed when each ends.
     """
-    out.mkdir(parents=True, exist_ok=True)
-    for path in shares:
-        (out / path.name).unlink(missing_ok=True)
-    measured = [path for path in shares if path.name.startswith(committed.MEASURED)]
-    last = [path for path in shares if path.name.startswith(committed.LAST)]
-    others = [path for path in shares if path not in (*measured, *last)]
+    tasks = [(path, out, given[path]) for out, given in reports.items() for path in given]
+    for source, out, _ in tasks:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / source.name).unlink(missing_ok=True)
+    measured = [task for task in tasks if task[0].name.startswith(committed.MEASURED)]
+    last = [task for task in tasks if task[0].name.startswith(committed.LAST)]
+    others = [task for task in tasks if task not in (*measured, *last)]
     # A large file usually takes long.
     others.sort(
-        key=lambda path: (path.name.startswith(committed.LONGEST), path.stat().st_size),
+        key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
         reverse=True,
     )
+    folder = next(iter(reports))
+    environment = {} if folder == REPORT else {"CASCADELIB_LEDGER": str(folder / "ledger")}
     runs: dict[Path, Run] = {}
-    for paths, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
-        show_running(paths[:simultaneous])
-        for run in execute_parallel(out, {path: shares[path] for path in paths}, simultaneous):
-            runs[run.source] = run
+    for waiting, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
+        show_running(waiting[:simultaneous])
+        for run in execute_parallel(waiting, environment, simultaneous):
+            runs[run.executed] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"
             used = f"{run.cpu:.1f} s of processor time"
-            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({used})", flush=True)
-            show_running([path for path in paths if path not in runs][:simultaneous])
-    return [runs[path] for path in shares]
+            report = f" for {run.executed.parent.name}" if len(reports) > 1 else ""
+            print(
+                f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({used}){report}", flush=True
+            )
+            left = [task for task in waiting if task[1] / task[0].name not in runs]
+            show_running(left[:simultaneous])
+    return {out: [runs[out / path.name] for path in given] for out, given in reports.items()}
+
+
+def run_reports(reports: Mapping[Path, Parameters], jobs: int) -> list[Run]:
+    """Execute the notebooks of reports (:func:`run_all`), write each report, and print failures."""
+    found = run_all(reports, jobs)
+    for out, runs in found.items():
+        index = home.write_report(runs, out)
+        print(f"Report: {index}\n        {index.as_uri()}")
+    runs = [run for runs in found.values() for run in runs]
+    for run in runs:
+        if run.error:
+            print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
+    return runs
 
 
 def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
@@ -274,6 +299,11 @@ def set_environment(options: argparse.Namespace) -> None:
         os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
     if options.mark:
         os.environ["CASCADELIB_QUICK"] = "1"
+    ignore_warnings()
+
+
+def ignore_warnings() -> None:
+    """Let all processes that start from now on ignore the warnings of ``QUIET``."""
     filters = os.environ.get("PYTHONWARNINGS", "").split(",")
     others = [text for text in filters if text not in ("", QUIET)]
     os.environ["PYTHONWARNINGS"] = ",".join([*others, QUIET])
@@ -307,17 +337,13 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
-    runs = run_all(out, shares, jobs_of(options.jobs))
-    index = home.write_report(runs, out)
-    print(f"Report: {index}\n        {index.as_uri()}")
-    failed = [run for run in runs if run.error]
-    for run in failed:
-        print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
+    runs = run_reports({out: shares}, jobs_of(options.jobs))
+    failed = any(run.error for run in runs)
     if not failed:
         update_committed(options, runs)
     if ignored := ignored_parameters(paths, given):
         print(f"No such parameter, so it was ignored: {ignored}")
-    return int(bool(failed) or not runs)
+    return int(failed or not runs)
 
 
 if __name__ == "__main__":

@@ -176,6 +176,28 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
     assert points == 7 and 1 <= threads <= max(1, run.cores() // 2)
 
 
+def test_two_reports_share_the_cores_and_the_ledger(tmp_path, write_notebook, capsys):
+    """Each of two runs of a notebook waits for the other one, so they run simultaneously."""
+    wait = "for _ in range(1200):\n    time.sleep(0 if len(os.listdir('.')) > 2 else 0.1)\n"
+    code = [
+        "import os, time\nfrom pathlib import Path",
+        f"Path(f'{{points}}').touch()\n{wait}assert len(os.listdir('.')) > 2",
+        "print(os.environ['CASCADELIB_LEDGER'], points)",
+    ]
+    path = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", *code)
+    folders = [tmp_path / name for name in ("macs", "seconds")]
+    reports = {folder: {path: {"points": n}} for n, folder in enumerate(folders)}
+    runs = run.run_reports(reports, 2)
+    assert [one.executed for one in runs] == [folder / path.name for folder in folders]
+    printed = capsys.readouterr().out
+    lines = re.findall(r"^02_a .* ok .* for (\w+)$", printed, flags=re.MULTILINE)
+    assert sorted(lines) == ["macs", "seconds"], printed
+    for number, folder in enumerate(folders):
+        cells = nbformat.read(folder / path.name, as_version=4).cells
+        assert report.printed(cells[-1]).strip() == f"{folders[0] / 'ledger'} {number}"
+        assert (folder / "index.html").exists()
+
+
 def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_notebook):
     paths = [write_notebook(tmp_path / name) for name in ("01_a.ipynb", "02_b.ipynb")]
     other = nbformat.read(paths[1], as_version=4)
@@ -234,10 +256,11 @@ def test_a_preset_reaches_matching_notebooks_and_ignored_parameters_are_reported
     nbformat.write(nb, paths[1])
     requested = []
 
-    def run_all(out, shares, jobs):
+    def run_all(reports, jobs):
+        ((out, shares),) = reports.items()
         requested.append(shares)
         out.mkdir(parents=True)
-        return [run.Run(path, path, 1.0) for path in shares]
+        return {out: [run.Run(path, path, 1.0) for path in shares]}
 
     monkeypatch.setattr(run, "run_all", run_all)
     preset = tmp_path / "preset.yml"
