@@ -251,7 +251,8 @@ def sums_of_reached(
     list of arrays of shape (n, P, R)
         The sums, int64 if the values are bool or int.
     """
-    from scipy.sparse import csr_array  # its import takes time that single runs do not need
+    # This imports numba. The import is late, since a policy runs without numba.
+    from ..methods.kernels import add_by_cell, count_reached
 
     k, resamples = counts.shape
     # nan sorts after all confidences, so no sample exits at the threshold "never", even at inf.
@@ -260,9 +261,10 @@ def sums_of_reached(
     dimensions = [dimension_of.setdefault(one.tobytes(), len(dimension_of)) for one in columns]
     sums = []
     for parts in values:
-        first = parts[0] @ counts
         shape = len(parts), len(thresholds), resamples
-        sums.append(np.empty(shape, np.result_type(first, np.int64)))
+        sums.append(np.empty(shape, np.result_type(parts, np.int64)))
+        first = np.zeros((1, resamples), sums[-1].dtype)
+        add_by_cell(np.zeros(k, np.int64), parts[0], counts, first)
         sums[-1][0] = first
     if len(dimension_of) > MOST_DIMENSIONS:
         weights = counts.astype(np.float64)
@@ -283,17 +285,15 @@ def sums_of_reached(
             column = columns[stage - 1, block]
             levels = np.unique(column)
             highest[at] = np.fmax(highest.get(at, confidence), confidence)
-            cells[at] = np.searchsorted(levels, highest[at], side="right")
-            cells[at][np.isnan(highest[at])] = 0  # such a sample exits at no threshold
+            cells[at] = count_reached(levels, highest[at])  # 0 for nan, which exits at no threshold
             last[at] = np.searchsorted(levels, column)
             sizes[at] = len(levels) + 1
             grid = tuple(sizes.values())
             cell = np.ravel_multi_index(tuple(cells.values()), grid)
             for parts, found in zip(values, sums):
-                rows = np.flatnonzero(parts[stage])
-                places = cell[rows], rows
-                matrix = csr_array((parts[stage][rows], places), (int(np.prod(grid)), k))
-                totals = (matrix @ counts).reshape(*grid, resamples)
+                totals = np.zeros((int(np.prod(grid)), resamples), found.dtype)
+                add_by_cell(cell, parts[stage], counts, totals)
+                totals = totals.reshape(*grid, resamples)
                 for axis in range(len(grid)):
                     totals = totals.cumsum(axis)
                 found[stage, block] = totals[tuple(last.values())]

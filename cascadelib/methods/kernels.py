@@ -1,4 +1,4 @@
-"""Compute metrics of rows of logits, and means over combinations of models, in compiled loops."""
+"""Compute metrics of logits, means over models and sums over samples in compiled loops."""
 
 import numpy as np
 from numpy import ndarray as Array
@@ -232,3 +232,45 @@ def sums_of_rows(logits: Array, temperature: float) -> tuple[Array, Array]:
         out[2, j] = rest
         out[3, j] = weighted
     return out, top
+
+
+@kernel
+def count_reached(levels: Array, values: Array) -> Array:
+    """Return the number of levels ≤ each value, int64 (k,). It is 0 for nan.
+
+    `levels` are rising, and nan comes last.
+    """
+    counts = np.empty(len(values), np.int64)
+    for i in range(len(values)):
+        value = values[i]
+        count = 0
+        size = len(levels)
+        while size > 1:
+            half = size // 2
+            count += half * (levels[count + half - 1] <= value)  # without a branch
+            size -= half
+        counts[i] = count + (levels[count] <= value)
+    return counts
+
+
+@kernel
+def add_by_cell(cells: Array, values: Array, counts: Array, totals: Array) -> None:
+    """Add the values of the samples, times their draws in each resample, to totals of cells.
+
+    Parameters
+    ----------
+    cells : int64 array of shape (k,)
+        Cell of each sample.
+    values : array of shape (k,)
+        Value of each sample.
+    counts : int array of shape (k, R)
+        Number of draws of each sample in each resample.
+    totals : array of shape (n_cells, R)
+        Is updated.
+    """
+    for i in range(len(cells)):
+        value = values[i]
+        if value != 0:
+            cell = cells[i]
+            for r in range(counts.shape[1]):
+                totals[cell, r] += value * counts[i, r]

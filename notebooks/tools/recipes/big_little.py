@@ -1,6 +1,6 @@
 """big/LITTLE: two models, and a threshold that follows the stream (Park et al., 2015)."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,17 +50,17 @@ def park_2015_dynamic(
 
 def dynamic_exits(
     store: LogitStore, models: Sequence[str], score: str
-) -> Callable[[pd.Series], tuple[np.ndarray, np.ndarray]]:
+) -> Callable[[Mapping[str, Any]], tuple[np.ndarray, np.ndarray]]:
     """Return the rule of :func:`park_2015_dynamic`."""
     little, big = models
-    correct = [correct_alone(store, name, score) for name in models]
+    correct, correct_of_big = (correct_alone(store, name, score) for name in models)
     disagrees = store.predicted(little) != store.predicted(big)
     margin = cached_confidence(store, little, "softmax_margin", 1.0)
 
-    def exits(row: pd.Series) -> tuple[np.ndarray, np.ndarray]:
+    def exits(row: Mapping[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         """Return exit_stage int64 [k] and correct [k] at a row's threshold and target."""
         stage = follow(margin, disagrees, *row["thresholds"], row["target"])
-        return stage, np.choose(stage, correct)
+        return stage, np.where(stage == 1, correct_of_big, correct)
 
     return exits
 

@@ -115,7 +115,7 @@ def runs_of_chain(
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (row, exit_stage [k], correct [k]) of each point of one chain."""
     if callable(stages):
-        for at, row in rows.iterrows():
+        for at, row in zip(rows.index, rows.to_dict("records")):
             yield (at, *stages(row))
         return
     for at, inside in zip(rows.index, inside_thresholds(rows, rule)):

@@ -5,17 +5,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numba import njit
 from numpy import ndarray as Array
 
 from cascadelib.evaluation.evaluation import Outcome
 from cascadelib.methods.method import Method
-from cascadelib.methods.thresholds import convert_units, exit_counts, threshold_for
+from cascadelib.methods.thresholds import LARGEST, convert_units, midway
 from cascadelib.store.protocol import Store
 
 from .chains import best_of_points, pool
 
 SHARES = 1 - np.append(np.geomspace(1, 1e-4, 120), 0)
 """Shares of the reference's correct answers, from none to all, dense near the upper end."""
+ROUNDING = 1e-9  # of sums of correct minus needed answers
 
 
 def streeter_2018(
@@ -75,36 +77,51 @@ def greedy(
     confidence. needed [k]: the required correct answers per sample, to be reached in sum. If gains
     are equal, the cheaper model is taken.
     """
-    left = list(orders)  # of the samples that remain
+    remains = np.ones(len(needed), bool)
     chain: list[int] = []
     thresholds: list[float] = []
     while True:
         offers = []
-        for (correct, confidence), rows in zip(outcomes, left):
-            offers.append(answerable(confidence[rows], correct[rows] - needed[rows]))
-        gains = np.array([count for count, _ in offers]) / costs
+        for (correct, confidence), order in zip(outcomes, orders):
+            offers.append(answerable(order, remains, confidence, correct, needed))
+        gains = np.array([count for count, *_ in offers]) / costs
         gains[chain] = 0.0
         # A model always remains: the reference meets every need, so it would be the last stage.
         m = int(np.argmax(gains))
         chain.append(m)
-        count, threshold = offers[m]
-        if count == len(left[0]):
+        count, exiting, deferred = offers[m]
+        if count == np.count_nonzero(remains):
             return chain, thresholds
-        thresholds.append(threshold)
-        remains = outcomes[m][1] < threshold
-        left = [rows[remains[rows]] for rows in left]
+        thresholds.append(float(midway(exiting, deferred)))
+        remains &= outcomes[m][1] < thresholds[-1]
 
 
+@njit(cache=True, nogil=True)
 def answerable(
-    falling: Array,
-    surplus: Array,
-) -> tuple[int, float]:
-    """Return (count, threshold) of the most samples that can be answered, most confident first.
+    order: Array, remains: Array, confidence: Array, correct: Array, needed: Array
+) -> tuple[int, float, float]:
+    """Return how many of the remaining samples a model can answer, most confident first.
 
-    Tied samples are answered together. falling: confidences [k]. surplus: correct minus needed,
-    [k]. The sum of the surplus must not be negative.
+    The correct answers must be at least those needed, in sum. Tied samples are answered together.
+    order: samples by falling confidence. The other arrays are of all samples [k]. Returns also the
+    least confidence that exits and the largest that is deferred, nan if there is none.
     """
-    ends = exit_counts(falling)
-    total = np.concatenate([[0.0], np.cumsum(surplus)])
-    count = int(ends[total[ends] >= -1e-9][-1])
-    return count, float(threshold_for(falling, count))
+    count = 0
+    exiting = np.nan
+    deferred = np.nan
+    seen = 0
+    surplus = 0.0
+    last = np.nan
+    for row in order:
+        if not remains[row]:
+            continue
+        value = confidence[row]
+        is_separable = seen == 0 or (value != last and value < LARGEST)
+        if is_separable and surplus >= -ROUNDING:
+            count, exiting, deferred = seen, last, value
+        surplus += correct[row] - needed[row]
+        last = value
+        seen += 1
+    if surplus >= -ROUNDING:
+        count, exiting, deferred = seen, last, np.nan
+    return count, exiting, deferred
