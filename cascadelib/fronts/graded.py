@@ -453,8 +453,7 @@ def points_by_running(
     outcomes = Outcomes(stage, last_only=False)
     outcomes.prepare(cascade for cascade, _ in rows)
     outcome = lru_cache(32)(outcomes.stage)
-    correct_of = lru_cache(32)(outcomes.stage.correct)
-    k = len(outcome((0,))[0])
+    last_outcome = lru_cache(32)(outcomes.stage.last)
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
     thresholds = np.full((len(rows), width - 1), np.nan)
@@ -462,16 +461,15 @@ def points_by_running(
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        gains, confidences = zip(*[outcome(cascade[:i]) for i in range(1, max(n, 2))])
-        exits = exit_stages([np.asarray(one, np.float64) for one in confidences], limits)
-        gain = np.choose(exits, [*gains[: n - 1], correct_of(cascade)])
+        deciding = [outcome(cascade[:i]) for i in range(1, n)]
+        gains, confidences = zip(*deciding, last_outcome(cascade))
+        exits = exit_stages(confidences, limits)
+        gain = np.choose(exits, gains)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
-        rates[row, :n] = np.bincount(exits, minlength=n) / k
-    if positive is not None:  # at most two stages, whose rates sum to 1 exactly
-        rates[:, 1:] = 1 - rates[:, :1]
+        rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
     keep = pareto_front(total, accuracy)
     points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(points, samples=k)
+    return replace(points, samples=len(exits))
