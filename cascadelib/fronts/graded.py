@@ -136,7 +136,7 @@ class GrowingFront:
         """Return (above, cost), the argument `front` of kernels."""
         return self.above, self.cost
 
-    def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
+    def add_grid(self, accuracy: Array, cost: Array, cascade: tuple, edges: list[Array]) -> None:
         """Add the points of a cascade on a grid of boundaries that improve the front.
 
         The grid has one axis per threshold. `edges` has the boundaries along each axis.
@@ -144,10 +144,10 @@ class GrowingFront:
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
         improves = cost < self.cost[place]
         boundaries = [edge[i] for edge, i in zip(edges, np.nonzero(improves))]
-        self.add_points(cost[improves], accuracy[improves], cascade, boundaries)
+        self.add_points(accuracy[improves], cost[improves], cascade, boundaries)
 
-    def add_points(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
-        """Add c points of a cascade: cost (c,), accuracy (c,), boundaries of each stage (d, c)."""
+    def add_points(self, accuracy: Array, cost: Array, cascade: tuple, boundaries: Any) -> None:
+        """Add c points of a cascade: accuracy (c,), cost (c,), boundaries of each stage (d, c)."""
         if not len(cost):
             return
         rows = np.full((len(cost), *self.rows.shape[1:]), -1)
@@ -322,7 +322,8 @@ class BoxSearch:
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
             cost = curve.cost[::step].reshape(shape)
-            self.found.add_grid(cost, curve.accuracy[::step].reshape(shape), cascade, edges)
+            accuracy = curve.accuracy[::step].reshape(shape)
+            self.found.add_grid(accuracy, cost, cascade, edges)
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
@@ -388,8 +389,7 @@ class BoxSearch:
                     self.found.steps,
                     self.tolerance,
                 )
-                accuracy, cost = accuracy_and_cost.T
-                self.found.add_points(cost, accuracy, box.cascade, cuts.T)
+                self.found.add_points(*accuracy_and_cost.T, box.cascade, cuts.T)
                 box = box._replace(lines=lines, most=np.array([most]))
         box = self.rank_boxes(box)
         first = -self.heap[0][0] if self.heap else 0.0
@@ -401,8 +401,7 @@ class BoxSearch:
         cuts, accuracy_and_cost, ends, most, least = divide_box(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
-        accuracy, cost = accuracy_and_cost.T
-        self.found.add_points(cost, accuracy, box.cascade, cuts.T)
+        self.found.add_points(*accuracy_and_cost.T, box.cascade, cuts.T)
         most = np.minimum(most, box.most)
         parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
         self.push(self.rank_boxes(parts))
