@@ -19,7 +19,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, prefixes_of
 from .cascades import Outcomes, Search, cascades_of
 from .front import Points, confidences_around
 from .kernels.state import least_onwards
@@ -136,7 +136,7 @@ class GrowingFront:
         """Return (above, cost), the argument `front` of kernels."""
         return self.above, self.cost
 
-    def add_grid(self, accuracy: Array, cost: Array, cascade: tuple, edges: list[Array]) -> None:
+    def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
         """Add the points of a cascade on a grid of boundaries that improve the front.
 
         The grid has one axis per threshold. `edges` has the boundaries along each axis.
@@ -144,10 +144,10 @@ class GrowingFront:
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
         improves = cost < self.cost[place]
         boundaries = [edge[i] for edge, i in zip(edges, np.nonzero(improves))]
-        self.add_points(accuracy[improves], cost[improves], cascade, boundaries)
+        self.add_points(cost[improves], accuracy[improves], cascade, boundaries)
 
-    def add_points(self, accuracy: Array, cost: Array, cascade: tuple, boundaries: Any) -> None:
-        """Add c points of a cascade: accuracy (c,), cost (c,), boundaries of each stage (d, c)."""
+    def add_points(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
+        """Add c points of a cascade: cost (c,), accuracy (c,), boundaries of each stage (d, c)."""
         if not len(cost):
             return
         rows = np.full((len(cost), *self.rows.shape[1:]), -1)
@@ -291,7 +291,7 @@ class BoxSearch:
     def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
         """Return groups int32 (d, k), gains ÷ k (d + 1, k) and costs of later models ÷ k (d, k)."""
         k = len(self.all_rows)
-        prefixes = [cascade[: i + 1] for i in range(len(cascade))]
+        prefixes = prefixes_of(cascade)
         groups = np.stack([self.outcomes.groups(prefix) for prefix in prefixes[:-1]])
         gains = np.stack([self.outcomes.stage(prefix)[0] for prefix in prefixes])
         costs = np.stack([np.broadcast_to(self.cost[m], k) for m in cascade[1:]])
@@ -322,8 +322,7 @@ class BoxSearch:
             edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
             shape = (-1, *[1] * (len(cascade) - 2))
             cost = curve.cost[::step].reshape(shape)
-            accuracy = curve.accuracy[::step].reshape(shape)
-            self.found.add_grid(accuracy, cost, cascade, edges)
+            self.found.add_grid(cost, curve.accuracy[::step].reshape(shape), cascade, edges)
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])
@@ -389,7 +388,8 @@ class BoxSearch:
                     self.found.steps,
                     self.tolerance,
                 )
-                self.found.add_points(*accuracy_and_cost.T, box.cascade, cuts.T)
+                accuracy, cost = accuracy_and_cost.T
+                self.found.add_points(cost, accuracy, box.cascade, cuts.T)
                 box = box._replace(lines=lines, most=np.array([most]))
         box = self.rank_boxes(box)
         first = -self.heap[0][0] if self.heap else 0.0
@@ -401,7 +401,8 @@ class BoxSearch:
         cuts, accuracy_and_cost, ends, most, least = divide_box(
             samples, box.rows, box.ends[0], box.fixed, box.lines, self.found.steps, bins
         )
-        self.found.add_points(*accuracy_and_cost.T, box.cascade, cuts.T)
+        accuracy, cost = accuracy_and_cost.T
+        self.found.add_points(cost, accuracy, box.cascade, cuts.T)
         most = np.minimum(most, box.most)
         parts = box._replace(is_settled=False, ends=ends, most=most, least=least)
         self.push(self.rank_boxes(parts))
@@ -460,8 +461,8 @@ def points_by_running(
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        deciding = [outcome(cascade[:i]) for i in range(1, n)]
-        gains, confidences = zip(*deciding, last_outcome(cascade))
+        *deciding, last = prefixes_of(cascade)
+        gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
         exits = exit_stages(confidences, limits)
         gain = np.choose(exits, gains)
         models[row, :n] = cascade

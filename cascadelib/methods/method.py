@@ -219,12 +219,11 @@ class Method:
         """Return the fitted confidence of the last of `models`, which are called in this order."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
-        return self.fitted[
-            validate_choice(self._key(models), self.fitted, "models with a fitted confidence")
-        ]
+        read = self.models_read(models)
+        return self.fitted[validate_choice(read, self.fitted, "models with a fitted confidence")]
 
-    def _key(self, models: Sequence[str]) -> tuple[str, ...]:
-        """Return the models on which a fitted confidence depends: the last one or two."""
+    def models_read(self, models: Sequence[str]) -> tuple[str, ...]:
+        """Return the models whose outputs a fitted confidence reads: the last one or two."""
         return tuple(models[-1:] if self.last_only else models[-2:])
 
     @staticmethod
@@ -300,7 +299,7 @@ class Method:
                 models = [names[m] for m in prefix]
                 folds = Folds(self.fitted_after(models), ())
                 if self.folds:
-                    folds = self.folds[self._key(models)]
+                    folds = self.folds[self.models_read(models)]
                 features = self.features_of(store, models, confidence, folds.full.columns)
                 return correct, out_of_fold(folds, features, fold)
 

@@ -50,7 +50,7 @@ def front_of(points, share, seed):
     rng = np.random.default_rng(seed)
     some = points[rng.random(len(points)) < share]
     found = GrowingFront(2)
-    found.add_points(some[:, 0], some[:, 1] * rng.uniform(1, 1.5, len(some)), (0, 1), [])
+    found.add_points(some[:, 1] * rng.uniform(1, 1.5, len(some)), some[:, 0], (0, 1), [])
     return found
 
 
@@ -77,7 +77,7 @@ def test_a_box_of_one_stage_is_priced_to_its_hull():
     samples, ends, rows, fixed = drawn(5, 1, 12, 1.0)
     points = every_cascade(samples, ends)
     front = GrowingFront(2)
-    front.add_points(*points.T, (0, 1), [])
+    front.add_points(points[:, 1], points[:, 0], (0, 1), [])
     lines, most, *_ = sums.lines_below(samples, rows, ends, fixed, 2.0, front.steps, 0.5)
     cheapest = points[:, 1].min()
     assert most == pytest.approx(points[:, 0].max())
@@ -103,7 +103,7 @@ def test_a_box_is_divided_without_loss(seed, d, k, scale, share, bins):
         assert (parts[:, 0] <= highest + 1e-12).all()
         assert (parts[:, 1] >= lowest * (1 - 1e-12)).all()
         found += parts.tolist()
-    front.add_points(*np.array(found).reshape(-1, 2).T, (0, 1), [])
+    front.add_points(*np.array(found).reshape(-1, 2).T[::-1], (0, 1), [])
     for gain, cost in everything:
         place = np.searchsorted(front.above[1:], gain * (1 - 1e-9))
         assert front.cost[place] <= cost * (1 + 1e-9)
