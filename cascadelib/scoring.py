@@ -100,10 +100,10 @@ def ranks_of(logits: Array, labels: Array) -> Array:
     return ranks
 
 
-def accuracies(ranks: Array, classes: int) -> tuple[float, float]:
-    """Return (top1, top5) from ranks. top5 is nan with five classes or fewer."""
+def accuracies(ranks: Array, classes: int) -> dict[str, float]:
+    """Return top1 and top5 from ranks. top5 is nan with five classes or fewer."""
     top5 = float((ranks < 5).mean()) if classes > 5 else math.nan
-    return float((ranks < 1).mean()), top5
+    return {"top1": float((ranks < 1).mean()), "top5": top5}
 
 
 def most_given(

@@ -14,6 +14,11 @@ StageFunction = Callable[[tuple[int, ...]], Outcome]
 """Function from a prefix of a cascade (positions of models) to its :data:`Outcome`."""
 
 
+def prefixes_of(cascade: tuple) -> list[tuple]:
+    """Return the prefixes of a cascade, the shortest first. The last is the whole cascade."""
+    return [cascade[: i + 1] for i in range(len(cascade))]
+
+
 class Stage:
     """Wrap a stage function.
 

@@ -10,7 +10,7 @@ from numpy import ndarray as Array
 from ..checks import validate_choice
 from ..methods.method import Method, method_named
 from ..scoring import F1, f1, score_of
-from ..stages import Outcome, stage_of
+from ..stages import Outcome, prefixes_of, stage_of
 from ..store.protocol import Store
 from .pareto import Baseline
 
@@ -78,10 +78,7 @@ def stages_of(
     ]
     names = list(dict.fromkeys(names))
     stage = stage_of(store.outcome(names, method, score))
-    prefixes = []
-    for models in cascades:
-        rows = tuple(map(names.index, models))
-        prefixes.append([rows[: length + 1] for length in range(len(rows))])
+    prefixes = [prefixes_of(tuple(map(names.index, models))) for models in cascades]
     all_prefixes = [prefix for of_cascade in prefixes for prefix in of_cascade]
     deciding = [prefix for of_cascade in prefixes for prefix in of_cascade[:-1]]
     stage.prepare(correct=all_prefixes, confidence=deciding)

@@ -13,6 +13,7 @@ from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
 from ..origin import Origin, Origins, join_origins
+from ..stages import prefixes_of
 
 
 @dataclass(frozen=True)
@@ -253,8 +254,7 @@ class Point:
         method = self.method
         if method is None or method.confidence is None:
             return ()
-        prefixes = [self.models[: stage + 1] for stage in range(len(self.models))]
-        return tuple(method.fitted_after(prefix) for prefix in prefixes)
+        return tuple(map(method.fitted_after, prefixes_of(self.models)))
 
 
 def measured_text(point: Point) -> str:

@@ -80,11 +80,6 @@ def distinct_falling(confidence: Array) -> Array:
     return np.unique(joined[~np.isnan(joined)])[::-1]
 
 
-def cut_of(falling: Array, threshold: float) -> int:
-    """Return the number of distinct falling confidences [G] that exit at an internal threshold."""
-    return count_exiting(falling, min(threshold, LARGEST) if threshold < np.inf else np.inf)
-
-
 @dataclass(eq=False)
 class Packed:
     """Arrays and JSON of one method and score of :class:`ExploredSplits`.
@@ -182,7 +177,7 @@ class Packed:
         if not self.holds(models):
             return None
         inside = convert_units(self.metric, np.array(thresholds, np.float64)).tolist()
-        return [cut_of(self.falling[key], at) for key, at in zip(self.keys(models), inside)]
+        return [count_exiting(self.falling[key], at) for key, at in zip(self.keys(models), inside)]
 
     def pack_split(self, name: str) -> dict[str, Any]:
         """Return the JSON of a split without its outputs: size, costs, single models."""

@@ -20,7 +20,7 @@ from numpy import ndarray as Array
 from ..checks import POSITIVE, brief, check_count, check_number, items_of
 from ..labels import as_real_array, check_costs, refuse_masked
 from ..methods.thresholds import LARGEST
-from ..stages import StageFunction, stage_of
+from ..stages import StageFunction, prefixes_of, stage_of
 from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
@@ -243,8 +243,8 @@ class Outcomes:
         """Announce all cascades to a stage, which may compute many prefixes together."""
         full, deferring = tee(cascades)  # iterators, since a plain stage does not read them
         self.stage.prepare(
-            correct=(cascade[: i + 1] for cascade in full for i in range(len(cascade))),
-            confidence=(cascade[:i] for cascade in deferring for i in range(1, len(cascade))),
+            correct=(prefix for cascade in full for prefix in prefixes_of(cascade)),
+            confidence=(prefix for cascade in deferring for prefix in prefixes_of(cascade)[:-1]),
         )
 
     def correct(self, prefix: tuple) -> Array:
@@ -322,7 +322,7 @@ class Outcomes:
         The result for the last prefix is cached.
         """
         if self.last_exits[0] != prefix:
-            stages = [prefix[: i + 1] for i in range(len(prefix))]
+            stages = prefixes_of(prefix)
             group = np.stack([self.groups(stage) for stage in stages])
             orders = [self.order(stage) for stage in stages]
             confidences = [self.confidence(stage) for stage in stages]
@@ -336,7 +336,7 @@ class Outcomes:
         """
         copy = Outcomes(refuse_prefix, self.last_only)
         full = {(*prefix, m) for prefix, lasts in prefixes for _, m in lasts}
-        deferring = {cascade[:i] for cascade in full for i in range(1, len(cascade))}
+        deferring = {prefix for cascade in full for prefix in prefixes_of(cascade)[:-1]}
         for stage in deferring:
             self.groups(stage)
             copy.groups_by_key[self.key(stage)] = self.groups_by_key[self.key(stage)]

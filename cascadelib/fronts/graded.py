@@ -19,7 +19,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, midway, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, prefixes_of
 from .cascades import Outcomes, Search, cascades_of
 from .front import Points, confidences_around
 from .kernels.state import least_onwards
@@ -291,7 +291,7 @@ class BoxSearch:
     def samples(self, cascade: tuple) -> tuple[Array, Array, Array]:
         """Return groups int32 (d, k), gains ÷ k (d + 1, k) and costs of later models ÷ k (d, k)."""
         k = len(self.all_rows)
-        prefixes = [cascade[: i + 1] for i in range(len(cascade))]
+        prefixes = prefixes_of(cascade)
         groups = np.stack([self.outcomes.groups(prefix) for prefix in prefixes[:-1]])
         gains = np.stack([self.outcomes.stage(prefix)[0] for prefix in prefixes])
         costs = np.stack([np.broadcast_to(self.cost[m], k) for m in cascade[1:]])
@@ -453,8 +453,7 @@ def points_by_running(
     outcomes = Outcomes(stage, last_only=False)
     outcomes.prepare(cascade for cascade, _ in rows)
     outcome = lru_cache(32)(outcomes.stage)
-    correct_of = lru_cache(32)(outcomes.stage.correct)
-    k = len(outcome((0,))[0])
+    last_outcome = lru_cache(32)(outcomes.stage.last)
     models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
     thresholds = np.full((len(rows), width - 1), np.nan)
@@ -462,16 +461,15 @@ def points_by_running(
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
         n = len(cascade)
-        gains, confidences = zip(*[outcome(cascade[:i]) for i in range(1, max(n, 2))])
-        exits = exit_stages([np.asarray(one, np.float64) for one in confidences], limits)
-        gain = np.choose(exits, [*gains[: n - 1], correct_of(cascade)])
+        *deciding, last = prefixes_of(cascade)
+        gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
+        exits = exit_stages(confidences, limits)
+        gain = np.choose(exits, gains)
         models[row, :n] = cascade
         thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
-        rates[row, :n] = np.bincount(exits, minlength=n) / k
-    if positive is not None:  # at most two stages, whose rates sum to 1 exactly
-        rates[:, 1:] = 1 - rates[:, :1]
+        rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
     keep = pareto_front(total, accuracy)
     points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(points, samples=k)
+    return replace(points, samples=len(exits))

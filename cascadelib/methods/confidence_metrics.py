@@ -85,8 +85,8 @@ class Metric:
 
     name: str
     of_softmax: Any = None
-    of_sums: Callable | None = None
-    of_logits: Callable | None = None
+    of_sums: Any = None
+    of_logits: Any = None
     negated: bool = False
     is_max_softmax: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
@@ -96,8 +96,7 @@ class Metric:
         if self.of_sums is not None:
             return self.of_sums(sums(logits, temperature))
         if self.of_logits is not None:
-            of_logits = self.of_logits
-            return blockwise(lambda z: of_logits(z / temperature), logits)
+            return blockwise(lambda z: self.of_logits(z / temperature), logits)
         return blockwise(lambda z: self.of_softmax(softmax(z, temperature)), logits)
 
     def from_probabilities(self, p: Array) -> Array:
@@ -117,11 +116,7 @@ class Metric:
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
     """Return the softmax over the last axis of logits / temperature (paper, eq. 1 and 3)."""
-    return softmax_in_place(np.asarray(logits, np.float64) / temperature)
-
-
-def softmax_in_place(z: Array) -> Array:
-    """Replace float64 logits by their softmax over the last axis, and return it."""
+    z = np.asarray(logits, np.float64) / temperature
     z -= z.max(axis=-1, keepdims=True)
     np.exp(z, out=z)
     z /= z.sum(axis=-1, keepdims=True)

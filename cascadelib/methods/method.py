@@ -14,7 +14,7 @@ from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
-from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
+from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import (
     AGREEMENT,
@@ -219,12 +219,11 @@ class Method:
         """Return the fitted confidence of the last of `models`, which are called in this order."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
-        return self.fitted[
-            validate_choice(self._key(models), self.fitted, "models with a fitted confidence")
-        ]
+        read = self.models_read(models)
+        return self.fitted[validate_choice(read, self.fitted, "models with a fitted confidence")]
 
-    def _key(self, models: Sequence[str]) -> tuple[str, ...]:
-        """Return the models on which a fitted confidence depends: the last one or two."""
+    def models_read(self, models: Sequence[str]) -> tuple[str, ...]:
+        """Return the models whose outputs a fitted confidence reads: the last one or two."""
         return tuple(models[-1:] if self.last_only else models[-2:])
 
     @staticmethod
@@ -300,7 +299,7 @@ class Method:
                 models = [names[m] for m in prefix]
                 folds = Folds(self.fitted_after(models), ())
                 if self.folds:
-                    folds = self.folds[self._key(models)]
+                    folds = self.folds[self.models_read(models)]
                 features = self.features_of(store, models, confidence, folds.full.columns)
                 return correct, out_of_fold(folds, features, fold)
 
@@ -356,38 +355,25 @@ class ModelsOnSplit:
         """Return the name of a model, the version of its outputs, and its temperature."""
         return self.names[m], self.store.version(self.names[m]), self.scales[m]
 
-    def outputs(self, models: Sequence[int], rows: slice, of_softmax: bool) -> Array:
-        """Return logits / T, or softmax, of models for some rows, float64 (s, n_models, n_classes).
+    def output(self, m: int, rows: slice, of_softmax: bool = False) -> Array:
+        """Return logits / T, or softmax, of one model for some rows, float64 (s, n_classes).
 
         The softmax of stored probabilities is the probabilities themselves if T is 1.
         """
-        names = [self.names[m] for m in models]
-        parts = []
-        for name in names:
-            with READING:
-                parts.append(self.store.read(name, rows))
-        values = np.empty((len(parts[0]), len(parts), parts[0].shape[1]))
-        for i, part in enumerate(parts):
-            values[:, i] = part
-        scales = np.array([self.scales[m] for m in models])
-        is_probability = np.array([self.store.holds_probabilities(name) for name in names])
-        is_final = is_probability & (scales == 1) & of_softmax
-        for i in np.flatnonzero(is_probability & ~is_final).tolist():
-            values[:, i] = log_of(values[:, i])
-        for i in np.flatnonzero(scales != 1).tolist():
-            values[:, i] /= scales[i]
+        name = self.names[m]
+        scale = self.scales[m]
+        with READING:
+            values = self.store.read(name, rows)
         if rows.start // HELD_ROWS != rows.stop // HELD_ROWS:
-            for name in names:
-                self.store.release_memory(name)
-        if of_softmax and not is_final.any():
-            return softmax_in_place(values)
+            self.store.release_memory(name)
+        values = np.asarray(values, np.float64)
+        if self.store.holds_probabilities(name):
+            if of_softmax and scale == 1:
+                return values
+            values = log_of(values)
         if of_softmax:
-            values[:, ~is_final] = softmax_in_place(values[:, ~is_final])
-        return values
-
-    def logits(self, m: int, rows: slice) -> Array:
-        """Return logits / T of one model for some rows, float64 (s, n_classes)."""
-        return self.outputs([m], rows, False)[:, 0]
+            return softmax(values, scale)
+        return values / scale
 
 
 HELD_ROWS = 1024  # samples after which the memory of mapped files is freed

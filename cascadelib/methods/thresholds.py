@@ -37,7 +37,7 @@ def exit_stages(confidences: Sequence[Array], thresholds: Any) -> Array:
     stages = np.zeros(len(confidences[0]), np.int64)
     defers = np.ones(len(stages), bool)
     for confidence, threshold in zip(confidences, thresholds):
-        defers &= ~does_exit(confidence, threshold)
+        defers &= ~does_exit(np.asarray(confidence, np.float64), threshold)
         stages += defers
     return stages
 

@@ -188,7 +188,11 @@ def read_answer(
     failures = np.array([expectation.failure_in(each) for each in predictions], np.int8)
     if stage < len(point.models):
         if before is not None and equal is not eq:
-            before = unify_spelling(before, predictions, equal)
+            # Earlier predictions that agree with the current ones get their spelling.
+            pairs = zip(before, predictions)
+            before = objects(
+                [new if old is not None and equal(old, new) else old for old, new in pairs]
+            )
         read = check_answer(
             point, stage, predictions, confidences, before, failures, expectation.bounds
         )
@@ -210,12 +214,6 @@ def refuse_keys(values: Any, what: str) -> None:
             f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per input, in "
             "the order of the inputs: sort them so, and return a list or .to_numpy()"
         )
-
-
-def unify_spelling(before: np.ndarray, predictions: np.ndarray, equal: Callable) -> np.ndarray:
-    """Return earlier predictions [N], spelled as the current ones if ``equal`` says they agree."""
-    pairs = zip(before, predictions)
-    return objects([old if old is None or not equal(old, new) else new for old, new in pairs])
 
 
 def cost_per_input(costs: Any, count: int) -> np.ndarray:

@@ -18,9 +18,9 @@ from ..methods.method import Method
 from ..methods.thresholds import convert_units
 from ..origin import Origins, join_origins, parts_of
 from ..scoring import F1
+from ..stages import prefixes_of
 from ..store.protocol import Store
 from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
-from .form import models_read
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
@@ -88,7 +88,8 @@ def restrict_method(point: Point, seen: Origins) -> Method:
     fitted = method.fitted
     if point.fitted:
         method = replace(method, **describe_fits(point.fitted), folds=None)
-        fitted = dict(zip(models_read(method, point.models), point.fitted))
+        read = map(method.models_read, prefixes_of(point.models))
+        fitted = dict(zip(read, point.fitted))
     fitted_on = None if method.fitted_on is None else seen
     return replace(method, temperatures=temperatures, fitted=fitted, fitted_on=fitted_on)
 

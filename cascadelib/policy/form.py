@@ -27,6 +27,7 @@ from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
 from ..origin import Origin, Origins, SampleSets, join_origins, parts_of
+from ..stages import prefixes_of
 
 FORMAT = "cascadelib cascade"
 VERSION = 1
@@ -333,13 +334,8 @@ def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Orig
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
     method = replace(method, **describe_fits(part.fitted), fitted_on=selected_on)
-    return replace(method, fitted=dict(zip(models_read(method, names), part.fitted)))
-
-
-def models_read(method: Method, models: tuple[str, ...]) -> list[tuple[str, ...]]:
-    """Return the models whose outputs each stage's fitted confidence reads: the last one or two."""
-    read = 1 if method.last_only else 2
-    return [models[: stage + 1][-read:] for stage in range(len(models))]
+    read = map(method.models_read, prefixes_of(names))
+    return replace(method, fitted=dict(zip(read, part.fitted)))
 
 
 def check_expected(expected: Expected, models: int) -> None:

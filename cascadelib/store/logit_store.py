@@ -275,7 +275,7 @@ class LogitStore:
             if self._rows is not None and self.labels is not None:
                 for name in table.index:
                     scores = accuracies(self.ranks(name), outputs[name].shape[1])
-                    table.loc[name, ["top1", "top5"]] = scores
+                    table.loc[name, [*scores]] = [*scores.values()]
             self._table = (outputs, table)
         return table.copy()
 
@@ -449,11 +449,13 @@ class LogitStore:
         indices : array of int (repeats allowed), array of bool of shape (n_samples,), or slice
         """
         rows = select_rows(indices, len(self), self.sample_ids)
-        return self._view(rows if self._rows is None else self._rows[rows], self._outputs())
+        rows = rows if self._rows is None else self._rows[rows]
+        return copy.copy(self)._use(self._source, rows, self._outputs())
 
     def select(self, names: str | Iterable[str]) -> "LogitStore":
         """Return the store with some of its models."""
-        return self._view(self._rows, {name: self._model(name) for name in items_of(names)})
+        models = {name: self._model(name) for name in items_of(names)}
+        return copy.copy(self)._use(self._source, self._rows, models)
 
     def labelled(self, labels: ArrayLike) -> "LogitStore":
         """Return the store with its current models and other labels, in memory."""
@@ -461,16 +463,9 @@ class LogitStore:
         source = Memory(replace(self.origin, values=origin.values, classes=origin.classes))
         for name, output in self._outputs().items():
             tensor = self.output(name)
-            scores = dict(zip(("top1", "top5"), compute_accuracies(tensor, origin)))
-            metadata = output.metadata | scores
+            metadata = output.metadata | compute_accuracies(tensor, origin)
             source.models[name] = Output.from_tensor(tensor, metadata, output.kind)
-        return self._view(None, None)._use(source)
-
-    def _view(self, rows: Array | None, models: dict[str, Any] | None) -> "LogitStore":
-        """Return a store of the same source with some rows and models. None means all."""
-        view = type(self).__new__(type(self))
-        view.path = self.path
-        return view._use(self._source, rows, models)
+        return copy.copy(self)._use(source)
 
     def add(
         self,
@@ -530,11 +525,11 @@ class LogitStore:
         output = check_logits(name, logits, sample_ids, self.origin, dtype)
         if probabilities:
             output = check_probabilities(name, output, normalise, self.origin)
-        top1, top5 = compute_accuracies(output, self.origin)
+        scores = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
         with ADD_LOCK:
             order = self._next_order(name, output.shape[1], replace)
-            entry = {"model": name, "order": order, "top1": top1, "top5": top5} | header
+            entry = {"model": name, "order": order} | scores | header
             self._source.put(name, Output.from_tensor(output, entry, kind), replace)
 
     def _next_order(self, name: str, classes: int, replace: bool) -> int:

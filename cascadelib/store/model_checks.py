@@ -138,8 +138,8 @@ def check_metadata(name: str, metadata: dict, costs: Mapping[str, float | None])
     return read
 
 
-def compute_accuracies(tensor: Array, labels: Origin) -> tuple[float, float]:
-    """Compute (top1, top5) of an output [k, classes], nan without labels."""
+def compute_accuracies(tensor: Array, labels: Origin) -> dict[str, float]:
+    """Compute top1 and top5 of an output [k, classes], nan without labels."""
     if labels.values is None:
-        return np.nan, np.nan
+        return {"top1": np.nan, "top5": np.nan}
     return accuracies(ranks_of(tensor, labels.values), tensor.shape[1])

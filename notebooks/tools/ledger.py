@@ -439,11 +439,13 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     on_published = published_words(rows)
     decided = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
     tested = sum(words.get(word, 0) for word in decided)
+    by_training = ""
+    if dependent := words.get(DEPENDS, 0):
+        by_training = f"The verdict of {dependent} depends on the training of the models. "
     return (
         f"Of {tested} testable claims, {words.get(SUPPORTED, 0)} hold, "
         f"{words.get(CONTRADICTED, 0)} are contradicted, and {words.get(UNDETERMINED, 0)} are "
-        f"undetermined. The verdict of {words.get(DEPENDS, 0)} depends on the training of the "
-        f"models. Of the paper's {len(rows)} claims, {len(rows) - tested} are not testable on "
-        f"{dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
+        f"undetermined. {by_training}Of the paper's {len(rows)} claims, {len(rows) - tested} are "
+        f"not testable on {dataset}. On published figures {(on_published == SUPPORTED).sum()} are supported and "
         f"{(on_published == CONTRADICTED).sum()} contradicted."
     )

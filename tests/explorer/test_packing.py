@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from scipy.optimize import brentq
 
 import cascadelib as cl
-from cascadelib.explorer.packing import Packed, cut_of, distinct_falling, separators
+from cascadelib.explorer.packing import Packed, distinct_falling, separators
 from cascadelib.explorer.page import read_part
 from cascadelib.explorer.splits import Choice, ExploredSplits
 from cascadelib.guarantees.p_values import paired_p_value
-from cascadelib.methods.thresholds import LARGEST, convert_units, does_exit
+from cascadelib.methods.thresholds import LARGEST, convert_units, count_exiting, does_exit
 
 FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
 READ = """async ({packed, rows, cost}) => {
@@ -71,7 +71,7 @@ def test_a_cut_counts_the_confidences_that_exit(values, threshold):
     exiting = confidence[does_exit(confidence, threshold)]
     if np.any(exiting == np.inf) and threshold > np.finfo(float).max:
         return
-    assert cut_of(falling, threshold) == len(distinct_falling(exiting))
+    assert count_exiting(falling, threshold) == len(distinct_falling(exiting))
 
 
 def scores(seed, k, per_query=False):

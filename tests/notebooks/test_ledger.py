@@ -16,7 +16,7 @@ from cascadelib.evaluation.pareto import Baseline
 from tools import claims_of_pairs, ledger, ranges, verdicts
 from tools.evidence import Evidence, counts_of, over_models, resampled
 from tools.published_claims import published_evidence
-from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED, UNTESTABLE
+from tools.verdicts import CONTRADICTED, DEPENDS, SUPPORTED, UNDETERMINED, UNTESTABLE
 
 TOLD = {name: found.value for name, found in published_evidence().items()}
 
@@ -245,6 +245,14 @@ def test_copies_for_other_seconds_do_not_count():
     assert rows.loc["own-time-concave", "verdict"] == SUPPORTED
     assert SUPPORTED not in ledger.count_verdicts(rows).index
     assert "Of 0 testable claims" in ledger.answer(rows, "x")
+
+
+def test_the_answer_mentions_training_only_if_a_verdict_depends_on_it():
+    rows = ledger.gather_claims("x")
+    assert "training" not in ledger.answer(rows, "x")
+    rows.loc["underconfident", "verdict"] = DEPENDS
+    expected = "The verdict of 1 depends on the training of the models. Of the paper's "
+    assert expected in ledger.answer(rows, "x")
 
 
 def test_methods_are_compared_by_both_directions_together():

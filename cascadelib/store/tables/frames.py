@@ -157,7 +157,9 @@ def select_columns(
         columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
     elif names:
         column = encode_text(find_column(frame, roles["model"]))
-        frame = frame.iloc[find_model_rows(column, names)]
+        codes = [column.texts.index(validate_choice(name, column.texts, "model")) for name in names]
+        rows = [np.flatnonzero(column.codes == code) for code in codes]
+        frame = frame.iloc[np.concatenate(rows)]
     for role in [role for role in roles if role not in ("confidence", *columns)]:
         with error_context(f"{role}={roles[role]!r}"):
             columns[role] = find_column(frame, roles[role], names)
@@ -166,12 +168,6 @@ def select_columns(
         frame = add_confidences(frame, name, names, set(roles.values()))
         columns["confidence"] = find_column(frame, name, names)
     return columns
-
-
-def find_model_rows(models: TextColumn, names: list[str]) -> Array:
-    """Return the rows of the named models, one model after another."""
-    codes = [models.texts.index(validate_choice(name, models.texts, "model")) for name in names]
-    return np.concatenate([np.flatnonzero(models.codes == code) for code in codes])
 
 
 def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
