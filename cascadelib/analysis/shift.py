@@ -5,7 +5,6 @@ Paper, figures 6 and 12.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from itertools import groupby
 from typing import Any
 
 import numpy as np
@@ -29,17 +28,16 @@ from ..evaluation.intervals import (
 )
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
-from ..evaluation.run import cascade_of, count_outcomes, evaluate, runs_of
+from ..evaluation.run import evaluate
 from ..fronts.front import Front
 from ..fronts.graded import two_model_curve
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
-from .uncertainty import interval, resampled_runs, sample_counts
+from .uncertainty import bootstrap, interval, resampled_runs, sample_counts
 
 REPLAYED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
-COLUMNS = ["accuracy_replayed", "cost_replayed", "exit_rates_replayed"]
 
 
 def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
@@ -107,11 +105,20 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     is_swept = (length == 2) & has_ranges
     table["replayed"] = np.where((length <= 2) & has_ranges, "range", "point")
     single = table[~is_swept]
-    values = _evaluate_points(store, [points[row] for row in single.index])
-    parts = [single.join(pd.DataFrame(values, single.index, COLUMNS))]
+    parts = []
+    if len(single):
+        own = [points[row] for row in single.index]
+        drawn = bootstrap(store, own, np.ones((len(store), 1), np.int32))  # each sample once
+        rates = zip(own, drawn.exit_rates[0].tolist())
+        values = {
+            "accuracy_replayed": drawn.accuracy[0],
+            "cost_replayed": drawn.cost[0],
+            "exit_rates_replayed": [tuple(found[: len(point.models)]) for point, found in rates],
+        }
+        parts.append(single.join(pd.DataFrame(values, single.index)))
     if is_swept.any():
         parts.append(_sweep_segments(first, table[is_swept], store))
-    table = pd.concat([part for part in parts if len(part)])
+    table = pd.concat(parts)
     table = table.sort_values("segment", kind="stable", ignore_index=True)
     baseline = baseline_of(store, first.score, first.cost_kind)
     table["saving_replayed"] = baseline.saving(table["cost_replayed"])
@@ -122,25 +129,6 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     optimal = pareto_front(table["cost_replayed"], table["accuracy_replayed"])
     table.loc[optimal, "on_front"] = True
     return table
-
-
-def _evaluate_points(store: Store, points: Sequence[Point]) -> list[tuple]:
-    """Return (accuracy, cost, exit rates) of each Point, as :func:`evaluate` computes them."""
-    values: list[tuple] = [()] * len(points)
-    for _, same in groupby(runs_of(store, points), cascade_of):
-        positions, runs = zip(*same)
-        run = runs[0]
-        is_counted = all(np.ndim(cost) == 0 for cost in run.costs)
-        is_counted &= all(correct.dtype == bool for correct, _ in run.outcomes)
-        if is_counted and run.point.score != F1:
-            thresholds = np.array([other.point.inside for other in runs])
-            accuracy, cost, rates = count_outcomes(run.outcomes, run.costs, thresholds)
-            found = list(zip(accuracy.tolist(), cost.tolist(), map(tuple, rates.tolist())))
-        else:
-            found = [(other.accuracy, other.cost, other.exit_rates) for other in runs]
-        for position, value in zip(positions, found):
-            values[position] = value
-    return values
 
 
 def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
@@ -164,8 +152,8 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
     outcomes = stages_of(store, pairs, first.method, first.score)
     parts = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
-        cost_1, cost_2 = costs_of(store, models, first.cost_kind)
-        curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
+        costs = costs_of(store, models, first.cost_kind)
+        curve = two_model_curve(confidence, correct_1, correct_2, *costs, positive)
         for segment, points in same.groupby("segment"):
             inside = convert_units(
                 first.metric, [threshold for (threshold,) in points["thresholds"]]

@@ -46,8 +46,7 @@ class Run:
     @cached_property
     def exit_stage(self) -> Array:
         """Return the stage at which each sample exits, int64 (k,), 0 = first model."""
-        _, last = self.outcomes[-1]
-        return exit_stages([*self.deciding_confidences, last], self.point.inside)
+        return exit_stages([confidence for _, confidence in self.outcomes], self.point.inside)
 
     @cached_property
     def correct(self) -> Array:
@@ -58,11 +57,6 @@ class Run:
     def confidences(self) -> list[Array]:
         """Return the confidences after each stage, n float64 arrays (k,)."""
         return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes]
-
-    @property
-    def deciding_confidences(self) -> list[Array]:
-        """Return the confidences after all stages but the last, n − 1 float64 arrays (k,)."""
-        return [np.asarray(confidence, np.float64) for _, confidence in self.outcomes[:-1]]
 
     @property
     def stage_confidences(self) -> list[Array]:
@@ -343,25 +337,11 @@ def resampled_cascade(
         values.append(np.stack([np.broadcast_to(cost, k) for cost in costs]))
     found = sums_of_reached(confidences, thresholds, values, counts)
     reached = found[0] / k
-    accuracy, *means = (sums.sum(axis=0) / k for sums in found[1:])
+    n_correct, *others = (sums.sum(axis=0) for sums in found[1:])
+    accuracy = n_correct / k if positive is None else f1_of(others[0], k - n_correct)
     if has_sample_costs:
-        cost = means[-1]
+        cost = others[-1] / k
     else:
         cost = sum(price * share for price, share in zip(costs, reached))
-    if positive is not None:
-        accuracy = f1_of(means[0], 1 - accuracy)
     rates = -np.diff(found[0], axis=0, append=0) / k
     return accuracy.T, cost.T, rates.T
-
-
-def count_outcomes(
-    outcomes: Sequence[Outcome], costs: Sequence[float] | Array, thresholds: Array
-) -> tuple[Array, Array, Array]:
-    """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
-    rates (P, n).
-
-    They equal those of :func:`evaluate` if the correctness is bool.
-    """
-    once = np.ones((len(outcomes[0][0]), 1), np.int64)
-    accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
-    return accuracy[0], cost[0], rates[0]

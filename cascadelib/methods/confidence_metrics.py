@@ -116,7 +116,11 @@ class Metric:
 
 def softmax(logits: Array, temperature: float = 1.0) -> Array:
     """Return the softmax over the last axis of logits / temperature (paper, eq. 1 and 3)."""
-    z = np.asarray(logits, np.float64) / temperature
+    return softmax_in_place(np.asarray(logits, np.float64) / temperature)
+
+
+def softmax_in_place(z: Array) -> Array:
+    """Replace float64 logits by their softmax over the last axis, and return it."""
     z -= z.max(axis=-1, keepdims=True)
     np.exp(z, out=z)
     z /= z.sum(axis=-1, keepdims=True)

@@ -261,7 +261,7 @@ class CustomEnsemble(StoredOutputs):
             parts = []
             for start in range(0, len(labels), BLOCK_ROWS):
                 rows = slice(start, start + BLOCK_ROWS)
-                output = self.call(np.stack([split.output(m, rows) for m in prefix]))
+                output = self.call(np.stack([split.logits(m, rows) for m in prefix]))
                 correct = ranks_of(output, labels[rows]) < split.rank
                 parts.append((correct, split.metric.from_logits(output)))
             return tuple(np.concatenate(part) for part in zip(*parts))
@@ -393,8 +393,7 @@ class MeanStage(DelayingStage):
         from .kernels import correct_of_combinations
 
         def block(rows: slice) -> None:
-            outputs = [self.split.output(m, rows, self.of_softmax) for m in used]
-            values = np.stack(outputs, axis=1)
+            values = self.split.outputs(used, rows, self.of_softmax)
             if of_correct:
                 found = np.empty((len(of_correct), rows.stop - rows.start), np.uint8)
                 correct_of_combinations(values, self.labels[rows], *members, self.split.rank, found)

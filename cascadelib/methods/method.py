@@ -14,7 +14,7 @@ from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
 from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
-from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax, sums
+from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import (
     AGREEMENT,
@@ -355,25 +355,38 @@ class ModelsOnSplit:
         """Return the name of a model, the version of its outputs, and its temperature."""
         return self.names[m], self.store.version(self.names[m]), self.scales[m]
 
-    def output(self, m: int, rows: slice, of_softmax: bool = False) -> Array:
-        """Return logits / T, or softmax, of one model for some rows, float64 (s, n_classes).
+    def outputs(self, models: Sequence[int], rows: slice, of_softmax: bool) -> Array:
+        """Return logits / T, or softmax, of models for some rows, float64 (s, n_models, n_classes).
 
         The softmax of stored probabilities is the probabilities themselves if T is 1.
         """
-        name = self.names[m]
-        scale = self.scales[m]
-        with READING:
-            values = self.store.read(name, rows)
-        if rows.start // HELD_ROWS != rows.stop // HELD_ROWS:
-            self.store.release_memory(name)
-        values = np.asarray(values, np.float64)
-        if self.store.holds_probabilities(name):
-            if of_softmax and scale == 1:
-                return values
-            values = log_of(values)
+        names = [self.names[m] for m in models]
+        parts = []
+        for name in names:
+            with READING:
+                parts.append(self.store.read(name, rows))
+        values = np.stack(parts, axis=1, dtype=np.float64)
+        unchanged = []
+        for i, (m, name) in enumerate(zip(models, names)):
+            scale = self.scales[m]
+            if self.store.holds_probabilities(name):
+                if of_softmax and scale == 1:
+                    unchanged.append(i)
+                else:
+                    values[:, i] = log_of(values[:, i])
+            if scale != 1:
+                values[:, i] /= scale
         if of_softmax:
-            return softmax(values, scale)
-        return values / scale
+            probabilities = values[:, unchanged]
+            softmax_in_place(values)[:, unchanged] = probabilities
+        if rows.start // HELD_ROWS != rows.stop // HELD_ROWS:
+            for name in names:
+                self.store.release_memory(name)
+        return values
+
+    def logits(self, m: int, rows: slice) -> Array:
+        """Return logits / T of one model for some rows, float64 (s, n_classes)."""
+        return self.outputs([m], rows, False)[:, 0]
 
 
 HELD_ROWS = 1024  # samples after which the memory of mapped files is freed

@@ -89,7 +89,7 @@ class StreamBudget:
         self.budget = float(budget)
         self.rate = rate
         self.metric = point.metric
-        self.sorted_confidences = [np.sort(confidence) for confidence in run.deciding_confidences]
+        self.sorted_confidences = [np.sort(confidence) for confidence in run.confidences[:-1]]
         # Shares of all samples that each threshold of the point would defer.
         self.shares = [
             np.mean(~does_exit(rising, threshold))

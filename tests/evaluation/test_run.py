@@ -12,7 +12,7 @@ from tiny_stores import three_models, three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.evaluation import run as run_module
-from cascadelib.evaluation.run import count_outcomes, sums_of_reached
+from cascadelib.evaluation.run import resampled_cascade, sums_of_reached
 from cascadelib.methods.ensembles import MeanStage
 from cascadelib.methods.thresholds import exit_stages
 
@@ -113,7 +113,7 @@ def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
             np.testing.assert_allclose(graded[stage, point], expected / 4, atol=1e-12)
 
 
-def test_counted_outcomes_equal_runs():
+def test_the_samples_unchanged_equal_runs():
     store = three_models(60)
     front = search(store, 3)
     by_cascade = {}
@@ -121,7 +121,9 @@ def test_counted_outcomes_equal_runs():
         by_cascade.setdefault(run.point.models, []).append(run)
     for runs in by_cascade.values():
         thresholds = np.array([run.point.inside for run in runs])
-        accuracy, cost, rates = count_outcomes(runs[0].outcomes, runs[0].costs, thresholds)
-        assert accuracy.tolist() == [run.accuracy for run in runs]
-        assert cost.tolist() == [run.cost for run in runs]
-        assert list(map(tuple, rates.tolist())) == [run.exit_rates for run in runs]
+        once = np.ones((len(store), 1), np.int64)
+        found = resampled_cascade(runs[0].outcomes, runs[0].costs, thresholds, once)
+        accuracy, cost, rates = (values[0].tolist() for values in found)
+        assert accuracy == [run.accuracy for run in runs]
+        assert cost == [run.cost for run in runs]
+        assert list(map(tuple, rates)) == [run.exit_rates for run in runs]

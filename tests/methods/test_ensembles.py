@@ -140,7 +140,7 @@ def test_the_correctness_of_pairs_is_cached_until_a_model_is_replaced(monkeypatc
 
     first = correct_pairs()
     with monkeypatch.context() as patched:
-        patched.setattr(ModelsOnSplit, "output", None)
+        patched.setattr(ModelsOnSplit, "outputs", None)
         assert correct_pairs("entropy") == first
     store.add("c", -logits[2], replace=True)
     ab, ac, bc = correct_pairs()

@@ -117,7 +117,7 @@ class Strongest(Ensemble):
         everything = slice(0, len(split.store))
 
         def stage(prefix):
-            z = np.stack([split.output(m, everything) for m in prefix])
+            z = np.stack([split.logits(m, everything) for m in prefix])
             chosen = z.max(axis=2).argmax(axis=0)
             correct_, confidences = zip(*(split.single_outcome(m) for m in prefix))
             return tuple(np.choose(chosen, list(part)) for part in (correct_, confidences))

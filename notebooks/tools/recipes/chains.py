@@ -6,13 +6,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib.evaluation.evaluation import (
-    mean_cost,
-    resolve_options,
-    stages_of,
-)
+from cascadelib.evaluation.evaluation import Outcome, mean_cost, resolve_options, stages_of
 from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.evaluation.run import count_outcomes
+from cascadelib.evaluation.run import resampled_cascade
 from cascadelib.fronts.cascades import cascades_of, check_lengths
 from cascadelib.fronts.exact import search
 from cascadelib.methods.method import Method, method_named
@@ -121,6 +117,19 @@ def runs_of_chain(
     for at, inside in zip(rows.index, inside_thresholds(rows, rule)):
         stage = exit_stages([confidence for _, confidence in stages], inside)
         yield at, stage, np.choose(stage, [correct for correct, _ in stages])
+
+
+def count_outcomes(
+    outcomes: Sequence[Outcome], costs: Sequence[float] | np.ndarray, thresholds: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
+    rates (P, n).
+
+    They equal those of :func:`evaluate` if the correctness is bool.
+    """
+    once = np.ones((len(outcomes[0][0]), 1), np.int64)
+    accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
+    return accuracy[0], cost[0], rates[0]
 
 
 def best_of_chains(

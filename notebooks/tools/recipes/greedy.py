@@ -106,9 +106,7 @@ def answerable(
     order: samples by falling confidence. The other arrays are of all samples [k]. Returns also the
     least confidence that exits and the largest that is deferred, nan if there is none.
     """
-    count = 0
-    exiting = np.nan
-    deferred = np.nan
+    best = (0, np.nan, np.nan)
     seen = 0
     surplus = 0.0
     last = np.nan
@@ -118,10 +116,8 @@ def answerable(
         value = confidence[row]
         is_separable = seen == 0 or (value != last and value < LARGEST)
         if is_separable and surplus >= -ROUNDING:
-            count, exiting, deferred = seen, last, value
+            best = (seen, last, value)
         surplus += correct[row] - needed[row]
         last = value
         seen += 1
-    if surplus >= -ROUNDING:
-        count, exiting, deferred = seen, last, np.nan
-    return count, exiting, deferred
+    return (seen, last, np.nan) if surplus >= -ROUNDING else best

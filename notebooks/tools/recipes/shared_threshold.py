@@ -12,7 +12,6 @@ from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
 from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.evaluation.run import count_outcomes
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
@@ -23,6 +22,8 @@ from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
+
+from .chains import count_outcomes
 
 
 def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
