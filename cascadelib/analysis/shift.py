@@ -3,7 +3,7 @@
 Paper, figures 6 and 12.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -152,8 +152,8 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
     outcomes = stages_of(store, pairs, first.method, first.score)
     parts = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
-        costs = costs_of(store, models, first.cost_kind)
-        curve = two_model_curve(confidence, correct_1, correct_2, *costs, positive)
+        cost_1, cost_2 = costs_of(store, models, first.cost_kind)
+        curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
         for segment, points in same.groupby("segment"):
             inside = convert_units(
                 first.metric, [threshold for (threshold,) in points["thresholds"]]
