@@ -160,16 +160,35 @@ def with_similar_costs(rng):
 
 
 def with_useless_third_models(rng):
-    """Return the evidence on triples with random confidences, and on an equal ensemble."""
-    plain, ensemble = equal_methods(rng, 2, information=0.0)
-    return lengths_claims(search(plain, 2), search(plain, 3), search(ensemble, 3))
+    """Return the evidence on triples with random confidences."""
+    here = scores(rng, 0.0)
+    two, three = (search(here, length) for length in (2, 3))
+    return lengths_claims(two, three, three)
 
 
 def with_equal_methods_in_top_k(rng):
-    """Return the evidence of figure 10, where methods are equal and top-k is as hard as top-1."""
+    """Return the evidence of figure 10 in both directions, where methods are equal and top-k is as
+    hard as top-1."""
     names = ("max softmax", "entropy", "top-k sum", "mean logits", "mean softmax")
-    listed = {name: search(one, 2) for name, one in zip(names, equal_methods(rng, len(names)))}
-    return topk_claims(search(scores(rng, 1.0, "here"), 2), listed)
+    splits = []
+    for part in ("here", "there"):
+        splits.append([scores(rng, 1.0, part), *equal_methods(rng, len(names), part=part)])
+    directions = []
+    for here, there in (splits, splits[::-1]):
+        front, *fronts = (front_on(on, search(one, 2)) for one, on in zip(here, there))
+        directions.append(topk_claims(front, dict(zip(names, fronts))))
+    return tuple(directions)
+
+
+def with_equal_methods_in_triples(rng):
+    """Return the evidence of figure 4 in both directions, where a method and the mean ensemble are
+    equal."""
+    splits = [equal_methods(rng, 2, part=part) for part in ("here", "there")]
+    directions = []
+    for here, there in (splits, splits[::-1]):
+        three, means = (front_on(on, search(one, 3), ranges=False) for one, on in zip(here, there))
+        directions.append(lengths_claims(three, three, means))
+    return tuple(directions)
 
 
 def with_equal_gains_by_size(rng):
@@ -374,9 +393,9 @@ WORLDS = {
     ),
     "useless third models": (
         with_useless_third_models,
-        dict.fromkeys(["third-gain", "third-less", "third-regimes"], [SUPPORTED])
-        | {"triples-plain": BOTH},
+        dict.fromkeys(["third-gain", "third-less", "third-regimes"], [SUPPORTED]),
     ),
+    "equal methods in triples": (with_equal_methods_in_triples, {"triples-plain": BOTH}),
     "equal methods in top-k": (
         with_equal_methods_in_top_k,
         dict.fromkeys(["topk-means", "topk-means-place"], [SUPPORTED])

@@ -22,8 +22,8 @@ from tools.ranges import (
     in_time,
     mean_in,
     means_in,
+    median_lead,
     ratio,
-    share_won,
 )
 
 WANG = {"wang-b7": "tf_efficientnet_b7", "wang-vit": "vit_large_patch16_384"}
@@ -40,14 +40,14 @@ def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) 
     for name, front in fronts.items():
         length = int(front.table["models"].map(len).max())
         method = front.method.fit(split, front.candidates)
-        options = {"models": list(front.candidates), "cost": cost or front.cost_kind}
-        found[name] = search(split, length, method, **options)
+        options = {"models": list(front.candidates), "score": front.score}
+        found[name] = search(split, length, method, cost=cost or front.cost_kind, **options)
     return found
 
 
-def replay_fronts(split: Any, fronts: dict[str, Front]) -> dict[str, Front]:
-    """Evaluate {name: front} on another split."""
-    return {name: front_on(split, front) for name, front in fronts.items()}
+def replay_fronts(split: Any, fronts: dict[str, Front], ranges: bool = True) -> dict[str, Front]:
+    """Evaluate {name: front} on another split, see :func:`cascadelib.analysis.front_on`."""
+    return {name: front_on(split, front, ranges) for name, front in fronts.items()}
 
 
 @resampled
@@ -73,7 +73,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
         "third-gain": [gain, ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1],
         "third-less": (mean_in(two) - 1, gain),
         "third-regimes": regimes,
-        "triples-plain": share_won(three, mean_logits),
+        "triples-plain": median_lead(three, mean_logits),
         "resnet-cut": 1 - three.cost_at(accuracy) / cost,
         "triple-factor": three.table["improvement"].max(),
         "earlier-stages": 1 - np.median(of_last),

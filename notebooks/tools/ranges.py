@@ -60,15 +60,14 @@ def factors(front: Any) -> np.ndarray:
     return front.improvement_curve()["improvement"].to_numpy()
 
 
-def share_won(front: Any, other: Any) -> float:
-    """Return the share of the differing accuracies at which the first of two fronts leads.
+def median_lead(front: Any, other: Any) -> float:
+    """Return the median of the first front's factor minus the second's, where they differ.
 
-    Both fronts have the same baseline.
+    Both fronts have the same baseline. If the median is positive, the first front leads across most
+    of the accuracies at which they differ.
     """
-    first = factors(front)
-    second = factors(other)
-    differ = np.sum(first != second)
-    return float(np.sum(first > second) / differ) if differ else np.nan
+    leads = factors(front) - factors(other)
+    return float(np.median(leads[leads != 0])) if np.any(leads) else 0.0
 
 
 def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:
