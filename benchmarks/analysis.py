@@ -5,7 +5,9 @@ Synthetic scores have a known truth. A population of 200,000 samples is the worl
 samples of it.
 """
 
+import json
 import sys
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -34,6 +36,7 @@ from cascadelib.analysis.uncertainty import basic_interval, interval
 from cascadelib.evaluation import runs_of
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
+from cascadelib.files import ROOT, write_text
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
@@ -657,15 +660,29 @@ def ledger(quick: bool = False) -> list[dict]:
 def ledger_worlds(quick: bool = False) -> list[dict]:
     """Return the share of draws of each planted world with a false verdict, in the worst family.
 
-    A quick version is in tests/notebooks/test_verdicts.py.
+    All worlds take hours. The draws so far are stored in build/ledger_worlds, and another run
+    continues. A quick version is in tests/notebooks/test_verdicts.py.
     """
     import_worlds()
     from planted_worlds import WORLDS, false_verdicts
 
     draws = 20 if quick else 1000
+    folder = Path(ROOT, "build", "ledger_worlds_quick" if quick else "ledger_worlds")
+    folder.mkdir(parents=True, exist_ok=True)
     rows = []
     for world in WORLDS:
-        families, claims = false_verdicts(world, draws, seed=1)
+        path = folder / f"{world.replace(' ', '-')}.json"
+        found = {"n": 0, "families": {}, "claims": {}}
+        if path.exists():
+            found = json.loads(path.read_text("utf-8"))
+        families = Counter(found["families"])
+        claims = Counter(found["claims"])
+        for first in range(found["n"], draws, 20):
+            in_families, in_claims = false_verdicts(world, 20, seed=1, first=first)
+            families += in_families
+            claims += in_claims
+            found = {"n": first + 20, "families": families, "claims": claims}
+            write_text(path, json.dumps(found))
         name = f"ledger: false verdicts, {world}, of {draws} draws"
         share = max(families.values(), default=0) / draws
         rows.append(row(name, share, "share", target="≤ 0.067"))
@@ -677,8 +694,7 @@ def ledger_worlds(quick: bool = False) -> list[dict]:
 
 def import_worlds() -> None:
     """Make the planted worlds of the tests and the tools of the notebooks importable."""
-    root = Path(__file__).resolve().parents[1]
-    sys.path[:0] = [str(root / "tests"), str(root / "notebooks")]
+    sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "notebooks")]
 
 
 JOBS = {

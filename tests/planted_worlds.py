@@ -428,13 +428,14 @@ WORLDS = {
 }
 
 
-def false_verdicts(world, draws, seed=0):
-    """Count the draws with a false verdict, by family and by claim."""
+def false_verdicts(world, draws, seed=0, first=0):
+    """Count the draws with a false verdict, by family and by claim. first: number of the first
+    draw."""
     evidence_in, false_words = WORLDS[world]
     claims = ledger.paper_claims().loc[list(false_words)]
     by_claim = Counter()
     families = Counter()
-    for number in range(draws):
+    for number in range(first, first + draws):
         evidence = evidence_in(np.random.default_rng((seed, number)))
         directions = evidence if isinstance(evidence, tuple) else (evidence,)
         found = ledger.verdicts_of(claims, *directions)
