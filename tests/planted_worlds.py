@@ -57,6 +57,9 @@ SAMPLES = 1000
 LOSS = 0.02
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
+CROSSING = (
+    0.72  # factor on noise: cascades of two methods that 1,000 samples select lead equally often
+)
 MODELS = 16  # in worlds of tables about models
 BOTH = [SUPPORTED, CONTRADICTED]
 
@@ -189,6 +192,42 @@ def with_equal_methods_in_triples(rng):
         three, means = (front_on(on, search(one, 3), ranges=False) for one, on in zip(here, there))
         directions.append(lengths_claims(three, three, means))
     return tuple(directions)
+
+
+def top_k_of_two_methods(rng, noise, more_noise):
+    """Return the evidence of figure 10 in both directions, where all methods but the means are
+    equal.
+
+    noise: factors on the noise of the confidences of each model under the means. more_noise:
+    factors on independent noise under the means.
+    """
+    splits = []
+    for part in ("here", "there"):
+        ease = eases(rng)
+        shared, own = rng.normal(size=(2, *ease.shape))
+        of_means = np.array(noise)[:, None] * shared + np.array(more_noise)[:, None] * own
+        ids = [f"{part} {number}" for number in range(SAMPLES)]
+        confidences = (ease + shared, ease + of_means)
+        splits.append([ScoreTable(ease > 0, each, COSTS, NAMES, ids) for each in confidences])
+    directions = []
+    for here, there in (splits, splits[::-1]):
+        plain, mean = (front_on(on, search(one, 2)) for one, on in zip(here, there))
+        listed = {"max softmax": plain, "entropy": plain, "top-k sum": mean}
+        listed |= {"mean logits": mean, "mean softmax": mean}
+        directions.append(topk_claims(plain, listed))
+    return tuple(directions)
+
+
+def with_means_that_lead_at_the_end(rng):
+    """Return the evidence of figure 10, where means lead from place 0.81 of the range, and are
+    slightly worse below it."""
+    return top_k_of_two_methods(rng, (1, 1, 0.3, 1), (0.15, 0.15, 0, 0))
+
+
+def with_methods_that_cross(rng):
+    """Return the evidence of figure 10, where the top-k sum leads as much of the range as
+    entropy."""
+    return top_k_of_two_methods(rng, (CROSSING, 1, 1, 1), (0, 0.8, 0.8, 0))
 
 
 def with_equal_gains_by_size(rng):
@@ -403,6 +442,11 @@ WORLDS = {
             ["topk-difference", "topk-low", "topk-high", "topk-entropy", "topk-sum"], BOTH
         ),
     ),
+    "means that lead at the end": (
+        with_means_that_lead_at_the_end,
+        dict.fromkeys(["topk-means", "topk-means-place"], [CONTRADICTED]),
+    ),
+    "methods that cross": (with_methods_that_cross, {"topk-sum": BOTH}),
     "unrelated gains": (
         with_unrelated_gains,
         dict.fromkeys(
@@ -438,7 +482,7 @@ def false_verdicts(world, draws, seed=0, first=0):
     for number in range(first, first + draws):
         evidence = evidence_in(np.random.default_rng((seed, number)))
         directions = evidence if isinstance(evidence, tuple) else (evidence,)
-        found = ledger.verdicts_of(claims, *directions)
+        found = ledger.verdicts_of(claims, ledger.in_all(*directions))
         false = [name for name, verdict in found.items() if verdict.word in false_words[name]]
         by_claim.update(false)
         families.update(set(claims.loc[false, "family"]))

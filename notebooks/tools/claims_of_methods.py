@@ -22,7 +22,7 @@ from tools.ranges import (
     in_time,
     mean_in,
     means_in,
-    median_lead,
+    net_share,
     ratio,
 )
 
@@ -73,7 +73,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
         "third-gain": [gain, ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1],
         "third-less": (mean_in(two) - 1, gain),
         "third-regimes": regimes,
-        "triples-plain": median_lead(three, mean_logits),
+        "triples-plain": net_share(three, mean_logits),
         "resnet-cut": 1 - three.cost_at(accuracy) / cost,
         "triple-factor": three.table["improvement"].max(),
         "earlier-stages": 1 - np.median(of_last),

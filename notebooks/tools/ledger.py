@@ -93,11 +93,11 @@ def table(
     in_scope = claims[is_in_scope(claims, dataset)]
     on_held = {
         name: verdict
-        for name, verdict in verdicts_of(in_scope, held).items()
+        for name, verdict in verdicts_of(in_scope, in_all(held)).items()
         if found[name].word != UNTESTABLE
     }
     from_timm = known_values(published_evidence(), paper_claims())
-    published_words = texts(claims, from_timm, verdicts_of(claims, from_timm))
+    published_words = texts(claims, from_timm, verdicts_of(claims, in_all(from_timm)))
     unpublished = claims["unpublished"].replace("", "needs the models' outputs")
     rows = claims[["section", "claim", "paper"]].copy()
     rows["published"] = published_words.where(published_words != "", unpublished)
@@ -147,32 +147,44 @@ def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Eviden
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
-def evidence_by_kind(
-    name: str, directions: Sequence[Mapping[str, Evidence]]
-) -> dict[str, list[Evidence]]:
-    """Return {kind of training: evidence of a claim from all directions}, {} without numbers.
+def in_all(*directions: Mapping[str, Evidence]) -> dict[str, list[Evidence]]:
+    """Return {id of a claim: its evidence in all directions} of the claims that all of them
+    have."""
+    first, *others = directions
+    return {
+        name: [values[name] for values in directions]
+        for name in first
+        if all(name in values for values in others)
+    }
+
+
+def by_kind(parts: Sequence[Evidence]) -> dict[str, list[Evidence]]:
+    """Return {kind of training: evidence of a claim in all directions}, {} if a number is missing.
 
     Evidence that is not by kind has the kind "".
     """
-    parts = [values[name] for values in directions if name in values]
-    if len(parts) < len(directions) or any(isinstance(part.value, str) for part in parts):
+    are_numbers = [is_known(part.value) and not isinstance(part.value, str) for part in parts]
+    if not parts or not all(are_numbers):
         return {}
-    return {kind: [part] for kind, part in parts[0].kinds.items()} or {"": parts}
+    return {kind: [part] for kind, part in parts[0].kinds.items()} or {"": list(parts)}
 
 
-def verdicts_of(claims: pd.DataFrame, *directions: Mapping[str, Evidence]) -> dict[str, Verdict]:
-    """Return {id: verdict} of the claims with a rule and a number in all directions, by family.
+def verdicts_of(
+    claims: pd.DataFrame, evidence: Mapping[str, Sequence[Evidence]]
+) -> dict[str, Verdict]:
+    """Return {id: verdict} of the claims with a rule and a number, by family.
 
-    A claim with evidence by kind of training has one test for each kind.
+    evidence: {id of a claim: its evidence in each direction}, see :func:`in_all`. A claim with
+    evidence by kind of training has one test for each kind.
     """
     found: dict[str, Verdict] = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
-        tests = {name: evidence_by_kind(name, directions) for name in family.index}
+        tests = {name: by_kind(evidence.get(name, ())) for name in family.index}
         keys = [(name, kind) for name, kinds in tests.items() for kind in kinds]
         labels = [f"{name} {kind}" for name, kind in keys]
         table = family.loc[[name for name, _ in keys]].set_axis(labels, axis=0)
-        evidence = {label: tests[name][kind] for label, (name, kind) in zip(labels, keys)}
-        verdicts = evaluate_claims(table, evidence)
+        parts = {label: tests[name][kind] for label, (name, kind) in zip(labels, keys)}
+        verdicts = evaluate_claims(table, parts)
         for name, kinds in tests.items():
             if kinds:
                 found[name] = combined({kind: verdicts[f"{name} {kind}"] for kind in kinds})
@@ -193,15 +205,14 @@ def verdicts_on_run(
     another bound.
     """
 
-    def decide(in_scope: pd.DataFrame) -> dict[str, Verdict]:
-        of_methods = in_scope[in_scope["split"] == "methods"]
-        return verdicts_of(in_scope, run) | verdicts_of(of_methods, held, back)
-
     in_scope = claims[is_in_scope(claims, dataset)]
-    decided = decide(in_scope)
+    of_methods = in_scope.index[in_scope["split"] == "methods"]
+    both = in_all(held, back)
+    evidence = in_all(run) | {name: both[name] for name in of_methods if name in both}
+    decided = verdicts_of(in_scope, evidence)
     is_ours = in_scope["other_rule"] != ""
     rules = in_scope["other_rule"].where(is_ours, in_scope["rule"])
-    others = decide(in_scope.assign(rule=rules))  # families keep their size
+    others = verdicts_of(in_scope.assign(rule=rules), evidence)  # families keep their size
     found = {}
     for name, claim in claims.iterrows():
         found[name] = decided.get(name, Verdict(UNDETERMINED, reason="no interval"))

@@ -17,6 +17,7 @@ CHEAPEST = 2.575e7  # MACs of the cheapest model
 MOST_EXPENSIVE = 3.622e11  # MACs of the best model
 RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 MIDDLE = (LOW + BEST) / 2
+LEAD = 0.1  # of factors, from which a method does well
 
 
 def range_of(front: Any) -> tuple[float, float]:
@@ -60,14 +61,17 @@ def factors(front: Any) -> np.ndarray:
     return front.improvement_curve()["improvement"].to_numpy()
 
 
-def median_lead(front: Any, other: Any) -> float:
-    """Return the median of the first front's factor minus the second's, where they differ.
+def net_share(front: Any, other: Any) -> float:
+    """Return the share of the accuracies at which the first of two fronts leads, minus that of the
+    second.
 
-    Both fronts have the same baseline. If the median is positive, the first front leads across most
-    of the accuracies at which they differ.
+    A lead of :data:`LEAD` or more counts fully, and a smaller one in proportion. So nearly equal
+    factors, whose order is noise, hardly count. Both fronts have the same baseline.
     """
-    leads = factors(front) - factors(other)
-    return float(np.median(leads[leads != 0])) if np.any(leads) else 0.0
+    first = factors(front)
+    second = factors(other)
+    least = np.maximum(np.minimum(first, second), 1e-9)  # 0 if a front lacks the accuracy
+    return float(np.mean(np.clip((first - second) / (LEAD * least), -1, 1)))
 
 
 def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:

@@ -54,7 +54,8 @@ def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
     claims = ledger.paper_claims()
     claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
     parts = [ledger.known_values(found, ledger.paper_claims()) for found in directions]
-    return {name: verdict.word for name, verdict in ledger.verdicts_of(claims, *parts).items()}
+    verdicts = ledger.verdicts_of(claims, ledger.in_all(*parts))
+    return {name: verdict.word for name, verdict in verdicts.items()}
 
 
 def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:

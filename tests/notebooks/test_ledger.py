@@ -269,6 +269,24 @@ def test_methods_are_compared_by_both_directions_together():
         assert rows.loc["first", "verdict"].split(":")[0] == word, label
 
 
+def test_claims_of_a_family_share_one_error_rate_although_their_splits_differ():
+    """Each claim alone has p = 0.036, more than 0.05 ÷ 2. The run's evidence on the method has no
+    vote."""
+    names = ["earlier-stages", "triples-plain"]
+    claims = ledger.paper_claims().loc[names].assign(rule="> 0", other_rule="")
+    noise = np.random.default_rng(0).normal(size=200)
+    noise = (noise - noise.mean()) / noise.std(ddof=1)
+
+    def evidence(score):
+        return Evidence(score, list(score + noise), 1000, "toy", "macs")
+
+    run = {"earlier-stages": evidence(2.1), "triples-plain": evidence(9.0)}
+    held, back = ({"triples-plain": evidence(score)} for score in (1.0, 1.97))
+    for chosen, words in ((names, [UNDETERMINED] * 2), (names[:1], [SUPPORTED])):
+        found = ledger.verdicts_on_run(claims.loc[chosen], run, held, back, "toy")
+        assert [found[name].word for name in chosen] == words
+
+
 def test_claims_are_tested_only_in_their_cost_and_on_their_data():
     timed = Evidence(1.1, [1.0, 1.3] * 9, 9, "fashion-mnist", "seconds")
     lower = Evidence(0.1, dataset="v2")
@@ -354,6 +372,15 @@ def test_ranges_are_shares_of_the_runs_range():
     asked.baseline = Baseline([1, 2], [0.2, 0.7])
     middle = ranges.mean_in(asked, None, (ranges.LOW + ranges.BEST) / 2)
     assert middle == (None, pytest.approx(0.45))
+
+
+def test_small_leads_count_in_proportion(monkeypatch):
+    """A front that does not reach an accuracy has the factor 0 there."""
+    monkeypatch.setattr(ranges, "factors", np.array)
+    first = [2.4, 2.0, 2.1, 1.0, 0.0, 3.0]
+    second = [2.0, 2.4, 2.0, 1.0, 1.5, 0.0]
+    assert ranges.net_share(first, second) == pytest.approx((1 - 1 + 0.5 + 0 - 1 + 1) / 6)
+    assert ranges.net_share(second, first) == pytest.approx(-ranges.net_share(first, second))
 
 
 def test_fronts_are_resampled_as_the_bootstrap_does(monkeypatch):
