@@ -18,11 +18,11 @@ from tools.ranges import (
     LOW,
     MOST_EXPENSIVE,
     RESNET,
+    central_lead,
     factors,
     in_time,
     mean_in,
     means_in,
-    net_share,
     ratio,
 )
 
@@ -73,7 +73,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
         "third-gain": [gain, ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1],
         "third-less": (mean_in(two) - 1, gain),
         "third-regimes": regimes,
-        "triples-plain": net_share(three, mean_logits),
+        "triples-plain": central_lead(three, mean_logits),
         "resnet-cut": 1 - three.cost_at(accuracy) / cost,
         "triple-factor": three.table["improvement"].max(),
         "earlier-stages": 1 - np.median(of_last),

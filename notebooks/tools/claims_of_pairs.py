@@ -12,7 +12,7 @@ import pandas as pd
 from cascadelib import Front, Point, search
 from tools.evidence import Evidence, correlations, evidence_on_split, over_models, resampled
 from tools.held_out import on_resamples
-from tools.ranges import LEAD, MIDDLE, factors, in_time, mean_in, net_share, range_of, ratio
+from tools.ranges import LEAD, MIDDLE, central_lead, factors, in_time, mean_in, range_of, ratio
 
 CLASSES = 3  # classes of size ratios in which accuracy differences are compared
 TIMES = ("seconds", "published_seconds")  # kinds of cost: measured by the user, published
@@ -325,7 +325,7 @@ def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
     places = [np.linspace(0, 1, len(where))[where] for where in won]
     return {
         "topk-difference": [np.ptp(range_of(f)) for f in (front, plain)],
-        "topk-sum": net_share(k_sum, entropy),
+        "topk-sum": central_lead(k_sum, entropy),
         "topk-low": ratio(mean_in(plain, None, MIDDLE), mean_in(front, None, MIDDLE)),
         "topk-high": ratio(mean_in(plain, MIDDLE), mean_in(front, MIDDLE)),
         "topk-entropy": mean_in(entropy) - mean_in(plain),

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from scipy.stats import trim_mean
 
 LOW = 0.59856  # top-1 of the cheapest model on the paper's front in MACs
 BEST = 0.88602  # top-1 of the best model
@@ -17,7 +18,7 @@ CHEAPEST = 2.575e7  # MACs of the cheapest model
 MOST_EXPENSIVE = 3.622e11  # MACs of the best model
 RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 MIDDLE = (LOW + BEST) / 2
-LEAD = 0.1  # of factors, from which a method does well
+LEAD = 0.1  # relative difference of factors from which a method does well
 
 
 def range_of(front: Any) -> tuple[float, float]:
@@ -61,17 +62,14 @@ def factors(front: Any) -> np.ndarray:
     return front.improvement_curve()["improvement"].to_numpy()
 
 
-def net_share(front: Any, other: Any) -> float:
-    """Return the share of the accuracies at which the first of two fronts leads, minus that of the
-    second.
+def central_lead(front: Any, other: Any) -> float:
+    """Return the mean of the central half of the differences between the factors of two fronts.
 
-    A lead of :data:`LEAD` or more counts fully, and a smaller one in proportion. So nearly equal
-    factors, whose order is noise, hardly count. Both fronts have the same baseline.
+    Both fronts have the same baseline. Like the median, it is positive if the first front leads
+    across most of the accuracies. Unlike the median and the share of accuracies, it hardly depends
+    on the order of nearly equal factors, which is noise, and does not jump where two fronts cross.
     """
-    first = factors(front)
-    second = factors(other)
-    least = np.maximum(np.minimum(first, second), 1e-9)  # 0 if a front lacks the accuracy
-    return float(np.mean(np.clip((first - second) / (LEAD * least), -1, 1)))
+    return float(trim_mean(factors(front) - factors(other), 0.25))
 
 
 def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:

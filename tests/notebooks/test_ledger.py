@@ -374,13 +374,13 @@ def test_ranges_are_shares_of_the_runs_range():
     assert middle == (None, pytest.approx(0.45))
 
 
-def test_small_leads_count_in_proportion(monkeypatch):
+def test_a_few_large_differences_do_not_decide_across_most_of_the_front(monkeypatch):
     """A front that does not reach an accuracy has the factor 0 there."""
     monkeypatch.setattr(ranges, "factors", np.array)
-    first = [2.4, 2.0, 2.1, 1.0, 0.0, 3.0]
-    second = [2.0, 2.4, 2.0, 1.0, 1.5, 0.0]
-    assert ranges.net_share(first, second) == pytest.approx((1 - 1 + 0.5 + 0 - 1 + 1) / 6)
-    assert ranges.net_share(second, first) == pytest.approx(-ranges.net_share(first, second))
+    first = [2.1, 2.2, 2.0, 2.3, 2.2, 2.1, 0.0, 1.0]
+    second = [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 9.0, 9.0]
+    assert ranges.central_lead(first, second) == pytest.approx((0 + 0.1 + 0.1 + 0.2) / 4)
+    assert ranges.central_lead(second, first) == pytest.approx(-0.1)
 
 
 def test_fronts_are_resampled_as_the_bootstrap_does(monkeypatch):
