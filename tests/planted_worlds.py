@@ -58,8 +58,6 @@ LOSS = 0.02
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
 CROSSING = 0.68  # factor on noise at which cascades that 1,000 samples select lead equally often
-    0.72  # factor on noise: cascades of two methods that 1,000 samples select lead equally often
-)
 MODELS = 16  # in worlds of tables about models
 BOTH = [SUPPORTED, CONTRADICTED]
 
