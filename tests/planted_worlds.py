@@ -57,7 +57,7 @@ SAMPLES = 1000
 LOSS = 0.02
 SHARED = 0.6  # share of the variance of difficulty that all models share
 NAMES = ["tiny", "small", "middle", "large"]
-CROSSING = 0.68  # factor on noise at which cascades that 1,000 samples select lead equally often
+CROSSING = 0.695  # factor on noise at which cascades that 1,000 samples select lead equally often
 MODELS = 16  # in worlds of tables about models
 BOTH = [SUPPORTED, CONTRADICTED]
 
