@@ -672,7 +672,7 @@ def ledger_worlds(quick: bool = False) -> list[dict]:
     rows = []
     for world in WORLDS:
         path = folder / f"{world.replace(' ', '-')}.json"
-        found = {"n": 0, "families": {}, "claims": {}}
+        found: dict[str, Any] = {"n": 0, "families": {}, "claims": {}}
         if path.exists():
             found = json.loads(path.read_text("utf-8"))
         families = Counter(found["families"])

@@ -57,7 +57,11 @@ def serving(folder, program=("-m", "jupyterlab")):
             yield address, log
         finally:
             server.send_signal(signal.SIGTERM)
-            server.wait(90)
+            try:
+                server.wait(30)
+            except subprocess.TimeoutExpired:  # a kernel that is starting does not end
+                server.kill()
+                server.wait()
 
 
 def wait_for(server, address, log, seconds=60):

@@ -1308,6 +1308,10 @@ function render({ model, el }) {
     view?.lock(reason)
   }
   const clock = setInterval(poll, POLL)
+  // A restart may last less than the time between two polls.
+  const noteStatus = (_, status) => { isKernelGone ||= ENDED.includes(status) }
+  const kernel = model.widget_manager?.kernel
+  kernel?.statusChanged?.connect(noteStatus)
   const follow = slider => () => {
     const stage = sliders.indexOf(slider)
     if (slider.isSetHere || !view?.models || stage >= view.n - 1) return
@@ -1326,6 +1330,7 @@ function render({ model, el }) {
   bind()
   return () => {
     clearInterval(clock)
+    kernel?.statusChanged?.disconnect(noteStatus)
     for (const [name, listener] of [["packed", load], ["details", load], ["state", show], ["notice", say]]) model.off(`change:${name}`, listener)
     for (const slider of sliders) slider.off("change:value", slider.follow)
     view?.destroy()
