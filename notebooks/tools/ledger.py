@@ -204,7 +204,6 @@ def verdicts_on_run(
     claims are tested on their evidence in ``run``. A claim with a bound of ours is also tested with
     another bound.
     """
-
     in_scope = claims[is_in_scope(claims, dataset)]
     of_methods = in_scope.index[in_scope["split"] == "methods"]
     both = in_all(held, back)
