@@ -14,7 +14,6 @@ from numpy import ndarray as Array
 from ..evaluation.evaluation import (
     baseline_of,
     check_store,
-    costs_of,
     quality,
     singles_correct,
     stages_of,
@@ -115,7 +114,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
             "cost_replayed": drawn.cost[0],
             "exit_rates_replayed": [tuple(found[: len(point.models)]) for point, found in rates],
         }
-        parts.append(single.join(pd.DataFrame(values, single.index)))
+        parts.append(single.assign(**values))
     if is_swept.any():
         parts.append(_sweep_segments(first, table[is_swept], store))
     table = pd.concat(parts)
@@ -150,9 +149,10 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
     cascades = list(rows.groupby("models", sort=False))
     pairs = [models for models, _ in cascades]
     outcomes = stages_of(store, pairs, first.method, first.score)
+    cost_of = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
     parts = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
-        cost_1, cost_2 = costs_of(store, models, first.cost_kind)
+        cost_1, cost_2 = (cost_of[name] for name in models)
         curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
         for segment, points in same.groupby("segment"):
             inside = convert_units(

@@ -255,11 +255,12 @@ def sums_of_reached(
     dimensions = [dimension_of.setdefault(one.tobytes(), len(dimension_of)) for one in columns]
     sums = []
     for parts in values:
-        shape = len(parts), len(thresholds), resamples
-        sums.append(np.empty(shape, np.result_type(parts, np.int64)))
-        first = np.zeros((1, resamples), sums[-1].dtype)
+        dtype = np.result_type(parts, np.int64)
+        found = np.empty((len(parts), len(thresholds), resamples), dtype)
+        first = np.zeros((1, resamples), dtype)
         add_by_cell(np.zeros(k, np.int64), parts[0], counts, first)
-        sums[-1][0] = first
+        found[0] = first
+        sums.append(found)
     if len(dimension_of) > MOST_DIMENSIONS:
         weights = counts.astype(np.float64)
         for point, limits in enumerate(thresholds):

@@ -6,12 +6,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import Front, Point, evaluate, published, search
+from cascadelib import Front, Point, evaluate, published
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
 from tools.evidence import Evidence, evidence_on_split, resampled
-from tools.held_out import on_resamples
+from tools.held_out import on_resamples, search_on
 from tools.ranges import (
     BEST,
     CHEAPEST,
@@ -34,15 +34,8 @@ TENTH = 10  # the paper tries every tenth value of a first threshold
 
 
 def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict[str, Front]:
-    """Repeat the searches on another split, or in another kind of cost. Methods are fitted on that
-    split."""
-    found = {}
-    for name, front in fronts.items():
-        length = int(front.table["models"].map(len).max())
-        method = front.method.fit(split, front.candidates)
-        options = {"models": list(front.candidates), "score": front.score}
-        found[name] = search(split, length, method, cost=cost or front.cost_kind, **options)
-    return found
+    """Repeat the searches of {name: front}, see :func:`search_on`."""
+    return {name: search_on(split, front, cost) for name, front in fronts.items()}
 
 
 def replay_fronts(split: Any, fronts: dict[str, Front], ranges: bool = True) -> dict[str, Front]:

@@ -45,10 +45,18 @@ def with_held_out_split(front: Front, other: Any) -> tuple[Front, Any]:
 def with_held_out_half(front: Front) -> tuple[Front, Any]:
     """Search a front again on one half of its selection split. Return it, and the other half."""
     here, there = halves(front.store)
+    return search_on(here, front), there
+
+
+def search_on(split: Any, front: Front, cost: str | None = None) -> Front:
+    """Repeat the search of a front on another split, or in another kind of cost.
+
+    A method is fitted on that split.
+    """
     length = int(front.table["models"].map(len).max())
-    method = front.method and front.method.fit(here, front.candidates)
-    options = {"models": list(front.candidates), "cost": front.cost_kind, "score": front.score}
-    return search(here, length, method, **options), there
+    method = front.method and front.method.fit(split, front.candidates)
+    options = {"models": list(front.candidates), "score": front.score}
+    return search(split, length, method, cost=cost or front.cost_kind, **options)
 
 
 def on_resamples(split: Any, points: Any) -> Resampled:

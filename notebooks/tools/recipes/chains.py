@@ -127,7 +127,7 @@ def count_outcomes(
 
     They equal those of :func:`evaluate` if the correctness is bool.
     """
-    once = np.ones((len(outcomes[0][0]), 1), np.int64)
+    once = np.ones((len(outcomes[0][0]), 1), np.int32)  # as sample_counts, so compiled once
     accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
     return accuracy[0], cost[0], rates[0]
 
