@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
+from .checks import share
+
 EXAMPLE = """a table has a row per query and model:
 
   sample,model,prediction,confidence,cost,label
@@ -131,11 +133,6 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
-
-
-def share(text: str) -> float:
-    """Return a fraction, from a number or a percentage."""
-    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
 
 
 def parser_of_all(version: str) -> Parser:
