@@ -157,10 +157,11 @@ def parser_of_all(version: str) -> Parser:
 
 def add_options(parser: Any, options: dict[str, str]) -> None:
     """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--delta", "--accuracy", "--loss", "--recall", "--precision")
+    shares = ("--epsilon", "--accuracy", "--loss", "--recall", "--precision")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
+        "--delta": {"type": share, "default": "5%"},
         "--guarantee": {"default": "probability"},
         "--check": {"metavar": "POLICY"},
         **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
@@ -168,6 +169,5 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
     }
-    kinds["--delta"] = {"type": share, "default": "5%"}
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -166,11 +166,7 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
         The ratios. To get an interval, pass them and the ratio on the full split to
         :func:`cascadelib.analysis.basic_interval`.
     """
-    ratios = [
-        _cost_ratio(baseline, one, other)
-        for baseline, one, other in zip(first.baselines, first.fronts, second.fronts)
-    ]
-    return np.array(ratios)
+    return np.array([*map(_cost_ratio, first.baselines, first.fronts, second.fronts)])
 
 
 def _check_comparable(fronts: Mapping[str, Front]) -> None:

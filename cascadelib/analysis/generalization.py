@@ -65,7 +65,7 @@ def accuracy_drops(
         one = originals.origin
         other = split.origin
         is_same = np.array_equal(one.sample_ids, other.sample_ids)
-        if is_same and np.array_equal(np.array(before), np.array(after)):
+        if is_same and np.array_equal(before, after):
             raise ValueError(
                 f"the split {one.split!r} ({len(originals):,} samples) is compared with itself: "
                 "pass the selection split and another"
@@ -76,8 +76,11 @@ def accuracy_drops(
         rows = []
         for correct, replayed in zip(before, after):
             low, high = interval(correct, replayed, level)
-            row: dict = {"accuracy": correct.mean(), "accuracy_replayed": replayed.mean()}
-            row |= with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop")
+            row = {
+                "accuracy": correct.mean(),
+                "accuracy_replayed": replayed.mean(),
+                **with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop"),
+            }
             rows.append(row)
         tables[label] = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     return pd.concat(tables, names=["split"])

@@ -411,14 +411,12 @@ class MeanStage(DelayingStage):
         """Read the correctness of pairs and triples from the store's cache. Return the keys of the
         others.
 
-        The correctness of a pair depends neither on the metric nor on the order. That of a triple
-        depends on the order by rounding.
+        The correctness does not depend on the metric. It depends on the order of the models by
+        rounding.
         """
         new = {}
         for prefix in (prefix for prefix in prefixes if len(prefix) in CACHED):
-            models = tuple(map(self.split.key_of, prefix))
-            members = frozenset(models) if len(models) == 2 else models
-            key = self.of_softmax, self.split.rank, members
+            key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
             if key in self.split.cache:
                 self._correct[prefix] = self.split.cache[key]
             else:
