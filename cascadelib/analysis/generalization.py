@@ -71,7 +71,7 @@ def accuracy_drops(
                 "pass the selection split and another"
             )
         # Equal row numbers do not make pairs, since all splits begin at row 0.
-        is_paired = is_same and (one.has_ids and other.has_ids or one.source == other.source)
+        is_paired = is_same and one.shares_ids(other)
         interval = paired_difference_interval if is_paired else difference_interval
         rows = []
         for correct, replayed in zip(before, after):

@@ -382,7 +382,6 @@ def prepare_search(
     cost: Any,
     n_models: Any,
     last_only: bool = False,
-    *,
     tolerance: Any = 0.0,
     time_limit: Any = None,
     executor: Any = None,

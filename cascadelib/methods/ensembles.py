@@ -15,7 +15,15 @@ from numpy import ndarray as Array
 from ..checks import validate_choice
 from ..scoring import ranks_of
 from ..stages import DelayingStage, Outcome, StageFunction
-from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
+from .confidence_metrics import (
+    BLOCK_ROWS,
+    METRICS,
+    Metric,
+    map_blocks,
+    predict_rows,
+    rank_classes,
+    softmax,
+)
 
 
 class EnsembleOutput(NamedTuple):
@@ -435,7 +443,7 @@ class MeanStage(DelayingStage):
 
         metric = self.split.metric
         confidence_of = metric.of_softmax if self.of_softmax else metric.from_logits
-        if not metric.is_max_softmax:
+        if metric is not METRICS["max_softmax"]:  # only the largest softmax has a kernel
             return np.stack([confidence_of(values[:, row].mean(axis=1)) for row in members])
         terms = values
         if not self.of_softmax:
