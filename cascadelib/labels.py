@@ -124,7 +124,21 @@ def select_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     """
     index = indices
     if not isinstance(indices, slice):
-        index = _checked_index(indices, count, sample_ids)
+        kind = getattr(getattr(indices, "dtype", None), "kind", None)
+        is_mask = isinstance(indices, Mapping) or kind == "b"
+        if is_mask:
+            indices = align_values(indices, "the mask", sample_ids)
+        index = np.asarray(refuse_masked(indices, "indices"))
+        if is_mask and index.dtype != bool:
+            raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
+        if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
+            raise ValueError(
+                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
+                f"{index.shape}"
+            )
+        if index.dtype.kind == "b" and len(index) != count:
+            raise ValueError(f"the mask has {len(index)} entries for {count} samples")
+        index = index if index.size else index.astype(np.int64)
     try:
         rows = np.arange(count)[index]
     except IndexError as error:
@@ -132,25 +146,6 @@ def select_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     if not len(rows):
         raise ValueError("no sample is selected: a split must have at least one")
     return rows
-
-
-def _checked_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
-    """Return rows as integers, or a mask as bool [count]."""
-    kind = getattr(getattr(indices, "dtype", None), "kind", None)
-    is_mask = isinstance(indices, Mapping) or kind == "b"
-    if is_mask:
-        indices = align_values(indices, "the mask", sample_ids)
-    index = np.asarray(refuse_masked(indices, "indices"))
-    if is_mask and index.dtype != bool:
-        raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
-    if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
-        raise ValueError(
-            f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
-            f"{index.shape}"
-        )
-    if index.dtype.kind == "b" and len(index) != count:
-        raise ValueError(f"the mask has {len(index)} entries for {count} samples")
-    return index if index.size else index.astype(np.int64)
 
 
 def refuse_masked(values: Any, what: str) -> Any:

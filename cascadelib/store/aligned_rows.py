@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, xlogy
 
@@ -130,11 +129,12 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     pairs = correlation_intervals(
         count_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / ends
     )
-    blocks, linked = (
-        _groups(one[is_linked], other[is_linked], len(tested))
-        for is_linked in (~pairs["is_low"], pairs["lower"] > 0)
-    )
-    status, evidence = _verdict(table, blocks, linked, samples)
+    groups = []  # by model. Models that are linked by pairs share a group
+    for is_linked in (~pairs["is_low"], pairs["lower"] > 0):
+        links = np.zeros((len(tested), len(tested)), bool)
+        links[one, other] = is_linked
+        groups.append(connected_components(links, directed=False)[1])
+    status, evidence = _verdict(table, *groups, samples)
     if status != "violated" and (shift := find_best_offset(is_correct)):
         model, offset, start, stop = shift
         status = "violated"
@@ -287,26 +287,22 @@ def correlation_intervals(counts: Array, scale: Array, level: float) -> pd.DataF
         product = positive.sum(axis=-1) / samples * (by_s @ number / samples)
         return (positive @ number / samples - product) / scale
 
+    def shares(slope: Array) -> Array:
+        return logistic_shares(by_s, positive.sum(axis=1), slope)
+
     def likelihood(slope: Array) -> Array:
-        share = logistic_shares(by_s, positive.sum(axis=1), slope)
+        share = shares(slope)
         return (xlogy(positive, share) + xlogy(by_s - positive, 1 - share)).sum(axis=-1)
 
     measured = phi(positive)
     edge = np.full(len(counts), STEEPEST)
-
-    def excess(slope: Array) -> Array:
-        return phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope)) - measured
-
-    best = find_roots(excess, -edge, edge)
+    best = find_roots(lambda slope: phi(by_s * shares(slope)) - measured, -edge, edge)
     least = likelihood(best) + np.log(level)
     lower = find_roots(lambda slope: likelihood(slope) - least, -edge, best)
     upper = find_roots(lambda slope: least - likelihood(slope), best, edge)
-    ends = [
-        phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope))
-        for slope in (lower, upper, edge)
-    ]
-    table = pd.DataFrame(dict(zip(("lower", "upper", "attainable"), ends)))
-    table.insert(0, "phi", measured)
+    slopes = {"lower": lower, "upper": upper, "attainable": edge}
+    ends = {name: phi(by_s * shares(slope)) for name, slope in slopes.items()}
+    table = pd.DataFrame({"phi": measured} | ends)
     bound = np.minimum(LEAST_PHI, LEAST_SHARE * table["attainable"])
     return table.assign(is_low=table["upper"] < bound)
 
@@ -342,12 +338,6 @@ def find_roots(rising: Callable[[Array], Array], low: Array, high: Array) -> Arr
         low = np.where(is_below, middle, low)
         high = np.where(is_below, high, middle)
     return (low + high) / 2
-
-
-def _groups(one: Array, other: Array, models: int) -> Array:
-    """Return the group number of each model [M]. Models that are linked by pairs share a group."""
-    links = coo_array((np.ones(len(one)), (one, other)), (models, models))
-    return connected_components(links, directed=False)[1]
 
 
 def _verdict(table: pd.DataFrame, blocks: Array, linked: Array, samples: int) -> tuple[str, str]:
