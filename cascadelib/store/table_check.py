@@ -310,7 +310,11 @@ def _report(
     table: ScoreTable | None,
     options: Mapping[str, Any],
 ) -> TableReport:
-    """Return the report, with the command if the table is readable and has costs."""
+    """Return the report, with the command if the table is readable and has costs.
+
+    The command for a file certifies a cascade. Its epsilon is the smallest of :data:`LOSSES` that
+    is at least 12 ÷ samples. If there is none, it is the largest.
+    """
     has_cost = "cost" in roles or "cost" in options
     command = ""
     if table is not None and has_cost and (table.correct is not None):
@@ -320,24 +324,16 @@ def _report(
             listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
             command = f"ScoreTable.from_frame(frame, {listed})"
         else:
-            command = _format_command(source, arguments, len(table))
+            words = ["cascadelib", "certify", source]
+            for key, value in arguments.items():
+                if isinstance(value, Mapping):
+                    value = ",".join(f"{model}={price:g}" for model, price in value.items())
+                words += [f"--{key}", value]
+            # Half of the samples certify the cascade. If its loss were 12 ÷ samples, six of these
+            # would be lost on average. The probability that none is lost would be at most 0.25%.
+            losses = (share for share in LOSSES if 12 / len(table) <= float(share[:-1]) / 100)
+            command = shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])
     rows = [vars(fault) | {"blocks": True} for fault in blocking]
     rows += [vars(fault) | {"blocks": False} for fault in notes]
     frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
     return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
-
-
-def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
-    """Return the shell command that certifies a cascade of a file.
-
-    Its epsilon is the smallest of :data:`LOSSES` that is at least 12 ÷ samples. If there is none,
-    it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
-    of these would be lost on average. The probability that none is lost would be at most 0.25%.
-    """
-    words = ["cascadelib", "certify", path]
-    for key, value in arguments.items():
-        if isinstance(value, Mapping):
-            value = ",".join(f"{model}={price:g}" for model, price in value.items())
-        words += [f"--{key}", value]
-    losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
-    return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])

@@ -225,7 +225,15 @@ def encode_text(column: pd.Series) -> TextColumn:
         "by its path, or with dtype=str"
     )
     try:
-        codes, distinct = _distinct(_cells(column))
+        cells = _cells(column)
+        encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
+        indices = encoded.indices
+        distinct = encoded.dictionary
+        if not _is_text(cells):  # a dictionary may have another order, unused values and null
+            used = indices.dictionary_encode()
+            indices = used.indices
+            distinct = distinct.take(used.dictionary)
+        codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
     values = distinct.to_pylist()
@@ -256,18 +264,6 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
 def _is_text(cells: pa.ChunkedArray) -> bool:
     """Return whether the type of cells is text. A dictionary of text is another type."""
     return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-
-
-def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
-    """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
-    encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    indices = encoded.indices
-    distinct = encoded.dictionary
-    if not _is_text(cells):  # a dictionary may have another order, unused values and null
-        used = indices.dictionary_encode()
-        indices = used.indices
-        distinct = distinct.take(used.dictionary)
-    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
 def parse_whole_number(value: Any, name: Any) -> int:
