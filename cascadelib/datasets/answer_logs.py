@@ -200,7 +200,7 @@ def parse_sample(
     model: str, metric: str | None, answer: Callable[[str], str], line: dict
 ) -> list[dict]:
     """Return the row of one line of :func:`lm_eval_samples`."""
-    row = {"sample": str(line["doc_id"]), "model": model}
+    row: dict = {"sample": str(line["doc_id"]), "model": model}
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")

@@ -106,8 +106,14 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
     the rows of model 'large' are not aligned with those of the others: ...
     """
-    is_correct, is_tested = find_tested_models(np.atleast_2d(np.asarray(correct)), chance)
+    scores = np.atleast_2d(np.asarray(correct))
+    is_graded = scores.dtype.kind == "f"
+    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
     samples = max(is_correct.shape[1], 1)
+    accuracy = is_correct.sum(axis=1) / samples
+    error = np.sqrt(accuracy * (1 - accuracy) / samples)
+    lower = accuracy - ABOVE_CHANCE * error
+    is_tested = (lower > (0 if is_graded else chance)) & (error > 0)
     names = list(names) or [f"model {row}" for row in range(len(is_correct))]
     tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
     missing = [name for name in names if name not in tested]
@@ -116,7 +122,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         reason = "the test needs two models that are neither constant nor at chance"
         return Alignment("not verifiable", reason + not_tested, pd.DataFrame({"model": tested}))
     is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
-    accuracy = is_correct.mean(axis=1, dtype=np.float64)
+    accuracy = accuracy[is_tested]
     spread = np.sqrt(accuracy * (1 - accuracy))
     one, other = np.triu_indices(len(tested), 1)
     # Two models have a single correlation: one interval with two ends.
@@ -134,7 +140,8 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         links = np.zeros((len(tested), len(tested)), bool)
         links[one, other] = is_linked
         groups.append(connected_components(links, directed=False)[1])
-    status, evidence = _verdict(table, *groups, samples)
+    blocks, linked = groups
+    status, evidence = _verdict(table, blocks, linked, samples)
     if status != "violated" and (shift := find_best_offset(is_correct)):
         model, offset, start, stop = shift
         status = "violated"
@@ -143,17 +150,6 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
             f"they fit those of the others better after a shift by {offset:+d}"
         )
     return Alignment(status, evidence + not_tested, table)
-
-
-def find_tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
-    """Return correctness, bool [M, k], and whether models are significantly above chance, [M]."""
-    is_graded = scores.dtype.kind == "f"
-    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
-    samples = max(is_correct.shape[1], 1)
-    accuracy = is_correct.sum(axis=1) / samples
-    error = np.sqrt(accuracy * (1 - accuracy) / samples)
-    lower = accuracy - ABOVE_CHANCE * error
-    return is_correct, (lower > np.where(is_graded, 0, chance)) & (error > 0)
 
 
 def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment:

@@ -109,7 +109,7 @@ class LogitStore:
         self.classes = self.origin.classes
         self.dataset = self.origin.dataset
         self.split = self.origin.split
-        self._table: tuple[dict | None, pd.DataFrame | None] = (None, None)
+        self._table: Any = (None, None)  # outputs by model, and the table of these models
         return self
 
     @classmethod
@@ -270,7 +270,7 @@ class LogitStore:
         """
         outputs = self._outputs()
         cached_outputs, table = self._table
-        if table is None or cached_outputs != outputs:
+        if cached_outputs != outputs:
             table = make_model_table({name: output.metadata for name, output in outputs.items()})
             if self._rows is not None and self.labels is not None:
                 for name in table.index:

@@ -142,26 +142,41 @@ def check_table(
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
     if isinstance(cost, Mapping):
         options["cost"] = cost
+    roles: dict[str, str] = {}
+    blocking: list[Fault] = []
+    notes: list[Fault] = []
+    table = None
     try:
         opened, options["encoding"], notes = _open(frame, largest, encoding)
+        roles = guess_columns(list(map(str, opened[0].columns)), columns)
+        if isinstance(cost, str):
+            roles["cost"] = cost
+        blocking = list(_missing_columns(roles, cost))
+        if {SAMPLES, MODELS}.isdisjoint(fault.what for fault in blocking):
+            parts, faults, found = _read(opened, roles, cost, options)
+            blocking += faults
+            notes += found
+            if not faults:
+                table = ScoreTable.of_checked(parts)
+                notes += find_remarks(table)
     except ValueError as error:
-        return _report(source, {}, [_unreadable(error)], [], None, options)
-    roles = guess_columns(list(map(str, opened[0].columns)), columns)
-    if isinstance(cost, str):
-        roles["cost"] = cost
-    missing_columns = list(_missing_columns(roles, cost))
-    if {SAMPLES, MODELS} & {fault.what for fault in missing_columns}:
-        return _report(source, roles, missing_columns, notes, None, options)
-    read = None
-    try:
-        parts, blocking, found = _read(opened, roles, cost, options)
-        notes += found
-        if not blocking:
-            read = ScoreTable.of_checked(parts)
-            notes += find_remarks(read)
-    except ValueError as error:
-        blocking = [_unreadable(error)]
-    return _report(source, roles, missing_columns + blocking, notes, read, options)
+        blocking.append(Fault("tables that cannot be read", 1, (str(error),)))
+    command = ""
+    has_cost = "cost" in roles or "cost" in options
+    if table is not None and has_cost and table.correct is not None:
+        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
+        arguments |= {option: value for option, value in options.items() if value is not None}
+        if source == "frame":
+            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            command = f"ScoreTable.from_frame(frame, {listed})"
+        else:
+            command = _format_command(source, arguments, len(table))
+    rows = [vars(fault) | {"blocks": True} for fault in blocking]
+    rows += [vars(fault) | {"blocks": False} for fault in notes]
+    listed_faults = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
+    return TableReport(
+        source, roles, listed_faults.rename(columns={"what": "fault"}), command, table
+    )
 
 
 def _open(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
@@ -258,11 +273,6 @@ def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
         yield Fault("columns of costs that were recognized", 0, (), remedy)
 
 
-def _unreadable(error: ValueError) -> Fault:
-    """Return the fault of a table that cannot be read."""
-    return Fault("tables that cannot be read", 1, (str(error),), "")
-
-
 def find_remarks(table: ScoreTable) -> Iterator[Fault]:
     """Yield the faults of a readable table: shifted rows, useless confidences, foreign answers.
 
@@ -302,38 +312,17 @@ def find_remarks(table: ScoreTable) -> Iterator[Fault]:
         yield Fault("models with confidences above 1, unlike others", len(percent), percent)
 
 
-def _report(
-    source: str,
-    roles: dict[str, str],
-    blocking: list[Fault],
-    notes: list[Fault],
-    table: ScoreTable | None,
-    options: Mapping[str, Any],
-) -> TableReport:
-    """Return the report, with the command if the table is readable and has costs.
+def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
+    """Return the shell command that certifies a cascade of a file.
 
-    The command for a file certifies a cascade. Its epsilon is the smallest of :data:`LOSSES` that
-    is at least 12 ÷ samples. If there is none, it is the largest.
+    Its epsilon is the smallest of :data:`LOSSES` that is at least 12 ÷ samples. If there is none,
+    it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
+    of these would be lost on average. The probability that none is lost would be at most 0.25%.
     """
-    has_cost = "cost" in roles or "cost" in options
-    command = ""
-    if table is not None and has_cost and (table.correct is not None):
-        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
-        arguments |= {option: value for option, value in options.items() if value is not None}
-        if source == "frame":
-            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            command = f"ScoreTable.from_frame(frame, {listed})"
-        else:
-            words = ["cascadelib", "certify", source]
-            for key, value in arguments.items():
-                if isinstance(value, Mapping):
-                    value = ",".join(f"{model}={price:g}" for model, price in value.items())
-                words += [f"--{key}", value]
-            # Half of the samples certify the cascade. If its loss were 12 ÷ samples, six of these
-            # would be lost on average. The probability that none is lost would be at most 0.25%.
-            losses = (share for share in LOSSES if 12 / len(table) <= float(share[:-1]) / 100)
-            command = shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])
-    rows = [vars(fault) | {"blocks": True} for fault in blocking]
-    rows += [vars(fault) | {"blocks": False} for fault in notes]
-    frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
-    return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
+    words = ["cascadelib", "certify", path]
+    for key, value in arguments.items():
+        if isinstance(value, Mapping):
+            value = ",".join(f"{model}={price:g}" for model, price in value.items())
+        words += [f"--{key}", value]
+    losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
+    return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])
