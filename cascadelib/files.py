@@ -150,7 +150,7 @@ def write_temporary(path: Path) -> Iterator[Path]:
 
 
 def check_replaceable(path: Path) -> None:
-    """Raise an OSError if :func:`replace_atomically` could not write a file of a megabyte.
+    """Raise an OSError if :func:`replace_atomically` could not write a file of 1 MiB.
 
     A long computation calls this before it starts.
     """
@@ -221,9 +221,9 @@ def open_regular_file(path: Path, most: float = math.inf) -> Iterator[BufferedRe
         yield file
 
 
-def file_digest(path: Path, most: float = math.inf) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, see :func:`open_regular_file`."""
-    with open_regular_file(path, most) as file:
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

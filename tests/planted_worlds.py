@@ -167,6 +167,13 @@ def with_useless_third_models(rng):
     return lengths_claims(two, three, three)
 
 
+def both_ways(splits, length, ranges=True):
+    """Yield the fronts selected on one of two splits and evaluated on the other, for each
+    direction."""
+    for here, there in (splits, splits[::-1]):
+        yield [front_on(on, search(one, length), ranges=ranges) for one, on in zip(here, there)]
+
+
 def with_equal_methods_in_top_k(rng):
     """Return the evidence of figure 10 in both directions, where methods are equal and top-k is as
     hard as top-1."""
@@ -174,22 +181,15 @@ def with_equal_methods_in_top_k(rng):
     splits = []
     for part in ("here", "there"):
         splits.append([scores(rng, 1.0, part), *equal_methods(rng, len(names), part=part)])
-    directions = []
-    for here, there in (splits, splits[::-1]):
-        front, *fronts = (front_on(on, search(one, 2)) for one, on in zip(here, there))
-        directions.append(topk_claims(front, dict(zip(names, fronts))))
-    return tuple(directions)
+    return tuple(topk_claims(one, dict(zip(names, more))) for one, *more in both_ways(splits, 2))
 
 
 def with_equal_methods_in_triples(rng):
     """Return the evidence of figure 4 in both directions, where a method and the mean ensemble are
     equal."""
     splits = [equal_methods(rng, 2, part=part) for part in ("here", "there")]
-    directions = []
-    for here, there in (splits, splits[::-1]):
-        three, means = (front_on(on, search(one, 3), ranges=False) for one, on in zip(here, there))
-        directions.append(lengths_claims(three, three, means))
-    return tuple(directions)
+    fronts = both_ways(splits, 3, ranges=False)
+    return tuple(lengths_claims(three, three, means) for three, means in fronts)
 
 
 def top_k_of_two_methods(rng, noise, more_noise):
@@ -208,8 +208,7 @@ def top_k_of_two_methods(rng, noise, more_noise):
         confidences = (ease + shared, ease + of_means)
         splits.append([ScoreTable(ease > 0, each, COSTS, NAMES, ids) for each in confidences])
     directions = []
-    for here, there in (splits, splits[::-1]):
-        plain, mean = (front_on(on, search(one, 2)) for one, on in zip(here, there))
+    for plain, mean in both_ways(splits, 2):
         listed = {"max softmax": plain, "entropy": plain, "top-k sum": mean}
         listed |= {"mean logits": mean, "mean softmax": mean}
         directions.append(topk_claims(plain, listed))
