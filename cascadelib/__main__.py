@@ -139,7 +139,16 @@ def choose(args: Namespace) -> dict[str, Any]:
 def run_certify(args: Namespace) -> dict[str, Any]:
     """Choose the cheapest cascade that is certified, or certify the policy of a file."""
     if args.check:
-        return certify_file(args)
+        if args.out:
+            raise ValueError("--check writes no policy: leave out --out")
+        policy = cl.Policy.load(args.check)
+        store = read_scores(args.table, args)
+        reference = args.reference or policy.models[-1]
+        certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
+        is_certified = certificate.point is not None
+        summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
+        found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
+        return found | {"here": measure(store, policy)}
     store, held_out = read_splits(args)
     if held_out is None:
         raise ValueError(
@@ -163,21 +172,6 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     saving = times(improvement_factor(certificate.reference_cost, cost))
     summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
     return {"summary": summary} | found | write_policy(args, point, store, held_out)
-
-
-def certify_file(args: Namespace) -> dict[str, Any]:
-    """Certify the policy of a file on a table that it has not seen."""
-    if args.out:
-        raise ValueError("--check writes no policy: leave out --out")
-    policy = cl.Policy.load(args.check)
-    store = read_scores(args.table, args)
-    certificate = cl.certify(
-        store, policy, reference=args.reference or policy.models[-1], **guarantee(args, args.table)
-    )
-    is_certified = certificate.point is not None
-    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
-    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
-    return found | {"here": measure(store, policy)}
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
@@ -256,8 +250,22 @@ def run_show(args: Namespace) -> dict[str, Any]:
         raise ValueError("--table and --per-month are for the card: name its file by --html")
     if args.python:
         policy.to_python(args.python)
-    if args.html:
-        write_card(args, policy)
+    if args.html:  # the card has a chart if there is a table
+        from .figures import card
+
+        table = front = None
+        if args.table:
+            table = read_scores(args.table, args)
+            point = policy.point
+            models: Any = "all"
+            lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
+            if point.fitted:  # the file has fits of these models only
+                models = list(point.models)
+                lengths = len(models)
+            cost = point.cost_kind if table.path else None
+            options = {"score": point.score, "cost": cost, "models": models}
+            front = cl.search(table, lengths, point.method, **options)
+        card(policy, args.html, front, table, per_month=args.per_month)
     if args.python or args.html:
         return known_parts({"python": args.python, "card": args.html})
     parts = file_parts(policy)
@@ -269,25 +277,6 @@ def run_show(args: Namespace) -> dict[str, Any]:
     }
     found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
     return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
-
-
-def write_card(args: Namespace, policy: Any) -> None:
-    """Write the card of a policy, with a chart if there is a table."""
-    from .figures import card
-
-    table = front = None
-    if args.table:
-        table = read_scores(args.table, args)
-        point = policy.point
-        models: Any = "all"
-        lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
-        if point.fitted:  # the file has fits of these models only
-            models = list(point.models)
-            lengths = len(models)
-        cost = point.cost_kind if table.path else None
-        options = {"score": point.score, "cost": cost, "models": models}
-        front = cl.search(table, lengths, point.method, **options)
-    card(policy, args.html, front, table, per_month=args.per_month)
 
 
 def file_parts(policy: Any) -> dict[str, Any]:
@@ -390,8 +379,13 @@ def main(argv: list[str] | None = None) -> int:
             print(found, flush=True)
             return 0
         found = json.loads(json.dumps(found), parse_constant=lambda _: None)  # nan and inf are null
-        for line in lines_of(found, args.json):
-            print(line)
+        if args.json:
+            print(json.dumps(found, indent=2, ensure_ascii=False))
+        else:  # lines of rounded numbers without brackets and quotes
+            rounded = json.loads(json.dumps(found), parse_float=lambda x: float(f"{float(x):.4g}"))
+            marks = dict.fromkeys(map(ord, '{}[]"'))
+            for key, value in rounded.items():
+                print(f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -407,18 +401,6 @@ def main(argv: list[str] | None = None) -> int:
         print("cascadelib: interrupted", file=sys.stderr)
         return 130  # the shell's status after Ctrl-C
     return int(found.get("certified") is False)
-
-
-def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
-    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes."""
-    if as_json:
-        return [json.dumps(found, indent=2, ensure_ascii=False)]
-    rounded = json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
-    marks = dict.fromkeys(map(ord, '{}[]"'))
-    return [
-        f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
-        for key, value in rounded.items()
-    ]
 
 
 if __name__ == "__main__":
