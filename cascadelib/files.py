@@ -252,7 +252,7 @@ def is_usable_json(value: Any, most: int = 50) -> bool:
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
-    inner: list[Any] = []
+    inner = []
     if isinstance(value, dict):
         inner = [*value, *value.values()]
     elif isinstance(value, list):

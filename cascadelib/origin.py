@@ -193,7 +193,7 @@ class Origin:
         unknown.
         """
         names = sorted(models)
-        numbers: list[Array] = []
+        numbers = []
         for name in names:
             columns = self.outputs(name)
             if not columns:

@@ -126,7 +126,7 @@ def probe_models(
                 size = {"image_size": inputs.shape[-1]}
                 model = replace(model, metadata=size | model.metadata)
             if settings.compile:
-                compiled: Any = torch.compile(model.module)
+                compiled = torch.compile(model.module)
                 model = replace(model, module=compiled)
             with torch.inference_mode():
                 for _ in range(2):
@@ -244,7 +244,7 @@ def _feed_photographs(
         tasks += [(turn, start, range(*span)) for span in split_range(start, stop, CHUNK)]
         if turn < 2 + ahead:
             photographs.reserve(size, workers > 0)
-    loader: Any = torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
         sampler=tasks,

@@ -142,8 +142,8 @@ def check_table(
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
     if isinstance(cost, Mapping):
         options["cost"] = cost
-    roles: dict[str, str] = {}
-    blocking: list[Fault] = []
+    roles = {}
+    blocking = []
     notes: list[Fault] = []
     table = None
     try:

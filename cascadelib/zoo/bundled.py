@@ -42,7 +42,7 @@ class BagOfWords(nn.Module):
 
 def build_dense(*widths: int) -> nn.Sequential:
     """Build linear layers of these widths with ReLU between: [N, …] → [N, last width]."""
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers = [nn.Flatten()]
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
@@ -265,7 +265,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     zoo = read_zoo(folder, TEXT_ZOO)
     entry, path = _find_weights(name, zoo, folder)
     module = build_text_classifier(entry, zoo)
-    shared: dict[str, torch.Tensor] = {}
+    shared = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)

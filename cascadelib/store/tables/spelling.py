@@ -51,7 +51,7 @@ def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) ->
     texts : iterable of str
         The distinct labels and predictions.
     """
-    form_of: dict[str, str] = {}
+    form_of = {}
     texts_of: dict[str, list[str]] = {}
     for text in filter(None, texts):
         form_of[text] = normalize_text(text)
