@@ -126,8 +126,7 @@ def probe_models(
                 size = {"image_size": inputs.shape[-1]}
                 model = replace(model, metadata=size | model.metadata)
             if settings.compile:
-                compiled = torch.compile(model.module)
-                model = replace(model, module=compiled)
+                model = replace(model, module=torch.compile(model.module))
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = compute_timed_logits(

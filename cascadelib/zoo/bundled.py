@@ -4,7 +4,7 @@ timm and transformers are imported only when a model is built, since their impor
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -83,9 +83,7 @@ def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int
     return model
 
 
-CLASSICAL: dict[str, Callable[..., nn.Module]] = {
-    net.__name__: net for net in (linear, mlp, lenet, small_resnet)
-}
+CLASSICAL = {net.__name__: net for net in (linear, mlp, lenet, small_resnet)}
 """Networks smaller than those of timm, by their architecture in zoo.json."""
 
 

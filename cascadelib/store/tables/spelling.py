@@ -36,9 +36,7 @@ def find_rarer_spellings(labels: Array) -> Array:
     most_frequent: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable").tolist():
         most_frequent.setdefault(normalize_text(str(texts[number])), number)
-    is_rarer = np.ones(len(texts), bool)
-    is_rarer[list(most_frequent.values())] = False
-    return is_rarer[place]
+    return ~np.isin(place, list(most_frequent.values()))
 
 
 def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
