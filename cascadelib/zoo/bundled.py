@@ -76,9 +76,15 @@ def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int
     """
     import timm
 
-    stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
-    options = {"num_classes": num_classes, "channels": channels, "layers": layers}
-    model = timm.create_model("resnet18", in_chans=1, **options, **stem)
+    model = timm.create_model(
+        "resnet18",
+        in_chans=1,
+        num_classes=num_classes,
+        channels=channels,
+        layers=layers,
+        stem_type="deep",
+        stem_width=channels[0] // 2,
+    )
     model.conv1 = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
     return model
 
@@ -93,8 +99,8 @@ def build_image_classifier(entry: dict, classes: int) -> nn.Module:
         return CLASSICAL[entry["architecture"]](classes, **entry["options"])
     import timm
 
-    options = {"in_chans": 1, "num_classes": classes} | entry["options"]
-    return timm.create_model(entry["architecture"], **options)
+    architecture = entry["architecture"]
+    return timm.create_model(architecture, in_chans=1, num_classes=classes, **entry["options"])
 
 
 SCALE_SUFFIX = ".scale"
