@@ -148,7 +148,11 @@ def load_timm_model(
         module, source = _load_checkpoint(base, path, fixed_size, classes)
     reparameterized = reparameterize and deploy(module)
     transform = build_photo_transform(module, size)
-    preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
+    preprocessing = asdict(transform.cut) | {
+        "mean": transform.mean,
+        "std": transform.std,
+        "size_from": size if isinstance(size, str) else "requested",
+    }
     metadata = {
         "family": find_family(base),
         "architecture": module.pretrained_cfg.get("architecture") or base,
@@ -156,8 +160,7 @@ def load_timm_model(
         "parameters": count_parameters(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
-        "preprocessing": preprocessing
-        | {"size_from": size if isinstance(size, str) else "requested"},
+        "preprocessing": preprocessing,
     }
     return Model(name, module, transform, metadata)
 
@@ -246,14 +249,16 @@ def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> t
                 f"{config_path}: not a timm model's config with pretrained_cfg and num_classes "
                 f"({error!r})"
             ) from None
-    local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
+    overlay = preprocessing | {
+        "file": str(path),
+        "hf_hub_id": None,
+        "url": "",
+        "custom_load": False,
+        "num_classes": classes,
+    }
     try:
         module = build_timm_model(
-            name,
-            size,
-            pretrained=True,
-            pretrained_cfg_overlay={**preprocessing, **local, "num_classes": classes},
-            num_classes=classes,
+            name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes
         )
     except Exception as error:  # torch, pickle and safetensors raise different types
         reason = " ".join(str(error).split())[:400]
