@@ -285,8 +285,7 @@ def write_card(args: Namespace, policy: Any) -> None:
             models = list(point.models)
             lengths = len(models)
         cost = point.cost_kind if table.path else None
-        options = {"score": point.score, "cost": cost, "models": models}
-        front = cl.search(table, lengths, point.method, **options)
+        front = cl.search(table, lengths, point.method, score=point.score, cost=cost, models=models)
     card(policy, args.html, front, table, per_month=args.per_month)
 
 
@@ -389,8 +388,6 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(found, str):
             print(found, flush=True)
             return 0
-        text = json.dumps(found, ensure_ascii=False)
-        found = json.loads(text, parse_constant=lambda _: None)  # nan and inf are null
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
@@ -411,14 +408,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
-    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes."""
+    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes.
+
+    nan and inf are null.
+    """
+
+    def number(text: str) -> float:
+        return float(text if as_json else f"{float(text):.4g}")
+
+    plain = json.loads(json.dumps(found), parse_constant=lambda _: None, parse_float=number)
     if as_json:
-        return [json.dumps(found, indent=2, ensure_ascii=False)]
-    rounded = json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+        return [json.dumps(plain, indent=2, ensure_ascii=False)]
     marks = dict.fromkeys(map(ord, '{}[]"'))
     return [
         f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
-        for key, value in rounded.items()
+        for key, value in plain.items()
     ]
 
 

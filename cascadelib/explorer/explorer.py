@@ -126,13 +126,10 @@ def explore(
     for name, option in options.items():
         if option is not None and not isinstance(option, Mapping):
             raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
-    named = {name: option for name, option in options.items() if option is not None}
-    datasets = {
-        dataset: ExploredSplits(
-            split, **{name: values.get(dataset) for name, values in named.items()}
-        )
-        for dataset, split in store.items()
-    }
+    datasets = {}
+    for dataset, split in store.items():
+        of_dataset = {name: (values or {}).get(dataset) for name, values in options.items()}
+        datasets[dataset] = ExploredSplits(split, **of_dataset)
     if not datasets:
         raise ValueError("store is an empty dict: pass at least one store")
     return Explorer(datasets, state, unit)

@@ -83,12 +83,11 @@ class Batch:
         rows = np.concatenate([part.rows for part in parts])
         return Batch(rows, concatenate_batches([part.inputs for part in parts]), self.kind, output)
 
-
-def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
-    """Return raw inputs as a :class:`Batch`, numbered from 0."""
-    with error_context(f"model {cascade.policy.models[0]!r}"):
-        rows = np.arange(count_samples(inputs))
-    return Batch(rows, inputs, map_parts(kind_of, inputs))
+    def logits(self, member: Member, size: int) -> np.ndarray:
+        """Return the logits [N, classes] of a model, called on at most ``size`` samples."""
+        if len(self) <= size:
+            return member.logits(self.inputs)
+        return np.concatenate([member.logits(piece) for piece in pieces_of(self.inputs, size)])
 
 
 class Cascade(torch.nn.Module):
@@ -357,6 +356,12 @@ class Cascade(torch.nn.Module):
             )
         return decisions
 
+    def batch_of(self, inputs: Any) -> Batch:
+        """Return raw inputs as a :class:`Batch`, numbered from 0."""
+        with error_context(f"model {self.policy.models[0]!r}"):
+            rows = np.arange(count_samples(inputs))
+        return Batch(rows, inputs, map_parts(kind_of, inputs))
+
     def answer_after(self, stage: int, logits: np.ndarray, batch: Batch, guesses: int) -> Answer:
         """Combine the logits [N, classes] of a stage's model with the batch's previous output.
 
@@ -399,7 +404,7 @@ class CascadeRun:
         self.guesses = guesses
         self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
         self.samples = 0
-        self.decisions: Decisions = None  # type: ignore[assignment]
+        self.decisions = self.empty(0)
 
     def empty(self, samples: int) -> Decisions:
         """Return decisions of samples that no model has seen."""
@@ -407,12 +412,10 @@ class CascadeRun:
 
     def queue_batch(self, inputs: Any) -> None:
         """Queue a batch for the first model."""
-        batch = batch_of(self.cascade, inputs)
+        batch = self.cascade.batch_of(inputs)
         batch.rows += self.samples
         self.samples += len(batch)
-        if self.decisions is None:
-            self.decisions = self.empty(len(batch))
-        elif self.samples > len(self.decisions):  # double the length, so that copies are rare
+        if self.samples > len(self.decisions):  # double the length, so that copies are rare
             more = max(len(batch), len(self.decisions))
             self.decisions = self.decisions.joined(self.empty(more))
         if len(batch):
@@ -429,7 +432,7 @@ class CascadeRun:
 
         Samples for which the model failed are queued for the last model.
         """
-        logits = logits_of(self.cascade.members[stage], batch, self.size)
+        logits = batch.logits(self.cascade.members[stage], self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
         exits = self.decisions.write(self.point, stage, batch.rows, answer)
         if exits.all():
@@ -442,9 +445,7 @@ class CascadeRun:
 
     def result(self) -> Decisions:
         """Return the decisions so far, of all samples that arrived."""
-        decisions = self.empty(0) if self.decisions is None else self.decisions
-        if self.samples < len(decisions):
-            decisions = decisions.take(slice(self.samples))
+        decisions = self.decisions.take(slice(self.samples))
         return replace(decisions, ids=np.arange(self.samples))
 
 
@@ -462,10 +463,3 @@ def next_batch(waiting: deque, size: int) -> Any:
         waiting.appendleft(batch.take(slice(size, None)))
         batch = batch.take(slice(size))
     return batch
-
-
-def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:
-    """Return the logits [N, classes] of a model on a batch, at most ``size`` per call."""
-    if len(batch) <= size:
-        return member.logits(batch.inputs)
-    return np.concatenate([member.logits(piece) for piece in pieces_of(batch.inputs, size)])

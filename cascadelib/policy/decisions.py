@@ -95,7 +95,7 @@ class Decisions:
         return self.guesses[:, 0]
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """Return all arrays by name."""
         return {name: values for name, values in vars(self).items() if name != "models"}
 
@@ -118,8 +118,7 @@ class Decisions:
 
     def take(self, rows: Any) -> "Decisions":
         """Return the decisions of some samples, by a slice, int64 [s] or bool [N]."""
-        arrays: dict[str, Any] = {name: values[rows] for name, values in self.arrays.items()}
-        return replace(self, **arrays)
+        return replace(self, **{name: values[rows] for name, values in self.arrays.items()})
 
     def joined(self, *others: "Decisions") -> "Decisions":
         """Return these decisions, followed by others."""
@@ -279,36 +278,7 @@ def check_answer(
         values = read_columns(point, stage, confidences)
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
-    lowest = convert_units(point.metric, np.array(-np.inf))
-    is_missing, is_malformed = find_malformed(point, stage, values, bounds, lowest)
-    if is_malformed.any():
-        failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
-    confidence = values
-    if point.fitted:
-        confidence = np.full(count, lowest)
-        rows = np.flatnonzero(~is_missing & (failures == 0))
-        if not is_missing.all():
-            confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
-    if is_missing.any():
-        confidence = np.where(is_missing, lowest, confidence)
-    fault = describe_shift(point, stage, confidence[failures == 0])
-    if fault:
-        failures = np.where(failures == 0, MALFORMED, failures)
-    return Answer(predictions[:, None], confidence, failures, fault=fault)
-
-
-def find_malformed(
-    point: Point,
-    stage: int,
-    values: np.ndarray,
-    bounds: tuple[float, float],
-    lowest: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples have no confidence, and which have a malformed one, bool [s] each.
-
-    A missing confidence is malformed if it is needed. The lowest value always defers, and is never
-    malformed.
-    """
+    lowest = convert_units(point.metric, np.array(-np.inf))  # always defers
     is_missing = values != values  # nan
     is_malformed: Any = np.zeros(values.shape, bool)
     if bounds != UNBOUNDED and values.dtype != object:
@@ -320,23 +290,22 @@ def find_malformed(
         is_malformed = is_malformed.any(axis=1)
     if point.metric is not None:
         is_malformed = is_malformed | impossible(values, point.metric)
-    return is_missing, is_malformed
-
-
-def fitted_confidence(
-    point: Point,
-    stage: int,
-    values: np.ndarray,
-    predictions: np.ndarray,
-    before: np.ndarray | None,
-    rows: np.ndarray,
-) -> np.ndarray:
-    """Apply the fitted confidence of a stage to some rows of its columns and of predictions."""
-    chosen = predictions[rows]
-    if any(prediction is None for prediction in chosen):
-        raise ValueError("predictions are needed, since its confidence is fitted")
-    earlier = before if before is None else before[rows]
-    return point.fitted[stage](values[rows], chosen, earlier)
+    failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
+    if not point.fitted:
+        confidence = np.where(is_missing, lowest, values)
+    else:
+        confidence = np.full(count, lowest)
+        if not is_missing.all():
+            rows = np.flatnonzero(~is_missing & (failures == 0))
+            chosen = predictions[rows]
+            if any(prediction is None for prediction in chosen):
+                raise ValueError("predictions are needed, since its confidence is fitted")
+            earlier = before if before is None else before[rows]
+            confidence[rows] = point.fitted[stage](values[rows], chosen, earlier)
+    fault = describe_shift(point, stage, confidence[failures == 0])
+    if fault:
+        failures = np.where(failures == 0, MALFORMED, failures)
+    return Answer(predictions[:, None], confidence, failures, fault=fault)
 
 
 def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
@@ -385,7 +354,7 @@ def describe_failure(point: Point, name: Any, answer: Answer, row: int) -> str:
     if answer.fault:
         return answer.fault
     confidence = answer.confidence[row : row + 1]
-    if point.metric is not None and impossible(confidence, point.metric)[0]:
+    if impossible(confidence, point.metric)[0]:
         least, most = metric_of(point.metric).bounds
         return (
             f"sample {name} has confidence {confidence[0]:.4g}, but {point.metric} is from "

@@ -75,21 +75,21 @@ class Member:
         return self.__dict__ | {"graphs": {}}  # a copy has no graphs
 
     @contextlib.contextmanager
-    def explain_errors(self, *batches: Any) -> Iterator[None]:
-        """Re-raise exceptions about unsuitable batches as a ValueError that describes them."""
+    def explain_errors(self, batch: Any) -> Iterator[None]:
+        """Re-raise an exception about an unsuitable batch as a ValueError that describes it."""
         try:
             yield
         except torch.cuda.OutOfMemoryError:
             raise
         except UNFIT as error:
-            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
-            if self.transform is None:
-                takes = "floats, as its module does"
-            else:
+            kind = getattr(batch, "dtype", type(batch).__name__)
+            shape = list(getattr(batch, "shape", [len(batch)]))
+            takes = "floats, as its module does"
+            if self.transform is not None:
                 takes = f"inputs of {self.transform!r:.200}"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(
-                f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})"
+                f"model {self.name!r} cannot run on {kind} {shape}; expected {takes} ({reason})"
             ) from error
 
     def inputs(self, batch: Any) -> Any:
@@ -199,13 +199,6 @@ class Member:
                 [timeit.timeit(call, number=1) for call in calls] for _ in range(TIMING_ROUNDS)
             ]
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
-
-
-def form_of(batch: Any) -> str:
-    """Describe a batch by its dtype or type, and its shape or length."""
-    kind = getattr(batch, "dtype", type(batch).__name__)
-    shape = getattr(batch, "shape", None)
-    return f"{kind} {[len(batch)] if shape is None else list(shape)}"
 
 
 def kind_of(inputs: Any) -> tuple:

@@ -7,9 +7,9 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -25,7 +25,6 @@ from ..methods.thresholds import convert_units
 from .calls import (
     Expectation,
     add_note,
-    failed_answer,
     failure_of,
     faults_of,
     read_answer,
@@ -33,6 +32,7 @@ from .calls import (
 )
 from .decisions import (
     MALFORMED,
+    Answer,
     Decisions,
     align_by_model,
     align_samples,
@@ -40,6 +40,7 @@ from .decisions import (
     describe_failure,
     empty_decisions,
     find_exits,
+    objects,
     read_columns,
     unify_kinds,
     validate_ids,
@@ -375,13 +376,14 @@ class Policy:
         --------
         Policy.decide : Decide from existing confidences.
         """
-        functions = validate_calls(self.in_use, calls)
-        for name, call in zip(self.models, functions):
-            if inspect.iscoroutinefunction(call):
-                raise ValueError(
-                    f"model {name!r}: its call is async, and run is not. Use "
-                    "cascadelib.serve.Service(policy, calls)"
-                )
+        point = self.in_use
+        functions = validate_calls(point, calls)
+        are_async = list(map(inspect.iscoroutinefunction, functions))
+        if any(are_async):
+            raise ValueError(
+                f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
+                "Use cascadelib.serve.Service(policy, calls)"
+            )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation.of(labels, confidence_range)
@@ -391,18 +393,51 @@ class Policy:
         rows = np.arange(len(inputs))
         decisions = empty_decisions(len(inputs), self.models).take(rows)
         decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
-        run = CallRun(self.in_use, functions, inputs, decisions, expectation, stops)
+        first_faults: dict[int, BaseException] = {}  # by stage
+
+        def call_model(stage: int, rows: np.ndarray) -> np.ndarray:
+            """Call the model of a stage on some inputs, and return the deferred rows."""
+            name = point.models[stage]
+            before = decisions.predictions[rows] if stage else None
+            started = time.perf_counter()
+            kind = None
+            try:
+                answer = functions[stage]([inputs[row] for row in rows.tolist()])
+                seconds = time.perf_counter() - started
+                kind = MALFORMED
+                with error_context(f"model {name!r}"):
+                    read = read_answer(point, stage, answer, len(rows), before, expectation)
+                faults = faults_of(point, read, decisions.ids[rows], name)
+                fault = next(filter(None, faults), None)
+                if fault is not None and stops:
+                    raise fault
+            except Exception as error:
+                add_note(error, name, len(rows))
+                if stops:
+                    raise
+                if len(rows) > 1:
+                    return np.concatenate([call_model(stage, row) for row in rows[:, None]])
+                seconds = time.perf_counter() - started
+                fault = error
+                failure = kind or failure_of(error)
+                read = Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
+            if fault is not None:
+                first_faults.setdefault(stage, fault)
+            decisions.seconds[rows, stage] = seconds
+            exits = decisions.write(point, stage, rows, read)
+            return rows[~exits]
+
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [run.call_model(stage, rows[start : start + size]) for start in starts]
+                deferred = [call_model(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = decisions  # type: ignore[attr-defined]
             raise
-        for stage, fault in run.faults.items():
+        for stage, fault in first_faults.items():
             text = (
                 f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
                 "they were deferred to the next model, or kept their answer "
@@ -410,47 +445,3 @@ class Policy:
             )
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         return decisions
-
-
-@dataclass(eq=False)
-class CallRun:
-    """State of one :meth:`Policy.run`: decisions so far and the first failure of each stage."""
-
-    point: Point
-    functions: Sequence[Callable]
-    inputs: Sequence
-    decisions: Decisions
-    expectation: Expectation
-    stops: bool
-    faults: dict[int, BaseException] = field(default_factory=dict)
-
-    def call_model(self, stage: int, rows: np.ndarray) -> np.ndarray:
-        """Call the model of a stage on some inputs, and return the rows of the deferred ones."""
-        name = self.point.models[stage]
-        before = self.decisions.predictions[rows] if stage else None
-        started = time.perf_counter()
-        kind = None
-        try:
-            answer = self.functions[stage]([self.inputs[row] for row in rows.tolist()])
-            seconds = time.perf_counter() - started
-            kind = MALFORMED
-            with error_context(f"model {name!r}"):
-                read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
-            faults = faults_of(self.point, read, self.decisions.ids[rows], name)
-            fault = next(filter(None, faults), None)
-            if fault is not None and self.stops:
-                raise fault
-        except Exception as error:
-            add_note(error, name, len(rows))
-            if self.stops:
-                raise
-            if len(rows) > 1:
-                return np.concatenate([self.call_model(stage, row) for row in rows[:, None]])
-            seconds = time.perf_counter() - started
-            fault = error
-            read = failed_answer(kind or failure_of(error))
-        if fault is not None:
-            self.faults.setdefault(stage, fault)
-        self.decisions.seconds[rows, stage] = seconds
-        exits = self.decisions.write(self.point, stage, rows, read)
-        return rows[~exits]

@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import brief
 from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 from .records import NUMBER_OF, AuditRecord, Record
@@ -231,7 +230,11 @@ class Counts:
         found = [name for name in labels if name in self.pending and self.pending[name].has_answer]
         for name in found:
             pending = self.pending.pop(name)
-            verdict = effect_of(pending, labels[name], equal)
+            cascade_correct = bool(equal(pending.prediction, labels[name]))
+            reference_correct = bool(equal(pending.answer, labels[name]))
+            verdict = "tied"
+            if cascade_correct != reference_correct:
+                verdict = "gained" if cascade_correct else "lost"
             self.tally(pending.window, verdict)
             self.tally(pending.window, "open", -1)
             self.sums["lost_at"][pending.stage] += verdict == "lost"
@@ -247,7 +250,7 @@ class Counts:
         for name, value in state.items():
             if isinstance(value, dict):
                 state[name] = list(value.items())
-        signal = None if self.signal is None else self.signal.state()
+        signal = self.signal and self.signal.state()
         latest = list(map(list, self.latest_failures))
         return state | {"signal": signal, "latest_failures": latest, "open_ids": []}
 
@@ -278,15 +281,6 @@ def digest_of_id(name: Any) -> bytes:
     return hashlib.sha256(str(name).encode()).digest()
 
 
-def effect_of(pending: AuditedInput, label: Any, equal: Callable[[Any, Any], Any]) -> str:
-    """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
-    cascade_correct = bool(equal(pending.prediction, label))
-    reference_correct = bool(equal(pending.answer, label))
-    if cascade_correct == reference_correct:
-        return "tied"
-    return "gained" if cascade_correct else "lost"
-
-
 def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, Counter]]:
     """Return the sums, the audit's total and its last two windows over several processes."""
     sums: dict[str, Any] = {}
@@ -300,24 +294,3 @@ def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, 
     newest = sorted(windows)[-2:]
     total = sum((part.total for part in parts), Counter())
     return sums, total, {number: windows[number] for number in newest}
-
-
-def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts:
-    """Return the newer of two states of one process, with the labels of both."""
-    if mine is None:
-        return theirs
-    older, newer = sorted((theirs, mine), key=lambda part: part.version)
-    settled = newer.settle(older.report_labels, equal)
-    newer.report_labels |= {name: older.report_labels[name] for name in settled}
-    return newer
-
-
-def check_parts(parts: Sequence[Counts]) -> None:
-    """Raise ValueError if an id is pending in several processes."""
-    names = Counter(name for part in parts for name in part.pending)
-    repeated = [name for name, count in names.items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"{len(repeated)} ids are pending in several processes, such as "
-            f"{brief(min(repeated, key=str))}. Give all inputs of all workers different ids (ids=)"
-        )

@@ -154,7 +154,7 @@ class Service:
         is_cascade = hasattr(calls, "members")
         if concurrency is None:
             concurrency = 2 if is_cascade else 8
-        rules = rules_of(policy, monitor)
+        self.rules = rules_of(policy, monitor)
         options = [
             per_stage(batch_size, "batch_size", names, reference, check_count),
             per_stage(concurrency, "concurrency", names, reference, check_count),
@@ -183,7 +183,6 @@ class Service:
         options[1] = slots
         # The queue of each model, and that of the audit.
         self.queues = [ModelQueue(*each) for each in zip(self.models.names, *options)]
-        self.rules = rules
         self.audit = check_number(audit, "audit", "a share", 0, 1)
         self.deadline = check_seconds(deadline, "deadline")
         self.queue = math.inf if queue is None else check_count(queue, "queue")
@@ -349,30 +348,30 @@ class Service:
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
     def _end_deadlines(self) -> None:
-        """End the inputs whose deadline has passed. Set a timer for the next deadline."""
+        """End the inputs whose deadline has passed. Set a timer for the next deadline.
+
+        An undecided input exits with its last answer, or fails.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time() + TIMER_SECONDS
         while self.timed and (self.timed[0].is_done or self.timed[0].until <= now):
-            self._expire(self.timed.popleft())
+            item = self.timed.popleft()
+            record = item.record
+            if item.is_done:
+                continue
+            if item.stage > self.last:
+                self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
+                continue
+            error = None
+            if self.stops or "none" not in record.failures:
+                name = self.queues[item.stage].name
+                error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+            record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
+            self._finish(item, error)
         self.timed_loop = None
         if self.timed:
             self.timed_loop = loop
             loop.call_at(self.timed[0].until, self._end_deadlines)
-
-    def _expire(self, item: QueuedInput) -> None:
-        """Let an undecided input exit with its last answer, or fail."""
-        record = item.record
-        if item.is_done:
-            return
-        if item.stage > self.last:
-            self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
-            return
-        error = None
-        if self.stops or "none" not in record.failures:
-            name = self.queues[item.stage].name
-            error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
-        record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
-        self._finish(item, error)
 
     def _queue(self, item: QueuedInput, stage: int) -> None:
         """Queue an input for a model. Calls start in the next iteration of the loop."""
