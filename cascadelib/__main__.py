@@ -39,7 +39,7 @@ def read_scores(path: str, args: Namespace) -> Any:
 
 def costs_and_columns(args: Namespace) -> dict[str, Any]:
     """Return --cost and --columns, which may be prices and several columns."""
-    cost: Any = args.cost
+    cost = args.cost
     if cost and "=" in cost:
         prices = (price.partition("=") for price in cost.split(","))
         cost = {name: float(price) for name, _, price in prices}
@@ -205,7 +205,7 @@ def run_answer(args: Namespace) -> dict[str, Any]:
     options = {name: getattr(args, name) for name in names}
     small = table.select([args.small or table.models.index[0]])
     ids = table.origin.sample_ids
-    ask: Any = partial(call_command, args.ask)
+    ask = partial(call_command, args.ask)
     if args.reference:
         ask = pd.Series(table.predicted(args.reference), ids).reindex
     new: dict[str, str] = {}
@@ -320,7 +320,7 @@ def check_out(args: Namespace) -> None:
 
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
     for option in ("out", "html", "python"):
-        out: str | None = getattr(args, option, None)
+        out = getattr(args, option, None)
         if out is None:
             continue
         for path in filter(None, inputs):
@@ -375,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may not support "→"
             stream.reconfigure(errors="backslashreplace")
-    options: dict[str, Any] = {}
+    options = {}
     try:
         parser = parser_of_all(cl.__version__)
         if not argv:

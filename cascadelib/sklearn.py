@@ -113,7 +113,7 @@ class TrainingData:
                 "samples, or omit refit=True"
             )
         groups = None if self.groups is None else self.groups[rows]
-        splitter: Any = StratifiedKFold if groups is None else GroupKFold
+        splitter = StratifiedKFold if groups is None else GroupKFold
         folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
         scores = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
         for train, test in folds.split(rows, self.labels[rows], groups):

@@ -416,7 +416,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
     def describe(self) -> dict[str, Any]:
         """Return what the page needs in addition to the arrays: fronts, names, certificates."""
         splits = self.splits
-        fronts: dict[str, Any] = {}
+        fronts = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
             fronts[kind] = {

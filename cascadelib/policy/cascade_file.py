@@ -105,7 +105,7 @@ def record_of(store: Store, name: str) -> dict[str, Any]:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}
-    record: dict[str, Any] = {"name": name, "classes": store.class_count}
+    record = {"name": name, "classes": store.class_count}
     record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
     return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
 

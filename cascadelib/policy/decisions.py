@@ -159,7 +159,7 @@ class Decisions:
         """
         exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
-        is_valid: Any = slice(None)
+        is_valid = slice(None)
         if answer.failures.any():
             is_valid = answer.failures == 0
             answered_rows = rows[is_valid]

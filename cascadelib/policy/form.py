@@ -153,7 +153,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
     is_certified = point.chosen == (point.models, point.thresholds)
     parts = parts_of(point.origin)
-    sets: list[Any] = [SampleSets.of(part, point.models) for part in parts if part is not None]
+    sets = [SampleSets.of(part, point.models) for part in parts if part is not None]
     if sets:  # the first known set has the others in ``also``, an unknown one as None
         sets[0] = replace(sets[0], also=(*sets[1:], *[None] * (None in parts)))
     return to_json(

@@ -272,8 +272,8 @@ def members_of(
     """
     models = models or {}
     align_by_model(point.models, models, "models")
-    members: list[Member] = []
-    identified: list[dict] = []
+    members = []
+    identified = []
     installed = dict.fromkeys(point.versions, "missing") | versions()
     differences = [
         f"{package} is {installed[package]}, it was {recorded}"

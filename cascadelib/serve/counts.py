@@ -3,7 +3,7 @@
 import hashlib
 from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import dataclass, field
 from itertools import takewhile
@@ -215,7 +215,7 @@ class Counts:
 
         If `window` is not 0, it is one of the last two, and disagreements before it are skipped.
         """
-        pairs: Iterable[tuple[bytes, Any]] = self.open_ids
+        pairs = self.open_ids
         if window:
             newest = reversed(self.pending.items())  # in the order of the windows
             current = takewhile(lambda item: item[1].window >= window, newest)
@@ -283,7 +283,7 @@ def digest_of_id(name: Any) -> bytes:
 
 def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, Counter]]:
     """Return the sums, the audit's total and its last two windows over several processes."""
-    sums: dict[str, Any] = {}
+    sums = {}
     for name in parts[0].sums:
         values = np.sum([part.sums[name] for part in parts], axis=0)
         sums[name] = values if values.ndim else values.item()

@@ -205,22 +205,22 @@ class Monitor(Audit):
             while self.first_undecided in self.confidences_by_number:
                 self._release(self.first_undecided)
                 self.first_undecided += 1
-        self._call_back(self.on_decision, record)
+        self._call_back("on_decision", record)
 
     def resolve(self, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input, and call ``on_audit``."""
         with LOCK:
             self.local.version += 1
             self.local.resolve(record, self.equal)
-        self._call_back(self.on_audit, record)
+        self._call_back("on_audit", record)
 
-    def _call_back(self, callback: Callable | None, record: Any) -> None:
+    def _call_back(self, name: str, record: Any) -> None:
         """Call ``on_decision`` or ``on_audit``. Its errors become warnings."""
+        callback = getattr(self, name)
         try:
             if callback is not None:
                 callback(record)
         except Exception as error:
-            name = "on_audit" if isinstance(record, AuditRecord) else "on_decision"
             text = f"{name} failed for {record.id!r}: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -414,7 +414,7 @@ class Monitor(Audit):
         """
         with LOCK:
             self._update_signal()
-            state: dict[str, Any] = {
+            state = {
                 "parts": [part.to_json() for part in self.parts],
                 "rng": self.rng.bit_generator.state,
                 "confidences_by_number": list(self.confidences_by_number.items()),

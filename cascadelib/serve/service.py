@@ -155,11 +155,22 @@ class Service:
         if concurrency is None:
             concurrency = 2 if is_cascade else 8
         self.rules = rules_of(policy, monitor)
+
+        def per_stage(values: Any, what: str, check: Callable) -> list:
+            """Return the value of each model, then that of the reference.
+
+            A reference that is not among the models gets the value of the last model.
+            """
+            if values is not None and not isinstance(values, Sequence | Mapping):
+                values = [values] * len(names)
+            checked = [check(value, what) for value in align_by_model(names, values, what)]
+            return [*checked, checked[names.index(reference) if reference in names else -1]]
+
         options = [
-            per_stage(batch_size, "batch_size", names, reference, check_count),
-            per_stage(concurrency, "concurrency", names, reference, check_count),
-            per_stage(timeout, "timeout", names, reference, check_seconds),
-            per_stage(retries, "retries", names, reference, partial(check_count, least=0)),
+            per_stage(batch_size, "batch_size", check_count),
+            per_stage(concurrency, "concurrency", check_count),
+            per_stage(timeout, "timeout", check_seconds),
+            per_stage(retries, "retries", partial(check_count, least=0)),
         ]
         self.models: Functions | Members
         if is_cascade:
@@ -525,19 +536,6 @@ def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
     with suppress(ValueError):  # a file cannot hold a metric that is a function
         checksum = digest_of(parts_as_json(policy.in_use))[:12]
     return Rules(policy.in_use, monitor, checksum)
-
-
-def per_stage(
-    values: Any, what: str, names: Sequence[str], reference: str, check: Callable
-) -> list:
-    """Return the value of each model, then that of the reference.
-
-    A reference that is not among the models gets the value of the last model.
-    """
-    if values is not None and not isinstance(values, Sequence | Mapping):
-        values = [values] * len(names)
-    checked = [check(value, what) for value in align_by_model(names, values, what)]
-    return [*checked, checked[names.index(reference) if reference in names else -1]]
 
 
 def check_seconds(value: Any, what: str) -> Any:
