@@ -305,8 +305,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe())
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        text = format_page(title, packed, self.still())
-        write_text(path, text)
+        write_text(path, format_page(title, packed, self.still()))
         return Path(path)
 
     def still(self) -> str:

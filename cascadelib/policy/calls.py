@@ -5,7 +5,6 @@ This module needs only NumPy.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import eq
 from typing import Any
 
@@ -28,33 +27,32 @@ from .decisions import (
 )
 
 
-@dataclass(frozen=True)
 class Expectation:
     """Hold the answers that are valid.
 
     Parameters
     ----------
-    labels : frozenset or None
+    labels : iterable or None
         The valid predictions. None means that all are valid.
-    bounds : (float, float)
-        The least and the largest valid confidence.
+    confidence_range : (float, float) or None
+        The least and the largest valid confidence. None means that all are valid.
+
+    Raises
+    ------
+    ValueError
+        If a bound is invalid.
     """
 
-    labels: frozenset | None = None
-    bounds: tuple[float, float] = UNBOUNDED
-
-    @classmethod
-    def of(cls, labels: Iterable | None, confidence_range: Sequence[float] | None) -> "Expectation":
-        """Return the expectation of a caller, or raise ValueError if a bound is invalid."""
-        bounds = UNBOUNDED
+    def __init__(self, labels: Iterable | None, confidence_range: Sequence[float] | None) -> None:
+        self.bounds = UNBOUNDED
         if confidence_range is not None:
             values = as_real_array(confidence_range, "confidence_range")
             if values.shape != (2,) or not values[0] < values[1]:
                 raise ValueError(
                     f"confidence_range must be (least, most), not {brief(confidence_range)}"
                 )
-            bounds = (float(values[0]), float(values[1]))
-        return cls(labels if labels is None else frozenset(labels), bounds)
+            self.bounds = (float(values[0]), float(values[1]))
+        self.labels = None if labels is None else frozenset(labels)
 
     def failure_in(self, prediction: Any) -> int:
         """Return the failure of a prediction as a position in ``FAILURES``, 0 if there is none."""

@@ -19,9 +19,19 @@ from ..methods.ensembles import EnsembleOutput
 from ..methods.fitted import CONFIDENCE, value_columns
 from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
-from .cascade_file import point_for_file
-from .decisions import MALFORMED, Answer, Decisions, empty_decisions
-from .members import Member, check_classes, check_pinned, kind_of, members_of
+from ..zoo.model import describe_identity
+from .cascade_file import point_for_file, versions
+from .decisions import MALFORMED, Answer, Decisions, align_by_model, empty_decisions
+from .form import records_of
+from .members import (
+    CallableModule,
+    Member,
+    check_classes,
+    check_pinned,
+    check_revision,
+    kind_of,
+    member_named,
+)
 from .policy import Policy
 
 MIN_STREAM_BATCH = 64  # samples of a stream that are decided together if its batches are smaller
@@ -113,7 +123,14 @@ class Cascade(torch.nn.Module):
     point : Point
         The content of the file.
     differences : tuple of str
-        A sentence for each difference from the environment in which the cascade was measured.
+        A sentence for each difference from the environment in which the cascade was measured:
+        weights, transform, library versions.
+
+    Raises
+    ------
+    ValueError
+        If the point has no method, a name is unknown, or numbers of classes differ. If weights are
+        not those of the revision in the file.
 
     See Also
     --------
@@ -152,8 +169,34 @@ class Cascade(torch.nn.Module):
                 "method=cascadelib.Method(…))"
             )
         self.method = point.method
-        self.members, records, self.differences = members_of(point, models, allow_download)
-        self.policy = Policy(replace(point, records=records))
+        models = models or {}
+        align_by_model(point.models, models, "models")
+        installed = dict.fromkeys(point.versions, "missing") | versions()
+        differences = [
+            f"{package} is {installed[package]}, it was {recorded}"
+            for package, recorded in point.versions.items()
+            if installed[package] != recorded
+        ]
+        self.members: list[Member] = []
+        identified = []
+        for record in records_of(point):
+            model = member_named(record["name"], models, record.get("checkpoint"), allow_download)
+            # A callable has no identity.
+            identity = {} if isinstance(model.module, CallableModule) else describe_identity(model)
+            if model.name not in models and not allow_download:
+                check_revision(model, record, identity)
+            differences += [
+                f"model {model.name!r}: {key} is not as recorded "
+                f"({record[key]!s:.16} then, {value!s:.16} now)"
+                for key, value in identity.items()
+                if record.get(key, value) != value
+            ]
+            identified.append(identity | record)
+            classes = record.get("classes")
+            self.members.append(Member(model.name, model.module, model.transform, classes))
+        check_classes(self.members)
+        self.differences = tuple(differences)
+        self.policy = Policy(replace(point, records=tuple(identified)))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()

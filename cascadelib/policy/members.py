@@ -21,10 +21,8 @@ from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
 from ..zoo.loaders import load, resolve_models, split_transform
-from ..zoo.model import Model, describe_identity, unwrap_compiled
+from ..zoo.model import Model, unwrap_compiled
 from ..zoo.transforms import prepare_batch
-from .cascade_file import versions
-from .decisions import align_by_model
 from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -241,61 +239,6 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
         same = np.abs(found[finite] - expected[finite]).max() <= most
     if not same:
         raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
-
-
-def members_of(
-    point: Point, models: Mapping | None, anywhere: bool
-) -> tuple[list[Member], tuple[dict, ...], tuple[str, ...]]:
-    """Return the models of a cascade file.
-
-    Parameters
-    ----------
-    point : Point
-        The content of the file.
-    models : mapping, optional
-        As in :meth:`Cascade.from_point`.
-    anywhere : bool
-        Whether to load names outside the bundled zoos and timm, and the revisions in the file.
-
-    Returns
-    -------
-    members : list of Member
-    records : tuple of dict
-        The records of the point, with the identities of the models.
-    differences : tuple of str
-        A sentence for each difference from the record: weights, transform, library versions.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, numbers of classes differ, or weights are not those of the revision.
-    """
-    models = models or {}
-    align_by_model(point.models, models, "models")
-    members = []
-    identified = []
-    installed = dict.fromkeys(point.versions, "missing") | versions()
-    differences = [
-        f"{package} is {installed[package]}, it was {recorded}"
-        for package, recorded in point.versions.items()
-        if installed[package] != recorded
-    ]
-    for record in records_of(point):
-        model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
-        # A callable has no identity.
-        identity = {} if isinstance(model.module, CallableModule) else describe_identity(model)
-        if model.name not in models and not anywhere:
-            check_revision(model, record, identity)
-        differences += [
-            f"model {model.name!r}: {key} is not as recorded "
-            f"({record[key]!s:.16} then, {value!s:.16} now)"
-            for key, value in identity.items()
-            if record.get(key, value) != value
-        ]
-        identified.append(identity | record)
-        members.append(Member(model.name, model.module, model.transform, record.get("classes")))
-    check_classes(members)
-    return members, tuple(identified), tuple(differences)
 
 
 def check_classes(members: list[Member]) -> None:

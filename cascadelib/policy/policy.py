@@ -386,7 +386,7 @@ class Policy:
             )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
-        expectation = Expectation.of(labels, confidence_range)
+        expectation = Expectation(labels, confidence_range)
         if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
             raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
         inputs = list(inputs)

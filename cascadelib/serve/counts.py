@@ -5,7 +5,6 @@ from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
@@ -58,11 +57,10 @@ class AuditedInput(NamedTuple):
         return self.failure == "none"
 
 
-@dataclass(eq=False)
 class Counts:
-    """The counts of one process since its start.
+    """The counts of one process since its start, for a cascade of n models.
 
-    Parameters
+    Attributes
     ----------
     sums : dict
         A number for each name in ``SUMS``. A list of n numbers, one per model, for each name in
@@ -95,29 +93,24 @@ class Counts:
         The number of decisions for each of the last ids, the most recent one last.
     """
 
-    sums: dict[str, Any]
-    signal: DriftSignal | None = None
-    latest_failures: list[deque[int]] = field(default_factory=list)
-    identity: str = ""
-    version: int = 0
-    total: Counter = field(default_factory=Counter)
-    windows: dict[int, Counter] = field(default_factory=dict)
-    pending: dict[Any, AuditedInput] = field(default_factory=dict)
-    open_ids: list[tuple[bytes, Any]] = field(default_factory=list)
-    rows: dict[Any, AuditedInput] = field(default_factory=dict)
-    report_labels: dict[Any, Any] = field(default_factory=dict)
-    decisions_by_id: OrderedDict[Any, int] = field(default_factory=OrderedDict)
-
-    @classmethod
-    def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
-        """Return counts of zero inputs, for a cascade of n models."""
-        sums = {
+    def __init__(self, models: int, signal: DriftSignal | None) -> None:
+        self.sums: dict[str, Any] = {
             **dict.fromkeys(SUMS, 0),
             **{name: [0] * models for name in SUMS_BY_MODEL},
             "failed": [[0] * len(FAILURES) for _ in range(models)],
             "money": [0, 0],
         }
-        return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
+        self.signal = signal
+        self.latest_failures: list[deque[int]] = [deque(maxlen=CALL_WINDOW) for _ in range(models)]
+        self.identity = ""
+        self.version = 0
+        self.total: Counter = Counter()
+        self.windows: dict[int, Counter] = {}
+        self.pending: dict[Any, AuditedInput] = {}
+        self.open_ids: list[tuple[bytes, Any]] = []
+        self.rows: dict[Any, AuditedInput] = {}
+        self.report_labels: dict[Any, Any] = {}
+        self.decisions_by_id: OrderedDict[Any, int] = OrderedDict()
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
         """Count a decision for the record's id. Return False if the record was already counted.

@@ -105,7 +105,7 @@ class Monitor(Audit):
     def _empty_counts(self) -> Counts:
         """Return counts of zero inputs."""
         signal = DriftSignal(self.expected.confidences) if self.expected else None
-        return Counts.empty(len(self.models), signal)
+        return Counts(len(self.models), signal)
 
     def __getattr__(self, name: str) -> Any:
         """Return a sum over all processes."""

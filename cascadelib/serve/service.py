@@ -185,7 +185,7 @@ class Service:
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
             validate_choice(reference, names, "model of this policy")
-            expectation = Expectation.of(labels, confidence_range)
+            expectation = Expectation(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
         shared = Slots(max(options[1]))  # by all members of a cascade
         slots = [shared if is_cascade else Slots(limit) for limit in options[1]]
