@@ -11,10 +11,9 @@ import numpy as np
 
 from ..checks import brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import align_values, as_real_array
+from ..labels import as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
-from ..methods.fitted import value_columns
 from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
@@ -328,17 +327,6 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
     )
 
 
-def align_samples(point: Point, confidences: list, predictions: list) -> tuple[list, list]:
-    """Return confidences and predictions of all models in the order of the first pandas index."""
-    both = (*confidences, *predictions)
-    ids = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
-    ordered = []
-    for stage, values in enumerate(confidences):
-        names = value_columns(point.fitted[stage].columns) if point.fitted else None
-        ordered.append(align_values(values, "confidences", ids, names))
-    return ordered, [align_values(values, "predictions", ids) for values in predictions]
-
-
 def read_columns(point: Point, stage: int, confidences: Any) -> np.ndarray:
     """Return confidences as float64 [s] or [s, c], or as objects if a fit also reads text."""
     if point.fitted and point.fitted[stage].categories:
@@ -370,18 +358,6 @@ def objects(values: Any) -> np.ndarray:
     """Return the items of ``values`` as an array of objects [N]."""
     values = items_of(values.tolist() if hasattr(values, "tolist") else values)
     return np.fromiter(values, object, len(values))
-
-
-def unify_kinds(values: list) -> tuple[list, int | None]:
-    """Return the predictions of each model, and the value of a missing prediction.
-
-    If the predictions of all models are int arrays, they are returned unchanged, with −1 for a
-    missing prediction. Otherwise, arrays of objects are returned, with None.
-    """
-    arrays = [each for each in values if isinstance(each, np.ndarray) and each.ndim == 1]
-    if [array.dtype.kind for array in arrays] == ["i"] * len(values):
-        return values, -1
-    return [each if each is None else objects(each) for each in values], None
 
 
 def align_by_model(names: Sequence[str], values: Any, what: str) -> list:

@@ -19,8 +19,8 @@ import numpy as np
 from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
 from ..files import read_json, write_text
-from ..labels import as_real_array
-from ..methods.fitted import Fitted
+from ..labels import align_values, as_real_array
+from ..methods.fitted import Fitted, value_columns
 from ..methods.thresholds import convert_units
 from .calls import (
     Expectation,
@@ -35,14 +35,12 @@ from .decisions import (
     Answer,
     Decisions,
     align_by_model,
-    align_samples,
     check_answer,
     describe_failure,
     empty_decisions,
     find_exits,
     objects,
     read_columns,
-    unify_kinds,
     validate_ids,
 )
 from .form import LARGEST, parse_cascade, text_of
@@ -286,23 +284,29 @@ class Policy:
         Policy.run : Call the models for undecided inputs only.
         """
         point = self.in_use
-        scores, answers = align_samples(
-            point,
-            align_by_model(point.models, confidences, "confidences"),
-            align_by_model(point.models, predictions, "predictions"),
-        )
-        columns = [
-            values if values is None else read_columns(point, stage, values)
-            for stage, values in enumerate(scores)
-        ]
-        answers, unknown = unify_kinds(answers)
+        columns = align_by_model(point.models, confidences, "confidences")
+        answers = align_by_model(point.models, predictions, "predictions")
+        # All samples are in the order of the first pandas index.
+        both = (*columns, *answers)
+        order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
+        for stage, values in enumerate(columns):
+            names = value_columns(point.fitted[stage].columns) if point.fitted else None
+            columns[stage] = align_values(values, "confidences", order, names)
+        answers = [align_values(values, "predictions", order) for values in answers]
+        for stage, values in enumerate(columns):
+            if values is not None:
+                columns[stage] = read_columns(point, stage, values)
+        arrays = [each for each in answers if isinstance(each, np.ndarray) and each.ndim == 1]
+        are_int = [array.dtype.kind for array in arrays] == ["i"] * len(answers)
+        if not are_int:
+            answers = [each if each is None else objects(each) for each in answers]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
                 "confidences and predictions must have the same number of samples, not "
                 f"{sorted(sizes)}"
             )
-        decisions = empty_decisions(max(sizes, default=0), point.models, unknown)
+        decisions = empty_decisions(max(sizes, default=0), point.models, -1 if are_int else None)
         ids = np.arange(len(decisions))
         decisions = replace(decisions, ids=ids)
         rows: Any = slice(None)  # all ids, without a copy
