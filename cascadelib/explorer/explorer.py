@@ -419,8 +419,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
             fronts[kind] = {
-                "accuracy": table["accuracy"].tolist(),
-                "cost": table["cost"].tolist(),
+                **table[["accuracy", "cost"]].to_dict("list"),
                 "gap": float(front.gap.max(initial=0)),
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }

@@ -98,17 +98,15 @@ class Renewal:
             return None
         agreed = self.table.labelled(self.table.predicted(self.point.models[-1]))
         measured = Policy.from_point(found, None, agreed).point
-        answered = (
-            self.table.confidence[0] > -np.inf
-        )  # inputs for which the first model has answered
-        native = convert_units(self.point.metric, self.table.confidence[0][answered])
+        confidence = self.table.confidence[0]
+        # The confidences of inputs for which the first model has answered.
+        native = convert_units(self.point.metric, confidence[confidence > -np.inf])
+        thresholds = convert_units(self.point.metric, np.array(found.thresholds))
         _, last = measured.expected.confidences  # type: ignore[union-attr]
         return Policy(
             replace(
                 measured,
-                thresholds=tuple(
-                    convert_units(self.point.metric, np.array(found.thresholds)).tolist()
-                ),
+                thresholds=tuple(thresholds.tolist()),
                 method=self.point.method,
                 records=self.point.records,
                 expected=replace(measured.expected, confidences=(summary(native), last)),  # type: ignore[type-var]
