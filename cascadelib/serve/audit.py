@@ -268,8 +268,8 @@ class Audit:
         comparable = convert_units(point.metric, confidences)
         both = [(row.first_prediction, row.answer) for _, row in newest]
         predictions = [
-            [text_of(answer if self.equal(cheap, answer) else cheap) for cheap, answer in both],
-            [text_of(answer) for _, answer in both],
+            [answer_text(answer if self.equal(cheap, answer) else cheap) for cheap, answer in both],
+            [answer_text(answer) for _, answer in both],
         ]
         prices = sums["spent"] / np.maximum(sums["failed"].sum(axis=1), 1)
         count = len(newest)
@@ -288,7 +288,7 @@ class Audit:
         return Renewal(point, rest, points, epsilon, delta, {}, tuple(accept))
 
 
-def text_of(answer: Any) -> str:
+def answer_text(answer: Any) -> str:
     """Return an answer as text, "" if there is none."""
     return "" if answer is None else str(answer)
 
