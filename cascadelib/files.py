@@ -149,15 +149,15 @@ def write_temporary(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_replaceable(path: Path, size: int = 2**20) -> None:
-    """Raise an OSError if :func:`replace_atomically` could not write a file of `size` bytes.
+def check_replaceable(path: Path) -> None:
+    """Raise an OSError if :func:`replace_atomically` could not write a file of 1 MiB.
 
     A long computation calls this before it starts.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
     with write_temporary(path) as temporary:
-        temporary.write_bytes(bytes(size))
+        temporary.write_bytes(bytes(2**20))
 
 
 @contextlib.contextmanager
@@ -221,9 +221,9 @@ def open_regular_file(path: Path, most: float = math.inf) -> Iterator[BufferedRe
         yield file
 
 
-def file_digest(path: Path, most: float = math.inf) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, see :func:`open_regular_file`."""
-    with open_regular_file(path, most) as file:
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -252,7 +252,7 @@ def is_usable_json(value: Any, most: int = 50) -> bool:
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
-    inner: list[Any] = []
+    inner = []
     if isinstance(value, dict):
         inner = [*value, *value.values()]
     elif isinstance(value, list):
@@ -303,16 +303,11 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
     if outer in (tuple, list) and isinstance(value, list):
         parts = enumerate(value)
         return outer(from_json(options[0], part, f"{place}: {row}") for row, part in parts)
-    if not isinstance(value, dict):
-        return plain_from_json(kind, value, place)
-    if hasattr(kind, "from_json"):
-        return kind.from_json(value, place)
-    has_types = outer is dict or is_dataclass(kind) or is_typeddict(kind)
-    return (object_from_json if has_types else plain_from_json)(kind, value, place)
-
-
-def plain_from_json(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value whose type has no item types, such as a number or text."""
+    if isinstance(value, dict):
+        if hasattr(kind, "from_json"):
+            return kind.from_json(value, place)
+        if outer is dict or is_dataclass(kind) or is_typeddict(kind):
+            return object_from_json(kind, value, place)
     if kind is float and is_number(value, *FINITE):
         return float(value)
     if kind is bytes and isinstance(value, str):

@@ -1,7 +1,6 @@
 """Run models on the batches of a data set, after a probe of each model on the first batch."""
 
 import contextlib
-import functools
 import itertools
 import math
 from collections import deque
@@ -127,8 +126,7 @@ def probe_models(
                 size = {"image_size": inputs.shape[-1]}
                 model = replace(model, metadata=size | model.metadata)
             if settings.compile:
-                compiled: Any = torch.compile(model.module)
-                model = replace(model, module=compiled)
+                model = replace(model, module=torch.compile(model.module))
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = compute_timed_logits(
@@ -245,7 +243,7 @@ def _feed_photographs(
         tasks += [(turn, start, range(*span)) for span in split_range(start, stop, CHUNK)]
         if turn < 2 + ahead:
             photographs.reserve(size, workers > 0)
-    loader: Any = torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
         sampler=tasks,
@@ -258,17 +256,14 @@ def _feed_photographs(
             if error is not None:
                 raise error
         uploaded = [device.upload(buffer[: stop - start]) for buffer in buffers]
-        yield functools.partial(_finish_input, photographs.cuts, uploaded, device)
 
+        def finish(transform: Any, uploaded: list = uploaded) -> Any:
+            cut = uploaded[photographs.cuts.index(_find_cut(transform))]
+            if hasattr(transform, "normalize"):
+                cut = transform.normalize(cut)
+            return upload_batch(cut, device.upload)
 
-def _finish_input(
-    cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
-) -> Any:
-    """Compute the input of models with a transform from the uploaded cuts of a batch."""
-    cut = uploaded[cuts.index(_find_cut(transform))]
-    if hasattr(transform, "normalize"):
-        cut = transform.normalize(cut)
-    return upload_batch(cut, device.upload)
+        yield finish
 
 
 def _find_cut(transform: Any) -> Callable:

@@ -84,7 +84,7 @@ def accuracy_values(
 
     top1, top5, moved (top-1 on V2): as published, then drawn, float64 [1 + R, M].
     """
-    gains = [size_gains(macs.assign(accuracy=row))["size-diminishes"] for row in top1]
+    gains = [size_gains(macs.assign(accuracy=row)) for row in top1]
     return {
         "size-diminishes": np.array(gains),
         "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),

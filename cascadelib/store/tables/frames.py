@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, partial
@@ -28,7 +28,7 @@ EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all inte
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
-KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
+KINDS = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
 EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
 NOTHING = "nothing"  # kind of an empty column
@@ -58,16 +58,30 @@ def parse_scores(
         Converts rows to their places in the source, such as "line 7".
     """
     columns = select_columns(frame, roles, models)
-    text, numbers, wrong = parse_columns(columns)
+    rows = len(columns["model"])
+    text = {}
+    numbers = {}
+    wrong = {}
+    for role, column in columns.items():
+        if role in TEXT_ROLES or role.startswith("category "):
+            found = encode_text(column)
+            if found.texts or role != "label":
+                text[role] = replace(found, codes=np.resize(found.codes, rows))
+            continue
+        words = role == "correct" or role.startswith("column ")
+        values, is_wrong = parse_numbers(column, words)
+        wrong[role] = np.flatnonzero(is_wrong)
+        if role != "correct" or not np.isnan(values).all():
+            numbers[role] = np.resize(values, rows)
     refuse_mixed_kinds(text)
-    source = np.resize(columns["sample"].index.to_numpy(), len(columns["model"]))
-    cells, faults = arrange_cells(text, numbers, lambda rows: locate(source[rows]))
-    for role, rows in wrong.items():
-        if len(rows):
-            quoted = zip(map(brief, columns[role].iloc[rows[:SHOWN]]), rows.tolist())
+    source = np.resize(columns["sample"].index.to_numpy(), rows)
+    cells, faults = arrange_cells(text, numbers, lambda chosen: locate(source[chosen]))
+    for role, bad in wrong.items():
+        if len(bad):
+            quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
             examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
-            faults.append(Fault(what, len(rows), examples, NUMBERS))
+            faults.append(Fault(what, len(bad), examples, NUMBERS))
     arguments, cells, cell_faults = make_arguments(cells, missing)
     arguments["normalize"] = normalize
     if not isinstance(cost, str):
@@ -87,28 +101,6 @@ def parse_scores(
     return checked, faults
 
 
-def parse_columns(
-    columns: Mapping[str, pd.Series],
-) -> tuple[dict[str, TextColumn], dict[str, Array], dict[str, Array]]:
-    """Return text, numbers, and the rows with cells that are not numbers, each by role."""
-    rows = len(columns["model"])
-    text = {}
-    numbers = {}
-    wrong = {}
-    for role, column in columns.items():
-        if role in TEXT_ROLES or role.startswith("category "):
-            found = encode_text(column)
-            if found.texts or role != "label":
-                text[role] = replace(found, codes=np.resize(found.codes, rows))
-            continue
-        words = role == "correct" or role.startswith("column ")
-        values, is_wrong = parse_numbers(column, words)
-        wrong[role] = np.flatnonzero(is_wrong)
-        if role != "correct" or not np.isnan(values).all():
-            numbers[role] = np.resize(values, rows)
-    return text, numbers, wrong
-
-
 def open_frame(
     source: Any, largest: int, encoding: str | None = None
 ) -> tuple[pd.DataFrame, Locate]:
@@ -117,9 +109,8 @@ def open_frame(
     The source is a DataFrame, a path, or any other frame that narwhals supports.
     """
     if isinstance(source, str | os.PathLike):
-        lines: Callable[[], list[int] | None]
         lines = cache(partial(line_numbers, source, largest, encoding))
-        return read_table(source, largest, encoding), partial(_lines_at, lines)
+        return read_table(source, largest, encoding), lambda rows: _describe_rows(rows, lines())
     if not isinstance(source, pd.DataFrame):
         try:
             import narwhals
@@ -132,15 +123,14 @@ def open_frame(
         source = table.to_pandas(types_mapper=pd.ArrowDtype)
     if not len(source):
         raise ValueError("the table has no rows: one row per sample and model is needed")
-    return source.reset_index(drop=True), partial(_lines_at, lambda: None)
+    return source.reset_index(drop=True), _describe_rows
 
 
-def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
+def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
     """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
-    numbers = lines()
-    if numbers is None:
+    if lines is None:
         return [f"row {row}" for row in rows.tolist()]
-    return [f"line {numbers[row]}" for row in rows.tolist()]
+    return [f"line {lines[row]}" for row in rows.tolist()]
 
 
 def select_columns(
@@ -165,7 +155,20 @@ def select_columns(
             columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
-        frame = add_confidences(frame, name, names, set(roles.values()))
+        # The column "confidence" is optional, and so are the columns of some models of a template.
+        wanted = {name.replace("{}", model) for model in names or [""]}
+        missing = wanted - set(frame.columns)
+        if missing and (name == "confidence" or "{}" in name):
+            used = set(roles.values())
+            unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+            near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+            if missing == wanted and (near or "{}" in name):
+                raise ValueError(
+                    f"no column is called {name!r}, but there is "
+                    f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
+                    "confidence=, or pass confidence=None if the table has no confidences"
+                )
+            frame = frame.assign(**dict.fromkeys(missing, np.nan))
         columns["confidence"] = find_column(frame, name, names)
     return columns
 
@@ -184,30 +187,6 @@ def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> p
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found
-
-
-def add_confidences(
-    frame: pd.DataFrame, name: str, models: list[str], used: set[str]
-) -> pd.DataFrame:
-    """Add columns of nan for the missing columns of confidences.
-
-    The column "confidence" is optional, and so are the columns of some models of a template. If all
-    columns are missing, a ValueError is raised for a template, or if an unused column has a similar
-    name.
-    """
-    names = {name.replace("{}", model) for model in models or [""]}
-    missing = names - set(frame.columns)
-    if not missing or name != "confidence" and "{}" not in name:
-        return frame
-    unused = {str(each).casefold().strip(): each for each in frame if each not in used}
-    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
-    if missing == names and (near or "{}" in name):
-        raise ValueError(
-            f"no column is called {name!r}, but there is "
-            f"{', '.join(map(repr, near or frame.columns))}. Name the column with confidence=, or "
-            "pass confidence=None if the table has no confidences"
-        )
-    return frame.assign(**dict.fromkeys(missing, np.nan))
 
 
 def find_models(frame: pd.DataFrame, template: str) -> list[str]:
@@ -233,7 +212,15 @@ def encode_text(column: pd.Series) -> TextColumn:
         "by its path, or with dtype=str"
     )
     try:
-        codes, distinct = _distinct(_cells(column))
+        cells = _cells(column)
+        encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
+        indices = encoded.indices
+        distinct = encoded.dictionary
+        if not _is_text(cells):  # a dictionary may have another order, unused values and null
+            used = indices.dictionary_encode()
+            indices = used.indices
+            distinct = distinct.take(used.dictionary)
+        codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
     values = distinct.to_pylist()
@@ -245,18 +232,15 @@ def encode_text(column: pd.Series) -> TextColumn:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
     if has_numbers or "" in texts:
-        codes, texts = _merge_texts(codes, texts)
+        # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
+        order, named = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = named.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
-
-
-def _merge_texts(codes: Array, texts: list[str]) -> tuple[Array, list[str]]:
-    """Give equal texts one code (0 and −0 share a text), and "" the code of a missing cell."""
-    order, distinct = pd.factorize(np.array([text or None for text in texts], object))
-    return np.append(order, MISSING)[codes], distinct.tolist()
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -267,18 +251,6 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
 def _is_text(cells: pa.ChunkedArray) -> bool:
     """Return whether the type of cells is text. A dictionary of text is another type."""
     return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-
-
-def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
-    """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
-    encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    indices = encoded.indices
-    distinct = encoded.dictionary
-    if not _is_text(cells):  # a dictionary may have another order, unused values and null
-        used = indices.dictionary_encode()
-        indices = used.indices
-        distinct = distinct.take(used.dictionary)
-    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
 def parse_whole_number(value: Any, name: Any) -> int:

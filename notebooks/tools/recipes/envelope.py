@@ -58,7 +58,7 @@ def oracle(
     for chain in cascades_of(costs, range(1, longest + 1)):
         first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
         reached = first + np.arange(len(total))
-        found.add_grid(total, reached / k, chain, [])
+        found.add_improving(total, reached / k, chain, [])
     used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
     return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
 
