@@ -14,7 +14,7 @@ from cascadelib.analysis.generalization import same_samples
 from tools.evidence import Evidence, correlations, normal_draws, over_models, resampled
 from tools.held_out import (
     on_resamples,
-    rows_at_accuracies,
+    points_at_accuracies,
     summary_of_factors,
     with_held_out_half,
     with_held_out_split,
@@ -105,8 +105,7 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     Exit rates and accuracies vary by chance too, and this variance is subtracted. The losses are
     those of each model of the front.
     """
-    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
-    points = [front.point(row) for row in rows]
+    points, columns = points_at_accuracies(front)
     here, there = (on_resamples(split, points) for split in (control, shifted))
     names = front.singles.index[front.singles["on_front"]]
     before = here.single_accuracy[:, control.models.index.get_indexer(names)]

@@ -87,8 +87,8 @@ def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> di
     lost = (here.accuracy - there.accuracy)[:, 1]
     growth = there.cost / here.cost - 1
     return {
-        "triple-loss": evidence_on_split(lost[0], lost[1:], other, triple.cost_kind),
-        "triple-cost": evidence_on_split(growth[0], growth[1:], other, triple.cost_kind),
+        "triple-loss": evidence_on_split(lost, other, triple.cost_kind),
+        "triple-cost": evidence_on_split(growth, other, triple.cost_kind),
     }
 
 

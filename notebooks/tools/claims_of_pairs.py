@@ -48,23 +48,20 @@ def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
 
 def singles_claims(macs: Front, seconds: Front) -> dict[str, Evidence]:
     """Return the evidence on single models in MACs and in time, from fronts of one model each."""
-    values = size_claims(macs)
-    values |= {
-        name: Evidence(v) for name, v in counted_claims(macs.singles, seconds.singles).items()
-    }
+    values = size_claims(macs) | counted_claims(macs.singles, seconds.singles)
     times = time_of_singles(macs.singles, seconds.singles)
     return values | in_time(times, seconds.cost_kind)
 
 
-def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, int]:
+def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
     """Count the models on the fronts. The tables have the columns accuracy, cost and on_front."""
     in_macs = macs.index[macs["on_front"]]
     in_seconds = seconds.index[seconds["on_front"]]
     return {
-        "candidates": len(macs),
-        "front-models": len(in_macs),
-        "time-front-models": len(in_seconds),
-        "models": len(in_macs.union(in_seconds)),
+        "candidates": Evidence(len(macs)),
+        "front-models": Evidence(len(in_macs)),
+        "time-front-models": Evidence(len(in_seconds)),
+        "models": Evidence(len(in_macs.union(in_seconds))),
     }
 
 
@@ -243,7 +240,7 @@ def exceeding_claims(
     found = on_resamples(other, points)
     seconds = other.models.index.get_indexer([point.models[-1] for point in points])
     gains = found.accuracy - found.single_accuracy[:, seconds]
-    return {"plateau-exceeds": evidence_on_split(gains[0], gains[1:], other, template.cost_kind)}
+    return {"plateau-exceeds": evidence_on_split(gains, other, template.cost_kind)}
 
 
 def table1_claims(
@@ -260,8 +257,8 @@ def table1_claims(
         "table1-thresholds": Evidence([point.thresholds[0] for point in points], cost=cost),
     }
     beyond = (lost - lost_by_last).mean(axis=0)
-    for name, values in {"table1-close": lost, "table1-lower": beyond}.items():
-        found[name] = evidence_on_split(values[..., 0], values[..., 1:].T, other, cost)
+    for name, values in {"table1-close": lost.T, "table1-lower": beyond}.items():
+        found[name] = evidence_on_split(values, other, cost)
     return found
 
 
@@ -286,7 +283,7 @@ def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
     average."""
     lost, lost_by_last = losses(front.cascades, front.store, other)
     beyond = (lost - lost_by_last).mean(axis=0)
-    return {"front-noise": evidence_on_split(beyond[0], beyond[1:], other, front.cost_kind)}
+    return {"front-noise": evidence_on_split(beyond, other, front.cost_kind)}
 
 
 @resampled

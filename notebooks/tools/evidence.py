@@ -18,10 +18,9 @@ from cascadelib import Front, bootstrap
 from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 
-RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
-MOST_POINTS = (
-    50 if os.environ.get("CASCADELIB_QUICK") else 200
-)  # points of a front that are resampled
+IS_QUICK = bool(os.environ.get("CASCADELIB_QUICK"))
+RESAMPLES = 5 if IS_QUICK else 40
+MOST_POINTS = 50 if IS_QUICK else 200  # points of a front that are resampled
 LEAST_PAIRS = 16  # of a rank correlation with an interval
 FEWEST = 0.8  # share of the resamples that must have a value
 
@@ -63,13 +62,13 @@ def fisher_z(correlation: Any) -> np.ndarray:
     return np.arctanh(np.clip(correlation, -0.999, 0.999))
 
 
-def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
+def normal_draws(values: Any, errors: Any) -> np.ndarray:
     """Return draws [R, …] around values with normal errors, for values that are not resampled.
 
     The standard deviation of the draws is exactly the error.
     """
     values = np.asarray(values, float)
-    noise = np.random.default_rng(seed).standard_normal((RESAMPLES, *values.shape))
+    noise = np.random.default_rng(0).standard_normal((RESAMPLES, *values.shape))
     noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
     return values + noise * np.asarray(errors)
 
@@ -99,9 +98,9 @@ def unbiased_correlation(found: Any, pairs: int) -> np.ndarray:
     return np.interp(found, expected, 6 / np.pi * half)
 
 
-def evidence_on_split(value: Any, draws: np.ndarray, split: Any, cost: str) -> Evidence:
-    """Return the Evidence of a split from a value and its draws [R, …]."""
-    return Evidence(value, list(draws), len(split), split.origin.dataset, cost)
+def evidence_on_split(values: np.ndarray, split: Any, cost: str) -> Evidence:
+    """Return the Evidence of a split from a value and then its draws, [1 + R, …]."""
+    return Evidence(values[0], list(values[1:]), len(split), split.origin.dataset, cost)
 
 
 def over_models(
@@ -130,11 +129,6 @@ def over_models(
         name: Evidence(value, [draw[name] for draw in draws], len(names))
         for name, value in values.items()
     }
-
-
-def evidence_of(value: Any) -> Evidence:
-    """Return a value as Evidence without an interval. Evidence is returned unchanged."""
-    return value if isinstance(value, Evidence) else Evidence(value)
 
 
 def folds_of(split: Any) -> np.ndarray | None:
@@ -181,8 +175,8 @@ def resampled_front(front: Front) -> list[Front]:
     rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
     points = [front.point(row) for row in rows]
     found = bootstrap(front.store, points, counts_of(front.store))
-    models = as_objects(front.table["models"].iloc[rows])
-    thresholds = as_objects(front.table["thresholds"].iloc[rows])
+    models = front.table["models"].to_numpy()[rows]
+    thresholds = front.table["thresholds"].to_numpy()[rows]
     names = front.store.models.index
     fronts = []
     for row, baseline in enumerate(found.baselines):
@@ -205,13 +199,6 @@ def resampled_front(front: Front) -> list[Front]:
         )
     RESAMPLED[front] = fronts
     return fronts
-
-
-def as_objects(column: pd.Series) -> np.ndarray:
-    """Return a column of tuples as an array of objects [P]."""
-    array = np.empty(len(column), object)
-    array[:] = column.to_list()
-    return array
 
 
 def fronts_in(argument: Any) -> list[Front]:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cascadelib import Baseline, Front, bootstrap, pick, search
+from cascadelib import Baseline, Front, Point, bootstrap, pick, search
 from cascadelib.analysis.uncertainty import Resampled
 from tools.evidence import MOST_POINTS, Evidence, counts_of, evidence_on_split
 from tools.ranges import range_of
@@ -65,14 +65,15 @@ def on_resamples(split: Any, points: Any) -> Resampled:
     return bootstrap(split, points, np.column_stack([np.ones(len(split), np.int32), counts]))
 
 
-def rows_at_accuracies(front: Front) -> np.ndarray:
-    """Return the rows of a front's cheapest cascades at evenly spaced accuracies, int64 [A].
+def points_at_accuracies(front: Front) -> tuple[list[Point], np.ndarray]:
+    """Return a front's cheapest cascades at evenly spaced accuracies, and their places, int64 [A].
 
     The accuracies go from the cheapest to the best single model.
     """
     accuracies = np.linspace(*range_of(front), MOST_POINTS)
     rows = np.searchsorted(front.table["accuracy"], accuracies - SLACK)
-    return np.minimum(rows, len(front) - 1)
+    used, places = np.unique(np.minimum(rows, len(front) - 1), return_inverse=True)
+    return [front.point(row) for row in used], places
 
 
 def fixed_factors(front: Front, split: Any) -> np.ndarray:
@@ -85,14 +86,14 @@ def fixed_factors(front: Front, split: Any) -> np.ndarray:
     low, best = range_of(front)
     if not low < best:
         return np.full((2, 1), np.nan)
-    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
-    return on_resamples(split, [front.point(row) for row in rows]).improvement[:, columns]
+    points, columns = points_at_accuracies(front)
+    return on_resamples(split, points).improvement[:, columns]
 
 
 def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
     """Return the Evidence of a summary of :func:`fixed_factors`, a function of their rows."""
     values = np.array([summary(row) for row in fixed_factors(front, split)])
-    return evidence_on_split(values[0], values[1:], split, front.cost_kind)
+    return evidence_on_split(values, split, front.cost_kind)
 
 
 def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
@@ -111,10 +112,8 @@ def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
         "pairs-top": top - best,
         "best-for-less": np.column_stack([match - best, match - routing]),
     }
-    found = {
-        name: evidence_on_split(value[0], value[1:], split, front.cost_kind)
-        for name, value in values.items()
-    }
+    cost = front.cost_kind
+    found = {name: evidence_on_split(value, split, cost) for name, value in values.items()}
     return found | {"pairs-improve": summary_of_factors(front, split, np.median)}
 
 

@@ -34,7 +34,7 @@ def published_evidence() -> dict[str, Evidence]:
     in_macs = study.singles(table)
     in_seconds = study.singles(table, "seconds")
     macs = in_macs[in_macs["on_front"]]
-    found = {name: Evidence(v) for name, v in counted_claims(in_macs, in_seconds).items()}
+    found = counted_claims(in_macs, in_seconds)
     found |= {"pairs": Evidence(comb(len(macs), 2)), "triples": Evidence(comb(len(macs), 3))}
     found |= time_of_singles(in_macs, in_seconds)
     found |= {name: Evidence(value) for name, value in front_values(macs).items()}
