@@ -37,8 +37,8 @@ def front_and_improvement(
     begins. Rings are single models on the hull, at which cascades gain least. The ring of the
     lowest factor is named.
     """
-    kind = next(iter(fronts.values())).cost_kind
-    singles = next(iter(fronts.values())).singles
+    first = next(iter(fronts.values()))
+    singles = first.singles
     titles = ("accuracy against cost", "improvement factor at equal accuracy")
     fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
     style.add_singles(fig, singles, row=1, col=1)
@@ -55,13 +55,13 @@ def front_and_improvement(
         same = [n for n, name in enumerate(shown.values()) if covers(name, label)]
         colour = style.colour(same[0] if same else i)
         style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
-    _add_vertices(fig, next(iter(fronts.values())))
+    _add_vertices(fig, first)
     _add_stars(fig, points or {})
     fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), accuracies[-1])
     margin = high - low
-    fig.update_xaxes(row=1, col=1, **style.cost_axis(kind, singles["cost"]))
+    fig.update_xaxes(row=1, col=1, **style.cost_axis(first.cost_kind, singles["cost"]))
     fig.update_yaxes(
         row=1,
         col=1,
@@ -132,19 +132,10 @@ def members_figure(
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.select_evenly(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {
-            "color": style.PALETTE[int(stage) - 1],
-            "symbol": "line-ns-open",
-            "size": 11,
-            "line": {"width": 2},
-        }
-        fig.add_scatter(
-            x=shown["accuracy"],
-            y=shown["model"],
-            mode="markers",
-            marker=marker,
-            name=f"stage {stage}",
-        )
+        marker = {"symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
+        marker["color"] = style.PALETTE[int(stage) - 1]
+        place = {"x": shown["accuracy"], "y": shown["model"]}
+        fig.add_scatter(**place, mode="markers", marker=marker, name=f"stage {stage}")
     return fig.update_yaxes(categoryorder="array", categoryarray=style.escape_text(used))
 
 
@@ -183,7 +174,9 @@ def pairs_figure(
         "mean improvement over the pair's range",
     )
     fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)
-    size = pd.Series(size_of(pairs["cost_ratio"]), pairs["first"] + " → " + pairs["second"])
+    names = pairs["first"] + " → " + pairs["second"]
+    kinds = np.array(list(SIZES))[np.searchsorted([10, 100, 1000], pairs["cost_ratio"])]
+    size = pd.Series(kinds, names)
     for label, curve in curves.items():
         shown = style.select_evenly(curve, 300)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
@@ -193,14 +186,14 @@ def pairs_figure(
     fig.add_hline(y=0, line=style.DOTTED, row=1, col=1)
     hover = "%{text}<br>difference %{x:.2%}, size × %{customdata:.4s}<br>%{y:.4~g}<extra></extra>"
     for kind, colour in SIZES.items():
-        rows = pairs[size.to_numpy() == kind]
+        rows = pairs[kinds == kind]
         for col, column in ((2, "plateau"), (3, "mean_improvement")):
             fig.add_scatter(
                 x=rows["accuracy_difference"],
                 y=rows[column],
                 mode="markers",
                 marker={"color": colour, "size": 7, "opacity": 0.8},
-                text=rows["first"] + " → " + rows["second"],
+                text=names[rows.index],
                 customdata=rows["cost_ratio"],
                 hovertemplate=hover,
                 name=kind,
@@ -211,14 +204,9 @@ def pairs_figure(
             )
     fig.update_xaxes(title="accuracy difference of the pair", **style.per_cent_axis())
     fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
-    fig.update_yaxes(**style.per_cent_axis(), row=1, col=1)
-    fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
+    for col in (1, 2):
+        fig.update_yaxes(**style.per_cent_axis(), row=1, col=col)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
     legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
     title = findings.titled(findings.describe_pairs(pairs), title)
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
-
-
-def size_of(ratio: pd.Series) -> np.ndarray:
-    """Return the class of ``SIZES`` of each ratio of costs, [n] text."""
-    return np.array(list(SIZES))[np.searchsorted([10, 100, 1000], ratio)]

@@ -18,6 +18,7 @@ import cascadelib as cl
 from cascadelib.analysis import front_on, mean_cost_ratio
 from cascadelib.analysis.comparison import resampled_cost_ratio
 from cascadelib.analysis.uncertainty import resampled_means, sample_counts
+from cascadelib.evaluation.intervals import with_ends
 
 FOLDER = "data/fashion-mnist"
 HARD = "hard"
@@ -164,28 +165,23 @@ def dependence(zoos: dict[str, Zoo], resamples: int = 100, level: float = 0.95) 
         chance = abs(found[AGAIN][label][0] - found[HARD][label][0])
         for name in zoos:
             value, draws = found[name][label]
-            row = with_interval("value", value, draws, level)
-            sides = []
+            row = with_ends(value, normal_ends(value, draws, level), "value")
+            side = 0  # 2: both differences are significantly positive, −2: negative
             for column, reference in (("from_hard", HARD), ("from_again", AGAIN)):
                 base_value, base_draws = found[reference][label]
-                ends = with_interval(column, value - base_value, draws - base_draws, joint_level)
-                row |= ends
-                sides.append(side_of(ends[f"{column}_low"], ends[f"{column}_high"], chance))
-            differs = name in TAUGHT and abs(sum(sides)) == len(sides)
+                difference = value - base_value
+                low, high = normal_ends(difference, draws - base_draws, joint_level)
+                row |= with_ends(difference, (low, high), column)
+                side += int(low > chance) - int(high < -chance)
+            differs = name in TAUGHT and abs(side) == 2
             rows[label, name] = row | {"depends": "yes" if differs else "–"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["measured", "zoo"])
 
 
-def with_interval(name: str, value: float, draws: np.ndarray, level: float) -> dict[str, float]:
-    """Return {name, name_low, name_high}: the normal interval with the draws' standard
-    deviation."""
+def normal_ends(value: float, draws: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the ends of the normal interval with the draws' standard deviation."""
     half = float(norm.isf((1 - level) / 2) * draws.std(ddof=1))
-    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
-
-
-def side_of(low: float, high: float, chance: float) -> int:
-    """Return 1 if an interval is above ``chance``, −1 if it is below −``chance``, else 0."""
-    return int(low > chance) - int(high < -chance)
+    return value - half, value + half
 
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:
