@@ -10,7 +10,15 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Front, Point, search
-from tools.evidence import Evidence, correlations, evidence_on_split, over_models, resampled
+from tools.evidence import (
+    Evidence,
+    EvidenceByClaim,
+    Fronts,
+    correlations,
+    evidence_on_split,
+    over_models,
+    resampled,
+)
 from tools.held_out import on_resamples
 from tools.ranges import LEAD, MIDDLE, central_lead, factors, in_time, mean_in, range_of, ratio
 
@@ -46,14 +54,14 @@ def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
     return timed, search(store, 2, paper.method, cost="macs", models="pareto")
 
 
-def singles_claims(macs: Front, seconds: Front) -> dict[str, Evidence]:
+def singles_claims(macs: Front, seconds: Front) -> EvidenceByClaim:
     """Return the evidence on single models in MACs and in time, from fronts of one model each."""
     values = size_claims(macs) | counted_claims(macs.singles, seconds.singles)
     times = time_of_singles(macs.singles, seconds.singles)
     return values | in_time(times, seconds.cost_kind)
 
 
-def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
+def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClaim:
     """Count the models on the fronts. The tables have the columns accuracy, cost and on_front."""
     in_macs = macs.index[macs["on_front"]]
     in_seconds = seconds.index[seconds["on_front"]]
@@ -65,7 +73,7 @@ def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evide
     }
 
 
-def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
+def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence on time, from tables as in :func:`counted_claims`.
 
     The correlation is over models.
@@ -100,7 +108,7 @@ def size_claims(macs: Front) -> dict[str, Any]:
     return size_gains(macs.singles)
 
 
-def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Evidence]:
+def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> EvidenceByClaim:
     """Return the evidence of figures 1 and 2.
 
     front: pairs of front models. table: ``pair_table`` of its split. families: {model: family}.
@@ -225,7 +233,7 @@ def unexplained(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray
 
 def exceeding_claims(
     curves: Mapping[str, pd.DataFrame], front: Front, other: Any
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Measure by how much pairs exceed their second models on another split.
 
     curves: {"first → second": ``pair_curve``} on the selection split. Each pair is taken at its
@@ -245,7 +253,7 @@ def exceeding_claims(
 
 def table1_claims(
     points: list[Point], checked: pd.DataFrame, store: Any, other: Any
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Return the evidence of Table 1: the points of locally largest improvement.
 
     checked: ``on_both_splits`` of these points, from ``store`` to ``other``.
@@ -278,7 +286,7 @@ def losses(points: Sequence[Point], store: Any, other: Any) -> tuple[np.ndarray,
     return accuracies[0] - accuracies[1], of_lasts[0] - of_lasts[1]
 
 
-def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
+def noise_claims(front: Front, other: Any) -> EvidenceByClaim:
     """Measure how much more a front's cascades lose on another split than their last models, on
     average."""
     lost, lost_by_last = losses(front.cascades, front.store, other)
@@ -311,7 +319,7 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
 
 
 @resampled
-def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
+def topk_claims(front: Front, listed: Fronts) -> dict[str, Any]:
     """Return the values of figure 10.
 
     front: in top-1. listed: in top-k, of max softmax, entropy, top-k sum, mean logits and mean

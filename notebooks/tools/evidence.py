@@ -44,6 +44,10 @@ class Evidence:
     kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
 
 
+EvidenceByClaim = dict[str, Evidence]  # by the claim's id
+Fronts = dict[str, Front]  # by method, task, split or model
+
+
 def is_known(value: Any) -> bool:
     """Return whether a value exists and no part of it is missing."""
     parts = np.asarray(value, object).ravel()
@@ -105,7 +109,7 @@ def evidence_on_split(values: np.ndarray, split: Any, cost: str) -> Evidence:
 
 def over_models(
     function: Callable[..., dict[str, Any]], table: pd.DataFrame, *others: Any
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Return {id of a claim: Evidence} of a function of a table about models, or about pairs of
     them.
 
@@ -219,14 +223,14 @@ def replace_fronts(argument: Any, others: dict[int, Front]) -> Any:
     return argument
 
 
-def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Evidence]]:
+def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., EvidenceByClaim]:
     """Turn a function of fronts with {id of a claim: value} into one with Evidence for each value.
 
     Every front is evaluated on the same resamples of its split. Other arguments are unchanged.
     """
 
     @wraps(function)
-    def measured(*arguments: Any) -> dict[str, Evidence]:
+    def measured(*arguments: Any) -> EvidenceByClaim:
         fronts = [front for argument in arguments for front in fronts_in(argument)]
         on_resamples = {id(f): resampled_front(f) for f in fronts}
         draws = []
@@ -244,9 +248,7 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
     return measured
 
 
-def without_intervals(
-    function: Callable[..., dict[str, Evidence]], *arguments: Any
-) -> dict[str, Evidence]:
+def without_intervals(function: Callable[..., EvidenceByClaim], *arguments: Any) -> EvidenceByClaim:
     """Return the values of a :func:`resampled` function as Evidence without intervals."""
     cost = next(front.cost_kind for argument in arguments for front in fronts_in(argument))
     values = function.__wrapped__(*arguments)  # type: ignore[attr-defined]

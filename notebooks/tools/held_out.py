@@ -13,7 +13,7 @@ import numpy as np
 
 from cascadelib import Baseline, Front, Point, bootstrap, pick, search
 from cascadelib.analysis.uncertainty import Resampled
-from tools.evidence import MOST_POINTS, Evidence, counts_of, evidence_on_split
+from tools.evidence import MOST_POINTS, Evidence, EvidenceByClaim, counts_of, evidence_on_split
 from tools.ranges import range_of
 
 SLACK = 1e-12  # of accuracies, which are shares of samples
@@ -96,7 +96,7 @@ def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
     return evidence_on_split(values, split, front.cost_kind)
 
 
-def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
+def pairs_held_out(front: Front, other: Any) -> EvidenceByClaim:
     """Return the evidence on a front of pairs that a split of its distribution evaluates.
 
     best-for-less has two parts: the accuracy of the pair that matches the best single model, minus

@@ -14,7 +14,7 @@ from cascadelib import Baseline, published
 from cascadelib.checks import validate_choice
 from cascadelib.files import ROOT, replace_atomically
 from tools import study
-from tools.evidence import Evidence, is_known
+from tools.evidence import Evidence, EvidenceByClaim, is_known
 from tools.published_claims import published_evidence
 from tools.ranges import BEST, LOW
 from tools.verdicts import (
@@ -117,7 +117,7 @@ def table(
     return rows
 
 
-def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> dict[str, Evidence]:
+def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> EvidenceByClaim:
     """Return the values without missing parts as Evidence. Refuse ids of other claims."""
     known = {}
     for name, value in values.items():
@@ -134,7 +134,7 @@ def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
 
 
 def texts(
-    claims: pd.DataFrame, values: Mapping[str, Evidence], verdicts: Mapping[str, Verdict]
+    claims: pd.DataFrame, values: EvidenceByClaim, verdicts: Mapping[str, Verdict]
 ) -> pd.Series:
     """Return each claim's value and verdict as text, "" without a value."""
     found = {
@@ -144,12 +144,12 @@ def texts(
     return pd.Series(found, claims.index, dtype=object)
 
 
-def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Evidence]:
+def of_dataset(values: EvidenceByClaim, dataset: str) -> EvidenceByClaim:
     """Return the evidence of one data set. A shifted split has no vote on other claims."""
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
-def in_all(*directions: Mapping[str, Evidence]) -> dict[str, list[Evidence]]:
+def in_all(*directions: EvidenceByClaim) -> dict[str, list[Evidence]]:
     """Return {id of a claim: its evidence in all directions} of the claims that all of them
     have."""
     first, *others = directions
@@ -195,9 +195,9 @@ def verdicts_of(
 
 def verdicts_on_run(
     claims: pd.DataFrame,
-    run: Mapping[str, Evidence],
-    held: Mapping[str, Evidence],
-    back: Mapping[str, Evidence],
+    run: EvidenceByClaim,
+    held: EvidenceByClaim,
+    back: EvidenceByClaim,
     dataset: str,
 ) -> dict[str, Verdict]:
     """Return {id: verdict} of a run.
@@ -321,9 +321,7 @@ def folder() -> Path:
     return Path(os.environ.get("CASCADELIB_LEDGER") or FOLDER)
 
 
-def store_claims(
-    rows: pd.DataFrame, notebook: str, dataset: str, run: Mapping[str, Evidence]
-) -> None:
+def store_claims(rows: pd.DataFrame, notebook: str, dataset: str, run: EvidenceByClaim) -> None:
     """Store a notebook's claims for notebook 10. A run in another cost than MACs gets a separate
     file."""
     in_macs = paper_claims()["axis"] == "macs"

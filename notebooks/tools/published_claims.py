@@ -10,7 +10,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_elsewhere import spread_of
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
-from tools.evidence import RESAMPLES, Evidence
+from tools.evidence import RESAMPLES, Evidence, EvidenceByClaim
 from tools.ranges import RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
@@ -23,7 +23,7 @@ IMAGES = 50_000  # of ImageNet's validation set
 IMAGES_V2 = 10_000
 
 
-def published_evidence() -> dict[str, Evidence]:
+def published_evidence() -> EvidenceByClaim:
     """Return {id of a claim: Evidence} of the claims that :func:`published.models` can test.
 
     These are fronts, the baseline at the paper's accuracies and costs, and ImageNetV2.
@@ -65,7 +65,7 @@ def front_values(macs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Evidence]:
+def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence on accuracies of the front's models, with binomial draws."""
     rng = np.random.default_rng(0)
     drawn = []

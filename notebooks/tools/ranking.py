@@ -5,11 +5,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import METHODS, Front, search
+from cascadelib import METHODS, search
 from tools import ledger
 from tools.claims_of_methods import pairs_by_method, replay_fronts
-from tools.evidence import Evidence
+from tools.evidence import EvidenceByClaim
 from tools.held_out import halves, is_same_distribution
+from tools.side_by_side import fronts_of
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 FAMILY = "methods, pairs"
@@ -29,12 +30,12 @@ def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
     found = {}
     for label, splits in tasks.items():
         fronts = [search(split, 1, models="pareto") for split in splits]
-        if min(len(front.candidates) for front in fronts) > 1:
+        if all(len(front.candidates) > 1 for front in fronts):
             found[label] = splits
     return found
 
 
-def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
+def both_ways(first: Any, second: Any) -> list[EvidenceByClaim]:
     """Return the evidence on pairs by method, selected on one split and evaluated on the other,
     both ways.
 
@@ -42,14 +43,12 @@ def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
     """
     found = []
     for here, there in ((first, second), (second, first)):
-        fronts: dict[str, Front] = {}
-        for name, method in METHODS.items():
-            fronts[name] = search(here, 2, method, models="pareto")
+        fronts = fronts_of(here, METHODS, models="pareto")
         found.append(pairs_by_method(replay_fronts(there, fronts)))
     return found
 
 
-def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
+def words_of(directions: list[EvidenceByClaim]) -> dict[str, str]:
     """Return {id of a claim on pairs by method: its verdict, from both directions together}."""
     claims = ledger.paper_claims()
     claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]

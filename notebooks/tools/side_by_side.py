@@ -1,14 +1,14 @@
 """Fronts, methods and calibrations as the notebooks show them."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
+from cascadelib import LogitStore, Method, ScoreTable, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -23,6 +23,7 @@ from cascadelib.methods.method import cached_temperature
 from cascadelib.methods.temperature import bounds_of, find_root
 from cascadelib.methods.thresholds import sort_exits
 from cascadelib.store.model_table import RESERVED
+from tools.evidence import Fronts
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
@@ -31,25 +32,25 @@ OTHER_METRICS = ("entropy", "logits_margin")
 
 def fronts_of(
     store: Any,
-    methods: Sequence[str] | dict[str, Any],
+    methods: Sequence[str] | Mapping[str, Any],
     n_models: int | tuple[int, ...] = 2,
     **options: Any,
-) -> dict[str, Front]:
+) -> Fronts:
     """Run one search per method: {label: Front}.
 
     methods: names of METHODS, or {label: method}. options: as for :func:`cascadelib.search`.
     """
-    if not isinstance(methods, dict):
+    if not isinstance(methods, Mapping):
         methods = {name: name for name in methods}
     return {label: search(store, n_models, method, **options) for label, method in methods.items()}
 
 
-def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
+def curves_of(fronts: Fronts, low: float | None = None) -> dict[str, pd.DataFrame]:
     """Return {label: improvement_curve} of {label: Front}, from the accuracy ``low`` upwards."""
     return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
 
-def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
+def fronts_table(tasks: dict[str, Fronts]) -> pd.DataFrame:
     """Return figure 7 as numbers, a row per task and front of {label: {name: Front}}.
 
     Columns: candidates, mean_improvement and largest_improvement, accuracy (or F1) of the best
@@ -74,7 +75,7 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+def same_fronts(fronts: Fronts) -> pd.DataFrame:
     """Compare fronts with the first one, a row per label.
 
     Columns: mean_improvement, largest_improvement, points and front. The last is "the same" if the
