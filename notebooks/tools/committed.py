@@ -126,13 +126,6 @@ def comparable_outputs(cell: NotebookNode) -> list[dict[str, str]] | None:
     return found or None
 
 
-def last_tables(nb: NotebookNode) -> int:
-    """Return the place of the second last heading of the second level. The last tables follow
-    it."""
-    headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
-    return headings[-2:][0] if headings else len(nb.cells)
-
-
 def tag_repeated_cells(executed: dict[Path, Path]) -> int:
     """Tag the cells of the last tables that a quick run repeats, for nbval's check of outputs.
 
@@ -143,7 +136,10 @@ def tag_repeated_cells(executed: dict[Path, Path]) -> int:
     for path, result in executed.items():
         nb = nbformat.read(path, as_version=4)
         quick = nbformat.read(result, as_version=4)
-        start = len(nb.cells) if path.name[:2] in MEASURED else last_tables(nb)
+        headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
+        start = len(nb.cells)
+        if headings and path.name[:2] not in MEASURED:
+            start = headings[-2:][0]  # the last tables follow the second last heading
         for place, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
             outputs = comparable_outputs(cell)
             is_repeated = outputs is not None and outputs == comparable_outputs(again)
@@ -161,11 +157,11 @@ def tag_repeated_cells(executed: dict[Path, Path]) -> int:
 def rewrite_outputs(executed: dict[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
-    sources = {path: nbformat.read(path, as_version=4) for path in executed}
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
     picture_of = pictures_of(list(results.values()))
-    for path, nb in sources.items():
-        for cell, result in zip(nb.cells, results[path].cells, strict=True):
+    for path, notebook in results.items():
+        nb = nbformat.read(path, as_version=4)
+        for cell, result in zip(nb.cells, notebook.cells, strict=True):
             if cell.cell_type == "code":
                 outputs = [committed_output(o, picture_of.get(id(o))) for o in result.outputs]
                 cell.outputs = [output for output in outputs if output is not None]

@@ -205,22 +205,24 @@ def resampled_front(front: Front) -> list[Front]:
     return fronts
 
 
-def fronts_in(argument: Any) -> list[Front]:
-    """Return the fronts in an argument: a front, or a dictionary with fronts."""
-    if isinstance(argument, Front):
-        return [argument]
-    if isinstance(argument, dict):
-        return [front for part in argument.values() for front in fronts_in(part)]
-    return []
+def map_fronts(function: Callable[[Front], Any], argument: Any) -> Any:
+    """Replace each front by a function of it in an argument: a front, or a dictionary with fronts.
 
-
-def replace_fronts(argument: Any, others: dict[int, Front]) -> Any:
-    """Return an argument with its fronts replaced, by their ids."""
+    Other arguments are unchanged.
+    """
     if isinstance(argument, Front):
-        return others[id(argument)]
+        return function(argument)
     if isinstance(argument, dict):
-        return {name: replace_fronts(part, others) for name, part in argument.items()}
+        return {name: map_fronts(function, part) for name, part in argument.items()}
     return argument
+
+
+def fronts_in(arguments: Sequence[Any]) -> list[Front]:
+    """Return the fronts in arguments, see :func:`map_fronts`."""
+    fronts: list[Front] = []
+    for argument in arguments:
+        map_fronts(fronts.append, argument)
+    return fronts
 
 
 def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., EvidenceByClaim]:
@@ -231,12 +233,14 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., Evidence
 
     @wraps(function)
     def measured(*arguments: Any) -> EvidenceByClaim:
-        fronts = [front for argument in arguments for front in fronts_in(argument)]
-        on_resamples = {id(f): resampled_front(f) for f in fronts}
+        fronts = fronts_in(arguments)
         draws = []
         for row in range(RESAMPLES):
-            others = {name: many[row] for name, many in on_resamples.items()}
-            draws.append(function(*(replace_fronts(argument, others) for argument in arguments)))
+
+            def on_resample(front: Front, row: int = row) -> Front:
+                return resampled_front(front)[row]
+
+            draws.append(function(*(map_fronts(on_resample, each) for each in arguments)))
         samples = min(front.samples for front in fronts)
         dataset = fronts[0].store.origin.dataset
         evidence = {}
@@ -250,6 +254,6 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., Evidence
 
 def without_intervals(function: Callable[..., EvidenceByClaim], *arguments: Any) -> EvidenceByClaim:
     """Return the values of a :func:`resampled` function as Evidence without intervals."""
-    cost = next(front.cost_kind for argument in arguments for front in fronts_in(argument))
     values = function.__wrapped__(*arguments)  # type: ignore[attr-defined]
+    cost = fronts_in(arguments)[0].cost_kind
     return {name: Evidence(value, cost=cost) for name, value in values.items()}

@@ -56,7 +56,13 @@ def front_and_improvement(
         colour = style.colour(same[0] if same else i)
         style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
     _add_vertices(fig, first)
-    _add_stars(fig, points or {})
+    for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
+        at = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
+        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
+        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
+        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
+        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
+        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
     fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), accuracies[-1])
@@ -105,17 +111,6 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         note = {"xref": "x2", "yref": "y2", "ax": 0, "ay": 42, "showarrow": True, "arrowwidth": 1}
         name = style.escape_text(hull.index[least])
         fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
-
-
-def _add_stars(fig: style.Figure, points: Mapping[str, Point]) -> None:
-    """Add a star per point {letter: point} to both panels, with its models in the legend."""
-    for letter, point in points.items():
-        at: dict = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
-        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
-        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
-        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
-        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
-        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
 
 
 def members_figure(

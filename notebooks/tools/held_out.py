@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from cascadelib import Baseline, Front, Point, bootstrap, pick, search
+from cascadelib import Front, Point, bootstrap, pick, search
 from cascadelib.analysis.uncertainty import Resampled
 from tools.evidence import MOST_POINTS, Evidence, EvidenceByClaim, counts_of, evidence_on_split
 from tools.ranges import range_of
@@ -107,7 +107,10 @@ def pairs_held_out(front: Front, other: Any) -> EvidenceByClaim:
     matching = pick(front, "near_best", caution=0)
     drawn = on_resamples(split, [front.reference, matching, front.point(len(front) - 1)])
     best, match, top = drawn.accuracy.T
-    routing = [routed(baseline, cost) for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1])]
+    routing = []  # accuracies of random routing between single models, at the cost of the pair
+    for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1]):
+        hull = baseline.hull
+        routing.append(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
     values = {
         "pairs-top": top - best,
         "best-for-less": np.column_stack([match - best, match - routing]),
@@ -115,12 +118,6 @@ def pairs_held_out(front: Front, other: Any) -> EvidenceByClaim:
     cost = front.cost_kind
     found = {name: evidence_on_split(value, split, cost) for name, value in values.items()}
     return found | {"pairs-improve": summary_of_factors(front, split, np.median)}
-
-
-def routed(baseline: Baseline, cost: float) -> float:
-    """Return the accuracy of random routing between single models at this cost."""
-    hull = baseline.hull
-    return float(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
 
 
 def lowest_tenth(factors: np.ndarray) -> float:

@@ -137,10 +137,18 @@ def texts(
     claims: pd.DataFrame, values: EvidenceByClaim, verdicts: Mapping[str, Verdict]
 ) -> pd.Series:
     """Return each claim's value and verdict as text, "" without a value."""
-    found = {
-        name: with_verdict(values.get(name), claim, verdicts.get(name))
-        for name, claim in claims.iterrows()
-    }
+    found = {}
+    for name, claim in claims.iterrows():
+        each = values.get(name)
+        verdict = verdicts.get(name)
+        found[name] = "" if each is None else in_words(each, claim)
+        if each is None or verdict is None or isinstance(each.value, str):
+            continue
+        word = verdict.word
+        if word == UNDETERMINED and verdict.reason == "no interval":  # as if the value were exact
+            exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [name])
+            word = f"{evaluate_claims(exact, {name: [each]})[name].word} (no interval published)"
+        found[name] += f": {word}"
     return pd.Series(found, claims.index, dtype=object)
 
 
@@ -245,14 +253,12 @@ def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
     return ""
 
 
-def in_words(found: Evidence | None, claim: pd.Series) -> str:
+def in_words(found: Evidence, claim: pd.Series) -> str:
     """Return a value with its 95% interval as text.
 
     A few parts are listed. Of more parts the least and the largest are shown, and the number that
     obeys a rule which not all must obey. Of methods the first two are shown.
     """
-    if found is None:
-        return ""
     if isinstance(found.value, str):
         return found.value
     if isinstance(found.value, pd.Series):
@@ -260,21 +266,16 @@ def in_words(found: Evidence | None, claim: pd.Series) -> str:
         first = found.value.astype(float).sort_values(ascending=False).iloc[:2]
         return ", ".join(f"{name.replace('_', ' ')} {part:{show}}" for name, part in first.items())
     parts = list(np.atleast_1d(np.asarray(found.value, object)))
-    errors = errors_of(found, len(parts))
+    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
+    errors = np.zeros(len(parts))  # half the width of each part's interval
+    if len(draws) > 1 and {len(draw) for draw in draws} == {len(parts)}:
+        errors = 1.96 * np.std(draws, axis=0, ddof=1)
     texts = [with_interval(*pair, claim["show"]) for pair in zip(parts, errors)]
     if len(parts) <= MOST_PARTS:
         return ", ".join(texts)
     least = texts[int(np.argmin(parts))]
     largest = texts[int(np.argmax(parts))]
     return f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
-
-
-def errors_of(found: Evidence, parts: int) -> np.ndarray:
-    """Return half the width of each part's interval: float64 [P], nan without draws."""
-    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
-    if len(draws) < 2 or {len(draw) for draw in draws} != {parts}:
-        return np.full(parts, np.nan)
-    return 1.96 * np.std(draws, axis=0, ddof=1)
 
 
 def with_interval(part: Any, error: float, show: str) -> str:
@@ -298,21 +299,6 @@ def count_obeying(parts: Sequence[float], rule: str) -> str:
     each = RULES["any" if kind == "most" else kind]
     obeying = each(np.asarray(parts, float), *bounds) > 0
     return f" ({np.count_nonzero(obeying)} of {len(parts)})"
-
-
-def with_verdict(found: Evidence | None, claim: pd.Series, verdict: Verdict | None) -> str:
-    """Return a value as text, followed by its verdict.
-
-    Without an interval, the verdict is that on the value as if it were exact.
-    """
-    text = in_words(found, claim)
-    if found is None or verdict is None or isinstance(found.value, str):
-        return text
-    if verdict.word == UNDETERMINED and verdict.reason == "no interval":
-        exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [claim.name])
-        word = evaluate_claims(exact, {claim.name: [found]})[claim.name].word
-        return f"{text}: {word} (no interval published)"
-    return f"{text}: {verdict.word}"
 
 
 def folder() -> Path:

@@ -68,27 +68,18 @@ def front_values(macs: pd.DataFrame) -> dict[str, Any]:
 def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence on accuracies of the front's models, with binomial draws."""
     rng = np.random.default_rng(0)
-    drawn = []
+    drawn = []  # of each kind of accuracy: as published, then drawn, float64 [1 + R, M]
     for column, images in (("top1", IMAGES), ("top5", IMAGES), ("imagenetv2_top1", IMAGES_V2)):
         accuracy = table.loc[macs.index, column].to_numpy()
         draws = rng.binomial(images, accuracy, (RESAMPLES, len(accuracy))) / images
         drawn.append(np.vstack([accuracy, draws]))
-    values = accuracy_values(macs, *drawn)
-    return {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}
-
-
-def accuracy_values(
-    macs: pd.DataFrame, top1: np.ndarray, top5: np.ndarray, moved: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return values by claim, [1 + R, …], that follow from accuracies of the front's models.
-
-    top1, top5, moved (top-1 on V2): as published, then drawn, float64 [1 + R, M].
-    """
+    top1, top5, moved = drawn
     gains = [size_gains(macs.assign(accuracy=row))["size-diminishes"] for row in top1]
-    return {
+    values = {
         "size-diminishes": np.array(gains),
         "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),
         "shift-range": spread_of(moved) - spread_of(top1),
         "shift-drops": top1 - moved,
         "shift-lose": top1 - moved,
     }
+    return {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}

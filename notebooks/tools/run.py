@@ -85,12 +85,11 @@ def preset_of(path: Path | None, folder: Path) -> dict[str, Any]:
     return preset
 
 
-def ignored_parameters(paths: list[Path], given: Iterable[str]) -> str:
+def ignored_parameters(shares: Parameters, given: Iterable[str]) -> str:
     """Return 'method in 01, 08; cost in 08', or "" if all notebooks have all of the parameters."""
-    names = {path: papermill.inspect_notebook(path) for path in paths}
     parts = []
     for name in given:
-        without = [path.stem[:2] for path in paths if name not in names[path]]
+        without = [path.stem[:2] for path, share in shares.items() if name not in share]
         if without:
             parts.append(f"{name} in {', '.join(without)}")
     return "; ".join(parts)
@@ -316,7 +315,7 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
         print(f"Rewrote the outputs of {len(runs)} notebooks")
     if options.mark and not failed:
         print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
-    if ignored := ignored_parameters(paths, given):
+    if ignored := ignored_parameters(shares, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)
 

@@ -168,17 +168,23 @@ def scaling_table(
             "mean_improvement": moved_plain.mean_improvement(),
             "mean_improvement_scaled": moved_scaled.mean_improvement(),
         }
-        ends = ratio / factor, ratio * factor
-        row |= with_ends(ratio, ends, "cost_ratio") | {"change": change_of(*ends)}
-        rows[f"{metric}, {ensemble}"] = row
+        rows[f"{metric}, {ensemble}"] = row | with_change(ratio, factor, "change")
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def change_of(low: float, high: float) -> str:
-    """Return "cheaper" or "more expensive" if the interval of a cost ratio excludes 1, else "–"."""
+def with_change(ratio: float, factor: float, name: str) -> dict[str, Any]:
+    """Return cost_ratio, its interval from ratio ÷ factor to ratio × factor, and its change.
+
+    The change is stored under ``name``: "cheaper" or "more expensive" if the interval excludes 1,
+    else "–".
+    """
+    low, high = ratio / factor, ratio * factor
+    change = "–"
     if high < 1:
-        return "cheaper"
-    return "more expensive" if low > 1 else "–"
+        change = "cheaper"
+    if low > 1:
+        change = "more expensive"
+    return with_ends(ratio, (low, high), "cost_ratio") | {name: change}
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
