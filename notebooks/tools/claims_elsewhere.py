@@ -15,6 +15,7 @@ from tools.evidence import (
     Evidence,
     EvidenceByClaim,
     Fronts,
+    ValueByClaim,
     correlations,
     normal_draws,
     over_models,
@@ -98,10 +99,11 @@ def of_one_size(unshifted: Any, shifted: Any, paired: bool) -> tuple[Any, Any]:
     if paired:
         return same_samples(unshifted, shifted), shifted
     size = min(len(unshifted), len(shifted))
-    parts = []
-    for split in (unshifted, shifted):
-        parts.append(split.take(np.linspace(0, len(split) - 1, size).astype(int)))
-    return parts[0], parts[1]
+    here, there = (
+        split.take(np.linspace(0, len(split) - 1, size).astype(int))
+        for split in (unshifted, shifted)
+    )
+    return here, there
 
 
 def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, np.ndarray]:
@@ -157,7 +159,7 @@ def falls_of(accuracy: np.ndarray) -> np.ndarray:
 
 
 @resampled
-def near_claims(there: Fronts, own: Fronts) -> dict[str, Any]:
+def near_claims(there: Fronts, own: Fronts) -> ValueByClaim:
     """Return the share of accuracies at which a front is near that of a search there, by split."""
     pairs = [(factors(moved), factors(own[name])) for name, moved in there.items()]
     return {"shift-near": [np.mean(moved * 1.1 >= searched) for moved, searched in pairs]}
@@ -187,7 +189,7 @@ def text_claims(
 
 
 @resampled
-def f1_claims(fronts: Fronts, f1: Fronts) -> dict[str, Any]:
+def f1_claims(fronts: Fronts, f1: Fronts) -> ValueByClaim:
     """Return the mean factor in F1 ÷ that in accuracy, by task."""
     return {"text-f1": [ratio(mean_in(front), mean_in(fronts[task])) for task, front in f1.items()]}
 
@@ -255,7 +257,7 @@ def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     return table[["gap", "verdict"]].assign(scaled=effects["above_scaled_size"])
 
 
-def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
+def calibration_of(models: pd.DataFrame) -> ValueByClaim:
     """Return the values of figure 13 over models: rows with gap, verdict, large (family),
     scaled."""
     gap = models["gap"].abs()

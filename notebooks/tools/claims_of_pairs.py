@@ -14,6 +14,7 @@ from tools.evidence import (
     Evidence,
     EvidenceByClaim,
     Fronts,
+    ValueByClaim,
     correlations,
     evidence_on_split,
     over_models,
@@ -93,7 +94,7 @@ def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClai
     }
 
 
-def size_gains(singles: pd.DataFrame) -> dict[str, Any]:
+def size_gains(singles: pd.DataFrame) -> ValueByClaim:
     """Return the gain in accuracy along the front of single models, by half of log cost."""
     front = singles[singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
@@ -103,7 +104,7 @@ def size_gains(singles: pd.DataFrame) -> dict[str, Any]:
 
 
 @resampled
-def size_claims(macs: Front) -> dict[str, Any]:
+def size_claims(macs: Front) -> ValueByClaim:
     """Return :func:`size_gains` of a front of one model."""
     return size_gains(macs.singles)
 
@@ -130,7 +131,7 @@ def inner_hull(front: Front) -> pd.Index:
 
 @resampled
 @ignore_empty
-def front_claims(front: Front, inner: pd.Index) -> dict[str, Any]:
+def front_claims(front: Front, inner: pd.Index) -> ValueByClaim:
     """Return the values of figure 1.
 
     front: pairs of front models. inner: :func:`inner_hull` of the front on its own split, so that
@@ -184,7 +185,7 @@ def diversity_of(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 @ignore_empty
-def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> dict[str, Any]:
+def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> ValueByClaim:
     """Return the values of figure 2.
 
     table: rows of a ``pair_table``. costs: cost by model. order: the models on the front by rising
@@ -295,7 +296,7 @@ def noise_claims(front: Front, other: Any) -> EvidenceByClaim:
 
 
 @resampled
-def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
+def time_claims(timed: Front, counted: Front) -> ValueByClaim:
     """Return the values of figure 5: fronts of pairs in time and in MACs."""
     singles = timed.singles[timed.singles["on_front"]]
     low_in_time, high_in_time = range_of(timed)
@@ -319,7 +320,7 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
 
 
 @resampled
-def topk_claims(front: Front, listed: Fronts) -> dict[str, Any]:
+def topk_claims(front: Front, listed: Fronts) -> ValueByClaim:
     """Return the values of figure 10.
 
     front: in top-1. listed: in top-k, of max softmax, entropy, top-k sum, mean logits and mean

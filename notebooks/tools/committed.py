@@ -158,7 +158,14 @@ def rewrite_outputs(executed: dict[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
-    picture_of = pictures_of(list(results.values()))
+    figures: list[Any] = []
+    for nb in results.values():
+        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+        figures += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
+    pictures: list[bytes] = []
+    if figures:
+        pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
+    picture_of = dict(zip(map(id, figures), pictures, strict=True))
     for path, notebook in results.items():
         nb = nbformat.read(path, as_version=4)
         for cell, result in zip(nb.cells, notebook.cells, strict=True):
@@ -170,18 +177,3 @@ def rewrite_outputs(executed: dict[Path, Path]) -> None:
         nb.metadata.pop("widgets", None)
         nb.metadata.pop("papermill", None)
         nbformat.write(nb, path)
-
-
-def pictures_of(notebooks: list[NotebookNode]) -> dict[int, bytes]:
-    """Return {id of an output: its picture} of all figures in these notebooks, drawn by one
-    browser."""
-    drawable: list[Any] = []
-    for nb in notebooks:
-        for cell in nb.cells:
-            outputs = cell.get("outputs", [])
-            drawable += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
-    if not drawable:
-        return {}
-    pictures = asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable]))
-    ids = [id(output) for output in drawable]
-    return dict(zip(ids, pictures, strict=True))

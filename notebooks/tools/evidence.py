@@ -45,6 +45,7 @@ class Evidence:
 
 
 EvidenceByClaim = dict[str, Evidence]  # by the claim's id
+ValueByClaim = dict[str, Any]
 Fronts = dict[str, Front]  # by method, task, split or model
 
 
@@ -108,7 +109,7 @@ def evidence_on_split(values: np.ndarray, split: Any, cost: str) -> Evidence:
 
 
 def over_models(
-    function: Callable[..., dict[str, Any]], table: pd.DataFrame, *others: Any
+    function: Callable[..., ValueByClaim], table: pd.DataFrame, *others: Any
 ) -> EvidenceByClaim:
     """Return {id of a claim: Evidence} of a function of a table about models, or about pairs of
     them.
@@ -225,7 +226,7 @@ def fronts_in(arguments: Sequence[Any]) -> list[Front]:
     return fronts
 
 
-def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., EvidenceByClaim]:
+def resampled(function: Callable[..., ValueByClaim]) -> Callable[..., EvidenceByClaim]:
     """Turn a function of fronts with {id of a claim: value} into one with Evidence for each value.
 
     Every front is evaluated on the same resamples of its split. Other arguments are unchanged.

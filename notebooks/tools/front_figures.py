@@ -11,9 +11,8 @@ from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
 from tools import findings
-from tools.paper_figures import BELOW, panels
+from tools.paper_figures import BELOW, Tables, label_row, panels
 
-Tables = dict[str, pd.DataFrame]
 WIDTH = 1150
 SIZES = {  # the ratio of a pair's costs: its colour
     "up to 10 ×": style.PALETTE[4],
@@ -63,18 +62,11 @@ def front_and_improvement(
         at["hovertemplate"] = "%{fullData.name}<extra></extra>"
         fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
         fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
-    fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), accuracies[-1])
     margin = high - low
-    fig.update_xaxes(row=1, col=1, **style.cost_axis(first.cost_kind, singles["cost"]))
-    fig.update_yaxes(
-        row=1,
-        col=1,
-        **style.per_cent_axis(title="accuracy", range=[low - 0.04 * margin, high + 0.09 * margin]),
-    )
-    fig.update_xaxes(row=1, col=2, **style.per_cent_axis(title="accuracy"))
-    fig.update_yaxes(row=1, col=2, title=style.GAIN, **style.GAIN_AXIS)
+    ends = [low - 0.04 * margin, high + 0.09 * margin]
+    label_row(fig, 1, style.cost_axis(first.cost_kind, singles["cost"]), "accuracy", ends)
     means = {
         label: front.improvement_curve()["improvement"].mean() for label, front in fronts.items()
     }

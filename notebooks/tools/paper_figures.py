@@ -1,6 +1,6 @@
 """The paper's figures and the other figures of these notebooks, each from plain tables."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from math import ceil
 from typing import Any
@@ -331,22 +331,29 @@ def tasks_figure(
             style.add_cascades(fig, table, colour, line_shape="hv", **at)
             at = {"showlegend": False, "row": row, "col": 2}
             style.add_improvement(fig, front.improvement_curve(), name, colour, **at)
-        fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
         score = "F1" if first.score == "f1" else "accuracy"
         high = max(front.table["accuracy"].max() for front in fronts.values())
         cheapest = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
         # All models are in range, except those far below.
         low = max(first.singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
         margin = 0.04 * max(high - low, 0.01)
-        fig.update_xaxes(row=row, col=1, **style.cost_axis(cost, first.singles["cost"]))
-        fig.update_yaxes(
-            row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin])
-        )
-        fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
-        fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
+        costs = style.cost_axis(cost, first.singles["cost"])
+        label_row(fig, row, costs, score, [low - margin, high + margin])
     legend = BELOW | {"y": -75 / inside}
     title = findings.titled(findings.describe_tasks(tasks), title)
     return fig.titled(title, width=1150, legend=legend)
+
+
+def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequence[float]) -> None:
+    """Label two panels of fronts: score against cost (left), improvement factor (right).
+
+    cost: an axis. ends: of the scores on the left.
+    """
+    fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
+    fig.update_xaxes(row=row, col=1, **cost)
+    fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=ends))
+    fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
+    fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:

@@ -1,7 +1,6 @@
 """Evidence for the paper's claims from figures that timm published of the paper's models."""
 
 from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_elsewhere import spread_of
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
-from tools.evidence import RESAMPLES, Evidence, EvidenceByClaim
+from tools.evidence import RESAMPLES, Evidence, EvidenceByClaim, ValueByClaim
 from tools.ranges import RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
@@ -41,7 +40,7 @@ def published_evidence() -> EvidenceByClaim:
     return found | with_binomial_draws(macs, table)
 
 
-def front_values(macs: pd.DataFrame) -> dict[str, Any]:
+def front_values(macs: pd.DataFrame) -> ValueByClaim:
     """Return the values without an interval that follow from the models on the front in MACs."""
     cost = macs["cost"]
     accuracy = macs["accuracy"]

@@ -137,16 +137,13 @@ def compare_recipes(
     there: dict[str, Resampled] = {}
     rows = {}
     for label, recipe in recipes.items():
-        row = {"accuracy_held_out": np.nan, "cost_held_out": np.nan}
+        row = {"cost_ratio_where_chosen": resampled_cost_ratio(here[EXACT], here[label])[0]}
         if recipe.rule != "oracle":
             moved = resampled(held_out, recipe, exact_front, counts, singles)
             at = min(np.searchsorted(recipe.points["accuracy"], at_least), len(recipe.points) - 1)
-            row = {
-                "accuracy_held_out": moved.accuracy[0, at],
-                "cost_held_out": moved.cost[0, at],
-            }
+            row["accuracy_held_out"] = moved.accuracy[0, at]
+            row["cost_held_out"] = moved.cost[0, at]
             there[label] = moved
-        row["cost_ratio_where_chosen"] = resampled_cost_ratio(here[EXACT], here[label])[0]
         rows[label] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
     ratios = {label: resampled_cost_ratio(there[EXACT], moved) for label, moved in there.items()}
