@@ -389,8 +389,7 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(found, str):
             print(found, flush=True)
             return 0
-        text = json.dumps(found, ensure_ascii=False)
-        found = json.loads(text, parse_constant=lambda _: None)  # nan and inf are null
+        found = json.loads(json.dumps(found), parse_constant=lambda _: None)  # nan and inf are null
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()

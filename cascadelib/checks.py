@@ -93,6 +93,11 @@ def check_number(value: Any, name: str, what: str = "a number", *bounds: float) 
     return float(value)
 
 
+def share(text: str) -> float:
+    """Return a fraction, from a number or a percentage."""
+    return float(text.removesuffix("%")) / (100 if text.endswith("%") else 1)
+
+
 def checked_share(value: Any, name: str) -> float:
     """Return a share in [0, 1) from a number or from text such as "2%".
 
@@ -104,7 +109,7 @@ def checked_share(value: Any, name: str) -> float:
     number = value
     with contextlib.suppress(ValueError):
         if isinstance(value, str):
-            number = float(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+            number = share(value)
     if not is_number(number) or not 0 <= number < 1:
         is_percent = is_number(number, 1, 99)
         remedy = f" For {number:g}% write {number / 100:g} or '{number:g}%'." if is_percent else ""

@@ -9,15 +9,12 @@ class Cost:
 
     Parameters
     ----------
-    name : str
-        Column of ``store.models``.
     unit, title : str
         Unit, and title of an axis.
     less, more : str
         Words for a lower and a higher cost.
     """
 
-    name: str
     unit: str
     title: str
     less: str = "lower cost"
@@ -26,12 +23,12 @@ class Cost:
 
 TIME = ("less time", "more time")
 COSTS = dict(
-    macs=Cost("macs", "MACs", "MACs per sample", "fewer MACs", "more MACs"),
-    seconds=Cost("seconds", "s", "seconds per sample", *TIME),
+    macs=Cost("MACs", "MACs per sample", "fewer MACs", "more MACs"),
+    seconds=Cost("s", "seconds per sample", *TIME),
     # published by timm, measured on one machine
-    published_seconds=Cost("published_seconds", "s", "published seconds per sample", *TIME),
+    published_seconds=Cost("s", "published seconds per sample", *TIME),
     # the cost of a ScoreTable, in any unit
-    cost=Cost("cost", "per sample", "cost"),
+    cost=Cost("per sample", "cost"),
 )
 
 # Numbers that describe a model in its header and are not costs.
@@ -40,7 +37,7 @@ NO_COSTS = set("parameters image_size truncated folds order top1 top5".split())
 
 def cost_of(kind: str) -> Cost:
     """Return a kind of cost. An unknown kind has its name as title, and no unit."""
-    return COSTS.get(kind, Cost(kind, "", kind))
+    return COSTS.get(kind, Cost("", kind))
 
 
 def times_less(saving: float, kind: str) -> str:

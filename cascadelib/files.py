@@ -149,15 +149,15 @@ def write_temporary(path: Path) -> Iterator[Path]:
             temporary.unlink(missing_ok=True)
 
 
-def check_replaceable(path: Path, size: int = 2**20) -> None:
-    """Raise an OSError if :func:`replace_atomically` could not write a file of `size` bytes.
+def check_replaceable(path: Path) -> None:
+    """Raise an OSError if :func:`replace_atomically` could not write a file of 1 MiB.
 
     A long computation calls this before it starts.
     """
     if path.is_dir():
         raise IsADirectoryError(errno.EISDIR, "a folder has this name, choose another", str(path))
     with write_temporary(path) as temporary:
-        temporary.write_bytes(bytes(size))
+        temporary.write_bytes(bytes(2**20))
 
 
 @contextlib.contextmanager
@@ -221,9 +221,9 @@ def open_regular_file(path: Path, most: float = math.inf) -> Iterator[BufferedRe
         yield file
 
 
-def file_digest(path: Path, most: float = math.inf) -> str:
+def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file, see :func:`open_regular_file`."""
-    with open_regular_file(path, most) as file:
+    with open_regular_file(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

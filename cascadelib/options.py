@@ -3,6 +3,8 @@
 from argparse import ArgumentParser, RawDescriptionHelpFormatter
 from typing import Any, NoReturn
 
+from .checks import share
+
 EXAMPLE = """a table has a row per query and model:
 
   sample,model,prediction,confidence,cost,label
@@ -133,11 +135,6 @@ class Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def share(text: str) -> float:
-    """Return a fraction, from a number or a percentage."""
-    return float(text.removesuffix("%")) / 100 if text.endswith("%") else float(text)
-
-
 def parser_of_all(version: str) -> Parser:
     """Return the parser. ``args.command`` is the name of the command."""
     parser = Parser(
@@ -160,10 +157,11 @@ def parser_of_all(version: str) -> Parser:
 
 def add_options(parser: Any, options: dict[str, str]) -> None:
     """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--delta", "--accuracy", "--loss", "--recall", "--precision")
+    shares = ("--epsilon", "--accuracy", "--loss", "--recall", "--precision")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
+        "--delta": {"type": share, "default": "5%"},
         "--guarantee": {"default": "probability"},
         "--check": {"metavar": "POLICY"},
         **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
@@ -171,6 +169,5 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
     }
-    kinds["--delta"] = {"type": share, "default": "5%"}
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -221,6 +221,13 @@ class Origin:
         ids = self.sample_ids[rows]
         return replace(self, values=values, sample_ids=ids, models=(), read=None)
 
+    def shares_ids(self, other: "Origin") -> bool:
+        """Return whether equal ids of two sets mean equal samples.
+
+        Row numbers identify samples within a split only.
+        """
+        return self.source == other.source or self.has_ids and other.has_ids
+
     def check_same(self, ids: Array, labels: Any = None) -> None:
         """Raise ValueError that names the first row whose id, text [k], or label differs."""
         expected = self.sample_ids
@@ -370,7 +377,7 @@ def _rows_in_common(part: Origin | None, here: Origin) -> Array | None:
     """Return whether samples of ``here`` are in one set, bool [k], or None if unknown."""
     if part is None:
         return None
-    if part.source == here.source or part.has_ids and here.has_ids:
+    if part.shares_ids(here):
         return np.isin(here.sample_ids, part.sample_ids)
     if part.keys is not None and here.keys is not None:
         return np.isin(here.keys, part.keys)

@@ -234,8 +234,7 @@ def folds() -> pd.DataFrame:
 
 def folds_table() -> str:
     """Return the verdicts on out-of-fold images as the page of the ledger shows them."""
-    rows = folds().rename(columns={"this run": "selection split"})
-    return markdown_table(rows.rename_axis("claim").reset_index())
+    return markdown_table(folds().rename_axis("claim").reset_index())
 
 
 def folds_counts() -> str:

@@ -8,9 +8,7 @@ from cascadelib.explorer.page import describe_cascade
 
 
 def test_one_object_adds_a_cost(monkeypatch):
-    monkeypatch.setitem(
-        COSTS, "joules", Cost("joules", "J", "joules a sample", "less energy", "more energy")
-    )
+    monkeypatch.setitem(COSTS, "joules", Cost("J", "joules a sample", "less energy", "more energy"))
     other = noisy_store(k=240)
     store = cl.LogitStore.from_arrays(other.labels, {})
     for i, name in enumerate(other.models.index):
@@ -25,7 +23,3 @@ def test_one_object_adds_a_cost(monkeypatch):
     saving = explorer.runs["validation"].saving
     assert times_less(saving, "joules").endswith("less energy" if saving >= 1 else "more energy")
     assert f"for {times_less(saving, 'joules')}." in describe_cascade(explorer.runs)
-
-
-def test_a_kind_is_found_by_its_name():
-    assert all(name == kind.name for name, kind in COSTS.items())

@@ -296,10 +296,13 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
         confidence, correct = claims_of(store, name)
         temperature = cached_temperature(fitted_on, name)
         gap, *ends = confidence_gap(confidence, correct)
-        row: dict = {"accuracy": correct.mean(), "confidence": confidence.mean()}
-        row |= with_ends(gap, ends, "gap")
-        row["verdict"] = calibration_verdict(*ends)
-        row["temperature"] = temperature
+        row = {
+            "accuracy": correct.mean(),
+            "confidence": confidence.mean(),
+            **with_ends(gap, ends, "gap"),
+            "verdict": calibration_verdict(*ends),
+            "temperature": temperature,
+        }
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             confidence, _ = claims_of(store, name, t)
             row[f"gap{suffix}"] = confidence.mean() - correct.mean()

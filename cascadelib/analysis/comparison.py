@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..evaluation.pareto import Baseline, least_cost
+from ..evaluation.pareto import Baseline, breakpoints, least_cost
 from ..evaluation.point import kinds_of
 from ..fronts.front import Front, Steps
 from .shift import mean_improvement_moved
@@ -106,12 +106,12 @@ def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
     steps = [front.steps for front in fronts.values()]
     low, high = baseline.accuracy[baseline.front[[0, -1]]]
     least, most = baseline.cost[baseline.front[[0, -1]]]
-    ends = _breakpoints(low, high, [accuracy for _, accuracy in steps])
+    ends = breakpoints(low, high, *(accuracy for _, accuracy in steps))
     # The least cost at accuracy ≥ a is constant on (ends[i], ends[i + 1]].
     saved = [-least_cost(*front, ends[1:]) for front in steps]
     columns = {"accuracy_dominance": _share_led(saved, np.diff(ends)), "cost_dominance": np.nan}
     if least > 0:
-        ends = _breakpoints(least, most, [cost for cost, _ in steps])
+        ends = breakpoints(least, most, *(cost for cost, _ in steps))
         # The highest accuracy at cost ≤ c is constant on [ends[i], ends[i + 1]).
         reached = [
             np.append(-np.inf, accuracy)[np.searchsorted(cost, ends[:-1], "right")]
@@ -166,11 +166,7 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
         The ratios. To get an interval, pass them and the ratio on the full split to
         :func:`cascadelib.analysis.basic_interval`.
     """
-    ratios = [
-        _cost_ratio(baseline, one, other)
-        for baseline, one, other in zip(first.baselines, first.fronts, second.fronts)
-    ]
-    return np.array(ratios)
+    return np.array([*map(_cost_ratio, first.baselines, first.fronts, second.fronts)])
 
 
 def _check_comparable(fronts: Mapping[str, Front]) -> None:
@@ -189,13 +185,6 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
             "the fronts have different single models: compare fronts that were searched or "
             "evaluated (cl.analysis.front_on) on one split"
         )
-
-
-def _breakpoints(low: float, high: float, values: Sequence[Array]) -> Array:
-    """Return low, high and the distinct values between them, rising."""
-    steps = np.concatenate(values)
-    inside = steps[(steps > low) & (steps < high)]
-    return np.unique(np.concatenate([[low, high], inside]))
 
 
 def _share_led(pieces: list[Array], widths: Array) -> Array:
@@ -222,6 +211,6 @@ def _cost_ratio(baseline: Baseline, first: Steps, second: Steps) -> float:
     high = min(accuracies[0][-1], accuracies[1][-1], baseline.best)
     if not low < high or min(costs[0][0], costs[1][0]) == 0:
         return float("nan")
-    ends = _breakpoints(low, high, accuracies)
+    ends = breakpoints(low, high, *accuracies)
     logs = np.log([least_cost(*front, ends[1:]) for front in (first, second)])
     return float(np.exp(np.sum(np.diff(ends) * (logs[1] - logs[0])) / (high - low)))

@@ -65,19 +65,22 @@ def accuracy_drops(
         one = originals.origin
         other = split.origin
         is_same = np.array_equal(one.sample_ids, other.sample_ids)
-        if is_same and np.array_equal(np.array(before), np.array(after)):
+        if is_same and np.array_equal(before, after):
             raise ValueError(
                 f"the split {one.split!r} ({len(originals):,} samples) is compared with itself: "
                 "pass the selection split and another"
             )
         # Equal row numbers do not make pairs, since all splits begin at row 0.
-        is_paired = is_same and (one.has_ids and other.has_ids or one.source == other.source)
+        is_paired = is_same and one.shares_ids(other)
         interval = paired_difference_interval if is_paired else difference_interval
         rows = []
         for correct, replayed in zip(before, after):
             low, high = interval(correct, replayed, level)
-            row: dict = {"accuracy": correct.mean(), "accuracy_replayed": replayed.mean()}
-            row |= with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop")
+            row = {
+                "accuracy": correct.mean(),
+                "accuracy_replayed": replayed.mean(),
+                **with_ends(correct.mean() - replayed.mean(), (-high, -low), "drop"),
+            }
             rows.append(row)
         tables[label] = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     return pd.concat(tables, names=["split"])

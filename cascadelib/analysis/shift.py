@@ -9,11 +9,11 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from numpy import ndarray as Array
 
 from ..evaluation.evaluation import (
     baseline_of,
     check_store,
+    costs_by_model,
     quality,
     singles_correct,
     stages_of,
@@ -35,8 +35,6 @@ from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
 from .uncertainty import bootstrap, interval, resampled_runs, sample_counts
-
-REPLAYED = ("accuracy", "cost", "exit_rates", "saving", "improvement")  # columns of a front
 
 
 def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
@@ -149,7 +147,7 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
     cascades = list(rows.groupby("models", sort=False))
     pairs = [models for models, _ in cascades]
     outcomes = stages_of(store, pairs, first.method, first.score)
-    cost_of = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+    cost_of = costs_by_model(store, first.cost_kind)
     parts = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
         cost_1, cost_2 = (cost_of[name] for name in models)
@@ -212,8 +210,8 @@ def front_on(store: Store, front: Front, ranges: bool = True) -> Front:
 def front_of(store: Store, front: Front, replayed: pd.DataFrame) -> Front:
     """Return the result of :func:`replay` as a Front, see :func:`front_on`."""
     rows = replayed.query("on_front").sort_values("cost_replayed", ignore_index=True)
-    names = {f"{column}_replayed": column for column in REPLAYED}
-    rows = rows.drop(columns=["accuracy", "cost"]).rename(columns=names)
+    rows = rows.drop(columns=["accuracy", "cost"])
+    rows = rows.rename(columns=lambda name: name.removesuffix("_replayed"))
     return replace(
         front,
         replayed=rows[list(front.table)],
@@ -302,46 +300,44 @@ def holds(
     """
     point = single_point(cascade)
     counts = {k: sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
-    rows = [_evaluate_split(store, point, counts[len(store)], level) for store in splits.values()]
+    rows = []
+    for store in splits.values():
+        run = evaluate(store, point)
+        last = store.models.index.get_loc(point.models[-1])
+        singles = singles_correct(store, point.score)
+        last_accuracy = float(quality(store, singles[last], point.score))
+        resampled = resampled_runs(store, [(0, run)], [point], counts[len(store)], singles)
+        if point.score == F1:  # F1 is not a share of samples, so Wilson's interval does not apply
+            resampled_f1 = resampled.accuracy[:, 0]
+            ends = interval(resampled_f1, level)
+            difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
+        else:
+            ends = share_interval(run.correct, level)
+            difference = paired_difference_interval(singles[last], run.correct, level)
+        reached = min(run.accuracy, run.baseline.best)
+        improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
+        percentiles = interval(resampled.improvement[:, 0], level)
+        best = [baseline.best for baseline in resampled.baselines]
+        if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
+            percentiles = (np.nan, np.nan)
+        last_cost = run.costs[-1]
+        # The last model's cost has an interval only if it differs by sample. Then each of the two
+        # intervals gets half of the error.
+        cost_level = 1 - (1 - level) / (1 + np.ndim(last_cost))
+        low, high = cost_interval(run.exit_stage, run.costs, cost_level)
+        least, most = cost_interval(np.zeros(len(store), int), [last_cost], cost_level)
+        ratio = float(np.mean(last_cost)) / run.cost
+        exits = share_interval(run.exit_stage == 0, level, "exact")
+        row = {
+            "samples": len(store),
+            **with_ends(ratio, (least / high, most / low), "cost_ratio"),
+            "last_model_accuracy": last_accuracy,
+            **with_ends(run.accuracy, ends, "accuracy"),
+            **with_ends(run.accuracy - last_accuracy, difference, "difference"),
+            "exit_rates": run.exit_rates,
+            **with_ends(run.exit_rates[0], exits, "exit_rate"),
+            "cost": run.cost,
+            **with_ends(improvement, percentiles, "improvement"),
+        }
+        rows.append(row)
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
-
-
-def _evaluate_split(store: Store, point: Point, counts: Array, level: float) -> dict[str, Any]:
-    """Return a row of :func:`holds` from the counts of the bootstrap, int32 (k, R)."""
-    run = evaluate(store, point)
-    last = store.models.index.get_loc(point.models[-1])
-    singles = singles_correct(store, point.score)
-    last_accuracy = float(quality(store, singles[last], point.score))
-    resampled = resampled_runs(store, [(0, run)], [point], counts, singles)
-    if point.score == F1:  # F1 is not a share of samples, so Wilson's interval does not apply
-        resampled_f1 = resampled.accuracy[:, 0]
-        ends = interval(resampled_f1, level)
-        difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
-    else:
-        ends = share_interval(run.correct, level)
-        difference = paired_difference_interval(singles[last], run.correct, level)
-    reached = min(run.accuracy, run.baseline.best)
-    improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
-    percentiles = interval(resampled.improvement[:, 0], level)
-    best = [baseline.best for baseline in resampled.baselines]
-    if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
-        percentiles = (np.nan, np.nan)
-    last_cost = run.costs[-1]
-    # The last model's cost has an interval only if it differs by sample. Then each of the two
-    # intervals gets half of the error.
-    cost_level = 1 - (1 - level) / (1 + np.ndim(last_cost))
-    low, high = cost_interval(run.exit_stage, run.costs, cost_level)
-    least, most = cost_interval(np.zeros(len(store), int), [last_cost], cost_level)
-    ratio = float(np.mean(last_cost)) / run.cost
-    exits = share_interval(run.exit_stage == 0, level, "exact")
-    return {
-        "samples": len(store),
-        **with_ends(ratio, (least / high, most / low), "cost_ratio"),
-        "last_model_accuracy": last_accuracy,
-        **with_ends(run.accuracy, ends, "accuracy"),
-        **with_ends(run.accuracy - last_accuracy, difference, "difference"),
-        "exit_rates": run.exit_rates,
-        **with_ends(run.exit_rates[0], exits, "exit_rate"),
-        "cost": run.cost,
-        **with_ends(improvement, percentiles, "improvement"),
-    }

@@ -21,7 +21,7 @@ from ..evaluation.pareto import (
     pareto_front,
 )
 from ..evaluation.point import Point, kinds_of, points_of
-from ..evaluation.run import Run, cascade_of, resampled_cascade, runs_of
+from ..evaluation.run import Run, resampled_cascade, runs_of
 from ..scoring import F1, f1_of
 from ..store.protocol import Store
 
@@ -197,7 +197,8 @@ def resampled_runs(
     accuracy = np.empty((resamples, len(points)))
     cost = np.empty((resamples, len(points)))
     rates = np.zeros((resamples, len(points), max(len(point.models) for point in points)))
-    for _, same in groupby(runs, cascade_of):
+    # Neighbours with equal models and one method differ in thresholds only.
+    for _, same in groupby(runs, lambda found: (found[1].point.models, id(found[1].point.method))):
         at, of_cascade = zip(*same)
         run = of_cascade[0]
         n = len(run.outcomes)

@@ -7,7 +7,7 @@ import json
 import math
 import os
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -21,24 +21,21 @@ METRICS = ("acc", "exact_match")
 MAX_LOG_BYTES = 2**30  # bytes of a log
 
 
-@contextmanager
-def locate_errors(where: str) -> Iterator[None]:
-    """Add the line to errors, and convert errors of incomplete lines to ValueError."""
-    with error_context(where):
-        try:
-            yield
-        except (KeyError, TypeError, IndexError, AttributeError) as error:
-            raise ValueError(f"not in the documented form: {error!r}") from None
+def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], list]) -> Iterator[dict]:
+    """Yield the rows that are parsed from each line of a JSONL file that is not blank.
 
-
-def read_json_lines(path: str | os.PathLike) -> Iterator[tuple[str, dict]]:
-    """Yield (location, object) of each line of a JSONL file that is not blank."""
+    Errors name the line. Errors of incomplete lines are converted to ValueError.
+    """
     with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
         for number, line in enumerate(file, 1):
-            where = f"{path}, line {number}"
-            if line.strip():
-                with locate_errors(where):
-                    yield where, dict(json.loads(line))
+            if not line.strip():
+                continue
+            with error_context(f"{path}, line {number}"):
+                try:
+                    rows = parse(dict(json.loads(line)))
+                except (KeyError, TypeError, IndexError, AttributeError) as error:
+                    raise ValueError(f"not in the documented form: {error!r}") from None
+            yield from rows
 
 
 def chat_completions(
@@ -99,18 +96,17 @@ def chat_completions(
     [{'sample': 'query 1', 'model': 'small', 'prediction': 'yes', 'confidence': 0.882}]
     """
     validate_choice(logprobs, ["sum", "mean"], "value of logprobs")
-    rows = []
+    parse = partial(parse_completion, prices, answer, logprobs == "mean")
+    rows: list[dict] = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
-        for where, line in read_json_lines(file):
-            with locate_errors(where):
-                rows += parse_completion(line, prices, answer, logprobs == "mean")
+        rows += parse_json_lines(file, parse)
     if not rows:
         raise ValueError(f"{path}: no line with a completion")
     return pd.DataFrame(rows)
 
 
 def parse_completion(
-    line: dict, prices: Mapping | None, answer: Callable[[str], str], by_token: bool
+    prices: Mapping | None, answer: Callable[[str], str], by_token: bool, line: dict
 ) -> list[dict]:
     """Return the row of one line of :func:`chat_completions`, or [] for a failed request."""
     if "custom_id" not in line:
@@ -194,17 +190,17 @@ def lm_eval_samples(
     >>> frame.drop(columns="model").round(3).to_dict("records")
     [{'sample': '0', 'prediction': '0', 'confidence': 0.881, 'correct': 1.0}]
     """
-    rows = []
+    rows: list[dict] = []
     for model, path in paths.items():
-        for where, line in read_json_lines(path):
-            with locate_errors(where):
-                row = {"sample": str(line["doc_id"]), "model": model}
-                rows.append(row | parse_sample(line, metric, answer))
+        rows += parse_json_lines(path, partial(parse_sample, model, metric, answer))
     return pd.DataFrame(rows)
 
 
-def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -> dict:
-    """Return prediction, confidence and correctness of one line of :func:`lm_eval_samples`."""
+def parse_sample(
+    model: str, metric: str | None, answer: Callable[[str], str], line: dict
+) -> list[dict]:
+    """Return the row of one line of :func:`lm_eval_samples`."""
+    row: dict = {"sample": str(line["doc_id"]), "model": model}
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
@@ -230,4 +226,5 @@ def parse_sample(line: dict, metric: str | None, answer: Callable[[str], str]) -
             )
         if len(answers) == 1:
             confidence = math.nan
-    return {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
+    row |= {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
+    return [row]

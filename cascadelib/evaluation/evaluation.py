@@ -119,10 +119,9 @@ def correct_alone(store: Store, model: str, score: str) -> Array:
     return outcomes_of(store, [model], Method(), score)[0][0]
 
 
-def costs_of(store: Store, models: Sequence[str], cost: str) -> list[Any]:
-    """Return the cost of each model, a number or a float array of shape (n_samples,)."""
-    costs = dict(zip(store.models.index, store.sample_costs(cost)))
-    return [costs[name] for name in models]
+def costs_by_model(store: Store, cost: str) -> dict[str, Any]:
+    """Return the cost of each model by name, a number or a float array of shape (n_samples,)."""
+    return dict(zip(store.models.index, store.sample_costs(cost)))
 
 
 def quality(store: Store, correct: Array, score: str) -> float:

@@ -133,7 +133,7 @@ class Baseline:
         """
         at = as_real_array(accuracy, "accuracy")
         cost = np.interp(at, self.accuracy[self.hull], self.cost[self.hull])
-        return np.where(at <= self.accuracy[self.hull[-1]], cost, np.nan)[()]
+        return np.where(at <= self.best, cost, np.nan)[()]
 
     @cached_property
     def table(self) -> pd.DataFrame:
@@ -201,6 +201,11 @@ def improvement_at(baseline: Baseline, cost: Array, accuracy: Array, at: Any) ->
     return improvement_factor(baseline.cost_at(at), least_cost(cost, accuracy, at))
 
 
+def breakpoints(low: float, high: float, *values: Array) -> Array:
+    """Return `low`, `high` and the distinct values between them, rising."""
+    return np.unique(np.clip(np.concatenate([[low, high], *values]), low, high))
+
+
 def mean_improvement(
     baseline: Baseline,
     cost: Array,
@@ -237,8 +242,7 @@ def mean_improvement(
     high = baseline.best if high is None else high
     if not low < high:
         raise ValueError(f"empty accuracy range {low} … {high}")
-    breakpoints = np.concatenate([[low, high], accuracy, baseline.accuracy[baseline.hull]])
-    x = np.unique(np.clip(breakpoints, low, high))
+    x = breakpoints(low, high, accuracy, baseline.accuracy[baseline.hull])
     base = baseline.cost_at(x)
     middle = (base[:-1] + base[1:]) / 2
     pieces = np.diff(x) * improvement_factor(middle, least_cost(cost, accuracy, x[1:]))

@@ -13,7 +13,15 @@ from ..origin import join_origins
 from ..scoring import F1, f1_of, influence_on_f1
 from ..stages import Outcome
 from ..store.protocol import Store
-from .evaluation import baseline_of, check_store, mean_cost, paid_by, quality, stages_of
+from .evaluation import (
+    baseline_of,
+    check_store,
+    costs_by_model,
+    mean_cost,
+    paid_by,
+    quality,
+    stages_of,
+)
 from .pareto import Baseline, improvement_factor
 from .point import Point, measured_text, points_of
 
@@ -181,14 +189,8 @@ def evaluate(store: Store, cascades: Any) -> Any:
     (1.0, 4.333, [0, 1, 0])
     """
     check_store(store)
-    run_at = dict(runs_of(store, points_of(cascades)))
-    runs = [run_at[position] for position in range(len(run_at))]
+    runs = [run for _, run in sorted(runs_of(store, points_of(cascades)))]
     return runs[0] if hasattr(cascades, "thresholds") else runs
-
-
-def cascade_of(found: tuple[int, Run]) -> tuple:
-    """Return what identifies the cascade of an item of :func:`runs_of`, apart from thresholds."""
-    return found[1].point.models, id(found[1].point.method)
 
 
 def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
@@ -208,7 +210,7 @@ def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
     for cascades in groups.values():
         first = points[next(iter(cascades.values()))[0]]
         outcomes = stages_of(store, list(cascades), first.method, first.score)
-        cost_of = dict(zip(store.models.index, store.sample_costs(first.cost_kind)))
+        cost_of = costs_by_model(store, first.cost_kind)
         for (models, positions), stages in zip(cascades.items(), outcomes):
             costs = [cost_of[name] for name in models]
             for position in positions:

@@ -142,19 +142,39 @@ def extract(
     macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
         return extract_estimators(models, dataset, path, macs)
-    samples = _convert_dataset(dataset)
+    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
+    samples: Any = Samples(*dataset) if is_pair else dataset
+    if not hasattr(samples, "batch"):
+        raise ValueError(
+            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+            f"{type(dataset).__name__}. Of a DataLoader, pass (torch.cat([x for x, _ in loader]), "
+            "torch.cat([y for _, y in loader]))"
+        )
     found = resolve_models(models)
     labels = origin_of(samples)
     if workers is None:
         workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
-    _check_arguments(found, batch_size, shard_size, workers, macs, dtype, amp)
+    check_count(batch_size, "batch_size")
+    check_count(shard_size, "shard_size")
+    check_count(workers, "workers", 0)
+    validate_choice(dtype, DTYPES, "dtype")
+    validate_choice(amp, AMP, "amp")
+    for name, value in macs.items():
+        validate_choice(name, [model.name for model in found], "model in macs")
+        check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
     check_names(found, labels)
     store = _open_existing(path, labels)
     logit_options: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default either setting in the store is accepted
         logit_options["amp"] = select_device(device, amp).amp
     pending = _select_unfinished(found, store, logit_options, replace)
-    _remove_leftovers(Path(path), found, pending)
+    folder = Path(path)
+    if find_leftovers(folder) or (folder / PARTIAL).exists():
+        # Remove the files of finished models that a killed run left.
+        with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
+            Folder(folder).settle()
+            for name in {model.name for model in found} - {model.name for model in pending}:
+                shards.remove(name)
     if not pending:
         return LogitStore(path)
     with (
@@ -231,19 +251,6 @@ def _extract_pending(
         settings.processes.gather(settings.failed)
 
 
-def _convert_dataset(dataset: Any) -> Any:
-    """Return a data set, converted from (inputs, labels) if it is a pair."""
-    if isinstance(dataset, tuple) and len(dataset) == 2:
-        return Samples(*dataset)
-    if hasattr(dataset, "batch"):
-        return dataset
-    raise ValueError(
-        "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-        f"{type(dataset).__name__}. Of a DataLoader, pass (torch.cat([x for x, _ in loader]), "
-        "torch.cat([y for _, y in loader]))"
-    )
-
-
 def _select_unfinished(
     models: list[Model], store: LogitStore | None, logit_options: dict, replace: bool
 ) -> list[Model]:
@@ -278,36 +285,6 @@ def _select_unfinished(
     return unfinished
 
 
-def _remove_leftovers(path: Path, models: list[Model], pending: list[Model]) -> None:
-    """Remove the files of finished models that a killed run left. Errors are ignored."""
-    if find_leftovers(path) or (path / PARTIAL).exists():
-        with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
-            Folder(path).settle()
-            for model in models:
-                if model not in pending:
-                    shards.remove(model.name)
-
-
-def _check_arguments(
-    models: list[Model],
-    batch_size: int,
-    shard_size: int,
-    workers: int,
-    macs: dict,
-    dtype: str,
-    amp: str | bool | None,
-) -> None:
-    """Raise ValueError for invalid counts, costs and options."""
-    check_count(batch_size, "batch_size")
-    check_count(shard_size, "shard_size")
-    check_count(workers, "workers", 0)
-    validate_choice(dtype, DTYPES, "dtype")
-    validate_choice(amp, AMP, "amp")
-    for name, value in macs.items():
-        validate_choice(name, [model.name for model in models], "model in macs")
-        check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
-
-
 def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
     """Open the store at a path, or return None. Raise ValueError if its samples differ."""
     if not (Path(path) / "manifest.json").exists():
@@ -335,8 +312,8 @@ def _check_classes(candidates: list[Candidate], labels: Origin, store: LogitStor
         name = candidate.model.name
         if found != (expected or found):
             raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
-        if labels.required_labels.max() >= found:
-            highest = labels.required_labels.max()
+        highest = labels.required_labels.max()
+        if highest >= found:
             raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
         if not expected:
             expected = found
@@ -393,11 +370,19 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
                 "damaged. Repeat the call, which computes it again."
             )
         parts.append(part)
-    tensors, seconds = zip(*parts)
+    tensors, batch_seconds = zip(*parts)
     logits = np.concatenate(tensors)
-    times = [*chain(*seconds)]
+    times = [*chain(*batch_seconds)]
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
+        # Texts are sorted by length, so all batches count.
+        sizes = [stop - start for start, stop in split_range(0, len(logits), settings.batch_size)]
+        seconds = float(np.average(times, weights=sizes))
+    elif settings.workers and settings.device.torch.type == "cpu":
+        # Workers decode on the same processor, so the time of the probe is more accurate.
+        seconds = candidate.seconds
+    else:  # only full batches count, since a smaller last batch is less efficient
+        seconds = statistics.median(times[: len(logits) // settings.batch_size] or times)
     check_order(model, logits, settings.labels)
     extraction = candidate.run | {
         "device_name": settings.device.name,
@@ -416,30 +401,13 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         model.name,
         logits,
         macs=candidate.macs,
-        seconds=_estimate_seconds(candidate, times, len(logits), settings),
+        seconds=seconds,
         replace=True,
         dtype=candidate.run["dtype"],
         extraction=extraction,
         **metadata,
     )
     shards.remove(model.name)
-
-
-def _estimate_seconds(
-    candidate: Candidate, times: list[float], count: int, settings: Pass
-) -> float:
-    """Estimate the seconds per sample from the seconds per sample of the batches.
-
-    The estimate is the median over full batches, since a smaller last batch is less efficient. If
-    texts are sorted by length, it is the mean. If workers decode on the same processor, it is the
-    time of the probe, which is more accurate.
-    """
-    if settings.order is not None:
-        sizes = [stop - start for start, stop in split_range(0, count, settings.batch_size)]
-        return float(np.average(times, weights=sizes))
-    if settings.workers and settings.device.torch.type == "cpu":
-        return candidate.seconds
-    return statistics.median(times[: count // settings.batch_size] or times)
 
 
 def digest_inputs(samples: Any) -> str:

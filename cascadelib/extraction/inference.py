@@ -1,7 +1,6 @@
 """Run models on the batches of a data set, after a probe of each model on the first batch."""
 
 import contextlib
-import functools
 import itertools
 import math
 from collections import deque
@@ -258,17 +257,14 @@ def _feed_photographs(
             if error is not None:
                 raise error
         uploaded = [device.upload(buffer[: stop - start]) for buffer in buffers]
-        yield functools.partial(_finish_input, photographs.cuts, uploaded, device)
 
+        def finish(transform: Any, uploaded: list = uploaded) -> Any:
+            cut = uploaded[photographs.cuts.index(_find_cut(transform))]
+            if hasattr(transform, "normalize"):
+                cut = transform.normalize(cut)
+            return upload_batch(cut, device.upload)
 
-def _finish_input(
-    cuts: list[Callable], uploaded: list[torch.Tensor], device: Device, transform: Any
-) -> Any:
-    """Compute the input of models with a transform from the uploaded cuts of a batch."""
-    cut = uploaded[cuts.index(_find_cut(transform))]
-    if hasattr(transform, "normalize"):
-        cut = transform.normalize(cut)
-    return upload_batch(cut, device.upload)
+        yield finish
 
 
 def _find_cut(transform: Any) -> Callable:

@@ -382,7 +382,6 @@ def prepare_search(
     cost: Any,
     n_models: Any,
     last_only: bool = False,
-    *,
     tolerance: Any = 0.0,
     time_limit: Any = None,
     executor: Any = None,
@@ -396,11 +395,10 @@ def prepare_search(
     """
     share = "a share of the cost, 0 or more"
     tolerance = check_number(tolerance, "tolerance", share, 0, POSITIVE[1])
-    deadline = time.monotonic()
-    if time_limit is None:
-        deadline = np.inf
-    else:
-        deadline += check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
+    deadline = np.inf
+    if time_limit is not None:
+        seconds = check_number(time_limit, "time_limit", "seconds, more than 0", POSITIVE[0])
+        deadline = time.monotonic() + seconds
     if executor is not None and (isinstance(executor, type) or not hasattr(executor, "submit")):
         raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
     cost = check_costs(cost)

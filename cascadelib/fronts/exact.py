@@ -15,7 +15,6 @@ from numpy.typing import ArrayLike
 
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
-from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
@@ -102,15 +101,7 @@ def search_outcomes(
     >>> points.accuracy.round(3).tolist(), points.cost.round(3).tolist()
     ([0.667, 1.0], [1.0, 4.333])
     """
-    search = prepare_search(
-        stage,
-        cost,
-        n_models,
-        last_only,
-        tolerance=tolerance,
-        time_limit=time_limit,
-        executor=executor,
-    )
+    search = prepare_search(stage, cost, n_models, last_only, tolerance, time_limit, executor)
     if search.cost.ndim != 1:
         raise ValueError(
             "cost must have shape (n_models,), one cost per model. For per-sample costs call "
@@ -186,17 +177,6 @@ def search_arrays(
         return correct[prefix[-1]], confidence[prefix[-1]]
 
     return search_outcomes(stage, cost, n_models, last_only=True, **options)
-
-
-def candidate_names(models: Any, names: list[str], baseline: Baseline) -> list[str]:
-    """Return the names of the candidates: `models` is "all", "pareto" or a list of names."""
-    if isinstance(models, str):
-        sets = {"all": names, "pareto": [baseline.names[i] for i in baseline.front]}
-        return sets[validate_choice(models, sets, "set of models (or list their names)")]
-    chosen = [validate_choice(name, names, "model") for name in items_of(models)]
-    if len(set(chosen)) < max(len(chosen), 1):
-        raise ValueError(f"models must name one model or more, none of them twice, not {chosen}")
-    return chosen
 
 
 def search(
@@ -290,9 +270,9 @@ def search(
         task.costs,
         n_models,
         task.last_only,
-        tolerance=tolerance,
-        time_limit=time_limit,
-        executor=executor,
+        tolerance,
+        time_limit,
+        executor,
     )
     is_graded = stage_of(task.stage).correct((0,)).dtype != bool
     if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
@@ -344,7 +324,15 @@ class SearchTask:
             names = list(store.models.index)
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
-        self.names = candidate_names(models, names, self.baseline)
+        if isinstance(models, str):
+            sets = {"all": names, "pareto": [self.baseline.names[i] for i in self.baseline.front]}
+            self.names = sets[validate_choice(models, sets, "set of models (or list their names)")]
+        else:
+            self.names = [validate_choice(name, names, "model") for name in items_of(models)]
+            if len(set(self.names)) < max(len(self.names), 1):
+                raise ValueError(
+                    f"models must name one model or more, none of them twice, not {self.names}"
+                )
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store, self.names)

@@ -429,7 +429,7 @@ class Front:
         """
         return mean_improvement(self.baseline, *self.steps, low, high)
 
-    @property
+    @cached_property
     def steps(self) -> Steps:
         """Return the cost and the accuracy of the points."""
         points: Any = self._certified if self.replayed is None else self.replayed

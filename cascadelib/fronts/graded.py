@@ -136,15 +136,17 @@ class GrowingFront:
         """Return (above, cost), the argument `front` of kernels."""
         return self.above, self.cost
 
-    def add_grid(self, cost: Array, accuracy: Array, cascade: tuple, edges: list[Array]) -> None:
-        """Add the points of a cascade on a grid of boundaries that improve the front.
+    def add_improving(
+        self, cost: Array, accuracy: Array, cascade: tuple, boundaries: list[Array]
+    ) -> None:
+        """Add those of c points of a cascade that improve the front.
 
-        The grid has one axis per threshold. `edges` has the boundaries along each axis.
+        A stage has c boundaries, or a common one.
         """
         place = np.searchsorted(self.above[1:], accuracy * (1 - ROUNDING))
         improves = cost < self.cost[place]
-        boundaries = [edge[i] for edge, i in zip(edges, np.nonzero(improves))]
-        self.add_points(cost[improves], accuracy[improves], cascade, boundaries)
+        kept = [np.broadcast_to(each, len(cost))[improves] for each in boundaries]
+        self.add_points(cost[improves], accuracy[improves], cascade, kept)
 
     def add_points(self, cost: Array, accuracy: Array, cascade: tuple, boundaries: Any) -> None:
         """Add c points of a cascade: cost (c,), accuracy (c,), boundaries of each stage (d, c)."""
@@ -319,10 +321,10 @@ class BoxSearch:
             # A longer cascade has the points of the curve if all samples exit at its later stages.
             # Some of these points suffice as a start.
             step = 1 if len(cascade) < 3 else 1 + len(curve.cost) // CURVE_POINTS
-            edges = [np.arange(0, len(curve.cost), step), *ends[1:, 1:]][: len(cascade) - 1]
-            shape = (-1, *[1] * (len(cascade) - 2))
-            cost = curve.cost[::step].reshape(shape)
-            self.found.add_grid(cost, curve.accuracy[::step].reshape(shape), cascade, edges)
+            boundaries = [np.arange(0, len(curve.cost), step), *ends[1:, 1]][: len(cascade) - 1]
+            self.found.add_improving(
+                curve.cost[::step], curve.accuracy[::step], cascade, boundaries
+            )
         if len(cascade) > 2:
             fixed = np.array([0.0, least])
             most = np.array([np.inf])

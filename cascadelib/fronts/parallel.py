@@ -259,7 +259,7 @@ class TaskRunner:
 
 
 def on_workers(
-    search: Search, prefixes: Sequence, best: Best, parts: tuple = BOXES, floors: Any = None
+    search: Search, prefixes: Sequence, best: Best, parts: tuple, floors: Any = None
 ) -> bool:
     """Search prefixes by :func:`in_threads`, or by tasks of the search's executor.
 

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import checked_share
-from ..evaluation.evaluation import check_store, costs_of
+from ..evaluation.evaluation import check_store, costs_by_model
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..origin import join_origins
@@ -333,7 +333,7 @@ def certify(
     promise = trial.promise
     premises = checked_premises(case, accept)
     table = trial.table()
-    reference_costs = costs_of(case.store, [reference], points[0].cost_kind)[0]
+    reference_costs = costs_by_model(case.store, points[0].cost_kind)[reference]
     premises_as_dicts = tuple(asdict(premise) for premise in premises)
     certificate = Certificate(
         certified=tuple(

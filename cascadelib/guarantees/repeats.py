@@ -121,20 +121,18 @@ def refuse_repeated_ids(store: Any) -> None:
         raise ValueError(f"{fault}: {REMEDY}")
 
 
-def refuse_equal_rows(
-    store: Any, models: list[str], deciding: Collection[str] | None = None
-) -> None:
+def refuse_equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> None:
     """Raise ValueError if samples of a store repeat others (:func:`equal_rows`)."""
     if fault := equal_rows(store, models, deciding):
         raise ValueError(f"{fault}; {REMEDY}")
 
 
-def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None = None) -> str:
+def equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> str:
     """Describe the samples that repeat others by their values, or return "" without evidence.
 
     The values are confidences of ``models``, their correctness, predictions, and labels.
-    ``deciding`` names the models whose confidences are compared with thresholds, by default all.
-    Other confidences may differ between copies without any effect.
+    ``deciding`` names the models whose confidences are compared with thresholds. Other confidences
+    may differ between copies without any effect.
 
     Rows with equal values may be different samples, since confidences are rounded or have few
     values. Two tests, at ``LEVEL`` together, find equal rows that are more frequent than by chance.
@@ -155,7 +153,7 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str] | None =
         outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
     is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
-    if deciding is not None and not is_repeated:
+    if not is_repeated:
         compared = [values for name, values in zip(models, confidences) if name in deciding]
         rows = number_rows([*compared, *outcomes])
         is_repeated = copied_whole(rows)

@@ -107,7 +107,13 @@ class Trial:
         p_values: dict[Any, float] = {}
         if self.epsilon is not None:
             losses = self.losses(run)
-            row |= self.observed(run, losses, differs)
+            row["accuracy_loss"] = self.mean(losses)
+            if self.positive is not None:
+                of_reference = f1(self.correct, self.positive)
+                row["accuracy_loss"] = of_reference - f1(run.correct, self.positive)
+            row["lost"] = self.mean(np.maximum(losses, 0))
+            row["gained"] = self.mean(np.maximum(-losses, 0))
+            row["unlabelled"] = self.mean(differs & ~self.case.is_known)
             for name, part in self.case.parts.items():
                 p_values[name] = self.p_value(run, losses, differs, part, judged)
             if None not in p_values:
@@ -136,18 +142,6 @@ class Trial:
     def mean(self, values: Array) -> float:
         """Return the mean of values [k] over samples, or over the means of clusters."""
         return float(cluster_means(values, self.case.clusters).mean())
-
-    def observed(self, run: Run, losses: Array, differs: Array) -> dict[str, float]:
-        """Return the loss and gain of a point relative to the reference."""
-        loss = self.mean(losses)
-        if self.positive is not None:
-            loss = f1(self.correct, self.positive) - f1(run.correct, self.positive)
-        return {
-            "accuracy_loss": loss,
-            "lost": self.mean(np.maximum(losses, 0)),
-            "gained": self.mean(np.maximum(-losses, 0)),
-            "unlabelled": self.mean(differs & ~self.case.is_known),
-        }
 
     def p_value(
         self, run: Run, losses: Array, differs: Array, part: Array, judged: Array | None

@@ -77,8 +77,6 @@ class Metric:
         softmax.
     negated : bool
         Whether values in native units are minus the confidence.
-    is_max_softmax : bool
-        Whether the metric is the largest softmax, for which mean ensembles have a kernel.
     bounds : tuple of float
         Least and largest possible value in native units.
     """
@@ -88,7 +86,6 @@ class Metric:
     of_sums: Any = None
     of_logits: Any = None
     negated: bool = False
-    is_max_softmax: bool = False
     bounds: tuple[float, float] = (-np.inf, np.inf)
 
     def from_logits(self, logits: Array, temperature: float = 1.0) -> Array:
@@ -151,32 +148,35 @@ def negative_entropy(p: Array) -> Array:
     return np.sum(np.sort(terms, axis=1), axis=1)
 
 
-MAX_SOFTMAX = Metric(
-    "max_softmax",
-    of_softmax=lambda p: p.max(axis=1),
-    of_sums=lambda s: 1 / (1 + s.rest),
-    is_max_softmax=True,
-    bounds=(0, 1),
-)
-SOFTMAX_MARGIN = Metric(
-    "softmax_margin",
-    of_softmax=margin,
-    of_sums=lambda s: (1 - np.exp(s.second)) / (1 + s.rest),
-    bounds=(0, 1),
-)
-ENTROPY = Metric(
-    "entropy",
-    of_softmax=negative_entropy,
-    of_sums=lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
-    negated=True,
-    bounds=(0, np.inf),
-)
-LOGITS_MARGIN = Metric(
-    "logits_margin",
-    of_sums=lambda s: np.where(np.isneginf(s.second), s.largest, -s.second),
-    of_logits=margin,
-)
-METRICS = {metric.name: metric for metric in (MAX_SOFTMAX, SOFTMAX_MARGIN, ENTROPY, LOGITS_MARGIN)}
+METRICS = {
+    metric.name: metric
+    for metric in (
+        Metric(
+            "max_softmax",
+            of_softmax=lambda p: p.max(axis=1),
+            of_sums=lambda s: 1 / (1 + s.rest),
+            bounds=(0, 1),
+        ),
+        Metric(
+            "softmax_margin",
+            of_softmax=margin,
+            of_sums=lambda s: (1 - np.exp(s.second)) / (1 + s.rest),
+            bounds=(0, 1),
+        ),
+        Metric(
+            "entropy",
+            of_softmax=negative_entropy,
+            of_sums=lambda s: s.weighted / (1 + s.rest) - np.log1p(s.rest),
+            negated=True,
+            bounds=(0, np.inf),
+        ),
+        Metric(
+            "logits_margin",
+            of_sums=lambda s: np.where(np.isneginf(s.second), s.largest, -s.second),
+            of_logits=margin,
+        ),
+    )
+}
 """Confidence metrics by name."""
 
 

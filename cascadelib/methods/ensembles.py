@@ -15,7 +15,15 @@ from numpy import ndarray as Array
 from ..checks import validate_choice
 from ..scoring import ranks_of
 from ..stages import DelayingStage, Outcome, StageFunction
-from .confidence_metrics import BLOCK_ROWS, Metric, map_blocks, predict_rows, rank_classes, softmax
+from .confidence_metrics import (
+    BLOCK_ROWS,
+    METRICS,
+    Metric,
+    map_blocks,
+    predict_rows,
+    rank_classes,
+    softmax,
+)
 
 
 class EnsembleOutput(NamedTuple):
@@ -411,14 +419,12 @@ class MeanStage(DelayingStage):
         """Read the correctness of pairs and triples from the store's cache. Return the keys of the
         others.
 
-        The correctness of a pair depends neither on the metric nor on the order. That of a triple
-        depends on the order by rounding.
+        The correctness does not depend on the metric. It depends on the order of the models by
+        rounding.
         """
         new = {}
         for prefix in (prefix for prefix in prefixes if len(prefix) in CACHED):
-            models = tuple(map(self.split.key_of, prefix))
-            members = frozenset(models) if len(models) == 2 else models
-            key = self.of_softmax, self.split.rank, members
+            key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
             if key in self.split.cache:
                 self._correct[prefix] = self.split.cache[key]
             else:
@@ -437,7 +443,7 @@ class MeanStage(DelayingStage):
 
         metric = self.split.metric
         confidence_of = metric.of_softmax if self.of_softmax else metric.from_logits
-        if not metric.is_max_softmax:
+        if metric is not METRICS["max_softmax"]:  # only the largest softmax has a kernel
             return np.stack([confidence_of(values[:, row].mean(axis=1)) for row in members])
         terms = values
         if not self.of_softmax:

@@ -228,9 +228,7 @@ def assign_folds(sample_ids: Array) -> Array:
 def find_folds(fitted_on: Any, origin: Origin) -> Array:
     """Return the fold of samples in an earlier fit, int (k,). It is −1 for other samples."""
     fold = np.full(len(origin), -1)
-    if not isinstance(fitted_on, Origin):
-        return fold
-    if fitted_on.source == origin.source or fitted_on.has_ids and origin.has_ids:
+    if isinstance(fitted_on, Origin) and fitted_on.shares_ids(origin):
         assigned = assign_folds(fitted_on.sample_ids).tolist()
         fold_of = dict(zip(fitted_on.sample_ids.tolist(), assigned))
         fold[:] = [fold_of.get(name, -1) for name in origin.sample_ids.tolist()]
@@ -283,7 +281,7 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
         log_losses(out_of_fold(folds, inputs, fold), correct)
         for folds, (_, inputs) in zip(all_folds, candidates)
     ]
-    least = losses[int(np.argmin([loss.mean() for loss in losses]))]
+    least = min(losses, key=np.mean)
     excess = [loss - least for loss in losses]
     is_within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
     simplest = is_within.index(True)

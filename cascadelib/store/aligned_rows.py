@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.sparse import coo_array
 from scipy.sparse.csgraph import connected_components
 from scipy.special import expit, xlogy
 
@@ -107,8 +106,14 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     >>> print(aligned_rows(shifted, ["small", "medium", "large"]).evidence)
     the rows of model 'large' are not aligned with those of the others: ...
     """
-    is_correct, is_tested = find_tested_models(np.atleast_2d(np.asarray(correct)), chance)
+    scores = np.atleast_2d(np.asarray(correct))
+    is_graded = scores.dtype.kind == "f"
+    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
     samples = max(is_correct.shape[1], 1)
+    accuracy = is_correct.sum(axis=1) / samples
+    error = np.sqrt(accuracy * (1 - accuracy) / samples)
+    lower = accuracy - ABOVE_CHANCE * error
+    is_tested = (lower > (0 if is_graded else chance)) & (error > 0)
     names = list(names) or [f"model {row}" for row in range(len(is_correct))]
     tested = [name for name, keep in zip(names, is_tested, strict=True) if keep]
     missing = [name for name in names if name not in tested]
@@ -117,7 +122,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
         reason = "the test needs two models that are neither constant nor at chance"
         return Alignment("not verifiable", reason + not_tested, pd.DataFrame({"model": tested}))
     is_correct = is_correct[is_tested].astype(np.float32)  # a sum of samples is exact up to 2^24
-    accuracy = is_correct.mean(axis=1, dtype=np.float64)
+    accuracy = accuracy[is_tested]
     spread = np.sqrt(accuracy * (1 - accuracy))
     one, other = np.triu_indices(len(tested), 1)
     # Two models have a single correlation: one interval with two ends.
@@ -130,10 +135,12 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
     pairs = correlation_intervals(
         count_by_pairs(is_correct)[one, other], spread[one] * spread[other], LEVEL / ends
     )
-    blocks, linked = (
-        _groups(one[is_linked], other[is_linked], len(tested))
-        for is_linked in (~pairs["is_low"], pairs["lower"] > 0)
-    )
+    groups = []  # by model. Models that are linked by pairs share a group
+    for is_linked in (~pairs["is_low"], pairs["lower"] > 0):
+        links = np.zeros((len(tested), len(tested)), bool)
+        links[one, other] = is_linked
+        groups.append(connected_components(links, directed=False)[1])
+    blocks, linked = groups
     status, evidence = _verdict(table, blocks, linked, samples)
     if status != "violated" and (shift := find_best_offset(is_correct)):
         model, offset, start, stop = shift
@@ -143,17 +150,6 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = 0.0) -> 
             f"they fit those of the others better after a shift by {offset:+d}"
         )
     return Alignment(status, evidence + not_tested, table)
-
-
-def find_tested_models(scores: Array, chance: Any) -> tuple[Array, Array]:
-    """Return correctness, bool [M, k], and whether models are significantly above chance, [M]."""
-    is_graded = scores.dtype.kind == "f"
-    is_correct = scores > scores.mean(axis=1, keepdims=True) if is_graded else scores.astype(bool)
-    samples = max(is_correct.shape[1], 1)
-    accuracy = is_correct.sum(axis=1) / samples
-    error = np.sqrt(accuracy * (1 - accuracy) / samples)
-    lower = accuracy - ABOVE_CHANCE * error
-    return is_correct, (lower > np.where(is_graded, 0, chance)) & (error > 0)
 
 
 def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment:
@@ -287,26 +283,22 @@ def correlation_intervals(counts: Array, scale: Array, level: float) -> pd.DataF
         product = positive.sum(axis=-1) / samples * (by_s @ number / samples)
         return (positive @ number / samples - product) / scale
 
+    def shares(slope: Array) -> Array:
+        return logistic_shares(by_s, positive.sum(axis=1), slope)
+
     def likelihood(slope: Array) -> Array:
-        share = logistic_shares(by_s, positive.sum(axis=1), slope)
+        share = shares(slope)
         return (xlogy(positive, share) + xlogy(by_s - positive, 1 - share)).sum(axis=-1)
 
     measured = phi(positive)
     edge = np.full(len(counts), STEEPEST)
-
-    def excess(slope: Array) -> Array:
-        return phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope)) - measured
-
-    best = find_roots(excess, -edge, edge)
+    best = find_roots(lambda slope: phi(by_s * shares(slope)) - measured, -edge, edge)
     least = likelihood(best) + np.log(level)
     lower = find_roots(lambda slope: likelihood(slope) - least, -edge, best)
     upper = find_roots(lambda slope: least - likelihood(slope), best, edge)
-    ends = [
-        phi(by_s * logistic_shares(by_s, positive.sum(axis=1), slope))
-        for slope in (lower, upper, edge)
-    ]
-    table = pd.DataFrame(dict(zip(("lower", "upper", "attainable"), ends)))
-    table.insert(0, "phi", measured)
+    slopes = {"lower": lower, "upper": upper, "attainable": edge}
+    ends = {name: phi(by_s * shares(slope)) for name, slope in slopes.items()}
+    table = pd.DataFrame({"phi": measured} | ends)
     bound = np.minimum(LEAST_PHI, LEAST_SHARE * table["attainable"])
     return table.assign(is_low=table["upper"] < bound)
 
@@ -342,12 +334,6 @@ def find_roots(rising: Callable[[Array], Array], low: Array, high: Array) -> Arr
         low = np.where(is_below, middle, low)
         high = np.where(is_below, high, middle)
     return (low + high) / 2
-
-
-def _groups(one: Array, other: Array, models: int) -> Array:
-    """Return the group number of each model [M]. Models that are linked by pairs share a group."""
-    links = coo_array((np.ones(len(one)), (one, other)), (models, models))
-    return connected_components(links, directed=False)[1]
 
 
 def _verdict(table: pd.DataFrame, blocks: Array, linked: Array, samples: int) -> tuple[str, str]:

@@ -225,8 +225,8 @@ class Folder(Memory):
     A damaged or missing file is skipped with a warning.
     """
 
-    def __init__(self, path: str | Path):
-        self.path = Path(path)
+    def __init__(self, path: Path):
+        self.path = path
         self.manifest = read_manifest(self.path)
         super().__init__(read_labels(self.path, self.manifest))
         previous = None

@@ -109,7 +109,7 @@ class LogitStore:
         self.classes = self.origin.classes
         self.dataset = self.origin.dataset
         self.split = self.origin.split
-        self._table: tuple[dict | None, pd.DataFrame | None] = (None, None)
+        self._table: Any = (None, None)  # outputs by model, and the table of these models
         return self
 
     @classmethod
@@ -270,7 +270,7 @@ class LogitStore:
         """
         outputs = self._outputs()
         cached_outputs, table = self._table
-        if table is None or cached_outputs != outputs:
+        if cached_outputs != outputs:
             table = make_model_table({name: output.metadata for name, output in outputs.items()})
             if self._rows is not None and self.labels is not None:
                 for name in table.index:
@@ -396,8 +396,7 @@ class LogitStore:
             If the kind is unknown, or if a model's cost is missing, nan, zero or negative.
         """
         table = self.models
-        kinds = [kind for kind in COSTS if kind in table]
-        kinds += [kind for kind in self.cost_names if kind not in COSTS]
+        kinds = dict.fromkeys([*filter(table.__contains__, COSTS), *self.cost_names])
         column = pd.to_numeric(table[validate_choice(cost, kinds, "cost")], errors="coerce")
         costs = column.to_numpy(np.float64, na_value=np.nan)
         wrong = ~((costs > 0) & (costs < np.inf))
@@ -527,26 +526,20 @@ class LogitStore:
             output = check_probabilities(name, output, normalise, self.origin)
         scores = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
+        found = output.shape[1]
         with ADD_LOCK:
-            order = self._next_order(name, output.shape[1], replace)
-            entry = {"model": name, "order": order} | scores | header
+            models = self._source.models
+            if not replace and (name in models or name in self._source.broken):
+                raise ValueError(describe_duplicate(name))
+            others = (stored.shape[1] for other, stored in models.items() if other != name)
+            expected = len(self.classes) if self.classes else next(others, found)
+            if found != expected:
+                raise ValueError(
+                    f"model {name!r}: logits for {found} classes, but the store has {expected}"
+                )
+            last = max((stored.metadata["order"] for stored in models.values()), default=-1)
+            entry = {"model": name, "order": last + 1} | scores | header
             self._source.put(name, Output.from_tensor(output, entry, kind), replace)
-
-    def _next_order(self, name: str, classes: int, replace: bool) -> int:
-        """Return the position of a new model in the order in which models were added.
-
-        Raises a ValueError if the model exists or has another number of classes.
-        """
-        models = self._source.models
-        if not replace and (name in models or name in self._source.broken):
-            raise ValueError(describe_duplicate(name))
-        others = (output.shape[1] for other, output in models.items() if other != name)
-        expected = len(self.classes) if self.classes else next(others, classes)
-        if classes != expected:
-            raise ValueError(
-                f"model {name!r}: logits for {classes} classes, but the store has {expected}"
-            )
-        return 1 + max((output.metadata["order"] for output in models.values()), default=-1)
 
     def verify(self) -> None:
         """Read all files and check their digests.

@@ -22,16 +22,6 @@ METADATA: dict = {  # types of metadata
 }
 
 
-def as_array(logits: Any, what: str) -> Array:
-    """Convert logits to an array. Tensors of bfloat16 and float16 become float32."""
-    if not hasattr(logits, "detach"):  # not a torch tensor
-        return np.asarray(refuse_masked(logits, what))
-    tensor = logits.detach().cpu()
-    if tensor.dtype.itemsize <= 4:
-        tensor = tensor.float()
-    return np.asarray(tensor.numpy())
-
-
 def check_logits(
     name: str,
     logits: Any,
@@ -49,7 +39,12 @@ def check_logits(
     if labels.classes and len(columns) != len(labels.classes):
         raise ValueError(f"{what}: {len(columns)} columns for {len(labels.classes)} classes")
     ids = labels.sample_ids if labels.has_ids else None
-    values = as_array(align_values(logits, what, ids, labels.classes), what)
+    values = align_values(logits, what, ids, labels.classes)
+    if hasattr(values, "detach"):  # a torch tensor
+        values = values.detach().cpu()
+        # NumPy has no bfloat16.
+        values = values.float().numpy() if values.dtype.itemsize <= 4 else values.numpy()
+    values = np.asarray(refuse_masked(values, what))
     if values.ndim != 2 or not values.shape[1] or values.dtype.kind not in "fiu":
         raise ValueError(
             f"{what}: logits must be numbers [k, classes], not {values.dtype} {values.shape}"
@@ -85,11 +80,11 @@ def check_probabilities(name: str, p: Array, normalise: bool, labels: Origin) ->
     a value is negative or a row is all zero.
     """
     exact = np.asarray(p, np.float64)
-    sums = exact.sum(axis=1, keepdims=True)
-    if normalise and (p >= 0).all() and (p.sum(axis=1) > 0).all():
-        p = (p / sums).astype(p.dtype)
-        exact = np.asarray(p, np.float64)
     sums = exact.sum(axis=1)
+    if normalise and (exact >= 0).all() and (sums > 0).all():
+        p = (p / sums[:, None]).astype(p.dtype)
+        exact = np.asarray(p, np.float64)
+        sums = exact.sum(axis=1)
     bad = ~((exact >= 0) & (exact <= 1 + 1e-6)).all(axis=1) | ~(abs(sums - 1) <= 1e-3)
     remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides by sums"
     found = f"does not hold probabilities that sum to 1 (sum {sums[bad.argmax()]:g}; {remedy})"

@@ -30,14 +30,15 @@ def make_model_table(headers: dict[str, dict]) -> pd.DataFrame:
     hidden = RESERVED - set(FIRST_COLUMNS)
     rows = []
     for name in by_order:
-        flat = {k: v for k, v in headers[name].items() if not isinstance(v, dict | list)}
-        rows.append({key: flat[key] for key in flat if key not in hidden})
+        items = headers[name].items()
+        row = {k: v for k, v in items if k not in hidden and not isinstance(v, dict | list)}
+        rows.append(row)
     table = pd.DataFrame(rows, index=pd.Index(by_order, name="model", dtype=object))
     next_columns = [column for column in NEXT_COLUMNS if column in table]
     columns = dict.fromkeys(FIRST_COLUMNS + next_columns + sorted(table))
     table = table.reindex(columns=list(columns))
-    numbers = table[FIRST_COLUMNS].apply(pd.to_numeric, errors="coerce")
-    table[FIRST_COLUMNS] = numbers.astype(np.float64)
+    for column in FIRST_COLUMNS:
+        table[column] = pd.to_numeric(table[column], errors="coerce").astype(np.float64)
     kinds = find_cost_names(headers.values())
     for kind in kinds:
         if (kind in COSTS or len(kinds) == 1) and table[kind].notna().all():

@@ -25,6 +25,7 @@ from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 
 NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
+COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
 USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
 
 
@@ -37,11 +38,6 @@ def _refuse_options(**options: Any) -> None:
             "supports only score='f1' and Method(confidence=…). Omit these options (a Point's "
             "cost_kind is then 'cost'), or use a LogitStore"
         )
-
-
-def _unsupported_score(score: str | None) -> str | None:
-    """Return the score if a table cannot compute it, else None."""
-    return None if score in ("top1", F1) else score
 
 
 @dataclass(frozen=True, eq=False)
@@ -347,7 +343,7 @@ class ScoreTable:
         _refuse_options(
             method=None if is_fitted else method,
             metric=metric if is_fitted and metric != USUAL_METRIC else None,
-            score=_unsupported_score(score),
+            score=None if score in COMPUTED_SCORES else score,
             cost=None if cost == self.default_cost else cost,
         )
         return method, score or "top1", self.default_cost
@@ -365,7 +361,10 @@ class ScoreTable:
         """
         usual = (USUAL_METRIC, "none", False)
         is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
-        _refuse_options(method=None if is_usual else method, score=_unsupported_score(score))
+        _refuse_options(
+            method=None if is_usual else method,
+            score=None if score in COMPUTED_SCORES else score,
+        )
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:

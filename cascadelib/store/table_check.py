@@ -33,6 +33,8 @@ NAMES = {
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
 REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in standard errors
+SAMPLES = "columns of samples that were recognized"
+MODELS = "columns of models that were recognized"
 LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
 
 
@@ -140,29 +142,41 @@ def check_table(
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
     if isinstance(cost, Mapping):
         options["cost"] = cost
+    roles: dict[str, str] = {}
+    blocking: list[Fault] = []
+    notes: list[Fault] = []
+    table = None
     try:
         opened, options["encoding"], notes = _open(frame, largest, encoding)
+        roles = guess_columns(list(map(str, opened[0].columns)), columns)
+        if isinstance(cost, str):
+            roles["cost"] = cost
+        blocking = list(_missing_columns(roles, cost))
+        if {SAMPLES, MODELS}.isdisjoint(fault.what for fault in blocking):
+            parts, faults, found = _read(opened, roles, cost, options)
+            blocking += faults
+            notes += found
+            if not faults:
+                table = ScoreTable.of_checked(parts)
+                notes += find_remarks(table)
     except ValueError as error:
-        return _report(source, {}, [_unreadable(error)], [], None, options)
-    roles = guess_columns(list(map(str, opened[0].columns)), columns)
-    if isinstance(cost, str):
-        roles["cost"] = cost
-    missing_columns = list(_missing_columns(roles, cost))
-    if any(
-        fault.what.startswith(("columns of samples", "columns of models"))
-        for fault in missing_columns
-    ):
-        return _report(source, roles, missing_columns, notes, None, options)
-    read = None
-    try:
-        parts, blocking, found = _read(opened, roles, cost, options)
-        notes += found
-        if not blocking:
-            read = ScoreTable.of_checked(parts)
-            notes += find_remarks(read)
-    except ValueError as error:
-        blocking = [_unreadable(error)]
-    return _report(source, roles, missing_columns + blocking, notes, read, options)
+        blocking.append(Fault("tables that cannot be read", 1, (str(error),)))
+    command = ""
+    has_cost = "cost" in roles or "cost" in options
+    if table is not None and has_cost and table.correct is not None:
+        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
+        arguments |= {option: value for option, value in options.items() if value is not None}
+        if source == "frame":
+            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+            command = f"ScoreTable.from_frame(frame, {listed})"
+        else:
+            command = _format_command(source, arguments, len(table))
+    rows = [vars(fault) | {"blocks": True} for fault in blocking]
+    rows += [vars(fault) | {"blocks": False} for fault in notes]
+    listed_faults = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
+    return TableReport(
+        source, roles, listed_faults.rename(columns={"what": "fault"}), command, table
+    )
 
 
 def _open(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
@@ -246,97 +260,56 @@ def _template(columns: list[str], names: list[str]) -> str | None:
 
 def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
     """Yield a fault per required role without a column."""
-    is_wide = any("{}" in column for column in roles.values())
-    needed = {
-        "samples": "sample" in roles,
-        "models": "model" in roles or is_wide,
-        "correct answers": "correct" in roles or {"label", "prediction"} <= roles.keys(),
-        "costs": "cost" in roles or isinstance(cost, Mapping),
-    }
-    remedies = {
-        "samples": "Name it with --sample",
-        "models": "Name it with --model. For one column per model, use --prediction '{}_answer'",
-        "correct answers": "Name them with --label and --prediction, or with --correct",
-        "costs": "Name it with --cost, or give prices of queries as --cost small=1,large=10",
-    }
-    for what, exists in needed.items():
-        if not exists:
-            yield Fault(f"columns of {what} that were recognized", 0, (), remedies[what])
-
-
-def _unreadable(error: ValueError) -> Fault:
-    """Return the fault of a table that cannot be read."""
-    return Fault("tables that cannot be read", 1, (str(error),), "")
+    if "sample" not in roles:
+        yield Fault(SAMPLES, 0, (), "Name it with --sample")
+    if "model" not in roles and not any("{}" in column for column in roles.values()):
+        remedy = "Name it with --model. For one column per model, use --prediction '{}_answer'"
+        yield Fault(MODELS, 0, (), remedy)
+    if "correct" not in roles and not {"label", "prediction"} <= roles.keys():
+        remedy = "Name them with --label and --prediction, or with --correct"
+        yield Fault("columns of correct answers that were recognized", 0, (), remedy)
+    if "cost" not in roles and not isinstance(cost, Mapping):
+        remedy = "Name it with --cost, or give prices of queries as --cost small=1,large=10"
+        yield Fault("columns of costs that were recognized", 0, (), remedy)
 
 
 def find_remarks(table: ScoreTable) -> Iterator[Fault]:
-    """Yield the faults of a readable table: shifted rows, useless confidences, foreign answers."""
+    """Yield the faults of a readable table: shifted rows, useless confidences, foreign answers.
+
+    A confidence is also useless if it is lower for correct answers than for wrong ones. Answers are
+    foreign if they are not labels and there are few classes.
+    """
     alignment = check_alignment(table)
     if alignment.status == "violated":
         what = "models whose rows are not aligned with others"
         yield Fault(what, 1, (alignment.evidence,), "Check the join by sample id")
+    tops = []
     for row, name in enumerate(table.names):
-        finite = table.confidence[row][np.isfinite(table.confidence[row])]
+        confidence = table.confidence[row]
+        finite = confidence[np.isfinite(confidence)]
+        tops.append(finite.max(initial=0))
         if len(finite) > 1 and (finite == finite[0]).all():
             what = f"confidences of model {name!r} that are all {finite[0]:g} and useless"
             yield Fault(what, len(finite), ())
-        yield from _find_reversed_confidences(table, row)
-        yield from _find_unknown_answers(table, row)
-    tops = [row[np.isfinite(row)].max(initial=0) for row in table.confidence]
+        if table.correct is not None and table.correct.dtype == bool:
+            ranks = pd.Series(confidence).rank().to_numpy()
+            parts = [ranks[table.correct[row] == one] for one in (True, False)]
+            spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
+            if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REVERSED * spread:
+                what = f"confidences of model {name!r} that are lower if the answer is correct"
+                yield Fault(what, len(ranks), (), "Negate them if they are losses or entropies")
+        if table.labels is not None and table.predictions is not None:
+            predictions = table.predictions[row]
+            foreign = predictions[find_foreign_answers(predictions, table.labels)]
+            if len(foreign):
+                classes = np.unique(table.labels)
+                counts = pd.Series(foreign).value_counts()[:SHOWN]
+                examples = tuple(f"{text!r} {count:,} times" for text, count in counts.items())
+                what = f"predictions of model {name!r} that are none of {len(classes)} labels"
+                yield Fault(what, len(foreign), examples, "They count as wrong")
     percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
     if percent and any(0 < top <= 1 for top in tops):
         yield Fault("models with confidences above 1, unlike others", len(percent), percent)
-
-
-def _find_reversed_confidences(table: ScoreTable, row: int) -> Iterator[Fault]:
-    """Yield a fault if correct answers of a model have lower confidences than wrong ones."""
-    if table.correct is None or table.correct.dtype != bool:
-        return
-    ranks = pd.Series(table.confidence[row]).rank().to_numpy()
-    parts = [ranks[table.correct[row] == one] for one in (True, False)]
-    spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
-    if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REVERSED * spread:
-        what = f"confidences of model {table.names[row]!r} that are lower if the answer is correct"
-        yield Fault(what, len(ranks), (), "Negate them if they are losses or entropies")
-
-
-def _find_unknown_answers(table: ScoreTable, row: int) -> Iterator[Fault]:
-    """Yield a fault if predictions are not labels and there are few classes."""
-    if table.labels is None or table.predictions is None:
-        return
-    predictions = table.predictions[row]
-    foreign = predictions[find_foreign_answers(predictions, table.labels)]
-    if len(foreign):
-        classes = np.unique(table.labels)
-        counts = pd.Series(foreign).value_counts()
-        examples = tuple(f"{text!r} {count:,} times" for text, count in counts[:SHOWN].items())
-        what = f"predictions of model {table.names[row]!r} that are none of {len(classes)} labels"
-        yield Fault(what, len(foreign), examples, "They count as wrong")
-
-
-def _report(
-    source: str,
-    roles: dict[str, str],
-    blocking: list[Fault],
-    notes: list[Fault],
-    table: ScoreTable | None,
-    options: Mapping[str, Any],
-) -> TableReport:
-    """Return the report, with the command if the table is readable and has costs."""
-    has_cost = "cost" in roles or "cost" in options
-    command = ""
-    if table is not None and has_cost and (table.correct is not None):
-        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
-        arguments |= {option: value for option, value in options.items() if value is not None}
-        if source == "frame":
-            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            command = f"ScoreTable.from_frame(frame, {listed})"
-        else:
-            command = _format_command(source, arguments, len(table))
-    rows = [vars(fault) | {"blocks": True} for fault in blocking]
-    rows += [vars(fault) | {"blocks": False} for fault in notes]
-    frame = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
-    return TableReport(source, roles, frame.rename(columns={"what": "fault"}), command, table)
 
 
 def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:

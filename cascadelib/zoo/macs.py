@@ -120,7 +120,10 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     keys = list(example_input) if isinstance(example_input, dict) else None
     values: Any = example_input.values() if keys else example_input
     values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
-    if not values or not all(map(_is_batch, values)):
+    are_batches = [
+        isinstance(value, torch.Tensor) and value.ndim and len(value) for value in values
+    ]
+    if not values or not all(are_batches):
         raise ValueError(
             "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
         )
@@ -142,11 +145,6 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     if refused:
         raise ValueError(_format_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
     return total
-
-
-def _is_batch(value: Any) -> bool:
-    """Return whether a value is a tensor [N, …] with samples."""
-    return isinstance(value, torch.Tensor) and value.ndim > 0 and len(value) > 0
 
 
 def _trace(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:

@@ -71,8 +71,8 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
     size: pixels, by default those of the model. options: as for ``timm.create_model``. Raises
     ValueError if the model cannot run at this size.
     """
-    config = _find_config(name)
     current = find_current_name(name)
+    config = get_pretrained_cfg(current, allow_unregistered=True)
     name = timm_name(name)
     options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
     fixed = config is not None and config.fixed_input_size
@@ -82,11 +82,6 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
         return timm.create_model(current, img_size=size, **options).eval()
     except (TypeError, AssertionError, ValueError) as error:
         raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
-
-
-def _find_config(name: str) -> Any:
-    """Return timm's config of a pretrained model, or None."""
-    return get_pretrained_cfg(find_current_name(name), allow_unregistered=True)
 
 
 def deploy(module: torch.nn.Module) -> bool:
@@ -192,7 +187,8 @@ def build_photo_transform(module: torch.nn.Module, size: int | str = "test") -> 
 def _load_pretrained(name: str, size: int | None, revision: str | None) -> tuple[Any, dict]:
     """Load a module with weights from the Hub or its cache, and describe their source."""
     try:
-        cfg = _find_config(name)
+        current = find_current_name(name)
+        cfg = get_pretrained_cfg(current, allow_unregistered=True)
     except RuntimeError as error:
         tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
@@ -211,8 +207,7 @@ def _load_pretrained(name: str, size: int | None, revision: str | None) -> tuple
     check_reachable(f"model {name!r} ({source})", cached, remedy)
     overlay = {"hf_hub_id": f"{repository}@{revision}"} if revision else None
     module = build_timm_model(name, size, pretrained=True, pretrained_cfg_overlay=overlay)
-    record = {"name": find_current_name(name), "source": source, "revision": find_revision()}
-    return module, record
+    return module, {"name": current, "source": source, "revision": find_revision()}
 
 
 def _find_checkpoint(name: str, path: Path) -> Path:

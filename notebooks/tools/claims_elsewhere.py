@@ -121,9 +121,7 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     factors = there.improvement[:, columns]
     factors_here = here.improvement[:, columns]
     rates = there.exit_rates[..., 0] - here.exit_rates[..., 0]
-    chance = rates[1:].var(axis=0, ddof=1)
-    size = np.mean(np.square(rates) - chance, axis=1)
-    spread = rates.var(axis=1) - chance.mean()
+    size = np.mean(np.square(rates) - rates[1:].var(axis=0, ddof=1), axis=1)
     return {
         "shift-lose": before - after,
         "shift-range": spread_of(after) - spread_of(before),
@@ -131,19 +129,20 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
         "shift-improve": np.median(factors, axis=1),
         "shift-harm": 1 - factors.mean(axis=1) / factors_here.mean(axis=1),
         "shift-exits": np.sqrt(np.maximum(size, 0)),
-        "shift-degree": np.sqrt(np.maximum(spread, 0)),
+        "shift-degree": spread_of(rates),
     }
 
 
-def spread_of(accuracy: np.ndarray) -> np.ndarray:
-    """Return the standard deviation of accuracies over models, less sampling noise, [1 + R].
+def spread_of(values: np.ndarray) -> np.ndarray:
+    """Return the standard deviation over models or cascades, less sampling noise, [1 + R].
 
-    accuracy: of the models on a split, then on each resample, float64 [1 + R, M].
+    Noise that all have in common is not part of it. values: of the models on a split, then on each
+    resample, float64 [1 + R, M].
     """
-    around = accuracy - accuracy.mean(axis=1, keepdims=True)
-    models = accuracy.shape[1]
-    noise = around[1:].var(axis=0, ddof=1).sum() / max(models - 1, 1)
-    variance = np.square(around).sum(axis=1) / max(models - 1, 1) - noise
+    around = values - values.mean(axis=1, keepdims=True)
+    freedom = max(values.shape[1] - 1, 1)
+    noise = around[1:].var(axis=0, ddof=1).sum() / freedom
+    variance = np.square(around).sum(axis=1) / freedom - noise
     return np.sqrt(np.maximum(variance, 0))
 
 

@@ -20,8 +20,8 @@ from tools.evidence import (
     over_models,
     resampled,
 )
-from tools.held_out import on_resamples
-from tools.ranges import LEAD, MIDDLE, central_lead, factors, in_time, mean_in, range_of, ratio
+from tools.held_out import on_resamples, with_held_out_split
+from tools.ranges import MIDDLE, UPPER, central_lead, in_time, mean_in, range_of, ratio
 
 CLASSES = 3  # classes of size ratios in which accuracy differences are compared
 TIMES = ("seconds", "published_seconds")  # kinds of cost: measured by the user, published
@@ -55,9 +55,12 @@ def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
     return timed, search(store, 2, paper.method, cost="macs", models="pareto")
 
 
-def singles_claims(macs: Front, seconds: Front) -> EvidenceByClaim:
-    """Return the evidence on single models in MACs and in time, from fronts of one model each."""
-    values = size_claims(macs) | counted_claims(macs.singles, seconds.singles)
+def singles_claims(macs: Front, seconds: Front, other: Any) -> EvidenceByClaim:
+    """Return the evidence on single models in MACs and in time, from fronts of one model each.
+
+    other: another split.
+    """
+    values = size_claims(macs, other) | counted_claims(macs.singles, seconds.singles)
     times = time_of_singles(macs.singles, seconds.singles)
     return values | in_time(times, seconds.cost_kind)
 
@@ -94,19 +97,25 @@ def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClai
     }
 
 
-def size_gains(singles: pd.DataFrame) -> ValueByClaim:
+def size_gains(singles: pd.DataFrame) -> tuple[float, float]:
     """Return the gain in accuracy along the front of single models, by half of log cost."""
     front = singles[singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
     accuracy = front["accuracy"].to_numpy()
     half = np.interp((logs[0] + logs[-1]) / 2, logs, accuracy)
-    return {"size-diminishes": (half - accuracy[0], accuracy[-1] - half)}
+    return half - accuracy[0], accuracy[-1] - half
 
 
-@resampled
-def size_claims(macs: Front) -> ValueByClaim:
-    """Return :func:`size_gains` of a front of one model."""
-    return size_gains(macs.singles)
+def size_claims(macs: Front, other: Any) -> EvidenceByClaim:
+    """Return the evidence on gains by size, on a split that did not select the front.
+
+    On the selection split, the front of equally accurate models is the maximum of their noise.
+    """
+    front, split = with_held_out_split(macs, other)
+    columns = split.models.index.get_indexer(front.singles.index)
+    accuracies = on_resamples(split, [front.reference]).single_accuracy[:, columns]
+    gains = np.array([size_gains(front.singles.assign(accuracy=row)) for row in accuracies])
+    return {"size-diminishes": evidence_on_split(gains, split, front.cost_kind)}
 
 
 def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> EvidenceByClaim:
@@ -327,14 +336,14 @@ def topk_claims(front: Front, listed: Fronts) -> ValueByClaim:
     softmax.
     """
     plain, entropy, k_sum, *means = listed.values()
-    won = [factors(mean) > (1 + LEAD) * factors(plain) for mean in means]
-    places = [np.linspace(0, 1, len(where))[where] for where in won]
+    below = [ratio(mean_in(mean, None, UPPER), mean_in(plain, None, UPPER)) for mean in means]
+    upper = [ratio(mean_in(mean, UPPER), mean_in(plain, UPPER)) for mean in means]
     return {
         "topk-difference": [np.ptp(range_of(f)) for f in (front, plain)],
         "topk-sum": central_lead(k_sum, entropy),
         "topk-low": ratio(mean_in(plain, None, MIDDLE), mean_in(front, None, MIDDLE)),
         "topk-high": ratio(mean_in(plain, MIDDLE), mean_in(front, MIDDLE)),
         "topk-entropy": mean_in(entropy) - mean_in(plain),
-        "topk-means-place": [place.mean() if len(place) else np.nan for place in places],
-        "topk-means": [where.mean() for where in won],
+        "topk-means": below,
+        "topk-means-place": np.subtract(upper, below),
     }

@@ -99,21 +99,22 @@ def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
 def pairs_held_out(front: Front, other: Any) -> EvidenceByClaim:
     """Return the evidence on a front of pairs that a split of its distribution evaluates.
 
-    best-for-less has two parts: the accuracy of the pair that matches the best single model, minus
-    the accuracy of that model, and minus that of random routing between single models at the cost
-    of the pair.
+    best-for-less has three parts. Two are the accuracy of the pair that matches the best single
+    model, minus the accuracy of that model, and minus that of random routing between single models
+    at the cost of the pair. The third is the share of the model's cost that the pair saves.
     """
     front, split = with_held_out_split(front, other)
     matching = pick(front, "near_best", caution=0)
     drawn = on_resamples(split, [front.reference, matching, front.point(len(front) - 1)])
     best, match, top = drawn.accuracy.T
+    saved = 1 - drawn.cost[:, 1] / drawn.cost[:, 0]
     routing = []  # accuracies of random routing between single models, at the cost of the pair
     for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1]):
         hull = baseline.hull
         routing.append(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
     values = {
         "pairs-top": top - best,
-        "best-for-less": np.column_stack([match - best, match - routing]),
+        "best-for-less": np.column_stack([match - best, match - routing, saved]),
     }
     cost = front.cost_kind
     found = {name: evidence_on_split(value, split, cost) for name, value in values.items()}

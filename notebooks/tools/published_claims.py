@@ -73,7 +73,7 @@ def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByCl
         draws = rng.binomial(images, accuracy, (RESAMPLES, len(accuracy))) / images
         drawn.append(np.vstack([accuracy, draws]))
     top1, top5, moved = drawn
-    gains = [size_gains(macs.assign(accuracy=row))["size-diminishes"] for row in top1]
+    gains = [size_gains(macs.assign(accuracy=row)) for row in top1]
     values = {
         "size-diminishes": np.array(gains),
         "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),

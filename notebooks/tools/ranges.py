@@ -18,7 +18,7 @@ CHEAPEST = 2.575e7  # MACs of the cheapest model
 MOST_EXPENSIVE = 3.622e11  # MACs of the best model
 RESNET = 4.111e9  # MACs of the ResNet-50 of section 4.1
 MIDDLE = (LOW + BEST) / 2
-LEAD = 0.1  # relative difference of factors from which a method does well
+UPPER = LOW + 0.75 * (BEST - LOW)  # the upper limit of figure 10's range begins here
 
 
 def range_of(front: Any) -> tuple[float, float]:

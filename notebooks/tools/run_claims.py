@@ -60,10 +60,11 @@ def two_models(
     figure 10. other: another split. It has held-out evidence if it is of the same distribution.
     """
     points = list(points)
-    *firsts, last = paper.singles.index[paper.singles["on_front"]]
+    chosen, unseen = with_held_out_split(paper, other)
+    *firsts, last = chosen.singles.index[chosen.singles["on_front"]]
     curves = {}
     for name in firsts:
-        pair = pair_curve(store, name, last, paper.method, cost=paper.cost_kind)
+        pair = pair_curve(chosen.store, name, last, chosen.method, cost=chosen.cost_kind)
         curves[f"{name} → {last}"] = pair
     about = {"method": paper.method, "cost": paper.cost_kind}
     families = store.models.reindex(columns=["family"])["family"]
@@ -71,7 +72,7 @@ def two_models(
     found |= pairs_held_out(paper, other)
     if points:
         found |= table1_claims(points, on_both_splits(store, other, points), store, other)
-    found |= noise_claims(paper, other) | exceeding_claims(curves, paper, other)
+    found |= noise_claims(paper, other) | exceeding_claims(curves, chosen, unseen)
     fronts = [fronts_in_time(store, paper, kind) for kind in times_of(store)]
     for timed, counted in fronts:
         improvement = summary_of_factors(*with_held_out_split(timed, other), lowest_tenth)

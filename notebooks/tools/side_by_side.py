@@ -18,7 +18,7 @@ from cascadelib.analysis import (
 from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.run import evaluate
-from cascadelib.methods.confidence_metrics import MAX_SOFTMAX, sums
+from cascadelib.methods.confidence_metrics import METRICS, sums
 from cascadelib.methods.method import cached_temperature
 from cascadelib.methods.temperature import bounds_of, find_root
 from cascadelib.methods.thresholds import sort_exits
@@ -222,7 +222,7 @@ def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
 def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
     """Return the mean max softmax minus the mean of ``correct``, and its derivative in log T."""
     parts = sums(logits, np.exp(log_t))
-    confidence = MAX_SOFTMAX.of_sums(parts)
+    confidence = METRICS["max_softmax"].of_sums(parts)
     slope = np.mean(parts.weighted * confidence**2)
     return float(np.mean(confidence) - np.mean(correct)), float(slope)
 

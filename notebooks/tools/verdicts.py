@@ -5,8 +5,9 @@ from a bound, or the lead of one method over another. A contrast is tested by it
 standard error over resamples. If a claim was measured in two directions (selected on A and
 evaluated on B, and the reverse), their sum is tested. A claim is *supported* if every contrast is
 significantly positive (intersection-union test). It is *contradicted* if one contrast is
-significantly negative (Bonferroni over its contrasts). Otherwise it is *undetermined*. Holm's
-procedure over a family keeps the probability of any false verdict at 5% or less.
+significantly negative (Bonferroni over its contrasts). Claims that at least one number is positive
+have both rules exchanged. Otherwise a claim is *undetermined*. Holm's procedure over a family keeps
+the probability of any false verdict at 5% or less.
 """
 
 from collections.abc import Callable, Mapping, Sequence

@@ -37,8 +37,9 @@ def table(correct, confidence, rows=slice(None)):
 
 
 def refused(store):
+    names = list(store.models.index)
     try:
-        refuse_equal_rows(store, list(store.models.index))
+        refuse_equal_rows(store, names, names)
     except ValueError as error:
         assert "repeat others" in str(error) and "keep one row" in str(error)
         return True

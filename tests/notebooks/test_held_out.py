@@ -29,6 +29,7 @@ def test_cascades_are_evaluated_as_they_were_selected():
     hull = match.baseline.hull
     ends = match.baseline.cost[hull], match.baseline.accuracy[hull]
     kept = [match.accuracy - best.accuracy, match.accuracy - np.interp(match.cost, *ends)]
+    kept.append(1 - match.cost / best.cost)
     assert found["best-for-less"].value == pytest.approx(kept)
     low = front.baseline.accuracy[front.baseline.front[0]]
     high = front.baseline.best

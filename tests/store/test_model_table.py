@@ -63,7 +63,7 @@ def test_metadata_that_is_not_a_cost_is_refused_as_a_cost(monkeypatch):
             search(store, 2, cost=wrong)
     with pytest.raises(ValueError, match=r"joules must be positive.*'z' \(0\)"):
         search(store, 2, cost="joules")
-    monkeypatch.setitem(COSTS, "joules", Cost("joules", "J", "joules a sample"))
+    monkeypatch.setitem(COSTS, "joules", Cost("J", "joules a sample"))
     with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
         store.costs("joules")
     with pytest.raises(ValueError, match="'y': joules must be a positive number, not 'x'"):

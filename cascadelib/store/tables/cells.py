@@ -66,10 +66,10 @@ class Cells:
 
     def place(self, model: int, sample: int) -> str:
         """Describe the place of one cell."""
-        row = self.row_at[[model], [sample]]
-        lines = self.locate(row) if row[0] >= 0 else []
-        name = self.text["model"].texts[model]
-        return ", ".join([f"sample {str(self.samples[sample])!r}", f"model {name!r}", *lines])
+        row = self.row_at[model, sample]
+        if row != MISSING:
+            return self.row_place(row)
+        return f"sample {str(self.samples[sample])!r}, model {self.text['model'].texts[model]!r}"
 
     def row_place(self, row: int) -> str:
         """Describe the place of a row."""
@@ -204,19 +204,13 @@ def table_values(cells: Cells) -> dict[str, Any]:
         is_graded = ((correct != 0) & (correct != 1)).any()
         arguments["correct"] = correct if is_graded else correct.astype(bool)
     if "cost" in cells.numbers:
-        arguments["cost"] = fill_prices(cells)
+        # An empty row has the median price of its model.
+        arguments["cost"] = cells.values("cost")
+        filled = [~np.isnan(values) for values in cells.numbers.values()]
+        texts = cells.text.keys() & {"label", "prediction"}
+        filled += [cells.text[role].codes != MISSING for role in texts]
+        has_values = np.append(np.any(filled, axis=0), False)[cells.row_at]
+        for prices, is_filled in zip(arguments["cost"], has_values, strict=True):
+            if not is_filled.all() and not np.isnan(prices).all():
+                prices[~is_filled] = np.nanmedian(prices)
     return arguments
-
-
-def fill_prices(cells: Cells) -> Array:
-    """Return prices [models, samples]. An empty row has the median price of its model."""
-    prices = cells.values("cost")
-    filled = [~np.isnan(values) for values in cells.numbers.values()]
-    filled += [
-        cells.text[role].codes != MISSING for role in cells.text.keys() & {"label", "prediction"}
-    ]
-    has_values = np.append(np.any(filled, axis=0), False)[cells.row_at]
-    for row, is_filled in zip(prices, has_values, strict=True):
-        if not is_filled.all() and not np.isnan(row).all():
-            row[~is_filled] = np.nanmedian(row)
-    return prices

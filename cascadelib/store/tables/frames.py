@@ -58,16 +58,30 @@ def parse_scores(
         Converts rows to their places in the source, such as "line 7".
     """
     columns = select_columns(frame, roles, models)
-    text, numbers, wrong = parse_columns(columns)
+    rows = len(columns["model"])
+    text = {}
+    numbers = {}
+    wrong = {}
+    for role, column in columns.items():
+        if role in TEXT_ROLES or role.startswith("category "):
+            found = encode_text(column)
+            if found.texts or role != "label":
+                text[role] = replace(found, codes=np.resize(found.codes, rows))
+            continue
+        words = role == "correct" or role.startswith("column ")
+        values, is_wrong = parse_numbers(column, words)
+        wrong[role] = np.flatnonzero(is_wrong)
+        if role != "correct" or not np.isnan(values).all():
+            numbers[role] = np.resize(values, rows)
     refuse_mixed_kinds(text)
-    source = np.resize(columns["sample"].index.to_numpy(), len(columns["model"]))
-    cells, faults = arrange_cells(text, numbers, lambda rows: locate(source[rows]))
-    for role, rows in wrong.items():
-        if len(rows):
-            quoted = zip(map(brief, columns[role].iloc[rows[:SHOWN]]), rows.tolist())
+    source = np.resize(columns["sample"].index.to_numpy(), rows)
+    cells, faults = arrange_cells(text, numbers, lambda chosen: locate(source[chosen]))
+    for role, bad in wrong.items():
+        if len(bad):
+            quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
             examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
             what = f"cells of column {roles[role]!r} that are not numbers"
-            faults.append(Fault(what, len(rows), examples, NUMBERS))
+            faults.append(Fault(what, len(bad), examples, NUMBERS))
     arguments, cells, cell_faults = make_arguments(cells, missing)
     arguments["normalize"] = normalize
     if not isinstance(cost, str):
@@ -85,28 +99,6 @@ def parse_scores(
     if by_cell.ndim > 1 and (by_cell == by_cell[:, :1]).all():
         checked["cost"] = by_cell[:, 0]
     return checked, faults
-
-
-def parse_columns(
-    columns: Mapping[str, pd.Series],
-) -> tuple[dict[str, TextColumn], dict[str, Array], dict[str, Array]]:
-    """Return text, numbers, and the rows with cells that are not numbers, each by role."""
-    rows = len(columns["model"])
-    text = {}
-    numbers = {}
-    wrong = {}
-    for role, column in columns.items():
-        if role in TEXT_ROLES or role.startswith("category "):
-            found = encode_text(column)
-            if found.texts or role != "label":
-                text[role] = replace(found, codes=np.resize(found.codes, rows))
-            continue
-        words = role == "correct" or role.startswith("column ")
-        values, is_wrong = parse_numbers(column, words)
-        wrong[role] = np.flatnonzero(is_wrong)
-        if role != "correct" or not np.isnan(values).all():
-            numbers[role] = np.resize(values, rows)
-    return text, numbers, wrong
 
 
 def open_frame(
@@ -233,7 +225,15 @@ def encode_text(column: pd.Series) -> TextColumn:
         "by its path, or with dtype=str"
     )
     try:
-        codes, distinct = _distinct(_cells(column))
+        cells = _cells(column)
+        encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
+        indices = encoded.indices
+        distinct = encoded.dictionary
+        if not _is_text(cells):  # a dictionary may have another order, unused values and null
+            used = indices.dictionary_encode()
+            indices = used.indices
+            distinct = distinct.take(used.dictionary)
+        codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
     values = distinct.to_pylist()
@@ -245,18 +245,15 @@ def encode_text(column: pd.Series) -> TextColumn:
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
     if has_numbers or "" in texts:
-        codes, texts = _merge_texts(codes, texts)
+        # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
+        order, named = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = named.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
     return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
-
-
-def _merge_texts(codes: Array, texts: list[str]) -> tuple[Array, list[str]]:
-    """Give equal texts one code (0 and −0 share a text), and "" the code of a missing cell."""
-    order, distinct = pd.factorize(np.array([text or None for text in texts], object))
-    return np.append(order, MISSING)[codes], distinct.tolist()
 
 
 def _cells(column: pd.Series) -> pa.ChunkedArray:
@@ -267,18 +264,6 @@ def _cells(column: pd.Series) -> pa.ChunkedArray:
 def _is_text(cells: pa.ChunkedArray) -> bool:
     """Return whether the type of cells is text. A dictionary of text is another type."""
     return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
-
-
-def _distinct(cells: pa.ChunkedArray) -> tuple[Array, pa.Array]:
-    """Return (codes [rows], distinct values in order of appearance). Null is :data:`MISSING`."""
-    encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
-    indices = encoded.indices
-    distinct = encoded.dictionary
-    if not _is_text(cells):  # a dictionary may have another order, unused values and null
-        used = indices.dictionary_encode()
-        indices = used.indices
-        distinct = distinct.take(used.dictionary)
-    return indices.fill_null(MISSING).to_numpy(zero_copy_only=False), distinct
 
 
 def parse_whole_number(value: Any, name: Any) -> int:

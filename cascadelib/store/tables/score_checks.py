@@ -1,6 +1,6 @@
 """Check the values of a :class:`ScoreTable`, from arguments or from the cells of a frame."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -39,7 +39,15 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     if predictions is not None:
         predictions = check_shape("predictions", as_text(predictions), confidence.shape)
     if labels is not None:
-        labels = check_labels(as_text(labels), confidence.shape[1:])
+        labels = as_text(labels)
+        shape = confidence.shape[1:]
+        if labels.shape != shape:
+            raise ValueError(
+                f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}"
+            )
+        missing = labels == ""
+        if missing.any():
+            raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
     answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
     if table.answered is not None:
         answered = np.array(align_values(table.answered, "answered", *axes), bool)
@@ -47,12 +55,23 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     origin = table.sample_ids
     if not isinstance(origin, Origin):
         origin = Origin.from_labels(np.zeros(confidence.shape[1], np.int64), origin)
+    cost = as_real_array(align_values(table.cost, "cost", *axes), "cost").copy()
+    models, samples = confidence.shape
+    if cost.shape not in ((models,), (models, samples)):
+        turned = ": rows are models; transpose correct and confidence"
+        raise ValueError(
+            f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
+            f"{turned if cost.shape == (samples,) else ''}"
+        )
+    names = names or tuple(f"model {row}" for row in range(models))
+    if len(names) != models or len(set(names)) != models:
+        raise ValueError(f"names must be {models} distinct names, not {names}")
     return {
         "origin": origin,
         "correct": correct,
         "confidence": confidence,
-        "cost": check_cost(align_values(table.cost, "cost", *axes), confidence.shape),
-        "names": check_model_names(names, len(confidence)),
+        "cost": cost,
+        "names": names,
         "predictions": predictions,
         "labels": labels,
         "columns": check_columns(table.columns, confidence.shape, *axes),
@@ -84,7 +103,13 @@ def check_values(arguments: dict[str, Any], place: Place) -> tuple[dict[str, Any
     if predictions is not None:
         is_deferred = is_deferred | (predictions == "")
     faults += find_cell_faults("confidences that are nan", unknown & ~is_deferred, place)
-    faults += find_cost_faults(arguments["cost"], arguments["names"], place)
+    what = "costs that are missing, infinite or negative"
+    cost = arguments["cost"]
+    names = arguments["names"]
+    by_sample = cost.reshape(len(cost), -1)
+    bad = ~(np.isfinite(by_sample) & (by_sample >= 0))
+    cost_place = place if cost.ndim > 1 else lambda model, _: f"model {names[model]!r}"
+    faults += find_cell_faults(what, bad, cost_place, "", by_sample)
     checked = {
         "origin": origin,
         "correct": correct,
@@ -93,18 +118,6 @@ def check_values(arguments: dict[str, Any], place: Place) -> tuple[dict[str, Any
         "labels": labels,
     }
     return arguments | checked, faults
-
-
-def find_cost_faults(cost: Array, names: Sequence[str], place: Place) -> list[Fault]:
-    """Find costs, [models] or [models, samples], that are missing, infinite or negative."""
-    what = "costs that are missing, infinite or negative"
-    if cost.ndim == 1:
-        cost = cost[:, None]
-
-        def place(model: int, _: int) -> str:
-            return f"model {names[model]!r}"
-
-    return find_cell_faults(what, ~(np.isfinite(cost) & (cost >= 0)), place, "", cost)
 
 
 def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
@@ -136,14 +149,6 @@ def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Ar
     return labels, predictions, texts, faults
 
 
-def check_model_names(names: tuple[str, ...], count: int) -> tuple[str, ...]:
-    """Return distinct names, by default "model 0", "model 1" …"""
-    names = names or tuple(f"model {row}" for row in range(count))
-    if len(names) != count or len(set(names)) != count:
-        raise ValueError(f"names must be {count} distinct names, not {names}")
-    return names
-
-
 def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     """Return values, or raise a ValueError if they have another shape or are empty."""
     if values.ndim != 2 or not values.size:
@@ -155,16 +160,6 @@ def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
     return values
 
 
-def check_labels(labels: Array, shape: tuple[int, ...]) -> Array:
-    """Return labels [samples], or raise a ValueError if one is missing."""
-    if labels.shape != shape:
-        raise ValueError(f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}")
-    missing = labels == ""
-    if missing.any():
-        raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
-    return labels
-
-
 def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
     """Raise a ValueError that names the first sample whose value is None or nan."""
     missing = np.flatnonzero(pd.isna(np.asarray(refuse_masked(values, f"{what}s"))))
@@ -174,19 +169,6 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
             f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
             f"Give each sample a {what}, or select the other samples with store.take"
         )
-
-
-def check_cost(cost: Any, shape: Sequence[int]) -> Array:
-    """Return costs, float64 [models] or [models, samples]."""
-    cost = as_real_array(cost, "cost").copy()
-    models, samples = shape
-    if cost.shape not in ((models,), (models, samples)):
-        turned = ": rows are models; transpose correct and confidence"
-        raise ValueError(
-            f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
-            f"{turned if cost.shape == (samples,) else ''}"
-        )
-    return cost
 
 
 def check_columns(

@@ -72,8 +72,7 @@ def read_table(
             if suffix in PARQUET:
                 table = _read_parquet(file, largest)
             else:
-                content = _read_bytes(file, suffix, largest)
-                table = _read_csv(content, *_detect_format(content, encoding))
+                table = _read_csv(*_read_text(file, suffix, largest, encoding))
         except Exception as error:  # the readers raise many kinds for other files
             kind = "parquet" if suffix in PARQUET else "CSV"
             raise ValueError(f"{path}: not a table in {kind}: {str(error)[:200]}") from None
@@ -83,16 +82,17 @@ def read_table(
     return table.replace_schema_metadata().to_pandas(types_mapper=pd.ArrowDtype)
 
 
-def _read_bytes(file: BufferedReader, suffix: str, largest: int) -> bytes:
-    """Read a file, up to ``largest`` bytes after decompression."""
+def _read_text(
+    file: BufferedReader, suffix: str, largest: int, encoding: str | None
+) -> tuple[bytes, str, str]:
+    """Return (content, encoding, separator) of a CSV file.
+
+    The content has up to ``largest`` bytes after decompression. The separator gives the header most
+    cells.
+    """
     content = (gzip.GzipFile(fileobj=file) if suffix == ".gz" else file).read(largest + 1)
     if len(content) > largest:
         raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
-    return content
-
-
-def _detect_format(content: bytes, encoding: str | None) -> tuple[str, str]:
-    """Return (encoding, separator) of a CSV text. The separator gives the header most cells."""
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
     try:
@@ -109,7 +109,7 @@ def _detect_format(content: bytes, encoding: str | None) -> tuple[str, str]:
     def columns(separator: str) -> int:
         return len(next(_split_rows(text[:BLOCK], separator), (1, []))[1])
 
-    return encoding, max(SEPARATORS, key=columns)
+    return content, encoding, max(SEPARATORS, key=columns)
 
 
 def _split_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -153,8 +153,7 @@ def line_numbers(
     if suffix in PARQUET:
         return None
     with open_regular_file(path, largest) as file:
-        content = _read_bytes(file, suffix, largest)
-    encoding, separator = _detect_format(content, encoding)
+        content, encoding, separator = _read_text(file, suffix, largest, encoding)
     return [line for line, _ in _split_rows(content.decode(encoding), separator)][1:]
 
 

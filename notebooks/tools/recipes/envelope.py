@@ -64,6 +64,6 @@ def oracle(
         total = np.full(len(rescued), costs[chain[0]])
         for later, earlier in zip(chain[1:], np.cumsum(counts) - counts[0]):
             total += costs[later] * (np.maximum(rescued - earlier, 0) / k)
-        found.add_grid(total, (counts[0] + rescued) / k, chain, [])
+        found.add_improving(total, (counts[0] + rescued) / k, chain, [])
     used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
     return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})

@@ -81,7 +81,7 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
-            found.add_grid(total[rows], correct[rows] / k, cascade, [rows])
+            found.add_improving(total[rows], correct[rows] / k, cascade, [rows])
     parts = []
     for cascade, boundaries in found.by_cascade():
         falling, _ = shared_levels(outcomes, cascade[:-1])
