@@ -252,7 +252,7 @@ def is_usable_json(value: Any, most: int = 50) -> bool:
         return re.search("[\ud800-\udfff]", value) is None
     if isinstance(value, int | float):
         return abs(value) <= sys.float_info.max
-    inner: list[Any] = []
+    inner = []
     if isinstance(value, dict):
         inner = [*value, *value.values()]
     elif isinstance(value, list):
@@ -303,16 +303,11 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
     if outer in (tuple, list) and isinstance(value, list):
         parts = enumerate(value)
         return outer(from_json(options[0], part, f"{place}: {row}") for row, part in parts)
-    if not isinstance(value, dict):
-        return plain_from_json(kind, value, place)
-    if hasattr(kind, "from_json"):
-        return kind.from_json(value, place)
-    has_types = outer is dict or is_dataclass(kind) or is_typeddict(kind)
-    return (object_from_json if has_types else plain_from_json)(kind, value, place)
-
-
-def plain_from_json(kind: Any, value: Any, place: str) -> Any:
-    """Return a JSON value whose type has no item types, such as a number or text."""
+    if isinstance(value, dict):
+        if hasattr(kind, "from_json"):
+            return kind.from_json(value, place)
+        if outer is dict or is_dataclass(kind) or is_typeddict(kind):
+            return object_from_json(kind, value, place)
     if kind is float and is_number(value, *FINITE):
         return float(value)
     if kind is bytes and isinstance(value, str):

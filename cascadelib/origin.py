@@ -153,10 +153,19 @@ class Origin:
 
     @property
     def forms(self) -> Array | None:
-        """The distinct forms of the ids (:func:`find_forms`), ``KEY``, or None without ids."""
+        """The distinct forms of the ids, each as ``KEY``, or None without ids.
+
+        img_17.png has the form img_0.png. Ids of more than MOST_FORMS forms, such as sentences, all
+        have the form "text".
+        """
         if not self.has_ids:
             return self._trace("forms")
-        return find_forms(self.sample_ids)
+        examples = self.sample_ids[:: max(1, len(self) // IDS_READ)].tolist()
+        without_hashes = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in examples)
+        forms = {re.sub(r"\d+", "0", each) for each in without_hashes}
+        forms = forms if len(forms) <= MOST_FORMS else {"text"}
+        digests = sorted(digest[:6] for digest in digests_of(np.array([*forms])))
+        return np.frombuffer(b"".join(digests), KEY)
 
     def _trace(self, name: str) -> Array | None:
         """Return a trace of a file as an array, or None if the file lacks it."""
@@ -193,7 +202,7 @@ class Origin:
         unknown.
         """
         names = sorted(models)
-        numbers: list[Array] = []
+        numbers = []
         for name in names:
             columns = self.outputs(name)
             if not columns:
@@ -296,7 +305,7 @@ class SampleSets:
         Numbers that the models computed for at most MOST_CONTENTS random samples, one column after
         another.
     forms : bytes or None
-        The forms of the ids (:func:`find_forms`).
+        The :attr:`Origin.forms` of the ids.
     also : tuple of SampleSets or None
         The further sets. An unknown set is None.
 
@@ -465,16 +474,3 @@ def select_contents(digests: Array, samples: int) -> Array:
     halvings = max(0, int(np.ceil(np.log2(max(samples, 1) / MOST_CONTENTS))))
     chosen = digests[digests % np.uint64(2**halvings) == 0]
     return np.sort((chosen >> np.uint64(32)).astype(CONTENT))
-
-
-def find_forms(ids: Array) -> Array:
-    """Return the distinct forms of ids, each as :data:`KEY`: img_17.png has the form img_0.png.
-
-    Ids of more than MOST_FORMS forms, such as sentences, all have the form "text".
-    """
-    examples = ids[:: max(1, len(ids) // IDS_READ)].tolist()
-    without_hashes = (re.sub(r"\b(?=\w*\d)[0-9a-fA-F]{8,}\b", "h", each) for each in examples)
-    forms = {re.sub(r"\d+", "0", each) for each in without_hashes}
-    forms = forms if len(forms) <= MOST_FORMS else {"text"}
-    digests = sorted(digest[:6] for digest in digests_of(np.array([*forms])))
-    return np.frombuffer(b"".join(digests), KEY)

@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 from cascadelib.origin import (
     MOST_FORMS,
     Origin,
-    find_forms,
     join_origins,
     origin_of,
     parts_of,
@@ -155,7 +154,7 @@ def test_labels_as_text_become_class_numbers():
     ],
 )
 def test_ids_that_differ_in_numbers_have_one_form(ids, count):
-    assert len(find_forms(np.array(ids))) == count
+    assert len(Origin(None, np.array(ids)).forms) == count
 
 
 def test_each_model_has_the_same_number_of_numeric_columns():

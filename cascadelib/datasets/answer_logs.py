@@ -128,8 +128,12 @@ def parse_completion(
             total = min(sum(token["logprob"] for token in tokens), 0.0)
             confidence = math.exp(total / max(len(tokens), 1) if by_token else total)
     model = completion["model"]
-    row = {"sample": str(line["custom_id"]), "model": model}
-    row |= {"prediction": prediction, "confidence": confidence}
+    row = {
+        "sample": str(line["custom_id"]),
+        "model": model,
+        "prediction": prediction,
+        "confidence": confidence,
+    }
     if prices is not None:
         prompt, completed = prices[validate_choice(model, prices, "model with a price")]
         usage = completion["usage"]
@@ -200,7 +204,7 @@ def parse_sample(
     model: str, metric: str | None, answer: Callable[[str], str], line: dict
 ) -> list[dict]:
     """Return the row of one line of :func:`lm_eval_samples`."""
-    row: dict = {"sample": str(line["doc_id"]), "model": model}
+    sample = str(line["doc_id"])
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
@@ -226,5 +230,11 @@ def parse_sample(
             )
         if len(answers) == 1:
             confidence = math.nan
-    row |= {"prediction": prediction, "confidence": confidence, "correct": float(line[found[0]])}
+    row = {
+        "sample": sample,
+        "model": model,
+        "prediction": prediction,
+        "confidence": confidence,
+        "correct": float(line[found[0]]),
+    }
     return [row]

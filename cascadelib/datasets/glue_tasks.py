@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from ..checks import validate_choice
 from ..files import located
@@ -110,7 +109,7 @@ def glue(
             f"GLUE hides the labels of {task}'s test split (all are −1): use the validation split"
         )
     validate_choice(split, FILES, "split")
-    renamed: dict = {}
+    renamed = {}
     if folder is None:
         import datasets  # takes seconds
 
@@ -119,7 +118,7 @@ def glue(
         remedy = "pass folder=… with its files (SST-2/dev.tsv … or sst2/validation*.parquet …)"
         check_reachable(f"GLUE's {task}", cached, remedy)
         data = datasets.load_dataset(REPOSITORY, task, split=split, revision=revision)
-        source: Any = data.to_pandas()
+        source = data.to_pandas()
     else:
         source = _find_local_file(task, entry, split, located(folder))
         if source.suffix == ".tsv":

@@ -188,7 +188,7 @@ def _check_label_count(path: Path, labels: int, names: list[str]) -> None:
 def _read_label_file(path: Path) -> dict[str, int]:
     """Read {name of an image: label} from a file with one line per image."""
     numbers = dict(zip(synsets(), range(1000))) | {str(number): number for number in range(1000)}
-    labels: dict[str, int] = {}
+    labels = {}
     with open(path, newline="", encoding="utf-8") as file:
         lines = [line.strip().replace("\t", ",") for line in file]
     rows = [row for row in csv.reader(lines) if row]

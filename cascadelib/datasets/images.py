@@ -292,8 +292,8 @@ def image_folder(
             f"{root / unknown[0]} belongs to no known class ({len(unknown)} such folders); "
             f"expected {classes[:3]} …"
         )
-    paths: list[str] = []
-    labels: list[int] = []
+    paths = []
+    labels = []
     for label, name in enumerate(classes):
         images = list_images(root / name, f"images for class {name!r}")
         paths += [f"{name}/{image}" for image in images]

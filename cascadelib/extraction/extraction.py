@@ -143,7 +143,7 @@ def extract(
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
         return extract_estimators(models, dataset, path, macs)
     is_pair = isinstance(dataset, tuple) and len(dataset) == 2
-    samples: Any = Samples(*dataset) if is_pair else dataset
+    samples = Samples(*dataset) if is_pair else dataset
     if not hasattr(samples, "batch"):
         raise ValueError(
             "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
@@ -164,7 +164,7 @@ def extract(
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
     check_names(found, labels)
     store = _open_existing(path, labels)
-    logit_options: dict = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
+    logit_options = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
     if amp is not None:  # by default either setting in the store is accepted
         logit_options["amp"] = select_device(device, amp).amp
     pending = _select_unfinished(found, store, logit_options, replace)
@@ -227,7 +227,7 @@ def _extract_pending(
         candidates = settings.agree(probe_models(models, settings, run, macs, ready_models))
         _check_classes(candidates, labels, store)
         shards = settings.shards
-        missing: dict = {}
+        missing = {}
         for span in settings.bounds:
             missing[span] = [
                 candidate

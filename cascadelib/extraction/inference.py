@@ -126,8 +126,7 @@ def probe_models(
                 size = {"image_size": inputs.shape[-1]}
                 model = replace(model, metadata=size | model.metadata)
             if settings.compile:
-                compiled: Any = torch.compile(model.module)
-                model = replace(model, module=compiled)
+                model = replace(model, module=torch.compile(model.module))
             with torch.inference_mode():
                 for _ in range(2):
                     logits, seconds = compute_timed_logits(
@@ -244,7 +243,7 @@ def _feed_photographs(
         tasks += [(turn, start, range(*span)) for span in split_range(start, stop, CHUNK)]
         if turn < 2 + ahead:
             photographs.reserve(size, workers > 0)
-    loader: Any = torch.utils.data.DataLoader(
+    loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
         sampler=tasks,

@@ -338,10 +338,9 @@ def find_roots(rising: Callable[[Array], Array], low: Array, high: Array) -> Arr
 
 def _verdict(table: pd.DataFrame, blocks: Array, linked: Array, samples: int) -> tuple[str, str]:
     """Return the status and its evidence."""
-    worst = table.loc[table["phi"].idxmin()]
     low = table[table["is_low"]]
-    if len(low):
-        worst = low.loc[low["phi"].idxmin()]
+    candidates = low if len(low) else table
+    worst = candidates.loc[candidates["phi"].idxmin()]
     name = f"model {worst['model']!r}" if len(table) > 2 else "both models"
     evidence = (
         f"{name}: correctness has a mean correlation of {worst['phi']:.3f} with the other "

@@ -199,9 +199,15 @@ class LogitStore:
         count = len(next(iter(logits.values()), ()))
         store._use(Memory(Origin.from_labels(labels, sample_ids, classes, dataset, split, count)))
         by_model = group_costs_by_model({"macs": macs, "seconds": seconds} | costs, logits)
-        options: dict = {"dtype": dtype, "probabilities": probabilities, "normalise": normalise}
         for name, values in logits.items():
-            store.add(name, values, **options, **by_model[name])
+            store.add(
+                name,
+                values,
+                dtype=dtype,
+                probabilities=probabilities,
+                normalise=normalise,
+                **by_model[name],
+            )
         return store
 
     @classmethod

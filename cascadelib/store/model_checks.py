@@ -15,7 +15,7 @@ from .formats import decode_metadata, encode_metadata
 from .model_table import RESERVED, find_cost_names
 
 DTYPES = ("float16", "float32", "float64")
-METADATA: dict = {  # types of metadata
+METADATA = {  # types of metadata
     "extraction": dict | None,
     "image_size": int | float | None,
     **dict.fromkeys(("checkpoint", "revision"), str | dict | list | int | float | None),

@@ -257,7 +257,7 @@ class ScoreTable:
             "confidence": confidence,
             "label": label,
         }
-        roles: dict[str, Any] = {role: name for role, name in optional.items() if name is not None}
+        roles = {role: name for role, name in optional.items() if name is not None}
         roles |= {"sample": sample, "model": model}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}

@@ -5,6 +5,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -142,8 +143,8 @@ def check_table(
     options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
     if isinstance(cost, Mapping):
         options["cost"] = cost
-    roles: dict[str, str] = {}
-    blocking: list[Fault] = []
+    roles = {}
+    blocking = []
     notes: list[Fault] = []
     table = None
     try:
@@ -202,19 +203,16 @@ def _read(
     """
     frame, locate = opened
     prices = cost if isinstance(cost, Mapping) else roles.get("cost")
-
-    def scores(missing: str, normalize: str | None) -> tuple[dict[str, Any], list[Fault]]:
-        return parse_scores(frame, roles, prices, missing, None, normalize, locate)
-
-    _, found = scores(options["missing"] or "refuse", options["normalize"])
+    scores = partial(parse_scores, frame, roles, prices, models=None, locate=locate)
+    _, found = scores(options["missing"] or "refuse", normalize=options["normalize"])
     remedies = {fault.remedy for fault in found}
     if not remedies.isdisjoint((SKIP, UNSURE)):
         options["missing"] = options["missing"] or "drop"
     if SPELLING in remedies:
         options["normalize"] = "text"
-    parts, remaining = scores(options["missing"] or "refuse", options["normalize"])
+    parts, remaining = scores(options["missing"] or "refuse", normalize=options["normalize"])
     other = [fault for fault in found if fault not in remaining]
-    answered = scores("abstain", "exact")[0]["answered"]
+    answered = scores("abstain", normalize="exact")[0]["answered"]
     counts = answered.sum(axis=1).tolist()
     if min(counts) < max(counts):
         examples = (

@@ -4,7 +4,7 @@ timm and transformers are imported only when a model is built, since their impor
 """
 
 import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -42,7 +42,7 @@ class BagOfWords(nn.Module):
 
 def build_dense(*widths: int) -> nn.Sequential:
     """Build linear layers of these widths with ReLU between: [N, …] → [N, last width]."""
-    layers: list[nn.Module] = [nn.Flatten()]
+    layers = [nn.Flatten()]
     for inner, outer in pairwise(widths):
         layers += [nn.Linear(inner, outer), nn.ReLU()]
     return nn.Sequential(*layers[:-1])
@@ -76,16 +76,20 @@ def small_resnet(num_classes: int, channels: Sequence[int], layers: Sequence[int
     """
     import timm
 
-    stem = {"stem_type": "deep", "stem_width": channels[0] // 2}
-    options = {"num_classes": num_classes, "channels": channels, "layers": layers}
-    model = timm.create_model("resnet18", in_chans=1, **options, **stem)
+    model = timm.create_model(
+        "resnet18",
+        in_chans=1,
+        num_classes=num_classes,
+        channels=channels,
+        layers=layers,
+        stem_type="deep",
+        stem_width=channels[0] // 2,
+    )
     model.conv1 = nn.Conv2d(1, channels[0], 3, padding=1, bias=False)
     return model
 
 
-CLASSICAL: dict[str, Callable[..., nn.Module]] = {
-    net.__name__: net for net in (linear, mlp, lenet, small_resnet)
-}
+CLASSICAL = {net.__name__: net for net in (linear, mlp, lenet, small_resnet)}
 """Networks smaller than those of timm, by their architecture in zoo.json."""
 
 
@@ -95,8 +99,8 @@ def build_image_classifier(entry: dict, classes: int) -> nn.Module:
         return CLASSICAL[entry["architecture"]](classes, **entry["options"])
     import timm
 
-    options = {"in_chans": 1, "num_classes": classes} | entry["options"]
-    return timm.create_model(entry["architecture"], **options)
+    architecture = entry["architecture"]
+    return timm.create_model(architecture, in_chans=1, num_classes=classes, **entry["options"])
 
 
 SCALE_SUFFIX = ".scale"
@@ -265,7 +269,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     zoo = read_zoo(folder, TEXT_ZOO)
     entry, path = _find_weights(name, zoo, folder)
     module = build_text_classifier(entry, zoo)
-    shared: dict[str, torch.Tensor] = {}
+    shared = {}
     if entry["shared_embeddings"]:
         weight = module.get_input_embeddings().weight
         key = next(key for key, value in module.named_parameters() if value is weight)

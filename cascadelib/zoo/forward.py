@@ -46,16 +46,6 @@ def retain_freed_memory() -> Iterator[None]:
         libc.malloc_trim(0)
 
 
-def _find_processor() -> str:
-    """Return the processor's name, or "" if the system does not report it."""
-    with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-        for line in file:
-            if line.startswith("model name"):
-                return line.split(":", 1)[1].strip()
-        return ""
-    return platform.processor() or platform.machine()
-
-
 class Device:
     """Device and precision of the forward passes, with transfers and clocks.
 
@@ -81,7 +71,11 @@ class Device:
         """Description of the device that is stored with measured times."""
         if self.torch.type == "cuda":
             return torch.cuda.get_device_name(self.torch)
-        return f"{self.torch.type} {_find_processor()}, {torch.get_num_threads()} threads"
+        processor = platform.processor() or platform.machine()
+        with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
+            names = (line.split(":", 1)[1] for line in file if line.startswith("model name"))
+            processor = next(names, "").strip()
+        return f"{self.torch.type} {processor}, {torch.get_num_threads()} threads"
 
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor to the device. Later operations there see the copy."""
@@ -217,9 +211,8 @@ class Positional(torch.nn.Module):
 
     def forward(self, *values: torch.Tensor) -> torch.Tensor:
         """Return the module's logits for the values of its keywords or arguments."""
-        if self.keys:
-            return call_module(self.module, dict(zip(self.keys, values, strict=True)))
-        return call_module(self.module, values)
+        named = dict(zip(self.keys, values, strict=True)) if self.keys else values
+        return call_module(self.module, named)
 
 
 def compute_timed_logits(

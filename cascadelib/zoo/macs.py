@@ -118,7 +118,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """
     module = unwrap_compiled(module)
     keys = list(example_input) if isinstance(example_input, dict) else None
-    values: Any = example_input.values() if keys else example_input
+    values = example_input.values() if keys else example_input
     values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
     are_batches = [
         isinstance(value, torch.Tensor) and value.ndim and len(value) for value in values
@@ -220,7 +220,7 @@ def add_text_costs(
     truncated texts, with a warning). macs: input counts, which are not changed. failed: as for
     :func:`record_failure`. Returns (models, MACs of all models).
     """
-    lengths: dict[Tokenized, np.ndarray] = {}
+    lengths = {}
     found = []
     costs = dict(macs)
     for model in models:

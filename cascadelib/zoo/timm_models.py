@@ -148,7 +148,11 @@ def load_timm_model(
         module, source = _load_checkpoint(base, path, fixed_size, classes)
     reparameterized = reparameterize and deploy(module)
     transform = build_photo_transform(module, size)
-    preprocessing = asdict(transform.cut) | {"mean": transform.mean, "std": transform.std}
+    preprocessing = asdict(transform.cut) | {
+        "mean": transform.mean,
+        "std": transform.std,
+        "size_from": size if isinstance(size, str) else "requested",
+    }
     metadata = {
         "family": find_family(base),
         "architecture": module.pretrained_cfg.get("architecture") or base,
@@ -156,8 +160,7 @@ def load_timm_model(
         "parameters": count_parameters(module),
         "reparameterized": reparameterized,
         "checkpoint": source,
-        "preprocessing": preprocessing
-        | {"size_from": size if isinstance(size, str) else "requested"},
+        "preprocessing": preprocessing,
     }
     return Model(name, module, transform, metadata)
 

@@ -18,7 +18,7 @@ from .model import Model, count_parameters
 from .transforms import Tokenized
 
 # Code of a repository never runs. Without this option, transformers asks the user.
-OPTIONS: dict[str, Any] = {"trust_remote_code": False}
+OPTIONS = {"trust_remote_code": False}
 
 
 @dataclass(frozen=True)

@@ -210,13 +210,13 @@ def ensembles_as_one(means: pd.Series) -> pd.Series:
     The best ensemble would be chosen by noise.
     """
     ensembles = means.filter(like="_mean_")
-    together = pd.Series({"mean ensembles": ensembles.mean(skipna=False)})
+    together = pd.Series({"mean_ensembles": ensembles.mean(skipna=False)})
     return pd.concat([together, means.drop(ensembles.index)])
 
 
 def worth_of_means(means: pd.Series) -> float:
     """Return the mean improvement of the mean ensembles, on average, ÷ that of max softmax."""
-    return ratio(ensembles_as_one(means)["mean ensembles"], means["max_softmax"])
+    return ratio(ensembles_as_one(means)["mean_ensembles"], means["max_softmax"])
 
 
 @resampled

@@ -3,7 +3,7 @@
 import contextlib
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, partial
@@ -28,7 +28,7 @@ EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all inte
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
-KINDS: dict[type, str] = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
+KINDS = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
 NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
 EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
 NOTHING = "nothing"  # kind of an empty column
@@ -109,9 +109,8 @@ def open_frame(
     The source is a DataFrame, a path, or any other frame that narwhals supports.
     """
     if isinstance(source, str | os.PathLike):
-        lines: Callable[[], list[int] | None]
         lines = cache(partial(line_numbers, source, largest, encoding))
-        return read_table(source, largest, encoding), partial(_lines_at, lines)
+        return read_table(source, largest, encoding), lambda rows: _describe_rows(rows, lines())
     if not isinstance(source, pd.DataFrame):
         try:
             import narwhals
@@ -124,15 +123,14 @@ def open_frame(
         source = table.to_pandas(types_mapper=pd.ArrowDtype)
     if not len(source):
         raise ValueError("the table has no rows: one row per sample and model is needed")
-    return source.reset_index(drop=True), partial(_lines_at, lambda: None)
+    return source.reset_index(drop=True), _describe_rows
 
 
-def _lines_at(lines: Callable[[], list[int] | None], rows: Array) -> list[str]:
+def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
     """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
-    numbers = lines()
-    if numbers is None:
+    if lines is None:
         return [f"row {row}" for row in rows.tolist()]
-    return [f"line {numbers[row]}" for row in rows.tolist()]
+    return [f"line {lines[row]}" for row in rows.tolist()]
 
 
 def select_columns(
@@ -157,7 +155,20 @@ def select_columns(
             columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = pd.Series(np.nan, frame.index)
     if name := roles.get("confidence"):
-        frame = add_confidences(frame, name, names, set(roles.values()))
+        # The column "confidence" is optional, and so are the columns of some models of a template.
+        wanted = {name.replace("{}", model) for model in names or [""]}
+        missing = wanted - set(frame.columns)
+        if missing and (name == "confidence" or "{}" in name):
+            used = set(roles.values())
+            unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+            near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+            if missing == wanted and (near or "{}" in name):
+                raise ValueError(
+                    f"no column is called {name!r}, but there is "
+                    f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
+                    "confidence=, or pass confidence=None if the table has no confidences"
+                )
+            frame = frame.assign(**dict.fromkeys(missing, np.nan))
         columns["confidence"] = find_column(frame, name, names)
     return columns
 
@@ -176,30 +187,6 @@ def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> p
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found
-
-
-def add_confidences(
-    frame: pd.DataFrame, name: str, models: list[str], used: set[str]
-) -> pd.DataFrame:
-    """Add columns of nan for the missing columns of confidences.
-
-    The column "confidence" is optional, and so are the columns of some models of a template. If all
-    columns are missing, a ValueError is raised for a template, or if an unused column has a similar
-    name.
-    """
-    names = {name.replace("{}", model) for model in models or [""]}
-    missing = names - set(frame.columns)
-    if not missing or name != "confidence" and "{}" not in name:
-        return frame
-    unused = {str(each).casefold().strip(): each for each in frame if each not in used}
-    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
-    if missing == names and (near or "{}" in name):
-        raise ValueError(
-            f"no column is called {name!r}, but there is "
-            f"{', '.join(map(repr, near or frame.columns))}. Name the column with confidence=, or "
-            "pass confidence=None if the table has no confidences"
-        )
-    return frame.assign(**dict.fromkeys(missing, np.nan))
 
 
 def find_models(frame: pd.DataFrame, template: str) -> list[str]:

@@ -26,7 +26,7 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     A ValueError names an argument of another shape or kind.
     """
     names = () if table.names is None else tuple(map(str, table.names))
-    ids: Any = getattr(table.sample_ids, "sample_ids", table.sample_ids)
+    ids = getattr(table.sample_ids, "sample_ids", table.sample_ids)
     axes = (names or None, ids)
     correct = align_values(table.correct, "correct", *axes)
     predictions = align_values(table.predictions, "predictions", *axes)

@@ -36,9 +36,7 @@ def find_rarer_spellings(labels: Array) -> Array:
     most_frequent: dict[str, int] = {}
     for number in np.argsort(-counts, kind="stable").tolist():
         most_frequent.setdefault(normalize_text(str(texts[number])), number)
-    is_rarer = np.ones(len(texts), bool)
-    is_rarer[list(most_frequent.values())] = False
-    return is_rarer[place]
+    return ~np.isin(place, list(most_frequent.values()))
 
 
 def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) -> Array:
@@ -51,7 +49,7 @@ def find_near_misses(labels: Array, predictions: Array, texts: Iterable[str]) ->
     texts : iterable of str
         The distinct labels and predictions.
     """
-    form_of: dict[str, str] = {}
+    form_of = {}
     texts_of: dict[str, list[str]] = {}
     for text in filter(None, texts):
         form_of[text] = normalize_text(text)
