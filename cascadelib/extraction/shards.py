@@ -64,7 +64,7 @@ def count_usable_cores(
     """
     cores = float(os.cpu_count() or 1)
     if hasattr(os, "sched_getaffinity"):
-        cores = float(len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0))
     group = groups
     with contextlib.suppress(OSError):
         group = groups / process_group.read_text().rpartition("::/")[2].strip()

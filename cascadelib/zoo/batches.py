@@ -44,9 +44,9 @@ def count_samples(batch: Any) -> int:
             "or a list of N samples"
         )
     if isinstance(batch, Mapping):
-        parts = list(batch.values())
+        parts = batch.values()
     elif is_tuple_of_batches(batch):
-        parts = list(batch)
+        parts = batch
     else:
         return len(refuse_masked(batch, "a batch"))
     sizes = {count_samples(part) for part in parts}

@@ -249,14 +249,16 @@ def _load_checkpoint(name: str, path: Path, size: int | None, classes: int) -> t
                 f"{config_path}: not a timm model's config with pretrained_cfg and num_classes "
                 f"({error!r})"
             ) from None
-    local = {"file": str(path), "hf_hub_id": None, "url": "", "custom_load": False}
+    overlay = preprocessing | {
+        "file": str(path),
+        "hf_hub_id": None,
+        "url": "",
+        "custom_load": False,
+        "num_classes": classes,
+    }
     try:
         module = build_timm_model(
-            name,
-            size,
-            pretrained=True,
-            pretrained_cfg_overlay={**preprocessing, **local, "num_classes": classes},
-            num_classes=classes,
+            name, size, pretrained=True, pretrained_cfg_overlay=overlay, num_classes=classes
         )
     except Exception as error:  # torch, pickle and safetensors raise different types
         reason = " ".join(str(error).split())[:400]

@@ -143,7 +143,13 @@ def select_columns(
     template = next((name for name in roles.values() if "{}" in name), None)
     columns = {}
     if template:
-        names = names or find_models(frame, template)
+        if not names:  # the names of the models replace {} in the names of columns
+            before, *after = map(re.escape, template.split("{}"))
+            pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
+            matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
+            names = [match["model"] for match in matches if match]
+        if not names:
+            raise ValueError(f"no column is named like {template!r}")
         columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
     elif names:
         column = encode_text(find_column(frame, roles["model"]))
@@ -187,17 +193,6 @@ def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> p
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
     return found
-
-
-def find_models(frame: pd.DataFrame, template: str) -> list[str]:
-    """Return the names of the models, which replace {} in the names of columns."""
-    before, *after = map(re.escape, template.split("{}"))
-    pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
-    matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
-    models = [match["model"] for match in matches if match]
-    if not models:
-        raise ValueError(f"no column is named like {template!r}")
-    return models
 
 
 def encode_text(column: pd.Series) -> TextColumn:
