@@ -113,7 +113,7 @@ class TrainingData:
                 "samples, or omit refit=True"
             )
         groups = None if self.groups is None else self.groups[rows]
-        splitter: Any = StratifiedKFold if groups is None else GroupKFold
+        splitter = StratifiedKFold if groups is None else GroupKFold
         folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
         scores = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
         for train, test in folds.split(rows, self.labels[rows], groups):
@@ -393,9 +393,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         classes, labels = np.unique(y, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(f"y has one class only, {classes[0]!r}. Pass two or more")
-        by_form: dict[str, Any] = {}
+        by_form: dict[str, str] = {}
         for name in filter(lambda each: isinstance(each, str), classes.tolist()):
-            if (other := by_form.setdefault(normalize_text(name), name)) != name:
+            other = by_form.setdefault(normalize_text(name), name)
+            if other != name:
                 raise ValueError(
                     f"y: the classes {other!r} and {name!r} differ by spelling alone. Use one "
                     "spelling, or number the classes if they are different"

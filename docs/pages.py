@@ -11,7 +11,6 @@ import sys
 from html import escape
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from types import SimpleNamespace
 from typing import Any
 
 import nbformat
@@ -125,16 +124,11 @@ def table(rows: list[str]) -> str:
     return "\n".join(["| name | summary |", "|---|---|", *rows])
 
 
-def run_of(path: Path, executed: Path) -> SimpleNamespace:
-    """Return a notebook as an executed one."""
-    return SimpleNamespace(source=path, executed=executed, seconds=0, error=None)
-
-
 def gallery() -> str:
     """Return the key figures of the committed notebooks in small, each with a link and a claim."""
     cards = []
     for path in COMMITTED:
-        entry = home.Entry(run_of(path, path))
+        entry = home.Entry(report.Run(path, path))
         claim = escape(report.finding_of(entry.nb) or report.question_of(entry.nb))
         address = f"notebooks/{entry.page}.html"
         cards.append(f'<a href="{address}">{home.thumbnail_of(entry)}<span>{claim}</span></a>')
@@ -144,7 +138,7 @@ def gallery() -> str:
 def notebooks() -> dict[str, Any]:
     """Return {path: content} of the report's pages, live if the notebook ran with default
     parameters."""
-    runs = [run_of(path, executed(path)) for path in COMMITTED]
+    runs = [report.Run(path, executed(path)) for path in COMMITTED]
     about = (
         "The figures of notebooks that were run before this site was built are live: hover over a "
         "point to read it."

@@ -62,9 +62,10 @@ def correct_words(noise):
     "undetermined"."""
     words = {}
     for name, claim in family().iterrows():
-        ahead = verdicts.names_of(claim["better"], noise)
-        behind = [m for m in verdicts.names_of(claim["worse"], noise) if m not in ahead]
-        leads = [noise[other] - noise[one] for one in ahead for other in behind]
+        spread = np.array(list(noise.values()))
+        ahead = verdicts.match_names(claim["better"], list(noise))
+        behind = verdicts.match_names(claim["worse"], list(noise)) & ~ahead
+        leads = np.subtract.outer(spread[behind], spread[ahead]).ravel()
         word = verdicts.SUPPORTED if min(leads) > 0 else verdicts.UNDETERMINED
         words[name] = verdicts.CONTRADICTED if min(leads) < 0 else word
     return words

@@ -99,7 +99,7 @@ def with_useless_confidences(rng):
     found["own-time-improve"] = summary_of_factors(front, there, lowest_tenth)
     found["text-improve"] = summary_of_factors(front, there, np.mean)
     improved = changes_under_shift(front, there, shifted)["shift-improve"]
-    found["shift-improve"] = evidence_on_split(improved[0], improved[1:], shifted, "macs")
+    found["shift-improve"] = evidence_on_split(improved, shifted, "macs")
     curves = {f"{name} → large": pair_curve(here, name, "large") for name in NAMES[:-1]}
     found["pairs-larger"] = front_claims(front, inner_hull(front))["pairs-larger"]
     return found | exceeding_claims(curves, front, there)

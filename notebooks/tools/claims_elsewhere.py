@@ -11,10 +11,19 @@ from scipy.stats import norm, t
 from cascadelib import Front
 from cascadelib.analysis import calibration_table, front_on
 from cascadelib.analysis.generalization import same_samples
-from tools.evidence import Evidence, correlations, normal_draws, over_models, resampled
+from tools.evidence import (
+    Evidence,
+    EvidenceByClaim,
+    Fronts,
+    ValueByClaim,
+    correlations,
+    normal_draws,
+    over_models,
+    resampled,
+)
 from tools.held_out import (
     on_resamples,
-    rows_at_accuracies,
+    points_at_accuracies,
     summary_of_factors,
     with_held_out_half,
     with_held_out_split,
@@ -28,7 +37,7 @@ LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more th
 LEAST_MODELS = 8  # of each group of which a mean is compared
 
 
-def drops_claims(drops: pd.DataFrame, front: Front, samples: int) -> dict[str, Evidence]:
+def drops_claims(drops: pd.DataFrame, front: Front, samples: int) -> EvidenceByClaim:
     """Return the evidence on the losses of a front's models: ``accuracy_drops`` of all splits.
 
     samples: the number of samples of the smallest split.
@@ -41,9 +50,7 @@ def drops_claims(drops: pd.DataFrame, front: Front, samples: int) -> dict[str, E
     return {"shift-drops": Evidence(values, list(normal_draws(values, errors)), samples)}
 
 
-def shift_claims(
-    front: Front, other: Any, own_fronts: Mapping[str, Front], paired: bool
-) -> dict[str, Evidence]:
+def shift_claims(front: Front, other: Any, own_fronts: Fronts, paired: bool) -> EvidenceByClaim:
     """Return the evidence of figures 6 and 12: a front evaluated on shifted splits.
 
     Each shifted split is compared with an unshifted split of the same size that did not select the
@@ -81,7 +88,7 @@ def shift_claims(
         if claim == "shift-lose":  # of each model
             values = np.median(values, axis=1)
         evidence[claim] = Evidence(values[0], list(values[1:]), *about)
-    return evidence | near_claims(there, dict(own_fronts))
+    return evidence | near_claims(there, own_fronts)
 
 
 def of_one_size(unshifted: Any, shifted: Any, paired: bool) -> tuple[Any, Any]:
@@ -92,10 +99,11 @@ def of_one_size(unshifted: Any, shifted: Any, paired: bool) -> tuple[Any, Any]:
     if paired:
         return same_samples(unshifted, shifted), shifted
     size = min(len(unshifted), len(shifted))
-    parts = []
-    for split in (unshifted, shifted):
-        parts.append(split.take(np.linspace(0, len(split) - 1, size).astype(int)))
-    return parts[0], parts[1]
+    here, there = (
+        split.take(np.linspace(0, len(split) - 1, size).astype(int))
+        for split in (unshifted, shifted)
+    )
+    return here, there
 
 
 def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, np.ndarray]:
@@ -105,8 +113,7 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     Exit rates and accuracies vary by chance too, and this variance is subtracted. The losses are
     those of each model of the front.
     """
-    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
-    points = [front.point(row) for row in rows]
+    points, columns = points_at_accuracies(front)
     here, there = (on_resamples(split, points) for split in (control, shifted))
     names = front.singles.index[front.singles["on_front"]]
     before = here.single_accuracy[:, control.models.index.get_indexer(names)]
@@ -151,20 +158,18 @@ def falls_of(accuracy: np.ndarray) -> np.ndarray:
 
 
 @resampled
-def near_claims(there: dict[str, Front], own: dict[str, Front]) -> dict[str, Any]:
+def near_claims(there: Fronts, own: Fronts) -> ValueByClaim:
     """Return the share of accuracies at which a front is near that of a search there, by split."""
-    near = []
-    for name, moved in there.items():
-        near.append(np.mean(factors(moved) * 1.1 >= factors(own[name])))
-    return {"shift-near": near}
+    pairs = [(factors(moved), factors(own[name])) for name, moved in there.items()]
+    return {"shift-near": [np.mean(moved * 1.1 >= searched) for moved, searched in pairs]}
 
 
 def text_claims(
     held_out: dict[str, tuple[Front, Any]],
-    fronts: dict[str, Front],
-    f1: dict[str, Front],
+    fronts: Fronts,
+    f1: Fronts,
     same: pd.DataFrame,
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Return the evidence of figure 7.
 
     held_out: {task: (front of pairs, a split that did not select it)}. fronts, f1: {task: front of
@@ -183,7 +188,7 @@ def text_claims(
 
 
 @resampled
-def f1_claims(fronts: dict[str, Front], f1: dict[str, Front]) -> dict[str, Any]:
+def f1_claims(fronts: Fronts, f1: Fronts) -> ValueByClaim:
     """Return the mean factor in F1 ÷ that in accuracy, by task."""
     return {"text-f1": [ratio(mean_in(front), mean_in(fronts[task])) for task, front in f1.items()]}
 
@@ -195,7 +200,7 @@ def calibration_claims(
     scaling: pd.DataFrame,
     kinds: Mapping[str, Sequence[tuple[Any, Any]]],
     samples: int,
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Return the evidence of figures 13 and 14.
 
     table: ``calibration_table``. averages: {model: ``moving_average``}. effects:
@@ -231,7 +236,7 @@ def calibration_claims(
     return found
 
 
-def calibration_by_models(zoos: Sequence[tuple[Any, Any]]) -> dict[str, Evidence]:
+def calibration_by_models(zoos: Sequence[tuple[Any, Any]]) -> EvidenceByClaim:
     """Return the evidence over the models of one kind of training.
 
     Zoos differ by their seeds. They are averaged, because models of one size are not independent.
@@ -251,7 +256,7 @@ def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     return table[["gap", "verdict"]].assign(scaled=effects["above_scaled_size"])
 
 
-def calibration_of(models: pd.DataFrame) -> dict[str, Any]:
+def calibration_of(models: pd.DataFrame) -> ValueByClaim:
     """Return the values of figure 13 over models: rows with gap, verdict, large (family),
     scaled."""
     gap = models["gap"].abs()

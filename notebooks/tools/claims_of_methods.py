@@ -10,7 +10,7 @@ from cascadelib import Front, Point, evaluate, published
 from cascadelib.analysis import front_on, mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
-from tools.evidence import Evidence, evidence_on_split, resampled
+from tools.evidence import EvidenceByClaim, Fronts, ValueByClaim, evidence_on_split, resampled
 from tools.held_out import on_resamples, search_on
 from tools.ranges import (
     BEST,
@@ -33,18 +33,18 @@ SOFTMAX = "max_softmax_mean_softmax"
 TENTH = 10  # the paper tries every tenth value of a first threshold
 
 
-def search_again(split: Any, fronts: dict[str, Front], cost: str | None = None) -> dict[str, Front]:
+def search_again(split: Any, fronts: Fronts, cost: str | None = None) -> Fronts:
     """Repeat the searches of {name: front}, see :func:`search_on`."""
     return {name: search_on(split, front, cost) for name, front in fronts.items()}
 
 
-def replay_fronts(split: Any, fronts: dict[str, Front], ranges: bool = True) -> dict[str, Front]:
+def replay_fronts(split: Any, fronts: Fronts, ranges: bool = True) -> Fronts:
     """Evaluate {name: front} on another split, see :func:`cascadelib.analysis.front_on`."""
     return {name: front_on(split, front, ranges) for name, front in fronts.items()}
 
 
 @resampled
-def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, Any]:
+def lengths_claims(two: Front, three: Front, mean_logits: Front) -> ValueByClaim:
     """Return the values of figure 4: fronts of pairs, of triples, and of triples with mean
     logits."""
     hull = three.singles[three.singles["on_hull"]]
@@ -55,9 +55,7 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
     accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
     gain = ratio(mean_in(three), mean_in(two)) - 1
     edges = np.linspace(LOW, BEST, 4)
-    regimes = []
-    for low, high in zip(edges, edges[1:]):
-        regimes.append(ratio(mean_in(three, low, high), mean_in(two, low, high)))
+    regimes = [ratio(mean_in(three, *ends), mean_in(two, *ends)) for ends in zip(edges, edges[1:])]
     costs = three.singles["cost"].to_dict()
     rows = zip(three.table["models"], three.table["exit_rates"], three.table["cost"])
     of_last = [costs[names[-1]] * rates[-1] / total for names, rates, total in rows if rates[-1]]
@@ -74,25 +72,25 @@ def lengths_claims(two: Front, three: Front, mean_logits: Front) -> dict[str, An
 
 
 @resampled
-def wang_claims(three: Front) -> dict[str, Any]:
+def wang_claims(three: Front) -> ValueByClaim:
     """Return the MACs of two of ImageNet's models ÷ those of equally accurate triples."""
     table = published.models().loc[list(WANG.values())]
     ratios = table["macs"].to_numpy() / three.cost_at(table["top1"].to_numpy())
     return dict(zip(WANG, ratios))
 
 
-def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> dict[str, Evidence]:
+def triple_held_claims(pair: Point, triple: Point, store: Any, other: Any) -> EvidenceByClaim:
     """Evaluate the pair and the triple with the largest factors on another split."""
     here, there = (on_resamples(split, [pair, triple]) for split in (store, other))
     lost = (here.accuracy - there.accuracy)[:, 1]
     growth = there.cost / here.cost - 1
     return {
-        "triple-loss": evidence_on_split(lost[0], lost[1:], other, triple.cost_kind),
-        "triple-cost": evidence_on_split(growth[0], growth[1:], other, triple.cost_kind),
+        "triple-loss": evidence_on_split(lost, other, triple.cost_kind),
+        "triple-cost": evidence_on_split(growth, other, triple.cost_kind),
     }
 
 
-def tenth_claims(three: Front) -> dict[str, Evidence]:
+def tenth_claims(three: Front) -> EvidenceByClaim:
     """Bound the cost of searching only every tenth value of the first threshold.
 
     The first threshold of a point on the exact front is replaced by the two nearest of these
@@ -115,17 +113,17 @@ def tenth_claims(three: Front) -> dict[str, Evidence]:
 
 
 @resampled
-def tenth_cost(three: Front, thinned: Front) -> dict[str, Any]:
+def tenth_cost(three: Front, thinned: Front) -> ValueByClaim:
     """Return the cost of a thinned front ÷ that of the exact front, at equal accuracy."""
     return {"tenth": mean_cost_ratio(three, thinned)}
 
 
 def methods_claims(
-    two: dict[str, Front],
-    three: dict[str, Front],
-    timed: dict[str, Front],
-    ensembles: dict[str, Front],
-) -> dict[str, Evidence]:
+    two: Fronts,
+    three: Fronts,
+    timed: Fronts,
+    ensembles: Fronts,
+) -> EvidenceByClaim:
     """Return the evidence of figures 3, 8, 9 and 11: {method: front} of the twelve methods.
 
     two, three: pairs and triples in MACs. timed: pairs in time. ensembles: {"metric, mean": front}.
@@ -135,7 +133,7 @@ def methods_claims(
 
 
 @resampled
-def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
+def pairs_by_method(two: Fronts) -> ValueByClaim:
     """Return the values of the claims on methods with pairs, from {method: front}."""
     pairs = means_in(two)
     top = pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in two.items()})
@@ -163,7 +161,7 @@ def pairs_by_method(two: dict[str, Front]) -> dict[str, Any]:
 
 
 @resampled
-def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
+def triples_by_method(three: Fronts, two: Fronts) -> ValueByClaim:
     """Return the values of the claims on methods with triples, from {method: front} of triples and
     pairs."""
     triples = means_in(three)
@@ -178,7 +176,7 @@ def triples_by_method(three: dict[str, Front], two: dict[str, Front]) -> dict[st
 
 
 @resampled
-def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, Any]:
+def time_by_method(timed: Fronts, two: Fronts) -> ValueByClaim:
     """Return the values of the claims on methods with pairs in time. two: pairs in MACs."""
     time = means_in(timed)
     upper = means_in(timed, 0.86)
@@ -195,7 +193,7 @@ def time_by_method(timed: dict[str, Front], two: dict[str, Front]) -> dict[str, 
 
 
 @resampled
-def means_by_metric(ensembles: dict[str, Front]) -> dict[str, Any]:
+def means_by_metric(ensembles: Fronts) -> ValueByClaim:
     """Compare softmax margin with max softmax for mean ensembles: {"metric, mean": front}."""
     values = {}
     for name, low in (("means-margin", 0.8), ("means-max", 0.86)):
@@ -222,7 +220,7 @@ def worth_of_means(means: pd.Series) -> float:
 
 
 @resampled
-def threshold_claims(several: Front, shared: Front) -> dict[str, Any]:
+def threshold_claims(several: Front, shared: Front) -> ValueByClaim:
     """Compare a front with one threshold per stage and a front with one threshold for all
     stages."""
     return {"one-threshold": mean_cost_ratio(several, shared)}

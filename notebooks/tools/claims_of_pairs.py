@@ -10,7 +10,16 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Front, Point, search
-from tools.evidence import Evidence, correlations, evidence_on_split, over_models, resampled
+from tools.evidence import (
+    Evidence,
+    EvidenceByClaim,
+    Fronts,
+    ValueByClaim,
+    correlations,
+    evidence_on_split,
+    over_models,
+    resampled,
+)
 from tools.held_out import on_resamples, with_held_out_split
 from tools.ranges import MIDDLE, UPPER, central_lead, in_time, mean_in, range_of, ratio
 
@@ -46,32 +55,29 @@ def fronts_in_time(store: Any, paper: Front, kind: str) -> tuple[Front, Front]:
     return timed, search(store, 2, paper.method, cost="macs", models="pareto")
 
 
-def singles_claims(macs: Front, seconds: Front, other: Any) -> dict[str, Evidence]:
+def singles_claims(macs: Front, seconds: Front, other: Any) -> EvidenceByClaim:
     """Return the evidence on single models in MACs and in time, from fronts of one model each.
 
     other: another split.
     """
-    values = size_claims(macs, other)
-    values |= {
-        name: Evidence(v) for name, v in counted_claims(macs.singles, seconds.singles).items()
-    }
+    values = size_claims(macs, other) | counted_claims(macs.singles, seconds.singles)
     times = time_of_singles(macs.singles, seconds.singles)
     return values | in_time(times, seconds.cost_kind)
 
 
-def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, int]:
+def counted_claims(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClaim:
     """Count the models on the fronts. The tables have the columns accuracy, cost and on_front."""
     in_macs = macs.index[macs["on_front"]]
     in_seconds = seconds.index[seconds["on_front"]]
     return {
-        "candidates": len(macs),
-        "front-models": len(in_macs),
-        "time-front-models": len(in_seconds),
-        "models": len(in_macs.union(in_seconds)),
+        "candidates": Evidence(len(macs)),
+        "front-models": Evidence(len(in_macs)),
+        "time-front-models": Evidence(len(in_seconds)),
+        "models": Evidence(len(in_macs.union(in_seconds))),
     }
 
 
-def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> dict[str, Evidence]:
+def time_of_singles(macs: pd.DataFrame, seconds: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence on time, from tables as in :func:`counted_claims`.
 
     The correlation is over models.
@@ -100,7 +106,7 @@ def size_gains(singles: pd.DataFrame) -> tuple[float, float]:
     return half - accuracy[0], accuracy[-1] - half
 
 
-def size_claims(macs: Front, other: Any) -> dict[str, Evidence]:
+def size_claims(macs: Front, other: Any) -> EvidenceByClaim:
     """Return the evidence on gains by size, on a split that did not select the front.
 
     On the selection split, the front of equally accurate models is the maximum of their noise.
@@ -108,11 +114,11 @@ def size_claims(macs: Front, other: Any) -> dict[str, Evidence]:
     front, split = with_held_out_split(macs, other)
     columns = split.models.index.get_indexer(front.singles.index)
     accuracies = on_resamples(split, [front.reference]).single_accuracy[:, columns]
-    gains = [size_gains(front.singles.assign(accuracy=row)) for row in accuracies]
-    return {"size-diminishes": evidence_on_split(gains[0], gains[1:], split, front.cost_kind)}
+    gains = np.array([size_gains(front.singles.assign(accuracy=row)) for row in accuracies])
+    return {"size-diminishes": evidence_on_split(gains, split, front.cost_kind)}
 
 
-def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> dict[str, Evidence]:
+def pairs_claims(front: Front, table: pd.DataFrame, families: pd.Series) -> EvidenceByClaim:
     """Return the evidence of figures 1 and 2.
 
     front: pairs of front models. table: ``pair_table`` of its split. families: {model: family}.
@@ -134,7 +140,7 @@ def inner_hull(front: Front) -> pd.Index:
 
 @resampled
 @ignore_empty
-def front_claims(front: Front, inner: pd.Index) -> dict[str, Any]:
+def front_claims(front: Front, inner: pd.Index) -> ValueByClaim:
     """Return the values of figure 1.
 
     front: pairs of front models. inner: :func:`inner_hull` of the front on its own split, so that
@@ -188,7 +194,7 @@ def diversity_of(pairs: pd.DataFrame) -> dict[str, float]:
 
 
 @ignore_empty
-def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> dict[str, Any]:
+def plateau_claims(table: pd.DataFrame, costs: pd.Series, order: pd.Index) -> ValueByClaim:
     """Return the values of figure 2.
 
     table: rows of a ``pair_table``. costs: cost by model. order: the models on the front by rising
@@ -237,7 +243,7 @@ def unexplained(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray
 
 def exceeding_claims(
     curves: Mapping[str, pd.DataFrame], front: Front, other: Any
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Measure by how much pairs exceed their second models on another split.
 
     curves: {"first → second": ``pair_curve``} on the selection split. Each pair is taken at its
@@ -252,12 +258,12 @@ def exceeding_claims(
     found = on_resamples(other, points)
     seconds = other.models.index.get_indexer([point.models[-1] for point in points])
     gains = found.accuracy - found.single_accuracy[:, seconds]
-    return {"plateau-exceeds": evidence_on_split(gains[0], gains[1:], other, template.cost_kind)}
+    return {"plateau-exceeds": evidence_on_split(gains, other, template.cost_kind)}
 
 
 def table1_claims(
     points: list[Point], checked: pd.DataFrame, store: Any, other: Any
-) -> dict[str, Evidence]:
+) -> EvidenceByClaim:
     """Return the evidence of Table 1: the points of locally largest improvement.
 
     checked: ``on_both_splits`` of these points, from ``store`` to ``other``.
@@ -269,8 +275,8 @@ def table1_claims(
         "table1-thresholds": Evidence([point.thresholds[0] for point in points], cost=cost),
     }
     beyond = (lost - lost_by_last).mean(axis=0)
-    for name, values in {"table1-close": lost, "table1-lower": beyond}.items():
-        found[name] = evidence_on_split(values[..., 0], values[..., 1:].T, other, cost)
+    for name, values in {"table1-close": lost.T, "table1-lower": beyond}.items():
+        found[name] = evidence_on_split(values, other, cost)
     return found
 
 
@@ -290,16 +296,16 @@ def losses(points: Sequence[Point], store: Any, other: Any) -> tuple[np.ndarray,
     return accuracies[0] - accuracies[1], of_lasts[0] - of_lasts[1]
 
 
-def noise_claims(front: Front, other: Any) -> dict[str, Evidence]:
+def noise_claims(front: Front, other: Any) -> EvidenceByClaim:
     """Measure how much more a front's cascades lose on another split than their last models, on
     average."""
     lost, lost_by_last = losses(front.cascades, front.store, other)
     beyond = (lost - lost_by_last).mean(axis=0)
-    return {"front-noise": evidence_on_split(beyond[0], beyond[1:], other, front.cost_kind)}
+    return {"front-noise": evidence_on_split(beyond, other, front.cost_kind)}
 
 
 @resampled
-def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
+def time_claims(timed: Front, counted: Front) -> ValueByClaim:
     """Return the values of figure 5: fronts of pairs in time and in MACs."""
     singles = timed.singles[timed.singles["on_front"]]
     low_in_time, high_in_time = range_of(timed)
@@ -323,7 +329,7 @@ def time_claims(timed: Front, counted: Front) -> dict[str, Any]:
 
 
 @resampled
-def topk_claims(front: Front, listed: dict[str, Front]) -> dict[str, Any]:
+def topk_claims(front: Front, listed: Fronts) -> ValueByClaim:
     """Return the values of figure 10.
 
     front: in top-1. listed: in top-k, of max softmax, entropy, top-k sum, mean logits and mean

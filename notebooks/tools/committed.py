@@ -126,13 +126,6 @@ def comparable_outputs(cell: NotebookNode) -> list[dict[str, str]] | None:
     return found or None
 
 
-def last_tables(nb: NotebookNode) -> int:
-    """Return the place of the second last heading of the second level. The last tables follow
-    it."""
-    headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
-    return headings[-2:][0] if headings else len(nb.cells)
-
-
 def tag_repeated_cells(executed: dict[Path, Path]) -> int:
     """Tag the cells of the last tables that a quick run repeats, for nbval's check of outputs.
 
@@ -143,7 +136,10 @@ def tag_repeated_cells(executed: dict[Path, Path]) -> int:
     for path, result in executed.items():
         nb = nbformat.read(path, as_version=4)
         quick = nbformat.read(result, as_version=4)
-        start = len(nb.cells) if path.name[:2] in MEASURED else last_tables(nb)
+        headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
+        start = len(nb.cells)
+        if headings and path.name[:2] not in MEASURED:
+            start = headings[-2:][0]  # the last tables follow the second last heading
         for place, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
             outputs = comparable_outputs(cell)
             is_repeated = outputs is not None and outputs == comparable_outputs(again)
@@ -161,11 +157,18 @@ def tag_repeated_cells(executed: dict[Path, Path]) -> int:
 def rewrite_outputs(executed: dict[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
-    sources = {path: nbformat.read(path, as_version=4) for path in executed}
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
-    picture_of = pictures_of(list(results.values()))
-    for path, nb in sources.items():
-        for cell, result in zip(nb.cells, results[path].cells, strict=True):
+    figures: list[Any] = []
+    for nb in results.values():
+        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+        figures += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
+    pictures: list[bytes] = []
+    if figures:
+        pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
+    picture_of = dict(zip(map(id, figures), pictures, strict=True))
+    for path, notebook in results.items():
+        nb = nbformat.read(path, as_version=4)
+        for cell, result in zip(nb.cells, notebook.cells, strict=True):
             if cell.cell_type == "code":
                 outputs = [committed_output(o, picture_of.get(id(o))) for o in result.outputs]
                 cell.outputs = [output for output in outputs if output is not None]
@@ -174,18 +177,3 @@ def rewrite_outputs(executed: dict[Path, Path]) -> None:
         nb.metadata.pop("widgets", None)
         nb.metadata.pop("papermill", None)
         nbformat.write(nb, path)
-
-
-def pictures_of(notebooks: list[NotebookNode]) -> dict[int, bytes]:
-    """Return {id of an output: its picture} of all figures in these notebooks, drawn by one
-    browser."""
-    drawable: list[Any] = []
-    for nb in notebooks:
-        for cell in nb.cells:
-            outputs = cell.get("outputs", [])
-            drawable += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
-    if not drawable:
-        return {}
-    pictures = asyncio.run(draw([output.data[PLOTLY_JSON] for output in drawable]))
-    ids = [id(output) for output in drawable]
-    return dict(zip(ids, pictures, strict=True))

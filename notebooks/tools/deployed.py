@@ -143,11 +143,8 @@ def write_submission(
     """
     guesses = np.asarray(guesses)
     if order is not None:
-        most = max(int(guesses.max()), int(np.max(order)))
-        numbers = np.full(most + 2, -1)  # the last entry stands for "not a class" (−1)
-        numbers[np.asarray(order)] = np.arange(1, len(order) + 1)
-        guesses = numbers[guesses]
-        unknown = np.flatnonzero((guesses < 0).any(axis=1))
+        guesses = 1 + pd.Index(order).get_indexer(guesses.ravel()).reshape(guesses.shape)
+        unknown = np.flatnonzero((guesses == 0).any(axis=1))
         if len(unknown):
             raise ValueError(
                 f"order names {len(order)} classes, but image {unknown[0]} has another"

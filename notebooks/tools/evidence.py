@@ -18,10 +18,9 @@ from cascadelib import Front, bootstrap
 from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 
-RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
-MOST_POINTS = (
-    50 if os.environ.get("CASCADELIB_QUICK") else 200
-)  # points of a front that are resampled
+IS_QUICK = bool(os.environ.get("CASCADELIB_QUICK"))
+RESAMPLES = 5 if IS_QUICK else 40
+MOST_POINTS = 50 if IS_QUICK else 200  # points of a front that are resampled
 LEAST_PAIRS = 16  # of a rank correlation with an interval
 FEWEST = 0.8  # share of the resamples that must have a value
 
@@ -45,6 +44,11 @@ class Evidence:
     kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
 
 
+EvidenceByClaim = dict[str, Evidence]  # by the claim's id
+ValueByClaim = dict[str, Any]
+Fronts = dict[str, Front]  # by method, task, split or model
+
+
 def is_known(value: Any) -> bool:
     """Return whether a value exists and no part of it is missing."""
     parts = np.asarray(value, object).ravel()
@@ -63,13 +67,13 @@ def fisher_z(correlation: Any) -> np.ndarray:
     return np.arctanh(np.clip(correlation, -0.999, 0.999))
 
 
-def normal_draws(values: Any, errors: Any, seed: int = 0) -> np.ndarray:
+def normal_draws(values: Any, errors: Any) -> np.ndarray:
     """Return draws [R, …] around values with normal errors, for values that are not resampled.
 
     The standard deviation of the draws is exactly the error.
     """
     values = np.asarray(values, float)
-    noise = np.random.default_rng(seed).standard_normal((RESAMPLES, *values.shape))
+    noise = np.random.default_rng(0).standard_normal((RESAMPLES, *values.shape))
     noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
     return values + noise * np.asarray(errors)
 
@@ -99,14 +103,14 @@ def unbiased_correlation(found: Any, pairs: int) -> np.ndarray:
     return np.interp(found, expected, 6 / np.pi * half)
 
 
-def evidence_on_split(value: Any, draws: np.ndarray, split: Any, cost: str) -> Evidence:
-    """Return the Evidence of a split from a value and its draws [R, …]."""
-    return Evidence(value, list(draws), len(split), split.origin.dataset, cost)
+def evidence_on_split(values: np.ndarray, split: Any, cost: str) -> Evidence:
+    """Return the Evidence of a split from a value and then its draws, [1 + R, …]."""
+    return Evidence(values[0], list(values[1:]), len(split), split.origin.dataset, cost)
 
 
 def over_models(
-    function: Callable[..., dict[str, Any]], table: pd.DataFrame, *others: Any
-) -> dict[str, Evidence]:
+    function: Callable[..., ValueByClaim], table: pd.DataFrame, *others: Any
+) -> EvidenceByClaim:
     """Return {id of a claim: Evidence} of a function of a table about models, or about pairs of
     them.
 
@@ -130,11 +134,6 @@ def over_models(
         name: Evidence(value, [draw[name] for draw in draws], len(names))
         for name, value in values.items()
     }
-
-
-def evidence_of(value: Any) -> Evidence:
-    """Return a value as Evidence without an interval. Evidence is returned unchanged."""
-    return value if isinstance(value, Evidence) else Evidence(value)
 
 
 def folds_of(split: Any) -> np.ndarray | None:
@@ -181,8 +180,8 @@ def resampled_front(front: Front) -> list[Front]:
     rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
     points = [front.point(row) for row in rows]
     found = bootstrap(front.store, points, counts_of(front.store))
-    models = as_objects(front.table["models"].iloc[rows])
-    thresholds = as_objects(front.table["thresholds"].iloc[rows])
+    models = front.table["models"].to_numpy()[rows]
+    thresholds = front.table["thresholds"].to_numpy()[rows]
     names = front.store.models.index
     fronts = []
     for row, baseline in enumerate(found.baselines):
@@ -207,45 +206,42 @@ def resampled_front(front: Front) -> list[Front]:
     return fronts
 
 
-def as_objects(column: pd.Series) -> np.ndarray:
-    """Return a column of tuples as an array of objects [P]."""
-    array = np.empty(len(column), object)
-    array[:] = column.to_list()
-    return array
+def map_fronts(function: Callable[[Front], Any], argument: Any) -> Any:
+    """Replace each front by a function of it in an argument: a front, or a dictionary with fronts.
 
-
-def fronts_in(argument: Any) -> list[Front]:
-    """Return the fronts in an argument: a front, or a dictionary with fronts."""
+    Other arguments are unchanged.
+    """
     if isinstance(argument, Front):
-        return [argument]
+        return function(argument)
     if isinstance(argument, dict):
-        return [front for part in argument.values() for front in fronts_in(part)]
-    return []
-
-
-def replace_fronts(argument: Any, others: dict[int, Front]) -> Any:
-    """Return an argument with its fronts replaced, by their ids."""
-    if isinstance(argument, Front):
-        return others[id(argument)]
-    if isinstance(argument, dict):
-        return {name: replace_fronts(part, others) for name, part in argument.items()}
+        return {name: map_fronts(function, part) for name, part in argument.items()}
     return argument
 
 
-def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str, Evidence]]:
+def fronts_in(arguments: Sequence[Any]) -> list[Front]:
+    """Return the fronts in arguments, see :func:`map_fronts`."""
+    fronts: list[Front] = []
+    for argument in arguments:
+        map_fronts(fronts.append, argument)
+    return fronts
+
+
+def resampled(function: Callable[..., ValueByClaim]) -> Callable[..., EvidenceByClaim]:
     """Turn a function of fronts with {id of a claim: value} into one with Evidence for each value.
 
     Every front is evaluated on the same resamples of its split. Other arguments are unchanged.
     """
 
     @wraps(function)
-    def measured(*arguments: Any) -> dict[str, Evidence]:
-        fronts = [front for argument in arguments for front in fronts_in(argument)]
-        on_resamples = {id(f): resampled_front(f) for f in fronts}
+    def measured(*arguments: Any) -> EvidenceByClaim:
+        fronts = fronts_in(arguments)
         draws = []
         for row in range(RESAMPLES):
-            others = {name: many[row] for name, many in on_resamples.items()}
-            draws.append(function(*(replace_fronts(argument, others) for argument in arguments)))
+
+            def on_resample(front: Front, row: int = row) -> Front:
+                return resampled_front(front)[row]
+
+            draws.append(function(*(map_fronts(on_resample, each) for each in arguments)))
         samples = min(front.samples for front in fronts)
         dataset = fronts[0].store.origin.dataset
         evidence = {}
@@ -257,10 +253,8 @@ def resampled(function: Callable[..., dict[str, Any]]) -> Callable[..., dict[str
     return measured
 
 
-def without_intervals(
-    function: Callable[..., dict[str, Evidence]], *arguments: Any
-) -> dict[str, Evidence]:
+def without_intervals(function: Callable[..., EvidenceByClaim], *arguments: Any) -> EvidenceByClaim:
     """Return the values of a :func:`resampled` function as Evidence without intervals."""
-    cost = next(front.cost_kind for argument in arguments for front in fronts_in(argument))
     values = function.__wrapped__(*arguments)  # type: ignore[attr-defined]
+    cost = fronts_in(arguments)[0].cost_kind
     return {name: Evidence(value, cost=cost) for name, value in values.items()}

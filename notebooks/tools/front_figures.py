@@ -11,9 +11,8 @@ from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
 from tools import findings
-from tools.paper_figures import BELOW, panels
+from tools.paper_figures import BELOW, Tables, label_row, panels
 
-Tables = dict[str, pd.DataFrame]
 WIDTH = 1150
 SIZES = {  # the ratio of a pair's costs: its colour
     "up to 10 ×": style.PALETTE[4],
@@ -37,8 +36,8 @@ def front_and_improvement(
     begins. Rings are single models on the hull, at which cascades gain least. The ring of the
     lowest factor is named.
     """
-    kind = next(iter(fronts.values())).cost_kind
-    singles = next(iter(fronts.values())).singles
+    first = next(iter(fronts.values()))
+    singles = first.singles
     titles = ("accuracy against cost", "improvement factor at equal accuracy")
     fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
     style.add_singles(fig, singles, row=1, col=1)
@@ -55,20 +54,19 @@ def front_and_improvement(
         same = [n for n, name in enumerate(shown.values()) if covers(name, label)]
         colour = style.colour(same[0] if same else i)
         style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
-    _add_vertices(fig, next(iter(fronts.values())))
-    _add_stars(fig, points or {})
-    fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
+    _add_vertices(fig, first)
+    for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
+        at = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
+        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
+        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
+        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
+        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
+        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), accuracies[-1])
     margin = high - low
-    fig.update_xaxes(row=1, col=1, **style.cost_axis(kind, singles["cost"]))
-    fig.update_yaxes(
-        row=1,
-        col=1,
-        **style.per_cent_axis(title="accuracy", range=[low - 0.04 * margin, high + 0.09 * margin]),
-    )
-    fig.update_xaxes(row=1, col=2, **style.per_cent_axis(title="accuracy"))
-    fig.update_yaxes(row=1, col=2, title=style.GAIN, **style.GAIN_AXIS)
+    ends = [low - 0.04 * margin, high + 0.09 * margin]
+    label_row(fig, 1, style.cost_axis(first.cost_kind, singles["cost"]), "accuracy", ends)
     means = {
         label: front.improvement_curve()["improvement"].mean() for label, front in fronts.items()
     }
@@ -107,17 +105,6 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
 
 
-def _add_stars(fig: style.Figure, points: Mapping[str, Point]) -> None:
-    """Add a star per point {letter: point} to both panels, with its models in the legend."""
-    for letter, point in points.items():
-        at: dict = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
-        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
-        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
-        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
-        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
-        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
-
-
 def members_figure(
     members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
 ) -> style.Figure:
@@ -132,19 +119,10 @@ def members_figure(
     fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
     for stage, rows in members.groupby("stage"):
         shown = style.select_evenly(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {
-            "color": style.PALETTE[int(stage) - 1],
-            "symbol": "line-ns-open",
-            "size": 11,
-            "line": {"width": 2},
-        }
-        fig.add_scatter(
-            x=shown["accuracy"],
-            y=shown["model"],
-            mode="markers",
-            marker=marker,
-            name=f"stage {stage}",
-        )
+        marker = {"symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
+        marker["color"] = style.PALETTE[int(stage) - 1]
+        place = {"x": shown["accuracy"], "y": shown["model"]}
+        fig.add_scatter(**place, mode="markers", marker=marker, name=f"stage {stage}")
     return fig.update_yaxes(categoryorder="array", categoryarray=style.escape_text(used))
 
 
@@ -183,7 +161,9 @@ def pairs_figure(
         "mean improvement over the pair's range",
     )
     fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)
-    size = pd.Series(size_of(pairs["cost_ratio"]), pairs["first"] + " → " + pairs["second"])
+    names = pairs["first"] + " → " + pairs["second"]
+    kinds = np.array(list(SIZES))[np.searchsorted([10, 100, 1000], pairs["cost_ratio"])]
+    size = pd.Series(kinds, names)
     for label, curve in curves.items():
         shown = style.select_evenly(curve, 300)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
@@ -193,14 +173,14 @@ def pairs_figure(
     fig.add_hline(y=0, line=style.DOTTED, row=1, col=1)
     hover = "%{text}<br>difference %{x:.2%}, size × %{customdata:.4s}<br>%{y:.4~g}<extra></extra>"
     for kind, colour in SIZES.items():
-        rows = pairs[size.to_numpy() == kind]
+        rows = pairs[kinds == kind]
         for col, column in ((2, "plateau"), (3, "mean_improvement")):
             fig.add_scatter(
                 x=rows["accuracy_difference"],
                 y=rows[column],
                 mode="markers",
                 marker={"color": colour, "size": 7, "opacity": 0.8},
-                text=rows["first"] + " → " + rows["second"],
+                text=names[rows.index],
                 customdata=rows["cost_ratio"],
                 hovertemplate=hover,
                 name=kind,
@@ -211,14 +191,9 @@ def pairs_figure(
             )
     fig.update_xaxes(title="accuracy difference of the pair", **style.per_cent_axis())
     fig.update_xaxes(title="early exit rate of the first model", row=1, col=1)
-    fig.update_yaxes(**style.per_cent_axis(), row=1, col=1)
-    fig.update_yaxes(**style.per_cent_axis(), row=1, col=2)
+    for col in (1, 2):
+        fig.update_yaxes(**style.per_cent_axis(), row=1, col=col)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
     legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
     title = findings.titled(findings.describe_pairs(pairs), title)
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})
-
-
-def size_of(ratio: pd.Series) -> np.ndarray:
-    """Return the class of ``SIZES`` of each ratio of costs, [n] text."""
-    return np.array(list(SIZES))[np.searchsorted([10, 100, 1000], ratio)]

@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 
-from cascadelib import Baseline, Front, bootstrap, pick, search
+from cascadelib import Front, Point, bootstrap, pick, search
 from cascadelib.analysis.uncertainty import Resampled
-from tools.evidence import MOST_POINTS, Evidence, counts_of, evidence_on_split
+from tools.evidence import MOST_POINTS, Evidence, EvidenceByClaim, counts_of, evidence_on_split
 from tools.ranges import range_of
 
 SLACK = 1e-12  # of accuracies, which are shares of samples
@@ -65,14 +65,15 @@ def on_resamples(split: Any, points: Any) -> Resampled:
     return bootstrap(split, points, np.column_stack([np.ones(len(split), np.int32), counts]))
 
 
-def rows_at_accuracies(front: Front) -> np.ndarray:
-    """Return the rows of a front's cheapest cascades at evenly spaced accuracies, int64 [A].
+def points_at_accuracies(front: Front) -> tuple[list[Point], np.ndarray]:
+    """Return a front's cheapest cascades at evenly spaced accuracies, and their places, int64 [A].
 
     The accuracies go from the cheapest to the best single model.
     """
     accuracies = np.linspace(*range_of(front), MOST_POINTS)
     rows = np.searchsorted(front.table["accuracy"], accuracies - SLACK)
-    return np.minimum(rows, len(front) - 1)
+    used, places = np.unique(np.minimum(rows, len(front) - 1), return_inverse=True)
+    return [front.point(row) for row in used], places
 
 
 def fixed_factors(front: Front, split: Any) -> np.ndarray:
@@ -85,17 +86,17 @@ def fixed_factors(front: Front, split: Any) -> np.ndarray:
     low, best = range_of(front)
     if not low < best:
         return np.full((2, 1), np.nan)
-    rows, columns = np.unique(rows_at_accuracies(front), return_inverse=True)
-    return on_resamples(split, [front.point(row) for row in rows]).improvement[:, columns]
+    points, columns = points_at_accuracies(front)
+    return on_resamples(split, points).improvement[:, columns]
 
 
 def summary_of_factors(front: Front, split: Any, summary: Callable) -> Evidence:
     """Return the Evidence of a summary of :func:`fixed_factors`, a function of their rows."""
     values = np.array([summary(row) for row in fixed_factors(front, split)])
-    return evidence_on_split(values[0], values[1:], split, front.cost_kind)
+    return evidence_on_split(values, split, front.cost_kind)
 
 
-def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
+def pairs_held_out(front: Front, other: Any) -> EvidenceByClaim:
     """Return the evidence on a front of pairs that a split of its distribution evaluates.
 
     best-for-less has three parts. Two are the accuracy of the pair that matches the best single
@@ -107,22 +108,17 @@ def pairs_held_out(front: Front, other: Any) -> dict[str, Evidence]:
     drawn = on_resamples(split, [front.reference, matching, front.point(len(front) - 1)])
     best, match, top = drawn.accuracy.T
     saved = 1 - drawn.cost[:, 1] / drawn.cost[:, 0]
-    routing = [routed(baseline, cost) for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1])]
+    routing = []  # accuracies of random routing between single models, at the cost of the pair
+    for baseline, cost in zip(drawn.baselines, drawn.cost[:, 1]):
+        hull = baseline.hull
+        routing.append(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
     values = {
         "pairs-top": top - best,
         "best-for-less": np.column_stack([match - best, match - routing, saved]),
     }
-    found = {
-        name: evidence_on_split(value[0], value[1:], split, front.cost_kind)
-        for name, value in values.items()
-    }
+    cost = front.cost_kind
+    found = {name: evidence_on_split(value, split, cost) for name, value in values.items()}
     return found | {"pairs-improve": summary_of_factors(front, split, np.median)}
-
-
-def routed(baseline: Baseline, cost: float) -> float:
-    """Return the accuracy of random routing between single models at this cost."""
-    hull = baseline.hull
-    return float(np.interp(cost, baseline.cost[hull], baseline.accuracy[hull]))
 
 
 def lowest_tenth(factors: np.ndarray) -> float:

@@ -37,7 +37,6 @@ GROUPS = {
     "Can I run it?": ("08", "09"),
 }
 OTHERS = "Other notebooks"
-FULL = (0, 0, 1, 1)
 # The figure of each notebook: its number, from the end if negative. The suffix of the axes of one
 # panel. In a committed picture, the same part as shares: left, top, right, bottom.
 KEY_FIGURES = {
@@ -74,47 +73,36 @@ FAILURE = '<p class="failed">failed in <code>{error}</code></p>'
 DATE = "%Y-%m-%d %H:%M"
 
 
-@dataclass(frozen=True)
-class Tile:
-    """A figure in a notebook's answer.
-
-    ``value`` and ``text`` are templates of the match of ``pattern``.
-    """
-
-    number: str
-    pattern: str
-    value: str
-    text: str
-
-
+# Figures in the notebooks' answers: the notebook, a pattern, and two templates of its match, for
+# the figure and for the text.
 TILES = (
-    Tile("02", r"at (\S+×) lower cost", r"\1", "lower cost than the best single model"),
-    Tile(
+    ("02", r"at (\S+×) lower cost", r"\1", "lower cost than the best single model"),
+    (
         "02",
         r"On (\S+), .*? has (\S+%) accuracy, the single model (\S+%)",
         r"\2",
         r"accuracy on \1 (best single model: \3)",
     ),
-    Tile(
+    (
         "05",
         r"On ([1-9]\d*) shifted splits .* significantly worse on (\d+)",
         r"\2 of \1",
         "shifts of the data at which accuracy is significantly below the large model's",
     ),
-    Tile(
+    (
         "08",
         r"(\S+%) of the cost suffices for a certified loss of (\S+%)\.",
         r"\1",
         r"of the cost for another cascade, guaranteed to lose at most \2 of accuracy",
     ),
-    Tile("10", r"Of (\d+) testable claims, (\d+) hold", r"\2 of \1", "testable claims hold"),
-    Tile(
+    ("10", r"Of (\d+) testable claims, (\d+) hold", r"\2 of \1", "testable claims hold"),
+    (
         "06",
         r"saves (\S+×) at equal accuracy\. On held-out (\S+)",
         r"\1",
         r"lower cost at equal accuracy, on \2",
     ),
-    Tile(
+    (
         "09",
         r"(\S+%) of the calls guarantee at most (\S+%) changed answers",
         r"\1",
@@ -161,7 +149,7 @@ def thumbnail_of(entry: Entry) -> str:
     figures = [each for each in entry.outputs if {PLOTLY_JSON, "image/png"} & each.data.keys()]
     if not figures:
         return ""
-    place, panel, shares = KEY_FIGURES.get(entry.number, (0, "", FULL))
+    place, panel, shares = KEY_FIGURES.get(entry.number, (0, "", (0, 0, 1, 1)))
     output = figures[place if -len(figures) <= place < len(figures) else 0]
     if PLOTLY_JSON in output.data:
         figure = output.data[PLOTLY_JSON]
@@ -234,11 +222,11 @@ def detail_of(entry: Entry) -> str:
 def tiles(entries: list[Entry]) -> str:
     """Return the first figures that the answers contain."""
     found = []
-    for tile in TILES:
+    for number, pattern, *templates in TILES:
         for entry in entries:
-            match = re.search(tile.pattern, report.answer_of(entry.nb))
-            if entry.number == tile.number and match:
-                value, text = (html.escape(match.expand(part)) for part in (tile.value, tile.text))
+            match = re.search(pattern, report.answer_of(entry.nb))
+            if entry.number == number and match:
+                value, text = (html.escape(match.expand(template)) for template in templates)
                 found.append(TILE.format(page=entry.page, value=value, text=text))
     return "\n".join(['<div class="tiles">', *found[:MOST_TILES], "</div>"]) if found else ""
 
@@ -290,10 +278,9 @@ def cards(entries: list[Entry]) -> str:
 
 def footer(entries: list[Entry], about: str, site: str) -> str:
     """Return when the notebooks were executed, and links to them and to the glossary."""
-    runs = [entry.run for entry in entries]
     if not about:
         date = datetime.datetime.now().strftime(DATE)
-        seconds = sum(run.seconds for run in runs)
+        seconds = sum(entry.run.seconds for entry in entries)
         about = f"Executed on {date}, {seconds:.0f} s in all."
     executed = [
         f'<a href="{entry.page}.ipynb" title="{entry.run.seconds:.1f} s">{entry.number}</a>'

@@ -1,7 +1,7 @@
 """The paper's claims next to the results of these notebooks, with a verdict per claim."""
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -14,7 +14,7 @@ from cascadelib import Baseline, published
 from cascadelib.checks import validate_choice
 from cascadelib.files import ROOT, replace_atomically
 from tools import study
-from tools.evidence import Evidence, evidence_of, is_known
+from tools.evidence import Evidence, EvidenceByClaim, is_known
 from tools.published_claims import published_evidence
 from tools.ranges import BEST, LOW
 from tools.verdicts import (
@@ -33,6 +33,11 @@ CLAIMS = Path(__file__).with_name("claims.csv")
 FOLDER = ROOT / "build" / "ledger"  # the notebooks' claims, unless CASCADELIB_LEDGER is set
 MOST_PARTS = 4  # parts of a value that are listed
 ELSEWHERE = ("06", "08")  # notebooks with separate data
+KINDS_OF_COST = {
+    "macs": "macs",
+    "seconds": "published_seconds",
+    "own seconds": "seconds",
+}  # by axis
 LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by format
 COLUMNS = ["section", "claim", "paper", "published", "held out", "this run", "verdict"]
 SHORT = ["claim", "paper", "this run", "verdict"]  # columns in a notebook
@@ -86,7 +91,10 @@ def table(
     ValueError
         If the notebook is unknown, or if an id is not one of these claims.
     """
-    claims = claims_of(notebook)
+    claims = paper_claims()
+    if notebook is not None:
+        validate_choice(notebook, sorted(set(claims["notebook"])), "notebook")
+        claims = claims[claims["notebook"] == notebook]
     run, held, back = (known_values(side or {}, claims) for side in (values, held_out, other_way))
     held, back = (of_dataset(side, dataset) for side in (held, back))
     found = verdicts_on_run(claims, run, held, back, dataset)
@@ -109,21 +117,15 @@ def table(
     return rows
 
 
-def claims_of(notebook: str | None) -> pd.DataFrame:
-    """Return the claims of a notebook, or all of them."""
-    claims = paper_claims()
-    if notebook is None:
-        return claims
-    validate_choice(notebook, sorted(set(claims["notebook"])), "notebook")
-    return claims[claims["notebook"] == notebook]
-
-
-def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> dict[str, Evidence]:
+def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> EvidenceByClaim:
     """Return the values without missing parts as Evidence. Refuse ids of other claims."""
-    for name in values:
+    known = {}
+    for name, value in values.items():
         validate_choice(name, claims.index, "claim")
-    found = {name: evidence_of(value) for name, value in values.items()}
-    return {name: each for name, each in found.items() if is_known(each.value)}
+        found = value if isinstance(value, Evidence) else Evidence(value)
+        if is_known(found.value):
+            known[name] = found
+    return known
 
 
 def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
@@ -132,22 +134,30 @@ def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
 
 
 def texts(
-    claims: pd.DataFrame, values: Mapping[str, Evidence], verdicts: Mapping[str, Verdict]
+    claims: pd.DataFrame, values: EvidenceByClaim, verdicts: Mapping[str, Verdict]
 ) -> pd.Series:
     """Return each claim's value and verdict as text, "" without a value."""
-    found = {
-        name: with_verdict(values.get(name), claim, verdicts.get(name))
-        for name, claim in claims.iterrows()
-    }
+    found = {}
+    for name, claim in claims.iterrows():
+        each = values.get(name)
+        verdict = verdicts.get(name)
+        found[name] = "" if each is None else in_words(each, claim)
+        if each is None or verdict is None or isinstance(each.value, str):
+            continue
+        word = verdict.word
+        if word == UNDETERMINED and verdict.reason == "no interval":  # as if the value were exact
+            exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [name])
+            word = f"{evaluate_claims(exact, {name: [each]})[name].word} (no interval published)"
+        found[name] += f": {word}"
     return pd.Series(found, claims.index, dtype=object)
 
 
-def of_dataset(values: Mapping[str, Evidence], dataset: str) -> dict[str, Evidence]:
+def of_dataset(values: EvidenceByClaim, dataset: str) -> EvidenceByClaim:
     """Return the evidence of one data set. A shifted split has no vote on other claims."""
     return {name: each for name, each in values.items() if each.dataset in ("", dataset)}
 
 
-def in_all(*directions: Mapping[str, Evidence]) -> dict[str, list[Evidence]]:
+def in_all(*directions: EvidenceByClaim) -> dict[str, list[Evidence]]:
     """Return {id of a claim: its evidence in all directions} of the claims that all of them
     have."""
     first, *others = directions
@@ -193,9 +203,9 @@ def verdicts_of(
 
 def verdicts_on_run(
     claims: pd.DataFrame,
-    run: Mapping[str, Evidence],
-    held: Mapping[str, Evidence],
-    back: Mapping[str, Evidence],
+    run: EvidenceByClaim,
+    held: EvidenceByClaim,
+    back: EvidenceByClaim,
     dataset: str,
 ) -> dict[str, Verdict]:
     """Return {id: verdict} of a run.
@@ -230,57 +240,42 @@ def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
         return claim["why"] or "the paper has no number to test"
     if claim["scope"] != "any" and not dataset.startswith(claim["scope"]):
         return claim["why"]
+    if found is None and claim["scope"] == "any" and claim["why"]:
+        return claim["why"]
+    if found is None and claim["axis"] == "seconds":
+        return "no published times of these models"
     if found is None:
-        return missing_reason(claim)
+        return "this run has no value"
     if claim["split"] == "held" and found.dataset not in ("", dataset):
         return f"{found.dataset} is another distribution than {dataset}"
-    if claim["axis"] and found.cost and not is_axis(claim["axis"], found.cost):
+    if claim["axis"] and found.cost not in ("", KINDS_OF_COST[claim["axis"]]):
         return f"measured in {found.cost.replace('_', ' ')}, claimed of {claim['axis']}"
     return ""
 
 
-def missing_reason(claim: pd.Series) -> str:
-    """Return the reason that a run has no value of a testable claim."""
-    if claim["scope"] == "any" and claim["why"]:
-        return claim["why"]
-    if claim["axis"] == "seconds":
-        return "no published times of these models"
-    return "this run has no value"
-
-
-def is_axis(axis: str, cost: str) -> bool:
-    """Return whether a kind of cost is the one of a claim."""
-    return {"macs": "macs", "seconds": "published_seconds", "own seconds": "seconds"}[axis] == cost
-
-
-def in_words(found: Evidence | None, claim: pd.Series) -> str:
+def in_words(found: Evidence, claim: pd.Series) -> str:
     """Return a value with its 95% interval as text.
 
     A few parts are listed. Of more parts the least and the largest are shown, and the number that
     obeys a rule which not all must obey. Of methods the first two are shown.
     """
-    if found is None:
-        return ""
     if isinstance(found.value, str):
         return found.value
     if isinstance(found.value, pd.Series):
-        return leaders(found.value, claim["show"] or ".3f")
+        show = claim["show"] or ".3f"
+        first = found.value.astype(float).sort_values(ascending=False).iloc[:2]
+        return ", ".join(f"{name.replace('_', ' ')} {part:{show}}" for name, part in first.items())
     parts = list(np.atleast_1d(np.asarray(found.value, object)))
-    errors = errors_of(found, len(parts))
+    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
+    errors = np.zeros(len(parts))  # half the width of each part's interval
+    if len(draws) > 1 and {len(draw) for draw in draws} == {len(parts)}:
+        errors = 1.96 * np.std(draws, axis=0, ddof=1)
     texts = [with_interval(*pair, claim["show"]) for pair in zip(parts, errors)]
     if len(parts) <= MOST_PARTS:
         return ", ".join(texts)
     least = texts[int(np.argmin(parts))]
     largest = texts[int(np.argmax(parts))]
     return f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
-
-
-def errors_of(found: Evidence, parts: int) -> np.ndarray:
-    """Return half the width of each part's interval: float64 [P], nan without draws."""
-    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
-    if len(draws) < 2 or {len(draw) for draw in draws} != {parts}:
-        return np.full(parts, np.nan)
-    return 1.96 * np.std(draws, axis=0, ddof=1)
 
 
 def with_interval(part: Any, error: float, show: str) -> str:
@@ -306,38 +301,13 @@ def count_obeying(parts: Sequence[float], rule: str) -> str:
     return f" ({np.count_nonzero(obeying)} of {len(parts)})"
 
 
-def leaders(values: pd.Series, show: str) -> str:
-    """Return the two largest values and their names."""
-    largest = values.astype(float).sort_values(ascending=False).iloc[:2]
-    texts = [f"{name.replace('_', ' ')} {value:{show}}" for name, value in largest.items()]
-    return ", ".join(texts)
-
-
-def with_verdict(found: Evidence | None, claim: pd.Series, verdict: Verdict | None) -> str:
-    """Return a value as text, followed by its verdict."""
-    text = in_words(found, claim)
-    if found is None or verdict is None or isinstance(found.value, str):
-        return text
-    if verdict.word == UNDETERMINED and verdict.reason == "no interval":
-        return f"{text}: {at_face_value(found, claim)} (no interval published)"
-    return f"{text}: {verdict.word}"
-
-
-def at_face_value(found: Evidence, claim: pd.Series) -> str:
-    """Return the verdict on a value without an interval, as if it were exact."""
-    exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [claim.name])
-    return evaluate_claims(exact, {claim.name: [found]})[claim.name].word
-
-
 def folder() -> Path:
     """Return the folder of the notebooks' claims: CASCADELIB_LEDGER if it is set, else in
     build/."""
     return Path(os.environ.get("CASCADELIB_LEDGER") or FOLDER)
 
 
-def store_claims(
-    rows: pd.DataFrame, notebook: str, dataset: str, run: Mapping[str, Evidence]
-) -> None:
+def store_claims(rows: pd.DataFrame, notebook: str, dataset: str, run: EvidenceByClaim) -> None:
     """Store a notebook's claims for notebook 10. A run in another cost than MACs gets a separate
     file."""
     in_macs = paper_claims()["axis"] == "macs"
@@ -348,16 +318,9 @@ def store_claims(
         rows.assign(dataset=dataset).to_parquet(temporary)
 
 
-def stored_claims(dataset: str) -> Iterator[pd.DataFrame]:
-    """Yield the stored claims of a data set, and of the texts of notebook 06, a table per file."""
-    for path in sorted(folder().glob("*.parquet")):
-        rows = pd.read_parquet(path)
-        if path.name.startswith(ELSEWHERE) or (rows["dataset"] == dataset).all():
-            yield rows
-
-
 def gather_claims(dataset: str) -> pd.DataFrame:
-    """Return all claims of the paper by id, with the stored results of a data set.
+    """Return all claims of the paper by id, with the stored results of a data set, and those of the
+    notebooks with separate data.
 
     Columns: notebook and those of :func:`table`. If two runs tested a claim in different costs, the
     testable row is returned. A claim without a stored result is *not testable here*, with the
@@ -368,7 +331,10 @@ def gather_claims(dataset: str) -> pd.DataFrame:
     claims_table["verdict"] = [
         f"{UNTESTABLE}: notebook {number} has not run on {dataset}" for number in claims["notebook"]
     ]
-    for rows in stored_claims(dataset):
+    for path in sorted(folder().glob("*.parquet")):
+        rows = pd.read_parquet(path)
+        if not path.name.startswith(ELSEWHERE) and (rows["dataset"] != dataset).any():
+            continue
         rows = rows.loc[rows.index.intersection(claims_table.index)]
         before = claims_table.loc[rows.index, "verdict"]
         better = before.str.contains("has not run") | ~rows["verdict"].str.startswith(UNTESTABLE)

@@ -1,6 +1,6 @@
 """The paper's figures and the other figures of these notebooks, each from plain tables."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from math import ceil
 from typing import Any
@@ -89,19 +89,19 @@ def fronts_figure(
     return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
-def methods_figure(
-    curves: Tables, title: str, reference: str = "max_softmax", kinds: Mapping[str, str] = KINDS
-) -> style.Figure:
+def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS) -> style.Figure:
     """Draw figures 3, 8, 9 and 11: improvement factors, in panels by a part of the methods' names.
 
-    kinds: {panel: part}. A method has its colour (:func:`look_of`) in every panel and figure. The
-    black reference, or its form with the panel's part, is in each panel.
+    kinds: {panel: part}, the last part in a method's name decides. A method has its colour
+    (:func:`look_of`) in every panel and figure. The black max softmax, or its form with the panel's
+    part, is in each panel.
     """
     fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
         group = {}
         for name, curve in curves.items():
-            if name == reference or _last_part(name, kinds) == kind:
+            last_part = [part for part in kinds.values() if part in name][-1]
+            if name == "max_softmax" or last_part == kind:
                 group[in_words(name)] = (name, curve)
         factors = {words: c.set_index("accuracy")["improvement"] for words, (_, c) in group.items()}
         for words, text in merge_coinciding(factors).items():
@@ -128,11 +128,6 @@ def look_of(method: str) -> tuple[str, str]:
     colours = [colour for part, colour in LOOKS.items() if method.startswith(part)]
     dashed = method.endswith("_ts") and "_mean_" in method
     return colours[-1] if colours else style.PALETTE[6], "dash" if dashed else "solid"
-
-
-def _last_part(name: str, kinds: Mapping[str, str]) -> str:
-    """Return the last of the parts {panel: part} in a method's name."""
-    return [part for part in kinds.values() if part in name][-1]
 
 
 def recipes_figure(table: pd.DataFrame) -> style.Figure:
@@ -221,21 +216,12 @@ def segments_figure(
     best = moved[moved["on_front"]].sort_values("cost_replayed")
     x = best["cost_replayed"]
     y = best["accuracy_replayed"]
-    style.add_line(
-        fig, x, y, style.PALETTE[1], 2, line_shape="hv", name="replayed front", row=1, col=2
-    )
+    at = {"line_shape": "hv", "name": "replayed front", "row": 1, "col": 2}
+    style.add_line(fig, x, y, style.PALETTE[1], 2, **at)
     for row, col in places:
-        at = {"showlegend": col == 2, "row": row, "col": col}
-        style.add_line(
-            fig,
-            own["cost"],
-            own["accuracy"],
-            style.BLACK,
-            1.2,
-            line_shape="hv",
-            name="front searched on this split",
-            **at,
-        )
+        at = {"line_shape": "hv", "name": "front searched on this split", "row": row, "col": col}
+        at["showlegend"] = col == 2
+        style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, **at)
     style.add_singles(fig, singles, row=1, col=2)
     fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
     low = min(own["accuracy"].min(), moved["accuracy_replayed"].min())
@@ -307,12 +293,13 @@ def verdicts_figure(counts: pd.DataFrame) -> style.Figure:
 
 def how_replayed(moved: pd.DataFrame) -> str:
     """Describe the parts of a replayed front, for a title or a table."""
-    if set(moved["replayed"]) == {"range"}:
-        return "ranges of thresholds"
+    kinds = set(moved["replayed"])
     longest = moved["models"].map(len).max()
-    if set(moved["replayed"]) == {"point"} and longest > 2:
+    if kinds == {"range"}:
+        return "ranges of thresholds"
+    if kinds == {"point"} and longest > 2:
         return f"single points: a segment of {longest} models is a box, not a path"
-    if set(moved["replayed"]) == {"point"}:
+    if kinds == {"point"}:
         return "single points"
     return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
 
@@ -328,9 +315,7 @@ def tasks_figure(
     """
     between = 85  # pixels: axis titles of one row and the title of the next
     inside = 240 * len(tasks) + between * (len(tasks) - 1)
-    titles = []
-    for label in tasks:
-        titles += [label, f"{label}: improvement"]
+    titles = [f"{label}{what}" for label in tasks for what in ("", ": improvement")]
     fig, _ = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
     fig.update_annotations(font_size=13)
     fig.update_layout(height=inside + 190, margin={"t": 80, "b": 110})
@@ -341,35 +326,34 @@ def tasks_figure(
         for name, front in fronts.items():
             colour = style.PALETTE[names.index(name)]
             new = not any(trace.legendgroup == name for trace in fig.data)
-            line: dict = {
-                "name": name,
-                "legendgroup": name,
-                "showlegend": new,
-                "row": row,
-                "col": 1,
-            }
-            style.add_cascades(
-                fig, style.select_evenly(front.table), colour, line_shape="hv", **line
-            )
-            curve = front.improvement_curve()
+            at: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
+            table = style.select_evenly(front.table)
+            style.add_cascades(fig, table, colour, line_shape="hv", **at)
             at = {"showlegend": False, "row": row, "col": 2}
-            style.add_improvement(fig, curve, name, colour, **at)
-        fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
+            style.add_improvement(fig, front.improvement_curve(), name, colour, **at)
         score = "F1" if first.score == "f1" else "accuracy"
         high = max(front.table["accuracy"].max() for front in fronts.values())
         cheapest = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
         # All models are in range, except those far below.
         low = max(first.singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
         margin = 0.04 * max(high - low, 0.01)
-        fig.update_xaxes(row=row, col=1, **style.cost_axis(cost, first.singles["cost"]))
-        fig.update_yaxes(
-            row=row, col=1, **style.per_cent_axis(title=score, range=[low - margin, high + margin])
-        )
-        fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
-        fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
+        costs = style.cost_axis(cost, first.singles["cost"])
+        label_row(fig, row, costs, score, [low - margin, high + margin])
     legend = BELOW | {"y": -75 / inside}
     title = findings.titled(findings.describe_tasks(tasks), title)
     return fig.titled(title, width=1150, legend=legend)
+
+
+def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequence[float]) -> None:
+    """Label two panels of fronts: score against cost (left), improvement factor (right).
+
+    cost: an axis. ends: of the scores on the left.
+    """
+    fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
+    fig.update_xaxes(row=row, col=1, **cost)
+    fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=ends))
+    fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
+    fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
@@ -386,8 +370,17 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     for row, (model, lines) in enumerate(curves.items(), 1):
         for col, column in enumerate(SIDES.values(), 1):
             for label, table in lines.items():
-                if column in table:
-                    _draw(fig, label, style.select_evenly(table, 400), column, row, col)
+                if column not in table:
+                    continue
+                shown = style.select_evenly(table, 400)
+                at: dict = {"name": label, "legendgroup": label, "showlegend": row == col == 1}
+                at |= {"opacity": 0.45 if label == "uncalibrated" else 1.0, "row": row, "col": col}
+                hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{label}</extra>"
+                dash = "dot" if label == "ideal" else "solid"
+                line = (COLOURS[label], WIDTHS.get(label, 1.5), dash)
+                style.add_line(
+                    fig, shown["exit_rate"], shown[column], *line, hovertemplate=hover, **at
+                )
         for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
@@ -413,18 +406,6 @@ SIDES = {  # the panels of a model: title and column
 WIDTHS = {"uncalibrated": 5.0, "temperature scaled": 1.5}  # both lines stay visible if they overlap
 
 
-def _draw(
-    fig: style.Figure, label: str, table: pd.DataFrame, column: str, row: int, col: int
-) -> None:
-    """Draw one line of figure 14."""
-    at: dict = {"name": label, "legendgroup": label, "showlegend": row == col == 1}
-    at |= {"row": row, "col": col, "opacity": 0.45 if label == "uncalibrated" else 1.0}
-    hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{label}</extra>"
-    dash = "dot" if label == "ideal" else "solid"
-    line = (COLOURS[label], WIDTHS.get(label, 1.5), dash)
-    style.add_line(fig, table["exit_rate"], table[column], *line, hovertemplate=hover, **at)
-
-
 PANELS_IN_A_ROW = 4
 AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
 
@@ -447,16 +428,9 @@ def reliability_figure(averages: Tables) -> style.Figure:
     for number, ((row, col), table) in enumerate(zip(places, averages.values())):
         shown = style.select_evenly(table, 250)
         for name, line in AVERAGES.items():
-            at: dict = {
-                "legendgroup": name,
-                "showlegend": number == 0,
-                "row": row,
-                "col": col,
-            }
-            hover = "%{y:.2%} at %{x:.0%}<extra>" + name + "</extra>"
-            style.add_line(
-                fig, shown["position"], shown[name], *line, name=name, hovertemplate=hover, **at
-            )
+            at: dict = {"name": name, "legendgroup": name, "showlegend": number == 0}
+            at["hovertemplate"] = f"%{{y:.2%}} at %{{x:.0%}}<extra>{name}</extra>"
+            style.add_line(fig, shown["position"], shown[name], *line, row=row, col=col, **at)
     lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
     shares = style.per_cent_axis(tickfont_size=10)
     fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, **shares)

@@ -5,13 +5,13 @@ difference is that of this run's models, relative to their values, and falls wit
 the number of images.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from tools.evidence import Evidence, known_draws
+from tools.evidence import EvidenceByClaim, known_draws
 from tools.ranges import ratio
 
 LEVEL = 0.05  # of a two-sided test of one comparison
@@ -42,7 +42,7 @@ COMPARISONS: dict[str, tuple[Sequence[str], float, Callable]] = {
 }
 
 
-def images_to_decide(*directions: Mapping[str, Evidence]) -> pd.DataFrame:
+def images_to_decide(*directions: EvidenceByClaim) -> pd.DataFrame:
     """Return the number of images at which a test of a published difference succeeds.
 
     directions: evidence of held-out data by claim, one mapping for each selection split. Columns:

@@ -1,7 +1,6 @@
 """Evidence for the paper's claims from figures that timm published of the paper's models."""
 
 from math import comb
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,7 +9,7 @@ from cascadelib import Baseline, published
 from tools import study
 from tools.claims_elsewhere import spread_of
 from tools.claims_of_pairs import counted_claims, size_gains, time_of_singles
-from tools.evidence import RESAMPLES, Evidence
+from tools.evidence import RESAMPLES, Evidence, EvidenceByClaim, ValueByClaim
 from tools.ranges import RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
@@ -23,7 +22,7 @@ IMAGES = 50_000  # of ImageNet's validation set
 IMAGES_V2 = 10_000
 
 
-def published_evidence() -> dict[str, Evidence]:
+def published_evidence() -> EvidenceByClaim:
     """Return {id of a claim: Evidence} of the claims that :func:`published.models` can test.
 
     These are fronts, the baseline at the paper's accuracies and costs, and ImageNetV2.
@@ -34,14 +33,14 @@ def published_evidence() -> dict[str, Evidence]:
     in_macs = study.singles(table)
     in_seconds = study.singles(table, "seconds")
     macs = in_macs[in_macs["on_front"]]
-    found = {name: Evidence(v) for name, v in counted_claims(in_macs, in_seconds).items()}
+    found = counted_claims(in_macs, in_seconds)
     found |= {"pairs": Evidence(comb(len(macs), 2)), "triples": Evidence(comb(len(macs), 3))}
     found |= time_of_singles(in_macs, in_seconds)
     found |= {name: Evidence(value) for name, value in front_values(macs).items()}
     return found | with_binomial_draws(macs, table)
 
 
-def front_values(macs: pd.DataFrame) -> dict[str, Any]:
+def front_values(macs: pd.DataFrame) -> ValueByClaim:
     """Return the values without an interval that follow from the models on the front in MACs."""
     cost = macs["cost"]
     accuracy = macs["accuracy"]
@@ -65,30 +64,21 @@ def front_values(macs: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> dict[str, Evidence]:
+def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence on accuracies of the front's models, with binomial draws."""
     rng = np.random.default_rng(0)
-    drawn = []
+    drawn = []  # of each kind of accuracy: as published, then drawn, float64 [1 + R, M]
     for column, images in (("top1", IMAGES), ("top5", IMAGES), ("imagenetv2_top1", IMAGES_V2)):
         accuracy = table.loc[macs.index, column].to_numpy()
         draws = rng.binomial(images, accuracy, (RESAMPLES, len(accuracy))) / images
         drawn.append(np.vstack([accuracy, draws]))
-    values = accuracy_values(macs, *drawn)
-    return {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}
-
-
-def accuracy_values(
-    macs: pd.DataFrame, top1: np.ndarray, top5: np.ndarray, moved: np.ndarray
-) -> dict[str, np.ndarray]:
-    """Return values by claim, [1 + R, …], that follow from accuracies of the front's models.
-
-    top1, top5, moved (top-1 on V2): as published, then drawn, float64 [1 + R, M].
-    """
+    top1, top5, moved = drawn
     gains = [size_gains(macs.assign(accuracy=row)) for row in top1]
-    return {
+    values = {
         "size-diminishes": np.array(gains),
         "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),
         "shift-range": spread_of(moved) - spread_of(top1),
         "shift-drops": top1 - moved,
         "shift-lose": top1 - moved,
     }
+    return {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}

@@ -5,11 +5,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib import METHODS, Front, search
+from cascadelib import METHODS, search
 from tools import ledger
 from tools.claims_of_methods import pairs_by_method, replay_fronts
-from tools.evidence import Evidence
 from tools.held_out import halves, is_same_distribution
+from tools.side_by_side import fronts_of
 from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 FAMILY = "methods, pairs"
@@ -23,54 +23,32 @@ def splits_of(store: Any, other: Any) -> tuple[Any, Any]:
     return halves(store)
 
 
-def rankable(tasks: dict[str, tuple[Any, Any]]) -> dict[str, tuple[Any, Any]]:
-    """Return the tasks {label: two splits} that have at least two models on the front of both
-    splits."""
-    found = {}
-    for label, splits in tasks.items():
-        fronts = [search(split, 1, models="pareto") for split in splits]
-        if min(len(front.candidates) for front in fronts) > 1:
-            found[label] = splits
-    return found
-
-
-def both_ways(first: Any, second: Any) -> list[dict[str, Evidence]]:
-    """Return the evidence on pairs by method, selected on one split and evaluated on the other,
-    both ways.
-
-    The candidates are the models on the front of the selection split.
-    """
-    found = []
-    for here, there in ((first, second), (second, first)):
-        fronts: dict[str, Front] = {}
-        for name, method in METHODS.items():
-            fronts[name] = search(here, 2, method, models="pareto")
-        found.append(pairs_by_method(replay_fronts(there, fronts)))
-    return found
-
-
-def words_of(directions: list[dict[str, Evidence]]) -> dict[str, str]:
-    """Return {id of a claim on pairs by method: its verdict, from both directions together}."""
-    claims = ledger.paper_claims()
-    claims = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
-    parts = [ledger.known_values(found, ledger.paper_claims()) for found in directions]
-    verdicts = ledger.verdicts_of(claims, ledger.in_all(*parts))
-    return {name: verdict.word for name, verdict in verdicts.items()}
-
-
 def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test the paper's claims on methods of pairs, task by task: {label: two splits}.
+
+    Pairs of the models on the front are selected on one split and evaluated on the other, both
+    ways. Tasks with fewer than two models on the front of a split are left out.
 
     Returns two tables. The first has the verdicts, a row per claim and a column per task. The
     second has a row per task: classes, accuracy of the best single model (mean of the splits), the
     number of claims by verdict, and the methods with the largest and the smallest mean factor (mean
     of both directions).
     """
+    claims = ledger.paper_claims()
+    of_pairs = claims[(claims["family"] == FAMILY) & (claims["split"] == "methods")]
     words = {}
     rows = {}
-    for label, splits in rankable(tasks).items():
-        directions = both_ways(*splits)
-        words[label] = words_of(directions)
+    for label, splits in tasks.items():
+        singles = [search(split, 1, models="pareto") for split in splits]
+        if min(len(front.candidates) for front in singles) < 2:
+            continue
+        directions = []
+        for here, there in (splits, splits[::-1]):
+            fronts = fronts_of(here, METHODS, models="pareto")
+            directions.append(pairs_by_method(replay_fronts(there, fronts)))
+        known = [ledger.known_values(found, claims) for found in directions]
+        verdicts = ledger.verdicts_of(of_pairs, ledger.in_all(*known))
+        words[label] = {name: verdict.word for name, verdict in verdicts.items()}
         counts = pd.Series(words[label]).value_counts()
         means = np.mean([found["first"].value for found in directions], axis=0)
         order = pd.Series(means, list(METHODS)).sort_values()
@@ -81,6 +59,5 @@ def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd
             "largest mean factor": order.index[-1].replace("_", " "),
             "smallest": order.index[0].replace("_", " "),
         }
-    claims = ledger.paper_claims()["claim"]
     table = pd.DataFrame(words)
-    return table.rename(index=claims), pd.DataFrame.from_dict(rows, orient="index")
+    return table.rename(index=claims["claim"]), pd.DataFrame.from_dict(rows, orient="index")

@@ -11,7 +11,6 @@ import cascadelib as cl
 from cascadelib.analysis import resampled_cost_ratio
 from cascadelib.analysis.uncertainty import Resampled, resampled_means, sample_counts
 from cascadelib.evaluation.evaluation import paid_by, singles_correct
-from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.evaluation.run import resampled_cascade
 from tools.recipes import (
@@ -29,7 +28,7 @@ from tools.recipes.chains import chains_of, inside_thresholds, runs_of_chain
 from tools.recipes.ensemble_intervals import interval_outcomes
 from tools.recipes.learned_policies import LEARNED
 from tools.recipes.patience import patience_outcomes
-from tools.side_by_side import change_of
+from tools.side_by_side import with_change
 
 EXACT = "exact"
 ORACLE = "oracle (knows the answers)"
@@ -138,16 +137,13 @@ def compare_recipes(
     there: dict[str, Resampled] = {}
     rows = {}
     for label, recipe in recipes.items():
-        row = {"accuracy_held_out": np.nan, "cost_held_out": np.nan}
+        row = {"cost_ratio_where_chosen": resampled_cost_ratio(here[EXACT], here[label])[0]}
         if recipe.rule != "oracle":
             moved = resampled(held_out, recipe, exact_front, counts, singles)
             at = min(np.searchsorted(recipe.points["accuracy"], at_least), len(recipe.points) - 1)
-            row = {
-                "accuracy_held_out": moved.accuracy[0, at],
-                "cost_held_out": moved.cost[0, at],
-            }
+            row["accuracy_held_out"] = moved.accuracy[0, at]
+            row["cost_held_out"] = moved.cost[0, at]
             there[label] = moved
-        row["cost_ratio_where_chosen"] = resampled_cost_ratio(here[EXACT], here[label])[0]
         rows[label] = row
     table = pd.DataFrame.from_dict(rows, orient="index").rename_axis("recipe")
     ratios = {label: resampled_cost_ratio(there[EXACT], moved) for label, moved in there.items()}
@@ -197,7 +193,7 @@ def resampled(
     return Resampled(accuracy, cost, np.empty(0), *singles)
 
 
-def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.DataFrame:
+def simultaneous_intervals(ratios: pd.DataFrame) -> pd.DataFrame:
     """Return intervals of ratios that hold simultaneously for all columns, a row per column.
 
     ratios: the estimates in the first row, then the resamples. The half-width of a logarithm is a
@@ -208,10 +204,8 @@ def simultaneous_intervals(ratios: pd.DataFrame, level: float = LEVEL) -> pd.Dat
     logs = np.log(ratios)
     spread = logs.iloc[1:].std()
     deviations = ((logs.iloc[1:] - logs.iloc[0]) / spread.where(spread > 0)).abs()
-    widest = deviations.max(axis=1).quantile(level)
+    widest = deviations.max(axis=1).quantile(LEVEL)
     rows = {}
     for label, ratio in ratios.iloc[0].items():
-        factor = np.exp(widest * spread[label])
-        ends = ratio / factor, ratio * factor
-        rows[label] = with_ends(ratio, ends, "cost_ratio") | {"verdict": change_of(*ends)}
+        rows[label] = with_change(ratio, np.exp(widest * spread[label]), "verdict")
     return pd.DataFrame.from_dict(rows, orient="index")

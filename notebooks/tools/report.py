@@ -11,8 +11,8 @@ import re
 import shutil
 from collections.abc import Iterable
 from copy import deepcopy
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
 
 import nbformat
 import plotly.io as pio
@@ -58,20 +58,15 @@ CONTENTS = '<details class="contents"><summary>Contents</summary><ul>\n{items}\n
 MOST_WORDS = 14  # of a finding
 
 
-class Run(Protocol):
-    """An executed notebook: its source, its outputs, seconds and its error."""
+@dataclass(frozen=True)
+class Run:
+    """One executed notebook: its source, its outputs, seconds, processor seconds and its error."""
 
-    @property
-    def source(self) -> Path: ...
-
-    @property
-    def executed(self) -> Path: ...
-
-    @property
-    def seconds(self) -> float: ...
-
-    @property
-    def error(self) -> str | None: ...
+    source: Path
+    executed: Path
+    seconds: float = 0.0
+    cpu: float = 0.0
+    error: str | None = None
 
 
 def question_of(nb: NotebookNode) -> str:
@@ -207,12 +202,6 @@ def top_of(stems: list[str], place: int, home: str) -> str:
     return "\n".join(links)
 
 
-def with_glossary(body: str, home: str) -> str:
-    """Point a page's links to docs/glossary.md to the glossary of the site, or of the report."""
-    page = "../glossary.html" if home else "glossary.html"
-    return re.sub(r'href="\.\./docs/glossary\.md', f'href="{page}', body)
-
-
 def glossary_page(exporter: HTMLExporter, out: Path) -> str:
     """Return docs/glossary.md as a separate page in ``out``, with its pictures and without other
     links."""
@@ -253,12 +242,13 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
     )
     copy_shared(out)
     stems = [html.escape(run.source.stem) for run in runs]
+    glossary = "../glossary.html" if home else "glossary.html"
     has_explorer = False
     for place, (run, stem) in enumerate(zip(runs, stems)):
         source = run.executed if run.executed.exists() else run.source
         nb = nbformat.read(source, as_version=4)
         body, _ = exporter.from_notebook_node(readable_copy(nb))
-        body = with_glossary(body, home)
+        body = body.replace('href="../docs/glossary.md', f'href="{glossary}')
         if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)
             has_explorer = True

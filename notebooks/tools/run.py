@@ -25,7 +25,6 @@ import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
-from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
 from types import MappingProxyType
@@ -42,6 +41,7 @@ from traitlets.config import Config
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import committed, home  # noqa: E402 - a script has only its folder on the path
+from tools.report import Run  # noqa: E402 - so is this
 
 REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
@@ -55,17 +55,6 @@ NEED = 2 * 2**30  # bytes of memory per notebook on the bundled data
 
 Parameters = Mapping[Path, dict[str, Any]]  # {notebook: its parameters}
 Task = tuple[Path, Path, dict[str, Any]]  # a notebook, the folder of its report, its parameters
-
-
-@dataclass(frozen=True)
-class Run:
-    """One executed notebook: its source, its outputs, seconds, processor seconds and its error."""
-
-    source: Path
-    executed: Path
-    seconds: float
-    cpu: float = 0.0
-    error: str | None = None
 
 
 def find_notebooks(folder: Path, chosen: Iterable[str] = ()) -> list[Path]:
@@ -96,12 +85,11 @@ def preset_of(path: Path | None, folder: Path) -> dict[str, Any]:
     return preset
 
 
-def ignored_parameters(paths: list[Path], given: Iterable[str]) -> str:
+def ignored_parameters(shares: Parameters, given: Iterable[str]) -> str:
     """Return 'method in 01, 08; cost in 08', or "" if all notebooks have all of the parameters."""
-    names = {path: papermill.inspect_notebook(path) for path in paths}
     parts = []
     for name in given:
-        without = [path.stem[:2] for path in paths if name not in names[path]]
+        without = [path.stem[:2] for path, share in shares.items() if name not in share]
         if without:
             parts.append(f"{name} in {', '.join(without)}")
     return "; ".join(parts)
@@ -163,7 +151,7 @@ def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
 
 def cpu_of_children() -> float:
     """Return the processor seconds of the child processes that have ended."""
-    times = psutil.Process().cpu_times()
+    times = os.times()
     return times.children_user + times.children_system
 
 
@@ -293,15 +281,6 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     return options
 
 
-def set_environment(options: argparse.Namespace) -> None:
-    """Set the environment of the kernels: quick parameters and the warnings to ignore."""
-    if options.rewrite:
-        os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
-    if options.mark:
-        os.environ["CASCADELIB_QUICK"] = "1"
-    ignore_warnings()
-
-
 def ignore_warnings() -> None:
     """Let all processes that start from now on ignore the warnings of ``QUIET``."""
     filters = os.environ.get("PYTHONWARNINGS", "").split(",")
@@ -316,32 +295,27 @@ def jobs_of(wanted: int | None, need: int = NEED) -> int:
     return max(1, wanted or min(cores(), fit_in_memory))
 
 
-def update_committed(options: argparse.Namespace, runs: list[Run]) -> None:
-    """Rewrite the committed outputs, or tag the cells that repeat them, if the options demand
-    it."""
-    executed = {run.source: run.executed for run in runs}
-    if options.rewrite:
-        committed.rewrite_outputs(executed)
-        print(f"Rewrote the outputs of {len(runs)} notebooks")
-    if options.mark:
-        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
-
-
 def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     """Run the notebooks of ``folder``. Return 1 if one failed or none was found, else 0."""
     options = options_of(arguments, folder)
     if options.rewrite:
         committed.check_browser()
-    out = options.out.resolve()
-    set_environment(options)
+        os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
+    if options.mark:
+        os.environ["CASCADELIB_QUICK"] = "1"
+    ignore_warnings()
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
-    runs = run_reports({out: shares}, jobs_of(options.jobs))
+    runs = run_reports({options.out.resolve(): shares}, jobs_of(options.jobs))
     failed = any(run.error for run in runs)
-    if not failed:
-        update_committed(options, runs)
-    if ignored := ignored_parameters(paths, given):
+    executed = {run.source: run.executed for run in runs}
+    if options.rewrite and not failed:
+        committed.rewrite_outputs(executed)
+        print(f"Rewrote the outputs of {len(runs)} notebooks")
+    if options.mark and not failed:
+        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
+    if ignored := ignored_parameters(shares, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)
 

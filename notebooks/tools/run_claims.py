@@ -31,7 +31,7 @@ from tools.claims_of_pairs import (
     times_of,
     topk_claims,
 )
-from tools.evidence import Evidence, without_intervals
+from tools.evidence import Evidence, EvidenceByClaim, Fronts, without_intervals
 from tools.held_out import (
     is_same_distribution,
     lowest_tenth,
@@ -43,14 +43,16 @@ from tools.ranges import in_time
 from tools.recipes import shared_threshold_front
 from tools.side_by_side import on_both_splits
 
+Sides = tuple[EvidenceByClaim, EvidenceByClaim, EvidenceByClaim]
+
 
 def two_models(
     store: Any,
     other: Any,
     paper: Front,
     points: Iterable[Point],
-    listed: dict[str, Front],
-) -> tuple[dict[str, Evidence], dict[str, Evidence], dict[str, Evidence]]:
+    listed: Fronts,
+) -> Sides:
     """Return the evidence of notebook 02: on the selection split, held out, and figure 10 with both
     splits exchanged.
 
@@ -88,9 +90,7 @@ def two_models(
     return found, held, topk_claims(again.pop("paper"), again)
 
 
-def three_models(
-    store: Any, other: Any, two: Front, three: Front, mean_logits: Front
-) -> tuple[dict[str, Evidence], dict[str, Evidence], dict[str, Evidence]]:
+def three_models(store: Any, other: Any, two: Front, three: Front, mean_logits: Front) -> Sides:
     """Return the evidence of notebook 03: on the selection split, held out, and with both splits
     exchanged.
 
@@ -117,11 +117,11 @@ def three_models(
 def twelve_methods(
     store: Any,
     other: Any,
-    two: dict[str, Front],
-    three: dict[str, Front],
-    timed: dict[str, Front],
-    ensembles: dict[str, Front],
-) -> tuple[dict[str, Evidence], dict[str, Evidence], dict[str, Evidence]]:
+    two: Fronts,
+    three: Fronts,
+    timed: Fronts,
+    ensembles: Fronts,
+) -> Sides:
     """Return the evidence of notebook 04: on the selection split, held out, and with both splits
     exchanged.
 

@@ -1,14 +1,14 @@
 """Fronts, methods and calibrations as the notebooks show them."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
+from cascadelib import LogitStore, Method, ScoreTable, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -23,6 +23,7 @@ from cascadelib.methods.method import cached_temperature
 from cascadelib.methods.temperature import bounds_of, find_root
 from cascadelib.methods.thresholds import sort_exits
 from cascadelib.store.model_table import RESERVED
+from tools.evidence import Fronts
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
@@ -31,25 +32,25 @@ OTHER_METRICS = ("entropy", "logits_margin")
 
 def fronts_of(
     store: Any,
-    methods: Sequence[str] | dict[str, Any],
+    methods: Sequence[str] | Mapping[str, Any],
     n_models: int | tuple[int, ...] = 2,
     **options: Any,
-) -> dict[str, Front]:
+) -> Fronts:
     """Run one search per method: {label: Front}.
 
     methods: names of METHODS, or {label: method}. options: as for :func:`cascadelib.search`.
     """
-    if not isinstance(methods, dict):
+    if not isinstance(methods, Mapping):
         methods = {name: name for name in methods}
     return {label: search(store, n_models, method, **options) for label, method in methods.items()}
 
 
-def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
+def curves_of(fronts: Fronts, low: float | None = None) -> dict[str, pd.DataFrame]:
     """Return {label: improvement_curve} of {label: Front}, from the accuracy ``low`` upwards."""
     return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
 
-def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
+def fronts_table(tasks: dict[str, Fronts]) -> pd.DataFrame:
     """Return figure 7 as numbers, a row per task and front of {label: {name: Front}}.
 
     Columns: candidates, mean_improvement and largest_improvement, accuracy (or F1) of the best
@@ -61,13 +62,11 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
         for name, front in fronts.items():
             best = front.baseline.best
             top = float(front.table["accuracy"].iloc[-1])
-            mean = float("nan")
-            if len(front.baseline.front) > 1:
-                mean = front.mean_improvement()
+            several = len(front.baseline.front) > 1
             at = min(best, top)
             rows[label, name] = {
                 "candidates": len(front.singles),
-                "mean_improvement": mean,
+                "mean_improvement": front.mean_improvement() if several else np.nan,
                 "largest_improvement": front.table["improvement"].max(),
                 "accuracy_of_best_model": best,
                 "accuracy_of_best_cascade": top,
@@ -76,15 +75,14 @@ def fronts_table(tasks: dict[str, dict[str, Front]]) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
+def same_fronts(fronts: Fronts) -> pd.DataFrame:
     """Compare fronts with the first one, a row per label.
 
     Columns: mean_improvement, largest_improvement, points and front. The last is "the same" if the
     accuracies and costs equal those of the first front, else "another".
     """
     tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
-    table = fronts_table({"": fronts}).droplevel(0)
-    table = table[["mean_improvement", "largest_improvement"]]
+    table = fronts_table({"": fronts}).droplevel(0)[["mean_improvement", "largest_improvement"]]
     same = ["the same" if rows.equals(tables[0]) else "another" for rows in tables]
     return table.assign(points=[len(rows) for rows in tables], front=same)
 
@@ -97,10 +95,7 @@ def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
     fewer than two classes, if a class does not exist, or if no sample is left.
     """
     chosen = np.unique(list(classes))
-    if store.classes:
-        count = len(store.classes)
-    else:
-        count = store.logits(store.models.index[0]).shape[1]
+    count = len(store.classes or store.logits(store.models.index[0])[0])
     if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
         raise ValueError(
             f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}"
@@ -134,8 +129,7 @@ def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str,
     tasks = {f"all {len(hardest)}": (store, held_out)}
     for count in sorted({max(2, round(share * len(hardest))) for share in shares}):
         for name, part in (("hardest", hardest[:count]), ("easiest", hardest[-count:])):
-            splits = select_classes(store, part), select_classes(held_out, part)
-            tasks[f"{count} {name}"] = splits
+            tasks[f"{count} {name}"] = select_classes(store, part), select_classes(held_out, part)
     return tasks
 
 
@@ -174,17 +168,23 @@ def scaling_table(
             "mean_improvement": moved_plain.mean_improvement(),
             "mean_improvement_scaled": moved_scaled.mean_improvement(),
         }
-        ends = ratio / factor, ratio * factor
-        row |= with_ends(ratio, ends, "cost_ratio") | {"change": change_of(*ends)}
-        rows[f"{metric}, {ensemble}"] = row
+        rows[f"{metric}, {ensemble}"] = row | with_change(ratio, factor, "change")
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def change_of(low: float, high: float) -> str:
-    """Return "cheaper" or "more expensive" if the interval of a cost ratio excludes 1, else "–"."""
+def with_change(ratio: float, factor: float, name: str) -> dict[str, Any]:
+    """Return cost_ratio, its interval from ratio ÷ factor to ratio × factor, and its change.
+
+    The change is stored under ``name``: "cheaper" or "more expensive" if the interval excludes 1,
+    else "–".
+    """
+    low, high = ratio / factor, ratio * factor
+    change = "–"
     if high < 1:
-        return "cheaper"
-    return "more expensive" if low > 1 else "–"
+        change = "cheaper"
+    if low > 1:
+        change = "more expensive"
+    return with_ends(ratio, (low, high), "cost_ratio") | {name: change}
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
@@ -202,29 +202,21 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     exits = ends[1:]
     correct_so_far = np.cumsum(correct[order])
     inside = correct_so_far[exits - 1]
+    columns = {"threshold": confidence[order[exits - 1]], "exit_rate": exits / k}
+    columns["accuracy_above"] = inside / exits
     with np.errstate(invalid="ignore"):
-        columns = {
-            "accuracy_above": inside / exits,
-            "accuracy_below": (correct_so_far[-1] - inside) / (k - exits),
-        }
-    return pd.DataFrame(
-        {"threshold": confidence[order[exits - 1]], "exit_rate": exits / k, **columns}
-    )
+        columns["accuracy_below"] = (correct_so_far[-1] - inside) / (k - exits)
+    return pd.DataFrame(columns)
 
 
 def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
     """Return figure 14's ideal for this accuracy: a threshold separates correct from wrong
     answers."""
     rate = np.linspace(1 / points, 1, points)
+    columns = {"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate)}
     with np.errstate(invalid="ignore"):
-        below = np.maximum(accuracy - rate, 0) / (1 - rate)
-    return pd.DataFrame(
-        {
-            "exit_rate": rate,
-            "accuracy_above": np.minimum(1, accuracy / rate),
-            "accuracy_below": below,
-        }
-    )
+        columns["accuracy_below"] = np.maximum(accuracy - rate, 0) / (1 - rate)
+    return pd.DataFrame(columns)
 
 
 def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
@@ -290,11 +282,10 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
         row = {}
         for kind, label in kinds.items():
             for side in ("above", "below"):
-                there = _at_rates(curves[label], side)
-                here = _at_rates(curves["uncalibrated"], side)
-                row[f"{side}_{kind}"] = (there - here).mean()
+                change = _at_rates(curves[label], side) - _at_rates(curves["uncalibrated"], side)
+                row[f"{side}_{kind}"] = change.mean()
                 if (side, kind) == ("above", "scaled"):
-                    row["above_scaled_size"] = np.abs(there - here).mean()
+                    row["above_scaled_size"] = np.abs(change).mean()
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 

@@ -169,18 +169,16 @@ def rounded(costs: pd.Series) -> np.ndarray:
     return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
 
 
-def singles(table: pd.DataFrame, cost: str = "macs", accuracy: str = "top1") -> pd.DataFrame:
+def singles(table: pd.DataFrame, cost: str = "macs") -> pd.DataFrame:
     """Return published models as single models of a search, cheapest first.
 
-    Columns: accuracy, cost (four significant digits), on_front, on_hull. Models without that cost
-    or accuracy are left out. ``on_front`` is the paper's baseline: 27 models in MACs and 25 in
-    seconds for the table of 2022. Raises ValueError if the cost is unknown.
+    Columns: accuracy (top-1), cost (four significant digits), on_front, on_hull. Models without
+    that cost or accuracy are left out. ``on_front`` is the paper's baseline: 27 models in MACs and
+    25 in seconds for the table of 2022. Raises ValueError if the cost is unknown.
     """
     validate_choice(cost, ["macs", "seconds"], "cost")
-    rows = table[table[cost].notna() & table[accuracy].notna()]
-    costs = rounded(rows[cost])
-    accuracies = rows[accuracy].to_numpy(np.float64)
-    return Baseline(costs, accuracies, rows.index).table
+    rows = table.dropna(subset=[cost, "top1"])
+    return Baseline(rounded(rows[cost]), rows["top1"].to_numpy(np.float64), rows.index).table
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:
@@ -217,15 +215,13 @@ SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_
 TOLERANCE = 0.002
 
 
-def compare_with_published(
-    store: LogitStore, table: pd.DataFrame | None = None, tolerance: float = TOLERANCE
-) -> pd.DataFrame:
+def compare_with_published(store: LogitStore, table: pd.DataFrame | None = None) -> pd.DataFrame:
     """Compare extracted with published top-1, one row per model that both have.
 
     Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 has a separate
     published column. For other data the table is empty. A model is found under its old or current
-    name, at its published size. tolerance: of the full split. On fewer images, 4 standard errors of
-    a share are added.
+    name, at its published size. The tolerance is :data:`TOLERANCE` on the full split. On fewer
+    images, 4 standard errors of a share are added.
     """
     table = published.models() if table is None else table
     k = len(store)
@@ -236,7 +232,7 @@ def compare_with_published(
         if column is None or found is None or np.isnan(found[column]):
             continue
         p = found[column]
-        allowed = tolerance
+        allowed = TOLERANCE
         if k < full_size:
             allowed += 4 * np.sqrt(p * (1 - p) / k)
         difference = model["top1"] - p
@@ -271,7 +267,7 @@ def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
             "samples first"
         )
     rows = {}
-    for name in [n for n in reference.models.index if n in store.models.index]:
+    for name in reference.models.index.intersection(store.models.index, sort=False):
         ours = np.asarray(store.logits(name), np.float64)
         theirs = np.asarray(reference.logits(name), np.float64)
         largest = np.abs(ours - theirs).max()

@@ -18,6 +18,7 @@ import cascadelib as cl
 from cascadelib.analysis import front_on, mean_cost_ratio
 from cascadelib.analysis.comparison import resampled_cost_ratio
 from cascadelib.analysis.uncertainty import resampled_means, sample_counts
+from cascadelib.evaluation.intervals import with_ends
 
 FOLDER = "data/fashion-mnist"
 HARD = "hard"
@@ -48,20 +49,21 @@ GAP = "mean confidence − accuracy"
 GAIN = "log-likelihood gained by temperature scaling"
 FACTOR = "mean improvement factor of pairs"
 SAVING = "saving of the pair that matches the best model"
+LEVEL = 0.95  # of an interval
 Drawn = tuple[float, np.ndarray]
 Zoo = tuple[cl.LogitStore, cl.LogitStore]
 
 
-def open_zoos(folder: str = FOLDER, every: int = 1) -> dict[str, Zoo]:
+def open_zoos(every: int = 1) -> dict[str, Zoo]:
     """Return {zoo: (selection split, held-out split)}, with the bundled models of these sizes
     last. Each split has every n-th sample."""
     zoos = {}
     for name in (HARD, AGAIN, *TAUGHT):
-        parts = (cl.LogitStore(f"{folder}/twins/{name}/{split}") for split in ("val", "test"))
+        parts = (cl.LogitStore(f"{FOLDER}/twins/{name}/{split}") for split in ("val", "test"))
         zoos[name] = tuple(part.take(slice(None, None, every)) for part in parts)
     bundled = []
     for part in zoos[HARD]:
-        full = cl.LogitStore(f"{folder}/{part.split}").select(part.models.index)
+        full = cl.LogitStore(f"{FOLDER}/{part.split}").select(part.models.index)
         bundled.append(full.take(np.isin(full.sample_ids, part.sample_ids)))
     return zoos | {BUNDLED: tuple(bundled)}
 
@@ -74,20 +76,43 @@ def kinds_of_training(dataset: str, every: int = 1) -> dict[str, list[Zoo]]:
     return {kind: [zoos[name] for name in names] for kind, names in KINDS.items()}
 
 
-def measured(
-    selection: cl.LogitStore, held_out: cl.LogitStore, counts: np.ndarray
-) -> dict[str, Drawn]:
+def measured(zoo: Zoo, counts: np.ndarray) -> dict[str, Drawn]:
     """Return {measure: (its value, its draws [R])} of a zoo on the held-out split.
 
     Cascades are selected and temperatures fitted on the other split. counts: the resamples, int [k,
-    R].
+    R]. The measures are mean max softmax minus accuracy, the gain in log-likelihood by temperatures
+    (in nats), the mean improvement of pairs by max softmax, the ratios of ``COMPARED``, and the
+    cost of the most accurate model ÷ that of the pair that matches it on the selection split.
     """
-    return {
-        GAP: gap(held_out, counts),
-        GAIN: gain_of_scaling(selection, held_out, counts),
-        **methods_compared(selection, held_out, counts),
-        SAVING: saving(selection, held_out, counts),
-    }
+    selection, held_out = zoo
+    rows = np.arange(len(held_out))
+    gaps = []
+    gains = []
+    for name in held_out.models.index:
+        confidence, correct = cl.analysis.claims_of(held_out, name)
+        gaps.append(confidence - correct)
+        logits = np.asarray(held_out.logits(name), np.float64)
+        temperature = cl.fit_temperature(selection.logits(name), selection.labels)
+        plain = log_softmax(logits, axis=1)
+        scaled = log_softmax(logits / temperature, axis=1)
+        gains.append(scaled[rows, held_out.labels] - plain[rows, held_out.labels])
+    found = {GAP: mean_over_models(gaps, counts), GAIN: mean_over_models(gains, counts)}
+    moved: dict[str, Any] = {}
+    drawn: dict[str, Any] = {}
+    for method in dict.fromkeys(name for pair in COMPARED.values() for name in pair):
+        front = cl.search(selection, 2, cl.METHODS[method].fit(selection), cost="macs")
+        moved[method] = front_on(held_out, front, ranges=False)
+        drawn[method] = cl.bootstrap(held_out, front, counts)
+    factor = moved["max_softmax"].mean_improvement()
+    found[FACTOR] = factor, drawn["max_softmax"].mean_improvement()
+    for label, (one, other) in COMPARED.items():
+        ratio = mean_cost_ratio(moved[other], moved[one])
+        found[label] = ratio, resampled_cost_ratio(drawn[other], drawn[one])
+    point = cl.pick(cl.search(selection, 2, cost="macs"), "match_best", caution=0)
+    best = selection.models["macs"][selection.models["top1"].idxmax()]
+    costs = cl.bootstrap(held_out, [point], counts).cost[:, 0]
+    found[SAVING] = float(best / cl.evaluate(held_out, point).cost), best / costs
+    return found
 
 
 def mean_over_models(values: Sequence[np.ndarray], counts: np.ndarray) -> Drawn:
@@ -96,57 +121,7 @@ def mean_over_models(values: Sequence[np.ndarray], counts: np.ndarray) -> Drawn:
     return float(mean.mean()), resampled_means(counts, mean[None])[:, 0]
 
 
-def gap(held_out: cl.LogitStore, counts: np.ndarray) -> Drawn:
-    """Return mean max softmax minus accuracy."""
-    values = []
-    for name in held_out.models.index:
-        confidence, correct = cl.analysis.claims_of(held_out, name)
-        values.append(confidence - correct)
-    return mean_over_models(values, counts)
-
-
-def gain_of_scaling(selection: cl.LogitStore, held_out: cl.LogitStore, counts: np.ndarray) -> Drawn:
-    """Return the gain in log-likelihood, in nats, of temperatures fitted on the other split."""
-    values = []
-    rows = np.arange(len(held_out))
-    for name in held_out.models.index:
-        logits = np.asarray(held_out.logits(name), np.float64)
-        temperature = cl.fit_temperature(selection.logits(name), selection.labels)
-        plain = log_softmax(logits, axis=1)
-        scaled = log_softmax(logits / temperature, axis=1)
-        values.append(scaled[rows, held_out.labels] - plain[rows, held_out.labels])
-    return mean_over_models(values, counts)
-
-
-def methods_compared(
-    selection: cl.LogitStore, held_out: cl.LogitStore, counts: np.ndarray
-) -> dict[str, Drawn]:
-    """Compare fronts of pairs by method: mean improvement of max softmax, and the ratios of
-    ``COMPARED``."""
-    moved: dict[str, Any] = {}
-    drawn: dict[str, Any] = {}
-    for method in dict.fromkeys(name for pair in COMPARED.values() for name in pair):
-        front = cl.search(selection, 2, cl.METHODS[method].fit(selection), cost="macs")
-        moved[method] = front_on(held_out, front, ranges=False)
-        drawn[method] = cl.bootstrap(held_out, front, counts)
-    plain = moved["max_softmax"].mean_improvement()
-    found = {FACTOR: (plain, drawn["max_softmax"].mean_improvement())}
-    for label, (one, other) in COMPARED.items():
-        ratio = mean_cost_ratio(moved[other], moved[one])
-        found[label] = ratio, resampled_cost_ratio(drawn[other], drawn[one])
-    return found
-
-
-def saving(selection: cl.LogitStore, held_out: cl.LogitStore, counts: np.ndarray) -> Drawn:
-    """Return the cost of the most accurate model ÷ that of the pair that matches it when
-    selected."""
-    point = cl.pick(cl.search(selection, 2, cost="macs"), "match_best", caution=0)
-    best = selection.models["macs"][selection.models["top1"].idxmax()]
-    drawn = cl.bootstrap(held_out, [point], counts).cost[:, 0]
-    return float(best / cl.evaluate(held_out, point).cost), best / drawn
-
-
-def dependence(zoos: dict[str, Zoo], resamples: int = 100, level: float = 0.95) -> pd.DataFrame:
+def dependence(zoos: dict[str, Zoo], resamples: int = 100) -> pd.DataFrame:
     """Measure each zoo, and its difference from the zoos of hard labels.
 
     Rows: (measured, zoo). Columns: value, low, high. ``from_hard`` and ``from_again``: the
@@ -156,36 +131,31 @@ def dependence(zoos: dict[str, Zoo], resamples: int = 100, level: float = 0.95) 
     Otherwise "–".
     """
     counts = sample_counts(len(zoos[HARD][1]), resamples)
-    found = {name: measured(*zoo, counts) for name, zoo in zoos.items()}
+    found = {name: measured(zoo, counts) for name, zoo in zoos.items()}
     labels = list(found[HARD])
-    joint_level = 1 - (1 - level) / (2 * len(TAUGHT) * len(labels))
+    joint_level = 1 - (1 - LEVEL) / (2 * len(TAUGHT) * len(labels))
     rows = {}
     for label in labels:
         chance = abs(found[AGAIN][label][0] - found[HARD][label][0])
         for name in zoos:
             value, draws = found[name][label]
-            row = with_interval("value", value, draws, level)
-            sides = []
+            row = with_ends(value, normal_ends(value, draws, LEVEL), "value")
+            side = 0  # 2: both differences are significantly positive, −2: negative
             for column, reference in (("from_hard", HARD), ("from_again", AGAIN)):
                 base_value, base_draws = found[reference][label]
-                ends = with_interval(column, value - base_value, draws - base_draws, joint_level)
-                row |= ends
-                sides.append(side_of(ends[f"{column}_low"], ends[f"{column}_high"], chance))
-            differs = name in TAUGHT and abs(sum(sides)) == len(sides)
+                difference = value - base_value
+                low, high = normal_ends(difference, draws - base_draws, joint_level)
+                row |= with_ends(difference, (low, high), column)
+                side += int(low > chance) - int(high < -chance)
+            differs = name in TAUGHT and abs(side) == 2
             rows[label, name] = row | {"depends": "yes" if differs else "–"}
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(["measured", "zoo"])
 
 
-def with_interval(name: str, value: float, draws: np.ndarray, level: float) -> dict[str, float]:
-    """Return {name, name_low, name_high}: the normal interval with the draws' standard
-    deviation."""
+def normal_ends(value: float, draws: np.ndarray, level: float) -> tuple[float, float]:
+    """Return the ends of the normal interval with the draws' standard deviation."""
     half = float(norm.isf((1 - level) / 2) * draws.std(ddof=1))
-    return {name: value, f"{name}_low": value - half, f"{name}_high": value + half}
-
-
-def side_of(low: float, high: float, chance: float) -> int:
-    """Return 1 if an interval is above ``chance``, −1 if it is below −``chance``, else 0."""
-    return int(low > chance) - int(high < -chance)
+    return value - half, value + half
 
 
 def in_words(table: pd.DataFrame) -> pd.DataFrame:

@@ -125,43 +125,47 @@ class Scores:
         return float(np.ceil(found / 10**digits) * 10**digits)
 
 
-def names_of(patterns: str, names: Any) -> list[str]:
-    """Return the names that match one of the patterns, and none of the patterns that begin with
-    "!"."""
+def match_names(patterns: str, names: Sequence[str]) -> np.ndarray:
+    """Return which names match one of the patterns, and none of the patterns that begin with "!":
+    bool [N]."""
     wanted = [part for part in patterns.split() if not part.startswith("!")]
     unwanted = [part[1:] for part in patterns.split() if part.startswith("!")]
     found = []
     for name in names:
         is_wanted = any(fnmatch(name, part) for part in wanted)
-        if is_wanted and not any(fnmatch(name, part) for part in unwanted):
-            found.append(name)
-    return found
+        found.append(is_wanted and not any(fnmatch(name, part) for part in unwanted))
+    return np.array(found, bool)
 
 
-def leads(values: pd.Series, better: str, worse: str, margin: float = 0.0) -> np.ndarray:
+def leads(
+    values: np.ndarray, better: np.ndarray, worse: np.ndarray, margin: float = 0.0
+) -> np.ndarray:
     """Return the lead of each better over each worse method, beyond a relative margin: float64 [B ×
     W].
 
-    Leads are shares of the mean of all values. better, worse: patterns, see :func:`names_of`. A
-    name that matches both is better.
+    Leads are shares of the mean of all values. better, worse: which of the values, bool [N].
     """
-    ahead = names_of(better, values.index)
-    behind = [name for name in names_of(worse, values.index) if name not in ahead]
-    scale = values.abs().mean() or 1.0  # all values are 0: so are the leads
-    lead = values[ahead].to_numpy(float)[:, None] - (1 + margin) * values[behind].to_numpy(float)
-    return (lead / scale).ravel()
+    scale = np.abs(values).mean() or 1.0  # all values are 0: so are the leads
+    return ((values[better][:, None] - (1 + margin) * values[worse]) / scale).ravel()
 
 
-def contrasts_of(value: Any, claim: Mapping[str, Any]) -> np.ndarray:
-    """Return the numbers that a claim states are positive, of one value: float64 [C]."""
-    kind, *bounds = str(claim["rule"]).split()
+def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], np.ndarray]:
+    """Return a function of a value: the numbers that a claim states are positive, float64 [C].
+
+    The function takes ``value`` and its draws. Their names are those of ``value``, and are matched
+    only once. A name that is better and worse by the patterns is better.
+    """
+    kind, *texts = str(claim["rule"]).split()
+    if kind in RULES:
+        rule = RULES[kind]
+        return lambda v: np.atleast_1d(rule(np.atleast_1d(np.asarray(v, float)), *texts))
+    bounds = [float(text) for text in texts]
+    better = match_names(claim["better"], value.index)
     if kind == "leads":
-        return leads(value, claim["better"], claim["worse"], *map(float, bounds))
-    if kind == "only":
-        inside = names_of(claim["better"], value.index)
-        others = value.drop(inside)
-        return np.concatenate([value[inside] - float(bounds[0]), float(bounds[0]) - others])
-    return np.atleast_1d(RULES[kind](np.atleast_1d(np.asarray(value, float)), *bounds))
+        worse = match_names(claim["worse"], value.index) & ~better
+        return lambda v: leads(np.asarray(v, float), better, worse, *bounds)
+    sides = np.where(better, 1, -1)  # "only": the better ones are above the bound
+    return lambda v: sides * (np.asarray(v, float) - bounds[0])
 
 
 def evaluate_claims(
@@ -178,7 +182,8 @@ def evaluate_claims(
     for name in claims.index.intersection(list(evidence)):
         claim = claims.loc[name]
         if claim["over"] == "nothing":
-            estimate = contrasts_of(evidence[name][0].value, claim)
+            value = evidence[name][0].value
+            estimate = contrasts_of(claim, value)(value)
             verdicts[name] = Verdict(SUPPORTED if obeys(estimate, claim["rule"]) else CONTRADICTED)
         elif scores := scores_of(claim, evidence[name]):
             tested[name] = scores
@@ -220,8 +225,9 @@ def scores_of(claim: pd.Series, directions: Sequence[Evidence]) -> Scores | None
     variances = []
     freedom = 0
     for found in directions:
-        draws = known_draws(found, lambda draw: contrasts_of(draw, claim))
-        estimates.append(contrasts_of(found.value, claim))
+        contrasts = contrasts_of(claim, found.value)
+        draws = known_draws(found, contrasts)
+        estimates.append(contrasts(found.value))
         if not draws or len({len(part) for part in [*estimates, *draws]}) > 1:
             return None
         variance = np.var(draws, axis=0, ddof=1)

@@ -4,7 +4,6 @@ import base64
 import io
 import json
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 import nbformat
@@ -14,19 +13,12 @@ from PIL import Image
 from cascadelib.figures.style import PLOTLY_JSON
 from tools import app, home, report
 from tools.paper_figures import panels
+from tools.report import Run
 
 ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 HOSTILE = "<script>alert(1)</script>\"'"
 SIZES = (1440, 1000, 390)
-
-
-@dataclass(frozen=True)
-class Run:
-    source: Path
-    executed: Path
-    seconds: float = 0.0
-    error: str | None = None
 
 
 def committed(*numbers, **options):
@@ -49,7 +41,7 @@ def written(tmp_path):
         ]
         path = tmp_path / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        return Run(path, path, 1.0, error)
+        return Run(path, path, 1.0, error=error)
 
     return write
 

@@ -212,8 +212,9 @@ def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_not
         paths[1]: {"split": "own"},
     }
     assert run.deal_parameters(paths[:1], {}, preset) == {paths[0]: {"points": 3}}
-    assert run.ignored_parameters(paths, ["split", "points"]) == "split in 01; points in 02"
-    assert run.ignored_parameters(paths[:1], ["points"]) == ""
+    both = run.deal_parameters(paths, {"points": 3, "split": 4})
+    assert run.ignored_parameters(both, ["split", "points"]) == "split in 01; points in 02"
+    assert run.ignored_parameters({paths[0]: both[paths[0]]}, ["points"]) == ""
     assert run.find_notebooks(tmp_path, ["02"]) == paths[1:]
     with pytest.raises(SystemExit, match="no notebook starts with '3'"):
         run.find_notebooks(tmp_path, ["3"])

@@ -92,14 +92,19 @@ def test_leads_by_pattern_of_names(rule, better, worse, word):
     assert verdicts.evaluate_claims(claims, {"c0": [certain(MEANS)]})["c0"].word == word
 
 
+def leads(means, margin=""):
+    """The contrasts of a claim that names without "_ts" lead those with it."""
+    claim = claims_with(f"leads {margin}", better="* !*_ts", worse="*_ts").iloc[0]
+    return verdicts.contrasts_of(claim, MEANS)(means)
+
+
 def test_leads_are_those_of_all_pairs():
-    found = verdicts.leads(MEANS, "* !*_ts", "*_ts", 0.1)
     expected = [MEANS[a] - 1.1 * MEANS[b] for a in ("a", "b") for b in ("a_ts", "b_ts")]
-    assert found == pytest.approx(np.divide(expected, MEANS.mean()))
+    assert leads(MEANS, "0.1") == pytest.approx(np.divide(expected, MEANS.mean()))
 
 
 def test_methods_that_all_gain_nothing_have_no_lead():
-    assert verdicts.leads(0 * MEANS, "* !*_ts", "*_ts").tolist() == [0.0] * 4
+    assert leads(0 * MEANS).tolist() == [0.0] * 4
 
 
 def scores(*values, freedom=78, samples=0, negated=False):

@@ -19,6 +19,8 @@ from cascadelib.store.protocol import Store
 
 Rule = Callable[[Any, Sequence[str], str], Any]
 """rule(store, models, score) → outcomes of each stage or a function of a row (replay_points)."""
+ScoredRule = str | Method | Rule | None
+"""A rule, or the method whose confidences are compared with thresholds."""
 
 
 def pool(
@@ -42,7 +44,7 @@ def pool(
 def replay_points(
     points: pd.DataFrame,
     store: Store,
-    rule: str | Method | Rule | None = "max_softmax",
+    rule: ScoredRule = "max_softmax",
     *,
     score: str = "top1",
     cost: str | None = None,
@@ -82,7 +84,7 @@ def replay_points(
 def chains_of(
     points: pd.DataFrame,
     store: Store,
-    rule: str | Method | Rule | None,
+    rule: ScoredRule,
     score: str,
     cost: str | None,
 ) -> Iterator[tuple[pd.DataFrame, list[Any], Any]]:
@@ -100,14 +102,14 @@ def chains_of(
         yield rows, [cost_of[name] for name in models], stages
 
 
-def inside_thresholds(rows: pd.DataFrame, rule: str | Method | Rule | None) -> np.ndarray:
+def inside_thresholds(rows: pd.DataFrame, rule: ScoredRule) -> np.ndarray:
     """Return the internal thresholds of a chain's points: float64 [P, n - 1]."""
     units = None if rule is None or callable(rule) else method_named(rule).units
     return convert_units(units, np.array(rows["thresholds"].tolist(), np.float64))
 
 
 def runs_of_chain(
-    rows: pd.DataFrame, stages: Any, rule: str | Method | Rule | None
+    rows: pd.DataFrame, stages: Any, rule: ScoredRule
 ) -> Iterator[tuple[int, np.ndarray, np.ndarray]]:
     """Yield (row, exit_stage [k], correct [k]) of each point of one chain."""
     if callable(stages):
@@ -134,7 +136,7 @@ def count_outcomes(
 
 def best_of_chains(
     store: Store,
-    rule: str | Method | Rule,
+    rule: ScoredRule,
     lengths: tuple[int, int],
     settings: Callable[[tuple[str, ...]], Iterable[Mapping[str, Any]]],
     **candidates: Any,
@@ -156,7 +158,7 @@ def best_of_chains(
 
 def best_of_points(
     store: Store,
-    rule: str | Method | Rule,
+    rule: ScoredRule,
     tried: Sequence[Mapping[str, Any]],
     **candidates: Any,
 ) -> pd.DataFrame:

@@ -59,11 +59,10 @@ def inoue_2019(
         return outcomes[names.index(models[0])][: len(models)]
 
     tried = []
-    for start in range(len(names)):
-        for end in range(start + 1, min(start + n_models, len(names)) + 1):
-            models = tuple(names[start:end])
-            for doubt in DOUBTS:
-                tried.append({"models": models, "thresholds": (-doubt,) * (len(models) - 1)})
+    for models in longest:
+        for later in range(len(models)):
+            chain = tuple(models[: later + 1])
+            tried += [{"models": chain, "thresholds": (-doubt,) * later} for doubt in DOUBTS]
     return best_of_points(store, rule, tried, **candidates)
 
 

@@ -56,25 +56,14 @@ def oracle(
     longest = min(n_models, len(costs))
     found = GrowingFront(longest)
     for chain in cascades_of(costs, range(1, longest + 1)):
-        first, total = rescue_costs(correct[list(chain)], costs[list(chain)])
-        reached = first + np.arange(len(total))
-        found.add_improving(total, reached / k, chain, [])
+        hits = correct[list(chain)]
+        first_correct = hits.argmax(axis=0)[hits.any(axis=0)]
+        counts = np.bincount(first_correct, minlength=len(chain))
+        # Samples are rescued in the order of their first correct stage.
+        rescued = np.arange(sum(counts[1:]) + 1)
+        total = np.full(len(rescued), costs[chain[0]])
+        for later, earlier in zip(chain[1:], np.cumsum(counts) - counts[0]):
+            total += costs[later] * (np.maximum(rescued - earlier, 0) / k)
+        found.add_improving(total, (counts[0] + rescued) / k, chain, [])
     used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
     return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
-
-
-def rescue_costs(correct: np.ndarray, costs: np.ndarray) -> tuple[int, np.ndarray]:
-    """Return the first model's number of correct samples, and the cost with 0, 1, … rescued
-    samples.
-
-    correct: bool [n, k] of a chain's models. costs: theirs, [n]. Samples are rescued in the order
-    of their first correct stage.
-    """
-    k = correct.shape[1]
-    first_correct = correct.argmax(axis=0)[correct.any(axis=0)]
-    counts = np.bincount(first_correct, minlength=len(costs))
-    rescued = np.arange(sum(counts[1:]) + 1)
-    total = np.full(len(rescued), costs[0])
-    for later, earlier in zip(costs[1:], np.cumsum(counts) - counts[0]):
-        total += later * (np.maximum(rescued - earlier, 0) / k)
-    return int(counts[0]), total

@@ -62,10 +62,13 @@ def huang_2018(
             found.append({"thresholds": tuple(convert_units(metric, inside).tolist())})
         return found
 
-    def settings(chain: tuple[str, ...]) -> list[dict]:
-        return thresholds_before(chain[:-1])
-
-    return best_of_chains(store, Method(metric), (1, n_models), settings, **candidates)
+    return best_of_chains(
+        store,
+        Method(metric),
+        (1, n_models),
+        lambda chain: thresholds_before(chain[:-1]),
+        **candidates,
+    )
 
 
 def budgeted(confidences: Sequence[np.ndarray], shares: np.ndarray) -> np.ndarray:
