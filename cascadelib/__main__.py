@@ -39,7 +39,7 @@ def read_scores(path: str, args: Namespace) -> Any:
 
 def costs_and_columns(args: Namespace) -> dict[str, Any]:
     """Return --cost and --columns, which may be prices and several columns."""
-    cost: Any = args.cost
+    cost = args.cost
     if cost and "=" in cost:
         prices = (price.partition("=") for price in cost.split(","))
         cost = {name: float(price) for name, _, price in prices}
@@ -205,7 +205,7 @@ def run_answer(args: Namespace) -> dict[str, Any]:
     options = {name: getattr(args, name) for name in names}
     small = table.select([args.small or table.models.index[0]])
     ids = table.origin.sample_ids
-    ask: Any = partial(call_command, args.ask)
+    ask = partial(call_command, args.ask)
     if args.reference:
         ask = pd.Series(table.predicted(args.reference), ids).reindex
     new: dict[str, str] = {}
@@ -285,8 +285,7 @@ def write_card(args: Namespace, policy: Any) -> None:
             models = list(point.models)
             lengths = len(models)
         cost = point.cost_kind if table.path else None
-        options = {"score": point.score, "cost": cost, "models": models}
-        front = cl.search(table, lengths, point.method, **options)
+        front = cl.search(table, lengths, point.method, score=point.score, cost=cost, models=models)
     card(policy, args.html, front, table, per_month=args.per_month)
 
 
@@ -321,7 +320,7 @@ def check_out(args: Namespace) -> None:
 
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
     for option in ("out", "html", "python"):
-        out: str | None = getattr(args, option, None)
+        out = getattr(args, option, None)
         if out is None:
             continue
         for path in filter(None, inputs):
@@ -376,7 +375,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may not support "→"
             stream.reconfigure(errors="backslashreplace")
-    options: dict[str, Any] = {}
+    options = {}
     try:
         parser = parser_of_all(cl.__version__)
         if not argv:
@@ -389,7 +388,6 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(found, str):
             print(found, flush=True)
             return 0
-        found = json.loads(json.dumps(found), parse_constant=lambda _: None)  # nan and inf are null
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
@@ -410,14 +408,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
-    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes."""
+    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes.
+
+    nan and inf are null.
+    """
+
+    def number(text: str) -> float:
+        return float(text if as_json else f"{float(text):.4g}")
+
+    plain = json.loads(json.dumps(found), parse_constant=lambda _: None, parse_float=number)
     if as_json:
-        return [json.dumps(found, indent=2, ensure_ascii=False)]
-    rounded = json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+        return [json.dumps(plain, indent=2, ensure_ascii=False)]
     marks = dict.fromkeys(map(ord, '{}[]"'))
     return [
         f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
-        for key, value in rounded.items()
+        for key, value in plain.items()
     ]
 
 
