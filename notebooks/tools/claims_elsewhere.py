@@ -87,8 +87,8 @@ def shift_claims(front: Front, other: Any, own_fronts: Fronts, paired: bool) -> 
         values = np.stack(parts, axis=1)  # [1 + R, splits, …]
         if claim == "shift-lose":  # of each model
             values = np.median(values, axis=1)
-        if claim in ("shift-exits", "shift-degree"):  # a median of roots would be biased
-            values = np.sqrt(np.maximum(values.mean(axis=1), 0))
+        if claim in ("shift-exits", "shift-degree"):  # roots would be biased
+            values = 1e4 * values.mean(axis=1)  # squared points
         evidence[claim] = Evidence(values[0], list(values[1:]), *about)
     return evidence | near_claims(there, own_fronts)
 
