@@ -39,7 +39,7 @@ def read_scores(path: str, args: Namespace) -> Any:
 
 def costs_and_columns(args: Namespace) -> dict[str, Any]:
     """Return --cost and --columns, which may be prices and several columns."""
-    cost: Any = args.cost
+    cost = args.cost
     if cost and "=" in cost:
         prices = (price.partition("=") for price in cost.split(","))
         cost = {name: float(price) for name, _, price in prices}
@@ -139,7 +139,16 @@ def choose(args: Namespace) -> dict[str, Any]:
 def run_certify(args: Namespace) -> dict[str, Any]:
     """Choose the cheapest cascade that is certified, or certify the policy of a file."""
     if args.check:
-        return certify_file(args)
+        if args.out:
+            raise ValueError("--check writes no policy: leave out --out")
+        policy = cl.Policy.load(args.check)
+        store = read_scores(args.table, args)
+        reference = args.reference or policy.models[-1]
+        certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
+        is_certified = certificate.point is not None
+        summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
+        found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
+        return found | {"here": measure(store, policy)}
     store, held_out = read_splits(args)
     if held_out is None:
         raise ValueError(
@@ -163,21 +172,6 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     saving = times(improvement_factor(certificate.reference_cost, cost))
     summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
     return {"summary": summary} | found | write_policy(args, point, store, held_out)
-
-
-def certify_file(args: Namespace) -> dict[str, Any]:
-    """Certify the policy of a file on a table that it has not seen."""
-    if args.out:
-        raise ValueError("--check writes no policy: leave out --out")
-    policy = cl.Policy.load(args.check)
-    store = read_scores(args.table, args)
-    certificate = cl.certify(
-        store, policy, reference=args.reference or policy.models[-1], **guarantee(args, args.table)
-    )
-    is_certified = certificate.point is not None
-    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
-    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
-    return found | {"here": measure(store, policy)}
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
@@ -205,7 +199,7 @@ def run_answer(args: Namespace) -> dict[str, Any]:
     options = {name: getattr(args, name) for name in names}
     small = table.select([args.small or table.models.index[0]])
     ids = table.origin.sample_ids
-    ask: Any = partial(call_command, args.ask)
+    ask = partial(call_command, args.ask)
     if args.reference:
         ask = pd.Series(table.predicted(args.reference), ids).reindex
     new: dict[str, str] = {}
@@ -256,8 +250,22 @@ def run_show(args: Namespace) -> dict[str, Any]:
         raise ValueError("--table and --per-month are for the card: name its file by --html")
     if args.python:
         policy.to_python(args.python)
-    if args.html:
-        write_card(args, policy)
+    if args.html:  # the card has a chart if there is a table
+        from .figures import card
+
+        table = front = None
+        if args.table:
+            table = read_scores(args.table, args)
+            point = policy.point
+            models: Any = "all"
+            lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
+            if point.fitted:  # the file has fits of these models only
+                models = list(point.models)
+                lengths = len(models)
+            cost = point.cost_kind if table.path else None
+            score = point.score
+            front = cl.search(table, lengths, point.method, score=score, cost=cost, models=models)
+        card(policy, args.html, front, table, per_month=args.per_month)
     if args.python or args.html:
         return known_parts({"python": args.python, "card": args.html})
     parts = file_parts(policy)
@@ -269,25 +277,6 @@ def run_show(args: Namespace) -> dict[str, Any]:
     }
     found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
     return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
-
-
-def write_card(args: Namespace, policy: Any) -> None:
-    """Write the card of a policy, with a chart if there is a table."""
-    from .figures import card
-
-    table = front = None
-    if args.table:
-        table = read_scores(args.table, args)
-        point = policy.point
-        models: Any = "all"
-        lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
-        if point.fitted:  # the file has fits of these models only
-            models = list(point.models)
-            lengths = len(models)
-        cost = point.cost_kind if table.path else None
-        options = {"score": point.score, "cost": cost, "models": models}
-        front = cl.search(table, lengths, point.method, **options)
-    card(policy, args.html, front, table, per_month=args.per_month)
 
 
 def file_parts(policy: Any) -> dict[str, Any]:
@@ -321,7 +310,7 @@ def check_out(args: Namespace) -> None:
 
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
     for option in ("out", "html", "python"):
-        out: str | None = getattr(args, option, None)
+        out = getattr(args, option, None)
         if out is None:
             continue
         for path in filter(None, inputs):
@@ -376,7 +365,7 @@ def main(argv: list[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, TextIOWrapper):  # a terminal may not support "→"
             stream.reconfigure(errors="backslashreplace")
-    options: dict[str, Any] = {}
+    options = {}
     try:
         parser = parser_of_all(cl.__version__)
         if not argv:
@@ -389,7 +378,6 @@ def main(argv: list[str] | None = None) -> int:
         if isinstance(found, str):
             print(found, flush=True)
             return 0
-        found = json.loads(json.dumps(found), parse_constant=lambda _: None)  # nan and inf are null
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
@@ -410,14 +398,21 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
-    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes."""
+    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes.
+
+    nan and inf are null.
+    """
+
+    def number(text: str) -> float:
+        return float(text if as_json else f"{float(text):.4g}")
+
+    plain = json.loads(json.dumps(found), parse_constant=lambda _: None, parse_float=number)
     if as_json:
-        return [json.dumps(found, indent=2, ensure_ascii=False)]
-    rounded = json.loads(json.dumps(found), parse_float=lambda text: float(f"{float(text):.4g}"))
+        return [json.dumps(plain, indent=2, ensure_ascii=False)]
     marks = dict.fromkeys(map(ord, '{}[]"'))
     return [
         f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
-        for key, value in rounded.items()
+        for key, value in plain.items()
     ]
 
 

@@ -376,22 +376,19 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
     split of the same name is recognised, by its row numbers and labels. Names alone cannot
     distinguish two splits.
     """
-    shared = [_rows_in_common(part, here) for part in parts_of(origins)]
-    known_rows = [rows for rows in shared if rows is not None]
+    parts = parts_of(origins)
+    known_rows = []  # whether samples of ``here`` are in one set, bool [k]
+    for part in parts:
+        if part is None:
+            continue
+        if part.shares_ids(here):
+            known_rows.append(np.isin(here.sample_ids, part.sample_ids))
+        elif part.keys is not None and here.keys is not None:
+            known_rows.append(np.isin(here.keys, part.keys))
+        elif part.digest is not None and part.digest == here.digest:
+            known_rows.append(np.ones(len(here), bool))
     count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
-    return count if count or len(known_rows) == len(shared) else None
-
-
-def _rows_in_common(part: Origin | None, here: Origin) -> Array | None:
-    """Return whether samples of ``here`` are in one set, bool [k], or None if unknown."""
-    if part is None:
-        return None
-    if part.shares_ids(here):
-        return np.isin(here.sample_ids, part.sample_ids)
-    if part.keys is not None and here.keys is not None:
-        return np.isin(here.keys, part.keys)
-    same = part.digest is not None and part.digest == here.digest
-    return np.ones(len(here), bool) if same else None
+    return count if count or len(known_rows) == len(parts) else None
 
 
 def ids_could_meet(part: Origin | None, here: Origin) -> bool:

@@ -113,7 +113,7 @@ class TrainingData:
                 "samples, or omit refit=True"
             )
         groups = None if self.groups is None else self.groups[rows]
-        splitter: Any = StratifiedKFold if groups is None else GroupKFold
+        splitter = StratifiedKFold if groups is None else GroupKFold
         folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
         scores = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
         for train, test in folds.split(rows, self.labels[rows], groups):
@@ -382,7 +382,25 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         index = next((values.index for values in (X, y) if hasattr(values, "reindex")), None)
         y = column_or_1d(align_to_index(index, y, "y"), warn=True)
         check_consistent_length(X, y)
-        classes, labels = number_classes(y, index)
+        missing = np.flatnonzero(pd.isna(y))
+        if len(missing):
+            first = missing[0] if index is None else index[missing[0]]
+            raise ValueError(
+                f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}. "
+                "Remove them from X and y"
+            )
+        check_classification_targets(y)
+        classes, labels = np.unique(y, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(f"y has one class only, {classes[0]!r}. Pass two or more")
+        by_form: dict[str, str] = {}
+        for name in filter(lambda each: isinstance(each, str), classes.tolist()):
+            other = by_form.setdefault(normalize_text(name), name)
+            if other != name:
+                raise ValueError(
+                    f"y: the classes {other!r} and {name!r} differ by spelling alone. Use one "
+                    "spelling, or number the classes if they are different"
+                )
         if groups is not None:
             groups = column_or_1d(align_to_index(index, groups, "groups"))
             check_consistent_length(X, groups)
@@ -508,36 +526,6 @@ def describe_similar_rows(X: Any) -> str:
         f"consecutive (by chance {2 * pairs / n:.2g}). If samples share a patient, user or "
         "document, pass groups=, or the guarantee may not hold. Sorted rows cause this warning too."
     )
-
-
-def number_classes(y: Any, index: Any) -> tuple[Array, Array]:
-    """Return the sorted classes and the position of each sample's class among them.
-
-    Raises
-    ------
-    ValueError
-        If a sample has no class, if there is one class only, or if classes differ by spelling
-        alone.
-    """
-    missing = np.flatnonzero(pd.isna(y))
-    if len(missing):
-        first = missing[0] if index is None else index[missing[0]]
-        raise ValueError(
-            f"y: {len(missing)} samples have no class (None or nan), the first is {first!r}. "
-            "Remove them from X and y"
-        )
-    check_classification_targets(y)
-    classes, labels = np.unique(y, return_inverse=True)
-    if len(classes) < 2:
-        raise ValueError(f"y has one class only, {classes[0]!r}. Pass two or more")
-    by_form: dict[str, Any] = {}
-    for name in filter(lambda each: isinstance(each, str), classes.tolist()):
-        if (other := by_form.setdefault(normalize_text(name), name)) != name:
-            raise ValueError(
-                f"y: the classes {other!r} and {name!r} differ by spelling alone. Use one "
-                "spelling, or number the classes if they are different"
-            )
-    return classes, labels
 
 
 def align_to_index(index: Any, values: Any, what: str) -> Any:

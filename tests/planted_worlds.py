@@ -26,6 +26,7 @@ from tools.claims_of_methods import (
     lengths_claims,
     methods_claims,
     tenth_claims,
+    time_by_method,
     triple_held_claims,
 )
 from tools.claims_of_pairs import (
@@ -49,6 +50,7 @@ from tools.verdicts import CONTRADICTED, SUPPORTED
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
 SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
+TIMES = [1.0, 3.0, 30.0, 50.0]
 EQUAL_STEPS = np.array([0.6, 0.7, 0.8, 0.9])  # accuracies
 BELOW_THE_HULL = np.array([0.66, 0.70, 0.76, 0.95])  # the third model, at the costs
 HULL_COSTS = [1.0, 10.0, 800.0, 2000.0]
@@ -139,6 +141,18 @@ def with_twelve_equal_methods(rng):
         ensembles = dict(zip(OF_MEANS, two.values()))
         directions.append(methods_claims(two, three, two, ensembles))
     return tuple(directions)
+
+
+def with_equal_methods_in_time(rng):
+    """Return the evidence on mean ensembles in time in both directions, where methods are equal."""
+    names = ["max_softmax", *(name for name in METHODS if "_mean_" in name)]
+    in_macs = [equal_methods(rng, len(names), part=part) for part in ("here", "there")]
+    in_time = [
+        [ScoreTable(one.correct, one.confidence, TIMES, NAMES, one.sample_ids) for one in split]
+        for split in in_macs
+    ]
+    fronts = zip(both_ways(in_time, 2), both_ways(in_macs, 2))
+    return tuple(time_by_method(*(dict(zip(names, each)) for each in pair)) for pair in fronts)
 
 
 def with_raised_confidences(rng, raised):
@@ -380,9 +394,7 @@ WORLDS = {
     ),
     "times like MACs": (with_times_like_macs, {"time-less": BOTH, "macs-time": [SUPPORTED]}),
     "raised confidences elsewhere": (
-        partial(
-            with_raised_confidences, raised=10.0
-        ),  # all samples exit with the front's threshold
+        partial(with_raised_confidences, raised=10.0),  # all samples exit with the old thresholds
         {"shift-near": [SUPPORTED]},
     ),
     "slightly raised confidences": (
@@ -435,6 +447,10 @@ WORLDS = {
             ],
             BOTH,
         ),
+    ),
+    "equal methods in time": (
+        with_equal_methods_in_time,
+        dict.fromkeys(["time-means", "time-softmax"], BOTH),
     ),
     "similar costs": (
         with_similar_costs,

@@ -259,14 +259,6 @@ def claims_of(store: LogitStore, name: str, temperature: float = 1.0) -> tuple[A
     return cached_confidence(store, name, "max_softmax", temperature), store.ranks(name) == 0
 
 
-def calibration_verdict(low: float, high: float) -> str:
-    """Return the verdict for an interval of the mean confidence − accuracy."""
-    underconfident, neither, overconfident = VERDICTS
-    if low > 0:
-        return overconfident
-    return underconfident if high < 0 else neither
-
-
 def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) -> pd.DataFrame:
     """Return the calibration of the max softmax of all models of a store.
 
@@ -291,16 +283,18 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     ----------
     .. [1] Lebovitz et al., TMLR 2023, figures 13 and 14.
     """
+    underconfident, neither, overconfident = VERDICTS
     rows = {}
     for name in store.models.index:
         confidence, correct = claims_of(store, name)
         temperature = cached_temperature(fitted_on, name)
-        gap, *ends = confidence_gap(confidence, correct)
+        gap, low, high = confidence_gap(confidence, correct)
+        verdict = overconfident if low > 0 else neither
         row = {
             "accuracy": correct.mean(),
             "confidence": confidence.mean(),
-            **with_ends(gap, ends, "gap"),
-            "verdict": calibration_verdict(*ends),
+            **with_ends(gap, (low, high), "gap"),
+            "verdict": underconfident if high < 0 else verdict,
             "temperature": temperature,
         }
         for suffix, t in (("", 1.0), ("_scaled", temperature)):

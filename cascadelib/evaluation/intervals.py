@@ -1,6 +1,7 @@
 """Compute intervals of a share, a mean cost and a difference of accuracies, without resampling."""
 
 from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -164,10 +165,7 @@ def anytime_lower(lost: int, same: int, gained: int, error: float) -> float:
     2024). A larger d never lowers the bound. The bound therefore stays valid if unknown values are
     counted as −1.
     """
-
-    def evidence(mean: float) -> float:
-        return log_evidence(lost, same, gained, error, mean)
-
+    evidence = partial(log_evidence, lost, same, gained, error)
     return brentq(evidence, LEAST, 1.0) if evidence(LEAST) > 0 else -1.0
 
 

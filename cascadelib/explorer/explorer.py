@@ -126,13 +126,10 @@ def explore(
     for name, option in options.items():
         if option is not None and not isinstance(option, Mapping):
             raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
-    named = {name: option for name, option in options.items() if option is not None}
-    datasets = {
-        dataset: ExploredSplits(
-            split, **{name: values.get(dataset) for name, values in named.items()}
-        )
-        for dataset, split in store.items()
-    }
+    datasets = {}
+    for dataset, split in store.items():
+        of_dataset = {name: (values or {}).get(dataset) for name, values in options.items()}
+        datasets[dataset] = ExploredSplits(split, **of_dataset)
     if not datasets:
         raise ValueError("store is an empty dict: pass at least one store")
     return Explorer(datasets, state, unit)
@@ -308,8 +305,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe())
         title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        text = format_page(title, packed, self.still())
-        write_text(path, text)
+        write_text(path, format_page(title, packed, self.still()))
         return Path(path)
 
     def still(self) -> str:
@@ -419,12 +415,11 @@ class Explorer(PageWidget, anywidget.AnyWidget):
     def describe(self) -> dict[str, Any]:
         """Return what the page needs in addition to the arrays: fronts, names, certificates."""
         splits = self.splits
-        fronts: dict[str, Any] = {}
+        fronts = {}
         for kind, front in self.fronts_of(self.pack.choice).items():
             table = front.table
             fronts[kind] = {
-                "accuracy": table["accuracy"].tolist(),
-                "cost": table["cost"].tolist(),
+                **table[["accuracy", "cost"]].to_dict("list"),
                 "gap": float(front.gap.max(initial=0)),
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }

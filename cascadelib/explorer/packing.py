@@ -185,12 +185,12 @@ class Packed:
         baselines = {}
         for kind in self.splits.costs:
             task = self.splits.task(name, replace(self.choice, cost=kind))
-            hull = task.baseline.hull
-            singles = task.baseline.table.loc[self.names, ["accuracy", "cost"]]
+            baseline = task.baseline
+            singles = baseline.table.loc[self.names, ["accuracy", "cost"]]
             baselines[kind] = {
-                "accuracy": task.baseline.accuracy[hull].tolist(),
-                "cost": task.baseline.cost[hull].tolist(),
-                "best": self.names.index(task.baseline.table["accuracy"].idxmax()),
+                "accuracy": baseline.accuracy[baseline.hull].tolist(),
+                "cost": baseline.cost[baseline.hull].tolist(),
+                "best": self.names.index(baseline.table["accuracy"].idxmax()),
                 "singles": singles.to_numpy().T.tolist(),
             }
             if task.costs.ndim == 2:

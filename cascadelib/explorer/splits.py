@@ -45,23 +45,6 @@ class Choice:
         return self.cost, self.score, self.method, len(self.models)
 
 
-def list_methods(store: Store, source: Any) -> tuple[dict[str, Method | None], str]:
-    """Return methods by name, and the name of the first one.
-
-    The first one is the method of a front or point, if there is one.
-    """
-    first = "max_softmax"
-    methods: dict[str, Method | None] = dict(METHODS)
-    if store.resolve_options(None, None, None)[0] is None:
-        first = OF_TABLE
-        methods = {first: None}
-    if source is not None and source.method is not None:
-        bare = replace(source.method, temperatures=None)
-        first = next((name for name, method in METHODS.items() if method == bare), OF_FRONT)
-        methods[first] = source.method
-    return methods, first
-
-
 @dataclass(eq=False)
 class ExploredSplits:
     """The selection split and, if there is one, the held-out split, with their searches.
@@ -124,21 +107,27 @@ class ExploredSplits:
         self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        self.methods, self.first = list_methods(self.store, self.source)
-        self.candidates = "all" if self.front is None else list(self.front.candidates)
-        self.fronts = {} if self.front is None else self.kinds_of(self.front)
-        self.lengths = self.list_lengths()
-
-    def kinds_of(self, front: Front) -> dict[tuple, Front]:
-        """Return a front by its cost, score, method and each number of models."""
-        lengths = set(map(len, front.table["models"]))
-        return {(front.cost_kind, front.score, self.first, n): front for n in lengths}
-
-    def list_lengths(self) -> list[int]:
-        """Return the numbers of models per cascade that a page offers."""
+        # The first method is that of the front or the certificate, if there is one.
+        self.first = "max_softmax"
+        self.methods: dict[str, Method | None] = dict(METHODS)
+        if self.store.resolve_options(None, None, None)[0] is None:
+            self.first = OF_TABLE
+            self.methods = {OF_TABLE: None}
+        if self.source is not None and self.source.method is not None:
+            bare = replace(self.source.method, temperatures=None)
+            same = (name for name, method in METHODS.items() if method == bare)
+            self.first = next(same, OF_FRONT)
+            self.methods[self.first] = self.source.method
+        self.candidates: Any = "all"
+        self.fronts: dict[tuple, Front] = {}
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}
         lengths.update(len(point.models) for point in self.certified)
-        return sorted(lengths.union(kind[-1] for kind in self.fronts)) or [1]
+        if self.front is not None:
+            self.candidates = list(self.front.candidates)
+            for n in set(map(len, self.front.table["models"])):
+                self.fronts[self.front.cost_kind, self.front.score, self.first, n] = self.front
+                lengths.add(n)
+        self.lengths = sorted(lengths) or [1]
 
     def check_splits(self) -> None:
         """Raise ValueError if models are missing, or if certificates do not fit each other."""
@@ -219,20 +208,17 @@ class ExploredSplits:
         The front is searched once. If ``seconds`` is passed, it is searched again with this time
         limit. By default a search of four or more models is limited to PATIENCE.
         """
-        if seconds is None and choice.kind in self.fronts:
-            return self.fronts[choice.kind]
-        n = len(choice.models)
-        if seconds is None and n > 3:
-            seconds = PATIENCE
-        self.fronts[choice.kind] = search(
-            self.store,
-            n,
-            self.task("validation", choice).method,
-            score=choice.score,
-            cost=choice.cost,
-            models=self.candidates,
-            time_limit=seconds,
-        )
+        if seconds is not None or choice.kind not in self.fronts:
+            n = len(choice.models)
+            self.fronts[choice.kind] = search(
+                self.store,
+                n,
+                self.task("validation", choice).method,
+                score=choice.score,
+                cost=choice.cost,
+                models=self.candidates,
+                time_limit=PATIENCE if seconds is None and n > 3 else seconds,
+            )
         return self.fronts[choice.kind]
 
 

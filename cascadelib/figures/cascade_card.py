@@ -77,12 +77,14 @@ def card(
     True
     """
     summary = summarize(policy, front, table, per_month)
-    sections = [
-        figures_html(summary),
-        "" if front is None else chart_html(summary, front),
-        guarantee_html(summary),
-        examples_html(summary.examples),
-    ]
+    sections = [figures_html(summary)]
+    if front is not None:
+        sections.append(chart_html(summary, front))
+    sections.append(guarantee_html(summary))
+    if summary.examples:
+        columns, *rows = summary.examples
+        shown = table_html(columns, rows) if rows else "<p>No query of the table is deferred.</p>"
+        sections.append(f"<h2>Queries that are deferred</h2>{shown}")
     text = PAGE.format(
         title=as_html(" → ".join(summary.models)),
         style=files(__package__).joinpath("card.css").read_text(encoding="utf-8"),
@@ -140,15 +142,6 @@ def table_html(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
         )
         lines.append(f"<tr>{''.join(cells)}</tr>")
     return f'<div class="scroll"><table><tr>{head}</tr>{"".join(lines)}</table></div>'
-
-
-def examples_html(examples: Sequence[Sequence[str]]) -> str:
-    """Return the table of deferred queries, or "" if there are no ``examples``."""
-    if not examples:
-        return ""
-    columns, *rows = examples
-    shown = table_html(columns, rows) if rows else "<p>No query of the table is deferred.</p>"
-    return f"<h2>Queries that are deferred</h2>{shown}"
 
 
 def chart_html(summary: PolicySummary, front: Any) -> str:

@@ -48,17 +48,18 @@ def draw_chart(
     cost_kind : str
         Kind of cost, for the title of the axis.
     """
-    points = np.empty((0, 2)) if steps is None else steps[["cost", "accuracy"]].to_numpy(float)
-    rows = np.linspace(0, len(points) - 1, min(MOST_STEPS, len(points))).astype(int)
-    points = points[np.unique(rows)]
-    places = singles[["cost", "accuracy"]].to_numpy(float)
+    axes = ["cost", "accuracy"]
+    points = np.empty((0, 2))
+    if steps is not None:
+        points = select_evenly(steps, MOST_STEPS)[axes].to_numpy(float)
+    places = singles[axes].to_numpy(float)
     scale = Scale(np.array([*points, *places, *marks.values()]))
     parts = scale.axes(as_html(cost_of(cost_kind).title))
     parts.append(scale.stairs(points))
     parts += [scale.circle(cost, accuracy, 4, "soft") for cost, accuracy in places]
     named = {singles["cost"].idxmin(): 20, singles["accuracy"].idxmax(): -12}
     for name, down in named.items():
-        cost, accuracy = singles.loc[name, ["cost", "accuracy"]]
+        cost, accuracy = singles.loc[name, axes]
         parts.append(scale.label(as_html(name, 40), cost, accuracy, down))
     parts += [scale.circle(*place, 7, colour) for colour, place in marks.items()]
     return (
@@ -67,6 +68,12 @@ def draw_chart(
         f'fill="{paint("soft")}">'
         f'<rect width="{WIDTH}" height="{HEIGHT}" fill="{paint("paper")}"/>{"".join(parts)}</svg>'
     )
+
+
+def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
+    """Return at most ``most`` evenly spread rows with the first and the last one."""
+    rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
+    return table.iloc[np.unique(rows)]
 
 
 def as_html(text: Any, most: int = MOST_TEXT) -> str:

@@ -182,7 +182,7 @@ def band_figure(
     Figure
     """
     fig = improvement_figure({}, title)
-    edge: dict = {"x": band["accuracy"], "color": style.PALETTE[0], "width": 0}
+    edge = {"x": band["accuracy"], "color": style.PALETTE[0], "width": 0}
     style.add_line(fig, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
     filled: dict = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
     style.add_line(fig, y=band["low"], **filled, **edge)

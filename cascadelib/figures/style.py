@@ -16,6 +16,7 @@ from IPython.display import display
 from ..cost_kinds import cost_of
 from ..front_end import displays_widgets
 from ..tables import arrow, digits, percents
+from .chart import select_evenly as select_evenly
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
@@ -206,12 +207,6 @@ def figure(title: str, **layout: Any) -> Figure:
 def per_cent_axis(**axis: Any) -> dict:
     """Return an axis of fractions, shown as per cent."""
     return {"tickformat": ".4~p", **axis}
-
-
-def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
-    """Return at most ``most`` evenly spread rows with the first and the last one."""
-    rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
-    return table.iloc[np.unique(rows)]
 
 
 def add_models(fig: go.Figure, rows: pd.DataFrame, **style: Any) -> None:

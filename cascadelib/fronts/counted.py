@@ -62,37 +62,12 @@ def record_first_models(search: Search, cascades: Cascades, best: Best) -> None:
             record(best, n, search.cost[first], number, zeros, zeros)
 
 
-def record_shorter(search: Search, cascades: Cascades, length: int, best: Best) -> None:
-    """Search the first `length` models of the cascades, and record the front that they form.
-
-    Each recorded cascade has its full length, but no sample reaches the later stages.
-    """
-    d = length - 1
-    numbers: dict[tuple, int] = {}
-    for prefix, lasts in cascades.prefixes:
-        numbers.setdefault(prefix[:length], lasts[0][0])
-    prefixes: dict[tuple, list[tuple[int, int]]] = {}
-    for short, number in numbers.items():
-        prefixes.setdefault(short[:-1], []).append((number, short[-1]))
-    shorter = new_best(len(best.reach) - 1, length)
-    for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
-        # Pairs and triples run in threads, since they take little time.
-        run = on_workers if d > 2 else in_threads
-        run(search, list(prefixes.items()), shorter, parts)
-    for n in np.flatnonzero(np.isfinite(shorter.exact)):
-        cost = shorter.exact[n]
-        number = shorter.where[n, 0]
-        boundaries, at = np.zeros((2, cascades.length - 1), np.int64)
-        boundaries[:d], at[:d] = np.split(shorter.where[n, 1:], 2)
-        if improves(best, n, cost, number, at):
-            record(best, n, cost, number, boundaries, at)
-
-
 def search_long(search: Search, cascades: Cascades, best: Best) -> None:
     """Search cascades of three or more models.
 
     A front of shorter cascades is recorded first, unless these have been searched already. Boxes
-    that cannot improve this front are then skipped.
+    that cannot improve this front are then skipped. Each recorded cascade has its full length, but
+    no sample reaches the later stages.
     """
     length = cascades.length
     end_of_start = np.inf
@@ -104,8 +79,27 @@ def search_long(search: Search, cascades: Cascades, best: Best) -> None:
     start = search._replace(deadline=end_of_start)
     for shorter in range(first, length):
         in_time = time.monotonic() < end_of_start
-        if shorter not in search.lengths and (shorter == first or in_time):
-            record_shorter(start, cascades, shorter, best)
+        if shorter in search.lengths or not (shorter == first or in_time):
+            continue
+        d = shorter - 1
+        numbers: dict[tuple, int] = {}
+        for prefix, lasts in cascades.prefixes:
+            numbers.setdefault(prefix[:shorter], lasts[0][0])
+        prefixes: dict[tuple, list[tuple[int, int]]] = {}
+        for short, number in numbers.items():
+            prefixes.setdefault(short[:-1], []).append((number, short[-1]))
+        found = new_best(len(best.reach) - 1, shorter)
+        for parts in (CORNERS, BOXES) if d > 1 else (BOXES,):
+            # Pairs and triples run in threads, since they take little time.
+            run = on_workers if d > 2 else in_threads
+            run(start, list(prefixes.items()), found, parts)
+        for n in np.flatnonzero(np.isfinite(found.exact)):
+            cost = found.exact[n]
+            number = found.where[n, 0]
+            boundaries, at = np.zeros((2, length - 1), np.int64)
+            boundaries[:d], at[:d] = np.split(found.where[n, 1:], 2)
+            if improves(best, n, cost, number, at):
+                record(best, n, cost, number, boundaries, at)
     if search.deadline < np.inf:
         search_in_time(search, cascades.prefixes, best)
         return

@@ -55,17 +55,6 @@ def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Itera
             timer.cancel()
 
 
-def sweep_pairs(search: Search, prefix: tuple, lasts: Sequence, best: Best) -> None:
-    """Record the cascades of a first model and each of the last models at all thresholds."""
-    outcomes = search.outcomes
-    order = outcomes.order(prefix).astype(np.uint32)
-    group = outcomes.groups(prefix)[order]
-    correct_1 = outcomes.correct(prefix)[order]
-    for number, m in lasts:
-        correct_2 = outcomes.correct((*prefix, m))
-        sweep_pair(order, group, correct_1, correct_2, *search.cost[[prefix[0], m]], number, best)
-
-
 def search_prefix(
     search: Search,
     prefix: tuple,
@@ -115,6 +104,7 @@ def in_threads(
     workers = min(workers or os.cpu_count() or 1, len(prefixes))
     k = len(best.reach) - 1
     length = len(prefixes[0][0]) + 1
+    outcomes = search.outcomes
     is_long = k * sum(len(lasts) for _, lasts in prefixes) > LONG_SEARCH and "boxes" in parts
     hidden = not ((is_long or floors is not None) and is_watched())
     bar = tqdm(total=len(prefixes), desc=f"{length} models", leave=False, disable=hidden)
@@ -129,7 +119,11 @@ def in_threads(
                 local.floor[-1] = min(local.floor[-1], search.cost[prefix[0]])
                 continue
             if length == 2:
-                sweep_pairs(search, prefix, lasts, local)
+                order = outcomes.order(prefix).astype(np.uint32)
+                first = order, outcomes.groups(prefix)[order], outcomes.correct(prefix)[order]
+                for number, m in lasts:
+                    second = outcomes.correct((*prefix, m))
+                    sweep_pair(*first, second, *search.cost[[prefix[0], m]], number, local)
             else:
                 search_prefix(search, prefix, lasts, local, space, shared, parts)
             finish_prefixes([(prefix, lasts)], local, best, floors, bar)

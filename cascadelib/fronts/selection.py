@@ -97,7 +97,18 @@ def pick(
     if goal == "max_improvement":
         return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
     if budget is not None:
-        return within_budget(front, check_number(budget, "budget"), caution)
+        budget = check_number(budget, "budget")
+        margins = budget - front.table["cost"].to_numpy()
+        rows = np.flatnonzero(margins >= 0)[::-1]
+        rule = f"budget={budget:g}"
+        point = first_inside(front, rows, margins, caution, rule, lambda run: run.sample_costs)
+        if point is None:
+            distance = f" by {caution:g} standard errors" if len(rows) else ""
+            raise ValueError(
+                f"no cascade costs {budget:g} or less{distance}; the cheapest costs "
+                f"{front.table['cost'].iloc[0]:g}"
+            )
+        return point
     if accuracy is not None:
         form = "a fraction in [0, 1], 0.93 for 93%"
         wanted = check_number(accuracy, "accuracy", form, 0, 1)
@@ -174,21 +185,6 @@ def most_economical(
     )
     most = front.table["accuracy"].iloc[-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{distance}; the best has {most:.4f}")
-
-
-def within_budget(front: Front, budget: float, caution: float) -> Point:
-    """Return the most accurate point with at most this mean cost."""
-    margins = budget - front.table["cost"].to_numpy()
-    rows = np.flatnonzero(margins >= 0)[::-1]
-    rule = f"budget={budget:g}"
-    point = first_inside(front, rows, margins, caution, rule, lambda run: run.sample_costs)
-    if point is None:
-        distance = f" by {caution:g} standard errors" if len(rows) else ""
-        raise ValueError(
-            f"no cascade costs {budget:g} or less{distance}; the cheapest costs "
-            f"{front.table['cost'].iloc[0]:g}"
-        )
-    return point
 
 
 def margin_text(caution: float) -> str:

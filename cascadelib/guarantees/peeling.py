@@ -236,11 +236,26 @@ def peel_table(
     certify = np.zeros(count, bool)
     certify[drawn] = True
     kept = ~(certify | peel.is_open)
-    hidden = remove_until(peel, certify, wrong & certify, min(allowed), delta is not None)
+    hidden = wrong & certify
+    remaining = hidden.sum()
+    while remaining > min(allowed) and len(rows := peel.remove_next()):
+        if delta is not None:
+            labelled = rows[certify[rows]]
+            peel.open_labels(labelled, hidden[labelled])
+        remaining -= hidden[rows].sum()
     removed = peel.removed
-    ends = [max(start, first_at_most(hidden, most)) for most in allowed]
+    falling = hidden.sum() - np.append(0, np.cumsum(hidden[removed]))
+    ends = [max(start, first_at_most(falling, most)) for most in allowed]
     kept[removed[: ends[0]]] = False
-    borders = borders_after(removed[: ends[1]], peel, confidence)
+    # A border is the confidence of the last removed row of a class. It is −inf if no row of the
+    # class is removed, and inf if all rows are removed.
+    borders = np.full(len(peel.queues), np.inf)
+    counts = np.bincount(peel.group[removed[: ends[1]]], minlength=len(borders))
+    for number, queue in enumerate(peel.queues):
+        if 0 < counts[number] < len(queue):
+            borders[number] = confidence[queue[counts[number] - 1]]
+        elif len(queue) > counts[number]:
+            borders[number] = -np.inf
     return Peeled(kept, classes, borders, len(drawn), allowed)
 
 
@@ -260,39 +275,10 @@ def start_peeling(
     return classes, Peel(confidence, score, group, inside, ties, outside, lowest)
 
 
-def remove_until(peel: Peel, certify: Array, wrong: Array, most: int, opens: bool) -> Array:
-    """Remove rows until at most ``most`` of the ``wrong`` rows, bool [n], remain.
-
-    If ``opens``, the labels of removed rows in ``certify``, bool [n], are opened. Return the number
-    of remaining wrong rows after 0, 1, … removals.
-    """
-    hidden = wrong.sum()
-    while hidden > most and len(rows := peel.remove_next()):
-        labelled = rows[certify[rows] & opens]
-        peel.open_labels(labelled, wrong[labelled])
-        hidden -= wrong[rows].sum()
-    return wrong.sum() - np.append(0, np.cumsum(wrong[peel.removed]))
-
-
 def first_at_most(falling: Array, most: int) -> int:
     """Return the first position at which falling counts, int [n + 1], are ≤ ``most``, or n."""
     below = falling <= most
     return int(below.argmax()) if below.any() else len(falling) - 1
-
-
-def borders_after(removed: Array, peel: Peel, confidence: Array) -> Array:
-    """Return the confidence of the last removed row of each class, float64 [n_groups].
-
-    −inf if no row of the class is removed, inf if all rows are removed.
-    """
-    borders = np.full(len(peel.queues), np.inf)
-    counts = np.bincount(peel.group[removed], minlength=len(borders))
-    for number, queue in enumerate(peel.queues):
-        if 0 < counts[number] < len(queue):
-            borders[number] = confidence[queue[counts[number] - 1]]
-        elif len(queue) > counts[number]:
-            borders[number] = -np.inf
-    return borders
 
 
 def largest_allowed(chances: Array, delta: float) -> float:

@@ -127,13 +127,36 @@ def peel_positives(
     place = np.unique(np.column_stack([side, side * confidence]), axis=0, return_inverse=True)[1]
     score = fitted_scores(confidence, first)
     score = side * np.maximum(score - score[first].min(), 0)
-    cut = middle_cut(place[first], score[first], wanted[first], may_miss)
+    # A fit of the pilot places two borders so that nearly the allowed number of errors is beyond
+    # each. The cut is midway between them.
+    order = first[np.argsort(place[first])]
+    columns = np.column_stack([np.ones(count), score])
+    prior = np.array([0.0, 1.0])
+    penalty = np.array([0.01, 0.01])
+    curve, _ = ridge_logistic(columns[first], wanted[first], penalty, prior, prior)
+    chance = expit(columns[order] @ curve)
+    most = ERRORS_AT_CUT * chance.sum() * np.array(may_miss)
+    low = np.searchsorted(np.cumsum(chance), most[0])
+    high = len(order) - np.searchsorted(np.cumsum(1 - chance[::-1]), most[1])
+    cut = int(place[order[min(len(order) - 1, (low + high) // 2)]])
     above = place >= cut
     outwards = np.where(above, 1, -1)
     group = above.astype(int)
     peel = Peel(outwards * place, outwards * score, group, others, ties, first, np.zeros(2))
     peel.open_labels(first, wanted[first] != above[first])
-    expected = open_queues(peel, wanted, wanted_at, may_miss)
+    # Rows next to the cut are removed and their labels opened, until few remaining rows are
+    # expected on the wrong side.
+    while True:
+        risks = [peel.remaining_risks(number) for number in (0, 1)]
+        expected = float(wanted[peel.is_open].sum() + risks[0].sum() + (1 - risks[1]).sum())
+        allowed = [OPEN_UNTIL * share * expected for share in may_miss]
+        risky = [number for number in (0, 1) if risks[number].sum() > allowed[number]]
+        if not risky:
+            break
+        for number in risky:
+            rows = peel.remove_next(number)
+            wanted[rows] = wanted_at(rows)
+            peel.open_labels(rows, wanted[rows] != number)
     queues = []
     for number, share in enumerate(may_miss):
         rows = peel.remaining(number)
@@ -158,52 +181,19 @@ def peel_positives(
         kept[queue.rows[queue.removed(of_table, coins[0, number]) :]] = True
         kept[queue.rows[queue.drawn]] = False
         removed = peel.counts[number] + queue.removed(of_source, coins[1, number])
-        borders.append(border_beyond(peel, number, removed, cut, confidence, is_yes))
+        # A border is the confidence up to which a policy calls the reference.
+        border = np.inf
+        full_queue = peel.queues[number]
+        if removed < len(full_queue):
+            last = place[full_queue[removed - 1]] if removed else cut
+            called = place <= max(last, cut) if number else place >= min(last, cut)
+            border = float(confidence[called & (is_yes == number)].max(initial=-np.inf))
+        borders.append(border)
     labels = sum(queue.labels for queue in queues)
     negatives = np.unique(predictions[~is_yes])
     negative = negatives[0] if len(negatives) == 1 else f"not {positive}"
     answers = np.where(above, positive, np.where(is_yes, negative, predictions))
     return Peeled(kept, [positive], np.array(borders[::-1]), labels), answers
-
-
-def middle_cut(place: Array, score: Array, wanted: Array, may_miss: tuple[float, float]) -> int:
-    """Return the place of the cut, which is midway between two borders.
-
-    A fit of the pilot places each border so that nearly the allowed number of errors is beyond it.
-    """
-    order = np.argsort(place)
-    columns = np.column_stack([np.ones(len(score)), score])
-    prior = np.array([0.0, 1.0])
-    curve, _ = ridge_logistic(columns, wanted, np.array([0.01, 0.01]), prior, prior)
-    chance = expit(columns[order] @ curve)
-    most = ERRORS_AT_CUT * chance.sum() * np.array(may_miss)
-    below = np.searchsorted(np.cumsum(chance), most[0])
-    above = len(order) - np.searchsorted(np.cumsum(1 - chance[::-1]), most[1])
-    return int(place[order[min(len(order) - 1, (below + above) // 2)]])
-
-
-def open_queues(
-    peel: Peel,
-    wanted: Array,
-    wanted_at: Callable[[Array], Array],
-    may_miss: tuple[float, float],
-) -> float:
-    """Run the open phase of both queues, and return the expected number of positive rows.
-
-    Rows next to the cut are removed and their labels opened, until few remaining rows are expected
-    on the wrong side.
-    """
-    while True:
-        risks = [peel.remaining_risks(number) for number in (0, 1)]
-        expected = float(wanted[peel.is_open].sum() + risks[0].sum() + (1 - risks[1]).sum())
-        most = [OPEN_UNTIL * share * expected for share in may_miss]
-        risky = [number for number in (0, 1) if risks[number].sum() > most[number]]
-        if not risky:
-            return expected
-        for number in risky:
-            rows = peel.remove_next(number)
-            wanted[rows] = wanted_at(rows)
-            peel.open_labels(rows, wanted[rows] != number)
 
 
 def most_wrong(rows: int, errors: int, labels: int, delta: float) -> int:
@@ -241,16 +231,3 @@ def errors_allowed_beyond(queue: Queue, share: float, rows: int, delta: float) -
     region = share_above(rank - 1, rows, BOUND * delta / ranks)
     chances = binom.cdf(np.arange(queue.labels), queue.labels, min(1.0, share / region))
     return largest_allowed(chances, TEST_OF_SOURCE * delta)
-
-
-def border_beyond(
-    peel: Peel, group: int, removed: int, cut: int, confidence: Array, is_yes: Array
-) -> float:
-    """Return the confidence up to which a policy calls the reference, on one side of the cut."""
-    queue = peel.queues[group]
-    if removed == len(queue):
-        return np.inf
-    place = peel.confidence * np.where(peel.group, 1, -1)
-    last = place[queue[removed - 1]] if removed else cut
-    called = place <= max(last, cut) if group else place >= min(last, cut)
-    return float(confidence[called & (is_yes == group)].max(initial=-np.inf))

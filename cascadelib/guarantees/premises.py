@@ -16,7 +16,6 @@ from ..checks import items_of, validate_choice
 from ..methods.confidence_range import has_power
 from ..origin import Origin, join_origins, parts_of
 from ..store.aligned_rows import check_alignment
-from ..store.protocol import Store
 from ..store.tables.spelling import find_foreign_answers
 from .case import Case
 from .likeness import likeness_of, near_groups
@@ -138,8 +137,17 @@ def confidences(case: Case) -> Finding:
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
-    for name in sorted(case.deciding):
-        if case.is_known.all() and is_grade(case.store, name):
+    for name in sorted(case.deciding) if case.is_known.all() else ():
+        correct, confidence = case.store.outcome([name], None, "top1")((0,))
+        finite = np.isfinite(confidence)
+        ranks = pd.Series(confidence[finite]).rank().to_numpy()
+        wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
+        are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
+        if correct.dtype != bool or are_few:
+            continue
+        # Confidences separate answers (nearly) without error only if they know the label.
+        area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
+        if area >= GRADE:
             return (
                 VIOLATED,
                 f"the confidences of {name!r} separate its correct from its wrong answers, so they "
@@ -164,23 +172,6 @@ def confidences(case: Case) -> Finding:
         few = f"the selection splits have too few confidences of {', '.join(unknown)}"
         return NOT_VERIFIABLE, few, ""
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
-
-
-def is_grade(store: Store, name: str) -> bool:
-    """Return whether the confidences of a model separate its correct from its wrong answers.
-
-    Confidences do so (nearly) without error only if they were computed from the label.
-    """
-    correct, confidence = store.outcome([name], None, "top1")((0,))
-    if correct.dtype != bool:
-        return False
-    finite = np.isfinite(confidence)
-    ranks = pd.Series(confidence[finite]).rank().to_numpy()
-    parts = [ranks[correct[finite] == one] for one in (0, 1)]
-    if min(map(len, parts)) < LEAST_GRADED:
-        return False
-    area = (parts[1].mean() - (len(parts[1]) + 1) / 2) / len(parts[0])
-    return area >= GRADE
 
 
 def confidences_of(part: Origin | None, name: str) -> Array:

@@ -211,19 +211,15 @@ def equal_in_all(confidences: list[Array], rows: Array) -> bool:
         return False
     places = [np.unique(values, return_inverse=True)[1] for values in confidences]
     level = LEVEL / 2 / len(places)
-    return any(
-        rarer_than_chance(first, second, rows, level) and outcomes_agree(first, second, rows)
-        for first, second in zip(places, places[1:] + places[:1])
-    )
-
-
-def outcomes_agree(first: Array, second: Array, rows: Array) -> bool:
-    """Return whether nearly all samples that share ``first`` and ``second`` have equal rows."""
-    both = number_rows([first, second])
-    order = np.argsort(both, kind="stable")
-    tied = np.diff(both[order]) == 0
-    unequal = np.diff(rows[order])[tied] != 0
-    return bool(len(unequal)) and np.mean(unequal) <= CONTRADICTING
+    for first, second in zip(places, places[1:] + places[:1]):
+        if rarer_than_chance(first, second, rows, level):
+            both = number_rows([first, second])
+            order = np.argsort(both, kind="stable")
+            tied = np.diff(both[order]) == 0
+            unequal = np.diff(rows[order])[tied] != 0
+            if len(unequal) and np.mean(unequal) <= CONTRADICTING:
+                return True
+    return False
 
 
 def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) -> bool:

@@ -1,6 +1,5 @@
 """The tests of a certificate, point by point."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -71,9 +70,17 @@ class Trial:
             bounds.append(f"loses at most {loss} against {self.case.reference}{groups}")
         if self.budget is not None:
             bounds.append(f"costs at most {number(self.budget)} a sample")
-            highest = highest_price(self.case.runs, self.max_price)
-            if highest is not None:
-                bounds[-1] += f" (if no input can cost more than {number(highest)})"
+            by_sample = [run.costs for run in self.case.runs if any(map(np.ndim, run.costs))]
+            if by_sample:
+                highest = max(float(np.max(sum(costs))) for costs in by_sample)
+                if self.max_price is not None and highest > self.max_price:
+                    raise ValueError(
+                        f"max_price={self.max_price:g}, but all stages together cost {highest:g} "
+                        "for one of the certification samples: max_price must be an upper bound "
+                        "for any input"
+                    )
+                most = highest if self.max_price is None else self.max_price
+                bounds[-1] += f" (if no input can cost more than {number(most)})"
         means = ", as the mean over clusters of their means"
         return " and ".join(bounds) + ("" if self.case.clusters is None else means)
 
@@ -82,52 +89,45 @@ class Trial:
         rows = []
         judged = self.case.judged
         for position, (run, differs) in enumerate(zip(self.case.runs, self.case.differs)):
-            by_judge = None
-            if judged is not None:
-                by_judge = replace(self, case=judged).losses(judged.runs[position])
-            rows.append(self.row(run, differs, by_judge))
-            if not self.simultaneous and rows[-1]["p_value"] > self.delta:
+            row: dict[str, Any] = {
+                "models": run.point.models,
+                "thresholds": run.point.thresholds,
+                "cost": run.point.cost,
+                "cost_here": self.mean(run.sample_costs),
+            }
+            p_values: dict[Any, float] = {}
+            if self.epsilon is not None:
+                losses = self.losses(run)
+                row["accuracy_loss"] = self.mean(losses)
+                if self.positive is not None:
+                    of_reference = f1(self.correct, self.positive)
+                    row["accuracy_loss"] = of_reference - f1(run.correct, self.positive)
+                row["lost"] = self.mean(np.maximum(losses, 0))
+                row["gained"] = self.mean(np.maximum(-losses, 0))
+                row["unlabelled"] = self.mean(differs & ~self.case.is_known)
+                by_judge = None
+                if judged is not None:
+                    by_judge = replace(self, case=judged).losses(judged.runs[position])
+                for name, part in self.case.parts.items():
+                    p_values[name] = self.p_value(run, losses, differs, part, by_judge)
+                if None not in p_values:
+                    row["group"] = max(p_values, key=p_values.__getitem__)
+            if self.budget is not None:
+                p_values["cost"] = cost_p_value(
+                    run.exit_stage,
+                    run.costs,
+                    self.budget,
+                    self.level,
+                    self.max_price,
+                    self.case.clusters,
+                )
+            row["p_value"] = max(p_values.values())
+            rows.append(row)
+            if not self.simultaneous and row["p_value"] > self.delta:
                 break
         table = pd.DataFrame(rows)
         table["certified"] = rejected(table["p_value"], self.delta, self.simultaneous)
         return table
-
-    def row(self, run: Run, differs: Array, judged: Array | None) -> dict[str, Any]:
-        """Return the row of a point in the certificate's table.
-
-        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
-        losses by the labels of a judge.
-        """
-        row: dict[str, Any] = {
-            "models": run.point.models,
-            "thresholds": run.point.thresholds,
-            "cost": run.point.cost,
-            "cost_here": self.mean(run.sample_costs),
-        }
-        p_values: dict[Any, float] = {}
-        if self.epsilon is not None:
-            losses = self.losses(run)
-            row["accuracy_loss"] = self.mean(losses)
-            if self.positive is not None:
-                of_reference = f1(self.correct, self.positive)
-                row["accuracy_loss"] = of_reference - f1(run.correct, self.positive)
-            row["lost"] = self.mean(np.maximum(losses, 0))
-            row["gained"] = self.mean(np.maximum(-losses, 0))
-            row["unlabelled"] = self.mean(differs & ~self.case.is_known)
-            for name, part in self.case.parts.items():
-                p_values[name] = self.p_value(run, losses, differs, part, judged)
-            if None not in p_values:
-                row["group"] = max(p_values, key=p_values.__getitem__)
-        if self.budget is not None:
-            p_values["cost"] = cost_p_value(
-                run.exit_stage,
-                run.costs,
-                self.budget,
-                self.level,
-                self.max_price,
-                self.case.clusters,
-            )
-        return row | {"p_value": max(p_values.values())}
 
     def losses(self, run: Run) -> Array:
         """Return the loss of each sample relative to the reference, [k].
@@ -146,7 +146,11 @@ class Trial:
     def p_value(
         self, run: Run, losses: Array, differs: Array, part: Array, judged: Array | None
     ) -> float:
-        """Return the p-value of a loss of ε or more on the samples ``part``, bool [k]."""
+        """Return the p-value of a loss of ε or more on the samples ``part``, bool [k].
+
+        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
+        losses by the labels of a judge.
+        """
         epsilon: Any = self.epsilon
         if is_alone(run.point, self.case.reference):
             return 0.0
@@ -176,24 +180,6 @@ def is_alone(point: Point, reference: str) -> bool:
     """Return whether a point is the reference. With a custom ensemble its answers may differ."""
     ensemble = getattr(point.method, "ensemble", None)
     return point.models == (reference,) and not callable(ensemble)
-
-
-def highest_price(runs: Sequence[Run], max_price: float | None) -> float | None:
-    """Return ``max_price``, or by default the largest cost of all stages for any sample.
-
-    None if costs do not differ between samples. Raise ValueError if a sample costs more than
-    ``max_price``.
-    """
-    by_sample = [run.costs for run in runs if any(map(np.ndim, run.costs))]
-    highest = max((float(np.max(sum(costs))) for costs in by_sample), default=None)
-    if highest is None or max_price is None:
-        return highest
-    if highest > max_price:
-        raise ValueError(
-            f"max_price={max_price:g}, but all stages together cost {highest:g} for one of the "
-            "certification samples: max_price must be an upper bound for any input"
-        )
-    return max_price
 
 
 def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:

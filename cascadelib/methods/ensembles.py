@@ -381,7 +381,16 @@ class MeanStage(DelayingStage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
-        new_keys = self._read_cached(correct - self._correct.keys())
+        # The cached correctness of pairs and triples does not depend on the metric. It depends on
+        # the order of the models by rounding.
+        new_keys = {}
+        for prefix in correct - self._correct.keys():
+            if len(prefix) in CACHED:
+                key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
+                if key in self.split.cache:
+                    self._correct[prefix] = self.split.cache[key]
+                else:
+                    new_keys[prefix] = key
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -414,22 +423,6 @@ class MeanStage(DelayingStage):
         self._confidence |= zip(of_confidence, confidences)
         for prefix, key in new_keys.items():
             self.split.cache[key] = self._correct[prefix].copy()
-
-    def _read_cached(self, prefixes: Iterable[tuple]) -> dict[tuple, tuple]:
-        """Read the correctness of pairs and triples from the store's cache. Return the keys of the
-        others.
-
-        The correctness does not depend on the metric. It depends on the order of the models by
-        rounding.
-        """
-        new = {}
-        for prefix in (prefix for prefix in prefixes if len(prefix) in CACHED):
-            key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
-            if key in self.split.cache:
-                self._correct[prefix] = self.split.cache[key]
-            else:
-                new[prefix] = key
-        return new
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
         """Return the confidences (P, s) of the means over P combinations of n models each.

@@ -277,10 +277,13 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
     if len(features.columns) > 1:
         candidates.append(("logistic", features))
     all_folds = [fit_folds(name, inputs, correct, fold) for name, inputs in candidates]
-    losses = [
-        log_losses(out_of_fold(folds, inputs, fold), correct)
-        for folds, (_, inputs) in zip(all_folds, candidates)
-    ]
+    edge = 1 / (len(correct) + 1)
+    losses = []
+    for folds, (_, inputs) in zip(all_folds, candidates):
+        confidence = out_of_fold(folds, inputs, fold)
+        chance = np.clip(confidence, edge, 1 - edge)
+        loss = -np.log1p(-chance) - correct * (np.log(chance) - np.log1p(-chance))
+        losses.append(np.where(np.isfinite(confidence), loss, 0.0))  # 0 for an abstention
     least = min(losses, key=np.mean)
     excess = [loss - least for loss in losses]
     is_within = [each.mean() <= each.std() / np.sqrt(len(each)) for each in excess]
@@ -299,17 +302,6 @@ def out_of_fold(folds: Folds, features: Features, fold: Array) -> Array:
         rows = fold == one
         confidence[rows] = fitted.apply(features.take(rows))
     return confidence
-
-
-def log_losses(confidence: Array, correct: Array) -> Array:
-    """Return the log losses of confidences (k,), 0 for an abstention.
-
-    Confidences are clipped to [1 / (k + 1), k / (k + 1)].
-    """
-    edge = 1 / (len(confidence) + 1)
-    chance = np.clip(confidence, edge, 1 - edge)
-    losses = -np.log1p(-chance) - correct * (np.log(chance) - np.log1p(-chance))
-    return np.where(np.isfinite(confidence), losses, 0.0)
 
 
 def refuse_free_text(features: Features, by_label: bool = False) -> None:

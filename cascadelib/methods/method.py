@@ -177,15 +177,11 @@ class Method:
             The fitted method, or this one if there is nothing to fit.
         """
         names = list(store.models.index if models is None else models)
-        if self.confidence is not None:
-            return self._with_confidences(store, names)
-        if not self.temperature:
-            return self
-        temperatures = {name: cached_temperature(store, name) for name in names}
-        return replace(self, temperatures=temperatures, fitted_on=store.origin)
-
-    def _with_confidences(self, store: Any, names: list[str]) -> "Method":
-        """Fit one confidence per model, or one per pair of models if "agreement" is an input."""
+        if self.confidence is None:
+            if not self.temperature:
+                return self
+            temperatures = {name: cached_temperature(store, name) for name in names}
+            return replace(self, temperatures=temperatures, fitted_on=store.origin)
         method = self
         if self.confidence == AUTO:
             columns = self.columns
@@ -204,15 +200,16 @@ class Method:
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
         folds = {}
+        # Fit one confidence per model, or one per pair of models if "agreement" is an input.
         for length in (1,) if method.last_only else (1, 2):
-            for models in permutations(names, length):
-                correct, confidence = outcome((names.index(models[-1]),))
-                features = self.features_of(store, models, confidence, method.columns)
-                with error_context(f"model {models[-1]!r}"):
+            for models_read in permutations(names, length):
+                correct, confidence = outcome((names.index(models_read[-1]),))
+                features = self.features_of(store, models_read, confidence, method.columns)
+                with error_context(f"model {models_read[-1]!r}"):
                     if self.confidence != AUTO:
                         refuse_free_text(features, self.confidence == BY_LABEL)
-                    folds[models] = fit_folds(str(self.confidence), features, correct, fold)
-        fitted = {models: one.full for models, one in folds.items()}
+                    folds[models_read] = fit_folds(self.confidence, features, correct, fold)
+        fitted = {read: one.full for read, one in folds.items()}
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:

@@ -180,8 +180,9 @@ def answer_table(
         if goal.positive is not None:
             raise ValueError("labels= needs epsilon=: recall and precision choose their number")
         labels = check_count(labels, "labels", 1, len(table))
+    call_price = np.nan
     if price is not None:
-        price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
+        call_price = check_number(price, "price", "a number, 0 or more", 0, np.finfo(float).max)
     ids = table.origin.sample_ids
     if clusters is not None:
         clusters = keys_of(clusters, "cluster", ids)
@@ -192,9 +193,7 @@ def answer_table(
         return goal.is_wrong(answers_at(rows), predictions[rows])
 
     def cost_of(calls: int) -> float:
-        if price is None:
-            return np.nan
-        return float(table.cost.mean() * len(table) + price * calls)
+        return float(table.cost.mean() * len(table) + call_price * calls)
 
     if plan:
         calls, pilot = simulate_calls(goal, confidence, predictions, wrong_at, labels, seed)
@@ -204,9 +203,16 @@ def answer_table(
     asked = ~peeled.kept
     answers = kept_answers.astype(object)
     answers[asked] = answers_at(np.flatnonzero(asked))
-    dependent = dependence_of(confidence, predictions, clusters)
+    dependent = ""  # why the rows are not independent draws of a source
+    if clusters is not None and len(np.unique(clusters)) < len(clusters):
+        dependent = "clusters= names rows of the table that belong together"
+    elif copied_whole(number_rows([confidence, predictions])):
+        dependent = (
+            "rows of the table repeat others. They have equal answers and confidences more often "
+            "than independent draws. Keep one row of each"
+        )
     premises = list_premises(table, peeled.labels, dependent)
-    point = point_of(peeled, table, price, premises)
+    point = point_of(peeled, table, call_price, premises)
     certificate = describe_guarantees(peeled, goal, point.exit_rates[0], dependent)
     return AnsweredTable(
         answers.astype(str),
@@ -245,15 +251,15 @@ def answers_of(
     It requests missing answers in batches, and writes them to ``bought`` before they are checked.
     """
     ids = table.origin.sample_ids
-    prediction_of = dict(zip(ids.tolist(), predictions.tolist()))
 
-    def read_answers(names: list[str]) -> np.ndarray:
-        """Return the answers of some ids, spelled like the predictions."""
+    def read_answers(rows: np.ndarray) -> np.ndarray:
+        """Return the answers of some rows, spelled like the predictions."""
+        names = ids[rows].tolist()
         answers = as_text([bought[name] for name in names])
         if table.normalize == "text":
             return normalize_texts(answers)
         if table.normalize is None and names:
-            predicted = np.array([[prediction_of[name] for name in names]])
+            predicted = predictions[None, rows]
             texts = {*answers.tolist(), *predicted[0].tolist()}
             with error_context("the answers of ask"):
                 refuse(
@@ -264,19 +270,20 @@ def answers_of(
         return answers
 
     def answers_at(rows: np.ndarray) -> np.ndarray:
-        names = ids[rows].tolist()
-        read_answers([name for name in names if name in bought])
-        missing = [name for name in names if name not in bought]
+        is_bought = np.array([name in bought for name in ids[rows].tolist()], bool)
+        read_answers(rows[is_bought])
+        missing = rows[~is_bought]
         for start in watched(range(0, len(missing), BATCH), "calling the reference"):
             batch = missing[start : start + BATCH]
+            names = ids[batch].tolist()
             try:
-                answers = validate_answers(ask(batch), batch)
-                bought.update(zip(batch, answers, strict=True))
+                answers = validate_answers(ask(names), names)
+                bought.update(zip(names, answers, strict=True))
                 read_answers(batch)
             except BaseException as error:
                 error.bought = bought  # type: ignore[attr-defined]
                 raise
-        return read_answers(names)
+        return read_answers(rows)
 
     return answers_at
 
@@ -329,20 +336,6 @@ def simulate_calls(
     return calls, len(pilot)
 
 
-def dependence_of(
-    confidence: np.ndarray, predictions: np.ndarray, clusters: np.ndarray | None
-) -> str:
-    """Return why the rows are not independent draws of a source, in words, or nothing."""
-    if clusters is not None and len(np.unique(clusters)) < len(clusters):
-        return "clusters= names rows of the table that belong together"
-    if copied_whole(number_rows([confidence, predictions])):
-        return (
-            "rows of the table repeat others. They have equal answers and confidences more often "
-            "than independent draws. Keep one row of each"
-        )
-    return ""
-
-
 def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premise]:
     """Return the premises. Only the guarantee for new rows needs independent rows."""
     independent = (VIOLATED, dependent) if dependent else (NOT_VERIFIABLE, UNCLUSTERED)
@@ -356,7 +349,7 @@ def list_premises(table: ScoreTable, labels: int, dependent: str) -> list[Premis
 
 
 def point_of(
-    peeled: Peeled, table: ScoreTable, price: float | None, premises: Sequence[Premise]
+    peeled: Peeled, table: ScoreTable, call_price: float, premises: Sequence[Premise]
 ) -> Point:
     """Return the cascade of the small model and the reference that answers new rows.
 
@@ -364,9 +357,8 @@ def point_of(
     border and 1 above it, and the threshold is ½.
     """
     *borders, others = peeled.borders.tolist()
-    curves = [step_curve(others, None)]
-    for name, border in zip(peeled.classes, borders):
-        curves.append(step_curve(border, label_digest(name)))
+    digests = map(label_digest, peeled.classes)
+    curves = list(map(step_curve, [others, *borders], [None, *digests]))
     small = table.names[0]
     fitted: dict[tuple[str, ...], Fitted] = {
         (small,): Fitted(BY_LABEL, (CONFIDENCE,), curves),
@@ -379,7 +371,7 @@ def point_of(
         (small, REFERENCE),
         (0.5,),
         (keeps, 1 - keeps),
-        cost=np.nan if price is None else float(table.cost.mean()) + price * (1 - keeps),
+        cost=float(table.cost.mean()) + call_price * (1 - keeps),
         method=method,
         cost_kind=table.default_cost,
         selected_on=table.origin,

@@ -65,10 +65,10 @@ class AnsweredTable:
 
     def __str__(self) -> str:
         calls = int(self.asked.sum())
-        paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
         return (
             f"The reference answered {calls:,} of {len(self.asked):,} rows "
-            f"({calls / len(self.asked):.1%}), {self.labels:,} of them drawn to certify{paid}. "
+            f"({calls / len(self.asked):.1%}), {self.labels:,} of them drawn to certify"
+            f"{describe_cost(self.cost)}. "
             f"{self.certificate}"
         )
 
@@ -113,12 +113,17 @@ class CallPlan:
     cost: float
 
     def __str__(self) -> str:
-        paid = "" if np.isnan(self.cost) else f", at a cost of {number(self.cost)} in all"
         return (
             f"The reference will probably answer {self.calls:,} of {self.rows:,} rows "
-            f"({self.calls / self.rows:.1%}){paid}: {self.low:,} to {self.high:,} in {SIMULATED} "
-            f"simulations. {self.bought:,} of these calls are already made."
+            f"({self.calls / self.rows:.1%}){describe_cost(self.cost)}: {self.low:,} to "
+            f"{self.high:,} in {SIMULATED} simulations. {self.bought:,} of these calls "
+            "are already made."
         )
+
+
+def describe_cost(cost: float) -> str:
+    """Return the cost in words, or nothing if it is unknown."""
+    return "" if np.isnan(cost) else f", at a cost of {number(cost)} in all"
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,6 @@ This module needs only NumPy.
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
 from operator import eq
 from typing import Any
 
@@ -28,33 +27,32 @@ from .decisions import (
 )
 
 
-@dataclass(frozen=True)
 class Expectation:
     """Hold the answers that are valid.
 
     Parameters
     ----------
-    labels : frozenset or None
+    labels : iterable or None
         The valid predictions. None means that all are valid.
-    bounds : (float, float)
-        The least and the largest valid confidence.
+    confidence_range : (float, float) or None
+        The least and the largest valid confidence. None means that all are valid.
+
+    Raises
+    ------
+    ValueError
+        If a bound is invalid.
     """
 
-    labels: frozenset | None = None
-    bounds: tuple[float, float] = UNBOUNDED
-
-    @classmethod
-    def of(cls, labels: Iterable | None, confidence_range: Sequence[float] | None) -> "Expectation":
-        """Return the expectation of a caller, or raise ValueError if a bound is invalid."""
-        bounds = UNBOUNDED
+    def __init__(self, labels: Iterable | None, confidence_range: Sequence[float] | None) -> None:
+        self.bounds = UNBOUNDED
         if confidence_range is not None:
             values = as_real_array(confidence_range, "confidence_range")
             if values.shape != (2,) or not values[0] < values[1]:
                 raise ValueError(
                     f"confidence_range must be (least, most), not {brief(confidence_range)}"
                 )
-            bounds = (float(values[0]), float(values[1]))
-        return cls(labels if labels is None else frozenset(labels), bounds)
+            self.bounds = (float(values[0]), float(values[1]))
+        self.labels = None if labels is None else frozenset(labels)
 
     def failure_in(self, prediction: Any) -> int:
         """Return the failure of a prediction as a position in ``FAILURES``, 0 if there is none."""
@@ -101,38 +99,25 @@ def plain_columns(
     if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
         return None
     predictions, confidences, costs = (*answer, None)[:3]
-    least, most = confidence_range_at(point, stage, expectation)
-    if confidences is None and stage >= len(point.inside):
+    least, most = expectation.bounds
+    is_last = stage >= len(point.inside)
+    if confidences is None and is_last:
         confidences = [-np.inf] * count
         least = -np.inf
-    prices = split_cost(costs, count)
+    elif point.expected and not is_last and point.expected.confidences[stage].values:
+        seen = point.expected.confidences[stage].values
+        least = max(least, seen[0])
+        most = min(most, seen[-1])
+    if type(costs) is float:
+        costs = [costs / count] * count
     is_plain = (
-        prices is not None
+        (costs is None or are_floats(costs, count, 0.0, np.inf))
         and type(predictions) is list
         and len(predictions) == count
         and not any(map(expectation.failure_in, predictions))
         and are_floats(confidences, count, least, most)
     )
-    return (predictions, confidences, prices) if is_plain else None  # type: ignore[return-value]
-
-
-def split_cost(costs: Any, count: int) -> list | None:
-    """Return the cost of each input, or None if ``costs`` is neither one float nor a list of valid
-    ones."""
-    if costs is None:
-        return [None] * count
-    if type(costs) is float:
-        costs = [costs / count] * count
-    return costs if are_floats(costs, count, 0.0, np.inf) else None
-
-
-def confidence_range_at(point: Point, stage: int, expectation: Expectation) -> tuple[float, float]:
-    """Return the range of a metric, within that of the selection if it is known."""
-    least, most = expectation.bounds
-    seen: tuple[float, ...] = ()
-    if stage < len(point.inside) and point.expected:
-        seen = point.expected.confidences[stage].values
-    return (max(least, seen[0]), min(most, seen[-1])) if seen else (least, most)
+    return (predictions, confidences, costs or [None] * count) if is_plain else None
 
 
 def are_floats(values: Any, count: int, least: float, most: float) -> bool:
@@ -181,7 +166,16 @@ def read_answer(
         )
     predictions, confidences, *costs = answer
     for what, values in zip(("predictions", "confidences", "costs"), answer):
-        refuse_keys(values, what)
+        is_mapping = isinstance(values, Mapping)
+        keys = values if is_mapping else getattr(values, "index", None)
+        if keys is None or callable(keys):  # list.index is a method
+            continue
+        keys = list(keys)
+        if is_mapping or keys != list(range(len(keys))):
+            raise ValueError(
+                f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per "
+                "input, in the order of the inputs: sort them so, and return a list or .to_numpy()"
+            )
     predictions = objects(predictions)
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
@@ -199,29 +193,13 @@ def read_answer(
     else:
         read = Answer(predictions[:, None], np.full(count, np.nan), failures)
     if costs and costs[0] is not None:
-        read.costs = cost_per_input(costs[0], count)
+        paid = as_real_array(costs[0], "costs")
+        if paid.shape not in ((), (count,)) or not (paid >= 0).all():
+            raise ValueError(
+                f"costs must be one number, or one for each of {count} inputs, 0 or more"
+            )
+        read.costs = paid if paid.ndim else np.full(count, paid / count)
     return read
-
-
-def refuse_keys(values: Any, what: str) -> None:
-    """Raise ValueError for values with keys: a call returns one value per input, in order."""
-    keys = values if isinstance(values, Mapping) else getattr(values, "index", None)
-    if keys is None or callable(keys):  # list.index is a method
-        return
-    keys = list(keys)
-    if isinstance(values, Mapping) or keys != list(range(len(keys))):
-        raise ValueError(
-            f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per input, in "
-            "the order of the inputs: sort them so, and return a list or .to_numpy()"
-        )
-
-
-def cost_per_input(costs: Any, count: int) -> np.ndarray:
-    """Return the cost of each input, from one number per input or one for the whole call."""
-    paid = as_real_array(costs, "costs")
-    if paid.shape not in ((), (count,)) or not (paid >= 0).all():
-        raise ValueError(f"costs must be one number, or one for each of {count} inputs, 0 or more")
-    return paid if paid.ndim else np.full(count, paid / count)
 
 
 def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:
@@ -233,11 +211,6 @@ def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[Base
             fault = ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
         faults[row] = fault
     return faults
-
-
-def failed_answer(failure: int) -> Answer:
-    """Return the answer for one input whose call failed."""
-    return Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
 
 
 def failure_of(error: BaseException) -> int:

@@ -19,9 +19,19 @@ from ..methods.ensembles import EnsembleOutput
 from ..methods.fitted import CONFIDENCE, value_columns
 from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
-from .cascade_file import point_for_file
-from .decisions import MALFORMED, Answer, Decisions, empty_decisions
-from .members import Member, check_classes, check_pinned, kind_of, members_of
+from ..zoo.model import describe_identity
+from .cascade_file import point_for_file, versions
+from .decisions import MALFORMED, Answer, Decisions, align_by_model, empty_decisions
+from .form import records_of
+from .members import (
+    CallableModule,
+    Member,
+    check_classes,
+    check_pinned,
+    check_revision,
+    kind_of,
+    member_named,
+)
 from .policy import Policy
 
 MIN_STREAM_BATCH = 64  # samples of a stream that are decided together if its batches are smaller
@@ -83,12 +93,11 @@ class Batch:
         rows = np.concatenate([part.rows for part in parts])
         return Batch(rows, concatenate_batches([part.inputs for part in parts]), self.kind, output)
 
-
-def batch_of(cascade: "Cascade", inputs: Any) -> Batch:
-    """Return raw inputs as a :class:`Batch`, numbered from 0."""
-    with error_context(f"model {cascade.policy.models[0]!r}"):
-        rows = np.arange(count_samples(inputs))
-    return Batch(rows, inputs, map_parts(kind_of, inputs))
+    def logits(self, member: Member, size: int) -> np.ndarray:
+        """Return the logits [N, classes] of a model, called on at most ``size`` samples."""
+        if len(self) <= size:
+            return member.logits(self.inputs)
+        return np.concatenate([member.logits(piece) for piece in pieces_of(self.inputs, size)])
 
 
 class Cascade(torch.nn.Module):
@@ -114,7 +123,14 @@ class Cascade(torch.nn.Module):
     point : Point
         The content of the file.
     differences : tuple of str
-        A sentence for each difference from the environment in which the cascade was measured.
+        A sentence for each difference from the environment in which the cascade was measured:
+        weights, transform, library versions.
+
+    Raises
+    ------
+    ValueError
+        If the point has no method, a name is unknown, or numbers of classes differ. If weights are
+        not those of the revision in the file.
 
     See Also
     --------
@@ -153,8 +169,34 @@ class Cascade(torch.nn.Module):
                 "method=cascadelib.Method(…))"
             )
         self.method = point.method
-        self.members, records, self.differences = members_of(point, models, allow_download)
-        self.policy = Policy(replace(point, records=records))
+        models = models or {}
+        align_by_model(point.models, models, "models")
+        installed = dict.fromkeys(point.versions, "missing") | versions()
+        differences = [
+            f"{package} is {installed[package]}, it was {recorded}"
+            for package, recorded in point.versions.items()
+            if installed[package] != recorded
+        ]
+        self.members: list[Member] = []
+        identified = []
+        for record in records_of(point):
+            model = member_named(record["name"], models, record.get("checkpoint"), allow_download)
+            # A callable has no identity.
+            identity = {} if isinstance(model.module, CallableModule) else describe_identity(model)
+            if model.name not in models and not allow_download:
+                check_revision(model, record, identity)
+            differences += [
+                f"model {model.name!r}: {key} is not as recorded "
+                f"({record[key]!s:.16} then, {value!s:.16} now)"
+                for key, value in identity.items()
+                if record.get(key, value) != value
+            ]
+            identified.append(identity | record)
+            classes = record.get("classes")
+            self.members.append(Member(model.name, model.module, model.transform, classes))
+        check_classes(self.members)
+        self.differences = tuple(differences)
+        self.policy = Policy(replace(point, records=tuple(identified)))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
@@ -357,6 +399,12 @@ class Cascade(torch.nn.Module):
             )
         return decisions
 
+    def batch_of(self, inputs: Any) -> Batch:
+        """Return raw inputs as a :class:`Batch`, numbered from 0."""
+        with error_context(f"model {self.policy.models[0]!r}"):
+            rows = np.arange(count_samples(inputs))
+        return Batch(rows, inputs, map_parts(kind_of, inputs))
+
     def answer_after(self, stage: int, logits: np.ndarray, batch: Batch, guesses: int) -> Answer:
         """Combine the logits [N, classes] of a stage's model with the batch's previous output.
 
@@ -399,7 +447,7 @@ class CascadeRun:
         self.guesses = guesses
         self.waiting: list[deque[Batch]] = [deque() for _ in cascade.members]
         self.samples = 0
-        self.decisions: Decisions = None  # type: ignore[assignment]
+        self.decisions = self.empty(0)
 
     def empty(self, samples: int) -> Decisions:
         """Return decisions of samples that no model has seen."""
@@ -407,12 +455,10 @@ class CascadeRun:
 
     def queue_batch(self, inputs: Any) -> None:
         """Queue a batch for the first model."""
-        batch = batch_of(self.cascade, inputs)
+        batch = self.cascade.batch_of(inputs)
         batch.rows += self.samples
         self.samples += len(batch)
-        if self.decisions is None:
-            self.decisions = self.empty(len(batch))
-        elif self.samples > len(self.decisions):  # double the length, so that copies are rare
+        if self.samples > len(self.decisions):  # double the length, so that copies are rare
             more = max(len(batch), len(self.decisions))
             self.decisions = self.decisions.joined(self.empty(more))
         if len(batch):
@@ -429,7 +475,7 @@ class CascadeRun:
 
         Samples for which the model failed are queued for the last model.
         """
-        logits = logits_of(self.cascade.members[stage], batch, self.size)
+        logits = batch.logits(self.cascade.members[stage], self.size)
         answer = self.cascade.answer_after(stage, logits, batch, self.guesses)
         exits = self.decisions.write(self.point, stage, batch.rows, answer)
         if exits.all():
@@ -442,9 +488,7 @@ class CascadeRun:
 
     def result(self) -> Decisions:
         """Return the decisions so far, of all samples that arrived."""
-        decisions = self.empty(0) if self.decisions is None else self.decisions
-        if self.samples < len(decisions):
-            decisions = decisions.take(slice(self.samples))
+        decisions = self.decisions.take(slice(self.samples))
         return replace(decisions, ids=np.arange(self.samples))
 
 
@@ -462,10 +506,3 @@ def next_batch(waiting: deque, size: int) -> Any:
         waiting.appendleft(batch.take(slice(size, None)))
         batch = batch.take(slice(size))
     return batch
-
-
-def logits_of(member: Member, batch: Batch, size: int) -> np.ndarray:
-    """Return the logits [N, classes] of a model on a batch, at most ``size`` per call."""
-    if len(batch) <= size:
-        return member.logits(batch.inputs)
-    return np.concatenate([member.logits(piece) for piece in pieces_of(batch.inputs, size)])

@@ -63,7 +63,12 @@ def point_for_file(
         refuse_equal_rows(held_out, list(point.models), point.models[:-1])
     expectation = point.expected
     if measured_on is not None:
-        expectation = expected_figures(point, measured_on, describe_intervals(point, held_out))
+        intervals = WITHOUT_CHOOSING
+        if held_out is not None:
+            shared = samples_seen([point.seen], held_out.origin, point.models)
+            if not shared:
+                intervals = UNCHECKED if shared is None else HELD_OUT
+        expectation = expected_figures(point, measured_on, intervals)
     # The point's record takes precedence over that of its selection split.
     first, *others = parts_of(point.origin)
     if first is None and store is not None:
@@ -100,19 +105,9 @@ def record_of(store: Store, name: str) -> dict[str, Any]:
         return {"name": name}
     header = store.metadata(name)
     extraction = header.get("extraction") or {}
-    record: dict[str, Any] = {"name": name, "classes": store.class_count}
+    record = {"name": name, "classes": store.class_count}
     record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
     return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
-
-
-def describe_intervals(point: Point, held_out: Store | None) -> str:
-    """Describe the intervals of ``expected`` by whether the cascade has seen the samples."""
-    if held_out is None:
-        return WITHOUT_CHOOSING
-    shared = samples_seen([point.seen], held_out.origin, point.models)
-    if shared is None:
-        return UNCHECKED
-    return WITHOUT_CHOOSING if shared else HELD_OUT
 
 
 def versions() -> dict[str, str]:

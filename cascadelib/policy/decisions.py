@@ -11,10 +11,9 @@ import numpy as np
 
 from ..checks import brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import align_values, as_real_array
+from ..labels import as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
-from ..methods.fitted import value_columns
 from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
@@ -95,7 +94,7 @@ class Decisions:
         return self.guesses[:, 0]
 
     @property
-    def arrays(self) -> dict[str, np.ndarray]:
+    def arrays(self) -> dict[str, Any]:
         """Return all arrays by name."""
         return {name: values for name, values in vars(self).items() if name != "models"}
 
@@ -118,8 +117,7 @@ class Decisions:
 
     def take(self, rows: Any) -> "Decisions":
         """Return the decisions of some samples, by a slice, int64 [s] or bool [N]."""
-        arrays: dict[str, Any] = {name: values[rows] for name, values in self.arrays.items()}
-        return replace(self, **arrays)
+        return replace(self, **{name: values[rows] for name, values in self.arrays.items()})
 
     def joined(self, *others: "Decisions") -> "Decisions":
         """Return these decisions, followed by others."""
@@ -160,7 +158,7 @@ class Decisions:
         """
         exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
         answered_rows = rows
-        is_valid: Any = slice(None)
+        is_valid = slice(None)
         if answer.failures.any():
             is_valid = answer.failures == 0
             answered_rows = rows[is_valid]
@@ -279,36 +277,7 @@ def check_answer(
         values = read_columns(point, stage, confidences)
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
-    lowest = convert_units(point.metric, np.array(-np.inf))
-    is_missing, is_malformed = find_malformed(point, stage, values, bounds, lowest)
-    if is_malformed.any():
-        failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
-    confidence = values
-    if point.fitted:
-        confidence = np.full(count, lowest)
-        rows = np.flatnonzero(~is_missing & (failures == 0))
-        if not is_missing.all():
-            confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
-    if is_missing.any():
-        confidence = np.where(is_missing, lowest, confidence)
-    fault = describe_shift(point, stage, confidence[failures == 0])
-    if fault:
-        failures = np.where(failures == 0, MALFORMED, failures)
-    return Answer(predictions[:, None], confidence, failures, fault=fault)
-
-
-def find_malformed(
-    point: Point,
-    stage: int,
-    values: np.ndarray,
-    bounds: tuple[float, float],
-    lowest: np.ndarray,
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return which samples have no confidence, and which have a malformed one, bool [s] each.
-
-    A missing confidence is malformed if it is needed. The lowest value always defers, and is never
-    malformed.
-    """
+    lowest = convert_units(point.metric, np.array(-np.inf))  # always defers
     is_missing = values != values  # nan
     is_malformed: Any = np.zeros(values.shape, bool)
     if bounds != UNBOUNDED and values.dtype != object:
@@ -320,23 +289,22 @@ def find_malformed(
         is_malformed = is_malformed.any(axis=1)
     if point.metric is not None:
         is_malformed = is_malformed | impossible(values, point.metric)
-    return is_missing, is_malformed
-
-
-def fitted_confidence(
-    point: Point,
-    stage: int,
-    values: np.ndarray,
-    predictions: np.ndarray,
-    before: np.ndarray | None,
-    rows: np.ndarray,
-) -> np.ndarray:
-    """Apply the fitted confidence of a stage to some rows of its columns and of predictions."""
-    chosen = predictions[rows]
-    if any(prediction is None for prediction in chosen):
-        raise ValueError("predictions are needed, since its confidence is fitted")
-    earlier = before if before is None else before[rows]
-    return point.fitted[stage](values[rows], chosen, earlier)
+    failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
+    if not point.fitted:
+        confidence = np.where(is_missing, lowest, values)
+    else:
+        confidence = np.full(count, lowest)
+        if not is_missing.all():
+            rows = np.flatnonzero(~is_missing & (failures == 0))
+            chosen = predictions[rows]
+            if any(prediction is None for prediction in chosen):
+                raise ValueError("predictions are needed, since its confidence is fitted")
+            earlier = before if before is None else before[rows]
+            confidence[rows] = point.fitted[stage](values[rows], chosen, earlier)
+    fault = describe_shift(point, stage, confidence[failures == 0])
+    if fault:
+        failures = np.where(failures == 0, MALFORMED, failures)
+    return Answer(predictions[:, None], confidence, failures, fault=fault)
 
 
 def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
@@ -359,17 +327,6 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
     )
 
 
-def align_samples(point: Point, confidences: list, predictions: list) -> tuple[list, list]:
-    """Return confidences and predictions of all models in the order of the first pandas index."""
-    both = (*confidences, *predictions)
-    ids = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
-    ordered = []
-    for stage, values in enumerate(confidences):
-        names = value_columns(point.fitted[stage].columns) if point.fitted else None
-        ordered.append(align_values(values, "confidences", ids, names))
-    return ordered, [align_values(values, "predictions", ids) for values in predictions]
-
-
 def read_columns(point: Point, stage: int, confidences: Any) -> np.ndarray:
     """Return confidences as float64 [s] or [s, c], or as objects if a fit also reads text."""
     if point.fitted and point.fitted[stage].categories:
@@ -385,7 +342,7 @@ def describe_failure(point: Point, name: Any, answer: Answer, row: int) -> str:
     if answer.fault:
         return answer.fault
     confidence = answer.confidence[row : row + 1]
-    if point.metric is not None and impossible(confidence, point.metric)[0]:
+    if impossible(confidence, point.metric)[0]:
         least, most = metric_of(point.metric).bounds
         return (
             f"sample {name} has confidence {confidence[0]:.4g}, but {point.metric} is from "
@@ -401,18 +358,6 @@ def objects(values: Any) -> np.ndarray:
     """Return the items of ``values`` as an array of objects [N]."""
     values = items_of(values.tolist() if hasattr(values, "tolist") else values)
     return np.fromiter(values, object, len(values))
-
-
-def unify_kinds(values: list) -> tuple[list, int | None]:
-    """Return the predictions of each model, and the value of a missing prediction.
-
-    If the predictions of all models are int arrays, they are returned unchanged, with −1 for a
-    missing prediction. Otherwise, arrays of objects are returned, with None.
-    """
-    arrays = [each for each in values if isinstance(each, np.ndarray) and each.ndim == 1]
-    if [array.dtype.kind for array in arrays] == ["i"] * len(values):
-        return values, -1
-    return [each if each is None else objects(each) for each in values], None
 
 
 def align_by_model(names: Sequence[str], values: Any, what: str) -> list:

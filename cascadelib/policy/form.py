@@ -153,7 +153,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
     is_certified = point.chosen == (point.models, point.thresholds)
     parts = parts_of(point.origin)
-    sets: list[Any] = [SampleSets.of(part, point.models) for part in parts if part is not None]
+    sets = [SampleSets.of(part, point.models) for part in parts if part is not None]
     if sets:  # the first known set has the others in ``also``, an unknown one as None
         sets[0] = replace(sets[0], also=(*sets[1:], *[None] * (None in parts)))
     return to_json(
@@ -259,7 +259,17 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
 
 def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names = names_from_file(file)
+    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
+    texts = {name for name in names if name and isinstance(name, str)}
+    if len(texts) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
+    for record in file.models:
+        if record.get("classes") is not None:
+            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    if len(file.thresholds) != len(names) - 1:
+        raise ValueError(
+            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
+        )
     if len(file.chosen.exit_rates) not in (len(names), 0):
         raise ValueError(
             f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
@@ -291,22 +301,6 @@ def point_from_file(file: CascadeFile) -> Point:
         guarantee=file.guarantee,
         **figures,
     )
-
-
-def names_from_file(file: CascadeFile) -> tuple[str, ...]:
-    """Return the names of the models, or raise ValueError if records or thresholds do not fit."""
-    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
-    texts = {name for name in names if name and isinstance(name, str)}
-    if len(texts) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
-    for record in file.models:
-        if record.get("classes") is not None:
-            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
-    if len(file.thresholds) != len(names) - 1:
-        raise ValueError(
-            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
-        )
-    return names
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:

@@ -21,10 +21,8 @@ from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
 from ..zoo.loaders import load, resolve_models, split_transform
-from ..zoo.model import Model, describe_identity, unwrap_compiled
+from ..zoo.model import Model, unwrap_compiled
 from ..zoo.transforms import prepare_batch
-from .cascade_file import versions
-from .decisions import align_by_model
 from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
@@ -75,21 +73,21 @@ class Member:
         return self.__dict__ | {"graphs": {}}  # a copy has no graphs
 
     @contextlib.contextmanager
-    def explain_errors(self, *batches: Any) -> Iterator[None]:
-        """Re-raise exceptions about unsuitable batches as a ValueError that describes them."""
+    def explain_errors(self, batch: Any) -> Iterator[None]:
+        """Re-raise an exception about an unsuitable batch as a ValueError that describes it."""
         try:
             yield
         except torch.cuda.OutOfMemoryError:
             raise
         except UNFIT as error:
-            forms = " and ".join(dict.fromkeys(map(form_of, batches)))
-            if self.transform is None:
-                takes = "floats, as its module does"
-            else:
+            kind = getattr(batch, "dtype", type(batch).__name__)
+            shape = list(getattr(batch, "shape", [len(batch)]))
+            takes = "floats, as its module does"
+            if self.transform is not None:
                 takes = f"inputs of {self.transform!r:.200}"
             reason = " ".join(f"{type(error).__name__}: {error}".split())[:400]
             raise ValueError(
-                f"model {self.name!r} cannot run on {forms}; expected {takes} ({reason})"
+                f"model {self.name!r} cannot run on {kind} {shape}; expected {takes} ({reason})"
             ) from error
 
     def inputs(self, batch: Any) -> Any:
@@ -201,13 +199,6 @@ class Member:
         self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
 
 
-def form_of(batch: Any) -> str:
-    """Describe a batch by its dtype or type, and its shape or length."""
-    kind = getattr(batch, "dtype", type(batch).__name__)
-    shape = getattr(batch, "shape", None)
-    return f"{kind} {[len(batch)] if shape is None else list(shape)}"
-
-
 def kind_of(inputs: Any) -> tuple:
     """Return what all inputs of one graph share: type, shape without N, dtype, device."""
     parts = (getattr(inputs, name, None) for name in ("dtype", "device"))
@@ -248,61 +239,6 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
         same = np.abs(found[finite] - expected[finite]).max() <= most
     if not same:
         raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
-
-
-def members_of(
-    point: Point, models: Mapping | None, anywhere: bool
-) -> tuple[list[Member], tuple[dict, ...], tuple[str, ...]]:
-    """Return the models of a cascade file.
-
-    Parameters
-    ----------
-    point : Point
-        The content of the file.
-    models : mapping, optional
-        As in :meth:`Cascade.from_point`.
-    anywhere : bool
-        Whether to load names outside the bundled zoos and timm, and the revisions in the file.
-
-    Returns
-    -------
-    members : list of Member
-    records : tuple of dict
-        The records of the point, with the identities of the models.
-    differences : tuple of str
-        A sentence for each difference from the record: weights, transform, library versions.
-
-    Raises
-    ------
-    ValueError
-        If a name is unknown, numbers of classes differ, or weights are not those of the revision.
-    """
-    models = models or {}
-    align_by_model(point.models, models, "models")
-    members: list[Member] = []
-    identified: list[dict] = []
-    installed = dict.fromkeys(point.versions, "missing") | versions()
-    differences = [
-        f"{package} is {installed[package]}, it was {recorded}"
-        for package, recorded in point.versions.items()
-        if installed[package] != recorded
-    ]
-    for record in records_of(point):
-        model = member_named(record["name"], models, record.get("checkpoint"), anywhere)
-        # A callable has no identity.
-        identity = {} if isinstance(model.module, CallableModule) else describe_identity(model)
-        if model.name not in models and not anywhere:
-            check_revision(model, record, identity)
-        differences += [
-            f"model {model.name!r}: {key} is not as recorded "
-            f"({record[key]!s:.16} then, {value!s:.16} now)"
-            for key, value in identity.items()
-            if record.get(key, value) != value
-        ]
-        identified.append(identity | record)
-        members.append(Member(model.name, model.module, model.transform, record.get("classes")))
-    check_classes(members)
-    return members, tuple(identified), tuple(differences)
 
 
 def check_classes(members: list[Member]) -> None:

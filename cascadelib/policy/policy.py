@@ -7,9 +7,9 @@ import inspect
 import math
 import time
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -19,13 +19,12 @@ import numpy as np
 from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
 from ..files import read_json, write_text
-from ..labels import as_real_array
-from ..methods.fitted import Fitted
+from ..labels import align_values, as_real_array
+from ..methods.fitted import Fitted, value_columns
 from ..methods.thresholds import convert_units
 from .calls import (
     Expectation,
     add_note,
-    failed_answer,
     failure_of,
     faults_of,
     read_answer,
@@ -33,15 +32,15 @@ from .calls import (
 )
 from .decisions import (
     MALFORMED,
+    Answer,
     Decisions,
     align_by_model,
-    align_samples,
     check_answer,
     describe_failure,
     empty_decisions,
     find_exits,
+    objects,
     read_columns,
-    unify_kinds,
     validate_ids,
 )
 from .form import LARGEST, parse_cascade, text_of
@@ -285,23 +284,29 @@ class Policy:
         Policy.run : Call the models for undecided inputs only.
         """
         point = self.in_use
-        scores, answers = align_samples(
-            point,
-            align_by_model(point.models, confidences, "confidences"),
-            align_by_model(point.models, predictions, "predictions"),
-        )
-        columns = [
-            values if values is None else read_columns(point, stage, values)
-            for stage, values in enumerate(scores)
-        ]
-        answers, unknown = unify_kinds(answers)
+        columns = align_by_model(point.models, confidences, "confidences")
+        answers = align_by_model(point.models, predictions, "predictions")
+        # All samples are in the order of the first pandas index.
+        both = (*columns, *answers)
+        order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
+        for stage, values in enumerate(columns):
+            names = value_columns(point.fitted[stage].columns) if point.fitted else None
+            columns[stage] = align_values(values, "confidences", order, names)
+        answers = [align_values(values, "predictions", order) for values in answers]
+        for stage, values in enumerate(columns):
+            if values is not None:
+                columns[stage] = read_columns(point, stage, values)
+        arrays = [each for each in answers if isinstance(each, np.ndarray) and each.ndim == 1]
+        are_int = [array.dtype.kind for array in arrays] == ["i"] * len(answers)
+        if not are_int:
+            answers = [each if each is None else objects(each) for each in answers]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
                 "confidences and predictions must have the same number of samples, not "
                 f"{sorted(sizes)}"
             )
-        decisions = empty_decisions(max(sizes, default=0), point.models, unknown)
+        decisions = empty_decisions(max(sizes, default=0), point.models, -1 if are_int else None)
         ids = np.arange(len(decisions))
         decisions = replace(decisions, ids=ids)
         rows: Any = slice(None)  # all ids, without a copy
@@ -375,34 +380,68 @@ class Policy:
         --------
         Policy.decide : Decide from existing confidences.
         """
-        functions = validate_calls(self.in_use, calls)
-        for name, call in zip(self.models, functions):
-            if inspect.iscoroutinefunction(call):
-                raise ValueError(
-                    f"model {name!r}: its call is async, and run is not. Use "
-                    "cascadelib.serve.Service(policy, calls)"
-                )
+        point = self.in_use
+        functions = validate_calls(point, calls)
+        are_async = list(map(inspect.iscoroutinefunction, functions))
+        if any(are_async):
+            raise ValueError(
+                f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
+                "Use cascadelib.serve.Service(policy, calls)"
+            )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
-        expectation = Expectation.of(labels, confidence_range)
+        expectation = Expectation(labels, confidence_range)
         if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
             raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
         inputs = list(inputs)
         rows = np.arange(len(inputs))
         decisions = empty_decisions(len(inputs), self.models).take(rows)
         decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
-        run = CallRun(self.in_use, functions, inputs, decisions, expectation, stops)
+        first_faults: dict[int, BaseException] = {}  # by stage
+
+        def call_model(stage: int, rows: np.ndarray) -> np.ndarray:
+            """Call the model of a stage on some inputs, and return the deferred rows."""
+            name = point.models[stage]
+            before = decisions.predictions[rows] if stage else None
+            started = time.perf_counter()
+            kind = None
+            try:
+                answer = functions[stage]([inputs[row] for row in rows.tolist()])
+                seconds = time.perf_counter() - started
+                kind = MALFORMED
+                with error_context(f"model {name!r}"):
+                    read = read_answer(point, stage, answer, len(rows), before, expectation)
+                faults = faults_of(point, read, decisions.ids[rows], name)
+                fault = next(filter(None, faults), None)
+                if fault is not None and stops:
+                    raise fault
+            except Exception as error:
+                add_note(error, name, len(rows))
+                if stops:
+                    raise
+                if len(rows) > 1:
+                    return np.concatenate([call_model(stage, row) for row in rows[:, None]])
+                seconds = time.perf_counter() - started
+                fault = error
+                failure = kind or failure_of(error)
+                read = Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
+            if fault is not None:
+                first_faults.setdefault(stage, fault)
+            decisions.seconds[rows, stage] = seconds
+            exits = decisions.write(point, stage, rows, read)
+            return rows[~exits]
+
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [run.call_model(stage, rows[start : start + size]) for start in starts]
+                deferred = [call_model(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = decisions  # type: ignore[attr-defined]
             raise
-        for stage, fault in run.faults.items():
+        for stage, fault in first_faults.items():
             text = (
                 f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
                 "they were deferred to the next model, or kept their answer "
@@ -410,47 +449,3 @@ class Policy:
             )
             warnings.warn(text, RuntimeWarning, stacklevel=2)
         return decisions
-
-
-@dataclass(eq=False)
-class CallRun:
-    """State of one :meth:`Policy.run`: decisions so far and the first failure of each stage."""
-
-    point: Point
-    functions: Sequence[Callable]
-    inputs: Sequence
-    decisions: Decisions
-    expectation: Expectation
-    stops: bool
-    faults: dict[int, BaseException] = field(default_factory=dict)
-
-    def call_model(self, stage: int, rows: np.ndarray) -> np.ndarray:
-        """Call the model of a stage on some inputs, and return the rows of the deferred ones."""
-        name = self.point.models[stage]
-        before = self.decisions.predictions[rows] if stage else None
-        started = time.perf_counter()
-        kind = None
-        try:
-            answer = self.functions[stage]([self.inputs[row] for row in rows.tolist()])
-            seconds = time.perf_counter() - started
-            kind = MALFORMED
-            with error_context(f"model {name!r}"):
-                read = read_answer(self.point, stage, answer, len(rows), before, self.expectation)
-            faults = faults_of(self.point, read, self.decisions.ids[rows], name)
-            fault = next(filter(None, faults), None)
-            if fault is not None and self.stops:
-                raise fault
-        except Exception as error:
-            add_note(error, name, len(rows))
-            if self.stops:
-                raise
-            if len(rows) > 1:
-                return np.concatenate([self.call_model(stage, row) for row in rows[:, None]])
-            seconds = time.perf_counter() - started
-            fault = error
-            read = failed_answer(kind or failure_of(error))
-        if fault is not None:
-            self.faults.setdefault(stage, fault)
-        self.decisions.seconds[rows, stage] = seconds
-        exits = self.decisions.write(self.point, stage, rows, read)
-        return rows[~exits]

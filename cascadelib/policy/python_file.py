@@ -199,7 +199,7 @@ def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
     one_by_one = replace(point, expected=None)  # else the median of the values is tested
     checks: list[str] = []
     for stage, threshold in enumerate([*thresholds, "always"]):
-        near: Sequence[float] = []
+        near = []
         if isinstance(threshold, float):
             near = [threshold, *np.nextafter(threshold, [-np.inf, np.inf])]
         values = np.array([*near, 93, -np.inf, np.inf, np.nan])
@@ -213,8 +213,8 @@ def plain_thresholds(point: Point) -> tuple[list[str], list[str]]:
 
 def thresholds_by_class(point: Point) -> tuple[list[str], list[str]]:
     """Return {class: threshold} of each stage, and checks (stage, confidence, class, exits)."""
-    thresholds: list[str] = []
-    checks: list[str] = []
+    thresholds = []
+    checks = []
     for stage, fitted in enumerate(point.fitted):
         if stage == len(point.inside) or point.inside[stage] == -np.inf:
             thresholds.append(repr({OTHER: "always"}))

@@ -7,7 +7,7 @@ import numpy as np
 
 from ..checks import check_number
 from ..cost_kinds import cost_of
-from ..evaluation.point import Estimate, Expected, Point, kinds_of, single_point
+from ..evaluation.point import Estimate, Point, kinds_of, single_point
 from ..evaluation.run import Run, evaluate
 from ..methods.confidence_metrics import metric_of
 from ..origin import samples_in_common
@@ -146,23 +146,21 @@ def measure_cascade(point: Point, front: Any, run: Run | None) -> Measurement:
         accuracy = expected.accuracy
         cost = expected.cost
         rates = tuple(rate.value for rate in expected.exit_rates)
-        samples = f"on {len(expected.on):,} samples, {describe_samples(point, expected, run)}"
+        which = "which may have chosen it"
+        shared = None if run is None else samples_in_common(point.origin, run.store.origin)
+        if shared is not None:
+            which = (
+                f"{shared:,} of which chose or certified it" if shared else "none of which chose it"
+            )
+        elif run is None and expected.intervals == HELD_OUT:
+            which = "held out"
+        samples = f"on {len(expected.on):,} samples, {which}"
     if run is None and front is None:
         return Measurement(samples, accuracy, cost, rates)
     singles = (front if run is None else run).baseline.table
     name = singles["accuracy"].idxmax()
     best = singles.loc[name]
     return Measurement(samples, accuracy, cost, rates, name, best["cost"], best["accuracy"])
-
-
-def describe_samples(point: Point, there: Expected, run: Run | None) -> str:
-    """Return whether samples chose the policy, in words."""
-    if run is None:
-        return "held out" if there.intervals == HELD_OUT else "which may have chosen it"
-    shared = samples_in_common(point.origin, run.store.origin)
-    if shared is None:
-        return "which may have chosen it"
-    return f"{shared:,} of which chose or certified it" if shared else "none of which chose it"
 
 
 def figures_of(point: Point, measured: Measurement) -> list[CardFigure]:

@@ -19,9 +19,14 @@ import pandas as pd
 from ..checks import validate_choice
 from ..evaluation.intervals import anytime_lower, log_evidence
 from ..evaluation.point import Point
+from ..guarantees.quantiles import ladder
+from ..methods.thresholds import convert_units
+from ..store.score_table import ScoreTable
 from .counts import VERDICTS, AuditedInput, Counts, add_up
-from .renewal import Renewal, renewal_of
+from .renewal import Renewal
 
+ROWS_PER_LADDER_ROW = 8
+MIN_ROWS = 100  # audited inputs of a renewal
 MAX_LISTED = 1000  # largest number of ids that a call lists, to bound its time
 LOCK = threading.RLock()  # of all monitors, since a lock inside a monitor could not be copied
 
@@ -102,22 +107,19 @@ class Audit:
                 if not any(pending.has_answer for pending in waiting):
                     validate_choice(name, self.to_label().index, "input to label")
                 elif not pd.isna(label):
-                    self._check_label(name, label, waiting[0].answer)
+                    answer = waiting[0].answer
+                    is_text = isinstance(label, str)
+                    is_odd = is_text != isinstance(answer, str) or (not is_text and label < 0)
+                    if self.equal is eq and is_odd:
+                        raise ValueError(
+                            f"the label {label!r} of input {name} is not a class. Use a label such "
+                            f"as the prediction {answer!r}"
+                        )
                     found[name] = label
             self.local.version += bool(self.local.settle(found, self.equal))
             for part in self.others.values():
                 settled = part.settle(found, self.equal)
                 part.report_labels |= {name: found[name] for name in settled}
-
-    def _check_label(self, name: Any, label: Any, answer: Any) -> None:
-        """Raise ValueError if a label is not of the kind of the predictions."""
-        is_text = isinstance(label, str)
-        is_odd = is_text != isinstance(answer, str) or (not is_text and label < 0)
-        if self.equal is eq and is_odd:
-            raise ValueError(
-                f"the label {label!r} of input {name} is not a class. Use a label such as the "
-                f"prediction {answer!r}"
-            )
 
     @property
     def verdicts(self) -> dict[str, int]:
@@ -250,9 +252,45 @@ class Audit:
             stored = chain.from_iterable(part.rows.items() for part in self.parts)
             answered = [(name, row) for name, row in stored if row.failure]
             sums, *_ = add_up(self.parts)
-        prices = sums["spent"] / np.maximum(sums["failed"].sum(axis=1), 1)
+        point = self.point
+        if len(point.models) != 2:
+            raise ValueError(
+                f"recertify needs a policy of two models, not {len(point.models)}: audited inputs "
+                "have the answers of the first model and the reference only. Choose and certify on "
+                "a table"
+            )
         newest = answered[-rows:] if rows else answered
-        return renewal_of(self.point, newest, prices, epsilon, delta, self.equal, accept)
+        if len(newest) < MIN_ROWS:
+            raise ValueError(
+                f"recertify needs {MIN_ROWS} audited inputs or more, not {len(newest)}"
+            )
+        confidences = np.array([row.confidence for _, row in newest], np.float64)  # None is nan
+        comparable = convert_units(point.metric, confidences)
+        both = [(row.first_prediction, row.answer) for _, row in newest]
+        predictions = [
+            [answer_text(answer if self.equal(cheap, answer) else cheap) for cheap, answer in both],
+            [answer_text(answer) for _, answer in both],
+        ]
+        prices = sums["spent"] / np.maximum(sums["failed"].sum(axis=1), 1)
+        count = len(newest)
+        table: Any = ScoreTable(
+            None,
+            np.stack([np.where(np.isnan(comparable), -np.inf, comparable), np.zeros(count)]),
+            prices if prices[0] < prices[1] else np.arange(2.0),
+            point.models,
+            np.array([str(name) for name, _ in newest]),
+            predictions=np.array(predictions),
+            normalize="exact",
+        )
+        first = count // ROWS_PER_LADDER_ROW
+        points = ladder(table.take(slice(first)), point.models)
+        rest = table.take(slice(first, None))
+        return Renewal(point, rest, points, epsilon, delta, {}, tuple(accept))
+
+
+def answer_text(answer: Any) -> str:
+    """Return an answer as text, "" if there is none."""
+    return "" if answer is None else str(answer)
 
 
 def bound_loss(counts: Mapping[str, int], error: float) -> tuple[float, float]:

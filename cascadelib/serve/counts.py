@@ -3,16 +3,14 @@
 import hashlib
 from bisect import bisect_left
 from collections import Counter, OrderedDict, deque
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import dataclass, field
 from itertools import takewhile
 from operator import itemgetter
 from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import brief
 from ..policy.decisions import FAILURES
 from .drift_signal import DriftSignal
 from .records import NUMBER_OF, AuditRecord, Record
@@ -59,11 +57,10 @@ class AuditedInput(NamedTuple):
         return self.failure == "none"
 
 
-@dataclass(eq=False)
 class Counts:
-    """The counts of one process since its start.
+    """The counts of one process since its start, for a cascade of n models.
 
-    Parameters
+    Attributes
     ----------
     sums : dict
         A number for each name in ``SUMS``. A list of n numbers, one per model, for each name in
@@ -96,29 +93,24 @@ class Counts:
         The number of decisions for each of the last ids, the most recent one last.
     """
 
-    sums: dict[str, Any]
-    signal: DriftSignal | None = None
-    latest_failures: list[deque[int]] = field(default_factory=list)
-    identity: str = ""
-    version: int = 0
-    total: Counter = field(default_factory=Counter)
-    windows: dict[int, Counter] = field(default_factory=dict)
-    pending: dict[Any, AuditedInput] = field(default_factory=dict)
-    open_ids: list[tuple[bytes, Any]] = field(default_factory=list)
-    rows: dict[Any, AuditedInput] = field(default_factory=dict)
-    report_labels: dict[Any, Any] = field(default_factory=dict)
-    decisions_by_id: OrderedDict[Any, int] = field(default_factory=OrderedDict)
-
-    @classmethod
-    def empty(cls, models: int, signal: DriftSignal | None = None) -> "Counts":
-        """Return counts of zero inputs, for a cascade of n models."""
-        sums = {
+    def __init__(self, models: int, signal: DriftSignal | None) -> None:
+        self.sums: dict[str, Any] = {
             **dict.fromkeys(SUMS, 0),
             **{name: [0] * models for name in SUMS_BY_MODEL},
             "failed": [[0] * len(FAILURES) for _ in range(models)],
             "money": [0, 0],
         }
-        return cls(sums, signal, [deque(maxlen=CALL_WINDOW) for _ in range(models)])
+        self.signal = signal
+        self.latest_failures: list[deque[int]] = [deque(maxlen=CALL_WINDOW) for _ in range(models)]
+        self.identity = ""
+        self.version = 0
+        self.total: Counter = Counter()
+        self.windows: dict[int, Counter] = {}
+        self.pending: dict[Any, AuditedInput] = {}
+        self.open_ids: list[tuple[bytes, Any]] = []
+        self.rows: dict[Any, AuditedInput] = {}
+        self.report_labels: dict[Any, Any] = {}
+        self.decisions_by_id: OrderedDict[Any, int] = OrderedDict()
 
     def count_repeats(self, record: Record, is_new: bool) -> bool:
         """Count a decision for the record's id. Return False if the record was already counted.
@@ -216,7 +208,7 @@ class Counts:
 
         If `window` is not 0, it is one of the last two, and disagreements before it are skipped.
         """
-        pairs: Iterable[tuple[bytes, Any]] = self.open_ids
+        pairs = self.open_ids
         if window:
             newest = reversed(self.pending.items())  # in the order of the windows
             current = takewhile(lambda item: item[1].window >= window, newest)
@@ -231,7 +223,11 @@ class Counts:
         found = [name for name in labels if name in self.pending and self.pending[name].has_answer]
         for name in found:
             pending = self.pending.pop(name)
-            verdict = effect_of(pending, labels[name], equal)
+            cascade_correct = bool(equal(pending.prediction, labels[name]))
+            reference_correct = bool(equal(pending.answer, labels[name]))
+            verdict = "tied"
+            if cascade_correct != reference_correct:
+                verdict = "gained" if cascade_correct else "lost"
             self.tally(pending.window, verdict)
             self.tally(pending.window, "open", -1)
             self.sums["lost_at"][pending.stage] += verdict == "lost"
@@ -247,7 +243,7 @@ class Counts:
         for name, value in state.items():
             if isinstance(value, dict):
                 state[name] = list(value.items())
-        signal = None if self.signal is None else self.signal.state()
+        signal = self.signal and self.signal.state()
         latest = list(map(list, self.latest_failures))
         return state | {"signal": signal, "latest_failures": latest, "open_ids": []}
 
@@ -278,18 +274,9 @@ def digest_of_id(name: Any) -> bytes:
     return hashlib.sha256(str(name).encode()).digest()
 
 
-def effect_of(pending: AuditedInput, label: Any, equal: Callable[[Any, Any], Any]) -> str:
-    """Return the effect of a disagreement on the loss: "lost", "tied" or "gained"."""
-    cascade_correct = bool(equal(pending.prediction, label))
-    reference_correct = bool(equal(pending.answer, label))
-    if cascade_correct == reference_correct:
-        return "tied"
-    return "gained" if cascade_correct else "lost"
-
-
 def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, Counter]]:
     """Return the sums, the audit's total and its last two windows over several processes."""
-    sums: dict[str, Any] = {}
+    sums = {}
     for name in parts[0].sums:
         values = np.sum([part.sums[name] for part in parts], axis=0)
         sums[name] = values if values.ndim else values.item()
@@ -300,24 +287,3 @@ def add_up(parts: Sequence[Counts]) -> tuple[dict[str, Any], Counter, dict[int, 
     newest = sorted(windows)[-2:]
     total = sum((part.total for part in parts), Counter())
     return sums, total, {number: windows[number] for number in newest}
-
-
-def merge_states(mine: Counts | None, theirs: Counts, equal: Callable) -> Counts:
-    """Return the newer of two states of one process, with the labels of both."""
-    if mine is None:
-        return theirs
-    older, newer = sorted((theirs, mine), key=lambda part: part.version)
-    settled = newer.settle(older.report_labels, equal)
-    newer.report_labels |= {name: older.report_labels[name] for name in settled}
-    return newer
-
-
-def check_parts(parts: Sequence[Counts]) -> None:
-    """Raise ValueError if an id is pending in several processes."""
-    names = Counter(name for part in parts for name in part.pending)
-    repeated = [name for name, count in names.items() if count > 1]
-    if repeated:
-        raise ValueError(
-            f"{len(repeated)} ids are pending in several processes, such as "
-            f"{brief(min(repeated, key=str))}. Give all inputs of all workers different ids (ids=)"
-        )

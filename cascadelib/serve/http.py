@@ -61,7 +61,14 @@ def samples_of(kind: str, body: bytes) -> tuple[Any, list[str] | None]:
     if not len(batch):
         raise ValueError("the batch has no samples. Send at least one")
     if not is_json:
-        check_numbers(batch)
+        if batch.dtype.kind not in "biuf":
+            raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
+        broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
+        if len(broken):
+            raise ValueError(
+                f"{len(broken)} of {len(batch)} samples have nan or inf; "
+                f"the first is sample {broken[0]}"
+            )
     return batch, ids
 
 
@@ -73,18 +80,6 @@ def check_texts(batch: Any) -> None:
         raise ValueError("a text is not valid Unicode: it has half of a surrogate pair")
 
 
-def check_numbers(batch: np.ndarray) -> None:
-    """Raise ValueError if an array has complex numbers, text, nan or inf."""
-    if batch.dtype.kind not in "biuf":
-        raise ValueError(f"an array of real numbers is needed, not of {batch.dtype}")
-    broken = np.flatnonzero(~np.isfinite(batch).reshape(len(batch), -1).all(axis=1))
-    if len(broken):
-        raise ValueError(
-            f"{len(broken)} of {len(batch)} samples have nan or inf; "
-            f"the first is sample {broken[0]}"
-        )
-
-
 def check_form(batch: Any, example: np.ndarray | None) -> None:
     """Raise ValueError if samples differ from an example in shape or dtype."""
     if example is None:
@@ -94,16 +89,6 @@ def check_form(batch: Any, example: np.ndarray | None) -> None:
     needed, found = (f"{array.dtype} {list(array.shape[1:])}" for array in (example, batch))
     if found != needed:
         raise ValueError(f"samples of {needed} are needed, not of {found}")
-
-
-def json_answers(decisions: Any) -> dict[str, list]:
-    """Return lists with one value per sample, for JSON."""
-    confidence = decisions.confidence.tolist()
-    return {
-        "prediction": decisions.predictions.tolist(),
-        "exit_stage": decisions.exit_stage.tolist(),
-        "confidence": [value if math.isfinite(value) else None for value in confidence],
-    }
 
 
 class Totals:
@@ -193,13 +178,19 @@ def application(
         except ValueError as error:
             raise fastapi.HTTPException(422, str(error)) from None
         try:
-            answers = json_answers(await service.decide_many(batch, ids))
+            decisions = await service.decide_many(batch, ids)
         except service.models.input_errors as error:
             raise fastapi.HTTPException(422, str(error)) from None
         except Overloaded as error:
             raise fastapi.HTTPException(503, str(error), {"Retry-After": "1"}) from None
         except DeadlineExceeded as error:
             raise fastapi.HTTPException(504, str(error)) from None
+        confidence = decisions.confidence.tolist()
+        answers = {
+            "prediction": decisions.predictions.tolist(),
+            "exit_stage": decisions.exit_stage.tolist(),
+            "confidence": [value if math.isfinite(value) else None for value in confidence],
+        }
         text = json.dumps(answers, default=np.generic.item)
         return fastapi.Response(text, media_type="application/json")
 

@@ -122,9 +122,7 @@ class Members:
 
     def split(self, inputs: Any) -> tuple[Any, list]:
         """Return the kind of a caller's batch, and a source for each sample."""
-        from ..policy.cascade import batch_of
-
-        batch = batch_of(self.cascade, inputs)
+        batch = self.cascade.batch_of(inputs)
         return batch.kind, [(batch, row) for row in range(len(batch))]
 
     async def call(self, stage: int, sources: list) -> tuple["Batch", np.ndarray]:
@@ -143,13 +141,11 @@ class Members:
 
     def logits(self, stage: int, batch: "Batch") -> np.ndarray:
         """Compute the logits in a thread of the pool."""
-        from ..policy.cascade import logits_of
-
         # The setting applies to this thread and to new threads until this call ends.
         self.torch.set_num_threads(max(1, self.threads // (self.calls or 1)))
         try:
             with self.torch.inference_mode():
-                return logits_of(self.members[stage], batch, self.sizes[stage])
+                return batch.logits(self.members[stage], self.sizes[stage])
         finally:
             self.torch.set_num_threads(self.threads)
 

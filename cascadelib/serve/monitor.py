@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 from itertools import chain
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -23,7 +24,7 @@ from ..methods.thresholds import LARGEST
 from ..policy.decisions import FAILURES, Decisions
 from ..policy.form import parse_cascade, text_of
 from .audit import LOCK, Audit
-from .counts import NAMES, Counts, add_up, check_parts, merge_states
+from .counts import NAMES, Counts, add_up
 from .drift_signal import DriftReport, DriftSignal, describe_reference
 from .records import AuditRecord, Record, finite, number_records
 
@@ -104,7 +105,7 @@ class Monitor(Audit):
     def _empty_counts(self) -> Counts:
         """Return counts of zero inputs."""
         signal = DriftSignal(self.expected.confidences) if self.expected else None
-        return Counts.empty(len(self.models), signal)
+        return Counts(len(self.models), signal)
 
     def __getattr__(self, name: str) -> Any:
         """Return a sum over all processes."""
@@ -204,22 +205,22 @@ class Monitor(Audit):
             while self.first_undecided in self.confidences_by_number:
                 self._release(self.first_undecided)
                 self.first_undecided += 1
-        self._call_back(self.on_decision, record)
+        self._call_back("on_decision", record)
 
     def resolve(self, record: AuditRecord) -> None:
         """Record the reference's answer for an audited input, and call ``on_audit``."""
         with LOCK:
             self.local.version += 1
             self.local.resolve(record, self.equal)
-        self._call_back(self.on_audit, record)
+        self._call_back("on_audit", record)
 
-    def _call_back(self, callback: Callable | None, record: Any) -> None:
+    def _call_back(self, name: str, record: Any) -> None:
         """Call ``on_decision`` or ``on_audit``. Its errors become warnings."""
+        callback = getattr(self, name)
         try:
             if callback is not None:
                 callback(record)
         except Exception as error:
-            name = "on_audit" if isinstance(record, AuditRecord) else "on_decision"
             text = f"{name} failed for {record.id!r}: {type(error).__name__}: {error}"
             warnings.warn(text, RuntimeWarning, stacklevel=2)
 
@@ -318,8 +319,8 @@ class Monitor(Audit):
         count = sums["priced"]
         mean, square = sums["money"] / (count or np.nan)
         half = 1.96 * np.sqrt(max(0.0, square - mean**2) / count) if count > 1 else np.nan
-        values = {"mean": mean, "low": mean - half, "high": mean + half, "priced": count}
-        return pd.Series(values | {"unknown_calls": sums["unknown_calls"]})
+        interval = {"mean": mean, "low": mean - half, "high": mean + half}
+        return pd.Series(interval | {name: sums[name] for name in ("priced", "unknown_calls")})
 
     @property
     def exit_rates(self) -> np.ndarray:
@@ -413,7 +414,7 @@ class Monitor(Audit):
         """
         with LOCK:
             self._update_signal()
-            state: dict[str, Any] = {
+            state = {
                 "parts": [part.to_json() for part in self.parts],
                 "rng": self.rng.bit_generator.state,
                 "confidences_by_number": list(self.confidences_by_number.items()),
@@ -462,25 +463,22 @@ class Monitor(Audit):
             if head["format"] != FORMAT or head["checksum"] != digest_of(text):
                 raise ValueError("another format, or a part that was changed")
             monitor = cls(parse_cascade(head["policy"]))
-            monitor._restore(json.loads(text))
+            state = json.loads(text)
+            parts = [monitor._empty_counts() for _ in state["parts"]]
+            for part, written in zip(parts, state["parts"]):
+                part.restore(written)
+            monitor.local, *others = parts
+            monitor.others = {part.identity: part for part in others}
+            monitor.rng.bit_generator.state = state["rng"]
+            monitor.confidences_by_number = dict(state["confidences_by_number"])
+            monitor.first_undecided = monitor.local.sums["arrivals"]
+            if monitor.local.identity:
+                monitor.process = os.getpid()
         except (ValueError, TypeError, LookupError) as error:
             raise ValueError(
                 f"{path}: not a state that Monitor.save wrote ({brief(error)})"
             ) from None
         return monitor
-
-    def _restore(self, state: Any) -> None:
-        """Restore a state from :meth:`save`."""
-        parts = [self._empty_counts() for _ in state["parts"]]
-        for part, written in zip(parts, state["parts"]):
-            part.restore(written)
-        self.local, *others = parts
-        self.others = {part.identity: part for part in others}
-        self.rng.bit_generator.state = state["rng"]
-        self.confidences_by_number = dict(state["confidences_by_number"])
-        self.first_undecided = self.local.sums["arrivals"]
-        if self.local.identity:
-            self.process = os.getpid()
 
     def refuse_other(self, point: Point) -> None:
         """Raise ValueError if a cascade or its expectations differ from those monitored here."""
@@ -521,11 +519,21 @@ class Monitor(Audit):
             self._update_signal()
             other._update_signal()
             parts = {part.identity: part for part in copy.deepcopy(self.parts)}
-            for part in copy.deepcopy(other.parts):
-                if part.identity:
-                    mine = parts.get(part.identity)
-                    parts[part.identity] = merge_states(mine, part, self.equal)
-            check_parts(list(parts.values()))
+            for part in filter(attrgetter("identity"), copy.deepcopy(other.parts)):
+                if part.identity in parts:  # use the newer state, with the labels of both
+                    states = (part, parts[part.identity])
+                    older, part = sorted(states, key=attrgetter("version"))
+                    settled = part.settle(older.report_labels, self.equal)
+                    part.report_labels |= {name: older.report_labels[name] for name in settled}
+                parts[part.identity] = part
+            pending = Counter(chain.from_iterable(part.pending for part in parts.values()))
+            repeated = [name for name, count in pending.items() if count > 1]
+            if repeated:
+                raise ValueError(
+                    f"{len(repeated)} ids are pending in several processes, such as "
+                    f"{brief(min(repeated, key=str))}. Give all inputs of all workers different "
+                    "ids (ids=)"
+                )
             self.local = parts.pop(self.local.identity)
             self.others = parts
             if self.local.report_labels:  # settle has counted the verdicts of these labels

@@ -1,6 +1,6 @@
 """Certify new thresholds from the audited inputs of a running policy."""
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -10,15 +10,9 @@ import numpy as np
 from ..evaluation.point import Point
 from ..guarantees.certificate import Certificate, certify
 from ..guarantees.few_labels import to_label
-from ..guarantees.quantiles import ladder
 from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
-from ..store.score_table import ScoreTable
-from .counts import AuditedInput
-
-ROWS_PER_LADDER_ROW = 8
-MIN_ROWS = 100
 
 
 @dataclass(frozen=True, eq=False)
@@ -104,17 +98,15 @@ class Renewal:
             return None
         agreed = self.table.labelled(self.table.predicted(self.point.models[-1]))
         measured = Policy.from_point(found, None, agreed).point
-        answered = (
-            self.table.confidence[0] > -np.inf
-        )  # inputs for which the first model has answered
-        native = convert_units(self.point.metric, self.table.confidence[0][answered])
+        confidence = self.table.confidence[0]
+        # The confidences of inputs for which the first model has answered.
+        native = convert_units(self.point.metric, confidence[confidence > -np.inf])
+        thresholds = convert_units(self.point.metric, np.array(found.thresholds))
         _, last = measured.expected.confidences  # type: ignore[union-attr]
         return Policy(
             replace(
                 measured,
-                thresholds=tuple(
-                    convert_units(self.point.metric, np.array(found.thresholds)).tolist()
-                ),
+                thresholds=tuple(thresholds.tolist()),
                 method=self.point.method,
                 records=self.point.records,
                 expected=replace(measured.expected, confidences=(summary(native), last)),  # type: ignore[type-var]
@@ -132,50 +124,3 @@ class Renewal:
         texts = {str(name): str(label) for name, label in labels.items()}
         useful = {name: text for name, text in texts.items() if name in ids and text in predicted}
         return replace(self, labels=self.labels | useful)
-
-
-def renewal_of(
-    point: Point,
-    rows: Sequence[tuple[Any, AuditedInput]],
-    prices: np.ndarray,
-    epsilon: float,
-    delta: float,
-    equal: Callable[[Any, Any], Any],
-    accept: Iterable[str] = (),
-) -> Renewal:
-    """Return the renewal of a cascade of two models from audited inputs, see :class:`Renewal`.
-
-    prices, float64 [2], are the mean costs of the models.
-    """
-    if len(point.models) != 2:
-        raise ValueError(
-            f"recertify needs a policy of two models, not {len(point.models)}: audited inputs have "
-            "the answers of the first model and the reference only. Choose and certify on a table"
-        )
-    if len(rows) < MIN_ROWS:
-        raise ValueError(f"recertify needs {MIN_ROWS} audited inputs or more, not {len(rows)}")
-    confidences = [np.nan if row.confidence is None else row.confidence for _, row in rows]
-    comparable = convert_units(point.metric, np.array(confidences, np.float64))
-    answers = [answer_text(row.answer) for _, row in rows]
-    predictions = [
-        answer if equal(row.first_prediction, row.answer) else answer_text(row.first_prediction)
-        for (_, row), answer in zip(rows, answers)
-    ]
-    table: Any = ScoreTable(
-        None,
-        np.stack([np.where(np.isnan(comparable), -np.inf, comparable), np.zeros(len(rows))]),
-        prices if prices[0] < prices[1] else np.arange(2.0),
-        point.models,
-        np.array([str(name) for name, _ in rows]),
-        predictions=np.array([predictions, answers]),
-        normalize="exact",
-    )
-    first = len(rows) // ROWS_PER_LADDER_ROW
-    points = ladder(table.take(slice(first)), point.models)
-    rest = table.take(slice(first, None))
-    return Renewal(point, rest, points, epsilon, delta, {}, tuple(accept))
-
-
-def answer_text(answer: Any) -> str:
-    """Return an answer as text, "" if there is none."""
-    return "" if answer is None else str(answer)

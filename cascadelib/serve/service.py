@@ -154,12 +154,23 @@ class Service:
         is_cascade = hasattr(calls, "members")
         if concurrency is None:
             concurrency = 2 if is_cascade else 8
-        rules = rules_of(policy, monitor)
+        self.rules = rules_of(policy, monitor)
+
+        def per_stage(values: Any, what: str, check: Callable) -> list:
+            """Return the value of each model, then that of the reference.
+
+            A reference that is not among the models gets the value of the last model.
+            """
+            if values is not None and not isinstance(values, Sequence | Mapping):
+                values = [values] * len(names)
+            checked = [check(value, what) for value in align_by_model(names, values, what)]
+            return [*checked, checked[names.index(reference) if reference in names else -1]]
+
         options = [
-            per_stage(batch_size, "batch_size", names, reference, check_count),
-            per_stage(concurrency, "concurrency", names, reference, check_count),
-            per_stage(timeout, "timeout", names, reference, check_seconds),
-            per_stage(retries, "retries", names, reference, partial(check_count, least=0)),
+            per_stage(batch_size, "batch_size", check_count),
+            per_stage(concurrency, "concurrency", check_count),
+            per_stage(timeout, "timeout", check_seconds),
+            per_stage(retries, "retries", partial(check_count, least=0)),
         ]
         self.models: Functions | Members
         if is_cascade:
@@ -174,7 +185,7 @@ class Service:
             self.models = Members(calls, reference, options[0], max(options[1]))
         else:
             validate_choice(reference, names, "model of this policy")
-            expectation = Expectation.of(labels, confidence_range)
+            expectation = Expectation(labels, confidence_range)
             self.models = Functions(policy.in_use, calls, reference, expectation)
         shared = Slots(max(options[1]))  # by all members of a cascade
         slots = [shared if is_cascade else Slots(limit) for limit in options[1]]
@@ -183,7 +194,6 @@ class Service:
         options[1] = slots
         # The queue of each model, and that of the audit.
         self.queues = [ModelQueue(*each) for each in zip(self.models.names, *options)]
-        self.rules = rules
         self.audit = check_number(audit, "audit", "a share", 0, 1)
         self.deadline = check_seconds(deadline, "deadline")
         self.queue = math.inf if queue is None else check_count(queue, "queue")
@@ -349,30 +359,30 @@ class Service:
         return decisions_of(records, self.rules.point.models, self.models.unknown)
 
     def _end_deadlines(self) -> None:
-        """End the inputs whose deadline has passed. Set a timer for the next deadline."""
+        """End the inputs whose deadline has passed. Set a timer for the next deadline.
+
+        An undecided input exits with its last answer, or fails.
+        """
         loop = asyncio.get_running_loop()
         now = loop.time() + TIMER_SECONDS
         while self.timed and (self.timed[0].is_done or self.timed[0].until <= now):
-            self._expire(self.timed.popleft())
+            item = self.timed.popleft()
+            record = item.record
+            if item.is_done:
+                continue
+            if item.stage > self.last:
+                self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
+                continue
+            error = None
+            if self.stops or "none" not in record.failures:
+                name = self.queues[item.stage].name
+                error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
+            record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
+            self._finish(item, error)
         self.timed_loop = None
         if self.timed:
             self.timed_loop = loop
             loop.call_at(self.timed[0].until, self._end_deadlines)
-
-    def _expire(self, item: QueuedInput) -> None:
-        """Let an undecided input exit with its last answer, or fail."""
-        record = item.record
-        if item.is_done:
-            return
-        if item.stage > self.last:
-            self._end_audit(item, AuditRecord(record.id, failure=FAILURES[TIMEOUT]))
-            return
-        error = None
-        if self.stops or "none" not in record.failures:
-            name = self.queues[item.stage].name
-            error = DeadlineExceeded(f"no answer of {name!r} within {self.deadline:g} s")
-        record.add(None, None, FAILURES[TIMEOUT], None if item.is_called else 0.0, None)
-        self._finish(item, error)
 
     def _queue(self, item: QueuedInput, stage: int) -> None:
         """Queue an input for a model. Calls start in the next iteration of the loop."""
@@ -526,19 +536,6 @@ def rules_of(policy: Policy, monitor: Monitor | None) -> Rules:
     with suppress(ValueError):  # a file cannot hold a metric that is a function
         checksum = digest_of(parts_as_json(policy.in_use))[:12]
     return Rules(policy.in_use, monitor, checksum)
-
-
-def per_stage(
-    values: Any, what: str, names: Sequence[str], reference: str, check: Callable
-) -> list:
-    """Return the value of each model, then that of the reference.
-
-    A reference that is not among the models gets the value of the last model.
-    """
-    if values is not None and not isinstance(values, Sequence | Mapping):
-        values = [values] * len(names)
-    checked = [check(value, what) for value in align_by_model(names, values, what)]
-    return [*checked, checked[names.index(reference) if reference in names else -1]]
 
 
 def check_seconds(value: Any, what: str) -> Any:

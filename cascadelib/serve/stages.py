@@ -79,11 +79,6 @@ class QueuedInput:
     is_called: bool = False
     is_done: bool = False
 
-    def may_join(self, first: "QueuedInput") -> bool:
-        """Return whether one call may have both inputs. A retried input has a call to itself."""
-        is_alike = self.rules is first.rules and self.kind == first.kind
-        return is_alike and not self.retries and not first.retries
-
 
 @dataclass(eq=False, slots=True)
 class Slots:
@@ -125,8 +120,11 @@ class ModelQueue:
         items: list[QueuedInput] = []
         while self.waiting and len(items) < self.size:
             item = self.waiting[0]
-            if items and not item.may_join(items[0]):
-                break
+            if items:
+                first = items[0]
+                is_alike = item.rules is first.rules and item.kind == first.kind
+                if not is_alike or item.retries or first.retries:  # a retry has a call to itself
+                    break
             self.waiting.popleft()
             if not item.is_done:
                 item.is_called = True

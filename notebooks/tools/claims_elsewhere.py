@@ -87,6 +87,8 @@ def shift_claims(front: Front, other: Any, own_fronts: Fronts, paired: bool) -> 
         values = np.stack(parts, axis=1)  # [1 + R, splits, …]
         if claim == "shift-lose":  # of each model
             values = np.median(values, axis=1)
+        if claim in ("shift-exits", "shift-degree"):  # a median of roots would be biased
+            values = np.sqrt(np.maximum(values.mean(axis=1), 0))
         evidence[claim] = Evidence(values[0], list(values[1:]), *about)
     return evidence | near_claims(there, own_fronts)
 
@@ -111,7 +113,7 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
 
     control: unshifted samples, as many as the shifted ones. Paired samples are resampled together.
     Exit rates and accuracies vary by chance too, and this variance is subtracted. The losses are
-    those of each model of the front.
+    those of each model of the front. shift-exits and shift-degree are variances over cascades.
     """
     points, columns = points_at_accuracies(front)
     here, there = (on_resamples(split, points) for split in (control, shifted))
@@ -120,7 +122,9 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
     after = there.single_accuracy[:, shifted.models.index.get_indexer(names)]
     factors = there.improvement[:, columns]
     factors_here = here.improvement[:, columns]
-    rates = there.exit_rates[..., 0] - here.exit_rates[..., 0]
+    changed = there.exit_rates[..., 0] - here.exit_rates[..., 0]
+    cascades = [column for column, point in enumerate(points) if len(point.models) > 1]
+    rates = changed[:, cascades] if cascades else np.full((len(changed), 1), np.nan)
     size = np.mean(np.square(rates) - rates[1:].var(axis=0, ddof=1), axis=1)
     return {
         "shift-lose": before - after,
@@ -128,22 +132,29 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
         "shift-order": falls_of(after) - falls_of(before),
         "shift-improve": np.median(factors, axis=1),
         "shift-harm": 1 - factors.mean(axis=1) / factors_here.mean(axis=1),
-        "shift-exits": np.sqrt(np.maximum(size, 0)),
-        "shift-degree": spread_of(rates),
+        "shift-exits": size,
+        "shift-degree": variance_over(rates),
     }
 
 
-def spread_of(values: np.ndarray) -> np.ndarray:
-    """Return the standard deviation over models or cascades, less sampling noise, [1 + R].
+def spread_of(accuracy: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of accuracies over models, less sampling noise, [1 + R].
 
-    Noise that all have in common is not part of it. values: of the models on a split, then on each
-    resample, float64 [1 + R, M].
+    accuracy: of the models on a split, then on each resample, float64 [1 + R, M].
+    """
+    return np.sqrt(np.maximum(variance_over(accuracy), 0))
+
+
+def variance_over(values: np.ndarray) -> np.ndarray:
+    """Return the variance over models or cascades less that of sampling noise, [1 + R].
+
+    It can be negative. Noise that all have in common is not part of it. values: on a split, then on
+    each resample, float64 [1 + R, M].
     """
     around = values - values.mean(axis=1, keepdims=True)
     freedom = max(values.shape[1] - 1, 1)
     noise = around[1:].var(axis=0, ddof=1).sum() / freedom
-    variance = np.square(around).sum(axis=1) / freedom - noise
-    return np.sqrt(np.maximum(variance, 0))
+    return np.square(around).sum(axis=1) / freedom - noise
 
 
 def falls_of(accuracy: np.ndarray) -> np.ndarray:

@@ -345,5 +345,5 @@ def topk_claims(front: Front, listed: Fronts) -> ValueByClaim:
         "topk-high": ratio(mean_in(plain, MIDDLE), mean_in(front, MIDDLE)),
         "topk-entropy": mean_in(entropy) - mean_in(plain),
         "topk-means": below,
-        "topk-means-place": np.subtract(upper, below),
+        "topk-means-place": [*np.subtract(upper, below), *upper],
     }

@@ -609,7 +609,7 @@ def test_a_plain_answer_is_read_like_any_other(rows, point, stage, labels, bound
         "no cost": (predictions, confidences),
         "no confidence": (predictions, None, costs),
     }[form]
-    expectation = Expectation.of(labels, bounds)
+    expectation = Expectation(labels, bounds)
     if plain_columns(point, stage, answer, len(rows), expectation) is None:
         return
     functions = Functions(point, [len, len], "large", expectation)
@@ -625,7 +625,7 @@ def test_a_plain_answer_is_read_like_any_other(rows, point, stage, labels, bound
 
 @pytest.mark.parametrize("point", [POINT, EXPECTED])
 def test_valid_answers_are_plain(point):
-    expectation = Expectation.of(LABELS, (0, 1))
+    expectation = Expectation(LABELS, (0, 1))
     answers = ["heron", "egret"]
     columns = plain_columns(point, 0, (answers, [0.4, 0.55], 3.0), 2, expectation)
     assert columns == (answers, [0.4, 0.55], [1.5, 1.5])
