@@ -178,7 +178,8 @@ def with_change(ratio: float, factor: float, name: str) -> dict[str, Any]:
     The change is stored under ``name``: "cheaper" or "more expensive" if the interval excludes 1,
     else "–".
     """
-    low, high = ratio / factor, ratio * factor
+    low = ratio / factor
+    high = ratio * factor
     change = "–"
     if high < 1:
         change = "cheaper"
