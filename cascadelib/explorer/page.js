@@ -1312,6 +1312,14 @@ function render({ model, el }) {
   const noteStatus = (_, status) => { isKernelGone ||= ENDED.includes(status) }
   const kernel = model.widget_manager?.kernel
   kernel?.statusChanged?.connect(noteStatus)
+  // Its status may be lost, but each kernel reports its requests in a session of its own.
+  let session = null
+  const noteMessage = (_, { header }) => {
+    if (header.msg_type !== "status") return
+    session ??= header.session
+    isKernelGone ||= header.session !== session
+  }
+  kernel?.iopubMessage?.connect(noteMessage)
   const follow = slider => () => {
     const stage = sliders.indexOf(slider)
     if (slider.isSetHere || !view?.models || stage >= view.n - 1) return
@@ -1331,6 +1339,7 @@ function render({ model, el }) {
   return () => {
     clearInterval(clock)
     kernel?.statusChanged?.disconnect(noteStatus)
+    kernel?.iopubMessage?.disconnect(noteMessage)
     for (const [name, listener] of [["packed", load], ["details", load], ["state", show], ["notice", say]]) model.off(`change:${name}`, listener)
     for (const slider of sliders) slider.off("change:value", slider.follow)
     view?.destroy()

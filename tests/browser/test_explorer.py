@@ -357,6 +357,10 @@ const model = {
     on: (name, listener) => { (listeners[name] ??= []).push(listener) },
     off: () => {},
 }
+const signal = () => ({ connect(listener) { this.emit = listener } })
+const kernel = {status: "idle", statusChanged: signal(), iopubMessage: signal()}
+model.widget_manager = {kernel}
+window.kernel = kernel
 const sent = []
 window.model = model
 window.sent = sent
@@ -379,6 +383,11 @@ LATE_DRAG = """async message => {
 }"""
 
 
+# What a kernel reports with each request: it is busy, then idle.
+REPORT = """session => kernel.iopubMessage.emit(
+    kernel, {header: {msg_type: "status", session}, content: {execution_state: "busy"}})"""
+
+
 def message_of(explorer):
     """The traits of an explorer that a page receives."""
     packed = base64.b64encode(explorer.packed).decode()
@@ -386,15 +395,33 @@ def message_of(explorer):
     return {name: getattr(explorer, name) for name in names} | {"packed": packed}
 
 
-def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
-    """Both data sets have the same models."""
-    explorer = cl.explore(dict(zip("ab", stores)))
+def shown(browser, explorer):
+    """A page with the widget, without a kernel."""
     page = browser.new_page()
     page.add_style_tag(content=read_part("page.css"))
     page.add_script_tag(content=read_script() + FRONT_END, type="module")
     page.wait_for_function("() => window.show")
     page.evaluate("message => show(message)", message_of(explorer))
     page.wait_for_function("() => document.querySelector('.cascadelib')?.view.models")
+    return page
+
+
+def test_another_session_of_the_kernel_is_a_restart(browser, explorer):
+    """The status of a restart is lost if the front end is not yet connected to the new kernel."""
+    page = shown(browser, explorer)
+    page.evaluate(REPORT, "first")
+    page.evaluate(REPORT, "first")
+    page.wait_for_timeout(500)  # more than the time between two polls
+    assert not page.locator("[data-kind=method]").is_disabled()
+    page.evaluate(REPORT, "second")
+    locked(page, "the kernel has restarted or ended: run the cell again")
+    page.close()
+
+
+def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
+    """Both data sets have the same models."""
+    explorer = cl.explore(dict(zip("ab", stores)))
+    page = shown(browser, explorer)
     explorer.dataset = "b"
     expected = explorer.state
     address, sent = page.evaluate(LATE_DRAG, message_of(explorer))

@@ -20,7 +20,7 @@ MOST_LINES = 420  # of a file without its docstrings
 MOST_MODULES = 13  # of a subpackage
 # The base modules include those that join stores and methods, which do not import each other.
 MOST_BASE_MODULES = 17
-MOST_TOKENS = 188_000  # the current number. The target is 156,000.
+MOST_TOKENS = 184_500  # the current number. The target is 156,000.
 MOST_TOKENS_PER_LINE = 9.6  # the current number. The target is 9.
 MOST_PUBLIC_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
