@@ -9,7 +9,7 @@ site.
 import html
 import re
 import shutil
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,17 +139,46 @@ def last_of_each_line(text: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
-def readable_copy(nb: NotebookNode) -> NotebookNode:
-    """Return a copy of the notebook for reading, with its answer below its question.
+def key_figure(cells: Sequence[NotebookNode]) -> NotebookNode | None:
+    """Return the output with the figure of the cell tagged ``key-figure``, else the first one."""
+    found = None
+    for cell in cells:
+        is_key = "key-figure" in cell.metadata.get("tags", [])
+        for output in cell.get("outputs", []):
+            if PLOTLY_JSON in output.get("data", {}) and (found is None or is_key):
+                found = output
+    return found
 
+
+def folded(cells: Sequence[NotebookNode]) -> NotebookNode:
+    """Return cells with code as one that is opened by a click."""
+    code = "\n\n".join(cell.source for cell in cells)
+    opened = f"<details><summary>Parameters and imports</summary>\n\n```python\n{code}\n```"
+    return nbformat.v4.new_markdown_cell(f"{opened}\n\n</details>")
+
+
+def readable_copy(nb: NotebookNode) -> NotebookNode:
+    """Return a copy of the notebook for reading.
+
+    Its answer and its key figure follow the question, and the cells up to the imports are folded.
     Figures are HTML, sliders are a remark, and the explorer of the bundled images is live. Any
     other explorer is a picture.
     """
     nb = deepcopy(nb)
     answer = answer_of(nb)
     if answer:
-        lead = f'<p class="lead">{html.escape(answer)}</p>'
-        nb.cells.insert(1, nbformat.v4.new_markdown_cell(lead))
+        title, _, opening = nb.cells[0].source.partition("\n")
+        lead = f'{title}\n\n<p class="lead">{html.escape(answer)}</p>'
+        top = [nbformat.v4.new_markdown_cell(lead), nbformat.v4.new_markdown_cell(opening)]
+        if figure := key_figure(nb.cells):
+            cell = nbformat.v4.new_code_cell(outputs=[deepcopy(figure)])
+            cell.metadata["transient"] = {"remove_source": True}  # shows no empty input
+            top.insert(1, cell)
+        imports = [k for k, cell in enumerate(nb.cells) if "import cascadelib" in cell.source]
+        end = imports[0] + 1 if imports else 1
+        if imports:
+            top.append(folded(nb.cells[1:end]))
+        nb.cells[:end] = top
     for cell in nb.cells:
         for output in cell.get("outputs", []):
             make_readable(output)
