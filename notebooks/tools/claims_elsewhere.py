@@ -113,7 +113,8 @@ def changes_under_shift(front: Front, control: Any, shifted: Any) -> dict[str, n
 
     control: unshifted samples, as many as the shifted ones. Paired samples are resampled together.
     Exit rates and accuracies vary by chance too, and this variance is subtracted. The losses are
-    those of each model of the front. shift-exits and shift-degree are variances over cascades.
+    those of each model of the front. Over the cascades, shift-exits is a mean square and
+    shift-degree a variance.
     """
     points, columns = points_at_accuracies(front)
     here, there = (on_resamples(split, points) for split in (control, shifted))
