@@ -174,7 +174,8 @@ def readable_copy(nb: NotebookNode) -> NotebookNode:
             cell = nbformat.v4.new_code_cell(outputs=[deepcopy(figure)])
             cell.metadata["transient"] = {"remove_source": True}  # shows no empty input
             top.insert(1, cell)
-        imports = [k for k, cell in enumerate(nb.cells) if "import cascadelib" in cell.source]
+        code = [k for k, cell in enumerate(nb.cells) if cell.cell_type == "code"]
+        imports = [k for k in code if "import cascadelib" in nb.cells[k].source]
         end = imports[0] + 1 if imports else 1
         if imports:
             top.append(folded(nb.cells[1:end]))
