@@ -251,7 +251,7 @@ def test_a_study_is_extracted_and_read_by_notebook_01(tmp_path, monkeypatch):
         "import sys, numpy as np; from pathlib import Path; import stand_in as s; root = Path(sys.argv[1])\n"
         "s.write_images(root / 'val', 1, size=(64, 48)); s.write_images(root / 'fit', 1, 1000, (64, 48))\n"
         "paths = [f'{x}/{x}_1000.JPEG' for x in s.synsets()]; (root / 'weights').mkdir()\n"
-        "photographs = s.Photographs(s.files_in(root / 'fit', paths), np.arange(1000), paths)\n"
+        "photographs = s.Photographs(s.list_files(root / 'fit', paths), np.arange(1000), paths)\n"
         "s.write_checkpoint(root / 'weights' / 'tinynet_e.safetensors', 'tinynet_e', photographs)"
     )
     subprocess.run([sys.executable, "-c", made, tmp_path], cwd=SCRIPTS, check=True)

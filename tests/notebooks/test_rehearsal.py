@@ -188,6 +188,6 @@ def test_one_run_covers_every_notebook_both_costs_and_the_submission(folder):
     assert list((folder / "report" / "verdicts").glob("10_*.ipynb"))
     tables = [pd.read_parquet(path) for path in (folder / "report" / "ledger").glob("??.parquet")]
     found = pd.concat(tables)["verdict"]
-    assert found[SUPPORTED].to_dict() == dict.fromkeys(SUPPORTED, "supported")
+    assert (found[SUPPORTED].str.partition(":")[0] == "supported").all()
     for verdict in found[MORE_SAMPLES]:
         assert re.fullmatch(r"supported|undetermined: about [\d,]+ samples would decide", verdict)
