@@ -166,16 +166,7 @@ def read_answer(
         )
     predictions, confidences, *costs = answer
     for what, values in zip(("predictions", "confidences", "costs"), answer):
-        is_mapping = isinstance(values, Mapping)
-        keys = values if is_mapping else getattr(values, "index", None)
-        if keys is None or callable(keys):  # list.index is a method
-            continue
-        keys = list(keys)
-        if is_mapping or keys != list(range(len(keys))):
-            raise ValueError(
-                f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per "
-                "input, in the order of the inputs: sort them so, and return a list or .to_numpy()"
-            )
+        refuse_keys(values, what)
     predictions = objects(predictions)
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
@@ -193,13 +184,30 @@ def read_answer(
     else:
         read = Answer(predictions[:, None], np.full(count, np.nan), failures)
     if costs and costs[0] is not None:
-        paid = as_real_array(costs[0], "costs")
-        if paid.shape not in ((), (count,)) or not (paid >= 0).all():
-            raise ValueError(
-                f"costs must be one number, or one for each of {count} inputs, 0 or more"
-            )
-        read.costs = paid if paid.ndim else np.full(count, paid / count)
+        read.costs = cost_per_input(costs[0], count)
     return read
+
+
+def refuse_keys(values: Any, what: str) -> None:
+    """Raise ValueError for values with keys: a call returns one value per input, in order."""
+    is_mapping = isinstance(values, Mapping)
+    keys = values if is_mapping else getattr(values, "index", None)
+    if keys is None or callable(keys):  # list.index is a method
+        return
+    keys = list(keys)
+    if is_mapping or keys != list(range(len(keys))):
+        raise ValueError(
+            f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per input, in "
+            "the order of the inputs: sort them so, and return a list or .to_numpy()"
+        )
+
+
+def cost_per_input(costs: Any, count: int) -> np.ndarray:
+    """Return the cost of each input, from one number per input or one for the whole call."""
+    paid = as_real_array(costs, "costs")
+    if paid.shape not in ((), (count,)) or not (paid >= 0).all():
+        raise ValueError(f"costs must be one number, or one for each of {count} inputs, 0 or more")
+    return paid if paid.ndim else np.full(count, paid / count)
 
 
 def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:

@@ -159,24 +159,34 @@ def select_columns(
     for role in [role for role in roles if role not in ("confidence", *columns)]:
         with error_context(f"{role}={roles[role]!r}"):
             columns[role] = find_column(frame, roles[role], names)
-    columns["confidence"] = pd.Series(np.nan, frame.index)
-    if name := roles.get("confidence"):
-        # The column "confidence" is optional, and so are the columns of some models of a template.
-        wanted = {name.replace("{}", model) for model in names or [""]}
-        missing = wanted - set(frame.columns)
-        if missing and (name == "confidence" or "{}" in name):
-            used = set(roles.values())
-            unused = {str(each).casefold().strip(): each for each in frame if each not in used}
-            near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
-            if missing == wanted and (near or "{}" in name):
-                raise ValueError(
-                    f"no column is called {name!r}, but there is "
-                    f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
-                    "confidence=, or pass confidence=None if the table has no confidences"
-                )
-            frame = frame.assign(**dict.fromkeys(missing, np.nan))
-        columns["confidence"] = find_column(frame, name, names)
+    columns["confidence"] = find_confidence(frame, roles, names)
     return columns
+
+
+def find_confidence(
+    frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str]
+) -> pd.Series:
+    """Return the column of confidences, nan without one.
+
+    The column "confidence" is optional, and so are the columns of some models of a template.
+    """
+    name = roles.get("confidence")
+    if not name:
+        return pd.Series(np.nan, frame.index)
+    wanted = {name.replace("{}", model) for model in models or [""]}
+    missing = wanted - set(frame.columns)
+    if missing and (name == "confidence" or "{}" in name):
+        used = set(roles.values())
+        unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+        near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+        if missing == wanted and (near or "{}" in name):
+            raise ValueError(
+                f"no column is called {name!r}, but there is "
+                f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
+                "confidence=, or pass confidence=None if the table has no confidences"
+            )
+        frame = frame.assign(**dict.fromkeys(missing, np.nan))
+    return find_column(frame, name, models)
 
 
 def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
