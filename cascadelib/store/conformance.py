@@ -53,21 +53,7 @@ def check_conformance(make: Callable[[], Any], method: Any = None) -> None:
     }
     for rule, call in refusals.items():
         assert _refuses(call), rule
-    if not _refuses(store.positives):
-        assert store.positives().dtype == bool, "positives() is bool [k]"
-    is_known = not _refuses(lambda: store.predicted(names[0]))
-    assert is_known == store.has_predictions, "has_predictions is whether predicted() has a result"
-    if not is_known:
-        return
-    predicted = store.predicted(names[0])
-    assert predicted.shape == (len(store),), "predicted(name) is [k]"
-    agreed = store.labelled(predicted)
-    correct, _ = agreed.outcome(names[:1], method, "top1")((0,))
-    assert np.asarray(correct)[predicted != ""].all(), (
-        "a model is correct if labelled() gets its predictions"
-    )
-    ids = store.origin.sample_ids
-    assert np.array_equal(agreed.origin.sample_ids, ids), "labelled(labels) keeps the samples"
+    _check_predictions(store, names[0], method)
 
 
 def _refuses(call: Callable[[], Any]) -> bool:
@@ -94,16 +80,26 @@ def _check_part(
     assert part.origin.source == full.origin.source, f"{what} has the origin of the full store"
     table["top1"] = -1.0
     assert (part.models["top1"] != -1.0).all(), "models is a copy that may be changed"
-    costs = part.costs(part.default_cost)
-    by_sample = part.sample_costs(part.default_cost)
-    shapes = (costs.shape, (len(costs), len(part)))
-    assert part.default_cost in part.cost_names, "the default cost is one of cost_names"
-    assert costs.shape == (len(names),), "costs(cost) is [M]"
+    _check_costs(part)
+    _check_outcomes(part, full, rows, method, what)
+
+
+def _check_costs(store: Any) -> None:
+    """Check costs and their order."""
+    costs = store.costs(store.default_cost)
+    by_sample = store.sample_costs(store.default_cost)
+    shapes = (costs.shape, (len(costs), len(store)))
+    assert store.default_cost in store.cost_names, "the default cost is one of cost_names"
+    assert costs.shape == (len(store.models),), "costs(cost) is [M]"
     assert np.isfinite(costs).all() and (costs >= 0).all(), "costs are finite, none negative"
     assert (np.diff(costs) >= 0).all(), "models goes cheapest first, by the default cost"
     assert by_sample.shape in shapes, "sample_costs(cost) is [M] or [M, k]"
     mean = by_sample.reshape(len(costs), -1).mean(axis=1)
     assert np.allclose(mean, costs), "costs(cost) is the mean of sample_costs(cost)"
+
+
+def _check_outcomes(part: Any, full: Any, rows: Array, method: Any, what: str) -> None:
+    """Check the stage functions of all models and of single models."""
     table = part.models
     stage = part.outcome(list(table.index), method, "top1")
     for position, name in enumerate(table.index):
@@ -122,3 +118,22 @@ def _check_part(
     if len(table) > 1:
         correct, confidence = stage((0, 1))
         assert correct.shape == confidence.shape == rows.shape, "a prefix may have two models"
+
+
+def _check_predictions(store: Any, name: str, method: Any) -> None:
+    """Check predictions, and labels that equal them."""
+    if not _refuses(store.positives):
+        assert store.positives().dtype == bool, "positives() is bool [k]"
+    is_known = not _refuses(lambda: store.predicted(name))
+    assert is_known == store.has_predictions, "has_predictions is whether predicted() has a result"
+    if not is_known:
+        return
+    predicted = store.predicted(name)
+    assert predicted.shape == (len(store),), "predicted(name) is [k]"
+    agreed = store.labelled(predicted)
+    correct, _ = agreed.outcome([name], method, "top1")((0,))
+    assert np.asarray(correct)[predicted != ""].all(), (
+        "a model is correct if labelled() gets its predictions"
+    )
+    ids = store.origin.sample_ids
+    assert np.array_equal(agreed.origin.sample_ids, ids), "labelled(labels) keeps the samples"
