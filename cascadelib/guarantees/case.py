@@ -218,6 +218,26 @@ def sort_by_digest(mask: Any, origin: Origin) -> list[int]:
     return sorted(digests, key=digests.__getitem__)
 
 
+def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are not None or nan.
+
+    Raises
+    ------
+    ValueError
+        If the labels have no ids, such as a list or a Series with a default index.
+    """
+    keys = labels.keys() if hasattr(labels, "keys") else None
+    texts = np.array([]) if keys is None else texts_of_keys(keys)
+    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
+    if keys is None or is_default:
+        raise ValueError(
+            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
+        )
+    check_distinct(texts, "labels")
+    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
+    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
+
+
 def apply_labels(
     store: Store, points: list[Point], reference: str, labels: Mapping | None, in_order: bool
 ) -> tuple[Store, Array, Array]:
@@ -226,29 +246,11 @@ def apply_labels(
     Samples without a label get the reference's prediction. The first mask, bool [n_points, k], is
     True for labels that can matter. The second mask, bool [k], is True for known labels. Both are
     True everywhere if the labels of the store are used.
-
-    Raises
-    ------
-    ValueError
-        If the labels have no ids, such as a list or a Series with a default index. If no model
-        predicts a known label, since it may be misspelled. With ``labels_in_order``, labels cannot
-        be left out. A label that no model predicts is then accepted, and means that no model is
-        correct. If this applies to all known labels, they are refused.
     """
     if labels is None and not store.models["top1"].isna().any():
         return store, np.ones((len(points), len(store)), bool), np.ones(len(store), bool)
     ids = store.origin.sample_ids
-    labels = {} if labels is None else labels
-    keys = labels.keys() if hasattr(labels, "keys") else None
-    texts = np.array([]) if keys is None else texts_of_keys(keys)
-    is_default = hasattr(keys, "step") and not np.array_equal(texts, ids)
-    if keys is None or is_default:
-        raise ValueError(
-            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
-        )
-    check_distinct(texts, "labels")
-    given = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    label_of = {sample: written_value(label) for sample, label in given if not pd.isna(label)}
+    label_of = read_known_labels({} if labels is None else labels, ids)
     if unknown_ids := sorted(label_of.keys() - set(ids.tolist())):
         raise ValueError(
             f"labels: {len(unknown_ids)} ids are not in the store, the first is {unknown_ids[0]!r}"
@@ -266,15 +268,25 @@ def apply_labels(
     merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
     if predicted.dtype.kind != "U":  # only labels that are text can be misspelled
         return agreed.labelled(merged), differs, is_known
-    labelled: Any = agreed.labelled(as_text(np.array(merged, object)))
-    texts = np.asarray(labelled.labels)
-    answers = np.concatenate([labelled.predicted(name) for name in labelled.models.index])
-    foreign = is_known & ~np.isin(texts, answers)
+    labelled = agreed.labelled(as_text(np.array(merged, object)))
+    check_predicted(labelled, is_known, in_order)
+    return labelled, differs, is_known
+
+
+def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
+    """Raise ValueError for a known label that no model predicts, since it may be misspelled.
+
+    With ``labels_in_order``, labels cannot be left out. A label that no model predicts is then
+    accepted, and means that no model is correct. If this applies to all known labels, they are
+    refused.
+    """
+    labels = np.asarray(store.labels)
+    predicted = np.concatenate([store.predicted(name) for name in store.models.index])
+    foreign = is_known & ~np.isin(labels, predicted)
     if foreign.any() and not (in_order and (foreign < is_known).any()):
         row = int(np.argmax(foreign))
         raise ValueError(
-            f"labels: no model predicts {str(texts[row])!r}, the label of sample "
-            f"{str(ids[row])!r}: write labels as predictions are written, and "
+            f"labels: no model predicts {str(labels[row])!r}, the label of sample "
+            f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
             "without labels_in_order=True leave out labels that no model predicts"
         )
-    return labelled, differs, is_known
