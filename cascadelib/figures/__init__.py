@@ -6,4 +6,5 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     cascade_card="card",
     fronts="band_figure front_figure improvement_figure singles_figure",
+    lessons="lines_figure points_figure saving_figure",
 )
