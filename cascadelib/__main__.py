@@ -188,6 +188,7 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
 
 def run_answer(args: Namespace) -> dict[str, Any]:
     """Answer a table, and write its answers and the policy for new rows."""
+    import secrets
     import shelve
     from contextlib import nullcontext
     from functools import partial
@@ -195,24 +196,22 @@ def run_answer(args: Namespace) -> dict[str, Any]:
     import pandas as pd
 
     table = read_scores(args.table, args)
-    names = ("epsilon", "recall", "precision", "positive", "guarantee", "delta", "plan", "price")
-    options = {name: getattr(args, name) for name in names}
     small = table.select([args.small or table.models.index[0]])
     ids = table.origin.sample_ids
     ask = partial(call_command, args.ask)
     if args.reference:
         ask = pd.Series(table.predicted(args.reference), ids).reindex
-    new: dict[str, str] = {}
+    new: dict[str, Any] = {}
     with shelve.open(args.bought) if args.bought else nullcontext(new) as bought:
-        result = cl.answer_table(small, ask, **options, bought=bought)
-    if args.plan:
-        return {"plan": str(result)} | known_parts(vars(result))
+        seed = bought.setdefault(DRAW, secrets.randbits(63))  # an interrupted draw continues
+        options = {"delta": args.delta, "bought": bought, "seed": seed}
+        result = cl.answer_table(small, ask, args.epsilon, **options)
     if args.answers:
         columns = {"sample": ids, "answer": result.answers, "asked": result.asked}
         pd.DataFrame(columns).to_csv(args.answers, index=False)
     if args.out:
         result.policy.save(args.out)
-    counts = {"rows": len(table), "calls": int(result.asked.sum()), "cost": result.cost}
+    counts = {"rows": len(table), "calls": int(result.asked.sum()), "seed": result.seed}
     files = {"answers": args.answers, "policy": args.out}
     return known_parts({"summary": str(result)} | counts | files)
 

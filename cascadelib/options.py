@@ -70,13 +70,7 @@ REFERENCE = {
 ANSWER = {
     "--small": "model that answers first (default: the cheapest)",
     "--epsilon": "largest share of wrong answers",
-    "--recall": "least recall, with --precision",
-    "--precision": "least precision, with --recall",
-    "--positive": "class of --recall and --precision",
-    "--guarantee": "probability or mean (default: probability)",
     "--delta": "probability that it fails (default: 5%%)",
-    "--plan": "make 200 calls, and estimate the number of further ones",
-    "--price": "cost of a call (default: not counted)",
     "--bought": "file that stores answers of the reference (default: none)",
     "--answers": "CSV file for the answers (default: none is written)",
     "--out": "file for the policy (default: none is written)",
@@ -157,17 +151,16 @@ def parser_of_all(version: str) -> Parser:
 
 def add_options(parser: Any, options: dict[str, str]) -> None:
     """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--accuracy", "--loss", "--recall", "--precision")
+    shares = ("--epsilon", "--accuracy", "--loss")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
         "--delta": {"type": share, "default": "5%"},
-        "--guarantee": {"default": "probability"},
         "--check": {"metavar": "POLICY"},
         **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price", "--per-month"), {"type": float}),
+        **dict.fromkeys(("--budget", "--caution", "--per-month"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
+        **dict.fromkeys(("--expected", "--open", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -133,22 +133,10 @@ def yes_no(tmp_path_factory):
     return path, dict(zip(sample["sample"], truth.tolist()))
 
 
-@pytest.mark.parametrize(
-    ("goal", "stated"),
-    [
-        (["--epsilon", "5%"], "at most 0.05 of the 2,000 answers"),
-        (
-            ["--recall", "90%", "--precision", "85%", "--positive", "yes"],
-            "precision of at least 0.85",
-        ),
-        (["--epsilon", "5%", "--guarantee", "mean"], "In the mean over the draw"),
-    ],
-)
-def test_answers_with_a_guarantee_are_written_with_their_policy(
-    yes_no, goal, stated, tmp_path, capsys
-):
+def test_answers_with_a_guarantee_are_written_with_their_policy(yes_no, tmp_path, capsys):
     path, truth = yes_no
-    command = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
+    command = ["answer", path, "--prediction", "prediction", "--reference", "large"]
+    command += ["--epsilon", "5%"]
     files = ["--answers", tmp_path / "a.csv", "--out", tmp_path / "p.json"]
     status, found = run_json(capsys, *command, *files)
     assert status == 0 and found["rows"] == 2_000 and found["calls"] < 1_600
@@ -158,7 +146,7 @@ def test_answers_with_a_guarantee_are_written_with_their_policy(
     assert (answers["answer"] == expected)[answers["asked"]].all()
     assert (answers["answer"] == expected).mean() > 0.9
     assert cl.Policy.load(tmp_path / "p.json").models == ("small", "reference")
-    assert stated in found["summary"]
+    assert "at most 0.05 of the 2,000 answers" in found["summary"]
 
 
 def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys):
@@ -174,13 +162,11 @@ def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys
     reference = f"{sys.executable} {script} {tmp_path / 'calls'}"
     command = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", reference]
     command += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
-    status, found = run_json(capsys, *command, "--plan", "--price", 2)
-    assert status == 0 and found["bought"] == 200 and found["cost"] == 2_000 + 2 * found["calls"]
-    assert (tmp_path / "calls").read_text() == "called\n"
     status, found = run_json(capsys, *command)
     calls = (tmp_path / "calls").read_text()
     again = run_json(capsys, *command)
-    assert again == (status, found) and (tmp_path / "calls").read_text() == calls
+    assert status == 0 and again == (status, found)
+    assert calls and (tmp_path / "calls").read_text() == calls
 
 
 def test_search_reads_a_store(folder, tmp_path, capsys):
