@@ -14,6 +14,7 @@ import cascadelib as cl
 
 from .options import COLUMNS, parser_of_all
 
+DRAW = "cascadelib: seed of the draw"  # its key in the file of --bought
 MOST_SEARCHED = 3  # largest number of models of a cascade in the chart of a card
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 

@@ -130,7 +130,9 @@ def prepare_case(
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
     runs = evaluate(labelled, points)
-    return Case(labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order)
+    return Case(
+        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
+    )
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:

@@ -74,6 +74,8 @@ class Certificate:
         The number of rows of the table whose confidences gave the thresholds, if the certification
         samples are a part of that table. The guarantee is then about the table. Otherwise 0, and
         the guarantee is about the source.
+    remarks : tuple of str
+        Further sentences of the text.
 
     See Also
     --------
@@ -102,6 +104,7 @@ class Certificate:
     table_size: int = 0
     clusters: int | None = None
     reference_cost: float = np.nan
+    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -163,7 +166,7 @@ class Certificate:
                 is_reference = is_alone(point, self.reference)
                 loss = "0, it is the reference" if is_reference else fraction(row["accuracy_loss"])
                 text += f" Observed loss: {loss}."
-        return text + premises_text(self.checked)
+        return " ".join([text + premises_text(self.checked), *self.remarks])
 
     @property
     def _drawn(self) -> str:

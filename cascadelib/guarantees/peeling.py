@@ -256,9 +256,7 @@ def draw_certifying_labels(
     return peel.inside[~peel.is_open[peel.inside]][:labels]
 
 
-def remove_until(
-    peel: Peel, is_drawn: Array, hidden: Array, allowed: tuple[int, int]
-) -> list[int]:
+def remove_until(peel: Peel, is_drawn: Array, hidden: Array, allowed: tuple[int, int]) -> list[int]:
     """Remove rows until at most each number of ``allowed`` hidden errors remains.
 
     ``hidden``, bool [n], are the wrong ones of the drawn rows. Their labels are opened when they

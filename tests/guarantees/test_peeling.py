@@ -309,5 +309,3 @@ def test_the_share_of_a_source_after_removals_has_a_beta_distribution():
         shares.append(1 - np.mean(removed))
     assert np.mean(shares) == pytest.approx(61 / 91, abs=0.015)
     assert np.std(shares) == pytest.approx(np.sqrt(61 * 30 / 91**2 / 92), rel=0.2)
-
-

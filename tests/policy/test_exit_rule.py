@@ -204,7 +204,7 @@ def test_thresholds_per_class_of_the_python_file_are_those_of_the_policy(fitted_
 def test_the_python_file_of_an_answered_table_keeps_its_answers(labelled):
     small = labelled.select(["a"])
     truth = dict(zip(small.origin.sample_ids.tolist(), labelled.labels.tolist()))
-    result = answer_table(small, lambda ids: [truth[name] for name in ids], 0.2)
+    result = answer_table(small, lambda ids: [truth[name] for name in ids], 0.2, seed=0)
     exits = exported(result.policy)["exits"]
     keeps = [exits(0, *query) for query in zip(small.confidence[0].tolist(), small.predictions[0])]
     assert (
