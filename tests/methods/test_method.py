@@ -100,10 +100,7 @@ def test_samples_of_the_fit_are_answered_out_of_fold(method):
     for run, other in zip(evaluate(new, point).confidences, evaluate(new, fitted).confidences):
         np.testing.assert_array_equal(run, other)
     differs = evaluate(table, point).confidences[0] != evaluate(table, fitted).confidences[0]
-    keeps_order = (
-        point.fitted[0].kind == "isotonic_by_label" and len(fitted.fitted[0].parameters) == 1
-    )
-    assert differs.any() != keeps_order
+    assert differs.any() == bool(point.method.folds[point.models[:1]].without_fold)
 
 
 def test_a_fit_to_noise_shows_no_accuracy_that_new_data_lack():
