@@ -214,7 +214,8 @@ def answer_table(
         answers = predictions.astype(object)
         answers[asked] = answers_at(np.flatnonzero(asked))
     except BaseException as error:
-        error.bought, error.seed = bought, seed  # type: ignore[attr-defined]
+        error.bought = bought  # type: ignore[attr-defined]
+        error.seed = seed  # type: ignore[attr-defined]
         raise
     is_repeated = copied_whole(number_rows([confidence, predictions]))
     premises = list_premises(table, peeled.labels, is_repeated)
