@@ -105,7 +105,8 @@ def answer_of(nb: NotebookNode) -> str:
             data = output.get("data", {})
             if data.keys() == TITLE:
                 return data["text/plain"]
-    return "\n".join(sentences(" ".join(printed(cell) for cell in tagged)))
+    text = " ".join(printed(cell) for cell in tagged)
+    return "\n".join(sentences(text)) or text
 
 
 def finding_of(nb: NotebookNode) -> str:
