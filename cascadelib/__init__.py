@@ -19,7 +19,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         monitoring as monitoring,
         policy as policy,
         published as published,
-        serve as serve,
         store as store,
         tables as tables,
         zoo as zoo,
@@ -74,7 +73,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
         "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
-        "monitoring policy published serve store tables zoo"
+        "monitoring policy published store tables zoo"
     ),
     analysis="bootstrap mean_improvement_moved replay",
     evaluation="Baseline Point evaluate pareto_front",
