@@ -43,6 +43,7 @@ def is_audited(ids: Iterable, share: float, salt: bytes | None = None) -> Array:
     Returns
     -------
     bool array of shape (N,)
+        Whether each input is audited.
 
     Raises
     ------
@@ -58,7 +59,7 @@ def is_audited(ids: Iterable, share: float, salt: bytes | None = None) -> Array:
     >>> import cascadelib as cl
     >>> salt = bytes.fromhex("b6a1d3c07f0e4c5f8a2b9d4e61f3c758")  # from secrets.token_hex(16)
     >>> cl.is_audited(["q1", "q2", "q3", "q4"], 0.5, salt).tolist()
-    [True, True, False, False]
+    [False, False, False, True]
     """
     check_number(share, "share", "a number from 0 to 1", 0, 1)
     if not isinstance(salt, bytes) or len(salt) < SALT_BYTES:
@@ -102,7 +103,7 @@ def find_verdicts(
     ValueError
         If a label or a reference is spelled otherwise than the other answers, or is not a class.
     """
-    texts = read_labels(labels)
+    texts = labels_by_id(labels)
     check_answers(audits, texts, classes)
     label = audits["id"].map(texts)
     gain = (audits["cascade"] == label).astype(int) - (audits["reference"] == label)
@@ -113,7 +114,7 @@ def find_verdicts(
     return verdicts
 
 
-def read_labels(labels: Mapping[Any, Any]) -> dict[str, str]:
+def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     """Return labels as {id: label}, as text, without those that are missing."""
     texts = as_text(list(labels.values())) if len(labels) else []
     return {str(name): str(text) for name, text in zip(labels.keys(), texts) if text}
@@ -262,7 +263,8 @@ def renew_policy(policy: Policy, point: Point | None, table: ScoreTable) -> Poli
     >>> table = cl.ScoreTable(
     ...     None, [[0.2, 0.9], [0, 0]], [1, 10], policy.models, predictions=[["no", "no"]] * 2
     ... )
-    >>> renew_policy(policy, cl.Point(policy.models, (0.7,)), table)
+    >>> point = cl.Point(policy.models, (0.7,), cost_kind="cost")  # of a certificate
+    >>> renew_policy(policy, point, table)
     <Policy: small at 0.7 → large, given confidences>
     """
     if point is None or point.models != policy.models:

@@ -106,7 +106,7 @@ def read_log(
         is_mine = pc.equal(whole.table["policy"], policy.checksum).to_numpy()
         others.update(whole.table["policy"].filter(pa.array(is_inside & ~is_mine)).to_pylist())
         part = whole.take(is_inside & is_mine)
-        columns = read_columns(part, len(policy.models))
+        columns = spread_columns(part, len(policy.models))
         check_rows(part, columns, policy.in_use)
         inputs.append(read_inputs(part, columns, policy.in_use))
         audits.append(read_audits(part, columns, inputs[-1]))
@@ -140,7 +140,7 @@ def check_keys(part: Part) -> Array:
     return times
 
 
-def read_columns(part: Part, models: int) -> dict[str, Array]:
+def spread_columns(part: Part, models: int) -> dict[str, Array]:
     """Return the values of each column with lists, [rows, models].
 
     A value is None or nan if it is null, or the stage was not reached.

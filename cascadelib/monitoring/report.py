@@ -61,6 +61,17 @@ class Report:
     See Also
     --------
     monitor : Compute the report.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> import pandas as pd
+    >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+    >>> row = dict(id="q1", time=0.0, policy=policy.checksum, stage=0, models=["small"])
+    >>> row |= dict(predictions=["no"], confidences=[0.9], failures=["none"], costs=[1.0])
+    >>> report = cl.monitor(pd.DataFrame([row | dict(audited=False)]), policy)
+    >>> report.stages["exit_rate"].tolist(), report.cost["mean"].item()
+    ([1.0, 0.0], 1.0)
     """
 
     rows: pd.Series
@@ -127,6 +138,7 @@ def monitor(
     Returns
     -------
     Report
+        What the log says about the policy.
 
     Raises
     ------
@@ -170,7 +182,7 @@ def monitor(
     return Report(
         count_rows(read),
         count_stages(read.inputs, policy),
-        mean_cost(read.inputs),
+        estimate_cost(read.inputs),
         find_drift(read.inputs, policy, rate),
         bound_loss(verdicts, error, most),
         bound_windows(read.inputs, verdicts, seconds, error, most),
@@ -231,7 +243,7 @@ def failure_evidence(has_failed: Array) -> float:
     return float(np.exp(min(total, LARGEST_LOG)))
 
 
-def mean_cost(inputs: Inputs) -> pd.Series:
+def estimate_cost(inputs: Inputs) -> pd.Series:
     """Return the mean cost of the inputs whose answers all have one, with its 95% interval."""
     is_unknown = np.isnan(inputs.costs)
     is_priced = ~(is_unknown & (inputs.failures == 0)).any(axis=1)
@@ -282,7 +294,7 @@ def bound_loss(verdicts: pd.Series, error: float, epsilon: float) -> pd.Series:
     Open and unknown inputs count as gained for the lower bound, and as lost for the upper one. So
     the bounds hold whichever labels arrive, and whenever.
     """
-    counts = {name: np.count_nonzero(verdicts == name) for name in VERDICTS}
+    counts = {name: int((verdicts == name).sum()) for name in VERDICTS}
     same = counts["agreed"] + counts["tied"]
     low, minus_high = [
         anytime_lower(counts[name], same, len(verdicts) - same - counts[name], error / 2)

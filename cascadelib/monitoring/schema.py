@@ -18,7 +18,6 @@ ROWS = 2**16  # rows that are read at a time
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
 
-# A log has one row per input. Lists have one item for each stage that the input reached.
 SCHEMA = pa.schema(
     {
         "id": pa.string(),
@@ -34,6 +33,8 @@ SCHEMA = pa.schema(
         "reference": pa.string(),
     }
 )
+"""Columns of a log, as a pyarrow schema. A log has one row per input. Lists have one item for each
+stage that the input reached."""
 # Stages are read as floats, so that a log checks whether they are whole numbers.
 READ_AS = SCHEMA.set(SCHEMA.get_field_index("stage"), pa.field("stage", pa.float64()))
 OF_EACH = "a list with one item for each stage up to the exit:"
@@ -83,7 +84,7 @@ def read_parts(log: Any) -> Iterator[tuple[pa.Table, Locate]]:
 
 def read_frame(frame: pd.DataFrame) -> Iterator[tuple[pa.Table, Locate]]:
     """Yield the rows of a frame."""
-    check_columns(frame.columns)
+    require_columns(frame.columns)
     frame = frame.reindex(columns=SCHEMA.names)
     for start in range(0, len(frame), ROWS):
         part = frame.iloc[start : start + ROWS]
@@ -118,7 +119,7 @@ def read_lines(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
 def read_parquet(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
     """Yield the rows of a parquet file, or of a folder of such files by name."""
     dataset = ds.dataset(path)
-    check_columns(dataset.schema.names)
+    require_columns(dataset.schema.names)
     present = [name for name in SCHEMA.names if name in dataset.schema.names]
     for name in present:
         found = dataset.schema.field(name).type
@@ -152,7 +153,7 @@ def can_store(wanted: pa.DataType, found: pa.DataType) -> bool:
     return types.is_boolean(found)
 
 
-def check_columns(names: Any) -> None:
+def require_columns(names: Any) -> None:
     """Raise ValueError if a log lacks a column."""
     missing = [name for name in REQUIRED if name not in names]
     if missing:

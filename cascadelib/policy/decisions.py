@@ -18,6 +18,7 @@ from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
+"""Kinds of failures of a model, by the numbers that :meth:`Policy.step` returns."""
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
 UNBOUNDED = (-np.inf, np.inf)
 

@@ -135,7 +135,8 @@ def certify_newest(rows, policy=PAIR):
 
 
 def test_new_thresholds_are_certified_on_the_newest_inputs_whatever_the_order_of_the_files():
-    old, new = worker("old", 0, 0.0, 1), worker("new", 5000, 0.5, 2)
+    old = worker("old", 0, 0.0, 1)
+    new = worker("new", 5000, 0.5, 2)
     (first, certificate), (second, other) = map(certify_newest, (old + new, new + old))
     assert {name.split()[0] for name in first.origin.sample_ids.tolist()} == {"new"}
     assert str(certificate) == str(other) and certificate.point is not None

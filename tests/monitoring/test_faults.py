@@ -27,7 +27,8 @@ def test_a_loss_at_the_positions_that_a_constant_seed_skips_is_within_the_bounds
 
 
 def test_new_thresholds_use_the_newest_rows_and_not_those_of_the_last_file():
-    old, new = worker("old", 0, 0.0, 1), worker("new", 5000, 0.5, 2)
+    old = worker("old", 0, 0.0, 1)
+    new = worker("new", 5000, 0.5, 2)
     table, _ = certify_newest(new + old)
     assert all(name.startswith("new") for name in table.origin.sample_ids.tolist())
 

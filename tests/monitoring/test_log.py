@@ -37,7 +37,8 @@ def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
     rows = random_rows(40, 1)
     more = rows + rows[:repeated] + [each | {"policy": "another"} for each in rows[:7]]
     random.shuffle(more)
-    expected, found = read_log(frame(rows), POLICY), read_log(frame(more), POLICY)
+    expected = read_log(frame(rows), POLICY)
+    found = read_log(frame(more), POLICY)
     assert (found.repeated, found.others) == (repeated, 7)
     without_rows = [Inputs(None, *log.inputs[1:]) for log in (expected, found)]
     for one, other in zip(*without_rows):
