@@ -14,7 +14,6 @@ import cascadelib as cl
 
 from .options import COLUMNS, parser_of_all
 
-MOST_SEARCHED = 3  # largest number of models of a cascade in the chart of a card
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
@@ -244,30 +243,8 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
-    """Print the content of a policy file, or write its card or its code."""
+    """Return the content of a policy file."""
     policy = cl.Policy.load(args.policy)
-    if (args.table or args.per_month) and not args.html:
-        raise ValueError("--table and --per-month are for the card: name its file by --html")
-    if args.python:
-        policy.to_python(args.python)
-    if args.html:  # the card has a chart if there is a table
-        from .figures import card
-
-        table = front = None
-        if args.table:
-            table = read_scores(args.table, args)
-            point = policy.point
-            models: Any = "all"
-            lengths: Any = tuple(range(1, min(len(point.models), MOST_SEARCHED) + 1))
-            if point.fitted:  # the file has fits of these models only
-                models = list(point.models)
-                lengths = len(models)
-            cost = point.cost_kind if table.path else None
-            score = point.score
-            front = cl.search(table, lengths, point.method, score=score, cost=cost, models=models)
-        card(policy, args.html, front, table, per_month=args.per_month)
-    if args.python or args.html:
-        return known_parts({"python": args.python, "card": args.html})
     parts = file_parts(policy)
     if args.json:
         return parts
@@ -308,15 +285,14 @@ def check_out(args: Namespace) -> None:
 
     from .files import check_replaceable
 
+    out = getattr(args, "out", None)
+    if out is None:
+        return
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
-    for option in ("out", "html", "python"):
-        out = getattr(args, option, None)
-        if out is None:
-            continue
-        for path in filter(None, inputs):
-            if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-                raise ValueError(f"--{option} {out} is an input: choose another name")
-        check_replaceable(Path(out))
+    for path in filter(None, inputs):
+        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
+            raise ValueError(f"--out {out} is an input: choose another name")
+    check_replaceable(Path(out))
 
 
 def known_parts(parts: dict[str, Any]) -> dict[str, Any]:

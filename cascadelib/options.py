@@ -38,13 +38,6 @@ READING = {
     "--columns": "columns that a fitted confidence reads (default: confidence)",
 }
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
-SHOW = {
-    "--python": "file for the policy as Python code that needs no package (default: none)",
-    "--html": "file for the card, a page with its rule, saving and guarantee (default: none)",
-    "--table": "CSV or parquet file, or folder of a LogitStore, for the figures of the card "
-    "(default: the figures in the policy)",
-    "--per-month": "number of queries, for the cost of a month on the card (default: none)",
-}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
@@ -121,7 +114,7 @@ COMMANDS = {
         TABLE | SPLIT | PAGE,
     ),
     "demo": ("the explorer of two language models' answers, as one page", DEMO),
-    "show": ("the content of a policy file, or its card or code", POLICY | SHOW | READING),
+    "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
 EITHER = {"search": GOALS, "answer": REFERENCE}  # options of which exactly one is needed
@@ -165,7 +158,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--guarantee": {"default": "probability"},
         "--check": {"metavar": "POLICY"},
         **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price", "--per-month"), {"type": float}),
+        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
     }

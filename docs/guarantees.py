@@ -286,7 +286,7 @@ def costs() -> str:
         ],
         [
             "a stream: the mean loss so far, at all times",
-            "[`Service(…, audit=q)`, `monitor.loss(ε)`](monitoring.md)",
+            "[`cl.monitor(log, policy, labels, epsilon=ε)`](monitoring.md)",
             f"{rounded(several[audited])} audited inputs, {rounded(watched)} labels",
             "the current loss if it changes",
         ],

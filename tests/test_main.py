@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -78,28 +77,6 @@ def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
     assert status == 0 and shown == parts_as_json(cl.Policy.load(policy).point)
     assert main(["show", str(policy)]) == 0
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
-
-
-def test_show_writes_the_card_and_the_code_of_a_policy(folder, tmp_path, capsys):
-    policy = tmp_path / "p.json"
-    table = folder / "t.csv"
-    run_json(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
-    outputs = ["--html", tmp_path / "card.html", "--python", tmp_path / "policy.py"]
-    command = ["show", policy, *outputs, "--table", table, *NAMED, "--per-month", 1_000]
-    status, shown = run_json(capsys, *command)
-    assert (status, shown) == (0, {"python": str(outputs[3]), "card": str(outputs[1])})
-    page = outputs[1].read_text(encoding="utf-8")
-    assert "<svg" in page and "1,000 queries a month" in page and "Queries that are def" in page
-    decide = runpy.run_path(str(outputs[3]))["decide"]
-    assert [decide([0.0]), decide([1.0])] == [1, 0]
-    search = ["search", table, *NAMED, "--budget", 5, "--out", policy]
-    run_json(capsys, *search, "--method", "isotonic_by_label")
-    status, shown = run_json(capsys, *command)
-    assert status == 0 and "fitted confidence is below" in outputs[1].read_text(encoding="utf-8")
-    assert main(["show", str(policy), "--per-month", "9"]) == 2
-    assert "name its file by --html" in capsys.readouterr().err
-    assert main(["show", str(policy), "--html", str(policy)]) == 2
-    assert "is an input: choose another name" in capsys.readouterr().err
 
 
 def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsys):

@@ -13,7 +13,6 @@ import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import likeness, peeling, premises, repeats
 from cascadelib.guarantees.p_values import f1_p_value
-from cascadelib.serve import DriftSignal, Monitor, monitor
 from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
 
@@ -77,34 +76,6 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
         < (lost - gained) / (lost + same + gained)
     )
     assert anytime_lower(0, 0, 0, error) == -1.0
-
-
-def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
-    """An alarm of a model needs evidence of exactly all inputs × the number of models."""
-    monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
-    running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.latest_failures[1].extend([1, 1, 1])
-    for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
-        table = running.failing(most=0.3, inputs_per_false_alarm=needed)
-        assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize(("workers", "stages"), [(1, 1), (1, 3), (2, 2), (3, 1)])
-def test_drift_alarms_at_the_false_alarm_rate_shared_by_stages_and_workers(workers, stages):
-    """The p-value is the number of stages and workers over the largest capital so far."""
-    signals = [DriftSignal([np.linspace(0, 1, 40)] * stages, 0.05) for _ in range(workers)]
-    for signal in signals:
-        for part in signal.stages:
-            part.inputs = 1
-            part.largest_log = math.log(3.0)
-    signals[-1].stages[0].largest_log = math.log(stages * workers / 0.05)
-    report = signals[0].report(others=signals[1:])
-    assert report.tests["p"][0] == pytest.approx(0.05)
-    assert (report.tests["p"][1:] == min(1.0, stages * workers / 3)).all()
-    signals[-1].stages[0].largest_log *= 1 + 1e-9
-    assert signals[0].report(others=signals[1:]).alarm
-    signals[-1].stages[0].largest_log *= 1 - 1e-6
-    assert not signals[0].report(others=signals[1:]).alarm
 
 
 def test_the_two_tests_of_likeness_halve_its_level(capture):
