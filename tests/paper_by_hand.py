@@ -23,7 +23,9 @@ def temperature_of(z, labels):
     def loss(log_t):
         return -np.log(softmax(z / np.exp(log_t))[np.arange(len(labels)), labels]).mean()
 
-    return np.exp(minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x)
+    return np.exp(
+        minimize_scalar(loss, bounds=(-5, 5), method="bounded", options={"xatol": 1e-10}).x
+    )
 
 
 def is_hit(z, labels, k):
@@ -36,7 +38,9 @@ def outcome(logits, labels, prefix, method, fitted=None, k=1):
     """Return correctness and confidence after the models of a prefix, for a key of METHODS."""
     scaled = method.endswith("_ts")
     method = method.removesuffix("_ts")
-    ensemble = next((e for e in ("most_confident", "mean_logits", "mean_softmax") if e in method), "")
+    ensemble = next(
+        (e for e in ("most_confident", "mean_logits", "mean_softmax") if e in method), ""
+    )
     metric = METRICS[method.removesuffix(f"_{ensemble}")]
     zs = [logits[m] / (temperature_of(*fitted(m)) if scaled else 1) for m in prefix]
     if ensemble == "mean_logits":
@@ -108,7 +112,10 @@ class Study:
         self.logits = [np.asarray(store.logits(name), float) for name in self.names]
         self.costs = {kind: store.models[kind].to_numpy(float) for kind in ("macs", "seconds")}
         fitted_on = fitted_on or store
-        self.fitted = lambda m: (np.asarray(fitted_on.logits(self.names[m]), float), fitted_on.labels)
+        self.fitted = lambda m: (
+            np.asarray(fitted_on.logits(self.names[m]), float),
+            fitted_on.labels,
+        )
 
     def outcome(self, chain, method="max_softmax", k=1):
         return outcome(self.logits, self.labels, chain, method, self.fitted, k)

@@ -15,7 +15,9 @@ MODELS = {  # accuracy of the logits (a scale), MACs, seconds
 CLASSES = 6
 
 
-def write_split(dataset, split, samples, seed, shift=0.0, models=MODELS, path=None, classes=CLASSES):
+def write_split(
+    dataset, split, samples, seed, shift=0.0, models=MODELS, path=None, classes=CLASSES
+):
     """Return a store of random logits. Samples differ in difficulty, which confidences follow."""
     rng = np.random.default_rng(seed)
     labels = np.arange(samples) % classes
@@ -30,7 +32,9 @@ def write_split(dataset, split, samples, seed, shift=0.0, models=MODELS, path=No
         logits[name] = (scale - shift) * ease * 2 * np.eye(classes)[labels] + noise
         if name != "partner":  # confidences of another scale for each sample, equal answers
             logits[name] *= rng.lognormal(0, 1, (samples, 1))
-    costs = {name: {"macs": macs, "seconds": seconds} for name, (_, macs, seconds) in models.items()}
+    costs = {
+        name: {"macs": macs, "seconds": seconds} for name, (_, macs, seconds) in models.items()
+    }
     if store is None:
         by_kind = {
             kind: {name: cost[kind] for name, cost in costs.items()} for kind in ("macs", "seconds")

@@ -1,7 +1,7 @@
 """The declared design of each figure and table of the paper.
 
-Notebook 10 draws a figure from its design alone, and prints it as the caption. No other module states
-the candidates, the split, the cost or the accuracies of a figure.
+Notebook 10 draws a figure from its design alone, and prints it as the caption. No other module
+states the candidates, the split, the cost or the accuracies of a figure.
 """
 
 from dataclasses import dataclass
@@ -76,14 +76,14 @@ DESIGNS = {
         "selection",
         "macs",
     ),
-    "Figure 5": Design(
-        "pairs and single models", "front", "selection", "time", needs=("time",)
-    ),
+    "Figure 5": Design("pairs and single models", "front", "selection", "time", needs=("time",)),
     "Figure 6": Design(
         "identical pairs and threshold ranges", "front", "shifted", "macs", needs=("shifted",)
     ),
     "Figure 7": Design("pairs on texts", "all", "selection", "macs", needs=("texts",)),
-    "Figure 8": Design("triples by twelve methods", "front", "selection", "macs", needs=("metrics",)),
+    "Figure 8": Design(
+        "triples by twelve methods", "front", "selection", "macs", needs=("metrics",)
+    ),
     "Figure 9": Design(
         "pairs by twelve methods", "front", "selection", "time", needs=("metrics", "time")
     ),

@@ -79,21 +79,25 @@ class Paper:
         return drawn
 
     def answer(self) -> str:
-        """Return the mean factors of figures 1, 4 and 5, held out and selected, as a sentence."""
-        parts = []
-        lengths = {"Figure 1": 2, "Figure 4": 3, "Figure 5": 2}
-        for name, length in lengths.items():
+        """Return the mean factors of figures 1, 4 and 5 as sentences, held out if possible."""
+        kinds = {"pairs": "Figure 1", "triples": "Figure 4", "pairs in time": "Figure 5"}
+        factors = {}
+        optimistic = []
+        for kind, name in kinds.items():
             design = DESIGNS[name]
-            if not all(map(self.has, design.needs)):
-                continue
-            front = self.search(design, length)
-            optimistic = front.mean_improvement()
-            text = f"{name}: {optimistic:.2f}× where selected (optimistic)"
-            if self.has_held_out:
-                held_out = cl.analysis.front_on(self.held_out, front, ranges=False)
-                text += f", {held_out.mean_improvement():.2f}× held out"
-            parts.append(text)
-        return f"Single models of equal accuracy cost more, on average. {'. '.join(parts)}."
+            if all(map(self.has, design.needs)):
+                front = self.search(design, 3 if kind == "triples" else 2)
+                optimistic.append(f"{front.mean_improvement():.2f}×")
+                if self.has_held_out:
+                    front = cl.analysis.front_on(self.held_out, front, ranges=False)
+                factors[kind] = f"{front.mean_improvement():.2f}×"
+        where = "held out" if self.has_held_out else "where selected (optimistic)"
+        text = (
+            f"Single models cost {factors.pop('pairs')} as much as equally accurate pairs, {where}."
+        )
+        others = ", ".join(f"{kind} {factor}" for kind, factor in factors.items())
+        text += f" Mean factors of other cascades: {others}." if others else ""
+        return f"{text} [Selected: {', '.join(optimistic)}.]" if self.has_held_out else text
 
     def has(self, topic: str) -> bool:
         """Return whether the study has what a design needs."""
@@ -388,7 +392,5 @@ def figure_14(paper: Paper, design: Design) -> Any:
     points = paper.points_of(design)
     firsts = dict.fromkeys(point.models[0] for point in points)
     split = paper.split(design)
-    curves = {
-        name: side_by_side.threshold_curves(split, name, paper.selection) for name in firsts
-    }
+    curves = {name: side_by_side.threshold_curves(split, name, paper.selection) for name in firsts}
     return paper_figures.threshold_figure(curves, points, captioned("Figure 14", design))

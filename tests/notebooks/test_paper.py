@@ -243,7 +243,9 @@ def test_requested_figures_alone_are_drawn(capsys):
 
 def test_a_table_of_scores_draws_what_it_can_and_says_what_it_lacks(capsys):
     correct, confidence = zip(*(BY_HAND.outcome((m,)) for m in range(len(BY_HAND.names))))
-    table = ScoreTable(np.array(correct), np.array(confidence), BY_HAND.costs["macs"], BY_HAND.names)
+    table = ScoreTable(
+        np.array(correct), np.array(confidence), BY_HAND.costs["macs"], BY_HAND.names
+    )
     paper = Paper(table, table, prominence=0.05)
     drawn = [name for name in DESIGNS if paper.draw(name) is not None]
     assert drawn == ["Figure 1", "Table 1", "Figure 2", "Figure 4"]
