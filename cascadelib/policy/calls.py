@@ -100,8 +100,8 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
             )
         if inspect.iscoroutinefunction(call):
             raise ValueError(
-                f"model {name!r}: its call is async, and run is not. Pass a function that waits "
-                "for it, or use an engine (docs/running.md)"
+                f"model {name!r}: its call is async, and run is not. Await it in your own code or "
+                "engine, and decide by policy.step (docs/running.md)"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":

@@ -16,23 +16,24 @@ import numpy as np
 
 from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import read_json, write_text
+from ..files import digest_of, read_json, write_text
 from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
-from .calls import Expectation, call_model, read_inputs, validate_calls
+from .calls import Expectation, call_model, read_answer, read_inputs, validate_calls
 from .decisions import (
     Decisions,
     align_inputs,
     check_answer,
     empty_decisions,
+    exits_of,
     find_exits,
     is_int_array,
     objects,
     refuse_failures,
     validate_ids,
 )
-from .form import LARGEST, parse_cascade, text_of
+from .form import LARGEST, parse_cascade, parts_as_json, text_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -58,7 +59,7 @@ class Policy:
     See Also
     --------
     Cascade : A policy with its torch models.
-    cascadelib.evaluate : Evaluate a policy on a store.
+    cascadelib.monitor : Monitor a running policy from its log.
 
     Examples
     --------
@@ -182,6 +183,85 @@ class Policy:
         """Return the fitted confidence after each model, or an empty tuple."""
         return self.point.fitted
 
+    @cached_property
+    def checksum(self) -> str:
+        """Return 12 digits that name the policy in a log.
+
+        They depend on all that decides: the models, the thresholds in use, and the method with its
+        fits. They do not depend on measured figures, premises or a guarantee.
+
+        Raises
+        ------
+        ValueError
+            If the metric or the ensemble is a function.
+        """
+        parts = parts_as_json(self.in_use)
+        return digest_of([parts[name] for name in ("models", "thresholds", "method")])[:12]
+
+    def step(
+        self,
+        stage: int,
+        predictions: Any,
+        confidences: Any = None,
+        before: Any = None,
+        labels: Iterable | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decide N samples that have reached a stage, from the answers of its model.
+
+        It is one stage of :meth:`run`, for an engine that calls the models.
+
+        Parameters
+        ----------
+        stage : int
+            0 = first model.
+        predictions : sequence of N answers
+            An exception is the failure of its sample.
+        confidences : array of shape (N,), or (N, n_columns) for a fitted confidence, optional
+            As in :meth:`run`. The last model needs none.
+        before : sequence of N answers, optional
+            The previous answer to each sample, which some fitted confidences read.
+        labels : iterable, optional
+            The valid predictions. The default: all are valid.
+
+        Returns
+        -------
+        exits : bool array of shape (N,)
+            A sample whose model has failed does not exit before the last stage.
+        failures : int8 array of shape (N,)
+            Failure of the model for each sample, as a position in ``cascadelib.policy.FAILURES``:
+            none, timeout, error, malformed, unknown label.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stage, or lengths differ.
+
+        See Also
+        --------
+        Policy.run : Call the models, one after another.
+        cascadelib.monitor : Monitor the policy from a log of such steps.
+
+        Examples
+        --------
+        >>> import cascadelib as cl
+        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+        >>> exits, failures = policy.step(0, ["yes", "no", None], [0.9, 0.1, 0.8])
+        >>> exits.tolist(), failures.tolist()
+        ([True, False, False], [0, 0, 3])
+        """
+        stage = check_count(stage, "stage", 0, len(self.thresholds))
+        answers = objects(predictions)
+        with error_context(f"model {self.models[stage]!r}"):
+            answer = read_answer(
+                self.in_use,
+                stage,
+                (answers, confidences),
+                len(answers),
+                None if before is None else objects(before),
+                Expectation(labels, None),
+            )
+        return exits_of(self.in_use, stage, answer), answer.failures
+
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
         """Return which samples exit after a stage. After the last stage, all exit.
 
@@ -271,8 +351,8 @@ class Policy:
     ) -> Decisions:
         """Call the models in batches, each on the inputs that are still undecided.
 
-        Calls run in this thread, one after another. docs/running.md has examples of engines with
-        concurrent calls, retries and timeouts.
+        Calls run in this thread, one after another. For concurrent calls, retries and timeouts, an
+        engine calls the models and decides by :meth:`step`. docs/running.md has examples.
 
         Parameters
         ----------
