@@ -1,6 +1,7 @@
 """The columns of the log of a running cascade, and the reader of its files."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -17,6 +18,7 @@ from ..policy.decisions import FAILURES
 ROWS = 2**16  # rows that are read at a time
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
+CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}  # as json.dumps writes them
 
 SCHEMA = pa.schema(
     {
@@ -45,8 +47,8 @@ ACCEPTED = {
     "stage": "the stage at which the input exited, a whole number, 0 = first",
     "models": f"{OF_EACH} the name of the model that answered",
     "predictions": f"{OF_EACH} the cascade's answer as text, and null for a failure",
-    "confidences": f"{OF_EACH} the number that the policy received, and null for a failure or at "
-    "the last stage",
+    "confidences": f"{OF_EACH} the number that the threshold is compared with, and null for a "
+    "failure or at the last stage",
     "failures": f"{OF_EACH} {', '.join(FAILURES[:-1])} or {FAILURES[-1]}",
     "costs": f"{OF_EACH} the cost of the call, 0 or more, or null if it is not known",
     "audited": "true or false, as is_audited returns it",
@@ -176,7 +178,7 @@ def line_of_file(path: Path, start: int, row: int) -> str:
 def parse_line(line: str, row: int, locate: Locate) -> dict[str, Any]:
     """Return the object in a line of JSON, or raise a ValueError with the position of the line."""
     try:
-        values = json.loads(line)
+        values = json.loads(line, parse_constant=CONSTANTS.get)
     except ValueError as error:
         raise ValueError(f"{locate(row)} is not JSON: {error}") from None
     if not isinstance(values, dict):

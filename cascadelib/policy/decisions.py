@@ -48,11 +48,13 @@ class Decisions:
     answered : int64 [N]
         Stage whose model gave the prediction. It is the exit stage, unless that model failed. It
         is −1 if no model answered.
+    answers : array [N, n]
+        Prediction of the cascade after each stage, of the type of the predictions. None or −1 if a
+        sample did not reach it or the model failed.
     costs, seconds : float64 [N, n]
         Cost of the answers, nan if a call did not return it, and duration of the calls.
     ids : array [N]
-        The caller's ids. By default, the positions of the inputs, in a service since the monitor
-        was made.
+        The caller's ids. By default, the positions of the inputs.
     models : tuple of str
         Names of the models.
 
@@ -77,6 +79,7 @@ class Decisions:
     confidences: np.ndarray
     failures: np.ndarray
     answered: np.ndarray = None  # type: ignore[assignment]
+    answers: np.ndarray = None  # type: ignore[assignment]
     costs: np.ndarray = None  # type: ignore[assignment]
     seconds: np.ndarray = None  # type: ignore[assignment]
     ids: np.ndarray = None  # type: ignore[assignment]
@@ -171,6 +174,7 @@ class Decisions:
         self.confidence[answered_rows] = answer.confidence[is_valid]
         self.confidences[answered_rows, stage] = answer.confidence[is_valid]
         self.answered[answered_rows] = stage
+        self.answers[answered_rows, stage] = answer.guesses[is_valid, 0]
         self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
         return exits
 
@@ -213,6 +217,7 @@ def empty_decisions(
         confidences=np.full(shape, np.nan).T,
         failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
+        answers=np.full(shape, unknown).T,
         costs=missing,
         seconds=missing,
         ids=np.broadcast_to(np.array(None), samples),
