@@ -108,7 +108,7 @@ def read_log(
         part = whole.take(is_inside & is_mine)
         columns = spread_columns(part, len(policy.models))
         check_rows(part, columns, policy.in_use)
-        inputs.append(read_inputs(part, columns, policy.in_use))
+        inputs.append(inputs_of(part, columns, policy.in_use))
         audits.append(read_audits(part, columns, inputs[-1]))
         ids += part.table["id"].chunks
     if not any(len(part.rows) for part in inputs):
@@ -210,7 +210,7 @@ def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Arr
     return is_wrong
 
 
-def read_inputs(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
+def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
     """Return checked rows as numbers."""
     stages = part.table["stage"].to_numpy()
     codes = {name: code for code, name in enumerate(FAILURES)} | {None: -1}
