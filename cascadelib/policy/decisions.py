@@ -18,6 +18,7 @@ from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
+"""Kinds of failures of a model, by the numbers that :meth:`Policy.step` returns."""
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
 UNBOUNDED = (-np.inf, np.inf)
 
@@ -156,15 +157,13 @@ class Decisions:
 
         Return which of them exit, bool [s]. After the last stage, all exit.
         """
-        exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+        exits = exits_of(point, stage, answer)
         answered_rows = rows
         is_valid = slice(None)
         if answer.failures.any():
             is_valid = answer.failures == 0
             answered_rows = rows[is_valid]
             self.failures[rows, stage] = answer.failures
-            if stage < len(point.inside):
-                exits &= is_valid
         if answer.costs is not None:
             self.costs[rows, stage] = answer.costs
         self.guesses[answered_rows] = answer.guesses[is_valid]
@@ -238,6 +237,15 @@ def find_exits(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
     if stage == len(point.inside):
         return np.ones(confidence.shape, bool)
     return does_exit(confidence, point.inside[stage])
+
+
+def exits_of(point: Point, stage: int, answer: Answer) -> np.ndarray:
+    """Return which samples exit after a model's answer, bool [s].
+
+    A sample whose model has failed does not exit before the last stage.
+    """
+    exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+    return exits if stage == len(point.inside) else exits & (answer.failures == 0)
 
 
 def check_answer(

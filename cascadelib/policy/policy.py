@@ -18,7 +18,7 @@ import numpy as np
 
 from ..checks import brief, check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import read_json, write_text
+from ..files import digest_of, read_json, write_text
 from ..labels import align_values, as_real_array
 from ..methods.fitted import Fitted, value_columns
 from ..methods.thresholds import convert_units
@@ -38,12 +38,13 @@ from .decisions import (
     check_answer,
     describe_failure,
     empty_decisions,
+    exits_of,
     find_exits,
     objects,
     read_columns,
     validate_ids,
 )
-from .form import LARGEST, parse_cascade, text_of
+from .form import LARGEST, parse_cascade, parts_as_json, text_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +70,7 @@ class Policy:
     See Also
     --------
     Cascade : A policy with its torch models.
-    cascadelib.serve.Service : Run a policy for many callers.
+    cascadelib.monitor : Monitor a running policy from its log.
 
     Examples
     --------
@@ -163,47 +164,6 @@ class Policy:
         """
         write_text(path, text_of(self.point))
 
-    def to_python(self, path: str | Path) -> None:
-        """Write the thresholds in use as one Python file, which needs no package.
-
-        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` decide one query. If
-        thresholds depend on the predicted class, both also take predictions. Running the file
-        compares its decisions with those of cascadelib.
-
-        Parameters
-        ----------
-        path : str or Path
-
-        Raises
-        ------
-        ValueError
-            If a fitted confidence has no threshold per class, such as a logistic one.
-
-        See Also
-        --------
-        Policy.save : Write the file that cascadelib reads.
-
-        Notes
-        -----
-        Decisions equal those of :meth:`decide` for every query. Two differences remain. The file
-        does not compare the median confidence with those of the selection. And a smooth fitted
-        confidence may be rounded differently within 1e-9 of its threshold.
-
-        Examples
-        --------
-        >>> import runpy, tempfile
-        >>> import cascadelib as cl
-        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.55,)))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     policy.to_python(folder + "/policy.py")
-        ...     decide = runpy.run_path(folder + "/policy.py")["decide"]
-        >>> decide([0.9]), decide([0.1])
-        (0, 1)
-        """
-        from .python_file import python_text
-
-        write_text(path, python_text(self.in_use))
-
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"
 
@@ -233,6 +193,85 @@ class Policy:
     def fitted(self) -> tuple[Fitted, ...]:
         """Return the fitted confidence after each model, or an empty tuple."""
         return self.point.fitted
+
+    @cached_property
+    def checksum(self) -> str:
+        """Return 12 digits that name the policy in a log.
+
+        They depend on all that decides: the models, the thresholds in use, and the method with its
+        fits. They do not depend on measured figures, premises or a guarantee.
+
+        Raises
+        ------
+        ValueError
+            If the metric or the ensemble is a function.
+        """
+        parts = parts_as_json(self.in_use)
+        return digest_of([parts[name] for name in ("models", "thresholds", "method")])[:12]
+
+    def step(
+        self,
+        stage: int,
+        predictions: Any,
+        confidences: Any = None,
+        before: Any = None,
+        labels: Iterable | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decide N samples that have reached a stage, from the answers of its model.
+
+        It is one stage of :meth:`run`, for an engine that calls the models.
+
+        Parameters
+        ----------
+        stage : int
+            0 = first model.
+        predictions : sequence of N answers
+            An exception is the failure of its sample.
+        confidences : array of shape (N,), or (N, n_columns) for a fitted confidence, optional
+            As in :meth:`run`. The last model needs none.
+        before : sequence of N answers, optional
+            The previous answer to each sample, which some fitted confidences read.
+        labels : iterable, optional
+            The valid predictions. The default: all are valid.
+
+        Returns
+        -------
+        exits : bool array of shape (N,)
+            A sample whose model has failed does not exit before the last stage.
+        failures : int8 array of shape (N,)
+            Failure of the model for each sample, as a position in ``cascadelib.policy.FAILURES``:
+            none, timeout, error, malformed, unknown label.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stage, or lengths differ.
+
+        See Also
+        --------
+        Policy.run : Call the models, one after another.
+        cascadelib.monitor : Monitor the policy from a log of such steps.
+
+        Examples
+        --------
+        >>> import cascadelib as cl
+        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+        >>> exits, failures = policy.step(0, ["yes", "no", None], [0.9, 0.1, 0.8])
+        >>> exits.tolist(), failures.tolist()
+        ([True, False, False], [0, 0, 3])
+        """
+        stage = check_count(stage, "stage", 0, len(self.thresholds))
+        answers = objects(predictions)
+        with error_context(f"model {self.models[stage]!r}"):
+            answer = read_answer(
+                self.in_use,
+                stage,
+                (answers, confidences),
+                len(answers),
+                None if before is None else objects(before),
+                Expectation(labels, None),
+            )
+        return exits_of(self.in_use, stage, answer), answer.failures
 
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
         """Return which samples exit after a stage. After the last stage, all exit.
@@ -337,8 +376,8 @@ class Policy:
     ) -> Decisions:
         """Call the models in batches, each on the inputs that are still undecided.
 
-        Calls run in this thread, one after another. For concurrent or async calls, timeouts and
-        monitoring, use :class:`cascadelib.serve.Service`.
+        Calls run in this thread, one after another. For concurrent calls, retries and timeouts, an
+        engine calls the models and decides by :meth:`step`. docs/running.md has examples.
 
         Parameters
         ----------
@@ -386,7 +425,7 @@ class Policy:
         if any(are_async):
             raise ValueError(
                 f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
-                "Use cascadelib.serve.Service(policy, calls)"
+                "Await it in your own code or engine, and decide by policy.step (docs/running.md)"
             )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
