@@ -3,11 +3,9 @@
 Loading a policy and deciding need NumPy, but not torch, pandas or compiled kernels.
 """
 
-import inspect
 import math
-import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,32 +14,23 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import brief, check_count, error_context, items_of, validate_choice
+from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, write_text
-from ..labels import align_values, as_real_array
-from ..methods.fitted import Fitted, value_columns
+from ..labels import as_real_array
+from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
-from .calls import (
-    Expectation,
-    add_note,
-    failure_of,
-    faults_of,
-    read_answer,
-    validate_calls,
-)
+from .calls import Expectation, call_model, read_answer, read_inputs, validate_calls
 from .decisions import (
-    MALFORMED,
-    Answer,
     Decisions,
-    align_by_model,
+    align_inputs,
     check_answer,
-    describe_failure,
     empty_decisions,
     exits_of,
     find_exits,
+    is_int_array,
     objects,
-    read_columns,
+    refuse_failures,
     validate_ids,
 )
 from .form import LARGEST, parse_cascade, parts_as_json, text_of
@@ -323,20 +312,8 @@ class Policy:
         Policy.run : Call the models for undecided inputs only.
         """
         point = self.in_use
-        columns = align_by_model(point.models, confidences, "confidences")
-        answers = align_by_model(point.models, predictions, "predictions")
-        # All samples are in the order of the first pandas index.
-        both = (*columns, *answers)
-        order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
-        for stage, values in enumerate(columns):
-            names = value_columns(point.fitted[stage].columns) if point.fitted else None
-            columns[stage] = align_values(values, "confidences", order, names)
-        answers = [align_values(values, "predictions", order) for values in answers]
-        for stage, values in enumerate(columns):
-            if values is not None:
-                columns[stage] = read_columns(point, stage, values)
-        arrays = [each for each in answers if isinstance(each, np.ndarray) and each.ndim == 1]
-        are_int = [array.dtype.kind for array in arrays] == ["i"] * len(answers)
+        columns, answers = align_inputs(point, confidences, predictions)
+        are_int = all(map(is_int_array, answers))
         if not are_int:
             answers = [each if each is None else objects(each) for each in answers]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
@@ -354,11 +331,9 @@ class Policy:
             values = column if column is None else column[rows]
             before = decisions.predictions[rows] if stage and point.fitted else None
             with error_context(f"model {point.models[stage]!r}"):
-                answer = check_answer(
-                    point, stage, predicted, values, before, np.zeros(len(ids), np.int8)
-                )
-                for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(describe_failure(point, ids[row], answer, row))
+                no_failures = np.zeros(len(ids), np.int8)
+                answer = check_answer(point, stage, predicted, values, before, no_failures)
+                refuse_failures(point, ids, answer)
             exits = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~exits)]
         return decisions
@@ -421,70 +396,51 @@ class Policy:
         """
         point = self.in_use
         functions = validate_calls(point, calls)
-        are_async = list(map(inspect.iscoroutinefunction, functions))
-        if any(are_async):
-            raise ValueError(
-                f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
-                "Await it in your own code or engine, and decide by policy.step (docs/running.md)"
-            )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation(labels, confidence_range)
-        if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
-            raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
-        inputs = list(inputs)
+        inputs = read_inputs(inputs)
         rows = np.arange(len(inputs))
         decisions = empty_decisions(len(inputs), self.models).take(rows)
         decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
         first_faults: dict[int, BaseException] = {}  # by stage
 
-        def call_model(stage: int, rows: np.ndarray) -> np.ndarray:
+        def decide_rows(stage: int, rows: np.ndarray) -> np.ndarray:
             """Call the model of a stage on some inputs, and return the deferred rows."""
-            name = point.models[stage]
             before = decisions.predictions[rows] if stage else None
-            started = time.perf_counter()
-            kind = None
-            try:
-                answer = functions[stage]([inputs[row] for row in rows.tolist()])
-                seconds = time.perf_counter() - started
-                kind = MALFORMED
-                with error_context(f"model {name!r}"):
-                    read = read_answer(point, stage, answer, len(rows), before, expectation)
-                faults = faults_of(point, read, decisions.ids[rows], name)
-                fault = next(filter(None, faults), None)
-                if fault is not None and stops:
-                    raise fault
-            except Exception as error:
-                add_note(error, name, len(rows))
-                if stops:
-                    raise
-                if len(rows) > 1:
-                    return np.concatenate([call_model(stage, row) for row in rows[:, None]])
-                seconds = time.perf_counter() - started
-                fault = error
-                failure = kind or failure_of(error)
-                read = Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
-            if fault is not None:
-                first_faults.setdefault(stage, fault)
-            decisions.seconds[rows, stage] = seconds
-            exits = decisions.write(point, stage, rows, read)
+            batch = [inputs[row] for row in rows.tolist()]
+            ids = decisions.ids[rows]
+            called = call_model(point, stage, functions[stage], batch, ids, before, expectation)
+            if called.fault is not None and stops:
+                raise called.fault
+            if called.has_failed and len(rows) > 1:
+                return np.concatenate([decide_rows(stage, row) for row in rows[:, None]])
+            if called.fault is not None:
+                first_faults.setdefault(stage, called.fault)
+            decisions.seconds[rows, stage] = called.seconds
+            exits = decisions.write(point, stage, rows, called.read)
             return rows[~exits]
 
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [call_model(stage, rows[start : start + size]) for start in starts]
+                deferred = [decide_rows(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = decisions  # type: ignore[attr-defined]
             raise
-        for stage, fault in first_faults.items():
-            text = (
-                f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
-                "they were deferred to the next model, or kept their answer "
-                f"({type(fault).__name__}: {fault})"
-            )
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn_of_failures(decisions, first_faults)
         return decisions
+
+
+def warn_of_failures(decisions: Decisions, first_faults: dict[int, BaseException]) -> None:
+    """Warn of each stage whose model failed, with its first fault, on behalf of the caller."""
+    for stage, fault in first_faults.items():
+        text = (
+            f"{decisions.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
+            "they were deferred to the next model, or kept their answer "
+            f"({type(fault).__name__}: {fault})"
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=3)
