@@ -20,7 +20,7 @@ from ..files import digest_of, read_json, write_text
 from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
-from .calls import Expectation, call_model, read_answer, list_inputs, validate_calls
+from .calls import Expectation, call_model, list_inputs, read_answer, validate_calls
 from .decisions import (
     Decisions,
     align_inputs,
