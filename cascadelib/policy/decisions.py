@@ -131,31 +131,6 @@ class Decisions:
             arrays[name] = np.concatenate([getattr(each, name) for each in (self, *others)])
         return replace(self, **arrays)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary per sample, of plain values that JSON can hold.
-
-        The keys are id, prediction, model, status and stage, and for each stage that was reached
-        confidence, failure, cost and seconds. A number that is not finite is None.
-        """
-        reached = np.arange(len(self.models)) <= self.exit_stage[:, None]
-        columns = {
-            "id": self.ids,
-            "prediction": self.predictions,
-            "model": self.model,
-            "status": self.status,
-            "stage": self.exit_stage,
-        }
-        stages = {"failures": np.array(FAILURES)[self.failures]}
-        for name in ("confidences", "costs", "seconds"):
-            values = self.arrays[name]
-            stages[name] = np.where(np.isfinite(values), values, np.array(None))
-        plain = [column.tolist() for column in columns.values()]
-        records = [dict(zip(columns, values)) for values in zip(*plain)]
-        for row, record in enumerate(records):
-            for name, values in stages.items():
-                record[name] = values[row, reached[row]].tolist()
-        return records
-
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
         """Write a model's answer for the undecided samples ``rows`` (int64 [s], or a slice).
 
