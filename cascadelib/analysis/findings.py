@@ -15,7 +15,7 @@ from ..fronts.front import Front
 from ..store.protocol import Store
 from ..tables import arrow, in_words
 from .comparison import mean_cost_ratio, resampled_cost_ratio
-from .shift import front_on, holds, mean_improvement_moved
+from .shift import front_on, holds
 from .uncertainty import basic_interval, bootstrap, interval
 
 Ends = tuple[float, float]
@@ -190,7 +190,10 @@ def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
     --------
     mean_improvement_moved : The value, with ``ranges=False``.
     """
-    mean = mean_improvement_moved(other, front, ranges=False)
+    moved = front_on(other, front, ranges=False)
+    if len(moved.baseline.front) == 1:
+        return f"On {other.origin.split}, the cheapest single model is also the most accurate one"
+    mean = moved.mean_improvement()
     low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
     return (
         f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "

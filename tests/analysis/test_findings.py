@@ -8,7 +8,7 @@ import pytest
 from scipy.stats import norm
 from tiny_stores import three_models
 
-from cascadelib import mean_improvement_moved, pick, search
+from cascadelib import LogitStore, mean_improvement_moved, pick, search
 from cascadelib.analysis import (
     calibration_finding,
     cost_ratios,
@@ -26,6 +26,7 @@ from cascadelib.analysis import (
 STORE = three_models()
 OTHER = three_models(1)
 FRONT = search(STORE)
+MACS = dict(zip(STORE.models.index, STORE.models["macs"]))
 FOUND = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
 
 
@@ -76,6 +77,13 @@ def test_a_front_finding_has_the_mean_on_the_other_split():
     mean = mean_improvement_moved(OTHER, FRONT, ranges=False)
     text = front_finding(FRONT, OTHER, 20)
     assert f"cost {mean:.2f}× as much" in text and "600 samples of seed 1" in text
+
+
+def test_a_front_finding_needs_two_single_models():
+    logits = {name: 9 * np.eye(5)[:2] for name in MACS}
+    same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
+    text = front_finding(FRONT, same, 5)
+    assert text.endswith("the cheapest single model is also the most accurate one")
 
 
 def pairs_of(models, relation):
