@@ -40,9 +40,9 @@ from cascadelib.files import ROOT, write_text
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
+from cascadelib.monitoring.drift import log_capital
 from cascadelib.policy.cascade_file import expected_figures
 from cascadelib.policy.confidence_summary import summary
-from cascadelib.serve.drift_signal import Capital
 
 # the window test: of the last 1,000 inputs, after every 250
 RATES = (0.01, 0.05)
@@ -222,13 +222,13 @@ def at_each_stage(confidence: list[np.ndarray], thresholds: np.ndarray) -> list[
 
 
 def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.ndarray:
-    """Return the input at which a DriftSignal alarms at each total rate, inf if it never does.
+    """Return the input at which the bets against drift alarm at each total rate, or inf.
 
     reference, stream: as :func:`at_each_stage` returns them.
     """
     first = np.full(len(rates), np.inf)
     for (_, before), (numbers, values) in zip(reference, stream):
-        path = np.maximum.accumulate(Capital(summary(before)).add(values))
+        path = np.maximum.accumulate(log_capital(summary(before), values))
         at = np.searchsorted(path, np.log(len(reference) / np.array(rates)))
         first = np.minimum(first, np.append(numbers + 1.0, np.inf)[at])
     return first

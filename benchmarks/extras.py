@@ -12,7 +12,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 FILE = Path(__file__).with_name("extras.json")
-EXTRAS = "explore sklearn vision text notebooks serve all".split()
+EXTRAS = "explore sklearn vision text notebooks all".split()
 
 
 def needed(name: str, extra: str = "") -> set[str]:

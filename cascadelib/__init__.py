@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         methods as methods,
         policy as policy,
         published as published,
-        serve as serve,
         store as store,
         tables as tables,
         zoo as zoo,
@@ -68,7 +67,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
         "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
-        "policy published serve store tables zoo"
+        "policy published store tables zoo"
     ),
     analysis="bootstrap mean_improvement_moved replay",
     evaluation="Baseline Point evaluate pareto_front",

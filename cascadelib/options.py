@@ -16,7 +16,7 @@ EXAMPLE = """a table has a row per query and model:
   cascadelib demo
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
-  cascadelib explore answers.csv --prediction prediction --label label --open
+  cascadelib explore answers.csv --prediction prediction --label label
 """
 COLUMNS = {  # parameters of ScoreTable.from_frame
     "sample": "column of the queries (default: sample)",
@@ -35,16 +35,8 @@ READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
     "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
     "a store, the kind of cost (default: macs, if it has them)",
-    "--columns": "columns that a fitted confidence reads (default: confidence)",
 }
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
-SHOW = {
-    "--python": "file for the policy as Python code that needs no package (default: none)",
-    "--html": "file for the card, a page with its rule, saving and guarantee (default: none)",
-    "--table": "CSV or parquet file, or folder of a LogitStore, for the figures of the card "
-    "(default: the figures in the policy)",
-    "--per-month": "number of queries, for the cost of a month on the card (default: none)",
-}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
@@ -54,7 +46,7 @@ CHOICE = {
     "--score": "top1, top<k> or f1 (default: top1)",
     "--out": "file for the policy (default: none is written)",
 }
-GOALS = {
+GOALS = {  # exactly one is needed
     "--budget": "largest mean cost a sample",
     "--accuracy": "least accuracy",
     "--loss": "largest loss of accuracy to the best model",
@@ -62,24 +54,6 @@ GOALS = {
 }
 CAUTION = {
     "--caution": "safety margin of the goal in standard errors (default: that of pick(); 0: none)"
-}
-REFERENCE = {
-    "--reference": "model of the table whose answers are looked up",
-    "--ask": "command that reads ids and prints an answer to each, by line",
-}
-ANSWER = {
-    "--small": "model that answers first (default: the cheapest)",
-    "--epsilon": "largest share of wrong answers",
-    "--recall": "least recall, with --precision",
-    "--precision": "least precision, with --recall",
-    "--positive": "class of --recall and --precision",
-    "--guarantee": "probability or mean (default: probability)",
-    "--delta": "probability that it fails (default: 5%%)",
-    "--plan": "make 200 calls, and estimate the number of further ones",
-    "--price": "cost of a call (default: not counted)",
-    "--bought": "file that stores answers of the reference (default: none)",
-    "--answers": "CSV file for the answers (default: none is written)",
-    "--out": "file for the policy (default: none is written)",
 }
 GUARANTEE = {
     "--epsilon": "largest loss of accuracy: 0.01 or 1%%",
@@ -92,10 +66,7 @@ GUARANTEE = {
     "--accept": "violated premises that are accepted (default: none)",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
-PAGE = {
-    "--out": "file for the page (default: explorer.html)",
-    "--open": "open it in a browser",
-}
+PAGE = {"--out": "file for the page (default: explorer.html)"}
 DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
 COMMANDS = {
     "search": (
@@ -110,10 +81,6 @@ COMMANDS = {
         "which columns a table has, which cells are invalid, and the command that certifies",
         TABLE,
     ),
-    "answer": (
-        "answer a table by its small model, and call a reference for risky rows",
-        TABLE | ANSWER,
-    ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
@@ -121,10 +88,9 @@ COMMANDS = {
         TABLE | SPLIT | PAGE,
     ),
     "demo": ("the explorer of two language models' answers, as one page", DEMO),
-    "show": ("the content of a policy file, or its card or code", POLICY | SHOW | READING),
+    "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
-EITHER = {"search": GOALS, "answer": REFERENCE}  # options of which exactly one is needed
 
 
 class Parser(ArgumentParser):
@@ -133,6 +99,14 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def prices(text: str) -> str | dict[str, float]:
+    """Return the name of a column of prices, or {model: price} from "small=1,large=10"."""
+    if "=" not in text:
+        return text
+    pairs = (price.partition("=") for price in text.split(","))
+    return {name: float(price) for name, _, price in pairs}
 
 
 def parser_of_all(version: str) -> Parser:
@@ -148,8 +122,8 @@ def parser_of_all(version: str) -> Parser:
     for name, (about, options) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         add_options(command, options | {"--json": "print JSON"})
-        if name in EITHER:
-            add_options(command.add_mutually_exclusive_group(required=True), EITHER[name])
+        if name == "search":
+            add_options(command.add_mutually_exclusive_group(required=True), GOALS)
         if name == "explore":
             command.set_defaults(out="explorer.html")
     return parser
@@ -157,17 +131,17 @@ def parser_of_all(version: str) -> Parser:
 
 def add_options(parser: Any, options: dict[str, str]) -> None:
     """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--accuracy", "--loss", "--recall", "--precision")
+    shares = ("--epsilon", "--accuracy", "--loss")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
         "--delta": {"type": share, "default": "5%"},
-        "--guarantee": {"default": "probability"},
+        "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
-        **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price", "--per-month"), {"type": float}),
+        "--accept": {"nargs": "+"},
+        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
+        **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -156,8 +156,7 @@ PURPOSE = {
     "[vision]": "torch models: images, extraction, `cl.Cascade`",
     "[text]": "texts, with transformers",
     "[notebooks]": "the notebooks, with `[explore]`",
-    "[serve]": "a service behind HTTP: `cascadelib.serve.http`",
-    "[all]": "all of these except `[serve]`",
+    "[all]": "all of these",
 }
 
 

@@ -1,5 +1,4 @@
-"""Settings of the notebooks under nbval: their ledger goes into build/quick, and only notebook 08
-can import cascadelib.serve."""
+"""Settings of the notebooks under nbval: their ledger goes into build/quick."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,15 +6,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-WITHOUT_SERVE = ROOT / "tests" / "notebooks" / "without_serve"
 LEDGER = ROOT / "build" / "quick" / "ledger"  # build/ledger is for full runs
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_setup(item: pytest.Item) -> Iterator[None]:
+def pytest_runtest_setup() -> Iterator[None]:
     """Set variables while the kernel of a notebook starts, not for later tests of the process."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("CASCADELIB_LEDGER", str(LEDGER))
-        if not item.path.name.startswith("08"):
-            patch.setenv("PYTHONPATH", str(WITHOUT_SERVE))
         return (yield)

@@ -13,9 +13,9 @@ ROOT = Path(__file__).resolve().parents[1]
 set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
 # Packages of the extras that test files import.
 OPTIONAL = set(
-    "PIL anywidget bs4 datasets distributed fastapi fvcore httpx huggingface_hub ipywidgets "
-    "nbconvert nbformat papermill plotly pooch prometheus_client psutil setuptools skimage "
-    "sklearn timm torch torchvision transformers uvicorn yaml".split()
+    "PIL anywidget bs4 datasets distributed fvcore huggingface_hub ipywidgets "
+    "nbconvert nbformat papermill plotly pooch psutil setuptools skimage "
+    "sklearn timm torch torchvision transformers yaml".split()
 )
 # Without background requests, and for root in a container.
 BROWSER_FLAGS = (
@@ -39,7 +39,7 @@ SLOWEST = (
     "07_calibration.ipynb test_sklearn.py test_extraction.py test_corruptions.py test_members.py "
     "test_notebook_06.py 10_ledger.ipynb 03_three_model_cascades.ipynb "
     "02_two_model_cascades.ipynb 05_distribution_shift.ipynb test_cascade.py test_readme.py "
-    "test_run_notebooks.py test_soak.py test_monitor.py test_http.py test_logit_store.py "
+    "test_run_notebooks.py test_logit_store.py "
     "test_damage.py test_exact.py test_published.py"
 ).split()
 

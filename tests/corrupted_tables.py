@@ -388,7 +388,7 @@ def by_ask(answers):
     def ask(ids):
         return answers[answers.index.isin(set(ids))] if len(answers) else answers
 
-    result = cl.answer_table(small_table(), ask, 0.05, labels=400)
+    result = cl.answer_table(small_table(), ask, 0.05, labels=400, seed=0)
     wrong = float(np.mean(result.answers != truth.to_numpy()))
     return Outcome(result.answers.tolist(), str(result), [-max(0.0, wrong - 0.05)])
 

@@ -3,7 +3,6 @@
 import io
 import json
 import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -80,28 +79,6 @@ def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
     assert capsys.readouterr().out.startswith("policy: <Policy: small at ")
 
 
-def test_show_writes_the_card_and_the_code_of_a_policy(folder, tmp_path, capsys):
-    policy = tmp_path / "p.json"
-    table = folder / "t.csv"
-    run_json(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
-    outputs = ["--html", tmp_path / "card.html", "--python", tmp_path / "policy.py"]
-    command = ["show", policy, *outputs, "--table", table, *NAMED, "--per-month", 1_000]
-    status, shown = run_json(capsys, *command)
-    assert (status, shown) == (0, {"python": str(outputs[3]), "card": str(outputs[1])})
-    page = outputs[1].read_text(encoding="utf-8")
-    assert "<svg" in page and "1,000 queries a month" in page and "Queries that are def" in page
-    decide = runpy.run_path(str(outputs[3]))["decide"]
-    assert [decide([0.0]), decide([1.0])] == [1, 0]
-    search = ["search", table, *NAMED, "--budget", 5, "--out", policy]
-    run_json(capsys, *search, "--method", "isotonic_by_label")
-    status, shown = run_json(capsys, *command)
-    assert status == 0 and "fitted confidence is below" in outputs[1].read_text(encoding="utf-8")
-    assert main(["show", str(policy), "--per-month", "9"]) == 2
-    assert "name its file by --html" in capsys.readouterr().err
-    assert main(["show", str(policy), "--html", str(policy)]) == 2
-    assert "is an input: choose another name" in capsys.readouterr().err
-
-
 def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsys):
     command = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
     status, found = run_json(capsys, *command, 0.05)
@@ -116,71 +93,6 @@ def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsy
     (tmp_path / "p.json").unlink()
     status, found = run_json(capsys, *command, 0, "--delta", 1e-9)
     assert (status, found["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
-
-
-@pytest.fixture(scope="module")
-def yes_no(tmp_path_factory):
-    """A table of 2,000 answers of a small model and of a reference, without labels."""
-    rng = np.random.default_rng(0)
-    p = rng.beta(0.4, 0.8, 2_000)
-    truth = np.where(rng.random(2_000) < p, "yes", "no")
-    small = {"model": "small", "prediction": np.where(p >= 0.5, "yes", "no"), "cost": 1}
-    large = {"model": "large", "prediction": truth, "confidence": 1.0, "cost": 9}
-    sample = {"sample": [f"q{row}" for row in range(2_000)]}
-    parts = [sample | small | {"confidence": np.maximum(p, 1 - p)}, sample | large]
-    path = tmp_path_factory.mktemp("answers") / "yes-no.csv"
-    pd.concat(map(pd.DataFrame, parts)).to_csv(path, index=False)
-    return path, dict(zip(sample["sample"], truth.tolist()))
-
-
-@pytest.mark.parametrize(
-    ("goal", "stated"),
-    [
-        (["--epsilon", "5%"], "at most 0.05 of the 2,000 answers"),
-        (
-            ["--recall", "90%", "--precision", "85%", "--positive", "yes"],
-            "precision of at least 0.85",
-        ),
-        (["--epsilon", "5%", "--guarantee", "mean"], "In the mean over the draw"),
-    ],
-)
-def test_answers_with_a_guarantee_are_written_with_their_policy(
-    yes_no, goal, stated, tmp_path, capsys
-):
-    path, truth = yes_no
-    command = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
-    files = ["--answers", tmp_path / "a.csv", "--out", tmp_path / "p.json"]
-    status, found = run_json(capsys, *command, *files)
-    assert status == 0 and found["rows"] == 2_000 and found["calls"] < 1_600
-    answers = pd.read_csv(tmp_path / "a.csv")
-    assert answers["asked"].sum() == found["calls"]
-    expected = answers["sample"].map(truth)
-    assert (answers["answer"] == expected)[answers["asked"]].all()
-    assert (answers["answer"] == expected).mean() > 0.9
-    assert cl.Policy.load(tmp_path / "p.json").models == ("small", "reference")
-    assert stated in found["summary"]
-
-
-def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys):
-    path, truth = yes_no
-    script = tmp_path / "reference.py"
-    script.write_text(
-        "import csv, sys\n"
-        f"rows = csv.DictReader(open({str(path)!r}))\n"
-        "answer = {row['sample']: row['prediction'] for row in rows}\n"  # the large model is last
-        "open(sys.argv[1], 'a').write('called\\n')\n"
-        "print(*(answer[line.strip()] for line in sys.stdin), sep='\\n')\n"
-    )
-    reference = f"{sys.executable} {script} {tmp_path / 'calls'}"
-    command = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", reference]
-    command += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
-    status, found = run_json(capsys, *command, "--plan", "--price", 2)
-    assert status == 0 and found["bought"] == 200 and found["cost"] == 2_000 + 2 * found["calls"]
-    assert (tmp_path / "calls").read_text() == "called\n"
-    status, found = run_json(capsys, *command)
-    calls = (tmp_path / "calls").read_text()
-    again = run_json(capsys, *command)
-    assert again == (status, found) and (tmp_path / "calls").read_text() == calls
 
 
 def test_search_reads_a_store(folder, tmp_path, capsys):
@@ -320,7 +232,7 @@ def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path,
         assert "in each of 2 groups" in found["certificate"]
     for column, message in (
         ("topics", "unknown column 'topics'; nearest: 'topic'"),
-        ("model", " has several values of 'model': give it one"),
+        ("model", "a sample has several values of 'model': give it one"),
     ):
         assert main([*map(str, command), "--clusters", column]) == 2
         assert message in capsys.readouterr().err

@@ -1,9 +1,8 @@
-"""Draw plotly figures of tables, and the card of a policy. They compute no results."""
+"""Draw plotly figures of tables. They compute no results."""
 
 from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    cascade_card="card",
     fronts="band_figure front_figure improvement_figure singles_figure",
 )

@@ -26,6 +26,7 @@ LABEL = "label"
 DERIVED = (AGREEMENT, LABEL)  # columns that are computed from predictions
 AUTO = "auto"  # for each model the simplest kind with about the least out-of-fold loss
 BY_LABEL = "isotonic_by_label"
+COMMON_CURVE = "isotonic"  # in files of version 0.3: BY_LABEL without curves of labels
 MIN_SAMPLES = 20  # of a label or category with separate parameters
 COMMON_WEIGHT = 100  # weight of the common curve, in samples, when it is averaged with a label's
 MAX_LEVELS = 50  # largest number of labels, or of categories of a column, with parameters
@@ -45,7 +46,7 @@ class Fitted:
     columns : tuple of str
         Inputs: "confidence" (the metric, or the confidence of a ScoreTable), other columns of a
         ScoreTable, "label" (the predicted label) and "agreement" (whether the previous model
-        predicted the same). Isotonic kinds use only the first column.
+        predicted the same). An isotonic fit uses only the first column.
     parameters : list
         JSON values. Empty if the fit had no usable sample.
     categories : tuple of str
@@ -69,6 +70,8 @@ class Fitted:
         """Return a fitted confidence from its JSON values, or raise a ValueError."""
         with error_context("a part of a fitted confidence"):
             fitted = object_from_json(cls, value, place)
+            if fitted.kind == COMMON_CURVE:
+                fitted = replace(fitted, kind=BY_LABEL)
             kind = validate_choice(fitted.kind, KINDS, "fitted confidence")
             from_json(KINDS[kind].form, fitted.parameters, f"{place}: 'parameters'")
         with contextlib.suppress(TypeError, IndexError):  # too few parameters
@@ -81,8 +84,6 @@ class Fitted:
         """Return the confidences of samples from their :class:`Features`."""
         complete = ~(np.isnan(features.numbers) | np.isneginf(features.numbers)).any(axis=1)
         confidence = np.full(len(complete), -np.inf)
-        if self.kind == BY_LABEL:
-            features.check_predictions()
         if self.parameters:
             confidence[complete] = KINDS[self.kind].apply(self.parameters, features.take(complete))
         return confidence
@@ -119,8 +120,13 @@ class Features:
 
     @property
     def first_column(self) -> "Features":
-        """Return the features with only the first column."""
+        """Return the features with only the first column, and the predictions."""
         return replace(self, columns=self.columns[:1], categories=(), numbers=self.numbers[:, :1])
+
+    @property
+    def without_texts(self) -> "Features":
+        """Return the features without texts and predictions."""
+        return replace(self, texts={})
 
     @property
     def first(self) -> Array:
@@ -261,7 +267,7 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
     """Fit a confidence to all samples, and to the samples outside each fold.
 
     `fold`, int (k,), is the fold of each sample. "auto" selects the simplest kind whose out-of-fold
-    log loss is within a standard error of the least. The two simplest kinds are an isotonic and a
+    log loss is within a standard error of the least. The two simplest are an isotonic and a
     logistic fit of the first column. If one of them is selected, the isotonic fit is returned,
     since both keep the order of the first column.
     """
@@ -271,9 +277,10 @@ def fit_folds(kind: str, features: Features, correct: Array, fold: Array) -> Fol
             for one in range(FOLDS)
         ]
         return Folds(fit_confidence(kind, features, correct), tuple(others))
-    candidates = [("isotonic", features.first_column), ("logistic", features.first_column)]
+    first = features.first_column
+    candidates = [(BY_LABEL, first.without_texts), ("logistic", first)]
     if LABEL in features.texts and not is_free_text(features.texts[LABEL]):
-        candidates.append((BY_LABEL, features.first_column))
+        candidates.append((BY_LABEL, first))
     if len(features.columns) > 1:
         candidates.append(("logistic", features))
     all_folds = [fit_folds(name, inputs, correct, fold) for name, inputs in candidates]
@@ -330,28 +337,20 @@ def is_free_text(labels: Array) -> bool:
     return bool(2 * np.count_nonzero(counts == 1) > len(counts) and 2 * rare > len(labels))
 
 
-def fit_isotonic(features: Features, correct: Array) -> list[dict]:
-    """Fit an isotonic regression to the first column.
-
-    The curve's ``order`` has the percentiles of the column. They break ties on flat parts of the
-    curve.
-    """
-    x = features.first
-    order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
-    return [fit_curve(x, correct) | {"order": order}]
-
-
 def fit_isotonic_by_label(features: Features, correct: Array) -> list[dict]:
     """Fit isotonic regressions to the first column: for all samples, then per predicted label.
 
-    Labels with MIN_SAMPLES or more get a curve, as in FrugalML (Chen et al., 2020). Its ``weight``
-    is used when it is averaged with the common curve.
+    The ``order`` of the first curve has the percentiles of the column. They break ties on flat
+    parts of a curve. Labels with MIN_SAMPLES or more get a curve, as in FrugalML (Chen et al.,
+    2020). Its ``weight`` is used when it is averaged with the first curve. Without predictions
+    there is only the first curve.
     """
-    features.check_predictions()
-    curves = fit_isotonic(features, correct)
-    for label, rows in rows_by_label(features.texts[LABEL]).items():
+    x = features.first
+    order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
+    curves = [fit_curve(x, correct) | {"order": order}]
+    for label, rows in rows_by_label(features.texts.get(LABEL, np.empty(0, str))).items():
         if len(rows) >= MIN_SAMPLES:
-            curve = fit_curve(features.first[rows], correct[rows])
+            curve = fit_curve(x[rows], correct[rows])
             weight = len(rows) / (len(rows) + COMMON_WEIGHT)
             curves.append(curve | {"digest": label_digest(label), "weight": weight})
     return curves
@@ -401,6 +400,8 @@ def apply_isotonic(curves: list, features: Features) -> Array:
     x = features.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
     by_digest = {curve["digest"]: curve for curve in curves[1:]}
+    if by_digest:
+        features.check_predictions()
     for name, rows in rows_by_label(features.texts[LABEL] if by_digest else x[:0]).items():
         digests = [label_digest(name), label_digest(normalize_text(name))]
         curve = next(filter(None, map(by_digest.get, digests)), None)
@@ -503,7 +504,6 @@ class Level(TypedDict):
 
 
 KINDS = {
-    "isotonic": Kind(fit_isotonic, apply_isotonic, list[IsotonicCurve]),
     BY_LABEL: Kind(fit_isotonic_by_label, apply_isotonic, list[IsotonicCurve]),
     "logistic": Kind(fit_logistic, apply_logistic, list[float | Level]),
 }

@@ -191,9 +191,9 @@ class Method:
                     columns = ("softmax_margin", "entropy")
                 columns = (*columns, *(DERIVED if store.has_predictions else ()))
             method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
-        elif self.confidence in ("isotonic", "logistic") and self.columns == (CONFIDENCE,):
+        elif self.confidence == "logistic" and self.columns == (CONFIDENCE,):
             raise ValueError(
-                f"{self.confidence!r} with the confidence as its only input keeps the order of the "
+                "'logistic' with the confidence as its only input keeps the order of the "
                 "samples, so the front does not change. Add columns=, or use 'isotonic_by_label' "
                 "or 'auto'"
             )

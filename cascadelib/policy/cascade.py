@@ -135,7 +135,6 @@ class Cascade(torch.nn.Module):
     See Also
     --------
     Policy : Decide without torch models.
-    cascadelib.serve.Service : Run a cascade for many callers.
 
     Notes
     -----

@@ -69,7 +69,7 @@ class Policy:
     See Also
     --------
     Cascade : A policy with its torch models.
-    cascadelib.serve.Service : Run a policy for many callers.
+    cascadelib.evaluate : Evaluate a policy on a store.
 
     Examples
     --------
@@ -162,47 +162,6 @@ class Policy:
             If the metric or the ensemble is a function.
         """
         write_text(path, text_of(self.point))
-
-    def to_python(self, path: str | Path) -> None:
-        """Write the thresholds in use as one Python file, which needs no package.
-
-        Its functions ``exits(stage, confidence)`` and ``decide(confidences)`` decide one query. If
-        thresholds depend on the predicted class, both also take predictions. Running the file
-        compares its decisions with those of cascadelib.
-
-        Parameters
-        ----------
-        path : str or Path
-
-        Raises
-        ------
-        ValueError
-            If a fitted confidence has no threshold per class, such as a logistic one.
-
-        See Also
-        --------
-        Policy.save : Write the file that cascadelib reads.
-
-        Notes
-        -----
-        Decisions equal those of :meth:`decide` for every query. Two differences remain. The file
-        does not compare the median confidence with those of the selection. And a smooth fitted
-        confidence may be rounded differently within 1e-9 of its threshold.
-
-        Examples
-        --------
-        >>> import runpy, tempfile
-        >>> import cascadelib as cl
-        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.55,)))
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     policy.to_python(folder + "/policy.py")
-        ...     decide = runpy.run_path(folder + "/policy.py")["decide"]
-        >>> decide([0.9]), decide([0.1])
-        (0, 1)
-        """
-        from .python_file import python_text
-
-        write_text(path, python_text(self.in_use))
 
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"
@@ -337,8 +296,8 @@ class Policy:
     ) -> Decisions:
         """Call the models in batches, each on the inputs that are still undecided.
 
-        Calls run in this thread, one after another. For concurrent or async calls, timeouts and
-        monitoring, use :class:`cascadelib.serve.Service`.
+        Calls run in this thread, one after another. docs/running.md has examples of engines with
+        concurrent calls, retries and timeouts.
 
         Parameters
         ----------
@@ -386,7 +345,7 @@ class Policy:
         if any(are_async):
             raise ValueError(
                 f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
-                "Use cascadelib.serve.Service(policy, calls)"
+                "Pass a function that waits for it, or use an engine (docs/running.md)"
             )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"

@@ -14,8 +14,7 @@ from ..stages import StageFunction
 class Store(Protocol):
     """Scores of M models on k samples: a LogitStore, a ScoreTable, or another class.
 
-    A class with these members works in every public function that takes a store. Test it with
-    :func:`cascadelib.store.conformance.check_conformance`.
+    A class with these members works in every public function that takes a store.
 
     Attributes
     ----------

@@ -24,7 +24,6 @@ from cascadelib.analysis.shift import front_on, holds, mean_improvement_moved
 from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.serve import StreamBudget
 
 STORE = three_models(ids=False)
 OTHER = three_models(1, noise=1.5, ids=False)
@@ -251,9 +250,6 @@ def test_a_cascade_is_run_once_on_each_split():
         assert requested[:2] == prefixes and sorted(requested[2:]) == singles
     copied, requested = counting(STORE)
     Policy.from_point(point, copied)
-    assert requested == prefixes
-    copied, requested = counting(STORE)
-    StreamBudget(copied, point, point.cost)
     assert requested == prefixes
 
 

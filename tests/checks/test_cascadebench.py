@@ -14,7 +14,7 @@ import cascadelib as cl
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
-from bench import page, recall, run, verdicts  # noqa: E402 - scripts, no package
+from bench import page, run, verdicts  # noqa: E402 - scripts, no package
 from bench.task import File, Task, reference_alone  # noqa: E402
 
 
@@ -282,36 +282,6 @@ def test_ratios_are_means_of_cells():
     assert verdicts.ratios(table, "a", "c").empty
 
 
-@pytest.fixture(scope="module")
-def query():
-    """A query of 3,000 rows with calibrated chances, about half of them wanted."""
-    rng = np.random.default_rng(0)
-    chance = rng.beta(0.3, 0.3, 3_000)
-    return recall.Query(chance, rng.random(3_000) < chance, 0.9, 1)
-
-
-@pytest.mark.parametrize("rule", recall.RULES)
-def test_rules_for_recall_and_precision_reach_their_targets_by_few_calls(rule, query):
-    answers, is_asked = recall.RULES[rule][0](query)
-    assert 0 < is_asked.mean() < 1
-    assert (answers == query.truth)[is_asked].all()
-    correct = np.count_nonzero(answers & query.truth)
-    assert correct / np.count_nonzero(query.truth) > 0.85
-    assert correct / np.count_nonzero(answers) > 0.85
-
-
-def test_a_draw_that_misses_recall_or_precision_is_broken():
-    table = pd.DataFrame({"draw": range(40), "calls": np.linspace(0.2, 0.3, 40), "seconds": 0.1})
-    table = table.assign(file="f", target=0.9, precision=0.95)
-    ours = table.assign(rule=recall.OURS, recall=np.where(table["draw"] < 2, 0.89, 0.9))
-    cheap = table.assign(rule="LOTUS", calls=table["calls"] / 2, recall=0.91, precision=0.89)
-    fair = table.assign(rule="exact tests", calls=table["calls"] * 0.9, recall=0.91)
-    cells = recall.cells_of(pd.concat([ours, cheap, fair], ignore_index=True)).set_index("rule")
-    assert cells["broken"].to_dict() == {"peeling": 2, "LOTUS": 40, "exact tests": 0}
-    assert cells["breaks"].to_dict() == {"peeling": False, "LOTUS": True, "exact tests": False}
-    assert cells["verdict"].to_dict() == {"peeling": "", "LOTUS": "won", "exact tests": "lost"}
-
-
 def test_lines_of_code_are_counted_whatever_their_layout(tmp_path):
     script = tmp_path / "rule.py"
     script.write_text(
@@ -357,7 +327,6 @@ def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch
     records = run.complete(tmp_path / "some-losses", 2)
     assert set(records["file"]) == {"reviews", "boolq"}
     assert records.groupby(["file", "rule", "epsilon"]).size().min() == 2
-    assert set(run.complete(tmp_path / "some-recall", 2)["file"]) == {"boolq"}
     assert run.main([*arguments, "--again"], committed) == 0
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == text
 

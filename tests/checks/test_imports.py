@@ -1,21 +1,17 @@
-"""Imports beyond the contracts in pyproject.toml: the core is synchronous, offline, works without
-the service, and loads a package only when it is needed."""
+"""Imports beyond the contracts in pyproject.toml: only the explorer is asynchronous, only
+the hub reads the network, and packages are loaded when they are needed."""
 
 import ast
 import json
-import os
-import runpy
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
 import cascadelib
 
 PACKAGE = Path(cascadelib.__file__).parent
-WITHOUT_SERVE = PACKAGE.parent / "tests" / "notebooks" / "without_serve"
 HTTP = {"http", "urllib.request", "requests", "httpx", "aiohttp", "fastapi", "uvicorn", "starlette"}
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
 # Steps of a new interpreter, and the packages that it must not have loaded after each.
@@ -30,7 +26,6 @@ STEPS = {
     },
     "cl.Cascade": ["timm", "transformers", "plotly", "fvcore"],  # it runs any torch modules
 }
-BLOCKED = ["import cascadelib.serve", "import cascadelib; cascadelib.serve"]
 INTERPRETER = f"""
 import json, sys
 before = set(sys.modules)
@@ -43,16 +38,9 @@ import importlib, pkgutil, plotly.io as pio, timm, cascadelib
 settings = lambda: (pio.renderers.default, {{*pio.templates}}, timm.list_models())
 before = settings()
 for found in pkgutil.walk_packages(cascadelib.__path__, "cascadelib."):
-    if not found.name.startswith(("cascadelib.serve", "cascadelib.__main__")):
+    if found.name != "cascadelib.__main__":
         importlib.import_module(found.name)
-
-errors = []
-for code in {BLOCKED}:
-    try:
-        exec(code)
-    except ImportError as error:
-        errors.append(str(error))
-print(json.dumps([loaded, settings() == before, errors]))
+print(json.dumps([loaded, settings() == before]))
 """
 
 
@@ -69,9 +57,8 @@ def imported_by(path):
 
 
 def importers(modules):
-    """Return the files of the core that import any of these modules."""
-    core = [path for path in PACKAGE.rglob("*.py") if path.parent.name != "serve"]
-    return {path.name for path in core if imported_by(path) & set(modules)}
+    """Return the files of the package that import any of these modules."""
+    return {path.name for path in PACKAGE.rglob("*.py") if imported_by(path) & set(modules)}
 
 
 def test_only_the_explorer_imports_asyncio():
@@ -84,11 +71,10 @@ def test_only_hub_imports_an_http_library():
 
 @pytest.fixture(scope="module")
 def interpreter():
-    """What one interpreter without the service reports: the packages loaded after each step,
-    whether all modules leave the settings of plotly and timm, and the errors of the service."""
-    environment = os.environ | {"PYTHONPATH": str(WITHOUT_SERVE)}
+    """What one interpreter reports: the packages loaded after each step, and whether all modules
+    leave the settings of plotly and timm."""
     command = [sys.executable, "-c", INTERPRETER]
-    options = {"env": environment, "capture_output": True, "text": True, "cwd": PACKAGE.parent}
+    options = {"capture_output": True, "text": True, "cwd": PACKAGE.parent}
     ran = subprocess.run(command, check=False, **options)
     assert ran.returncode == 0, ran.stderr
     return json.loads(ran.stdout)
@@ -104,18 +90,5 @@ def test_importing_the_package_loads_only_the_standard_library(interpreter):
     assert loaded - {"cascadelib"} <= set(sys.stdlib_module_names)
 
 
-def test_modules_of_the_core_need_no_service_and_change_no_settings_of_other_packages(interpreter):
-    _, settings_are_equal, errors = interpreter
-    assert settings_are_equal
-    assert len(errors) == len(BLOCKED)
-    assert all("cascadelib.serve is blocked here" in error for error in errors)
-
-
-@pytest.mark.parametrize(("notebook", "blocked"), [("01_extraction", True), ("08_serve", False)])
-def test_the_service_is_blocked_only_while_a_kernel_starts(monkeypatch, notebook, blocked):
-    monkeypatch.setenv("PYTHONPATH", "mine")
-    hook = runpy.run_path(str(PACKAGE.parent / "notebooks" / "conftest.py"))["pytest_runtest_setup"]
-    during = hook(SimpleNamespace(path=Path(f"{notebook}.ipynb")))
-    next(during)
-    assert (os.environ["PYTHONPATH"] == str(WITHOUT_SERVE)) == blocked
-    assert next(during, None) is None and os.environ["PYTHONPATH"] == "mine"
+def test_modules_change_no_settings_of_other_packages(interpreter):
+    assert interpreter[1]

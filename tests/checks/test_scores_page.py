@@ -1,15 +1,11 @@
-"""The code of docs/scores.md runs: ten lines on a CSV file, and a front from a log."""
+"""The ten lines of docs/scores.md lead from a CSV file to a policy."""
 
 import re
-import textwrap
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-
-import cascadelib as cl
-from cascadelib.serve import AuditRecord, Record
 
 PAGE = Path(__file__).resolve().parents[2] / "docs" / "scores.md"
 
@@ -50,32 +46,3 @@ def test_the_ten_lines_lead_from_a_file_to_a_policy_that_runs(tmp_path, monkeypa
     large = answered_by["large"]
     correct = namespace["decisions"].predictions == large.loc[inputs, "truth"].to_numpy()
     assert correct.mean() > large.eval("answer == truth").mean() - 0.02
-
-
-def test_the_log_of_a_service_gives_the_front_of_its_audited_inputs(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    cl.Policy(cl.Point(("small", "large"), (0.5,), (0.5, 0.5))).save("policy.json")
-    rng = np.random.default_rng(0)
-    small = rng.uniform(size=200).round(3)
-    truth, guess = rng.choice(["yes", "no"], (2, 200)).tolist()
-    lines = []
-    for row, confidence in enumerate(small.tolist()):
-        defers = confidence < 0.5
-        answers = [guess[row], truth[row]][: 1 + defers]
-        decision = Record(f"q{row}", predictions=answers, costs=[1.0, 10.0][: 1 + defers])
-        decision.confidences = [confidence, 0.9][: 1 + defers]
-        lines.append(decision.to_json())
-        if row % 2:  # the large model of a deferred input is not called again
-            lines.append(AuditRecord(f"q{row}", truth[row], cost=0.0 if defers else 10.0).to_json())
-    Path("decisions.log").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    section = PAGE.read_text(encoding="utf-8").split("## From the log of a service")[1]
-    block = re.findall(r"(?:^    .*\n|^\n)+", section.split("\n## ")[0], flags=re.M)
-    labels = {f"q{row}": label for row, label in enumerate(truth)}
-    namespace = {"labels": labels}
-    exec(textwrap.dedent("".join(block)), namespace)
-    correct = np.array([np.equal(guess, truth), np.ones(200, bool)])[:, 1::2]
-    audited = cl.ScoreTable(correct, [small[1::2], np.full(100, -np.inf)], [1, 10])
-    expected = cl.search(audited).table
-    found = namespace["front"].table
-    assert found["accuracy"].tolist() == expected["accuracy"].tolist()
-    assert np.allclose(found["cost"], expected["cost"])

@@ -13,32 +13,25 @@ import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import likeness, peeling, premises, repeats
 from cascadelib.guarantees.p_values import f1_p_value
-from cascadelib.serve import DriftSignal, Monitor, monitor
 from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
 
 
-def test_a_coin_spends_the_rest_of_delta():
-    chances = np.array([0.05, 0.1, 0.3])
-    assert peeling.largest_allowed(chances, 0.01) == -1
-    assert peeling.largest_allowed(chances, 0.1) == 1.0
-    assert peeling.largest_allowed(chances, 0.2) == pytest.approx(1.5)
-    assert peeling.largest_allowed(chances, 0.3) == peeling.largest_allowed(chances, 0.9) == 2.0
+@pytest.mark.parametrize(
+    ("delta", "allowed"), [(0.01, -1), (0.05, 0), (0.1, 1), (0.29, 1), (0.3, 2), (0.9, 2)]
+)
+def test_the_number_of_allowed_errors_is_rounded_down(delta, allowed):
+    assert peeling.largest_allowed(np.array([0.05, 0.1, 0.3]), delta) == allowed
 
 
 @pytest.mark.parametrize(("rows", "may_stay", "labels"), [(200, 20, 80), (50, 0, 5), (300, 3, 40)])
-def test_errors_in_a_draw_of_a_table_spend_all_of_delta_and_no_more(rows, may_stay, labels):
+def test_errors_in_a_draw_of_a_table_spend_at_most_delta(rows, may_stay, labels):
     """i labels may be wrong if P(at most i of i + may_stay + 1 wrong rows are drawn) ≤ δ."""
     delta = 0.13
     allowed = 0
     while hypergeom.cdf(allowed, rows, allowed + may_stay + 1, labels) <= delta:
         allowed += 1
-    chances = [hypergeom.cdf(i, rows, i + may_stay + 1, labels) for i in (allowed - 1, allowed)]
-    expected = -1.0
-    if allowed:
-        expected = allowed - 1 + (delta - chances[0]) / (chances[1] - chances[0])
-    found = peeling.errors_allowed(rows, may_stay, labels, delta)
-    assert found == pytest.approx(expected) and found < labels
+    assert peeling.errors_allowed(rows, may_stay, labels, delta) == allowed - 1 < labels
 
 
 @pytest.mark.parametrize(
@@ -49,8 +42,8 @@ def test_a_tenth_of_delta_bounds_the_remaining_share_of_the_source(
 ):
     """It is divided evenly by the possible numbers of removed rows: 200 chunks of 20 rows."""
     delta = 0.2
-    calls = capture(peeling, "largest_allowed", 3.5)
-    assert peeling.errors_allowed_at_source(50, 0.1, delta, removed, 4000) == 3.5
+    calls = capture(peeling, "largest_allowed", 3)
+    assert peeling.errors_allowed_at_source(50, 0.1, delta, removed, 4000) == 3
     share = beta.isf(delta / 10 * 20 / 4000, 4000 - counted + 1, counted) if counted else 1.0
     ((chances, level),) = calls
     assert level == pytest.approx(delta * (1 - spent), rel=1e-12)
@@ -58,7 +51,7 @@ def test_a_tenth_of_delta_bounds_the_remaining_share_of_the_source(
 
 
 def test_all_errors_are_allowed_if_less_than_epsilon_of_the_source_remains():
-    assert peeling.errors_allowed_at_source(50, 0.9, 0.2, 3990, 4000) == 49.0
+    assert peeling.errors_allowed_at_source(50, 0.9, 0.2, 3990, 4000) == 49
 
 
 @pytest.mark.parametrize(
@@ -77,34 +70,6 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
         < (lost - gained) / (lost + same + gained)
     )
     assert anytime_lower(0, 0, 0, error) == -1.0
-
-
-def test_alarms_of_failing_models_share_their_evidence(monkeypatch):
-    """An alarm of a model needs evidence of exactly all inputs × the number of models."""
-    monkeypatch.setattr(monitor, "evidence_of", lambda failures, most: sum(failures))
-    running = Monitor(cl.Point(("a", "b", "c"), (0.5, 0.5)))
-    running.local.latest_failures[1].extend([1, 1, 1])
-    for needed, alarms in ((1.0, [False, True, False]), (1.0001, [False] * 3)):
-        table = running.failing(most=0.3, inputs_per_false_alarm=needed)
-        assert table["alarm"].tolist() == alarms and table["evidence"].tolist() == [0, 1, 0]
-
-
-@pytest.mark.parametrize(("workers", "stages"), [(1, 1), (1, 3), (2, 2), (3, 1)])
-def test_drift_alarms_at_the_false_alarm_rate_shared_by_stages_and_workers(workers, stages):
-    """The p-value is the number of stages and workers over the largest capital so far."""
-    signals = [DriftSignal([np.linspace(0, 1, 40)] * stages, 0.05) for _ in range(workers)]
-    for signal in signals:
-        for part in signal.stages:
-            part.inputs = 1
-            part.largest_log = math.log(3.0)
-    signals[-1].stages[0].largest_log = math.log(stages * workers / 0.05)
-    report = signals[0].report(others=signals[1:])
-    assert report.tests["p"][0] == pytest.approx(0.05)
-    assert (report.tests["p"][1:] == min(1.0, stages * workers / 3)).all()
-    signals[-1].stages[0].largest_log *= 1 + 1e-9
-    assert signals[0].report(others=signals[1:]).alarm
-    signals[-1].stages[0].largest_log *= 1 - 1e-6
-    assert not signals[0].report(others=signals[1:]).alarm
 
 
 def test_the_two_tests_of_likeness_halve_its_level(capture):

@@ -100,7 +100,7 @@ def test_samples_of_the_fit_are_answered_out_of_fold(method):
     for run, other in zip(evaluate(new, point).confidences, evaluate(new, fitted).confidences):
         np.testing.assert_array_equal(run, other)
     differs = evaluate(table, point).confidences[0] != evaluate(table, fitted).confidences[0]
-    assert differs.any() == (point.fitted[0].kind != "isotonic")
+    assert differs.any() == bool(point.method.folds[point.models[:1]].without_fold)
 
 
 def test_a_fit_to_noise_shows_no_accuracy_that_new_data_lack():
@@ -163,7 +163,8 @@ def test_auto_reads_all_columns_and_its_fits_only_what_they_use():
     method = search(table, 2, "auto").method
     assert method.columns == ("confidence", "topic", "agreement", "label")
     topic = Method(confidence="auto", columns=("topic",)).fit(table)
-    assert [topic.fitted[(name,)].kind for name in table.names] == ["logistic", "isotonic"]
+    kinds = [topic.fitted[(name,)].kind for name in table.names]
+    assert kinds == ["logistic", "isotonic_by_label"]
     assert topic.fitted[("small",)].columns == ("confidence", "topic")
     assert topic.fitted[("large",)].columns == ("confidence",)
 

@@ -175,7 +175,7 @@ def test_async_calls_are_refused():
     async def call(rows):
         return CALLS[0](rows)
 
-    with pytest.raises(ValueError, match="model 'm1': its call is async.*serve.Service"):
+    with pytest.raises(ValueError, match="model 'm1': its call is async.*running.md"):
         Policy(POINT).run([CALLS[0], call, CALLS[2]], range(3))
 
 

@@ -27,6 +27,29 @@ def test_both_stores_implement_the_protocol(table, store):
     assert not isinstance("a path", Store) and not isinstance(cl.search(table), Store)
 
 
+@pytest.mark.parametrize("kind", ["table", "store", "predictions", "user's"])
+def test_parts_of_a_store_have_its_outcomes_and_costs(kind, table, store):
+    """Outcomes depend neither on other models nor on earlier calls."""
+    kinds = {"store": store, "predictions": with_predictions(), "user's": Fees(table)}
+    full = kinds.get(kind, table)
+    method = cl.Method() if kind == "store" else None
+    names = list(full.models.index)
+    rows = np.arange(len(full))
+    costs = full.costs(full.default_cost)
+    assert (np.diff(costs) >= 0).all() and np.isfinite(costs).all()
+    for indices in ([2, 0, 0], rows % 2 == 0, slice(1, 3)):
+        for chosen in (names, names[:1], names[-2:]):
+            part = full.take(indices).select(chosen)
+            assert sorted(part.models.index) == sorted(chosen)
+            assert part.origin.sample_ids.tolist() == full.origin.sample_ids[rows[indices]].tolist()
+            stage = part.outcome(chosen, method, "top1")
+            for place, name in enumerate(chosen):
+                single = full.outcome([name], method, "top1")((0,))
+                for values, expected in zip(stage((place,)), single):
+                    np.testing.assert_array_equal(values, expected[indices])
+                assert np.mean(stage((place,))[0]) == pytest.approx(part.models["top1"][name])
+
+
 def test_to_label_accepts_a_custom_store():
     whole = with_predictions()
     point = cl.pick(cl.search(whole.take(slice(30)), 2), accuracy=0.7, caution=0)
