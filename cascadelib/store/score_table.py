@@ -129,8 +129,8 @@ class ScoreTable:
 
     Notes
     -----
-    A prediction is read as a label in this order: as written; without outer spaces, quotes, brackets,
-    Markdown and final punctuation; without case and Unicode forms, and with whole numbers such as
+    A prediction is read as a label in this order: as written; without outer spaces, quotes,
+    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers such as
     1.0 as 1; by `answer`. No step reads a form that two labels share. Labels are the set of all
     labels, or, without labels, the answers of the most expensive model after these steps. If there
     is less than one label per five samples, a prediction that is none of them is unreadable, except

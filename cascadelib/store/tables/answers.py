@@ -15,7 +15,7 @@ from numpy import ndarray as Array
 
 from ...checks import brief
 from ...labels import normalize_text
-from .rules import Rule, describe_rules
+from .rules import SHOWN, Rule, describe_rules
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
@@ -123,7 +123,9 @@ class Reader:
         return (number, FOLDED) if WHOLE.fullmatch(number) else None
 
 
-def make_reader(labels: Sequence[str], others: Iterable[str], is_closed: bool, answer: Any) -> Reader:
+def make_reader(
+    labels: Sequence[str], others: Iterable[str], is_closed: bool, answer: Any
+) -> Reader:
     """Return the reader of a label set.
 
     Parameters
@@ -327,7 +329,9 @@ def describe_gaps(store: Any, names: Iterable[str]) -> str:
     """Return the shares of missing and unreadable answers in words, or "" if there are none."""
     texts = []
     for name, shares in count_gaps(store, list(names)).iterrows():
-        counted = [f"{share:.2%} of its answers are {what}" for what, share in shares.items() if share]
+        counted = [
+            f"{share:.2%} of its answers are {what}" for what, share in shares.items() if share
+        ]
         texts.append(f"model {name!r}: {' and '.join(counted)}")
     if texts and getattr(store, "missing", "") == ACCEPTED:
         texts.append(f"missing={ACCEPTED!r} counts all of them as wrong")
@@ -374,3 +378,15 @@ def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
         else:
             return option
     return None
+
+
+def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
+    """Return a rule per step that read answers, with the most frequent spellings."""
+    rules = []
+    for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
+        rows = part[:SHOWN].itertuples(index=False)
+        examples = tuple(
+            f"{row.spelling!r:.60} is {row.label!r} {row.count:,} times" for row in rows
+        )
+        rules.append(Rule("answers", int(part["count"].sum()), examples, "", str(step)))
+    return rules

@@ -138,7 +138,9 @@ def find_gaps(cells: Cells) -> tuple[Array, Array, list[Rule]]:
     if "label" in cells.text:
         codes = cells.coded("label").codes
         label = codes.max(axis=0)
-        rules += find("labels that differ from others of their sample", (codes >= 0) & (codes != label))
+        rules += find(
+            "labels that differ from others of their sample", (codes >= 0) & (codes != label)
+        )
         is_complete &= label >= 0
     if "correct" in cells.numbers:
         is_complete &= cells.is_filled("correct")
@@ -219,6 +221,8 @@ def scores_of(cells: Cells) -> dict[str, Any]:
         correct = np.nan_to_num(cells.values("correct"))
         is_graded = ((correct != 0) & (correct != 1)).any()
         correct = correct if is_graded else correct.astype(bool)
-    further = [role for role in (*cells.numbers, *cells.text) if role.startswith(("column ", "category "))]
+    further = [
+        role for role in (*cells.numbers, *cells.text) if role.startswith(("column ", "category "))
+    ]
     columns = {role.partition(" ")[2]: cells.values(role) for role in further}
     return {"confidence": confidence, "correct": correct, "columns": columns}

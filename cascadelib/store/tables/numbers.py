@@ -66,6 +66,11 @@ class NumberColumn:
     steps: tuple[Rule, ...] = ()
     decimal: str | None = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether all cells are empty."""
+        return bool(np.isnan(self.values).all()) and not any(map(len, self.faults.values()))
+
 
 def read_numbers(
     column: pd.Series, role: str, decimal: str | None = None, by_cell: bool = False

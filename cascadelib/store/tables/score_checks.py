@@ -11,7 +11,15 @@ from numpy import ndarray as Array
 from ...checks import error_context, validate_choice
 from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
-from .answers import ACCEPTED, EXACT, Answers, TextColumn, list_spellings, read_answers
+from .answers import (
+    ACCEPTED,
+    EXACT,
+    Answers,
+    TextColumn,
+    describe_spellings,
+    list_spellings,
+    read_answers,
+)
 from .cells import TREATMENTS
 from .rules import Place, Rule, find_cells
 
@@ -163,7 +171,7 @@ def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], li
         "answered": answered,
         "unreadable": unreadable,
         "spellings": answers.spellings,
-    }, rules
+    }, rules + describe_spellings(answers.spellings)
 
 
 def read_all(raw: dict[str, Any]) -> Answers:

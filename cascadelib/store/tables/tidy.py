@@ -65,9 +65,8 @@ def read_tidy(
         for role, number in numbers.items():  # is 1.234 a thousand in a table with decimal commas?
             if number.decimal is None:
                 numbers[role] = read_numbers(columns[role], role, by_cell=True)
-    if "correct" in numbers and np.isnan(numbers["correct"].values).all():
-        if not any(map(len, numbers["correct"].faults.values())):
-            del numbers["correct"]
+    if "correct" in numbers and numbers["correct"].is_empty:
+        del numbers["correct"]
     refuse_sparse(text)
     source = pad(columns["sample"].index.to_numpy(), rows, MISSING)
     cells, rules = arrange_cells(
