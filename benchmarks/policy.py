@@ -2,26 +2,22 @@
 time; decision time; and what frozen models save.
 
 ``python benchmarks/run.py cascade [--quick]``, also ``decide`` and ``optimize``. See
-``notebooks/tools/deployed.py`` and :meth:`cascadelib.Cascade.optimize`.
+``benchmarks/cascade_runs.py`` and :meth:`cascadelib.Cascade.optimize`.
 """
 
 import copy
 import statistics
-import sys
 import time
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from cascade_runs import same_decisions, time_cascade
 from measuring import RUNS, row
 
 from cascadelib import Cascade, LogitStore, Point, Policy, datasets, pick, search
 from cascadelib.policy import pieces_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-from tools.deployed import same_decisions, time_cascade  # noqa: E402
 
 BATCH = 64
 SMALL_BATCH = 8

