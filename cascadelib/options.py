@@ -25,8 +25,9 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column with True or False, or a grade in [0, 1], of each answer",
-    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
-    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "answer": "first word, a regular expression with one group, or exact: how answers are read that "
+    "are no labels without case, outer spaces, quotes, Markdown and final punctuation",
+    "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
     "missing": "missing rows, labels and confidences: refuse, drop or abstain (default: refuse)",
 }

@@ -58,6 +58,11 @@ def prices_of(price_of: Mapping[str, float], names: Iterable[str]) -> Array:
     )
 
 
+def collapse(cost: Array) -> Array:
+    """Return costs [n_models, n_samples] as [n_models] if they do not differ by sample."""
+    return cost[:, 0] if cost.ndim > 1 and (cost == cost[:, :1]).all() else cost
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """Hold the correctness, confidence and cost of models on one labelled split.
@@ -130,8 +135,8 @@ class ScoreTable:
     Notes
     -----
     A prediction is read as a label in this order: as written; without outer spaces, quotes,
-    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers such as
-    1.0 as 1; by `answer`. No step reads a form that two labels share. Labels are the set of all
+    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
+    such as 1.0 as 1; by `answer`. No step reads a form that two labels share. The label set has all
     labels, or, without labels, the answers of the most expensive model after these steps. If there
     is less than one label per five samples, a prediction that is none of them is unreadable, except
     for whole numbers if all labels are such. Otherwise labels are free text, and an answer is
@@ -247,6 +252,9 @@ class ScoreTable:
             else costs_of(used, {role.partition(" ")[2] or role: role for role in cost_roles(cost)})
         )
         parts, value_rules = check_values(raw, used.place)
+        further = parts["further_costs"]
+        parts["cost"] = collapse(parts["cost"])
+        parts["further_costs"] = {kind: collapse(further[kind]) for kind in further}
         return parts, rules + value_rules
 
     @classmethod
@@ -545,8 +553,7 @@ class ScoreTable:
         labels = np.where(labels == "", NO_LABEL, labels)
         if self.predictions is not None:
             labels = self.read_as_labels(labels)
-        part = {"correct": None, "unreadable": None, "labels": labels, "sample_ids": self.origin}
-        return replace(self, **part)
+        return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 
     def read_as_labels(self, texts: Any) -> Array:
         """Return labels or further answers in the spelling of the labels of this table.

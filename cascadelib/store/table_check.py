@@ -23,7 +23,6 @@ from .tables.tidy import open_frame, read_tidy
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
-    "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
     "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
     "example itemid item uid index idx row frage frageid",
     "model": "model modelname modelid service system llm engine who provider modell modèle",
@@ -33,6 +32,7 @@ NAMES = {
     "wahrheit vérité",
     "confidence": "confidence conf score probability prob maxprob certainty sure p konfidenz "
     "confiance",
+    "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
     "correct": "correct iscorrect right exactmatch acc hit richtig juste",
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these

@@ -311,11 +311,10 @@ def test_a_missing_answer_of_the_reference_has_the_p_value_of_the_worst_answer(s
 
 def test_a_certificate_states_how_text_was_compared():
     for rule, status, words in (
-        (None, "verified", "by spelling alone"),
-        ("text", "verified", "were normalised before"),
-        ("exact", "not verifiable", "normalize='exact'"),
+        (None, "verified", "all answers were read as labels"),
+        ("exact", "not verifiable", "answer='exact'"),
     ):
-        table = replace(CHECK, normalize=rule, correct=None, sample_ids=CHECK.sample_ids)
+        table = replace(CHECK, answer=rule, correct=None, sample_ids=CHECK.sample_ids)
         found = certify(table, FRONT, 0.03)
         assert status_of(found, "spelling") == status
         assert words in found.premises.set_index("premise")["evidence"]["spelling"]

@@ -14,14 +14,12 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ...checks import brief
-from ...labels import normalize_text
+from ...labels import fold, strip_marks
 from .rules import SHOWN, Rule, describe_rules
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
-BEFORE = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~#>([{"
-AFTER = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~.,;:!?…。．，！？)]}"
 WHOLE = re.compile(r"[+-]?[0-9]+")
 EXACT = "exact"
 FIRST_WORD = "first word"
@@ -29,26 +27,14 @@ AS_WRITTEN = "as written"
 FOLDED = "without case and Unicode forms"
 UNREADABLE = "unreadable"
 ACCEPTED = "wrong"  # value of missing= that counts unreadable answers as wrong
+ALIKE = (
+    f"Their labels differ from them in spelling only: use one spelling per label, or "
+    f"answer={EXACT!r} for different classes such as us and US"
+)
 OPTION = (
     f"answer= reads more spellings: {FIRST_WORD!r}, a regular expression with one group, or a "
     "function of the text"
 )
-
-
-def strip_marks(text: str) -> str:
-    """Return a text without outer spaces, quotes, brackets, Markdown and final punctuation.
-
-    Examples
-    --------
-    >>> strip_marks('**"Yes."**'), strip_marks("C++"), strip_marks("-1.5")
-    ('Yes', 'C++', '-1.5')
-    """
-    return text.lstrip(BEFORE).rstrip(AFTER)
-
-
-def fold(text: str) -> str:
-    """Return a text without such marks, case and Unicode forms, and with plain whole numbers."""
-    return normalize_text(strip_marks(text))
 
 
 STEPS: dict[str, Callable[[str], str]] = {
@@ -329,10 +315,8 @@ def describe_gaps(store: Any, names: Iterable[str]) -> str:
     """Return the shares of missing and unreadable answers in words, or "" if there are none."""
     texts = []
     for name, shares in count_gaps(store, list(names)).iterrows():
-        counted = [
-            f"{share:.2%} of its answers are {what}" for what, share in shares.items() if share
-        ]
-        texts.append(f"model {name!r}: {' and '.join(counted)}")
+        counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
+        texts.append(f"answers of model {name!r}: {counted}")
     if texts and getattr(store, "missing", "") == ACCEPTED:
         texts.append(f"missing={ACCEPTED!r} counts all of them as wrong")
     return "; ".join(texts)
@@ -349,15 +333,18 @@ def refuse_unreadable(store: Any, names: Iterable[str]) -> None:
 
 
 def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
-    """Return a fault per model with more than 1% of unreadable answers, with the usual spellings."""
+    """Return a fault per model with more than 1% of unreadable answers, with usual spellings."""
     shares = count_gaps(store, list(names))["unreadable"]
     faults = []
     for name, share in shares[shares > MOST_UNREADABLE].items():
         row = store.row(name)
         counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
         usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
-        option = find_option(counts.index.tolist(), store.origin.classes or ())
+        classes = store.origin.classes or ()
+        option = find_option(counts.index.tolist(), classes)
         reads = f"answer={option!r} reads all of them" if option else OPTION
+        if set(counts.index) <= {*classes}:
+            reads = ALIKE
         remedy = (
             f"{reads}; missing={ACCEPTED!r} counts them as wrong answers; or leave out the model"
         )
@@ -384,9 +371,9 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
     """Return a rule per step that read answers, with the most frequent spellings."""
     rules = []
     for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
-        rows = part[:SHOWN].itertuples(index=False)
-        examples = tuple(
-            f"{row.spelling!r:.60} is {row.label!r} {row.count:,} times" for row in rows
+        rows = list(zip(part["spelling"], part["label"], part["count"]))[:SHOWN]
+        usual = ", ".join(
+            f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
         )
-        rules.append(Rule("answers", int(part["count"].sum()), examples, "", str(step)))
+        rules.append(Rule("answers", int(part["count"].sum()), (), "", f"{step}: {usual}"))
     return rules

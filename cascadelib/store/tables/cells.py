@@ -193,7 +193,7 @@ def find_spaced_names(cells: Cells) -> list[Rule]:
 
 
 def costs_of(cells: Cells, kinds: Mapping[str, str]) -> dict[str, Array]:
-    """Return the costs by kind, [models], or [models, samples] if they differ by sample.
+    """Return the costs [models, samples] by kind.
 
     An empty row has the median price of its model. `kinds` has the role of each kind.
     """
@@ -205,7 +205,7 @@ def costs_of(cells: Cells, kinds: Mapping[str, str]) -> dict[str, Array]:
         for row, has_values in zip(prices, is_filled, strict=True):
             if not has_values.all() and not np.isnan(row).all():
                 row[~has_values] = np.nanmedian(row)
-        costs[kind] = prices[:, 0] if (prices == prices[:, :1]).all() else prices
+        costs[kind] = prices
     return costs
 
 
@@ -221,8 +221,7 @@ def scores_of(cells: Cells) -> dict[str, Any]:
         correct = np.nan_to_num(cells.values("correct"))
         is_graded = ((correct != 0) & (correct != 1)).any()
         correct = correct if is_graded else correct.astype(bool)
-    further = [
-        role for role in (*cells.numbers, *cells.text) if role.startswith(("column ", "category "))
-    ]
+    roles = (*cells.numbers, *cells.text)
+    further = [role for role in roles if role.startswith(("column ", "category "))]
     columns = {role.partition(" ")[2]: cells.values(role) for role in further}
     return {"confidence": confidence, "correct": correct, "columns": columns}

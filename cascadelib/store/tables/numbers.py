@@ -92,7 +92,9 @@ def read_numbers(
     with contextlib.suppress(*UNREADABLE):
         values = as_floats(column)
         if not by_cell:
-            return NumberColumn(values, {INFINITE: np.flatnonzero(np.isinf(values))})
+            infinite = np.flatnonzero(np.isinf(values))
+            values[infinite] = 0  # a cell has one fault
+            return NumberColumn(values, {INFINITE: infinite})
     codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     texts = [cell.strip().casefold().translate(PLAIN) for cell in cells]
     words = dict.fromkeys(EMPTY, np.nan)
@@ -119,7 +121,7 @@ def read_numbers(
     examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:SHOWN])
     steps = (Rule(f"cells of column {column.name!r}", count, examples, "", "as numbers"),)
     return NumberColumn(
-        np.append(values, np.nan)[codes],
+        np.append(np.where(wrong[chosen] | np.isinf(values), 0, values), np.nan)[codes],
         in_rows,
         steps if count and not any(map(len, in_rows.values())) else (),
         chosen if chosen == "," else None,
@@ -151,13 +153,13 @@ def is_plain(text: str) -> bool:
 def as_floats(column: pd.Series) -> Array:
     """Convert numbers or their text to float64. Another cell raises :data:`UNREADABLE`."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan)
+        return column.to_numpy(np.float64, na_value=np.nan, copy=True)
     cells = cells_of(column)
     if isinstance(cells.type, pa.BaseExtensionType):
         raise TypeError(f"{cells.type} is not a type of numbers")
     if pa.types.is_dictionary(cells.type):
         cells = cells.cast(cells.type.value_type)
-    if pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type):
+    if is_text(cells):
         cells = pa.compute.utf8_trim_whitespace(cells)
         cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
     return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
@@ -166,6 +168,11 @@ def as_floats(column: pd.Series) -> Array:
 def cells_of(column: pd.Series) -> pa.ChunkedArray:
     """Convert a column to Arrow, missing cells to null. A mixture raises :data:`UNREADABLE`."""
     return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
+
+
+def is_text(cells: Any) -> bool:
+    """Return whether the type of Arrow's cells is text. A dictionary of text is another type."""
+    return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
 
 
 def _format_cell(cell: Any) -> str:

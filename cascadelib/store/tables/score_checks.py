@@ -13,7 +13,6 @@ from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
 from .answers import (
     ACCEPTED,
-    EXACT,
     Answers,
     TextColumn,
     describe_spellings,
@@ -149,8 +148,8 @@ def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], li
         answered = raw["predictions"].codes >= 0
         if correct is None:
             correct = answers.correct
-            unreadable = answers.unreadable if raw["unreadable"] is None else unreadable
-            rules = find_foreign(raw, answers, answered)
+            unreadable = answers.unreadable
+            rules = find_foreign(answers)
         elif answers.correct is not None and correct.dtype == bool:
             differs = (correct != answers.correct) & answered & ~answers.unreadable
             rules = find_cells(
@@ -187,17 +186,16 @@ def read_all(raw: dict[str, Any]) -> Answers:
     return Answers(texts, None, None, None, values, tuple(map(str, classes)), nothing)
 
 
-def find_foreign(raw: dict[str, Any], answers: Answers, answered: Array) -> list[Rule]:
-    """Return the fault of a table without any prediction that is a label."""
-    is_exact = raw["answer"] == EXACT and answers.correct is not None
-    readable = answers.correct if is_exact else ~answers.unreadable
-    if readable[answered].any() or not answered.any() or len(set(answers.classes)) < 2:
+def find_foreign(answers: Answers) -> list[Rule]:
+    """Return the fault of a table with several labels, none of which is a prediction."""
+    if answers.correct is None or answers.correct.any():
         return []
-    first = str(answers.predictions[answered][0])
-    label = "" if answers.labels is None else f" for the label {str(answers.labels[0])!r}"
+    labels = set(pd.unique(answers.labels))
+    if len(labels) < 2 or labels & set(pd.unique(answers.predictions.ravel())):
+        return []
+    first = f"{str(answers.predictions.flat[0])!r} for the label {str(answers.labels[0])!r}"
     what = "predictions that are none of the labels"
-    count = int(np.count_nonzero(answered))
-    return [Rule(what, count, (f"{first!r}{label}",), "Use one spelling for both")]
+    return [Rule(what, answers.predictions.size, (first,), "Use one spelling for both")]
 
 
 def check_correct(correct: Array | None, place: Place) -> list[Rule]:

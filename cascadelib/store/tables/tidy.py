@@ -9,13 +9,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
 from numpy import ndarray as Array
 
 from ...checks import brief, error_context, items_of, validate_choice
 from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
-from .numbers import REMEDIES, UNREADABLE, cells_of, read_numbers
+from .numbers import REMEDIES, UNREADABLE, cells_of, is_text, read_numbers
 from .rules import SHOWN, Rule
 from .table_files import line_numbers, read_table
 
@@ -207,13 +206,17 @@ def encode_text(column: pd.Series) -> TextColumn:
     )
     try:
         cells = cells_of(column).unify_dictionaries().combine_chunks()
-        if pa.types.is_dictionary(cells.type):  # it may have unused values, and another order
-            cells = cells.dictionary_decode()
         encoded = cells.dictionary_encode()
-        values = encoded.dictionary.to_pylist()
-        codes = encoded.indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
+        indices = encoded.indices
+        values = encoded.dictionary
+        if not is_text(cells):  # a dictionary may have another order, unused values and null
+            used = indices.dictionary_encode()
+            indices = used.indices
+            values = values.take(used.dictionary)
+        codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
+    values = values.to_pylist()
     cell = next(iter(values), "")
     if type(cell) not in READABLE:
         raise ValueError(f"column {name!r} holds {type(cell).__name__}; {remedy}")
