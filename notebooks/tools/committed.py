@@ -26,7 +26,7 @@ SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
 LONGEST = ("04",)  # the notebook that takes longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
-LAST = ("10",)  # the notebook that reads the results of the others
+LAST = ("11",)  # the notebook that reads the results of the others
 TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
 SIZE = {"width": 900, "height": 420}  # pixels, of a figure without a size
 

@@ -10,6 +10,11 @@ from cascadelib import LogitStore
 from cascadelib.files import located
 
 
+def open_split(path: str) -> Any:
+    """Open a store of logits."""
+    return LogitStore(path)
+
+
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
     """Return {name: LogitStore} of the stores in ``folder`` that match one or several glob
     patterns.
