@@ -138,10 +138,10 @@ class ScoreTable:
     brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
     such as 1.0 as 1; by `answer`. No step reads a form that two labels share. The label set has all
     labels, or, without labels, the answers of the most expensive model after these steps. If there
-    is less than one label per five samples, a prediction that is none of them is unreadable, except
-    for whole numbers if all labels are such. Otherwise labels are free text, and an answer is
-    unreadable if it only contains its label. So is an answer if it and its label are two labels
-    that differ in spelling only.
+    are two labels or more, but at most one per five samples, a prediction that is none of them is
+    unreadable, except for whole numbers if all labels are such. Otherwise labels are free text, and
+    an answer is unreadable if it only contains its label. So is an answer if it and its label are
+    two labels that differ in spelling only.
 
     Examples
     --------

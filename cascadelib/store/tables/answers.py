@@ -206,7 +206,7 @@ def read_answers(
     label_set = list(source.frequencies())
     if labels is None:
         label_set = list({fold(text): text for text in reversed(label_set)}.values())
-    is_closed = len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    is_closed = 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
     others = [] if is_closed else predictions.frequencies()
     reader = make_reader(label_set, others, is_closed, answer)
     read = [reader.read(text) for text in predictions.texts]
@@ -351,6 +351,21 @@ def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
         what = f"answers of model {name!r} that are unreadable ({share:.1%}), such as {usual}"
         faults.append(Rule(what, int(counts.sum()), (), remedy))
     return faults
+
+
+def find_best_model(store: Any) -> str | None:
+    """Return the model with the highest accuracy on the samples that it answered readably.
+
+    Models that answered less than half of the samples are left out. None means that all models
+    answered all samples, or that missing and unreadable answers are accepted as wrong.
+    """
+    answered = getattr(store, "answered", None)
+    if answered is None or answered.all() or store.missing == ACCEPTED:
+        return None
+    count = np.count_nonzero(answered, axis=1)
+    accuracy = np.where(answered, store.correct, 0).sum(axis=1) / np.maximum(count, 1)
+    accuracy[2 * count < len(store)] = -1
+    return max(store.models.index, key=lambda name: accuracy[store.row(name)])  # a tie: cheapest
 
 
 def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
