@@ -85,7 +85,7 @@ SIGNS = st.sampled_from(
 )
 
 
-@given(st.sets(SIGNS.filter(bool), min_size=1, max_size=5), st.lists(SIGNS, min_size=1, max_size=9))
+@given(st.sets(SIGNS.filter(bool), min_size=2, max_size=5), st.lists(SIGNS, min_size=1, max_size=9))
 def test_reading_is_that_of_a_comparison_with_each_label(labels, texts):
     labels = sorted(labels)
     k = 5 * len(labels)
