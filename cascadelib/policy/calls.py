@@ -113,7 +113,7 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
     return functions
 
 
-def read_inputs(inputs: Iterable) -> list:
+def list_inputs(inputs: Iterable) -> list:
     """Return inputs as a list, or raise ValueError for a text, a mapping or a frame."""
     if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
         raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
