@@ -73,9 +73,9 @@ const LAYOUT = `
 <div class="cl-words"><p class="cl-sentence" aria-live="polite"></p><p class="cl-sentence cl-longest" aria-hidden="true"></p></div>
 <figure class="cl-chart"></figure>
 <div class="cl-exits" role="img"></div>
-<p class="cl-hatched"><i></i><span></span></p>
 <div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
+<p class="cl-hatched"><i></i><span></span></p>
 <p class="cl-note" aria-live="polite"></p>
 <p class="cl-plan cl-bill" hidden><input class="cl-traffic" inputmode="numeric" size="7" value="40,000" aria-label="queries a month"> queries a month, prices in <select class="cl-unit" aria-label="unit of the prices"></select>: <output></output></p>
 <p class="cl-plan cl-more" hidden><input class="cl-labels" type="range" min="0" max="${LABELS.length - 1}" value="2" aria-label="labels for a certificate"> <output></output></p>
@@ -860,7 +860,7 @@ class View {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
       return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * strip.clientWidth > 52 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
-    this.find(".cl-hatched span").textContent = `hatched: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}${this.evaluated.length > 1 ? ". Faint lines and circles: the selection split" : ""}`
+    this.find(".cl-hatched span").textContent = `hatched in the bar: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}${this.evaluated.length > 1 ? ". Faint lines and circles: the selection split" : ""}`
     strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} exit at ${this.name(model)}`).join(", "))
   }
 
