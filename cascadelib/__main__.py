@@ -2,6 +2,7 @@
 
 # Slow imports are inside functions, so that main catches Ctrl-C during an import.
 import json
+import math
 import os
 import re
 import sys
@@ -147,7 +148,7 @@ def describe_cascade(policy: Any, figures: dict[str, Any]) -> str:
     limits = [*file_parts(policy)["thresholds"], ""]
     table = pd.DataFrame({"model": policy.models, "threshold": limits})
     table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
-    table["exits"] = [fraction(share) for share in figures["exit_rates"]]
+    table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
     text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
     if "saving" in figures:
         text += f", saving {times(figures['saving'])} ×"
@@ -246,11 +247,18 @@ def run_show(args: Namespace) -> dict[str, Any]:
         f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
         for premise in parts.get("premises", [])
     }
-    figures = dict(expected_parts(parts) or parts["chosen"])
-    if isinstance(figures["accuracy"], dict):  # an interval
-        figures["accuracy"] = figures["accuracy"]["value"]
+    expected = policy.point.expected
+    source = policy.point if expected is None else expected
+    figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
     found = {"policy": repr(policy), "cascade": describe_cascade(policy, figures)}
     return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
+
+
+def value_of(figure: Any) -> Any:
+    """Return a figure without its interval."""
+    if isinstance(figure, tuple | list):
+        return [value_of(each) for each in figure]
+    return getattr(figure, "value", figure)
 
 
 def file_parts(policy: Any) -> dict[str, Any]:
