@@ -1,0 +1,338 @@
+"""Load and probe models, and divide them into groups that fit into memory."""
+
+import contextlib
+import gc
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import torch
+
+from ..checks import POSITIVE, is_number
+from ..datasets.images import Photographs
+from ..datasets.texts import Texts
+from ..files import digest_of
+from ..origin import Origin
+from ..zoo.batches import count_inputs, map_parts
+from ..zoo.forward import (
+    Device,
+    compute_timed_logits,
+    is_out_of_memory,
+    place_module,
+    return_freed_memory,
+)
+from ..zoo.loaders import Source
+from ..zoo.macs import add_text_costs, count_macs
+from ..zoo.model import Model, count_weight_bytes, describe_identity, record_failure
+from .feeding import feed
+from .shards import PROBE, Shards
+
+PROBE_SAMPLES = 32  # samples of a probe, except that compiled models probe a full batch
+GIGABYTE = 1e9  # bytes
+COPIES = 3  # of the logits of a model, while it is stored
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Inputs, outputs and options of an extraction.
+
+    bounds: (start, stop) of each shard. memory, host_memory: bytes for models on the device and on
+    the host, which are the same on a CPU. workers: number of processes that decode images.
+    batch_limits: {model: largest batch that fits into memory} of models for which a full batch does
+    not fit. failed: {model: error} of skipped models.
+    """
+
+    samples: Any
+    labels: Origin
+    shards: Shards
+    device: Device
+    batch_size: int
+    bounds: list[tuple[int, int]]
+    dtype: np.dtype
+    workers: int
+    progress: bool
+    compile: bool
+    memory: float
+    host_memory: float
+    batch_limits: dict[str, int] = field(default_factory=dict)
+    failed: dict[str, Exception] = field(default_factory=dict)
+
+    @property
+    def order(self) -> np.ndarray | None:
+        """Rows in the order in which they run, or None for the order of the data set."""
+        return getattr(self.samples, "order", None)
+
+    @property
+    def full_batch(self) -> int:
+        """Size of every batch of compiled models, else 0. A new size would compile them again."""
+        return min(len(self.samples), self.batch_size) if self.compile else 0
+
+
+@dataclass(frozen=True, eq=False)
+class Candidate:
+    """Model to extract, with the results of a probe.
+
+    run: all settings that determine the logits. macs, seconds: means per sample. weights: bytes of
+    the weights. inputs, working: bytes per sample of the input, and of a forward pass.
+    """
+
+    source: Source
+    run: dict
+    macs: float
+    classes: int
+    seconds: float
+    metadata: dict
+    weights: int
+    inputs: int
+    working: int
+
+    @property
+    def name(self) -> str:
+        """Name of the model."""
+        return self.source.name
+
+
+class Residents:
+    """Models on the device. A model is loaded when it is first needed, and freed by ``keep``."""
+
+    def __init__(self, settings: Settings):
+        self.settings = settings
+        self._models: dict[str, tuple[Model, contextlib.ExitStack]] = {}
+
+    def load(self, source: Source, run: dict | None = None) -> Model:
+        """Return a model on the device.
+
+        run: settings with the identity of the model. Raises ValueError if a model that is loaded
+        now has other weights or another transform.
+        """
+        if source.name not in self._models:
+            model = source.load()
+            if run is not None and not describe_identity(model).items() <= run.items():
+                raise ValueError(
+                    f"model {source.name!r} is not the one that was probed: its weights or its "
+                    "transform differ. All processes must pass the same models"
+                )
+            stack = contextlib.ExitStack()
+            device = self.settings.device.torch
+            if source.is_loaded:
+                stack.enter_context(place_module(model.module, device))
+            else:
+                model.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+            if self.settings.compile:
+                model = replace(model, module=torch.compile(model.module))
+            self._models[source.name] = model, stack
+        return self._models[source.name][0]
+
+    def make_space(self, source: Source) -> None:
+        """Free all models if there is no space for another one, and for loading it."""
+        held = sum(count_weight_bytes(model.module) for model, _ in self._models.values())
+        if held + 2 * source.weights > self.settings.memory:
+            self.keep(())
+
+    def keep(self, names: Collection[str]) -> None:
+        """Free all models but these."""
+        freed = self._models.keys() - names
+        for name in freed:
+            self._models.pop(name)[1].close()
+        if freed:
+            gc.collect()
+            return_freed_memory()
+
+
+def lacked_memory(failure: Exception | None) -> bool:
+    """Return whether a model failed because memory was exhausted."""
+    return is_out_of_memory(getattr(failure, "__cause__", None))
+
+
+class Probes:
+    """Results of calling each model on the first samples, which processes share as files."""
+
+    def __init__(
+        self, run: dict, replaced: dict[str, str], macs: dict[str, float], residents: Residents
+    ):
+        self.run = run
+        self.replaced = replaced
+        self.macs = macs
+        self.residents = residents
+        self.settings = residents.settings
+        self._lengths: dict = {}
+        self._first: Any = None
+        self._prepared: tuple = ()
+
+    def run_all(self, sources: list[Source]) -> list[Candidate]:
+        """Return the results of all models that do not fail. Processes share the models."""
+        shards = self.settings.shards
+        found: dict[str, Candidate] = {}
+        # First probe what no other process does, then wait for the rest.
+        for wait in (False, True):
+            for source in sources:
+                name = source.name
+                lock = None
+                if name not in found and name not in self.settings.failed:
+                    lock = shards.claim(f"{PROBE}-{digest_of(name)[:16]}", wait)
+                if lock is not None:
+                    with lock:
+                        candidate = self.read(source) or self.probe(source)
+                    if candidate is not None:
+                        found[name] = candidate
+        return [found[source.name] for source in sources if source.name in found]
+
+    def read(self, source: Source) -> Candidate | None:
+        """Return the result that this or another process has stored, or None."""
+        logits, header = self.settings.shards.read(source.name, PROBE) or (None, {})
+        if logits is None or self.run.items() - header["run"].items():
+            return None
+        fields = ("run", "macs", "seconds", "metadata", "weights", "inputs", "working")
+        values = {name: header[name] for name in fields}
+        return Candidate(source, classes=logits.shape[1], **values)
+
+    def probe(self, source: Source) -> Candidate | None:
+        """Probe a model, and store the result for other processes. Returns None if it fails.
+
+        A model that runs out of memory next to others is probed again without them.
+        """
+        failed = self.settings.failed
+        self.residents.make_space(source)
+        for alone in (False, True):
+            if alone:
+                self.residents.keep(())
+            with record_failure(failed, source.name):
+                logits, header = self._call(source, alone)
+                break
+            if alone or not lacked_memory(failed[source.name]):
+                return None
+            del failed[source.name]
+        self.settings.shards.write(source.name, (PROBE,), logits, header)
+        return Candidate(source, classes=logits.shape[1], **header)
+
+    def _call(self, source: Source, halve: bool) -> tuple[np.ndarray, dict]:
+        """Count the MACs of a model unless they are passed, and time it on the first samples.
+
+        The model is called twice, and the second call is timed. halve: whether a batch that exceeds
+        memory is halved. Returns (logits of the first samples, other fields of a Candidate).
+        """
+        settings = self.settings
+        device = settings.device
+        name = source.name
+        model = self.residents.load(source)
+        macs = self.macs.get(name)
+        if isinstance(settings.samples, Texts):
+            model, macs = add_text_costs(model, settings.samples.inputs, macs, self._lengths)
+        inputs = self._prepare(model.transform)
+        macs = macs or count_macs(model.module, inputs)
+        if not is_number(macs, *POSITIVE):
+            raise ValueError(
+                f"model {name!r}: fvcore counts {macs} MACs. Pass macs={{{name!r}: …}}"
+            )
+        metadata = model.metadata
+        if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
+            metadata = {"image_size": inputs.shape[-1]} | metadata
+        replaced = {"replaces": self.replaced[name]} if name in self.replaced else {}
+        run = self.run | replaced | describe_identity(model)
+
+        def call() -> tuple:
+            return compute_timed_logits(model, inputs, device, settings.batch_limits, halve)
+
+        with torch.inference_mode():
+            working = device.measure_memory(call)
+            logits, seconds = call()
+        count = count_inputs(inputs)
+        sizes: list[int] = []
+        map_parts(lambda part: sizes.append(part.nbytes), inputs)
+        return logits.float().cpu().numpy(), {
+            "run": run,
+            "macs": macs,
+            "seconds": seconds(),
+            "metadata": metadata,
+            "weights": count_weight_bytes(model.module),
+            "inputs": sum(sizes) // count,
+            "working": working // count,
+        }
+
+    def _prepare(self, transform: Any) -> Any:
+        """Return the transformed first samples. Photographs are decoded once for all models."""
+        settings = self.settings
+        if self._first is None:
+            count = settings.full_batch or min(len(settings.samples), PROBE_SAMPLES)
+            self._first = settings.samples.take(slice(0, count))
+            if isinstance(self._first, Photographs):
+                images = tuple(image().copy for image in self._first.inputs)
+                self._first = replace(self._first, inputs=images)
+        if not self._prepared or self._prepared[0] != transform:
+            batch = [(0, len(self._first))]
+            prepare = next(feed(self._first, batch, [transform], settings.device))
+            self._prepared = transform, prepare(transform)
+        return self._prepared[1]
+
+
+def compute_needs(group: Iterable[Candidate], settings: Settings) -> tuple[float, float]:
+    """Return the bytes that a group of models needs on the device and on the host.
+
+    The device holds all weights, and the inputs and intermediate results of a batch. The host holds
+    the logits of a shard, the logits of one model while it is stored, and a second copy of its
+    weights while it is loaded. On a CPU, both are the host.
+    """
+    group = list(group)
+    batches = []
+    for candidate in group:
+        size = settings.batch_limits.get(candidate.name, settings.batch_size)
+        batches.append(min(size, len(settings.samples)) * candidate.working)
+    inputs = {candidate.run["transform"]: candidate.inputs for candidate in group}
+    batch = min(settings.batch_size, len(settings.samples)) * sum(inputs.values())
+    device = sum(candidate.weights for candidate in group) + max(batches) + batch
+    classes = [candidate.classes for candidate in group]
+    values = settings.bounds[0][1] * sum(classes) + COPIES * len(settings.samples) * max(classes)
+    loading = [one.weights for one in group if not one.source.is_loaded]
+    host = settings.dtype.itemsize * values + max(loading, default=0)
+    return (device, host) if settings.device.torch.type == "cuda" else (device + host,) * 2
+
+
+def fits(group: Iterable[Candidate], settings: Settings) -> bool:
+    """Return whether a group of models fits into the memory of the device and of the host."""
+    device, host = compute_needs(group, settings)
+    return device <= settings.memory and host <= settings.host_memory
+
+
+def describe_need(candidate: Candidate, settings: Settings) -> str:
+    """Return the message for a model that does not fit into memory at any batch size."""
+    need = max(compute_needs([candidate], settings)) / GIGABYTE
+    return (
+        f"model {candidate.name!r} needs {need:.3g} GB for a batch of one sample, and the limit is "
+        f"{settings.memory / GIGABYTE:.3g} GB. Pass a larger memory=, or a smaller shard_size="
+    )
+
+
+def check_memory(sources: Iterable[Source], memory: float) -> None:
+    """Raise ValueError if the weights of the largest model exceed ``memory`` bytes."""
+    largest = max(sources, key=lambda source: source.weights)
+    if largest.weights > memory:
+        raise ValueError(
+            f"memory={memory / GIGABYTE:g} GB is too small for model {largest.name!r}, whose "
+            f"weights have {largest.weights / GIGABYTE:.3g} GB. Pass a larger memory= or fewer "
+            "models"
+        )
+
+
+def pack(candidates: Iterable[Candidate], settings: Settings) -> list[list[Candidate]]:
+    """Divide models into groups that fit into memory, the largest models first.
+
+    The batch of a model that does not fit alone is halved until it does. A model that fits at no
+    batch size fails.
+    """
+    groups: list[list[Candidate]] = []
+    for candidate in sorted(candidates, key=lambda one: one.weights, reverse=True):
+        size = settings.batch_limits.get(candidate.name, settings.batch_size)
+        while size > 1 and not fits([candidate], settings):
+            size = (size + 1) // 2
+            settings.batch_limits[candidate.name] = size
+        if not fits([candidate], settings):
+            settings.failed[candidate.name] = ValueError(describe_need(candidate, settings))
+            continue
+        for group in groups:
+            if fits([*group, candidate], settings):
+                group.append(candidate)
+                break
+        else:
+            groups.append([candidate])
+    return groups
