@@ -1,10 +1,10 @@
 """Extract the logits of many models, in groups that fit into memory, by any number of processes."""
 
 import contextlib
+import dataclasses
 import platform
 import statistics
 import tempfile
-from dataclasses import replace
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,16 @@ from ..zoo.model import record_failure
 from .class_order import check_names, check_order
 from .estimators import extract_estimators
 from .inference import is_missing, run_group
-from .planning import Candidate, Probes, Residents, Settings, compute_needs, pack
-from .preparation import Call, Options, check_classes, check_disk, open_existing, prepare_call
+from .planning import Candidate, Options, Probes, Residents, Settings, compute_needs, pack
+from .preparation import (
+    check_classes,
+    check_disk,
+    list_shared_settings,
+    open_existing,
+    prepare,
+    remove_finished,
+    select_pending,
+)
 from .shards import Shards, split_range
 
 
@@ -162,20 +170,20 @@ def extract(
         memory,
         part,
     )
-    call = prepare_call(models, dataset, path, options)
-    settings = call.settings
-    pending = call.select_pending()
+    settings = prepare(models, dataset, path, options)
+    pending = select_pending(settings)
     if pending:
-        with retain_freed_memory(), settings.shards.join(call.shared_settings) as others:
-            call.remove_finished(pending)
-            _extract_pending(call, pending, others)
+        shared = list_shared_settings(settings)
+        with retain_freed_memory(), settings.shards.join(shared) as others:
+            remove_finished(settings, pending)
+            _extract_pending(pending, settings, others)
     else:
         with contextlib.suppress(OSError):  # the store may be read-only
-            call.remove_finished(pending)
+            remove_finished(settings, pending)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
-            f"{path}: {len(settings.failed)} of {len(call.sources)} models failed:\n{texts}"
+            f"{path}: {len(settings.failed)} of {len(settings.sources)} models failed:\n{texts}"
         ) from ExceptionGroup("failed models", [*settings.failed.values()])
     return LogitStore(path)
 
@@ -186,27 +194,26 @@ def plan_extraction(models: Any, dataset: Any, path: Path | str, **options: Any)
     The parameters are those of :func:`extract`. Each model is loaded and called on a few samples.
     Nothing is stored. The text also has the models that fail.
     """
-    call = prepare_call(models, dataset, path, Options(**options))
-    pending = call.select_pending()
+    settings = prepare(models, dataset, path, Options(**options))
+    pending = select_pending(settings)
     with retain_freed_memory(), tempfile.TemporaryDirectory() as folder:
-        residents = Residents(replace(call.settings, shards=Shards(folder)))
-        groups = _form_groups(call, pending, residents)
+        residents = Residents(dataclasses.replace(settings, shards=Shards(folder)))
+        groups = _form_groups(pending, residents)
         residents.keep(())
-    return describe_plan(groups, call.settings)
+    return describe_plan(groups, settings)
 
 
-def _extract_pending(call: Call, pending: list[Source], others: int) -> None:
+def _extract_pending(pending: list[Source], settings: Settings, others: int) -> None:
     """Probe models, compute their missing shards group by group, and store the complete models.
 
     others: number of other processes that share the work. Each begins with another group.
     """
-    settings = call.settings
     residents = Residents(settings)
     try:
-        groups = _form_groups(call, pending, residents)
-        if settings.progress:
+        groups = _form_groups(pending, residents)
+        if settings.options.progress:
             print(describe_plan(groups, settings, 1 + others), flush=True)
-        turns = [(group, f"group {1 + turn} of {len(groups)}") for turn, group in enumerate(groups)]
+        turns = [(group, f"group {turn} of {len(groups)}") for turn, group in enumerate(groups, 1)]
         first = others % max(1, len(groups))
         # First compute what no other process does, then wait for the rest.
         for wait in (False, True):
@@ -220,16 +227,15 @@ def _extract_pending(call: Call, pending: list[Source], others: int) -> None:
         residents.keep(())
 
 
-def _form_groups(call: Call, pending: list[Source], residents: Residents) -> list[list[Candidate]]:
+def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candidate]]:
     """Probe models and divide them into groups.
 
     Raises ValueError if classes do not match, or if disk space is insufficient.
     """
-    settings = call.settings
-    probes = Probes(call.run, call.find_replaced(pending), call.options.macs, residents)
-    candidates = probes.run_all(pending)
+    settings = residents.settings
+    candidates = Probes(residents).run_all(pending)
     check_names({one.name: one.metadata.get("classes") for one in candidates}, settings.labels)
-    check_classes(candidates, settings.labels, call.store)
+    check_classes(candidates, settings.labels, settings.store)
     check_disk(candidates, settings)
     return pack(candidates, settings)
 
@@ -253,7 +259,7 @@ def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: 
             f"{format_duration(seconds)}"
         )
     models = [*chain(*groups)]
-    size = sum(one.classes for one in models) * len(settings.samples) * settings.dtype.itemsize
+    size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
     summary = (
         f"{len(models)} models × {len(settings.samples)} samples: {format_duration(total)}, "
         f"{size / 1e6:.1f} MB on disk"
@@ -307,13 +313,15 @@ def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
         # Texts are sorted by length, so all batches count.
-        sizes = [stop - start for start, stop in split_range(0, len(logits), settings.batch_size)]
+        sizes = [
+            stop - start for start, stop in split_range(0, len(logits), settings.options.batch_size)
+        ]
         seconds = float(np.average(times, weights=sizes))
     elif settings.workers and settings.device.torch.type == "cpu":
         # Workers decode on the same processor, so the time of the probe is more accurate.
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
-        seconds = statistics.median(times[: len(logits) // settings.batch_size] or times)
+        seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
     check_order(candidate.name, candidate.metadata, logits, settings.labels)
     extraction = candidate.run | {
         "run": digest_of(candidate.run),

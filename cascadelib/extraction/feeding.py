@@ -72,6 +72,7 @@ class _CutPhotographs:
         self.ring: list[list[torch.Tensor]] = []
         self.first_cut: dict[int, list[torch.Tensor]] = {}
         self.first_cut[row] = self.cut_row(row)
+        self.bytes = sum(cut.nbytes for cut in self.first_cut[row])  # of a photograph
 
     def create_buffers(self, size: int, is_shared: bool = False) -> list[torch.Tensor]:
         """Create one buffer per cut for ``size`` photographs."""
@@ -117,20 +118,17 @@ def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
     """
     limit = find_shared_memory()
     fitting = limit // photograph_bytes
-    usable = min(workers, fitting - 1)
-    if usable < 1:
-        size = (0, CHUNK, 0)
-    else:
-        chunk = min(CHUNK, fitting // (usable + 1))
-        size = (usable, chunk, min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable))
-    if limit < MOST_SHARED_BYTES and size != (workers, CHUNK, PREFETCHED_CHUNKS):
+    usable = max(0, min(workers, fitting - 1))
+    chunk = min(CHUNK, fitting // (usable + 1)) if usable else CHUNK
+    prefetched = min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable) if usable else 0
+    if limit < MOST_SHARED_BYTES and (usable, chunk) != (workers, CHUNK):
         warnings.warn(
-            f"{SHARED_MEMORY} has little free memory ({2 * limit / 1e6:.0f} MB), so {size[0]} of "
-            f"{workers} processes decode photographs, {size[1]} at a time. Enlarge it, for example "
+            f"{SHARED_MEMORY} has little free memory ({2 * limit / 1e6:.0f} MB), so {usable} of "
+            f"{workers} processes decode photographs, {chunk} at a time. Enlarge it, for example "
             "with docker run --shm-size=4g",
             stacklevel=2,
         )
-    return size
+    return usable, chunk, prefetched
 
 
 def _feed_photographs(
@@ -141,17 +139,12 @@ def _feed_photographs(
     if first is None:
         return
     photographs = _CutPhotographs(samples.inputs, cuts, first[0])
-    (row,) = photographs.first_cut.values()
-    photograph_bytes = sum(cut.nbytes for cut in row)
     workers = min(workers, -(-len(samples) // CHUNK))
-    chunk = CHUNK
-    prefetched = 0
-    if workers:
-        workers, chunk, prefetched = size_ring(photograph_bytes, workers)
+    workers, chunk, prefetched = size_ring(photographs.bytes, workers)
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], bounds))
-    spans = (span for start, stop in ahead for span in split_range(start, stop, chunk))
+    spans = itertools.chain.from_iterable(split_range(*batch, chunk) for batch in ahead)
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,

@@ -108,9 +108,11 @@ def _run_claims(
     The host reads the logits of a batch only after it has started ``device.delay`` more batches, so
     that a GPU is never idle.
     """
-    shown = settings.progress and is_watched()
+    shown = settings.options.progress and is_watched()
     total = len(settings.samples) * len(models)
-    bar = tqdm(total, unit="sample", leave=False, disable=not shown, mininterval=0.5, desc=title)
+    bar = tqdm(
+        total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5, desc=title
+    )
     started = _start_batches(claims, models, settings)
     reported = set(settings.failed)
     with contextlib.closing(started), bar, torch.inference_mode():
@@ -127,7 +129,7 @@ def _run_claims(
                     settings.shards.write(candidate.name, claim.span, logits, header)
             if finished:
                 claim.lock.release()
-            for name in settings.failed.keys() - reported if settings.progress else ():
+            for name in settings.failed.keys() - reported if settings.options.progress else ():
                 reported.add(name)
                 tqdm.write(str(settings.failed[name]))
 
@@ -157,9 +159,11 @@ def _start_batches(
     ordered = samples if settings.order is None else samples.take(settings.order)
     transforms = [model.transform for model in models.values()]
     ahead, claims = itertools.tee(claims)
-    batches = (batch for claim in ahead for batch in split_range(*claim.span, settings.batch_size))
+    batches = (
+        batch for claim in ahead for batch in split_range(*claim.span, settings.options.batch_size)
+    )
     fed = feed(ordered, batches, transforms, settings.device, settings.workers)
-    dtype = getattr(torch, settings.dtype.name)
+    dtype = getattr(torch, settings.options.dtype)
     with contextlib.closing(fed):
         for claim in claims:
             first, last = claim.span
@@ -168,7 +172,7 @@ def _start_batches(
                 shape = (last - first, candidate.classes)
                 logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
                 buffers[candidate] = (logits, [])
-            for start, stop in split_range(first, last, settings.batch_size):
+            for start, stop in split_range(first, last, settings.options.batch_size):
                 if not _remaining(models, models, settings):
                     return
                 rows = slice(start - first, stop - first)

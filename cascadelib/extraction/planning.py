@@ -14,6 +14,7 @@ from ..datasets.images import Photographs
 from ..datasets.texts import Texts
 from ..files import digest_of
 from ..origin import Origin
+from ..store.logit_store import LogitStore
 from ..zoo.batches import count_inputs, map_parts
 from ..zoo.forward import (
     Device,
@@ -26,37 +27,71 @@ from ..zoo.loaders import Source
 from ..zoo.macs import add_text_costs, count_macs
 from ..zoo.model import Model, count_weight_bytes, describe_identity, record_failure
 from .feeding import feed
-from .shards import PROBE, Shards
+from .shards import PROBE, Shards, shard_bounds
 
 PROBE_SAMPLES = 32  # samples of a probe, except that compiled models probe a full batch
 GIGABYTE = 1e9  # bytes
-COPIES = 3  # of the logits of a model, while it is stored
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options of :func:`extract`."""
+
+    device: Any = None
+    batch_size: int = 256
+    amp: str | bool | None = None
+    shard_size: int = 2048
+    progress: bool = True
+    dtype: str = "float32"
+    macs: dict[str, float] = field(default_factory=dict)
+    replace: bool = False
+    workers: int | None = None
+    compile: bool = False
+    memory: float | None = None
+    part: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Inputs, outputs and options of an extraction.
+    """Checked arguments of an extraction, its store, and what fails during the run.
 
-    bounds: (start, stop) of each shard. memory, host_memory: bytes for models on the device and on
-    the host, which are the same on a CPU. workers: number of processes that decode images.
-    batch_limits: {model: largest batch that fits into memory} of models for which a full batch does
-    not fit. failed: {model: error} of skipped models.
+    sources: the requested models. store: the existing store. inputs: digest of the inputs. workers:
+    number of processes that decode images. memory, host_memory: bytes for models on the device and
+    on the host, which are the same on a CPU. batch_limits: {model: largest batch that fits into
+    memory} of models for which a full batch does not fit. failed: {model: error} of skipped models.
     """
 
+    options: Options
+    sources: list[Source]
     samples: Any
     labels: Origin
+    inputs: str
+    store: LogitStore | None
     shards: Shards
     device: Device
-    batch_size: int
-    bounds: list[tuple[int, int]]
-    dtype: np.dtype
     workers: int
-    progress: bool
-    compile: bool
     memory: float
     host_memory: float
     batch_limits: dict[str, int] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
+
+    @property
+    def run(self) -> dict:
+        """Settings that determine the logits, except the identity of the model."""
+        return {
+            "inputs": self.inputs,
+            "dtype": self.options.dtype,
+            "compile": self.options.compile,
+            "amp": self.device.amp,
+            "batch_size": self.options.batch_size,
+            "device": self.device.torch.type,
+            "samples": self.labels.fingerprint,
+        }
+
+    @property
+    def bounds(self) -> list[tuple[int, int]]:
+        """(start, stop) of each shard."""
+        return shard_bounds(len(self.samples), self.options.shard_size, self.options.batch_size)
 
     @property
     def order(self) -> np.ndarray | None:
@@ -66,7 +101,12 @@ class Settings:
     @property
     def full_batch(self) -> int:
         """Size of every batch of compiled models, else 0. A new size would compile them again."""
-        return min(len(self.samples), self.batch_size) if self.compile else 0
+        return min(len(self.samples), self.options.batch_size) if self.options.compile else 0
+
+    @property
+    def value_bytes(self) -> int:
+        """Bytes of a stored number."""
+        return np.dtype(self.options.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +159,7 @@ class Residents:
                 stack.enter_context(place_module(model.module, device))
             else:
                 model.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if self.settings.compile:
+            if self.settings.options.compile:
                 model = replace(model, module=torch.compile(model.module))
             self._models[source.name] = model, stack
         return self._models[source.name][0]
@@ -148,12 +188,7 @@ def lacked_memory(failure: Exception | None) -> bool:
 class Probes:
     """Results of calling each model on the first samples, which processes share as files."""
 
-    def __init__(
-        self, run: dict, replaced: dict[str, str], macs: dict[str, float], residents: Residents
-    ):
-        self.run = run
-        self.replaced = replaced
-        self.macs = macs
+    def __init__(self, residents: Residents):
         self.residents = residents
         self.settings = residents.settings
         self._lengths: dict = {}
@@ -181,7 +216,7 @@ class Probes:
     def read(self, source: Source) -> Candidate | None:
         """Return the result that this or another process has stored, or None."""
         logits, header = self.settings.shards.read(source.name, PROBE) or (None, {})
-        if logits is None or self.run.items() - header["run"].items():
+        if logits is None or self.settings.run.items() - header["run"].items():
             return None
         fields = ("run", "macs", "seconds", "metadata", "weights", "inputs", "working")
         values = {name: header[name] for name in fields}
@@ -216,7 +251,7 @@ class Probes:
         device = settings.device
         name = source.name
         model = self.residents.load(source)
-        macs = self.macs.get(name)
+        macs = settings.options.macs.get(name)
         if isinstance(settings.samples, Texts):
             model, macs = add_text_costs(model, settings.samples.inputs, macs, self._lengths)
         inputs = self._prepare(model.transform)
@@ -228,8 +263,9 @@ class Probes:
         metadata = model.metadata
         if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
             metadata = {"image_size": inputs.shape[-1]} | metadata
-        replaced = {"replaces": self.replaced[name]} if name in self.replaced else {}
-        run = self.run | replaced | describe_identity(model)
+        run = settings.run | describe_identity(model)
+        if settings.store is not None and name in settings.store.models.index:
+            run["replaces"] = settings.store.metadata(name)["sha256"]
 
         def call() -> tuple:
             return compute_timed_logits(model, inputs, device, settings.batch_limits, halve)
@@ -270,21 +306,20 @@ def compute_needs(group: Iterable[Candidate], settings: Settings) -> tuple[float
     """Return the bytes that a group of models needs on the device and on the host.
 
     The device holds all weights, and the inputs and intermediate results of a batch. The host holds
-    the logits of a shard, the logits of one model while it is stored, and a second copy of its
-    weights while it is loaded. On a CPU, both are the host.
+    the logits of a shard, and a second copy of the weights of a model while it is loaded. On a CPU,
+    both are the host.
     """
     group = list(group)
     batches = []
     for candidate in group:
-        size = settings.batch_limits.get(candidate.name, settings.batch_size)
+        size = settings.batch_limits.get(candidate.name, settings.options.batch_size)
         batches.append(min(size, len(settings.samples)) * candidate.working)
     inputs = {candidate.run["transform"]: candidate.inputs for candidate in group}
-    batch = min(settings.batch_size, len(settings.samples)) * sum(inputs.values())
+    batch = min(settings.options.batch_size, len(settings.samples)) * sum(inputs.values())
     device = sum(candidate.weights for candidate in group) + max(batches) + batch
-    classes = [candidate.classes for candidate in group]
-    values = settings.bounds[0][1] * sum(classes) + COPIES * len(settings.samples) * max(classes)
     loading = [one.weights for one in group if not one.source.is_loaded]
-    host = settings.dtype.itemsize * values + max(loading, default=0)
+    rows = settings.bounds[0][1] * settings.value_bytes
+    host = rows * sum(candidate.classes for candidate in group) + max(loading, default=0)
     return (device, host) if settings.device.torch.type == "cuda" else (device + host,) * 2
 
 
@@ -303,17 +338,6 @@ def describe_need(candidate: Candidate, settings: Settings) -> str:
     )
 
 
-def check_memory(sources: Iterable[Source], memory: float) -> None:
-    """Raise ValueError if the weights of the largest model exceed ``memory`` bytes."""
-    largest = max(sources, key=lambda source: source.weights)
-    if largest.weights > memory:
-        raise ValueError(
-            f"memory={memory / GIGABYTE:g} GB is too small for model {largest.name!r}, whose "
-            f"weights have {largest.weights / GIGABYTE:.3g} GB. Pass a larger memory= or fewer "
-            "models"
-        )
-
-
 def pack(candidates: Iterable[Candidate], settings: Settings) -> list[list[Candidate]]:
     """Divide models into groups that fit into memory, the largest models first.
 
@@ -322,7 +346,7 @@ def pack(candidates: Iterable[Candidate], settings: Settings) -> list[list[Candi
     """
     groups: list[list[Candidate]] = []
     for candidate in sorted(candidates, key=lambda one: one.weights, reverse=True):
-        size = settings.batch_limits.get(candidate.name, settings.batch_size)
+        size = settings.batch_limits.get(candidate.name, settings.options.batch_size)
         while size > 1 and not fits([candidate], settings):
             size = (size + 1) // 2
             settings.batch_limits[candidate.name] = size

@@ -3,11 +3,9 @@
 import hashlib
 import shutil
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 
 from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
@@ -19,129 +17,16 @@ from ..store.formats import Folder
 from ..store.logit_store import LogitStore
 from ..store.manifest import MANIFEST
 from ..store.model_checks import DTYPES
-from ..zoo.forward import AMP, select_device
+from ..zoo.forward import AMP, Device, select_device
 from ..zoo.loaders import Source, list_sources
 from ..zoo.model import Model, describe_identity, update_digest
 from .feeding import read_batch
 from .limits import count_usable_cores, find_device, find_memory, read_host_memory
-from .planning import Candidate, Settings, check_memory
-from .shards import Shards, shard_bounds
+from .planning import GIGABYTE, Candidate, Options, Settings
+from .shards import Shards
 
 
-@dataclass(frozen=True)
-class Options:
-    """Options of :func:`extract`."""
-
-    device: Any = None
-    batch_size: int = 256
-    amp: str | bool | None = None
-    shard_size: int = 2048
-    progress: bool = True
-    dtype: str = "float32"
-    macs: dict = field(default_factory=dict)
-    replace: bool = False
-    workers: int | None = None
-    compile: bool = False
-    memory: float | None = None
-    part: tuple[int, int] | None = None
-
-
-@dataclass(frozen=True)
-class Call:
-    """Checked call of :func:`extract`.
-
-    sources: the requested models. store: the existing store. inputs: digest of the inputs.
-    """
-
-    options: Options
-    settings: Settings
-    sources: list[Source]
-    store: LogitStore | None
-    inputs: str
-
-    @property
-    def run(self) -> dict:
-        """Settings that determine the logits, except the identity of the model."""
-        return {
-            "inputs": self.inputs,
-            "dtype": self.options.dtype,
-            "compile": self.options.compile,
-            "amp": self.settings.device.amp,
-            "batch_size": self.options.batch_size,
-            "device": self.settings.device.torch.type,
-            "samples": self.settings.labels.fingerprint,
-        }
-
-    @property
-    def shared_settings(self) -> dict:
-        """Settings that all processes which fill the store must have."""
-        return self.run | {
-            "models": [source.name for source in self.sources],
-            "shard_size": self.options.shard_size,
-            "memory": self.settings.memory / 1e9,
-            "macs": self.options.macs,
-            "replace": self.options.replace,
-        }
-
-    def select_pending(self) -> list[Source]:
-        """Return the models that have no intact file of logits in the store.
-
-        Raises ValueError if the store has another model of the same name, or the same model with
-        other inputs or settings.
-        """
-        if self.store is None or self.options.replace:
-            return self.sources
-        pending = []
-        for source in self.sources:
-            if source.name in self.store.models.index:
-                self._check_same(source.load(), self.store.metadata(source.name))
-            else:
-                pending.append(source)
-        return pending
-
-    def _check_same(self, model: Model, metadata: dict) -> None:
-        """Raise ValueError if a stored model has other weights, inputs or settings."""
-        recorded = metadata.get("extraction") or {}
-        identity = describe_identity(model)
-        differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
-        if recorded.get("inputs", self.inputs) != self.inputs:
-            differing.append("other inputs")
-        stored = recorded | metadata
-        current = self.run | model.metadata
-        for key in ("dtype", "amp", "compile", "image_size"):
-            if key == "amp" and self.options.amp is None:
-                continue  # by default either setting in the store is accepted
-            if key in current and stored.get(key, current[key]) != current[key]:
-                differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
-        if differing:
-            raise ValueError(
-                f"the store {self.settings.shards.store_path} has another {model.name!r} "
-                f"({' and '.join(differing)}). Pass replace=True to extract it again, or rename "
-                "this model."
-            )
-
-    def find_replaced(self, pending: list[Source]) -> dict[str, str]:
-        """Return {model: digest of the stored logits that a new extraction replaces}."""
-        stored = [] if self.store is None else self.store.models.index
-        return {
-            source.name: self.store.metadata(source.name)["sha256"]  # type: ignore[union-attr]
-            for source in pending
-            if source.name in stored
-        }
-
-    def remove_finished(self, pending: list[Source]) -> None:
-        """Remove the files of finished models that a killed process left."""
-        shards = self.settings.shards
-        if not find_leftovers(shards.store_path) and not shards.path.exists():
-            return
-        if self.store is not None:
-            Folder(shards.store_path).settle()
-        for name in {one.name for one in self.sources} - {one.name for one in pending}:
-            shards.remove(name)
-        shards.clean()
-
-
-def prepare_call(models: Any, dataset: Any, path: Path | str, options: Options) -> Call:
+def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Settings:
     """Check the arguments of :func:`extract` without loading models.
 
     Raises ValueError if an argument is invalid, or if the store has other samples.
@@ -163,32 +48,109 @@ def prepare_call(models: Any, dataset: Any, path: Path | str, options: Options) 
     validate_choice(options.dtype, DTYPES, "dtype")
     validate_choice(options.amp, AMP, "amp")
     sources = _select_part(list_sources(models), options.part)
+    names = [source.name for source in sources]
     for name, value in options.macs.items():
-        validate_choice(name, [source.name for source in sources], "model in macs")
+        validate_choice(name, names, "model in macs")
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
     labels = origin_of(samples)
     store = open_existing(path, labels)
-    stored = [] if store is None else store.models.index
-    _check_spellings([*stored, *(source.name for source in sources)])
+    _check_spellings(names if store is None else [*store.models.index, *names])
     device = select_device(options.device or find_device(), options.amp)
-    gigabytes = find_memory(device.torch) if options.memory is None else options.memory
-    memory = 1e9 * check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
-    check_memory(sources, memory)
-    settings = Settings(
+    memory = _check_memory(sources, options.memory, device)
+    on_gpu = device.torch.type == "cuda"
+    return Settings(
+        options,
+        sources,
         samples,
         labels,
+        digest_inputs(samples),
+        store,
         Shards(path),
         device,
-        options.batch_size,
-        shard_bounds(len(samples), options.shard_size, options.batch_size),
-        np.dtype(options.dtype),
         workers,
-        options.progress,
-        options.compile,
         memory,
-        read_host_memory() / 2 if device.torch.type == "cuda" else memory,
+        read_host_memory() / 2 if on_gpu else memory,
     )
-    return Call(options, settings, sources, store, digest_inputs(samples))
+
+
+def _check_memory(sources: list[Source], gigabytes: float | None, device: Device) -> float:
+    """Return the bytes for models. Raises ValueError if the largest model has more weights."""
+    if gigabytes is None:
+        gigabytes = find_memory(device.torch)
+    check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
+    largest = max(sources, key=lambda source: source.weights)
+    need = largest.weights / GIGABYTE
+    if need > gigabytes:
+        raise ValueError(
+            f"memory={gigabytes:g} GB is too small for model {largest.name!r}, whose weights have "
+            f"{need:.3g} GB. Pass a larger memory= or fewer models"
+        )
+    return gigabytes * GIGABYTE
+
+
+def list_shared_settings(settings: Settings) -> dict:
+    """Return the settings that all processes which fill the store must have."""
+    options = settings.options
+    return settings.run | {
+        "models": [source.name for source in settings.sources],
+        "shard_size": options.shard_size,
+        "memory": settings.memory / GIGABYTE,
+        "macs": options.macs,
+        "replace": options.replace,
+    }
+
+
+def select_pending(settings: Settings) -> list[Source]:
+    """Return the models that have no intact file of logits in the store.
+
+    Raises ValueError if the store has another model of the same name, or the same model with other
+    inputs or settings.
+    """
+    store = settings.store
+    if store is None or settings.options.replace:
+        return settings.sources
+    pending = []
+    for source in settings.sources:
+        if source.name in store.models.index:
+            _check_same(source.load(), store.metadata(source.name), settings)
+        else:
+            pending.append(source)
+    return pending
+
+
+def _check_same(model: Model, metadata: dict, settings: Settings) -> None:
+    """Raise ValueError if a stored model has other weights, inputs or settings."""
+    recorded = metadata.get("extraction") or {}
+    identity = describe_identity(model)
+    differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
+    if recorded.get("inputs", settings.inputs) != settings.inputs:
+        differing.append("other inputs")
+    stored = recorded | metadata
+    current = settings.run | model.metadata
+    keys = ["dtype", "compile", "image_size"]
+    if settings.options.amp is not None:  # by default either setting in the store is accepted
+        keys.append("amp")
+    for key in keys:
+        if key in current and stored.get(key, current[key]) != current[key]:
+            differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
+    if differing:
+        raise ValueError(
+            f"the store {settings.shards.store_path} has another {model.name!r} "
+            f"({' and '.join(differing)}). Pass replace=True to extract it again, or rename this "
+            "model."
+        )
+
+
+def remove_finished(settings: Settings, pending: list[Source]) -> None:
+    """Remove the files of finished models that a killed process left."""
+    shards = settings.shards
+    if find_leftovers(shards.store_path) or shards.path.exists():
+        if settings.store is not None:
+            Folder(shards.store_path).settle()
+        for source in settings.sources:
+            if source not in pending:
+                shards.remove(source.name)
+        shards.clean()
 
 
 def _select_part(sources: list[Source], part: tuple[int, int] | None) -> list[Source]:
@@ -254,7 +216,7 @@ def check_disk(candidates: list[Candidate], settings: Settings) -> None:
     Shards and logits of one model exist simultaneously.
     """
     classes = [candidate.classes for candidate in candidates]
-    rows = len(settings.samples) * settings.dtype.itemsize
+    rows = len(settings.samples) * settings.value_bytes
     needed = rows * (sum(classes) + max(classes, default=0))
     path = settings.shards.store_path
     existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())

@@ -75,7 +75,9 @@ class Shards:
             others = self._find_others(record, host)
             for other in others:
                 self._check_call(other, json.loads(json.dumps(call)))
-            self._remove_old_probes()
+            if not others:
+                for probe in self.path.glob(f"*/{PROBE}{SUFFIX}"):  # of an earlier call
+                    probe.unlink()
             yield len(others)
         finally:
             stop.set()
@@ -128,15 +130,6 @@ class Shards:
                     f"another process is extracting into {self.store_path} with other settings "
                     f"({'; '.join(differing)}). Use the same, wait for it, or choose another folder"
                 )
-
-    def _remove_old_probes(self) -> None:
-        """Remove results of probes that are older than all running processes."""
-        with contextlib.suppress(FileNotFoundError):
-            running = [record for record, runs in self._list_processes() if runs]
-            oldest = min(self._lock_file(record.stem).stat().st_mtime_ns for record in running)
-            for probe in self.path.glob(f"*/{PROBE}{SUFFIX}"):
-                if probe.stat().st_mtime_ns < oldest:
-                    probe.unlink()
 
     def clean(self) -> None:
         """Remove the folder if no process runs and no unfinished model has shards."""

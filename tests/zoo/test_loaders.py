@@ -10,7 +10,7 @@ from torch import nn
 import cascadelib.zoo
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import FOLDER, list_bundled_names
-from cascadelib.zoo.loaders import load, resolve_models
+from cascadelib.zoo.loaders import list_sources, load, measure_weights
 from cascadelib.zoo.model import Model
 
 
@@ -76,16 +76,20 @@ def test_an_unknown_name_lists_the_nearest_ones():
 def test_modules_and_pairs_are_converted_to_models():
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
-    plain, with_transform, given = resolve_models({"a": module, "b": (module, len), "c": own})
+    sources = list_sources({"a": module, "b": (module, len), "c": own})
+    plain, with_transform, given = (source.load() for source in sources)
+    assert [(source.weights, source.is_loaded) for source in sources] == [(36, True)] * 3
     assert (plain.name, plain.transform, plain.metadata) == ("a", None, {"parameters": 9})
     assert with_transform.transform is len and with_transform.module is module
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
 
 
 def test_names_are_accepted_in_every_form(monkeypatch):
-    monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
-    assert [model.name for model in resolve_models("one")] == ["one"]
-    assert [model.name for model in resolve_models(("one", "two"))] == ["one", "two"]
+    monkeypatch.setattr(loaders, "measure_weights", len)
+    for names in ("one", ("one", "three")):
+        sources = list_sources(names)
+        assert [source.name for source in sources] == ([names] if names == "one" else [*names])
+        assert [source.weights for source in sources] == [len(one.name) for one in sources]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_names_are_accepted_in_every_form(monkeypatch):
 )
 def test_a_value_that_is_not_a_model_is_refused(models, error):
     with pytest.raises(ValueError, match=error):
-        resolve_models(models)
+        list_sources(models)
 
 
 def test_the_bundled_zoo_is_read_from_its_folder(tmp_path, asked):
