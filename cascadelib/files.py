@@ -184,12 +184,14 @@ def holds_locks(path: Path) -> bool:
         return True
     exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
     with open(path, "rb+") as first, open(path, "rb+") as second:
-        with contextlib.suppress(OSError):  # the disk has no locks
+        try:
             fcntl.flock(first, exclusive)
-            try:
-                fcntl.flock(second, exclusive)
-            except BlockingIOError:
-                return True
+        except OSError:
+            return False
+        try:
+            fcntl.flock(second, exclusive)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
     return False
 
 

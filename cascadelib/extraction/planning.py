@@ -25,7 +25,13 @@ from ..zoo.forward import (
 )
 from ..zoo.loaders import Source
 from ..zoo.macs import add_text_costs, count_macs
-from ..zoo.model import Model, count_weight_bytes, describe_identity, record_failure
+from ..zoo.model import (
+    Model,
+    count_weight_bytes,
+    describe_identity,
+    record_failure,
+    unwrap_compiled,
+)
 from .feeding import feed
 from .shards import PROBE, Shards, shard_bounds
 
@@ -138,7 +144,8 @@ class Residents:
 
     def __init__(self, settings: Settings):
         self.settings = settings
-        self._models: dict[str, tuple[Model, contextlib.ExitStack]] = {}
+        self._models: dict[str, Model] = {}
+        self._placed: dict[str, contextlib.ExitStack] = {}  # models that the caller has loaded
 
     def load(self, source: Source, run: dict | None = None) -> Model:
         """Return a model on the device.
@@ -153,30 +160,35 @@ class Residents:
                     f"model {source.name!r} is not the one that was probed: its weights or its "
                     "transform differ. All processes must pass the same models"
                 )
-            stack = contextlib.ExitStack()
             device = self.settings.device.torch
             if source.is_loaded:
+                stack = contextlib.ExitStack()
                 stack.enter_context(place_module(model.module, device))
+                self._placed[source.name] = stack
             else:
                 model.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             if self.settings.options.compile:
                 model = replace(model, module=torch.compile(model.module))
-            self._models[source.name] = model, stack
-        return self._models[source.name][0]
+            self._models[source.name] = model
+        return self._models[source.name]
 
     def make_space(self, source: Source) -> None:
         """Free all models if there is no space for another one, and for loading it."""
-        held = sum(count_weight_bytes(model.module) for model, _ in self._models.values())
+        held = sum(count_weight_bytes(model.module) for model in self._models.values())
         if held + 2 * source.weights > self.settings.memory:
             self.keep(())
 
     def keep(self, names: Collection[str]) -> None:
         """Free all models but these."""
         freed = self._models.keys() - names
+        placed = freed & self._placed.keys()
         for name in freed:
-            self._models.pop(name)[1].close()
+            del self._models[name]
+        for name in placed:
+            self._placed.pop(name).close()
+        if freed - placed:
+            gc.collect()  # modules may refer to themselves
         if freed:
-            gc.collect()
             return_freed_memory()
 
 
@@ -244,7 +256,8 @@ class Probes:
     def _call(self, source: Source, halve: bool) -> tuple[np.ndarray, dict]:
         """Count the MACs of a model unless they are passed, and time it on the first samples.
 
-        The model is called twice, and the second call is timed. halve: whether a batch that exceeds
+        The model is called twice, and the second call is timed. A compiled model is first called
+        without compilation. halve: whether a batch that exceeds
         memory is halved. Returns (logits of the first samples, other fields of a Candidate).
         """
         settings = self.settings
@@ -267,12 +280,15 @@ class Probes:
         if settings.store is not None and name in settings.store.models.index:
             run["replaces"] = settings.store.metadata(name)["sha256"]
 
-        def call() -> tuple:
-            return compute_timed_logits(model, inputs, device, settings.batch_limits, halve)
+        def call(called: Model) -> tuple:
+            return compute_timed_logits(called, inputs, device, settings.batch_limits, halve)
 
+        plain = replace(model, module=unwrap_compiled(model.module))
         with torch.inference_mode():
-            working = device.measure_memory(call)
-            logits, seconds = call()
+            working = device.measure_memory(lambda: call(plain))
+            if settings.options.compile:
+                call(model)
+            logits, seconds = call(model)
         count = count_inputs(inputs)
         sizes: list[int] = []
         map_parts(lambda part: sizes.append(part.nbytes), inputs)

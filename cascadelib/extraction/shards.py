@@ -68,6 +68,7 @@ class Shards:
         record = self.path / f".process-{host}-{os.getpid()}-{uuid4().hex[:8]}.json"
         lock = self.claim(record.stem)
         stop = threading.Event()
+        joined = False
         try:
             with replace_atomically(record, durable=False) as temporary:
                 temporary.write_text(json.dumps({"host": host, "call": call}))
@@ -78,12 +79,14 @@ class Shards:
             if not others:
                 for probe in self.path.glob(f"*/{PROBE}{SUFFIX}"):  # of an earlier call
                     probe.unlink()
+            joined = True
             yield len(others)
         finally:
             stop.set()
             record.unlink(missing_ok=True)
             _release(lock)
-            self.clean()
+            if joined:  # a refused process cannot see whether others run
+                self.clean()
 
     def _find_others(self, own: Path, host: str) -> list[Path]:
         """Return the records of other running processes, and remove those of ended ones."""

@@ -11,7 +11,7 @@ import cascadelib.zoo
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import FOLDER, list_bundled_names
 from cascadelib.zoo.loaders import list_sources, load, measure_weights
-from cascadelib.zoo.model import Model
+from cascadelib.zoo.model import Model, count_weight_bytes
 
 
 @pytest.fixture
@@ -129,3 +129,25 @@ def test_timm_models_do_not_import_transformers(monkeypatch):
         loaders.load("my model", anywhere=False)
     with pytest.raises(ImportError):
         loaders.load("my model")
+
+
+def test_weights_are_measured_without_loading_them(tmp_path, monkeypatch):
+    """Models of timm and transformers are built on the meta device."""
+    import timm
+
+    classifier = tiny.save(tmp_path / "classifier", tiny.module())
+    expected = {
+        name: count_weight_bytes(load(name).module) for name in ("mlp@28", "electra_h32_l1")
+    }
+    expected |= {
+        classifier: count_weight_bytes(tiny.module()),
+        "resnet18": count_weight_bytes(timm.create_model("resnet18")),
+        "vit_tiny_patch16_224@384": count_weight_bytes(
+            timm.create_model("vit_tiny_patch16_224", img_size=384)
+        ),
+    }
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_: pytest.fail("loaded"))
+    for name, size in expected.items():
+        # Files have no counters of BatchNorm.
+        assert 0.99 * size < measure_weights(name) <= size, name
+    assert measure_weights("vit_base_patch16_224.nonsense") == 0
