@@ -107,7 +107,7 @@ def shares(file: str, epsilon: float, count: int | None, seed: int) -> tuple[flo
         bought[rows] = True
         return wrong[rows]
 
-    found = peel_table(confidence, said.astype(str), wrong_at, epsilon, DELTA, count, seed)
+    found = peel_table(confidence, said.astype(str), wrong_at, epsilon, DELTA, count, seed=seed)
     border = dict(zip(found.classes, found.borders))
     borders = np.array([border.get(name, found.borders[-1]) for name in ("False", "True")])
     policy = confidence <= borders[said.astype(int)]
@@ -147,7 +147,9 @@ def broken_by(order: str, count: int | None, seed: int) -> tuple[bool, bool]:
     wrong = rng.random(size) < 2 * epsilon
     drawn = np.random.default_rng(seed).permutation(size)[:count]
     with mock.patch.object(Peel, "border_risks", risks_of(order, wrong, drawn)):
-        found = peel_table(confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed)
+        found = peel_table(
+            confidence, said, lambda rows: wrong[rows], epsilon, DELTA, count, seed=seed
+        )
     border = dict(zip(found.classes, found.borders))
     borders = [border.get(str(one), found.borders[-1]) for one in range(16)]
     mass = np.mean(1 - np.clip(borders, 0, 1))

@@ -7,7 +7,6 @@ import re
 import sys
 from argparse import Namespace
 from io import TextIOWrapper
-from subprocess import SubprocessError
 from typing import Any
 
 import cascadelib as cl
@@ -17,33 +16,25 @@ from .options import COLUMNS, parser_of_all
 MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
 
 
-def named_columns(args: Namespace) -> dict[str, str]:
-    """Return the options that are parameters of ``from_frame``."""
-    return {name: getattr(args, name) for name in COLUMNS if getattr(args, name)}
+def column_options(args: Namespace) -> dict[str, Any]:
+    """Return the options that are parameters of ``from_frame``, without those that are not set."""
+    names = (*COLUMNS, "cost")
+    return {name: getattr(args, name) for name in names if getattr(args, name)}
 
 
 def read_scores(path: str, args: Namespace) -> Any:
     """Return the LogitStore of a folder, or the ScoreTable of a file."""
     from .files import find_folder
 
-    named = named_columns(args)
+    options = column_options(args)
     if not find_folder(path).is_dir():
-        return cl.ScoreTable.from_frame(path, **named, **costs_and_columns(args))
+        return cl.ScoreTable.from_frame(path, **options)
+    named = [name for name in options if name in COLUMNS]
     if named:
         raise ValueError(
             f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
         )
     return cl.LogitStore(path)
-
-
-def costs_and_columns(args: Namespace) -> dict[str, Any]:
-    """Return --cost and --columns, which may be prices and several columns."""
-    cost = args.cost
-    if cost and "=" in cost:
-        prices = (price.partition("=") for price in cost.split(","))
-        cost = {name: float(price) for name, _, price in prices}
-    options = {"columns": args.columns, "cost": cost}
-    return {name: value for name, value in options.items() if value}
 
 
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
@@ -54,13 +45,12 @@ def read_column(path: str, column: str | None, args: Namespace) -> Any:
     if column is None:
         return None
     frame = read_table(path, encoding=args.encoding)
-    names = [
-        validate_choice(name, frame.columns, "column") for name in (args.sample or "sample", column)
-    ]
-    values = frame[names].astype(str).drop_duplicates().set_index(names[0])[column]
+    sample = args.sample or "sample"
+    for name in (sample, column):
+        validate_choice(name, frame.columns, "column")
+    values = frame[[sample, column]].astype(str).drop_duplicates().set_index(sample)[column]
     if values.index.has_duplicates:
-        sample = values.index[values.index.duplicated()][0]
-        raise ValueError(f"{path}: sample {sample!r} has several values of {column!r}: give it one")
+        raise ValueError(f"{path}: a sample has several values of {column!r}: give it one")
     return values.replace({"": None, "<NA>": None})
 
 
@@ -88,15 +78,10 @@ def read_splits(args: Namespace) -> tuple[Any, Any]:
 
 def search_front(args: Namespace, store: Any) -> "cl.Front":  # text: numpy is slow
     """Search the front that the options describe."""
-    from .methods.fitted import KINDS
-
-    method = args.method
-    if method in KINDS:
-        method = cl.Method(confidence=method, columns=tuple(args.columns or ["confidence"]))
     return cl.search(
         store,
         args.n_models,
-        method,
+        args.method,
         score=args.score,
         cost=args.cost if store.path else None,  # a table's cost was named when it was read
         expected=args.expected,
@@ -138,39 +123,35 @@ def choose(args: Namespace) -> dict[str, Any]:
 def run_certify(args: Namespace) -> dict[str, Any]:
     """Choose the cheapest cascade that is certified, or certify the policy of a file."""
     if args.check:
-        if args.out:
-            raise ValueError("--check writes no policy: leave out --out")
-        policy = cl.Policy.load(args.check)
-        store = read_scores(args.table, args)
-        reference = args.reference or policy.models[-1]
-        certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-        is_certified = certificate.point is not None
-        summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
-        found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
-        return found | {"here": measure(store, policy)}
+        return check_policy(args)
     store, held_out = read_splits(args)
     if held_out is None:
         raise ValueError(
             "a certificate needs held-out samples: --held-out must be a table, or a share above 0"
         )
-    certificate = cl.certify(
-        held_out,
-        search_front(args, store),
-        reference=args.reference,
-        **guarantee(args, args.held_out if os.path.exists(args.held_out) else args.table),
-    )
+    table = args.held_out if os.path.exists(args.held_out) else args.table
+    front = search_front(args, store)
+    certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
     found = {"certificate": str(certificate), "certified": point is not None}
     if point is None:
-        unwritten = f", so {args.out} is not written" if args.out else ""
-        return {"summary": f"nothing is certified{unwritten}"} | found
-    from .evaluation.pareto import improvement_factor
-    from .tables import times
+        return {"summary": "nothing is certified, and no policy is written"} | found
+    summary = {"summary": f"{point.chain} {certificate.promise}"}
+    return summary | found | write_policy(args, point, store, held_out)
 
-    cost = cl.evaluate(held_out, point).cost
-    saving = times(improvement_factor(certificate.reference_cost, cost))
-    summary = f"{point.chain} {certificate.promise}, at a saving of {saving} ×"
-    return {"summary": summary} | found | write_policy(args, point, store, held_out)
+
+def check_policy(args: Namespace) -> dict[str, Any]:
+    """Certify the policy of a file on a table."""
+    if args.out:
+        raise ValueError("--check writes no policy: leave out --out")
+    policy = cl.Policy.load(args.check)
+    store = read_scores(args.table, args)
+    reference = args.reference or policy.models[-1]
+    certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
+    is_certified = certificate.point is not None
+    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
+    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
+    return found | {"here": measure(store, policy)}
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
@@ -185,50 +166,9 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
     }
 
 
-def run_answer(args: Namespace) -> dict[str, Any]:
-    """Answer a table, and write its answers and the policy for new rows."""
-    import shelve
-    from contextlib import nullcontext
-    from functools import partial
-
-    import pandas as pd
-
-    table = read_scores(args.table, args)
-    names = ("epsilon", "recall", "precision", "positive", "guarantee", "delta", "plan", "price")
-    options = {name: getattr(args, name) for name in names}
-    small = table.select([args.small or table.models.index[0]])
-    ids = table.origin.sample_ids
-    ask = partial(call_command, args.ask)
-    if args.reference:
-        ask = pd.Series(table.predicted(args.reference), ids).reindex
-    new: dict[str, str] = {}
-    with shelve.open(args.bought) if args.bought else nullcontext(new) as bought:
-        result = cl.answer_table(small, ask, **options, bought=bought)
-    if args.plan:
-        return {"plan": str(result)} | known_parts(vars(result))
-    if args.answers:
-        columns = {"sample": ids, "answer": result.answers, "asked": result.asked}
-        pd.DataFrame(columns).to_csv(args.answers, index=False)
-    if args.out:
-        result.policy.save(args.out)
-    counts = {"rows": len(table), "calls": int(result.asked.sum()), "cost": result.cost}
-    files = {"answers": args.answers, "policy": args.out}
-    return known_parts({"summary": str(result)} | counts | files)
-
-
-def call_command(command: str, ids: list[str]) -> list[str]:
-    """Return the lines that a shell command prints for ids."""
-    import subprocess
-
-    lines = "\n".join(ids)
-    process = subprocess.run(command, shell=True, input=lines, stdout=-1, text=True, check=True)
-    return process.stdout.splitlines()
-
-
 def run_check(args: Namespace) -> dict[str, Any] | str:
     """Check a table, and name the command that reads it."""
-    cost = costs_and_columns(args).get("cost")
-    report = cl.check_table(args.table, cost=cost, **named_columns(args))
+    report = cl.check_table(args.table, **column_options(args))
     if not args.json:
         return str(report)
     faults = report.faults.to_dict("records")
@@ -271,12 +211,7 @@ def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
 
 def run_explore(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table as one page."""
-    page = cl.explore(*read_splits(args)).save_html(args.out)
-    if args.open:
-        import webbrowser
-
-        webbrowser.open(page.resolve().as_uri())
-    return {"page": str(page)}
+    return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
 
 
 def check_out(args: Namespace) -> None:
@@ -289,9 +224,8 @@ def check_out(args: Namespace) -> None:
     if out is None:
         return
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
-    for path in filter(None, inputs):
-        if os.path.exists(out) and os.path.exists(path) and os.path.samefile(out, path):
-            raise ValueError(f"--out {out} is an input: choose another name")
+    if Path(out).resolve() in [Path(path).resolve() for path in filter(None, inputs)]:
+        raise ValueError(f"--out {out} is an input: choose another name")
     check_replaceable(Path(out))
 
 
@@ -322,7 +256,6 @@ RUN = {
     "search": choose,
     "certify": run_certify,
     "check": run_check,
-    "answer": run_answer,
     "evaluate": run_evaluate,
     "explore": run_explore,
     "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
@@ -360,7 +293,7 @@ def main(argv: list[str] | None = None) -> int:
     except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
-    except (ValueError, TypeError, LookupError, OSError, ImportError, SubprocessError) as error:
+    except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         message = with_options(" ".join(str(error).split()), options)
         remedy = (
             ": pip install 'cascadelib[explore]'" if isinstance(error, ModuleNotFoundError) else ""

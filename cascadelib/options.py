@@ -16,7 +16,7 @@ EXAMPLE = """a table has a row per query and model:
   cascadelib demo
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
-  cascadelib explore answers.csv --prediction prediction --label label --open
+  cascadelib explore answers.csv --prediction prediction --label label
 """
 COLUMNS = {  # parameters of ScoreTable.from_frame
     "sample": "column of the queries (default: sample)",
@@ -24,18 +24,19 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "confidence": "column of the confidences (default: confidence)",
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
-    "correct": "column with True or False, or a grade in [0, 1], of each answer",
-    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
-    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
+    "answer": "first word, or a regular expression with one group: reads answers that are no label "
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
-    "missing": "missing rows, labels and confidences: refuse, drop or abstain (default: refuse)",
+    "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
+    "counts unreadable answers as wrong, too (default: refuse)",
 }
 POLICY = {"policy": "file of a policy"}
 READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
     "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
     "a store, the kind of cost (default: macs, if it has them)",
-    "--columns": "columns that a fitted confidence reads (default: confidence)",
 }
 TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
@@ -47,7 +48,7 @@ CHOICE = {
     "--score": "top1, top<k> or f1 (default: top1)",
     "--out": "file for the policy (default: none is written)",
 }
-GOALS = {
+GOALS = {  # exactly one is needed
     "--budget": "largest mean cost a sample",
     "--accuracy": "least accuracy",
     "--loss": "largest loss of accuracy to the best model",
@@ -55,24 +56,6 @@ GOALS = {
 }
 CAUTION = {
     "--caution": "safety margin of the goal in standard errors (default: that of pick(); 0: none)"
-}
-REFERENCE = {
-    "--reference": "model of the table whose answers are looked up",
-    "--ask": "command that reads ids and prints an answer to each, by line",
-}
-ANSWER = {
-    "--small": "model that answers first (default: the cheapest)",
-    "--epsilon": "largest share of wrong answers",
-    "--recall": "least recall, with --precision",
-    "--precision": "least precision, with --recall",
-    "--positive": "class of --recall and --precision",
-    "--guarantee": "probability or mean (default: probability)",
-    "--delta": "probability that it fails (default: 5%%)",
-    "--plan": "make 200 calls, and estimate the number of further ones",
-    "--price": "cost of a call (default: not counted)",
-    "--bought": "file that stores answers of the reference (default: none)",
-    "--answers": "CSV file for the answers (default: none is written)",
-    "--out": "file for the policy (default: none is written)",
 }
 GUARANTEE = {
     "--epsilon": "largest loss of accuracy: 0.01 or 1%%",
@@ -85,10 +68,7 @@ GUARANTEE = {
     "--accept": "violated premises that are accepted (default: none)",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
-PAGE = {
-    "--out": "file for the page (default: explorer.html)",
-    "--open": "open it in a browser",
-}
+PAGE = {"--out": "file for the page (default: explorer.html)"}
 DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
 COMMANDS = {
     "search": (
@@ -103,10 +83,6 @@ COMMANDS = {
         "which columns a table has, which cells are invalid, and the command that certifies",
         TABLE,
     ),
-    "answer": (
-        "answer a table by its small model, and call a reference for risky rows",
-        TABLE | ANSWER,
-    ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
@@ -117,7 +93,6 @@ COMMANDS = {
     "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
-EITHER = {"search": GOALS, "answer": REFERENCE}  # options of which exactly one is needed
 
 
 class Parser(ArgumentParser):
@@ -126,6 +101,14 @@ class Parser(ArgumentParser):
     def error(self, message: str) -> NoReturn:
         """Exit with status 2."""
         self.exit(2, f"{self.prog}: {message}\n")
+
+
+def prices(text: str) -> str | dict[str, float]:
+    """Return the name of a column of prices, or {model: price} from "small=1,large=10"."""
+    if "=" not in text:
+        return text
+    pairs = (price.partition("=") for price in text.split(","))
+    return {name: float(price) for name, _, price in pairs}
 
 
 def parser_of_all(version: str) -> Parser:
@@ -141,8 +124,8 @@ def parser_of_all(version: str) -> Parser:
     for name, (about, options) in COMMANDS.items():
         command = commands.add_parser(name, help=about, description=about)
         add_options(command, options | {"--json": "print JSON"})
-        if name in EITHER:
-            add_options(command.add_mutually_exclusive_group(required=True), EITHER[name])
+        if name == "search":
+            add_options(command.add_mutually_exclusive_group(required=True), GOALS)
         if name == "explore":
             command.set_defaults(out="explorer.html")
     return parser
@@ -150,17 +133,17 @@ def parser_of_all(version: str) -> Parser:
 
 def add_options(parser: Any, options: dict[str, str]) -> None:
     """Add options, with their help, to a parser or a group."""
-    shares = ("--epsilon", "--accuracy", "--loss", "--recall", "--precision")
+    shares = ("--epsilon", "--accuracy", "--loss")
     kinds: dict[str, dict[str, Any]] = {
         "--n-models": {"type": int, "nargs": "+", "default": [1, 2]},
         "--held-out": {"default": "0.5"},
         "--delta": {"type": share, "default": "5%"},
-        "--guarantee": {"default": "probability"},
+        "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
-        **dict.fromkeys(("--columns", "--accept"), {"nargs": "+"}),
-        **dict.fromkeys(("--budget", "--caution", "--price"), {"type": float}),
+        "--accept": {"nargs": "+"},
+        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--open", "--json", "--plan"), {"action": "store_true"}),
+        **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -105,6 +105,10 @@ class Origin:
             self.contents([name])
         return vars(self) | {"models": tuple(self.models), "read": None}
 
+    def is_same_distribution(self, other: "Origin") -> bool:
+        """Return whether two splits are of one data set. Shifted data have another name."""
+        return self.dataset == other.dataset
+
     @property
     def required_labels(self) -> Array:
         """The labels. Raises ValueError if there are none."""

@@ -9,30 +9,23 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.special import gammaln
 from sklearn.base import ClassifierMixin, clone
-from sklearn.model_selection import (
-    GroupKFold,
-    GroupShuffleSplit,
-    StratifiedKFold,
-    train_test_split,
-)
+from sklearn.model_selection import GroupShuffleSplit, train_test_split
 from sklearn.neighbors import NearestNeighbors
 from sklearn.utils import _safe_indexing, get_tags, indexable
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
-    _check_sample_weight,
     _num_samples,
     check_consistent_length,
     check_is_fitted,
     column_or_1d,
 )
 
-from .checks import check_count, checked_share
+from .checks import checked_share
 from .evaluation.point import Point
-from .evaluation.run import evaluate
 from .extraction.estimators import compute_probabilities
 from .fronts.exact import search
-from .guarantees.certificate import Certificate, certify
+from .guarantees.certificate import certify
 from .guarantees.repeats import LEVEL
 from .labels import align_values, normalize_text
 from .methods.confidence_metrics import metric_of
@@ -52,7 +45,7 @@ class TrainingData:
     labels : array of shape (n_samples,)
         Positions in ``classes``.
     classes : array of shape (n_classes,)
-    groups, weights : array of shape (n_samples,), or None
+    groups : array of shape (n_samples,), or None
     random_state : int, RandomState or None
     """
 
@@ -60,23 +53,24 @@ class TrainingData:
     labels: Array
     classes: Array
     groups: Array | None
-    weights: Array | None
     random_state: Any
 
     def train(self, estimators: Iterable[tuple[str, Any]], rows: Array) -> dict[str, Any]:
         """Return {name: clone trained on these rows}."""
         inputs = _safe_indexing(self.inputs, rows)
         answers = self.classes[self.labels[rows]]
-        weights = {} if self.weights is None else {"sample_weight": self.weights[rows]}
-        return {name: clone(model).fit(inputs, answers, **weights) for name, model in estimators}
+        return {name: clone(model).fit(inputs, answers) for name, model in estimators}
 
-    def scores(self, trained: Mapping[str, Any], rows: Array) -> dict[str, Array]:
-        """Return {name: probabilities of shape (n_rows, n_classes)}."""
+    def store(self, trained: Mapping[str, Any], rows: Array, costs: Mapping) -> LogitStore:
+        """Return the store of the probabilities of trained classifiers on these rows."""
         inputs = _safe_indexing(self.inputs, rows)
-        return {
+        scores = {
             name: compute_probabilities(model, inputs, self.classes)
             for name, model in trained.items()
         }
+        return LogitStore.from_probabilities(
+            self.labels[rows], scores, sample_ids=rows.astype(str), price=costs
+        )
 
     def split(self, rows: Array, part: float) -> list[Array]:
         """Split rows into two parts.
@@ -86,47 +80,11 @@ class TrainingData:
         """
         options = {"test_size": part, "random_state": self.random_state}
         if self.groups is not None:
-            splitter = GroupShuffleSplit(1, **options)
-            return [rows[half] for half in next(splitter.split(rows, None, self.groups[rows]))]
+            halves = GroupShuffleSplit(1, **options).split(rows, None, self.groups[rows])
+            return [rows[half] for half in next(halves)]
         labels = self.labels[rows]
         is_stratified = np.unique(labels, return_counts=True)[1].min() > 1
         return train_test_split(rows, stratify=labels if is_stratified else None, **options)
-
-    def most_folds(self, rows: Array) -> int:
-        """Return the largest number of folds into which rows can be split."""
-        if self.groups is not None:
-            return len(np.unique(self.groups[rows]))
-        return int(np.unique(self.labels[rows], return_counts=True)[1].min())
-
-    def cross_fit(
-        self, estimators: Sequence[tuple[str, Any]], rows: Array, n_folds: int
-    ) -> dict[str, Array]:
-        """Return {name: probabilities of shape (n_rows, n_classes)} from clones that were trained
-        on the other folds.
-
-        The number of folds is at most the number of groups, or of samples of the smallest class.
-        """
-        n_folds = min(n_folds, self.most_folds(rows))
-        if n_folds < 2:
-            raise ValueError(
-                "cross-fitting needs two groups, or two training samples of each class. Pass more "
-                "samples, or omit refit=True"
-            )
-        groups = None if self.groups is None else self.groups[rows]
-        splitter = StratifiedKFold if groups is None else GroupKFold
-        folds = splitter(n_folds, shuffle=True, random_state=self.random_state)
-        scores = {name: np.empty((len(rows), len(self.classes))) for name, _ in estimators}
-        for train, test in folds.split(rows, self.labels[rows], groups):
-            trained = self.train(estimators, rows[train])
-            for name, values in self.scores(trained, rows[test]).items():
-                scores[name][test] = values
-        return scores
-
-    def store(self, scores: Mapping[str, Array], rows: Array, costs: Mapping) -> LogitStore:
-        """Return the store of these scores."""
-        return LogitStore.from_probabilities(
-            self.labels[rows], scores, sample_ids=rows.astype(str), price=costs
-        )
 
 
 class CascadeClassifier(ClassifierMixin, _BaseComposition):
@@ -149,17 +107,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         The probability that the guarantee fails, over draws of the certification part.
     held_out : float or str, default=0.5
         The share of the samples that do not train the classifiers. Half of them choose the cascade
-        and half certify it. If ``refit`` is True, all of them certify. If ``prefit`` is True,
-        this parameter is not used.
+        and half certify it. If ``prefit`` is True, this parameter is not used.
     prefit : bool, default=False
         Whether the classifiers are trained already, on samples other than those of ``fit``.
-    refit : bool, default=False
-        Whether to train all classifiers again on all samples after the certification. The
-        guarantee then applies to the classifiers that were trained on one part. The loss of the
-        refitted classifiers is only estimated. Cross-fitted scores on the training part choose the
-        cascade.
-    n_folds : int, default=5
-        The number of cross-validation folds for estimates and for cross-fitted scores.
     random_state : int, RandomState instance or None, default=None
         The seed of the splits.
 
@@ -172,12 +122,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         The guarantee, its premises and the measured cost and loss. Print it.
     policy_ : Policy
         The chosen cascade. ``policy_.save(path)`` writes a file for other programs.
-    reference_accuracy_ : float
-        The accuracy of the reference if it is trained on all samples, by cross-validation. It is
-        nan if ``prefit`` is True, or if a class has one sample.
-    estimated_loss_ : float
-        The loss of the refitted cascade relative to the refitted reference, by cross-validation.
-        It is nan unless ``refit`` is True.
 
     See Also
     --------
@@ -188,8 +132,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
 
     Notes
     -----
-    The guarantee is relative to the reference as trained here. A reference that is trained on all
-    samples is usually more accurate, and the certificate states by how much.
+    The guarantee is relative to the reference as trained here, on a part of the samples. A
+    reference that is trained on all of them is usually more accurate.
 
     If several samples come from the same patient, user or document, pass ``groups``. Otherwise the
     classifiers are certified on samples that are nearly copies of training samples. The
@@ -220,8 +164,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         delta: float | str = 0.05,
         held_out: float | str = 0.5,
         prefit: bool = False,
-        refit: bool = False,
-        n_folds: int = 5,
         random_state: Any = None,
     ) -> None:
         self.estimators = estimators
@@ -230,8 +172,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.delta = delta
         self.held_out = held_out
         self.prefit = prefit
-        self.refit = refit
-        self.n_folds = n_folds
         self.random_state = random_state
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
@@ -276,9 +216,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         """The number of features of the first classifier."""
         return next(iter(self.estimators_.values())).n_features_in_
 
-    def fit(
-        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
-    ) -> "CascadeClassifier":
+    def fit(self, X: Any, y: Any, groups: Any = None) -> "CascadeClassifier":
         """Train the classifiers, choose a cascade and certify it.
 
         Parameters
@@ -291,9 +229,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             The group of each sample, such as its patient. No group is split between training,
             choice and certification. The certificate treats groups as the independent draws. It
             bounds the loss per group, averaged over groups.
-        sample_weight : array-like of shape (n_samples,), optional
-            Weights in the training of the classifiers. The choice, the certificate and the
-            estimates count each sample once.
 
         Returns
         -------
@@ -304,37 +239,22 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         ------
         ValueError
             If a parameter is out of range, if ``y`` has one class, or if there are too few samples
-            for the parts. If the index of ``y``, ``groups`` or ``sample_weight`` does not fit that
-            of ``X``.
+            for the parts. If the index of ``y`` or ``groups`` does not fit that of ``X``.
         """
         epsilon = checked_share(self.epsilon, "epsilon")
         delta = checked_share(self.delta, "delta")
         held_out = checked_share(self.held_out, "held_out")
-        n_folds = check_count(self.n_folds, "n_folds", 2)
         costs = self._check_costs()
-        data = self._check_training_data(X, y, groups, sample_weight)
+        data = self._check_training_data(X, y, groups)
         self.classes_ = data.classes
-        rows = np.arange(len(data.labels))
-        training_rows = rows
         self.estimators_ = dict(self.estimators)
-        if self.prefit:
-            selection_rows, certification_rows = data.split(rows, 0.5)
-        elif self.refit:
-            selection_rows, certification_rows = data.split(rows, held_out)
-            training_rows = selection_rows
-        else:
-            training_rows, rest = data.split(rows, held_out)
-            selection_rows, certification_rows = data.split(rest, 0.5)
+        rows = np.arange(len(data.labels))
         if not self.prefit:
+            training_rows, rows = data.split(rows, held_out)
             self.estimators_ = data.train(self.estimators, training_rows)
-        if self.refit:
-            selection_scores = data.cross_fit(self.estimators, selection_rows, n_folds)
-        else:
-            selection_scores = data.scores(self.estimators_, selection_rows)
-        selection_store = data.store(selection_scores, selection_rows, costs)
-        certification_store = data.store(
-            data.scores(self.estimators_, certification_rows), certification_rows, costs
-        )
+        selection_rows, certification_rows = data.split(rows, 0.5)
+        selection_store = data.store(self.estimators_, selection_rows, costs)
+        certification_store = data.store(self.estimators_, certification_rows, costs)
         front = search(selection_store, tuple(range(1, min(len(costs), 3) + 1)))
         clusters = None if data.groups is None else data.groups[certification_rows]
         certificate = certify(certification_store, front, epsilon, delta, clusters=clusters)
@@ -343,12 +263,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         )
         point = certificate.point or reference
         self.policy_ = Policy.from_point(point, selection_store, certification_store)
-        remarks = self._estimate(data, certificate, training_rows, n_folds)
-        if data.groups is None:
-            remarks += tuple(filter(None, [describe_similar_rows(data.inputs)]))
-        self.certificate_ = replace(certificate, remarks=remarks)
-        if self.refit:
-            self.estimators_ = data.train(self.estimators, rows)
+        remark = describe_similar_rows(data.inputs) if data.groups is None else ""
+        self.certificate_ = replace(certificate, remarks=(remark,) if remark else ())
         return self
 
     def _check_costs(self) -> dict[str, float]:
@@ -371,13 +287,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
                 )
         return dict(zip(names, map(float, costs)))
 
-    def _check_training_data(self, X: Any, y: Any, groups: Any, weights: Any) -> TrainingData:
+    def _check_training_data(self, X: Any, y: Any, groups: Any) -> TrainingData:
         """Return the checked arguments of ``fit``."""
         (X,) = indexable(X)
         if _num_samples(X) == 0:
             raise ValueError("X has no samples. Pass samples of each class")
-        if self.prefit and (self.refit or weights is not None):
-            raise ValueError("prefit=True trains nothing: omit refit and sample_weight")
         # The index of X, or of y if X has none.
         index = next((values.index for values in (X, y) if hasattr(values, "reindex")), None)
         y = column_or_1d(align_to_index(index, y, "y"), warn=True)
@@ -404,50 +318,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         if groups is not None:
             groups = column_or_1d(align_to_index(index, groups, "groups"))
             check_consistent_length(X, groups)
-        if weights is not None:
-            weights = _check_sample_weight(align_to_index(index, weights, "sample_weight"), X)
-        return TrainingData(X, labels, classes, groups, weights, self.random_state)
-
-    def _estimate(
-        self, data: TrainingData, certificate: Certificate, training_rows: Array, n_folds: int
-    ) -> tuple[str, ...]:
-        """Estimate the accuracy of classifiers that are trained on all samples.
-
-        Return sentences about these estimates, for the certificate.
-        """
-        self.reference_accuracy_ = np.nan
-        self.estimated_loss_ = np.nan
-        rows = np.arange(len(data.labels))
-        if self.prefit or data.most_folds(rows) < 2:
-            return ()
-        reference = certificate.reference
-        point = self.policy_.point
-        names = {reference, *point.models} if self.refit else {reference}
-        models = [(name, model) for name, model in self.estimators if name in names]
-        scores = data.cross_fit(models, rows, n_folds)
-        is_correct = scores[reference].argmax(axis=1) == data.labels
-        self.reference_accuracy_ = float(is_correct.mean())
-        held_out = np.setdiff1d(rows, training_rows)
-        answers = data.scores({reference: self.estimators_[reference]}, held_out)[reference]
-        is_correct_here = answers.argmax(axis=1) == data.labels[held_out]
-        gain = is_correct[held_out].mean() - is_correct_here.mean()
-        difference = f"{100 * abs(gain):.1f} points {'more' if gain >= 0 else 'less'}"
-        remark = (
-            f"The reference {reference} is trained on {len(training_rows)} of {len(rows)} samples. "
-            f"Trained on all of them, its accuracy is {self.reference_accuracy_:.1%}, estimated by "
-            f"cross-validation: {difference} on the samples that did not train."
-        )
-        if not self.refit:
-            return (remark,)
-        store = data.store(scores, rows, dict.fromkeys(scores, 1.0))
-        self.estimated_loss_ = self.reference_accuracy_ - evaluate(store, point).accuracy
-        return (
-            remark,
-            f"The guarantee is about classifiers trained on these {len(training_rows)} samples. "
-            f"The classifiers in use are trained on all {len(rows)}. Their loss relative to the "
-            f"reference is {100 * self.estimated_loss_:.1f} points, estimated by cross-validation "
-            "and not guaranteed.",
-        )
+        return TrainingData(X, labels, classes, groups, self.random_state)
 
     def predict_proba(self, X: Any) -> Array:
         """Return the probabilities of the classifier that answers each sample.
@@ -501,10 +372,8 @@ def describe_similar_rows(X: Any) -> str:
     at least a pairs are then adjacent with a probability of at most C(m, a) 2ᵃ (n − a)! / n!.
     Similar rows that are not adjacent are not detected. Text and sparse rows are not tested.
     """
-    if not hasattr(X, "shape") or not hasattr(X, "__array__") or X.ndim != 2:
-        return ""
     rows = np.asarray(X[:MOST_ROWS])
-    if rows.dtype.kind not in "fiub" or len(rows) < 4:
+    if rows.ndim != 2 or rows.dtype.kind not in "fiub" or len(rows) < 4:
         return ""
     rows = rows[:, np.isfinite(rows).all(axis=0)].astype(np.float64)
     rows = rows[:, np.ptp(rows, axis=0) > 0]

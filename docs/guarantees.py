@@ -18,11 +18,9 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import anytime_lower
-from cascadelib.guarantees.judged import judged_p_value
 from cascadelib.guarantees.p_values import (
     betting_p_value,
     cluster_means,
-    drawn_p_value,
     paired_p_value,
 )
 
@@ -41,8 +39,6 @@ NEITHER = 0.5  # both are wrong, in different ways
 ALIKE = 4  # samples of a cluster, all of one outcome
 TABLES = ("sst2", "arxiv", "boolq")
 CALL_SEEDS = 10
-JUDGE_DRAWS = 60
-TRUE_LABELS = (10, 15, 20, 30, 40, 60, 80, 100, 150, 200, 250, 300, 400, 600, 800)
 
 
 def images(split: str) -> cl.LogitStore:
@@ -227,20 +223,8 @@ def costs() -> str:
         [
             "a table: at most ε of its answers differ from the reference's",
             "[`answer_table(table, ask, ε)`](#a-table-and-a-reference-to-call)",
-            f"{span(EPSILON_GOALS[1])} of the rows are calls",
+            f"{span(EPSILONS[1])} of the rows are calls",
             "that the reference is correct; a single class",
-        ],
-        [
-            "a table, in the mean over draws: the same",
-            '[`answer_table(…, ε, guarantee="mean")`](#the-share-in-the-mean)',
-            f"{span(MEAN_GOALS[1])} of the rows are calls",
-            "the share of this table: about half of the draws have more than ε",
-        ],
-        [
-            "a table: recall and precision of a class are at least 90%",
-            "[`answer_table(…, recall=, precision=, positive=)`](#recall-and-precision)",
-            f"{span(RECALL_GOALS[0])} of the rows are calls",
-            "other classes",
         ],
         [
             "a cascade loses at most ε of accuracy (of F1, of a mean score) against the reference",
@@ -258,12 +242,6 @@ def costs() -> str:
             "the same, with labels of disagreements only",
             "[`to_label`, `certify(…, labels=)`](#by-few-labels)",
             f"{labels} samples, {rounded(few)} labels",
-            "scores other than top-1",
-        ],
-        [
-            "the same, with the labels of a judge",
-            "[`certify(…, judge=, labels=)`](#by-a-judge)",
-            "a half of the labels or less, if the judge labels very many samples",
             "scores other than top-1",
         ],
         [
@@ -294,21 +272,14 @@ def costs() -> str:
     return markdown(["guaranteed", "call", "cost", "not guaranteed"], rows, "---")
 
 
-EPSILON_GOALS: list[dict[str, Any]] = [{"epsilon": epsilon} for epsilon in EPSILONS]
-MEAN_GOALS: list[dict[str, Any]] = [goal | {"guarantee": "mean"} for goal in EPSILON_GOALS]
-RECALL_GOALS: list[dict[str, Any]] = [
-    {"recall": target, "precision": target, "positive": "True"} for target in (0.9, 0.95)
-]
-
-
-def span(goal: dict[str, Any]) -> str:
+def span(epsilon: float) -> str:
     """Return the smallest and the largest share of calls of the bundled tables."""
-    shares = [share_of_calls(name, tuple(goal.items())) for name in TABLES]
+    shares = [share_of_calls(name, epsilon) for name in TABLES]
     return f"{min(shares):.0%} to {max(shares):.0%}"
 
 
 @functools.cache
-def share_of_calls(name: str, goal: tuple[tuple[str, Any], ...]) -> float:
+def share_of_calls(name: str, epsilon: float) -> float:
     """Return the mean share of calls of answer_table on a bundled table."""
     frame = pd.read_parquet(f"data/semantic-sql/{name}.parquet")
     p = frame["proxy_pred_true_prob"].to_numpy()
@@ -318,58 +289,18 @@ def share_of_calls(name: str, goal: tuple[tuple[str, Any], ...]) -> float:
     answers = pd.Series(frame["oracle_pred"].to_numpy().astype(bool).astype(str), ids).to_dict()
     calls = []
     for seed in range(CALL_SEEDS):
-        result = cl.answer_table(small, list, **dict(goal), seed=seed, bought=dict(answers))
+        result = cl.answer_table(small, list, epsilon, seed=seed, bought=dict(answers))
         calls.append(result.asked.mean())
     return float(np.mean(calls))
 
 
 def calls() -> str:
-    """Return the calls of answer_table on the bundled tables, for each guarantee."""
-    titles = [f"ε = {epsilon:.0%}" for epsilon in EPSILONS]
-    titles += [f"ε = {epsilon:.0%} in the mean" for epsilon in EPSILONS]
-    titles += [f"recall and precision ≥ {goal['recall']:.0%}" for goal in RECALL_GOALS]
+    """Return the calls of answer_table on the bundled tables."""
     rows = []
-    for title, goal in zip(titles, [*EPSILON_GOALS, *MEAN_GOALS, *RECALL_GOALS]):
-        shares = [share_of_calls(name, tuple(goal.items())) for name in TABLES]
-        rows.append([title, *(f"{share:.1%}" for share in shares)])
+    for epsilon in EPSILONS:
+        shares = [share_of_calls(name, epsilon) for name in TABLES]
+        rows.append([f"ε = {epsilon:.0%}", *(f"{share:.1%}" for share in shares)])
     return markdown(["calls ÷ rows", *TABLES], rows)
-
-
-def judge() -> str:
-    """Return how many true labels certify with 8 of 10 draws, with a judge and without."""
-    rows = []
-    for samples, disagree in ((5_000, 0.1), (20_000, 0.1), (200_000, 0.1)):
-        cells = [f"{samples:,}", f"{disagree:.1%}"]
-        for errors in (None, 0.02, 0.05, 0.15):
-            found = (m for m in TRUE_LABELS if certified_often(samples, disagree, errors, m))
-            cells.append(str(next(found, "–")))
-        rows.append(cells)
-    return markdown(
-        ["samples", "disagreements", "labels alone", *(f"judge errs on {e}%" for e in (2, 5, 15))],
-        rows,
-    )
-
-
-def certified_often(samples: int, disagree: float, errors: float | None, audited: int) -> bool:
-    """Return whether 8 of 10 draws certify ε = 2% with a loss of ε ÷ 4."""
-    epsilon = 0.02
-    loss = epsilon / 4 / disagree
-    chances = [0.35, (0.65 + loss) / 2, (0.65 - loss) / 2]  # of 0, 1 and −1
-    passed = 0
-    for seed in range(JUDGE_DRAWS):
-        rng = np.random.default_rng([seed, audited])
-        count = rng.binomial(samples, disagree)
-        truth = rng.choice([0, 1, -1], count, p=chances)
-        lost, gained = (int(np.sum(truth[:audited] == side)) for side in (1, -1))
-        if errors is None:
-            value = drawn_p_value(lost, gained, audited, count, samples, epsilon, DELTA)
-        else:
-            errs = rng.random(count) < errors
-            by_judge = np.where(errs, rng.integers(-1, 2, count), truth)
-            is_audited = np.arange(count) < audited
-            value = judged_p_value(truth, by_judge, is_audited, samples, epsilon, DELTA)
-        passed += value <= DELTA
-    return passed >= OFTEN * JUDGE_DRAWS
 
 
 def clusters() -> str:
@@ -405,7 +336,6 @@ BLOCKS = {
     "costs": costs,
     "needed": needed,
     "calls": calls,
-    "judge": judge,
     "clusters": clusters,
     "choosing": choosing,
     "ideal": ideal,

@@ -37,16 +37,3 @@ def made(rows=3_000, seed=0):
         None, [confidence], [0.25], ["small"], ids, predictions=[predicted.astype(str)]
     )
     return table, truth
-
-
-def filtered(rows=4_000, seed=0):
-    """Return a ScoreTable of a small model, and the reference's answers, of which 30% are yes."""
-    rng = np.random.default_rng(seed)
-    p = rng.beta(0.4, 0.8, rows)
-    truth = np.where(rng.random(rows) < p, "yes", "no")
-    predicted = np.where(p >= 0.5, "yes", "no")
-    ids = [f"q{row}" for row in range(rows)]
-    table = ScoreTable(
-        None, [np.maximum(p, 1 - p)], [0.25], ["small"], ids, predictions=[predicted]
-    )
-    return table, truth

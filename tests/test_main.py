@@ -95,71 +95,6 @@ def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsy
     assert (status, found["certified"]) == (1, False) and not (tmp_path / "p.json").exists()
 
 
-@pytest.fixture(scope="module")
-def yes_no(tmp_path_factory):
-    """A table of 2,000 answers of a small model and of a reference, without labels."""
-    rng = np.random.default_rng(0)
-    p = rng.beta(0.4, 0.8, 2_000)
-    truth = np.where(rng.random(2_000) < p, "yes", "no")
-    small = {"model": "small", "prediction": np.where(p >= 0.5, "yes", "no"), "cost": 1}
-    large = {"model": "large", "prediction": truth, "confidence": 1.0, "cost": 9}
-    sample = {"sample": [f"q{row}" for row in range(2_000)]}
-    parts = [sample | small | {"confidence": np.maximum(p, 1 - p)}, sample | large]
-    path = tmp_path_factory.mktemp("answers") / "yes-no.csv"
-    pd.concat(map(pd.DataFrame, parts)).to_csv(path, index=False)
-    return path, dict(zip(sample["sample"], truth.tolist()))
-
-
-@pytest.mark.parametrize(
-    ("goal", "stated"),
-    [
-        (["--epsilon", "5%"], "at most 0.05 of the 2,000 answers"),
-        (
-            ["--recall", "90%", "--precision", "85%", "--positive", "yes"],
-            "precision of at least 0.85",
-        ),
-        (["--epsilon", "5%", "--guarantee", "mean"], "In the mean over the draw"),
-    ],
-)
-def test_answers_with_a_guarantee_are_written_with_their_policy(
-    yes_no, goal, stated, tmp_path, capsys
-):
-    path, truth = yes_no
-    command = ["answer", path, "--prediction", "prediction", "--reference", "large", *goal]
-    files = ["--answers", tmp_path / "a.csv", "--out", tmp_path / "p.json"]
-    status, found = run_json(capsys, *command, *files)
-    assert status == 0 and found["rows"] == 2_000 and found["calls"] < 1_600
-    answers = pd.read_csv(tmp_path / "a.csv")
-    assert answers["asked"].sum() == found["calls"]
-    expected = answers["sample"].map(truth)
-    assert (answers["answer"] == expected)[answers["asked"]].all()
-    assert (answers["answer"] == expected).mean() > 0.9
-    assert cl.Policy.load(tmp_path / "p.json").models == ("small", "reference")
-    assert stated in found["summary"]
-
-
-def test_a_command_answers_ids_and_its_answers_are_kept(yes_no, tmp_path, capsys):
-    path, truth = yes_no
-    script = tmp_path / "reference.py"
-    script.write_text(
-        "import csv, sys\n"
-        f"rows = csv.DictReader(open({str(path)!r}))\n"
-        "answer = {row['sample']: row['prediction'] for row in rows}\n"  # the large model is last
-        "open(sys.argv[1], 'a').write('called\\n')\n"
-        "print(*(answer[line.strip()] for line in sys.stdin), sep='\\n')\n"
-    )
-    reference = f"{sys.executable} {script} {tmp_path / 'calls'}"
-    command = ["answer", path, "--prediction", "prediction", "--small", "small", "--ask", reference]
-    command += ["--epsilon", "5%", "--bought", tmp_path / "bought"]
-    status, found = run_json(capsys, *command, "--plan", "--price", 2)
-    assert status == 0 and found["bought"] == 200 and found["cost"] == 2_000 + 2 * found["calls"]
-    assert (tmp_path / "calls").read_text() == "called\n"
-    status, found = run_json(capsys, *command)
-    calls = (tmp_path / "calls").read_text()
-    again = run_json(capsys, *command)
-    assert again == (status, found) and (tmp_path / "calls").read_text() == calls
-
-
 def test_search_reads_a_store(folder, tmp_path, capsys):
     command = ["search", folder / "store", "--goal", "match_best", "--n-models", 2]
     command += ["--out", tmp_path / "p.json"]
@@ -274,13 +209,13 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     [
         ("name the groups with clusters=", "name the groups with --clusters"),
         ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
-        ("set normalize='text', or", "set --normalize 'text', or"),
+        ("set answer='exact', or", "set --answer 'exact', or"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
         ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
-    options = dict.fromkeys(("clusters", "accept", "normalize", "held_out"))
+    options = dict.fromkeys(("clusters", "accept", "answer", "held_out"))
     assert with_options(message, options) == expected
 
 
@@ -297,7 +232,7 @@ def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path,
         assert "in each of 2 groups" in found["certificate"]
     for column, message in (
         ("topics", "unknown column 'topics'; nearest: 'topic'"),
-        ("model", " has several values of 'model': give it one"),
+        ("model", "a sample has several values of 'model': give it one"),
     ):
         assert main([*map(str, command), "--clusters", column]) == 2
         assert message in capsys.readouterr().err

@@ -47,15 +47,9 @@ def fitted(digits):
 
 LINES = [("line", LogisticRegression()), ("other line", LogisticRegression(C=10))]
 ROUGH_LINES = [(name, LogisticRegression(C=line.C, tol=0.1)) for name, line in LINES]
-UNEQUAL = "a sample of weight 2 and two equal samples are split differently"
 
 
-@parametrize_with_checks(
-    [CascadeClassifier(ROUGH_LINES, [1, 30], n_folds=2, random_state=0)],
-    expected_failed_checks=lambda _: {
-        f"check_sample_weight_equivalence_on_{kind}_data": UNEQUAL for kind in ("dense", "sparse")
-    },
-)
+@parametrize_with_checks([CascadeClassifier(ROUGH_LINES, [1, 30], random_state=0)])
 def test_the_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)
 
@@ -183,7 +177,7 @@ def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
         assert describe_similar_rows(rows[order]) == ""
 
 
-@pytest.mark.parametrize("options", [{}, {"refit": True}, {"prefit": True}])
+@pytest.mark.parametrize("options", [{}, {"prefit": True}])
 def test_no_group_is_split_between_the_parts(options, monkeypatch):
     X, y, patient = patients(60, 1)
     X = np.column_stack([patient, X])
@@ -191,9 +185,9 @@ def test_no_group_is_split_between_the_parts(options, monkeypatch):
     fitted = [(name, sklearn.base.clone(model).fit(X, y)) for name, model in MEMORISING]
     store = cascadelib.sklearn.TrainingData.store
 
-    def recorded(data, scores, rows, costs):
+    def recorded(data, trained, rows, costs):
         parts.append({*patient[rows]})
-        return store(data, scores, rows, costs)
+        return store(data, trained, rows, costs)
 
     monkeypatch.setattr(cascadelib.sklearn.TrainingData, "store", recorded)
     cascade = CascadeClassifier(fitted, [1, 30], epsilon=0.3, random_state=0, **options)
@@ -202,41 +196,6 @@ def test_no_group_is_split_between_the_parts(options, monkeypatch):
     assert choosing and certifying and not choosing & certifying
     if not options:
         assert not (choosing | certifying) & {*cascade.estimators_["neighbour"]._fit_X[:, 0]}
-
-
-def test_the_certificate_states_what_the_reference_would_be_if_all_samples_trained_it():
-    X, y, _ = patients(600, 0, readings=1)
-    new, truth, _ = patients(5000, 99, readings=1)
-    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.1, random_state=0)
-    cascade.set_params(held_out=0.9).fit(X, y)
-    forest = RandomForestClassifier(40, random_state=0).fit(X, y)
-    assert cascade.reference_accuracy_ == pytest.approx(forest.score(new, truth), abs=0.03)
-    text = str(cascade.certificate_)
-    assert f"Trained on all of them, its accuracy is {cascade.reference_accuracy_:.1%}" in text
-    assert "The reference forest is trained on 60 of 600 samples" in text
-    assert "points more on the samples that did not train" in text
-    assert np.isnan(cascade.estimated_loss_)
-
-
-def test_a_refitted_cascade_states_what_is_guaranteed_and_what_is_estimated():
-    X, y, _ = patients(800, 0, readings=1)
-    cascade = CascadeClassifier(
-        [("bayes", GaussianNB()), ("forest", RandomForestClassifier(20, random_state=0))],
-        [1, 30],
-        epsilon=0.1,
-        refit=True,
-        random_state=0,
-    ).fit(X, y)
-    text = str(cascade.certificate_)
-    assert cascade.certificate_.samples == 400
-    assert "The guarantee is about classifiers trained on these 400 samples" in text
-    assert "trained on all 800" in text and "not guaranteed" in text
-    new, truth, _ = patients(5000, 99, readings=1)
-    reference = cascade.estimators_[cascade.certificate_.reference]
-    loss = reference.score(new, truth) - cascade.score(new, truth)
-    assert cascade.estimated_loss_ == pytest.approx(loss, abs=0.03)
-    assert f"is {100 * cascade.estimated_loss_:.1f} points" in text
-    assert cascade.estimators_["bayes"].class_count_.sum() == 800
 
 
 def test_a_sample_without_a_probability_never_exits_early(fitted, digits):
@@ -258,13 +217,6 @@ def test_costs_are_read_by_name_and_shares_as_percent(fitted, digits):
     assert str(by_name.fit(X, y).certificate_) == str(fitted.certificate_)
 
 
-def test_sample_weights_train_the_classifiers():
-    X, y, _ = patients(400, 0, readings=1)
-    cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
-    cascade.fit(X, y, sample_weight=np.where(y == 1, 1.0, 1e-9))
-    assert (cascade.predict(X) == 1).all()
-
-
 def test_pandas_values_are_aligned_by_the_index_of_X():
     X, y, patient = patients(60, 1)
     names = [f"r{row}" for row in range(len(y))]
@@ -281,16 +233,12 @@ def test_pandas_values_are_aligned_by_the_index_of_X():
     assert np.array_equal(again.predict_proba(frame), expected)
 
 
-def test_groups_and_weights_are_routed():
+def test_groups_are_routed():
     X, y, patient = patients(100, 1)
     cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
     with sklearn.config_context(enable_metadata_routing=True):
-        cascade.set_fit_request(groups=True, sample_weight=True).set_score_request(
-            sample_weight=False
-        )
-        scores = cross_val_score(
-            cascade, X, y, cv=2, params={"groups": patient, "sample_weight": np.ones(len(y))}
-        )
+        cascade.set_fit_request(groups=True).set_score_request(sample_weight=False)
+        scores = cross_val_score(cascade, X, y, cv=2, params={"groups": patient})
     assert (scores > 0.7).all()
 
 
@@ -315,10 +263,8 @@ def test_fit_refuses(digits):
     assert "For 2% write 0.02 or '2%'" in refused(digits, epsilon=2)
     assert "epsilon must be in [0, 1), got 'two'" in refused(digits, epsilon="two")
     assert "held_out must be in [0, 1), got 5. For 5% write 0.05" in refused(digits, held_out=5)
-    assert "n_folds" in refused(digits, n_folds=1)
     same = [("a", LogisticRegression()), ("a", GaussianNB())]
     assert "not unique: ['a', 'a']" in refused(digits, estimators=same)
-    assert "prefit=True trains nothing" in refused(digits, prefit=True, refit=True)
     assert "inconsistent" in refused(digits, fit={"groups": [1, 2]})
     other = pd.Series(y, [f"r{row}" for row in range(len(y))])
     assert "y: X has the default index" in refused(digits, X=pd.DataFrame(X), y=other)

@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from bench import recall
 from bench.task import DELTA, EPSILONS, File
 from bench.verdicts import (
     DOCUMENTED,
@@ -163,20 +162,6 @@ CELLS = (
     Column("choosing", "seconds", seconds),
     Column("labels bought", "bought", "{:,.0f}".format),
 )
-RECALL = (
-    Column("file", "file"),
-    Column("recall and precision ≥", "target", percent),
-    Column("rule", "rule"),
-    Column("inputs", "shown_inputs"),
-    Column("draws", "draws", "{:.0f}".format),
-    Column("calls ÷ rows", "calls", lambda value: percent(value, 1)),
-    Column("standard error", "error", lambda value: percent(value, 2)),
-    Column("least recall", "recall", lambda value: percent(value, 1)),
-    Column("least precision", "precision", lambda value: percent(value, 1)),
-    Column("broken draws", "broken", "{:.0f}".format),
-    Column("breaks", "breaks", lambda value: "yes" if value else "not shown"),
-    Column("ours", "verdict", str, "our rule against this one"),
-)
 
 
 @dataclass(frozen=True)
@@ -187,8 +172,6 @@ class Results:
     ----------
     records : DataFrame
         A row per draw, cell and rule.
-    recall : DataFrame
-        The same for recall and precision.
     rules : DataFrame
         A row per rule: about, ours, league, inputs, lines.
     files : list of File
@@ -198,7 +181,6 @@ class Results:
     """
 
     records: pd.DataFrame
-    recall: pd.DataFrame
     rules: pd.DataFrame
     files: Sequence[File]
     missing: Sequence[str]
@@ -334,14 +316,6 @@ def shown_inputs(rows: pd.DataFrame) -> list[str]:
     return ["ours" if row["ours"] else str(row["inputs"]) for _, row in rows.iterrows()]
 
 
-def recall_of(results: Results) -> pd.DataFrame:
-    """Return the table of recall and precision with the displayed texts."""
-    if results.recall.empty:
-        return results.recall
-    cells = recall.cells_of(results.recall)
-    return cells.assign(shown_inputs=cells["inputs"].replace("", "ours"))
-
-
 def summary(results: Results) -> pd.DataFrame:
     """Return the table of rules with the displayed texts."""
     rows = summary_of(results.records, results.rules)
@@ -365,7 +339,6 @@ def write_page(path: Path, results: Results, machine: str) -> Path:
         f"<dt>{escape(file.name)}, {len(file.table):,} rows</dt><dd>{escape(file.about)}</dd>"
         for file in results.files
     )
-    of_recall = recall_of(results)
     parts = {
         "style": (HERE / "page.css").read_text(encoding="utf-8"),
         "script": (HERE / "page.js").read_text(encoding="utf-8"),
@@ -374,7 +347,6 @@ def write_page(path: Path, results: Results, machine: str) -> Path:
         "draws": f"{records['draw'].nunique()} draws of each file",
         "lost": table(lost, LOST_ONES) if len(lost) else f"<p>{NOWHERE}</p>",
         "why": reasons(),
-        "recall": table(of_recall, RECALL) if len(of_recall) else "<p>Not measured.</p>",
         "compared": table(comparisons, COMPARED, "tall"),
         "summary": table(rules, SUMMARY),
         "broken": broken_drawing(rules, colour),
@@ -425,7 +397,6 @@ def write_blocks(path: Path, results: Results) -> None:
     """Write the tables of docs/bench.md, each between two comments with its name."""
     comparisons = with_words(compared(results.records))
     lost = comparisons[comparisons["verdict"] == LOST]
-    of_recall = recall_of(results)
     counts = [Column(key, key) for key in ("file", DOCUMENTED, FITTED)]
     in_code = [
         Column(column.title, column.key) if column.key == "about" else column for column in SUMMARY
@@ -435,7 +406,6 @@ def write_blocks(path: Path, results: Results) -> None:
         f"{len(results.files)} files.",
         "lost": as_markdown(lost, LOST_ONES) if len(lost) else NOWHERE,
         "limit": limit_of(results.records),
-        "recall": as_markdown(of_recall, RECALL) if len(of_recall) else "Not measured.",
         "files": as_markdown(by_file(comparisons), counts),
         "rules": as_markdown(summary(results), in_code),
         "missing": "\n".join(f"- Not measured: {one}." for one in results.missing)

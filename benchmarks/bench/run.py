@@ -36,13 +36,11 @@ import pandas as pd
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 sys.path.append(str(HERE.parent))
-from bench import recall  # noqa: E402 - scripts, no package
 from bench.page import Results, write_blocks, write_page  # noqa: E402
 from bench.task import EPSILONS, File, Task, reference_alone  # noqa: E402
 from bench.verdicts import DOCUMENTED, GUARANTEE, cells_of, placed  # noqa: E402
 
 DRAWS = 60
-DRAWS_OF_RECALL = 100
 QUICK_DRAWS = 4
 QUICK_FILES = ("reviews", "boolq")
 QUICK_LABELS = 1  # how many numbers of labels
@@ -285,22 +283,17 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     return options
 
 
-def records_of(options: argparse.Namespace, here: Sequence[File]) -> tuple[pd.DataFrame, ...]:
-    """Measure the missing draws, and return the records of losses and of recall."""
-    few = options.draws or (QUICK_DRAWS if options.quick else None)
-    some = "some-" if options.is_partial else ""
-    of_losses = options.out / f"{some}losses"
-    of_recall = options.out / f"{some}recall"
+def records_of(options: argparse.Namespace, here: Sequence[File]) -> pd.DataFrame:
+    """Measure the missing draws, and return the records."""
+    draws = options.draws or (QUICK_DRAWS if options.quick else DRAWS)
+    folder = options.out / ("some-losses" if options.is_partial else "losses")
     if not options.again:
         if options.is_partial:
-            shutil.rmtree(of_losses, ignore_errors=True)
-            shutil.rmtree(of_recall, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
         end = time.monotonic() + 60 * options.minutes
-        queries = [file for file in here if file.positive is not None and not options.rules]
         record = partial(one_draw, quick=options.quick, only=options.rules)
-        measure(here, few or DRAWS, of_losses, record, end)
-        measure(queries, few or DRAWS_OF_RECALL, of_recall, recall.one_draw, end)
-    return complete(of_losses, few or DRAWS), complete(of_recall, few or DRAWS_OF_RECALL)
+        measure(here, draws, folder, record, end)
+    return complete(folder, draws)
 
 
 def main(arguments: list[str] | None = None, committed: Path = HERE / "results.csv") -> int:
@@ -308,14 +301,14 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     names = options.files or (QUICK_FILES if options.quick else None)
     here = [file for file in files(options.data) if names is None or file.name in names]
     begun = time.perf_counter()
-    records, of_recall = records_of(options, here)
+    records = records_of(options, here)
     if records.empty:
         print("no file has all draws: run again without --minutes, or with more")
         return 1
     here = [file for file in here if file.name in set(records["file"])]
     records = placed(records, {file.name: file.labels for file in here})
     lacks = missing(options.data, here)
-    results = Results(records, of_recall, described(rules()), here, lacks)
+    results = Results(records, described(rules()), here, lacks)
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]
     )

@@ -36,8 +36,6 @@ class File:
         The pair.
     curve : DataFrame or None
         A published result for this file: seed, cost (÷ that of ``reference``), accuracy.
-    positive : str or None
-        The class whose recall and precision are of interest.
     """
 
     name: str
@@ -46,7 +44,6 @@ class File:
     small: str
     reference: str
     curve: Any = None
-    positive: str | None = None
 
     def __post_init__(self) -> None:
         if self.table.row(self.small) > self.table.row(self.reference):

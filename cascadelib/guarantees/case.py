@@ -1,7 +1,7 @@
 """The samples, cascades and known labels of a certificate."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -44,8 +44,6 @@ class Case:
         Whether the label is known.
     in_order : bool
         Whether the known labels are a uniform draw from those that can matter.
-    judged : Case, optional
-        The same case with the labels of a judge.
     """
 
     store: Store
@@ -57,7 +55,6 @@ class Case:
     differs: Array
     is_known: Array
     in_order: bool
-    judged: "Case | None" = None
 
     @cached_property
     def points(self) -> list[Point]:
@@ -107,7 +104,6 @@ def prepare_case(
     points: list[Point],
     reference: str,
     labels: Mapping | None,
-    judge: Mapping | None,
     in_order: bool,
     groups: Any,
     clusters: Any,
@@ -119,13 +115,7 @@ def prepare_case(
     ValueError
         If labels, groups or clusters do not belong to the samples of the store.
     """
-    in_order = in_order or judge is not None
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
-    stores = [labelled]
-    if judge is not None:
-        merged_labels = dict(judge) | dict({} if labels is None else labels)
-        label_sets = (merged_labels, judge)
-        stores = [apply_labels(store, points, reference, known, True)[0] for known in label_sets]
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -139,9 +129,10 @@ def prepare_case(
                 "over clusters, and to_label draws the labels of samples"
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
-    shared = (reference, parts, numbers, differs, is_known, in_order)
-    case, *judged = [Case(one, store.origin, evaluate(one, points), *shared) for one in stores]
-    return replace(case, judged=judged[0]) if judged else case
+    runs = evaluate(labelled, points)
+    return Case(
+        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order
+    )
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:

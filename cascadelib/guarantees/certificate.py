@@ -17,8 +17,9 @@ from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..origin import join_origins
 from ..store.protocol import Store
+from ..store.tables.answers import refuse_unreadable
 from ..tables import arrow, fraction, number, times
-from .case import prepare_case
+from .case import models_of, prepare_case
 from .few_labels import check_bounds, select_points
 from .premises import (
     Premise,
@@ -198,7 +199,6 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
-    judge: Mapping | None = None,
     labels_in_order: bool = False,
     simultaneous: bool = False,
     clusters: Any = None,
@@ -240,11 +240,6 @@ def certify(
         which may have none. It is enough to label the samples that :func:`to_label` returns: the
         p-values are the same as with all labels. A missing label (None or nan) counts as the worst
         case, so the guarantee holds for any choice of labelled samples.
-    judge : mapping, optional
-        {sample id: label}, only for the score "top1". These labels come from a model that grades
-        answers, and cover all samples that :func:`to_label` returns. The guarantee is nevertheless
-        about the true labels. `labels` must then have the true labels of the first m of these
-        samples, as with `labels_in_order`. These true labels measure the errors of the judge.
     labels_in_order : bool, default=False
         Whether `labels` are the labels of the first m samples that :func:`to_label` returns, where
         m was fixed before any label was seen. If so, a label that no model predicts counts as an
@@ -324,11 +319,8 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
-    case = prepare_case(store, points, reference, labels, judge, labels_in_order, groups, clusters)
-    remarks: tuple[str, ...] = ()
-    if judge is not None:
-        known = np.count_nonzero(case.is_known)
-        remarks = (f"A judge labelled the samples, and {known} true labels bound its errors.",)
+    refuse_unreadable(store, models_of(points, reference))
+    case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
     trial = Trial(case, epsilon, budget, max_price, delta, simultaneous)
     promise = trial.promise
     premises = checked_premises(case, accept)
@@ -355,7 +347,6 @@ def certify(
         table_size=case.table_size,
         clusters=None if case.clusters is None else int(case.clusters.max()) + 1,
         reference_cost=trial.mean(np.full(len(store), reference_costs)),
-        remarks=remarks,
     )
     with_guarantees = [
         replace(p, guarantee=certificate._guarantee_of(p)) for p in certificate.certified

@@ -30,7 +30,6 @@ PILOT = 200  # labels of the pilot
 OPEN_UNTIL = 2.5
 # More labels are drawn than the number that minimizes the expected calls, by this factor.
 SPARE = 1.25
-SPARE_IN_MEAN = 2.5  # the factor without δ: as many calls, and half the spread of the error share
 DRAWS = np.unique(np.geomspace(60, 8_000, 28).round().astype(int))  # numbers of labels compared
 # The source is the distribution of the rows. This fraction of δ is spent on the bound on the
 # probability that a row of the source remains.
@@ -52,7 +51,7 @@ class Peeled:
         other classes.
     labels : int
         The number of labels of the certifying draw.
-    allowed : (int, int) or None
+    allowed : (int, int)
         The allowed numbers of wrong labels among the remaining rows. The first number is for the
         rows of the table, the second for new rows of its source. −1 means that no row can remain.
     """
@@ -61,7 +60,7 @@ class Peeled:
     classes: list[str]
     borders: Array
     labels: int
-    allowed: tuple[int, int] | None = None
+    allowed: tuple[int, int]
 
 
 @dataclass(eq=False)
@@ -110,10 +109,6 @@ class Peel:
         """The removed rows, in the order of removal."""
         return np.concatenate(self.chunks)
 
-    def remaining(self, group: int) -> Array:
-        """Return the remaining rows of a class, in the order of removal."""
-        return self.queues[group][self.counts[group] :]
-
     def log_odds(self, score: Array, group: Array) -> tuple[Array, Array]:
         """Fit the open labels, and return log odds of a wrong answer with their standard errors.
 
@@ -125,16 +120,15 @@ class Peel:
         columns = design(score, group, len(self.queues))
         return columns @ self.curve, np.sqrt(np.sum(columns @ spread * columns, axis=1))
 
-    def remaining_risks(self, *groups: int) -> Array:
-        """Return estimated risks of the remaining rows of all or some classes.
+    def remaining_risks(self) -> Array:
+        """Return estimated risks of the remaining rows.
 
         Labels must not be drawn according to the confidences of the remaining rows. So the risks
         are those of pilot rows, with a confidence above that of the last removed row.
         """
-        groups = groups or tuple(range(len(self.queues)))
-        count = sum(len(self.remaining(group)) for group in groups)
+        count = len(self.inside) - len(self.removed)
         is_removed = self.confidence[self.pilot] <= self.last_removed[self.group[self.pilot]]
-        rows = self.pilot[~is_removed & np.isin(self.group[self.pilot], groups)]
+        rows = self.pilot[~is_removed]
         if not len(rows):
             return np.ones(count)
         risks = expit(self.log_odds(self.score[rows], self.group[rows])[0])
@@ -149,17 +143,16 @@ class Peel:
         value, error = self.log_odds(self.borders, np.arange(len(self.borders)))
         return value + RISK_MARGIN * error
 
-    def remove_next(self, group: int | None = None) -> Array:
+    def remove_next(self) -> Array:
         """Remove and return the next chunk of rows, or no row if none remains.
 
-        It comes from the queue of ``group``, or from the queue with the riskiest border. Rows of
-        equal confidence are removed together.
+        It comes from the queue with the riskiest border. Rows of equal confidence are removed
+        together.
         """
         has_rows = self.counts < [len(queue) for queue in self.queues]
         if not has_rows.any():
             return self.chunks[0]
-        if group is None:
-            group = int(np.argmax(np.where(has_rows, self.border_risks(), -np.inf)))
+        group = int(np.argmax(np.where(has_rows, self.border_risks(), -np.inf)))
         queue = self.queues[group]
         start = self.counts[group]
         last = queue[start : start + self.chunk][-1]
@@ -172,6 +165,20 @@ class Peel:
         self.chunks.append(rows)
         return rows
 
+    def borders_after(self, removed: int) -> Array:
+        """Return the confidence of the last row of each class among the first ``removed`` rows.
+
+        It is −inf if no row of the class is removed, and inf if all rows are.
+        """
+        borders = np.full(len(self.queues), np.inf)
+        counts = np.bincount(self.group[self.removed[:removed]], minlength=len(borders))
+        for number, queue in enumerate(self.queues):
+            if 0 < counts[number] < len(queue):
+                borders[number] = self.confidence[queue[counts[number] - 1]]
+            elif len(queue) > counts[number]:
+                borders[number] = -np.inf
+        return borders
+
     def open_labels(self, rows: Array, wrong: Array) -> None:
         """Use the labels of ``rows`` in later fits."""
         self.is_open[rows] = True
@@ -183,11 +190,12 @@ def peel_table(
     predictions: Array,
     wrong_at: Callable[[Array], Array],
     epsilon: float,
-    delta: float | None,
+    delta: float,
     labels: int | None = None,
-    seed: int = 0,
+    *,
+    seed: int,
 ) -> Peeled:
-    """Remove rows until at most ε of a table's rows keep a wrong answer.
+    """Remove rows until at most ε of a table's rows keep a wrong answer, with probability 1 − δ.
 
     Parameters
     ----------
@@ -196,67 +204,71 @@ def peel_table(
     wrong_at : callable
         Function from rows to bool: whether the small model's answers are wrong. It costs a label
         per row.
-    epsilon : float
-    delta : float or None
-        The bound holds with probability 1 − δ. If None, it holds in the mean over draws of labels.
+    epsilon, delta : float
     labels : int, optional
-        The number of labels that certify. By default it is estimated from a pilot. Without δ there
-        is always a pilot.
-    seed : int, default=0
+        The number of labels that certify. By default it is estimated from a pilot.
+    seed : int
+        Seed of the draw of the labels, and of the order of rows of equal confidence.
     """
     count = len(confidence)
     may_stay = epsilon * count
     rng = np.random.default_rng(seed)
     shuffled = rng.permutation(count)
     ties = rng.random(count)
-    coin = rng.random()
-    has_pilot = labels is None or delta is None
-    size = PILOT if has_pilot else labels
-    first = shuffled[:size]
-    others = shuffled[size:]
+    first = shuffled[: PILOT if labels is None else labels]
+    others = shuffled[len(first) :]
     wrong = np.zeros(count, bool)
     wrong[first] = wrong_at(first)
-    inside = others if has_pilot else shuffled
-    outside = first if has_pilot or not len(others) else others
-    classes, peel = start_peeling(confidence, predictions, inside, outside, ties)
-    drawn = first
-    if has_pilot:
+    if labels is None:
+        classes, peel = start_peeling(confidence, predictions, others, first, ties)
         peel.open_labels(first, wrong[first])
-        if labels is None:
-            while peel.remaining_risks().sum() > OPEN_UNTIL * may_stay:
-                rows = peel.remove_next()
-                peel.open_labels(rows, wrong_at(rows))
-            labels = planned_labels(peel.remaining_risks(), may_stay, delta)
-        drawn = others[~peel.is_open[others]][:labels]
+        drawn = draw_certifying_labels(peel, wrong_at, may_stay, delta)
         wrong[drawn] = wrong_at(drawn)
+    else:
+        outside = others if len(others) else first
+        classes, peel = start_peeling(confidence, predictions, shuffled, outside, ties)
+        drawn = first
     start = len(peel.removed)
-    table_limit = errors_allowed(len(inside) - start, may_stay, len(drawn), delta)
-    source_limit = errors_allowed_at_source(len(drawn), epsilon, delta, start, len(inside))
-    allowed = (int(np.floor(table_limit + coin)), int(np.floor(source_limit + coin)))
-    certify = np.zeros(count, bool)
-    certify[drawn] = True
-    kept = ~(certify | peel.is_open)
-    hidden = wrong & certify
+    rows = len(peel.inside)
+    allowed = (
+        errors_allowed(rows - start, may_stay, len(drawn), delta),
+        errors_allowed_at_source(len(drawn), epsilon, delta, start, rows),
+    )
+    is_drawn = np.isin(np.arange(count), drawn)
+    kept = ~(is_drawn | peel.is_open)
+    hidden = wrong & is_drawn
+    ends = [max(start, end) for end in remove_until(peel, is_drawn, hidden, allowed)]
+    kept[peel.removed[: ends[0]]] = False
+    return Peeled(kept, classes, peel.borders_after(ends[1]), len(drawn), allowed)
+
+
+def draw_certifying_labels(
+    peel: Peel, wrong_at: Callable[[Array], Array], may_stay: float, delta: float
+) -> Array:
+    """Remove and label rows until few wrong ones are expected, and draw rows that certify.
+
+    They are the first ones of ``peel.inside``, which is in random order, that are not removed.
+    """
+    while peel.remaining_risks().sum() > OPEN_UNTIL * may_stay:
+        rows = peel.remove_next()
+        peel.open_labels(rows, wrong_at(rows))
+    labels = planned_labels(peel.remaining_risks(), may_stay, delta)
+    return peel.inside[~peel.is_open[peel.inside]][:labels]
+
+
+def remove_until(peel: Peel, is_drawn: Array, hidden: Array, allowed: tuple[int, int]) -> list[int]:
+    """Remove rows until at most each number of ``allowed`` hidden errors remains.
+
+    ``hidden``, bool [n], are the wrong ones of the drawn rows. Their labels are opened when they
+    are removed. Returns the numbers of removed rows at which each limit is reached.
+    """
     remaining = hidden.sum()
     while remaining > min(allowed) and len(rows := peel.remove_next()):
-        if delta is not None:
-            labelled = rows[certify[rows]]
-            peel.open_labels(labelled, hidden[labelled])
+        drawn = rows[is_drawn[rows]]
+        peel.open_labels(drawn, hidden[drawn])
         remaining -= hidden[rows].sum()
-    removed = peel.removed
-    falling = hidden.sum() - np.append(0, np.cumsum(hidden[removed]))
-    ends = [max(start, first_at_most(falling, most)) for most in allowed]
-    kept[removed[: ends[0]]] = False
-    # A border is the confidence of the last removed row of a class. It is −inf if no row of the
-    # class is removed, and inf if all rows are removed.
-    borders = np.full(len(peel.queues), np.inf)
-    counts = np.bincount(peel.group[removed[: ends[1]]], minlength=len(borders))
-    for number, queue in enumerate(peel.queues):
-        if 0 < counts[number] < len(queue):
-            borders[number] = confidence[queue[counts[number] - 1]]
-        elif len(queue) > counts[number]:
-            borders[number] = -np.inf
-    return Peeled(kept, classes, borders, len(drawn), allowed)
+    falling = hidden.sum() - np.append(0, np.cumsum(hidden[peel.removed]))
+    return [first_at_most(falling, most) for most in allowed]
 
 
 def start_peeling(
@@ -281,39 +293,20 @@ def first_at_most(falling: Array, most: int) -> int:
     return int(below.argmax()) if below.any() else len(falling) - 1
 
 
-def largest_allowed(chances: Array, delta: float) -> float:
-    """Return the largest c with chances[i] ≤ δ for every i ≤ c, or −1 if there is none.
-
-    The result is c plus a fraction. The caller uses c + 1 with the probability of this fraction,
-    and c otherwise. The error is then δ exactly.
-    """
-    most = int(np.logical_and.accumulate(chances <= delta).sum()) - 1
-    if most < 0 or most + 1 == len(chances):
-        return float(most)
-    return float(most + (delta - chances[most]) / (chances[most + 1] - chances[most]))
+def largest_allowed(chances: Array, delta: float) -> int:
+    """Return the largest c with chances[i] ≤ δ for every i ≤ c, or −1 if there is none."""
+    return int(np.logical_and.accumulate(chances <= delta).sum()) - 1
 
 
-def allowed_in_mean(share: float, labels: int) -> float:
-    """Return the c with (c + 1) ÷ (labels + 1) = share, or −1 if it is negative.
-
-    If at most c wrong labels remain, this quotient bounds the mean share of wrong remaining rows.
-    """
-    most = share * (labels + 1) - 1
-    return most if most >= 0 else -1.0
-
-
-def errors_allowed(rows: int, may_stay: float, labels: int, delta: float | None) -> float:
+def errors_allowed(rows: int, may_stay: float, labels: int, delta: float) -> int:
     """Return how many of ``labels``, a uniform draw from ``rows``, may be wrong.
 
     ``may_stay`` is the allowed number of wrong rows outside the draw. Suppose that i + may_stay + 1
     rows are wrong. If a draw then contains at most i of these with probability at most δ, i errors
-    are allowed. The result has the form of :func:`largest_allowed`. Without δ, the mean number of
-    wrong rows outside the draw is at most ``may_stay``.
+    are allowed. −1 means that no row can remain.
     """
     if labels >= rows:
-        return float(labels)
-    if delta is None:
-        return allowed_in_mean(may_stay / (rows - labels), labels)
+        return labels
     may_stay = int(may_stay + 1e-9)
     mean = labels * (may_stay + 1) / (rows - labels)  # an upper bound on the result
     wrong = np.arange(min(int(mean) + 2, labels, rows - may_stay))
@@ -321,16 +314,13 @@ def errors_allowed(rows: int, may_stay: float, labels: int, delta: float | None)
 
 
 def errors_allowed_at_source(
-    labels: int, epsilon: float, delta: float | None, removed: int, rows: int
-) -> float:
+    labels: int, epsilon: float, delta: float, removed: int, rows: int
+) -> int:
     """Return the number of errors that are allowed for the source of ``rows`` independent rows.
 
     ``removed`` of these rows were removed before the draw. Let q be an upper bound on the share of
-    the source that remains, or the mean of this share if there is no δ. Then i errors are allowed
-    if P(Binomial(labels, ε / q) ≤ i) ≤ δ.
+    the source that remains. Then i errors are allowed if P(Binomial(labels, ε / q) ≤ i) ≤ δ.
     """
-    if delta is None:
-        return allowed_in_mean(epsilon * (rows + 1) / (rows - removed + 1), labels)
     share = 1.0
     chunk = max(1, rows // STEPS)
     # Round to one of rows // chunk numbers fixed in advance, so that a union bound applies.
@@ -343,7 +333,7 @@ def errors_allowed_at_source(
     return largest_allowed(binom.cdf(wrong, labels, min(1.0, epsilon / share)), delta)
 
 
-def planned_labels(chances: Array, may_stay: float, delta: float | None) -> int:
+def planned_labels(chances: Array, may_stay: float, delta: float) -> int:
     """Return the number of labels that minimizes the expected number of calls, with some to spare.
 
     ``chances``, float64 [n], are the probabilities that rows are wrong.
@@ -362,7 +352,7 @@ def planned_labels(chances: Array, may_stay: float, delta: float | None) -> int:
         if calls < fewest:
             fewest = calls
             best = labels
-    return min(rows, round((SPARE_IN_MEAN if delta is None else SPARE) * best))
+    return min(rows, round(SPARE * best))
 
 
 def common_classes(predictions: Array, outside: Array) -> tuple[list[str], Array]:

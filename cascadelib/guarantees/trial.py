@@ -1,6 +1,6 @@
 """The tests of a certificate, point by point."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -14,7 +14,6 @@ from ..evaluation.run import Run
 from ..scoring import F1, f1, score_of
 from ..tables import number
 from .case import Case, answered_by
-from .judged import judged_p_value
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 
 
@@ -87,8 +86,7 @@ class Trial:
     def table(self) -> pd.DataFrame:
         """Return a row per tested point. Tests in sequence stop at the first failure."""
         rows = []
-        judged = self.case.judged
-        for position, (run, differs) in enumerate(zip(self.case.runs, self.case.differs)):
+        for run, differs in zip(self.case.runs, self.case.differs):
             row: dict[str, Any] = {
                 "models": run.point.models,
                 "thresholds": run.point.thresholds,
@@ -105,11 +103,8 @@ class Trial:
                 row["lost"] = self.mean(np.maximum(losses, 0))
                 row["gained"] = self.mean(np.maximum(-losses, 0))
                 row["unlabelled"] = self.mean(differs & ~self.case.is_known)
-                by_judge = None
-                if judged is not None:
-                    by_judge = replace(self, case=judged).losses(judged.runs[position])
                 for name, part in self.case.parts.items():
-                    p_values[name] = self.p_value(run, losses, differs, part, by_judge)
+                    p_values[name] = self.p_value(run, losses, differs, part)
                 if None not in p_values:
                     row["group"] = max(p_values, key=p_values.__getitem__)
             if self.budget is not None:
@@ -143,13 +138,10 @@ class Trial:
         """Return the mean of values [k] over samples, or over the means of clusters."""
         return float(cluster_means(values, self.case.clusters).mean())
 
-    def p_value(
-        self, run: Run, losses: Array, differs: Array, part: Array, judged: Array | None
-    ) -> float:
+    def p_value(self, run: Run, losses: Array, differs: Array, part: Array) -> float:
         """Return the p-value of a loss of ε or more on the samples ``part``, bool [k].
 
-        differs, bool [k], is True for samples whose labels can matter. judged, int [k], are the
-        losses by the labels of a judge.
+        differs, bool [k], is True for samples whose labels can matter.
         """
         epsilon: Any = self.epsilon
         if is_alone(run.point, self.case.reference):
@@ -157,18 +149,11 @@ class Trial:
         if self.positive is not None:
             correct = run.correct[part]
             return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
-        is_known = self.case.is_known
-        if judged is not None:
-            at = part & differs
-            samples = int(np.count_nonzero(part))
-            return judged_p_value(
-                losses[at], judged[at], is_known[at], samples, epsilon, self.level
-            )
         clusters = self.case.clusters
         return loss_p_value(
             losses[part],
             differs[part],
-            is_known[part],
+            self.case.is_known[part],
             self.case.in_order,
             epsilon,
             self.level,

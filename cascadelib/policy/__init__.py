@@ -4,11 +4,10 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answers="AnsweredTable CallPlan",
-    answering="answer_table",
+    answering="AnsweredTable answer_table",
     cascade="Cascade pieces_of",
     cascade_file="expected_figures",
-    decisions="Decisions most_given",
+    decisions="FAILURES Decisions most_given",
     form="parse_cascade text_of",
     policy="Policy",
 )

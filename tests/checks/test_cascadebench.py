@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -14,7 +13,7 @@ import cascadelib as cl
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
-from bench import page, recall, run, verdicts  # noqa: E402 - scripts, no package
+from bench import page, run, verdicts  # noqa: E402 - scripts, no package
 from bench.task import File, Task, reference_alone  # noqa: E402
 
 
@@ -59,11 +58,6 @@ def test_a_rule_sees_no_label_beyond_its_number(file):
     assert len(task.unlabelled) == file.pool - 300
     assert task.unlabelled.correct is None and task.unlabelled.labels is None
     assert file.labels == [300]
-
-
-def test_files_have_different_draws(file):
-    other = File("other", "", file.table, "small", "large")
-    assert file.order(0).tolist() != other.order(0).tolist() != other.order(1).tolist()
 
 
 def test_lost_rows_are_bought(file):
@@ -249,18 +243,6 @@ def test_the_rule_is_chosen_on_the_even_draws():
     assert row.mean == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_a_cell_without_a_rule_says_so(missing):
-    assert page.name_or_dash(missing) == "none"
-    assert page.name_or_dash("ladder") == "ladder"
-
-
-def test_rules_of_two_leagues_do_not_meet():
-    table = records([0.5] * 4, [0.3] * 4)
-    assert len(verdicts.compared(table)) == 1
-    assert verdicts.compared(table.assign(league=table["rule"])).empty
-
-
 def test_an_estimate_breaks_if_its_mean_loss_is_above_epsilon():
     """Half of the draws of rule a exceed ε, but not their mean."""
     table = records([0.5] * 16, [0.3] * 16, a=[0.02, 0.07] * 8, b=[0.06, 0.07] * 8)
@@ -274,50 +256,6 @@ def test_a_rule_that_buys_its_labels_counts_at_the_number_that_covers_them():
         own = table.assign(own_labels=~table["ours"], bought=bought)
         placed = verdicts.placed(own, {"f": [300, 1_000]})
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
-
-
-def test_ratios_are_means_of_cells():
-    table = records([0.4] * 4, [0.5] * 4)
-    assert verdicts.ratios(table, "a", "b").to_dict() == {"f": pytest.approx(0.8)}
-    assert verdicts.ratios(table, "a", "c").empty
-
-
-@pytest.fixture(scope="module")
-def query():
-    """A query of 3,000 rows with calibrated chances, about half of them wanted."""
-    rng = np.random.default_rng(0)
-    chance = rng.beta(0.3, 0.3, 3_000)
-    return recall.Query(chance, rng.random(3_000) < chance, 0.9, 1)
-
-
-@pytest.mark.parametrize("rule", recall.RULES)
-def test_rules_for_recall_and_precision_reach_their_targets_by_few_calls(rule, query):
-    answers, is_asked = recall.RULES[rule][0](query)
-    assert 0 < is_asked.mean() < 1
-    assert (answers == query.truth)[is_asked].all()
-    correct = np.count_nonzero(answers & query.truth)
-    assert correct / np.count_nonzero(query.truth) > 0.85
-    assert correct / np.count_nonzero(answers) > 0.85
-
-
-def test_a_draw_that_misses_recall_or_precision_is_broken():
-    table = pd.DataFrame({"draw": range(40), "calls": np.linspace(0.2, 0.3, 40), "seconds": 0.1})
-    table = table.assign(file="f", target=0.9, precision=0.95)
-    ours = table.assign(rule=recall.OURS, recall=np.where(table["draw"] < 2, 0.89, 0.9))
-    cheap = table.assign(rule="LOTUS", calls=table["calls"] / 2, recall=0.91, precision=0.89)
-    fair = table.assign(rule="exact tests", calls=table["calls"] * 0.9, recall=0.91)
-    cells = recall.cells_of(pd.concat([ours, cheap, fair], ignore_index=True)).set_index("rule")
-    assert cells["broken"].to_dict() == {"peeling": 2, "LOTUS": 40, "exact tests": 0}
-    assert cells["breaks"].to_dict() == {"peeling": False, "LOTUS": True, "exact tests": False}
-    assert cells["verdict"].to_dict() == {"peeling": "", "LOTUS": "won", "exact tests": "lost"}
-
-
-def test_lines_of_code_are_counted_whatever_their_layout(tmp_path):
-    script = tmp_path / "rule.py"
-    script.write_text(
-        '"""Said.\n\nTwice."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n'
-    )
-    assert run.lines_of_code(script) == 2
 
 
 def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
@@ -336,12 +274,6 @@ def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
     assert len(calls) == 4
 
 
-def test_files_are_measured_in_turns(monkeypatch):
-    a, b, c, d = (SimpleNamespace(size=size) for size in (1, 2, 3, 4))
-    monkeypatch.setattr(run, "sources", lambda folder: {"x": [b, d, c], "y": [a], "z": []})
-    assert run.files(None) == [a, b, c, d]
-
-
 def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADEBENCH_DATA", raising=False)
     monkeypatch.setattr(run, "QUICK_FILES", ("reviews", "boolq"))
@@ -357,7 +289,6 @@ def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch
     records = run.complete(tmp_path / "some-losses", 2)
     assert set(records["file"]) == {"reviews", "boolq"}
     assert records.groupby(["file", "rule", "epsilon"]).size().min() == 2
-    assert set(run.complete(tmp_path / "some-recall", 2)["file"]) == {"boolq"}
     assert run.main([*arguments, "--again"], committed) == 0
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == text
 

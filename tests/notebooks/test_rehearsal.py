@@ -14,7 +14,7 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
-from tools import evidence, glue, verdicts
+from tools import evidence, verdicts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
 K = 2000
@@ -161,14 +161,12 @@ def run_quickly(folder, *arguments):
     return done.stdout
 
 
-def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
-    found = run_notebooks.glue_stores(folder)
-    assert found["tasks"] == sorted(rehearsal.GLUE)
-    for task in found["tasks"]:
-        store = cl.LogitStore(Path(found["stores"]) / task)
-        listed = glue.checkpoints(task, found["checkpoints"])
-        assert set(listed.index) == set(store.models.index)
-    assert run_notebooks.glue_stores(tmp_path) == {}
+def test_notebook_06_runs_on_each_task_of_the_folder(folder, tmp_path):
+    found = run_notebooks.texts_of(folder)
+    assert sorted(found) == sorted(rehearsal.GLUE) and run_notebooks.texts_of(tmp_path) == {}
+    for task, store in found.items():
+        parameters = run_notebooks.half_of_a_task(folder, task)
+        assert Path(parameters["dataset"]) / parameters["split"] == Path(store)
 
 
 SUPPORTED = ["shift-exits", "underconfident"]
@@ -181,7 +179,7 @@ MORE_SAMPLES = ["pairs-improve", "shift-lose", "shift-drops", "worst-plain"]
 def test_one_run_covers_every_notebook_both_costs_and_the_submission(folder):
     printed = run_quickly(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}
-    assert numbers >= {"01", "02", "03", "04", "05", "06", "07", "10"}
+    assert numbers >= {"01", "02", "03", "04", "05", "06", "07", "10", "11"}
     assert list((folder / "report" / "published_seconds").glob("02_*.ipynb"))
     lines = [line for line in printed.splitlines() if "submission/point-" in line]
     assert lines and all(Path(line.partition(":")[0]).exists() for line in lines)

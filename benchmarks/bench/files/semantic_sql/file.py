@@ -16,4 +16,4 @@ NAMES = ("sst2", "arxiv", "boolq")
 
 def files(folder: Path | None) -> Iterator[File]:
     for name in NAMES:
-        yield File(name, ABOUT, queries(name), small="small", reference="large", positive="1")
+        yield File(name, ABOUT, queries(name), small="small", reference="large")

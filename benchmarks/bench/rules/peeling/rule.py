@@ -24,7 +24,7 @@ def choose(task: Task) -> Choice:
         task.epsilon,
         task.delta,
         task.labels,
-        task.seed,
+        seed=task.seed,
     )
     border = dict(zip(peeled.classes, peeled.borders))
     others = peeled.borders[-1]

@@ -1,0 +1,261 @@
+"""Read a long or wide table of scores, from a file or a frame, as one tidy table."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from difflib import get_close_matches
+from functools import cache, partial
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from ...checks import brief, error_context, items_of, validate_choice
+from .answers import MISSING, TextColumn
+from .cells import Cells, Locate, arrange_cells
+from .numbers import REMEDIES, UNREADABLE, cells_of, is_text, read_numbers
+from .rules import SHOWN, Rule
+from .table_files import line_numbers, read_table
+
+EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
+LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
+SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
+TEXT_ROLES = ("sample", "model", "label", "prediction")
+READABLE = (str, int, float, bool)  # types of cells in columns of text
+
+
+def read_tidy(
+    frame: pd.DataFrame,
+    locate: Locate,
+    roles: Mapping[str, str],
+    models: Iterable[str] | None = None,
+    decimal: str | None = None,
+) -> tuple[Cells, list[Rule]]:
+    """Read the columns of a table, and return its cells and the rules that concern them.
+
+    Parameters
+    ----------
+    frame, locate
+        The result of :func:`open_frame`.
+    roles : mapping
+        The column, or template of columns, by role: "sample", "model", "label" …, "cost" and
+        "cost <kind>", "column <name>" for numbers, "category <name>" for text.
+    models : iterable of str, optional
+        The models to read, in this order.
+    decimal : {".", ","}, optional
+        The sign before decimals in columns of text.
+    """
+    columns = select_columns(frame, roles, models)
+    rows = len(columns["model"])
+    text = {
+        role: encode_text(column)
+        for role, column in columns.items()
+        if role in TEXT_ROLES or role.startswith("category ")
+    }
+    if "label" in text and not text["label"].texts:
+        del text["label"]
+    numbers = {
+        role: read_numbers(column, role, decimal)
+        for role, column in columns.items()
+        if role not in TEXT_ROLES and not role.startswith("category ")
+    }
+    if any(number.decimal for number in numbers.values()) and decimal is None:
+        for role, number in numbers.items():  # is 1.234 a thousand in a table with decimal commas?
+            if number.decimal is None:
+                numbers[role] = read_numbers(columns[role], role, by_cell=True)
+    if "correct" in numbers and numbers["correct"].is_empty:
+        del numbers["correct"]
+    refuse_sparse(text)
+    source = pad(columns["sample"].index.to_numpy(), rows, MISSING)
+    cells, rules = arrange_cells(
+        {role: TextColumn(pad(one.codes, rows, MISSING), one.texts) for role, one in text.items()},
+        {role: pad(number.values, rows, np.nan) for role, number in numbers.items()},
+        lambda chosen: locate(source[chosen]),
+    )
+    for role, number in numbers.items():
+        rules += number.steps
+        for what, bad in number.faults.items():
+            if len(bad):
+                quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
+                examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
+                name = f"cells of column {roles[role]!r} {what}"
+                rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+    return cells, rules
+
+
+def pad(values: Array, rows: int, empty: Any) -> Array:
+    """Return a column, repeated for each model of a wide table, with an empty row at the end."""
+    return np.append(values if len(values) == rows else np.resize(values, rows), empty)
+
+
+def open_frame(
+    source: Any, largest: int, encoding: str | None = None
+) -> tuple[pd.DataFrame, Locate]:
+    """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
+
+    The source is a DataFrame, a path, or any other frame that narwhals supports.
+    """
+    if isinstance(source, str | os.PathLike):
+        lines = cache(partial(line_numbers, source, largest, encoding))
+        return read_table(source, largest, encoding), lambda rows: _describe_rows(rows, lines())
+    if not isinstance(source, pd.DataFrame):
+        try:
+            import narwhals
+        except ImportError:
+            raise TypeError(
+                f"a pandas DataFrame or a path is needed, not a {type(source).__name__}; frames of "
+                "other libraries need narwhals: pip install narwhals"
+            ) from None
+        table = narwhals.from_native(source).lazy().collect().to_arrow()
+        source = table.to_pandas(types_mapper=pd.ArrowDtype)
+    if not len(source):
+        raise ValueError("the table has no rows: one row per sample and model is needed")
+    return source.reset_index(drop=True), _describe_rows
+
+
+def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
+    """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
+    if lines is None:
+        return [f"row {row}" for row in rows.tolist()]
+    return [f"line {lines[row]}" for row in rows.tolist()]
+
+
+def select_columns(
+    frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
+) -> dict[str, pd.Series]:
+    """Return the column of each role. A template gives the columns of all models in sequence."""
+    names = [] if models is None else items_of(models)
+    if models is not None and not names:
+        raise ValueError("models=[] names no model. Omit it to read all models")
+    template = next((name for name in roles.values() if "{}" in name), None)
+    columns = {}
+    if template:
+        if not names:  # the names of the models replace {} in the names of columns
+            before, *after = map(re.escape, template.split("{}"))
+            pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
+            matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
+            names = [match["model"] for match in matches if match]
+        if not names:
+            raise ValueError(f"no column is named like {template!r}")
+        columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
+    elif names:
+        column = encode_text(find_column(frame, roles["model"]))
+        codes = [column.texts.index(validate_choice(name, column.texts, "model")) for name in names]
+        rows = [np.flatnonzero(column.codes == code) for code in codes]
+        frame = frame.iloc[np.concatenate(rows)]
+    for role in [role for role in roles if role not in ("confidence", *columns)]:
+        with error_context(f"{role}={roles[role]!r}"):
+            columns[role] = find_column(frame, roles[role], names)
+    columns["confidence"] = find_confidence(frame, roles, names)
+    return columns
+
+
+def find_confidence(
+    frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str]
+) -> pd.Series:
+    """Return the column of confidences, nan without one.
+
+    The column "confidence" is optional, and so are the columns of some models of a template.
+    """
+    name = roles.get("confidence")
+    if not name:
+        return pd.Series(np.nan, frame.index)
+    wanted = {name.replace("{}", model) for model in models or [""]}
+    missing = wanted - set(frame.columns)
+    if missing and (name == "confidence" or "{}" in name):
+        used = set(roles.values())
+        unused = {str(each).casefold().strip(): each for each in frame if each not in used}
+        near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+        if missing == wanted and (near or "{}" in name):
+            raise ValueError(
+                f"no column is called {name!r}, but there is "
+                f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
+                "confidence=, or pass confidence=None if the table has no confidences"
+            )
+        frame = frame.assign(**dict.fromkeys(missing, np.nan))
+    return find_column(frame, name, models)
+
+
+def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
+    """Return the only column of a name, or those of all models if the name is a template."""
+    if "{}" in name:
+        parts = []
+        for model in models:
+            with error_context(
+                f"model {model!r} (models=[…] selects the columns that belong to models)"
+            ):
+                parts.append(find_column(frame, name.replace("{}", model)))
+        return pd.concat(parts).rename(name)
+    found = frame[validate_choice(name, frame.columns, "column")]
+    if not isinstance(found, pd.Series):
+        raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")
+    return found
+
+
+def encode_text(column: pd.Series) -> TextColumn:
+    """Return a column of ids, models, labels or predictions as codes, in order of appearance.
+
+    Numbers must be whole. They give the same text for all dtypes, since pandas converts whole
+    numbers to floats if one is missing. A mixture of text and numbers raises a ValueError.
+    """
+    name = column.name
+    remedy = (
+        "ids, models, labels and predictions must be all text or all whole numbers: read the file "
+        "by its path, or with dtype=str"
+    )
+    try:
+        cells = cells_of(column).unify_dictionaries().combine_chunks()
+        encoded = cells.dictionary_encode()
+        indices = encoded.indices
+        values = encoded.dictionary
+        if not is_text(cells):  # a dictionary may have another order, unused values and null
+            used = indices.dictionary_encode()
+            indices = used.indices
+            values = values.take(used.dictionary)
+        codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
+    except UNREADABLE as error:
+        raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
+    values = values.to_pylist()
+    cell = next(iter(values), "")
+    if type(cell) not in READABLE:
+        raise ValueError(f"column {name!r} holds {type(cell).__name__}; {remedy}")
+    if type(cell) in (int, float):
+        values = [parse_whole_number(value, name) for value in values]
+    texts = [str(value) for value in values]
+    if not isinstance(cell, str) or "" in texts:
+        # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
+        order, named = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = named.tolist()
+    if "\x00" in "".join(texts):
+        raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
+    if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
+        raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
+    return TextColumn(codes, texts)
+
+
+def parse_whole_number(value: Any, name: Any) -> int:
+    """Return an integer, or a float that is one, as int."""
+    if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
+        raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
+    if value != value // 1:
+        raise ValueError(
+            f"column {name!r} holds {value!r}, which is not a whole number: give ids, labels and "
+            "predictions as text"
+        )
+    return int(value)
+
+
+def refuse_sparse(text: Mapping[str, TextColumn]) -> None:
+    """Raise a ValueError if nearly all pairs of a sample and a model lack a row.
+
+    The column of samples or models is then probably wrong.
+    """
+    rows = len(text["model"].codes)
+    total = len(text["sample"].texts) * len(text["model"].texts)
+    if total > (SPARSE + 1) * rows:
+        raise ValueError(
+            f"the table has only {rows} of {total} rows. Check that sample= and model= name the "
+            "right columns. models=[…] selects fewer models"
+        )

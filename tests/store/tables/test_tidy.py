@@ -1,0 +1,338 @@
+"""ScoreTable.from_frame reads long and wide tables from files and frames of any library alike."""
+
+import csv
+import time
+
+import numpy as np
+import pandas as pd
+import pyarrow
+import pyarrow.parquet
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from toy_store import LONG
+
+from cascadelib import Method, ScoreTable, evaluate, pick, search
+
+NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
+ANSWERS = {"label": "truth", "prediction": "says"}
+
+
+def same(table, other):
+    """Check that two tables are equal up to the order of models and samples."""
+    rows = [other.row(n) for n in table.names]
+    columns = [list(other.sample_ids).index(i) for i in table.sample_ids]
+    for part in ("correct", "confidence", "predictions"):
+        np.testing.assert_array_equal(getattr(table, part), getattr(other, part)[rows][:, columns])
+    np.testing.assert_array_equal(table.labels, other.labels[columns])
+    costs = [np.broadcast_to(t.cost.T, (len(t), len(t.names))) for t in (table, other)]
+    np.testing.assert_array_equal(costs[0], costs[1][columns][:, rows])
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.permutations(range(6)))
+def test_rows_may_come_in_any_order(order):
+    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, columns=["words"])
+    same(table, ScoreTable.from_frame(LONG.iloc[order], **NAMES, **ANSWERS))
+    assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
+    assert table.correct.tolist() == [[True, False, False], [True, True, True]]
+    assert table.confidence.tolist() == [
+        [0.9, 0.2, -np.inf],
+        [0.7, 0.6, 0.5],
+    ]  # the abstention passes on
+    assert table.cost.tolist() == [[0, 0, 0], [2, 3, 4]]
+    assert table.columns["words"].tolist() == [[3, 4, 5]] * 2
+    point = pick(search(table, 2, score="f1"), "match_best", caution=0)
+    assert evaluate(table, point).accuracy == point.accuracy == 1
+
+
+def test_files_other_frames_and_wide_tables_give_the_same_table(tmp_path):
+    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
+    LONG.to_csv(tmp_path / "a.csv", index=False)
+    LONG.to_parquet(tmp_path / "a.parquet")
+    wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
+    wide.columns = [f"{who}_{what}" for what, who in wide.columns]
+    for frame in (tmp_path / "a.csv", str(tmp_path / "a.parquet"), pyarrow.Table.from_pandas(LONG)):
+        same(table, ScoreTable.from_frame(frame, **NAMES, **ANSWERS))
+    names = {
+        "sample": "id",
+        "confidence": "{}_sure",
+        "cost": "{}_usd",
+        "label": "truth",
+        "prediction": "{}_says",
+    }
+    same(table, ScoreTable.from_frame(wide.reset_index(), **names))
+
+
+@pytest.mark.parametrize(
+    "values", [[True, False, True], [1, 0, 1], ["True", "false", "TRUE"], [1.0, 0.0, 1.0]]
+)
+def test_correctness_in_any_form_is_bool(values):
+    frame = LONG.drop(columns=["says"]).assign(right=pd.Series(values * 2, dtype=object), sure=0.5)
+    table = ScoreTable.from_frame(frame, **NAMES, correct="right")
+    assert table.correct.dtype == bool and table.correct[0].tolist() == [True, False, True]
+    assert (
+        ScoreTable.from_frame(frame.assign(right=0.25), **NAMES, correct="right").correct.dtype
+        == np.float64
+    )
+
+
+def test_labels_are_text_for_every_type_of_a_column():
+    """pandas converts whole numbers to floats if one is missing."""
+    frame = LONG.assign(truth=[1, 0, 1] * 2, says=[1, 1, None, 1, 0, 1])
+    assert ScoreTable.from_frame(frame, **NAMES, **ANSWERS).correct.tolist() == [
+        [True, False, False],
+        [True] * 3,
+    ]
+
+
+def test_missing_rows_are_named_dropped_or_wrong():
+    part = LONG.drop(index=4)
+    with pytest.raises(
+        ValueError,
+        match="missing or lack .*correctness .of 6..*: 1 .*'y', model 'large'.*missing='drop'",
+    ):
+        ScoreTable.from_frame(part, **NAMES, **ANSWERS)
+    dropped = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="drop")
+    assert dropped.sample_ids.tolist() == ["x", "z"]
+    table = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="abstain")
+    assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
+    assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
+    unlabelled = LONG.assign(truth=["yes", None, "no"] * 2)
+    with pytest.raises(
+        ValueError, match="missing or lack .*correctness .of 6..*: 2 .*'y', model 'small', row 1"
+    ):
+        ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS)
+    assert len(ScoreTable.from_frame(unlabelled, **NAMES, **ANSWERS, missing="drop")) == 2
+    table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
+    assert table.labels is None and table.correct is None
+
+
+def test_a_model_without_confidences_is_the_last_stage():
+    frame = LONG.assign(sure=LONG["sure"].where(LONG["who"] == "large"))
+    table = search(ScoreTable.from_frame(frame, **NAMES, **ANSWERS), 2).table
+    thresholds = [
+        t for models, (t,) in zip(table["models"], table["thresholds"]) if models[0] == "small"
+    ]
+    assert thresholds and np.isinf(thresholds).all()
+
+
+def test_an_object_that_is_not_a_table_is_refused():
+    with pytest.raises(TypeError):
+        ScoreTable.from_frame(7, **NAMES, **ANSWERS)
+
+
+# A reader that guesses types would change, merge or lose these codes.
+HOSTILE = ["01", "1", "1.0", "1e5", "100000", "NaN", "None", "NA", "TRUE", "True", "-0", " x", "x "]
+HOSTILE += ["a,b", 'say "no"', "line\nline", "line\r\nline", "\ufeffx", "é", "_1", "0x10", "inf"]
+NUMBERS = ["0.5", "0.1", "1e-3", "0.30000000000000004", "5e-324", "1", "00.5", " 0.25 ", ""]
+
+
+def written(path, frame, end="\r\n", mark="\ufeff"):
+    """Write a frame of text as a CSV file, with quotes if a cell needs them."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        file.write(mark)
+        # Before Python 3.13 the writer leaves a lone carriage return, which ends a row, unquoted.
+        returns = frame.apply(lambda column: column.str.contains("\r")).any(axis=None)
+        quoting = csv.QUOTE_ALL if returns else csv.QUOTE_MINIMAL
+        writer = csv.writer(file, lineterminator=end, quoting=quoting)
+        writer.writerow(frame.columns)
+        writer.writerows(frame.fillna("").to_numpy().tolist())
+
+
+@st.composite
+def frames_of_text(draw):
+    """Draw a long table of text with hostile ids, labels, predictions and numbers."""
+    text = st.sampled_from(HOSTILE) | st.text(
+        st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
+    )
+    samples = draw(st.lists(text, min_size=1, max_size=5, unique=True))
+    models = draw(st.lists(text, min_size=1, max_size=3, unique=True))
+    labels = [draw(text) for _ in samples]
+    rows = []
+    for model in models:
+        for sample, label in zip(samples, labels, strict=True):
+            said = draw(st.sampled_from([*labels, "", None]) | text)
+            rows.append((sample, model, label, said, draw(st.sampled_from(NUMBERS)), "1"))
+    rows[0] = (*rows[0][:3], labels[0], *rows[0][4:])
+    names = ["sample", "model", "label", "prediction", "length", "cost"]
+    return pd.DataFrame(draw(st.permutations(rows)), columns=names, dtype=object)
+
+
+@settings(max_examples=30, deadline=None)
+@given(frames_of_text(), st.sampled_from(["\n", "\r\n"]), st.sampled_from(["", "\ufeff"]))
+def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end, mark):
+    folder = tmp_path_factory.mktemp("hostile")
+    written(folder / "t.csv", frame, end, mark)
+    frame.to_parquet(folder / "t.parquet")
+    named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    named["answer"] = "exact"
+    tables = [
+        ScoreTable.from_frame(source, **named)
+        for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))
+    ]
+    assert tables[0].sample_ids.tolist() == list(dict.fromkeys(frame["sample"]))
+    for table in tables[1:]:
+        assert table.names == tables[0].names
+        for part in ("sample_ids", "labels", "predictions", "correct", "confidence", "cost"):
+            assert getattr(table, part).tolist() == getattr(tables[0], part).tolist()
+        np.testing.assert_array_equal(table.columns["length"], tables[0].columns["length"])
+    said = {(row.sample, row.model): row.prediction or "" for row in frame.itertuples()}
+    for name, row in zip(tables[0].names, tables[0].predictions.tolist(), strict=True):
+        ids = tables[0].sample_ids.tolist()
+        assert row == [said[sample, name] for sample in ids]
+
+
+WHOLE = [3, 1, 3, 1, 1, 3]
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        pd.Series(WHOLE),
+        pd.Series(WHOLE, dtype="float32"),
+        pd.Series(WHOLE, dtype="Int64"),
+        pd.Series(WHOLE, dtype=object),
+        pd.Series([*map(float, WHOLE[:3]), *WHOLE[3:]], dtype=object),
+        pd.Series(WHOLE, dtype="category"),
+        pd.Series(WHOLE, dtype=pd.ArrowDtype(pyarrow.uint8())),
+        pd.Series(list(map(str, WHOLE))),
+    ],
+    ids=lambda said: str(said.dtype),
+)
+def test_whole_numbers_give_the_same_text_for_all_dtypes(said):
+    frame = LONG.assign(says=said, truth=["3", "1", "1"] * 2 if said[0] == "3" else [3, 1, 1] * 2)
+    frame["sure"] = 0.5
+    table = ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
+    assert table.predictions.tolist() == [["3", "1", "3"], ["1", "1", "3"]]
+    assert table.correct.tolist() == [[True, True, False], [False, True, False]]
+
+
+def test_models_of_a_wide_table_with_a_prompt_are_chosen():
+    wide = pd.DataFrame(
+        {
+            "sample": ["x", "y"],
+            "prompt_text": ["?", "!"],
+            "large_text": ["a", "b"],
+            "small_text": ["a", "a"],
+            "small_sure": [0.5, 0.7],
+            "label": ["a", "b"],
+        }
+    )
+    named = {"label": "label", "prediction": "{}_text", "confidence": "{}_sure"}
+    price = {"small": 1, "large": 2}
+    with pytest.raises(ValueError, match="unknown model in cost 'prompt'"):
+        ScoreTable.from_frame(wide, **named, cost=price)
+    table = ScoreTable.from_frame(wide, **named, cost=price, models=["small", "large"])
+    assert table.names == ("small", "large") and table.correct.tolist() == [[1, 0], [1, 1]]
+    assert table.confidence.tolist() == [[0.5, 0.7], [-np.inf, -np.inf]]
+
+
+def test_models_of_a_long_table_are_chosen():
+    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
+    one = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models="large")
+    assert one.names == ("large",) and one.correct.tolist() == [table.correct[1].tolist()]
+    both = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models=["large", "small"])
+    assert both.names == ("large", "small")
+    same(table, both)
+
+
+def test_a_table_without_confidences_can_have_fitted_ones():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["01", "02"], 60)
+    said = np.append(labels, np.where(rng.random(60) < 0.6, labels, "03"))
+    frame = pd.DataFrame(
+        {
+            "sample": np.tile(np.arange(60), 2),
+            "model": np.repeat(["large", "small"], 60),
+            "label": np.tile(labels, 2),
+            "prediction": said,
+            "length": rng.integers(0, 9, 120).astype(str),
+        }
+    )
+    named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    table = ScoreTable.from_frame(frame, **named, cost={"large": 2, "small": 1})
+    assert np.isneginf(table.confidence).all()
+    fitted = Method(confidence="logistic", columns=("length", "agreement"))
+    assert len(search(table, 2, fitted)) >= 1
+
+
+def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
+    frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
+    for missing in ("refuse", "drop", "abstain"):
+        with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
+            ScoreTable.from_frame(frame, correct="correct", missing=missing)
+    apart = frame[:2].assign(model=["a", "b"])
+    with pytest.raises(
+        ValueError,
+        match="missing or lack .*correctness .of 4..*: 2 .sample '0', model 'b'; sample '1'",
+    ):
+        ScoreTable.from_frame(apart, correct="correct")
+    with pytest.raises(ValueError, match="drops all samples.*models="):
+        ScoreTable.from_frame(apart, correct="correct", missing="drop")
+
+
+def test_integers_and_floats_of_two_models_give_the_same_text():
+    """pandas stores integers as floats if one is missing."""
+    wide = pd.DataFrame(
+        {"sample": [7, 8], "label": [1, 2], "a_says": [1, 2], "b_says": [1.0, None]}
+    )
+    table = ScoreTable.from_frame(wide, label="label", prediction="{}_says", cost={"a": 1, "b": 2})
+    assert table.sample_ids.tolist() == ["7", "8"] and table.labels.tolist() == ["1", "2"]
+    assert table.predictions.tolist() == [["1", "2"], ["1", ""]]
+
+
+def test_a_cell_that_is_not_a_number_is_found_in_any_row():
+    for row in (0, 1, 4, 5):
+        frame = LONG.assign(sure=["0.5"] * row + ["?"] + ["0.5"] * (5 - row))
+        with pytest.raises(ValueError, match=f"'sure' .*: 1 .'\\?' at .*row {row}\\)"):
+            ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
+
+
+def spent(k):
+    """Return the least processor time of two runs, in seconds, for 4 k shuffled rows."""
+    rng = np.random.default_rng(0)
+    frame = pd.DataFrame(
+        {
+            "sample": np.tile([f"q{row:07d}" for row in range(k)], 4),
+            "model": np.repeat(["a", "b", "c", "d"], k),
+            "label": np.tile(rng.choice(["01", "02", "03"], k), 4),
+            "prediction": rng.choice(["01", "02", "03"], 4 * k),
+            "confidence": rng.random(4 * k),
+            "cost": 1.0,
+        }
+    )
+    frame = frame.sample(frac=1, random_state=0).iloc[1:]
+    named = {"label": "label", "prediction": "prediction", "missing": "drop"}
+    runs = []
+    for _ in range(2):
+        begun = time.process_time()
+        assert len(ScoreTable.from_frame(frame, **named)) == k - 1
+        runs.append(time.process_time() - begun)
+    return min(runs)
+
+
+def test_reading_grows_with_the_rows():
+    assert spent(32_000) < 3 * max(spent(8_000), 0.02) * 2
+
+
+def test_correctness_may_agree_with_label_and_prediction():
+    graded = {**NAMES, **ANSWERS, "correct": "judged"}
+    judged = [1, 0, 0, 1, 1, 1]
+    table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
+    assert table.correct.tolist() == [[True, False, False], [True, True, True]]
+
+
+def test_string_views_of_arrow_are_read(tmp_path):
+    columns = {
+        "sample": ["1", "2"],
+        "model": ["a", "a"],
+        "confidence": ["0.5", "0.25"],
+        "label": ["x", "y"],
+        "prediction": ["x", "x"],
+    }
+    views = {name: pyarrow.array(cells, pyarrow.string_view()) for name, cells in columns.items()}
+    path = tmp_path / "views.parquet"
+    pyarrow.parquet.write_table(pyarrow.table(views), path)
+    table = ScoreTable.from_frame(path, label="label", prediction="prediction", cost={"a": 1})
+    assert table.confidence.tolist() == [[0.5, 0.25]] and table.correct.tolist() == [[True, False]]
