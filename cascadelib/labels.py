@@ -10,6 +10,9 @@ from numpy import ndarray as Array
 
 from .checks import validate_choice
 
+# Signs around an answer: spaces, quotes, Markdown, brackets, and punctuation after it.
+BEFORE = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~#>([{"
+AFTER = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~.,;:!?…。．，！？)]}"
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 BY_ID = (
     "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
@@ -298,6 +301,22 @@ def normalize_text(text: str) -> str:
     text = " ".join(text.casefold().split())
     number = WHOLE_NUMBER.fullmatch(text)
     return str(int(number[1])) if number else text
+
+
+def strip_marks(text: str) -> str:
+    """Return a text without outer spaces, quotes, brackets, Markdown and final punctuation.
+
+    Examples
+    --------
+    >>> strip_marks('**"Yes."**'), strip_marks("C++"), strip_marks("-1.5")
+    ('Yes', 'C++', '-1.5')
+    """
+    return text.lstrip(BEFORE).rstrip(AFTER)
+
+
+def fold(text: str) -> str:
+    """Return a text without such marks, case and Unicode forms, and with plain whole numbers."""
+    return normalize_text(strip_marks(normalize_text(text)))
 
 
 def written_value(value: Any) -> Any:

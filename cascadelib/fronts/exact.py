@@ -24,6 +24,7 @@ from ..scoring import F1
 from ..stages import Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
+from ..store.tables.answers import find_best_model, refuse_unreadable
 from .cascades import prepare_search
 from .counted import search_counted
 from .front import Front, Points
@@ -340,6 +341,7 @@ class SearchTask:
                 raise ValueError(
                     f"models must name one model or more, none of them twice, not {self.names}"
                 )
+        refuse_unreadable(store, self.names)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store, self.names)
@@ -377,6 +379,7 @@ class SearchTask:
             selected_on=self.selected_on,
             store=self.store,
             expected=self.expected,
+            best_model=find_best_model(self.store) if self.score == "top1" else None,
         )
 
 

@@ -183,6 +183,8 @@ class Front:
         Whether the accuracies are estimated with ``search(…, expected=True)``.
     replayed : DataFrame or None
         Table of a front that was evaluated on another split.
+    best_model : str, optional
+        The reference. Defaults to the most accurate single model, the cheapest at a tie.
 
     See Also
     --------
@@ -212,6 +214,7 @@ class Front:
     store: Store | None = None
     expected: bool = False
     replayed: pd.DataFrame | None = None
+    best_model: str | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
@@ -361,8 +364,8 @@ class Front:
 
     @property
     def reference(self) -> Point:
-        """Return the most accurate single model, the cheapest at a tie, as a Point."""
-        name = self.singles["accuracy"].idxmax()
+        """Return the reference, a single model, as a Point."""
+        name = self.best_model or self.singles["accuracy"].idxmax()
         accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
         return self._measured(
             models=(name,),

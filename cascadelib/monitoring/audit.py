@@ -224,7 +224,7 @@ def audited_table(
         policy.models,
         read.audits["id"].to_numpy(str),
         predictions=read.audits[["first", "reference"]].fillna("").to_numpy(str).T,
-        normalize="exact",
+        answer="exact",
     )
 
 

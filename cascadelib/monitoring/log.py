@@ -13,11 +13,12 @@ from numpy import ndarray as Array
 from ..checks import brief
 from ..evaluation.point import Point
 from ..methods.confidence_range import impossible
-from ..methods.fitted import value_columns
+from ..methods.thresholds import convert_units, does_exit
 from ..policy.decisions import FAILURES
 from ..policy.policy import Policy
 from .schema import OF_EACH, Locate, describe_value, read_parts
 
+ROUNDING = 1e-6  # of confidences in a log, absolute or relative
 BY_STAGE = ("models", "predictions", "confidences", "failures", "costs")
 
 
@@ -26,8 +27,7 @@ class Inputs(NamedTuple):
 
     ``rows`` are positions in the log. ``contents`` are 64-bit hashes of all values of a row except
     its id. ``failures`` [N, n] are positions in FAILURES, and −1 if a stage was not reached.
-    ``confidences`` [N, n] are those that are compared with thresholds. ``is_other`` [N, n] tells
-    whether another model than the policy's has answered.
+    ``is_other`` [N, n] tells whether another model than the policy's has answered.
     """
 
     rows: Array
@@ -108,7 +108,7 @@ def read_log(
         part = whole.take(is_inside & is_mine)
         columns = spread_columns(part, len(policy.models))
         check_rows(part, columns, policy.in_use)
-        inputs.append(read_inputs(part, columns, policy.in_use))
+        inputs.append(inputs_of(part, columns, policy.in_use))
         audits.append(read_audits(part, columns, inputs[-1]))
         ids += part.table["id"].chunks
     if not any(len(part.rows) for part in inputs):
@@ -179,13 +179,38 @@ def check_rows(part: Part, columns: dict[str, Array], point: Point) -> None:
     if point.metric is not None:
         is_impossible = impossible(confidences, point.metric)
         part.refuse(is_impossible, "confidences", f"{OF_EACH} values of {point.metric}")
+    part.refuse(
+        find_wrong_exits(part, columns, point),
+        "confidences",
+        f"{OF_EACH} values for which "
+        f"the thresholds {point.thresholds} give the row's stage, not rounded",
+    )
     part.refuse((costs < 0) | np.isinf(costs), "costs")
     part.refuse(part.table["audited"].is_null().to_numpy(), "audited")
     is_audited = part.table["audited"].to_numpy()
     part.refuse(part.table["reference"].is_valid().to_numpy() & ~is_audited, "reference")
 
 
-def read_inputs(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
+def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Array:
+    """Return which answers of the policy's models have another exit than its thresholds give.
+
+    The result is bool [rows, models]. A confidence that is nearly the threshold may have been
+    rounded.
+    """
+    stages = part.table["stage"].to_numpy()
+    is_wrong = np.zeros(columns["failures"].shape, bool)
+    for stage, threshold in enumerate(point.inside):
+        values = convert_units(point.metric, columns["confidences"][:, stage])
+        values = np.where(np.isnan(values), -np.inf, values)
+        has_other_exit = does_exit(values, threshold) != (stages == stage)
+        is_own = columns["models"][:, stage] == point.models[stage]
+        has_answer = columns["failures"][:, stage] == FAILURES[0]
+        is_near = np.isclose(values, threshold, rtol=ROUNDING, atol=ROUNDING)
+        is_wrong[:, stage] = has_answer & is_own & has_other_exit & ~is_near
+    return is_wrong
+
+
+def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
     """Return checked rows as numbers."""
     stages = part.table["stage"].to_numpy()
     codes = {name: code for code, name in enumerate(FAILURES)} | {None: -1}
@@ -197,7 +222,7 @@ def read_inputs(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
         stages=stages.astype(np.int8),
         is_audited=part.table["audited"].to_numpy(),
         failures=failures,
-        confidences=compared_confidences(columns, failures == 0, point),
+        confidences=columns["confidences"],
         costs=columns["costs"],
         is_other=(failures == 0) & (columns["models"] != np.array(point.models, object)),
     )
@@ -210,24 +235,6 @@ def digest_rows(part: Part, columns: dict[str, Array]) -> Array:
         for stage, each in enumerate(values.T):
             contents[name, stage] = each
     return pd.util.hash_pandas_object(contents, index=False).to_numpy()
-
-
-def compared_confidences(columns: dict[str, Array], has_answer: Array, point: Point) -> Array:
-    """Return the confidences that the thresholds are compared with, float64 [rows, models].
-
-    If a confidence is fitted on one column, the log has the value of this column, as
-    :meth:`Policy.step` received it. If it is fitted on several, the log has the fitted confidence.
-    """
-    confidences = columns["confidences"].copy()
-    before = np.full(len(confidences), None)
-    for stage, fitted in enumerate(point.fitted):
-        rows = np.flatnonzero(has_answer[:, stage])
-        predictions = columns["predictions"][rows, stage]
-        if len(value_columns(fitted.columns)) == 1 and len(rows):
-            values = confidences[rows, stage]
-            confidences[rows, stage] = fitted(values, predictions, before[rows])
-        before[rows] = predictions
-    return confidences
 
 
 def read_audits(part: Part, columns: dict[str, Array], inputs: Inputs) -> pd.DataFrame:

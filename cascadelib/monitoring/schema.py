@@ -1,6 +1,7 @@
 """The columns of the log of a running cascade, and the reader of its files."""
 
 import json
+import math
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -17,6 +18,7 @@ from ..policy.decisions import FAILURES
 ROWS = 2**16  # rows that are read at a time
 TEXTS = pa.list_(pa.string())
 NUMBERS = pa.list_(pa.float64())
+CONSTANTS = {"NaN": None, "Infinity": math.inf, "-Infinity": -math.inf}  # as json.dumps writes them
 
 SCHEMA = pa.schema(
     {
@@ -45,8 +47,8 @@ ACCEPTED = {
     "stage": "the stage at which the input exited, a whole number, 0 = first",
     "models": f"{OF_EACH} the name of the model that answered",
     "predictions": f"{OF_EACH} the cascade's answer as text, and null for a failure",
-    "confidences": f"{OF_EACH} the number that the policy received, and null for a failure or at "
-    "the last stage",
+    "confidences": f"{OF_EACH} the number that the threshold is compared with, and null for a "
+    "failure or at the last stage",
     "failures": f"{OF_EACH} {', '.join(FAILURES[:-1])} or {FAILURES[-1]}",
     "costs": f"{OF_EACH} the cost of the call, 0 or more, or null if it is not known",
     "audited": "true or false, as is_audited returns it",
@@ -87,16 +89,10 @@ def read_frame(frame: pd.DataFrame) -> Iterator[tuple[pa.Table, Locate]]:
     require_columns(frame.columns)
     frame = frame.reindex(columns=SCHEMA.names)
     for start in range(0, len(frame), ROWS):
-        part = frame.iloc[start : start + ROWS]
-
-        def convert(first: int, last: int, part: pd.DataFrame = part) -> pa.Table:
-            return pa.Table.from_pandas(part.iloc[first:last], READ_AS, preserve_index=False)
-
-        def values_of(row: int, part: pd.DataFrame = part) -> dict[str, Any]:
-            return part.iloc[row].to_dict()
-
+        part = frame.iloc[start : start + ROWS].astype(object)
+        rows = part.where(part.notna(), None).to_dict("records")
         locate = partial(row_of_log, start)
-        yield convert_rows(convert, values_of, locate, 0, len(part)), locate
+        yield convert_rows(rows, locate), locate
 
 
 def read_lines(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
@@ -104,16 +100,11 @@ def read_lines(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
     with path.open(encoding="utf-8") as file:
         lines = (line for line in file if line.endswith("\n"))
         for start in count(0, ROWS):
-            part = list(islice(lines, ROWS))
-            if not part:
-                break
             locate = partial(line_of_file, path, start)
-            rows = [parse_line(line, row, locate) for row, line in enumerate(part)]
-
-            def convert(first: int, last: int, rows: list[dict] = rows) -> pa.Table:
-                return pa.Table.from_pylist(rows[first:last], READ_AS)
-
-            yield convert_rows(convert, rows.__getitem__, locate, 0, len(rows)), locate
+            rows = [parse_line(line, row, locate) for row, line in enumerate(islice(lines, ROWS))]
+            if not rows:
+                break
+            yield convert_rows(rows, locate), locate
 
 
 def read_parquet(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
@@ -176,7 +167,7 @@ def line_of_file(path: Path, start: int, row: int) -> str:
 def parse_line(line: str, row: int, locate: Locate) -> dict[str, Any]:
     """Return the object in a line of JSON, or raise a ValueError with the position of the line."""
     try:
-        values = json.loads(line)
+        values = json.loads(line, parse_constant=CONSTANTS.get)
     except ValueError as error:
         raise ValueError(f"{locate(row)} is not JSON: {error}") from None
     if not isinstance(values, dict):
@@ -184,34 +175,23 @@ def parse_line(line: str, row: int, locate: Locate) -> dict[str, Any]:
     return values
 
 
-def convert_rows(
-    convert: Callable[[int, int], pa.Table],
-    values_of: Callable[[int], dict[str, Any]],
-    locate: Locate,
-    first: int,
-    last: int,
-) -> pa.Table:
-    """Convert the rows from `first` to before `last`, or raise a ValueError about a bad value."""
+def convert_rows(rows: list[dict[str, Any]], locate: Locate) -> pa.Table:
+    """Return rows as a table, or raise a ValueError about the first value of another type."""
     try:
-        return convert(first, last)
-    except (pa.ArrowException, OverflowError) as error:
-        if last - first > 1:
-            half = (first + last) // 2
-            bounds = ((first, half), (half, last))
-            return pa.concat_tables(
-                [convert_rows(convert, values_of, locate, *each) for each in bounds]
-            )
-        values = values_of(first)
-        for name, type in zip(READ_AS.names, READ_AS.types):
-            if not is_of_type(values.get(name), type):
-                raise ValueError(describe_value(name, values[name], locate(first))) from None
-        raise ValueError(f"{locate(first)}: {error}") from None
+        return pa.Table.from_pylist(rows, READ_AS)
+    except (pa.ArrowException, OverflowError):
+        for number, row in enumerate(rows):
+            for name, type in zip(READ_AS.names, READ_AS.types):
+                if not is_of_type(row.get(name), type):
+                    place = locate(number)
+                    raise ValueError(describe_value(name, row[name], place)) from None
+        raise
 
 
 def is_of_type(value: Any, type: pa.DataType) -> bool:
     """Return whether a value can be stored as a type."""
     try:
-        pa.array([value], type, from_pandas=True)
+        pa.array([value], type)
     except (pa.ArrowException, OverflowError):
         return False
     return True

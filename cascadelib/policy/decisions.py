@@ -48,11 +48,13 @@ class Decisions:
     answered : int64 [N]
         Stage whose model gave the prediction. It is the exit stage, unless that model failed. It
         is −1 if no model answered.
-    costs, seconds : float64 [N, n]
-        Cost of the answers, nan if a call did not return it, and duration of the calls.
+    answers : array [N, n]
+        Prediction of the cascade after each stage, of the type of the predictions. None or −1 if a
+        sample did not reach it or the model failed.
+    costs : float64 [N, n]
+        Cost of the answers, nan if a call did not return it.
     ids : array [N]
-        The caller's ids. By default, the positions of the inputs, in a service since the monitor
-        was made.
+        The caller's ids. By default, the positions of the inputs.
     models : tuple of str
         Names of the models.
 
@@ -77,8 +79,8 @@ class Decisions:
     confidences: np.ndarray
     failures: np.ndarray
     answered: np.ndarray = None  # type: ignore[assignment]
+    answers: np.ndarray = None  # type: ignore[assignment]
     costs: np.ndarray = None  # type: ignore[assignment]
-    seconds: np.ndarray = None  # type: ignore[assignment]
     ids: np.ndarray = None  # type: ignore[assignment]
     models: tuple[str, ...] = ()
 
@@ -128,31 +130,6 @@ class Decisions:
             arrays[name] = np.concatenate([getattr(each, name) for each in (self, *others)])
         return replace(self, **arrays)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary per sample, of plain values that JSON can hold.
-
-        The keys are id, prediction, model, status and stage, and for each stage that was reached
-        confidence, failure, cost and seconds. A number that is not finite is None.
-        """
-        reached = np.arange(len(self.models)) <= self.exit_stage[:, None]
-        columns = {
-            "id": self.ids,
-            "prediction": self.predictions,
-            "model": self.model,
-            "status": self.status,
-            "stage": self.exit_stage,
-        }
-        stages = {"failures": np.array(FAILURES)[self.failures]}
-        for name in ("confidences", "costs", "seconds"):
-            values = self.arrays[name]
-            stages[name] = np.where(np.isfinite(values), values, np.array(None))
-        plain = [column.tolist() for column in columns.values()]
-        records = [dict(zip(columns, values)) for values in zip(*plain)]
-        for row, record in enumerate(records):
-            for name, values in stages.items():
-                record[name] = values[row, reached[row]].tolist()
-        return records
-
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
         """Write a model's answer for the undecided samples ``rows`` (int64 [s], or a slice).
 
@@ -171,6 +148,7 @@ class Decisions:
         self.confidence[answered_rows] = answer.confidence[is_valid]
         self.confidences[answered_rows, stage] = answer.confidence[is_valid]
         self.answered[answered_rows] = stage
+        self.answers[answered_rows, stage] = answer.guesses[is_valid, 0]
         self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
         return exits
 
@@ -202,10 +180,9 @@ def empty_decisions(
 ) -> Decisions:
     """Return :class:`Decisions` of samples that no model has seen, with predictions ``unknown``.
 
-    Costs, seconds and ids are read-only. ``take`` returns a copy in which they are writable.
+    Costs and ids are read-only. ``take`` returns a copy in which they are writable.
     """
     shape = len(models), samples  # the values of a stage are contiguous
-    missing = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
         np.full((samples, guesses), unknown),
         exit_stage=np.full(samples, -1),
@@ -213,8 +190,8 @@ def empty_decisions(
         confidences=np.full(shape, np.nan).T,
         failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
-        costs=missing,
-        seconds=missing,
+        answers=np.full(shape, unknown).T,
+        costs=np.broadcast_to(np.nan, (samples, len(models))),
         ids=np.broadcast_to(np.array(None), samples),
         models=tuple(models),
     )

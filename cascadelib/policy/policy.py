@@ -20,7 +20,7 @@ from ..files import digest_of, read_json, write_text
 from ..labels import as_real_array
 from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
-from .calls import Expectation, call_model, read_answer, read_inputs, validate_calls
+from .calls import Expectation, call_model, list_inputs, read_answer, validate_calls
 from .decisions import (
     Decisions,
     align_inputs,
@@ -399,7 +399,7 @@ class Policy:
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation(labels, confidence_range)
-        inputs = read_inputs(inputs)
+        inputs = list_inputs(inputs)
         rows = np.arange(len(inputs))
         decisions = empty_decisions(len(inputs), self.models).take(rows)
         decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
@@ -417,7 +417,6 @@ class Policy:
                 return np.concatenate([decide_rows(stage, row) for row in rows[:, None]])
             if called.fault is not None:
                 first_faults.setdefault(stage, called.fault)
-            decisions.seconds[rows, stage] = called.seconds
             exits = decisions.write(point, stage, rows, called.read)
             return rows[~exits]
 

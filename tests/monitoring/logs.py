@@ -39,29 +39,39 @@ def row(number, policy=PAIR, confidences=(0.9,), answers=("yes",), **changes):
 
 
 def random_rows(count, seed, policy=POLICY):
-    """Rows with every kind of failure, unknown costs, other models, audits and lost references."""
+    """Rows with every kind of failure, unknown costs, other models, audits and lost references.
+
+    An input exits if a model of the policy answers with a confidence of at least the threshold.
+    """
     rng = np.random.default_rng(seed)
     rows = []
     for number in range(count):
-        stages = int(rng.integers(1, len(policy.models) + 1))
-        failures = rng.choice(FAILURES, stages, p=[0.8, 0.05, 0.05, 0.05, 0.05]).tolist()
-        has_answer = [failure == "none" for failure in failures]
-        values = rng.random((3, stages)).round(3)
-        answers = rng.choice(["yes", "no", ""], stages).tolist()
-        models = [name if rng.random() < 0.9 else "spare" for name in policy.models[:stages]]
+        stages = []
+        does_exit = False
+        while not does_exit and len(stages) < len(policy.models):
+            stages.append(random_stage(rng, policy.models[len(stages)]))
+            threshold = [*policy.thresholds, 0][len(stages) - 1]
+            is_own = stages[-1]["models"] == policy.models[len(stages) - 1]
+            does_exit = is_own and (stages[-1]["confidences"] or 0) >= threshold
         is_audited = bool(rng.random() < 0.4)
         reference = str(rng.choice(["yes", "no"])) if is_audited and rng.random() < 0.8 else None
-        changes = {
-            "models": models,
-            "predictions": [each if ok else None for each, ok in zip(answers, has_answer)],
-            "failures": failures,
-            "costs": [value if rng.random() < 0.9 else None for value in values[1].tolist()],
-            "audited": is_audited,
-            "reference": reference,
-        }
-        confidences = [value if ok else None for value, ok in zip(values[0].tolist(), has_answer)]
-        rows.append(row(number, policy, confidences, answers, **changes))
+        changes = {name: [each[name] for each in stages] for name in stages[0]}
+        changes |= {"audited": is_audited, "reference": reference}
+        rows.append(row(number, policy, changes.pop("confidences"), **changes))
     return rows
+
+
+def random_stage(rng, model):
+    """The answer of a model, or of another one, or a failure, and perhaps a cost."""
+    failure = str(rng.choice(FAILURES, p=[0.8, 0.05, 0.05, 0.05, 0.05]))
+    confidence, cost = rng.random(2).round(3).tolist()
+    return {
+        "models": model if rng.random() < 0.9 else "spare",
+        "predictions": str(rng.choice(["yes", "no", ""])) if failure == "none" else None,
+        "confidences": confidence if failure == "none" else None,
+        "failures": failure,
+        "costs": cost if rng.random() < 0.9 else None,
+    }
 
 
 def frame(rows):

@@ -51,9 +51,10 @@ def audited_rows(is_drawn):
     rng = np.random.default_rng(0)
     rows = []
     for number, draw in enumerate(rng.random((4000, 2)).tolist()):
-        stages = 1 + int(draw[0] < 0.5)
+        confidences = [0.9] if draw[0] < 0.5 else [0.1, None]
+        stages = len(confidences)
         audited = is_drawn(number, stages, draw[1])
-        rows.append(row(number, PAIR, [0.9] * stages, ["yes"] * stages, audited=audited))
+        rows.append(row(number, PAIR, confidences, ["yes"] * stages, audited=audited))
     return frame(rows)
 
 
@@ -119,7 +120,7 @@ def worker(tag, start, wrong, seed, policy=PAIR):
     rng = np.random.default_rng(seed)
     rows = []
     for number, (value, draw) in enumerate(rng.random((800, 2)).tolist()):
-        stages = 1 if value >= 0.5 else 2
+        stages = 1 if value >= policy.thresholds[0] else 2
         answers = ["no" if draw < wrong * (1 - value) else "yes", "yes"][:stages]
         changes = {"id": f"{tag} {number}", "audited": True, "reference": "yes"}
         rows.append(row(start + number, policy, [value, None][:stages], answers, **changes))
@@ -148,27 +149,31 @@ def test_a_renewed_policy_decides_as_certified_and_expects_the_new_inputs():
     table, certificate = certify_newest(rows)
     policy = renew_policy(PAIR, certificate.point, table)
     assert policy.thresholds == certificate.point.thresholds
-    renewed = [each | {"policy": policy.checksum} for each in worker("later", 9000, 0.5, 3)]
-    report = monitor(frame(renewed), policy)
+    report = monitor(frame(worker("later", 9000, 0.5, 3, policy)), policy)
     assert report.drift["inputs"].tolist() == [800, 0] and not report.drift["alarm"].any()
+
+
+def as_entropies(rows, policy):
+    """The same rows of a policy whose entropy is 1 − the confidence."""
+    changed = []
+    for each in rows:
+        values = [None if value is None else 1 - value for value in each["confidences"]]
+        changed.append(each | {"confidences": values, "policy": policy.checksum})
+    return changed
 
 
 def test_a_renewed_policy_has_the_native_units_of_its_metric(tmp_path):
     """Of two policies, one has confidences c, the other entropies 1 − c, where low is confident."""
     entropy = cl.Policy(cl.Point(PAIR.models, (0.5,), method="entropy"))
-    rows = worker("new", 5000, 0.5, 2)
-    native = []
-    for each in rows:
-        values = [None if value is None else 1 - value for value in each["confidences"]]
-        native.append(each | {"confidences": values, "policy": entropy.checksum})
-    expected = certify_newest(rows)[1].point.thresholds[0]
-    table, certificate = certify_newest(native, entropy)
+    expected = certify_newest(worker("new", 5000, 0.5, 2))[1].point.thresholds[0]
+    table, certificate = certify_newest(as_entropies(worker("new", 5000, 0.5, 2), entropy), entropy)
     policy = renew_policy(entropy, certificate.point, table)
     assert policy.thresholds[0] == pytest.approx(1 - expected)
     policy.save(tmp_path / "policy.json")
     assert cl.Policy.load(tmp_path / "policy.json").thresholds == policy.thresholds
-    report = monitor(frame([each | {"policy": policy.checksum} for each in native]), policy)
-    assert not report.drift["alarm"].any()
+    same = cl.Policy(PAIR.point, (1 - policy.thresholds[0],))
+    rows = as_entropies(worker("later", 9000, 0.5, 3, same), policy)
+    assert not monitor(frame(rows), policy).drift["alarm"].any()
 
 
 def test_without_a_certificate_there_is_no_new_policy():

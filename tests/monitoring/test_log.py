@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Method, Point, Policy, ScoreTable
+from cascadelib import Point, Policy
 from cascadelib.monitoring import monitor
 from cascadelib.monitoring.log import Inputs, read_log
 from cascadelib.policy import FAILURES
@@ -47,9 +47,9 @@ def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
 
 
 def test_inputs_of_the_same_time_are_in_the_order_of_their_ids():
-    rows = [row(number, time=5.0, confidences=[number / 10]) for number in range(9)]
+    rows = [row(number, time=5.0, confidences=[number + 1.0]) for number in range(9)]
     for log in (frame(rows), frame(rows[::-1])):
-        assert read_log(log, PAIR).inputs.confidences[:, 0].tolist() == [n / 10 for n in range(9)]
+        assert read_log(log, PAIR).inputs.confidences[:, 0].tolist() == [n + 1 for n in range(9)]
 
 
 CHANGES = {
@@ -129,7 +129,7 @@ def test_rows_of_other_policies_may_have_other_models():
 
 def test_a_confidence_that_is_impossible_for_its_metric_is_refused():
     policy = Policy(Point(("small", "large"), (0.5,), method="max_softmax"))
-    with pytest.raises(ValueError, match="confidences is .93.0.. Accepted: .* max_softmax"):
+    with pytest.raises(ValueError, match=r"confidences is \[93.0\]. Accepted: .* max_softmax"):
         monitor(frame([row(1, policy, [93.0])]), policy)
 
 
@@ -145,28 +145,29 @@ def test_a_log_without_a_row_of_the_policy_is_refused():
         monitor(frame([row(1)])[:0], PAIR)
 
 
-FITS = {"isotonic_by_label": (), "logistic": ("confidence", "agreement")}
+WRONG_EXITS = {
+    "small exits below its threshold": ([0.49], PAIR),
+    "small defers at its threshold": ([0.5001, None], PAIR),
+    "middle exits below its threshold": ([0.1, 0.4], POLICY),
+}
 
 
-@pytest.mark.parametrize("kind", FITS)
-def test_fitted_confidences_are_computed_as_in_a_run(kind):
-    """The log has what the engine passed to the policy. The thresholds compare the fitted ones."""
-    rng = np.random.default_rng(0)
-    confidence = rng.random((2, 400))
-    predictions = rng.choice(["yes", "no"], (2, 400))
-    labels = np.where(rng.random(400) < confidence[0], predictions[0], "maybe")
-    table = ScoreTable(
-        None, confidence, [1, 10], ("small", "large"), predictions=predictions, labels=labels
-    )
-    columns = {"columns": FITS[kind]} if FITS[kind] else {}
-    method = Method(confidence=kind, **columns).fit(table)
-    policy = Policy(Point(table.names, (0.5,), method=method))
-    decisions = policy.run(table.calls(), table.origin.sample_ids)
-    rows = []
-    for number, stage in enumerate(decisions.exit_stage.tolist()):
-        reached = slice(stage + 1)
-        values = confidence[reached, number].tolist()
-        rows.append(row(number, policy, values, predictions[reached, number].tolist()))
-    np.testing.assert_array_equal(
-        read_log(frame(rows), policy).inputs.confidences, decisions.confidences
-    )
+@pytest.mark.parametrize("name", WRONG_EXITS)
+def test_a_confidence_that_contradicts_the_stage_is_refused(name):
+    confidences, policy = WRONG_EXITS[name]
+    rows = [row(1, policy, confidences, ["yes"] * len(confidences))]
+    accepted = r"Accepted: .* values for which the thresholds \(.*\) give the row's stage"
+    with pytest.raises(ValueError, match=f"row 0 of the log .*: confidences is .*{accepted}"):
+        monitor(frame(rows), policy)
+
+
+def test_a_confidence_next_to_the_threshold_may_be_rounded():
+    rows = [row(1, confidences=[0.4999999]), row(2, PAIR, [0.5, None], ["yes", "no"])]
+    assert monitor(frame(rows), PAIR).rows["inputs"] == 2
+
+
+def test_failures_and_answers_of_other_models_exit_at_any_stage():
+    rows = [row(1, confidences=[0.1], models=["spare"])]
+    rows.append(row(2, PAIR, [0.9, None], ["yes", "no"], models=["spare", "large"]))
+    rows.append(row(3, confidences=[None], answers=[None], failures=["timeout"]))
+    assert monitor(frame(rows), PAIR).stages["exit_rate"].tolist() == [2 / 3, 1 / 3]

@@ -129,7 +129,8 @@ def test_drift_reads_the_confidences_in_order_until_a_failure_or_another_model()
     confidences = np.random.default_rng(1).random(400) ** 2
     rows = []
     for number, value in enumerate(confidences.tolist()):
-        rows.append(row(number, policy, [value, None], ["yes", "no"]))
+        values = [value] if value >= 0.5 else [value, None]
+        rows.append(row(number, policy, values, ["yes"] * len(values)))
     for number in range(400, 500):
         rows.append(row(number, policy, [0.0, None], ["yes", "no"], models=["spare", "large"]))
     found = monitor(frame(rows).sample(frac=1, random_state=0), policy).drift.loc["small"]
