@@ -324,7 +324,7 @@ RUN = {
     "check": run_check,
     "evaluate": run_evaluate,
     "explore": run_explore,
-    "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
+    "demo": lambda args: {"page": str(cl.demo(out=args.out, browser=args.out is None))},
     "show": run_show,
     "warm": lambda args: cl.warm() or {},
 }
