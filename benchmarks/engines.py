@@ -65,8 +65,8 @@ class Stopwatch:
     def __exit__(self, *_: Any) -> None:
         seconds = time.perf_counter() - self.started
         processor = self.processor_seconds() - self.processor
-        self.figures["processor_ms"] = 1000 * processor / self.inputs
-        self.figures["inputs_per_second"] = self.inputs / seconds
+        self.figures["processor_ms"] = round(1000 * processor / self.inputs, 4)
+        self.figures["inputs_per_second"] = round(self.inputs / seconds, 1)
 
 
 async def send(decide: Callable[[str, Any], Awaitable], inputs: list) -> list:
