@@ -104,7 +104,7 @@ def find_verdicts(
         If a label or a reference is spelled otherwise than the other answers, or is not a class.
     """
     texts = labels_by_id(labels)
-    check_answers(audits, texts, classes)
+    check_audited_answers(audits, texts, classes)
     label = audits["id"].map(texts)
     gain = (audits["cascade"] == label).astype(int) - (audits["reference"] == label)
     verdicts = gain.map({-1: "lost", 0: "tied", 1: "gained"})
@@ -120,7 +120,9 @@ def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     return {str(name): str(text) for name, text in zip(labels.keys(), texts) if text}
 
 
-def check_answers(audits: pd.DataFrame, labels: dict[str, str], classes: Iterable | None) -> None:
+def check_audited_answers(
+    audits: pd.DataFrame, labels: dict[str, str], classes: Iterable | None
+) -> None:
     """Raise ValueError if an audited answer or a label is not a class.
 
     Without `classes`, a label must be an audited answer, and no two of them may differ only in
