@@ -116,7 +116,7 @@ def find_verdicts(
 
 def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     """Return labels as {id: label}, as text, without those that are missing."""
-    texts = as_text(list(labels.values())) if len(labels) else []
+    texts: Any = as_text(list(labels.values())) if len(labels) else []
     return {str(name): str(text) for name, text in zip(labels.keys(), texts) if text}
 
 
@@ -128,7 +128,9 @@ def check_audited_answers(
     Without `classes`, a label must be an audited answer, and no two of them may differ only in
     spelling.
     """
-    by_column = {name: dict(zip(audits[name], audits["id"])) for name in ("cascade", "reference")}
+    by_column: dict[str, dict] = {
+        name: dict(zip(audits[name], audits["id"])) for name in ("cascade", "reference")
+    }
     by_column["label"] = {label: name for name, label in labels.items()}
     answers = {*by_column["cascade"], *by_column["reference"]} - {None}
     valid = answers if classes is None else {str(each) for each in classes}
@@ -219,10 +221,11 @@ def audited_table(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no cost is nan
         prices = np.nanmean(np.where(read.inputs.is_other, np.nan, read.inputs.costs), axis=0)
+    first = np.where(np.isnan(confidences), -np.inf, confidences)
     return ScoreTable(
         None,
-        [np.where(np.isnan(confidences), -np.inf, confidences), np.zeros(len(confidences))],
-        prices if prices[0] < prices[1] else [0.0, 1.0],
+        np.stack([first, np.zeros(len(first))]),
+        prices if prices[0] < prices[1] else np.arange(2.0),
         policy.models,
         read.audits["id"].to_numpy(str),
         predictions=read.audits[["first", "reference"]].fillna("").to_numpy(str).T,
