@@ -2,7 +2,8 @@
 
     make engines                                     all engines; writes benchmarks/engines.json
     make engines ARGS="--service CHECKOUT_OF_0.3.0"  also the Service of version 0.3.0
-    make engines ARGS="--inputs 1000 ray_serve"      fewer inputs, one engine; writes nothing
+    make engines ARGS="ray_serve"                    one engine
+    make engines ARGS="--inputs 1000"                fewer inputs; writes nothing
 
 Each engine runs in a process of its own. Answers, exits and audits of all inputs must be those of
 `Policy.run` and `is_audited`. The overhead is the processor time of all processes of the engine per
@@ -64,8 +65,8 @@ class Stopwatch:
     def __exit__(self, *_: Any) -> None:
         seconds = time.perf_counter() - self.started
         processor = self.processor_seconds() - self.processor
-        self.figures["processor_ms"] = 1000 * processor / self.inputs
-        self.figures["inputs_per_second"] = self.inputs / seconds
+        self.figures["processor_ms"] = round(1000 * processor / self.inputs, 4)
+        self.figures["inputs_per_second"] = round(self.inputs / seconds, 1)
 
 
 async def send(decide: Callable[[str, Any], Awaitable], inputs: list) -> list:
@@ -103,6 +104,68 @@ def run_policy(inputs: int, folder: Path) -> Figures:
     values = np.random.default_rng(1).random(inputs).tolist()
     with Stopwatch(inputs) as watch:
         example.POLICY.run([example.small, example.large], values)
+    return watch.figures
+
+
+def run_steps(inputs: int, folder: Path) -> Figures:
+    """Measure Policy.step for one input at a time."""
+    import ray_serve as example
+
+    values = np.random.default_rng(1).random(inputs).tolist()
+    answers = [example.small([each]) for each in values]
+    with Stopwatch(inputs) as watch:
+        for answer in answers:
+            example.POLICY.step(0, *answer)
+    return watch.figures
+
+
+def run_batched_steps(inputs: int, folder: Path) -> Figures:
+    """Measure Policy.step for 64 inputs at a time."""
+    import ray_serve as example
+
+    values = np.random.default_rng(1).random(64 * inputs).tolist()
+    answers = [example.small(values[start : start + 64]) for start in range(0, len(values), 64)]
+    with Stopwatch(len(values)) as watch:
+        for answer in answers:
+            example.POLICY.step(0, *answer)
+    return watch.figures
+
+
+def write_log(inputs: int) -> Any:
+    """Return the rows of a log of audited inputs, and the policy."""
+    import ray_serve as example
+
+    import cascadelib as cl
+
+    values = np.random.default_rng(1).random(inputs).tolist()
+    decisions = example.POLICY.run([example.small, example.large], values)
+    audited = cl.is_audited(range(inputs), example.AUDIT_SHARE, secrets.token_bytes(16))
+    reference = ["yes" if each else None for each in audited]
+    return cl.monitoring.log_rows(decisions, example.POLICY, audited, reference), example.POLICY
+
+
+def run_read_jsonl(inputs: int, folder: Path) -> Figures:
+    """Measure cl.monitor on a file of JSON lines with ten times as many rows."""
+    import cascadelib as cl
+
+    rows, policy = write_log(10 * inputs)
+    path = folder / "log.jsonl"
+    with path.open("w") as log:
+        log.writelines(json.dumps(row) + "\n" for row in rows.to_dict("records"))
+    with Stopwatch(len(rows)) as watch:
+        cl.monitor(path, policy)
+    return watch.figures
+
+
+def run_read_parquet(inputs: int, folder: Path) -> Figures:
+    """Measure cl.monitor on a parquet file with ten times as many rows."""
+    import cascadelib as cl
+
+    rows, policy = write_log(10 * inputs)
+    path = folder / "log.parquet"
+    rows.to_parquet(path)
+    with Stopwatch(len(rows)) as watch:
+        cl.monitor(path, policy)
     return watch.figures
 
 
@@ -259,6 +322,10 @@ def run_service(inputs: int, folder: Path) -> Figures:
 
 ENGINES = {
     "policy_run": run_policy,
+    "policy_step": run_steps,
+    "policy_step_64": run_batched_steps,
+    "read_jsonl": run_read_jsonl,
+    "read_parquet": run_read_parquet,
     "litserve_app": run_litserve,
     "ray_serve": run_ray,
     "litellm_router": run_litellm,
@@ -298,11 +365,12 @@ def main() -> None:
         first = options.service.resolve() if name == "service" else ROOT
         found[name] = run_apart(name, options.inputs, [first, ROOT / "examples"])
         processor, rate = found[name].values()
-        print(f"{name:>15}: {processor:6.3f} ms of processor time an input, {rate:6.0f} inputs/s")
+        print(f"{name:>15}: {processor:7.4f} ms of processor time an input, {rate:6.0f} inputs/s")
     print(f"Answers, exits and audits of {options.inputs} inputs are those of Policy.run.")
-    if not options.engines and options.inputs == 10_000:
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-        content = {"machine": machine, "inputs": options.inputs, "engines": found}
+    if options.inputs == 10_000:
+        content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"engines": {}}
+        content["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        content["engines"] |= found
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 
 

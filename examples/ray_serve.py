@@ -45,7 +45,6 @@ def stage_row(stage: int, cost: float | None, failure: int, *answer: Any) -> dic
     return row | {"predictions": prediction, "confidences": confidence, "does_exit": does_exit}
 
 
-@serve.deployment(**OPTIONS)
 class Stage:
     """One model of the cascade, and what the policy makes of its answers."""
 
@@ -62,7 +61,6 @@ class Stage:
         return [stage_row(self.stage, self.cost, *answer) for answer in answers]
 
 
-@serve.deployment(**OPTIONS, max_queued_requests=10_000)
 class Cascade:
     """Ask one model after another until the policy lets an input exit, and log the input."""
 
@@ -100,9 +98,10 @@ class Cascade:
 
 def deploy(folder: Path, salt: bytes) -> Any:
     """Start the cascade, and return its handle. Each of its replicas writes a file of the log."""
-    first = Stage.options(name="small").bind(0, small, 1.0, 0.004)
-    last = Stage.options(name="large").bind(1, large, 10.0, 0.020)
-    return serve.run(Cascade.bind(str(folder), salt, first, last), route_prefix=None)
+    first = serve.deployment(Stage, name="small", **OPTIONS).bind(0, small, 1.0, 0.004)
+    last = serve.deployment(Stage, name="large", **OPTIONS).bind(1, large, 10.0, 0.020)
+    cascade = serve.deployment(Cascade, max_queued_requests=10_000, **OPTIONS)
+    return serve.run(cascade.bind(str(folder), salt, first, last), route_prefix=None)
 
 
 async def main(folder: Path, salt: bytes) -> None:

@@ -72,13 +72,13 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any) -> None:
         standoff=7,
         startstandoff=7,
     )
-    right = costs.max()
+    last = costs.max()
     top = accuracies.max()
     factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
     place = {"xanchor": "right", "xshift": 12}
-    style.label(fig, right, top, factor, **place, yshift=18, font_size=16)
-    style.label(fig, right, top, names[0], **place, yshift=38)
-    style.label(fig, right, accuracies.min(), names[1], **place, yshift=-18)
+    style.label(fig, last, top, factor, **place, yshift=18, font_size=16)
+    style.label(fig, last, top, names[0], **place, yshift=38)
+    style.label(fig, last, accuracies.min(), names[1], **place, yshift=-18)
 
 
 def _label_groups(fig: style.Figure, front: Any, low: float, high: float) -> None:
