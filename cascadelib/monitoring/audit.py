@@ -19,7 +19,7 @@ from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
 from ..store.score_table import ScoreTable
-from .log import Inputs, read_log
+from .log import Inputs, load_log
 
 SALT_BYTES = 16  # least length of the secret
 
@@ -213,7 +213,7 @@ def audited_table(
             f"a policy of two models is needed, not {len(policy.models)}: audited inputs have the "
             "answers of the first model and the reference only. Choose and certify on a table"
         )
-    read = read_log(log, policy, since, until)
+    read = load_log(log, policy, since, until)
     if read.audits.empty:
         raise ValueError("the log has no audited input in this time")
     confidences = convert_units(policy.metric, read.inputs.confidences[read.inputs.is_audited, 0])

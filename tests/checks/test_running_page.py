@@ -67,8 +67,8 @@ MEASURED = {
     "service": (RUNNING, r"The Service of version 0.3.0 took (.*) ms"),
     "policy_step": (RUNNING, r"`policy.step` takes (.*) µs for one input"),
     "policy_step_64": (RUNNING, r"and (.*) µs each in a batch of 64"),
-    "read_jsonl": (MONITORING, r"A report takes (.*) µs a row of JSON lines"),
-    "read_parquet": (MONITORING, r"and (.*) µs a row of parquet"),
+    "report_jsonl": (MONITORING, r"A report takes (.*) µs a row of JSON lines"),
+    "report_parquet": (MONITORING, r"and (.*) µs a row of parquet"),
 }
 
 
