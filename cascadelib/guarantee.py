@@ -123,9 +123,9 @@ class Guarantee:
             loss = f"{percent(self.epsilon)} of {self.score}"
             bounds.append(f"loses at most {loss} against {self.reference}{groups}")
         if self.budget is not None:
-            limit = f" (if no input can cost more than {self.max_price:.6g})"
-            limit = "" if self.max_price is None else limit
-            bounds.append(f"costs at most {self.budget:.6g} a sample{limit}")
+            bounds.append(f"costs at most {self.budget:.6g} a sample")
+            if self.max_price is not None:
+                bounds[-1] += f" (if no input can cost more than {self.max_price:.6g})"
         is_clustered = self.design.unit.startswith("clusters")
         means = ", as the mean over clusters of their means" if is_clustered else ""
         return " and ".join(bounds) + means

@@ -154,6 +154,12 @@ class Origin:
         return digest.hexdigest()
 
     @property
+    def is_named(self) -> bool:
+        """Whether the split has a name and labels, by which all of it is recognized without ids."""
+        has_labels = self.values is not None or self.trace is not None
+        return bool(self.dataset and self.split and self.fingerprint and has_labels)
+
+    @property
     def keys(self) -> Array | None:
         """Digests of the ids, ``KEY`` [k], those that a file stores, or None without ids.
 
@@ -276,7 +282,7 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
     """Return the number of samples of ``here`` whose ids are in ``origins``, or None if unknown.
 
     The number is unknown if no shared sample was found and at least one set cannot be compared. A
-    full split is recognized without ids by its fingerprint, row numbers and labels.
+    full split with a name is recognized without ids by its row numbers and labels.
     """
     parts = parts_of(origins)
     known_rows = []  # whether samples of ``here`` are in one set, bool [k]
@@ -287,7 +293,7 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
             known_rows.append(np.isin(here.sample_ids, part.sample_ids))
         elif part.keys is not None and here.keys is not None:
             known_rows.append(np.isin(here.keys, part.keys))
-        elif part.fingerprint and part.fingerprint == here.fingerprint:
+        elif part.is_named and part.fingerprint == here.fingerprint:
             known_rows.append(np.ones(len(here), bool))
     count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
     return count if count or len(known_rows) == len(parts) else None

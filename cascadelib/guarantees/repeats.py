@@ -17,6 +17,7 @@ from ..guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..methods.method import Method
 from ..origin import Origin, Origins, parts_of, samples_in_common
 from ..store.protocol import Store
+from .p_values import share_above
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
@@ -25,7 +26,8 @@ PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 DIGITS = (7, 5, 4, 3, 2)  # decimals of the numbers by which two splits are compared
 FEWEST = 20  # smallest number of groups of equal rows that are reported as repeats
 LARGEST = 5  # size of the largest of these groups
-AGREEING = 0.98  # least share of these groups with equal answers and labels
+AGREEING = 0.9  # least share of these groups with equal values
+FACTOR = 1.5  # equal confidences raise the chance of equal other values by this factor
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
@@ -136,8 +138,8 @@ def equal_rows(store: Any, models: list[str]) -> str:
 
     The values are confidences of ``models``, their correctness, predictions, and labels. Values on
     a grid are equal by chance, so equal rows are repeats in two cases. Either the numbers of copies
-    are multiples of 2, of 3, … (:func:`copied_whole`). Or at least half of the groups of 2 to
-    LARGEST samples that share a confidence of the first model share all other values.
+    are multiples of 2, of 3, … (:func:`copied_whole`). Or nearly all groups of 2 to LARGEST samples
+    that share one confidence share all other values (:func:`repeats_in_groups`).
     """
     stage = store.outcome(models, Method(), "top1")
     found = [stage((position,)) for position in range(len(models))]
@@ -148,7 +150,7 @@ def equal_rows(store: Any, models: list[str]) -> str:
     if store.origin.values is not None:
         outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
-    if not copied_whole(rows) and not repeats_in_groups(confidences, rows):
+    if not copied_whole(rows) and not repeats_in_groups(confidences, outcomes):
         return ""
     return (
         f"{len(rows) - rows.max() - 1} of the {len(rows)} samples repeat others: they are equal in "
@@ -156,20 +158,24 @@ def equal_rows(store: Any, models: list[str]) -> str:
     )
 
 
-def repeats_in_groups(confidences: list[Array], rows: Array) -> bool:
-    """Return whether small groups of one confidence mostly have equal rows, int [k].
+def repeats_in_groups(confidences: list[Array], outcomes: list[Array]) -> bool:
+    """Return whether small groups that share one confidence mostly share all other values.
 
-    If the other confidences follow from the first, equal confidences have different outcomes.
+    By chance, they do so at most FACTOR times as often as samples of neighbouring confidences.
     """
-    numbers = number_rows(confidences)
-    for first in map(lambda values: number_rows([values]), confidences):
-        frame = pd.DataFrame({"first": first, "number": numbers, "row": rows})
-        groups = frame.groupby("first").agg(["nunique", "size"])
-        size = groups["row", "size"]
-        groups = groups[(size > 1) & (size <= LARGEST)]
-        is_same = groups["number", "nunique"] == 1
-        agreeing = groups.loc[is_same, ("row", "nunique")] == 1
-        if len(agreeing) >= max(FEWEST, len(groups) / 2) and agreeing.mean() >= AGREEING:
+    for position, values in enumerate(confidences):
+        others = confidences[:position] + confidences[position + 1 :]
+        first = np.unique(values, return_inverse=True)[1]
+        rest = number_rows([*others, *outcomes])
+        groups = pd.DataFrame({"rest": rest}).groupby(first)["rest"].agg(["size", "nunique"])
+        is_small = groups["size"].between(2, LARGEST)
+        small = int(is_small.sum())
+        agreeing = int((groups["nunique"][is_small] == 1).sum())
+        if agreeing < max(FEWEST, AGREEING * small):
+            continue
+        of_groups = rest[np.unique(first, return_index=True)[1]]
+        chance = FACTOR * share_above(int(np.sum(np.diff(of_groups) == 0)), len(of_groups), LEVEL)
+        if binom.sf(agreeing - 1, small, min(1.0, chance)) <= LEVEL:
             return True
     return False
 

@@ -166,24 +166,33 @@ def weaker_than_expected(score: Array, standard: Array) -> float:
     count = weight.sum() ** 2 / np.sum(weight**2)
     largest = np.sort(difficulty)[-int(np.ceil(count)) :].mean()
     mean = LEAST_SHARE * min(expected * weight.std() / weight.mean(), largest)
-    found = max(0.0, weight @ difficulty / weight.sum())
+    return chance_of_less(difficulty, float(count), weight @ difficulty / weight.sum(), mean)
+
+
+def chance_of_less(values: Array, count: float, found: float, mean: float) -> float:
+    """Bound the probability that the mean of ``count`` draws from values is at most ``found``.
+
+    The draws are weighted exponentially, so that their expectation is ``mean``. The bound is that
+    of Chernoff. It does not fall any more where ``found`` is below the mean of all values.
+    """
+    found = max(float(values.mean()), found)
     if found >= mean:
         return 1.0
-    exponents = [tilted_exponent(difficulty, found, target) for target in (found, mean)]
-    return float(np.exp(-count * (exponents[0] - exponents[1])))
+    slopes = [slope_for_mean(values, target) for target in (found, mean)]
+    exponents = [
+        slope * found - float(logsumexp(slope * values) - np.log(len(values))) for slope in slopes
+    ]
+    return float(np.exp(count * (exponents[1] - exponents[0])))
 
 
-def tilted_exponent(values: Array, at: float, mean: float) -> float:
-    """Return the log density at a mean ``at`` of values, weighted to have the expectation ``mean``."""
+def slope_for_mean(values: Array, mean: float) -> float:
+    """Return the slope of exponential weights with which values have a mean."""
 
     def excess(slope: float) -> float:
         weights = np.exp(slope * values - logsumexp(slope * values))
         return float(weights @ values) - mean
 
-    slope = 0.0
-    if excess(0.0) < 0:
-        slope = brentq(excess, 0.0, STEEPEST, xtol=1e-6)
-    return slope * at - float(logsumexp(slope * values) - np.log(len(values)))
+    return brentq(excess, 0.0, STEEPEST, xtol=1e-6) if excess(0.0) < 0 else 0.0
 
 
 def find_offsets(scores: Array) -> dict[int, int]:

@@ -11,7 +11,7 @@ from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
-from cascadelib.guarantees import likeness, peeling, premises, repeats
+from cascadelib.guarantees import peeling, premises, repeats
 from cascadelib.guarantees.p_values import f1_p_value
 from cascadelib.sklearn import CascadeClassifier
 from cascadelib.store import aligned_rows
