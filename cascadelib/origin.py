@@ -133,6 +133,10 @@ class Origin:
         kept = vars(self) | {"read": None}
         return kept if self.read is None else kept | {"trace": self.record(self.models).trace}
 
+    def is_same_distribution(self, other: "Origin") -> bool:
+        """Return whether two splits are of one data set. Shifted data have another name."""
+        return self.dataset == other.dataset
+
     @property
     def required_labels(self) -> Array:
         """The labels. Raises ValueError if there are none."""
@@ -155,9 +159,13 @@ class Origin:
 
     @property
     def is_named(self) -> bool:
-        """Whether the split has a name and labels, by which all of it is recognized without ids."""
-        has_labels = self.values is not None or self.trace is not None
-        return bool(self.dataset and self.split and self.fingerprint and has_labels)
+        """Whether all samples of the split are recognized without ids, by :attr:`full_name`."""
+        return all(self.full_name) and (self.values is not None or self.trace is not None)
+
+    @property
+    def full_name(self) -> tuple[str, str, str]:
+        """The names of data set and split, and the fingerprint."""
+        return self.dataset, self.split, self.fingerprint
 
     @property
     def keys(self) -> Array | None:
@@ -293,7 +301,7 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
             known_rows.append(np.isin(here.sample_ids, part.sample_ids))
         elif part.keys is not None and here.keys is not None:
             known_rows.append(np.isin(here.keys, part.keys))
-        elif part.is_named and part.fingerprint == here.fingerprint:
+        elif part.is_named and part.full_name == here.full_name:
             known_rows.append(np.ones(len(here), bool))
     count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
     return count if count or len(known_rows) == len(parts) else None

@@ -198,8 +198,8 @@ def hosted() -> str:
 
 @functools.cache
 def ledger_rows() -> pd.DataFrame:
-    """Return the claims of the paper in notebook 10, by id."""
-    return table_with("10", "section").drop(index="id", errors="ignore")
+    """Return the claims of the paper in notebook 11, by id."""
+    return table_with("11", "section").drop(index="id", errors="ignore")
 
 
 def verdicts_of(rows: pd.DataFrame) -> pd.Series:
@@ -269,7 +269,7 @@ def ledger_counts() -> str:
 
 
 def of_methods() -> pd.DataFrame:
-    """Return the claims in notebook 10 that compare methods."""
+    """Return the claims in notebook 11 that compare methods."""
     claims = ledger.paper_claims()
     ids = claims.index[claims["split"] == "methods"]
     rows = ledger_rows()
@@ -352,8 +352,8 @@ def taught() -> str:
 
 
 def training() -> str:
-    """Return the measures of the model variants in notebook 10, a row each."""
-    shown = table_with("10", "hard labels").drop(index="measured")
+    """Return the measures of the model variants in notebook 11, a row each."""
+    shown = table_with("11", "hard labels").drop(index="measured")
     lines = [f"| | {' | '.join(shown)} |", f"|---|{len(shown.columns) * '---|'}"]
     for label, row in shown.iterrows():
         lines.append(f"| {label} | {' | '.join(row)} |")

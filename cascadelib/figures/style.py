@@ -5,6 +5,8 @@ plotly's "notebook" renderer adds. Plotly's settings and a renderer that the use
 JupyterLab's dark theme inverts the lightness of figures (THEME).
 """
 
+import re
+from html import unescape
 from typing import Any
 
 import numpy as np
@@ -69,18 +71,29 @@ class Figure(go.Figure):
 
     def _ipython_display_(self) -> None:
         renderer = renderer_without_script(pio.renderers.default)
-        if renderer:
-            if displays_widgets():
-                display({"text/html": THEME}, raw=True)
-            pio.show(self, renderer=renderer)
-        else:
+        if not renderer:
             print(repr(self))
+            return
+        if displays_widgets():
+            display({"text/html": THEME}, raw=True)
+        shown = go.Figure(self)
+        if title := self.layout.title.text:  # as text it wraps, but plotly would cut it
+            head, _, note = title.partition("<br>")
+            note = re.sub("</?sup>", "", note)
+            text = unescape(re.sub("<.*?>", "", title.replace("<br>", "\n")))
+            # MathJax typesets what is between two dollars, but not across elements.
+            page = f"<p><b>{head}</b><br>{note}</p>".replace("&#36;", "<span>&#36;</span>")
+            display({"text/html": page, "text/plain": text}, raw=True)
+            shown.update_layout(title=None, margin={"t": 10})
+        pio.show(shown, renderer=renderer)
 
 
 # The colours of Okabe and Ito (2008), adjusted. Any two colours, including GREY and BLACK, differ
 # for deuteranopes. Each has a contrast of 3 : 1 to the page. tests/figures/test_style.py checks
 # both.
 PALETTE = "#0073B5 #A80000 #009D6C #CA73AD #C58800 #009DD8 #9F6500 #0033A4 #4D5428 #C20047".split()
+HELD_OUT = PALETTE[1]
+"""Colour of held-out data in all figures."""
 GREY = "#8C8C8C"
 BLACK = "#222222"
 GRID = "#E6E6E6"
@@ -104,14 +117,14 @@ AXIS = {
 }
 TEMPLATE = go.layout.Template(
     layout={
-        "width": 900,
-        "height": 460,
+        "autosize": True,  # a figure is as wide as its container
+        "height": 420,
         "colorway": PALETTE,
         "font": {"family": "Inter, Helvetica, Arial, sans-serif", "size": 13, "color": BLACK},
         "title": {"font": {"size": 15}, "x": 0.02, "xanchor": "left"},
         "paper_bgcolor": "white",
         "plot_bgcolor": "white",
-        "margin": {"l": 70, "r": 20, "t": 50, "b": 55},
+        "margin": {"l": 10, "r": 10, "t": 50, "b": 10},
         "hoverlabel": {"align": "left", "namelength": -1},
         "legend": {"bgcolor": "rgba(255,255,255,0.8)"},
         **dict.fromkeys(("xaxis", "yaxis"), AXIS),
@@ -197,6 +210,26 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
         "nticks": 4,
         "minor": {"dtick": "D1"},
     }
+
+
+def axis_of(column: str) -> dict:
+    """Return the axis of a column of a result table, with its name in words as the title."""
+    title = column.replace("_", " ")
+    if "improvement" in column or column == "saving":
+        return {"title": title, **GAIN_AXIS}
+    if "accuracy" in column or "rate" in column:
+        return per_cent_axis(title=title)
+    return {"title": title}
+
+
+def label(fig: go.Figure, x: float, y: float, text: str, color: str = BLACK, **place: Any) -> None:
+    """Write a label at a point of the axes, in the colour of what it names."""
+    x, y = (
+        np.log10(value) if axis.type == "log" else value
+        for value, axis in ((x, fig.layout.xaxis), (y, fig.layout.yaxis))
+    )
+    look = {"font": {"color": color, "size": 12}, "bgcolor": "rgba(255,255,255,0.75)"}
+    fig.add_annotation(x=x, y=y, text=escape_text(text), **{"showarrow": False} | look | place)
 
 
 def figure(title: str, **layout: Any) -> Figure:

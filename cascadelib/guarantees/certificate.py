@@ -18,8 +18,9 @@ from ..evaluation.point import Point
 from ..guarantee import Design, Guarantee, confidence, premises_text
 from ..origin import join_origins
 from ..store.protocol import Store
+from ..store.tables.answers import refuse_unreadable
 from ..tables import fraction, number, times
-from .case import Case, prepare_case
+from .case import Case, models_of, prepare_case
 from .few_labels import check_bounds, select_points
 from .premises import checked_premises, premises_table
 from .trial import Trial
@@ -290,6 +291,7 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
+    refuse_unreadable(store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
     trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous)
     terms = Guarantee(

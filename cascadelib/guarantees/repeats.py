@@ -4,7 +4,7 @@ A certificate would count them as independent draws. Samples are identified by t
 numbers that models computed for them.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premis
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 DIGITS = (7, 5, 4, 3, 2)  # decimals of the numbers by which two splits are compared
+FEWEST_ROWS = 64  # smallest number of different rows that can show repeated samples
 FEWEST = 20  # smallest number of groups of equal rows that are reported as repeats
 LARGEST = 5  # size of the largest of these groups
 AGREEING = 0.9  # least share of these groups with equal values
@@ -70,6 +71,8 @@ def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int
     for digits in DIGITS:
         rows = number_rows(list(np.round(both, digits)))
         found = max(found, equal_contents(rows[:seen], rows[seen:], LEVEL / len(DIGITS)))
+    if not found and len(np.unique(number_rows(list(both)))) < FEWEST_ROWS:
+        return None
     return found
 
 
@@ -126,15 +129,20 @@ def repeated_ids(ids: Array) -> str:
     return f"{repeated} of the {len(ids)} samples repeat others (ids)" if repeated else ""
 
 
-def refuse_repeats(store: Any, models: Iterable[str] = ()) -> None:
-    """Raise ValueError if ids of a store, or rows of models, occur more than once."""
+def refuse_repeats(store: Any, models: Sequence[str] = ()) -> None:
+    """Raise ValueError if ids of a store, or rows of a cascade's models, occur more than once."""
     fault = repeated_ids(store.origin.sample_ids)
-    if fault or (models and (fault := equal_rows(store, list(models)))):
+    if not fault and models:
+        fault = equal_rows(store, list(models), models[:-1])
+    if fault:
         raise ValueError(f"{fault}: {REMEDY}")
 
 
-def equal_rows(store: Any, models: list[str]) -> str:
+def equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> str:
     """Describe the samples that repeat others by their values, or return "" without evidence.
+
+    ``deciding`` names the models whose confidences are compared with thresholds. Other confidences
+    may differ between copies without any effect.
 
     The values are confidences of ``models``, their correctness, predictions, and labels. Values on
     a grid are equal by chance, so equal rows are repeats in two cases. Either the numbers of copies
@@ -151,7 +159,10 @@ def equal_rows(store: Any, models: list[str]) -> str:
         outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
     if not copied_whole(rows) and not repeats_in_groups(confidences, outcomes):
-        return ""
+        compared = [values for name, values in zip(models, confidences) if name in deciding]
+        rows = number_rows([*compared, *outcomes])
+        if not copied_whole(rows):
+            return ""
     return (
         f"{len(rows) - rows.max() - 1} of the {len(rows)} samples repeat others: they are equal in "
         "all known values, more often than independent samples are"

@@ -210,9 +210,10 @@ def find_offsets(scores: Array) -> dict[int, int]:
         part = scores[:, span]
         others = part.sum(axis=0) - part
         centred = part - part.mean(axis=1, keepdims=True)
+        spread = 2 * part.var(axis=1) * others.var(axis=1) * part.shape[1]
         for offset in OFFSETS:
-            gains = centred * (np.roll(others, offset, axis=1) - others)
-            fit = gains.mean(axis=1) / (gains.std(axis=1) + 1e-9) * np.sqrt(gains.shape[1])
+            gains = np.sum(centred * (np.roll(others, offset, axis=1) - others), axis=1)
+            fit = gains / np.sqrt(np.maximum(spread, 1))
             for model in np.flatnonzero(fit > ERRORS).tolist():
                 best[model] = max(best.get(model, (0.0, 0)), (float(fit[model]), -offset))
     strongest = max(best.values(), default=(0.0, 0))[0]

@@ -5,7 +5,7 @@
 
 The script runs all notebooks of the paper for which the folder has data. Notebook 05 needs held-out
 data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself, as
-in the paper. Notebook 06 needs ``glue/``. The last one is 10, with the verdicts on the results of the
+in the paper. Notebook 06 needs ``glue/``. The last one is 11, with the verdicts on the results of the
 others (report/verdicts). Without study.json, 01 reads the logits unchanged. If all models have
 published times (of an RTX 3090), the notebooks with a cost also run with it
 (report/published_seconds). If there is ``test``, images without labels, then the points of table 1
@@ -20,16 +20,17 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import papermill
 
 import cascadelib as cl
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import read_ilsvrc_order
+from cascadelib.files import replace_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import run  # noqa: E402 - a script beside the notebooks, not a package
-from tools.deployed import write_submission  # noqa: E402 - so is this
 from tools.study import FILE, read_study  # noqa: E402
 
 NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
@@ -48,6 +49,12 @@ def glue_stores(study: Path) -> dict[str, Any]:
     return {"tasks": tasks, "stores": str(folder)} | own
 
 
+def texts_of(study: Path) -> dict[str, str]:
+    """Return the stores of text classifiers of figure 7 by task."""
+    paths = sorted((study / "glue").glob("*/manifest.json"))
+    return {path.parent.name: str(path.parent) for path in paths}
+
+
 def able(study: Path) -> list[str]:
     """Return the numbers of the notebooks for which the folder has data."""
     names = ["01", "02", "03", "04"]
@@ -55,7 +62,7 @@ def able(study: Path) -> list[str]:
         other = LogitStore(study / "held_out")
         names += ["05"] * (LogitStore(study / "val").dataset != other.dataset)
     names += ["06"] * bool(glue_stores(study))
-    names += ["07", "10"]
+    names += ["07", "10", "11"]
     there = {path.name[:2] for path in NOTEBOOKS.glob("*.ipynb")}
     return [name for name in names if name in there]
 
@@ -72,6 +79,38 @@ def guesses_of(test: LogitStore, point: cl.Point) -> np.ndarray:
             order = np.argsort(-test.logits(name)[rows], axis=1, kind="stable")
             found[rows] = order[:, :GUESSES]
     return found
+
+
+def write_submission(
+    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
+) -> None:
+    """Write a file with a line per image: its guesses, best first, separated by spaces.
+
+    Parameters
+    ----------
+    path : path
+    guesses : int [k, g]
+        Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
+    order : int [classes], optional
+        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
+        server expects. Without it they are labels as in the stores.
+
+    Raises
+    ------
+    ValueError
+        If a guess is a class that ``order`` lacks.
+    """
+    guesses = np.asarray(guesses)
+    if order is not None:
+        guesses = 1 + pd.Index(order).get_indexer(guesses.ravel()).reshape(guesses.shape)
+        unknown = np.flatnonzero((guesses == 0).any(axis=1))
+        if len(unknown):
+            raise ValueError(
+                f"order names {len(order)} classes, but image {unknown[0]} has another"
+            )
+    with replace_atomically(Path(path)) as temporary:
+        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
+        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def submit(study: Path, prominence: float, devkit: Path | None) -> None:
@@ -105,12 +144,16 @@ def main(arguments: list[str] | None = None) -> int:
     paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
     takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     described = read_study(study)
+    stores = [LogitStore(study / split) for split in ("val", other)]
+    is_shifted = not stores[0].origin.is_same_distribution(stores[1].origin)
     own = {
         "dataset": str(study),
         "held_out": other,
         "out": str(study / "again"),
         "newer": described and described.table,
         "images": None if (study / FILE).exists() else 0,
+        "texts": texts_of(study),
+        "shifted": None if is_shifted else [],
     }
     preset = run.preset_of(options.preset, NOTEBOOKS)
     chosen = {name: run.parse_literal(value) for name, value in options.p}
@@ -123,15 +166,16 @@ def main(arguments: list[str] | None = None) -> int:
         given = {key: value for key, value in values.items() if value is not None and key in has}
         return run.deal_parameters(paths, given, preset)
 
-    on_images = [path for path in paths if path.name[:2] not in ("06", "10")]
+    on_images = [path for path in paths if path.name[:2] not in ("06", "11")]
     on_texts = [path for path in paths if path.name[:2] == "06"]
-    of_all = [path for path in paths if path.name[:2] == "10"]
-    stores = [LogitStore(study / split) for split in ("val", other)]
+    of_all = [path for path in paths if path.name[:2] == "11"]
     costs = [store.models.get("published_seconds") for store in stores]
     timed = [path for path in on_images if "cost" in takes[path]]
     if any(cost is None or cost.isna().any() for cost in costs):
         print("Not all models have published_seconds: no second run at that cost.")
         timed = []
+    else:
+        own["time"] = "published_seconds"
     os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
     run.ignore_warnings()
     reports = {

@@ -26,9 +26,9 @@ SANITIZE = Path(__file__).with_name("sanitize.cfg")
 CHECK = "nbval-check-output"
 LONGEST = ("04",)  # the notebook that takes longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
-LAST = ("10",)  # the notebook that reads the results of the others
+LAST = ("11",)  # the notebook that reads the results of the others
 TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
-SIZE = {"width": 900, "height": 500}  # pixels, the default
+SIZE = {"width": 900, "height": 420}  # pixels, of a figure without a size
 
 
 def check_browser() -> None:
@@ -89,12 +89,17 @@ def without_paths(text: str) -> str:
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 
 
-def committed_output(output: NotebookNode, picture: bytes | None) -> NotebookNode | None:
-    """Return one output as committed, or None if nothing of it is committed (sliders)."""
+def committed_output(
+    output: NotebookNode, picture: bytes | None, before: NotebookNode | None
+) -> NotebookNode | None:
+    """Return one output as committed, or None if nothing of it is committed (sliders).
+
+    picture: of a figure, as PNG. before: the previous output of the cell.
+    """
     data = output.get("data", {})
     if picture is not None:
         png = base64.b64encode(reduce_palette(picture)).decode()
-        about = {"image/png": {"alt": title_of(data[PLOTLY_JSON])}}
+        about = {"image/png": {"alt": title_of(data[PLOTLY_JSON], before)}}
         return nbformat.v4.new_output("display_data", {"image/png": png}, metadata=about)
     if WIDGET in data:
         return None
@@ -170,7 +175,10 @@ def rewrite_outputs(executed: dict[Path, Path]) -> None:
         nb = nbformat.read(path, as_version=4)
         for cell, result in zip(nb.cells, notebook.cells, strict=True):
             if cell.cell_type == "code":
-                outputs = [committed_output(o, picture_of.get(id(o))) for o in result.outputs]
+                outputs = [
+                    committed_output(output, picture_of.get(id(output)), before)
+                    for before, output in zip([None, *result.outputs], result.outputs)
+                ]
                 cell.outputs = [output for output in outputs if output is not None]
                 cell.execution_count = result.execution_count
                 cell.metadata.pop("execution", None)

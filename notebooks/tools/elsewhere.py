@@ -1,8 +1,6 @@
-"""Short tables of models and cascades on other splits, and of streams."""
+"""Short tables of models and cascades on other splits."""
 
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +8,11 @@ import pandas as pd
 
 from cascadelib import LogitStore
 from cascadelib.files import located
+
+
+def open_split(path: str) -> Any:
+    """Open a store of logits."""
+    return LogitStore(path)
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:
@@ -80,16 +83,3 @@ def selection_bias_table(bias: pd.DataFrame) -> pd.DataFrame:
     low, middle, high = (chosen - measured).quantile([0.05, 0.5, 0.95]).to_numpy()
     means = {"mean, chosen": chosen.mean(), "mean, measured": measured.mean()}
     return pd.DataFrame({**means, "difference, 5%": low, "median": middle, "95%": high})
-
-
-def decide_elsewhere(path: str | Path, batch: Any) -> Any:
-    """Return the decisions of a saved cascade on a batch, from a fresh Python process that loads
-    it."""
-    with ProcessPoolExecutor(1, get_context("spawn")) as fresh:
-        return fresh.submit(_decide, path, batch).result()
-
-
-def _decide(path: str | Path, batch: Any) -> Any:
-    from cascadelib import Cascade  # torch takes seconds to import
-
-    return Cascade.load(path)(batch)

@@ -69,7 +69,7 @@ def table(
     other_way: Mapping[str, Any] | None = None,
 ) -> pd.DataFrame:
     """Compare a run with the paper's claims (of one notebook), a row each, and store them for
-    notebook 10.
+    notebook 11.
 
     Columns: section, claim, paper. published: the result from timm's figures, with its verdict.
     held out: the same cascades on other samples of the same distribution, with their verdict. this
@@ -308,7 +308,7 @@ def folder() -> Path:
 
 
 def store_claims(rows: pd.DataFrame, notebook: str, dataset: str, run: EvidenceByClaim) -> None:
-    """Store a notebook's claims for notebook 10. A run in another cost than MACs gets a separate
+    """Store a notebook's claims for notebook 11. A run in another cost than MACs gets a separate
     file."""
     in_macs = paper_claims()["axis"] == "macs"
     costs = {each.cost for name, each in run.items() if in_macs[name]} - {"", "macs"}

@@ -356,13 +356,17 @@ def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequenc
     fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
 
 
-def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> style.Figure:
+def threshold_figure(
+    curves: dict[str, Tables],
+    points: Iterable[Any] = (),
+    title: str = "Above and below a threshold",
+) -> style.Figure:
     """Draw figure 14: accuracy above and below a threshold, and the threshold, a row of panels per
     model.
 
     curves: {model: {label: table}}. Tables: exit_rate (the x axis), accuracy_above, accuracy_below
     and, if there is one, threshold. Labels: those of ``COLOURS``. points: cascades (max softmax),
-    each marked in its first model's panels at its first threshold on the uncalibrated curve.
+    each marked (t) in its first model's panels at its first threshold on the uncalibrated curve.
     """
     titles = [f"{what}{model}" for model in curves for what in SIDES]
     space = {"horizontal_spacing": 0.06, "vertical_spacing": 0.3 / len(curves)}
@@ -393,8 +397,7 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any] = ()) -> s
     fig.update_yaxes(**style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1).update_yaxes(title="max softmax", col=3)
     legend = BELOW | {"y": -70 / (230 * len(curves))}
-    drawn = "Figure 14: above and below a threshold (t: the thresholds of points, uncalibrated)"
-    title = findings.titled(findings.describe_thresholds(curves), drawn)
+    title = findings.titled(findings.describe_thresholds(curves), title)
     return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
 
@@ -410,7 +413,9 @@ PANELS_IN_A_ROW = 4
 AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
 
 
-def reliability_figure(averages: Tables) -> style.Figure:
+def reliability_figure(
+    averages: Tables, title: str = "Accuracy and confidence along the samples"
+) -> style.Figure:
     """Draw figure 13: accuracy and confidence along the samples, one small panel per model.
 
     averages: {model: ``moving_average``} with position (share of samples, by rising confidence),
@@ -447,8 +452,7 @@ def reliability_figure(averages: Tables) -> style.Figure:
         font_size=12,
     )
     legend = BELOW | {"y": -75 / (130 * rows)}
-    drawn = "Figure 13: accuracy and confidence along the samples, moving averages"
-    title = findings.titled(findings.describe_reliability(averages), drawn)
+    title = findings.titled(findings.describe_reliability(averages), title)
     return fig.titled(title, height=180 + 130 * rows, margin={"b": 100}, legend=legend)
 
 

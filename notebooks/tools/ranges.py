@@ -26,6 +26,13 @@ def range_of(front: Any) -> tuple[float, float]:
     return float(front.baseline.accuracy[front.baseline.front[0]]), front.baseline.best
 
 
+def accuracy_at(front: Any, accuracy: float) -> float:
+    """Return the accuracy at the share of a front's range that one of the paper's accuracies has in
+    the paper's range."""
+    low, best = range_of(front)
+    return low + (accuracy - LOW) / (BEST - LOW) * (best - low)
+
+
 def mean_in(front: Any, low: float | None = None, high: float | None = None) -> float:
     """Return the mean improvement between two of the paper's accuracies (default: the full range).
 

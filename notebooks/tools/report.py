@@ -55,7 +55,7 @@ PAGE = """<!DOCTYPE html>
 <script src="report.js"></script></body></html>
 """
 CONTENTS = '<details class="contents"><summary>Contents</summary><ul>\n{items}\n</ul></details>\n'
-MOST_WORDS = 14  # of a finding
+TITLE = {"text/html", "text/plain"}  # of the output before a figure, which is its title
 
 
 @dataclass(frozen=True)
@@ -95,21 +95,35 @@ def printed(cell: NotebookNode) -> str:
 
 
 def answer_of(nb: NotebookNode) -> str:
-    """Return the printed output of the cells tagged ``answer``, "" without one."""
+    """Return the title of the figure in the cell tagged ``answer``, or else its printed text.
+
+    The first line of a title is the finding.
+    """
     tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
-    return " ".join(printed(cell) for cell in tagged)
+    for cell in tagged:
+        for output in cell.get("outputs", []):
+            data = output.get("data", {})
+            if data.keys() == TITLE:
+                return data["text/plain"]
+    text = " ".join(printed(cell) for cell in tagged)
+    return "\n".join(sentences(text)) or text
 
 
 def finding_of(nb: NotebookNode) -> str:
-    """Return the first sentence of a notebook's answer if it is a short claim, else ""."""
-    first = (sentences(answer_of(nb)) or [""])[0].strip()
-    return first if len(first.split()) <= MOST_WORDS else ""
+    """Return the first line of a notebook's answer, "" without an answer."""
+    return answer_of(nb).partition("\n")[0].strip()
 
 
-def title_of(figure: dict) -> str:
-    """Return a figure's title as plain text for screen readers, or else its axis titles."""
+def title_of(figure: dict, before: NotebookNode | None = None) -> str:
+    """Return a figure's title as plain text for screen readers, or else its axis titles.
+
+    before: the previous output of the cell. It has the title of a figure without one.
+    """
     layout = figure.get("layout", {})
     title = layout.get("title", {}).get("text")
+    shown = before.get("data", {}) if before else {}
+    if not title and shown.keys() == TITLE:
+        return " ".join(shown["text/plain"].split())
     if not title:
         axes = [layout.get(axis, {}) for axis in ("yaxis", "xaxis")]
         titles = [axis.get("title", {}).get("text") for axis in axes]
@@ -117,21 +131,23 @@ def title_of(figure: dict) -> str:
     return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", title).split()))
 
 
-def live_figure(figure: dict) -> str:
+def live_figure(figure: dict, title: str) -> str:
     """Return a div with the figure, drawn by the page's plotly.min.js, at most at the figure's
-    width."""
+    width.
+
+    title: for screen readers.
+    """
     config = {"responsive": True, "displaylogo": False} | figure.get("config", {})
     config.pop("plotlyServerURL", None)
     layout = deepcopy(figure.get("layout", {}))
-    own_width = layout.pop("width", None)
-    usual_width = layout.get("template", {}).get("layout", {}).pop("width", None)
-    width = own_width or usual_width or 900
+    width = layout.pop("width", None)
     layout["autosize"] = True
     bare = {key: value for key, value in figure.items() if key != "config"}
     bare["layout"] = layout
     div = pio.to_html(bare, config=config, full_html=False, include_plotlyjs=False, validate=False)
-    label = html.escape(title_of(figure), quote=True)
-    return f'<div role="figure" aria-label="{label}" style="max-width: {width}px">{div}</div>'
+    label = html.escape(title, quote=True)
+    limit = f' style="max-width: {width}px"' if width else ""
+    return f'<div role="figure" aria-label="{label}"{limit}>{div}</div>'
 
 
 def last_of_each_line(text: str) -> str:
@@ -139,60 +155,39 @@ def last_of_each_line(text: str) -> str:
     return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
 
 
-def key_figure(cells: Sequence[NotebookNode]) -> NotebookNode | None:
-    """Return the output with the figure of the cell tagged ``key-figure``, else the first one."""
-    found = None
-    for cell in cells:
-        is_key = "key-figure" in cell.metadata.get("tags", [])
-        for output in cell.get("outputs", []):
-            if PLOTLY_JSON in output.get("data", {}) and (found is None or is_key):
-                found = output
-    return found
-
-
-def folded(cells: Sequence[NotebookNode]) -> NotebookNode:
-    """Return cells with code as one that is opened by a click."""
-    code = "\n\n".join(cell.source for cell in cells)
-    opened = f"<details><summary>Parameters and imports</summary>\n\n```python\n{code}\n```"
+def folded(cell: NotebookNode) -> NotebookNode:
+    """Return a cell with code as one that is opened by a click."""
+    opened = f"<details><summary>Parameters</summary>\n\n```python\n{cell.source}\n```"
     return nbformat.v4.new_markdown_cell(f"{opened}\n\n</details>")
 
 
 def readable_copy(nb: NotebookNode) -> NotebookNode:
     """Return a copy of the notebook for reading.
 
-    Its answer and its key figure follow the question, and the cells up to the imports are folded.
-    Figures are HTML, sliders are a remark, and the explorer of the bundled images is live. Any
-    other explorer is a picture.
+    The parameters are folded. Figures are HTML, sliders are a remark, and the explorer of the
+    bundled images is live. Any other explorer is a picture.
     """
     nb = deepcopy(nb)
-    answer = answer_of(nb)
-    if answer:
-        title, _, opening = nb.cells[0].source.partition("\n")
-        lead = f'{title}\n\n<p class="lead">{html.escape(answer)}</p>'
-        top = [nbformat.v4.new_markdown_cell(lead), nbformat.v4.new_markdown_cell(opening)]
-        if figure := key_figure(nb.cells):
-            cell = nbformat.v4.new_code_cell(outputs=[deepcopy(figure)])
-            cell.metadata["transient"] = {"remove_source": True}  # shows no empty input
-            top.insert(1, cell)
-        code = [k for k, cell in enumerate(nb.cells) if cell.cell_type == "code"]
-        imports = [k for k in code if "import cascadelib" in nb.cells[k].source]
-        end = imports[0] + 1 if imports else 1
-        if imports:
-            top.append(folded(nb.cells[1:end]))
-        nb.cells[:end] = top
-    for cell in nb.cells:
+    for place, cell in enumerate(nb.cells):
+        if "parameters" in cell.metadata.get("tags", []):
+            nb.cells[place] = folded(cell)
+        before = None
         for output in cell.get("outputs", []):
-            make_readable(output)
+            data = output.get("data", {})
+            if PLOTLY_JSON in data:
+                figure = data[PLOTLY_JSON]
+                output.data = {"text/html": live_figure(figure, title_of(figure, before))}
+            else:
+                make_readable(output)
+            before = output
     nb.metadata.pop("widgets", None)
     return nb
 
 
 def make_readable(output: NotebookNode) -> None:
-    """Make one output readable, in place. A progress bar is removed."""
+    """Make one output without a figure readable, in place. A progress bar is removed."""
     data = output.get("data", {})
-    if PLOTLY_JSON in data:
-        output.data = {"text/html": live_figure(data[PLOTLY_JSON])}
-    elif is_of_bundled_images(data.get("text/html", "")):
+    if is_of_bundled_images(data.get("text/html", "")):
         (state,) = re.findall('data-state="([^"]*)"', data["text/html"])
         output.data = {"text/html": FRAME.format(page=LIVE, state=f"#{state}")}
     elif WIDGET in data:
@@ -217,18 +212,20 @@ def contents_of(body: str) -> str:
     return CONTENTS.format(items="\n".join(items)) if len(items) > 1 else ""
 
 
-def top_of(stems: list[str], place: int, home: str) -> str:
-    """Return the links at the top of the page at ``place``: the site, the index, previous and next
-    page."""
+def top_of(pages: Sequence[tuple[str, str]], place: int, home: str) -> str:
+    """Return the links at the top of a page: the site, the index, previous and next page.
+
+    pages: the address and the question of each notebook. place: of the page.
+    """
     links = ['<a href="index.html">All notebooks</a>']
     if home:
         links.insert(0, f'<a href="{home}">cascadelib</a>')
-    if place > 0 and place <= len(stems):
-        before = stems[place - 1]
-        links.append(f'<a rel="prev" href="{before}.html">← {before}</a>')
-    if place + 1 < len(stems):
-        after = stems[place + 1]
-        links.append(f'<a rel="next" href="{after}.html">{after} →</a>')
+    if place > 0:
+        address, question = pages[place - 1]
+        links.append(f'<a rel="prev" href="{address}">← {question}</a>')
+    if place + 1 < len(pages):
+        address, question = pages[place + 1]
+        links.append(f'<a rel="next" href="{address}">{question} →</a>')
     return "\n".join(links)
 
 
@@ -271,21 +268,24 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
     copy_shared(out)
-    stems = [html.escape(run.source.stem) for run in runs]
+    sources = [run.executed if run.executed.exists() else run.source for run in runs]
+    notebooks = [nbformat.read(source, as_version=4) for source in sources]
+    pages = [
+        (f"{html.escape(run.source.stem)}.html", html.escape(question_of(nb)))
+        for run, nb in zip(runs, notebooks)
+    ]
     glossary = "../glossary.html" if home else "glossary.html"
     has_explorer = False
-    for place, (run, stem) in enumerate(zip(runs, stems)):
-        source = run.executed if run.executed.exists() else run.source
-        nb = nbformat.read(source, as_version=4)
+    for place, (run, nb) in enumerate(zip(runs, notebooks)):
         body, _ = exporter.from_notebook_node(readable_copy(nb))
         body = body.replace('href="../docs/glossary.md', f'href="{glossary}')
         if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)
             has_explorer = True
-        top = top_of(stems, place, home)
+        top = top_of(pages, place, home)
         contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'
-        page = PAGE.format(title=stem, top=top, contents=contents, body=body)
+        page = PAGE.format(title=pages[place][1], top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
     if not home:
         (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")

@@ -75,9 +75,9 @@ def test_a_certified_cascade_without_a_saving_is_described_so():
 def test_the_reference_loses_exactly_nothing(options):
     few = CHECK.take(slice(0, 5))
     found = certify(few, FRONT.reference, 0.0, reference="l", **options)
-    assert found.table["p_value"].tolist() == [0.0] and found.point is not None
+    assert found.table["p_value"].tolist() == [0.0] and found.certified != ()
     assert "no saving. Observed loss: 0, it is the reference." in str(found)
-    assert certify(few, FRONT.reference, 0.0, budget=19.0, reference="l").point is None
+    assert certify(few, FRONT.reference, 0.0, budget=19.0, reference="l").certified == ()
     assert certify(few, FRONT.reference, 0.0, reference="m").table["p_value"][0] > 0
 
 
@@ -106,7 +106,7 @@ def test_points_in_sequence_are_tested_until_the_first_failure():
 
 def test_few_samples_certify_nothing_and_the_text_says_so():
     found = certify(CHECK.take(slice(0, 20)), FRONT, 0.01)
-    assert found.point is None and found.certified == ()
+    assert found.certified == () and found.certified == ()
     assert "Nothing is certified: 20 samples" in str(found)
 
 

@@ -1,4 +1,4 @@
-"""Every figure and table of the paper has its cell, by id, under its own name; 02 to 04 argue."""
+"""Notebook 10 has a section per figure of the paper, in its order, with its design as caption."""
 
 import re
 from pathlib import Path
@@ -6,61 +6,37 @@ from pathlib import Path
 import nbformat
 import pytest
 
+from tools.designs import DESIGNS
+
 ROOT = Path(__file__).resolve().parents[2]
-DRAWN = {  # notebook: {what of the paper: id of the cell}, in the order of the page
-    "02": {
-        "Figure 1": "c04",
-        "Table 1": "c24",
-        "Figure 2": "c14",
-        "Figure 5": "c18",
-        "Figure 10": "c21",
-    },
-    "03": {"Figure 4": "c04", "Figure 4, right": "c08", "two thresholds": "c12"},
-    "04": {"Figure 3": "c04", "Figure 8": "c10", "Figure 9": "c14", "Figure 11": "c18"},
-    "05": {"Figure 6": "78ff7b27", "Figure 12": "3c3bb5d8"},
-    "06": {"Figure 7": "cell-06"},
-    "07": {"Figure 13": "b3af89b6", "Figure 14": "9b1905f9"},
+CELLS = nbformat.read(ROOT / "notebooks" / "10_paper_figures.ipynb", as_version=4).cells
+DRAWN = {
+    name: cell for cell in CELLS for name in re.findall(r'paper\.draw\("([^"]*)"\)', cell.source)
 }
-MOST_CELLS = 24
 
 
-def notebook(start):
-    (path,) = (ROOT / "notebooks").glob(f"{start}_*.ipynb")
-    return nbformat.read(path, as_version=4)
+def test_all_figures_are_drawn_in_the_papers_order():
+    assert list(DRAWN) == list(DESIGNS)
+    assert {f"Figure {number}" for number in range(1, 15)} | {"Table 1"} == set(DRAWN)
 
 
-@pytest.mark.parametrize(
-    ("start", "name", "cell"),
-    [(start, name, cell) for start, drawn in DRAWN.items() for name, cell in drawn.items()],
-)
-def test_every_figure_of_the_paper_has_a_cell(start, name, cell):
-    cells = notebook(start).cells
-    place = [each.id for each in cells].index(cell)
-    told = [each.source for each in cells[:place] if each.cell_type == "markdown"][-1]
-    assert cells[place].cell_type == "code"
-    assert re.search(rf"{name}\b", told + cells[place].source, re.IGNORECASE)
-    if cells[place].execution_count:
-        kinds = {kind for output in cells[place].outputs for kind in output.get("data", {})}
-        assert kinds & {"application/vnd.plotly.v1+json", "image/png", "image/svg+xml", "text/html"}
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_section_is_named_after_its_figure(name):
+    before = CELLS[CELLS.index(DRAWN[name]) - 1]
+    assert before.cell_type == "markdown" and before.source.startswith(f"## {name}: ")
 
 
-@pytest.mark.parametrize("start", DRAWN)
-def test_figures_are_in_one_order(start):
-    ids = [cell.id for cell in notebook(start).cells]
-    places = [ids.index(cell) for cell in DRAWN[start].values()]
-    assert places == sorted(places)
+@pytest.mark.parametrize("name", DESIGNS)
+def test_a_committed_caption_is_the_design(name):
+    outputs = [output for output in DRAWN[name].outputs if "data" in output]
+    captions = []
+    for output in outputs:
+        pictures = output.metadata.get("image/png", {}).get("alt", "")
+        captions.append(pictures + output.data.get("text/html", ""))
+    assert captions and all(DESIGNS[name].caption in caption for caption in captions)
 
 
-@pytest.mark.parametrize("start", ["02", "03", "04"])
-def test_an_argument_is_short_and_begins_by_hand(start):
-    cells = notebook(start).cells
-    ids = [cell.id for cell in cells]
-    assert len(cells) <= MOST_CELLS
-    first_figure = min(ids.index(cell) for cell in DRAWN[start].values())
-    assert ids.index("by-hand-equal") < first_figure
-
-
-def test_all_figures_of_the_paper_are_listed():
-    """All of the paper's figures are listed, and its table."""
-    drawn = {name for names in DRAWN.values() for name in names}
-    assert {f"Figure {number}" for number in range(1, 15)} | {"Table 1"} <= drawn
+def test_algorithm_1_is_checked_before_the_figures():
+    ids = [cell.id for cell in CELLS]
+    assert ids.index("by-hand") < ids.index(DRAWN["Figure 1"].id)
+    assert "assert np.allclose" in CELLS[ids.index("by-hand")].source

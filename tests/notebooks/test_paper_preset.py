@@ -13,7 +13,6 @@ import numpy as np
 import pandas as pd
 import pytest
 import yaml
-from scipy.signal import find_peaks
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
@@ -156,45 +155,6 @@ def mean_factor(front, at, low, high, points=200_001):
     least = np.append(front[1], np.inf)[there]
     corners = np.unique(np.concatenate([[low, high], np.linspace(low, high, 2001)]))
     return np.mean(np.interp(grid, corners, [at(a) for a in corners]) / least)
-
-
-@pytest.mark.parametrize(
-    ("kind", "report"), [("macs", "report"), ("seconds", "report/published_seconds")]
-)
-def test_claims_on_pairs_equal_a_loop(study, kind, report):
-    folder, store, _, notebooks = study
-    found = claims(folder / report, "02")
-    cost = MODELS[kind].to_numpy(float)
-    correct, confidence = outcomes(store)
-    accuracy = correct.mean(axis=1)
-    assert accuracy == pytest.approx(MODELS["top1"], abs=0.5 / K)
-    on_front = [
-        i for i in range(len(cost)) if not ((cost <= cost[i]) & (accuracy > accuracy[i])).any()
-    ]
-    front = front_of_pairs(*(x[on_front] for x in (correct, confidence, cost)))
-    at = hull_cost(accuracy, cost)
-    factors = np.array([at(a) / c for a, c in front.T])
-    assert found["pairs"] == [len(on_front) * (len(on_front) - 1) / 2]
-    assert found["pairs-most"] == [pytest.approx(np.nanmax(factors), abs=0.006)]
-    top5 = [
-        np.mean(np.sort(z, axis=1)[:, -5] <= z[np.arange(K), store.labels])
-        for z in map(store.logits, MODELS.index)
-    ]
-    assert found["topk-difference"] == pytest.approx(
-        [100 * np.ptp(x) for x in (accuracy, top5)], abs=0.06
-    )
-    if kind == "macs":  # the peaks are of all models' front; here all are on the single-model front
-        tops = find_peaks([0, *np.nan_to_num(factors), 0], prominence=0.3)[0] - 1
-        assert len(on_front) == len(MODELS) and len(tops) > 0
-        ends = factors[tops] if len(tops) <= 4 else [factors[tops].min(), factors[tops].max()]
-        assert found["table1"] == pytest.approx(list(ends), rel=6e-4)
-    if kind == "macs" and not notebooks:
-        expected = mean_factor(front, at, accuracy.min(), accuracy.max())
-        assert claims(folder / report, "04")["second-factor"] == [
-            pytest.approx(expected, abs=0.002)
-        ]
-        text = next((folder / report).glob("04_*.ipynb")).read_text(encoding="utf-8")
-        assert all(f"improvement above {part}%" in text for part in ("80.0", "86.0", "87.0"))
 
 
 def test_claims_on_triples_equal_a_loop(study):

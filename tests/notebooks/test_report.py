@@ -1,6 +1,5 @@
 """Pages of the report have links, contents and the explorer, and read on phones and in the dark."""
 
-import html
 import io
 import json
 import re
@@ -151,38 +150,24 @@ def test_pages_have_neighbours_and_contents(pages):
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def drawn(figure, *tags):
-    """A cell with a figure."""
-    output = nbformat.v4.new_output("display_data", {PLOTLY_JSON: json.loads(figure.to_json())})
-    cell = nbformat.v4.new_code_cell("draw()", outputs=[output])
-    cell.metadata["tags"] = list(tags)
-    return cell
-
-
-@pytest.mark.parametrize(("tags", "key"), [((), 0), (("key-figure",), 1)])
-def test_the_answer_and_the_key_figure_follow_the_question(tags, key):
-    first, second, *_ = figures()
-    answer = nbformat.v4.new_code_cell("print(finding)")
-    answer.outputs = [nbformat.v4.new_output("stream", text="It is so.")]
-    answer.metadata["tags"] = ["answer"]
-    cells = [
-        nbformat.v4.new_markdown_cell("# 1 · Is it?\n\nWhat it is."),
-        nbformat.v4.new_code_cell("split = 'val'  # parameters"),
-        nbformat.v4.new_code_cell("import cascadelib as cl"),
-        drawn(first),
-        drawn(second, *tags),
-        answer,
+def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
+    figure = json.loads(next(figures()).update_layout(title=None).to_json())
+    answer = nbformat.v4.new_code_cell("draw()", metadata={"tags": ["answer"]})
+    answer.outputs = [
+        nbformat.v4.new_output(
+            "display_data",
+            {"text/html": "<p>It is <b>so</b></p>", "text/plain": "It is < so\n5 of 9"},
+        ),
+        nbformat.v4.new_output("display_data", {PLOTLY_JSON: figure}),
     ]
-    nb = nbformat.v4.new_notebook(cells=cells)
-    question, figure, opening, code, *others = report.readable_copy(nb).cells
-    assert question.source == '# 1 · Is it?\n\n<p class="lead">It is so.</p>'
-    shown = figure.outputs[0]["data"]["text/html"]
-    assert html.escape(report.title_of(json.loads((first, second)[key].to_json()))) in shown
-    assert opening.source.strip() == "What it is."
-    assert "<details>" in code.source
-    assert "split = 'val'  # parameters\n\nimport cascadelib as cl\n```" in code.source
-    assert [cell.source for cell in others] == ["draw()", "draw()", "print(finding)"]
-    assert nb.cells == cells
+    parameters = nbformat.v4.new_code_cell("split = 'val'", metadata={"tags": ["parameters"]})
+    question = nbformat.v4.new_markdown_cell("# Is it?\n\nWhat it is.")
+    nb = nbformat.v4.new_notebook(cells=[question, parameters, answer])
+    assert (report.question_of(nb), report.finding_of(nb)) == ("Is it?", "It is < so")
+    _, folded, shown = report.readable_copy(nb).cells
+    assert "<details>" in folded.source and "split = 'val'\n```" in folded.source
+    assert 'aria-label="It is &lt; so 5 of 9"' in shown.outputs[1]["data"]["text/html"]
+    assert nb.cells[1] == parameters
 
 
 def test_only_the_explorer_of_the_bundled_images_is_live(pages):

@@ -3,8 +3,10 @@
 import copy
 import pickle
 import shutil
+import sys
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -18,7 +20,9 @@ from cascadelib.policy.policy import Policy
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.model import Model, describe_identity
-from tools.deployed import same_decisions
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+from cascade_runs import same_decisions  # noqa: E402 - benchmarks are no package
 
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 FEW = 500

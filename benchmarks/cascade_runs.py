@@ -1,14 +1,11 @@
-"""Compare a running cascade with the evaluator and the clock. Write its guesses for a test
-server."""
+"""Compare a running cascade with the evaluator and with the clock."""
 
 import statistics
-import tempfile
 import time
 import timeit
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from pathlib import Path
 from typing import Any
 from unittest.mock import patch
 
@@ -19,17 +16,11 @@ import torch
 from cascadelib import Cascade, evaluate
 from cascadelib.checks import check_count
 from cascadelib.evaluation.point import single_point
-from cascadelib.files import replace_atomically
 from cascadelib.policy import Decisions, pieces_of
-from cascadelib.policy.members import Member, member_named
+from cascadelib.policy.members import Member
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
 from cascadelib.zoo.batches import count_samples
-
-
-def temporary_folder() -> Path:
-    """Make an empty folder outside the checkout, and return its path."""
-    return Path(tempfile.mkdtemp())
 
 
 @torch.inference_mode()
@@ -38,11 +29,10 @@ def time_cascade(
     inputs: Any,
     batch_size: int = 64,
     repeats: int = 5,
-    others: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Measure seconds per sample of a cascade and of its models: a DataFrame, a row per run.
 
-    inputs: N raw samples, a batch of any form. others: names of further zoo models to time. Rows:
+    inputs: N raw samples, a batch of any form. Rows:
 
     - every model on all samples in full batches, with its preprocessing and the copy of its logits
       from the device
@@ -51,16 +41,14 @@ def time_cascade(
     - ``cascade, stream``: deferred samples wait for full batches
     - ``exit decisions``: the part of ``cascade`` from logits to exits
 
-    Columns: seconds (per sample), share_run (samples that reached the model), seconds_in_cascade (the
-    model and its preprocessing in ``cascade``), throughput_to_ideal, decision_seconds (per stage and
-    batch). The runs take turns and the median of ``repeats`` rounds counts. Other load on the machine
-    therefore affects all of them.
+    Columns: seconds (per sample), share_run (samples that reached the model), seconds_in_cascade
+    (the model and its preprocessing in ``cascade``), throughput_to_ideal, decision_seconds (per
+    stage and batch). The runs take turns and the median of ``repeats`` rounds counts. Other load on
+    the machine therefore affects all of them.
     """
     size = count_samples(inputs)
     pieces = pieces_of(inputs, batch_size)
     repeats = check_count(repeats, "repeats")
-    extra = [member_named(name, {}) for name in others if name not in cascade.point.models]
-    members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in extra)]
 
     def run_single(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
@@ -72,7 +60,9 @@ def time_cascade(
         with timed(cascade, spent):
             return [cascade(piece) for piece in pieces]
 
-    calls: dict[str, Callable] = {member.name: partial(run_single, member) for member in members}
+    calls: dict[str, Callable] = {
+        member.name: partial(run_single, member) for member in cascade.members
+    }
     calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
@@ -120,38 +110,6 @@ def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
 
             stack.enter_context(patch.object(owner, name, timed_call))
         yield
-
-
-def write_submission(
-    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
-) -> None:
-    """Write a file with a line per image: its guesses, best first, separated by spaces.
-
-    Parameters
-    ----------
-    path : path
-    guesses : int [k, g]
-        Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
-    order : int [classes], optional
-        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
-        server expects. Without it they are labels as in the stores.
-
-    Raises
-    ------
-    ValueError
-        If a guess is a class that ``order`` lacks.
-    """
-    guesses = np.asarray(guesses)
-    if order is not None:
-        guesses = 1 + pd.Index(order).get_indexer(guesses.ravel()).reshape(guesses.shape)
-        unknown = np.flatnonzero((guesses == 0).any(axis=1))
-        if len(unknown):
-            raise ValueError(
-                f"order names {len(order)} classes, but image {unknown[0]} has another"
-            )
-    with replace_atomically(Path(path)) as temporary:
-        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
-        temporary.write_text("".join(lines), encoding="utf-8")
 
 
 def same_decisions(

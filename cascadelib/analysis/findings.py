@@ -1,0 +1,234 @@
+"""State in one sentence what a cascade or a front saves, or what a table of pairs shows."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from ..cost_kinds import cost_of
+from ..evaluation.point import Point
+from ..fronts.front import Front
+from ..store.protocol import Store
+from ..tables import arrow, in_words
+from .shift import holds, mean_improvement_moved
+from .uncertainty import basic_interval, bootstrap, interval
+
+Ends = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class Finding:
+    """The saving of one cascade relative to its last model, with 95% intervals.
+
+    Parameters
+    ----------
+    models : tuple of str
+        The models of the cascade.
+    cost_kind : str
+        The kind of cost.
+    where : str
+        Data set and split.
+    samples : int
+        Number of samples of the split.
+    is_held_out : bool
+        Whether the split did not select the cascade.
+    saving, exit_rate, difference : float
+        Cost of the last model ÷ cost of the cascade, share of inputs that exit at the first model,
+        and accuracy of the cascade minus accuracy of the last model.
+    saving_ends, exit_ends, difference_ends : tuple of float
+        Their 95% intervals.
+    accuracy, last_accuracy, cost : float
+        Accuracy of the cascade and of its last model, and mean cost of the cascade.
+    """
+
+    models: tuple[str, ...]
+    cost_kind: str
+    where: str
+    samples: int
+    is_held_out: bool
+    saving: float
+    saving_ends: Ends
+    exit_rate: float
+    exit_ends: Ends
+    difference: float
+    difference_ends: Ends
+    accuracy: float
+    last_accuracy: float
+    cost: float
+
+    @property
+    def saved(self) -> str:
+        """Return the saving and its interval, such as "4.23× fewer MACs (95% CI 4.11 to 4.36)"."""
+        cost = cost_of(self.cost_kind)
+        low, high = self.saving_ends
+        if low < 1 < high:
+            return f"No clear saving: {self.saving:.2f}× (95% CI {low:.2f} to {high:.2f})"
+        if self.saving >= 1:
+            return f"{self.saving:.2f}× {cost.less} (95% CI {low:.2f} to {high:.2f})"
+        return f"{1 / self.saving:.2f}× {cost.more} (95% CI {1 / high:.2f} to {1 / low:.2f})"
+
+    @property
+    def kept(self) -> str:
+        """Return whether the cascade is as accurate as its last model."""
+        low, high = self.difference_ends
+        words = "as accurate as the large model, within the error"
+        if low > 0:
+            words = "more accurate than the large model"
+        if high < 0:
+            words = "less accurate than the large model"
+        return f"{words} ({points(self.difference)} points, {points(low)} to {points(high)})"
+
+    @property
+    def exits(self) -> str:
+        """Return the share of inputs that exit at the first model, as a sentence."""
+        low, high = self.exit_ends
+        ends = f"95% CI {low:.1%} to {high:.1%}"
+        return f"{self.exit_rate:.0%} of the inputs need only the first model ({ends})"
+
+    @property
+    def source(self) -> str:
+        """Return what was measured, and on which samples."""
+        accuracies = f"{self.accuracy:.2%} instead of {self.last_accuracy:.2%}"
+        kind = "held-out samples" if self.is_held_out else "samples that selected it (optimistic)"
+        where = f" of {self.where}" if self.where else ""
+        return f"{arrow(self.models)}: {accuracies} on {self.samples:,} {kind}{where}"
+
+    def __str__(self) -> str:
+        return f"{self.saved}, {self.kept}\n{self.source}"
+
+
+def points(share: float) -> str:
+    """Format a difference of shares in percentage points: "−0.01"."""
+    return f"{100 * share:+.2f}".replace("-", "−")
+
+
+def finding(front: Front, other: Store, cascade: Point) -> Finding:
+    """Evaluate a cascade of a front on a split that did not select it.
+
+    Parameters
+    ----------
+    front : Front
+        The front from which the cascade was picked.
+    other : LogitStore or ScoreTable
+        Labelled samples. If they are those of the front, the finding is named optimistic.
+    cascade : Point
+        The cascade.
+
+    Returns
+    -------
+    Finding
+        What the cascade saves there. ``str`` of it is the title of a figure.
+
+    Raises
+    ------
+    ValueError
+        If `other` lacks a model of the cascade, or has no labels.
+
+    See Also
+    --------
+    holds : The same for several splits, as a table.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> answers = cl.datasets.llm_answers()
+    >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    >>> select, other = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    >>> front = cl.search(select)
+    >>> found = cl.analysis.finding(front, other, cl.pick(front, accuracy=0.98))
+    >>> print(found.saved)
+    1.83× lower cost (95% CI 1.75 to 1.91)
+    >>> print(found.source)
+    llama-3.1-8b → llama-3.3-70b: 98.67% instead of 100.00% on 1,500 held-out samples
+    """
+    row = holds({"": other}, cascade, resamples=2).iloc[0]
+    ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS}
+    return Finding(
+        models=cascade.models,
+        cost_kind=cascade.cost_kind,
+        where=f"{other.origin.dataset} {other.origin.split}".strip(),
+        samples=len(other),
+        is_held_out=other.origin.fingerprint != front.store.origin.fingerprint,
+        saving=row["cost_ratio"],
+        saving_ends=ends["cost_ratio"],
+        exit_rate=row["exit_rate"],
+        exit_ends=ends["exit_rate"],
+        difference=row["difference"],
+        difference_ends=ends["difference"],
+        accuracy=row["accuracy"],
+        last_accuracy=row["last_model_accuracy"],
+        cost=row["cost"],
+    )
+
+
+INTERVALS = ("cost_ratio", "exit_rate", "difference")  # columns of `holds` with an interval
+
+
+def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
+    """State the mean improvement of a front's cascades on a split that did not select them.
+
+    Parameters
+    ----------
+    front : Front
+        The cascades, with their thresholds.
+    other : LogitStore or ScoreTable
+        Labelled samples.
+    resamples : int, default=200
+        Number of resamples of the bootstrap.
+
+    Returns
+    -------
+    str
+        The mean improvement, with a 95% interval.
+
+    See Also
+    --------
+    mean_improvement_moved : The value, with ``ranges=False``.
+    """
+    mean = mean_improvement_moved(other, front, ranges=False)
+    low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
+    return (
+        f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
+        f"(95% CI {low:.2f} to {high:.2f})\n"
+        f"{in_words(front.cost_kind)}, {len(other):,} samples of {other.origin.split}"
+    )
+
+
+def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 200) -> str:
+    """State the rank correlation of two columns of a table of pairs.
+
+    Parameters
+    ----------
+    pairs : DataFrame
+        Result of :func:`cascadelib.pair_table`.
+    column, other : str
+        The columns.
+    resamples : int, default=200
+        Number of resamples of the models. Pairs with a common model are not independent.
+
+    Returns
+    -------
+    str
+        Whether the columns rise together, with the 95% interval of Spearman's correlation.
+    """
+    models = pd.unique(pairs[["first", "second"]].to_numpy().ravel())
+    rng = np.random.default_rng(0)
+    draws = []
+    for times in rng.multinomial(len(models), np.full(len(models), 1 / len(models)), resamples):
+        weight = pd.Series(times, models)
+        repeats = pairs["first"].map(weight) * pairs["second"].map(weight)
+        drawn = pairs.loc[pairs.index.repeat(repeats)]
+        draws.append(drawn[column].corr(drawn[other], "spearman"))
+    value = pairs[column].corr(pairs[other], "spearman")
+    low, high = interval(np.array(draws)[~np.isnan(draws)]) if len(models) > 2 else (-1, 1)
+    trend = "are not clearly related"
+    if low > 0:
+        trend = "rise together"
+    if high < 0:
+        trend = "go in opposite directions"
+    names = " and ".join(name.replace("_", " ") for name in (column, other))
+    shown = (f"{number:+.2f}".replace("-", "−") for number in (value, low, high))
+    return (
+        f"The {names} of pairs {trend}\n"
+        "Rank correlation {} (95% CI {} to {} over {} models)".format(*shown, len(models))
+    )

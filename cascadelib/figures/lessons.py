@@ -1,0 +1,197 @@
+"""Draw one panel that names its lines and points in the plot, without a legend."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from ..cost_kinds import cost_of
+from ..tables import arrow
+from . import style
+
+LABEL_HEIGHT = 0.06  # of a label, as a share of the height of the plot
+LETTER_WIDTH = 7  # pixels of a letter of a label
+
+
+def saving_figure(front: Any, finding: Any) -> style.Figure:
+    """Draw a front over single models, and an arrow from the large model to one cascade.
+
+    Parameters
+    ----------
+    front : Front
+        A front on the split of the finding, see :func:`cascadelib.analysis.front_on`.
+    finding : Finding
+        What the cascade saves there, see :func:`cascadelib.analysis.finding`.
+
+    Returns
+    -------
+    Figure
+        The figure. Its title is the finding.
+    """
+    singles = front.singles
+    fig = style.figure(
+        str(finding),
+        showlegend=False,
+        xaxis=style.cost_axis(front.cost_kind, singles["cost"]),
+        yaxis=style.per_cent_axis(title="accuracy"),
+    )
+    style.add_singles(fig, singles)
+    style.add_cascades(fig, style.select_evenly(front.table), style.HELD_OUT, line_shape="hv")
+    low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
+    high = max(singles["accuracy"].max(), front.table["accuracy"].max())
+    fig.update_yaxes(range=[low, high + 0.25 * (high - low)])
+    _add_arrow(fig, front.cost_kind, finding)
+    _label_groups(fig, front, low, high)
+    return fig
+
+
+def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any) -> None:
+    """Draw an arrow from the last model to the cascade, and name both."""
+    names = [arrow(finding.models), finding.models[-1]]
+    costs = np.array([finding.cost, finding.cost * finding.saving])
+    accuracies = np.array([finding.accuracy, finding.last_accuracy])
+    ends = pd.DataFrame({"cost": costs, "accuracy": accuracies}, names)
+    marker = {"size": 11, "color": style.BLACK}
+    style.add_models(fig, ends, mode="markers", marker=marker)
+    tip, start = np.log10(costs)
+    fig.add_annotation(
+        x=tip,
+        y=accuracies[0],
+        ax=start,
+        ay=accuracies[1],
+        text="",
+        xref="x",
+        yref="y",
+        axref="x",
+        ayref="y",
+        arrowcolor=style.BLACK,
+        arrowwidth=2,
+        arrowhead=2,
+        standoff=7,
+        startstandoff=7,
+    )
+    right = costs.max()
+    top = accuracies.max()
+    factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
+    place = {"xanchor": "right", "xshift": 12}
+    style.label(fig, right, top, factor, **place, yshift=18, font_size=16)
+    style.label(fig, right, top, names[0], **place, yshift=38)
+    style.label(fig, right, accuracies.min(), names[1], **place, yshift=-18)
+
+
+def _label_groups(fig: style.Figure, front: Any, low: float, high: float) -> None:
+    """Name the front and the single models, each where the plot has room."""
+    middle = low + 0.35 * (high - low)
+    above = front.table["accuracy"] >= middle
+    first = front.table[above].iloc[0] if above.any() else front.table.iloc[-1]
+    place = {"xanchor": "right", "xshift": -8}
+    style.label(fig, first["cost"], middle, "cascades", style.HELD_OUT, **place)
+    dominated = front.singles[~front.singles["on_front"] & (front.singles["accuracy"] > low)]
+    shown = dominated if len(dominated) else front.singles
+    name = shown["accuracy"].sub(middle).abs().idxmin()
+    cost, accuracy = shown.loc[name, ["cost", "accuracy"]]
+    style.label(fig, cost, accuracy, "single models", style.LINE, yshift=-14)
+
+
+def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str) -> style.Figure:
+    """Draw a line for each table, named at its right end.
+
+    Parameters
+    ----------
+    tables : mapping of str to DataFrame
+        Label → table with the columns `x` and `y`. The second one has the colour of held-out data,
+        and so has a single one.
+    x, y : str
+        Columns, see :func:`style.axis_of`. On a log axis only positive values are drawn.
+    title : str
+        What the figure shows, then a line feed and a description.
+
+    Returns
+    -------
+    Figure
+        The figure.
+
+    Raises
+    ------
+    KeyError
+        If a table lacks one of the columns.
+    """
+    fig = style.figure(title, showlegend=False, xaxis=style.axis_of(x), yaxis=style.axis_of(y))
+    is_log = fig.layout.yaxis.type == "log"
+    lines = {}
+    for name, table in tables.items():
+        shown = table[table[y] > 0] if is_log else table
+        if len(shown):
+            lines[name] = style.select_evenly(shown.sort_values(x), 400)
+    heights = spread_labels({name: table[y] for name, table in lines.items()}, is_log)
+    first = len(tables) == 1
+    for i, (name, table) in enumerate(lines.items(), first):
+        style.add_line(fig, table[x], table[y], style.colour(i), 2, style.dash(i), name=name)
+        end = table[x].iloc[-1]
+        colour = style.colour(i)
+        style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
+    width = max(map(len, lines), default=0)
+    return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})
+
+
+def spread_labels(lines: Mapping[str, pd.Series], is_log: bool) -> dict[str, float]:
+    """Return heights near the ends of lines at which labels do not cover one another."""
+    scale = np.log10 if is_log else np.asarray
+    if not lines:
+        return {}
+    gap = LABEL_HEIGHT * np.ptp(scale(pd.concat(lines.values())))
+    heights = {}
+    lowest = -np.inf
+    for name in sorted(lines, key=lambda name: lines[name].iloc[-1]):
+        height = max(float(scale(lines[name].iloc[-1])), lowest)
+        heights[name] = 10**height if is_log else height
+        lowest = height + gap
+    return heights
+
+
+def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) -> style.Figure:
+    """Draw a point for each row, coloured by a positive column on a log scale.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its index names the points.
+    x, y, colour : str
+        Columns, see :func:`style.axis_of`.
+    title : str
+        What the figure shows, then a line feed and a description.
+
+    Returns
+    -------
+    Figure
+        The figure.
+
+    Raises
+    ------
+    KeyError
+        If the table lacks one of the columns.
+    """
+    shades = np.log10(table[colour])
+    ticks = np.arange(np.ceil(shades.min()), np.floor(shades.max()) + 1)
+    bar = {
+        "title": {"text": colour.replace("_", " "), "side": "top"},
+        "thickness": 8,
+        "orientation": "h",
+        "x": 1,
+        "xanchor": "right",
+        "y": 1,
+        "yanchor": "bottom",
+        "len": 0.6,
+        "tickvals": ticks,
+        "ticktext": [f"{10**tick:,.0f} ×" for tick in ticks],
+    }
+    fig = style.figure(title, xaxis=style.axis_of(x), yaxis=style.axis_of(y))
+    return fig.add_scatter(
+        x=table[x],
+        y=table[y],
+        text=table.index,
+        mode="markers",
+        marker={"color": shades, "colorscale": "Viridis", "size": 8, "colorbar": bar},
+        hovertemplate="%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
+    )

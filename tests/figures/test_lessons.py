@@ -1,0 +1,75 @@
+"""Figures of one panel name their lines, have no width, and draw what the tables have."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_stores import three_models
+
+from cascadelib import pick, search
+from cascadelib.analysis import finding, front_on
+from cascadelib.figures import lines_figure, points_figure, saving_figure, style
+from cascadelib.figures.lessons import spread_labels
+
+FRONT = search(three_models())
+OTHER = three_models(1)
+
+
+def labels(fig):
+    return [note.text for note in fig.layout.annotations if note.text]
+
+
+def test_the_arrow_leads_from_the_large_model_to_the_cascade():
+    found = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
+    fig = saving_figure(front_on(OTHER, FRONT), found)
+    (arrow,) = (note for note in fig.layout.annotations if not note.text)
+    assert 10**arrow.x == pytest.approx(found.cost) and arrow.y == found.accuracy
+    assert 10**arrow.ax == pytest.approx(found.cost * found.saving)
+    assert arrow.ay == found.last_accuracy
+    assert f"{found.saving:.2f}× fewer MACs" in labels(fig)
+    assert {"cascades", "single models", found.models[-1]} <= set(labels(fig))
+    assert fig.layout.title.text.startswith(f"{found.saved}, {found.kept}<br>")
+
+
+@pytest.mark.parametrize("figure", ["saving", "lines", "points"])
+def test_a_figure_has_no_width_and_no_legend(figure):
+    table = pd.DataFrame({"saving": [1.0, 2.0], "accuracy": [0.5, 0.6]}, ["a", "b"])
+    made = {
+        "saving": lambda: saving_figure(FRONT, finding(FRONT, OTHER, FRONT.point(0))),
+        "lines": lambda: lines_figure({"a": table, "b": table}, "saving", "accuracy", "t"),
+        "points": lambda: points_figure(table, "saving", "accuracy", "saving", "t"),
+    }[figure]()
+    assert made.layout.width is None and made.layout.template.layout.width is None
+    assert not made.layout.showlegend
+
+
+def test_lines_are_named_at_their_ends_and_the_second_is_of_held_out_data():
+    table = pd.DataFrame({"exit_rate": [0.5, 0.0, 1.0], "accuracy": [0.8, 0.9, 0.7]})
+    fig = lines_figure({"val": table, "test": table}, "exit_rate", "accuracy", "t")
+    assert labels(fig) == ["val", "test"]
+    assert [trace.line.color for trace in fig.data] == [style.PALETTE[0], style.HELD_OUT]
+    assert fig.data[0].x.tolist() == [0, 0.5, 1] and fig.data[0].y.tolist() == [0.9, 0.8, 0.7]
+    assert {note.x for note in fig.layout.annotations} == {1.0}
+    (only,) = lines_figure({"test": table}, "exit_rate", "accuracy", "t").data
+    assert only.line.color == style.HELD_OUT
+
+
+def test_only_positive_values_are_on_a_log_axis():
+    table = pd.DataFrame({"accuracy": [0.1, 0.2, 0.3], "improvement": [0.0, 2.0, 3.0]})
+    fig = lines_figure({"a": table, "none": table.iloc[:1]}, "accuracy", "improvement", "t")
+    assert [trace.y.tolist() for trace in fig.data] == [[2, 3]]
+    assert len(lines_figure({"none": table.iloc[:1]}, "accuracy", "improvement", "t").data) == 0
+
+
+@pytest.mark.parametrize("is_log", [False, True])
+def test_labels_of_lines_with_one_end_are_apart(is_log):
+    lines = {name: pd.Series([1.0, 10.0]) for name in "abc"}
+    heights = np.array([*spread_labels(lines, is_log).values()])
+    apart = np.diff(np.log10(heights)) if is_log else np.diff(heights)
+    assert heights[0] == 10 and (apart > 0).all()
+
+
+def test_points_have_names_and_a_colour_on_a_log_scale():
+    table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "cost_ratio": [10.0, 1000.0]}, ["a", "b"])
+    (trace,) = points_figure(table, "x", "y", "cost_ratio", "t").data
+    assert trace.marker.color.tolist() == [1, 3] and list(trace.text) == ["a", "b"]
+    assert trace.marker.colorbar.ticktext == ("10 ×", "100 ×", "1,000 ×")

@@ -1,0 +1,256 @@
+"""Figures and Table 1 show what plain NumPy computes, by the paper's designs."""
+
+from dataclasses import replace
+from functools import cache
+
+import numpy as np
+import pandas as pd
+import pytest
+from paper_by_hand import Study, front_of
+from paper_stores import write_split
+from scipy.signal import find_peaks
+
+from cascadelib import METHODS, ScoreTable
+from cascadelib.tables import in_words
+from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
+from tools.paper import DRAWN, Paper
+
+VAL = write_split("toy", "val", 90, 1)
+TEST = write_split("toy", "test", 70, 2)
+OTHER = write_split("shifted toy", "hard", 80, 3, shift=0.15)
+TEXTS = write_split("texts", "val", 80, 4, classes=2)
+PAPER = Paper(VAL, TEST, {"hard": OTHER}, {"reviews": TEXTS}, top_k=2, prominence=0.05)
+BY_HAND = Study(VAL)
+
+# Typed from the captions of the paper: the cascaded models, the samples, the cost.
+TYPED = {
+    "Figure 1": ("front", "selection", "macs"),
+    "Table 1": ("front", "held out", "macs"),
+    "Figure 2": ("front", "selection", "macs"),
+    "Figure 3": ("front", "selection", "macs"),
+    "Figure 4": ("front", "selection", "macs"),
+    "Figure 5": ("front", "selection", "time"),
+    "Figure 6": ("front", "shifted", "macs"),
+    "Figure 7": ("all", "selection", "macs"),
+    "Figure 8": ("front", "selection", "macs"),
+    "Figure 9": ("front", "selection", "time"),
+    "Figure 10": ("front", "selection", "macs"),
+    "Figure 11": ("front", "selection", "macs"),
+    "Figure 12": ("front", "shifted", "macs"),
+    "Figure 13": ("either front", "selection", "none"),
+    "Figure 14": ("front", "selection", "macs"),
+}
+ABOVE = {"Figure 3": 0.75, "Figure 11": 0.80}  # "only the range above 75%", "high accuracy"
+OTHERWISE = {  # another value of each field
+    "candidates": {"front": "all", "all": "front", "either front": "front"},
+    "split": {"selection": "held out", "held out": "selection", "shifted": "held out"},
+    "cost": {"macs": "time", "time": "macs", "none": "macs"},
+}
+NOT_APPLICABLE = {
+    ("Figure 7", "split"): "a task of texts has one split",
+    ("Figure 13", "cost"): "no cost is drawn, and the candidates name both fronts",
+}
+
+
+@cache
+def draw(name):
+    return PAPER.draw(name)
+
+
+def traces(drawn):
+    """Return what a figure or table shows, without its words about the design."""
+    if isinstance(drawn, dict):
+        return {name: traces(figure) for name, figure in drawn.items()}
+    if isinstance(drawn, pd.DataFrame):
+        return drawn.to_numpy().tolist()
+    return [
+        (trace.name, trace.xaxis, np.asarray(trace.x).tolist(), np.asarray(trace.y).tolist())
+        for trace in drawn.data
+    ]
+
+
+def test_designs_are_those_of_the_captions():
+    found = {name: (d.candidates, d.split, d.cost) for name, d in DESIGNS.items()}
+    assert found == TYPED
+    assert {name: d.above for name, d in DESIGNS.items() if d.above} == ABOVE
+    assert set(DRAWN) == set(TYPED)
+
+
+@pytest.mark.parametrize("field", OTHERWISE)
+@pytest.mark.parametrize("name", TYPED)
+def test_a_figure_is_drawn_by_its_design(name, field):
+    """With the previous test, any change of candidates, split or cost fails a test."""
+    design = DESIGNS[name]
+    changed = replace(design, **{field: OTHERWISE[field][getattr(design, field)]})
+    is_changed = repr(traces(draw(name))) != repr(traces(PAPER.draw(name, changed)))
+    assert is_changed == ((name, field) not in NOT_APPLICABLE)
+
+
+@pytest.mark.parametrize("name", TYPED)
+def test_a_caption_is_the_design(name):
+    drawn = draw(name)
+    design = DESIGNS[name]
+    words = [CANDIDATES[design.candidates], SPLITS[design.split], COSTS[design.cost]]
+    for part in drawn.values() if isinstance(drawn, dict) else [drawn]:
+        title = part.columns.name if isinstance(part, pd.DataFrame) else part.layout.title.text
+        assert name in title and all(word in title for word in words)
+
+
+def drawn_lines(name, panel):
+    """Return {label: its points} of the lines of a panel, without single models and rings."""
+    found = {}
+    for trace in draw(name).data:
+        if trace.xaxis == panel and trace.mode == "lines" and len(trace.x) > 1:
+            label = (trace.legendgroup or trace.name).split(" = ")[0].split("<br>")[0]
+            found[label] = np.asarray(trace.x, float), np.asarray(trace.y, float)
+    return found
+
+
+def check_factors(line, front, kind="macs", study=BY_HAND, k=1):
+    """Compare a drawn improvement curve with that of a front by hand. Gaps are nan."""
+    at, factors = line
+    known = ~np.isnan(factors)
+    assert known.sum() > 5
+    expected = [study.improvement(front, a, kind, k) for a in at[known]]
+    # Half a curve's points are just above a step of the front: 1e-9 of accuracy decides.
+    near = [study.improvement(front, a + 1e-9, kind, k) for a in at[known]]
+    difference = np.fmin(np.abs(factors[known] - expected), np.abs(factors[known] - near))
+    assert difference.max() < 1e-6
+
+
+def check_front(line, front):
+    costs, accuracies = line
+    expected = np.array([(cost, accuracy) for accuracy, cost, *_ in front])
+    assert accuracies == pytest.approx(expected[:, 1])
+    assert costs == pytest.approx(expected[:, 0])
+
+
+def test_figure_1_equals_a_loop_over_pairs_and_thresholds():
+    front = BY_HAND.front()
+    check_front(drawn_lines("Figure 1", "x")["pairs"], front)
+    check_factors(drawn_lines("Figure 1", "x2")["pairs"], front)
+
+
+def test_table_1_equals_a_loop_and_runs_unchanged_on_the_other_split():
+    front = BY_HAND.front()
+    factors = [BY_HAND.improvement(front, accuracy) for accuracy, *_ in front]
+    factors = np.nan_to_num([0, *factors, 0])
+    expected = [front[row - 1] for row in find_peaks(factors, prominence=0.05)[0]]
+    points = PAPER.points()
+    names = [tuple(BY_HAND.names[m] for m in chain) for *_, chain, _ in expected]
+    assert [point.models for point in points] == names
+    there = Study(TEST)
+    shown = draw("Table 1")
+    for column, (point, (accuracy, _, chain, _)) in enumerate(zip(points, expected)):
+        correct, confidence = there.outcome(chain[:1])
+        stay = confidence >= point.thresholds[0]
+        last, _ = there.outcome(chain[1:])
+        held_out = np.where(stay, correct, last).mean()
+        assert shown.iloc[:, column]["accuracy"] == f"{accuracy:.2%}"
+        assert shown.iloc[:, column]["accuracy held out"] == f"{held_out:.2%}"
+
+
+def test_figure_3_equals_loops_over_twelve_methods():
+    lines = {}
+    for panel in ("x", "x2", "x3"):
+        lines |= drawn_lines("Figure 3", panel)
+    checked = 0
+    for method in METHODS:
+        words = in_words(method)
+        if words in lines:  # curves that coincide are drawn once
+            check_factors(lines[words], BY_HAND.front(2, method))
+            checked += 1
+    assert checked >= 8
+
+
+def test_figure_4_equals_loops_over_triples():
+    lines = drawn_lines("Figure 4", "x2")
+    check_factors(lines["2 models"], BY_HAND.front(2))
+    check_factors(lines["3 models"], BY_HAND.front(3))
+
+
+def test_figure_6_replays_identical_cascades_and_ranges_of_thresholds():
+    """A segment is a run of neighbouring points of one pair, swept between its end thresholds."""
+    there = Study(OTHER)
+    front = PAPER.search(DESIGNS["Figure 6"])
+    runs = []
+    for point in front.cascades:
+        if not runs or runs[-1][0] != point.models:
+            runs.append((point.models, []))
+        runs[-1][1].append(point.thresholds[0] if point.thresholds else np.inf)
+    points = []
+    for models, thresholds in runs:
+        chain = tuple(BY_HAND.names.index(name) for name in models)
+        correct, confidence = there.outcome(chain[:1])
+        last, _ = there.outcome(chain[-1:])
+        inside = (confidence > min(thresholds)) & (confidence <= max(thresholds))
+        cost = there.costs["macs"]
+        for t in [*thresholds, *confidence[inside]]:
+            stay = confidence >= t if len(models) > 1 else np.ones(len(correct), bool)
+            hits = np.where(stay, correct, last).mean()
+            points.append((hits, cost[chain[0]] + cost[chain[-1]] * (~stay).mean(), chain, t))
+    moved = {label: line for label, line in drawn_lines("Figure 6", "x").items()}
+    check_factors(moved["other split"], front_of(points), study=there)
+
+
+def test_figure_10_counts_the_two_best_classes():
+    lines = drawn_lines("Figure 10", "x2")
+    for label, method in {
+        "max softmax": "max_softmax",
+        "entropy": "entropy",
+        "top-2 softmax sum": "top2_softmax_sum",
+        "mean logits": "max_softmax_mean_logits",
+    }.items():
+        if label in lines:
+            check_factors(lines[label], BY_HAND.front(2, method, k=2), k=2)
+    assert "max softmax" in lines and len(lines) >= 3
+
+
+def test_figure_13_averages_neighbours_of_the_models_on_either_front():
+    names = {BY_HAND.names[m] for kind in ("macs", "seconds") for m in BY_HAND.candidates(kind)}
+    figure = draw("Figure 13")
+    titles = [note.text for note in figure.layout.annotations][: len(names)]
+    assert set(titles) == names != set(BY_HAND.names)
+    window = max(1, len(VAL) // 50)
+    for number, name in enumerate(titles):
+        correct, confidence = BY_HAND.outcome((BY_HAND.names.index(name),))
+        order = np.argsort(confidence, kind="stable")
+        means = [
+            [values[order][start : start + window].mean() for start in range(len(VAL) - window + 1)]
+            for values in (confidence, correct.astype(float))
+        ]
+        for trace, expected in zip(figure.data[2 * number : 2 * number + 2], means):
+            assert np.asarray(trace.y) == pytest.approx(np.array(expected))
+
+
+def test_without_a_split_of_the_same_distribution_the_selection_split_is_used():
+    """Figures 13 and 14 and Table 1 never use shifted samples, as ImageNetV2."""
+    on_shifted = Paper(VAL, OTHER, {"hard": OTHER})
+    for name in ("Table 1", "Figure 13", "Figure 14"):
+        design = replace(DESIGNS[name], split="held out")
+        assert on_shifted.split(design) is VAL
+    named_alike = Paper(VAL, TEST, {"test": TEST})  # listed as shifted
+    assert not named_alike.has_held_out and PAPER.has_held_out
+
+
+def test_requested_figures_alone_are_drawn(capsys):
+    one = replace(PAPER, figures=["Figure 1"])
+    assert one.draw("Figure 1") is not None and one.draw("Figure 2") is None
+    assert capsys.readouterr().out == "Figure 2 was not requested (figures=).\n"
+    with pytest.raises(ValueError, match="figure"):
+        replace(PAPER, figures=["Figure 15"])
+
+
+def test_a_table_of_scores_draws_what_it_can_and_says_what_it_lacks(capsys):
+    correct, confidence = zip(*(BY_HAND.outcome((m,)) for m in range(len(BY_HAND.names))))
+    table = ScoreTable(
+        np.array(correct), np.array(confidence), BY_HAND.costs["macs"], BY_HAND.names
+    )
+    paper = Paper(table, table, prominence=0.05)
+    drawn = [name for name in DESIGNS if paper.draw(name) is not None]
+    assert drawn == ["Figure 1", "Table 1", "Figure 2", "Figure 4"]
+    text = capsys.readouterr().out
+    assert "Figure 3 needs several confidence metrics of one model.\n" in text
+    assert "Figure 5 needs a measured time of every model.\n" in text
+    same = [traces(each.draw("Figure 2")) for each in (paper, PAPER)]
+    assert repr(same[0]) == repr(same[1])
