@@ -66,6 +66,7 @@ GUARANTEE = {
     "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
     "--accept": "violated premises that are accepted (default: none)",
+    "--anyway": "write the policy of the reference if nothing cheaper is certified",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
@@ -143,7 +144,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--accept": {"nargs": "+"},
         **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),
+        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -26,7 +26,7 @@ PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
 DIGITS = (7, 5, 4, 3, 2)  # decimals of the numbers by which two splits are compared
 FEWEST_ROWS = 64  # smallest number of different rows that can show repeated samples
 FEWEST = 20  # smallest number of groups of equal rows that are reported as repeats
-LARGEST = 5  # size of the largest of these groups
+INFLATION = 1.05  # repeats are accepted if they inflate variances by less than this factor
 AGREEING = 0.9  # least share of these groups with equal values
 FACTOR = 1.5  # equal confidences raise the chance of equal other values by this factor
 REMEDY = "keep one row of each sample: store.take(rows)"
@@ -146,8 +146,8 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> str:
 
     The values are confidences of ``models``, their correctness, predictions, and labels. Values on
     a grid are equal by chance, so equal rows are repeats in two cases. Either the numbers of copies
-    are multiples of 2, of 3, … (:func:`copied_whole`). Or nearly all groups of 2 to LARGEST samples
-    that share one confidence share all other values (:func:`repeats_in_groups`).
+    are multiples of 2, of 3, … (:func:`copied_whole`). Or nearly all groups of samples that share
+    one confidence share all other values (:func:`repeats_in_groups`).
     """
     stage = store.outcome(models, Method(), "top1")
     found = [stage((position,)) for position in range(len(models))]
@@ -170,23 +170,26 @@ def equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> str:
 
 
 def repeats_in_groups(confidences: list[Array], outcomes: list[Array]) -> bool:
-    """Return whether small groups that share one confidence mostly share all other values.
+    """Return whether groups that share one confidence mostly share all other values.
 
-    By chance, they do so at most FACTOR times as often as samples of neighbouring confidences.
+    By chance, they do so at most FACTOR times as often as samples of neighbouring confidences. A
+    tweet that is sent twice is accepted.
     """
+    counts = np.bincount(number_rows([*confidences, *outcomes]))
+    if np.sum(np.square(counts)) <= INFLATION * counts.sum():
+        return False
     for position, values in enumerate(confidences):
         others = confidences[:position] + confidences[position + 1 :]
         first = np.unique(values, return_inverse=True)[1]
         rest = number_rows([*others, *outcomes])
         groups = pd.DataFrame({"rest": rest}).groupby(first)["rest"].agg(["size", "nunique"])
-        is_small = groups["size"].between(2, LARGEST)
-        small = int(is_small.sum())
-        agreeing = int((groups["nunique"][is_small] == 1).sum())
-        if agreeing < max(FEWEST, AGREEING * small):
+        shared = groups["nunique"][groups["size"] > 1]
+        agreeing = int((shared == 1).sum())
+        if agreeing < max(FEWEST, AGREEING * len(shared)):
             continue
         of_groups = rest[np.unique(first, return_index=True)[1]]
         chance = FACTOR * share_above(int(np.sum(np.diff(of_groups) == 0)), len(of_groups), LEVEL)
-        if binom.sf(agreeing - 1, small, min(1.0, chance)) <= LEVEL:
+        if binom.sf(agreeing - 1, len(shared), min(1.0, chance)) <= LEVEL:
             return True
     return False
 
