@@ -3,7 +3,7 @@
 If so, the correctness of different models correlates, because they find the same samples difficult.
 """
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,9 +19,10 @@ from ..checks import brief
 LEVEL = 1e-3  # probability with which a model of half the expected correlation is misaligned
 LINK = 4.0  # standard errors of a correlation that connects two models
 ERRORS = 5.0  # standard errors by which accuracies or shifted rows must differ
-LEAST_PHI = 0.1  # expected correlation if no two models are connected
+LEAST_PHI = 0.2  # expected correlation if no two models are connected
 LEAST_SHARE = 0.5  # share of the expected correlation, and of the largest possible one
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model must have answered
+NEAR_CHANCE = 0.1  # accuracy above chance, as a share of the possible one, that is too low
 UNKNOWN_CHANCE = 0.5  # accuracy by chance, if it is unknown: that of two classes
 CONSTANT = 0.99  # share of equal answers above which the order of rows has hardly any effect
 STEEPEST = 100.0  # largest slope of an exponential tilt
@@ -103,27 +104,33 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = None) ->
     varies = np.ptp(scores, axis=1) > 0 if scores.size else np.zeros(len(scores), bool)
     if np.count_nonzero(varies) < 2:
         return Alignment("not verifiable", "the test needs two models that are not constant")
-    scores = scores[varies]
-    names = names[varies]
+    return align_varying(scores[varies], names[varies], np.asarray(chance)[varies])
+
+
+def align_varying(scores: Array, names: Array, chance: Array) -> Alignment:
+    """Return the result of :func:`aligned_rows` for models that are not constant."""
+    samples = scores.shape[1]
     standard = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
-    table = pd.DataFrame(standard @ standard.T / scores.shape[1], names, names)
-    groups = connected_components(table.to_numpy() * np.sqrt(scores.shape[1]) > LINK)[1]
-    is_useful = above_chance(scores, np.asarray(chance)[varies])
+    phi = standard @ standard.T / samples
+    table = pd.DataFrame(phi, names, names)
+    groups = connected_components(phi * np.sqrt(samples) > LINK)[1]
+    is_useful = above_chance(scores, chance)
     wrong = names[find_misaligned(scores, standard, groups, is_useful)].tolist()
     if wrong:
         evidence = f"correctness of {brief(wrong)} does not correlate with that of other models"
         return Alignment("violated", f"rows are not aligned: {evidence}", tuple(wrong), table)
     if shifts := find_offsets(scores):
-        moved = {str(names[model]): f"{offset:+d}" for model, offset in shifts.items()}
-        evidence = f"rows are not aligned: those of {brief(list(moved))} fit better moved by "
-        return Alignment("violated", evidence + ", ".join(moved.values()), tuple(moved), table)
+        moved = [str(names[model]) for model in shifts]
+        offsets = ", ".join(f"{offset:+d}" for offset in shifts.values())
+        evidence = f"rows are not aligned: those of {brief(moved)} fit better moved by {offsets}"
+        return Alignment("violated", evidence, tuple(moved), table)
     lone = names[groups != np.bincount(groups).argmax()].tolist()
     if lone:
         few = f"no significant correlation of {brief(lone)} with the other models"
         return Alignment("not verifiable", few, (), table)
-    least = np.where(np.eye(len(names)), -1, table).max(axis=1).min()
-    evidence = f"each model correlates with another by {least:.3f} or more"
-    return Alignment("verified", f"{evidence}, on {scores.shape[1]:,} samples", (), table)
+    least = np.where(np.eye(len(names)), -1, phi).max(axis=1).min()
+    evidence = f"each model correlates with another by {least:.3f} or more, on {samples:,} samples"
+    return Alignment("verified", evidence, (), table)
 
 
 def above_chance(scores: Array, chance: Array) -> Array:
@@ -228,9 +235,8 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     models = list(store.models.index if names is None else names)
     labels = getattr(store, "labels", None)
     knows_answers = labels is not None and store.has_predictions
-    correct = getattr(store, "correct", None)
-    if correct is not None:
-        correct = correct[[store.row(name) for name in models]]
+    if hasattr(store, "correct") and store.correct is not None:
+        correct = store.correct[[store.row(name) for name in models]]
     elif knows_answers:
         correct = np.array([store.predicted(name) == labels for name in models])
     else:
@@ -244,21 +250,25 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
         correct = correct[is_compared][:, rows]
     if not knows_answers or correct.dtype != bool:
         return aligned_rows(correct, models)
-    chance = {}
-    at_chance = []
-    for name, passed in zip(models, correct):
-        chance[name], largest = agreement_by_chance(labels[rows], store.predicted(name)[rows])
-        error = ERRORS * passed.std() / np.sqrt(max(1, len(passed)))
-        most = chance[name] + LEAST_PHI * (1 - chance[name])
-        if largest < CONSTANT and passed.size and passed.mean() + error < most:
-            at_chance.append(name)
-    if at_chance:
-        evidence = (
-            f"the answers of {brief(at_chance)} agree with the labels as often as by chance: their "
-            "rows, or the labels, may belong to other samples"
-        )
-        return Alignment("violated", evidence, tuple(at_chance))
-    return aligned_rows(correct, models, list(chance.values()))
+    return aligned_answers(correct, models, labels[rows], lambda name: store.predicted(name)[rows])
+
+
+def aligned_answers(
+    correct: Array, models: list[str], labels: Array, answers_of: Callable[[str], Array]
+) -> Alignment:
+    """Return the result of :func:`aligned_rows`, or the models that agree with labels by chance."""
+    pairs = [agreement_by_chance(labels, answers_of(name)) for name in models]
+    chance, largest = np.array(pairs).reshape(-1, 2).T
+    error = ERRORS * correct.std(axis=1) / np.sqrt(max(1, correct.shape[1]))
+    is_low = correct.mean(axis=1) + error < chance + NEAR_CHANCE * (1 - chance)
+    at_chance = np.array(models, object)[is_low & (largest < CONSTANT)].tolist()
+    if not at_chance:
+        return aligned_rows(correct, models, chance)
+    evidence = (
+        f"the answers of {brief(at_chance)} agree with the labels as often as by chance: their "
+        "rows, or the labels, may belong to other samples"
+    )
+    return Alignment("violated", evidence, tuple(at_chance))
 
 
 def agreement_by_chance(labels: Array, answers: Array) -> tuple[float, float]:
