@@ -35,10 +35,13 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
 POLICY = {"policy": "file of a policy"}
 READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
-    "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
-    "a store, the kind of cost (default: macs, if it has them)",
+    "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
+    "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
-TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
+TABLE = {
+    "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
+    **READING,
+}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
@@ -81,8 +84,8 @@ COMMANDS = {
         TABLE | SPLIT | CHOICE | GUARANTEE,
     ),
     "check": (
-        "which columns a table has, which cells are invalid, and the command that certifies",
-        TABLE,
+        "which columns a table has, how its cells are read, and the command that certifies",
+        TABLE | {"--fix": "CSV file for the table as it was read (default: none is written)"},
     ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
@@ -104,10 +107,10 @@ class Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def prices(text: str) -> str | dict[str, float]:
-    """Return the name of a column of prices, or {model: price} from "small=1,large=10"."""
+def prices(text: str) -> str | list[str] | dict[str, float]:
+    """Return one or more columns of prices, or {model: price} from "small=1,large=10"."""
     if "=" not in text:
-        return text
+        return text.split(",") if "," in text else text
     pairs = (price.partition("=") for price in text.split(","))
     return {name: float(price) for name, _, price in pairs}
 

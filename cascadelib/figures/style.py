@@ -24,7 +24,7 @@ PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
 THEME = (
     '<style class="cl-theme">body[data-jp-theme-light="false"] .jp-RenderedPlotly '
-    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg)} "
+    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg) saturate(2.5)} "
     ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
 )
 """HTML that a notebook outputs to restyle figures in JupyterLab. It has no height."""
@@ -217,7 +217,7 @@ def axis_of(column: str) -> dict:
     title = column.replace("_", " ")
     if "improvement" in column or column == "saving":
         return {"title": title, **GAIN_AXIS}
-    if "accuracy" in column or "rate" in column:
+    if any(word in column for word in ("accuracy", "exit", "difference", "gap", "share")):
         return per_cent_axis(title=title)
     return {"title": title}
 

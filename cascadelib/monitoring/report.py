@@ -116,7 +116,7 @@ def monitor(
     ----------
     log : DataFrame, or path of a .jsonl file, a parquet file or a folder of such files
         One row per input, with the columns of ``cascadelib.monitoring.SCHEMA`` (see
-        docs/monitoring.md). Files are read in parts, and need about 300 bytes of memory a row.
+        docs/monitoring.md). Files are read in parts.
     policy : Policy
         The policy whose rows are counted.
     labels : mapping of str to label, or Series, optional

@@ -4,7 +4,6 @@ This module needs only NumPy.
 """
 
 import inspect
-import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
@@ -75,14 +74,12 @@ class Called(NamedTuple):
     read : Answer
     fault : exception or None
         Of the first input for which the model failed.
-    seconds : float
     has_failed : bool
         Whether the call failed as a whole: it raised an exception, or its answer is malformed.
     """
 
     read: Answer
     fault: BaseException | None
-    seconds: float
     has_failed: bool = False
 
 
@@ -137,10 +134,8 @@ def call_model(
     name = point.models[stage]
     count = len(inputs)
     failure = 0
-    started = time.perf_counter()
     try:
         answer = call(inputs)
-        seconds = time.perf_counter() - started
         failure = MALFORMED
         with error_context(f"model {name!r}"):
             read = read_answer(point, stage, answer, count, before, expectation)
@@ -148,11 +143,11 @@ def call_model(
         add_note(error, name, count)
         failures = np.full(count, failure or failure_of(error), np.int8)
         read = Answer(objects([None] * count)[:, None], np.full(count, np.nan), failures)
-        return Called(read, error, time.perf_counter() - started, has_failed=True)
+        return Called(read, error, has_failed=True)
     fault = next(filter(None, faults_of(point, read, ids, name)), None)
     if fault is not None:
         add_note(fault, name, count)
-    return Called(read, fault, seconds)
+    return Called(read, fault)
 
 
 def read_answer(

@@ -25,7 +25,7 @@ from .decisions import MALFORMED, Answer, Decisions, align_by_model, empty_decis
 from .members import (
     CallableModule,
     Member,
-    check_classes,
+    check_class_counts,
     check_pinned,
     check_revision,
     kind_of,
@@ -191,7 +191,7 @@ class Cascade(torch.nn.Module):
             identified.append(identity | record)
             classes = record.get("classes")
             self.members.append(Member(model.name, model.module, model.transform, classes))
-        check_classes(self.members)
+        check_class_counts(self.members)
         self.differences = tuple(differences)
         if len(differences) > unchanged:  # a guarantee is about the recorded models
             point = replace(point, certified=None)
@@ -411,7 +411,7 @@ class Cascade(torch.nn.Module):
         """
         samples, classes = logits.shape
         if stage or guesses > 1:
-            check_classes(self.members)
+            check_class_counts(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
         before = batch.output or ensemble.empty_output(samples, classes, len(self.members), guesses)

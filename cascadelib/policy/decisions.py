@@ -51,8 +51,8 @@ class Decisions:
     answers : array [N, n]
         Prediction of the cascade after each stage, of the type of the predictions. None or −1 if a
         sample did not reach it or the model failed.
-    costs, seconds : float64 [N, n]
-        Cost of the answers, nan if a call did not return it, and duration of the calls.
+    costs : float64 [N, n]
+        Cost of the answers, nan if a call did not return it.
     ids : array [N]
         The caller's ids. By default, the positions of the inputs.
     models : tuple of str
@@ -81,7 +81,6 @@ class Decisions:
     answered: np.ndarray = None  # type: ignore[assignment]
     answers: np.ndarray = None  # type: ignore[assignment]
     costs: np.ndarray = None  # type: ignore[assignment]
-    seconds: np.ndarray = None  # type: ignore[assignment]
     ids: np.ndarray = None  # type: ignore[assignment]
     models: tuple[str, ...] = ()
 
@@ -181,10 +180,9 @@ def empty_decisions(
 ) -> Decisions:
     """Return :class:`Decisions` of samples that no model has seen, with predictions ``unknown``.
 
-    Costs, seconds and ids are read-only. ``take`` returns a copy in which they are writable.
+    Costs and ids are read-only. ``take`` returns a copy in which they are writable.
     """
     shape = len(models), samples  # the values of a stage are contiguous
-    missing = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
         np.full((samples, guesses), unknown),
         exit_stage=np.full(samples, -1),
@@ -193,8 +191,7 @@ def empty_decisions(
         failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
         answers=np.full(shape, unknown).T,
-        costs=missing,
-        seconds=missing,
+        costs=np.broadcast_to(np.nan, (samples, len(models))),
         ids=np.broadcast_to(np.array(None), samples),
         models=tuple(models),
     )

@@ -417,7 +417,6 @@ class Policy:
                 return np.concatenate([decide_rows(stage, row) for row in rows[:, None]])
             if called.fault is not None:
                 first_faults.setdefault(stage, called.fault)
-            decisions.seconds[rows, stage] = called.seconds
             exits = decisions.write(point, stage, rows, called.read)
             return rows[~exits]
 
