@@ -10,12 +10,12 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..files import digest_of
-from ..guarantee import Guarantee
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
 from ..origin import Origin, Origins, join_origins
 from ..stages import prefixes_of
+from .guarantee import Guarantee
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,9 @@ import pandas as pd
 
 from ..checks import check_count, checked_share
 from ..evaluation.evaluation import check_store, costs_by_model
+from ..evaluation.guarantee import Design, Guarantee, certainty, premises_text
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
-from ..guarantee import Design, Guarantee, confidence, premises_text
 from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
@@ -138,7 +138,7 @@ class Certificate:
         if point is self.reference_alone:
             text = (
                 f"Nothing cheaper holds: {self.samples} {self.terms.design.unit} do not show at "
-                f"confidence {confidence(self.terms.delta)} that a cascade which is cheaper than "
+                f"confidence {certainty(self.terms.delta)} that a cascade which is cheaper than "
                 f"the reference {self.promise}. The point is {self.reference} alone, for {cost} a "
                 "sample. Allow a larger loss or cost, or bring more samples. If few samples have "
                 "labels, cl.ladder lets all of them certify."

@@ -7,10 +7,10 @@ from numpy import ndarray as Array
 
 from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store, costs_by_model
+from ..evaluation.guarantee import VIOLATED
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
-from ..guarantee import VIOLATED
 from ..store.protocol import Store
 from .case import compare_with_reference, models_of, sort_by_digest
 from .repeats import overlap_of, refuse_repeats

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, validate_choice
-from ..guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
+from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
 from ..methods.confidence_range import has_power
 from ..origin import Origin, as_numbers, parts_of
 from ..store.tables.answers import EXACT, describe_gaps

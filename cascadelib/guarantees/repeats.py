@@ -12,8 +12,8 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.stats import binom, poisson
 
+from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
-from ..guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..methods.method import Method
 from ..origin import Origin, Origins, parts_of, samples_in_common
 from ..store.protocol import Store

@@ -12,9 +12,7 @@ import numpy as np
 import pandas as pd
 
 from ..checks import check_count, check_number, error_context
-from ..evaluation.point import Point
-from ..front_end import watched
-from ..guarantee import (
+from ..evaluation.guarantee import (
     AGREEMENT,
     NOT_VERIFIABLE,
     VERIFIED,
@@ -24,6 +22,8 @@ from ..guarantee import (
     Premise,
     premises_text,
 )
+from ..evaluation.point import Point
+from ..front_end import watched
 from ..guarantees.peeling import Peeled, peel_table
 from ..guarantees.premises import UNCLUSTERED, premises_table, spelling_of
 from ..guarantees.repeats import copied_whole, number_rows, refuse_repeats

@@ -21,9 +21,9 @@ from ..checks import (
     check_number,
     validate_choice,
 )
+from ..evaluation.guarantee import Guarantee
 from ..evaluation.point import Expected, Point, records_of
 from ..files import digest_of, from_json, parse_json_object, to_json
-from ..guarantee import Guarantee
 from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units

@@ -9,12 +9,12 @@ import numpy as np
 import pytest
 
 import cascadelib as cl
+from cascadelib.evaluation.guarantee import AGREEMENT, Design, Guarantee, certainty, percent
 from cascadelib.files import digest_of
-from cascadelib.guarantee import AGREEMENT, Design, Guarantee, confidence, percent
 from cascadelib.origin import parts_of
 from cascadelib.policy.form import PARTS, parse_cascade, text_of
 
-OLD = Path(__file__).parent / "data" / "written_by_0.3.0"
+OLD = Path(__file__).parents[1] / "data" / "written_by_0.3.0"
 
 
 def table(k, seed, prefix="q"):
@@ -226,5 +226,5 @@ def test_a_guarantee_states_its_bounds_and_its_draw(changes, words):
 
 @pytest.mark.parametrize("delta", [0.05, 0.004, 0.3, 1e-9, 1 / 3])
 def test_probabilities_have_the_digits_of_delta(delta):
-    assert float(confidence(delta)[:-1]) == pytest.approx(100 - 100 * delta, rel=1e-15)
-    assert confidence(delta) != "100%" and float(percent(delta)[:-1]) == pytest.approx(100 * delta)
+    assert float(certainty(delta)[:-1]) == pytest.approx(100 - 100 * delta, rel=1e-15)
+    assert certainty(delta) != "100%" and float(percent(delta)[:-1]) == pytest.approx(100 * delta)

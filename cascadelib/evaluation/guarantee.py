@@ -142,7 +142,7 @@ class Guarantee:
         frame = self.design.frame
         where = f"those {frame} rows" if frame else "new data from the same source"
         return (
-            f"With probability at least {confidence(self.delta)} over the draw of the "
+            f"With probability at least {certainty(self.delta)} over the draw of the "
             f"{self.design.draws} {self.design.unit}, {self.chain} {self.bounds}, on {where}. "
             f"{self.scope}"
         )
@@ -156,7 +156,7 @@ def percent(share: float) -> str:
     return f"{(100 * Decimal(repr(float(share)))).normalize():f}%"
 
 
-def confidence(delta: float) -> str:
+def certainty(delta: float) -> str:
     """Return 1 − δ in percent with all digits of δ, such as "99.6%"."""
     return f"{(100 - 100 * Decimal(repr(float(delta)))).normalize():f}%"
 
