@@ -26,7 +26,8 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
-    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
+    "(default: those steps only)",
     "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
     "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
