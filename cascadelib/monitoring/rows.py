@@ -81,7 +81,7 @@ def log_rows(
         "policy": policy.checksum,
         "stage": decisions.exit_stage,
         "audited": np.broadcast_to(audited, count),
-        "reference": np.where(texts == "", nothing, texts.astype(object)),
+        "reference": pd.Series(np.where(texts == "", nothing, texts.astype(object)), dtype=object),
     }
     for name, values in by_stage.items():
         columns[name] = [row[chosen].tolist() for row, chosen in zip(values, reached)]
