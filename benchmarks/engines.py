@@ -23,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -107,65 +108,35 @@ def run_policy(inputs: int, folder: Path) -> Figures:
     return watch.figures
 
 
-def run_steps(inputs: int, folder: Path) -> Figures:
-    """Measure Policy.step for one input at a time."""
+def run_steps(inputs: int, folder: Path, size: int) -> Figures:
+    """Measure Policy.step for batches of a size."""
     import ray_serve as example
 
-    values = np.random.default_rng(1).random(inputs).tolist()
-    answers = [example.small([each]) for each in values]
-    with Stopwatch(inputs) as watch:
-        for answer in answers:
-            example.POLICY.step(0, *answer)
-    return watch.figures
-
-
-def run_batched_steps(inputs: int, folder: Path) -> Figures:
-    """Measure Policy.step for 64 inputs at a time."""
-    import ray_serve as example
-
-    values = np.random.default_rng(1).random(64 * inputs).tolist()
-    answers = [example.small(values[start : start + 64]) for start in range(0, len(values), 64)]
+    values = np.random.default_rng(1).random(size * inputs).tolist()
+    answers = [example.small(values[first : first + size]) for first in range(0, len(values), size)]
     with Stopwatch(len(values)) as watch:
         for answer in answers:
             example.POLICY.step(0, *answer)
     return watch.figures
 
 
-def write_log(inputs: int) -> Any:
-    """Return the rows of a log of audited inputs, and the policy."""
+def run_report(inputs: int, folder: Path, suffix: str) -> Figures:
+    """Measure cl.monitor on a file with a row per input."""
     import ray_serve as example
 
     import cascadelib as cl
 
-    values = np.random.default_rng(1).random(inputs).tolist()
+    values = np.random.default_rng(1).random(10 * inputs).tolist()
     decisions = example.POLICY.run([example.small, example.large], values)
-    audited = cl.is_audited(range(inputs), example.AUDIT_SHARE, secrets.token_bytes(16))
-    reference = ["yes" if each else None for each in audited]
-    return cl.monitoring.log_rows(decisions, example.POLICY, audited, reference), example.POLICY
-
-
-def run_read_jsonl(inputs: int, folder: Path) -> Figures:
-    """Measure cl.monitor on a file of JSON lines with ten times as many rows."""
-    import cascadelib as cl
-
-    rows, policy = write_log(10 * inputs)
-    path = folder / "log.jsonl"
-    with path.open("w") as log:
-        log.writelines(json.dumps(row) + "\n" for row in rows.to_dict("records"))
+    rows = cl.monitoring.log_rows(decisions, example.POLICY)
+    path = folder / f"log{suffix}"
+    if suffix == ".parquet":
+        rows.to_parquet(path)
+    else:
+        lines = map(json.dumps, rows.to_dict("records"))
+        path.write_text("".join(f"{line}\n" for line in lines))
     with Stopwatch(len(rows)) as watch:
-        cl.monitor(path, policy)
-    return watch.figures
-
-
-def run_read_parquet(inputs: int, folder: Path) -> Figures:
-    """Measure cl.monitor on a parquet file with ten times as many rows."""
-    import cascadelib as cl
-
-    rows, policy = write_log(10 * inputs)
-    path = folder / "log.parquet"
-    rows.to_parquet(path)
-    with Stopwatch(len(rows)) as watch:
-        cl.monitor(path, policy)
+        cl.monitor(path, example.POLICY)
     return watch.figures
 
 
@@ -320,12 +291,12 @@ def run_service(inputs: int, folder: Path) -> Figures:
     return watch.figures
 
 
-ENGINES = {
+ENGINES: dict[str, Callable[[int, Path], Figures]] = {
     "policy_run": run_policy,
-    "policy_step": run_steps,
-    "policy_step_64": run_batched_steps,
-    "read_jsonl": run_read_jsonl,
-    "read_parquet": run_read_parquet,
+    "policy_step": partial(run_steps, size=1),
+    "policy_step_64": partial(run_steps, size=64),
+    "report_jsonl": partial(run_report, suffix=".jsonl"),
+    "report_parquet": partial(run_report, suffix=".parquet"),
     "litserve_app": run_litserve,
     "ray_serve": run_ray,
     "litellm_router": run_litellm,

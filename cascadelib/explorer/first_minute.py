@@ -8,10 +8,9 @@ from typing import Any
 from ..datasets.language_models import llm_answers
 from ..fronts.exact import search
 from ..guarantees.certificate import certify
-from ..store.score_table import ScoreTable
+from ..store.table_check import check_table
 from .explorer import explore
 
-EXAMPLE_COLUMNS = {"label": "label", "prediction": "prediction"}
 EXAMPLE_NOTE = (
     "Example data: answers of Llama 3.1 8B and Llama 3.3 70B to 3,000 yes-no questions. Nobody "
     "labelled them, so accuracy is the agreement with the large model. The prices are assumed. "
@@ -41,7 +40,8 @@ def demo(
     browser : bool, default=True
         Whether to open the page in a browser.
     **columns
-        Columns of `table`, as for :meth:`cascadelib.ScoreTable.from_frame`.
+        Columns of `table`, as for :meth:`cascadelib.ScoreTable.from_frame`. By default they are
+        recognized by their names.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def demo(
     Raises
     ------
     ValueError
-        If the table cannot be read, see :func:`cascadelib.check_table`.
+        If the table has no labels, or cannot be read (see :func:`cascadelib.check_table`).
 
     See Also
     --------
@@ -65,8 +65,10 @@ def demo(
     '.html'
     """
     is_example = table is None
-    frame = llm_answers() if is_example else table
-    answers: Any = ScoreTable.from_frame(frame, **(EXAMPLE_COLUMNS if is_example else columns))
+    report = check_table(llm_answers() if is_example else table, **columns)
+    if not report.command:
+        raise ValueError(f"the table has no labels, or faults that must be corrected: {report}")
+    answers: Any = report.table
     selection, certification, others = (answers.take(slice(part, None, 3)) for part in range(3))
     certificate = certify(certification, search(selection), epsilon=0.02)
     unit = "$ per 1,000 queries" if is_example else "no currency"

@@ -31,7 +31,6 @@ MOST_WORDS = 50_700  # of docs/*.md
 MOST_COMPLEX = 12
 # {function above it: the issue that rewrites it}
 COMPLEX = {
-    "store/logit_store.py:add": "extraction",
     "store/table_check.py:check_table": "reading",
     "store/table_check.py:find_remarks": "reading",
     "guarantees/premises.py:confidences": "guarantees",
@@ -39,7 +38,6 @@ COMPLEX = {
     "policy/form.py:point_from_file": "guarantees",
     "store/aligned_rows.py:aligned_rows": "guarantees",
     "fronts/exact.py:__init__": "search",
-    "fronts/selection.py:most_economical": "search",
 }
 MOST_PUBLIC_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
