@@ -33,10 +33,6 @@ MOST_COMPLEX = 12
 COMPLEX = {
     "store/table_check.py:check_table": "reading",
     "store/table_check.py:find_remarks": "reading",
-    "guarantees/premises.py:confidences": "guarantees",
-    "guarantees/trial.py:promise": "guarantees",
-    "policy/form.py:point_from_file": "guarantees",
-    "store/aligned_rows.py:aligned_rows": "guarantees",
     "fronts/exact.py:__init__": "search",
 }
 MOST_PUBLIC_NAMES = 40
