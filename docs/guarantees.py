@@ -70,7 +70,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     tune = store.take(order[:half])
     check = store.take(order[half:])
     certificate = cl.certify(check, cl.search(tune, 2), EPSILON)
-    row["certified"] = certificate.point is not None
+    row["certified"] = certificate.guarantee is not None
     if row["certified"]:
         alone = test.models.loc[certificate.reference]
         result = cl.evaluate(test, certificate.point)
