@@ -5,7 +5,7 @@ is neither right nor wrong. Each distinct text is read once.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,38 +202,48 @@ def read_answers(
 
     Without labels, the label set is that of the answers of the model in row ``last``.
     """
-    source = labels or TextColumn(predictions.codes[last], predictions.texts)
-    label_set = list(source.frequencies())
-    if labels is None:
-        label_set = list({fold(text): text for text in reversed(label_set)}.values())
-    is_closed = 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    label_set, is_closed = find_label_set(labels, predictions, last)
     others = [] if is_closed else predictions.frequencies()
     reader = make_reader(label_set, others, is_closed, answer)
     read = [reader.read(text) for text in predictions.texts]
+    texts = [text for text, _ in read]
     is_unreadable = np.array([*(step == UNREADABLE for _, step in read), False])
-    read_as = TextColumn(predictions.codes, [text for text, _ in read])
     unreadable = is_unreadable[predictions.codes]
-    texts = {text for text, step in read if step != UNREADABLE}
-    texts |= set() if labels is None else set(label_set)
-    classes = tuple(sorted(texts))
-    number = {text: code for code, text in enumerate(classes)}
+    known = {text for text, step in read if step != UNREADABLE}
+    classes = tuple(sorted(known.union(() if labels is None else label_set)))
     correct = values = None
     if labels is not None:
-        values = np.array([number.get(text, MISSING) for text in labels.texts])[labels.codes]
-        said = np.array([number.get(text, MISSING) for text in read_as.texts] + [MISSING])
-        said = said[predictions.codes]
+        number = dict(zip(classes, range(len(classes))))
+        values = number_texts(labels, labels.texts, number)
+        said = number_texts(predictions, texts, number)
         correct = said == values
         if answer != EXACT:
             unreadable |= find_doubtful(said, values, classes, is_closed)
     return Answers(
         None if labels is None else labels.values(),
-        read_as.values(),
+        TextColumn(predictions.codes, texts).values(),
         correct,
         unreadable,
         values,
         classes,
         list_spellings(predictions, read, names),
     )
+
+
+def find_label_set(
+    labels: TextColumn | None, predictions: TextColumn, last: int
+) -> tuple[list[str], bool]:
+    """Return the label set, and whether labels are few, so that they are no free text."""
+    source = labels or TextColumn(predictions.codes[last], predictions.texts)
+    label_set = list(source.frequencies())
+    if labels is None:
+        label_set = list({fold(text): text for text in reversed(label_set)}.values())
+    return label_set, 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+
+
+def number_texts(column: TextColumn, texts: Sequence[str], number: Mapping[str, int]) -> Array:
+    """Return the number of each cell's text, :data:`MISSING` if it has none."""
+    return np.array([*(number.get(text, MISSING) for text in texts), MISSING])[column.codes]
 
 
 def read_texts(texts: Array, predictions: Array, labels: Array | None, answer: Any) -> Array:

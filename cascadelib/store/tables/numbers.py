@@ -16,7 +16,7 @@ from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ...checks import brief
-from .rules import SHOWN, Rule
+from .rules import Rule
 
 # Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
@@ -30,6 +30,7 @@ FORMS = {
     ".": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}([, '’]\d{3})+)?(\.\d*)?(e[+-]?\d+)?"),
     ",": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}([. '’]\d{3})+)?(,\d*)?(e[+-]?\d+)?"),
 }
+STEPS_SHOWN = 3  # examples of cells that were read as numbers
 PLAIN = str.maketrans({"\u00a0": " ", "\u202f": " ", "−": "-"})
 NOT_NUMBERS = "that are not numbers"
 TWO_READINGS = "that can be read in two ways"
@@ -95,41 +96,60 @@ def read_numbers(
             infinite = np.flatnonzero(np.isinf(values))
             values[infinite] = 0  # a cell has one fault
             return NumberColumn(values, {INFINITE: infinite})
+    return read_cells(column, role, [decimal] if decimal else list(FORMS))
+
+
+def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColumn:
+    """Read each distinct cell of a column with one of several signs before decimals."""
     codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     texts = [cell.strip().casefold().translate(PLAIN) for cell in cells]
-    words = dict.fromkeys(EMPTY, np.nan)
-    if role == "correct" or role.startswith("column "):
-        words |= TRUTH
+    words = TRUTH if role == "correct" or role.startswith("column ") else {}
+    is_empty = np.array([text in EMPTY for text in texts], bool)
     readings = {
         sign: np.array([parse_number(text, words, sign, role) for text in texts], np.float64)
-        for sign in ([decimal] if decimal else FORMS)
+        for sign in decimals
     }
-    is_empty = np.array([text in EMPTY for text in texts], bool)
     wrong = {sign: np.isnan(values) & ~is_empty for sign, values in readings.items()}
-    chosen = min(wrong, key=lambda sign: np.count_nonzero(wrong[sign]))
+    chosen = min(decimals, key=lambda sign: np.count_nonzero(wrong[sign]))
     values = readings[chosen]
-    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values)}
-    if len(readings) == 2 and not np.any(list(wrong.values())):
+    infinite = np.isinf(values)
+    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: infinite}
+    if len(decimals) == 2 and not np.any(list(wrong.values())):
         faults[TWO_READINGS] = ~is_empty & (readings["."] != readings[","])
-    units = np.array(["".join(SIGN.findall(text)) for text in texts], str)
-    has_unit = ~np.isnan(values) & (values != 0)
-    counts = Counter(units[codes[(codes >= 0) & np.append(has_unit, False)[codes]]].tolist())
-    faults[OTHER_SIGN] = has_unit & (units != max(counts, key=counts.__getitem__, default=""))
-    in_rows = {what: np.flatnonzero(np.append(cell, False)[codes]) for what, cell in faults.items()}
-    changed = [code for code, text in enumerate(texts) if not is_empty[code] and not is_plain(text)]
+    in_rows = {what: np.append(cell, False)[codes] for what, cell in faults.items()}
+    in_rows[OTHER_SIGN] = find_other_units(codes, texts, values)
+    faults_of = {what: np.flatnonzero(rows) for what, rows in in_rows.items()}
+    plain = np.append(np.where(wrong[chosen] | infinite, 0, values), np.nan)[codes]
+    steps = describe_cells(column.name, codes, cells.tolist(), values)
+    if any(map(len, faults_of.values())):
+        steps = ()
+    return NumberColumn(plain, faults_of, steps, "," if chosen == "," else None)
+
+
+def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
+    """Return whether the unit of a cell is not the most frequent one of its column, bool [rows].
+
+    0 and empty cells need no unit.
+    """
+    units = np.array([*("".join(SIGN.findall(text)) for text in texts), ""], str)[codes]
+    has_unit = np.append(~np.isnan(values) & (values != 0), False)[codes]
+    counts = Counter(units[has_unit].tolist())
+    return has_unit & (units != max(counts, key=counts.__getitem__, default=""))
+
+
+def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> tuple[Rule, ...]:
+    """Return the rule for cells that Python does not read as a number, with the first ones."""
+    changed = [code for code, cell in enumerate(cells) if values[code] == values[code]]
+    changed = [code for code in changed if not is_plain(cells[code])]
+    examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
     count = int(np.isin(codes, changed).sum())
-    examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:SHOWN])
-    steps = (Rule(f"cells of column {column.name!r}", count, examples, "", "as numbers"),)
-    return NumberColumn(
-        np.append(np.where(wrong[chosen] | np.isinf(values), 0, values), np.nan)[codes],
-        in_rows,
-        steps if count and not any(map(len, in_rows.values())) else (),
-        chosen if chosen == "," else None,
-    )
+    return (Rule(f"cells of column {name!r}", count, examples, "", "as numbers"),) * bool(count)
 
 
 def parse_number(text: str, words: Mapping[str, float], decimal: str, role: str) -> float:
-    """Return the number that a text states, nan if it states none."""
+    """Return the number that a text states, nan if it states none or is empty."""
+    if text in EMPTY:
+        return np.nan
     if text in words:
         return words[text]
     signs = SIGN.findall(text)
