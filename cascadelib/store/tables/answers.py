@@ -293,17 +293,16 @@ def list_spellings(
     predictions: TextColumn, read: Sequence[tuple[str, str]], names: Sequence[str]
 ) -> pd.DataFrame:
     """Return a row per text that was changed or is unreadable, the most frequent first."""
-    changed = [code for code, (_, step) in enumerate(read) if step != AS_WRITTEN]
     size = len(predictions.texts) + 1
     counts = np.array([np.bincount(row + 1, minlength=size)[1:] for row in predictions.codes])
-    rows = []
-    for code in changed:
-        label, step = read[code]
-        models = tuple(name for name, count in zip(names, counts[:, code]) if count)
-        label = "" if step == UNREADABLE else label
-        rows.append((predictions.texts[code], label, step, int(counts[:, code].sum()), models))
-    table = pd.DataFrame(rows, columns=["spelling", "label", "step", "count", "models"])
-    return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+    counts = counts.reshape(len(names), len(read))
+    table = pd.DataFrame(read, columns=["label", "step"])
+    table.insert(0, "spelling", predictions.texts)
+    table["count"] = counts.sum(axis=0)
+    table["models"] = [tuple(np.array(names, object)[column > 0]) for column in counts.T]
+    table.loc[table["step"] == UNREADABLE, "label"] = ""
+    changed = table[table["step"] != AS_WRITTEN]
+    return changed.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
 def count_gaps(store: Any, names: Iterable[str]) -> pd.DataFrame:
@@ -396,9 +395,9 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
     """Return a rule per step that read answers, with the most frequent spellings."""
     rules = []
     for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
-        rows = list(zip(part["spelling"], part["label"], part["count"]))[:SHOWN]
+        rows = part[["spelling", "label", "count"]][:SHOWN].to_numpy().tolist()
         usual = ", ".join(
             f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
         )
-        rules.append(Rule("answers", int(part["count"].sum()), (), "", f"{step}: {usual}"))
+        rules.append(Rule("answers", int(part["count"].sum()), read=f"{step}: {usual}"))
     return rules

@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Number
 from typing import Any
@@ -89,41 +88,45 @@ def read_numbers(
     by_cell : bool, default=False
         Whether to look for a second reading of text that pyarrow can read.
     """
-    by_cell = (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype)
-    with contextlib.suppress(*UNREADABLE):
+    decimals = [decimal] if decimal else list(FORMS)
+    if (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype):
+        return read_cells(column, role, decimals)
+    try:
         values = as_floats(column)
-        if not by_cell:
-            infinite = np.flatnonzero(np.isinf(values))
-            values[infinite] = 0  # a cell has one fault
-            return NumberColumn(values, {INFINITE: infinite})
-    return read_cells(column, role, [decimal] if decimal else list(FORMS))
+    except UNREADABLE:
+        return read_cells(column, role, decimals)
+    is_infinite = np.isinf(values)
+    if is_infinite.any():
+        values = np.where(is_infinite, 0, values)  # a cell has one fault
+    return NumberColumn(values, {INFINITE: np.flatnonzero(is_infinite)})
 
 
 def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColumn:
     """Read each distinct cell of a column with one of several signs before decimals."""
     codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     texts = [cell.strip().casefold().translate(PLAIN) for cell in cells]
-    words = TRUTH if role == "correct" or role.startswith("column ") else {}
     is_empty = np.array([text in EMPTY for text in texts], bool)
     readings = {
-        sign: np.array([parse_number(text, words, sign, role) for text in texts], np.float64)
+        sign: np.array([parse_number(text, sign, role) for text in texts], np.float64)
         for sign in decimals
     }
     wrong = {sign: np.isnan(values) & ~is_empty for sign, values in readings.items()}
     chosen = min(decimals, key=lambda sign: np.count_nonzero(wrong[sign]))
     values = readings[chosen]
-    infinite = np.isinf(values)
-    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: infinite}
-    if len(decimals) == 2 and not np.any(list(wrong.values())):
-        faults[TWO_READINGS] = ~is_empty & (readings["."] != readings[","])
+    is_double = np.zeros(len(cells), bool)
+    if not np.any(list(wrong.values())):  # all readings fit: they are one or two
+        is_double = ~is_empty & (values != readings[decimals[-1]])
+    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values), TWO_READINGS: is_double}
     in_rows = {what: np.append(cell, False)[codes] for what, cell in faults.items()}
     in_rows[OTHER_SIGN] = find_other_units(codes, texts, values)
-    faults_of = {what: np.flatnonzero(rows) for what, rows in in_rows.items()}
-    plain = np.append(np.where(wrong[chosen] | infinite, 0, values), np.nan)[codes]
+    is_wrong = np.any(list(in_rows.values()), axis=0)
     steps = describe_cells(column.name, codes, cells.tolist(), values)
-    if any(map(len, faults_of.values())):
-        steps = ()
-    return NumberColumn(plain, faults_of, steps, "," if chosen == "," else None)
+    return NumberColumn(
+        np.where(is_wrong, 0, np.append(values, np.nan)[codes]),  # a cell has one fault
+        {what: np.flatnonzero(rows) for what, rows in in_rows.items()},
+        () if is_wrong.any() else steps,
+        "," if chosen == "," else None,
+    )
 
 
 def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
@@ -132,7 +135,7 @@ def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
     0 and empty cells need no unit.
     """
     units = np.array([*("".join(SIGN.findall(text)) for text in texts), ""], str)[codes]
-    has_unit = np.append(~np.isnan(values) & (values != 0), False)[codes]
+    has_unit = np.append(np.isfinite(values) & (values != 0), False)[codes]
     counts = Counter(units[has_unit].tolist())
     return has_unit & (units != max(counts, key=counts.__getitem__, default=""))
 
@@ -146,12 +149,10 @@ def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> 
     return (Rule(f"cells of column {name!r}", count, examples, "", "as numbers"),) * bool(count)
 
 
-def parse_number(text: str, words: Mapping[str, float], decimal: str, role: str) -> float:
+def parse_number(text: str, decimal: str, role: str) -> float:
     """Return the number that a text states, nan if it states none or is empty."""
-    if text in EMPTY:
-        return np.nan
-    if text in words:
-        return words[text]
+    if text in TRUTH and (role == "correct" or role.startswith("column ")):
+        return TRUTH[text]
     signs = SIGN.findall(text)
     body = SIGN.sub("", text).strip()
     if body.lstrip("+-") in ("inf", "infinity"):
@@ -173,7 +174,7 @@ def is_plain(text: str) -> bool:
 def as_floats(column: pd.Series) -> Array:
     """Convert numbers or their text to float64. Another cell raises :data:`UNREADABLE`."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan, copy=True)
+        return column.to_numpy(np.float64, na_value=np.nan)
     cells = cells_of(column)
     if isinstance(cells.type, pa.BaseExtensionType):
         raise TypeError(f"{cells.type} is not a type of numbers")
