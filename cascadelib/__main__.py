@@ -279,6 +279,12 @@ def run_explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
 
 
+def run_demo(args: Namespace) -> dict[str, Any]:
+    """Write the explorer of a table, or of example data, and open it."""
+    page = cl.demo(args.file, out=args.out, browser=args.out is None, **column_options(args))
+    return {"page": str(page)}
+
+
 def check_out(args: Namespace) -> None:
     """Raise OSError or ValueError, before a long search, if an output is an input or unwritable."""
     from pathlib import Path
@@ -324,7 +330,7 @@ RUN = {
     "check": run_check,
     "evaluate": run_evaluate,
     "explore": run_explore,
-    "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
+    "demo": run_demo,
     "show": run_show,
     "warm": lambda args: cl.warm() or {},
 }

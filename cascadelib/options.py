@@ -13,7 +13,7 @@ EXAMPLE = """a table has a row per query and model:
   q2,small,no,0.61,0.2,yes
   …
 
-  cascadelib demo
+  cascadelib demo answers.csv
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
   cascadelib explore answers.csv --prediction prediction --label label
@@ -72,7 +72,11 @@ GUARANTEE = {
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
-DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
+DEMO = {
+    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    **READING,
+    "--out": "file for the page (default: a temporary one, opened)",
+}
 COMMANDS = {
     "search": (
         "choose a cascade on one part of a table, measure it on the other",
@@ -92,7 +96,7 @@ COMMANDS = {
         "other",
         TABLE | SPLIT | PAGE,
     ),
-    "demo": ("the explorer of two language models' answers, as one page", DEMO),
+    "demo": ("the explorer of a table of answers, or of example data, as one page", DEMO),
     "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
@@ -144,6 +148,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
+        "file": {"nargs": "?"},
         **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),

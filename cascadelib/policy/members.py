@@ -241,7 +241,7 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
         raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
 
 
-def check_classes(members: list[Member]) -> None:
+def check_class_counts(members: list[Member]) -> None:
     """Raise ValueError if models are known to have different numbers of classes."""
     counts = {member.name: member.classes for member in members}
     if len({*counts.values()} - {None}) > 1:

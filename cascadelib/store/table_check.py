@@ -173,7 +173,7 @@ def check_table(
     >>> report.columns["prediction"], report.faults["count"].tolist()
     ('answer', [1])
     >>> print(report.command)
-    ScoreTable.from_frame(frame, sample='id', label='gold', prediction='answer', cost={'m': 1})
+    ScoreTable.from_frame(frame, sample='id', prediction='answer', label='gold', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {"missing": missing, "answer": answer, "decimal": decimal}
