@@ -85,9 +85,10 @@ class TableReport:
 
     def of_fixed(self, path: str) -> "TableReport":
         """Return the report of a file to which :meth:`ScoreTable.to_frame` was written."""
-        columns = {name: name for name in self.table.to_frame() if name in (*NAMES, *ANSWERS)}
-        if self.table.further_costs:
-            columns |= cost_roles(self.table.cost_names)
+        table: Any = self.table
+        columns = {name: name for name in table.to_frame() if name in NAMES}
+        if table.further_costs:
+            columns |= cost_roles(table.cost_names)
         missing = self.options.get("missing")
         options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
         return replace(self, source=path, columns=columns, options=options)
@@ -186,7 +187,7 @@ def check_table(
         roles = guess_columns(list(map(str, opened[0].columns)), columns, cost)
         rules = list(find_missing_columns(roles, cost))
         if {SAMPLES, MODELS}.isdisjoint(rule.name for rule in rules):
-            cells, cell_rules = read_tidy(*opened, roles, None, decimal)
+            cells, cell_rules = read_tidy(opened[0], opened[1], roles, None, decimal)
             prices = cost if isinstance(cost, Mapping) else columns_of_costs(roles)
             parts, found = choose_options(cells, prices, options)
             rules += cell_rules + found
@@ -233,7 +234,7 @@ def choose_options(
     parts, rules = read(options["answer"])
     if options["missing"] == ACCEPTED or not all(rule.read for rule in rules):
         return parts, dropped + rules
-    table = ScoreTable.of_checked(parts)
+    table: Any = ScoreTable.of_checked(parts)
     unreadable = find_unreadable(table, table.names)
     if unreadable and options["answer"] is None:
         texts = np.unique(table.predictions[table.unreadable]).tolist()
@@ -381,7 +382,7 @@ def format_command(
     it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
     of these would be lost on average. The probability that none is lost would be at most 0.25%.
     """
-    arguments = arguments_of(roles) | options
+    arguments = arguments_of(roles) | dict(options)
     if source == "frame":
         listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"ScoreTable.from_frame(frame, {listed})"

@@ -207,8 +207,9 @@ def read_answers(
     reader = make_reader(label_set, others, is_closed, answer)
     read = [reader.read(text) for text in predictions.texts]
     texts = [text for text, _ in read]
-    is_unreadable = np.array([*(step == UNREADABLE for _, step in read), False])
-    unreadable = is_unreadable[predictions.codes]
+    unreadable = np.zeros(predictions.codes.shape, bool)
+    if any(step == UNREADABLE for _, step in read):
+        unreadable = np.array([*(step == UNREADABLE for _, step in read), False])[predictions.codes]
     known = {text for text, step in read if step != UNREADABLE}
     classes = tuple(sorted(known.union(() if labels is None else label_set)))
     correct = values = None
@@ -243,12 +244,13 @@ def find_label_set(
 
 def number_texts(column: TextColumn, texts: Sequence[str], number: Mapping[str, int]) -> Array:
     """Return the number of each cell's text, :data:`MISSING` if it has none."""
-    return np.array([*(number.get(text, MISSING) for text in texts), MISSING])[column.codes]
+    numbers = [*(number.get(text, MISSING) for text in texts), MISSING]
+    return np.array(numbers, np.int32)[column.codes]
 
 
-def read_texts(texts: Array, predictions: Array, labels: Array | None, answer: Any) -> Array:
-    """Return texts in the spelling of the labels of a table, or else of its predictions."""
-    known = TextColumn.of(predictions if labels is None else labels).frequencies()
+def read_texts(texts: Array, known_texts: Array, answer: Any) -> Array:
+    """Return texts in the spelling of known ones."""
+    known = TextColumn.of(known_texts).frequencies()
     reader = make_reader(list(known), (), False, answer)
     column = TextColumn.of(texts)
     return TextColumn(column.codes, [reader.read(text)[0] for text in column.texts]).values()
@@ -268,6 +270,8 @@ def find_doubtful(said: Array, values: Array, classes: Sequence[str], is_closed:
     """
     forms, form_of = np.unique([fold(text) for text in classes], return_inverse=True)
     is_doubtful = np.zeros(said.shape, bool)
+    if is_closed and len(forms) == len(classes):
+        return is_doubtful
     is_wrong = (said != values) & (said >= 0)
     if len(forms) < len(classes):
         is_doubtful = is_wrong & (form_of[said] == form_of[values])

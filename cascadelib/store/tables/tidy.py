@@ -92,7 +92,8 @@ def read_all_numbers(
 
 def pad(values: Array, rows: int, empty: Any) -> Array:
     """Return a column, repeated for each model of a wide table, with an empty row at the end."""
-    return np.append(values if len(values) == rows else np.resize(values, rows), empty)
+    repeated = values if len(values) == rows else np.resize(values, rows)
+    return np.append(repeated, np.array([empty], values.dtype))  # int32 stays int32, for speed
 
 
 def open_frame(
