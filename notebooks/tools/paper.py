@@ -10,6 +10,7 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib import Front, Method, Point
 from cascadelib.checks import validate_choice
+from cascadelib.files import located
 from cascadelib.store.protocol import Store
 from tools import elsewhere, front_figures, paper_figures, side_by_side
 from tools.designs import DESIGNS, TOPICS, Design
@@ -31,8 +32,8 @@ class Paper:
         distribution, the selection split replaces them, as in the paper.
     shifted : dict of str to Store
         Shifted splits of the same models.
-    texts : dict of str to Store
-        Text classifiers, by task.
+    texts, held_out_texts : dict of str to Store
+        Text classifiers by task, and other samples of some of these tasks.
     time : str
         The kind of cost that is a time.
     top_k : int
@@ -49,6 +50,7 @@ class Paper:
     held_out: Store
     shifted: Mapping[str, Store] = field(default_factory=dict)
     texts: Mapping[str, Store] = field(default_factory=dict)
+    held_out_texts: Mapping[str, Store] = field(default_factory=dict)
     time: str = "seconds"
     top_k: int = 5
     prominence: float = 0.3
@@ -119,9 +121,12 @@ class Paper:
         """Return the samples on which a design is drawn, the first of several shifted splits."""
         if design.split == "shifted":
             return next(iter(self.shifted.values()))
-        if design.split == "held out" and self.has_held_out:
-            return self.held_out
-        return self.selection
+        return self.unseen if design.split == "held out" else self.selection
+
+    @property
+    def unseen(self) -> Store:
+        """Return the held-out split, or the selection split if its distribution differs."""
+        return self.held_out if self.has_held_out else self.selection
 
     @property
     def has_held_out(self) -> bool:
@@ -168,10 +173,12 @@ class Paper:
         return side_by_side.curves_of(dict(fronts), low)
 
     def method_fronts(self, design: Design, n_models: int = 2) -> dict[str, Front]:
-        """Return the fronts of the paper's methods, without mean ensembles if there are no
-        logits."""
-        names = [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
-        return {name: self.front(design, n_models, name) for name in names}
+        """Return the fronts of :meth:`methods`."""
+        return {name: self.front(design, n_models, name) for name in self.methods()}
+
+    def methods(self) -> list[str]:
+        """Return the paper's methods, without mean ensembles if there are no logits."""
+        return [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
 
 
 def open_paper(
@@ -185,15 +192,25 @@ def open_paper(
 ) -> Paper:
     """Open the splits of a study in a folder. options: the other attributes of :class:`Paper`.
 
-    texts: {task: folder of its store}. left_out: text models that are no candidates.
+    texts: {task: folder of its store}. A folder "val" next to a folder "test" has held-out samples.
+    left_out: text models that are no candidates.
     """
     tasks = {}
+    held_out_tasks = {}
     for name, folder in (texts or {}).items():
-        store = cl.LogitStore(folder)
-        tasks[name] = store.select([model for model in store.models.index if model not in left_out])
+        tasks[name] = open_texts(folder, left_out)
+        test = located(folder).parent / "test"
+        if located(folder).name == "val" and test.exists():
+            held_out_tasks[name] = open_texts(test, left_out)
     splits = elsewhere.open_splits(dataset, shifted) if shifted else {}
     selection, other = (elsewhere.open_split(f"{dataset}/{name}") for name in (split, held_out))
-    return Paper(selection, other, splits, tasks, **options)
+    return Paper(selection, other, splits, tasks, held_out_tasks, **options)
+
+
+def open_texts(folder: Any, left_out: Collection[str]) -> Store:
+    """Open a store of text classifiers without some models."""
+    store = cl.LogitStore(folder)
+    return store.select([name for name in store.models.index if name not in left_out])
 
 
 def draws(name: str) -> Callable:

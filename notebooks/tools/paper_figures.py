@@ -31,7 +31,7 @@ VERDICT_COLOURS = {
     "contradicted": style.PALETTE[1],
     "depends on training": style.PALETTE[4],
     "undetermined": style.PALETTE[0],
-    "not testable here": style.GREY,
+    "not testable": style.GREY,
 }
 COLOURS = {
     "uncalibrated": style.PALETTE[0],
@@ -276,18 +276,18 @@ def differences_figure(table: pd.DataFrame, title: str) -> style.Figure:
 
 
 def verdicts_figure(counts: pd.DataFrame) -> style.Figure:
-    """Draw the number of claims by verdict, a bar per notebook.
+    """Draw the number of claims by verdict, a bar per topic.
 
-    counts: :func:`tools.ledger.count_verdicts`.
+    counts: :func:`tools.claims.ledger.count_verdicts`.
     """
-    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by notebook")
+    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by topic")
     fig = style.figure(title, barmode="stack", height=420, xaxis={"title": "claims"})
-    by_notebook = counts.drop(columns="all")
+    by_topic = counts.drop(columns="all")
     for word, colour in VERDICT_COLOURS.items():
-        if word in by_notebook.index:
-            y = [f"notebook {name}" for name in by_notebook]
+        if word in by_topic.index:
+            y = list(by_topic)
             bar = {"orientation": "h", "marker_color": colour, "name": word}
-            fig.add_bar(x=by_notebook.loc[word], y=y, **bar)
+            fig.add_bar(x=by_topic.loc[word], y=y, **bar)
     return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 
