@@ -59,10 +59,14 @@ def of_lengths(paper: Paper) -> EvidenceByClaim:
         fronts["shared"] = shared_threshold_front(paper.selection, 3, **options)
     if paper.has("logits"):
         fronts["mean logits"] = paper.search(design, 3, LOGITS)
-    best = [cl.pick(front, "max_improvement") for front in (two, three)]
-    stores = (paper.selection, paper.unseen)
-    views = make_views(fronts, {"best": best}, *stores, points=list(fronts))
+    views = length_views(fronts, paper.selection, paper.unseen)
     return LENGTHS.measure(views, len(paper.unseen), paper.has)
+
+
+def length_views(fronts: Mapping[str, Front], store: Store, other: Store) -> list[View]:
+    """Return the views of pairs ("two"), triples ("three") and others at their points."""
+    best = [cl.pick(fronts[name], "max_improvement") for name in ("two", "three")]
+    return make_views(fronts, {"best": best}, store, other, points=list(fronts))
 
 
 def thinned(three: Front) -> Front:

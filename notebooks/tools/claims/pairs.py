@@ -1,5 +1,6 @@
 """The paper's claims on single models and on pairs (figures 1, 2, 5, 10 and Table 1)."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
 from typing import Any
@@ -38,25 +39,30 @@ def evidence(paper: Paper) -> EvidenceByClaim:
 def of_pairs(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on pairs in MACs."""
     front = paper.search(DESIGNS["Figure 1"])
-    fronts = {"macs": front} | listed_fronts(paper)
-    groups = {
+    points = paper.points()
+    splits = (paper.selection, paper.unseen)
+    views = make_views({"macs": front} | listed_fronts(paper), groups_of(front, points), *splits)
+    found = SAMPLES.measure(views, len(paper.unseen), paper.has)
+    found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
+    return found | of_models(pairs_with_front(views[0].fronts["macs"], paper.unseen))
+
+
+def groups_of(front: Front, points: Sequence[Point]) -> dict[str, Sequence[Point]]:
+    """Return the groups of cascades on which claims on pairs are tested. points: of Table 1."""
+    match = cl.pick(front, "near_best", caution=0)
+    return {
         "front": front.cascades,
         "spaced": points_at_accuracies(front),
-        "named": [
-            front.reference,
-            cl.pick(front, "near_best", caution=0),
-            front.point(len(front) - 1),
-        ],
+        "named": [front.reference, match, front.point(len(front) - 1)],
         "most accurate": most_accurate(front),
-        "table 1": paper.points(),
+        "table 1": points,
     }
-    views = make_views(fronts, groups, paper.selection, paper.unseen)
-    found = SAMPLES.measure(views, len(paper.unseen), paper.has)
-    tables = draw_models(pairs_with_front(views[0].fronts["macs"], paper.unseen))
-    models = len(pd.unique(tables[0][["first", "second"]].to_numpy().ravel()))
-    points = paper.points()
-    found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
-    return found | MODELS.measure(tables, models, paper.has)
+
+
+def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence over models, from a row per pair (:func:`pairs_with_front`)."""
+    models = len(pd.unique(pairs[["first", "second"]].to_numpy().ravel()))
+    return MODELS.measure(draw_models(pairs), models)
 
 
 def listed_fronts(paper: Paper) -> dict[str, Front]:
@@ -77,10 +83,15 @@ def of_times(paper: Paper, kind: str) -> EvidenceByClaim:
     if kind not in paper.selection.cost_names:
         return {}
     timed = search_in_time(paper, kind)
-    fronts = {"seconds": timed, "macs": paper.search(DESIGNS["Figure 1"])}
-    groups = {"spaced": points_at_accuracies(timed)}
-    views = make_views(fronts, groups, paper.selection, paper.unseen)
+    counted = paper.search(DESIGNS["Figure 1"])
+    views = time_views(timed, counted, paper.selection, paper.unseen)
     return TIMES.measure(views, len(paper.unseen), paper.has) | of_single_times(paper, kind)
+
+
+def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list[View]:
+    """Return the views of fronts of pairs in time and in MACs."""
+    groups = {"spaced": points_at_accuracies(timed)}
+    return make_views({"seconds": timed, "macs": counted}, groups, store, other)
 
 
 def search_in_time(paper: Paper, kind: str) -> Front:

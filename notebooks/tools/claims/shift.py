@@ -17,6 +17,7 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, normal_draws
 from tools.claims.views import (
     Claims,
+    distinct_points,
     draw_front,
     points_at_accuracies,
     with_samples,
@@ -58,14 +59,19 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     if not paper.shifted:
         return {}
     front = paper.search(DESIGNS["Figure 6"])
-    found = of_changes(front, paper.unseen, list(paper.shifted.values()))
+    splits = list(paper.shifted.values())
+    found = of_changes(front, paper.unseen, splits) | of_near(front, splits)
+    return found | of_drops(front, paper, min(map(len, splits)))
+
+
+def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
+    """Return the evidence on a front relative to a search on each shifted split."""
     fronts = []
-    for split in paper.shifted.values():
+    for split in splits:
         searched = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
         fronts.append([draw_front(cl.analysis.front_on(split, front)), draw_front(searched)])
     views = list(zip(*(zip(*pair) for pair in fronts)))
-    smallest = min(map(len, paper.shifted.values()))
-    return found | NEAR.measure(views, smallest) | of_drops(front, paper, smallest)
+    return NEAR.measure(views, min(map(len, splits)))
 
 
 def are_paired(unshifted: Store, shifted: Store) -> bool:
@@ -122,9 +128,7 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
 
     Paired samples are resampled together.
     """
-    spaced = points_at_accuracies(front)
-    points = list(dict.fromkeys(spaced))
-    columns = [points.index(point) for point in spaced]
+    points, columns = distinct_points(points_at_accuracies(front))
     here, there = (cl.bootstrap(split, points, with_samples(split)) for split in (control, shifted))
     names = front.singles.index[front.singles["on_front"]]
     exits = there.exit_rates[..., 0] - here.exit_rates[..., 0]

@@ -166,19 +166,29 @@ def with_samples(split: Store) -> Array:
 
 def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
     """Evaluate cascades on a split and on its resamples."""
-    found = cl.bootstrap(split, list(points), with_samples(split))
+    distinct, columns = distinct_points(points)
+    found = cl.bootstrap(split, distinct, with_samples(split))
     lasts = split.models.index.get_indexer([point.active_models[-1] for point in points])
     improvement = found.improvement
     return [
         Runs(
-            found.accuracy[row],
-            found.cost[row],
+            found.accuracy[row, columns],
+            found.cost[row, columns],
             found.single_accuracy[row, lasts],
-            improvement[row],
+            improvement[row, columns],
             baseline,
         )
         for row, baseline in enumerate(found.baselines)
     ]
+
+
+def distinct_points(points: Sequence[Point]) -> tuple[list[Point], list[int]]:
+    """Return each object of a list once, and the place of each entry among them."""
+    places: dict[int, int] = {}
+    for point in points:
+        places.setdefault(id(point), len(places))
+    distinct = list({id(point): point for point in points}.values())
+    return distinct, [places[id(point)] for point in points]
 
 
 def draw_front(front: Front) -> list[Front]:
@@ -207,8 +217,12 @@ def draw_front(front: Front) -> list[Front]:
 
 
 def points_at_accuracies(front: Front, count: int = MOST_POINTS) -> list[Point]:
-    """Return the cheapest cascades at evenly spaced accuracies of the range of single models."""
+    """Return the cheapest cascades at evenly spaced accuracies of the range of single models.
+
+    A cascade at several accuracies is one object.
+    """
     low = front.baseline.accuracy[front.baseline.front[0]]
     accuracies = np.linspace(low, front.baseline.best, count) - 1e-12
-    rows = np.searchsorted(front.table["accuracy"], accuracies)
-    return [front.point(row) for row in np.minimum(rows, len(front) - 1)]
+    rows = np.minimum(np.searchsorted(front.table["accuracy"], accuracies), len(front) - 1)
+    points = {row: front.point(row) for row in np.unique(rows)}
+    return [points[row] for row in rows]

@@ -1,4 +1,4 @@
-"""Verdicts on claims: rules, pooled directions, and the error rate of a family."""
+"""Verdicts on claims: rules, sentences, and the error rate of a family."""
 
 import numpy as np
 import pandas as pd
@@ -7,9 +7,9 @@ from equal_methods import BOUNDARY, false_families
 from planted_worlds import WORLDS, false_verdicts
 from scipy.stats import binom, binomtest, t, ttest_1samp
 
-from tools import verdicts
-from tools.evidence import Evidence, over_models
-from tools.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
+from tools.claims import verdicts
+from tools.claims.evidence import Evidence, draw_models
+from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 
 
 def claims_with(*rules, over="samples", **columns):
@@ -56,19 +56,19 @@ def certain(value, error=1e-6, samples=100):
 def test_rules(rule, obeys, breaks):
     claims = claims_with(rule)
     for value, word in ((obeys, SUPPORTED), (breaks, CONTRADICTED)):
-        assert verdicts.evaluate_claims(claims, {"c0": [certain(value)]})["c0"].word == word
+        assert verdicts.evaluate_claims(claims, {"c0": certain(value)})["c0"].word == word
         given = verdicts.evaluate_claims(
-            claims_with(rule, over="nothing"), {"c0": [Evidence(value)]}
+            claims_with(rule, over="nothing"), {"c0": Evidence(value)}
         )
         assert given["c0"].word == word
-    unsure = verdicts.evaluate_claims(claims, {"c0": [certain(obeys, 100.0)]})["c0"]
+    unsure = verdicts.evaluate_claims(claims, {"c0": certain(obeys, 100.0)})["c0"]
     assert unsure.word == UNDETERMINED
-    assert verdicts.evaluate_claims(claims, {"c0": [Evidence(obeys)]})["c0"].reason == "no interval"
+    assert verdicts.evaluate_claims(claims, {"c0": Evidence(obeys)})["c0"].reason == "no interval"
 
 
 def test_a_different_number_of_parts_is_not_near():
     claims = claims_with("near 1 2 0.5", over="nothing")
-    assert verdicts.evaluate_claims(claims, {"c0": [Evidence([1.0])]})["c0"].word == CONTRADICTED
+    assert verdicts.evaluate_claims(claims, {"c0": Evidence([1.0])})["c0"].word == CONTRADICTED
 
 
 MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
@@ -89,7 +89,7 @@ MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
 )
 def test_leads_by_pattern_of_names(rule, better, worse, word):
     claims = claims_with(rule, better=better, worse=worse)
-    assert verdicts.evaluate_claims(claims, {"c0": [certain(MEANS)]})["c0"].word == word
+    assert verdicts.evaluate_claims(claims, {"c0": certain(MEANS)})["c0"].word == word
 
 
 def leads(means, margin=""):
@@ -120,14 +120,12 @@ def test_support_needs_every_contrast_and_contradiction_one_of_several():
     assert scores(0.0).verdict()[1] == 1
 
 
-def test_directions_are_summed_relative_to_their_joint_error():
+def test_a_score_is_the_estimate_relative_to_its_error():
     claim = claims_with("> 1").iloc[0]
     one = Evidence(1.5, [1.0, 2.0] * 20, 30)
-    other = Evidence(0.9, [0.7, 1.1] * 10, 50)
-    found = verdicts.scores_of(claim, [one, other])
-    variance = np.var(one.draws, ddof=1) + np.var(other.draws, ddof=1)
-    assert found.values == pytest.approx([(0.5 - 0.1) / np.sqrt(variance)])
-    assert (found.freedom, found.samples) == (39 + 19, 30)
+    found = verdicts.scores_of(claim, one)
+    assert found.values == pytest.approx([0.5 / np.std(one.draws, ddof=1)])
+    assert (found.freedom, found.samples) == (39, 30)
 
 
 def test_holm_stops_at_the_first_claim_that_is_not_significant():
@@ -138,22 +136,22 @@ def test_holm_stops_at_the_first_claim_that_is_not_significant():
 
 def test_a_value_without_error_is_decided_by_its_sign():
     claims = claims_with("> 1", "< 1", "> 2")
-    exact = [Evidence(2.0, [2.0] * 10)]
+    exact = Evidence(2.0, [2.0] * 10)
     found = verdicts.evaluate_claims(claims, dict.fromkeys(claims.index, exact))
     words = [verdict.word for verdict in found.values()]
     assert words == [SUPPORTED, CONTRADICTED, UNDETERMINED]
 
 
 def test_a_family_has_false_verdicts_in_at_most_5_percent_of_draws():
-    """Four claims of three contrasts, all 0, in two directions with 40 resamples each."""
+    """Four claims of three contrasts, all 0, with 40 resamples each."""
     claims = claims_with(*["> 0"] * 4)
     rng = np.random.default_rng(1)
     decided = 0
     for _ in range(400):
         evidence = {}
         for name in claims.index:
-            truth = rng.standard_normal((2, 3))
-            evidence[name] = [Evidence(x, list(x + rng.standard_normal((40, 3)))) for x in truth]
+            truth = rng.standard_normal(3)
+            evidence[name] = Evidence(truth, list(truth + rng.standard_normal((40, 3))))
         found = verdicts.evaluate_claims(claims, evidence)
         decided += any(verdict.word != UNDETERMINED for verdict in found.values())
     assert decided <= 29  # 5% of 400 is 20: more than 29 in 1.7% of such tests
@@ -168,18 +166,23 @@ def test_the_number_of_samples_to_decide_is_sufficient():
     one_of_two = scores(9.0, -t.isf(0.0125, 78) / 2, samples=1000)
     assert one_of_two.samples_to_decide(0.05) == pytest.approx(4000)
     undetermined = verdicts.Verdict(UNDETERMINED, 4000)
-    assert str(undetermined) == "undetermined: about 4,000 samples would decide"
-    assert str(verdicts.Verdict(UNDETERMINED)) == UNDETERMINED
+    assert str(undetermined) == "Undetermined: about 4,000 samples would decide."
+    assert str(verdicts.Verdict(UNDETERMINED)) == "Undetermined."
     endless = str(verdicts.Verdict(UNDETERMINED, np.inf, unit="models"))
-    assert endless == "undetermined: more than 100,000,000 models would decide"
+    assert endless == "Undetermined: more than 100,000,000 models would decide."
+
+
+def mean_gain(table):
+    """The evidence on the mean gain of models."""
+    value, *draws = [rows["gain"].mean() for rows in draw_models(table)]
+    return Evidence(value, draws, len(table))
 
 
 def test_a_claim_on_models_states_the_number_of_models_that_would_decide():
     gains = pd.DataFrame({"gain": [0.3, -0.2, 0.1, 0.2, -0.1, 0.2]}, list("abcdef"))
-    found = over_models(lambda rows: {"c0": rows["gain"].mean()}, gains)
     claims = claims_with("> 0", over="models")
-    verdict = verdicts.evaluate_claims(claims, {"c0": [found["c0"]]})["c0"]
-    assert str(verdict) == f"undetermined: about {verdict.samples:.0f} models would decide"
+    verdict = verdicts.evaluate_claims(claims, {"c0": mean_gain(gains)})["c0"]
+    assert str(verdict) == f"Undetermined: about {verdict.samples:.0f} models would decide."
     assert 6 < verdict.samples < 1000
 
 
@@ -190,7 +193,7 @@ def test_counts_of_models_are_compared_by_an_exact_test(models):
     decided = []
     for first in range(models + 1):
         counted = Evidence([first, models - first], samples=models)
-        word = verdicts.evaluate_claims(claims, {"c0": [counted]})["c0"].word
+        word = verdicts.evaluate_claims(claims, {"c0": counted})["c0"].word
         is_rare = models > 0 and binomtest(first, models).pvalue <= verdicts.LEVEL
         likelier = SUPPORTED if 2 * first > models else CONTRADICTED
         assert word == (likelier if is_rare else UNDETERMINED)
@@ -201,14 +204,13 @@ def test_counts_of_models_are_compared_by_an_exact_test(models):
 
 def test_a_mean_of_few_models_is_tested_at_its_level(monkeypatch):
     """The exact t-test of normal values is the reference. Resamples only estimate its error."""
-    monkeypatch.setattr("tools.evidence.RESAMPLES", 200)
+    monkeypatch.setattr("tools.claims.evidence.RESAMPLES", 200)
     claims = claims_with("> 0", over="models")
     rng = np.random.default_rng(0)
     different = 0
     for _ in range(40):
         table = pd.DataFrame({"gain": rng.normal(0.55, 1, 8)})
-        found = over_models(lambda rows: {"c0": rows["gain"].mean()}, table)
-        word = verdicts.evaluate_claims(claims, {"c0": [found["c0"]]})["c0"].word
+        word = verdicts.evaluate_claims(claims, {"c0": mean_gain(table)})["c0"].word
         different += (word == SUPPORTED) != (ttest_1samp(table["gain"], 0).pvalue <= verdicts.LEVEL)
     assert different <= 3
 
