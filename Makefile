@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint fuzz lab app bench cascadebench docs data imagenet zoo notebooks
+.PHONY: help run test soak lint fuzz lab app bench cascadebench engines docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -55,6 +55,11 @@ bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--q
 PEERS := build/cascadebench/venv
 cascadebench: $(PEERS)/.installed ## our rules and others' on the same score files and promises (ARGS="--data FOLDER", ARGS=--quick)
 	OMP_NUM_THREADS=1 $(PEERS)/bin/python benchmarks/bench/run.py $(ARGS)
+
+# Engines have an environment of their own, too.
+ENGINES := build/engines/venv
+engines: $(ENGINES)/.installed ## run the examples of LitServe, Ray Serve and LiteLLM, and compare them with Policy.run (ARGS="ray_serve")
+	$(ENGINES)/bin/python benchmarks/engines.py $(ARGS)
 
 docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
@@ -126,4 +131,9 @@ $(READY): pyproject.toml
 $(PEERS)/.installed: benchmarks/bench/requirements.txt pyproject.toml
 	test -x $(PEERS)/bin/pip || $(PYTHON) -m venv --clear $(PEERS)
 	$(PEERS)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r benchmarks/bench/requirements.txt
+	@touch $@
+
+$(ENGINES)/.installed: examples/requirements-engines.txt pyproject.toml
+	test -x $(ENGINES)/bin/pip || $(PYTHON) -m venv --clear $(ENGINES)
+	$(ENGINES)/bin/python -m pip install --quiet --disable-pip-version-check -e . -r examples/requirements-engines.txt
 	@touch $@

@@ -1,5 +1,4 @@
-"""Measure coverage of intervals, false alarms, the level of guarantees and the time of the
-bootstrap.
+"""Measure false alarms, and the level and the power of guarantees.
 
 Synthetic scores have a known truth. A population of 200,000 samples is the world, and the data are
 samples of it.
@@ -15,203 +14,43 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from measuring import RUNS, row, seconds
+from measuring import row, seconds
 from peeling import labels
-from scipy.stats import binom, fisher_exact, ks_2samp, norm
+from scipy.stats import binom
 from synthetic import scores
 
 from cascadelib import (
     LogitStore,
     Point,
     ScoreTable,
-    bootstrap,
     certify,
     evaluate,
     pick,
     search,
     to_label,
 )
-from cascadelib.analysis.shift import holds
-from cascadelib.analysis.uncertainty import basic_interval, interval
 from cascadelib.evaluation import runs_of
-from cascadelib.evaluation.intervals import BETS, anytime_lower
-from cascadelib.evaluation.pareto import Baseline, improvement_at, mean_improvement, pareto_front
 from cascadelib.files import ROOT, write_text
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, drawn_p_value, paired_p_value
 from cascadelib.methods.thresholds import exit_stages
 from cascadelib.monitoring.drift import log_capital
-from cascadelib.policy.cascade_file import expected_figures
 from cascadelib.policy.confidence_summary import summary
 
-# the window test: of the last 1,000 inputs, after every 250
 RATES = (0.01, 0.05)
-WINDOW = 1000
-EVERY = 250
-TARGETS = dict.fromkeys(("accuracy", "cost", "improvement", "mean improvement"), "≥ 0.93")
 POPULATION = 200_000
 SAMPLES = 2_000
 EPSILON = 0.01
 DELTA = 0.1
 
 
-def resampling(quick: bool = False) -> list[dict]:
-    """Return the row of the bootstrap: seconds for cascades, baselines and factors on all
-    resamples."""
-    k, resamples = (1_000, 100) if quick else (10_000, 1_000)
-    table = ScoreTable(*scores(18, k))
-    front = search(table, 2)
-    spent, shape = seconds(lambda: bootstrap(table, front, resamples).improvement.shape, RUNS)
-    what = (
-        f"bootstrap: {resamples:,} resamples of {shape[1]:,} fixed cascades of 18 models, k = {k:,}"
-    )
-    return [row(what, spent, "s", "≤ 10")]
-
-
-def uncertainty(quick: bool = False) -> list[dict]:
-    """Return the rows of the coverage of intervals."""
-    world = ScoreTable(*scores(8, 20_000 if quick else 200_000, seed=5))
-    table = coverage(world, quick) + near_the_best(quick) + rarely_passed_on(quick)
-    return [row(*values) for values in table]
-
-
-def coverage(world: ScoreTable, quick: bool) -> list[tuple]:
-    """Return the share of 95% intervals that cover the truth.
-
-    They are those of one cascade's three numbers, and of the curve of a set of cascades.
-    """
-    draws, resamples, k = (20, 100, 500) if quick else (500, 500, 2_000)
-    rng = np.random.default_rng(1)
-    front = search(world.take(np.arange(5_000)), 2)
-    point = pick(front, "max_improvement")
-    several = [front.point(row) for row in range(0, len(front), 10)]
-    truth = evaluate(world, point)
-    set_truth = MeasuredSet(world, several)
-    inside: dict[str, list] = {
-        name: [] for name in (*TARGETS, "mean improvement, percentiles", "improvement curve")
-    }
-    for draw in range(draws):
-        sample = world.take(rng.choice(len(world), k, replace=False))
-        one = bootstrap(sample, point, resamples, draw)
-        many = bootstrap(sample, several, resamples, draw)
-        for name in ("accuracy", "cost", "improvement"):
-            inside[name].append(_covers(getattr(one, name)[:, 0], getattr(truth, name)))
-        means = many.mean_improvement()
-        estimate = MeasuredSet(sample, several).mean
-        low, high = basic_interval(means, estimate)
-        inside["mean improvement"].append(low <= set_truth.mean <= high)
-        inside["mean improvement, percentiles"].append(_covers(means, set_truth.mean))
-        inside["improvement curve"].append(
-            np.mean(_covers(many.improvement_at(set_truth.at), set_truth.curve))
-        )
-    what = f"{draws} draws of {k:,} samples"
-    return [
-        (
-            f"95% intervals that hold the truth, {name} ({what})",
-            np.mean(values),
-            "share",
-            TARGETS.get(name, ""),
-        )
-        for name, values in inside.items()
-    ]
-
-
-class MeasuredSet:
-    """Improvement of cascades on some samples: its mean, and its curve at nine accuracies."""
-
-    def __init__(self, samples: ScoreTable, points: list[Point]) -> None:
-        found = [run for _, run in runs_of(samples, points)]
-        singles = samples.models
-        cost, accuracy = np.array([(run.cost, run.correct.mean()) for run in found]).T
-        keep = pareto_front(cost, accuracy)
-        baseline = Baseline(singles["cost"], singles["top1"])
-        self.at = np.linspace(singles["top1"].min(), singles["top1"].max(), 11)[1:-1]
-        self.curve = improvement_at(baseline, cost[keep], accuracy[keep], self.at)
-        self.mean = mean_improvement(baseline, cost[keep], accuracy[keep])
-
-
-def _covers(values: np.ndarray, truth: Any) -> Any:
-    low, high = interval(values)
-    return (low <= truth) & (truth <= high)
-
-
-def near_the_best(quick: bool) -> list[tuple]:
-    """Return rows of models of 97% to 99% and a cascade that matches the best one.
-
-    The factor has a percentile interval and the cost ratio an exact one.
-    """
-    world = ScoreTable(*scores(5, 20_000 if quick else 200_000, seed=7, lowest=0.97, highest=0.99))
-    draws = 20 if quick else 500
-    k = 2_000
-    rng = np.random.default_rng(3)
-    point = pick(search(world.take(np.arange(5_000)), 2), "match_best", caution=0)
-    truth = evaluate(world, point)
-    ratio = world.cost[world.row(point.models[-1])] / truth.cost
-    factor = (
-        Baseline(world.models["cost"], world.models["top1"]).cost_at(
-            min(truth.accuracy, world.models["top1"].max())
-        )
-        / truth.cost
-    )
-    samples = {
-        str(draw): world.take(rng.choice(len(world), k, replace=False)) for draw in range(draws)
-    }
-    table = holds(samples, point, 100 if quick else 500)
-    inside = {
-        name: table[f"{name}_low"].le(true) & table[f"{name}_high"].ge(true)
-        for name, true in (("cost_ratio", ratio), ("improvement", factor))
-    }
-    given = table["improvement_low"].notna()
-    what = f"models of 97% to 99%, {draws} draws of {k:,} samples"
-    return [
-        (
-            f"95% intervals that hold the truth, {what}: last model's cost ÷ cascade's",
-            inside["cost_ratio"].mean(),
-            "share",
-            "≥ 0.95",
-        ),
-        (f"… {what}: draws that give percentiles of the improvement", given.mean(), "share", ""),
-        (f"… {what}: … that are wrong", (given & ~inside["improvement"]).mean(), "share", "≤ 0.05"),
-    ]
-
-
-def rarely_passed_on(quick: bool) -> list[tuple]:
-    """Return rows of the stored cost interval of a cascade that defers few samples.
-
-    In the last row costs differ by sample.
-    """
-    rng = np.random.default_rng(4)
-    draws = 50 if quick else 1000
-    k = 500
-    rows = []
-    point = Point(("model 0", "model 1"), (0.5,), (1.0, 0.0), 1.0, 1.0, 1.0)
-    for passing, varied in ((0.002, False), (0.005, False), (0.01, False), (0.01, True)):
-        hits = 0
-        for _ in range(draws):
-            confidence = np.tile(rng.random(k) >= passing, (2, 1)).astype(float)
-            cost = np.array([[1.0], [100.0]]) * (
-                rng.choice([0.5, 1.5], (2, k)) if varied else np.ones((2, 1))
-            )
-            found = expected_figures(
-                point, ScoreTable(np.ones((2, k), bool), confidence, cost if varied else cost[:, 0])
-            ).cost
-            hits += found.low <= 1 + 100 * passing <= found.high
-        what = f"cost saved with a cascade, {passing:.1%} pass on, {draws} draws of {k} samples"
-        rows.append(
-            (f"… {what}{', a price for each' if varied else ''}", hits / draws, "share", "≥ 0.95")
-        )
-    return rows
-
-
 def monitoring(quick: bool = False) -> list[dict]:
     """Return the rows of monitoring.
 
     They are: false alarms over the full length of unchanged streams, each with a separate
-    reference. Inputs until an alarm on the ten bundled shifts, next to a window test
-    (Kolmogorov–Smirnov and Fisher). How often a confidence sequence of the loss is ever wrong.
-    Seconds.
+    reference. Inputs until an alarm on the ten bundled shifts. Seconds.
     """
-    return [row(*values) for values in false_alarms(quick) + delays(quick) + audits(quick)]
+    return [row(*values) for values in false_alarms(quick) + delays(quick)]
 
 
 def at_each_stage(confidence: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
@@ -234,30 +73,9 @@ def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.nd
     return first
 
 
-def first_window(reference: list, stream: list, rate: float, inputs: int) -> float:
-    """Return the first alarm of the window test at that rate, Bonferroni over two tests per
-    stage."""
-    for end in range(EVERY, inputs + 1, EVERY):
-        windows = [
-            values[(numbers >= end - WINDOW) & (numbers < end)] for numbers, values in stream
-        ]
-        pairs = [
-            (before, values)
-            for (_, before), values in zip(reference, windows)
-            if min(len(before), len(values)) > 19
-        ]
-        p = [ks_2samp(*pair).pvalue for pair in pairs]
-        for (before, values), (passed, went) in zip(pairs, pairs[1:]):
-            table = [[len(before) - len(passed), len(passed)], [len(values) - len(went), len(went)]]
-            p.append(fisher_exact(table).pvalue)
-        if min(p) <= rate / (2 * len(stream) - 1):
-            return end
-    return np.inf
-
-
 def false_alarms(quick: bool) -> list[tuple]:
     """Return rows of a synthetic cascade of three stages, with exact and with tied confidences."""
-    streams, inputs, old = (20, 2_000, 5) if quick else (1_000, 20_000, 50)
+    streams, inputs = (20, 2_000) if quick else (1_000, 20_000)
     world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
     rng = np.random.default_rng(2)
     rows: list[tuple] = []
@@ -278,10 +96,6 @@ def false_alarms(quick: bool) -> list[tuple]:
                 seconds_now, first = seconds(partial(first_alarms, *parts, RATES))
                 spent += 0 if name else seconds_now / inputs
                 ever.setdefault(name, []).append(np.isfinite(first))
-                if not name and len(ever[name]) <= old:
-                    ever.setdefault("old", []).append(
-                        np.isfinite(first_window(*parts, RATES[0], inputs))
-                    )
         what = f"{streams} streams of {inputs:,} unchanged inputs, a reference of {size:,} for each"
         for name in ("", ", rounded to a tenth"):
             for rate, share in zip(RATES, np.mean(ever[name], axis=0)):
@@ -294,14 +108,6 @@ def false_alarms(quick: bool) -> list[tuple]:
                         most,
                     )
                 )
-        rows.append(
-            (
-                f"… window test every {EVERY} inputs, stated a window 1% ({old} streams)",
-                np.mean(ever["old"]),
-                "share",
-                "",
-            )
-        )
         rows.append(
             ("… an input, three stages, mean", spent / streams * 1e6, "µs", "", None, streams)
         )
@@ -327,57 +133,11 @@ def delays(quick: bool) -> list[tuple]:
         for _ in range(orders):
             order = rng.permutation(len(confidence[0]))
             stream = at_each_stage([s[order] for s in confidence], point.inside)
-            first = first_alarms(reference, stream, RATES[:1])[0]
-            window = first_window(reference, stream, 0.01, len(order))
-            found.append((first, window))
-        for label, first in zip(
-            ("drift alarm at 1% in total", "… window test at 1% a window"), np.transpose(found)
-        ):
-            share = np.isfinite(first).mean()
-            text = f"{label}: {name}, {share:.0%} of {orders} orders of {len(order):,} inputs"
-            rows.append((f"{text}, median delay", np.median(first), "inputs", ""))
-    return rows
-
-
-def audits(quick: bool) -> list[tuple]:
-    """Return the share of audited streams with a lower bound above the true loss at any time.
-
-    This happens if the capital against the truth reaches 1 / error.
-    """
-    streams = 20 if quick else 1_000
-    inputs = 5_000
-    error = 0.025
-    rows = []
-    rng = np.random.default_rng(0)
-    for lost, gained in ((0.01, 0.005), (0.005, 0.0), (0.1, 0.05)):
-        mean = lost - gained
-        ever = []
-        width = []
-        steps = np.log1p(BETS[:, None] * (np.array([1, 0, -1]) - mean) / (1 + mean))
-        for _ in range(streams):
-            values = rng.choice(3, inputs, p=(lost, 1 - lost - gained, gained))
-            counts = np.cumsum(np.eye(3)[values], axis=0)
-            ever.append(
-                (
-                    np.logaddexp.reduce(steps @ counts.T, axis=0) - np.log(len(BETS))
-                    >= -np.log(error)
-                ).any()
-            )
-            lost_so_far, same, gained_so_far = counts[-1]
-            width.append(mean - anytime_lower(lost_so_far, same, gained_so_far, error))
-        what = (
-            f"{streams} streams of {inputs:,} audited inputs, {lost:.1%} lost, {gained:.1%} gained"
-        )
-        most = f"≤ {binom.ppf(0.999, streams, error) / streams:.3g} by chance"
-        rows.append(
-            (
-                f"audit: lower bound above the loss, ever: {what}, stated 2.5%",
-                np.mean(ever),
-                "share",
-                most,
-            )
-        )
-        rows.append(("… how far below it lies at the end, mean", np.mean(width), "accuracy", ""))
+            found.append(first_alarms(reference, stream, RATES[:1])[0])
+        share = np.isfinite(found).mean()
+        text = f"drift alarm at 1% in total: {name}, {share:.0%} of {orders} orders of "
+        text += f"{len(order):,} inputs, median delay"
+        rows.append((text, np.median(found), "inputs", ""))
     return rows
 
 
@@ -386,9 +146,7 @@ def guarantee(quick: bool = False) -> list[dict]:
 
     Each draw searches all pairs of five models on the tuning split and certifies on the other. The
     certified cascades are then evaluated on the population. A violation is a certified cascade that
-    loses ε or more there. Other p-values are applied to the same draws: Waudby-Smith and Ramdas'
-    betting, Hoeffding–Bentkus (Bates et al., 2021), and the normal approximation, which guarantees
-    nothing.
+    loses ε or more there. Waudby-Smith and Ramdas' betting is applied to the same draws.
     """
     draws = 20 if quick else 1_000
     correct, confidence, cost = scores(5, POPULATION, seed=3)
@@ -420,7 +178,7 @@ def guarantee(quick: bool = False) -> list[dict]:
                 "",
             )
         )
-    return [row(*values) for values in rows + rare_errors(quick)]
+    return [row(*values) for values in rows]
 
 
 def losses_of(table: ScoreTable, points: list[Point], reference: str) -> np.ndarray:
@@ -438,22 +196,6 @@ def certified(losses: np.ndarray, test: Callable) -> int:
     return len(losses)
 
 
-def hoeffding_bentkus(losses: np.ndarray, epsilon: float) -> float:
-    """Return the p-value for losses in [−1, 1], scaled to [0, 1]."""
-    k = len(losses)
-    mean = (1 + losses.mean()) / 2
-    limit = (1 + epsilon) / 2
-    if mean >= limit:
-        return 1.0
-    h = mean * np.log(mean / limit) + (1 - mean) * np.log((1 - mean) / (1 - limit))
-    return min(1.0, np.exp(-k * h), np.e * binom.cdf(np.ceil(k * mean), k, limit))
-
-
-def normal(losses: np.ndarray, epsilon: float) -> float:
-    """Return the p-value of the normal approximation."""
-    return norm.cdf((losses.mean() - epsilon) / max(losses.std() / np.sqrt(len(losses)), 1e-12))
-
-
 def exact(losses: np.ndarray, epsilon: float) -> float:
     return paired_p_value(
         int((losses > 0).sum()), int((losses < 0).sum()), len(losses), epsilon, DELTA
@@ -463,38 +205,7 @@ def exact(losses: np.ndarray, epsilon: float) -> float:
 TESTS = {
     "exact paired test (certify)": exact,
     "betting": lambda losses, epsilon: betting_p_value(losses, epsilon, DELTA),
-    "Hoeffding–Bentkus": hoeffding_bentkus,
-    "normal approximation": normal,
 }
-
-
-def rare_errors(quick: bool) -> list[tuple]:
-    """Return how often a cascade that loses exactly ε = 0.5% or 1% is certified on 500 samples, per
-    test."""
-    rng = np.random.default_rng(1)
-    draws = 50 if quick else 1_000
-    k = 500
-    rows = []
-    for epsilon in (0.005, 0.01):
-        losses = rng.choice(
-            [1.0, 0.0, -1.0], p=[epsilon + 0.002, 0.996 - epsilon, 0.002], size=(draws, k)
-        )
-        for name, test in TESTS.items():
-            share = np.mean([test(drawn, epsilon) <= DELTA for drawn in losses])
-            target = (
-                f"≤ {binom.ppf(0.999, draws, DELTA) / draws:.3g} by chance"
-                if name == next(iter(TESTS))
-                else ""
-            )
-            rows.append(
-                (
-                    f"… certified at a loss of ε = {epsilon:.1%}, {k} samples: {name}",
-                    share,
-                    "share",
-                    target,
-                )
-            )
-    return rows
 
 
 HALF = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
@@ -700,8 +411,6 @@ def import_worlds() -> None:
 JOBS = {
     "ledger": ledger,
     "ledger_worlds": ledger_worlds,
-    "resampling": resampling,
-    "uncertainty": uncertainty,
     "monitoring": monitoring,
     "guarantee": guarantee,
     "few_labels": few_labels,

@@ -3,7 +3,7 @@
 import statistics
 import time
 import timeit
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import Any
@@ -17,7 +17,7 @@ from cascadelib import Cascade, evaluate
 from cascadelib.checks import check_count
 from cascadelib.evaluation.point import single_point
 from cascadelib.policy import Decisions, pieces_of
-from cascadelib.policy.members import Member, member_named
+from cascadelib.policy.members import Member
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
 from cascadelib.zoo.batches import count_samples
@@ -29,11 +29,10 @@ def time_cascade(
     inputs: Any,
     batch_size: int = 64,
     repeats: int = 5,
-    others: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Measure seconds per sample of a cascade and of its models: a DataFrame, a row per run.
 
-    inputs: N raw samples, a batch of any form. others: names of further zoo models to time. Rows:
+    inputs: N raw samples, a batch of any form. Rows:
 
     - every model on all samples in full batches, with its preprocessing and the copy of its logits
       from the device
@@ -50,8 +49,6 @@ def time_cascade(
     size = count_samples(inputs)
     pieces = pieces_of(inputs, batch_size)
     repeats = check_count(repeats, "repeats")
-    extra = [member_named(name, {}) for name in others if name not in cascade.point.models]
-    members = [*cascade.members, *(Member(m.name, m.module.eval(), m.transform) for m in extra)]
 
     def run_single(member: Member) -> list:
         return [member.logits(piece) for piece in pieces]
@@ -63,7 +60,9 @@ def time_cascade(
         with timed(cascade, spent):
             return [cascade(piece) for piece in pieces]
 
-    calls: dict[str, Callable] = {member.name: partial(run_single, member) for member in members}
+    calls: dict[str, Callable] = {
+        member.name: partial(run_single, member) for member in cascade.members
+    }
     calls["cascade"] = in_cascade
     calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}

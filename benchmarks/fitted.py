@@ -1,18 +1,17 @@
 """Compare fitted with original confidences, at three budgets, held out.
 
-Data are markets, yes-no queries and free text. The price of a curve's levels is measured as well.
+Data are markets, yes-no queries and free text.
 The markets of FrugalML are not bundled. The environment variable ``FRUGALML`` is their folder.
 """
 
 import os
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from measuring import row
 
-from cascadelib import Method, ScoreTable, evaluate, ladder, pick, search
+from cascadelib import ScoreTable, evaluate, pick, search
 
 DATA = Path(__file__).resolve().parents[1] / "data" / "semantic-sql"
 QUERIES = ("sst2", "arxiv", "boolq")
@@ -22,7 +21,6 @@ SAMPLES = 1_000  # choose
 JUDGES = 10_000  # at most
 DRAWS = 20
 PRICE = 50.0  # of the large model, in prices of the small one
-LOSS = 0.02
 
 
 def queries(name: str, are_free_text: bool = False) -> ScoreTable:
@@ -85,28 +83,6 @@ def differences(table: ScoreTable, draws: int) -> np.ndarray:
     return np.array(found)
 
 
-def price_of_levels(name: str, draws: int) -> dict[bool, float]:
-    """Price of the first rung past which a ladder loses more than LOSS, as a share of the
-    reference's, by curves per label whose levels leave together (False), or by the given confidence
-    within them (True): mean over draws."""
-    table = queries(name)
-    paid: dict[bool, list[float]] = {False: [], True: []}
-    for seed in range(draws):
-        order = np.random.default_rng(seed).permutation(len(table))
-        method = Method(confidence="isotonic_by_label").fit(table.take(order[:SAMPLES]))
-        judge = table.take(order[SAMPLES : SAMPLES + JUDGES])
-        for parts_levels in paid:
-            fitted = dict(method.fitted)
-            if not parts_levels:
-                for models, one in fitted.items():
-                    curves = [curve | {"order": None} for curve in one.parameters]
-                    fitted[models] = replace(one, parameters=curves)
-            rungs = ladder(judge, ["small", "large"], replace(method, fitted=fitted, folds=None))
-            kept = [run.cost for run in evaluate(judge, rungs) if run.accuracy >= 1 - LOSS]
-            paid[parts_levels].append(min(kept, default=1 + PRICE) / PRICE)
-    return {parts_levels: float(np.mean(each)) for parts_levels, each in paid.items()}
-
-
 def fitted(quick: bool = False) -> list[dict]:
     """Return the rows of the table."""
     draws = 2 if quick else DRAWS
@@ -124,16 +100,4 @@ def fitted(quick: bool = False) -> list[dict]:
     below = float(np.sum(means < -2 * ones))
     rows.append(row("… cells above by two standard errors", above, "share", "≥ 0.5"))
     rows.append(row("… cells below by two standard errors", below, "cells", "≤ 0"))
-    for name in QUERIES:
-        paid = price_of_levels(name, draws)
-        what = f"{name}: price at a loss of {LOSS:.0%}, curves per label, ÷ the reference's"
-        rows.append(row(f"{what}, levels leave together", paid[False], "share"))
-        rows.append(
-            row(
-                f"{what}, the given confidence parts them",
-                paid[True],
-                "share",
-                f"≤ {paid[False]:.4f}",
-            )
-        )
     return rows

@@ -1,6 +1,6 @@
 """Measure exact search at the paper's scale, relative to a literal numpy version of its recipe.
 
-The recipe is in section 3, *Evaluation*. Further jobs measure growth with samples and models, the
+The recipe is in section 3, *Evaluation*. Further jobs measure large tables, the
 remaining gap of four models, whether threads change any point, and the time of a first search.
 """
 
@@ -8,7 +8,6 @@ import os
 import subprocess
 import sys
 from itertools import combinations, product
-from pathlib import Path
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
 from unittest.mock import patch
@@ -17,17 +16,13 @@ import numpy as np
 import scaling
 from choosing import choosing
 from measuring import RUNS, Seconds, alone, median, row, seconds
-from methods import write_store
 from recipes import recipe_pairs, recipe_triple
 from synthetic import KINDS, Table, scores
 
-from cascadelib import LogitStore, ScoreTable
+from cascadelib import ScoreTable
 from cascadelib import search as search_store
 from cascadelib.fronts.exact import search_arrays
 
-SAMPLES = [5_000, 20_000, 100_000, 200_000]  # the job search has 50,000
-MODELS = [10, 20, 40, 60]
-METHOD = "max_softmax_mean_logits"
 TUPLES = {2: "pairs", 3: "triples", 4: "quadruples"}
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
@@ -129,70 +124,6 @@ def worst_ratio(points: Any, costs: np.ndarray, accuracies: np.ndarray) -> float
     """Return the largest cost ratio to points of at most equal accuracy, ≤ 1 if never worse."""
     own = np.append(points.cost, np.inf)[np.searchsorted(points.accuracy, accuracies - 1e-9)]
     return float((own / costs).max())
-
-
-def growth(quick: bool = False) -> list[dict]:
-    """Return seconds of pairs and triples against k (27 models) and against M (k = 20,000).
-
-    Further rows are against the number of models in a cascade, threads, and classes of mean logits.
-    """
-    compile_kernels()
-    if quick:
-        return (
-            by_size([1000, 2000], [5, 8], 2)
-            + by_length([2, 3], 5, 1000)
-            + by_classes([10, 20], 5, 1000)
-        )
-    sizes = by_size(SAMPLES, MODELS, 2) + by_size(SAMPLES, MODELS, 3)
-    return (
-        sizes
-        + by_length([2, 3, 4, 5], 7, 2000)
-        + by_one_thread(27, 50_000)
-        + by_classes([10, 100, 1000], 10, 10_000)
-    )
-
-
-def by_size(sizes: list[int], models: list[int], n: int) -> list[dict]:
-    """Return seconds of exact searches of n models against the numbers of samples and models."""
-    tables = {f"search: {n} of 27, k = {k}": (27, k) for k in sizes}
-    tables |= {f"search: {n} of {m}, k = 20000": (m, 20_000) for m in models}
-    return [row(what, searching(scores(*size), n), "s") for what, size in tables.items()]
-
-
-def by_length(lengths: list[int], models: int, samples: int) -> list[dict]:
-    """Return seconds of exact searches against the number of models in a cascade."""
-    table = scores(models, samples)
-    for n in lengths:
-        search_arrays(*scores(n, 300), n)  # compile
-    return [
-        row(f"search: {n} of {models}, k = {samples}", searching(table, n), "s") for n in lengths
-    ]
-
-
-def by_one_thread(models: int, samples: int) -> list[dict]:
-    """Return seconds of exact searches with one thread. The job search uses all cores."""
-    table = scores(models, samples)
-    rows = []
-    with patch("os.cpu_count", return_value=1):
-        for n in (2, 3):
-            what = f"search: {n} of {models}, k = {samples}, one thread"
-            rows.append(row(what, searching(table, n), "s"))
-    return rows
-
-
-def by_classes(classes: list[int], models: int, samples: int) -> list[dict]:
-    """Return seconds of searches of pairs by mean logits from disk, against the number of
-    classes."""
-    rows = []
-    for c in classes:
-        with TemporaryDirectory() as folder:
-            path = Path(folder, "store")
-            write_store(path, models, samples, c)
-            spent, _ = seconds(lambda path=path: search_store(LogitStore(path), 2, METHOD), RUNS)
-        rows.append(
-            row(f"search: 2 of {models}, k = {samples}, mean logits of {c} classes", spent, "s")
-        )
-    return rows
 
 
 def searching(table: Table, n: int) -> Any:
@@ -423,7 +354,6 @@ def first_use(quick: bool = False) -> list[dict]:
 JOBS = {
     "first_use": first_use,
     "search": search,
-    "growth": growth,
     "scale": scale,
     "scale_executors": scaling.executors,
     "scale_memory": scaling.memory,

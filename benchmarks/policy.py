@@ -1,22 +1,14 @@
 """A running cascade's throughput beside the ideal, Σ C_i · reach_i from each model's own measured
-time; decision time; and what frozen models save.
+time; and decision time.
 
-``python benchmarks/run.py cascade [--quick]``, also ``decide`` and ``optimize``. See
-``benchmarks/cascade_runs.py`` and :meth:`cascadelib.Cascade.optimize`.
+``python benchmarks/run.py cascade [--quick]``. See ``benchmarks/cascade_runs.py``.
 """
 
-import copy
-import statistics
-import time
-from dataclasses import replace
-from typing import Any
-
 import numpy as np
-import torch
 from cascade_runs import same_decisions, time_cascade
 from measuring import RUNS, row
 
-from cascadelib import Cascade, LogitStore, Point, Policy, datasets, pick, search
+from cascadelib import Cascade, LogitStore, Point, datasets, pick, search
 from cascadelib.policy import pieces_of
 
 BATCH = 64
@@ -106,75 +98,4 @@ def cascade(quick: bool = False) -> list[dict]:
     return rows
 
 
-def decide(quick: bool = False) -> list[dict]:
-    """Rows of the table: a policy of three models decides a million inputs from arrays of
-    confidences and whole numbers; processor time.
-    """
-    count = 10**5 if quick else 10**6
-    rng = np.random.default_rng(0)
-    confidences = rng.random((3, count))
-    predictions = rng.integers(0, 1000, (3, count))
-    policy = Policy(Point(("a", "b", "c"), (0.5, 0.5)))
-    times = []
-    for _ in range(RUNS + 1):  # the first warms up
-        begun = time.process_time()
-        policy.decide(confidences, predictions)
-        times.append(time.process_time() - begun)
-    seconds = statistics.median(times[1:])
-    return [row(f"decide, {count:,} × 3", seconds, "s", "" if quick else "≤ 0.05", runs=RUNS)]
-
-
-def optimize(quick: bool = False) -> list[dict]:
-    """Rows of the table: each model of a bundled cascade as it is ÷ frozen for that batch size,
-    processor time; and decisions unlike those before.
-    """
-    store = LogitStore("data/fashion-mnist/val")
-    images = datasets.fashion_mnist("test").batch(0, 640)
-    plain = Cascade.from_point(pick(search(store, 2), "near_best", caution=0), store=store)
-    rows = []
-    rounds = 1 if quick else 9
-    for size in (2, 16, 64):
-        frozen = copy.deepcopy(plain).optimize(images[:size])
-        pieces = pieces_of(images[:128], size)
-        for before, after in zip(plain.members, frozen.members):
-            ratios = []
-            for _ in range(rounds + 1):
-                was = processor_time(before, pieces)
-                ratios.append(was / processor_time(after, pieces))
-            wanted = "≥ 1.3" if before is plain.members[-1] else ""
-            ratio = statistics.median(ratios[1:])  # the first warms up
-            rows.append(
-                row(
-                    f"{before.name}, batch {size}: as it is ÷ frozen",
-                    ratio,
-                    "×",
-                    wanted,
-                    runs=rounds,
-                )
-            )
-        there = [cascade.run(pieces_of(images, size)) for cascade in (plain, frozen)]
-        unlike = (there[0].exit_stage != there[1].exit_stage) | (
-            there[0].predictions != there[1].predictions
-        )
-        rows.append(
-            row(f"batch {size}: decisions unlike those before", unlike.sum(), "samples", "≤ 0")
-        )
-    return rows
-
-
-@torch.inference_mode()
-def processor_time(member: Any, pieces: list) -> float:
-    """Processor seconds of a model on inputs that are made before."""
-    inputs = [member.inputs(piece) for piece in pieces]
-    bare = replace(member, transform=None)
-    begun = time.process_time()
-    for one in inputs:
-        bare.logits(one)
-    return time.process_time() - begun
-
-
-JOBS = {
-    "cascade": cascade,
-    "decide": decide,
-    "optimize": optimize,
-}
+JOBS = {"cascade": cascade}

@@ -16,6 +16,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         fronts as fronts,
         guarantees as guarantees,
         methods as methods,
+        monitoring as monitoring,
         policy as policy,
         published as published,
         store as store,
@@ -53,6 +54,11 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         confidence as confidence,
         fit_temperature as fit_temperature,
     )
+    from .monitoring import (
+        audited_table as audited_table,
+        is_audited as is_audited,
+        monitor as monitor,
+    )
     from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
     from .store import (
@@ -67,7 +73,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
         "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
-        "policy published store tables zoo"
+        "monitoring policy published store tables zoo"
     ),
     analysis="bootstrap mean_improvement_moved replay",
     evaluation="Baseline Point evaluate pareto_front",
@@ -77,6 +83,7 @@ __getattr__, __dir__, __all__ = attach(
     fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
     guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
+    monitoring="audited_table is_audited monitor",
     policy="Cascade Policy answer_table",
     store="LogitStore ScoreTable check_table",
     sklearn="CascadeClassifier",

@@ -308,6 +308,11 @@ def from_json(kind: Any, value: Any, place: str = "") -> Any:
             return kind.from_json(value, place)
         if outer is dict or is_dataclass(kind) or is_typeddict(kind):
             return object_from_json(kind, value, place)
+    return plain_from_json(kind, value, place)
+
+
+def plain_from_json(kind: Any, value: Any, place: str) -> Any:
+    """Return a JSON value without parts as :func:`from_json` does."""
     if kind is float and is_number(value, *FINITE):
         return float(value)
     if kind is bytes and isinstance(value, str):

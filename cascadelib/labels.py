@@ -10,6 +10,9 @@ from numpy import ndarray as Array
 
 from .checks import validate_choice
 
+# Signs around an answer: spaces, quotes, Markdown, brackets, and punctuation after it.
+BEFORE = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~#>([{"
+AFTER = " \t\r\n\u00a0\u200b\ufeff\"'`´“”„‘’‚«»‹›*_~.,;:!?…。．，！？)]}"
 WHOLE_NUMBER = re.compile(r"([+-]?[0-9]{1,30})(\.0*)?")
 BY_ID = (
     "give values by id (a dict, or a Series whose index is the ids), or, for values in the order "
@@ -124,21 +127,7 @@ def select_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     """
     index = indices
     if not isinstance(indices, slice):
-        kind = getattr(getattr(indices, "dtype", None), "kind", None)
-        is_mask = isinstance(indices, Mapping) or kind == "b"
-        if is_mask:
-            indices = align_values(indices, "the mask", sample_ids)
-        index = np.asarray(refuse_masked(indices, "indices"))
-        if is_mask and index.dtype != bool:
-            raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
-        if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
-            raise ValueError(
-                f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
-                f"{index.shape}"
-            )
-        if index.dtype.kind == "b" and len(index) != count:
-            raise ValueError(f"the mask has {len(index)} entries for {count} samples")
-        index = index if index.size else index.astype(np.int64)
+        index = read_index(indices, count, sample_ids)
     try:
         rows = np.arange(count)[index]
     except IndexError as error:
@@ -146,6 +135,25 @@ def select_rows(indices: Any, count: int, sample_ids: Array | None = None) -> Ar
     if not len(rows):
         raise ValueError("no sample is selected: a split must have at least one")
     return rows
+
+
+def read_index(indices: Any, count: int, sample_ids: Array | None) -> Array:
+    """Return indices or a mask as an array of int or bool, as :func:`select_rows` checks them."""
+    kind = getattr(getattr(indices, "dtype", None), "kind", None)
+    is_mask = isinstance(indices, Mapping) or kind == "b"
+    if is_mask:
+        indices = align_values(indices, "the mask", sample_ids)
+    index = np.asarray(refuse_masked(indices, "indices"))
+    if is_mask and index.dtype != bool:
+        raise ValueError(f"the mask must be True or False for each sample, not {index.dtype}")
+    if index.size and (index.ndim != 1 or index.dtype.kind not in "biu"):
+        raise ValueError(
+            f"indices must be a list of rows, a bool mask or a slice, not {index.dtype} "
+            f"{index.shape}"
+        )
+    if index.dtype.kind == "b" and len(index) != count:
+        raise ValueError(f"the mask has {len(index)} entries for {count} samples")
+    return index if index.size else index.astype(np.int64)
 
 
 def refuse_masked(values: Any, what: str) -> Any:
@@ -211,34 +219,44 @@ def read_samples(
     if classes is not None and len(set(classes)) < len(classes):
         raise ValueError(f"class names repeat: {classes}")
     labels = align_values(labels, "labels", sample_ids)
-    values = None
     if labels is not None:
-        values = np.asarray(refuse_masked(labels, "labels"))
-        if not values.size:
-            raise ValueError("the split is empty: labels has no entries")
-        listed = values.tolist()
-        if all(isinstance(label, str) for label in listed):
-            classes = classes or tuple(filter(None, sorted({*listed})))
-            numbers = [classes.index(validate_choice(label, classes, "label")) for label in listed]
-            values = np.array(numbers)
-        if values.ndim != 1 or values.dtype.kind not in "iu":
-            raise ValueError(
-                f"labels must be integers, one per sample, not {values.dtype} of shape "
-                f"{values.shape}"
-            )
-        most = np.iinfo(np.int64).max if classes is None else len(classes) - 1
-        outside = np.flatnonzero((values < 0) | (values > most))
-        if len(outside):
-            bound = "below 0" if classes is None else f"outside 0 … {most} ({most + 1} classes)"
-            raise ValueError(
-                f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
-                f"({len(outside)} such labels)"
-            )
-        values = values.astype(np.int64)
+        labels, classes = parse_labels(labels, classes)
     count = count if sample_ids is None else len(sample_ids)
-    count = count if values is None else len(values)
+    count = count if labels is None else len(labels)
     if not count:
         raise ValueError("without labels, the number of samples is unknown. Pass sample_ids=")
+    return labels, parse_ids(sample_ids, count), classes
+
+
+def parse_labels(
+    labels: Any, classes: tuple[str, ...] | None
+) -> tuple[Array, tuple[str, ...] | None]:
+    """Return labels as int64 [k], and the classes, as :func:`read_samples` does."""
+    values = np.asarray(refuse_masked(labels, "labels"))
+    if not values.size:
+        raise ValueError("the split is empty: labels has no entries")
+    listed = values.tolist()
+    if all(isinstance(label, str) for label in listed):
+        classes = classes or tuple(filter(None, sorted({*listed})))
+        numbers = [classes.index(validate_choice(label, classes, "label")) for label in listed]
+        values = np.array(numbers)
+    if values.ndim != 1 or values.dtype.kind not in "iu":
+        raise ValueError(
+            f"labels must be integers, one per sample, not {values.dtype} of shape {values.shape}"
+        )
+    most = np.iinfo(np.int64).max if classes is None else len(classes) - 1
+    outside = np.flatnonzero((values < 0) | (values > most))
+    if len(outside):
+        bound = "below 0" if classes is None else f"outside 0 … {most} ({most + 1} classes)"
+        raise ValueError(
+            f"label {values[outside[0]]} of sample {outside[0]} is {bound} "
+            f"({len(outside)} such labels)"
+        )
+    return values.astype(np.int64), classes
+
+
+def parse_ids(sample_ids: Any, count: int) -> Array:
+    """Return distinct ids as text [k], by default the row numbers."""
     ids = as_text(range(count) if sample_ids is None else sample_ids)
     if ids.shape != (count,):
         raise ValueError(f"sample_ids has shape {ids.shape} for {count} labels")
@@ -247,7 +265,7 @@ def read_samples(
         raise ValueError(
             f"sample id {str(unique[times > 1][0])!r} occurs more than once. Ids must be distinct"
         )
-    return values, ids, classes
+    return ids
 
 
 def as_text(values: Any) -> Array:
@@ -283,6 +301,22 @@ def normalize_text(text: str) -> str:
     text = " ".join(text.casefold().split())
     number = WHOLE_NUMBER.fullmatch(text)
     return str(int(number[1])) if number else text
+
+
+def strip_marks(text: str) -> str:
+    """Return a text without outer spaces, quotes, brackets, Markdown and final punctuation.
+
+    Examples
+    --------
+    >>> strip_marks('**"Yes."**'), strip_marks("C++"), strip_marks("-1.5")
+    ('Yes', 'C++', '-1.5')
+    """
+    return text.lstrip(BEFORE).rstrip(AFTER)
+
+
+def fold(text: str) -> str:
+    """Return a text without such marks, case and Unicode forms, and with plain whole numbers."""
+    return normalize_text(strip_marks(normalize_text(text)))
 
 
 def written_value(value: Any) -> Any:

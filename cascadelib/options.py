@@ -24,11 +24,13 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "confidence": "column of the confidences (default: confidence)",
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
-    "correct": "column with True or False, or a grade in [0, 1], of each answer",
-    "normalize": "text: compare answers without case, outer spaces, Unicode forms and .0 of whole "
-    "numbers; exact: as written (default: as written, and near misses are an error)",
+    "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
+    "answer": "first word, or a regular expression with one group: reads answers that are no label "
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
-    "missing": "missing rows, labels and confidences: refuse, drop or abstain (default: refuse)",
+    "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
+    "counts unreadable answers as wrong, too (default: refuse)",
 }
 POLICY = {"policy": "file of a policy"}
 READING = {

@@ -300,10 +300,6 @@ def by_frame_dropping(split):
     return certified(read(frame_of(split), missing="drop"))
 
 
-def by_frame_normalised(split):
-    return certified(read(frame_of(split), normalize="text"))
-
-
 def by_constructor(split):
     return certified(table_of(split))
 
@@ -437,7 +433,6 @@ TABLES = {
     "from_frame": by_frame,
     'from_frame(missing="abstain")': by_frame_abstaining,
     'from_frame(missing="drop")': by_frame_dropping,
-    'from_frame(normalize="text")': by_frame_normalised,
     "ScoreTable": by_constructor,
     "chat_completions": by_log,
     "cascadelib certify": by_command,

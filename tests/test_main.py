@@ -209,13 +209,13 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     [
         ("name the groups with clusters=", "name the groups with --clusters"),
         ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
-        ("set normalize='text', or", "set --normalize 'text', or"),
+        ("set answer='exact', or", "set --answer 'exact', or"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
         ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
-    options = dict.fromkeys(("clusters", "accept", "normalize", "held_out"))
+    options = dict.fromkeys(("clusters", "accept", "answer", "held_out"))
     assert with_options(message, options) == expected
 
 

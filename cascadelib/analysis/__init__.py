@@ -9,7 +9,10 @@ __getattr__, __dir__, __all__ = attach(
         "expected_calibration_error ideal_calibration_error moving_average"
     ),
     comparison="compare_fronts mean_cost_ratio range_dominance resampled_cost_ratio",
-    findings="Finding finding front_finding pair_trend",
+    findings=(
+        "Finding calibration_finding cost_ratios finding front_finding pair_trend "
+        "price_of_accuracy ratio_finding shift_finding"
+    ),
     generalization="accuracy_drops fronts_under_shift guarantee_table selection_bias",
     shift="holds mean_improvement_moved front_on replay",
     uncertainty="basic_interval bootstrap interval",

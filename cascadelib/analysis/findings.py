@@ -1,16 +1,21 @@
-"""State in one sentence what a cascade or a front saves, or what a table of pairs shows."""
+"""State in one sentence what cascades, fronts or tables show on samples that selected nothing."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+from scipy.stats import norm
 
 from ..cost_kinds import cost_of
+from ..evaluation.evaluation import singles_correct
+from ..evaluation.intervals import LEVEL, paired_difference_interval, with_ends
 from ..evaluation.point import Point
 from ..fronts.front import Front
 from ..store.protocol import Store
 from ..tables import arrow, in_words
-from .shift import holds, mean_improvement_moved
+from .comparison import mean_cost_ratio, resampled_cost_ratio
+from .shift import front_on, holds
 from .uncertainty import basic_interval, bootstrap, interval
 
 Ends = tuple[float, float]
@@ -185,12 +190,179 @@ def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
     --------
     mean_improvement_moved : The value, with ``ranges=False``.
     """
-    mean = mean_improvement_moved(other, front, ranges=False)
+    moved = front_on(other, front, ranges=False)
+    if len(moved.baseline.front) == 1:
+        return f"On {other.origin.split}, the cheapest single model is also the most accurate one"
+    mean = moved.mean_improvement()
     low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
     return (
         f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
         f"(95% CI {low:.2f} to {high:.2f})\n"
         f"{in_words(front.cost_kind)}, {len(other):,} samples of {other.origin.split}"
+    )
+
+
+def price_of_accuracy(singles: Front, other: Store, loss: float = 0.01) -> str:
+    """State what the last bit of accuracy of the best single model costs.
+
+    Parameters
+    ----------
+    singles : Front
+        Single models, ``cl.search(store, 1)``, which selects both models.
+    other : LogitStore or ScoreTable
+        Labelled samples that measure their accuracies.
+    loss : float, default=0.01
+        The other model is the cheapest one that loses at most this share of accuracy.
+
+    Returns
+    -------
+    str
+        The ratio of the costs and the difference of the accuracies, with a 95% interval.
+    """
+    best = singles.reference.models[-1]
+    least = singles.baseline.best - loss
+    models = singles.singles[singles.singles["accuracy"] >= least]
+    name = models["cost"].idxmin()
+    costs = dict(zip(other.models.index, other.costs(singles.cost_kind)))
+    correct = dict(zip(other.models.index, singles_correct(other, singles.score)))
+    ends = paired_difference_interval(correct[name], correct[best])
+    low, high = (points(end).removeprefix("+") for end in ends)
+    difference = points(correct[best].mean() - correct[name].mean()).removeprefix("+")
+    more = cost_of(singles.cost_kind).more
+    return (
+        f"The last {difference} points of accuracy (95% CI {low} to {high}) need "
+        f"{costs[best] / costs[name]:.1f}× {more}\n"
+        f"{best} instead of {name}, {len(other):,} held-out samples of {other.origin.split}"
+    )
+
+
+def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200) -> pd.DataFrame:
+    """Compare fronts with the first one by their cost at equal accuracy on another split.
+
+    Parameters
+    ----------
+    fronts : mapping of str to Front
+        Two or more fronts of one split, score and kind of cost.
+    other : LogitStore or ScoreTable
+        Labelled samples that selected none of them.
+    resamples : int, default=200
+        Number of resamples of the bootstrap.
+
+    Returns
+    -------
+    DataFrame
+        One row per front except the first, whose label is the name of the index: cost_ratio (below
+        1: the front is cheaper), cost_ratio_low and cost_ratio_high. The 95% intervals hold
+        simultaneously (Bonferroni).
+
+    Raises
+    ------
+    TypeError, ValueError
+        If there are fewer than two fronts, or as for :func:`mean_cost_ratio`.
+
+    See Also
+    --------
+    ratio_finding : The table in one sentence.
+
+    Notes
+    -----
+    An interval is the estimate ± a quantile of the normal distribution × the standard error of its
+    logarithm over resamples of the samples.
+    """
+    first, *others = fronts
+    if not others:
+        raise ValueError("pass two fronts or more: {label: Front}")
+    drawn = {name: bootstrap(other, front, resamples) for name, front in fronts.items()}
+    moved = {name: front_on(other, front, ranges=False) for name, front in fronts.items()}
+    quantile = norm.isf((1 - LEVEL) / (2 * len(others)))
+    rows = {}
+    for name in others:
+        ratio = mean_cost_ratio(moved[name], moved[first])
+        error = np.nanstd(np.log(resampled_cost_ratio(drawn[name], drawn[first])))
+        factor = np.exp(quantile * error)
+        rows[name] = with_ends(1 / ratio, (1 / ratio / factor, factor / ratio), "cost_ratio")
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis(first)
+
+
+def ratio_finding(ratios: pd.DataFrame) -> str:
+    """State which fronts are cheaper than the first one.
+
+    Parameters
+    ----------
+    ratios : DataFrame
+        Result of :func:`cost_ratios`.
+
+    Returns
+    -------
+    str
+        For one front its difference in cost, for several fronts their number. A difference counts
+        if its interval excludes zero.
+    """
+    first = in_words(str(ratios.index.name))
+    cheaper = ratios["cost_ratio_high"] < 1
+    expensive = ratios["cost_ratio_low"] > 1
+    note = "Cost at equal accuracy, on samples that selected nothing"
+    if len(ratios) > 1:
+        return (
+            f"Of {len(ratios)} alternatives, {cheaper.sum()} cost clearly less than {first}, "
+            f"{expensive.sum()} clearly more\n{note} (simultaneous 95% intervals)"
+        )
+    name = in_words(str(ratios.index[0]))
+    ratio, low, high = ratios.iloc[0]
+    ends = f"95% CI {_percent(low)} to {_percent(high)}"
+    words = "the cost is clearly lower" if cheaper.iloc[0] else "the cost is clearly higher"
+    if not (cheaper | expensive).iloc[0]:
+        words = "the cost does not clearly differ"
+    return f"With {name} instead of {first}, {words}: {_percent(ratio)} ({ends})\n{note}"
+
+
+def _percent(ratio: float) -> str:
+    """Format a ratio as the difference from 1 in per cent: "−4.2%"."""
+    return f"{ratio - 1:+.1%}".replace("-", "−")
+
+
+def shift_finding(held: pd.DataFrame) -> str:
+    """State on how many shifted splits a cascade follows its last model, and what it saves there.
+
+    Parameters
+    ----------
+    held : DataFrame
+        Result of :func:`holds`, a row per shifted split. Its level should be 1 − 0.05 ÷ the number
+        of splits.
+
+    Returns
+    -------
+    str
+        The number of splits on which it is less or more accurate, and the range of the savings.
+    """
+    worse = (held["difference_high"] < 0).sum()
+    better = (held["difference_low"] > 0).sum()
+    ratio = held["cost_ratio"]
+    return (
+        f"Less accurate than the large model on {worse} of {len(held)} shifted splits, more "
+        f"accurate on {better}, at {ratio.min():.1f}× to {ratio.max():.1f}× lower cost\n"
+        "A split counts if its interval excludes zero (simultaneous 95% intervals)"
+    )
+
+
+def calibration_finding(table: pd.DataFrame) -> str:
+    """Count the over- and underconfident models of a table.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Result of :func:`calibration_table`.
+
+    Returns
+    -------
+    str
+        The numbers of models whose interval of the gap excludes zero.
+    """
+    over = (table["gap_low"] > 0).sum()
+    under = (table["gap_high"] < 0).sum()
+    return (
+        f"{over} of {len(table)} models are overconfident, {under} are underconfident\n"
+        "Mean confidence − accuracy on held-out data, with a 95% interval for each model"
     )
 
 

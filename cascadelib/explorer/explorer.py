@@ -420,7 +420,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             table = front.table
             fronts[kind] = {
                 **table[["accuracy", "cost"]].to_dict("list"),
-                "gap": float(front.gap.max(initial=0)),
+                "gap": float(np.nan_to_num(front.gap).max(initial=0)),
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
         details: dict[str, Any] = {

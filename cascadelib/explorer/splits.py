@@ -107,7 +107,11 @@ class ExploredSplits:
         self.check_splits()
         self.source: Any = self.front or next(iter(self.certified), None)
         self.tasks: dict[tuple, SearchTask] = {}
-        # The first method is that of the front or the certificate, if there is one.
+        self.list_methods()
+        self.list_fronts()
+
+    def list_methods(self) -> None:
+        """Set the methods by name, and the first: that of the front or certificate, if any."""
         self.first = "max_softmax"
         self.methods: dict[str, Method | None] = dict(METHODS)
         if self.store.resolve_options(None, None, None)[0] is None:
@@ -118,6 +122,9 @@ class ExploredSplits:
             same = (name for name, method in METHODS.items() if method == bare)
             self.first = next(same, OF_FRONT)
             self.methods[self.first] = self.source.method
+
+    def list_fronts(self) -> None:
+        """Set the candidates, the searched fronts, and the possible numbers of models."""
         self.candidates: Any = "all"
         self.fronts: dict[tuple, Front] = {}
         lengths = {n for n in LENGTHS if n <= len(self.store.models)}

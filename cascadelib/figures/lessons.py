@@ -7,11 +7,12 @@ import numpy as np
 import pandas as pd
 
 from ..cost_kinds import cost_of
-from ..tables import arrow
+from ..tables import arrow, in_words
 from . import style
 
 LABEL_HEIGHT = 0.06  # of a label, as a share of the height of the plot
 LETTER_WIDTH = 7  # pixels of a letter of a label
+ROW_HEIGHT = 28  # pixels of a row of intervals
 
 
 def saving_figure(front: Any, finding: Any) -> style.Figure:
@@ -195,3 +196,44 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
         marker={"color": shades, "colorscale": "Viridis", "size": 8, "colorbar": bar},
         hovertemplate="%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
     )
+
+
+def intervals_figure(table: pd.DataFrame, column: str, title: str, line: float = 0) -> style.Figure:
+    """Draw a column with its intervals, a named row each, on held-out data.
+
+    Parameters
+    ----------
+    table : DataFrame
+        Its index names the rows. It has `column`, and the ends `column` + "_low" and "_high".
+    column : str
+        The column, see :func:`style.axis_of`.
+    title : str
+        What the figure shows, then a line feed and a description.
+    line : float, default=0
+        Where to draw a vertical line, the value without a difference.
+
+    Returns
+    -------
+    Figure
+        The figure.
+
+    Raises
+    ------
+    KeyError
+        If the table lacks one of the columns.
+    """
+    names = [in_words(str(name)) for name in table.index]
+    fig = style.figure(title, xaxis=style.axis_of(column), height=100 + ROW_HEIGHT * len(names))
+    fig.add_vline(x=line, line=style.DOTTED)
+    fig.add_scatter(
+        x=table[column],
+        y=names,
+        error_x={
+            "array": table[f"{column}_high"] - table[column],
+            "arrayminus": table[column] - table[f"{column}_low"],
+        },
+        mode="markers",
+        marker={"color": style.HELD_OUT, "size": 9},
+        hovertemplate="%{y}: %{x:.4~g}<extra></extra>",
+    )
+    return fig.update_yaxes(autorange="reversed", categoryorder="array")

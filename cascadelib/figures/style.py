@@ -217,7 +217,7 @@ def axis_of(column: str) -> dict:
     title = column.replace("_", " ")
     if "improvement" in column or column == "saving":
         return {"title": title, **GAIN_AXIS}
-    if "accuracy" in column or "rate" in column:
+    if any(word in column for word in ("accuracy", "exit", "difference", "gap", "share")):
         return per_cent_axis(title=title)
     return {"title": title}
 

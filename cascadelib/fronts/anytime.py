@@ -16,7 +16,7 @@ from numpy import ndarray as Array
 
 from .cascades import Search
 from .kernels.state import Best, least_onwards
-from .parallel import BOXES, CORNERS, on_workers
+from .parallel import on_workers
 
 # Tolerances of all rounds but the last. In each pair, the first applies at the accuracies of most
 # points of the front, the second at higher accuracies. The first round opens no box.
@@ -35,7 +35,7 @@ MARGIN = 1.5  # cascades up to this multiple of the largest cost are included
 MOST_STEPS = 1024  # largest number of steps per prefix, each in accuracy and in log cost
 MOST_BOUNDS = 2**23  # largest number of bounds of all prefixes together
 SMALL = 1e-200  # added to costs, which may be zero
-ROUNDING = 1e-9  # relative error of a bound
+ROUNDING = 1e-13  # relative error of a bound
 UPDATE_SECONDS = 1.0  # between two updates of the progress bar
 
 
@@ -119,8 +119,8 @@ class Floors:
         return floor
 
 
-def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
-    """Search cascades of three or more models until the deadline.
+def search_rounds(search: Search, prefixes: Sequence, best: Best) -> None:
+    """Search cascades of three or more models until the deadline, or completely without one.
 
     Afterwards ``best.floor`` bounds the cascades that were not searched. It is inf if the search
     was exact.
@@ -128,7 +128,8 @@ def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
     floors = Floors(prefixes, search.cost, best.reach)
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
-    for pair in (*COARSE_ROUNDS, (0, 0)):
+    rounds = COARSE_ROUNDS if search.deadline < np.inf else COARSE_ROUNDS[:1]
+    for pair in (*rounds, (0, 0)):
         # The first tolerance holds at the accuracies of most points, the second at higher ones.
         rises = best.reach[:-1] < best.reach[1:]
         last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
@@ -142,7 +143,7 @@ def search_in_time(search: Search, prefixes: Sequence, best: Best) -> None:
         worst = prefixes if bounding else floors.worst_first(known, tolerance)
         if worst and complete:
             this_round = search._replace(tolerance=tolerance, coarse=bounding)
-            complete = on_workers(this_round, worst, best, CORNERS + BOXES, floors)
+            complete = on_workers(this_round, worst, best, floors)
         if complete:
             bound = np.minimum(best.reach, highest) / ((1 + tolerance) * (1 + ROUNDING))
             certain = np.maximum(certain, least_onwards(bound))

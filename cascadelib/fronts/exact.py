@@ -24,10 +24,11 @@ from ..scoring import F1
 from ..stages import Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
-from .cascades import Outcomes, prepare_search
+from ..store.tables.answers import find_best_model, refuse_unreadable
+from .cascades import prepare_search
 from .counted import search_counted
 from .front import Front, Points
-from .graded import Curve, copies_of, run_again, search_graded, two_model_curve
+from .graded import Curve, search_copies, search_pairs, two_model_curve
 
 
 def search_outcomes(
@@ -219,7 +220,7 @@ def search(
         Whether to replace the observed outcomes by estimated probabilities that a model is correct.
         The estimate is a ridge logistic regression on the confidences of all models. It makes the
         selected accuracies less optimistic if there are few labels. For cascades of three or more
-        models, the search rounds these probabilities, and is exact up to this rounding.
+        models, the search rounds these probabilities, see *Notes*.
     tolerance : float, default=0.0
         Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
@@ -231,8 +232,8 @@ def search(
     Returns
     -------
     Front
-        The non-dominated cascades, with rising cost and accuracy. ``front.gap`` is 0 for an exact
-        search and otherwise bounds the error.
+        The non-dominated cascades, with rising cost and accuracy. ``front.exact`` is whether the
+        search was exact. ``front.gap`` bounds the error of a limit or a tolerance.
 
     Raises
     ------
@@ -247,6 +248,14 @@ def search(
     pick : Select one cascade of the front.
     certify : Guarantee its loss on other samples.
     search_arrays : Search arrays without a store.
+
+    Notes
+    -----
+    Cascades of one and two models are exact for all scores and costs. For longer cascades, there
+    are two approximations, and the front states them. Scores that are no multiples of 1/R, R up to
+    64, are rounded: no cascade of the same cost is more accurate than the front by more than
+    ``front.error``. Costs per sample are replaced by the mean cost of each model: the points have
+    their true costs, but better cascades may exist, and ``front.gap`` is nan.
 
     References
     ----------
@@ -274,15 +283,14 @@ def search(
         time_limit,
         executor,
     )
-    is_graded = stage_of(task.stage).correct((0,)).dtype != bool
-    if expected and task.costs.ndim == 1 and prepared.lengths[-1] > 2:
-        copies = Outcomes(copies_of(task.stage), task.last_only)
-        points = run_interruptible(search_counted, prepared._replace(outcomes=copies))
-        points = run_again(points, task.stage, task.costs)
-    elif is_graded or task.positive is not None or task.costs.ndim == 2:
-        points = run_interruptible(search_graded, prepared, task.positive)
-    else:
+    is_counted = task.costs.ndim == 1 and stage_of(task.stage).correct((0,)).dtype == bool
+    if task.positive is not None:
+        points = run_interruptible(search_pairs, prepared, task.positive)
+    elif is_counted:
         points = run_interruptible(search_counted, prepared)
+    else:
+        find = search_copies if prepared.lengths[-1] > 2 else search_pairs
+        points = run_interruptible(find, prepared)
     return task.front(points)
 
 
@@ -333,6 +341,7 @@ class SearchTask:
                 raise ValueError(
                     f"models must name one model or more, none of them twice, not {self.names}"
                 )
+        refuse_unreadable(store, self.names)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store, self.names)
@@ -370,6 +379,7 @@ class SearchTask:
             selected_on=self.selected_on,
             store=self.store,
             expected=self.expected,
+            best_model=find_best_model(self.store) if self.score == "top1" else None,
         )
 
 
@@ -390,11 +400,6 @@ def compile_searches() -> None:
     scores, confidence = np.random.default_rng(0).random((2, 3, 200))
     cost = np.array([1.0, 2.0, 4.0])
     search_arrays(scores < 0.5, confidence, cost, (2, 3))
-
-    def stage(prefix: tuple) -> Outcome:
-        return scores[prefix[-1]], confidence[prefix[-1]]
-
-    search_graded(prepare_search(stage, cost, 3, tolerance=0.1))
 
 
 def warm() -> None:

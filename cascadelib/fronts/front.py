@@ -9,7 +9,6 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from .._kernels import kernel
 from ..evaluation.pareto import (
     Baseline,
     improvement_at,
@@ -25,6 +24,7 @@ from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
 from .cascades import extensions
+from .kernels.sorting import neighbours
 from .kernels.state import MAX_MODELS, least_onwards
 
 # Measured by the benchmark "choosing", in standard errors. The keys are `Front.expected`: whether
@@ -62,6 +62,11 @@ class Points:
         above[i]. `above` rises. None if the search was exact.
     samples : int
         Number of samples of the search, 0 if unknown.
+    error : float
+        Error of accuracy. No cascade of the same cost is more accurate than the front by more than
+        this. It is 0 unless scores were rounded.
+    has_mean_costs : bool
+        Whether the search used the mean cost of each model instead of its costs per sample.
     """
 
     accuracy: Array
@@ -72,6 +77,13 @@ class Points:
     floor: Array | None = None
     above: Array | None = None
     samples: int = 0
+    error: float = 0.0
+    has_mean_costs: bool = False
+
+    @property
+    def exact(self) -> bool:
+        """Return whether no cascade is better than these points."""
+        return self.floor is None and self.error == 0 and not self.has_mean_costs
 
     def floor_above(self, accuracy: Any) -> Any:
         """Return the least possible cost of unsearched cascades above an accuracy."""
@@ -84,54 +96,13 @@ class Points:
         """Return the possible excess cost of each point, shape (n_points,).
 
         The bound is the least possible cost of a cascade that is more accurate than the previous
-        point. The gap is cost ÷ bound − 1. It is 0 if the search was exact.
+        point. The gap is cost ÷ bound − 1. It is 0 if the search was exact, and nan if it used mean
+        costs. If scores were rounded, it refers to the rounded scores.
         """
+        if self.has_mean_costs:
+            return np.full(len(self.cost), np.nan)
         least = np.minimum(self.cost, self.floor_above(np.append(-1, self.accuracy[:-1]) + 1e-12))
         return improvement_factor(self.cost, least) - 1
-
-
-@kernel
-def neighbours(group: Array, order: Array, boundaries: Array, i: int) -> Array:
-    """Return the samples next to the thresholds of stage i at P points, int64 (2, P).
-
-    The first is the least confident sample that exits, the second the most confident one that is
-    deferred. Only the samples that reach the stage count. The result is −1 if there is no such
-    sample.
-
-    Parameters
-    ----------
-    group : int32 array of shape (d, k)
-        Group of each sample at each stage.
-    order : int64 array of shape (k,)
-        Samples by falling confidence at stage i.
-    boundaries : int64 array of shape (P, d)
-        Number of groups that exit at each stage.
-    i : int
-        Stage.
-    """
-    k = len(order)
-    samples = np.full((2, len(boundaries)), -1)
-    for p in range(len(boundaries)):
-        # Find the position of the first deferred group.
-        start = 0
-        end = k
-        while start < end:
-            middle = (start + end) // 2
-            if group[i, order[middle]] < boundaries[p, i]:
-                start = middle + 1
-            else:
-                end = middle
-        # Side 0 goes from there to higher confidences, side 1 to lower ones. Each stops at the
-        # first sample that did not exit at an earlier stage.
-        for side, x, move in ((0, start - 1, -1), (1, start, 1)):
-            while 0 <= x < k and samples[side, p] < 0:
-                reaches = True
-                for earlier in range(i):
-                    reaches &= group[earlier, order[x]] >= boundaries[p, earlier]
-                if reaches:
-                    samples[side, p] = order[x]
-                x += move
-    return samples
 
 
 def confidences_around(
@@ -213,6 +184,8 @@ class Front:
         Whether the accuracies are estimated with ``search(…, expected=True)``.
     replayed : DataFrame or None
         Table of a front that was evaluated on another split.
+    best_model : str, optional
+        The reference. Defaults to the most accurate single model, the cheapest at a tie.
 
     See Also
     --------
@@ -242,6 +215,7 @@ class Front:
     store: Store | None = None
     expected: bool = False
     replayed: pd.DataFrame | None = None
+    best_model: str | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
@@ -341,15 +315,36 @@ class Front:
         return accuracy - optimism * np.sqrt(accuracy * (1 - accuracy) / self.samples)
 
     @property
+    def exact(self) -> bool:
+        """Return whether the search was exact. A front of another split was not searched."""
+        return self.points is not None and self.points.exact
+
+    @property
+    def error(self) -> float:
+        """Return the largest error of accuracy that the rounding of scores may cause."""
+        return 0.0 if self.points is None else self.points.error
+
+    @property
     def _inexact(self) -> str:
-        """Return the largest gap in words, or "" for an exact search."""
-        gap = np.zeros(1) if self.points is None else self.points.gap
-        if not len(gap) or gap.max() <= 0:
+        """Return in words why the search was not exact, or "" for an exact one."""
+        if self.points is None or self.points.exact:
             return ""
-        largest = 100 * gap.max()
-        median = 100 * np.median(gap)
-        certified = f"at most {largest:.3g}% above the least possible cost (median {median:.3g}%)"
-        return f", not exact: {certified}"
+        reasons = []
+        gap = self.points.gap
+        if self.points.has_mean_costs:
+            reasons.append("searched with the mean cost of each model, costs are those per sample")
+        elif len(gap) and gap.max() > 0:
+            largest = 100 * gap.max()
+            median = 100 * np.median(gap)
+            reasons.append(
+                f"at most {largest:.3g}% above the least possible cost (median {median:.3g}%)"
+            )
+        if self.error:
+            reasons.append(
+                f"scores were rounded, so a cascade of the same cost may be up to {self.error:.2g} "
+                "more accurate"
+            )
+        return f", not exact: {'; '.join(reasons)}" if reasons else ""
 
     def point(self, row: int) -> Point:
         """Return a row of the table, by position, as a Point."""
@@ -370,8 +365,8 @@ class Front:
 
     @property
     def reference(self) -> Point:
-        """Return the most accurate single model, the cheapest at a tie, as a Point."""
-        name = self.singles["accuracy"].idxmax()
+        """Return the reference, a single model, as a Point."""
+        name = self.best_model or self.singles["accuracy"].idxmax()
         accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
         return self._measured(
             models=(name,),

@@ -20,16 +20,10 @@ from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 LONG_SEARCH = 3e8  # cascades × samples from which a search shows its progress
-# Tasks per worker. A task that opens boxes is faster if it starts with the results of more previous
-# tasks. The time for corners is short and does not depend on previous results.
-TASKS = 8
-TASKS_OF_CORNERS = 2
+TASKS = 8  # per worker. A task is faster if it starts with the results of more previous tasks
 UNKNOWN_WORKERS = 32  # assumed for an executor that does not report its number of workers
 # The outcomes of the current search in a worker process, by their name.
 WORKER_OUTCOMES: dict[tuple, Outcomes] = {}
-# The two parts of the search of a cascade: the corners of its root, then its boxes.
-CORNERS = ("corners",)
-BOXES = ("boxes",)
 
 
 @contextmanager
@@ -62,12 +56,8 @@ def search_prefix(
     best: Best,
     space: Any,
     tolerance: Array,
-    parts: tuple,
 ) -> None:
-    """Search the corners (CORNERS), the boxes (BOXES) or both, of all cascades of a prefix.
-
-    A complete search needs both parts. BOXES does not open a box whose points are all corners.
-    """
+    """Search all cascades of a prefix."""
     outcomes = search.outcomes
     bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(prefix)]
     for i in range(len(prefix)):
@@ -76,7 +66,7 @@ def search_prefix(
     for number, m in lasts:
         cascade = (*prefix, m)
         last = outcomes.wrong(cascade), search.cost[[*cascade]]
-        search_root(space, *last, number, best, tolerance, "corners" in parts, "boxes" in parts)
+        search_root(space, *last, number, best, tolerance, True, True)
 
 
 def finish_prefixes(prefixes: Sequence, local: Best, best: Best, floors: Any, bar: Any) -> None:
@@ -91,7 +81,6 @@ def in_threads(
     search: Search,
     prefixes: Sequence,
     best: Best,
-    parts: tuple = BOXES,
     floors: Any = None,
     workers: int = 0,
 ) -> bool:
@@ -105,7 +94,7 @@ def in_threads(
     k = len(best.reach) - 1
     length = len(prefixes[0][0]) + 1
     outcomes = search.outcomes
-    is_long = k * sum(len(lasts) for _, lasts in prefixes) > LONG_SEARCH and "boxes" in parts
+    is_long = k * sum(len(lasts) for _, lasts in prefixes) > LONG_SEARCH
     hidden = not ((is_long or floors is not None) and is_watched())
     bar = tqdm(total=len(prefixes), desc=f"{length} models", leave=False, disable=hidden)
     pending = iter(prefixes)
@@ -125,7 +114,7 @@ def in_threads(
                     second = outcomes.correct((*prefix, m))
                     sweep_pair(*first, second, *search.cost[[prefix[0], m]], number, local)
             else:
-                search_prefix(search, prefix, lasts, local, space, shared, parts)
+                search_prefix(search, prefix, lasts, local, space, shared)
             finish_prefixes([(prefix, lasts)], local, best, floors, bar)
 
     bests = [same_reach(best) for _ in range(workers)]
@@ -145,7 +134,6 @@ def run_task(
     prefixes: Sequence,
     reach: Array,
     width: int,
-    parts: tuple,
     seconds: float,
 ) -> tuple[Array, list[Array], bool] | None:
     """Search some prefixes in a task of an executor.
@@ -164,8 +152,6 @@ def run_task(
         Known least costs.
     width : int
         Number of models of the longest cascade.
-    parts : tuple of str
-        CORNERS, BOXES or both.
     seconds : float
         Remaining time.
 
@@ -184,7 +170,7 @@ def run_task(
         return None
     best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + seconds)
-    in_time = in_threads(search, prefixes, best, parts, workers=1)
+    in_time = in_threads(search, prefixes, best, workers=1)
     # A dominated cascade is on no front: another one costs less, with as many correct samples.
     is_best = np.isfinite(best.exact) & (best.exact <= best.reach)
     rows = np.flatnonzero(is_best | np.isfinite(best.floor))
@@ -230,7 +216,7 @@ class TaskRunner:
         self.futures.append(future)
         return future.result() or self.submit(*arguments, outcomes=self.shared_outcomes())
 
-    def run(self, prefixes: Sequence, local: Best, parts: tuple) -> bool:
+    def run(self, prefixes: Sequence, local: Best) -> bool:
         """Search some prefixes in a task that fills `local`, and return whether it was in time.
 
         If the task is lost, or if no time is left, the prefixes count as not searched.
@@ -242,7 +228,7 @@ class TaskRunner:
             return False
         width = local.where.shape[1] // 2 + 1
         try:
-            rows, values, in_time = self.submit(prefixes, local.reach, width, parts, seconds)
+            rows, values, in_time = self.submit(prefixes, local.reach, width, seconds)
         except Exception as error:  # the executor raised it: a task runs no code of the user
             self.errors.append(error)
             return False
@@ -252,9 +238,7 @@ class TaskRunner:
         return in_time
 
 
-def on_workers(
-    search: Search, prefixes: Sequence, best: Best, parts: tuple, floors: Any = None
-) -> bool:
+def on_workers(search: Search, prefixes: Sequence, best: Best, floors: Any = None) -> bool:
     """Search prefixes by :func:`in_threads`, or by tasks of the search's executor.
 
     Each worker gets one task at a time, with the current least costs. It also gets the remaining
@@ -262,18 +246,17 @@ def on_workers(
     prefixes count as not searched. A RuntimeWarning reports lost tasks.
     """
     if search.executor is None:
-        return in_threads(search, prefixes, best, parts, floors)
+        return in_threads(search, prefixes, best, floors)
     workers = getattr(search.executor, "_max_workers", UNKNOWN_WORKERS)
     if hasattr(search.executor, "_client"):  # Dask has no workers while a cluster starts
         workers = sum(search.executor._client.nthreads().values()) or UNKNOWN_WORKERS
-    tasks_per_worker = TASKS if "boxes" in parts else TASKS_OF_CORNERS
-    count = min(tasks_per_worker * workers, len(prefixes))
+    count = min(TASKS * workers, len(prefixes))
     runner = TaskRunner(search, prefixes if floors is None else floors.prefixes)
     bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
 
     def run(share: Sequence) -> bool:
         local = same_reach(best)
-        in_time = runner.run(share, local, parts)
+        in_time = runner.run(share, local)
         finish_prefixes(share, local, best, floors, bar)
         with runner.lock:
             merge_best(best, [local])
@@ -290,7 +273,7 @@ def on_workers(
             future.cancel()
         raise
     pool.shutdown()
-    if runner.errors and "boxes" in parts:
+    if runner.errors:
         warnings.warn(
             f"{len(runner.errors)} of {count} tasks were lost ({runner.errors[0]!r}): their "
             "cascades count as not searched. front.gap bounds the error",

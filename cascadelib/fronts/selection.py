@@ -11,6 +11,7 @@ from numpy import ndarray as Array
 from ..checks import POSITIVE, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
+from ..store.tables.answers import refuse_unreadable
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
@@ -94,6 +95,7 @@ def pick(
     2.0
     """
     caution = check_goal(front, goal, (accuracy, loss, budget), caution)
+    refuse_unreadable(front.store, front.candidates)
     if goal == "max_improvement":
         return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
     if budget is not None:
@@ -115,7 +117,7 @@ def pick(
         return most_economical(front, wanted, None, caution, f"accuracy={wanted:g}")
     form = "a fraction in [0, 1), 0.03 for 3 points"
     may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
-    wanted = front.baseline.best - may_lose
+    wanted = front.reference.accuracy - may_lose
     if goal == "near_best":
         reaching = np.flatnonzero(front.table["accuracy"] >= wanted - ROUNDING)
         if not len(reaching):

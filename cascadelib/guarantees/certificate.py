@@ -17,8 +17,9 @@ from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..origin import join_origins
 from ..store.protocol import Store
+from ..store.tables.answers import refuse_unreadable
 from ..tables import arrow, fraction, number, times
-from .case import prepare_case
+from .case import models_of, prepare_case
 from .few_labels import check_bounds, select_points
 from .premises import (
     Premise,
@@ -318,6 +319,7 @@ def certify(
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
     points, reference = select_points(cascades, reference, epsilon, budget)
+    refuse_unreadable(store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
     trial = Trial(case, epsilon, budget, max_price, delta, simultaneous)
     promise = trial.promise

@@ -88,7 +88,7 @@ def select_points(
     """
     if isinstance(cascades, Front):
         accuracy = cascades.singles["accuracy"]
-        reference = accuracy.idxmax() if reference is None else reference
+        reference = cascades.reference.models[0] if reference is None else reference
         validate_choice(reference, accuracy.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)

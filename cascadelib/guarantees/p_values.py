@@ -4,6 +4,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy import ndarray as Array
+from scipy.special import rel_entr
 from scipy.stats import beta, binom
 
 from ..evaluation.evaluation import paid_by
@@ -12,6 +13,7 @@ from ..evaluation.intervals import BETS, plug_in_bets, share_interval
 NUISANCE = 1 / 500  # share of the level for the confidence bound on the nuisance parameter
 # Share of the level for the bound on the share of disagreements, if a draw of them is labelled.
 DRAW = 1 / 10
+TIED = 1e-9  # differences of signed roots up to this size are rounding errors
 NEGLIGIBLE = 1e-12  # probability that is omitted at each end of a sum, and added to its result
 GRIDS = (25, 100, 400, 1600)  # numbers of intervals, tried until one of them decides
 
@@ -44,12 +46,11 @@ def paired_p_value(
 
     Notes
     -----
-    This is an exact unconditional test. Outcomes are ordered by the studentized loss, which is
-    (lost − gained − samples · ε) ÷ √(max(D, samples · ε) + 1 − samples · ε²) for D = lost + gained.
-    The nuisance
-    parameter is ψ = P(lost) + P(gained). The number of discordant samples depends on ψ only. Given
-    this number, ``lost`` is binomial. So for a fixed ψ, an outcome that is at least as extreme is
-    most probable at a loss of exactly ε. This probability is maximized over Clopper and Pearson's
+    This is an exact unconditional test. Outcomes are ordered by the signed root of the likelihood
+    ratio (:func:`signed_root`), so more labels without a loss never hurt. The nuisance parameter is
+    ψ = P(lost) + P(gained). The number of discordant samples depends on ψ only. Given this number,
+    ``lost`` is binomial. So for a fixed ψ, an outcome that is at least as extreme is most probable
+    at a loss of exactly ε. This probability is maximized over Clopper and Pearson's
     interval for ψ at confidence 1 − γ. Then γ = level / 500 is added (Berger and Boos, 1994, *P
     values maximized over a confidence set for the nuisance parameter*). The maximum is computed on
     a grid, and bounded between its points. There, the probability of an event A changes by at most
@@ -58,8 +59,8 @@ def paired_p_value(
     gamma = level * NUISANCE
     most_lost, most_discordant = most or (lost, lost + gained)
     discordant = np.arange(lost + gained, most_discordant + 1)
-    s = 2 * np.minimum(most_lost, discordant - gained) - discordant
-    worst = np.argmax((s - samples * epsilon) / spreads(discordant, samples, epsilon))
+    losses = np.minimum(most_lost, discordant - gained)
+    worst = np.argmax(signed_root(losses, discordant, samples, epsilon))
     first = discordant[0]
     last = discordant[-1]
     low = share_below(first, samples, gamma / 2)
@@ -67,10 +68,13 @@ def paired_p_value(
     if high < epsilon:
         return gamma
     for points in GRIDS:
-        ends = np.linspace(max(low, epsilon, 1e-300), high, points + 1)
+        roots = np.sqrt([max(low - epsilon, 1e-300), high - epsilon])
+        ends = epsilon + np.linspace(*roots, points + 1) ** 2  # dense where gained samples vanish
         middle = (ends[1:] + ends[:-1]) / 2
         half = np.diff(ends) / 2
-        p = probability_as_extreme(int(s[worst]), int(discordant[worst]), samples, epsilon, middle)
+        p = probability_as_extreme(
+            int(losses[worst]), int(discordant[worst]), samples, epsilon, middle
+        )
         parts = np.stack([(middle + epsilon) / 2, (middle - epsilon) / 2, 1 - middle])
         with np.errstate(divide="ignore", invalid="ignore", over="ignore"):
             terms = np.stack([half / 2, half / 2, half]) ** 2 / parts
@@ -82,22 +86,54 @@ def paired_p_value(
     return largest
 
 
-def spreads(discordant: Array, samples: int, loss: float) -> Array:
-    """Return the scale of the studentized loss for numbers of discordant samples."""
-    return np.sqrt(np.maximum(discordant, samples * loss) + 1 - samples * loss**2)
+def signed_root(lost: Array, discordant: Array, samples: int, loss: float) -> Array:
+    """Return √(2 log likelihood ratio) of outcomes, negative if their loss is below ``loss``.
 
+    The ratio compares the largest likelihood of any distribution with that of a distribution whose
+    loss is exactly ``loss``. ``lost`` and ``discordant`` are int arrays of one shape.
 
-def probability_as_extreme(s: int, discordant: int, samples: int, loss: float, psi: Array) -> Array:
-    """Return the probability, for each ψ, of a studentized loss that is at most the observed one.
-
-    s is the observed lost − gained. The result is float64 [G].
+    Notes
+    -----
+    The likelihood at a fixed loss is largest for the share q of gained samples that solves
+    2 samples q² − b q − gained · loss · (1 − loss) = 0 (Tango, 1998, *Equivalence test and
+    confidence interval for the difference in proportions for the paired-sample design*).
     """
-    spread = spreads(np.arange(samples + 1), samples, loss)
-    studentized = (s - samples * loss) / spread[discordant]
+    gained = discordant - lost
+    b = discordant * (1 - loss) - 2 * loss * (samples - lost)
+    q = (b + np.sqrt(b**2 + 8 * samples * gained * loss * (1 - loss))) / (4 * samples)
+    q = np.clip(q, 0.0, (1 - loss) / 2)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        log_ratio = (
+            rel_entr(lost, samples * (q + loss))
+            + rel_entr(gained, samples * q)
+            + rel_entr(samples - discordant, samples * (1 - loss - 2 * q))
+        )
+    excess = lost - gained - samples * loss
+    is_equal = np.abs(excess) <= TIED * samples  # the ratio is 1 up to rounding
+    return np.where(is_equal, 0.0, np.sign(excess) * np.sqrt(2 * np.maximum(log_ratio, 0.0)))
+
+
+def probability_as_extreme(
+    lost: int, discordant: int, samples: int, loss: float, psi: Array
+) -> Array:
+    """Return the probability, for each ψ, of a signed root that is at most the observed one.
+
+    ``lost`` and ``discordant`` are the observed outcome. The result is float64 [G]. For a fixed
+    number of discordant samples the root rises with ``lost``, so a bisection finds the most lost
+    samples that are as extreme.
+    """
+    observed = signed_root(np.array([lost]), np.array([discordant]), samples, loss)[0] + TIED
     first = int(binom.ppf(NEGLIGIBLE, samples, psi.min()))
     last = int(binom.ppf(1 - NEGLIGIBLE, samples, psi.max()))
     d = np.arange(first, last + 1)
-    most_lost = np.floor((d + samples * loss + studentized * spread[d]) / 2 + 1e-9)
+    most_lost = np.full(len(d), -1)
+    too_many = d + 1
+    while np.any(too_many - most_lost > 1):
+        middle = (most_lost + too_many) // 2
+        is_extreme = signed_root(np.maximum(middle, 0), d, samples, loss) <= observed
+        is_extreme |= middle < 0
+        most_lost = np.where(is_extreme, middle, most_lost)
+        too_many = np.where(is_extreme, too_many, middle)
     share_lost = np.minimum(1.0, (1 + loss / psi) / 2)[:, None]
     terms = binom.pmf(d, samples, psi[:, None]) * binom.cdf(most_lost, d, share_lost)
     return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)

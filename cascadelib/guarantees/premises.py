@@ -16,7 +16,7 @@ from ..checks import items_of, validate_choice
 from ..methods.confidence_range import has_power
 from ..origin import Origin, join_origins, parts_of
 from ..store.aligned_rows import check_alignment
-from ..store.tables.spelling import find_foreign_answers
+from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
 from .likeness import likeness_of, near_groups
 from .repeats import (
@@ -80,21 +80,17 @@ def independent(case: Case) -> Finding:
     return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
 
 
-def spelling_of(store: Any) -> Finding:
-    """State how a store compares labels with predictions.
-
-    Without ``normalize``, a store refuses pairs that differ by spelling alone.
-    """
+def spelling_of(store: Any, models: Sequence[str]) -> Finding:
+    """State how a store reads predictions as labels, and how many answers of models are unread."""
     if store.class_count is not None:
         return VERIFIED, "labels and predictions are numbers of classes", ""
     if not store.has_predictions:
         return NOT_VERIFIABLE, "correctness is an input, so that no text was compared", ""
-    rule = getattr(store, "normalize", None)
-    if rule == "exact":
-        return NOT_VERIFIABLE, "text was compared as written: normalize='exact'", ""
-    if rule == "text":
-        return VERIFIED, "labels and predictions were normalised before they were compared", ""
-    return VERIFIED, "no prediction differs from its label by spelling alone", ""
+    if getattr(store, "answer", None) == EXACT:
+        return NOT_VERIFIABLE, "text was compared as written: answer='exact'", ""
+    if gaps := describe_gaps(store, models):
+        return NOT_VERIFIABLE, gaps, ""
+    return VERIFIED, "all answers were read as labels", ""
 
 
 def labels_complete(case: Case) -> Finding:
@@ -115,17 +111,10 @@ def labels_complete(case: Case) -> Finding:
 
 
 def reference_complete(case: Case) -> Finding:
-    """Count the samples on which the reference has no answer, or one that is none of the labels."""
+    """Count the samples on which the reference has no answer, or an unreadable one."""
     if case.absent.any():
-        share = f"the reference has no answer on {case.absent.mean():.1%} of the samples"
+        share = f"the reference has no readable answer on {case.absent.mean():.1%} of the samples"
         return NOT_VERIFIABLE, f"{share}, which count as the worst case", ""
-    labels = getattr(case.store, "labels", None)
-    is_text = case.store.class_count is None and case.store.has_predictions
-    if is_text and labels is not None and case.is_known.all():
-        foreign = find_foreign_answers(case.store.predicted(case.reference), labels)
-        if foreign.any():
-            share = f"{foreign.mean():.1%} of the reference's answers are none of the labels"
-            return NOT_VERIFIABLE, f"{share}, and count as wrong", ""
     return VERIFIED, "the reference has an answer for every sample", ""
 
 
@@ -217,7 +206,7 @@ def unlike_selection(case: Case) -> Finding:
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
     "overlap": lambda case: case.overlap,
-    "spelling": lambda case: spelling_of(case.store),
+    "spelling": lambda case: spelling_of(case.store, case.models),
     "labels complete": labels_complete,
     "reference complete": reference_complete,
     "confidences": confidences,

@@ -381,16 +381,7 @@ class MeanStage(DelayingStage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
-        # The cached correctness of pairs and triples does not depend on the metric. It depends on
-        # the order of the models by rounding.
-        new_keys = {}
-        for prefix in correct - self._correct.keys():
-            if len(prefix) in CACHED:
-                key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
-                if key in self.split.cache:
-                    self._correct[prefix] = self.split.cache[key]
-                else:
-                    new_keys[prefix] = key
+        new_keys = self._take_cached(correct)
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -423,6 +414,22 @@ class MeanStage(DelayingStage):
         self._confidence |= zip(of_confidence, confidences)
         for prefix, key in new_keys.items():
             self.split.cache[key] = self._correct[prefix].copy()
+
+    def _take_cached(self, prefixes: set[tuple]) -> dict[tuple, tuple]:
+        """Take cached correctness of prefixes, and return {prefix: key} of those without.
+
+        The cached correctness of pairs and triples does not depend on the metric. It depends on the
+        order of the models by rounding.
+        """
+        new_keys = {}
+        for prefix in prefixes - self._correct.keys():
+            if len(prefix) in CACHED:
+                key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
+                if key in self.split.cache:
+                    self._correct[prefix] = self.split.cache[key]
+                else:
+                    new_keys[prefix] = key
+        return new_keys
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
         """Return the confidences (P, s) of the means over P combinations of n models each.

@@ -8,6 +8,7 @@ Cascades are selected on the samples of the fit, so these get out-of-fold confid
 
 import contextlib
 import hashlib
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, NamedTuple, NotRequired, TypedDict
@@ -17,7 +18,7 @@ from numpy import ndarray as Array
 
 from ..checks import error_context, validate_choice
 from ..files import from_json, object_from_json
-from ..labels import as_real_array, as_text, normalize_text
+from ..labels import as_real_array, as_text, fold
 from ..origin import Origin, digests_of
 
 CONFIDENCE = "confidence"
@@ -348,11 +349,12 @@ def fit_isotonic_by_label(features: Features, correct: Array) -> list[dict]:
     x = features.first
     order = np.unique(np.quantile(x, np.linspace(0, 1, 101), method="nearest")).tolist()
     curves = [fit_curve(x, correct) | {"order": order}]
-    for label, rows in rows_by_label(features.texts.get(LABEL, np.empty(0, str))).items():
+    rows_of = rows_by_label(features.texts.get(LABEL, np.empty(0, str)))
+    for digest, rows in zip(class_digests(rows_of), rows_of.values()):
         if len(rows) >= MIN_SAMPLES:
             curve = fit_curve(x[rows], correct[rows])
             weight = len(rows) / (len(rows) + COMMON_WEIGHT)
-            curves.append(curve | {"digest": label_digest(label), "weight": weight})
+            curves.append(curve | {"digest": digest, "weight": weight})
     return curves
 
 
@@ -390,12 +392,19 @@ def label_digest(label: str) -> str:
     return hashlib.sha256(label.encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
+def class_digests(classes: Iterable[str]) -> list[str]:
+    """Return the digest of each class, of its folded text if no other class shares that."""
+    forms = {name: fold(name) for name in classes}
+    counts = Counter(forms.values())
+    return [label_digest(form if counts[form] == 1 else name) for name, form in forms.items()]
+
+
 def apply_isotonic(curves: list, features: Features) -> Array:
     """Return the weighted average of the label's curve and of the common curve, float64 (k,).
 
-    The first of `curves` is the common one. If a label has no curve, the curve of its normalized
-    text is used, since a table with ``normalize="text"`` has only normalized labels. If that curve
-    does not exist either, the common curve is used. On flat parts, the column breaks ties.
+    The first of `curves` is the common one. If a label has no curve, the curve of its folded text
+    is used, so that other spellings of a class have its curve. If that curve does not exist either,
+    the common curve is used. On flat parts, the column breaks ties.
     """
     x = features.first
     confidence = np.interp(x, curves[0]["knots"], curves[0]["values"])
@@ -403,7 +412,7 @@ def apply_isotonic(curves: list, features: Features) -> Array:
     if by_digest:
         features.check_predictions()
     for name, rows in rows_by_label(features.texts[LABEL] if by_digest else x[:0]).items():
-        digests = [label_digest(name), label_digest(normalize_text(name))]
+        digests = [label_digest(name), label_digest(fold(name))]
         curve = next(filter(None, map(by_digest.get, digests)), None)
         if curve is not None:
             of_label = np.interp(x[rows], curve["knots"], curve["values"])

@@ -1,9 +1,11 @@
 """Compute metrics of logits, means over models and sums over samples in compiled loops."""
 
+from functools import partial
+
 import numpy as np
 from numpy import ndarray as Array
 
-from .._kernels import kernel
+from .._kernels import compile_cached, kernel
 
 TOP_CLASSES = 6  # classes of each model that are marked
 
@@ -133,7 +135,7 @@ def correct_of_combinations(
             correct[i, j] = is_correct
 
 
-@kernel(fastmath=True)
+@partial(compile_cached, fastmath=True)
 def add_or_multiply(out: Array, one: Array, other: Array, multiply: bool) -> tuple[float, float]:
     """Compute out = one · other or one + other by class, and return the sum and maximum of out."""
     total = 0.0

@@ -182,21 +182,7 @@ class Method:
                 return self
             temperatures = {name: cached_temperature(store, name) for name in names}
             return replace(self, temperatures=temperatures, fitted_on=store.origin)
-        method = self
-        if self.confidence == AUTO:
-            columns = self.columns
-            if columns == (CONFIDENCE,):  # the default: all columns of the store
-                columns = getattr(store, "columns", ())
-                if store.class_count is not None:
-                    columns = ("softmax_margin", "entropy")
-                columns = (*columns, *(DERIVED if store.has_predictions else ()))
-            method = replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
-        elif self.confidence == "logistic" and self.columns == (CONFIDENCE,):
-            raise ValueError(
-                "'logistic' with the confidence as its only input keeps the order of the "
-                "samples, so the front does not change. Add columns=, or use 'isotonic_by_label' "
-                "or 'auto'"
-            )
+        method = self.with_columns_of(store)
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
         folds = {}
@@ -211,6 +197,27 @@ class Method:
                     folds[models_read] = fit_folds(self.confidence, features, correct, fold)
         fitted = {read: one.full for read, one in folds.items()}
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
+
+    def with_columns_of(self, store: Any) -> "Method":
+        """Return the method with the columns of a store that a fitted confidence reads.
+
+        Raises ValueError if the fit keeps the order of the samples.
+        """
+        if self.confidence == AUTO:
+            columns = self.columns
+            if columns == (CONFIDENCE,):  # the default: all columns of the store
+                columns = getattr(store, "columns", ())
+                if store.class_count is not None:
+                    columns = ("softmax_margin", "entropy")
+                columns = (*columns, *(DERIVED if store.has_predictions else ()))
+            return replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
+        if self.confidence == "logistic" and self.columns == (CONFIDENCE,):
+            raise ValueError(
+                "'logistic' with the confidence as its only input keeps the order of the "
+                "samples, so the front does not change. Add columns=, or use 'isotonic_by_label' "
+                "or 'auto'"
+            )
+        return self
 
     def fitted_after(self, models: Sequence[str]) -> Fitted:
         """Return the fitted confidence of the last of `models`, which are called in this order."""

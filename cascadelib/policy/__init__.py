@@ -7,7 +7,7 @@ __getattr__, __dir__, __all__ = attach(
     answering="AnsweredTable answer_table",
     cascade="Cascade pieces_of",
     cascade_file="expected_figures",
-    decisions="Decisions most_given",
+    decisions="FAILURES Decisions most_given",
     form="parse_cascade text_of",
     policy="Policy",
 )

@@ -26,11 +26,9 @@ from ..guarantees.premises import (
 )
 from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
 from ..labels import align_values, as_text
-from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, label_digest
+from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, class_digests
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
-from ..store.tables.faults import refuse
-from ..store.tables.spelling import find_spelling_faults, normalize_texts
 from .policy import Policy
 
 BATCH = 256  # ids per call of ask
@@ -147,9 +145,7 @@ def answer_table(
     ------
     ValueError
         If the table does not have exactly one model with predictions, if ids repeat, or if a number
-        is out of bounds. If `ask` does not return one answer per id. If an answer equals the
-        prediction only after normalizing (see ``normalize`` of :class:`ScoreTable`). Such an answer
-        stays in `bought`.
+        is out of bounds. If `ask` does not return one answer per id.
 
     See Also
     --------
@@ -199,7 +195,7 @@ def answer_table(
         labels = check_count(labels, "labels", 1, len(table))
     seed = secrets.randbits(63) if seed is None else check_count(seed, "seed", 0)
     bought = {} if bought is None else bought
-    answers_at = answers_of(table, predictions, ask, bought)
+    answers_at = answers_of(table, ask, bought)
     try:
         peeled = peel_table(
             confidence,
@@ -248,10 +244,7 @@ def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
 
 
 def answers_of(
-    table: ScoreTable,
-    predictions: np.ndarray,
-    ask: Callable,
-    bought: MutableMapping[str, str],
+    table: ScoreTable, ask: Callable, bought: MutableMapping[str, str]
 ) -> Callable[[np.ndarray], np.ndarray]:
     """Return the function from rows to the reference's answers.
 
@@ -259,33 +252,12 @@ def answers_of(
     """
     ids = table.origin.sample_ids
 
-    def read_answers(rows: np.ndarray) -> np.ndarray:
-        """Return the answers of some rows, spelled like the predictions."""
-        names = ids[rows].tolist()
-        answers = as_text([bought[name] for name in names])
-        if table.normalize == "text":
-            return normalize_texts(answers)
-        if table.normalize is None and names:
-            predicted = predictions[None, rows]
-            texts = {*answers.tolist(), *predicted[0].tolist()}
-            with error_context("the answers of ask"):
-                refuse(
-                    find_spelling_faults(
-                        answers, predicted, texts, table.names, lambda _, row: f"id {names[row]!r}"
-                    )
-                )
-        return answers
-
     def answers_at(rows: np.ndarray) -> np.ndarray:
-        is_bought = np.array([name in bought for name in ids[rows].tolist()], bool)
-        read_answers(rows[is_bought])
-        missing = rows[~is_bought]
+        missing = [name for name in ids[rows].tolist() if name not in bought]
         for start in watched(range(0, len(missing), BATCH), "calling the reference"):
-            batch = missing[start : start + BATCH]
-            names = ids[batch].tolist()
+            names = missing[start : start + BATCH]
             bought.update(zip(names, validate_answers(ask(names), names), strict=True))
-            read_answers(batch)
-        return read_answers(rows)
+        return table.read_as_labels([bought[name] for name in ids[rows].tolist()])
 
     return answers_at
 
@@ -312,7 +284,7 @@ def validate_answers(answers: Any, ids: list[str]) -> list[str]:
 def list_premises(table: ScoreTable, labels: int, is_repeated: bool) -> list[Premise]:
     """Return the premises. Only the guarantee for new rows needs independent rows."""
     independent = (VIOLATED, REPEATED) if is_repeated else (NOT_VERIFIABLE, UNCLUSTERED)
-    status, written, _ = spelling_of(table)
+    status, written, _ = spelling_of(table, table.names)
     return [
         Premise("independent", *independent),
         Premise("spelling", status, written),
@@ -328,7 +300,7 @@ def point_of(peeled: Peeled, table: ScoreTable, premises: Sequence[Premise]) -> 
     border and 1 above it, and the threshold is ½.
     """
     *borders, others = peeled.borders.tolist()
-    digests = map(label_digest, peeled.classes)
+    digests = class_digests(peeled.classes)
     curves = list(map(step_curve, [others, *borders], [None, *digests]))
     small = table.names[0]
     fitted: dict[tuple[str, ...], Fitted] = {

@@ -3,14 +3,14 @@
 This module needs only NumPy.
 """
 
+import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
-from operator import eq
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..checks import brief, items_of
+from ..checks import brief, error_context, items_of
 from ..evaluation.point import Point
 from ..labels import as_real_array
 from .decisions import (
@@ -66,10 +66,27 @@ class Expectation:
             return UNKNOWN
 
 
+class Called(NamedTuple):
+    """The outcome of one call of a model.
+
+    Parameters
+    ----------
+    read : Answer
+    fault : exception or None
+        Of the first input for which the model failed.
+    has_failed : bool
+        Whether the call failed as a whole: it raised an exception, or its answer is malformed.
+    """
+
+    read: Answer
+    fault: BaseException | None
+    has_failed: bool = False
+
+
 def validate_calls(point: Point, calls: Any) -> list[Callable]:
     """Return one function per model, in their order.
 
-    Raises ValueError if a function is missing or the cascade has an ensemble.
+    Raises ValueError if a function is missing or async, or the cascade has an ensemble.
     """
     functions = align_by_model(point.models, calls, "calls")
     for name, call in zip(point.models, functions):
@@ -77,6 +94,11 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
             raise ValueError(
                 f"model {name!r}: a function that calls it is needed, not {brief(call)}. The "
                 f"policy's models are {list(point.models)}. The calls are {brief(items_of(calls))}"
+            )
+        if inspect.iscoroutinefunction(call):
+            raise ValueError(
+                f"model {name!r}: its call is async, and run is not. Await it in your own code or "
+                "engine, and decide by policy.step (docs/running.md)"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":
@@ -88,42 +110,44 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
     return functions
 
 
-def plain_columns(
-    point: Point, stage: int, answer: Any, count: int, expectation: Expectation
-) -> tuple[list, list, list] | None:
-    """Return the predictions, confidences and costs of an answer of valid floats in lists.
+def list_inputs(inputs: Iterable) -> list:
+    """Return inputs as a list, or raise ValueError for a text, a mapping or a frame."""
+    if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
+        raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
+    return list(inputs)
 
-    Return None for any other answer, which needs :func:`read_answer`. That function returns the
-    same values, but is slow for few inputs.
+
+def call_model(
+    point: Point,
+    stage: int,
+    call: Callable,
+    inputs: list,
+    ids: Sequence,
+    before: np.ndarray | None,
+    expectation: Expectation,
+) -> Called:
+    """Call the model of a stage once, and check its answer to each input.
+
+    The parameters are those of :func:`read_answer`, with the function ``call`` and the ``ids`` of
+    the inputs.
     """
-    if point.method is not None or type(answer) is not tuple or len(answer) not in (2, 3):
-        return None
-    predictions, confidences, costs = (*answer, None)[:3]
-    least, most = expectation.bounds
-    is_last = stage >= len(point.inside)
-    if confidences is None and is_last:
-        confidences = [-np.inf] * count
-        least = -np.inf
-    elif point.expected and not is_last and point.expected.confidences[stage].values:
-        seen = point.expected.confidences[stage].values
-        least = max(least, seen[0])
-        most = min(most, seen[-1])
-    if type(costs) is float:
-        costs = [costs / count] * count
-    is_plain = (
-        (costs is None or are_floats(costs, count, 0.0, np.inf))
-        and type(predictions) is list
-        and len(predictions) == count
-        and not any(map(expectation.failure_in, predictions))
-        and are_floats(confidences, count, least, most)
-    )
-    return (predictions, confidences, costs or [None] * count) if is_plain else None
-
-
-def are_floats(values: Any, count: int, least: float, most: float) -> bool:
-    """Return whether values are a list of ``count`` floats from ``least`` to ``most``."""
-    has_length = type(values) is list and len(values) == count
-    return has_length and all([type(v) is float and least <= v <= most for v in values])
+    name = point.models[stage]
+    count = len(inputs)
+    failure = 0
+    try:
+        answer = call(inputs)
+        failure = MALFORMED
+        with error_context(f"model {name!r}"):
+            read = read_answer(point, stage, answer, count, before, expectation)
+    except Exception as error:
+        add_note(error, name, count)
+        failures = np.full(count, failure or failure_of(error), np.int8)
+        read = Answer(objects([None] * count)[:, None], np.full(count, np.nan), failures)
+        return Called(read, error, has_failed=True)
+    fault = next(filter(None, faults_of(point, read, ids, name)), None)
+    if fault is not None:
+        add_note(fault, name, count)
+    return Called(read, fault)
 
 
 def read_answer(
@@ -133,7 +157,6 @@ def read_answer(
     count: int,
     before: np.ndarray | None,
     expectation: Expectation,
-    equal: Callable[[Any, Any], Any] = eq,
 ) -> Answer:
     """Check what the call of a stage's model returned for ``count`` inputs, input by input.
 
@@ -143,16 +166,13 @@ def read_answer(
     ----------
     point : Point
     stage : int
-        Position of the model, 0 = first. For an audit it is the number of models, and confidences
-        are not read.
+        Position of the model, 0 = first.
     answer : tuple
         (predictions, confidences) or (predictions, confidences, cost).
     count : int
     before : array of objects of shape (count,), optional
         The predictions before this stage.
     expectation : Expectation
-    equal : callable, default=operator.eq
-        Whether two predictions agree.
 
     Raises
     ------
@@ -171,18 +191,9 @@ def read_answer(
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
     failures = np.array([expectation.failure_in(each) for each in predictions], np.int8)
-    if stage < len(point.models):
-        if before is not None and equal is not eq:
-            # Earlier predictions that agree with the current ones get their spelling.
-            pairs = zip(before, predictions)
-            before = objects(
-                [new if old is not None and equal(old, new) else old for old, new in pairs]
-            )
-        read = check_answer(
-            point, stage, predictions, confidences, before, failures, expectation.bounds
-        )
-    else:
-        read = Answer(predictions[:, None], np.full(count, np.nan), failures)
+    read = check_answer(
+        point, stage, predictions, confidences, before, failures, expectation.bounds
+    )
     if costs and costs[0] is not None:
         read.costs = cost_per_input(costs[0], count)
     return read

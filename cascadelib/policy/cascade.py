@@ -155,8 +155,6 @@ class Cascade(torch.nn.Module):
     ([0, 1, 1], [0, 1, 0])
     """
 
-    parts = staticmethod(pieces_of)  # StreamBudget.run splits a batch by it
-
     def __init__(
         self, point: Point, models: Mapping | None = None, allow_download: bool = False
     ) -> None:

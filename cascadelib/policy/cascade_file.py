@@ -63,17 +63,9 @@ def point_for_file(
         refuse_equal_rows(held_out, list(point.models), point.models[:-1])
     expectation = point.expected
     if measured_on is not None:
-        intervals = WITHOUT_CHOOSING
-        if held_out is not None:
-            shared = samples_seen([point.seen], held_out.origin, point.models)
-            if not shared:
-                intervals = UNCHECKED if shared is None else HELD_OUT
+        intervals = WITHOUT_CHOOSING if held_out is None else describe_intervals(point, held_out)
         expectation = expected_figures(point, measured_on, intervals)
-    # The point's record takes precedence over that of its selection split.
-    first, *others = parts_of(point.origin)
-    if first is None and store is not None:
-        first = store.origin
-    selected_on = join_origins(*(part and part.record(point.models) for part in (first, *others)))
+    selected_on = recorded_samples(point, store)
     return replace(
         point,
         method=point.method and restrict_method(point, selected_on),
@@ -82,6 +74,25 @@ def point_for_file(
         expected=expectation,
         versions=point.versions or versions(),
     )
+
+
+def recorded_samples(point: Point, store: Store | None) -> Origins:
+    """Return the samples that a point has seen, as its file stores them.
+
+    The point's record takes precedence over that of its selection split.
+    """
+    first, *others = parts_of(point.origin)
+    if first is None and store is not None:
+        first = store.origin
+    return join_origins(*(part and part.record(point.models) for part in (first, *others)))
+
+
+def describe_intervals(point: Point, held_out: Store) -> str:
+    """Describe the intervals of figures on a split by whether its samples chose the point."""
+    shared = samples_seen([point.seen], held_out.origin, point.models)
+    if shared is None:
+        return UNCHECKED
+    return WITHOUT_CHOOSING if shared else HELD_OUT
 
 
 def restrict_method(point: Point, seen: Origins) -> Method:

@@ -11,13 +11,15 @@ import numpy as np
 
 from ..checks import brief, check_count, items_of, validate_choice
 from ..evaluation.point import Point
-from ..labels import as_real_array
+from ..labels import align_values, as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
+from ..methods.fitted import value_columns
 from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
+"""Kinds of failures of a model, by the numbers that :meth:`Policy.step` returns."""
 TIMEOUT, ERROR, MALFORMED, UNKNOWN = range(1, 5)
 UNBOUNDED = (-np.inf, np.inf)
 
@@ -46,11 +48,13 @@ class Decisions:
     answered : int64 [N]
         Stage whose model gave the prediction. It is the exit stage, unless that model failed. It
         is −1 if no model answered.
-    costs, seconds : float64 [N, n]
-        Cost of the answers, nan if a call did not return it, and duration of the calls.
+    answers : array [N, n]
+        Prediction of the cascade after each stage, of the type of the predictions. None or −1 if a
+        sample did not reach it or the model failed.
+    costs : float64 [N, n]
+        Cost of the answers, nan if a call did not return it.
     ids : array [N]
-        The caller's ids. By default, the positions of the inputs, in a service since the monitor
-        was made.
+        The caller's ids. By default, the positions of the inputs.
     models : tuple of str
         Names of the models.
 
@@ -75,8 +79,8 @@ class Decisions:
     confidences: np.ndarray
     failures: np.ndarray
     answered: np.ndarray = None  # type: ignore[assignment]
+    answers: np.ndarray = None  # type: ignore[assignment]
     costs: np.ndarray = None  # type: ignore[assignment]
-    seconds: np.ndarray = None  # type: ignore[assignment]
     ids: np.ndarray = None  # type: ignore[assignment]
     models: tuple[str, ...] = ()
 
@@ -126,51 +130,25 @@ class Decisions:
             arrays[name] = np.concatenate([getattr(each, name) for each in (self, *others)])
         return replace(self, **arrays)
 
-    def records(self) -> list[dict[str, Any]]:
-        """Return a dictionary per sample, of plain values that JSON can hold.
-
-        The keys are id, prediction, model, status and stage, and for each stage that was reached
-        confidence, failure, cost and seconds. A number that is not finite is None.
-        """
-        reached = np.arange(len(self.models)) <= self.exit_stage[:, None]
-        columns = {
-            "id": self.ids,
-            "prediction": self.predictions,
-            "model": self.model,
-            "status": self.status,
-            "stage": self.exit_stage,
-        }
-        stages = {"failures": np.array(FAILURES)[self.failures]}
-        for name in ("confidences", "costs", "seconds"):
-            values = self.arrays[name]
-            stages[name] = np.where(np.isfinite(values), values, np.array(None))
-        plain = [column.tolist() for column in columns.values()]
-        records = [dict(zip(columns, values)) for values in zip(*plain)]
-        for row, record in enumerate(records):
-            for name, values in stages.items():
-                record[name] = values[row, reached[row]].tolist()
-        return records
-
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
         """Write a model's answer for the undecided samples ``rows`` (int64 [s], or a slice).
 
         Return which of them exit, bool [s]. After the last stage, all exit.
         """
-        exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+        exits = exits_of(point, stage, answer)
         answered_rows = rows
         is_valid = slice(None)
         if answer.failures.any():
             is_valid = answer.failures == 0
             answered_rows = rows[is_valid]
             self.failures[rows, stage] = answer.failures
-            if stage < len(point.inside):
-                exits &= is_valid
         if answer.costs is not None:
             self.costs[rows, stage] = answer.costs
         self.guesses[answered_rows] = answer.guesses[is_valid]
         self.confidence[answered_rows] = answer.confidence[is_valid]
         self.confidences[answered_rows, stage] = answer.confidence[is_valid]
         self.answered[answered_rows] = stage
+        self.answers[answered_rows, stage] = answer.guesses[is_valid, 0]
         self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
         return exits
 
@@ -202,10 +180,9 @@ def empty_decisions(
 ) -> Decisions:
     """Return :class:`Decisions` of samples that no model has seen, with predictions ``unknown``.
 
-    Costs, seconds and ids are read-only. ``take`` returns a copy in which they are writable.
+    Costs and ids are read-only. ``take`` returns a copy in which they are writable.
     """
     shape = len(models), samples  # the values of a stage are contiguous
-    missing = np.broadcast_to(np.nan, (samples, len(models)))
     return Decisions(
         np.full((samples, guesses), unknown),
         exit_stage=np.full(samples, -1),
@@ -213,11 +190,38 @@ def empty_decisions(
         confidences=np.full(shape, np.nan).T,
         failures=np.zeros(shape, np.int8).T,
         answered=np.full(samples, -1),
-        costs=missing,
-        seconds=missing,
+        answers=np.full(shape, unknown).T,
+        costs=np.broadcast_to(np.nan, (samples, len(models))),
         ids=np.broadcast_to(np.array(None), samples),
         models=tuple(models),
     )
+
+
+def align_inputs(point: Point, confidences: Any, predictions: Any) -> tuple[list, list]:
+    """Return the confidences and the predictions of each model, or None if it has none.
+
+    All samples are in the order of the first pandas index.
+    """
+    columns = align_by_model(point.models, confidences, "confidences")
+    answers = align_by_model(point.models, predictions, "predictions")
+    both = (*columns, *answers)
+    order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
+    for stage, values in enumerate(columns):
+        names = value_columns(point.fitted[stage].columns) if point.fitted else None
+        values = align_values(values, "confidences", order, names)
+        columns[stage] = None if values is None else read_columns(point, stage, values)
+    return columns, [align_values(values, "predictions", order) for values in answers]
+
+
+def is_int_array(values: Any) -> bool:
+    """Return whether values are an int array of one axis."""
+    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "i"
+
+
+def refuse_failures(point: Point, ids: np.ndarray, answer: Answer) -> None:
+    """Raise ValueError for the first sample for which a model failed."""
+    for row in np.flatnonzero(answer.failures)[:1]:
+        raise ValueError(describe_failure(point, ids[row], answer, row))
 
 
 def validate_ids(ids: Sequence | None, count: int) -> np.ndarray:
@@ -238,6 +242,15 @@ def find_exits(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
     if stage == len(point.inside):
         return np.ones(confidence.shape, bool)
     return does_exit(confidence, point.inside[stage])
+
+
+def exits_of(point: Point, stage: int, answer: Answer) -> np.ndarray:
+    """Return which samples exit after a model's answer, bool [s].
+
+    A sample whose model has failed does not exit before the last stage.
+    """
+    exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
+    return exits if stage == len(point.inside) else exits & (answer.failures == 0)
 
 
 def check_answer(
@@ -277,34 +290,60 @@ def check_answer(
         values = read_columns(point, stage, confidences)
     if len(values) != count or values.ndim > 1 and not point.fitted:
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
+    is_malformed = find_malformed(point, stage, values, bounds)
+    failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
     lowest = convert_units(point.metric, np.array(-np.inf))  # always defers
     is_missing = values != values  # nan
-    is_malformed: Any = np.zeros(values.shape, bool)
-    if bounds != UNBOUNDED and values.dtype != object:
-        is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
-    if stage < len(point.inside) and point.inside[stage] > -np.inf:
-        is_malformed = is_malformed | is_missing
     if values.ndim > 1:
         is_missing = is_missing.any(axis=1)
-        is_malformed = is_malformed.any(axis=1)
-    if point.metric is not None:
-        is_malformed = is_malformed | impossible(values, point.metric)
-    failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
-    if not point.fitted:
-        confidence = np.where(is_missing, lowest, values)
-    else:
+    if point.fitted:
         confidence = np.full(count, lowest)
+        rows = np.flatnonzero(~is_missing & (failures == 0))
         if not is_missing.all():
-            rows = np.flatnonzero(~is_missing & (failures == 0))
-            chosen = predictions[rows]
-            if any(prediction is None for prediction in chosen):
-                raise ValueError("predictions are needed, since its confidence is fitted")
-            earlier = before if before is None else before[rows]
-            confidence[rows] = point.fitted[stage](values[rows], chosen, earlier)
+            confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
+    else:
+        confidence = np.where(is_missing, lowest, values)
     fault = describe_shift(point, stage, confidence[failures == 0])
     if fault:
         failures = np.where(failures == 0, MALFORMED, failures)
     return Answer(predictions[:, None], confidence, failures, fault=fault)
+
+
+def find_malformed(
+    point: Point, stage: int, values: np.ndarray, bounds: tuple[float, float]
+) -> np.ndarray:
+    """Return which samples have a confidence out of bounds, or none where one is needed, bool [s].
+
+    values: array of shape (s,), or (s, c) for a fitted confidence.
+    """
+    is_malformed: Any = np.zeros(values.shape, bool)
+    if bounds != UNBOUNDED and values.dtype != object:
+        lowest = convert_units(point.metric, np.array(-np.inf))
+        is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
+    if stage < len(point.inside) and point.inside[stage] > -np.inf:
+        is_malformed = is_malformed | (values != values)  # nan
+    if values.ndim > 1:
+        is_malformed = is_malformed.any(axis=1)
+    if point.metric is not None:
+        is_malformed = is_malformed | impossible(values, point.metric)
+    return is_malformed
+
+
+def fitted_confidence(
+    point: Point,
+    stage: int,
+    values: np.ndarray,
+    predictions: np.ndarray,
+    before: np.ndarray | None,
+    rows: np.ndarray,
+) -> np.ndarray:
+    """Return the fitted confidences of the samples ``rows``. The arguments are those of
+    :func:`check_answer`."""
+    chosen = predictions[rows]
+    if any(prediction is None for prediction in chosen):
+        raise ValueError("predictions are needed, since its confidence is fitted")
+    earlier = before if before is None else before[rows]
+    return point.fitted[stage](values[rows], chosen, earlier)
 
 
 def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:

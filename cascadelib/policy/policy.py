@@ -3,11 +3,9 @@
 Loading a policy and deciding need NumPy, but not torch, pandas or compiled kernels.
 """
 
-import inspect
 import math
-import time
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -16,34 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from ..checks import brief, check_count, error_context, items_of, validate_choice
+from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
-from ..files import read_json, write_text
-from ..labels import align_values, as_real_array
-from ..methods.fitted import Fitted, value_columns
+from ..files import digest_of, read_json, write_text
+from ..labels import as_real_array
+from ..methods.fitted import Fitted
 from ..methods.thresholds import convert_units
-from .calls import (
-    Expectation,
-    add_note,
-    failure_of,
-    faults_of,
-    read_answer,
-    validate_calls,
-)
+from .calls import Expectation, call_model, list_inputs, read_answer, validate_calls
 from .decisions import (
-    MALFORMED,
-    Answer,
     Decisions,
-    align_by_model,
+    align_inputs,
     check_answer,
-    describe_failure,
     empty_decisions,
+    exits_of,
     find_exits,
+    is_int_array,
     objects,
-    read_columns,
+    refuse_failures,
     validate_ids,
 )
-from .form import LARGEST, parse_cascade, text_of
+from .form import LARGEST, parse_cascade, parts_as_json, text_of
 
 
 @dataclass(frozen=True, repr=False)
@@ -69,7 +59,7 @@ class Policy:
     See Also
     --------
     Cascade : A policy with its torch models.
-    cascadelib.evaluate : Evaluate a policy on a store.
+    cascadelib.monitor : Monitor a running policy from its log.
 
     Examples
     --------
@@ -193,6 +183,85 @@ class Policy:
         """Return the fitted confidence after each model, or an empty tuple."""
         return self.point.fitted
 
+    @cached_property
+    def checksum(self) -> str:
+        """Return 12 digits that name the policy in a log.
+
+        They depend on all that decides: the models, the thresholds in use, and the method with its
+        fits. They do not depend on measured figures, premises or a guarantee.
+
+        Raises
+        ------
+        ValueError
+            If the metric or the ensemble is a function.
+        """
+        parts = parts_as_json(self.in_use)
+        return digest_of([parts[name] for name in ("models", "thresholds", "method")])[:12]
+
+    def step(
+        self,
+        stage: int,
+        predictions: Any,
+        confidences: Any = None,
+        before: Any = None,
+        labels: Iterable | None = None,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Decide N samples that have reached a stage, from the answers of its model.
+
+        It is one stage of :meth:`run`, for an engine that calls the models.
+
+        Parameters
+        ----------
+        stage : int
+            0 = first model.
+        predictions : sequence of N answers
+            An exception is the failure of its sample.
+        confidences : array of shape (N,), or (N, n_columns) for a fitted confidence, optional
+            As in :meth:`run`. The last model needs none.
+        before : sequence of N answers, optional
+            The previous answer to each sample, which some fitted confidences read.
+        labels : iterable, optional
+            The valid predictions. The default: all are valid.
+
+        Returns
+        -------
+        exits : bool array of shape (N,)
+            A sample whose model has failed does not exit before the last stage.
+        failures : int8 array of shape (N,)
+            Failure of the model for each sample, as a position in ``cascadelib.policy.FAILURES``:
+            none, timeout, error, malformed, unknown label.
+
+        Raises
+        ------
+        ValueError
+            If there is no such stage, or lengths differ.
+
+        See Also
+        --------
+        Policy.run : Call the models, one after another.
+        cascadelib.monitor : Monitor the policy from a log of such steps.
+
+        Examples
+        --------
+        >>> import cascadelib as cl
+        >>> policy = cl.Policy(cl.Point(("small", "large"), (0.5,)))
+        >>> exits, failures = policy.step(0, ["yes", "no", None], [0.9, 0.1, 0.8])
+        >>> exits.tolist(), failures.tolist()
+        ([True, False, False], [0, 0, 3])
+        """
+        stage = check_count(stage, "stage", 0, len(self.thresholds))
+        answers = objects(predictions)
+        with error_context(f"model {self.models[stage]!r}"):
+            answer = read_answer(
+                self.in_use,
+                stage,
+                (answers, confidences),
+                len(answers),
+                None if before is None else objects(before),
+                Expectation(labels, None),
+            )
+        return exits_of(self.in_use, stage, answer), answer.failures
+
     def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
         """Return which samples exit after a stage. After the last stage, all exit.
 
@@ -243,20 +312,8 @@ class Policy:
         Policy.run : Call the models for undecided inputs only.
         """
         point = self.in_use
-        columns = align_by_model(point.models, confidences, "confidences")
-        answers = align_by_model(point.models, predictions, "predictions")
-        # All samples are in the order of the first pandas index.
-        both = (*columns, *answers)
-        order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
-        for stage, values in enumerate(columns):
-            names = value_columns(point.fitted[stage].columns) if point.fitted else None
-            columns[stage] = align_values(values, "confidences", order, names)
-        answers = [align_values(values, "predictions", order) for values in answers]
-        for stage, values in enumerate(columns):
-            if values is not None:
-                columns[stage] = read_columns(point, stage, values)
-        arrays = [each for each in answers if isinstance(each, np.ndarray) and each.ndim == 1]
-        are_int = [array.dtype.kind for array in arrays] == ["i"] * len(answers)
+        columns, answers = align_inputs(point, confidences, predictions)
+        are_int = all(map(is_int_array, answers))
         if not are_int:
             answers = [each if each is None else objects(each) for each in answers]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
@@ -274,11 +331,9 @@ class Policy:
             values = column if column is None else column[rows]
             before = decisions.predictions[rows] if stage and point.fitted else None
             with error_context(f"model {point.models[stage]!r}"):
-                answer = check_answer(
-                    point, stage, predicted, values, before, np.zeros(len(ids), np.int8)
-                )
-                for row in np.flatnonzero(answer.failures)[:1]:
-                    raise ValueError(describe_failure(point, ids[row], answer, row))
+                no_failures = np.zeros(len(ids), np.int8)
+                answer = check_answer(point, stage, predicted, values, before, no_failures)
+                refuse_failures(point, ids, answer)
             exits = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~exits)]
         return decisions
@@ -296,8 +351,8 @@ class Policy:
     ) -> Decisions:
         """Call the models in batches, each on the inputs that are still undecided.
 
-        Calls run in this thread, one after another. docs/running.md has examples of engines with
-        concurrent calls, retries and timeouts.
+        Calls run in this thread, one after another. For concurrent calls, retries and timeouts, an
+        engine calls the models and decides by :meth:`step`. docs/running.md has examples.
 
         Parameters
         ----------
@@ -341,70 +396,50 @@ class Policy:
         """
         point = self.in_use
         functions = validate_calls(point, calls)
-        are_async = list(map(inspect.iscoroutinefunction, functions))
-        if any(are_async):
-            raise ValueError(
-                f"model {self.models[are_async.index(True)]!r}: its call is async, and run is not. "
-                "Pass a function that waits for it, or use an engine (docs/running.md)"
-            )
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation(labels, confidence_range)
-        if isinstance(inputs, str | bytes | Mapping) or hasattr(inputs, "columns"):
-            raise ValueError(f"a list of inputs is needed, not {brief(inputs)}")
-        inputs = list(inputs)
+        inputs = list_inputs(inputs)
         rows = np.arange(len(inputs))
         decisions = empty_decisions(len(inputs), self.models).take(rows)
         decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
         first_faults: dict[int, BaseException] = {}  # by stage
 
-        def call_model(stage: int, rows: np.ndarray) -> np.ndarray:
+        def decide_rows(stage: int, rows: np.ndarray) -> np.ndarray:
             """Call the model of a stage on some inputs, and return the deferred rows."""
-            name = point.models[stage]
             before = decisions.predictions[rows] if stage else None
-            started = time.perf_counter()
-            kind = None
-            try:
-                answer = functions[stage]([inputs[row] for row in rows.tolist()])
-                seconds = time.perf_counter() - started
-                kind = MALFORMED
-                with error_context(f"model {name!r}"):
-                    read = read_answer(point, stage, answer, len(rows), before, expectation)
-                faults = faults_of(point, read, decisions.ids[rows], name)
-                fault = next(filter(None, faults), None)
-                if fault is not None and stops:
-                    raise fault
-            except Exception as error:
-                add_note(error, name, len(rows))
-                if stops:
-                    raise
-                if len(rows) > 1:
-                    return np.concatenate([call_model(stage, row) for row in rows[:, None]])
-                seconds = time.perf_counter() - started
-                fault = error
-                failure = kind or failure_of(error)
-                read = Answer(objects([None])[:, None], np.array([np.nan]), np.array([failure]))
-            if fault is not None:
-                first_faults.setdefault(stage, fault)
-            decisions.seconds[rows, stage] = seconds
-            exits = decisions.write(point, stage, rows, read)
+            batch = [inputs[row] for row in rows.tolist()]
+            ids = decisions.ids[rows]
+            called = call_model(point, stage, functions[stage], batch, ids, before, expectation)
+            if called.fault is not None and stops:
+                raise called.fault
+            if called.has_failed and len(rows) > 1:
+                return np.concatenate([decide_rows(stage, row) for row in rows[:, None]])
+            if called.fault is not None:
+                first_faults.setdefault(stage, called.fault)
+            exits = decisions.write(point, stage, rows, called.read)
             return rows[~exits]
 
         try:
             for stage in range(len(functions)):
                 starts = range(0, len(rows), size)
-                deferred = [call_model(stage, rows[start : start + size]) for start in starts]
+                deferred = [decide_rows(stage, rows[start : start + size]) for start in starts]
                 rows = np.concatenate([rows[:0], *deferred])
         except BaseException as error:
             decisions.undecide()
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = decisions  # type: ignore[attr-defined]
             raise
-        for stage, fault in first_faults.items():
-            text = (
-                f"{self.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
-                "they were deferred to the next model, or kept their answer "
-                f"({type(fault).__name__}: {fault})"
-            )
-            warnings.warn(text, RuntimeWarning, stacklevel=2)
+        warn_of_failures(decisions, first_faults)
         return decisions
+
+
+def warn_of_failures(decisions: Decisions, first_faults: dict[int, BaseException]) -> None:
+    """Warn of each stage whose model failed, with its first fault, on behalf of the caller."""
+    for stage, fault in first_faults.items():
+        text = (
+            f"{decisions.models[stage]!r} failed for {decisions.failure_counts[stage]} inputs: "
+            "they were deferred to the next model, or kept their answer "
+            f"({type(fault).__name__}: {fault})"
+        )
+        warnings.warn(text, RuntimeWarning, stacklevel=3)

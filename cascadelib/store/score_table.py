@@ -5,7 +5,7 @@ import copy
 import math
 import os
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
@@ -15,14 +15,16 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import brief, error_context, items_of, validate_choice
-from ..labels import align_values, as_text, select_rows
+from ..labels import align_values, as_real_array, as_text, select_rows
 from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
-from .tables.faults import refuse
-from .tables.frames import open_frame, parse_scores
+from .tables.answers import ACCEPTED, describe_gaps, read_texts
+from .tables.cells import TREATMENTS, Cells, costs_of, scores_of, select_samples
+from .tables.rules import Rule, refuse
 from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
+from .tables.tidy import open_frame, read_tidy
 
 NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
@@ -40,6 +42,27 @@ def _refuse_options(**options: Any) -> None:
         )
 
 
+def cost_roles(columns: Sequence[str]) -> dict[str, str]:
+    """Return {role: column} of the columns of costs. Several roles name their kinds of cost."""
+    if len(columns) == 1:
+        return {"cost": columns[0]}
+    return {f"cost {name}": name for name in columns}
+
+
+def prices_of(price_of: Mapping[str, float], names: Iterable[str]) -> Array:
+    """Return the prices of models, float64 [n_models]."""
+    for name in price_of:
+        validate_choice(name, names, "model of the table, in cost")
+    return as_real_array(
+        [price_of[validate_choice(name, price_of, "model in cost")] for name in names], "cost"
+    )
+
+
+def collapse(cost: Array) -> Array:
+    """Return costs [n_models, n_samples] as [n_models] if they do not differ by sample."""
+    return cost[:, 0] if cost.ndim > 1 and (cost == cost[:, :1]).all() else cost
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """Hold the correctness, confidence and cost of models on one labelled split.
@@ -55,34 +78,48 @@ class ScoreTable:
     confidence : array of shape (n_models, n_samples)
         A higher value is more confident. ±inf is allowed. nan is allowed only if all values of a
         model are nan. No sample then exits at this model, if its threshold is finite.
-    cost : array of shape (n_models,) or (n_models, n_samples)
-        Cost of a query in any unit, 0 or more.
+    cost : array of shape (n_models,) or (n_models, n_samples), or mapping of str to such arrays
+        Cost of a query in any unit, 0 or more. A mapping has several kinds of cost by name, such as
+        ``{"usd": …, "seconds": …}``. The first one is the default.
     names : iterable of str, optional
         Distinct names of the models. Defaults to "model 0", "model 1" and so on.
     sample_ids : array of shape (n_samples,), optional
         Distinct ids. :func:`certify` uses them to detect samples that other tables share.
     predictions : array of shape (n_models, n_samples), optional
-        Predictions, compared as text. "" means that the model abstained. An abstention counts as
-        wrong. Its sample is deferred if the confidence is nan.
+        Predictions, as text. They are read as labels by the steps of the Notes. "" means that the
+        model abstained. An abstention counts as wrong. Its sample is deferred if the confidence is
+        nan.
     labels : array of shape (n_samples,), optional
         True labels, compared as text.
     columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
         More features of the samples, as numbers or text, from which a :class:`Method` can fit a
         confidence.
-    normalize : {None, "text", "exact"}, default=None
-        How predictions are compared with labels. "exact" compares them as written, for classes such
-        as a and A. "text" normalizes both first: case, outer spaces, Unicode forms, and numbers
-        such as 1.0 and 1. None compares them as written, and raises an error if a prediction equals
-        its label only after normalizing.
+    answer : {None, "exact", "first word"}, regular expression or callable, default=None
+        Reads answers that the steps of the Notes do not read: the first word, the only group of a
+        regular expression, or the result of a function of the text. "exact" compares predictions
+        with labels as they are written, without these steps.
+    missing : {"refuse", "wrong"}, default="refuse"
+        "wrong" counts unreadable answers as wrong. Otherwise :func:`search`, :func:`pick` and
+        :func:`certify` refuse a model if more than 1% of its answers are unreadable.
     dropped : int, default=0
         Number of samples that :meth:`from_frame` dropped.
     answered : bool array of shape (n_models, n_samples), optional
-        Whether a model answered a sample. By default, it did if its prediction is not "".
+        Whether a model answered a sample. With predictions, it did if its prediction is readable.
+    unreadable : bool array of shape (n_models, n_samples), optional
+        Whether an answer is neither right nor wrong, since it cannot be read. Defaults to the
+        result of reading predictions.
+    cost_kind : str, default="cost"
+        Name of the default kind of cost.
+    further_costs : mapping of str to array, optional
+        Further kinds of cost, as `cost`.
 
     Attributes
     ----------
     origin : Origin
         Ids, labels and classes of the samples.
+    spellings : DataFrame
+        One row per text of an answer that was changed or not read: spelling, label ("" if it is
+        unreadable), step, count and models. A part of a table has the list of the full table.
 
     Raises
     ------
@@ -94,6 +131,17 @@ class ScoreTable:
     ScoreTable.from_frame : Read a table from a file or a frame.
     LogitStore : Outputs of models, for all confidence metrics and ensembles.
     check_table : Find all faults of a table.
+
+    Notes
+    -----
+    A prediction is read as a label in this order: as written; without outer spaces, quotes,
+    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
+    such as 1.0 as 1; by `answer`. No step reads a form that two labels share. The label set has all
+    labels, or, without labels, the answers of the most expensive model after these steps. If there
+    are two labels or more, but at most one per five samples, a prediction that is none of them is
+    unreadable, except for whole numbers if all labels are such. Otherwise labels are free text, and
+    an answer is unreadable if it only contains its label. So is an answer if it and its label are
+    two labels that differ in spelling only.
 
     Examples
     --------
@@ -110,7 +158,6 @@ class ScoreTable:
     {'small': 0.5, 'large': 1.0}
     """
 
-    default_cost: ClassVar[str] = "cost"
     path: ClassVar[None] = None
     class_count: ClassVar[None] = None
 
@@ -122,10 +169,15 @@ class ScoreTable:
     predictions: Array | None = None
     labels: Array | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
-    normalize: str | None = None
+    answer: Any = None
+    missing: str = "refuse"
     dropped: int = 0
     answered: Array | None = None
+    unreadable: Array | None = None
+    cost_kind: str = "cost"
+    further_costs: Mapping[str, Array] = field(default_factory=dict)
     origin: Origin = field(init=False, repr=False)
+    spellings: pd.DataFrame = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
@@ -136,13 +188,13 @@ class ScoreTable:
         def place(model: int, sample: int) -> str:
             return f"sample {str(ids[sample])!r}, model {names[model]!r}"
 
-        checked, faults = check_values(arguments, place)
-        refuse(faults)
+        checked, rules = check_values(arguments, place)
+        refuse(rules)
         self._set_checked(**checked)
 
     def _set_checked(self, origin: Origin, **parts: Any) -> "ScoreTable":
         """Set checked attributes, and make their arrays read-only."""
-        for values in parts.values():
+        for values in (*parts.values(), *parts["further_costs"].values()):
             if isinstance(values, Array):
                 values.flags.writeable = False
         answers = parts["correct"] if parts["predictions"] is None else parts["predictions"]
@@ -161,6 +213,51 @@ class ScoreTable:
         return cls.__new__(cls)._set_checked(**parts)
 
     @classmethod
+    def of_cells(
+        cls,
+        cells: Cells,
+        cost: Sequence[str] | Mapping[str, float],
+        missing: str = "refuse",
+        answer: Any = None,
+    ) -> tuple[dict[str, Any], list[Rule]]:
+        """Return the checked parts of a table, and the rules for its cells.
+
+        Parameters
+        ----------
+        cells : Cells
+            The result of :func:`read_tidy`.
+        cost : sequence of str, or mapping of str to float
+            The columns of costs, of which the first one is the default, or the prices by model.
+        missing, answer
+            As for :meth:`from_frame`.
+        """
+        used, dropped, rules = select_samples(cells, missing)
+        raw = scores_of(used) | {
+            "names": used.names,
+            "origin": Origin(np.zeros(len(used.samples), np.int64), used.samples),  # distinct ids
+            "predictions": used.coded("prediction") if "prediction" in used.text else None,
+            "labels": None,
+            "answered": used.row_at >= 0,
+            "unreadable": None,
+            "missing": missing,
+            "answer": answer,
+            "dropped": dropped,
+        }
+        if "label" in used.text:
+            labels = used.coded("label")
+            raw["labels"] = replace(labels, codes=labels.codes.max(axis=0))
+        raw["costs"] = (
+            {"cost": prices_of(cost, used.names)}
+            if isinstance(cost, Mapping)
+            else costs_of(used, {role.partition(" ")[2] or role: role for role in cost_roles(cost)})
+        )
+        parts, value_rules = check_values(raw, used.place)
+        further = parts["further_costs"]
+        parts["cost"] = collapse(parts["cost"])
+        parts["further_costs"] = {kind: collapse(further[kind]) for kind in further}
+        return parts, rules + value_rules
+
+    @classmethod
     def from_frame(
         cls,
         frame: Any,
@@ -168,7 +265,7 @@ class ScoreTable:
         sample: str = "sample",
         model: str = "model",
         confidence: str | None = "confidence",
-        cost: str | Mapping[str, float] | pd.Series = "cost",
+        cost: str | Sequence[str] | Mapping[str, float] | pd.Series = "cost",
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
@@ -176,7 +273,8 @@ class ScoreTable:
         categories: Iterable[str] = (),
         models: Iterable[str] | None = None,
         missing: str = "refuse",
-        normalize: str | None = None,
+        answer: Any = None,
+        decimal: str | None = None,
         largest: int = LARGEST_TABLE,
         encoding: str | None = None,
     ) -> "ScoreTable":
@@ -196,25 +294,32 @@ class ScoreTable:
         confidence : str or None, default="confidence"
             Column of the confidence. All models may lack it, or some models of a wide table. A
             model without confidences can only be the last stage.
-        cost : str or mapping of str to float, default="cost"
-            Column of the cost of a query, or {model: cost}. 0 is free.
+        cost : str, list of str, or mapping of str to float, default="cost"
+            Column of the cost of a query, columns of several kinds of cost, or {model: cost}. 0 is
+            free. The first of several columns is the default kind, and all have their names.
         label, prediction : str, optional
-            Columns that are compared as text. `correct`, or `label` and `prediction`, is required.
-            `prediction` is enough if labels follow later. A missing prediction is an abstention.
+            Columns of text. Predictions are read as labels, as in :class:`ScoreTable`. `correct`,
+            or `label` and `prediction`, is required. `prediction` is enough if labels follow later.
+            A missing prediction is an abstention.
         correct : str, optional
-            Column of bool, 0 and 1, true and false, or a grade in [0, 1].
+            Column of truth values (yes and no, true and false, correct and incorrect, 1 and 0), or
+            of a grade in [0, 1].
         columns, categories : iterable of str, optional
             Further columns of numbers and of text, for fitted confidences.
         models : iterable of str, optional
             The models to read, in this order. It is needed if other columns of a wide table match
             the template.
-        missing : {"refuse", "drop", "abstain"}, default="refuse"
+        missing : {"refuse", "drop", "abstain", "wrong"}, default="refuse"
             What happens to rows that are missing or lack a label or correctness, and to empty
             confidences. "refuse" raises an error. "drop" drops their samples and counts them in
             `dropped`. "abstain" treats these rows as abstentions at the usual cost of the model.
-            An answer without confidence is kept, and exits at no finite threshold.
-        normalize : {None, "text", "exact"}, default=None
-            How predictions are compared with labels, as in :class:`ScoreTable`.
+            An answer without confidence is kept, and exits at no finite threshold. "wrong" is
+            "abstain", and counts unreadable answers as wrong.
+        answer : {None, "exact", "first word"}, regular expression or callable, default=None
+            How further answers are read, as in :class:`ScoreTable`.
+        decimal : {".", ","}, optional
+            Sign before decimals in columns of text. By default, it is the one with which all cells
+            of a column are numbers. A column that both signs fit is refused.
         largest : int, default=2**30
             Maximum size in bytes, before and after decompression.
         encoding : str, optional
@@ -250,30 +355,32 @@ class ScoreTable:
         ... )
         <ScoreTable: 2 samples, 2 models>
         """
-        validate_choice(missing, ["refuse", "drop", "abstain"], "value of missing")
-        optional = {
+        validate_choice(missing, TREATMENTS, "value of missing")
+        validate_choice(decimal, [None, ".", ","], "value of decimal")
+        named = {
+            "sample": sample,
+            "model": model,
             "prediction": prediction,
             "correct": correct,
             "confidence": confidence,
             "label": label,
         }
-        roles = {role: name for role, name in optional.items() if name is not None}
-        roles |= {"sample": sample, "model": model}
+        roles = {role: name for role, name in named.items() if name is not None}
         roles |= {f"column {name}": name for name in items_of(columns)}
         roles |= {f"category {name}": name for name in items_of(categories)}
-        if isinstance(cost, pd.Series):
-            cost = cost.to_dict()
-        if not isinstance(cost, Mapping):
-            roles["cost"] = cost
-        for name in roles.values():
+        prices = dict(cost) if isinstance(cost, Mapping | pd.Series) else items_of(cost)
+        if not isinstance(prices, dict):
+            roles |= cost_roles(prices)
+        for name in (sample, model, *roles.values()):
             if not isinstance(name, str):
                 raise ValueError(f"the name of a column must be text, got {brief(name)}")
-        table, locate = open_frame(frame, largest, encoding)
+        opened = open_frame(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
-            checked, faults = parse_scores(table, roles, cost, missing, models, normalize, locate)
-            refuse(faults)
-        read = cls.of_checked(checked)
+            cells, rules = read_tidy(*opened, roles, models, decimal)
+            parts, cell_rules = cls.of_cells(cells, prices, missing, answer)
+            refuse(rules + cell_rules)
+        read = cls.of_checked(parts)
         from .aligned_rows import check_alignment  # loads scipy
 
         alignment = check_alignment(read)
@@ -290,7 +397,9 @@ class ScoreTable:
         return self.confidence.shape[1]
 
     def __repr__(self) -> str:
-        return f"<ScoreTable: {len(self)} samples, {len(self.names)} models>"
+        gaps = describe_gaps(self, self.names)
+        noted = f"; {gaps}" if gaps else ""
+        return f"<ScoreTable: {len(self)} samples, {len(self.names)} models{noted}>"
 
     def row(self, name: str) -> int:
         """Return the row of a model in the arrays."""
@@ -303,24 +412,43 @@ class ScoreTable:
 
     @cached_property
     def _models(self) -> pd.DataFrame:
-        cost = self.cost if self.cost.ndim == 1 else self.cost.mean(axis=1)
-        top1 = math.nan if self.correct is None else self.correct.mean(axis=1)
-        index = pd.Index(self.names, name="model", dtype=object)
-        return pd.DataFrame({"top1": top1, "cost": cost}, index).sort_values("cost", kind="stable")
+        table = pd.DataFrame(index=pd.Index(self.names, name="model", dtype=object))
+        table["top1"] = math.nan
+        if self.correct is not None:
+            counts = ~self.unreadable | (self.missing == ACCEPTED)
+            total = np.count_nonzero(counts, axis=1)
+            table["top1"] = np.where(counts, self.correct, 0).sum(axis=1) / np.maximum(total, 1)
+        for kind, cost in self._costs.items():
+            table[kind] = cost if cost.ndim == 1 else cost.mean(axis=1)
+        return table.sort_values(self.default_cost, kind="stable")
 
-    def costs(self, cost: str = "cost") -> Array:
-        """Return the mean costs of the models, in the order of :attr:`models`."""
-        return self._models[validate_choice(cost, ["cost"], "cost")].to_numpy()
+    @property
+    def _costs(self) -> dict[str, Array]:
+        """Return costs of shape [n_models] or [n_models, n_samples] by kind."""
+        return {self.cost_kind: self.cost, **self.further_costs}
 
-    def sample_costs(self, cost: str = "cost") -> Array:
-        """Return costs of shape [n_models], or [n_models, n_samples] if they differ by sample."""
-        _refuse_options(cost_kind=None if cost == self.default_cost else cost)
-        return self.cost[[self.row(name) for name in self._models.index]]
+    @property
+    def default_cost(self) -> str:
+        """Return the default kind of cost."""
+        return self.cost_kind
 
     @property
     def cost_names(self) -> list[str]:
-        """Return the only kind of cost, "cost"."""
-        return [self.default_cost]
+        """Return the kinds of cost."""
+        return list(self._costs)
+
+    def costs(self, cost: str | None = None) -> Array:
+        """Return the mean costs of the models, in the order of :attr:`models`."""
+        return self._models[self._kind(cost)].to_numpy()
+
+    def sample_costs(self, cost: str | None = None) -> Array:
+        """Return costs of shape [n_models], or [n_models, n_samples] if they differ by sample."""
+        return self._costs[self._kind(cost)][[self.row(name) for name in self._models.index]]
+
+    def _kind(self, cost: str | None) -> str:
+        """Return a kind of cost, the default one for None."""
+        kind = self.default_cost if cost is None else cost
+        return validate_choice(kind, self.cost_names, "cost")
 
     @property
     def has_predictions(self) -> bool:
@@ -334,7 +462,7 @@ class ScoreTable:
     def resolve_options(
         self, method: Any = None, score: str | None = None, cost: str | None = None
     ) -> tuple[Any, str, str]:
-        """Return (method, score, "cost") of a search, with the defaults filled in.
+        """Return (method, score, kind of cost) of a search, with the defaults filled in.
 
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
@@ -344,9 +472,8 @@ class ScoreTable:
             method=None if is_fitted else method,
             metric=metric if is_fitted and metric != USUAL_METRIC else None,
             score=None if score in COMPUTED_SCORES else score,
-            cost=None if cost == self.default_cost else cost,
         )
-        return method, score or "top1", self.default_cost
+        return method, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:
         """Return a further column of a model, float64 or text [n_samples]."""
@@ -424,7 +551,16 @@ class ScoreTable:
         refuse_missing(labels, "label", self.origin.sample_ids)
         labels = as_text(labels)
         labels = np.where(labels == "", NO_LABEL, labels)
+        if self.predictions is not None:
+            labels = self.read_as_labels(labels)
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)
+
+    def read_as_labels(self, texts: Any) -> Array:
+        """Return labels or further answers in the spelling of the labels of this table.
+
+        They are read by the steps of the Notes. A text that no step reads is returned as it is.
+        """
+        return read_texts(as_text(texts), self.predictions, self.labels, self.answer)
 
     def take(self, indices: Any) -> "ScoreTable":
         """Return the table of some samples: indices (may repeat), a bool mask or a slice."""
@@ -443,11 +579,12 @@ class ScoreTable:
             rows = values[models]
             return rows if rows.ndim == 1 else rows[:, samples]
 
-        arrays = ("correct", "confidence", "cost", "predictions", "answered")
+        arrays = ("correct", "confidence", "cost", "predictions", "answered", "unreadable")
         return copy.copy(self)._set_checked(
             self.origin.take(samples),
             **{name: cut(getattr(self, name)) for name in arrays},
             names=tuple(np.array(self.names, object)[models]),
             labels=None if self.labels is None else self.labels[samples],
             columns={name: cut(values) for name, values in self.columns.items()},
+            further_costs={name: cut(values) for name, values in self.further_costs.items()},
         )

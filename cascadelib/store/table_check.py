@@ -1,35 +1,39 @@
-"""Check a table of scores: recognize its columns, list its faults, and write the command for it."""
+"""Check a table of scores: recognize its columns, list the rules for its cells, and write the
+command that certifies it.
+"""
 
 import os
 import re
 import shlex
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
-from functools import partial
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from ..checks import items_of
 from .aligned_rows import check_alignment
-from .score_table import ScoreTable
-from .tables.cells import SKIP, UNSURE
-from .tables.faults import SHOWN, Fault, describe_faults
-from .tables.frames import open_frame, parse_scores
-from .tables.spelling import REMEDY as SPELLING
-from .tables.spelling import find_foreign_answers
+from .score_table import ScoreTable, cost_roles
+from .tables.answers import ACCEPTED, find_option, find_unreadable
+from .tables.cells import SKIP, UNSURE, Cells
+from .tables.rules import Rule, describe_rules
 from .tables.table_files import LARGEST_TABLE
+from .tables.tidy import open_frame, read_tidy
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
     "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
-    "example itemid item uid index idx row",
-    "model": "model modelname modelid service system llm engine who provider",
-    "prediction": "prediction predicted pred preds predictedlabel answer output response said says",
-    "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class",
-    "confidence": "confidence conf score probability prob maxprob certainty sure p",
-    "cost": "cost price usd dollars eur fee latency seconds macs flops",
-    "correct": "correct iscorrect right exactmatch acc hit",
+    "example itemid item uid index idx row frage frageid",
+    "model": "model modelname modelid service system llm engine who provider modell modèle",
+    "prediction": "prediction predicted pred preds predictedlabel answer output response said says "
+    "antwort réponse",
+    "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class "
+    "wahrheit vérité",
+    "confidence": "confidence conf score probability prob maxprob certainty sure p konfidenz "
+    "confiance",
+    "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
+    "correct": "correct iscorrect right exactmatch acc hit richtig juste",
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
@@ -37,6 +41,7 @@ REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in
 SAMPLES = "columns of samples that were recognized"
 MODELS = "columns of models that were recognized"
 LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
+DROP = "without their samples (missing='drop')"
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,10 +56,13 @@ class TableReport:
         Column by role. For one column per model it is a template, such as "{}_answer", where {}
         is the name of the model.
     faults : DataFrame
-        One row per kind of fault: fault, count, examples (with sample id and line), remedy, and
-        ``blocks``, which is True if the table cannot be read before the fault is corrected.
+        One row per rule that concerns some cells: fault, count, examples (with sample id and line),
+        remedy, ``read`` (what is read instead, "" if nothing is), and ``blocks``, which is True if
+        the table cannot be read before the fault is corrected.
+    options : dict
+        Further options of :meth:`ScoreTable.from_frame` that read the table.
     command : str
-        The command that reads the file, or the call that reads the frame. It is empty if faults
+        The command that certifies the file, or the call that reads the frame. It is empty if faults
         must be corrected first.
     table : ScoreTable or None
         The table that the command reads.
@@ -63,15 +71,22 @@ class TableReport:
     source: str
     columns: dict[str, str]
     faults: pd.DataFrame
+    options: dict[str, Any]
     command: str
     table: ScoreTable | None
 
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
         lines = [f"{self.source}: {named or 'no columns were recognized'}"]
-        for blocks, title in ((True, "Faults that must be corrected:"), (False, "Remarks:")):
-            chosen = self.faults[self.faults["blocks"] == blocks].drop(columns="blocks")
-            text = describe_faults(Fault(*row) for row in chosen.itertuples(index=False))
+        is_read = self.faults["read"] != ""
+        blocks = self.faults["blocks"].astype(bool)
+        for title, chosen in (
+            ("Faults that must be corrected:", blocks),
+            ("Read by steps:", is_read & ~blocks),
+            ("Remarks:", ~is_read & ~blocks),
+        ):
+            rows = self.faults[chosen].drop(columns="blocks").itertuples(index=False)
+            text = describe_rules(Rule(*row) for row in rows)
             lines += [title, *text.splitlines()] if text else []
         lines += [] if len(self.faults) else ["no faults"]
         if self.table is not None:
@@ -79,8 +94,9 @@ class TableReport:
             lines.append(
                 f"{len(self.table):,} of {total:,} samples, {self.table.dropped:,} dropped"
             )
+            kind = self.table.default_cost
             lines += [
-                f"{name}: accuracy {model.top1:.3f}, cost {model.cost:.4g}"
+                f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}"
                 for name, model in self.table.models.iterrows()
             ]
         lines.append(self.command or "Correct these faults, then run the check again.")
@@ -90,26 +106,29 @@ class TableReport:
 def check_table(
     frame: Any,
     *,
-    cost: str | Mapping[str, float] | None = None,
+    cost: str | list[str] | Mapping[str, float] | None = None,
     missing: str | None = None,
-    normalize: str | None = None,
+    answer: Any = None,
+    decimal: str | None = None,
     encoding: str | None = None,
     largest: int = LARGEST_TABLE,
     **columns: str,
 ) -> TableReport:
-    """Find all faults of a table of scores, and the command that reads it.
+    """List the rules for the cells of a table of scores, and the command that reads it.
 
     Parameters
     ----------
     frame : path, pandas.DataFrame, or a frame that narwhals supports
         A long or wide table, as for :meth:`ScoreTable.from_frame`.
-    cost : str or mapping of str to float, optional
-        Column of the cost of a query, or {model: cost}.
-    missing : {"refuse", "drop", "abstain"}, optional
+    cost : str, list of str, or mapping of str to float, optional
+        Columns of the cost of a query, or {model: cost}.
+    missing : {"refuse", "drop", "abstain", "wrong"}, optional
         As for :meth:`ScoreTable.from_frame`. Defaults to "drop" if cells are missing.
-    normalize : {None, "text", "exact"}, optional
-        As for :meth:`ScoreTable.from_frame`. Defaults to "text" if predictions differ from labels
-        in spelling only.
+    answer : {"exact", "first word"}, regular expression or callable, optional
+        As for :meth:`ScoreTable.from_frame`. Defaults to an option that reads all unreadable
+        answers as the only label that they contain, if there is one.
+    decimal : {".", ","}, optional
+        Sign before decimals, as for :meth:`ScoreTable.from_frame`.
     encoding : str, optional
         Encoding of a CSV file. If the file is not in UTF-8, other ones are tried.
     largest : int, default=2**30
@@ -122,7 +141,7 @@ def check_table(
     Returns
     -------
     TableReport
-        ``report.faults`` has one row per kind of fault. ``str(report)`` is the full report.
+        ``report.faults`` has one row per rule. ``str(report)`` is the full report.
 
     See Also
     --------
@@ -132,99 +151,90 @@ def check_table(
     --------
     >>> import cascadelib as cl
     >>> import pandas as pd
-    >>> answers = {"id": ["a", "b"], "model": "m", "answer": ["x", "Y"], "gold": ["x", "y"]}
+    >>> answers = {"id": ["a", "b"], "model": "m", "answer": ["x", "Y."], "gold": ["x", "y"]}
     >>> report = cl.check_table(pd.DataFrame(answers), cost={"m": 1})
     >>> report.columns["prediction"], report.faults["count"].tolist()
     ('answer', [1])
     >>> print(report.command)
-    ScoreTable.from_frame(frame, ..., normalize='text', cost={'m': 1})
+    ScoreTable.from_frame(frame, sample='id', label='gold', prediction='answer', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
-    options: dict[str, Any] = {"missing": missing, "normalize": normalize, "encoding": encoding}
-    if isinstance(cost, Mapping):
-        options["cost"] = cost
-    roles = {}
-    blocking = []
-    notes: list[Fault] = []
+    options: dict[str, Any] = {"missing": missing, "answer": answer, "decimal": decimal}
+    roles: dict[str, str] = {}
+    rules: list[Rule] = []
+    remarks: list[Rule] = []
     table = None
     try:
-        opened, options["encoding"], notes = _open(frame, largest, encoding)
-        roles = guess_columns(list(map(str, opened[0].columns)), columns)
-        if isinstance(cost, str):
-            roles["cost"] = cost
-        blocking = list(_missing_columns(roles, cost))
-        if {SAMPLES, MODELS}.isdisjoint(fault.what for fault in blocking):
-            parts, faults, found = _read(opened, roles, cost, options)
-            blocking += faults
-            notes += found
-            if not faults:
+        opened, options["encoding"], remarks = open_in_any_encoding(frame, largest, encoding)
+        roles = guess_columns(list(map(str, opened[0].columns)), columns, cost)
+        rules = list(find_missing_columns(roles, cost))
+        if {SAMPLES, MODELS}.isdisjoint(rule.name for rule in rules):
+            cells, cell_rules = read_tidy(*opened, roles, None, decimal)
+            prices = cost if isinstance(cost, Mapping) else columns_of_costs(roles)
+            parts, found = choose_options(cells, prices, options)
+            rules += cell_rules + found
+            if all(rule.read for rule in cell_rules + found):
                 table = ScoreTable.of_checked(parts)
-                notes += find_remarks(table)
+                remarks += [*find_coverage(cells), *find_remarks(table)]
     except ValueError as error:
-        blocking.append(Fault("tables that cannot be read", 1, (str(error),)))
+        rules.append(Rule("tables that cannot be read", 1, (str(error),)))
+    listed = [vars(rule) | {"blocks": not rule.read} for rule in rules]
+    listed += [vars(remark) | {"blocks": False} for remark in remarks]
+    names = ["name", "count", "examples", "remedy", "read", "blocks"]
+    faults = pd.DataFrame(listed, columns=names).rename(columns={"name": "fault"})
+    used = {name: value for name, value in options.items() if value is not None}
+    if isinstance(cost, Mapping):
+        used["cost"] = dict(cost)
     command = ""
-    has_cost = "cost" in roles or "cost" in options
-    if table is not None and has_cost and table.correct is not None:
-        arguments = {role: name for role, name in roles.items() if name != role or role in ANSWERS}
-        arguments |= {option: value for option, value in options.items() if value is not None}
-        if source == "frame":
-            listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
-            command = f"ScoreTable.from_frame(frame, {listed})"
-        else:
-            command = _format_command(source, arguments, len(table))
-    rows = [vars(fault) | {"blocks": True} for fault in blocking]
-    rows += [vars(fault) | {"blocks": False} for fault in notes]
-    listed_faults = pd.DataFrame(rows, columns=["what", "count", "examples", "remedy", "blocks"])
-    return TableReport(
-        source, roles, listed_faults.rename(columns={"what": "fault"}), command, table
-    )
+    if table is not None and table.correct is not None and not faults["blocks"].any():
+        command = format_command(source, roles, used, len(table))
+    return TableReport(source, roles, faults, used, command, table)
 
 
-def _open(frame: Any, largest: int, encoding: str | None) -> tuple[tuple, str | None, list]:
-    """Return the result of :func:`open_frame`, the encoding to pass, and faults."""
+def open_in_any_encoding(
+    frame: Any, largest: int, encoding: str | None
+) -> tuple[tuple, str | None, list[Rule]]:
+    """Return the result of :func:`open_frame`, the encoding to pass, and remarks."""
     try:
         return open_frame(frame, largest, encoding), encoding, []
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
-        fault = Fault("files that are not in UTF-8", 1, (), f"{error}")
+        remark = Rule("files that are not in UTF-8", 1, (), f"{error}")
     try:
-        return open_frame(frame, largest, "cp1252"), "cp1252", [fault]
+        return open_frame(frame, largest, "cp1252"), "cp1252", [remark]
     except ValueError:
-        return open_frame(frame, largest, "latin-1"), "latin-1", [fault]
+        return open_frame(frame, largest, "latin-1"), "latin-1", [remark]
 
 
-def _read(
-    opened: tuple, roles: Mapping[str, str], cost: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], list[Fault], list[Fault]]:
-    """Return the parts of a ScoreTable, the faults that must be corrected, and other faults.
+def choose_options(
+    cells: Cells, prices: Any, options: dict[str, Any]
+) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the parts of a ScoreTable, and the rules for its cells.
 
     If an option of ``from_frame`` corrects a fault, this option is added to ``options``.
     """
-    frame, locate = opened
-    prices = cost if isinstance(cost, Mapping) else roles.get("cost")
-    scores = partial(parse_scores, frame, roles, prices, models=None, locate=locate)
-    _, found = scores(options["missing"] or "refuse", normalize=options["normalize"])
-    remedies = {fault.remedy for fault in found}
-    if not remedies.isdisjoint((SKIP, UNSURE)):
-        options["missing"] = options["missing"] or "drop"
-    if SPELLING in remedies:
-        options["normalize"] = "text"
-    parts, remaining = scores(options["missing"] or "refuse", normalize=options["normalize"])
-    other = [fault for fault in found if fault not in remaining]
-    answered = scores("abstain", normalize="exact")[0]["answered"]
-    counts = answered.sum(axis=1).tolist()
-    if min(counts) < max(counts):
-        examples = (
-            f"{name!r} {count:,} of {answered.shape[1]:,}"
-            for name, count in zip(parts["names"], counts)
-        )
-        fewer = sum(count < max(counts) for count in counts)
-        other.append(Fault("models that answered fewer samples", fewer, tuple(examples)))
-    return parts, remaining, other
+    missing = options["missing"] or "refuse"
+    parts, rules = ScoreTable.of_cells(cells, prices, missing, options["answer"])
+    corrected = [rule for rule in rules if rule.remedy in (SKIP, UNSURE)]
+    if corrected and options["missing"] is None:
+        options["missing"] = "drop"
+        parts, rules = ScoreTable.of_cells(cells, prices, "drop", options["answer"])
+        rules = [replace(rule, read=DROP, remedy="") for rule in corrected] + rules
+    if options["missing"] == ACCEPTED or not all(rule.read for rule in rules):
+        return parts, rules
+    table = ScoreTable.of_checked(parts)
+    unreadable = find_unreadable(table, table.names)
+    if not unreadable or options["answer"] is not None:
+        return parts, rules + unreadable
+    texts = np.unique(table.predictions[table.unreadable]).tolist()
+    options["answer"] = find_option(texts, table.origin.classes or ())
+    if options["answer"] is None:
+        return parts, rules + unreadable
+    return choose_options(cells, prices, options)
 
 
-def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str]:
+def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None) -> dict[str, str]:
     """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     roles = {}
@@ -240,6 +250,9 @@ def guess_columns(columns: list[str], named: Mapping[str, str]) -> dict[str, str
             for role in WIDE
             if role not in named and (template := _template(columns, NAMES[role].split()))
         }
+    if cost is not None:
+        roles.pop("cost", None)
+        roles |= {} if isinstance(cost, Mapping) else cost_roles(items_of(cost))
     return roles
 
 
@@ -256,31 +269,49 @@ def _template(columns: list[str], names: list[str]) -> str | None:
     return best if templates.count(best) > 1 else None
 
 
-def _missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Fault]:
+def find_missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Rule]:
     """Yield a fault per required role without a column."""
     if "sample" not in roles:
-        yield Fault(SAMPLES, 0, (), "Name it with --sample")
+        yield Rule(SAMPLES, 0, (), "Name it with --sample")
     if "model" not in roles and not any("{}" in column for column in roles.values()):
         remedy = "Name it with --model. For one column per model, use --prediction '{}_answer'"
-        yield Fault(MODELS, 0, (), remedy)
+        yield Rule(MODELS, 0, (), remedy)
     if "correct" not in roles and not {"label", "prediction"} <= roles.keys():
         remedy = "Name them with --label and --prediction, or with --correct"
-        yield Fault("columns of correct answers that were recognized", 0, (), remedy)
-    if "cost" not in roles and not isinstance(cost, Mapping):
+        yield Rule("columns of correct answers that were recognized", 0, (), remedy)
+    if "cost" not in roles and cost is None:
         remedy = "Name it with --cost, or give prices of queries as --cost small=1,large=10"
-        yield Fault("columns of costs that were recognized", 0, (), remedy)
+        yield Rule("columns of costs that were recognized", 0, (), remedy)
 
 
-def find_remarks(table: ScoreTable) -> Iterator[Fault]:
-    """Yield the faults of a readable table: shifted rows, useless confidences, foreign answers.
+def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
+    """Return the columns of costs."""
+    return [name for role, name in roles.items() if role.partition(" ")[0] == "cost"]
 
-    A confidence is also useless if it is lower for correct answers than for wrong ones. Answers are
-    foreign if they are not labels and there are few classes.
+
+def find_coverage(cells: Cells) -> Iterator[Rule]:
+    """Yield a remark if some models answered fewer samples than others."""
+    answered = cells.row_at >= 0
+    if "prediction" in cells.text:
+        answered &= cells.is_filled("prediction")
+    counts = answered.sum(axis=1).tolist()
+    fewer = sum(count < max(counts) for count in counts)
+    if fewer:
+        total = answered.shape[1]
+        named = zip(cells.names, counts)
+        examples = tuple(f"{name!r} {count:,} of {total:,}" for name, count in named)
+        yield Rule("models that answered fewer samples", fewer, examples)
+
+
+def find_remarks(table: ScoreTable) -> Iterator[Rule]:
+    """Yield what is suspicious in a readable table: shifted rows and useless confidences.
+
+    A confidence is also useless if it is lower for correct answers than for wrong ones.
     """
     alignment = check_alignment(table)
     if alignment.status == "violated":
         what = "models whose rows are not aligned with others"
-        yield Fault(what, 1, (alignment.evidence,), "Check the join by sample id")
+        yield Rule(what, 1, (alignment.evidence,), "Check the join by sample id")
     tops = []
     for row, name in enumerate(table.names):
         confidence = table.confidence[row]
@@ -288,39 +319,44 @@ def find_remarks(table: ScoreTable) -> Iterator[Fault]:
         tops.append(finite.max(initial=0))
         if len(finite) > 1 and (finite == finite[0]).all():
             what = f"confidences of model {name!r} that are all {finite[0]:g} and useless"
-            yield Fault(what, len(finite), ())
+            yield Rule(what, len(finite), ())
         if table.correct is not None and table.correct.dtype == bool:
             ranks = pd.Series(confidence).rank().to_numpy()
             parts = [ranks[table.correct[row] == one] for one in (True, False)]
             spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
             if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REVERSED * spread:
                 what = f"confidences of model {name!r} that are lower if the answer is correct"
-                yield Fault(what, len(ranks), (), "Negate them if they are losses or entropies")
-        if table.labels is not None and table.predictions is not None:
-            predictions = table.predictions[row]
-            foreign = predictions[find_foreign_answers(predictions, table.labels)]
-            if len(foreign):
-                classes = np.unique(table.labels)
-                counts = pd.Series(foreign).value_counts()[:SHOWN]
-                examples = tuple(f"{text!r} {count:,} times" for text, count in counts.items())
-                what = f"predictions of model {name!r} that are none of {len(classes)} labels"
-                yield Fault(what, len(foreign), examples, "They count as wrong")
+                yield Rule(what, len(ranks), (), "Negate them if they are losses or entropies")
     percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
     if percent and any(0 < top <= 1 for top in tops):
-        yield Fault("models with confidences above 1, unlike others", len(percent), percent)
+        yield Rule("models with confidences above 1, unlike others", len(percent), percent)
 
 
-def _format_command(path: str, arguments: Mapping[str, Any], samples: int) -> str:
-    """Return the shell command that certifies a cascade of a file.
+def format_command(
+    source: str, roles: Mapping[str, str], options: Mapping[str, Any], samples: int
+) -> str:
+    """Return the shell command that certifies a cascade of a file, or the call that reads a frame.
 
     Its epsilon is the smallest of :data:`LOSSES` that is at least 12 ÷ samples. If there is none,
     it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
     of these would be lost on average. The probability that none is lost would be at most 0.25%.
     """
-    words = ["cascadelib", "certify", path]
+    arguments: dict[str, Any] = {
+        role: name
+        for role, name in roles.items()
+        if role.partition(" ")[0] != "cost" and (name != role or role in ANSWERS)
+    }
+    costs = columns_of_costs(roles)
+    if costs and costs != ["cost"]:
+        arguments["cost"] = costs[0] if len(costs) == 1 else costs
+    arguments |= options
+    if source == "frame":
+        listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
+        return f"ScoreTable.from_frame(frame, {listed})"
+    words = ["cascadelib", "certify", source]
     for key, value in arguments.items():
         if isinstance(value, Mapping):
             value = ",".join(f"{model}={price:g}" for model, price in value.items())
-        words += [f"--{key}", value]
+        words += [f"--{key}", ",".join(value) if isinstance(value, list) else str(value)]
     losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
     return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])

@@ -118,16 +118,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     """
     module = unwrap_compiled(module)
     keys = list(example_input) if isinstance(example_input, dict) else None
-    values = example_input.values() if keys else example_input
-    values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
-    are_batches = [
-        isinstance(value, torch.Tensor) and value.ndim and len(value) for value in values
-    ]
-    if not values or not all(are_batches):
-        raise ValueError(
-            "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
-        )
-    first = take_rows(values, slice(0, 1), samples=len(values[0]))
+    first = _first_sample(example_input.values() if keys else example_input)
     scripted = [
         name or "itself"
         for name, part in module.named_modules()
@@ -145,6 +136,19 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     if refused:
         raise ValueError(_format_refusal(module, f"fvcore cannot count {', '.join(refused)}"))
     return total
+
+
+def _first_sample(values: Any) -> tuple:
+    """Return the first sample of a batch: one tensor, or several of the same length."""
+    values = (values,) if isinstance(values, torch.Tensor) else tuple(values)
+    are_batches = [
+        isinstance(value, torch.Tensor) and value.ndim and len(value) for value in values
+    ]
+    if not values or not all(are_batches):
+        raise ValueError(
+            "example_input must be a tensor [N, …], or a tuple or dict of such tensors"
+        )
+    return take_rows(values, slice(0, 1), samples=len(values[0]))
 
 
 def _trace(wrapped: Positional, values: tuple) -> tuple[int, dict[str, str]]:

@@ -63,7 +63,7 @@ BETTER = (("softmax_margin", "max_softmax"), ("max_softmax", "entropy"))
 EQUAL = ("max_softmax", "logits_margin")
 GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
 """Task: how many texts its validation set has, and the share of class 1."""
-CHECKPOINTS = NOTEBOOKS / "tools" / "glue-checkpoints.csv"
+CHECKPOINTS = NOTEBOOKS.parent / "data" / "glue" / "checkpoints.csv"
 ROWS = 5000  # images in memory at a time, with the logits of one model
 
 

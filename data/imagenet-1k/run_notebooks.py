@@ -6,7 +6,7 @@
 The script runs all notebooks of the paper for which the folder has data. Notebook 05 needs held-out
 data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself, as
 in the paper. Notebook 06 needs ``glue/``. The last one is 11, with the verdicts on the results of the
-others (report/verdicts). Without study.json, 01 reads the logits unchanged. If all models have
+others (report/verdicts). If all models have
 published times (of an RTX 3090), the notebooks with a cost also run with it
 (report/published_seconds). If there is ``test``, images without labels, then the points of table 1
 run on it, and their guesses are written in the format of a test server (submission/point-1.txt …).
@@ -31,22 +31,10 @@ from cascadelib.files import replace_atomically
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import run  # noqa: E402 - a script beside the notebooks, not a package
-from tools.study import FILE, read_study  # noqa: E402
 
 NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
 GUESSES = 5  # that the test server takes per image
 ROWS = 5000  # images whose logits are sorted at a time
-
-
-def glue_stores(study: Path) -> dict[str, Any]:
-    """Return the parameters of notebook 06 for the stores in ``glue``, none without stores."""
-    folder = study / "glue"
-    tasks = sorted(path.parent.name for path in folder.glob("*/manifest.json"))
-    if not tasks:
-        return {}
-    table = folder / "checkpoints.csv"
-    own = {"checkpoints": str(table)} if table.exists() else {}
-    return {"tasks": tasks, "stores": str(folder)} | own
 
 
 def texts_of(study: Path) -> dict[str, str]:
@@ -55,13 +43,19 @@ def texts_of(study: Path) -> dict[str, str]:
     return {path.parent.name: str(path.parent) for path in paths}
 
 
+def half_of_a_task(study: Path, task: str) -> dict[str, Any]:
+    """Return the parameters of notebook 06 for a task of GLUE: half of its texts is held out."""
+    folder = str(study / "glue")
+    return {"dataset": folder, "split": task, "held_out": "", "domains": [], "left_out": []}
+
+
 def able(study: Path) -> list[str]:
     """Return the numbers of the notebooks for which the folder has data."""
     names = ["01", "02", "03", "04"]
     if (study / "held_out").exists():
         other = LogitStore(study / "held_out")
         names += ["05"] * (LogitStore(study / "val").dataset != other.dataset)
-    names += ["06"] * bool(glue_stores(study))
+    names += ["06"] * bool(texts_of(study))
     names += ["07", "10", "11"]
     there = {path.name[:2] for path in NOTEBOOKS.glob("*.ipynb")}
     return [name for name in names if name in there]
@@ -143,15 +137,11 @@ def main(arguments: list[str] | None = None) -> int:
     other = "held_out" if (study / "held_out").exists() else "val"
     paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
     takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
-    described = read_study(study)
     stores = [LogitStore(study / split) for split in ("val", other)]
     is_shifted = not stores[0].origin.is_same_distribution(stores[1].origin)
     own = {
         "dataset": str(study),
         "held_out": other,
-        "out": str(study / "again"),
-        "newer": described and described.table,
-        "images": None if (study / FILE).exists() else 0,
         "texts": texts_of(study),
         "shifted": None if is_shifted else [],
     }
@@ -181,7 +171,10 @@ def main(arguments: list[str] | None = None) -> int:
     reports = {
         "report": with_parameters(on_images),
         "report/published_seconds": with_parameters(timed, cost="published_seconds"),
-        "report/glue": with_parameters(on_texts, held_out=None, **glue_stores(study)),
+        **{
+            f"report/glue/{task}": with_parameters(on_texts, **half_of_a_task(study, task))
+            for task in texts_of(study)
+        },
         "report/verdicts": with_parameters(of_all),
     }
     given = {study / name: parameters for name, parameters in reports.items() if parameters}

@@ -5,14 +5,28 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import norm
 from tiny_stores import three_models
 
-from cascadelib import mean_improvement_moved, pick, search
-from cascadelib.analysis import finding, front_finding, holds, pair_trend
+from cascadelib import LogitStore, mean_improvement_moved, pick, search
+from cascadelib.analysis import (
+    calibration_finding,
+    cost_ratios,
+    finding,
+    front_finding,
+    front_on,
+    holds,
+    mean_cost_ratio,
+    pair_trend,
+    price_of_accuracy,
+    ratio_finding,
+    shift_finding,
+)
 
 STORE = three_models()
 OTHER = three_models(1)
 FRONT = search(STORE)
+MACS = dict(zip(STORE.models.index, STORE.models["macs"]))
 FOUND = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
 
 
@@ -65,6 +79,13 @@ def test_a_front_finding_has_the_mean_on_the_other_split():
     assert f"cost {mean:.2f}× as much" in text and "600 samples of seed 1" in text
 
 
+def test_a_front_finding_needs_two_single_models():
+    logits = {name: 9 * np.eye(5)[:2] for name in MACS}
+    same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
+    text = front_finding(FRONT, same, 5)
+    assert text.endswith("the cheapest single model is also the most accurate one")
+
+
 def pairs_of(models, relation):
     """A table of all pairs of models whose column y has a relation to x."""
     rng = np.random.default_rng(0)
@@ -88,3 +109,62 @@ def test_a_trend_is_stated_if_its_interval_excludes_zero(relation, words):
 
 def test_two_models_show_no_trend():
     assert "are not clearly related" in pair_trend(pairs_of(2, 1), "x", "y", 5)
+
+
+def test_the_price_of_accuracy_compares_two_models_on_the_other_split():
+    singles = search(STORE, 1)
+    text = price_of_accuracy(singles, OTHER, loss=1)  # any model is accurate enough
+    rows = OTHER.models
+    drop = 100 * (rows["top1"].iloc[-1] - rows["top1"].iloc[0])
+    assert text.startswith(f"The last {drop:.2f} points of accuracy (95% CI ")
+    assert "need 100.0× more MACs\nm2 instead of m0, 600 held-out samples of seed 1" in text
+    assert "m2 instead of m2" in price_of_accuracy(singles, OTHER, loss=0)
+
+
+def test_cost_ratios_are_those_of_the_other_split_with_simultaneous_intervals():
+    fronts = {"two": FRONT, "three": search(STORE, 3), "one": search(STORE, 1)}
+    table = cost_ratios(fronts, OTHER, 30)
+    moved = {name: front_on(OTHER, front, ranges=False) for name, front in fronts.items()}
+    for name, row in table.iterrows():
+        ratio = 1 / mean_cost_ratio(moved[name], moved["two"])
+        assert row["cost_ratio"] == pytest.approx(ratio)
+        assert row["cost_ratio_low"] < ratio < row["cost_ratio_high"]
+    assert table.index.name == "two" and list(table.index) == ["three", "one"]
+    single = cost_ratios({name: fronts[name] for name in ("two", "one")}, OTHER, 30).loc["one"]
+    rows = (single, table.loc["one"])
+    alone, both = (np.log(row["cost_ratio_high"] / row["cost_ratio"]) for row in rows)
+    assert both / alone == pytest.approx(norm.isf(0.0125) / norm.isf(0.025))
+    with pytest.raises(ValueError, match="pass two fronts or more"):
+        cost_ratios({"two": FRONT}, OTHER)
+
+
+def ratios(*rows):
+    columns = ["cost_ratio", "cost_ratio_low", "cost_ratio_high"]
+    return pd.DataFrame(rows, [f"m{i}" for i in range(len(rows))], columns).rename_axis("a_b")
+
+
+@pytest.mark.parametrize(
+    ("rows", "words"),
+    [
+        ([(0.9, 0.8, 0.95)], "the cost is clearly lower: −10.0% (95% CI −20.0% to −5.0%)"),
+        ([(1.2, 1.1, 1.3)], "the cost is clearly higher: +20.0% (95% CI +10.0% to +30.0%)"),
+        ([(1.0, 0.9, 1.1)], "the cost does not clearly differ: +0.0% (95% CI −10.0% to +10.0%)"),
+        (
+            [(0.9, 0.8, 0.95), (1.0, 0.9, 1.1), (1.2, 1.1, 1.3), (1.3, 1.1, 1.4)],
+            "Of 4 alternatives, 1 cost clearly less than a b, 2 clearly more",
+        ),
+    ],
+)
+def test_the_words_of_a_ratio_follow_its_interval(rows, words):
+    assert words in ratio_finding(ratios(*rows))
+
+
+def test_shifted_splits_count_if_their_interval_excludes_zero():
+    ends = {"difference_low": [-0.2, -0.1, 0.1], "difference_high": [-0.1, 0.1, 0.2]}
+    text = shift_finding(pd.DataFrame(ends | {"cost_ratio": [1.5, 3.0, 2.0]}))
+    assert "on 1 of 3 shifted splits, more accurate on 1, at 1.5× to 3.0× lower cost" in text
+
+
+def test_models_count_as_overconfident_if_the_interval_of_their_gap_excludes_zero():
+    table = pd.DataFrame({"gap_low": [0.1, -0.1, -0.2], "gap_high": [0.2, 0.1, -0.1]})
+    assert "1 of 3 models are overconfident, 1 are underconfident" in calibration_finding(table)

@@ -52,6 +52,24 @@ def code_tokens(source):
     return tokens, len(lines)
 
 
+def complexity(function):
+    """Return 1 + the number of branches, loops, handlers, comprehensions and further conditions."""
+    branches = (ast.If, ast.IfExp, ast.For, ast.While, ast.ExceptHandler, ast.Assert)
+    count = 1
+    for node in ast.walk(function):
+        if isinstance(node, (*branches, ast.comprehension)):
+            count += 1
+        elif isinstance(node, ast.BoolOp):
+            count += len(node.values) - 1
+    return count
+
+
+def functions(tree):
+    """Return all functions of a file, also methods and inner functions."""
+    kinds = ast.FunctionDef | ast.AsyncFunctionDef
+    return [node for node in ast.walk(tree) if isinstance(node, kinds)]
+
+
 def is_unrelated(node):
     """Return whether a node assigns several new values, as ``a, b = f(x), []`` does.
 

@@ -7,7 +7,6 @@ import sys
 import time
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import pytest
 from scripts import load_script
@@ -15,7 +14,6 @@ from scripts import load_script
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 import measuring  # noqa: E402 - scripts, no package
-import synthetic  # noqa: E402
 
 bench = load_script("benchmarks/run.py")
 
@@ -128,29 +126,6 @@ def test_every_row_has_its_commit(recorded, tmp_path, monkeypatch):
     assert re.fullmatch(r"[0-9a-f]{10}, changed", bench.commit())
 
 
-def test_no_two_jobs_measure_the_same_search(recorded):
-    """Names such as "search: pairs of 27, k = 50000, every threshold" state the search."""
-    lengths = {"pairs": "2", "triples": "3", "quadruples": "4"}
-    jobs = {}
-    for _, row in recorded[recorded.unit == "s"].iterrows():
-        found = re.match(r"\w+: (\w+) of (\d+), k = (\d+)(.*)", row.benchmark)
-        if found is not None and "processor time" not in row.benchmark:
-            n, models, samples, how = found.groups()
-            plain = re.sub(r", (every threshold|exact|smooth accuracies|\d+ threads)", "", how)
-            jobs.setdefault((lengths.get(n, n), models, samples, plain), set()).add(row.module)
-    assert len(jobs) > 20 and all(len(found) == 1 for found in jobs.values())
-
-
-def test_synthetic_scores_have_the_published_accuracies():
-    for kind, make in synthetic.KINDS.items():
-        correct, confidence, cost = make(27, 20_000)
-        assert correct.shape == confidence.shape == (27, 20_000) and (np.diff(cost) > 0).all()
-        accuracy = correct.mean(1)
-        assert abs(accuracy[0] - 0.66) < 0.01 and abs(accuracy[-1] - 0.886) < 0.01
-        distinct = np.mean([len(np.unique(row)) for row in confidence]) / 20_000
-        assert (distinct == 1) == (kind == "published accuracies") and distinct > 0.9
-
-
 @pytest.mark.parametrize(
     ("measured", "target", "verdict"),
     [
@@ -203,45 +178,9 @@ def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
     assert ("0.5 before, 1.5 after" in text) == (verdict != "")
 
 
-@pytest.mark.parametrize(
-    ("machine", "own", "descendants", "others"),
-    [
-        ([100.0, 106.0], [2.0, 3.0], [0.0, 4.0], 0.5),
-        ([100.0, 110.0], [0.0] * 4, [1.0, 6.0, 0.0, 2.0], 1.5),  # a descendant ended in between
-    ],
-)
-def test_a_watch_measures_what_other_processes_use(monkeypatch, machine, own, descendants, others):
-    clocks = {"machine_time": machine, "own_time": own, "descendants": descendants}
-    for name, values in (clocks | {"load": [0.5, 2.5]}).items():
-        monkeypatch.setattr(measuring, name, iter(values).__next__)
-    monkeypatch.setattr(measuring.time, "perf_counter", iter([10.0, 12.0]).__next__)
-    with measuring.Watch() as watch:
-        for _ in own[2:]:
-            watch.look()
-    assert watch.seen == {"load_before": 0.5, "load_after": 2.5, "others": others}
-
-
-def test_a_watch_without_the_machines_clock_records_nan(monkeypatch):
-    monkeypatch.setattr(measuring, "machine_time", lambda: math.nan)
-    with measuring.Watch() as watch:
-        pass
-    assert math.isnan(watch.seen["others"])
-
-
 def test_the_summary_lists_missed_targets_and_jobs_that_were_not_quiet():
     table = rows(target=["≤ 0.3", "≤ 0.2"], others=0.5)
     lines = bench.summary(table, ["job", "sold"]).splitlines()
     assert lines[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
     assert lines[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
     assert lines[6:] == ["- jobs not measured: 1", "  - sold"]
-
-
-@pytest.mark.parametrize(
-    ("measured", "unit", "runs", "few"),
-    [(1, "s", 5, 0), (1, "s", 4, 1), (1, "s", None, 1), (99, "s", 1, 0), (99, "ms", 1, 1)]
-    + [(1, "share", None, 0)],
-)
-def test_the_summary_counts_rows_of_few_runs(measured, unit, runs, few):
-    table = rows(measured=[measured, 1], unit=[unit, "s"], runs=[runs, 5], others=0.0)
-    lines = bench.summary(table).splitlines()
-    assert lines[3].endswith(f": {few}") and lines[4:-1] == ["  - job: 1"] * few

@@ -3,7 +3,6 @@
 import re
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
@@ -59,11 +58,6 @@ def test_a_rule_sees_no_label_beyond_its_number(file):
     assert len(task.unlabelled) == file.pool - 300
     assert task.unlabelled.correct is None and task.unlabelled.labels is None
     assert file.labels == [300]
-
-
-def test_files_have_different_draws(file):
-    other = File("other", "", file.table, "small", "large")
-    assert file.order(0).tolist() != other.order(0).tolist() != other.order(1).tolist()
 
 
 def test_lost_rows_are_bought(file):
@@ -249,18 +243,6 @@ def test_the_rule_is_chosen_on_the_even_draws():
     assert row.mean == pytest.approx(0.4)
 
 
-@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
-def test_a_cell_without_a_rule_says_so(missing):
-    assert page.name_or_dash(missing) == "none"
-    assert page.name_or_dash("ladder") == "ladder"
-
-
-def test_rules_of_two_leagues_do_not_meet():
-    table = records([0.5] * 4, [0.3] * 4)
-    assert len(verdicts.compared(table)) == 1
-    assert verdicts.compared(table.assign(league=table["rule"])).empty
-
-
 def test_an_estimate_breaks_if_its_mean_loss_is_above_epsilon():
     """Half of the draws of rule a exceed ε, but not their mean."""
     table = records([0.5] * 16, [0.3] * 16, a=[0.02, 0.07] * 8, b=[0.06, 0.07] * 8)
@@ -274,20 +256,6 @@ def test_a_rule_that_buys_its_labels_counts_at_the_number_that_covers_them():
         own = table.assign(own_labels=~table["ours"], bought=bought)
         placed = verdicts.placed(own, {"f": [300, 1_000]})
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
-
-
-def test_ratios_are_means_of_cells():
-    table = records([0.4] * 4, [0.5] * 4)
-    assert verdicts.ratios(table, "a", "b").to_dict() == {"f": pytest.approx(0.8)}
-    assert verdicts.ratios(table, "a", "c").empty
-
-
-def test_lines_of_code_are_counted_whatever_their_layout(tmp_path):
-    script = tmp_path / "rule.py"
-    script.write_text(
-        '"""Said.\n\nTwice."""\n\n\ndef f(\n    a,\n):\n    """It."""\n    return a\n'
-    )
-    assert run.lines_of_code(script) == 2
 
 
 def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
@@ -304,12 +272,6 @@ def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
     assert run.complete(tmp_path, 5).empty
     run.measure([file], 5, tmp_path, record, end=-np.inf)
     assert len(calls) == 4
-
-
-def test_files_are_measured_in_turns(monkeypatch):
-    a, b, c, d = (SimpleNamespace(size=size) for size in (1, 2, 3, 4))
-    monkeypatch.setattr(run, "sources", lambda folder: {"x": [b, d, c], "y": [a], "z": []})
-    assert run.files(None) == [a, b, c, d]
 
 
 def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch):

@@ -199,7 +199,10 @@ def test_code_on_the_page_runs(page):
     assert tried > 3 and failed == 0
 
 
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+CURRENT = [page for page in PAGES if page.name != "CHANGELOG.md"]  # which names removed files
+
+
+@pytest.mark.parametrize("page", CURRENT, ids=lambda page: page.name)
 def test_files_that_a_page_names_exist(page):
     """``make docs`` checks links. This checks paths in the text."""
     folders = "cascadelib|tests|benchmarks|notebooks|data|docs"

@@ -10,7 +10,7 @@ import cascadelib
 
 ROOT = Path(cascadelib.__file__).parent
 # Subpackages in which each public function has an example.
-PACKAGES = ("datasets", "extraction", "guarantees", "policy", "zoo")
+PACKAGES = ("datasets", "extraction", "guarantees", "monitoring", "policy", "zoo")
 PUBLIC = sorted(name for name in cascadelib.__all__ if callable(getattr(cascadelib, name)))
 # numpydoc's rules on the text (GL), the summary (SS), parameters (PR) and returned values (RT),
 # without those of layout: text next to the quotes, blank lines, and entries such as "a, b".

@@ -20,8 +20,37 @@ MOST_LINES = 420  # of a file without its docstrings
 MOST_MODULES = 13  # of a subpackage
 # The base modules include those that join stores and methods, which do not import each other.
 MOST_BASE_MODULES = 17
-MOST_TOKENS = 184_500  # the current number. The target is 156,000.
-MOST_TOKENS_PER_LINE = 9.6  # the current number. The target is 9.
+# Bounds only fall. Tokens of code and tokens per line with code, by folder.
+MOST_TOKENS = {
+    "cascadelib": (161_500, 9.5),
+    "notebooks/tools": (51_300, 11.2),
+    "benchmarks": (42_000, 10.8),
+    "tests": (316_000, 11.5),
+}
+MOST_WORDS = 50_700  # of docs/*.md
+MOST_COMPLEX = 12
+# {function above it: the issue that rewrites it}
+COMPLEX = {
+    "extraction/extraction.py:extract": "extraction",
+    "store/logit_store.py:add": "extraction",
+    "store/table_check.py:check_table": "reading",
+    "store/table_check.py:find_remarks": "reading",
+    "store/tables/frames.py:encode_text": "reading",
+    "store/tables/frames.py:find_confidence": "reading",
+    "store/tables/frames.py:parse_scores": "reading",
+    "store/tables/frames.py:select_columns": "reading",
+    "store/tables/score_checks.py:convert_arguments": "reading",
+    "guarantees/peeling.py:peel_table": "guarantees",
+    "guarantees/premises.py:confidences": "guarantees",
+    "guarantees/trial.py:promise": "guarantees",
+    "policy/answering.py:answer_table": "guarantees",
+    "policy/form.py:point_from_file": "guarantees",
+    "store/aligned_rows.py:aligned_rows": "guarantees",
+    "fronts/counted.py:search_long": "search",
+    "fronts/exact.py:__init__": "search",
+    "fronts/parallel.py:in_threads": "search",
+    "fronts/selection.py:most_economical": "search",
+}
 MOST_PUBLIC_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
 ACCEPTED = ("a, b = b, a", "a if b else c", "[a for a in b]", "correct = confidence > bright")
@@ -62,13 +91,47 @@ def test_modules_are_short():
     assert long == {}
 
 
-def test_the_package_has_few_tokens_and_few_per_line():
+@pytest.mark.parametrize("folder", MOST_TOKENS)
+def test_a_folder_has_few_tokens_and_few_per_line(folder):
     """Tokens of code do not depend on layout, docstrings and comments."""
-    counted = [house.code_tokens(path.read_text(encoding="utf-8")) for path in MODULES]
+    paths = sorted((ROOT / folder).rglob("*.py"))
+    counted = [house.code_tokens(path.read_text(encoding="utf-8")) for path in paths]
     tokens = sum(tokens for tokens, _ in counted)
-    lines = sum(lines for _, lines in counted)
-    assert tokens <= MOST_TOKENS
-    assert tokens / lines <= MOST_TOKENS_PER_LINE
+    most, most_per_line = MOST_TOKENS[folder]
+    assert tokens <= most
+    assert tokens / sum(lines for _, lines in counted) <= most_per_line
+
+
+def test_the_pages_have_few_words():
+    pages = (ROOT / "docs").glob("*.md")
+    assert sum(len(page.read_text(encoding="utf-8").split()) for page in pages) <= MOST_WORDS
+
+
+def test_functions_are_simple_except_those_that_an_issue_rewrites():
+    found = {}
+    for path in MODULES:
+        for function in house.functions(house.parsed(path)):
+            name = f"{path.relative_to(PACKAGE).as_posix()}:{function.name}"
+            found[name] = max(house.complexity(function), found.get(name, 0))
+    assert {name for name, count in found.items() if count > MOST_COMPLEX} <= COMPLEX.keys()
+
+
+def test_complexity_counts_branches_loops_and_conditions():
+    code = """
+def f(a):
+    if a and a[0] or not a:
+        return [b for b in a if b]
+    while a:
+        assert a.pop() if a else a
+    def inner():
+        try:
+            pass
+        except ValueError:
+            for _ in a:
+                pass
+"""
+    outer, inner = house.functions(ast.parse(code))
+    assert (house.complexity(outer), house.complexity(inner)) == (10, 3)
 
 
 def test_the_public_api_has_few_names():

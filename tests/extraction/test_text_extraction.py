@@ -5,14 +5,17 @@ import pandas as pd
 import pytest
 import tiny_checkpoints as tiny
 import torch
+from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.datasets.texts import Texts
 from cascadelib.extraction.extraction import extract
 from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Tokenized
-from tools.glue import checkpoints, glue_store
 
+extract_glue = load_script("data/glue/extract.py")
+checkpoints = extract_glue.checkpoints
+glue_store = extract_glue.glue_store
 CLASSES = ("negative", "positive")
 
 
@@ -210,7 +213,7 @@ def test_a_table_of_checkpoints_fills_a_store(folder, tmp_path, monkeypatch):
     )
     names = [str(folder / name) for name in ("small", "swapped")]
     assert np.allclose(*(store.logits(name) for name in names), atol=1e-6)
-    monkeypatch.setattr("tools.glue.load", lambda *_: pytest.fail("loaded again"))
+    monkeypatch.setattr(extract_glue, "load", lambda *_: pytest.fail("loaded again"))
     with pytest.raises(pytest.fail.Exception):
         glue_store(*arguments, progress=False)  # only the missing one is tried again
 

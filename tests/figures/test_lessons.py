@@ -7,7 +7,7 @@ from tiny_stores import three_models
 
 from cascadelib import pick, search
 from cascadelib.analysis import finding, front_on
-from cascadelib.figures import lines_figure, points_figure, saving_figure, style
+from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
 from cascadelib.figures.lessons import spread_labels
 
 FRONT = search(three_models())
@@ -73,3 +73,13 @@ def test_points_have_names_and_a_colour_on_a_log_scale():
     (trace,) = points_figure(table, "x", "y", "cost_ratio", "t").data
     assert trace.marker.color.tolist() == [1, 3] and list(trace.text) == ["a", "b"]
     assert trace.marker.colorbar.ticktext == ("10 ×", "100 ×", "1,000 ×")
+
+
+def test_intervals_have_a_row_each_with_both_ends():
+    table = pd.DataFrame({"gap": [0.1, 0.2], "gap_low": [0.0, 0.1], "gap_high": [0.3, 0.6]})
+    fig = intervals_figure(table.set_axis(["max_softmax", "b"]), "gap", "t", line=0.15)
+    (trace,) = fig.data
+    assert list(trace.y) == ["max softmax", "b"] and trace.x.tolist() == [0.1, 0.2]
+    assert trace.error_x.array == pytest.approx([0.2, 0.4])
+    assert trace.error_x.arrayminus == pytest.approx([0.1, 0.1])
+    assert fig.layout.shapes[0].x0 == 0.15 and trace.marker.color == style.HELD_OUT

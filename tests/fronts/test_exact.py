@@ -17,10 +17,9 @@ from references import (
 from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.fronts import exact
 from cascadelib.fronts.cascades import extensions, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
-from cascadelib.fronts.graded import search_graded
+from cascadelib.fronts.graded import search_copies, search_pairs
 from cascadelib.methods.thresholds import count_exiting, does_exit
 from tools.recipes.shared_threshold import search_shared_threshold
 
@@ -135,7 +134,8 @@ def test_infinite_confidences_equal_brute_force(table, data):
     stage = last_of(correct, confidence)
     expected = ends_front(correct, tied, cost, n)
     points = search_arrays(correct, confidence, cost, n)
-    graded = search_graded(prepare_search(stage, cost, n))
+    find = search_pairs if n == 2 else search_copies
+    graded = find(prepare_search(stage, cost, n, last_only=True))
     for found in (points, graded):
         assert_same_front(found, expected, k)
     store = ScoreTable(correct, confidence, cost)
@@ -230,14 +230,3 @@ def test_of_free_models_the_most_accurate_cascade_is_found(seed):
     points = search_arrays(correct, confidence, np.zeros(3), 3)
     assert points.accuracy.tolist() == [most / k]
     assert points.cost.tolist() == [0.0]
-
-
-def test_compiling_the_searches_runs_a_counting_and_a_graded_search(monkeypatch):
-    fronts = []
-    for name in ("search_arrays", "search_graded"):
-        search_of = getattr(exact, name)
-        monkeypatch.setattr(
-            exact, name, lambda *task, search_of=search_of: fronts.append(search_of(*task))
-        )
-    exact.compile_searches()
-    assert [len(front.accuracy) > 0 for front in fronts] == [True, True]

@@ -14,9 +14,7 @@ from tables_of_scores import (
 
 from cascadelib import search
 from cascadelib.fronts import parallel
-from cascadelib.fronts.exact import (
-    search_arrays,
-)
+from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import improves, new_best, record
 
 
@@ -100,16 +98,6 @@ def test_certificates_of_several_threads_are_valid(monkeypatch, limit):
         assert_certified(
             search_arrays(*LARGE, 3, **limit), exact_front(3), limit.get("tolerance", np.inf)
         )
-
-
-def test_an_interrupted_first_front_does_not_omit_corners(monkeypatch):
-    """With few confidences, the corners of the root are all cascades."""
-    table = synthetic(5, 300, seed=1, digits=1)
-    exact = search_arrays(*table, 3)
-    monkeypatch.setattr("cascadelib.fronts.counted.SEEDING", 0)
-    points = search_arrays(*table, 3, time_limit=600)
-    assert points.floor is None
-    assert_equal_points(points, exact)
 
 
 def test_a_front_has_a_gap_and_a_lower_bound():

@@ -22,9 +22,9 @@ correct = rng.random((M, k)) < np.linspace(0.5, 0.9, M)[:, None]
 table = cl.ScoreTable(correct, rng.random((M, k)) + 0.2 * correct, 2.0 ** np.arange(M))
 once = parallel.search_prefix
 begun = threading.Lock()
-def endless(search, prefix, lasts, best, space, tolerance, parts):
+def endless(search, prefix, lasts, best, space, tolerance):
     while not np.isinf(tolerance[0]):
-        once(search, prefix, lasts, best, space, tolerance, parts)
+        once(search, prefix, lasts, best, space, tolerance)
         if begun.acquire(blocking=False):
             sys.stdout.write("searching\\n")
             sys.stdout.flush()

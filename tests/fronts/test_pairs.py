@@ -11,7 +11,7 @@ import cascadelib as cl
 from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.cascades import prepare_search
-from cascadelib.fronts.graded import Curve, search_graded
+from cascadelib.fronts.graded import Curve, search_pairs
 from cascadelib.fronts.pairs import pair_curve, plateau
 from tools import recipes
 
@@ -54,7 +54,7 @@ def test_the_front_under_f1_equals_a_loop(seed, models, k, levels, share, length
     predicted, confidence, labels, cost = binary_table(seed, models, k, levels, share)
     correct = predicted == labels
     search = prepare_search(last_of(correct, confidence), cost, lengths)
-    points = search_graded(search, labels == 1)
+    points = search_pairs(search, labels == 1)
     expected = slow_front(predicted, confidence, labels, cost, lengths)
     found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()

@@ -275,7 +275,7 @@ def without_answers(table, absent):
 def test_a_reference_without_an_answer_counts_as_the_worst_case_and_the_share_is_stated(share):
     absent = np.arange(2000) < share * 2000
     found = certify(without_answers(CHECK, absent), POINT, 0.03, reference="large")
-    text = f"reference complete (the reference has no answer on {share:.1%} of the samples"
+    text = f"reference complete (the reference has no readable answer on {share:.1%} of the samples"
     assert status_of(found, "reference complete") == "not verifiable" and text in str(found)
     exits = CHECK.confidence[0] >= POINT.thresholds[0]
     counted = 0  # the reference counts as correct, unless the cascade returns its answer
@@ -311,11 +311,10 @@ def test_a_missing_answer_of_the_reference_has_the_p_value_of_the_worst_answer(s
 
 def test_a_certificate_states_how_text_was_compared():
     for rule, status, words in (
-        (None, "verified", "by spelling alone"),
-        ("text", "verified", "were normalised before"),
-        ("exact", "not verifiable", "normalize='exact'"),
+        (None, "verified", "all answers were read as labels"),
+        ("exact", "not verifiable", "answer='exact'"),
     ):
-        table = replace(CHECK, normalize=rule, correct=None, sample_ids=CHECK.sample_ids)
+        table = replace(CHECK, answer=rule, correct=None, sample_ids=CHECK.sample_ids)
         found = certify(table, FRONT, 0.03)
         assert status_of(found, "spelling") == status
         assert words in found.premises.set_index("premise")["evidence"]["spelling"]
@@ -358,10 +357,15 @@ def test_answers_of_the_reference_that_are_not_labels_are_counted_in_the_text():
     predictions = TABLE.predictions.copy()
     predictions[1, ::20] = "n/a"
     table = answers(predictions=predictions)
+    with pytest.raises(ValueError, match=r"'large' that are unreadable \(5.0%\), such as 'n' 100"):
+        search(table.take(slice(0, 2000)), 2)
+    with pytest.raises(ValueError, match=r"'large' that are unreadable \(5.0%\)"):
+        certify(table.take(slice(2000, None)), POINT, 0.5, reference="large")
+    table = answers(predictions=predictions, missing="wrong")
     front = search(table.take(slice(0, 2000)), 2)
     certificate = certify(table.take(slice(2000, None)), front, 0.5, reference="large")
-    assert status_of(certificate, "reference complete") == "not verifiable"
-    assert "5.0% of the reference's answers are none of the labels" in str(certificate)
+    assert status_of(certificate, "spelling") == "not verifiable"
+    assert "5.00% unreadable; missing='wrong' counts all of them as wrong" in str(certificate)
 
 
 def test_one_model_under_two_names_is_refused():

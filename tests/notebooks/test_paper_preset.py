@@ -1,14 +1,11 @@
 """The paper's settings on synthetic logits of four of its models with 1,000 classes."""
 
 import os
-import re
 import runpy
 import subprocess
 import sys
-from itertools import combinations
 from pathlib import Path
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -16,7 +13,6 @@ import yaml
 
 from cascadelib import LogitStore
 from cascadelib.datasets.imagenet_1k import synsets
-from tools import ledger, ranges
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -76,130 +72,15 @@ def study(request, tmp_path_factory):
     return folder, *stores, request.param
 
 
-def claims(report, number):
-    """Return {id of a claim: its numbers in the ledger} of an executed notebook."""
-    (path,) = report.glob(f"{number}_*.ipynb")
-    (cell,) = [
-        cell for cell in nbformat.read(path, as_version=4).cells if "ledger.table(" in cell.source
-    ]
-    rows = re.findall(r"<tr>(.*?)</tr>", cell.outputs[-1].data["text/html"], re.DOTALL)[1:]
-    ids = ledger.paper_claims().query(f"notebook == '{number}'").index
-    assert len(ids) == len(rows)
-    found = {}
-    for name, row in zip(ids, rows):
-        shown = re.sub(r"<[^>]*>", "", re.findall(r"<td>(.*?)</td>", row, re.DOTALL)[-2])
-        values = re.sub(r"\[[^]]*\]", "", shown)  # without their intervals
-        found[name] = [float(n) for n in re.findall(r"(?<!\w)[+-]?\d+\.?\d*", values)]
-    return found
-
-
-def outcomes(store):
-    """Return correctness and largest softmax, [M, k], from the stored logits."""
-    z = np.stack([store.logits(name) for name in MODELS.index]).astype(np.float64)
-    p = np.exp(z - z.max(axis=2, keepdims=True))
-    return z.argmax(axis=2) == store.labels, 1 / p.sum(axis=2)
-
-
-def hull_cost(accuracy, cost):
-    """Return a function accuracy → least cost of random routing between any two models."""
-    pairs = [
-        (i, j) for i in range(len(cost)) for j in range(len(cost)) if accuracy[i] < accuracy[j]
-    ]
-
-    def at(a):
-        ways = [cost[i] for i in range(len(cost)) if accuracy[i] >= a]
-        for i, j in pairs:
-            share = (a - accuracy[i]) / (accuracy[j] - accuracy[i])
-            ways += [(1 - share) * cost[i] + share * cost[j]] if 0 <= share <= 1 else []
-        return min(ways, default=np.nan)
-
-    return at
-
-
-def front_of_pairs(correct, confidence, cost):
-    """Return the non-dominated (accuracy, cost) of all pairs at all thresholds, in order."""
-    found = {}
-    for i, j in combinations(range(len(cost)), 2):
-        for t in [np.inf, *confidence[i]]:
-            stay = confidence[i] >= t
-            hits = int(np.where(stay, correct[i], correct[j]).sum())
-            found[hits] = min(found.get(hits, np.inf), cost[i] + cost[j] * (~stay).mean())
-    rows = []
-    least = np.inf
-    for hits in sorted(found, reverse=True):
-        if found[hits] < least * (1 - 1e-12):
-            least = found[hits]
-            rows.append((hits / correct.shape[1], least))
-    return np.array(rows[::-1]).T
-
-
 def test_the_preset_has_the_papers_settings():
     preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
-    at = [ranges.LOW + share * (ranges.BEST - ranges.LOW) for share in preset["shares"]]
-    assert at == pytest.approx([0.80, 0.86, 0.87], abs=5e-5)
-    assert (preset["images"], preset["top_k"], preset["prominence"]) == (50_000, 5, 0.3)
+    assert (preset["longest"], preset["top_k"], preset["prominence"]) == (3, 5, 0.3)
 
 
-def test_notebook_01_extracts_nothing_from_a_study_without_images(study):
-    text = (study[0] / "report" / "01_extraction.ipynb").read_text(encoding="utf-8")
-    assert "Nothing was extracted" in text and not (study[0] / "again").exists()
-
-
-def mean_factor(front, at, low, high, points=200_001):
-    """Return the mean over accuracies of the baseline's cost ÷ the least cost of the front.
-
-    It counts as 0 at an accuracy that the front does not reach.
-    """
-    grid = np.linspace(low, high, points)
-    there = np.searchsorted(front[0], grid - 1e-12)
-    least = np.append(front[1], np.inf)[there]
-    corners = np.unique(np.concatenate([[low, high], np.linspace(low, high, 2001)]))
-    return np.mean(np.interp(grid, corners, [at(a) for a in corners]) / least)
-
-
-def test_claims_on_triples_equal_a_loop(study):
-    """Loop over the thresholds of the first model, and sort by the confidence of the second."""
-    folder, store, _, notebooks = study
-    if notebooks:
-        pytest.skip("notebook 03 runs in `make soak`")
-    correct, confidence = outcomes(store)
-    cost = MODELS["macs"].to_numpy(float)
-    at = hull_cost(correct.mean(axis=1), cost)
-    least = np.full(K + 1, np.inf)
-    for a, b, c in combinations(range(len(cost)), 3):
-        first = np.argsort(-confidence[a])
-        second = np.argsort(-confidence[b])
-        place = np.argsort(first)
-        for n in range(K + 1):
-            goes = second[place[second] >= n]
-            left = correct[a, first[:n]].sum()
-            hits = left + np.cumsum(
-                [correct[c, goes].sum(), *(correct[b, goes].astype(int) - correct[c, goes])]
-            )
-            total = (
-                cost[a]
-                + cost[b] * (1 - n / K)
-                + cost[c] * (len(goes) - np.arange(len(goes) + 1)) / K
-            )
-            np.minimum.at(least, hits, total)
-    factors = [at(n / K) / total for n, total in enumerate(least) if np.isfinite(total)]
-    found = claims(folder / "report", "03")
-    assert found["triple-factor"] == [pytest.approx(np.nanmax(factors), abs=0.006)] and found[
-        "triples"
-    ] == [4]
-
-
-def test_claims_on_shift_and_calibration_equal_the_stores(study):
-    folder, _, other, notebooks = study
-    if notebooks:
-        pytest.skip("notebooks 05 and 07 run in `make soak`")
-    drops = 100 * (MODELS["top1"] - MODELS["imagenetv2_top1"])
-    assert claims(folder / "report", "05")["shift-drops"] == pytest.approx(list(drops), abs=0.11)
-    correct, confidence = outcomes(other)
-    gaps = np.abs(correct.mean(axis=1) - confidence.mean(axis=1))
-    large = MODELS.index.str.contains("beit|convnext|deit3")
-    found = claims(folder / "report", "07")
-    assert found["large-families"] == [pytest.approx(gaps[large].mean() / gaps.mean(), abs=0.006)]
+def test_the_lessons_run_on_a_study_without_images(study):
+    folder, *_, notebooks = study
+    for number in notebooks or ("01", "02", "03", "04", "05", "07"):
+        assert list((folder / "report").glob(f"{number}_*.ipynb"))
 
 
 @pytest.mark.soak

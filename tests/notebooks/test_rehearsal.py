@@ -14,7 +14,7 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
-from tools import evidence, glue, verdicts
+from tools import evidence, verdicts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
 K = 2000
@@ -161,14 +161,12 @@ def run_quickly(folder, *arguments):
     return done.stdout
 
 
-def test_notebook_06_reads_the_tasks_and_checkpoints_of_the_folder(folder, tmp_path):
-    found = run_notebooks.glue_stores(folder)
-    assert found["tasks"] == sorted(rehearsal.GLUE)
-    for task in found["tasks"]:
-        store = cl.LogitStore(Path(found["stores"]) / task)
-        listed = glue.checkpoints(task, found["checkpoints"])
-        assert set(listed.index) == set(store.models.index)
-    assert run_notebooks.glue_stores(tmp_path) == {}
+def test_notebook_06_runs_on_each_task_of_the_folder(folder, tmp_path):
+    found = run_notebooks.texts_of(folder)
+    assert sorted(found) == sorted(rehearsal.GLUE) and run_notebooks.texts_of(tmp_path) == {}
+    for task, store in found.items():
+        parameters = run_notebooks.half_of_a_task(folder, task)
+        assert Path(parameters["dataset"]) / parameters["split"] == Path(store)
 
 
 SUPPORTED = ["shift-exits", "underconfident"]

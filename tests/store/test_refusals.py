@@ -89,15 +89,10 @@ ARRAYS = {
         of_texts(predictions=np.ma.masked_equal([[1, 2, 3], [1, 2, 4]], 4), labels=[1, 2, 3]),
         "1 values are masked",
     ),
-    "another spelling": (
-        of_texts(),
-        r"'a' that differ .*: 1 \('A' for 'a' at sample '1', model 'a'\)",
-    ),
-    "labels that normalizing merges": (
-        of_texts(labels=["a", "A", "a"], normalize="text"),
-        "merges with a more frequent spelling: 1 .'A' at sample '1', model 'a'.. Use one spelling",
-    ),
-    "another rule": (of_texts(normalize="lower"), "unknown value of normalize 'lower'; nearest"),
+    "an answer without a group": (of_texts(answer="a|b"), "answer='a|b' has 0 groups: the answer"),
+    "an answer with an error": (of_texts(answer="(a"), r"answer='\(a': not a regular expression"),
+    "an answer that is a number": (of_texts(answer=7), "answer=7: not a regular expression"),
+    "unknown missing answers": (of_texts(missing="skip"), "unknown value of missing 'skip'"),
     "predictions in other words": (
         of_texts(predictions=[["c"] * 3] * 2),
         "none of the labels: 6 .'c' for the label 'a'.*Use one spelling",
@@ -126,7 +121,7 @@ FRAMES = {
         "no column is named like '{}_says'",
     ),
     "rows that repeat": (
-        read(pd.concat([LONG, LONG[:2]])),
+        read(pd.concat([LONG, LONG[:2].assign(sure=0.1)])),
         "repeat.*: 2 .sample 'x', model 'small', row 6 repeats row 0; sample 'y'",
     ),
     "two labels of a sample": (
@@ -145,10 +140,6 @@ FRAMES = {
         cells(sure=[np.nan, 0.2, np.nan, 0.7, 0.6, 0.5]),
         "empty confidences: 1 .sample 'x', model 'small', row 0",
     ),
-    "another spelling in a frame": (
-        cells(truth=" " + LONG["truth"]),
-        "spelling: 1 .'yes' for ' yes' at sample 'x', model 'small', row 0",
-    ),
     "ids with a space": (
         cells(id=["x", "y", "z", "x ", "y", "z"]),
         r"missing or lack .* .of 8.(?s:.*)samples whose names .* spaces only: 1 \('x ' and 'x'\)",
@@ -163,10 +154,10 @@ FRAMES = {
     "fractions as answers": (cells(says=[0.5] * 6, truth=1), "'says' holds 0.5, .* whole number"),
     "large floats": (cells(says=[1e300] * 6, truth=1), "'says' holds 1e.300, a float too large"),
     "infinite answers": (cells(says=[np.inf] * 6, truth=1), "'says' holds inf"),
-    "numbers for text": (cells(says=[1] * 6), "labels are text and the predictions numbers"),
+    "numbers for text": (cells(says=[1] * 6, sure=1), "none of the labels: 6 .'1' for the label"),
     "truth for numbers": (
-        cells(says=[True] * 6, truth=1),
-        "labels are numbers and the predictions truth values",
+        cells(says=[True] * 6, truth=[1, 0, 1] * 2, sure=1),
+        "none of the labels: 6 .'True' for the label '1'",
     ),
     "dates": (cells(id=pd.Timestamp("2020-01-01")), "'id' holds datetime; ids"),
     "a NUL": (cells(says="a\0"), "'says' holds a NUL"),
@@ -177,9 +168,27 @@ FRAMES = {
         "'words' that are not numbers: 1 .'many' at sample 'x', model 'large', row 3",
     ),
     "a decimal comma": (
-        cells(sure=[*"123", "0,5", *"56"]),
+        cells(sure=["0.1", "0.2", "0.3", "0,5", "0.4", "0.6"]),
         "'sure' that are not numbers: 1 .'0,5' at .*row 3",
     ),
+    "thousands or decimals": (
+        cells(usd="1,234"),
+        "'usd' that can be read in two ways: 6 .'1,234' at .*decimal='.' or decimal=','",
+    ),
+    "one percentage": (
+        cells(sure=["0.1", "0.2", "0.3", "93 %", "0.4", "0.6"]),
+        "'sure' whose sign of a currency or percentage differs .*: 1 .'93 %' at .*row 3",
+    ),
+    "two currencies": (
+        cells(usd=["$1"] * 4 + ["€1"] * 2),
+        "'usd' whose sign of a currency .*: 2 .'€1' at .*row 4",
+    ),
+    "a percentage as a price": (cells(usd="5%"), "'usd' that are not numbers: 6 .'5%' at"),
+    "a number that overflows": (
+        cells(sure=["1e999", *"12345"]),
+        "'sure' that are infinite or too large: 1 .'1e999' at sample 'x', model 'small', row 0",
+    ),
+    "another decimal sign": (read(decimal=";"), "unknown value of decimal ';'"),
     "an underscore": (cells(usd="1_000"), "'usd' that are not numbers: 6 .'1_000' at .*row 0"),
     "a category": (
         cells(words=pd.Categorical([*"12345", "many"])),

@@ -119,7 +119,7 @@ def test_a_free_model_is_searched_replayed_and_resampled_without_a_warning():
         ({"method": Method("entropy", "most_confident")}, "method=.*LogitStore"),
         ({"method": Method(temperature=True, temperatures={"a": 1, "b": 1})}, "method="),
         ({"score": "top9"}, "score='top9'.*LogitStore"),
-        ({"cost_kind": "joules"}, "cost_kind='joules'.*LogitStore"),
+        ({"cost_kind": "joules"}, "unknown cost 'joules'; nearest: 'cost'"),
     ],
 )
 def test_a_point_that_needs_outputs_of_models_is_refused_on_a_table(change, message):

@@ -19,7 +19,7 @@ other box is opened:
 import numpy as np
 from numpy import ndarray as Array
 
-from ..._kernels import inner, kernel
+from ..._kernels import entry, inner
 from .bounds import cannot_improve, gather_open
 from .grid import set_strides, walk_grid
 from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, must_search
@@ -273,7 +273,7 @@ def open_box(
     return 1 + more
 
 
-@kernel(_nrt=False, inline="always")
+@entry
 def search_boxes(
     w: Workspace, costs: Array, k: int, cascade: int, best: Best, tolerance: Array
 ) -> None:
@@ -310,13 +310,13 @@ def search_boxes(
             continue
         # Record the corners of the next level. Its boxes are searched before the other boxes of
         # this level.
-        walk_grid(w, level + 1, True, costs, k, cascade, best, tolerance)
+        walk_grid(w, level + 1, kind > 0, costs, k, cascade, best, tolerance)
         if kind == 2:
-            walk_grid(w, level + 1, False, costs, k, cascade, best, tolerance)
+            walk_grid(w, level + 1, kind < 0, costs, k, cascade, best, tolerance)
             level += 1
 
 
-@kernel(_nrt=False)
+@entry
 def open_prefix(w: Workspace) -> None:
     """Prepare the root for all cascades that differ only in their last model.
 
@@ -325,7 +325,7 @@ def open_prefix(w: Workspace) -> None:
     levels = w.levels
     root = w.root
     d, k = root.code.shape
-    set_strides(w, 0)
+    set_strides(w, np.int64(0))
     index = root.index
     index[:] = 0
     for i in range(d):
@@ -391,7 +391,7 @@ def sort_root(w: Workspace) -> None:
             root.bits[x] |= np.int32(code[s] & 1) << i
 
 
-@kernel(_nrt=False)
+@entry
 def search_root(
     w: Workspace,
     wrong: Array,
@@ -426,7 +426,7 @@ def search_root(
     levels = w.levels
     root = w.root
     d, k = root.code.shape
-    set_strides(w, 0)
+    set_strides(w, np.int64(0))
     half = levels.correct_stride[0, 0] * levels.slots[0, 0]
     n_cells = levels.slot_stride[0, 0] * levels.slots[0, 0]
     counts = w.walk.by_correctness
@@ -446,9 +446,9 @@ def search_root(
     levels.n_boxes[0] = 0
     levels.n_processed[0] = 0
     if corners:
-        walk_grid(w, 0, True, costs, k, cascade, best, tolerance)
+        walk_grid(w, np.int64(0), corners, costs, k, cascade, best, tolerance)
     if boxes:
-        walk_grid(w, 0, False, costs, k, cascade, best, tolerance)
+        walk_grid(w, np.int64(0), not boxes, costs, k, cascade, best, tolerance)
     if levels.n_boxes[0] > 0:
         # The boxes need the samples sorted by cell, and the correctness of all models.
         if root.is_ordered[0] == 0:

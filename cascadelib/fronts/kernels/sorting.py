@@ -1,4 +1,7 @@
-"""Sort samples by falling confidence: a radix sort of rounded confidences, then of equal ones."""
+"""Sort samples by falling confidence, and find the samples next to a threshold.
+
+The sort is a radix sort of rounded confidences, then of equal ones.
+"""
 
 import numpy as np
 from numpy import ndarray as Array
@@ -128,3 +131,47 @@ def insert_falling(order: Array, start: int, end: int, confidence: Array) -> Non
             order[j] = order[j - 1]
             j -= 1
         order[j] = sample
+
+
+@kernel
+def neighbours(group: Array, order: Array, boundaries: Array, i: int) -> Array:
+    """Return the samples next to the thresholds of stage i at P points, int64 (2, P).
+
+    The first is the least confident sample that exits, the second the most confident one that is
+    deferred. Only the samples that reach the stage count. The result is −1 if there is no such
+    sample.
+
+    Parameters
+    ----------
+    group : int32 array of shape (d, k)
+        Group of each sample at each stage.
+    order : int64 array of shape (k,)
+        Samples by falling confidence at stage i.
+    boundaries : int64 array of shape (P, d)
+        Number of groups that exit at each stage.
+    i : int
+        Stage.
+    """
+    k = len(order)
+    samples = np.full((2, len(boundaries)), -1)
+    for p in range(len(boundaries)):
+        # Find the position of the first deferred group.
+        start = 0
+        end = k
+        while start < end:
+            middle = (start + end) // 2
+            if group[i, order[middle]] < boundaries[p, i]:
+                start = middle + 1
+            else:
+                end = middle
+        # Side 0 goes from there to higher confidences, side 1 to lower ones. Each stops at the
+        # first sample that did not exit at an earlier stage.
+        for side, x, move in ((0, start - 1, -1), (1, start, 1)):
+            while 0 <= x < k and samples[side, p] < 0:
+                reaches = True
+                for earlier in range(i):
+                    reaches &= group[earlier, order[x]] >= boundaries[p, earlier]
+                if reaches:
+                    samples[side, p] = order[x]
+                x += move
+    return samples

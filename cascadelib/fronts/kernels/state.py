@@ -25,7 +25,8 @@ from collections.abc import Iterable
 import numpy as np
 from numpy import ndarray as Array
 
-from ..._kernels import ArrayStruct, inner, kernel
+from ..._kernels import inner, kernel
+from .structs import ArrayStruct
 
 Best = namedtuple("Best", "reach exact where floor")
 
@@ -99,7 +100,7 @@ def comes_first(best: Best, n: int, cost: float, cascade: int, at: Array) -> boo
     return False
 
 
-@kernel(_nrt=False)
+@kernel
 def improves(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     """Return whether a cascade with n correct samples at this cost has to be recorded.
 
@@ -113,7 +114,7 @@ def improves(best: Best, n: int, cost: float, cascade: int, at: Array) -> bool:
     return comes_first(best, n, cost, cascade, at)
 
 
-@kernel(_nrt=False)
+@kernel
 def record(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at: Array) -> None:
     """Record a cascade that :func:`improves`.
 

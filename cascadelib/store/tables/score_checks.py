@@ -11,8 +11,16 @@ from numpy import ndarray as Array
 from ...checks import error_context, validate_choice
 from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
-from .faults import Fault, Place, find_cell_faults
-from .spelling import ALIKE, MERGED, find_rarer_spellings, find_spelling_faults, normalize_texts
+from .answers import (
+    ACCEPTED,
+    Answers,
+    TextColumn,
+    describe_spellings,
+    list_spellings,
+    read_answers,
+)
+from .cells import TREATMENTS
+from .rules import Place, Rule, find_cells
 
 NEITHER = (
     "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, "
@@ -28,125 +36,196 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     names = () if table.names is None else tuple(map(str, table.names))
     ids = getattr(table.sample_ids, "sample_ids", table.sample_ids)
     axes = (names or None, ids)
-    correct = align_values(table.correct, "correct", *axes)
-    predictions = align_values(table.predictions, "predictions", *axes)
-    labels = align_values(table.labels, "labels", ids)
     confidence = as_real_array(align_values(table.confidence, "confidence", *axes), "confidence")
-    if correct is not None:
-        correct = np.array(refuse_masked(correct, "correct"))
-        correct = correct if correct.dtype == bool else as_real_array(correct, "correct")
-        check_shape("correct", correct, confidence.shape)
-    if predictions is not None:
-        predictions = check_shape("predictions", as_text(predictions), confidence.shape)
-    if labels is not None:
-        labels = as_text(labels)
-        shape = confidence.shape[1:]
-        if labels.shape != shape:
-            raise ValueError(
-                f"labels must be {list(shape)}, one per sample, not {list(labels.shape)}"
-            )
-        missing = labels == ""
-        if missing.any():
-            raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
-    answered = np.ones(confidence.shape, bool) if predictions is None else predictions != ""
-    if table.answered is not None:
-        answered = np.array(align_values(table.answered, "answered", *axes), bool)
-        check_shape("answered", answered, confidence.shape)
+    shape = confidence.shape
+    names = names or tuple(f"model {row}" for row in range(len(confidence)))
+    if len(names) != len(confidence) or len(set(names)) != len(names):
+        raise ValueError(f"names must be {len(confidence)} distinct names, not {names}")
+    cells = {
+        name: convert_cells(getattr(table, name), name, shape, *axes)
+        for name in ("correct", "predictions", "answered", "unreadable")
+    }
     origin = table.sample_ids
     if not isinstance(origin, Origin):
-        origin = Origin.from_labels(np.zeros(confidence.shape[1], np.int64), origin)
-    cost = as_real_array(align_values(table.cost, "cost", *axes), "cost").copy()
-    models, samples = confidence.shape
-    if cost.shape not in ((models,), (models, samples)):
-        turned = ": rows are models; transpose correct and confidence"
-        raise ValueError(
-            f"cost must be [{models}] or {[models, samples]}, not {list(cost.shape)}"
-            f"{turned if cost.shape == (samples,) else ''}"
-        )
-    names = names or tuple(f"model {row}" for row in range(models))
-    if len(names) != models or len(set(names)) != models:
-        raise ValueError(f"names must be {models} distinct names, not {names}")
-    return {
+        origin = Origin.from_labels(np.zeros(shape[1], np.int64), origin)
+    costs = split_costs(table.cost, table.cost_kind, table.further_costs, names)
+    return cells | {
         "origin": origin,
-        "correct": correct,
         "confidence": confidence,
-        "cost": cost,
+        "costs": {kind: convert_cost(cost, shape, *axes) for kind, cost in costs.items()},
         "names": names,
-        "predictions": predictions,
-        "labels": labels,
-        "columns": check_columns(table.columns, confidence.shape, *axes),
-        "normalize": table.normalize,
+        "labels": convert_labels(table.labels, shape[1], ids),
+        "columns": check_columns(table.columns, shape, *axes),
+        "answer": table.answer,
+        "missing": table.missing,
         "dropped": table.dropped,
-        "answered": answered,
     }
 
 
-def check_values(arguments: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the attributes of a :class:`ScoreTable`, and the faults of its values."""
-    if arguments["correct"] is None and arguments["predictions"] is None:
-        raise ValueError(NEITHER)
-    correct = arguments["correct"]
-    origin = arguments["origin"]
-    labels, predictions, texts, faults = compare_texts(arguments, place)
-    if correct is not None:
-        outside = ~((correct >= 0) & (correct <= 1))
-        faults += find_cell_faults(
-            "values of correctness outside [0, 1]", outside, place, "", correct
+def convert_cells(values: Any, name: str, shape: tuple[int, ...], *axes: Any) -> Any:
+    """Return one value per model and sample as numbers, bool, or a :class:`TextColumn`."""
+    if values is None:
+        return None
+    values = refuse_masked(align_values(values, name, *axes), name)
+    if name == "predictions":
+        return TextColumn.of(check_shape(name, as_text(values), shape))
+    array = np.array(values)
+    if name == "correct" and array.dtype != bool:
+        array = as_real_array(array, name)
+    return check_shape(name, array if name == "correct" else array.astype(bool), shape)
+
+
+def convert_labels(labels: Any, count: int, ids: Any) -> TextColumn | None:
+    """Return labels [n_samples] as text, or raise a ValueError if one is missing."""
+    if labels is None:
+        return None
+    texts = as_text(align_values(labels, "labels", ids))
+    if texts.shape != (count,):
+        raise ValueError(f"labels must be [{count}], one per sample, not {list(texts.shape)}")
+    missing = texts == ""
+    if missing.any():
+        raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
+    return TextColumn.of(texts)
+
+
+def split_costs(
+    cost: Any, kind: str, further: Mapping[str, Any], names: tuple[str, ...]
+) -> dict[str, Any]:
+    """Return costs by kind. A mapping whose keys are no models has one kind of cost per key."""
+    has_kinds = isinstance(cost, Mapping) and {*names}.isdisjoint(cost)
+    if has_kinds and all(map(np.ndim, cost.values())):
+        return {str(name): values for name, values in cost.items()}
+    return {kind: cost} | dict(further)
+
+
+def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
+    """Return costs as float64 [n_models] or [n_models, n_samples]."""
+    cost = as_real_array(align_values(cost, "cost", *axes), "cost").copy()
+    if cost.shape not in (shape[:1], shape):
+        turned = ": rows are models; transpose correct and confidence"
+        raise ValueError(
+            f"cost must be {list(shape[:1])} or {list(shape)}, not {list(cost.shape)}"
+            f"{turned if cost.shape == shape[1:] else ''}"
         )
-    if labels is not None:
-        correct = np.asarray(predictions == labels) if correct is None else correct
-        values = np.searchsorted(texts, labels)
-        origin = replace(origin, values=values, classes=tuple(texts.tolist()))
-    confidence = arguments["confidence"]
-    unknown = np.isnan(confidence)
+    return cost
+
+
+def check_values(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the attributes of a :class:`ScoreTable`, and the rules for its values.
+
+    Parameters
+    ----------
+    raw : dict
+        The result of :func:`convert_arguments`: arrays in one order of models and samples.
+    place : callable
+        Converts the numbers of a model and a sample to their place in words.
+    """
+    validate_choice(raw["missing"], TREATMENTS, "value of missing")
+    if raw["correct"] is None and raw["predictions"] is None:
+        raise ValueError(NEITHER)
+    confidence, confidence_rules = check_confidence(raw, place)
+    costs = raw["costs"]
+    kind, *further = costs
+    rules = check_correct(raw["correct"], place)
+    parts, answer_rules = check_answers(raw, place)
+    rules += answer_rules + confidence_rules
+    for values in costs.values():
+        rules += check_cost(values, raw["names"], place)
+    parts |= {name: raw[name] for name in ("names", "columns", "answer", "missing", "dropped")}
+    parts |= {"cost": costs[kind], "cost_kind": kind, "confidence": confidence}
+    return parts | {"further_costs": {name: costs[name] for name in further}}, rules
+
+
+def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the parts of a table that answers and labels determine, and their faults."""
+    shape = raw["confidence"].shape
+    correct = raw["correct"]
+    answered = np.ones(shape, bool) if raw["answered"] is None else raw["answered"]
+    unreadable = np.zeros(shape, bool) if raw["unreadable"] is None else raw["unreadable"]
+    answers = read_all(raw)
+    rules: list[Rule] = []
+    if raw["predictions"] is not None:
+        answered = raw["predictions"].codes >= 0
+        if correct is None:
+            correct = answers.correct
+            unreadable = answers.unreadable
+            rules = find_foreign(answers)
+        elif answers.correct is not None and correct.dtype == bool:
+            differs = (correct != answers.correct) & answered & ~answers.unreadable
+            rules = find_cells(
+                "predictions whose correctness contradicts their label",
+                differs,
+                place,
+                "Omit correct=, or omit label= and prediction=",
+                answers.predictions,
+            )
+        if raw["missing"] != ACCEPTED:
+            answered = answered & ~unreadable
+    origin = replace(raw["origin"], values=answers.values, classes=answers.classes)
+    return {
+        "origin": origin if answers.values is not None else raw["origin"],
+        "correct": correct,
+        "predictions": answers.predictions,
+        "labels": answers.labels,
+        "answered": answered,
+        "unreadable": unreadable,
+        "spellings": answers.spellings,
+    }, rules + describe_spellings(answers.spellings)
+
+
+def read_all(raw: dict[str, Any]) -> Answers:
+    """Return the answers and labels of a table after reading."""
+    labels = raw["labels"]
+    if raw["predictions"] is not None:
+        price = next(iter(raw["costs"].values()))
+        last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
+        return read_answers(raw["predictions"], labels, raw["answer"], raw["names"], last)
+    nothing = list_spellings(TextColumn(np.empty((0, 0), np.int64), []), (), ())
+    texts = None if labels is None else labels.values()
+    classes, values = np.unique(texts, return_inverse=True) if labels else ((), None)
+    return Answers(texts, None, None, None, values, tuple(map(str, classes)), nothing)
+
+
+def find_foreign(answers: Answers) -> list[Rule]:
+    """Return the fault of a table with several labels, none of which is a prediction."""
+    if answers.correct is None or answers.correct.any():
+        return []
+    labels = set(pd.unique(answers.labels))
+    if len(labels) < 2 or labels & set(pd.unique(answers.predictions.ravel())):
+        return []
+    first = f"{str(answers.predictions.flat[0])!r} for the label {str(answers.labels[0])!r}"
+    what = "predictions that are none of the labels"
+    return [Rule(what, answers.predictions.size, (first,), "Use one spelling for both")]
+
+
+def check_correct(correct: Array | None, place: Place) -> list[Rule]:
+    """Return the fault of values of correctness outside [0, 1]."""
+    if correct is None:
+        return []
+    outside = ~((correct >= 0) & (correct <= 1))
+    return find_cells("values of correctness outside [0, 1]", outside, place, "", correct)
+
+
+def check_confidence(raw: dict[str, Any], place: Place) -> tuple[Array, list[Rule]]:
+    """Return confidences without nan, and the fault of values that must not be nan.
+
+    A model may have no confidences, and an abstention needs none. Such samples are deferred.
+    """
+    unknown = np.isnan(raw["confidence"])
     is_deferred = unknown.all(axis=1, keepdims=True)
-    if predictions is not None:
-        is_deferred = is_deferred | (predictions == "")
-    faults += find_cell_faults("confidences that are nan", unknown & ~is_deferred, place)
-    what = "costs that are missing, infinite or negative"
-    cost = arguments["cost"]
-    names = arguments["names"]
+    if raw["predictions"] is not None:
+        is_deferred = is_deferred | (raw["predictions"].codes < 0)
+    rules = find_cells("confidences that are nan", unknown & ~is_deferred, place)
+    return np.where(unknown, -np.inf, raw["confidence"]), rules
+
+
+def check_cost(cost: Array, names: tuple[str, ...], place: Place) -> list[Rule]:
+    """Return the fault of costs that are missing, infinite or negative."""
     by_sample = cost.reshape(len(cost), -1)
     bad = ~(np.isfinite(by_sample) & (by_sample >= 0))
     cost_place = place if cost.ndim > 1 else lambda model, _: f"model {names[model]!r}"
-    faults += find_cell_faults(what, bad, cost_place, "", by_sample)
-    checked = {
-        "origin": origin,
-        "correct": correct,
-        "confidence": np.where(unknown, -np.inf, confidence),
-        "predictions": predictions,
-        "labels": labels,
-    }
-    return arguments | checked, faults
-
-
-def compare_texts(arguments: dict[str, Any], place: Place) -> tuple[Any, Any, Array, list[Fault]]:
-    """Return the compared labels and predictions, their sorted classes, and faults."""
-    labels = arguments["labels"]
-    predictions = arguments["predictions"]
-    rule = validate_choice(arguments["normalize"], [None, "text", "exact"], "value of normalize")
-    faults = []
-    if rule == "text":
-        if labels is not None:
-            rarer = find_rarer_spellings(labels)[None]
-            faults = find_cell_faults(MERGED, rarer, place, ALIKE, labels[None])
-            labels = normalize_texts(labels)
-        predictions = None if predictions is None else normalize_texts(predictions)
-    distinct = [np.unique(values) for values in (labels, predictions) if values is not None]
-    texts = np.unique(np.concatenate([np.array([], str), *distinct]))
-    texts = texts[texts != ""]
-    if labels is not None and predictions is not None:
-        if rule is None:
-            faults += find_spelling_faults(
-                labels, predictions, texts.tolist(), arguments["names"], place
-            )
-        if not faults and not (predictions == labels).any():
-            classes = set(np.unique(labels).tolist())
-            if len(classes) > 1 and classes.isdisjoint(np.unique(predictions).tolist()):
-                first = f"{str(predictions.flat[0])!r} for the label {str(labels[0])!r}"
-                what = "predictions that are none of the labels"
-                faults.append(Fault(what, predictions.size, (first,), "Use one spelling for both"))
-    return labels, predictions, texts, faults
+    what = "costs that are missing, infinite or negative"
+    return find_cells(what, bad, cost_place, "", by_sample)
 
 
 def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:

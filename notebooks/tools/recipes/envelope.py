@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from cascadelib.fronts.cascades import cascades_of
-from cascadelib.fronts.graded import GrowingFront
+from cascadelib.fronts.graded import merge_fronts
 from cascadelib.store.protocol import Store
 
 from .chains import pool
@@ -54,8 +54,9 @@ def oracle(
     correct = correct.astype(bool)
     k = correct.shape[1]
     longest = min(n_models, len(costs))
-    found = GrowingFront(longest)
-    for chain in cascades_of(costs, range(1, longest + 1)):
+    chains = list(cascades_of(costs, range(1, longest + 1)))
+    found = np.empty((3, 0))  # cost, accuracy and number of the chain of each point
+    for number, chain in enumerate(chains):
         hits = correct[list(chain)]
         first_correct = hits.argmax(axis=0)[hits.any(axis=0)]
         counts = np.bincount(first_correct, minlength=len(chain))
@@ -64,6 +65,7 @@ def oracle(
         total = np.full(len(rescued), costs[chain[0]])
         for later, earlier in zip(chain[1:], np.cumsum(counts) - counts[0]):
             total += costs[later] * (np.maximum(rescued - earlier, 0) / k)
-        found.add_improving(total, (counts[0] + rescued) / k, chain, [])
-    used = [tuple(names[m] for m in row if m >= 0) for row in found.rows[:, 0]]
-    return pd.DataFrame({"accuracy": found.above[1:], "cost": found.cost[:-1], "models": used})
+        accuracy = (counts[0] + rescued) / k
+        found = merge_fronts(found, np.stack([total, accuracy, np.full(len(total), number)]))
+    used = [tuple(names[m] for m in chains[int(number)]) for number in found[2]]
+    return pd.DataFrame({"accuracy": found[1], "cost": found[0], "models": used})

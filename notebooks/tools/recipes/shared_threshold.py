@@ -15,7 +15,7 @@ from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
-from cascadelib.fronts.graded import GrowingFront
+from cascadelib.fronts.graded import merge_fronts
 from cascadelib.labels import check_costs
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
@@ -63,7 +63,8 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     check_work(cost, (n_models,), None)
     outcomes = Outcomes(stage, False)
     outcomes.prepare(cascades_of(cost, (n_models,)))
-    found = GrowingFront(n_models)
+    found = np.empty((4, 0))  # cost, accuracy, number of the cascade and boundary of each point
+    cascades: list[tuple] = []
     for head, lasts in Cascades(cost, n_models).prefixes:
         falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
@@ -81,11 +82,14 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
-            found.add_improving(total[rows], correct[rows] / k, cascade, [rows])
+            number = np.full(len(rows), len(cascades))
+            found = merge_fronts(found, np.stack([total[rows], correct[rows] / k, number, rows]))
+            cascades.append(cascade)
     parts = []
-    for cascade, boundaries in found.by_cascade():
+    for number in np.unique(found[2]):
+        cascade = cascades[int(number)]
         falling, _ = shared_levels(outcomes, cascade[:-1])
-        levels = threshold_for(falling, boundaries[:, 0])
+        levels = threshold_for(falling, found[3, found[2] == number].astype(int))
         thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
         stages = [outcomes.stage(cascade[: i + 1]) for i in range(n_models - 1)]
         stages.append((outcomes.correct(cascade), stages[-1][1]))  # the last model exits always

@@ -90,13 +90,11 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
     cells = rows(30)
     cells[0][2] = "yes\nno"  # a quoted line break: the next row is on line 4
     cells[1][3] = "high"
-    for row in range(2, 14):
-        cells[row][2] = "Yes "
     cells[20][3] = ""
     cells[22][0] = ""
     cells[24][4] = "-1"
     cells[26][5] = "no"
-    cells.append(cells[40])
+    cells.append(cells[40][:3] + ["0.4"] + cells[40][4:])
     path = written(tmp_path / "t.csv", cells)
     with pytest.raises(ValueError) as error:
         ScoreTable.from_frame(path, **NAMED)
@@ -104,9 +102,6 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
     assert said.startswith(f"{path}: ")
     for part in (
         "'confidence' that are not numbers: 1 ('high' at sample 'q0', model 'large', line 4)",
-        "'small' that differ from their label only in spelling: 6 ('Yes ' for 'yes' at sample 'q1'",
-        "model 'small', line 5; 'Yes ' for 'yes' at sample 'q2', model 'small', line 7",
-        "'large' that differ from their label only in spelling: 6",
         "empty confidences: 1 (sample 'q10', model 'small', line 23)",
         "rows without a sample: 1 (model 'small', line 25)",
         "infinite or negative: 1 (-1.0 at sample 'q12', model 'small', line 27)",
@@ -184,7 +179,7 @@ def test_a_file_in_another_encoding_is_read_if_it_is_named(tmp_path, encoding):
 
 def test_a_wide_table_names_the_line_of_each_model(tmp_path):
     path = tmp_path / "t.csv"
-    path.write_text("id,a_says,a_sure,b_says,b_sure,truth\n1,x,0.5,x,0.5,x\n2,x,0.5,X,,x\n")
+    path.write_text("id,a_says,a_sure,b_says,b_sure,truth\n1,x,0.5,x,0.5,x\n2,x,0.5,y,,x\n")
     with pytest.raises(ValueError) as error:
         ScoreTable.from_frame(
             path,
@@ -194,5 +189,4 @@ def test_a_wide_table_names_the_line_of_each_model(tmp_path):
             label="truth",
             cost={"a": 1, "b": 2},
         )
-    assert "'X' for 'x' at sample '2', model 'b', line 3" in str(error.value)
     assert "empty confidences: 1 (sample '2', model 'b', line 3)" in str(error.value)

@@ -1,104 +1,92 @@
-"""Read the columns of long and wide tables of scores, for :meth:`ScoreTable.from_frame`."""
+"""Read a long or wide table of scores, from a file or a frame, as one tidy table."""
 
-import contextlib
 import os
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from difflib import get_close_matches
 from functools import cache, partial
-from numbers import Number
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.compute
 from numpy import ndarray as Array
-from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ...checks import brief, error_context, items_of, validate_choice
-from ...labels import as_real_array
-from .cells import MISSING, Locate, TextColumn, arrange_cells, make_arguments
-from .faults import SHOWN, Fault
-from .score_checks import check_values
+from .answers import MISSING, TextColumn
+from .cells import Cells, Locate, arrange_cells
+from .numbers import REMEDIES, UNREADABLE, cells_of, is_text, read_numbers
+from .rules import SHOWN, Rule
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
-KINDS = {str: "text", int: "numbers", float: "numbers", bool: "truth values"}
-NUMBERS = "Write numbers as 0.5 or 1e-3; leave cells empty that have none"
-EMPTY = ("", "n/a", "#n/a", "na", "null", "none")  # texts of empty cells in columns of numbers
-NOTHING = "nothing"  # kind of an empty column
-# Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
-UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
+READABLE = (str, int, float, bool)  # types of cells in columns of text
 
 
-def parse_scores(
+def read_tidy(
     frame: pd.DataFrame,
-    roles: Mapping[str, str],
-    cost: str | Mapping[str, float] | None,
-    missing: str,
-    models: Iterable[str] | None,
-    normalize: str | None,
     locate: Locate,
-) -> tuple[dict[str, Any], list[Fault]]:
-    """Return the attributes of a :class:`ScoreTable`, and the faults of the table.
+    roles: Mapping[str, str],
+    models: Iterable[str] | None = None,
+    decimal: str | None = None,
+) -> tuple[Cells, list[Rule]]:
+    """Read the columns of a table, and return its cells and the rules that concern them.
 
     Parameters
     ----------
+    frame, locate
+        The result of :func:`open_frame`.
     roles : mapping
-        The column, or template of columns, by role: "sample", "model", "label" …, "column <name>"
-        for numbers, "category <name>" for text.
-    cost : str, mapping or None
-        The column, the prices by model, or None for a price of 1.
-    locate : callable
-        Converts rows to their places in the source, such as "line 7".
+        The column, or template of columns, by role: "sample", "model", "label" …, "cost" and
+        "cost <kind>", "column <name>" for numbers, "category <name>" for text.
+    models : iterable of str, optional
+        The models to read, in this order.
+    decimal : {".", ","}, optional
+        The sign before decimals in columns of text.
     """
     columns = select_columns(frame, roles, models)
     rows = len(columns["model"])
-    text = {}
-    numbers = {}
-    wrong = {}
-    for role, column in columns.items():
-        if role in TEXT_ROLES or role.startswith("category "):
-            found = encode_text(column)
-            if found.texts or role != "label":
-                text[role] = replace(found, codes=np.resize(found.codes, rows))
-            continue
-        words = role == "correct" or role.startswith("column ")
-        values, is_wrong = parse_numbers(column, words)
-        wrong[role] = np.flatnonzero(is_wrong)
-        if role != "correct" or not np.isnan(values).all():
-            numbers[role] = np.resize(values, rows)
-    refuse_mixed_kinds(text)
-    source = np.resize(columns["sample"].index.to_numpy(), rows)
-    cells, faults = arrange_cells(text, numbers, lambda chosen: locate(source[chosen]))
-    for role, bad in wrong.items():
-        if len(bad):
-            quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
-            examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
-            what = f"cells of column {roles[role]!r} that are not numbers"
-            faults.append(Fault(what, len(bad), examples, NUMBERS))
-    arguments, cells, cell_faults = make_arguments(cells, missing)
-    arguments["normalize"] = normalize
-    if not isinstance(cost, str):
-        names = arguments["names"]
-        price_of = dict.fromkeys(names, 1.0) if cost is None else cost
-        for name in price_of:
-            validate_choice(name, names, "model of the table, in cost")
-        prices = [price_of[validate_choice(name, price_of, "model in cost")] for name in names]
-        arguments["cost"] = as_real_array(prices, "cost")
-    checked, value_faults = check_values(arguments, cells.place)
-    faults += cell_faults + value_faults
-    if arguments["correct"] is not None:
-        faults += cells.find_contradictions(checked)
-    by_cell = checked["cost"]
-    if by_cell.ndim > 1 and (by_cell == by_cell[:, :1]).all():
-        checked["cost"] = by_cell[:, 0]
-    return checked, faults
+    text = {
+        role: encode_text(column)
+        for role, column in columns.items()
+        if role in TEXT_ROLES or role.startswith("category ")
+    }
+    if "label" in text and not text["label"].texts:
+        del text["label"]
+    numbers = {
+        role: read_numbers(column, role, decimal)
+        for role, column in columns.items()
+        if role not in TEXT_ROLES and not role.startswith("category ")
+    }
+    if any(number.decimal for number in numbers.values()) and decimal is None:
+        for role, number in numbers.items():  # is 1.234 a thousand in a table with decimal commas?
+            if number.decimal is None:
+                numbers[role] = read_numbers(columns[role], role, by_cell=True)
+    if "correct" in numbers and numbers["correct"].is_empty:
+        del numbers["correct"]
+    refuse_sparse(text)
+    source = pad(columns["sample"].index.to_numpy(), rows, MISSING)
+    cells, rules = arrange_cells(
+        {role: TextColumn(pad(one.codes, rows, MISSING), one.texts) for role, one in text.items()},
+        {role: pad(number.values, rows, np.nan) for role, number in numbers.items()},
+        lambda chosen: locate(source[chosen]),
+    )
+    for role, number in numbers.items():
+        rules += number.steps
+        for what, bad in number.faults.items():
+            if len(bad):
+                quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
+                examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
+                name = f"cells of column {roles[role]!r} {what}"
+                rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+    return cells, rules
+
+
+def pad(values: Array, rows: int, empty: Any) -> Array:
+    """Return a column, repeated for each model of a wide table, with an empty row at the end."""
+    return np.append(values if len(values) == rows else np.resize(values, rows), empty)
 
 
 def open_frame(
@@ -217,26 +205,25 @@ def encode_text(column: pd.Series) -> TextColumn:
         "by its path, or with dtype=str"
     )
     try:
-        cells = _cells(column)
-        encoded = cells.unify_dictionaries().combine_chunks().dictionary_encode()
+        cells = cells_of(column).unify_dictionaries().combine_chunks()
+        encoded = cells.dictionary_encode()
         indices = encoded.indices
-        distinct = encoded.dictionary
-        if not _is_text(cells):  # a dictionary may have another order, unused values and null
+        values = encoded.dictionary
+        if not is_text(cells):  # a dictionary may have another order, unused values and null
             used = indices.dictionary_encode()
             indices = used.indices
-            distinct = distinct.take(used.dictionary)
+            values = values.take(used.dictionary)
         codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
-    values = distinct.to_pylist()
-    cell = type(next(iter(values), ""))
-    if cell not in KINDS:
-        raise ValueError(f"column {name!r} holds {cell.__name__}; {remedy}")
-    has_numbers = KINDS[cell] == "numbers"
-    if has_numbers:
+    values = values.to_pylist()
+    cell = next(iter(values), "")
+    if type(cell) not in READABLE:
+        raise ValueError(f"column {name!r} holds {type(cell).__name__}; {remedy}")
+    if type(cell) in (int, float):
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if has_numbers or "" in texts:
+    if not isinstance(cell, str) or "" in texts:
         # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
         order, named = pd.factorize(np.array([text or None for text in texts], object))
         codes = np.append(order, MISSING)[codes]
@@ -245,17 +232,7 @@ def encode_text(column: pd.Series) -> TextColumn:
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
     if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
         raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return TextColumn(codes, texts, KINDS[cell] if texts else NOTHING)
-
-
-def _cells(column: pd.Series) -> pa.ChunkedArray:
-    """Convert a column to Arrow, missing cells to null. A mixture raises :data:`UNREADABLE`."""
-    return pa.Table.from_pandas(column.to_frame("cells"), preserve_index=False).column(0)
-
-
-def _is_text(cells: pa.ChunkedArray) -> bool:
-    """Return whether the type of cells is text. A dictionary of text is another type."""
-    return pa.types.is_string(cells.type) or pa.types.is_large_string(cells.type)
+    return TextColumn(codes, texts)
 
 
 def parse_whole_number(value: Any, name: Any) -> int:
@@ -270,68 +247,12 @@ def parse_whole_number(value: Any, name: Any) -> int:
     return int(value)
 
 
-def parse_numbers(column: pd.Series, words: bool) -> tuple[Array, Array]:
-    """Return numbers, float64 [rows], and whether cells are not numbers, bool [rows].
+def refuse_sparse(text: Mapping[str, TextColumn]) -> None:
+    """Raise a ValueError if nearly all pairs of a sample and a model lack a row.
 
-    Text in :data:`EMPTY` is nan, and cells that are not numbers are 0. If ``words``, "true" and
-    "false" are 1 and 0.
+    The column of samples or models is then probably wrong.
     """
-    try:
-        return _as_floats(column), np.zeros(len(column), bool)
-    except UNREADABLE:
-        codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
-    numbers = [parse_number(cell, words) for cell in cells]
-    values = np.array([*(0.0 if number is None else number for number in numbers), np.nan])
-    return values[codes], np.array([*(number is None for number in numbers), False])[codes]
-
-
-def _as_floats(column: pd.Series) -> Array:
-    """Convert numbers or their text to float64. Another cell raises :data:`UNREADABLE`."""
-    if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan)
-    cells = _cells(column)
-    if isinstance(cells.type, pa.BaseExtensionType):
-        raise TypeError(f"{cells.type} is not a type of numbers")
-    if pa.types.is_dictionary(cells.type):
-        cells = cells.cast(cells.type.value_type)
-    if _is_text(cells):
-        cells = pa.compute.utf8_trim_whitespace(cells)
-        cells = pa.compute.if_else(pa.compute.equal(cells, ""), None, cells)
-    return np.array(cells.cast(pa.float64(), safe=False), dtype=np.float64)
-
-
-def _format_cell(cell: Any) -> str:
-    """Return a cell as text."""
-    with contextlib.suppress(ValueError):  # an integer with more digits than Python writes
-        return str(cell) if isinstance(cell, str | Number) else brief(cell)
-    return brief(cell)
-
-
-def parse_number(text: str, words: bool) -> float | None:
-    """Return the number that a text states, nan if it states none, and None for other text."""
-    plain = text.strip().casefold()
-    if plain in EMPTY:
-        return np.nan
-    if words and plain in ("true", "false"):
-        return float(plain == "true")
-    with contextlib.suppress(ValueError):
-        return float(plain.replace("_", "?"))  # float() would accept 1_000
-    return None
-
-
-def refuse_mixed_kinds(text: dict[str, TextColumn]) -> None:
-    """Raise a ValueError for columns of ids, labels or predictions that do not fit each other.
-
-    If only labels or only predictions are text, then 01 would differ from 1. If nearly all pairs of
-    a sample and a model lack a row, the column of samples or models is probably wrong.
-    """
-    kinds = {role: text[role].kind for role in ("label", "prediction") if role in text}
-    if len(set(kinds.values()) - {NOTHING}) > 1:
-        raise ValueError(
-            f"the labels are {kinds['label']} and the predictions {kinds['prediction']}: give both "
-            "as text, or both as whole numbers (a CSV file by its path, or read with dtype=str)"
-        )
-    rows = len(text["sample"].codes)
+    rows = len(text["model"].codes)
     total = len(text["sample"].texts) * len(text["model"].texts)
     if total > (SPARSE + 1) * rows:
         raise ValueError(

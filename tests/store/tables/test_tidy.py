@@ -166,7 +166,7 @@ def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end
     written(folder / "t.csv", frame, end, mark)
     frame.to_parquet(folder / "t.parquet")
     named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
-    named["normalize"] = "exact"
+    named["answer"] = "exact"
     tables = [
         ScoreTable.from_frame(source, **named)
         for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))

@@ -1,5 +1,12 @@
-"""Run the checkpoints of GLUE's tasks that a table lists, into one store per task (figure 7)."""
+"""Run the checkpoints of GLUE's tasks that a table lists, into one store per task.
 
+    python data/glue/extract.py sst2 mrpc --glue FOLDER --out build/glue
+
+Notebook 06 then runs on a task: ``make run ARGS="06 -p dataset build/glue -p split sst2 -p held_out
+'' -p domains [] -p left_out []"``.
+"""
+
+import argparse
 import warnings
 from pathlib import Path
 from typing import Any
@@ -14,15 +21,15 @@ from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.model import reordered
 
-MODELS = Path(__file__).with_name("glue-checkpoints.csv")
+MODELS = Path(__file__).with_name("checkpoints.csv")
 
 
 def checkpoints(task: str, table: str | Path | None = None) -> pd.DataFrame:
     """Return the rows of one task in a table of checkpoints, by name.
 
     The table is a .csv with task, name, family and label_order. label_order is the position of each
-    of the data set's classes in a checkpoint's output, such as "1 0". Default: glue-checkpoints.csv
-    in this folder. A relative path is resolved from the current folder, then from the root of the
+    of the data set's classes in a checkpoint's output, such as "1 0". Default: checkpoints.csv in
+    this folder. A relative path is resolved from the current folder, then from the root of the
     repository.
 
     Raises ValueError if columns are missing or the task has no row, and FileNotFoundError.
@@ -85,3 +92,18 @@ def _present(path: str | Path) -> list[str]:
     if not (Path(path) / "manifest.json").is_file():
         return []
     return list(LogitStore(path).models.index)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("tasks", nargs="+", choices=list(TASKS))
+    parser.add_argument("--glue", type=Path, help="local files of GLUE (default: the Hub's)")
+    parser.add_argument("--checkpoints", type=Path, default=MODELS, help="a table of models")
+    parser.add_argument("--out", type=Path, default=Path("build/glue"))
+    options = parser.parse_args()
+    for task in options.tasks:
+        print(glue_store(task, options.out / task, options.checkpoints, options.glue))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,310 @@
+"""Run the examples of engines for real, compare them with Policy.run, and measure their overhead.
+
+    make engines                                     all engines; writes benchmarks/engines.json
+    make engines ARGS="--service CHECKOUT_OF_0.3.0"  also the Service of version 0.3.0
+    make engines ARGS="--inputs 1000 ray_serve"      fewer inputs, one engine; writes nothing
+
+Each engine runs in a process of its own. Answers, exits and audits of all inputs must be those of
+`Policy.run` and `is_audited`. The overhead is the processor time of all processes of the engine per
+input, from the first input to the last answer. The models are stand-ins that take almost none.
+"""
+
+import argparse
+import asyncio
+import json
+import os
+import platform
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+import psutil
+
+ROOT = Path(__file__).resolve().parents[1]
+RESULTS = ROOT / "benchmarks" / "engines.json"
+CLIENTS = 64
+START_SECONDS = 240  # that Ray's head may take to start on a busy machine
+
+Figures = dict[str, float]
+
+
+class Stopwatch:
+    """Measure the processor time of a process and all its children, and the duration."""
+
+    def __init__(self, inputs: int, process: int | None = None) -> None:
+        self.inputs = inputs
+        self.process = psutil.Process(process)
+        self.figures: Figures = {}
+
+    def processor_seconds(self) -> float:
+        """Return the processor time so far."""
+        total = 0.0
+        for each in [self.process, *self.process.children(recursive=True)]:
+            try:
+                times = each.cpu_times()
+            except psutil.Error:  # it has ended
+                continue
+            total += times.user + times.system
+        return total
+
+    def __enter__(self) -> "Stopwatch":
+        self.processor = self.processor_seconds()
+        self.started = time.perf_counter()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        seconds = time.perf_counter() - self.started
+        processor = self.processor_seconds() - self.processor
+        self.figures["processor_ms"] = 1000 * processor / self.inputs
+        self.figures["inputs_per_second"] = self.inputs / seconds
+
+
+async def send(decide: Callable[[str, Any], Awaitable], inputs: list) -> list:
+    """Decide inputs as several clients would, and return the answers."""
+    free = asyncio.Semaphore(CLIENTS)
+
+    async def ask(number: int, value: Any) -> Any:
+        async with free:
+            return await decide(str(number), value)
+
+    return await asyncio.gather(*[ask(*pair) for pair in enumerate(inputs)])
+
+
+def compare(decisions: Any, answers: list, log: Path, policy: Any, audits: list[bool]) -> None:
+    """Raise AssertionError unless answers, exits and audits are those of Policy.run."""
+    import cascadelib as cl
+
+    assert list(map(str, answers)) == list(map(str, decisions.predictions)), "answers differ"
+    files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    rows = {int(row["id"]): row for row in map(json.loads, lines)}
+    count = len(answers)
+    assert len(lines) == count and sorted(rows) == list(range(count)), "inputs of the log differ"
+    stages = [rows[number]["stage"] for number in range(count)]
+    assert stages == decisions.exit_stage.tolist(), "exits differ"
+    assert [rows[number]["audited"] for number in range(count)] == audits, "audits differ"
+    report = cl.monitor(log, policy)
+    assert report.rows["inputs"] == count and report.rows["audited"] == sum(audits)
+
+
+def run_policy(inputs: int, folder: Path) -> Figures:
+    """Measure Policy.run in this process."""
+    import ray_serve as example
+
+    values = np.random.default_rng(1).random(inputs).tolist()
+    with Stopwatch(inputs) as watch:
+        example.POLICY.run([example.small, example.large], values)
+    return watch.figures
+
+
+def wait_longer_for_ray() -> None:
+    """Let Ray wait for its head for as long as a busy machine needs."""
+    import ray._private.node as node
+
+    slow = ModuleType("time")
+    vars(slow).update(vars(time), monotonic=lambda: time.monotonic() * 30 / START_SECONDS)
+    node.time = slow
+
+
+def run_ray(inputs: int, folder: Path) -> Figures:
+    """Compare and measure Ray Serve."""
+    import ray
+    import ray_serve as example
+
+    import cascadelib as cl
+
+    wait_longer_for_ray()
+    values = np.random.default_rng(1).random(inputs).tolist()
+    salt = secrets.token_bytes(16)
+    options = {"object_store_memory": 200_000_000, "num_cpus": 2, "log_to_driver": False}
+    ray.init(include_dashboard=False, logging_level="ERROR", **options)
+    handle = example.deploy(folder, salt)
+
+    async def drive() -> list:
+        return await send(handle.remote, values)
+
+    with Stopwatch(inputs) as watch:
+        answers = asyncio.run(drive())
+    time.sleep(5)  # for the last audits
+    decisions = example.POLICY.run([example.small, example.large], values)
+    audits = cl.is_audited(range(inputs), example.AUDIT_SHARE, salt).tolist()
+    compare(decisions, answers, folder, example.POLICY, audits)
+    return watch.figures
+
+
+def run_litellm(inputs: int, folder: Path) -> Figures:
+    """Compare and measure LiteLLM, then test a fallback to another model."""
+    import litellm_router as example
+
+    import cascadelib as cl
+
+    confidences = np.random.default_rng(2).random(inputs).tolist()
+    values = [{"question": f"q {n}", "confidence": each} for n, each in enumerate(confidences)]
+
+    async def drive(path: Path, values: list, **options: Any) -> list:
+        with path.open("w") as log:
+            return await send(
+                lambda name, value: example.decide(name, value, log, **options), values
+            )
+
+    path = folder / "log.jsonl"
+    with Stopwatch(inputs) as watch:
+        answers = asyncio.run(drive(path, values))
+    calls = [
+        lambda part: (["yes"] * len(part), [each["confidence"] for each in part]),
+        lambda part: (["no"] * len(part), None),
+    ]
+    decisions = example.POLICY.run(calls, values)
+    audits = cl.is_audited(range(inputs), example.AUDIT_SHARE, example.SALT).tolist()
+    compare(decisions, answers, path, example.POLICY, audits)
+    fallbacks = example.router_of(
+        example.deployment("gpt-4o-mini", "gpt-4o-mini", "litellm.InternalServerError"),
+        example.deployment("gpt-4o", "gpt-4o", "no"),
+        example.deployment("spare", "gpt-4-turbo", "yes"),
+        fallbacks=[{"gpt-4o-mini": ["spare"]}],
+        num_retries=0,
+        allowed_fails=10**6,
+    )
+    answers = asyncio.run(drive(folder / "fallback.jsonl", values[:100], router=fallbacks))
+    stages = cl.monitor(folder / "fallback.jsonl", example.POLICY).stages
+    assert stages["other_model"].tolist() == [100, 0], "answers of the fallback are not counted"
+    assert answers == ["no"] * 100, "an answer of the fallback has exited"
+    return watch.figures
+
+
+def run_litserve(inputs: int, folder: Path) -> Figures:
+    """Compare and measure the processes of LitServe, without the clients."""
+    import httpx
+    import litserve_app as example
+
+    import cascadelib as cl
+
+    values = np.random.default_rng(3).normal(size=inputs).tolist()
+    salt = secrets.token_hex(16)
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    command = [sys.executable, example.__file__, str(port), str(folder)]
+    env = os.environ | {"AUDIT_SALT": salt}
+    server = subprocess.Popen(command, env=env, start_new_session=True)
+    try:
+        asyncio.run(example.send(port, []))  # waits until the server is ready
+        with Stopwatch(inputs, server.pid) as watch:
+            answers = asyncio.run(example.send(port, values, CLIENTS))
+    except httpx.HTTPError as error:
+        raise RuntimeError("LitServe has not answered") from error
+    finally:
+        os.killpg(server.pid, signal.SIGKILL)  # with its workers
+        server.wait()
+
+    def call_of(name: str) -> Callable:
+        def call(part: list[float]) -> tuple:
+            logits = example.MODELS[name](example.torch.tensor(part, dtype=example.torch.float64))
+            return logits.argmax(dim=1).tolist(), cl.confidence(logits.numpy(), "max_softmax")
+
+        return call
+
+    policy = cl.Policy(example.POINT)
+    decisions = policy.run([call_of(name) for name in policy.models], values)
+    audits = cl.is_audited(range(inputs), example.AUDIT_SHARE, bytes.fromhex(salt)).tolist()
+    compare(decisions, answers, folder, policy, audits)
+    return watch.figures
+
+
+def run_service(inputs: int, folder: Path) -> Figures:
+    """Measure the Service of version 0.3.0 on the models of the example of Ray Serve."""
+    from cascadelib import Point, Policy
+    from cascadelib.serve import Service
+
+    def small(values: list[float]) -> tuple[list[str], list[float]]:
+        return ["yes" if x > 0.1 else "no" for x in values], list(values)
+
+    def large(values: list[float]) -> tuple[list[str], None]:
+        return ["yes" if x > 0.2 else "no" for x in values], None
+
+    def call_of(function: Callable, seconds: float) -> Callable:
+        async def call(values: list[float]) -> tuple:
+            await asyncio.sleep(seconds)
+            return function(values)
+
+        return call
+
+    policy = Policy(Point(("small", "large"), (0.6,)))
+    values = np.random.default_rng(1).random(inputs).tolist()
+
+    async def drive() -> list[str]:
+        calls = [call_of(small, 0.004), call_of(large, 0.020)]
+        service = Service(policy, calls, batch_size=64, concurrency=1, audit=0.02)
+
+        async def decide(name: str, value: float) -> str:
+            return (await service.decide(value, name)).prediction
+
+        answers = await send(decide, values)
+        await service.end()
+        return answers
+
+    with Stopwatch(inputs) as watch:
+        answers = asyncio.run(drive())
+    assert answers == policy.run([small, large], values).predictions.tolist(), "answers differ"
+    return watch.figures
+
+
+ENGINES = {
+    "policy_run": run_policy,
+    "litserve_app": run_litserve,
+    "ray_serve": run_ray,
+    "litellm_router": run_litellm,
+    "service": run_service,
+}
+
+
+def run_apart(name: str, inputs: int, paths: list[Path]) -> Figures:
+    """Run an engine in a process of its own, which imports from `paths` first."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder, "figures.json")
+        log = Path(folder, "log")
+        log.mkdir()
+        command = [sys.executable, __file__, "--inputs", str(inputs), "--into", str(out), name]
+        env = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, paths)), "OMP_NUM_THREADS": "1"}
+        env |= {"LITELLM_LOCAL_MODEL_COST_MAP": "True", "LITELLM_LOG": "CRITICAL"}
+        subprocess.run([*command, "--log", str(log)], env=env, check=True)
+        return json.loads(out.read_text())
+
+
+def main() -> None:
+    """Run the engines, print their figures, and store them if all have run on all inputs."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("engines", nargs="*", choices=[[], *ENGINES], default=[])
+    parser.add_argument("--inputs", type=int, default=10_000)
+    parser.add_argument("--service", type=Path, help="a checkout of cascadelib 0.3.0")
+    parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
+    parser.add_argument("--log", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.into:
+        figures = ENGINES[options.engines[0]](options.inputs, options.log)
+        options.into.write_text(json.dumps(figures))
+        return
+    names = options.engines or [name for name in ENGINES if name != "service" or options.service]
+    found = {}
+    for name in names:
+        first = options.service.resolve() if name == "service" else ROOT
+        found[name] = run_apart(name, options.inputs, [first, ROOT / "examples"])
+        processor, rate = found[name].values()
+        print(f"{name:>15}: {processor:6.3f} ms of processor time an input, {rate:6.0f} inputs/s")
+    print(f"Answers, exits and audits of {options.inputs} inputs are those of Policy.run.")
+    if not options.engines and options.inputs == 10_000:
+        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        content = {"machine": machine, "inputs": options.inputs, "engines": found}
+        RESULTS.write_text(json.dumps(content, indent=1) + "\n")
+
+
+if __name__ == "__main__":
+    main()

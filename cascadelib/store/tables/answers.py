@@ -1,0 +1,394 @@
+"""Read answers as labels by stated steps, and count those that none of the steps reads.
+
+Formatting must not decide which model is correct. An answer that no step reads is *unreadable*: it
+is neither right nor wrong. Each distinct text is read once.
+"""
+
+import re
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+from ...checks import brief
+from ...labels import fold, strip_marks
+from .rules import SHOWN, Rule, describe_rules
+
+MISSING = -1  # the code of an empty cell, and the row of a missing cell
+MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
+FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
+WHOLE = re.compile(r"[+-]?[0-9]+")
+EXACT = "exact"
+FIRST_WORD = "first word"
+AS_WRITTEN = "as written"
+FOLDED = "without case and Unicode forms"
+UNREADABLE = "unreadable"
+ACCEPTED = "wrong"  # value of missing= that counts unreadable answers as wrong
+ALIKE = (
+    f"Their labels differ from them in spelling only: use one spelling per label, or "
+    f"answer={EXACT!r} for different classes such as us and US"
+)
+OPTION = (
+    f"answer= reads more spellings: {FIRST_WORD!r}, a regular expression with one group, or a "
+    "function of the text"
+)
+
+
+STEPS: dict[str, Callable[[str], str]] = {
+    AS_WRITTEN: str,
+    "without outer spaces, quotes, Markdown and final punctuation": strip_marks,
+    FOLDED: fold,
+}
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """Text as codes, int64 of any shape: positions in ``texts``, or :data:`MISSING`."""
+
+    codes: Array
+    texts: list[str]
+
+    @classmethod
+    def of(cls, values: Array) -> "TextColumn":
+        """Return an array of text as codes. "" is missing."""
+        cells = values.ravel().astype(object)
+        codes, texts = pd.factorize(np.where(cells == "", None, cells))
+        return cls(codes.reshape(values.shape), texts.tolist())
+
+    def values(self) -> Array:
+        """Return the text of each cell, "" if it is missing."""
+        return np.array([*self.texts, ""], dtype=str)[self.codes]
+
+    def frequencies(self) -> dict[str, int]:
+        """Return {text: number of cells}, the most frequent first, without texts of no cell."""
+        counts = np.bincount(self.codes[self.codes >= 0], minlength=len(self.texts)).tolist()
+        order = np.argsort(-np.array(counts, np.int64), kind="stable").tolist()
+        return {self.texts[code]: counts[code] for code in order if counts[code]}
+
+
+@dataclass(frozen=True)
+class Reader:
+    """Reads texts as labels.
+
+    Parameters
+    ----------
+    forms : dict of str to dict
+        By step, the label of each form. A form that two labels share is not a key.
+    is_closed : bool
+        Whether there are few labels, so that any other text is unreadable. Otherwise labels are
+        free text, and any text is an answer.
+    has_numbers : bool
+        Whether all labels are whole numbers. Any whole number is then an answer.
+    extract : callable or None
+        Function from a text that no step reads to the answer in it, or to None.
+    """
+
+    forms: dict[str, dict[str, str]]
+    is_closed: bool
+    has_numbers: bool
+    extract: Callable[[str], str | None] | None
+
+    def read(self, text: str) -> tuple[str, str]:
+        """Return the label of a text and the step that reads it, or :data:`UNREADABLE`."""
+        if found := self._find_label(text):
+            return found
+        if self.extract is not None and (part := self.extract(text)):
+            found = self._find_label(part)
+            if found or not self.is_closed:
+                return (found[0] if found else part), "by answer="
+        return text, UNREADABLE if self.is_closed else AS_WRITTEN
+
+    def _find_label(self, text: str) -> tuple[str, str] | None:
+        for step, label_of in self.forms.items():
+            if (label := label_of.get(STEPS[step](text))) is not None:
+                return label, step
+        number = fold(text) if self.has_numbers else ""
+        return (number, FOLDED) if WHOLE.fullmatch(number) else None
+
+
+def make_reader(
+    labels: Sequence[str], others: Iterable[str], is_closed: bool, answer: Any
+) -> Reader:
+    """Return the reader of a label set.
+
+    Parameters
+    ----------
+    labels : sequence of str
+        The label set.
+    others : iterable of str
+        Other texts of a table, the most frequent first. If labels are free text, texts that agree
+        after all steps are read as the first of them.
+    is_closed : bool
+        As for :class:`Reader`.
+    answer : {None, "exact", "first word"}, regular expression or callable
+        As for :class:`cascadelib.ScoreTable`.
+    """
+    if answer == EXACT:
+        return Reader({AS_WRITTEN: dict(zip(labels, labels))}, False, False, None)
+    forms = {}
+    for step, form in STEPS.items():
+        by_form: dict[str, set[str]] = {}
+        for label in labels:
+            by_form.setdefault(form(label), set()).add(label)
+        forms[step] = {key: owners.pop() for key, owners in by_form.items() if len(owners) == 1}
+    if not is_closed:
+        for text in others:
+            if (key := fold(text)) not in by_form:
+                forms[FOLDED].setdefault(key, text)
+    for label_of in forms.values():
+        label_of.pop("", None)
+    has_numbers = bool(labels) and all(map(WHOLE.fullmatch, labels))
+    return Reader(forms, is_closed, has_numbers, extractor_of(answer))
+
+
+def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
+    """Return the function of an ``answer=`` option from a text to the answer in it."""
+    if answer is None or callable(answer):
+        return answer
+    if answer == FIRST_WORD:
+        return lambda text: next(iter(text.split()), None)
+    try:
+        pattern = re.compile(answer, re.DOTALL)
+    except (re.error, TypeError) as error:
+        raise ValueError(f"answer={brief(answer)}: not a regular expression ({error})") from None
+    if pattern.groups != 1:
+        raise ValueError(
+            f"answer={answer!r} has {pattern.groups} groups: the answer must be the only group, as "
+            "in r'answer is (\\w+)'"
+        )
+
+    def extract(text: str) -> str | None:
+        found = pattern.search(text)
+        return found and found[1]
+
+    return extract
+
+
+@dataclass(frozen=True)
+class Answers:
+    """Labels and predictions after reading.
+
+    Parameters
+    ----------
+    labels : array of str of shape (n_samples,) or None
+    predictions : array of str of shape (n_models, n_samples)
+        Labels. Unreadable answers are as written.
+    correct : bool array of shape (n_models, n_samples) or None
+    unreadable : bool array of shape (n_models, n_samples)
+    values : int64 array of shape (n_samples,) or None
+        Positions of the labels among the classes.
+    classes : tuple of str
+        The sorted labels and readable predictions.
+    spellings : DataFrame
+        A row per text that was changed or not read: spelling, label, step, count, models.
+    """
+
+    labels: Array | None
+    predictions: Array
+    correct: Array | None
+    unreadable: Array
+    values: Array | None
+    classes: tuple[str, ...]
+    spellings: pd.DataFrame
+
+
+def read_answers(
+    predictions: TextColumn, labels: TextColumn | None, answer: Any, names: Sequence[str], last: int
+) -> Answers:
+    """Read predictions [models, samples] as labels [samples].
+
+    Without labels, the label set is that of the answers of the model in row ``last``.
+    """
+    source = labels or TextColumn(predictions.codes[last], predictions.texts)
+    label_set = list(source.frequencies())
+    if labels is None:
+        label_set = list({fold(text): text for text in reversed(label_set)}.values())
+    is_closed = 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    others = [] if is_closed else predictions.frequencies()
+    reader = make_reader(label_set, others, is_closed, answer)
+    read = [reader.read(text) for text in predictions.texts]
+    is_unreadable = np.array([*(step == UNREADABLE for _, step in read), False])
+    read_as = TextColumn(predictions.codes, [text for text, _ in read])
+    unreadable = is_unreadable[predictions.codes]
+    texts = {text for text, step in read if step != UNREADABLE}
+    texts |= set() if labels is None else set(label_set)
+    classes = tuple(sorted(texts))
+    number = {text: code for code, text in enumerate(classes)}
+    correct = values = None
+    if labels is not None:
+        values = np.array([number.get(text, MISSING) for text in labels.texts])[labels.codes]
+        said = np.array([number.get(text, MISSING) for text in read_as.texts] + [MISSING])
+        said = said[predictions.codes]
+        correct = said == values
+        if answer != EXACT:
+            unreadable |= find_doubtful(said, values, classes, is_closed)
+    return Answers(
+        None if labels is None else labels.values(),
+        read_as.values(),
+        correct,
+        unreadable,
+        values,
+        classes,
+        list_spellings(predictions, read, names),
+    )
+
+
+def read_texts(texts: Array, predictions: Array, labels: Array | None, answer: Any) -> Array:
+    """Return texts in the spelling of the labels of a table, or else of its predictions."""
+    known = TextColumn.of(predictions if labels is None else labels).frequencies()
+    reader = make_reader(list(known), (), False, answer)
+    column = TextColumn.of(texts)
+    return TextColumn(column.codes, [reader.read(text)[0] for text in column.texts]).values()
+
+
+def find_doubtful(said: Array, values: Array, classes: Sequence[str], is_closed: bool) -> Array:
+    """Return whether wrong answers may be other spellings of their label, bool [models, samples].
+
+    Two labels may differ in spelling only. Free text may contain its label.
+
+    Parameters
+    ----------
+    said : int64 array of shape (n_models, n_samples)
+        Predictions, as positions among the classes, or :data:`MISSING`.
+    values : int64 array of shape (n_samples,)
+        Labels.
+    """
+    forms, form_of = np.unique([fold(text) for text in classes], return_inverse=True)
+    is_doubtful = np.zeros(said.shape, bool)
+    is_wrong = (said != values) & (said >= 0)
+    if len(forms) < len(classes):
+        is_doubtful = is_wrong & (form_of[said] == form_of[values])
+    if is_closed:
+        return is_doubtful
+    cells = np.nonzero(is_wrong)
+    pairs, pair_of = np.unique(
+        [form_of[said[cells]], form_of[values[cells[1]]]], axis=1, return_inverse=True
+    )
+    contains = [
+        f" {words_of(label)} " in f" {words_of(text)} " for text, label in forms[pairs].T.tolist()
+    ]
+    is_doubtful[cells] |= np.array(contains, bool)[pair_of.ravel()]
+    return is_doubtful
+
+
+def words_of(text: str) -> str:
+    """Return the words of a text, with spaces for other signs."""
+    return " ".join(re.findall(r"\w+(?:[.,'-]\w+)*", text))
+
+
+def list_spellings(
+    predictions: TextColumn, read: Sequence[tuple[str, str]], names: Sequence[str]
+) -> pd.DataFrame:
+    """Return a row per text that was changed or is unreadable, the most frequent first."""
+    changed = [code for code, (_, step) in enumerate(read) if step != AS_WRITTEN]
+    size = len(predictions.texts) + 1
+    counts = np.array([np.bincount(row + 1, minlength=size)[1:] for row in predictions.codes])
+    rows = []
+    for code in changed:
+        label, step = read[code]
+        models = tuple(name for name, count in zip(names, counts[:, code]) if count)
+        label = "" if step == UNREADABLE else label
+        rows.append((predictions.texts[code], label, step, int(counts[:, code].sum()), models))
+    table = pd.DataFrame(rows, columns=["spelling", "label", "step", "count", "models"])
+    return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+
+
+def count_gaps(store: Any, names: Iterable[str]) -> pd.DataFrame:
+    """Return the share of missing and of unreadable answers of models, without models of neither.
+
+    A store of outputs has all answers.
+    """
+    unreadable = getattr(store, "unreadable", None)
+    if unreadable is None:
+        return pd.DataFrame(columns=["missing", "unreadable"])
+    rows = [store.row(name) for name in names]
+    missing = ~store.answered[rows] & ~unreadable[rows]
+    shares = {"missing": missing.mean(axis=1), "unreadable": unreadable[rows].mean(axis=1)}
+    table = pd.DataFrame(shares, pd.Index(names, dtype=object))
+    return table[table.any(axis=1)]
+
+
+def describe_gaps(store: Any, names: Iterable[str]) -> str:
+    """Return the shares of missing and unreadable answers in words, or "" if there are none."""
+    texts = []
+    for name, shares in count_gaps(store, list(names)).iterrows():
+        counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
+        texts.append(f"answers of model {name!r}: {counted}")
+    if texts and getattr(store, "missing", "") == ACCEPTED:
+        texts.append(f"missing={ACCEPTED!r} counts all of them as wrong")
+    return "; ".join(texts)
+
+
+def refuse_unreadable(store: Any, names: Iterable[str]) -> None:
+    """Raise a ValueError if more than 1% of the answers of a model are unreadable.
+
+    ``missing="wrong"`` accepts them.
+    """
+    faults = find_unreadable(store, names)
+    if faults and store.missing != ACCEPTED:
+        raise ValueError(describe_rules(faults))
+
+
+def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
+    """Return a fault per model with more than 1% of unreadable answers, with usual spellings."""
+    shares = count_gaps(store, list(names))["unreadable"]
+    faults = []
+    for name, share in shares[shares > MOST_UNREADABLE].items():
+        row = store.row(name)
+        counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
+        usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
+        classes = store.origin.classes or ()
+        option = find_option(counts.index.tolist(), classes)
+        reads = f"answer={option!r} reads all of them" if option else OPTION
+        if set(counts.index) <= {*classes}:
+            reads = ALIKE
+        remedy = (
+            f"{reads}; missing={ACCEPTED!r} counts them as wrong answers; or leave out the model"
+        )
+        what = f"answers of model {name!r} that are unreadable ({share:.1%}), such as {usual}"
+        faults.append(Rule(what, int(counts.sum()), (), remedy))
+    return faults
+
+
+def find_best_model(store: Any) -> str | None:
+    """Return the model with the highest accuracy on the samples that it answered readably.
+
+    Models that answered less than half of the samples are left out. None means that all models
+    answered all samples, or that missing and unreadable answers are accepted as wrong.
+    """
+    answered = getattr(store, "answered", None)
+    if answered is None or answered.all() or store.missing == ACCEPTED:
+        return None
+    count = np.count_nonzero(answered, axis=1)
+    accuracy = np.where(answered, store.correct, 0).sum(axis=1) / np.maximum(count, 1)
+    accuracy[2 * count < len(store)] = -1
+    return max(store.models.index, key=lambda name: accuracy[store.row(name)])  # a tie: cheapest
+
+
+def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
+    """Return the ``answer=`` option that reads each text as the only label that it contains."""
+    for option in (FIRST_WORD, r"(?i)answer(?: is)?\W*(\w+)"):
+        reader = make_reader(labels, (), True, option)
+        for text in texts:
+            words = f" {words_of(fold(text))} "
+            contained = [label for label in labels if f" {words_of(fold(label))} " in words]
+            if [reader.read(text)[0]] != contained:
+                break
+        else:
+            return option
+    return None
+
+
+def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
+    """Return a rule per step that read answers, with the most frequent spellings."""
+    rules = []
+    for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
+        rows = list(zip(part["spelling"], part["label"], part["count"]))[:SHOWN]
+        usual = ", ".join(
+            f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
+        )
+        rules.append(Rule("answers", int(part["count"].sum()), (), "", f"{step}: {usual}"))
+    return rules

@@ -1,0 +1,98 @@
+"""One step of a policy equals the stage of a run, for inputs with and without failures."""
+
+import numpy as np
+import pytest
+
+from cascadelib import Method, Point, Policy, ScoreTable
+from cascadelib.policy import FAILURES
+
+POLICY = Policy(Point(("small", "middle", "large"), (0.6, 0.5)))
+
+
+def test_steps_decide_like_a_run():
+    rng = np.random.default_rng(0)
+    confidences = rng.random((3, 500))
+    confidences[0, ::50] = np.nan
+    confidences[1, 3::50] = np.nan
+    errors = [TimeoutError("slow"), RuntimeError("broken")]
+    answers = rng.choice(["yes", "no", "perhaps", None, *errors], (3, 500))
+
+    def call(stage):
+        return lambda inputs: (answers[stage, inputs].tolist(), confidences[stage, inputs])
+
+    calls = [call(0), call(1), call(2)]
+    options = {"on_error": "next", "batch_size": 7, "labels": ["yes", "no"]}
+    with pytest.warns(RuntimeWarning):
+        found = POLICY.run(calls, range(500), **options)
+    assert set(found.failures.ravel().tolist()) == set(range(len(FAILURES)))
+    rows = np.arange(500)
+    for stage in range(3):
+        columns = answers[stage, rows], confidences[stage, rows]
+        exits, failures = POLICY.step(stage, *columns, labels=["yes", "no"])
+        assert (exits == (found.exit_stage[rows] == stage)).all()
+        assert (failures == found.failures[rows, stage]).all()
+        rows = rows[~exits]
+    assert not len(rows)
+
+
+def test_a_step_of_a_fitted_confidence_reads_the_previous_answers():
+    rng = np.random.default_rng(0)
+    confidence = rng.random((3, 400))
+    predictions = rng.choice(["yes", "no"], (3, 400))
+    table = ScoreTable(
+        None, confidence, [1, 5, 10], POLICY.models, predictions=predictions, labels=predictions[2]
+    )
+    method = Method(confidence="logistic", columns=("confidence", "agreement")).fit(table)
+    policy = Policy(Point(POLICY.models, (0.6, 0.5), method=method))
+    found = policy.run(table.calls(), table.origin.sample_ids)
+    rows = np.arange(400)
+    before = None
+    for stage in range(3):
+        answers = predictions[stage, rows]
+        exits, _ = policy.step(stage, answers, confidence[stage, rows], before)
+        assert (exits == (found.exit_stage[rows] == stage)).all()
+        rows = rows[~exits]
+        before = answers[~exits]
+
+
+def test_the_last_model_needs_no_confidence_and_a_missing_one_defers():
+    exits, failures = POLICY.step(2, ["yes", None])
+    assert exits.tolist() == [True, True]
+    assert [FAILURES[each] for each in failures] == ["none", "malformed"]
+    exits, failures = POLICY.step(0, ["yes", "no", None], [np.nan, -np.inf, 0.9])
+    assert exits.tolist() == [False, False, False]
+    assert [FAILURES[each] for each in failures] == ["malformed", "none", "malformed"]
+
+
+REFUSED = {
+    "stage must be a whole number from 0 to 2, not 3": (3, ["yes"]),
+    "stage must be a whole number from 0 to 2, not -1": (-1, ["yes"]),
+    "model 'small': confidences of shape": (0, ["yes", "no"], [0.9]),
+}
+
+
+@pytest.mark.parametrize("message", REFUSED)
+def test_a_step_of_another_stage_or_length_is_refused(message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        POLICY.step(*REFUSED[message])
+
+
+def test_the_checksum_names_all_that_decides_and_nothing_else(tmp_path):
+    measured = Policy(Point(POLICY.models, (0.6, 0.5), (0.3, 0.3, 0.4), accuracy=0.9))
+    measured.save(tmp_path / "policy.json")
+    for same in (measured, Policy.load(tmp_path / "policy.json"), Policy(POLICY.point, (0.6, 0.5))):
+        assert same.checksum == POLICY.checksum
+    others = [
+        Policy(POLICY.point, (0.6, 0.7)),
+        Policy(Point(("small", "middle", "other"), (0.6, 0.5))),
+        Policy(Point(POLICY.models, (0.6, 0.5), method="max_softmax")),
+    ]
+    assert len({POLICY.checksum, *(each.checksum for each in others)}) == 4
+
+
+def test_a_policy_whose_metric_is_a_function_has_no_checksum():
+    policy = Policy(
+        Point(("small", "large"), (0.6,), method=Method(metric=lambda logits: logits[:, 0]))
+    )
+    with pytest.raises(ValueError, match="is a function, which JSON cannot hold"):
+        assert policy.checksum

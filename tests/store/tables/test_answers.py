@@ -1,0 +1,220 @@
+"""Answers are read as labels by stated steps, and those that no step reads are unreadable."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import cascadelib as cl
+from cascadelib.labels import fold, strip_marks
+from cascadelib.store.tables.answers import find_option, refuse_unreadable
+
+K = 400
+RNG = np.random.default_rng(0)
+IDS = [f"q{row:03}" for row in range(K)]
+LABELS = RNG.choice(["yes", "no", "3"], K)
+OTHER = {"yes": "no", "no": "3", "3": "yes"}
+WRONG = RNG.random((2, K)) < [[0.25], [0.1]]
+PREDICTIONS = np.where(WRONG, [OTHER[label] for label in LABELS], LABELS)
+CONFIDENCE = RNG.random((2, K)) + ~WRONG
+NAMES = ("small", "large")
+RESPELLINGS = {
+    "full stop": lambda text: text + ".",
+    "quotes and a full stop": lambda text: f"“{text}.”",
+    "Markdown": lambda text: f"**{text}**\n",
+    "brackets": lambda text: f"({text})",
+    "upper case": lambda text: text.upper() if text != "3" else "3.0",
+    "no-break space": lambda text: f"\u00a0{text}",
+    "zero-width space": lambda text: f"{text}\u200b",
+    "full-width letters": lambda text: "".join(chr(ord(sign) + 0xFEE0) for sign in text),
+}
+
+
+def table(predictions=PREDICTIONS, labels=LABELS, **options):
+    return cl.ScoreTable(None, CONFIDENCE, [1, 9], NAMES, IDS, predictions, labels, **options)
+
+
+def respelled(spell, share):
+    """Predictions of which a share of those of the large model are written in another way."""
+    said = PREDICTIONS.astype("U40")
+    rows = RNG.permutation(K)[: round(share * K)]
+    said[1, rows] = [spell(text) for text in said[1, rows].tolist()]
+    return said
+
+
+@pytest.mark.parametrize("kind", RESPELLINGS)
+@pytest.mark.parametrize("share", [0.01, 0.3, 1])
+def test_spellings_do_not_change_a_table(kind, share):
+    said = respelled(RESPELLINGS[kind], share)
+    sound = table()
+    frame = pd.DataFrame(
+        {
+            "sample": np.tile(IDS, 2),
+            "model": np.repeat(NAMES, K),
+            "prediction": said.ravel(),
+            "confidence": CONFIDENCE.ravel(),
+            "cost": np.repeat([1.0, 9.0], K),
+            "label": np.tile(LABELS, 2),
+        }
+    )
+    for read in (
+        table(said),
+        table(said, None).labelled(np.char.upper(LABELS)),
+        cl.ScoreTable.from_frame(frame, label="label", prediction="prediction"),
+    ):
+        np.testing.assert_array_equal(read.correct, sound.correct)
+        assert not read.unreadable.any() and read.answered.all()
+    np.testing.assert_array_equal(table(said).predictions, PREDICTIONS)
+    spellings = table(said).spellings
+    assert spellings["count"].sum() == np.count_nonzero(said != PREDICTIONS)
+    assert {models for models in spellings["models"]} == {("large",)}
+
+
+def read_slowly(text, labels):
+    """Return the label of a text, or None, by comparing it with each label at each step."""
+    for step in (str, strip_marks, fold):
+        found = [label for label in labels if step(label) == step(text) != ""]
+        if len(found) == 1:
+            return found[0]
+    return None
+
+
+SIGNS = st.sampled_from(
+    ["C", "c", "C++", "us", "US", "Us.", "no", " No!", "**no**", "”no”", "ｎｏ", ""]
+)
+
+
+@given(st.sets(SIGNS.filter(bool), min_size=2, max_size=5), st.lists(SIGNS, min_size=1, max_size=9))
+def test_reading_is_that_of_a_comparison_with_each_label(labels, texts):
+    labels = sorted(labels)
+    k = 5 * len(labels)
+    said = [[*texts, *[""] * k][: k - 1] + labels[-1:]]
+    read = cl.ScoreTable(None, np.ones((1, k)), [1], (), None, said, (labels * 5)[:k])
+    for text, label, found, is_unreadable in zip(
+        said[0], read.labels.tolist(), read.predictions[0].tolist(), read.unreadable[0].tolist()
+    ):
+        expected = read_slowly(text, labels) if text else ""
+        assert found == (text if expected is None else expected)
+        is_doubtful = found not in ("", label) and fold(found) == fold(label)
+        assert is_unreadable == (expected is None or (expected != "" and is_doubtful))
+
+
+def test_no_step_merges_two_labels():
+    labels = np.array(["C", "C++", "us", "US"] * 20)
+    said = np.array(["C.", "C++.", "us!", "US"] * 20)
+    read = cl.ScoreTable(None, np.ones((1, 80)), [1], (), None, [said], labels)
+    assert read.correct.all() and not read.unreadable.any()
+    said[[2, 6]] = "Us", "US"  # which of two labels, and a label or a spelling: unknown
+    read = cl.ScoreTable(None, np.ones((1, 80)), [1], (), None, [said], labels)
+    assert np.flatnonzero(read.unreadable[0]).tolist() == [2, 6]
+    exact = cl.ScoreTable(None, np.ones((1, 80)), [1], (), None, [said], labels, answer="exact")
+    assert not exact.unreadable.any() and exact.correct.sum() == 20
+
+
+PROSE = "It is hard to say"
+
+
+@pytest.mark.parametrize(
+    ("answer", "spell"),
+    [
+        ("first word", lambda text: f"{text}, because of that"),
+        (r"(?i)answer is (\w+)", lambda text: f"The answer is {text}."),
+        (lambda text: text.split("####")[-1], lambda text: f"I think #### {text}"),
+    ],
+)
+def test_an_option_reads_further_answers(answer, spell):
+    said = respelled(spell, 0.5)
+    assert table(said).unreadable[1].mean() == 0.5
+    read = table(said, answer=answer)
+    np.testing.assert_array_equal(read.correct, table().correct)
+    assert not read.unreadable.any() and set(read.spellings["step"]) == {"by answer="}
+
+
+def test_unreadable_answers_are_neither_right_nor_wrong():
+    read = table(respelled(lambda text: PROSE, 0.5))
+    assert read.unreadable.sum(axis=1).tolist() == [0, K // 2]
+    assert not read.answered[read.unreadable].any()
+    readable = ~read.unreadable[1]
+    assert read.models.loc["large", "top1"] == pytest.approx(1 - WRONG[1, readable].mean())
+    assert "answers of model 'large': 50.00% unreadable" in repr(read)
+    accepted = table(read.predictions, missing="wrong")
+    assert accepted.answered.all() and accepted.models.loc["large", "top1"] < 0.5
+    assert "50.00% unreadable; missing='wrong' counts all of them as wrong" in repr(accepted)
+
+
+def test_more_than_one_percent_unreadable_answers_are_refused_by_name():
+    read = table(respelled(lambda text: PROSE, 0.0125))
+    with pytest.raises(
+        ValueError, match=r"'large' that are unreadable \(1.2%\), such as 'It is ha"
+    ):
+        refuse_unreadable(read, NAMES)
+    refuse_unreadable(read, ["small"])
+    refuse_unreadable(table(respelled(lambda text: PROSE, 0.01)), NAMES)
+    refuse_unreadable(table(read.predictions, missing="wrong"), NAMES)
+    with pytest.raises(ValueError, match="answer='first word' reads all of them"):
+        refuse_unreadable(table(respelled(lambda text: f"{text} I think", 0.1)), NAMES)
+
+
+@pytest.mark.parametrize(
+    ("texts", "option"),
+    [
+        (["Yes, of course", "no - never"], "first word"),
+        (["The answer is yes", "Answer: no"], r"(?i)answer(?: is)?\W*(\w+)"),
+        (["No wonder, the answer is yes"], None),
+        (["It is not yes"], None),
+        (["Perhaps"], None),
+    ],
+)
+def test_an_option_is_named_if_it_reads_the_only_label_in_each_text(texts, option):
+    assert find_option(texts, ("no", "yes")) == option
+
+
+def test_without_labels_the_most_expensive_model_gives_the_label_set():
+    said = respelled(RESPELLINGS["full stop"], 0.3)
+    said[0, :9] = PROSE
+    read = table(said, None)
+    np.testing.assert_array_equal(read.predictions[1], PREDICTIONS[1])
+    assert read.unreadable.sum(axis=1).tolist() == [9, 0]
+
+
+def test_free_text_is_unreadable_only_if_it_contains_its_label():
+    labels = [f"the answer {row}" for row in range(60)]
+    said = [*labels[:30], *(f"I say: {label}!" for label in labels[30:40]), *["other"] * 20]
+    said[:10] = [f"THE answer {row}." for row in range(10)]
+    read = cl.ScoreTable(None, np.ones((1, 60)), [1], (), None, [said], labels)
+    assert np.flatnonzero(read.correct[0]).tolist() == list(range(30))
+    assert np.flatnonzero(read.unreadable[0]).tolist() == list(range(30, 40))
+
+
+def test_whole_numbers_are_answers_if_all_labels_are():
+    labels = np.array(["1", "2"] * 20)
+    said = np.where(np.arange(40) < 5, "7", np.char.add(labels, ".0"))
+    read = cl.ScoreTable(None, np.ones((1, 40)), [1], (), None, [said], labels)
+    assert not read.unreadable.any() and read.correct.sum() == 35
+
+
+@given(st.text(max_size=8))
+def test_folding_twice_is_folding_once(text):
+    assert fold(fold(text)) == fold(text) == fold(f" {text}\u3000")
+
+
+@pytest.mark.parametrize(
+    ("text", "form"),
+    [
+        ("3.0", "3"),
+        ("03.", "3"),
+        ("３", "3"),
+        ("-0", "0"),
+        ("3.5", "3.5"),
+        ("1e5", "1e5"),
+        ("1,000", "1,000"),
+        (" New\u00a0 York\r\n", "new york"),
+        ("Straße", "strasse"),
+        ("\ufeffyes", "yes"),
+        ("C++", "c++"),
+        ("-1.5", "-1.5"),
+    ],
+)
+def test_spellings_of_one_text_have_one_form(text, form):
+    assert fold(text) == form
