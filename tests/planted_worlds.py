@@ -230,7 +230,8 @@ def top_k_of_two_methods(rng, noise, more_noise):
     noise: factors on the noise of the confidences of each model under the means. more_noise:
     factors on independent noise under the means.
     """
-    plain, mean = [], []
+    plain = []
+    mean = []
     for part in ("here", "there"):
         ease = eases(rng)
         shared, own = rng.normal(size=(2, *ease.shape))

@@ -301,7 +301,8 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     if claim["rule"].startswith("only"):
         return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
-    one, other = better[place // len(worse)], worse[place % len(worse)]
+    one = better[place // len(worse)]
+    other = worse[place % len(worse)]
     lead = with_interval(contrasts[place], half, "+.1%")
     values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
     return f"{names[one]} over {names[other]}: {lead} ({values})"

@@ -30,7 +30,7 @@ from tools.ranges import (
     means_in,
     ratio,
 )
-from tools.recipes import shared_threshold_front
+from tools.shared_threshold import shared_threshold_front
 
 LENGTHS = Claims()  # of a view of pairs and triples, at their points
 PAIRS = Claims()  # of a view of pairs by method
@@ -135,7 +135,8 @@ def triples_87(view: View) -> float:
 
 @LENGTHS.add()
 def third_gain(view: View) -> list[float]:
-    two, three = view.fronts["two"], view.fronts["three"]
+    two = view.fronts["two"]
+    three = view.fronts["three"]
     return [
         ratio(mean_in(three), mean_in(two)) - 1,
         ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1,
@@ -149,7 +150,8 @@ def third_less(view: View) -> tuple[float, float]:
 
 @LENGTHS.add()
 def third_regimes(view: View) -> list[float]:
-    two, three = view.fronts["two"], view.fronts["three"]
+    two = view.fronts["two"]
+    three = view.fronts["three"]
     edges = np.linspace(LOW, BEST, 4)
     return [ratio(mean_in(three, *ends), mean_in(two, *ends)) for ends in zip(edges, edges[1:])]
 

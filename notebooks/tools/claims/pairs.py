@@ -162,7 +162,7 @@ def size_diminishes(view: View) -> tuple[float, float]:
 def most_accurate(front: Front) -> list[Point]:
     """Return the most accurate threshold of each front model with the largest one."""
     *firsts, last = front.singles.index[front.singles["on_front"]]
-    points = []
+    points: list[Point] = []
     for first in firsts:
         about = {"method": front.method, "cost": front.cost_kind}
         curve = cl.fronts.pair_curve(front.store, first, last, **about)
@@ -256,7 +256,7 @@ def pairs_dip(view: View) -> np.ndarray:
 @SAMPLES.add()
 def pairs_dip_where(view: View) -> float:
     accuracies = view.fronts["macs"].singles["accuracy"][view.hull]
-    return accuracies.iloc[np.argmin(pairs_dip(view))]
+    return accuracies.iloc[np.argmin(pairs_dip(view))] if len(accuracies) else np.nan
 
 
 @SAMPLES.add()
@@ -409,7 +409,8 @@ def pair_both(pairs: pd.DataFrame) -> list[float]:
 
 def lost_beyond_last(view: View, group: str) -> np.ndarray:
     """Return the accuracy that cascades lose on held-out samples beyond their last models."""
-    chosen, held = view.chosen[group], view.held[group]
+    chosen = view.chosen[group]
+    held = view.held[group]
     return (chosen.accuracy - held.accuracy) - (chosen.last_accuracy - held.last_accuracy)
 
 

@@ -1,5 +1,6 @@
 """The paper's claims on methods of pairs, task by task."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,29 @@ import cascadelib as cl
 from tools.claims.ledger import paper_claims, verdicts_of
 from tools.claims.methods import pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
+from tools.elsewhere import open_splits
+from tools.paper import Paper
+from tools.side_by_side import class_tasks
 
 FAMILY = "methods, pairs"
+
+
+def open_tasks(
+    paper: Paper, class_shares: Sequence[float], harder: tuple[str, str], quick: bool = False
+) -> dict[str, tuple[Any, Any]]:
+    """Return tasks of a study, {label: a split that selects, a split that evaluates}.
+
+    class_shares: shares of the classes, the hardest and the easiest. harder: folder and pattern of
+    stores, of which every other sample selects. quick: texts only.
+    """
+    tasks = {}
+    if paper.has("logits") and not quick:
+        tasks = class_tasks(paper.selection, paper.unseen, class_shares)
+        for label, data in open_splits(*harder).items():
+            tasks[label] = data.take(slice(0, None, 2)), data.take(slice(1, None, 2))
+    for name, held_out in paper.held_out_texts.items():
+        tasks[name] = paper.texts[name], held_out
+    return tasks
 
 
 def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:

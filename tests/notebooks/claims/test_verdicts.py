@@ -57,9 +57,7 @@ def test_rules(rule, obeys, breaks):
     claims = claims_with(rule)
     for value, word in ((obeys, SUPPORTED), (breaks, CONTRADICTED)):
         assert verdicts.evaluate_claims(claims, {"c0": certain(value)})["c0"].word == word
-        given = verdicts.evaluate_claims(
-            claims_with(rule, over="nothing"), {"c0": Evidence(value)}
-        )
+        given = verdicts.evaluate_claims(claims_with(rule, over="nothing"), {"c0": Evidence(value)})
         assert given["c0"].word == word
     unsure = verdicts.evaluate_claims(claims, {"c0": certain(obeys, 100.0)})["c0"]
     assert unsure.word == UNDETERMINED

@@ -12,6 +12,7 @@ from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
 from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.evaluation.run import resampled_cascade
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
@@ -22,8 +23,6 @@ from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
-
-from .chains import count_outcomes
 
 
 def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
@@ -39,6 +38,19 @@ def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
         table = table.cumsum(axis)
     passed = np.flip(table[(slice(-1),) * len(shape)])
     return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
+
+
+def count_outcomes(
+    outcomes: Outcomes, costs: Array, thresholds: Array
+) -> tuple[Array, Array, Array]:
+    """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
+    rates (P, n).
+
+    They equal those of :func:`evaluate` if the correctness is bool.
+    """
+    once = np.ones((len(outcomes[0][0]), 1), np.int32)  # as sample_counts, so compiled once
+    accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
+    return accuracy[0], cost[0], rates[0]
 
 
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
