@@ -26,7 +26,7 @@ from timm.data import create_dataset, create_loader, resolve_data_config
 import cascadelib as cl
 from cascadelib.datasets.images import image_folder
 from cascadelib.extraction.extraction import extract
-from cascadelib.extraction.inference import feed
+from cascadelib.extraction.feeding import feed
 from cascadelib.files import ROOT
 from cascadelib.zoo.bundled import (
     TEXT_ZOO,

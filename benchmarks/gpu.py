@@ -17,8 +17,9 @@ from measuring import RUNS, row, seconds
 
 from cascadelib.datasets.images import Photographs, image_folder
 from cascadelib.extraction.extraction import extract
-from cascadelib.extraction.inference import feed
-from cascadelib.extraction.shards import count_usable_cores, split_range
+from cascadelib.extraction.feeding import feed
+from cascadelib.extraction.limits import count_usable_cores
+from cascadelib.extraction.shards import split_range
 from cascadelib.zoo.forward import Device, select_device
 from cascadelib.zoo.timm_models import build_photo_transform
 

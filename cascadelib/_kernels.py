@@ -37,10 +37,12 @@ def inner(function: Callable) -> Any:
 def compile_cached(function: Callable, **options: Any) -> Any:
     """Compile a function, and cache it in :func:`cache_folder`, which numba reads now."""
     folder = cache_folder()
+    # numba finds no place for the machine code of a package without source files.
+    is_cached = folder is not None and os.path.isfile(function.__code__.co_filename)
     named = config.CACHE_DIR
     config.CACHE_DIR = str(folder)
     try:
-        return numba.njit(nogil=True, cache=folder is not None, **options)(function)
+        return numba.njit(nogil=True, cache=is_cached, **options)(function)
     finally:
         config.CACHE_DIR = named
 

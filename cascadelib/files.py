@@ -178,6 +178,23 @@ def lock_file(file: IO) -> None:
             fcntl.flock(file, fcntl.LOCK_EX)
 
 
+def holds_locks(path: Path) -> bool:
+    """Return whether the disk of an existing file refuses a second lock of it."""
+    if fcntl is None:
+        return True
+    exclusive = fcntl.LOCK_EX | fcntl.LOCK_NB
+    with open(path, "rb+") as first, open(path, "rb+") as second:
+        try:
+            fcntl.flock(first, exclusive)
+        except OSError:
+            return False
+        try:
+            fcntl.flock(second, exclusive)
+        except OSError as error:
+            return isinstance(error, BlockingIOError)
+    return False
+
+
 def find_leftovers(folder: Path) -> list[Path]:
     """Find the temporary files of active or killed writers in a folder."""
     return [path for path in folder.glob(".*") if TEMPORARY_NAME.fullmatch(path.name)]

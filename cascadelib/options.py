@@ -13,7 +13,7 @@ EXAMPLE = """a table has a row per query and model:
   q2,small,no,0.61,0.2,yes
   …
 
-  cascadelib demo
+  cascadelib demo answers.csv
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
   cascadelib explore answers.csv --prediction prediction --label label
@@ -35,10 +35,13 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
 POLICY = {"policy": "file of a policy"}
 READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
-    "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
-    "a store, the kind of cost (default: macs, if it has them)",
+    "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
+    "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
-TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
+TABLE = {
+    "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
+    **READING,
+}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
@@ -69,7 +72,11 @@ GUARANTEE = {
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
-DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
+DEMO = {
+    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    **READING,
+    "--out": "file for the page (default: a temporary one, opened)",
+}
 COMMANDS = {
     "search": (
         "choose a cascade on one part of a table, measure it on the other",
@@ -80,8 +87,8 @@ COMMANDS = {
         TABLE | SPLIT | CHOICE | GUARANTEE,
     ),
     "check": (
-        "which columns a table has, which cells are invalid, and the command that certifies",
-        TABLE,
+        "which columns a table has, how its cells are read, and the command that certifies",
+        TABLE | {"--fix": "CSV file for the table as it was read (default: none is written)"},
     ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
@@ -89,7 +96,7 @@ COMMANDS = {
         "other",
         TABLE | SPLIT | PAGE,
     ),
-    "demo": ("the explorer of two language models' answers, as one page", DEMO),
+    "demo": ("the explorer of a table of answers, or of example data, as one page", DEMO),
     "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
@@ -103,10 +110,10 @@ class Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def prices(text: str) -> str | dict[str, float]:
-    """Return the name of a column of prices, or {model: price} from "small=1,large=10"."""
+def prices(text: str) -> str | list[str] | dict[str, float]:
+    """Return one or more columns of prices, or {model: price} from "small=1,large=10"."""
     if "=" not in text:
-        return text
+        return text.split(",") if "," in text else text
     pairs = (price.partition("=") for price in text.split(","))
     return {name: float(price) for name, _, price in pairs}
 
@@ -141,6 +148,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
+        "file": {"nargs": "?"},
         **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),

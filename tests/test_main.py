@@ -315,6 +315,14 @@ def test_the_demo_is_written(tmp_path, capsys):
     assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")
 
 
+def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
+    rows = cl.datasets.llm_answers().replace({"llama-3.1-8b": "mine"})
+    rows.rename(columns={"prediction": "answer"}).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["demo", str(tmp_path / "a.csv"), "--out", str(tmp_path / "demo.html")]) == 0
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8").split("<script")[0]
+    assert "mine" in page and "Example data" not in page
+
+
 INTERRUPTED_IMPORT = """
 import runpy, sys
 interrupted = sys.argv.pop(1)

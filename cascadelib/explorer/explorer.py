@@ -293,10 +293,11 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             thresholds[stage] = threshold
             self.show(self.choice, thresholds)
 
-    def save_html(self, path: str | Path) -> Path:
+    def save_html(self, path: str | Path, note: str = "") -> Path:
         """Write the page of the current cascade as one file, without kernel, server or network.
 
         The page contains the fronts of two and three models, and other fronts that were searched.
+        note: text about the data, which the page shows.
         """
         for n in LENGTHS_IN_FILES:
             if n in self.splits.lengths:
@@ -304,8 +305,9 @@ class Explorer(PageWidget, anywidget.AnyWidget):
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe())
-        title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        write_text(path, format_page(title, packed, self.still()))
+        dataset = self.splits.store.origin.dataset
+        title = f"Model cascades on {dataset}" if dataset else "Model cascades"
+        write_text(path, format_page(title, packed, self.still(), note))
         return Path(path)
 
     def still(self) -> str:

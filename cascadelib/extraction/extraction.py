@@ -1,10 +1,10 @@
-"""Extract the logits of many models in one resumable pass over a data set."""
+"""Extract the logits of many models, in groups that fit into memory, by any number of processes."""
 
 import contextlib
-import hashlib
+import dataclasses
 import platform
-import shutil
 import statistics
+import tempfile
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -13,31 +13,26 @@ import numpy as np
 import timm
 import torch
 
-from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
-from ..datasets.images import Photographs
-from ..datasets.samples import Samples
-from ..datasets.texts import Texts
-from ..files import find_leftovers
-from ..origin import Origin, origin_of
-from ..store.formats import Folder, check_spellings
+from ..files import digest_of
 from ..store.logit_store import LogitStore
-from ..store.manifest import create
-from ..store.model_checks import DTYPES
-from ..zoo.forward import AMP, retain_freed_memory, select_device
-from ..zoo.loaders import resolve_models
-from ..zoo.macs import add_text_costs
-from ..zoo.model import Model, describe_identity, record_failure, update_digest
+from ..store.manifest import MANIFEST, create
+from ..zoo.forward import retain_freed_memory
+from ..zoo.loaders import Source
+from ..zoo.model import record_failure
 from .class_order import check_names, check_order
 from .estimators import extract_estimators
-from .inference import Candidate, Pass, probe_models, read_batch, run_pass
-from .shards import (
-    LOCK,
-    PARTIAL,
-    Shards,
-    count_usable_cores,
-    join_processes,
-    split_range,
+from .inference import is_missing, run_group
+from .planning import Candidate, Options, Probes, Residents, Settings, compute_needs, pack
+from .preparation import (
+    check_classes,
+    check_disk,
+    list_shared_settings,
+    open_existing,
+    prepare,
+    remove_finished,
+    select_pending,
 )
+from .shards import Shards, split_range
 
 
 def extract(
@@ -54,12 +49,16 @@ def extract(
     replace: bool = False,
     workers: int | None = None,
     compile: bool = False,
+    memory: float | None = None,
+    part: tuple[int, int] | None = None,
 ) -> LogitStore:
     """Run models on a data set and store their logits, MACs and measured seconds.
 
-    An interrupted call resumes when it is repeated, and loses at most one shard. With equal shard
-    and batch sizes the tensors equal those of an uninterrupted run (on a GPU, up to rounding). A
-    model that the store has is skipped if its weights, transform and settings are the same.
+    Models run in groups that fit into memory. Any number of processes may make the same call: they
+    share the work and fill one store. An interrupted call resumes when it is repeated, and loses at
+    most one shard. With equal shard and batch sizes the tensors equal those of an uninterrupted run
+    (on a GPU, up to rounding). A model that the store has is skipped if its weights, transform and
+    settings are the same.
 
     Parameters
     ----------
@@ -73,7 +72,7 @@ def extract(
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
         (n_samples,). A DataLoader is refused: concatenate its batches. ``Photographs`` are decoded
-        once for all models, and a transform is then a :class:`Photos` or a function of one PIL
+        once per group of models, and a transform is then a :class:`Photos` or a function of one PIL
         image. ``Texts`` run in the order of their lengths, in batches padded to the longest text.
         Their MACs are the mean over the lengths without padding. Truncated texts cause a warning
         and are counted (``truncated`` in ``store.models``).
@@ -82,15 +81,16 @@ def extract(
     device : torch.device or str, optional
         Defaults to CUDA if available. Image models run in channels_last.
     batch_size : int, default=256
-        Samples per batch. If memory does not suffice, it is halved for that model, with a warning.
+        Samples per batch. If memory does not suffice for one model, it is halved for that model,
+        with a warning.
     amp : {"float16", "bfloat16"} or bool, optional
         Mixed precision. True means float16 on CUDA and bfloat16 elsewhere. By default it is used
         only on CUDA, and a stored model with either setting is kept. The setting is recorded.
     shard_size : int, default=2048
         Samples per shard, rounded down to full batches.
     progress : bool, default=True
-        Whether to print an estimate of time and disk space, and to show a progress bar in a
-        terminal or notebook.
+        Whether to print the groups with an estimate of time and disk space, and to show a progress
+        bar per group in a terminal or notebook.
     dtype : {"float16", "float32", "float64"}, default="float32"
         Type of the stored logits.
     macs : dict, optional
@@ -102,6 +102,16 @@ def extract(
     compile : bool, default=False
         Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. The
         setting is recorded.
+    memory : float, optional
+        Gigabytes (10⁹ bytes) for the models of this process on its device: weights, intermediate
+        results of a batch and, on a CPU, the logits of a shard. Models that do not fit together run
+        in groups. Defaults to 90% of a GPU, or to half of the memory of the machine, or of its
+        container or job if that has less. ``torchrun`` and Slurm's processes on one machine divide
+        that half.
+    part : tuple of int, optional
+        (number, count): only every count-th model, beginning with this number (from 0). For
+        machines without a shared folder: give each its part and a store, and join the stores with
+        :meth:`LogitStore.merge`.
 
     Returns
     -------
@@ -111,11 +121,13 @@ def extract(
     Raises
     ------
     ValueError
-        Before the run: if a name is unknown, if the store has other samples, another number of
-        classes or the same model with other settings, or if disk space is insufficient. During the
-        run: if a sample cannot be read. After the run: if a model raised, returned nan or no
-        logits, has uncountable MACs, or has its classes in another order. One error names all
-        failed models. The others are stored.
+        Before the run: if a name is unknown, if names differ only in case, if the store has other
+        samples, another number of classes or the same model with other settings, if another process
+        fills the store with other settings, if its disk holds no locks, if `memory` is smaller than
+        a model, or if disk space is insufficient. During the run: if a sample cannot be read. After
+        the run: if a model could not be loaded, raised, fits into memory at no batch size, returned
+        nan or no logits, has uncountable MACs, or has its classes in another order. One error names
+        all failed models. The others are stored.
 
     See Also
     --------
@@ -124,8 +136,11 @@ def extract(
 
     Notes
     -----
-    All models are in memory simultaneously. With ``torchrun`` the processes (one per GPU) share the
-    samples and fill one store. Another number of processes may resume it.
+    Processes share the work through locks in the store's folder, by group and shard. Start them by
+    hand, ``torchrun`` (one per GPU), Slurm or Kubernetes, at any time. If one is killed, the others
+    compute its shard. On several machines, the folder must be on a disk that holds locks across
+    machines, which is checked. A model that runs out of memory next to others is set aside and runs
+    with fewer.
 
     Examples
     --------
@@ -139,215 +154,119 @@ def extract(
     ...     sorted(store.models.index)
     ['large', 'small']
     """
-    macs = macs or {}
     if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
-        return extract_estimators(models, dataset, path, macs)
-    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
-    samples = Samples(*dataset) if is_pair else dataset
-    if not hasattr(samples, "batch"):
-        raise ValueError(
-            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
-            f"{type(dataset).__name__}. Of a DataLoader, pass (torch.cat([x for x, _ in loader]), "
-            "torch.cat([y for _, y in loader]))"
-        )
-    found = resolve_models(models)
-    labels = origin_of(samples)
-    if workers is None:
-        workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
-    check_count(batch_size, "batch_size")
-    check_count(shard_size, "shard_size")
-    check_count(workers, "workers", 0)
-    validate_choice(dtype, DTYPES, "dtype")
-    validate_choice(amp, AMP, "amp")
-    for name, value in macs.items():
-        validate_choice(name, [model.name for model in found], "model in macs")
-        check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
-    check_names(found, labels)
-    store = _open_existing(path, labels)
-    logit_options = {"inputs": digest_inputs(samples), "dtype": dtype, "compile": compile}
-    if amp is not None:  # by default either setting in the store is accepted
-        logit_options["amp"] = select_device(device, amp).amp
-    pending = _select_unfinished(found, store, logit_options, replace)
-    folder = Path(path)
-    if find_leftovers(folder) or (folder / PARTIAL).exists():
-        # Remove the files of finished models that a killed run left.
-        with contextlib.suppress(OSError, ValueError), Shards(path) as shards:
-            Folder(folder).settle()
-            for name in {model.name for model in found} - {model.name for model in pending}:
-                shards.remove(name)
-    if not pending:
-        return LogitStore(path)
-    with (
-        join_processes() as processes,
-        Shards(path, locked=processes.first) as shards,
-        retain_freed_memory(),
-    ):
-        settings = Pass(
-            samples,
-            labels,
-            shards,
-            processes,
-            select_device(device or processes.device(), amp),
-            batch_size,
-            shard_size,
-            np.dtype(dtype),
-            getattr(samples, "order", None),
-            workers,
-            progress and processes.first,
-            compile,
-        )
-        _extract_pending(pending, store, logit_options, macs, settings)
+        return extract_estimators(models, dataset, path, macs or {})
+    options = Options(
+        device,
+        batch_size,
+        amp,
+        shard_size,
+        progress,
+        dtype,
+        macs or {},
+        replace,
+        workers,
+        compile,
+        memory,
+        part,
+    )
+    settings = prepare(models, dataset, path, options)
+    pending = select_pending(settings)
+    if pending:
+        shared = list_shared_settings(settings)
+        with retain_freed_memory(), settings.shards.join(shared) as others:
+            remove_finished(settings, pending)
+            _extract_pending(pending, settings, others)
+    else:
+        with contextlib.suppress(OSError):  # the store may be read-only
+            remove_finished(settings, pending)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
-            f"{path}: {len(settings.failed)} of {len(found)} models failed:\n{texts}"
+            f"{path}: {len(settings.failed)} of {len(settings.sources)} models failed:\n{texts}"
         ) from ExceptionGroup("failed models", [*settings.failed.values()])
     return LogitStore(path)
 
 
-def _extract_pending(
-    models: list[Model], store: LogitStore | None, logit_options: dict, macs: dict, settings: Pass
-) -> None:
-    """Probe models, compute their missing shards and store the complete models.
+def plan_extraction(models: Any, dataset: Any, path: Path | str, **options: Any) -> str:
+    """Return the groups of a call of :func:`extract`, with estimates of time and disk space.
 
-    logit_options: as in :func:`_select_unfinished`.
+    The parameters are those of :func:`extract`. Each model is loaded and called on a few samples.
+    Nothing is stored. The text also has the models that fail.
     """
-    labels = settings.labels
-    stored = [] if store is None else store.models.index
-    check_spellings(settings.shards.path / LOCK, [*stored, *(model.name for model in models)])
-    if isinstance(settings.samples, Texts):
-        models, macs = add_text_costs(models, settings.samples.inputs, macs, settings.failed)
-    run = logit_options | {
-        "batch_size": settings.batch_size,
-        "amp": settings.device.amp,
-        "device": settings.device.torch.type,
-        "samples": labels.fingerprint,
-    }
-    with contextlib.ExitStack() as ready_models:
-        candidates = settings.agree(probe_models(models, settings, run, macs, ready_models))
-        _check_classes(candidates, labels, store)
-        shards = settings.shards
-        missing = {}
+    settings = prepare(models, dataset, path, Options(**options))
+    pending = select_pending(settings)
+    with retain_freed_memory(), tempfile.TemporaryDirectory() as folder:
+        residents = Residents(dataclasses.replace(settings, shards=Shards(folder)))
+        groups = _form_groups(pending, residents)
+        residents.keep(())
+    return describe_plan(groups, settings)
+
+
+def _extract_pending(pending: list[Source], settings: Settings, others: int) -> None:
+    """Probe models, compute their missing shards group by group, and store the complete models.
+
+    others: number of other processes that share the work. Each begins with another group.
+    """
+    residents = Residents(settings)
+    try:
+        groups = _form_groups(pending, residents)
+        if settings.options.progress:
+            print(describe_plan(groups, settings, 1 + others), flush=True)
+        turns = [(group, f"group {turn} of {len(groups)}") for turn, group in enumerate(groups, 1)]
+        first = others % max(1, len(groups))
+        # First compute what no other process does, then wait for the rest.
+        for wait in (False, True):
+            for group, title in turns[first:] + turns[:first]:
+                run_group(group, residents, settings, wait, title)
+                for candidate in group:
+                    if candidate.name not in settings.failed:
+                        with record_failure(settings.failed, candidate.name, ValueError):
+                            _assemble(candidate, settings, is_last=wait)
+    finally:
+        residents.keep(())
+
+
+def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candidate]]:
+    """Probe models and divide them into groups.
+
+    Raises ValueError if classes do not match, or if disk space is insufficient.
+    """
+    settings = residents.settings
+    candidates = Probes(residents).run_all(pending)
+    check_names({one.name: one.metadata.get("classes") for one in candidates}, settings.labels)
+    check_classes(candidates, settings.labels, settings.store)
+    check_disk(candidates, settings)
+    return pack(candidates, settings)
+
+
+def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: int = 1) -> str:
+    """Return the failed models, and lines with the size, memory and time of each group and of all.
+
+    Shards that exist cost no time. The work is divided by the number of processes.
+    """
+    lines = []
+    total = 0.0
+    for number, group in enumerate(groups, 1):
+        seconds = 0.0
         for span in settings.bounds:
-            missing[span] = [
-                candidate
-                for candidate in candidates
-                if shards.read(candidate.model.name, candidate.run, *span) is None
-            ]
-        _announce(candidates, missing, settings)
-        settings.processes.gather({})  # wait until all processes have listed the missing shards
-        pending = [(shard, needed) for shard, needed in missing.items() if needed]
-        run_pass(dict(pending[settings.processes.rank :: settings.processes.count]), settings)
-        candidates = settings.agree(candidates)
-        if settings.processes.first and candidates:
-            # Another process may have created the store or changed it since the start.
-            store = _open_existing(settings.path, labels)
-            if store is None:
-                create(settings.path, labels)
-                store = LogitStore(settings.path)
-            for candidate in candidates:
-                with record_failure(settings.failed, candidate.model.name, ValueError):
-                    _assemble(candidate, store, settings)
-        settings.processes.gather(settings.failed)
-
-
-def _select_unfinished(
-    models: list[Model], store: LogitStore | None, logit_options: dict, replace: bool
-) -> list[Model]:
-    """Return the models that have no intact file of logits in the store.
-
-    logit_options: entries of the header that determine the logits. Raises ValueError if the store
-    has another model of the same name, or the same model with other inputs or settings.
-    """
-    if store is None or replace:
-        return models
-    unfinished = []
-    for model in models:
-        if model.name not in store.models.index:
-            unfinished.append(model)
-            continue
-        metadata = store.metadata(model.name)
-        recorded = metadata.get("extraction") or {}
-        identity = describe_identity(model)
-        differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
-        if recorded.get("inputs", logit_options["inputs"]) != logit_options["inputs"]:
-            differing.append("other inputs")
-        stored = recorded | metadata
-        current = logit_options | model.metadata
-        for key in ("dtype", "amp", "compile", "image_size"):
-            if key in current and stored.get(key, current[key]) != current[key]:
-                differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
-        if differing:
-            raise ValueError(
-                f"the store {store.path} has another {model.name!r} ({' and '.join(differing)}). "
-                "Pass replace=True to extract it again, or rename this model."
-            )
-    return unfinished
-
-
-def _open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
-    """Open the store at a path, or return None. Raise ValueError if its samples differ."""
-    if not (Path(path) / "manifest.json").exists():
-        return None
-    store = LogitStore(path)
-    with error_context(f"the store {path} is of another split; choose another path"):
-        store.origin.check_same(labels.sample_ids, labels.values)
-        if store.classes and labels.classes and store.classes != labels.classes:
-            raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
-    return store
-
-
-def _check_classes(candidates: list[Candidate], labels: Origin, store: LogitStore | None) -> None:
-    """Raise ValueError if models do not have the data set's number of classes.
-
-    If the data set has no class names, all models must have the same number.
-    """
-    expected = len(labels.classes or ())
-    source = "the data set"
-    if not expected and store is not None and len(store.models):
-        expected = store.class_count or 0
-        source = f"model {store.models.index[0]!r} in the store"
-    for candidate in candidates:
-        found = candidate.classes
-        name = candidate.model.name
-        if found != (expected or found):
-            raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
-        highest = labels.required_labels.max()
-        if highest >= found:
-            raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
-        if not expected:
-            expected = found
-            source = f"model {name!r}"
-
-
-def _announce(pending: list[Candidate], missing: dict, settings: Pass) -> None:
-    """Print an estimate of time and disk space, and raise ValueError if space is insufficient.
-
-    missing: as for :func:`run_pass`.
-    """
-    samples = len(settings.samples)
-    final = [candidate.classes * samples * settings.dtype.itemsize for candidate in pending]
-    seconds = 0.0
-    needed = max(final, default=0)  # shards and logits of one model exist simultaneously
-    for (start, stop), candidates in missing.items():
-        for candidate in candidates:
-            seconds += candidate.seconds * (stop - start)
-            needed += candidate.classes * (stop - start) * settings.dtype.itemsize
-    path = settings.path
-    free = shutil.disk_usage(path).free
-    if needed > free:
-        raise ValueError(
-            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} are free: use another disk"
+            rates = [one.seconds for one in group if is_missing(one, span, settings)]
+            seconds += sum(rates) * (span[1] - span[0]) / processes
+        total += seconds
+        need, _ = compute_needs(group, settings)
+        lines.append(
+            f"  group {number}: {len(group)} models, {need / 1e9:.2g} GB of memory, "
+            f"{format_duration(seconds)}"
         )
-    if settings.progress and pending:
-        duration = format_duration(seconds / settings.processes.count)
-        print(
-            *settings.failed.values(),
-            f"{len(pending)} models × {samples} samples: {duration}, "
-            f"{sum(final) / 1e6:.1f} MB on disk",
-            sep="\n",
-            flush=True,
-        )
+    models = [*chain(*groups)]
+    size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
+    summary = (
+        f"{len(models)} models × {len(settings.samples)} samples: {format_duration(total)}, "
+        f"{size / 1e6:.1f} MB on disk"
+    )
+    if len(groups) > 1:
+        summary += f", {len(groups)} groups within {settings.memory / 1e9:g} GB"
+    return "\n".join([*map(str, settings.failed.values()), summary, *lines[len(lines) < 2 :]])
 
 
 def format_duration(seconds: float) -> str:
@@ -357,34 +276,55 @@ def format_duration(seconds: float) -> str:
     return f"about {seconds / size:.{digits}f} {unit}" if seconds >= 1 else "less than 1 s"
 
 
-def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
-    """Store the logits of a model from its shards, and remove the shards."""
-    model = candidate.model
+def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
+    """Store a model if its shards are complete and no other process has stored it.
+
+    is_last: whether a missing shard is an error, since no other process computes it.
+    """
     shards = settings.shards
-    parts = []
-    for start, stop in settings.bounds:
-        part = shards.read(model.name, candidate.run, start, stop)
-        if part is None:
-            raise ValueError(
-                f"model {model.name!r}: the shard of samples {start} … {stop - 1} is missing or "
-                "damaged. Repeat the call, which computes it again."
-            )
-        parts.append(part)
+    with shards.claim(f"store-{digest_of(candidate.name)[:16]}", wait=True):
+        if shards.is_stored(candidate.name, candidate.run):
+            shards.remove(candidate.name)
+            return
+        parts = []
+        for span in settings.bounds:
+            part = shards.read_shard(candidate.name, candidate.run, *span)
+            if part is not None:
+                parts.append(part)
+            elif is_last:
+                raise ValueError(
+                    f"model {candidate.name!r}: the shard of samples {span[0]} … {span[1] - 1} is "
+                    "missing or damaged. Repeat the call, which computes it again."
+                )
+            else:
+                return
+        _store(candidate, parts, settings)
+        shards.remove(candidate.name)
+
+
+def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None:
+    """Store the logits and measured seconds of a model.
+
+    parts: (logits, seconds per sample of each batch) of its shards.
+    """
     tensors, batch_seconds = zip(*parts)
     logits = np.concatenate(tensors)
     times = [*chain(*batch_seconds)]
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
         # Texts are sorted by length, so all batches count.
-        sizes = [stop - start for start, stop in split_range(0, len(logits), settings.batch_size)]
+        sizes = [
+            stop - start for start, stop in split_range(0, len(logits), settings.options.batch_size)
+        ]
         seconds = float(np.average(times, weights=sizes))
     elif settings.workers and settings.device.torch.type == "cpu":
         # Workers decode on the same processor, so the time of the probe is more accurate.
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
-        seconds = statistics.median(times[: len(logits) // settings.batch_size] or times)
-    check_order(model, logits, settings.labels)
+        seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
+    check_order(candidate.name, candidate.metadata, logits, settings.labels)
     extraction = candidate.run | {
+        "run": digest_of(candidate.run),
         "device_name": settings.device.name,
         "versions": {
             "python": platform.python_version(),
@@ -394,11 +334,16 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         },
     }
     extraction.pop("samples")
-    if model.name in settings.batch_limits:
-        extraction["largest_batch_in_memory"] = settings.batch_limits[model.name]
-    metadata = {key: value for key, value in model.metadata.items() if key != "classes"}
+    if candidate.name in settings.batch_limits:
+        extraction["largest_batch_in_memory"] = settings.batch_limits[candidate.name]
+    metadata = {key: value for key, value in candidate.metadata.items() if key != "classes"}
+    # Another process may have created the store or changed it since the start.
+    path = settings.shards.store_path
+    store = open_existing(path, settings.labels)
+    if store is None:
+        store = _create_store(path, settings)
     store.add(
-        model.name,
+        candidate.name,
         logits,
         macs=candidate.macs,
         seconds=seconds,
@@ -407,20 +352,11 @@ def _assemble(candidate: Candidate, store: LogitStore, settings: Pass) -> None:
         extraction=extraction,
         **metadata,
     )
-    shards.remove(model.name)
 
 
-def digest_inputs(samples: Any) -> str:
-    """Compute a SHA-256 of up to 64 evenly spaced inputs, to detect changed inputs.
-
-    Data sets without tensors have a method ``raw(row) -> bytes``.
-    """
-    digest = hashlib.sha256()
-    for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
-        if hasattr(samples, "raw"):
-            digest.update(hashlib.sha256(samples.raw(row)).digest())
-            continue
-        batch = read_batch(samples, row, row + 1)
-        if isinstance(batch, torch.Tensor):
-            update_digest(digest, batch)
-    return digest.hexdigest()
+def _create_store(path: Path, settings: Settings) -> LogitStore:
+    """Return the store at a path, which this or another process creates."""
+    with settings.shards.claim("create", wait=True):
+        if not (path / MANIFEST).exists():
+            create(path, settings.labels)
+    return LogitStore(path)

@@ -1,95 +1,34 @@
-"""Split an extraction into shards, which survive interruptions and are shared by ``torchrun``."""
+"""Shards of an extraction in a folder, which several processes fill simultaneously.
+
+A lock of the operating system ends with its process, so a killed process blocks no other.
+"""
 
 import contextlib
-import datetime
+import json
 import os
+import platform
 import shutil
+import threading
+import time
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
+from urllib.parse import quote
+from uuid import uuid4
 
 import numpy as np
-import torch
 from filelock import FileLock, Timeout
-from torch import distributed
 
-from ..files import SUFFIX, digest_of, file_name, replace_atomically
+from ..checks import brief
+from ..files import SUFFIX, digest_of, file_name, holds_locks, read_json, replace_atomically
 from ..store.formats import Output, encode_tensor
 
-PARTIAL = ".partial"  # folder of the shards, in the store
-LOCK = ".lock"  # file in that folder; folders of models never begin with a dot
-# Slow processes are not an error, and torchrun ends all processes if one dies.
-GATHER_TIMEOUT = datetime.timedelta(days=30)
-
-
-@dataclass(frozen=True)
-class Processes:
-    """Number of processes, and the rank of this one. A single process has rank 0 of 1."""
-
-    rank: int = 0
-    count: int = 1
-    group: Any = None
-
-    @property
-    def first(self) -> bool:
-        """Whether this process locks the store, prints and stores models."""
-        return self.rank == 0
-
-    def gather(self, entries: dict) -> None:
-        """Wait for all processes, and add the entries of all of them to ``entries``."""
-        parts = [entries] * self.count
-        if self.count > 1:
-            distributed.all_gather_object(parts, dict(entries), self.group)
-        for part in parts:
-            entries |= part | entries
-
-    def device(self) -> torch.device | None:
-        """Return the GPU of this process, or None for a single process or without a GPU."""
-        if self.count == 1 or not torch.cuda.is_available():
-            return None
-        return torch.device(
-            "cuda", int(os.environ.get("LOCAL_RANK", self.rank)) % torch.cuda.device_count()
-        )
-
-
-def count_usable_cores(
-    groups: Path = Path("/sys/fs/cgroup"), process_group: Path = Path("/proc/self/cgroup")
-) -> int:
-    """Count the cores available to this process, at least one.
-
-    The CPU affinity of the process and the quotas of its control groups (version 2) limit the
-    number. The result is divided by the number of processes that torchrun has started on this
-    machine.
-    """
-    cores = float(os.cpu_count() or 1)
-    if hasattr(os, "sched_getaffinity"):
-        cores = len(os.sched_getaffinity(0))
-    group = groups
-    with contextlib.suppress(OSError):
-        group = groups / process_group.read_text().rpartition("::/")[2].strip()
-    for folder in (group, *group.parents):
-        # A missing file and the quota "max" are not limits.
-        with contextlib.suppress(OSError, ValueError):
-            quota, period = map(int, (folder / "cpu.max").read_text().split())
-            cores = min(cores, quota / period)
-    return max(1, int(cores / int(os.environ.get("LOCAL_WORLD_SIZE", 1))))
-
-
-@contextlib.contextmanager
-def join_processes() -> Iterator[Processes]:
-    """Join the processes of ``torchrun`` or of an existing group over gloo, if there are any."""
-    if distributed.is_available() and distributed.is_initialized():
-        group = distributed.new_group(backend="gloo", timeout=GATHER_TIMEOUT)
-        yield Processes(distributed.get_rank(), distributed.get_world_size(), group)
-    elif int(os.environ.get("WORLD_SIZE", 1)) > 1:
-        distributed.init_process_group("gloo", timeout=GATHER_TIMEOUT)
-        try:
-            yield Processes(distributed.get_rank(), distributed.get_world_size())
-        finally:
-            distributed.destroy_process_group()
-    else:
-        yield Processes()
+PARTIAL = ".partial"  # folder of the shards, in the store. Folders of models never begin with a dot
+PROCESSES = ".process-*.json"
+PROBE = "probe"
+BEAT_SECONDS = 5.0
+WATCHED_BEATS = 4  # without a beat in this time, a process of another machine has ended
+FORGOTTEN_BEATS = 60
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
@@ -108,66 +47,183 @@ def split_range(start: int, stop: int, size: int) -> list[tuple[int, int]]:
 
 
 class Shards:
-    """Context that reads shards of models and writes them atomically, one file per shard.
+    """Folder with one file per model and shard, and the locks of the processes that write them.
 
-    locked: whether to lock the store's folder. Raises ValueError if another process extracts into
-    the same folder.
+    A process claims a shard before it computes it. If two processes compute the same shard, only
+    time is lost.
     """
 
-    def __init__(self, store_path: Path | str, locked: bool = True):
-        self.path = Path(store_path) / PARTIAL
-        self.locked = locked
-        self._lock = FileLock(self.path / LOCK, blocking=False)
+    def __init__(self, store_path: Path | str):
+        self.store_path = Path(store_path)
+        self.path = self.store_path / PARTIAL
 
-    def __enter__(self) -> Self:
-        self.path.mkdir(parents=True, exist_ok=True)
+    @contextlib.contextmanager
+    def join(self, call: dict) -> Iterator[int]:
+        """Take part in the extraction into this folder. Yields the number of other processes.
+
+        call: settings that all processes must share. Raises ValueError if a running process has
+        other settings, or if the folder holds no locks.
+        """
+        host = quote(platform.node(), safe="")
+        record = self.path / f".process-{host}-{os.getpid()}-{uuid4().hex[:8]}.json"
+        lock = self.claim(record.stem)
+        stop = threading.Event()
+        joined = False
         try:
-            if self.locked:
-                self._lock.acquire()
-        except Timeout:
-            raise ValueError(
-                f"another process is extracting into {self.path.parent}. Wait for it or stop it"
-            ) from None
-        return self
+            with replace_atomically(record, durable=False) as temporary:
+                temporary.write_text(json.dumps({"host": host, "call": call}))
+            threading.Thread(target=_beat, args=(record, stop), daemon=True).start()
+            others = self._find_others(record, host)
+            for other in others:
+                self._check_call(other, json.loads(json.dumps(call)))
+            if not others:
+                for probe in self.path.glob(f"*/{PROBE}{SUFFIX}"):  # of an earlier call
+                    probe.unlink()
+            joined = True
+            yield len(others)
+        finally:
+            stop.set()
+            record.unlink(missing_ok=True)
+            _release(lock)
+            if joined:  # a refused process cannot see whether others run
+                self.clean()
 
-    def __exit__(self, *_: object) -> None:
-        if not self.locked:
+    def _find_others(self, own: Path, host: str) -> list[Path]:
+        """Return the records of other running processes, and remove those of ended ones."""
+        if not holds_locks(own):
+            raise ValueError(f"{self.path}: its disk holds no locks. {self._remedy()}")
+        others = []
+        for record, runs in self._list_processes():
+            with contextlib.suppress(FileNotFoundError):  # a process has just ended
+                if not runs and read_json(record)["host"] != host and _changes(record, own):
+                    raise ValueError(
+                        f"{self.path}: this machine does not see the lock of a process on machine "
+                        f"{read_json(record)['host']}. {self._remedy()}"
+                    )
+                if not runs:
+                    record.unlink()
+                elif record != own:
+                    others.append(record)
+        return others
+
+    def _remedy(self) -> str:
+        return (
+            "Give each process a folder of its own and part=(number, count), and join the stores "
+            "with LogitStore.merge"
+        )
+
+    def _list_processes(self) -> Iterator[tuple[Path, bool]]:
+        """Yield (record, whether it runs) of each process that has joined."""
+        for record in sorted(self.path.glob(PROCESSES)):
+            lock = self.claim(record.stem)
+            yield record, lock is None
+            _release(lock)
+
+    def _check_call(self, record: Path, call: dict) -> None:
+        """Raise ValueError if another process has other settings than this one."""
+        with contextlib.suppress(FileNotFoundError):
+            other = read_json(record)["call"]
+            differing = [
+                f"{key} {brief(other.get(key))} there, {brief(value)} here"
+                for key, value in call.items()
+                if other.get(key) != value
+            ]
+            if differing:
+                raise ValueError(
+                    f"another process is extracting into {self.store_path} with other settings "
+                    f"({'; '.join(differing)}). Use the same, wait for it, or choose another folder"
+                )
+
+    def clean(self) -> None:
+        """Remove the folder if no process runs and no unfinished model has shards."""
+        if any(runs for _, runs in self._list_processes()):
             return
-        with contextlib.suppress(OSError):
-            if [path.name for path in self.path.iterdir()] == [LOCK]:  # no unfinished shards
-                shutil.rmtree(self.path)
-        self._lock.release()
+        if not any(self.path.glob(f"*/[0-9]*{SUFFIX}")):
+            shutil.rmtree(self.path, ignore_errors=True)
 
-    def _file(self, model: str, *span: int) -> Path:
-        """Return the path of a shard."""
+    def _lock_file(self, key: str) -> Path:
+        return self.path / f".{key.lstrip('.')}.lock"
+
+    def claim(self, key: str, wait: bool = False) -> FileLock | None:
+        """Acquire the lock of this key. Returns None if another process has it and not ``wait``."""
+        lock = FileLock(self._lock_file(key), blocking=wait)
+        while True:
+            try:
+                self.path.mkdir(parents=True, exist_ok=True)
+                lock.acquire()
+                return lock
+            except Timeout:
+                return None
+            except FileNotFoundError:  # a process that has finished has just removed the folder
+                continue
+
+    def _file(self, model: str, *span: Any) -> Path:
+        """Return the path of a shard, or of the result of a probe."""
         folder = self.path / file_name(model).removesuffix(SUFFIX)
-        return folder / f"{'-'.join(map(str, span))}.safetensors"
+        return folder / f"{'-'.join(map(str, span))}{SUFFIX}"
 
-    def read(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list[float]] | None:
+    def read(self, model: str, *span: Any) -> tuple[np.ndarray, dict] | None:
+        """Return (logits, header) of a shard or probe, or None if it is missing or damaged."""
+        with contextlib.suppress(ValueError, OSError):
+            shard = Output.read(self._file(model, *span))
+            return shard.open(), shard.metadata
+        return None
+
+    def read_shard(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list] | None:
         """Return (logits [stop − start, classes], seconds per sample of each batch) of a shard.
 
         Returns None if there is no such shard, or if it was computed with settings other than
         ``run``.
         """
-        try:
-            shard = Output.read(self._file(model, *span))
-            tensor = shard.open()
-        except (ValueError, OSError):
-            return None
-        is_of_run = shard.metadata.get("run") == digest_of(run)
-        return (tensor, shard.metadata["batch_seconds"]) if is_of_run else None
+        logits, header = self.read(model, *span) or (None, {})
+        return (logits, header["batch_seconds"]) if header.get("run") == digest_of(run) else None
 
-    def write(
-        self, model: str, run: dict, start: int, stop: int, logits: np.ndarray, batch_seconds: list
-    ) -> None:
-        """Write one finished shard."""
-        path = self._file(model, start, stop)
+    def is_stored(self, model: str, run: dict) -> bool:
+        """Return whether the store has the model with the settings ``run``."""
+        with contextlib.suppress(ValueError, OSError):
+            metadata = Output.read(self.store_path / file_name(model)).metadata
+            return metadata["extraction"].get("run") == digest_of(run)
+        return False
+
+    def write(self, model: str, span: tuple, logits: np.ndarray, header: dict) -> None:
+        """Write one finished shard or the result of a probe."""
+        path = self._file(model, *span)
         path.parent.mkdir(exist_ok=True, parents=True)
         # No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
         with replace_atomically(path, durable=False) as temporary:
-            header = {"run": digest_of(run), "batch_seconds": batch_seconds}
             temporary.write_bytes(encode_tensor(logits, header))
 
     def remove(self, model: str) -> None:
         """Remove the shards of a stored model."""
-        shutil.rmtree(self._file(model).parent, ignore_errors=True)
+        for path in self._file(model).parent.glob(f"[0-9]*{SUFFIX}"):
+            path.unlink(missing_ok=True)
+
+
+def _beat(record: Path, stop: threading.Event) -> None:
+    """Change a record until ``stop``, so that other machines see that its process runs."""
+    while not stop.wait(BEAT_SECONDS):
+        with contextlib.suppress(OSError):
+            os.utime(record)
+
+
+def _changes(record: Path, own: Path) -> bool:
+    """Return whether the process of a record still changes it. Waits if it might.
+
+    own: record of this process, whose time is of the same clock.
+    """
+
+    def read_time(path: Path) -> float:
+        with open(path) as file:  # network file systems read the time again when a file is opened
+            return os.fstat(file.fileno()).st_mtime
+
+    before = read_time(record)
+    if read_time(own) - before > FORGOTTEN_BEATS * BEAT_SECONDS:
+        return False
+    time.sleep(WATCHED_BEATS * BEAT_SECONDS)
+    return read_time(record) != before
+
+
+def _release(lock: FileLock | None) -> None:
+    """Release a lock. Its file remains, since another process may wait for it."""
+    if lock is not None:
+        lock.release()

@@ -63,12 +63,13 @@ def log_rows(
     failures = np.where((decisions.failures == 0) & is_missing, MALFORMED, decisions.failures)
     has_confidence = has_answer & ~np.isnan(decisions.confidences)
     has_confidence[:, -1] &= np.isfinite(decisions.confidences[:, -1])
+    nothing = np.array(None)
     by_stage = {
         "models": np.broadcast_to(np.array(policy.models, object), reached.shape),
-        "predictions": np.where(has_answer, as_text(answers).astype(object), None),
-        "confidences": np.where(has_confidence, decisions.confidences.astype(object), None),
+        "predictions": np.where(has_answer, as_text(answers).astype(object), nothing),
+        "confidences": np.where(has_confidence, decisions.confidences.astype(object), nothing),
         "failures": np.array(FAILURES, object)[failures],
-        "costs": np.where(np.isnan(decisions.costs), None, decisions.costs.astype(object)),
+        "costs": np.where(np.isnan(decisions.costs), nothing, decisions.costs.astype(object)),
     }
     count = len(decisions)
     columns = {

@@ -140,6 +140,7 @@ def answer_table(
     Returns
     -------
     AnsweredTable
+        The answers, the rows that the reference answered, and the policy for new rows.
 
     Raises
     ------

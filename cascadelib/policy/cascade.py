@@ -26,7 +26,7 @@ from .form import records_of
 from .members import (
     CallableModule,
     Member,
-    check_classes,
+    check_class_counts,
     check_pinned,
     check_revision,
     kind_of,
@@ -191,7 +191,7 @@ class Cascade(torch.nn.Module):
             identified.append(identity | record)
             classes = record.get("classes")
             self.members.append(Member(model.name, model.module, model.transform, classes))
-        check_classes(self.members)
+        check_class_counts(self.members)
         self.differences = tuple(differences)
         self.policy = Policy(replace(point, records=tuple(identified)))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
@@ -409,7 +409,7 @@ class Cascade(torch.nn.Module):
         """
         samples, classes = logits.shape
         if stage or guesses > 1:
-            check_classes(self.members)
+            check_class_counts(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
         before = batch.output or ensemble.empty_output(samples, classes, len(self.members), guesses)

@@ -20,7 +20,7 @@ from ..evaluation.point import Point
 from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
-from ..zoo.loaders import load, resolve_models, split_transform
+from ..zoo.loaders import as_model, load, split_transform
 from ..zoo.model import Model, unwrap_compiled
 from ..zoo.transforms import prepare_batch
 from .form import records_of
@@ -241,7 +241,7 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
         raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
 
 
-def check_classes(members: list[Member]) -> None:
+def check_class_counts(members: list[Member]) -> None:
     """Raise ValueError if models are known to have different numbers of classes."""
     counts = {member.name: member.classes for member in members}
     if len({*counts.values()} - {None}) > 1:
@@ -312,5 +312,5 @@ def member_named(
     value = models[name]
     module, transform = split_transform(value)
     if isinstance(module, torch.nn.Module | Model) or not callable(module):
-        return resolve_models({name: value})[0]
+        return as_model(name, value)
     return Model(name, CallableModule(module), transform)

@@ -13,7 +13,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
-from ..checks import items_of, validate_choice
+from ..checks import error_context, items_of, validate_choice
 from ..cost_kinds import COSTS
 from ..files import file_name, find_folder, short_path
 from ..labels import select_rows
@@ -29,7 +29,7 @@ from .model_checks import (
     compute_accuracies,
     group_costs_by_model,
 )
-from .model_table import find_cost_names, make_model_table
+from .model_table import RESERVED, find_cost_names, make_model_table
 
 ADD_LOCK = Lock()  # held while a model gets its order and is stored
 
@@ -151,6 +151,67 @@ class LogitStore:
         """
         create(path, Origin.from_labels(labels, sample_ids, classes, dataset, split))
         return cls(path)
+
+    @classmethod
+    def merge(cls, stores: Iterable["LogitStore | str | Path"], path: str | Path) -> "LogitStore":
+        """Create a store in a folder with the models of several stores of the same samples.
+
+        Parameters
+        ----------
+        stores : iterable of LogitStore, str or Path
+            The stores or their folders. The classes, data set and split are those of the first.
+        path : str or Path
+            Folder of the new store. It is created if it does not exist.
+
+        Returns
+        -------
+        LogitStore
+            The new store.
+
+        Raises
+        ------
+        ValueError
+            If there is no store, if the folder already has a store, if samples or classes differ,
+            or if two stores have a model of the same name.
+
+        See Also
+        --------
+        extract : Fill one store per machine with ``part=``.
+
+        Examples
+        --------
+        >>> import tempfile
+        >>> import cascadelib as cl
+        >>> parts = [cl.LogitStore.from_arrays([0, 1], {name: [[2, 1], [0, 1]]}) for name in "ab"]
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     list(cl.LogitStore.merge(parts, folder).models.index)
+        ['a', 'b']
+        """
+        parts = [store if isinstance(store, cls) else cls(store) for store in stores]
+        if not parts:
+            raise ValueError("no stores to merge")
+        owners: dict[str, LogitStore] = {}
+        for part in parts:
+            with error_context(f"{part!r} is of another split than {parts[0]!r}"):
+                parts[0].origin.check_same(part.sample_ids, part.labels)
+                if part.classes != parts[0].classes:
+                    raise ValueError(f"its classes are {part.classes}, not {parts[0].classes}")
+            for name in part.models.index:
+                if name in owners:
+                    raise ValueError(f"model {name!r} is in {owners[name]!r} and in {part!r}")
+                owners[name] = part
+        create(path, parts[0].origin)
+        merged = cls(path)
+        for name, part in owners.items():
+            metadata = part.metadata(name)
+            merged.add(
+                name,
+                part.output(name),
+                dtype=part.output(name).dtype.name,
+                probabilities=part.holds_probabilities(name),
+                **{key: value for key, value in metadata.items() if key not in RESERVED},
+            )
+        return merged
 
     @classmethod
     def from_arrays(
@@ -532,20 +593,24 @@ class LogitStore:
             output = check_probabilities(name, output, normalise, self.origin)
         scores = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
-        found = output.shape[1]
         with ADD_LOCK:
             models = self._source.models
             if not replace and (name in models or name in self._source.broken):
                 raise ValueError(describe_duplicate(name))
-            others = (stored.shape[1] for other, stored in models.items() if other != name)
-            expected = len(self.classes) if self.classes else next(others, found)
-            if found != expected:
-                raise ValueError(
-                    f"model {name!r}: logits for {found} classes, but the store has {expected}"
-                )
+            self._check_class_count(name, output.shape[1])
             last = max((stored.metadata["order"] for stored in models.values()), default=-1)
             entry = {"model": name, "order": last + 1} | scores | header
             self._source.put(name, Output.from_tensor(output, entry, kind), replace)
+
+    def _check_class_count(self, name: str, found: int) -> None:
+        """Raise ValueError if a new model has another number of classes than the store."""
+        models = self._source.models
+        others = (stored.shape[1] for other, stored in models.items() if other != name)
+        expected = len(self.classes) if self.classes else next(others, found)
+        if found != expected:
+            raise ValueError(
+                f"model {name!r}: logits for {found} classes, but the store has {expected}"
+            )
 
     def verify(self) -> None:
         """Read all files and check their digests.

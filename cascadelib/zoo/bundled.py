@@ -4,6 +4,7 @@ timm and transformers are imported only when a model is built, since their impor
 """
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 from torch import nn
 
@@ -120,6 +121,13 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     for name in [name for name in tensors if name + SCALE_SUFFIX in tensors]:
         tensors[name] = tensors[name].float() * tensors.pop(name + SCALE_SUFFIX)[:, None]
     return {name: value.float() for name, value in tensors.items()}
+
+
+def _count_float32_bytes(path: Path) -> int:
+    """Count the bytes of the weights that :func:`read_weights` returns, from the file's header."""
+    with safe_open(path, "np") as file:
+        names = [name for name in file.keys() if not name.endswith(SCALE_SUFFIX)]  # noqa: SIM118
+        return sum(4 * math.prod(file.get_slice(name).get_shape()) for name in names)
 
 
 SPECIAL_TOKENS = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
@@ -278,6 +286,15 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     metadata = _load_weights(module, entry, path, preprocessing, shared)
     transform = Tokenized(_tokenizer(located(folder)), zoo["max_length"])
     return Model(name, module, transform, metadata)
+
+
+def measure_bundled_model(name: str, folder: Path | str = FOLDER) -> int:
+    """Return the bytes of a bundled model's weights, from the headers of its files."""
+    entry, path = _find_weights(name, read_zoo(folder), folder)
+    files = [path]
+    if entry.get("shared_embeddings"):
+        files.append(path.parent / "embeddings.safetensors")
+    return sum(map(_count_float32_bytes, files))
 
 
 @functools.lru_cache(maxsize=2)

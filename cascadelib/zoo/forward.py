@@ -5,11 +5,14 @@ import ctypes
 import platform
 import time
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_leaves
 
 from .batches import count_inputs, map_parts, take_rows
 from .model import Model
@@ -44,6 +47,45 @@ def retain_freed_memory() -> Iterator[None]:
         for parameter, value in GLIBC_DEFAULTS.items():
             libc.mallopt(parameter, value)
         libc.malloc_trim(0)
+
+
+def return_freed_memory() -> None:
+    """Return freed memory to the system and to the GPU's driver, also inside the context above."""
+    if platform.libc_ver()[0] == "glibc":
+        ctypes.CDLL(None).malloc_trim(0)
+    torch.cuda.empty_cache()
+
+
+class Allocations(TorchDispatchMode):
+    """Context that measures the memory of the tensors which operations create on a CPU.
+
+    ``peak`` is the largest number of bytes that these tensors have at the same time. The scratch
+    memory of an operation is not seen.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.bytes = 0
+        self.peak = 0
+        self._seen: weakref.WeakSet = weakref.WeakSet()
+
+    def __torch_dispatch__(
+        self, function: Any, types: Any, args: tuple = (), kwargs: dict | None = None
+    ) -> Any:
+        result = function(*args, **(kwargs or {}))
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, torch.Tensor):
+                storage = tensor.untyped_storage()
+                if storage not in self._seen:
+                    self._seen.add(storage)
+                    self._change(storage.nbytes())
+                    weakref.finalize(storage, self._change, -storage.nbytes())
+        return result
+
+    def _change(self, size: int) -> None:
+        """Count bytes that were allocated (positive) or freed (negative)."""
+        self.bytes += size
+        self.peak = max(self.peak, self.bytes)
 
 
 class Device:
@@ -94,6 +136,12 @@ class Device:
         """Wait for the second moment and return the seconds between both."""
         return ended - began
 
+    def measure_memory(self, call: Callable[[], Any]) -> int:
+        """Return the largest number of bytes that a call needs in addition to existing tensors."""
+        with Allocations() as allocations:
+            call()
+        return allocations.peak
+
 
 class _Cuda(Device):
     """GPU whose uploads run in a separate stream, from pinned memory, while models compute.
@@ -130,6 +178,12 @@ class _Cuda(Device):
     def seconds(self, began: Any, ended: Any) -> float:
         ended.synchronize()  # the host waits
         return began.elapsed_time(ended) / 1000
+
+    def measure_memory(self, call: Callable[[], Any]) -> int:
+        torch.cuda.reset_peak_memory_stats(self.torch)
+        before = torch.cuda.memory_allocated(self.torch)
+        call()
+        return torch.cuda.max_memory_allocated(self.torch) - before
 
 
 def select_device(device: Any = None, amp: str | bool | None = None) -> Device:
@@ -170,8 +224,8 @@ def place_module(module: torch.nn.Module, device: torch.device) -> Iterator[None
     home = next((p.device for p in module.parameters()), torch.device("cpu"))
     was_channels_last = any(p.ndim == 4 and not p.is_contiguous() for p in module.parameters())
     with eval_mode(module):
-        module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         try:
+            module.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
             yield
         finally:
             memory_format = torch.channels_last if was_channels_last else torch.contiguous_format
@@ -215,8 +269,15 @@ class Positional(torch.nn.Module):
         return call_module(self.module, named)
 
 
+def is_out_of_memory(error: BaseException | None) -> bool:
+    """Return whether an error means that the memory of a device or of the host is exhausted."""
+    # On a CPU, torch raises a plain RuntimeError.
+    on_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
+    return on_host or isinstance(error, torch.OutOfMemoryError | MemoryError)
+
+
 def compute_timed_logits(
-    model: Model, inputs: Any, device: Device, batch_limits: dict[str, int]
+    model: Model, inputs: Any, device: Device, batch_limits: dict[str, int], halve: bool = True
 ) -> tuple[torch.Tensor, Callable[[], float]]:
     """Compute the logits of a batch and measure the time of the forward pass.
 
@@ -231,6 +292,8 @@ def compute_timed_logits(
     batch_limits : dict
         Largest batch by model name. If memory runs out, the batch is halved until it fits, a
         warning reports the new size and this dict stores it.
+    halve : bool, default=True
+        Whether a batch is halved. Otherwise the error of the device is raised.
 
     Returns
     -------
@@ -256,10 +319,8 @@ def compute_timed_logits(
                 parts = [_compute_logits(model, take_rows(inputs, p, samples)) for p in pieces]
                 logits = torch.cat(parts)
             break
-        except RuntimeError as error:
-            # On a CPU, torch raises a plain RuntimeError if memory runs out.
-            on_device = isinstance(error, torch.cuda.OutOfMemoryError)
-            if not (on_device or "DefaultCPUAllocator: " in str(error)):
+        except (RuntimeError, MemoryError) as error:
+            if not (halve and is_out_of_memory(error)):
                 raise
             if size == 1:
                 raise ValueError(

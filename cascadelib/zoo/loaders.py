@@ -1,6 +1,8 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -8,8 +10,14 @@ import torch
 
 from ..checks import items_of, validate_choice
 from ..files import REVIEWS, file_name
-from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
-from .model import Model, count_parameters
+from .bundled import (
+    FOLDER,
+    list_bundled_names,
+    load_bundled,
+    load_bundled_text_model,
+    measure_bundled_model,
+)
+from .model import Model, count_parameters, count_weight_bytes
 
 
 def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **options: Any) -> Model:
@@ -56,33 +64,56 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
     >>> cl.zoo.load("mlp@28").metadata["parameters"]
     50890
     """
+    loader, _ = _find_loader(name, folder, anywhere)
+    return loader(name, **options)
+
+
+def _find_loader(
+    name: str, folder: Path | str = FOLDER, anywhere: bool = True
+) -> tuple[Callable[..., Model], Callable[[str], int]]:
+    """Return (function that loads a model of this name, function that returns its bytes)."""
     # An installed package has no bundled zoo, but can load timm's models.
     images = list_bundled_names(folder)
     texts = list_bundled_names(REVIEWS)
     if name in images:
-        return load_bundled(name, folder, **options)
+        return partial(load_bundled, folder=folder), partial(measure_bundled_model, folder=folder)
     if name in texts:
-        return load_bundled_text_model(name, **options)
+        return load_bundled_text_model, partial(measure_bundled_model, folder=REVIEWS)
     # These imports take seconds. timm models do not need that of transformers.
     import timm
 
     from . import timm_models
 
     if timm_models.is_timm_model(name):
-        return timm_models.load_timm_model(name, **options)
+        return timm_models.load_timm_model, timm_models.measure_timm_model
     if anywhere:
         from . import transformers_models
 
+        measure = transformers_models.measure_transformers_model
         if transformers_models.is_sequence_classifier(name):
-            return transformers_models.load_sequence_classifier(name, **options)
+            return transformers_models.load_sequence_classifier, measure
         if transformers_models.is_transformers_model(name):  # any "owner/name"
-            return transformers_models.load_image_model(name, **options)
+            return transformers_models.load_image_model, measure
     validate_choice(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, but has no loader")
 
 
-def resolve_models(models: Any) -> list[Model]:
-    """Load the requested models.
+@dataclass(frozen=True, eq=False)
+class Source:
+    """Model that is loaded when it is needed.
+
+    weights: bytes of its weights, or 0 if they are unknown until it is loaded. is_loaded: whether
+    the caller has loaded the module.
+    """
+
+    name: str
+    load: Callable[[], Model]
+    weights: int
+    is_loaded: bool = False
+
+
+def list_sources(models: Any) -> list[Source]:
+    """List the requested models with their sizes, without loading them.
 
     models: a name, names, or {name: module, (module, transform) or :class:`Model`}. Raises
     ValueError if an entry is not a model.
@@ -90,28 +121,45 @@ def resolve_models(models: Any) -> list[Model]:
     if isinstance(models, dict):
         found = []
         for name, value in models.items():
-            if isinstance(value, Model):
-                found.append(replace(value, name=name))
-                continue
-            module, transform = split_transform(value)
-            if not isinstance(module, torch.nn.Module) or not (
-                transform is None or callable(transform)
-            ):
-                raise ValueError(
-                    f"model {name!r} must be a torch module or (module, transform), not {value!r}"
-                )
-            found.append(Model(name, module, transform, {"parameters": count_parameters(module)}))
+            model = as_model(name, value)
+            size = count_weight_bytes(model.module)
+            found.append(Source(name, partial(as_model, name, value), size, is_loaded=True))
     else:
         names = items_of(models)
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"named more than once: {repeated}")
-        found = [load(name) for name in names]
+        found = [Source(name, partial(load, name), measure_weights(name)) for name in names]
     if not found:
         raise ValueError("no models to extract")
-    for model in found:
-        file_name(model.name)  # refuses names that no file can have, before the run
+    for source in found:
+        file_name(source.name)  # refuses names that no file can have, before the run
     return found
+
+
+def measure_weights(name: str) -> int:
+    """Return the bytes of a model's float32 weights from its checkpoint's header or its network.
+
+    Returns 0 if they are unknown until the model is loaded.
+    """
+    _, measure = _find_loader(name)
+    try:
+        return measure(name)
+    # Missing or invalid checkpoints raise any exception, which ``load`` explains.
+    except Exception:
+        return 0
+
+
+def as_model(name: str, value: Any) -> Model:
+    """Return a module, (module, transform) or :class:`Model` as a model of this name."""
+    if isinstance(value, Model):
+        return replace(value, name=name)
+    module, transform = split_transform(value)
+    if not isinstance(module, torch.nn.Module) or not (transform is None or callable(transform)):
+        raise ValueError(
+            f"model {name!r} must be a torch module or (module, transform), not {value!r}"
+        )
+    return Model(name, module, transform, {"parameters": count_parameters(module)})
 
 
 def split_transform(value: Any) -> tuple[Any, Any]:

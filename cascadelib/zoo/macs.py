@@ -14,7 +14,7 @@ from fvcore.nn.jit_handles import einsum_flop_jit, elementwise_flop_counter, get
 
 from .batches import take_rows
 from .forward import Positional, eval_mode
-from .model import Model, record_failure, unwrap_compiled
+from .model import Model, unwrap_compiled
 from .transforms import Tokenized
 
 # Operations without a handle in fvcore that cost nothing or a few operations per element, such as
@@ -213,41 +213,29 @@ def compute_mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np
 
 
 def add_text_costs(
-    models: list[Model],
-    texts: Sequence,
-    macs: dict[str, float],
-    failed: dict[str, Exception],
-) -> tuple[list[Model], dict]:
-    """Add the lengths of texts to the models' metadata, and count missing MACs.
+    model: Model, texts: Sequence, macs: float | None, lengths: dict[Tokenized, np.ndarray]
+) -> tuple[Model, float | None]:
+    """Add the lengths of texts to a model's metadata, and count its MACs unless they are given.
 
     The metadata gain ``tokens`` (mean per text after truncation) and ``truncated`` (number of
-    truncated texts, with a warning). macs: input counts, which are not changed. failed: as for
-    :func:`record_failure`. Returns (models, MACs of all models).
+    truncated texts, with a warning). lengths: token counts of earlier calls. Returns (model, MACs).
     """
-    lengths = {}
-    found = []
-    costs = dict(macs)
-    for model in models:
-        transform = model.transform
-        if not isinstance(transform, Tokenized):
-            found.append(model)
-            continue
-        limit = transform.max_length
-        with record_failure(failed, model.name):
-            is_counted = transform in lengths
-            if not is_counted:
-                lengths[transform] = transform.lengths(texts)
-            full_lengths = lengths[transform]
-            truncated = int((full_lengths > limit).sum())
-            if truncated and not is_counted:
-                warnings.warn(
-                    f"{truncated} of {len(full_lengths)} texts have more than {limit} tokens "
-                    f"(the longest {full_lengths.max()}) and are truncated",
-                    stacklevel=3,
-                )
-            run_lengths = np.minimum(full_lengths, limit)
-            if model.name not in costs:
-                costs[model.name] = compute_mean_macs(model.module, transform, run_lengths)
-            counts = {"tokens": float(run_lengths.mean()), "truncated": truncated}
-            found.append(replace(model, metadata=model.metadata | counts))
-    return found, costs
+    transform = model.transform
+    if not isinstance(transform, Tokenized):
+        return model, macs
+    limit = transform.max_length
+    is_new = transform not in lengths
+    if is_new:
+        lengths[transform] = transform.lengths(texts)
+    full_lengths = lengths[transform]
+    truncated = int((full_lengths > limit).sum())
+    if truncated and is_new:
+        warnings.warn(
+            f"{truncated} of {len(full_lengths)} texts have more than {limit} tokens "
+            f"(the longest {full_lengths.max()}) and are truncated",
+            stacklevel=3,
+        )
+    run_lengths = np.minimum(full_lengths, limit)
+    macs = macs or compute_mean_macs(model.module, transform, run_lengths)
+    counts = {"tokens": float(run_lengths.mean()), "truncated": truncated}
+    return replace(model, metadata=model.metadata | counts), macs

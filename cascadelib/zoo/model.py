@@ -130,6 +130,12 @@ def count_parameters(module: torch.nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
+def count_weight_bytes(module: torch.nn.Module) -> int:
+    """Count the bytes of the parameters and buffers of a module."""
+    tensors = [*module.parameters(), *module.buffers()]
+    return sum(tensor.nbytes for tensor in tensors)
+
+
 def unwrap_compiled(module: torch.nn.Module) -> torch.nn.Module:
     """Return the original of a module compiled by ``torch.compile``, or the module itself."""
     return getattr(module, "_orig_mod", module)

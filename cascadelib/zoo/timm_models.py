@@ -18,7 +18,7 @@ from timm.utils.model import reparameterize_model
 from ..checks import split_size, timm_name
 from ..files import file_digest, read_json
 from ..hub import cached_revision, check_reachable, weights_only
-from .model import Model, count_parameters
+from .model import Model, count_parameters, count_weight_bytes
 from .transforms import Cut, Photos
 
 WEIGHTS = ("model.safetensors", "pytorch_model.bin")
@@ -163,6 +163,13 @@ def load_timm_model(
         "preprocessing": preprocessing,
     }
     return Model(name, module, transform, metadata)
+
+
+def measure_timm_model(name: str) -> int:
+    """Return the bytes of a timm model's weights. It is built on the meta device, without them."""
+    base, size = split_size(name)
+    with torch.device("meta"):
+        return count_weight_bytes(build_timm_model(base, size))
 
 
 def find_family(name: str) -> str:

@@ -156,9 +156,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = {key: value for key, value in values.items() if value is not None and key in has}
         return run.deal_parameters(paths, given, preset)
 
-    on_images = [path for path in paths if path.name[:2] not in ("06", "11")]
+    on_images = [path for path in paths if path.name[:2] != "06"]
     on_texts = [path for path in paths if path.name[:2] == "06"]
-    of_all = [path for path in paths if path.name[:2] == "11"]
     costs = [store.models.get("published_seconds") for store in stores]
     timed = [path for path in on_images if "cost" in takes[path]]
     if any(cost is None or cost.isna().any() for cost in costs):
@@ -166,7 +165,6 @@ def main(arguments: list[str] | None = None) -> int:
         timed = []
     else:
         own["time"] = "published_seconds"
-    os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
     run.ignore_warnings()
     reports = {
         "report": with_parameters(on_images),
@@ -175,7 +173,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"report/glue/{task}": with_parameters(on_texts, **half_of_a_task(study, task))
             for task in texts_of(study)
         },
-        "report/verdicts": with_parameters(of_all),
     }
     given = {study / name: parameters for name, parameters in reports.items() if parameters}
     runs = run.run_reports(given, run.jobs_of(None, NEED))

@@ -1,7 +1,7 @@
 """Batches for a GPU, tested with a fake device that copies late and detects early reads."""
 
 import contextlib
-import os
+import warnings
 
 import numpy as np
 import pytest
@@ -9,8 +9,9 @@ import torch
 from PIL import Image
 
 from cascadelib import datasets
-from cascadelib.extraction import extraction, inference, shards
+from cascadelib.extraction import feeding, inference, preparation
 from cascadelib.extraction.extraction import extract
+from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import forward
 from cascadelib.zoo.transforms import Cut, Photos
 
@@ -31,12 +32,10 @@ class Late(forward.Device):
     def __init__(self, device, amp=False):
         super().__init__(device, amp)
         self.seen = []
-        self.buffers = set()
 
     def upload(self, tensor):
         moved = tensor.clone()
-        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs in the ring
-            self.buffers.add(tensor.data_ptr())
+        if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs
             tensor.fill_(0)
         return moved
 
@@ -61,7 +60,7 @@ def late(monkeypatch):
         found.append(Late(torch.device("cpu"), amp or False))
         return found[-1]
 
-    monkeypatch.setattr(extraction, "select_device", device_of)
+    monkeypatch.setattr(preparation, "select_device", device_of)
     return found
 
 
@@ -118,21 +117,19 @@ def test_logits_are_read_after_the_next_batch_has_started(tmp_path, late, monkey
             for i in (0, 1)
         ]
     assert seen == [*expected, ("read", 12), ("read", 13)]
-    monkeypatch.setattr(extraction, "select_device", forward.select_device)
+    monkeypatch.setattr(preparation, "select_device", forward.select_device)
     same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_workers_reuse_uploaded_buffers(tmp_path, late, folder, workers, monkeypatch):
-    monkeypatch.setattr(inference, "CHUNK", 3)
-    monkeypatch.setattr(inference, "PREFETCHED_CHUNKS", 2)
+def test_uploaded_batches_may_be_overwritten(tmp_path, late, folder, workers, monkeypatch):
+    monkeypatch.setattr(feeding, "CHUNK", 3)
+    monkeypatch.setattr(feeding, "PREFETCHED_CHUNKS", 2)
     cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
     models = {"a": (net(1, 192), cuts[0]), "b": (net(2, 432), cuts[1]), "c": (net(3, 192), cuts[0])}
     samples = datasets.image_folder(folder)
     ours = extract(models, samples, tmp_path / "s", workers=workers, **SMALL)
-    buffers = 2 * (2 + -(-2 * workers // 3))
-    assert 2 * 2 < len(late[0].buffers) <= 2 + buffers < 2 * 7  # of two cuts; two are the probe's
-    monkeypatch.setattr(extraction, "select_device", forward.select_device)
+    monkeypatch.setattr(preparation, "select_device", forward.select_device)
     same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
 
 
@@ -147,9 +144,11 @@ def test_cuda_is_called_in_the_expected_order(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(
         torch.Tensor, "record_stream", lambda self, stream: called.append("record_stream")
     )
+    for name in ("reset_peak_memory_stats", "memory_allocated", "max_memory_allocated"):
+        monkeypatch.setattr(torch.cuda, name, lambda device: 0)
     monkeypatch.setattr(forward._Cuda, "pins_memory", False)
     monkeypatch.setattr(
-        extraction, "select_device", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
+        preparation, "select_device", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
     )
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
     store = extract(
@@ -199,7 +198,7 @@ class Delayed(forward.Device):
 def waits(monkeypatch):
     """Return the names of the operations for which the host waits in later extractions."""
     OnDevice.waits.clear()
-    monkeypatch.setattr(extraction, "select_device", lambda *_: Delayed(torch.device("cpu")))
+    monkeypatch.setattr(preparation, "select_device", lambda *_: Delayed(torch.device("cpu")))
 
     def noting(name):
         make = getattr(torch, name)
@@ -228,7 +227,7 @@ def test_the_host_waits_in_no_batch(tmp_path, folder, waits):
     assert counted[0] == counted[1]  # all waits are in the probe
     waits.clear()
     extract({"b": net(1)}, (INPUTS, LABELS), tmp_path / "tensors", **SMALL)
-    assert waits == []
+    assert waits == ["cpu", "numpy"]  # the logits of the probe
 
 
 def test_the_fake_device_records_waits_of_the_host(tmp_path, waits):
@@ -247,14 +246,14 @@ def test_a_short_batch_does_not_compile_a_second_size(tmp_path, monkeypatch):
     class Sized(torch.nn.Module):
         def __init__(self, module, compiled):
             super().__init__()
-            self.module = module
+            self.module = self._orig_mod = module
             self.compiled = compiled
 
         def forward(self, x):
             sizes[self.compiled].add(len(x))
             return self.module(x)
 
-    monkeypatch.setattr(torch, "compile", lambda module: Sized(module.module, True))
+    monkeypatch.setattr(torch, "compile", lambda module: Sized(module, True))
     stores = []
     for compiled in (True, False):
         model = {"a": Sized(net(1), False)}
@@ -301,7 +300,7 @@ def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, l
             tmp_path / "s",
             **SMALL,
         )
-    assert len(list((tmp_path / "s" / ".partial" / "m").iterdir())) == 2
+    assert len(list((tmp_path / "s" / ".partial" / "m").glob("[0-9]*"))) == 2
     resumed = Stops(0, None)
     extract({"m": resumed}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
     assert resumed.batches == 3 + 7 - 4
@@ -354,47 +353,106 @@ def test_insufficient_memory_halves_the_batch_with_one_warning(tmp_path, late):
     )
 
 
-def test_photographs_of_several_shapes_are_refused_by_row(tmp_path, folder):
-    def whole(image):
-        return torch.from_numpy(np.array(image))
-
-    with pytest.raises(
-        ValueError,
-        match=r"row 1 becomes torch.uint8 \[21, 30, 3\], the first torch.uint8 \[20, 30, 3\]",
-    ):
-        samples = datasets.image_folder(folder).take([0, 13, 4])
-        extract({"a": (net(1, 1800), whole)}, samples, tmp_path / "s", workers=0, **SMALL)
-
-
-@pytest.mark.parametrize(
-    ("affinity", "own", "files", "processes", "cores"),
-    [
-        (8, "", {}, 1, 8),
-        (8, "", {}, 3, 2),
-        (2, "", {}, 8, 1),
-        (8, "0::/a/b\n", {"a/cpu.max": "350000 100000\n", "a/b/cpu.max": "max 100000\n"}, 1, 3),
-        (8, "0::/\n", {"cpu.max": "50000 100000"}, 1, 1),
-        (8, "0::/\n", {"cpu.max": "600000 100000"}, 2, 3),
-        (8, "3:cpu,cpuacct:/a\n", {}, 1, 8),  # version 1 of control groups
-    ],
-)
-def test_usable_cores_follow_affinity_and_quotas(
-    tmp_path, monkeypatch, affinity, own, files, processes, cores
-):
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(affinity)))
-    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
-    (tmp_path / "own").write_text(own)
-    for name, text in files.items():
-        (tmp_path / "groups" / name).parent.mkdir(parents=True, exist_ok=True)
-        (tmp_path / "groups" / name).write_text(text)
-    assert shards.count_usable_cores(tmp_path / "groups", tmp_path / "own") == cores
-
-
 def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
-    own = inference._feed_photographs
-    monkeypatch.setattr(extraction, "count_usable_cores", lambda: 3)
-    monkeypatch.setattr(inference, "_feed_photographs", lambda *a: asked.append(a[-1]) or own(*a))
+    own = inference.feed
+    monkeypatch.setattr(preparation, "count_usable_cores", lambda: 3)
+    monkeypatch.setattr(inference, "feed", lambda *a: asked.append(a[-1]) or own(*a))
     cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
     extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
-    assert asked == [0, 3]  # the probe, the run
+    assert asked == [3]
+
+
+class Crowded(torch.nn.Module):
+    """Model on a device that holds few models. More cannot be placed or called."""
+
+    placed = set()
+    called = set()
+
+    def __init__(self, seed, holds, loads=8):
+        super().__init__()
+        self.inner = net(seed)
+        self.holds = holds
+        self.loads = loads
+
+    def to(self, *arguments, **options):
+        if self in self.placed:
+            self.placed.remove(self)
+        elif len(self.placed) == self.loads:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        else:
+            self.placed.add(self)
+        return super().to(*arguments, **options)
+
+    def forward(self, x):
+        if len(self.placed) > self.holds:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.inner(x)
+
+
+@pytest.mark.parametrize(("holds", "loads"), [(3, 3), (3, 8), (1, 8), (8, 8)])
+def test_models_without_memory_next_to_others_run_with_fewer(tmp_path, holds, loads):
+    Crowded.placed.clear()
+    models = {f"m{seed}": Crowded(seed, holds, loads) for seed in range(8)}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # no batch is halved
+        macs = dict.fromkeys(models, 1)
+        store = extract(models, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL)
+    for seed in range(8):
+        expected = net(seed)(INPUTS.float()).detach()
+        np.testing.assert_allclose(store.logits(f"m{seed}"), expected, rtol=1e-4, atol=1e-4)
+        assert "largest_batch_in_memory" not in store.metadata(f"m{seed}")["extraction"]
+    assert not Crowded.placed and not list((tmp_path / "s").glob(".*"))
+
+
+class Fails(torch.nn.Module):
+    """Model that raises from a batch on, or interrupts the run at a batch."""
+
+    def __init__(self, seed, at, error):
+        super().__init__()
+        self.inner = net(seed)
+        self.at = at
+        self.error = error
+        self.batches = -2  # two calls of the probe
+
+    def forward(self, x):
+        self.batches += 1
+        if self.batches > self.at and self.error is not None:
+            raise self.error
+        return self.inner(x)
+
+
+def test_a_failing_model_that_lacks_more_shards_does_not_shift_the_batches_of_others(tmp_path):
+    """The batches of shards that only failed models lacked were passed to other models."""
+    interrupted = {
+        "bad": Fails(1, 2, ValueError("bad")),  # after the first of four shards
+        "good": Fails(2, 6, KeyboardInterrupt()),  # after the third
+    }
+    options = SMALL | {"macs": {"bad": 1, "good": 1}}
+    with pytest.raises(KeyboardInterrupt):
+        extract(interrupted, (INPUTS, LABELS), tmp_path / "s", **options)
+    again = {"bad": Fails(1, 0, ValueError("bad")), "good": Fails(2, 0, None)}
+    with pytest.raises(ValueError, match="1 of 2 models failed"):
+        extract(again, (INPUTS, LABELS), tmp_path / "s", **options)
+    alone = extract({"good": net(2)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
+    assert LogitStore(tmp_path / "s").logits("good").tobytes() == alone.logits("good").tobytes()
+    assert again["good"].batches == 1  # of the last shard, which has one batch
+
+
+def test_a_failure_is_printed_as_soon_as_it_is_known(tmp_path, capsys):
+    printed = []
+
+    class Watches(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = net(1)
+
+        def forward(self, x):
+            printed.append("bad news" in capsys.readouterr().out)
+            return self.inner(x)
+
+    models = {"bad": Fails(1, 2, ValueError("bad news")), "watches": Watches()}
+    options = SMALL | {"macs": {"bad": 1, "watches": 1}, "progress": True}
+    with pytest.raises(ValueError, match="bad news"):
+        extract(models, (INPUTS, LABELS), tmp_path / "s", **options)
+    assert printed.index(True) == 2 + 3  # two probes; the model fails in the third batch

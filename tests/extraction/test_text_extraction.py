@@ -66,7 +66,7 @@ def test_batches_are_sorted_and_tokenized_once(samples, good, tmp_path):
 
     models = {name: Model(name, good, Counting(tiny.tokenizer(), 64), {}) for name in "ab"}
     extract(models, samples, tmp_path / "s", batch_size=25, progress=False)
-    widths = [width for _, width in Counting.seen[2:]]  # the first two are the probes
+    widths = [width for _, width in Counting.seen[1:]]  # the first is the probe of both
     assert len(widths) == 6  # instead of twelve
     fixed = 150 * max(len(text.split()) + 2 for text in samples.inputs)
     assert sum(25 * width for width in widths) < 0.75 * fixed

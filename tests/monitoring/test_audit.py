@@ -8,7 +8,7 @@ import pytest
 import cascadelib as cl
 from cascadelib.monitoring import audited_table, is_audited, monitor, renew_policy
 from cascadelib.monitoring.audit import draw_p_value
-from cascadelib.monitoring.log import read_log
+from cascadelib.monitoring.log import load_log
 from tests.monitoring.logs import PAIR, POLICY, frame, random_rows, row
 
 SALT = b"sixteen secret b"
@@ -75,7 +75,7 @@ def test_an_audit_that_is_not_a_random_draw_is_seen(name):
 
 def test_the_p_value_of_random_draws_is_rarely_small():
     rng = np.random.default_rng(1)
-    inputs = read_log(audited_rows(DRAWS["uniform"])[:500], PAIR).inputs
+    inputs = load_log(audited_rows(DRAWS["uniform"])[:500], PAIR).inputs
     draws = [inputs._replace(is_audited=rng.random(500) < 0.1) for _ in range(200)]
     p_values = np.array([draw_p_value(each) for each in draws])
     assert np.mean(p_values < 0.1) < 0.17  # more with a probability of 1 in 1,000

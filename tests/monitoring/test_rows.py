@@ -5,7 +5,7 @@ import pytest
 
 import cascadelib as cl
 from cascadelib.monitoring import log_rows, monitor
-from cascadelib.monitoring.log import read_log
+from cascadelib.monitoring.log import load_log
 from cascadelib.policy import FAILURES
 from tests.monitoring.logs import POLICY, write_jsonl
 
@@ -32,7 +32,7 @@ def test_the_rows_of_a_run_are_its_decisions(tmp_path):
     reference = ["yes" if each else None for each in audited]
     rows = log_rows(decisions, POLICY, audited, reference, time=np.arange(300.0))
     for log in (rows, write_jsonl(tmp_path / "log.jsonl", rows.to_dict("records"))):
-        read = read_log(log, POLICY)
+        read = load_log(log, POLICY)
         assert read.inputs.stages.tolist() == decisions.exit_stage.tolist()
         for stage in range(3):
             is_reached = decisions.exit_stage >= stage

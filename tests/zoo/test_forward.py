@@ -1,5 +1,7 @@
 """Forward passes: devices, precision, restored modules, batches limited by memory."""
 
+import platform
+import resource
 import warnings
 from types import SimpleNamespace
 
@@ -14,6 +16,7 @@ from cascadelib.zoo.forward import (
     compute_timed_logits,
     eval_mode,
     place_module,
+    retain_freed_memory,
     select_device,
     upload_batch,
 )
@@ -164,3 +167,19 @@ def test_mixed_precision_uses_the_requested_dtype():
         device = select_device("cpu", amp)
         logits, _ = compute_timed_logits(Model("m", module), torch.ones(4, 2), device, {})
         assert logits.dtype == dtype
+
+
+def page_faults(size=2**26):
+    """Count the page faults of a tensor of ``size`` bytes that is filled and freed."""
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+    torch.empty(size, dtype=torch.uint8).fill_(1)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="malloc is not glibc's")
+def test_freed_memory_is_reused_by_the_next_batch_and_then_released():
+    with retain_freed_memory():
+        first = page_faults()
+        second = page_faults()
+        assert second * 4 < first
+    assert page_faults() > second * 4

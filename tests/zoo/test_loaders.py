@@ -10,8 +10,8 @@ from torch import nn
 import cascadelib.zoo
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import FOLDER, list_bundled_names
-from cascadelib.zoo.loaders import load, resolve_models
-from cascadelib.zoo.model import Model
+from cascadelib.zoo.loaders import list_sources, load, measure_weights
+from cascadelib.zoo.model import Model, count_weight_bytes
 
 
 @pytest.fixture
@@ -76,16 +76,20 @@ def test_an_unknown_name_lists_the_nearest_ones():
 def test_modules_and_pairs_are_converted_to_models():
     module = nn.Linear(2, 3)
     own = Model("other name", module, len, {"family": "x"})
-    plain, with_transform, given = resolve_models({"a": module, "b": (module, len), "c": own})
+    sources = list_sources({"a": module, "b": (module, len), "c": own})
+    plain, with_transform, given = (source.load() for source in sources)
+    assert [(source.weights, source.is_loaded) for source in sources] == [(36, True)] * 3
     assert (plain.name, plain.transform, plain.metadata) == ("a", None, {"parameters": 9})
     assert with_transform.transform is len and with_transform.module is module
     assert (given.name, given.transform, given.metadata) == ("c", len, {"family": "x"})
 
 
 def test_names_are_accepted_in_every_form(monkeypatch):
-    monkeypatch.setattr(loaders, "load", lambda name: Model(name, nn.Identity()))
-    assert [model.name for model in resolve_models("one")] == ["one"]
-    assert [model.name for model in resolve_models(("one", "two"))] == ["one", "two"]
+    monkeypatch.setattr(loaders, "measure_weights", len)
+    for names in ("one", ("one", "three")):
+        sources = list_sources(names)
+        assert [source.name for source in sources] == ([names] if names == "one" else [*names])
+        assert [source.weights for source in sources] == [len(one.name) for one in sources]
 
 
 @pytest.mark.parametrize(
@@ -102,7 +106,7 @@ def test_names_are_accepted_in_every_form(monkeypatch):
 )
 def test_a_value_that_is_not_a_model_is_refused(models, error):
     with pytest.raises(ValueError, match=error):
-        resolve_models(models)
+        list_sources(models)
 
 
 def test_the_bundled_zoo_is_read_from_its_folder(tmp_path, asked):
@@ -125,3 +129,25 @@ def test_timm_models_do_not_import_transformers(monkeypatch):
         loaders.load("my model", anywhere=False)
     with pytest.raises(ImportError):
         loaders.load("my model")
+
+
+def test_weights_are_measured_without_loading_them(tmp_path, monkeypatch):
+    """Models of timm and transformers are built on the meta device."""
+    import timm
+
+    classifier = tiny.save(tmp_path / "classifier", tiny.module())
+    expected = {
+        name: count_weight_bytes(load(name).module) for name in ("mlp@28", "electra_h32_l1")
+    }
+    expected |= {
+        classifier: count_weight_bytes(tiny.module()),
+        "resnet18": count_weight_bytes(timm.create_model("resnet18")),
+        "vit_tiny_patch16_224@384": count_weight_bytes(
+            timm.create_model("vit_tiny_patch16_224", img_size=384)
+        ),
+    }
+    monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_: pytest.fail("loaded"))
+    for name, size in expected.items():
+        # Files have no counters of BatchNorm.
+        assert 0.99 * size < measure_weights(name) <= size, name
+    assert measure_weights("vit_base_patch16_224.nonsense") == 0

@@ -1,0 +1,181 @@
+"""Read and transform the batches of a data set, each sample once for all models."""
+
+import itertools
+import warnings
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any
+
+import torch
+
+from ..datasets.images import Photographs
+from ..origin import origin_of
+from ..zoo.forward import Device, upload_batch
+from ..zoo.transforms import find_distinct, prepare_batch
+from .limits import MOST_SHARED_BYTES, SHARED_MEMORY, find_shared_memory
+from .shards import split_range
+
+CHUNK = 16  # photographs per task of a worker
+PREFETCHED_CHUNKS = 4  # chunks that each worker prefetches
+
+
+def feed(
+    samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
+) -> Generator:
+    """Yield a function for each batch. It maps a transform to the transformed batch.
+
+    bounds: (start, stop) of the batches. They are taken when their samples are read, in workers
+    before the batch is due. transforms: all transforms with which these functions will be called.
+    Worker processes decode each photograph once, and compute the crop and size (*cut*) of every
+    distinct transform. Batches of other data sets are transformed on the device. Raises ValueError
+    if a sample cannot be read.
+    """
+    if isinstance(samples, Photographs):
+        cuts = find_distinct(map(_find_cut, transforms))
+        yield from _feed_photographs(samples, iter(bounds), cuts, device, workers)
+        return
+    for start, stop in bounds:
+        raw = upload_batch(read_batch(samples, start, stop), device.upload)
+        yield lambda transform, raw=raw: upload_batch(prepare_batch(transform, raw), device.upload)
+
+
+def read_batch(samples: Any, start: int, stop: int) -> Any:
+    """Return ``samples.batch(start, stop)``, or raise ValueError that names the failing sample."""
+    try:
+        return samples.batch(start, stop)
+    except Exception as error:
+        for row in range(start, stop) if stop > start + 1 else ():
+            read_batch(samples, row, row + 1)
+        raise ValueError(
+            f"the data set has no sample for row {start} ({origin_of(samples).sample_ids[start]}): "
+            f"{error!r}"
+        ) from error
+
+
+class _CutPhotographs:
+    """Data set of tasks (number, rows). Each task writes cut photographs into shared buffers.
+
+    Task number n fills the buffers n mod the length of the ring. It returns a ValueError instead of
+    raising it, because a worker would raise it with a traceback as its message. Otherwise it
+    returns None.
+
+    source: the photographs. cuts: functions of one photograph. ring: lists with one buffer per cut.
+    first_cut: {row: cut photographs} of the first row, which determine the shapes of the buffers.
+
+    The main process computes the first row before it starts workers. So timm is imported once. If
+    each worker imported it, a photograph would cost 10 ms of processor time instead of 4
+    (``benchmarks/extraction.py``, job ``decoding``).
+    """
+
+    def __init__(self, source: Any, cuts: list[Callable], row: int):
+        self.source = source
+        self.cuts = cuts
+        self.ring: list[list[torch.Tensor]] = []
+        self.first_cut: dict[int, list[torch.Tensor]] = {}
+        self.first_cut[row] = self.cut_row(row)
+        self.bytes = sum(cut.nbytes for cut in self.first_cut[row])  # of a photograph
+
+    def create_buffers(self, size: int, is_shared: bool = False) -> list[torch.Tensor]:
+        """Create one buffer per cut for ``size`` photographs."""
+        (first,) = self.first_cut.values()
+        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
+        return [one.share_memory_() if is_shared else one for one in buffers]
+
+    def cut_row(self, row: int) -> list[torch.Tensor]:
+        """Compute all cuts of one photograph."""
+        if row in self.first_cut:
+            return self.first_cut[row]
+        try:
+            image = self.source[row]()
+            return [torch.as_tensor(cut(image)) for cut in self.cuts]
+        except Exception as error:
+            if type(error) is ValueError:
+                raise error from None
+            raise ValueError(f"the photograph of row {row}: {error!r}") from None
+
+    def __getitem__(self, task: tuple[int, range]) -> ValueError | None:
+        number, rows = task
+        buffers = self.ring[number % len(self.ring)]
+        try:
+            for place, row in enumerate(rows):
+                for buffer, cut in zip(buffers, self.cut_row(row)):
+                    if (cut.shape, cut.dtype) != (buffer.shape[1:], buffer.dtype):
+                        raise ValueError(
+                            f"the photograph of row {row} becomes {cut.dtype} {[*cut.shape]}, the "
+                            f"first {buffer.dtype} {[*buffer.shape[1:]]}. Transform all to one "
+                            "shape."
+                        )
+                    buffer[place] = cut
+        except ValueError as error:
+            return error
+        return None
+
+
+def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
+    """Return (workers, photographs per chunk, chunks that each worker prefetches).
+
+    There is a buffer for each prefetched chunk, and one for the chunk that is read. Together they
+    use at most 2 GB, and at most half of the free shared memory of the system.
+    """
+    limit = find_shared_memory()
+    fitting = limit // photograph_bytes
+    usable = max(0, min(workers, fitting - 1))
+    chunk = min(CHUNK, fitting // (usable + 1)) if usable else CHUNK
+    prefetched = min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable) if usable else 0
+    if limit < MOST_SHARED_BYTES and (usable, chunk) != (workers, CHUNK):
+        warnings.warn(
+            f"{SHARED_MEMORY} has little free memory ({2 * limit / 1e6:.0f} MB), so {usable} of "
+            f"{workers} processes decode photographs, {chunk} at a time. Enlarge it, for example "
+            "with docker run --shm-size=4g",
+            stacklevel=2,
+        )
+    return usable, chunk, prefetched
+
+
+def _feed_photographs(
+    samples: Any, bounds: Iterator, cuts: list[Callable], device: Device, workers: int
+) -> Generator:
+    """Yield batches of photographs that workers decode into a ring of shared buffers."""
+    first = next(bounds, None)
+    if first is None:
+        return
+    photographs = _CutPhotographs(samples.inputs, cuts, first[0])
+    workers = min(workers, -(-len(samples) // CHUNK))
+    workers, chunk, prefetched = size_ring(photographs.bytes, workers)
+    for _ in range(1 + workers * prefetched):
+        photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
+    ahead, due = itertools.tee(itertools.chain([first], bounds))
+    spans = itertools.chain.from_iterable(split_range(*batch, chunk) for batch in ahead)
+    loader = torch.utils.data.DataLoader(
+        photographs,  # type: ignore[arg-type]
+        batch_size=None,
+        sampler=((number, range(*span)) for number, span in enumerate(spans)),  # type: ignore[arg-type]
+        num_workers=workers,
+        prefetch_factor=prefetched or None,
+    )
+    arriving = zip(itertools.cycle(photographs.ring), loader)
+    for start, stop in due:
+        batch = photographs.create_buffers(stop - start)
+        for begin, end in split_range(0, stop - start, chunk):
+            buffers, error = next(arriving)
+            if error is not None:
+                raise error
+            for whole, part in zip(batch, buffers):
+                whole[begin:end] = part[: end - begin]
+        uploaded = [device.upload(part) for part in batch]
+
+        def finish(transform: Any, uploaded: list = uploaded) -> Any:
+            cut = uploaded[cuts.index(_find_cut(transform))]
+            if hasattr(transform, "normalize"):
+                cut = transform.normalize(cut)
+            return upload_batch(cut, device.upload)
+
+        yield finish
+
+
+def _find_cut(transform: Any) -> Callable:
+    """Return the function of one photograph that workers call: ``cut``, or the transform itself."""
+    if transform is None:
+        raise ValueError(
+            "a model of photographs needs a transform: (module, transform), or a model of the zoo"
+        )
+    return getattr(transform, "cut", transform)

@@ -1,0 +1,243 @@
+"""Check the arguments of an extraction, and select the models that the store lacks."""
+
+import hashlib
+import shutil
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
+from ..datasets.images import Photographs
+from ..datasets.samples import Samples
+from ..files import file_name, find_leftovers
+from ..origin import Origin, origin_of
+from ..store.formats import Folder
+from ..store.logit_store import LogitStore
+from ..store.manifest import MANIFEST
+from ..store.model_checks import DTYPES
+from ..zoo.forward import AMP, Device, select_device
+from ..zoo.loaders import Source, list_sources
+from ..zoo.model import Model, describe_identity, update_digest
+from .feeding import read_batch
+from .limits import count_usable_cores, find_device, find_memory, read_host_memory
+from .planning import GIGABYTE, Candidate, Options, Settings
+from .shards import Shards
+
+
+def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Settings:
+    """Check the arguments of :func:`extract` without loading models.
+
+    Raises ValueError if an argument is invalid, or if the store has other samples.
+    """
+    is_pair = isinstance(dataset, tuple) and len(dataset) == 2
+    samples = Samples(*dataset) if is_pair else dataset
+    if not hasattr(samples, "batch"):
+        raise ValueError(
+            "dataset must be a data set of cascadelib.datasets or (inputs, labels), not "
+            f"{type(dataset).__name__}. Of a DataLoader, pass (torch.cat([x for x, _ in loader]), "
+            "torch.cat([y for _, y in loader]))"
+        )
+    workers = options.workers
+    if workers is None:
+        workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
+    check_count(options.batch_size, "batch_size")
+    check_count(options.shard_size, "shard_size")
+    check_count(workers, "workers", 0)
+    validate_choice(options.dtype, DTYPES, "dtype")
+    validate_choice(options.amp, AMP, "amp")
+    sources = _select_part(list_sources(models), options.part)
+    names = [source.name for source in sources]
+    for name, value in options.macs.items():
+        validate_choice(name, names, "model in macs")
+        check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
+    labels = origin_of(samples)
+    store = open_existing(path, labels)
+    _check_spellings(names if store is None else [*store.models.index, *names])
+    device = select_device(options.device or find_device(), options.amp)
+    memory = _check_memory(sources, options.memory, device)
+    on_gpu = device.torch.type == "cuda"
+    return Settings(
+        options,
+        sources,
+        samples,
+        labels,
+        digest_inputs(samples),
+        store,
+        Shards(path),
+        device,
+        workers,
+        memory,
+        read_host_memory() / 2 if on_gpu else memory,
+    )
+
+
+def _check_memory(sources: list[Source], gigabytes: float | None, device: Device) -> float:
+    """Return the bytes for models. Raises ValueError if the largest model has more weights."""
+    if gigabytes is None:
+        gigabytes = find_memory(device.torch)
+    check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
+    largest = max(sources, key=lambda source: source.weights)
+    need = largest.weights / GIGABYTE
+    if need > gigabytes:
+        raise ValueError(
+            f"memory={gigabytes:g} GB is too small for model {largest.name!r}, whose weights have "
+            f"{need:.3g} GB. Pass a larger memory= or fewer models"
+        )
+    return gigabytes * GIGABYTE
+
+
+def list_shared_settings(settings: Settings) -> dict:
+    """Return the settings that all processes which fill the store must have."""
+    options = settings.options
+    return settings.run | {
+        "models": [source.name for source in settings.sources],
+        "shard_size": options.shard_size,
+        "memory": settings.memory / GIGABYTE,
+        "macs": options.macs,
+        "replace": options.replace,
+    }
+
+
+def select_pending(settings: Settings) -> list[Source]:
+    """Return the models that have no intact file of logits in the store.
+
+    Raises ValueError if the store has another model of the same name, or the same model with other
+    inputs or settings.
+    """
+    store = settings.store
+    if store is None or settings.options.replace:
+        return settings.sources
+    pending = []
+    for source in settings.sources:
+        if source.name in store.models.index:
+            _check_same(source.load(), store.metadata(source.name), settings)
+        else:
+            pending.append(source)
+    return pending
+
+
+def _check_same(model: Model, metadata: dict, settings: Settings) -> None:
+    """Raise ValueError if a stored model has other weights, inputs or settings."""
+    recorded = metadata.get("extraction") or {}
+    identity = describe_identity(model)
+    differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
+    if recorded.get("inputs", settings.inputs) != settings.inputs:
+        differing.append("other inputs")
+    stored = recorded | metadata
+    current = settings.run | model.metadata
+    keys = ["dtype", "compile", "image_size"]
+    if settings.options.amp is not None:  # by default either setting in the store is accepted
+        keys.append("amp")
+    for key in keys:
+        if key in current and stored.get(key, current[key]) != current[key]:
+            differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
+    if differing:
+        raise ValueError(
+            f"the store {settings.shards.store_path} has another {model.name!r} "
+            f"({' and '.join(differing)}). Pass replace=True to extract it again, or rename this "
+            "model."
+        )
+
+
+def remove_finished(settings: Settings, pending: list[Source]) -> None:
+    """Remove the files of finished models that a killed process left."""
+    shards = settings.shards
+    if find_leftovers(shards.store_path) or shards.path.exists():
+        if settings.store is not None:
+            Folder(shards.store_path).settle()
+        for source in settings.sources:
+            if source not in pending:
+                shards.remove(source.name)
+        shards.clean()
+
+
+def _select_part(sources: list[Source], part: tuple[int, int] | None) -> list[Source]:
+    """Return every count-th model from a number on. part: (number, count), or None for all."""
+    if part is None:
+        return sources
+    number, count = part
+    check_count(count, "count of part", 1, len(sources))
+    check_count(number, "number of part", 0, count - 1)
+    return sources[number::count]
+
+
+def _check_spellings(names: Iterable[str]) -> None:
+    """Raise ValueError if names differ only in case, since many disks ignore case."""
+    spelled: dict[str, str] = {}
+    for name in names:
+        other = spelled.setdefault(file_name(name).lower(), name)
+        if other != name:
+            raise ValueError(
+                f"the names of models {other!r} and {name!r} differ only in case. Give one of "
+                "them another name"
+            )
+
+
+def open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
+    """Open the store at a path, or return None. Raise ValueError if its samples differ."""
+    if not (Path(path) / MANIFEST).exists():
+        return None
+    store = LogitStore(path)
+    with error_context(f"the store {path} is of another split; choose another path"):
+        store.origin.check_same(labels.sample_ids, labels.values)
+        if store.classes and labels.classes and store.classes != labels.classes:
+            raise ValueError(f"its classes are {store.classes}, not {labels.classes}")
+    return store
+
+
+def check_classes(candidates: list[Candidate], labels: Origin, store: LogitStore | None) -> None:
+    """Raise ValueError if models do not have the data set's number of classes.
+
+    If the data set has no class names, all models must have the same number.
+    """
+    expected = len(labels.classes or ())
+    source = "the data set"
+    if not expected and store is not None and len(store.models):
+        expected = store.class_count or 0
+        source = f"model {store.models.index[0]!r} in the store"
+    highest = labels.required_labels.max()
+    for candidate in candidates:
+        found = candidate.classes
+        name = candidate.name
+        if found != (expected or found):
+            raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
+        if highest >= found:
+            raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
+        if not expected:
+            expected = found
+            source = f"model {name!r}"
+
+
+def check_disk(candidates: list[Candidate], settings: Settings) -> None:
+    """Raise ValueError if the disk has no space for the logits.
+
+    Shards and logits of one model exist simultaneously.
+    """
+    classes = [candidate.classes for candidate in candidates]
+    rows = len(settings.samples) * settings.value_bytes
+    needed = rows * (sum(classes) + max(classes, default=0))
+    path = settings.shards.store_path
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
+    free = shutil.disk_usage(existing).free
+    if needed > free:
+        raise ValueError(
+            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} are free: use another disk"
+        )
+
+
+def digest_inputs(samples: Any) -> str:
+    """Compute a SHA-256 of up to 64 evenly spaced inputs, to detect changed inputs.
+
+    Data sets without tensors have a method ``raw(row) -> bytes``.
+    """
+    digest = hashlib.sha256()
+    for row in sorted({round(i * (len(samples) - 1) / 63) for i in range(64)}):
+        if hasattr(samples, "raw"):
+            digest.update(hashlib.sha256(samples.raw(row)).digest())
+            continue
+        batch = read_batch(samples, row, row + 1)
+        if isinstance(batch, torch.Tensor):
+            update_digest(digest, batch)
+    return digest.hexdigest()

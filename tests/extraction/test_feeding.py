@@ -1,0 +1,156 @@
+"""Batches: photographs are decoded once, by workers into few shared buffers."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from tiny_modules import MEAN, STD, head
+
+from cascadelib import datasets
+from cascadelib.datasets.images import File, Photographs
+from cascadelib.extraction import feeding, limits
+from cascadelib.extraction.extraction import extract
+from cascadelib.extraction.feeding import feed, size_ring
+from cascadelib.extraction.shards import split_range
+from cascadelib.zoo.forward import select_device
+from cascadelib.zoo.transforms import Cut, Photos
+
+SMALL = Cut((16, 16), "bilinear", 0.9)
+LARGE = Cut((24, 24), "bicubic", 1.0)
+CPU = select_device("cpu")
+
+
+class Counted(File):
+    """File that records its decoding in a list of this process."""
+
+    decoded = []
+
+    def __call__(self):
+        self.decoded.append(self.path)
+        return super().__call__()
+
+
+def test_each_photograph_is_decoded_once_per_group_and_each_cut_computed_once(
+    folder, tmp_path, monkeypatch
+):
+    found = datasets.image_folder(folder)
+    paths = [file.path for file in found.inputs]
+    samples = Photographs(tuple(map(Counted, paths)), found.labels, found.sample_ids, found.classes)
+    cuts = []
+    own = Cut.__call__
+    monkeypatch.setattr(Cut, "__call__", lambda self, image: cuts.append(self) or own(self, image))
+    models = {
+        "a": (head(1), Photos(SMALL, MEAN, STD)),
+        "b": (head(2), Photos(SMALL, MEAN, STD)),
+        "c": (head(3), Photos(SMALL, STD, MEAN)),  # the same cut with another normalization
+        "d": (head(4, 24), Photos(LARGE, MEAN, STD)),
+    }
+    options = {"batch_size": 8, "workers": 0, "progress": False, "device": "cpu"}
+    Counted.decoded.clear()
+    store = extract(models, samples, tmp_path / "s", **options)
+    probed = 32
+    assert Counted.decoded[probed:] == paths
+    assert cuts.count(SMALL) == 62 + 2 * probed and cuts.count(LARGE) == 62 + probed
+    for name, (module, transform) in models.items():
+        expected = module.eval()(transform(found.batch(0, 62))).detach().numpy()
+        np.testing.assert_allclose(store.logits(name), expected, rtol=1e-4, atol=1e-4)
+    Counted.decoded.clear()
+    again = extract(models, samples, tmp_path / "t", memory=1.5e-4, **options)
+    assert Counted.decoded[probed:] == paths * 2  # two groups
+    for name in models:
+        assert again.logits(name).tobytes() == store.logits(name).tobytes()
+
+
+def test_a_function_of_one_image_is_accepted_as_a_transform(folder, tmp_path):
+    from torchvision.transforms import v2
+
+    crop = v2.Compose(
+        [v2.Resize(20), v2.CenterCrop(16), v2.ToImage(), v2.ToDtype(torch.float32, scale=True)]
+    )
+    samples = datasets.image_folder(folder)
+    store = extract({"a": (head(1), crop)}, samples, tmp_path / "s", workers=2, progress=False)
+    expected = head(1)(torch.stack([crop(image) for image in samples.batch(0, 62)])).detach()
+    np.testing.assert_allclose(store.logits("a"), expected, rtol=1e-4, atol=1e-4)
+    with pytest.raises(ValueError, match="photographs needs a transform"):
+        extract({"b": head(1)}, samples, tmp_path / "t", progress=False, workers=0)
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_photograph_that_cannot_be_read_stops_the_run_and_loses_nothing(
+    folder, tmp_path, workers
+):
+    samples = datasets.image_folder(folder)
+    path = samples.inputs[45].path
+    whole = path.read_bytes()
+    models = {"a": (head(1), Photos(SMALL, MEAN, STD))}
+    settings = {"batch_size": 8, "shard_size": 8, "workers": workers, "progress": False}
+    try:
+        path.write_bytes(whole[: len(whole) // 2])
+        with pytest.raises(ValueError, match=rf"^{path}: cannot be decoded"):
+            extract(models, samples, tmp_path / "s", **settings)
+        assert len(list((tmp_path / "s" / ".partial" / "a").glob("[0-9]*"))) == 5
+    finally:
+        path.write_bytes(whole)
+    assert len(extract(models, samples, tmp_path / "s", **settings).models) == 1
+
+
+def test_photographs_of_several_shapes_are_refused_by_row(folder):
+    def whole(image):
+        return torch.from_numpy(np.array(image))
+
+    samples = datasets.image_folder(folder).take([0, 1, 4])
+    message = r"row 1 becomes torch.uint8 \[44, 60, 3\], the first torch.uint8 \[40, 60, 3\]"
+    with pytest.raises(ValueError, match=message):
+        next(feed(samples, [(0, 3)], [whole], CPU))
+
+
+@pytest.mark.parametrize("limit", [2 * 10**9, 40_000, 9_000, 2_000])
+def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, limit):
+    """The limit holds all chunks, small chunks, chunks of one photograph, or no buffers."""
+    samples = datasets.image_folder(folder)
+    transforms = [Photos(SMALL, MEAN, STD), Photos(LARGE, MEAN, STD)]
+    shared = []
+    own = feeding._CutPhotographs.create_buffers
+
+    def create(self, size, is_shared=False):
+        buffers = own(self, size, is_shared)
+        shared.extend(one.nbytes for one in buffers if is_shared)
+        return buffers
+
+    monkeypatch.setattr(feeding._CutPhotographs, "create_buffers", create)
+    monkeypatch.setattr(feeding, "find_shared_memory", lambda: limit)
+    if limit < 40_000:
+        with pytest.warns(UserWarning, match="little free memory.*shm-size"):
+            ring = size_ring(3 * (16**2 + 24**2), 2)
+    else:
+        ring = size_ring(3 * (16**2 + 24**2), 2)
+    assert ring[0] == (0 if limit == 2_000 else 2)
+    monkeypatch.setattr(feeding.warnings, "warn", lambda *arguments, **options: None)
+    batches = split_range(0, 62, 20)
+    for (start, stop), prepare in zip(batches, feed(samples, batches, transforms, CPU, 2)):
+        for transform in transforms:
+            assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
+    assert sum(shared) <= limit
+
+
+def test_a_small_folder_of_shared_memory_is_not_filled(monkeypatch):
+    """64 MB is the default of Docker."""
+    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 10**6))
+    photograph = 20 * 3 * 300**2  # twenty cuts
+    with pytest.warns(UserWarning, match="64 MB"):
+        workers, chunk, prefetched = size_ring(photograph, 4)
+    assert workers == 4 and 0 < (1 + workers * prefetched) * chunk * photograph <= 32 * 10**6
+
+
+def test_an_error_of_a_data_set_names_the_sample():
+    class Broken(datasets.samples.Samples):
+        def batch(self, start, stop):
+            if start <= bad < stop:
+                raise RuntimeError("the disk is gone")
+            return super().batch(start, stop)
+
+    samples = Broken(torch.zeros(50, 4), np.zeros(50, int), [f"i{i}" for i in range(50)])
+    for bad in (0, 3, 45):
+        with pytest.raises(ValueError, match=rf"row {bad} \(i{bad}\): .*'the disk is gone'\)"):
+            list(feed(samples, split_range(0, 50, 8), [None], CPU))

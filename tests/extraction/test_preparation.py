@@ -1,0 +1,209 @@
+"""Arguments of an extraction, and models that the store has."""
+
+import os
+import re
+import tempfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from small_runs import INPUTS, LABELS, SMALL, C, Counting, K, Scaled, conv_net, models, run
+from torch import nn
+
+from cascadelib import datasets
+from cascadelib.extraction import preparation
+from cascadelib.extraction.extraction import extract
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.model import Model
+
+
+def test_another_model_of_the_same_name_is_refused(tmp_path):
+    store = run(models(), tmp_path / "s")
+    before = store.logits("small").tobytes()
+    other = {"small": (conv_net(3), Scaled(0.01))}
+    with pytest.raises(ValueError, match="another 'small' .other weights_sha256.*replace=True"):
+        run(other, tmp_path / "s")
+    assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
+    store = run(other, tmp_path / "s", replace=True)
+    assert store.logits("small").tobytes() != before and len(store.models) == 2
+
+
+@pytest.mark.parametrize(
+    ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
+)
+def test_logits_of_other_settings_are_refused(tmp_path, setting, value):
+    store = run(models(), tmp_path / "s", amp=False, device="cpu")
+    before = store.logits("small").tobytes()
+    again = SMALL | {"device": "cpu", setting: value}
+    with pytest.raises(ValueError, match=f"another '.*' .other {setting}: .*replace=True"):
+        run(models(), tmp_path / "s", **again)
+    assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
+    store = run(models(), tmp_path / "s", replace=True, **again)
+    assert store.logits("small").tobytes() != before
+    run(models(), tmp_path / "s", **again)
+
+
+def test_compiled_logits_are_refused_for_an_uncompiled_model(tmp_path, monkeypatch):
+    monkeypatch.setattr(torch, "compile", lambda module: module)
+    run(models(), tmp_path / "s", compile=True)
+    with pytest.raises(ValueError, match="other compile: True stored, False requested"):
+        run(models(), tmp_path / "s")
+
+
+def test_the_default_of_amp_accepts_either_setting(tmp_path):
+    run(models(), tmp_path / "s", amp="bfloat16")
+    done = Counting()
+    store = run({"m": done}, tmp_path / "s", amp="bfloat16")
+    ran = len(done.batches)
+    run({"m": done}, tmp_path / "s")
+    assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
+
+
+def test_another_image_size_of_the_same_transform_is_refused(tmp_path):
+    def at(size):
+        return {"m": Model("m", Counting(), None, {"image_size": size})}
+
+    run(at(6), tmp_path / "s")
+    with pytest.raises(ValueError, match="other image_size: 6 stored, 8 requested"):
+        run(at(8), tmp_path / "s")
+
+
+def test_a_store_of_another_split_is_refused(tmp_path):
+    run(models(), tmp_path / "s")
+    before = {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()}
+    for inputs, labels in ((INPUTS[1:], LABELS[1:]), (INPUTS, (LABELS + 1) % C)):
+        with pytest.raises(ValueError, match="another split"):
+            extract(models(), (inputs, labels), tmp_path / "s", **SMALL)
+    assert {p.name: p.read_bytes() for p in (tmp_path / "s").iterdir()} == before
+
+
+def test_models_need_the_classes_of_the_data_set(tmp_path):
+    samples = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
+    with pytest.raises(ValueError, match="'m' gives 4 classes, the data set has 5"):
+        extract({"m": Counting()}, samples, tmp_path / "s", **SMALL)
+
+
+def test_macs_can_be_passed(tmp_path):
+    class Table(nn.Module):
+        def forward(self, x):
+            return x[:, 0, :C]
+
+    with pytest.raises(ValueError, match="'m'.*0 MACs.*macs="):
+        run({"m": Table()}, tmp_path / "s")
+    store = run({"m": Table()}, tmp_path / "s", macs={"m": 12})
+    assert store.costs("macs").tolist() == [12]
+    for wrong, message in (({"n": 1}, "unknown model in macs 'n'"), ({"m": -1}, "'m'.*positive")):
+        with pytest.raises(ValueError, match=message):
+            run({"m": Table()}, tmp_path / "s", macs=wrong)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"batch_size": 0}, "batch_size"),
+        ({"shard_size": 2.5}, "shard_size"),
+        ({"dtype": "int8"}, "unknown dtype"),
+        ({"amp": "float8"}, "unknown amp 'float8'; nearest: .*'float16'"),
+        ({"models": {}}, "no models"),
+        ({"models": ["linear@28", "linear@28"]}, "more than once"),
+        ({"models": {"": conv_net(2)}}, "name"),
+        ({"dataset": (INPUTS, LABELS[1:])}, "50 inputs for 49 labels"),
+        ({"dataset": torch.utils.data.DataLoader([1, 2])}, "DataLoader"),
+        ({"models": ["lenet28"]}, "unknown model 'lenet28'; nearest: .*'lenet@28'"),
+        ({"workers": -1}, "workers must be a whole number"),
+        ({"memory": 0}, "memory must be a positive number of GB"),
+        ({"memory": 1e-7}, "memory=1e-07 GB is too small for model 'm', whose weights.*5.92e-07"),
+        ({"models": {"m": conv_net(2), "M": conv_net(2)}}, "'m' and 'M' differ only in case"),
+        ({"part": (1, 1)}, "number of part must be"),
+        ({"part": (0, 2)}, "count of part must be"),
+    ],
+)
+def test_invalid_arguments_are_refused(tmp_path, keywords, message):
+    given = {"models": {"m": Counting()}, "dataset": (INPUTS, LABELS)} | keywords
+    with pytest.raises(ValueError, match=message):
+        extract(path=tmp_path / "s", **given)
+    assert not (tmp_path / "s").exists()
+
+
+def test_changed_inputs_are_detected(tmp_path):
+    torch.manual_seed(0)
+    module = torch.nn.Linear(4, 3)
+    inputs = torch.randn(50, 4)
+    labels = torch.arange(50) % 3
+    extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
+    with pytest.raises(ValueError, match="inputs"):
+        extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
+    store = extract(
+        {"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True
+    )
+    np.testing.assert_allclose(
+        store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5
+    )
+
+
+@pytest.fixture
+def read_only():
+    """Return a function that makes a folder read-only for this user. Root becomes another user
+    until the test ends."""
+    root = os.geteuid() == 0
+    with tempfile.TemporaryDirectory() as base:
+        os.chmod(base, 0o755)
+
+        def close(folder):
+            for path in (*folder.iterdir(), folder):
+                path.chmod(0o555)
+            if root:
+                os.seteuid(65534)
+
+        yield Path(base) / "s", close
+        if root:
+            os.seteuid(0)
+        (Path(base) / "s").chmod(0o755)
+
+
+def test_a_read_only_store_is_read_and_not_written(read_only):
+    folder, close = read_only
+    run({"a": Counting()}, folder)
+    (folder / ".a.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
+    close(folder)
+    again = run({"a": Counting()}, folder)
+    assert list(again.models.index) == ["a"]
+    for given, options in (({"b": Counting()}, {}), ({"a": Counting()}, {"replace": True})):
+        with pytest.raises(OSError, match=re.escape(str(folder))):
+            run(given, folder, **options)
+    with pytest.raises(OSError, match=re.escape(str(folder))):
+        again.add("b", np.zeros((K, C)))
+    assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]
+
+
+def test_insufficient_disk_space_is_refused(tmp_path, monkeypatch):
+    usage = preparation.shutil.disk_usage(tmp_path)
+    monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _: usage._replace(free=1000))
+    with pytest.raises(ValueError, match="needed"):
+        run({"m": Counting()}, tmp_path / "s")
+
+
+def test_finished_models_are_skipped_and_others_are_added(tmp_path):
+    first = Counting()
+    run({"a": first}, tmp_path / "s")
+    done = len(first.batches)
+    store = run({"a": first, "b": Counting()}, tmp_path / "s")
+    assert len(first.batches) == done and set(store.models.index) == {"a", "b"}
+
+
+def test_a_model_with_a_damaged_file_is_extracted_again(tmp_path):
+    store = run(models(), tmp_path / "s")
+    before = store.logits("small").tobytes()
+    (tmp_path / "s" / "small.safetensors").write_bytes(b"")
+    with pytest.warns(UserWarning, match="small"):
+        store = run(models(), tmp_path / "s")
+    assert store.logits("small").tobytes() == before
+
+
+def test_a_spelling_that_differs_from_a_stored_one_only_in_case_is_refused(tmp_path):
+    run({"m": Counting()}, tmp_path / "s")
+    module = Counting()
+    with pytest.raises(ValueError, match="'m' and 'M' differ only in case"):
+        run({"M": module}, tmp_path / "s")
+    assert module.batches == []

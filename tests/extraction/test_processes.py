@@ -1,0 +1,271 @@
+"""Processes that start, pause, fail and are killed at any moment fill one equal store."""
+
+import errno
+import itertools
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+import traceback
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from cascadelib.extraction.extraction import extract
+from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo import forward
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
+EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
+WRITING = os.O_WRONLY | os.O_RDWR | os.O_CREAT
+FAULTS = [signal.SIGSTOP, signal.SIGKILL, signal.SIGINT, errno.ENOSPC]
+NAMES = ("a", "lock", "b/slash")
+BATCHES = 4  # of each model, in two shards
+PROBE_PASSES = 3  # the trace, and two calls of the probe
+RAISED = 7  # exit status of a child in which the fault raised an error
+PATIENCE = 60  # seconds
+
+
+class Logged(torch.nn.Module):
+    """Linear model that writes a byte per forward pass into a file."""
+
+    def __init__(self, seed, log):
+        super().__init__()
+        torch.manual_seed(seed)
+        self.linear = torch.nn.Linear(3, 3)
+        self.log = log
+
+    def forward(self, x):
+        with open(self.log, "ab") as file:
+            file.write(b".")
+        return self.linear(x)
+
+
+def run(folder, log, memory):
+    """Extract 12 samples in two shards per model, with constant measured times."""
+    torch.set_num_threads(1)
+    forward.time.perf_counter = map(float, itertools.count()).__next__
+    inputs = torch.arange(36).reshape(12, 3) / 36
+    models = {name: Logged(seed, log) for seed, name in enumerate(NAMES)}
+    options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory}
+    return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
+
+
+def watch(folder, act):
+    """Call ``act(number)`` before each later call that changes a file of the store."""
+    numbers = itertools.count(1)
+
+    def audit(event, arguments):
+        is_change = event in EVENTS or (
+            event == "open" and isinstance(arguments[2], int) and arguments[2] & WRITING
+        )
+        if is_change and isinstance(arguments[0], str | bytes | os.PathLike):
+            path = Path(os.fsdecode(arguments[0]))
+            if path.is_relative_to(folder):
+                act(next(numbers), path)
+
+    def write_half(write):
+        def written(self, content, **options):
+            write(self, content[: len(content) // 2], **options)
+            if self.is_relative_to(folder):
+                act(next(numbers), self)
+            return write(self, content, **options)
+
+        return written
+
+    Path.write_bytes = write_half(Path.write_bytes)
+    Path.write_text = write_half(Path.write_text)
+    sys.addaudithook(audit)
+
+
+def fork(folder, log, memory, fault=None, at=0):
+    """Start an extraction with a fault at one of its changes of files, and return its process."""
+    if child := os.fork():
+        return child
+
+    def act(number, path):
+        if number == at and isinstance(fault, signal.Signals):
+            os.kill(os.getpid(), fault)
+        elif number == at and fault is not None:
+            raise OSError(fault, os.strerror(fault), str(path))
+
+    status = 0
+    try:
+        watch(folder, act)
+        run(folder, log, memory)
+    except (KeyboardInterrupt, OSError) as error:
+        status = RAISED if isinstance(error, KeyboardInterrupt) or error.errno == fault else 1
+    except BaseException:
+        status = 1
+    if status == 1:
+        traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(status)
+
+
+def read_store(folder):
+    """Return {model: logits} of an undamaged store."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # a reader never sees a partial file
+        store = LogitStore(folder)
+        store.verify()
+    return {name: store.logits(name).tobytes() for name in store.models.index}
+
+
+class Extractions(RuleBasedStateMachine):
+    """Extractions into one folder.
+
+    memory: gigabytes that hold all models, or one of them.
+    """
+
+    def __init__(self, memory):
+        super().__init__()
+        self.base = Path(tempfile.mkdtemp())
+        self.folder = self.base / "store"
+        self.memory = memory
+        self.children = set()
+        self.starts = 0
+        self.expected = None
+
+    def wait(self, child, seconds=PATIENCE):
+        """Wait until a child has ended or paused, and check how it ended."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            found, status = os.waitpid(child, os.WNOHANG | os.WUNTRACED)
+            if found and os.WIFSTOPPED(status):
+                return
+            if found:
+                self.children.discard(child)
+                killed = os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL
+                assert killed or os.waitstatus_to_exitcode(status) in (0, RAISED)
+                return
+            time.sleep(0.005)
+        assert seconds < PATIENCE, "a process never ended"
+
+    @rule(at=st.integers(1, 100), fault=st.sampled_from(FAULTS))
+    def start(self, at, fault):
+        """Start a process. It may wait for a paused one."""
+        child = fork(self.folder, self.base / "log", self.memory, fault, at)
+        self.starts += 1
+        self.children.add(child)
+        self.wait(child, 1 if len(self.children) > 1 else PATIENCE)
+
+    @precondition(lambda self: self.children)
+    @rule(sent=st.sampled_from([signal.SIGCONT, signal.SIGKILL]))
+    def send(self, sent):
+        child = min(self.children)
+        os.kill(child, sent)
+        self.wait(child, 1 if len(self.children) > 1 else PATIENCE)
+
+    @invariant()
+    def stored_models_are_complete(self):
+        if (self.folder / "manifest.json").exists():
+            found = read_store(self.folder)
+            if self.expected is None:
+                run(self.base / "alone", self.base / "other log", None)
+                self.expected = read_store(self.base / "alone")
+            assert all(self.expected[name] == logits for name, logits in found.items())
+
+    def teardown(self):
+        """Let all processes end, run one to its end, and compare the store."""
+        try:
+            for child in [*self.children]:
+                os.kill(child, signal.SIGCONT)
+            for child in [*self.children]:
+                self.wait(child)
+            self.children = {fork(self.folder, self.base / "log", self.memory)}
+            self.wait(*self.children)
+            self.stored_models_are_complete()
+            assert set(read_store(self.folder)) == set(NAMES)
+            assert not [*self.folder.glob(".*")], "files of ended processes remain"
+            # A process loses at most the shard of two batches that it computes, and probes once.
+            passes = len((self.base / "log").read_bytes())
+            assert passes <= len(NAMES) * (BATCHES + (1 + self.starts) * (PROBE_PASSES + 2))
+        finally:
+            for child in self.children:
+                os.kill(child, signal.SIGKILL)
+            shutil.rmtree(self.base)
+
+
+class OneGroup(Extractions):
+    def __init__(self):
+        super().__init__(memory=1)
+
+
+class ThreeGroups(Extractions):
+    def __init__(self):
+        super().__init__(memory=3e-7)
+
+
+@pytest.mark.usefixtures("one_thread")
+@pytest.mark.parametrize("machine", [OneGroup, ThreeGroups])
+@pytest.mark.parametrize("examples", [3, pytest.param(150, marks=pytest.mark.soak)])
+def test_any_processes_fill_one_equal_store(machine, examples):
+    from hypothesis.stateful import run_state_machine_as_test
+
+    options = settings(
+        max_examples=examples,
+        stateful_step_count=5,
+        deadline=None,
+        database=None,
+        suppress_health_check=[*HealthCheck],
+    )
+    run_state_machine_as_test(machine, settings=options)
+
+
+@pytest.mark.usefixtures("one_thread")
+def test_processes_that_start_together_share_the_work(tmp_path):
+    run(tmp_path / "alone", tmp_path / "other", 3e-7)
+    children = [fork(tmp_path / "s", tmp_path / "log", 3e-7) for _ in range(3)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert read_store(tmp_path / "s") == read_store(tmp_path / "alone")
+    assert (tmp_path / "log").stat().st_size == (tmp_path / "other").stat().st_size
+    assert not [*(tmp_path / "s").glob(".*")]
+
+
+def test_a_complete_store_is_not_written_again(tmp_path):
+    run(tmp_path / "s", tmp_path / "log", 1)
+    changes = []
+
+    def refuse(number, path):
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+
+    child = os.fork()
+    if child == 0:
+        watch(tmp_path / "s", refuse)
+        names = set(run(tmp_path / "s", tmp_path / "log", 1).models.index)
+        os._exit(0 if names == set(NAMES) else 1)
+    assert os.waitpid(child, 0)[1] == 0 and not changes
+
+
+def test_a_killed_add_leaves_the_old_or_the_new_tensor(tmp_path):
+    versions = [np.full((20_000, 20), value, np.float32) for value in (1, 2)]
+    store = LogitStore.create(tmp_path / "s", np.zeros(20_000, int))
+    store.add("m", versions[0])
+    seen = set()
+    kills = 0
+    while kills < 10 or len(seen) == 1 and kills < 60:
+        kills += 1
+        child = os.fork()
+        if child == 0:
+            for turn in range(10_000):
+                store.add("m", versions[turn % 2], replace=True, padding="x" * (turn % 2))
+            os._exit(0)
+        written = set()
+        while len(written) < 2 + kills % 6:  # the file, and those that replaced it
+            status = (tmp_path / "s" / "m.safetensors").stat()
+            written.add((status.st_ino, status.st_mtime_ns))
+        time.sleep(kills % 7 * 0.003)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        (logits,) = read_store(tmp_path / "s").values()
+        seen.add(logits)
+    assert seen == {version.tobytes() for version in versions}, "the kills must fall into both"
