@@ -176,9 +176,9 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     front = search_front(args, store)
     certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
-    found = {"certificate": str(certificate), "certified": point is not None}
-    if point is None:
-        return {"summary": "nothing is certified, and no policy is written"} | found
+    found = {"certificate": str(certificate), "certified": certificate.guarantee is not None}
+    if certificate.guarantee is None and not args.anyway:
+        return {"summary": "nothing cheaper is certified, and no policy is written"} | found
     summary = {"summary": f"{point.chain} {certificate.promise}"}
     row = certificate.table[certificate.table["certified"]].iloc[certificate.certified.index(point)]
     loss = f", loss {row['accuracy_loss']:.2%}"
@@ -194,7 +194,7 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    is_certified = certificate.point is not None
+    is_certified = certificate.guarantee is not None
     summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
     found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
     return found | {"here": measure(store, policy)}
@@ -243,15 +243,16 @@ def run_show(args: Namespace) -> dict[str, Any]:
     parts = file_parts(policy)
     if args.json:
         return parts
+    certified = policy.point.guarantee
     premises = {
-        f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
-        for premise in parts.get("premises", [])
+        f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
+        for premise in (certified.premises if certified else ())
     }
     expected = policy.point.expected
     source = policy.point if expected is None else expected
     figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
     found = {"policy": repr(policy), "cascade": describe_cascade(policy, figures)}
-    return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
+    return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
 
 
 def value_of(figure: Any) -> Any:

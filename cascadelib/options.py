@@ -26,7 +26,8 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
-    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
+    "(default: those steps only)",
     "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
     "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
@@ -69,6 +70,7 @@ GUARANTEE = {
     "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
     "--accept": "violated premises that are accepted (default: none)",
+    "--anyway": "write the policy of the reference if nothing cheaper is certified",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
@@ -151,7 +153,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "file": {"nargs": "?"},
         **dict.fromkeys(("--budget", "--caution"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),
+        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

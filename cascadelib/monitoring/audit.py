@@ -104,8 +104,9 @@ def find_verdicts(
         If a label or a reference is spelled otherwise than the other answers, or is not a class.
     """
     texts = labels_by_id(labels)
-    check_audited_answers(audits, texts, classes)
-    label = audits["id"].map(texts)
+    label = audits["id"].map(texts.get).astype(object)
+    answers = audits[["cascade", "reference"]].assign(label=label)
+    check_spelling(answers, audits["id"], classes)
     gain = (audits["cascade"] == label).astype(int) - (audits["reference"] == label)
     verdicts = gain.map({-1: "lost", 0: "tied", 1: "gained"})
     verdicts[label.isna()] = "open"
@@ -116,24 +117,23 @@ def find_verdicts(
 
 def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     """Return labels as {id: label}, as text, without those that are missing."""
-    texts: Any = as_text(list(labels.values())) if len(labels) else []
-    return {str(name): str(text) for name, text in zip(labels.keys(), texts) if text}
+    known = dict(labels.items())
+    texts = as_text(np.fromiter(known.values(), object, len(known)))
+    return {str(name): text for name, text in zip(known, texts.tolist()) if text}
 
 
-def check_audited_answers(
-    audits: pd.DataFrame, labels: dict[str, str], classes: Iterable | None
-) -> None:
-    """Raise ValueError if an audited answer or a label is not a class.
+def check_spelling(answers: pd.DataFrame, ids: pd.Series, classes: Iterable | None) -> None:
+    """Raise ValueError if an audited answer or its label is not a class.
 
-    Without `classes`, a label must be an audited answer, and no two of them may differ only in
-    spelling.
+    Without `classes`, a label must be an answer of the cascade or the reference to any input, and
+    no two answers or labels may differ only in spelling.
     """
-    by_column: dict[str, dict] = {
-        name: dict(zip(audits[name], audits["id"])) for name in ("cascade", "reference")
+    by_column = {
+        name: dict(zip(column.dropna(), ids[column.notna()])) for name, column in answers.items()
     }
-    by_column["label"] = {label: name for name, label in labels.items()}
-    answers = {*by_column["cascade"], *by_column["reference"]} - {None}
-    valid = answers if classes is None else {str(each) for each in classes}
+    valid = {*by_column["cascade"], *by_column["reference"]}
+    if classes is not None:
+        valid = {str(each) for each in classes}
     spellings: dict[str, str] = {}
     for column, texts in by_column.items():
         for text in filter(None, texts):

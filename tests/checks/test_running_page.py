@@ -61,9 +61,9 @@ def test_the_code_about_monitoring_runs_and_renews_the_policy(audited_log):
 # {what make engines measures: (page, text around its number)}. The unit of a number is ms or µs.
 MEASURED = {
     "policy_run": (RUNNING, r"`policy.run\(calls, inputs\)` \| (.*) ms"),
-    "litserve_app": (RUNNING, r"examples/litserve_app.py\) \| (.*) ms"),
-    "ray_serve": (RUNNING, r"examples/ray_serve.py\) \| (.*) ms"),
-    "litellm_router": (RUNNING, r"examples/litellm_router.py\) \| (.*) ms"),
+    "litserve_app": (RUNNING, r"examples/litserve_app.py` \| (.*) ms"),
+    "ray_serve": (RUNNING, r"examples/ray_serve.py` \| (.*) ms"),
+    "litellm_router": (RUNNING, r"examples/litellm_router.py` \| (.*) ms"),
     "service": (RUNNING, r"The Service of version 0.3.0 took (.*) ms"),
     "policy_step": (RUNNING, r"`policy.step` takes (.*) µs for one input"),
     "policy_step_64": (RUNNING, r"and (.*) µs each in a batch of 64"),

@@ -76,7 +76,8 @@ def test_the_rows_of_a_cascade_are_its_decisions():
     cascade = cl.Cascade.from_point(point, models)
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
         decisions = cascade(np.array([2.0, -0.05, 0.5, np.nan]))
-    rows = log_rows(decisions, cascade.policy)
+    rows = log_rows(decisions, cascade.policy, [True, False, True, True], [0, None, 1, None])
+    assert rows["reference"].tolist() == ["0", None, "1", None]
     assert rows["predictions"].tolist() == [["0"], ["1"] * 3, ["0"] * 2, [None] * 3]
     assert rows["failures"].tolist()[3] == ["malformed"] * 3
     assert monitor(rows, cascade.policy).rows["inputs"] == 4
