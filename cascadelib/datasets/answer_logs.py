@@ -220,7 +220,7 @@ def parse_completion(
     if not choices:
         error = line.get("error") or completion.get("error") or {}
         row["failure"] = str(error.get("code") or response.get("status_code") or "no completion")
-    texts = [answer(text_of(choice["message"], tool_calls)) for choice in choices]
+    texts = [answer(message_text(choice["message"], tool_calls)) for choice in choices]
     if any(texts):
         row["prediction"], row["confidence"], _ = most_given(texts)
         row["prediction"] = row["prediction"] or None
@@ -231,7 +231,7 @@ def parse_completion(
     return row
 
 
-def text_of(message: dict, tool_calls: bool) -> str:
+def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
     if message.get("content") or not tool_calls:
         return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
