@@ -214,6 +214,20 @@ def run_explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
 
 
+def run_extract(args: Namespace) -> dict[str, Any] | str:
+    """Store the logits of models on a folder of images, or print the plan of the extraction."""
+    from .extraction.extraction import plan_extraction
+
+    images = cl.datasets.image_folder(args.images)
+    names = ("memory", "batch_size", "device", "part")
+    options = {name: getattr(args, name) for name in names}
+    if args.plan:
+        plan = plan_extraction(args.models, images, args.store, **options)
+        return {"plan": plan} if args.json else plan
+    store = cl.extract(args.models, images, args.store, **options, progress=not args.json)
+    return {"store": args.store, "models": len(store.models), "samples": len(store)}
+
+
 def check_out(args: Namespace) -> None:
     """Raise OSError or ValueError, before a long search, if an output is an input or unwritable."""
     from pathlib import Path
@@ -253,6 +267,7 @@ def with_options(message: str, options: dict[str, Any]) -> str:
 
 
 RUN = {
+    "extract": run_extract,
     "search": choose,
     "certify": run_certify,
     "check": run_check,
