@@ -69,6 +69,12 @@ def load_model(name: str) -> Model:
     return Model(name, module, CUTS[number % 3], {"parameters": count_parameters(module)})
 
 
+def measure_model(name: str) -> int:
+    """Return the bytes of the weights of a model."""
+    inputs, hidden = widths(int(name))
+    return 4 * hidden * (inputs + 10)
+
+
 def digest(store: Any, names: list[str]) -> str:
     """Return a SHA-256 over the logits of models."""
     found = hashlib.sha256()
@@ -105,8 +111,7 @@ def highest_memory(found: dict) -> Any:
 def memory(models: int, gigabytes: float) -> dict:
     """Extract models by name within a limit of memory, after a small extraction."""
     torch.set_num_threads(1)
-    loaders.load = load_model  # type: ignore[assignment]
-    loaders.measure_weights = lambda name: 4 * widths(int(name))[1] * (widths(int(name))[0] + 10)
+    loaders.find_loader = lambda name: (load_model, measure_model)  # type: ignore[assignment]
     labels = np.arange(PHOTOGRAPHS) % 10
     samples = Photographs(tuple(map(Drawn, range(PHOTOGRAPHS))), labels)  # type: ignore[arg-type]
     names = [str(number) for number in range(models)]
