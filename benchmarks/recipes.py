@@ -10,10 +10,8 @@ chose. All are our code, written from what is published about each rule:
   counts as infinitely bad. Not kept: its own scorer (max softmax instead), chains against the order
   of cost;
 * cascade-routing (Dekoninck et al., 2024, and its published code; the thresholding baseline there):
-  one threshold for all stages by 20 bisections, then 100 evaluations of a tree of Parzen estimators
-  (Bergstra et al., 2011; ours is small, theirs is hyperopt's) of quality less what is spent above
-  the cost of the first, weighted by quality ÷ cost there. Different: every chain, where theirs is
-  given;
+  one threshold for all stages by 20 bisections. Different: every chain, where theirs is given, and
+  no search by Parzen estimators from there;
 * scikit-fallback: :func:`tools.recipes.wang_2018` with its grids;
 * RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between
   two of them.
@@ -24,7 +22,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
-from math import ceil, sqrt
 from pathlib import Path
 from typing import Any
 
@@ -44,9 +41,6 @@ from tools.recipes.chains import pool  # noqa: E402
 
 BUDGETS = (0.02, 0.1, 0.25)  # of the most accurate model's cost
 SHARES = np.linspace(1e-5, 1 - 1e-5, 40)
-STARTUP = 20
-CANDIDATES = 24
-EVALUATIONS = 100
 BISECTIONS = 20
 
 
@@ -266,8 +260,8 @@ def loss_within(
     return -accuracy if cost <= budget else 10_000
 
 
-def constant(split: Split, n: int, budgets: Sequence[float], then: Callable | None = None) -> Best:
-    """Set one threshold for all stages by bisection. ``then`` continues from it."""
+def constant(split: Split, n: int, budgets: Sequence[float]) -> Best:
+    """Set one threshold for all stages by bisection."""
     best = Best(budgets)
     for models in cascades_of(split.table[2], (n,)):
         for i, budget in enumerate(budgets):
@@ -275,9 +269,6 @@ def constant(split: Split, n: int, budgets: Sequence[float], then: Callable | No
                 threshold = bisected(split.table, models, budget)
                 accuracy, cost = run(split.table, models, (threshold,) * (n - 1))
                 best.offer(models, [cost], [accuracy], [(threshold,) * (n - 1)], only=i)
-                if then is not None:
-                    costs, accuracies, thresholds = then(split.table, models, accuracy, cost)
-                    best.offer(models, costs, accuracies, thresholds, only=i)
     return best
 
 
@@ -290,64 +281,6 @@ def bisected(table: Table, models: tuple[int, ...], budget: float) -> float:
         within = run(table, models, (middle,) * (len(models) - 1))[1] <= budget
         low, high = (middle, high) if within else (low, middle)
     return low
-
-
-def constant_then_tpe(split: Split, n: int, budgets: Sequence[float]) -> Best:
-    """The constant threshold, then Parzen estimators."""
-    return constant(split, n, budgets, then=parzen_search)
-
-
-def parzen_search(
-    table: Table, models: tuple[int, ...], accuracy: float, cost: float
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """(costs, accuracies, thresholds) of all that Parzen estimators tried. accuracy, cost: of the
-    constant.
-    """
-    rng = np.random.default_rng(0)
-    tried = np.empty((EVALUATIONS, len(models) - 1))
-    ran = np.empty((EVALUATIONS, 2))
-    loss = np.empty(EVALUATIONS)
-    for i in range(EVALUATIONS):
-        tried[i] = (
-            rng.random(len(models) - 1) if i < STARTUP else suggestion(tried[:i], loss[:i], rng)
-        )
-        ran[i] = run(table, models, tried[i])
-        loss[i] = -ran[i, 0] + accuracy / cost * max(0.0, ran[i, 1] - cost)
-    return ran[:, 1], ran[:, 0], tried
-
-
-def suggestion(tried: np.ndarray, loss: np.ndarray, rng: np.random.Generator) -> list[float]:
-    """Return, per dimension, the draw with the largest likelihood ratio of better to other
-    values."""
-    order = np.argsort(loss)
-    better = ceil(sqrt(len(loss)) / 4)
-    return [
-        drawn_between(good, rest, rng)
-        for good, rest in zip(tried[order[:better]].T, tried[order[better:]].T, strict=True)
-    ]
-
-
-def drawn_between(good: np.ndarray, rest: np.ndarray, rng: np.random.Generator) -> float:
-    means, widths = parzen(good)
-    other = parzen(rest)
-    which = rng.integers(0, len(means), CANDIDATES)
-    drawn = np.clip(rng.normal(means[which], widths[which]), 0, 1)
-    return drawn[np.argmax(density(drawn, means, widths) / density(drawn, *other))]
-
-
-def parzen(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return means and widths of normal kernels and a prior.
-
-    There is one kernel per value, as wide as the distance to its farther neighbour.
-    """
-    order = np.sort(values)
-    gaps = np.diff(np.concatenate([[0.0], order, [1.0]]))
-    widths = np.clip(np.maximum(gaps[:-1], gaps[1:]), 1 / min(100, len(values) + 2), 1)
-    return np.append(order, 0.5), np.append(widths, 1.0)
-
-
-def density(at: np.ndarray, means: np.ndarray, widths: np.ndarray) -> np.ndarray:
-    return (np.exp(-0.5 * ((at[:, None] - means) / widths) ** 2) / widths).mean(axis=1)
 
 
 def fallback(count: int) -> Callable:
@@ -391,7 +324,6 @@ RULES = {
     "the paper's recipe": paper,
     "FrugalGPT's optimiser": frugal_gpt,
     "cascade-routing's constant": constant,
-    "cascade-routing's constant, then TPE": constant_then_tpe,
     "scikit-fallback's grid of 10": fallback(10),
     "scikit-fallback's grid of 30": fallback(30),
     ROUTING: hull,

@@ -2,10 +2,12 @@
 
 # Slow imports are inside functions, so that main catches Ctrl-C during an import.
 import json
+import math
 import os
 import re
 import sys
 from argparse import Namespace
+from dataclasses import replace
 from io import TextIOWrapper
 from typing import Any
 
@@ -13,7 +15,7 @@ import cascadelib as cl
 
 from .options import COLUMNS, parser_of_all
 
-MEASURED = ("accuracy", "cost", "exit_rates", "improvement")
+MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
 def column_options(args: Namespace) -> dict[str, Any]:
@@ -23,18 +25,36 @@ def column_options(args: Namespace) -> dict[str, Any]:
 
 
 def read_scores(path: str, args: Namespace) -> Any:
-    """Return the LogitStore of a folder, or the ScoreTable of a file."""
+    """Return the LogitStore of a folder, or the ScoreTable of a file.
+
+    An error of a table that ``check`` can read ends with the command that it found.
+    """
     from .files import find_folder
 
     options = column_options(args)
-    if not find_folder(path).is_dir():
-        return cl.ScoreTable.from_frame(path, **options)
+    folder = find_folder(path)
+    if not folder.is_dir() or not (folder / "manifest.json").exists():
+        table = open_table(path)
+        try:
+            return cl.ScoreTable.from_frame(table, **options)
+        except ValueError as error:
+            report = replace(cl.check_table(table, **options), source=path)
+            if not report.command:
+                raise
+            raise ValueError(f"{error}. check reads this table: {report.command}") from None
     named = [name for name in options if name in COLUMNS]
     if named:
         raise ValueError(
             f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
         )
     return cl.LogitStore(path)
+
+
+def open_table(path: str) -> Any:
+    """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
+    if os.path.isdir(path) or path.endswith((".jsonl", ".ndjson")):
+        return cl.datasets.read_log(path)
+    return path
 
 
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
@@ -95,14 +115,18 @@ def measure(store: Any, cascade: Any) -> dict[str, Any]:
     return {"samples": len(store)} | known_parts(measured)
 
 
-def write_policy(args: Namespace, point: Any, store: Any, held_out: Any) -> dict[str, Any]:
+def write_policy(
+    args: Namespace, point: Any, store: Any, held_out: Any, loss: str = ""
+) -> dict[str, Any]:
     """Write a policy to ``--out``, and return its figures, the held-out ones first."""
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
         policy.save(args.out)
     found = {} if held_out is None else {"held_out": measure(held_out, point)}
+    here = store if held_out is None else held_out
     return found | known_parts(
         {
+            "cascade": describe_cascade(policy, measure(here, point)) + loss,
             "where_chosen": measure(store, point),
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
@@ -110,6 +134,25 @@ def write_policy(args: Namespace, point: Any, store: Any, held_out: Any) -> dict
             "policy": args.out,
         }
     )
+
+
+def describe_cascade(policy: Any, figures: dict[str, Any]) -> str:
+    """Return a short table of a cascade: models, thresholds and exits, then accuracy and cost.
+
+    `figures` are those of :func:`measure`, or the expected ones of a policy's file.
+    """
+    import pandas as pd
+
+    from .tables import fraction, number, times
+
+    limits = [*file_parts(policy)["thresholds"], ""]
+    table = pd.DataFrame({"model": policy.models, "threshold": limits})
+    table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
+    table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
+    text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
+    if "saving" in figures:
+        text += f", saving {times(figures['saving'])} ×"
+    return f"{table.to_string(index=False)}\n{text}"
 
 
 def choose(args: Namespace) -> dict[str, Any]:
@@ -133,11 +176,14 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     front = search_front(args, store)
     certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
-    found = {"certificate": str(certificate), "certified": point is not None}
-    if point is None:
-        return {"summary": "nothing is certified, and no policy is written"} | found
+    found = {"certificate": str(certificate), "certified": certificate.guarantee is not None}
+    if certificate.guarantee is None and not args.anyway:
+        return {"summary": "nothing cheaper is certified, and no policy is written"} | found
     summary = {"summary": f"{point.chain} {certificate.promise}"}
-    return summary | found | write_policy(args, point, store, held_out)
+    row = certificate.table[certificate.table["certified"]].iloc[certificate.certified.index(point)]
+    loss = f", loss {row['accuracy_loss']:.2%}"
+    loss += f" (at most {args.epsilon:.2%})" if args.epsilon is not None else ""
+    return summary | found | write_policy(args, point, store, held_out, loss)
 
 
 def check_policy(args: Namespace) -> dict[str, Any]:
@@ -148,7 +194,7 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    is_certified = certificate.point is not None
+    is_certified = certificate.guarantee is not None
     summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
     found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
     return found | {"here": measure(store, policy)}
@@ -166,11 +212,20 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
     }
 
 
-def run_check(args: Namespace) -> dict[str, Any] | str:
-    """Check a table, and name the command that reads it."""
-    report = cl.check_table(args.table, **column_options(args))
+def run_check(args: Namespace) -> dict[str, Any]:
+    """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
+    report = cl.check_table(open_table(args.table), **column_options(args))
+    report = replace(report, source=args.table)
+    text = str(report)
+    if args.fix and report.command:
+        report.table.to_frame().to_csv(args.fix, index=False)
+        fixed = report.of_fixed(args.fix)
+        text = f"{text.removesuffix(report.command)}{args.fix} has the table as it was read\n"
+        text += fixed.command
+        report = fixed
     if not args.json:
-        return str(report)
+        unfixed = {"certified": False} if args.fix and not report.command else {}
+        return {"report": with_options(text, vars(args))} | unfixed
     faults = report.faults.to_dict("records")
     return {"columns": report.columns, "faults": faults, "command": report.command}
 
@@ -188,12 +243,23 @@ def run_show(args: Namespace) -> dict[str, Any]:
     parts = file_parts(policy)
     if args.json:
         return parts
+    certified = policy.point.guarantee
     premises = {
-        f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
-        for premise in parts.get("premises", [])
+        f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
+        for premise in (certified.premises if certified else ())
     }
-    found = {"policy": repr(policy), "expected": expected_parts(parts), "chosen": parts["chosen"]}
-    return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
+    expected = policy.point.expected
+    source = policy.point if expected is None else expected
+    figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
+    found = {"policy": repr(policy), "cascade": describe_cascade(policy, figures)}
+    return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
+
+
+def value_of(figure: Any) -> Any:
+    """Return a figure without its interval."""
+    if isinstance(figure, tuple | list):
+        return [value_of(each) for each in figure]
+    return getattr(figure, "value", figure)
 
 
 def file_parts(policy: Any) -> dict[str, Any]:
@@ -228,19 +294,26 @@ def run_extract(args: Namespace) -> dict[str, Any] | str:
     return {"store": args.store, "models": len(store.models), "samples": len(store)}
 
 
+def run_demo(args: Namespace) -> dict[str, Any]:
+    """Write the explorer of a table, or of example data, and open it."""
+    page = cl.demo(args.file, out=args.out, browser=args.out is None, **column_options(args))
+    return {"page": str(page)}
+
+
 def check_out(args: Namespace) -> None:
     """Raise OSError or ValueError, before a long search, if an output is an input or unwritable."""
     from pathlib import Path
 
     from .files import check_replaceable
 
-    out = getattr(args, "out", None)
-    if out is None:
-        return
     inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
-    if Path(out).resolve() in [Path(path).resolve() for path in filter(None, inputs)]:
-        raise ValueError(f"--out {out} is an input: choose another name")
-    check_replaceable(Path(out))
+    for option in ("out", "fix"):
+        out = getattr(args, option, None)
+        if out is None:
+            continue
+        if Path(out).resolve() in [Path(path).resolve() for path in filter(None, inputs)]:
+            raise ValueError(f"--{option} {out} is an input: choose another name")
+        check_replaceable(Path(out))
 
 
 def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
@@ -273,7 +346,7 @@ RUN = {
     "check": run_check,
     "evaluate": run_evaluate,
     "explore": run_explore,
-    "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
+    "demo": run_demo,
     "show": run_show,
     "warm": lambda args: cl.warm() or {},
 }
@@ -299,9 +372,6 @@ def main(argv: list[str] | None = None) -> int:
         options = vars(args)
         check_out(args)
         found = RUN[args.command](args)
-        if isinstance(found, str):
-            print(found, flush=True)
-            return 0
         for line in lines_of(found, args.json):
             print(line)
         sys.stdout.flush()
@@ -322,22 +392,20 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
-    """Return a result as JSON, or as lines of rounded numbers without brackets and quotes.
+    """Return a result as JSON, or as lines of rounded numbers and tables.
 
-    nan and inf are null.
+    nan and inf are null. Nested values are only in JSON, and texts of several lines have no key.
     """
-
-    def number(text: str) -> float:
-        return float(text if as_json else f"{float(text):.4g}")
-
-    plain = json.loads(json.dumps(found), parse_constant=lambda _: None, parse_float=number)
     if as_json:
+        plain = json.loads(json.dumps(found), parse_constant=lambda _: None)
         return [json.dumps(plain, indent=2, ensure_ascii=False)]
-    marks = dict.fromkeys(map(ord, '{}[]"'))
-    return [
-        f"{key}: {json.dumps(value, ensure_ascii=False)}".translate(marks)
-        for key, value in plain.items()
-    ]
+    lines = []
+    for key, value in found.items():
+        if isinstance(value, float):
+            value = f"{value:.4g}"
+        if not isinstance(value, bool | dict | list | tuple):
+            lines.append(str(value) if "\n" in str(value) else f"{key}: {value}")
+    return lines
 
 
 if __name__ == "__main__":

@@ -13,7 +13,7 @@ EXAMPLE = """a table has a row per query and model:
   q2,small,no,0.61,0.2,yes
   …
 
-  cascadelib demo
+  cascadelib demo answers.csv
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
   cascadelib explore answers.csv --prediction prediction --label label
@@ -26,7 +26,8 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
-    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
+    "(default: those steps only)",
     "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
     "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
@@ -35,10 +36,13 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
 POLICY = {"policy": "file of a policy"}
 READING = {
     **{f"--{name}": text for name, text in COLUMNS.items()},
-    "--cost": "column with the price of a query (default: cost), or prices as small=1,large=10; of "
-    "a store, the kind of cost (default: macs, if it has them)",
+    "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
+    "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
-TABLE = {"table": "CSV or parquet file, or the folder of a LogitStore", **READING}
+TABLE = {
+    "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
+    **READING,
+}
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
@@ -66,10 +70,15 @@ GUARANTEE = {
     "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
     "--accept": "violated premises that are accepted (default: none)",
+    "--anyway": "write the policy of the reference if nothing cheaper is certified",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
-DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
+DEMO = {
+    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    **READING,
+    "--out": "file for the page (default: a temporary one, opened)",
+}
 EXTRACTION = {
     "images": "folder with a folder of images per class",
     "store": "folder of the LogitStore",
@@ -94,8 +103,8 @@ COMMANDS = {
         TABLE | SPLIT | CHOICE | GUARANTEE,
     ),
     "check": (
-        "which columns a table has, which cells are invalid, and the command that certifies",
-        TABLE,
+        "which columns a table has, how its cells are read, and the command that certifies",
+        TABLE | {"--fix": "CSV file for the table as it was read (default: none is written)"},
     ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (
@@ -103,7 +112,7 @@ COMMANDS = {
         "other",
         TABLE | SPLIT | PAGE,
     ),
-    "demo": ("the explorer of two language models' answers, as one page", DEMO),
+    "demo": ("the explorer of a table of answers, or of example data, as one page", DEMO),
     "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
@@ -117,10 +126,10 @@ class Parser(ArgumentParser):
         self.exit(2, f"{self.prog}: {message}\n")
 
 
-def prices(text: str) -> str | dict[str, float]:
-    """Return the name of a column of prices, or {model: price} from "small=1,large=10"."""
+def prices(text: str) -> str | list[str] | dict[str, float]:
+    """Return one or more columns of prices, or {model: price} from "small=1,large=10"."""
     if "=" not in text:
-        return text
+        return text.split(",") if "," in text else text
     pairs = (price.partition("=") for price in text.split(","))
     return {name: float(price) for name, _, price in pairs}
 
@@ -155,12 +164,19 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
+<<<<<<< HEAD
         "--models": {"nargs": "+", "required": True},
         "--batch-size": {"type": int, "default": 256},
         "--part": {"type": int, "nargs": 2},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--expected", "--json", "--plan"), {"action": "store_true"}),
+=======
+        "file": {"nargs": "?"},
+        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
+        **dict.fromkeys(shares, {"type": share}),
+        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
+>>>>>>> main
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -91,12 +91,13 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 
 def notebooks() -> str:
-    """Return the list of notebooks, each with its finding on the bundled data or its question."""
+    """Return the list of lessons, each with its question and its finding on the bundled data."""
     rows = []
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        text = report.finding_of(nb) or report.question_of(nb)
-        rows.append(f"- [{path.stem[:2]}](notebooks/{path.name}): {text}")
+        finding = re.sub(r" \([^)]*\)|: [−+].*", "", report.finding_of(nb))
+        link = f"[{report.question_of(nb)}](notebooks/{path.name})"
+        rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
 
 
@@ -308,16 +309,13 @@ def evaluated(split: str) -> pd.Series:
 
 
 def headline() -> str:
-    """Return the first screen's sentences: held-out figures, split and candidates, then the
-    selection split's."""
-    front, point = chosen()
-    test, val = map(evaluated, ("test", "val"))
+    """Return the first screen's sentence: a held-out figure with its interval."""
+    test = evaluated("test")
     return wrapped(
-        f"`{arrow(point.models)}` needs **{test.cost_ratio:.2f}× fewer multiply-accumulates** (MACs;",
-        f"95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than its large model, with",
-        f"{accuracies()}, on {test.samples:,} held-out images. Models and threshold were selected on",
-        f"{val.samples:,} other images, from all pairs of {len(front.singles)} models ({taught()}) and",
-        f"all thresholds (saving there: {val.cost_ratio:.1f}×).",
+        "A small image classifier, and a large one for the inputs on which the small one is not",
+        f"confident, need **{test.cost_ratio:.2f}× fewer multiply-accumulates** (95% CI",
+        f"{test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than the large one alone, with",
+        f"{accuracies()}, on {test.samples:,} held-out images.",
     )
 
 
@@ -325,15 +323,6 @@ def accuracies() -> str:
     """Compare the accuracy of the chosen cascade on held-out images with that of its large model."""
     test = evaluated("test")
     return f"{fraction(test.accuracy)} accuracy instead of {fraction(test.last_model_accuracy)}"
-
-
-def example() -> str:
-    """Return the saving of the cascade that the explorer of the first page shows."""
-    test = evaluated("test")
-    return wrapped(
-        f"On {test.samples:,} held-out images, a pair of models needs **{test.cost_ratio:.2f}× fewer",
-        f"multiply-accumulates** than its large model, with {accuracies()}.",
-    )
 
 
 def taught() -> str:
@@ -537,11 +526,6 @@ def in_bullets() -> str:
     return "\n".join(wrapped(*parts, bullet="- ") for parts in shift_bullets())
 
 
-def in_short() -> str:
-    """Describe the shifts, in a bullet each for the README."""
-    return "\n".join(wrapped(short, bullet="- ") for short, _ in shift_bullets())
-
-
 def texts() -> str:
     """Evaluate pairs of text classifiers on other domains, with and without the bag of words.
 
@@ -564,21 +548,6 @@ def texts() -> str:
         "(product reviews,",
         f"editorials, tweets), or {100 * below[1]:.1f} points with a bag of words among the candidates.",
     )
-
-
-def throughput() -> str:
-    """Compare notebook 08's cascade with the ideal of its models' times, in both modes."""
-    ideal = table_with("08", "throughput to ideal")["throughput to ideal"].astype(float)
-    return wrapped(
-        f"In [notebook 08](notebooks/08_deployment.ipynb) the throughput is {ideal['cascade']:.2f} of "
-        f"the ideal in separate batches and {ideal['cascade, stream']:.2f} as a stream, in which deferred",
-        "inputs wait for a full batch.",
-    )
-
-
-def in_lines() -> str:
-    """Return accuracy and speed, in five lines."""
-    return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
 
 
 def measured_conditions() -> str:
@@ -616,13 +585,14 @@ def cascade_svg() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "headline": headline, "live": live, "install": install, "answers": answers, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
-        "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
+        "headline": headline, "live": live, "install": install, "answers": answers,
+        "hosted": hosted, "notebooks": notebooks,
     },
+    "CONTRIBUTING.md": {"first-run": first_run},
     "docs/shift.md": {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
-    "docs/index.md": {"example": example, "install": install},
+    "docs/index.md": {"headline": headline, "install": install},
     "docs/first-steps.md": {"install": install, "extras": extras, "deciding": deciding},
     "docs/training.md": {"training": training},
     "docs/scale.md": {

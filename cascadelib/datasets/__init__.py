@@ -4,7 +4,7 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answer_logs="chat_completions lm_eval_samples",
+    answer_logs="chat_completions lm_eval_samples read_log",
     bundled="fashion_mnist reviews",
     glue_tasks="TASKS glue",
     image_predictions="imagenet_x",

@@ -1,6 +1,6 @@
 """Read logged answers of language models into the form of ``ScoreTable.from_frame``.
 
-Both readers follow the public documentation of these formats.
+The readers follow the public documentation of these formats. Recorded files test them.
 """
 
 import json
@@ -9,6 +9,7 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -18,11 +19,12 @@ from ..files import open_regular_file
 from ..scoring import most_given
 
 METRICS = ("acc", "exact_match")
+INVALID = "[invalid]"  # written by filters of lm-evaluation-harness that find no answer
 MAX_LOG_BYTES = 2**30  # bytes of a log
 
 
-def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], list]) -> Iterator[dict]:
-    """Yield the rows that are parsed from each line of a JSONL file that is not blank.
+def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> Iterator[Any]:
+    """Yield what is parsed from each line of a JSONL file that is not blank.
 
     Errors name the line. Errors of incomplete lines are converted to ValueError.
     """
@@ -32,10 +34,67 @@ def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], list]) -> 
                 continue
             with error_context(f"{path}, line {number}"):
                 try:
-                    rows = parse(dict(json.loads(line)))
+                    row = parse(dict(json.loads(line)))
                 except (KeyError, TypeError, IndexError, AttributeError) as error:
                     raise ValueError(f"not in the documented form: {error!r}") from None
-            yield from rows
+            yield row
+
+
+def read_log(path: str | os.PathLike) -> pd.DataFrame:
+    """Read a log of JSON lines, or a folder of logs, in the form that its first line has.
+
+    Parameters
+    ----------
+    path : str or os.PathLike
+        A file of chat completions, of samples of lm-evaluation-harness, or of one flat object per
+        query and model. In a folder, all files have one form. A file ``samples_*.jsonl`` belongs to
+        the model that its folder is named after.
+
+    Returns
+    -------
+    DataFrame
+        One row per query and model, for :meth:`ScoreTable.from_frame`.
+
+    Raises
+    ------
+    ValueError
+        If a line has another form, or if lines of an object have nested values.
+
+    See Also
+    --------
+    chat_completions, lm_eval_samples : Read one form, with options.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "log.jsonl")
+    ...     _ = path.write_text(json.dumps({"id": "01", "model": "small", "answer": "yes"}))
+    ...     frame = cl.datasets.read_log(path)
+    >>> frame.to_dict("records")
+    [{'id': '01', 'model': 'small', 'answer': 'yes'}]
+    """
+    path = Path(path)
+    files = sorted(path.rglob("*.jsonl")) if path.is_dir() else [path]
+    first = next((row for file in files for row in parse_json_lines(file, dict)), None)
+    if first is None:
+        raise ValueError(f"{path}: no file *.jsonl has a line")
+    if "resps" in first:
+        return lm_eval_samples({file.parent.name: file for file in files})
+    if "custom_id" in first or "choices" in first:
+        return chat_completions(path)
+    rows = [row for file in files for row in parse_json_lines(file, check_flat)]
+    return pd.DataFrame(rows)
+
+
+def check_flat(row: dict) -> dict:
+    """Return a row whose values are not nested. Text and numbers stay as they are written."""
+    nested = [name for name, value in row.items() if isinstance(value, dict | list)]
+    if nested:
+        raise ValueError(f"{nested[0]!r} is nested: write one flat object per query and model")
+    return row
 
 
 def chat_completions(
@@ -43,6 +102,8 @@ def chat_completions(
     prices: Mapping[str, tuple[float, float]] | None = None,
     answer: Callable[[str], str] = str.strip,
     logprobs: str = "sum",
+    model: str | None = None,
+    tool_calls: bool = False,
 ) -> pd.DataFrame:
     """Read chat completions of the OpenAI API, which vLLM and llama.cpp also write.
 
@@ -50,8 +111,9 @@ def chat_completions(
     ----------
     path : str or os.PathLike
         JSONL file, or a folder whose ``*.jsonl`` are all read. Each line is
-        ``{"custom_id": query, "response": …}``. The response is a completion, or the batch API's
-        wrapper of one. Lines of failed requests have no choices and are skipped.
+        ``{"custom_id": query, "response": …}``. The response is a completion, or the wrapper of one
+        in batches of OpenAI and vLLM. A line may have the ``label`` of its query. Lines of failed,
+        expired and rate-limited requests are missing answers, at no cost.
     prices : mapping, optional
         Prices by model: (per million prompt tokens, per million completion tokens).
     answer : callable, default=str.strip
@@ -60,20 +122,29 @@ def chat_completions(
         Confidence of one choice. "sum" is the probability of all its tokens, the exponential of the
         sum of log-probabilities. "mean" is the geometric mean of the tokens' probabilities, for
         answers of many tokens. For example, 60 tokens of 0.67 each have the probability 4e-11.
+    model : str, optional
+        Model of failed requests, whose lines do not name it. It is not needed if all other lines of
+        a file are of one model.
+    tool_calls : bool, default=False
+        Whether a call of a tool is an answer, as the text ``name(arguments)``. Otherwise it is a
+        missing answer.
 
     Returns
     -------
     DataFrame
-        One row per line with the columns sample, model, prediction and confidence, and cost if
-        `prices` are passed. The confidence of one choice is computed from its tokens
-        (``"logprobs": true`` in the request). Without them it is nan, and the model can only be the
-        last stage. The confidence of several choices (``"n": 5``) is the share that agrees with the
-        most frequent answer.
+        One row per line with the columns sample, model, prediction and confidence, cost if `prices`
+        are passed, and label if a line has one. ``failure`` has the error of failed requests, if
+        there are any. A missing answer is None, with the confidence nan.
+
+        The confidence of one choice is computed from its tokens (``"logprobs": true`` in the
+        request). Without them it is nan, and the model can only be the last stage. The confidence
+        of several choices (``"n": 5``) is the share that agrees with the most frequent answer.
 
     Raises
     ------
     ValueError
-        If a line is not JSON or has no custom_id, or if a model has no price.
+        If a line is not JSON or has no custom_id, if a model has no price, or if the model of a
+        failed request is unknown.
 
     See Also
     --------
@@ -96,56 +167,101 @@ def chat_completions(
     [{'sample': 'query 1', 'model': 'small', 'prediction': 'yes', 'confidence': 0.882}]
     """
     validate_choice(logprobs, ["sum", "mean"], "value of logprobs")
-    parse = partial(parse_completion, prices, answer, logprobs == "mean")
-    rows: list[dict] = []
+    parse = partial(parse_completion, prices, answer, logprobs == "mean", tool_calls)
+    tables = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
-        rows += parse_json_lines(file, parse)
-    if not rows:
+        table = pd.DataFrame(parse_json_lines(file, parse))
+        tables.append(name_models(table, file, model) if len(table) else table)
+    table = pd.concat(tables, ignore_index=True)
+    if not len(table) or table["prediction"].isna().all():
         raise ValueError(f"{path}: no line with a completion")
-    return pd.DataFrame(rows)
+    return table.dropna(axis=1, how="all") if "failure" in table else table
+
+
+def name_models(table: pd.DataFrame, file: Path, model: str | None) -> pd.DataFrame:
+    """Return the rows of a file with a model in each, also in those of failed requests."""
+    unknown = table["model"].isna()
+    if model is None and unknown.any():
+        models = table["model"].dropna().unique().tolist()
+        if len(models) != 1:
+            raise ValueError(
+                f"{file}: {unknown.sum()} failed requests name no model, such as "
+                f"{table.loc[unknown, 'sample'].iloc[0]!r}, and the other lines are of "
+                f"{len(models)} models. Pass model=, or use one file per model"
+            )
+        model = models[0]
+    return table.assign(model=table["model"].where(~unknown, model))
 
 
 def parse_completion(
-    prices: Mapping | None, answer: Callable[[str], str], by_token: bool, line: dict
-) -> list[dict]:
-    """Return the row of one line of :func:`chat_completions`, or [] for a failed request."""
+    prices: Mapping | None,
+    answer: Callable[[str], str],
+    by_token: bool,
+    tool_calls: bool,
+    line: dict,
+) -> dict[str, Any]:
+    """Return the row of one line of :func:`chat_completions`."""
     if "custom_id" not in line:
         raise ValueError(
             "no custom_id, so the answers of several models to one query cannot be joined: "
             'write {"custom_id": query, "response": completion}'
         )
     response = line.get("response") or {}
-    completion = response.get("body", response)
-    choices = completion.get("choices")
-    if not choices:
-        return []
-    texts = [answer(choice["message"]["content"] or "") for choice in choices]
-    prediction, confidence, _ = most_given(texts)
-    if len(choices) == 1:
-        tokens = (choices[0].get("logprobs") or {}).get("content")
-        confidence = math.nan
-        if tokens is not None:
-            total = min(sum(token["logprob"] for token in tokens), 0.0)
-            confidence = math.exp(total / max(len(tokens), 1) if by_token else total)
-    model = completion["model"]
+    completion = response.get("body") or response
+    choices = completion.get("choices") or []
     row = {
         "sample": str(line["custom_id"]),
-        "model": model,
-        "prediction": prediction,
-        "confidence": confidence,
+        "model": completion.get("model"),
+        "prediction": None,
+        "confidence": math.nan,
     }
+    if "label" in line:
+        row["label"] = line["label"]
+    if not choices:
+        error = line.get("error") or completion.get("error") or {}
+        row["failure"] = str(error.get("code") or response.get("status_code") or "no completion")
+    texts = [answer(text_of(choice["message"], tool_calls)) for choice in choices]
+    if any(texts):
+        row["prediction"], row["confidence"], _ = most_given(texts)
+        row["prediction"] = row["prediction"] or None
+    if len(choices) == 1:
+        row["confidence"] = confidence_of(choices[0], by_token) if row["prediction"] else math.nan
     if prices is not None:
-        prompt, completed = prices[validate_choice(model, prices, "model with a price")]
-        usage = completion["usage"]
-        spent = prompt * usage["prompt_tokens"] + completed * usage["completion_tokens"]
-        row["cost"] = spent / 1e6
-    return [row]
+        row["cost"] = price_of(completion, prices) if choices else 0.0
+    return row
+
+
+def text_of(message: dict, tool_calls: bool) -> str:
+    """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
+    if message.get("content") or not tool_calls:
+        return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
+    calls = (call["function"] for call in message.get("tool_calls") or ())
+    return " ".join(f"{call['name']}({call['arguments']})" for call in calls)
+
+
+def confidence_of(choice: dict, by_token: bool) -> float:
+    """Return the probability of the tokens of a choice, or their mean one, nan if unknown."""
+    tokens = (choice.get("logprobs") or {}).get("content")
+    if tokens is None:
+        return math.nan
+    total = min(sum(token["logprob"] for token in tokens), 0.0)
+    return math.exp(total / max(len(tokens), 1) if by_token else total)
+
+
+def price_of(completion: dict, prices: Mapping) -> float:
+    """Return the price of a completion from the numbers of its tokens."""
+    model = completion["model"]
+    prompt, completed = prices[validate_choice(model, prices, "model with a price")]
+    usage = completion["usage"]
+    spent = prompt * usage["prompt_tokens"] + completed * usage["completion_tokens"]
+    return spent / 1e6
 
 
 def lm_eval_samples(
     paths: Mapping[str, str | os.PathLike],
     metric: str | None = None,
     answer: Callable[[str], str] = str.strip,
+    filter: str | None = None,
 ) -> pd.DataFrame:
     """Read the samples of one task that lm-evaluation-harness logs (``--log_samples``).
 
@@ -159,6 +275,8 @@ def lm_eval_samples(
     answer : callable, default=str.strip
         Function from a raw generation to the answer, used if the task's filter selects one of
         several generations.
+    filter : str, optional
+        The filter of the task whose scores are read. It is needed if a file has several.
 
     Returns
     -------
@@ -173,8 +291,8 @@ def lm_eval_samples(
     Raises
     ------
     ValueError
-        If a line is not JSON or has no such metric, or if no generation agrees with the filtered
-        answer.
+        If a line is not JSON or has no such metric, if no generation agrees with the filtered
+        answer, or if a file has several filters and `filter` names none of them.
 
     See Also
     --------
@@ -196,14 +314,22 @@ def lm_eval_samples(
     """
     rows: list[dict] = []
     for model, path in paths.items():
-        rows += parse_json_lines(path, partial(parse_sample, model, metric, answer))
+        lines = list(parse_json_lines(path, lambda line: line))
+        found = list(dict.fromkeys(line.get("filter", "none") for line in lines))
+        if filter is None and len(found) > 1:
+            raise ValueError(f"{path} has the filters {', '.join(found)}. Pass filter= with one")
+        wanted = found[0] if filter is None else validate_choice(filter, found, "filter")
+        parse = partial(parse_sample, model, metric, answer, wanted)
+        rows += [row for row in parse_json_lines(path, parse) if row]
     return pd.DataFrame(rows)
 
 
 def parse_sample(
-    model: str, metric: str | None, answer: Callable[[str], str], line: dict
-) -> list[dict]:
-    """Return the row of one line of :func:`lm_eval_samples`."""
+    model: str, metric: str | None, answer: Callable[[str], str], wanted: str, line: dict
+) -> dict | None:
+    """Return the row of one line of :func:`lm_eval_samples`, None for another filter."""
+    if line.get("filter", "none") != wanted:
+        return None
     sample = str(line["doc_id"])
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
@@ -215,26 +341,36 @@ def parse_sample(
         prediction = str(int(np.argmax(likelihood)))
         confidence = float(1 / np.exp(likelihood - likelihood.max()).sum())
     else:
-        first = line["filtered_resps"][0] if line.get("filtered_resps") else generations
-        if isinstance(first, list):
-            answers = [text.strip() for text in first]
-            prediction = answers[0]
-        else:
-            answers = list(map(answer, generations))
-            prediction = first.strip()
-        confidence = answers.count(prediction) / len(answers)
-        if not confidence:
-            raise ValueError(
-                f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
-                "answer=, a function from a generation to its answer"
-            )
-        if len(answers) == 1:
-            confidence = math.nan
-    row = {
+        prediction, confidence = vote_of(generations, line.get("filtered_resps"), answer)
+    return {
         "sample": sample,
         "model": model,
         "prediction": prediction,
         "confidence": confidence,
         "correct": float(line[found[0]]),
     }
-    return [row]
+
+
+def vote_of(
+    generations: list[str], filtered: list | None, answer: Callable[[str], str]
+) -> tuple[str | None, float]:
+    """Return the scored answer of generations, and the share of them that agree with it.
+
+    A filter that finds no answer writes :data:`INVALID`. The answer is then None.
+    """
+    first = filtered[0] if filtered else generations
+    if isinstance(first, list):
+        answers = [text.strip() for text in first]
+        prediction = answers[0]
+    else:
+        answers = list(map(answer, generations))
+        prediction = first.strip()
+    if prediction == INVALID:
+        return None, math.nan
+    confidence = answers.count(prediction) / len(answers)
+    if not confidence:
+        raise ValueError(
+            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
+            "answer=, a function from a generation to its answer"
+        )
+    return prediction, math.nan if len(answers) == 1 else confidence

@@ -1,15 +1,14 @@
-"""Enumerate cascades, check the arguments of a search, and cache the outcomes of prefixes.
+"""Number cascades, check the arguments of a search, and cache the outcomes of prefixes.
 
 Models run in order of rising cost, and models of equal cost in both orders.
 """
 
 import time
-from bisect import bisect
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import wraps
-from itertools import count, tee
+from itertools import tee
 from math import perm
 from typing import Any, NamedTuple
 from uuid import uuid4
@@ -24,36 +23,83 @@ from ..stages import StageFunction, prefixes_of, stage_of
 from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
-MOST_CASCADES = 5_000_000  # largest number of cascades in a search without a time limit
-MOST_LISTED = 50_000_000  # largest number of cascades in a search with a time limit
+LARGEST_NUMBER = 2**63 - 1  # of a cascade
+MOST_CACHED = 2**26  # samples of all cached results, 1 to 5 bytes each
 # Bins of a root have about equal weights. A sample has weight 1. All boundaries together have this
 # weight times the number of samples.
 BOUNDARY_WEIGHT = 0.5
 
 
-def extensions(cost: Array, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
-    """Yield all cascades of `length` models that begin with a prefix, cheapest models first.
+class Cascades:
+    """Enumerate and number the cascades of some models, and store none of them.
+
+    Shorter cascades have lower numbers. Cascades of equal length are sorted by their models, the
+    cheapest first. The number of (a, b, c) is (a · M + b) · M + c for M models, where each model
+    counts as its place in the order of cost, from 1.
 
     Parameters
     ----------
     cost : float array of shape (n_models,)
-        Cost of each model.
-    prefix : tuple of int
-        First models.
-    length : int
-        Number of models of a cascade.
+        Mean cost of each model.
     """
-    if len(prefix) == length:
-        yield prefix
-        return
-    for m in np.argsort(cost, kind="stable").tolist():
-        if m not in prefix and (not prefix or cost[m] >= cost[prefix[-1]]):
-            yield from extensions(cost, (*prefix, m), length)
+
+    def __init__(self, cost: Array) -> None:
+        self.cost = cost
+        self.order = np.argsort(cost, kind="stable")
+        self.place = np.argsort(self.order)  # of each model in the order
+        # Number of models that are cheaper than each model.
+        self.cheaper = np.searchsorted(cost[self.order], cost)
+
+    def followers(self, prefix: tuple) -> Array:
+        """Return the models that may follow a prefix, int64, the cheapest first."""
+        models = self.order[self.cheaper[prefix[-1]] :] if prefix else self.order
+        # Only models of equal cost can be in the prefix.
+        return models[(models[:, None] != np.array(prefix, int)).all(axis=1)]
+
+    def extensions(self, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
+        """Yield all cascades of a length that begin with a prefix, in the order of their numbers.
+
+        A prefix to which no model can be added is not extended.
+        """
+        if len(prefix) == length:
+            yield prefix
+            return
+        for m in self.followers(prefix).tolist():
+            yield from self.extensions((*prefix, m), length)
+
+    def count(self, length: int) -> int:
+        """Return the number of cascades of a length without listing them."""
+        counts = np.ones(1, object)  # by number of models, Python integers of any size
+        for equal in np.unique(self.cost, return_counts=True)[1].tolist():
+            orders = [perm(equal, n) for n in range(length + 1)]
+            counts = np.convolve(counts, np.array(orders, object))[: length + 1]
+        return counts[length]
+
+    def number(self, cascade: tuple) -> int:
+        """Return the number of a cascade."""
+        number = 0
+        for m in cascade:
+            number = number * len(self.cost) + int(self.place[m]) + 1
+        return number
+
+    def numbers(self, prefix: tuple, lasts: Array) -> Array:
+        """Return the numbers of the cascades of a prefix and each of some last models, int64."""
+        return self.number(prefix) * len(self.cost) + self.place[lasts] + 1
+
+    def cascade(self, number: int) -> tuple[int, ...]:
+        """Return the models of a cascade by its number."""
+        models: tuple[int, ...] = ()
+        while number > 0:
+            place = (number - 1) % len(self.cost)
+            number = (number - 1 - place) // len(self.cost)
+            models = (int(self.order[place]), *models)
+        return models
 
 
 def cascades_of(cost: Array, lengths: Iterable[int]) -> Iterator[tuple[int, ...]]:
     """Yield all cascades of each length, for models with these costs (n_models,)."""
-    return (cascade for n in lengths for cascade in extensions(cost, (), n))
+    cascades = Cascades(cost)
+    return (cascade for n in lengths for cascade in cascades.extensions((), n))
 
 
 def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
@@ -73,61 +119,6 @@ def check_lengths(n_models: Any, n_candidates: int) -> tuple[int, ...]:
     if not lengths:
         raise ValueError("n_models is empty: give a length or a tuple of lengths")
     return tuple(sorted({int(n) for n in lengths}))
-
-
-def number_of_cascades(cost: Array, length: int) -> int:
-    """Return the number of cascades of `length` models without listing them."""
-    counts = np.ones(1, object)  # by number of models, Python integers of any size
-    for equal in np.unique(cost, return_counts=True)[1].tolist():
-        orders = [perm(equal, n) for n in range(length + 1)]
-        counts = np.convolve(counts, np.array(orders, object))[: length + 1]
-    return counts[length]
-
-
-def check_work(cost: Array, lengths: Sequence[int], time_limit: float | None) -> None:
-    """Raise a ValueError that states a remedy if there are too many cascades to search."""
-    total = sum(number_of_cascades(cost, n) for n in lengths)
-    most = MOST_CASCADES if time_limit is None else MOST_LISTED
-    if total <= most:
-        return
-    remedy = "Search fewer models (models='pareto' or a list) or fewer stages"
-    if total <= MOST_LISTED:
-        remedy += ", or set time_limit= for a certified front of the searched cascades"
-    wanted = " or ".join(map(str, lengths))
-    raise ValueError(
-        f"{len(cost)} models form {total:,} cascades of {wanted} models: more than the limit, "
-        f"{most:,}. {remedy}"
-    )
-
-
-class Cascades:
-    """Number all cascades of one length.
-
-    Attributes
-    ----------
-    prefixes : list of (tuple of int, list of (int, int))
-        One entry per prefix, which has all models of a cascade but the last. The list has the
-        number and the last model of each cascade with this prefix.
-    end : int
-        One more than the last number.
-    """
-
-    def __init__(self, cost: Array, length: int, first: int = 0) -> None:
-        self.length = length
-        self.prefixes: list[tuple[tuple, list[tuple[int, int]]]] = []
-        number = count(first)
-        for prefix in extensions(cost, (), length - 1):
-            lasts = [(next(number), cascade[-1]) for cascade in extensions(cost, prefix, length)]
-            if lasts:
-                self.prefixes.append((prefix, lasts))
-        self.end = next(number)
-        self.starts = [lasts[0][0] for _, lasts in self.prefixes]
-
-    def cascade(self, number: int) -> tuple[int, ...]:
-        """Return the models of a cascade by its number."""
-        prefix, lasts = self.prefixes[bisect(self.starts, number) - 1]
-        _, last = lasts[number - lasts[0][0]]
-        return (*prefix, last)
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,7 +188,7 @@ def refuse_prefix(prefix: tuple) -> tuple:
 
 
 def cache_single_models(compute: Callable) -> Any:
-    """Cache the results of a method of :class:`Outcomes` for single models.
+    """Cache the results of a method of :class:`Outcomes` for single models, as memory allows.
 
     Results for longer prefixes are not cached, since there are too many prefixes.
     """
@@ -209,7 +200,7 @@ def cache_single_models(compute: Callable) -> Any:
             return self.results[key]
         result = compute(self, prefix, *arguments)
         if len(self.key(prefix)) == 1:
-            self.results[key] = result
+            self.cache(key, result, len(self.correct(prefix)))
         return result
 
     return method
@@ -238,6 +229,11 @@ class Outcomes:
     def key(self, prefix: tuple) -> tuple:
         """Return the key that prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
+
+    def cache(self, key: tuple, result: Any, n_samples: int) -> None:
+        """Store a result, unless the results have too many samples."""
+        if len(self.results) * n_samples < MOST_CACHED:
+            self.results[key] = result
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
         """Announce all cascades to a stage, which may compute many prefixes together."""
@@ -297,7 +293,7 @@ class Outcomes:
             order = falling_order(confidence)
             group = groups_in(order, confidence, LARGEST)
             if len(key) == 1:
-                self.results["order", key] = order
+                self.cache(("order", key), order.astype(np.uint32), len(order))
             self.groups_by_key[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.groups_by_key[key].astype(np.int32)
 
@@ -313,8 +309,8 @@ class Outcomes:
 
     @cache_single_models
     def order(self, prefix: tuple) -> Array:
-        """Return the samples by falling confidence, int64 (k,)."""
-        return np.argsort(self.groups(prefix), kind="stable")
+        """Return the samples by falling confidence, uint32 (k,)."""
+        return np.argsort(self.groups(prefix), kind="stable").astype(np.uint32)
 
     def exits(self, prefix: tuple) -> tuple[Array, list[Array], list[Array]]:
         """Return the :meth:`groups` (d, k), orders and confidences after each model of a prefix.
@@ -329,20 +325,18 @@ class Outcomes:
             self.last_exits = prefix, (group, orders, confidences)
         return self.last_exits[1]
 
-    def copy_for(self, prefixes: Iterable[tuple]) -> "Outcomes":
-        """Return a copy that can be pickled, with the outcomes of some prefixes.
-
-        `prefixes` are items of :attr:`Cascades.prefixes`.
-        """
+    def copy_for(self, cascades: Iterable[tuple]) -> "Outcomes":
+        """Return a copy that can be pickled, with the outcomes of some cascades."""
         copy = Outcomes(refuse_prefix, self.last_only)
-        full = {(*prefix, m) for prefix, lasts in prefixes for _, m in lasts}
-        deferring = {prefix for cascade in full for prefix in prefixes_of(cascade)[:-1]}
-        for stage in deferring:
-            self.groups(stage)
-            copy.groups_by_key[self.key(stage)] = self.groups_by_key[self.key(stage)]
-        for stage in deferring | full:
-            self.correct(stage)
-            copy.correct_by_key[self.key(stage)] = self.correct_by_key[self.key(stage)]
+        for cascade in cascades:
+            for stage in prefixes_of(cascade):
+                key = self.key(stage)
+                if key not in copy.correct_by_key:
+                    self.correct(stage)
+                    copy.correct_by_key[key] = self.correct_by_key[key]
+                if stage != cascade and key not in copy.groups_by_key:
+                    self.groups(stage)
+                    copy.groups_by_key[key] = self.groups_by_key[key]
         return copy
 
 
@@ -355,6 +349,8 @@ class Search(NamedTuple):
         Outcomes of the candidates.
     cost : float array of shape (n_models,) or (n_models, k)
         Cost of each model, or its price for each sample.
+    cascades : Cascades
+        All cascades of the candidates.
     lengths : tuple of int
         Lengths of cascades.
     tolerance : float or float array of shape (k + 1,)
@@ -366,15 +362,19 @@ class Search(NamedTuple):
         Executor of tasks. None means threads.
     coarse : bool
         Whether the roots have few bins. The search then computes a bound for every cascade early.
+    length : int
+        Length of the cascades that are being searched.
     """
 
     outcomes: Any
     cost: Array
+    cascades: Cascades
     lengths: tuple[int, ...] = ()
     tolerance: float | Array = 0.0
     deadline: float = np.inf
     executor: Executor | None = None
     coarse: bool = False
+    length: int = 0
 
 
 def prepare_search(
@@ -403,5 +403,11 @@ def prepare_search(
         raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
     cost = check_costs(cost)
     lengths = check_lengths(n_models, len(cost))
-    check_work(cost if cost.ndim == 1 else cost.mean(axis=1), lengths, time_limit)
-    return Search(Outcomes(stage, last_only), cost, lengths, tolerance, deadline, executor)
+    cascades = Cascades(cost if cost.ndim == 1 else cost.mean(axis=1))
+    if len(cost) ** lengths[-1] * 2 > LARGEST_NUMBER:
+        raise ValueError(
+            f"cascades of {lengths[-1]} of {len(cost)} models have no 64-bit numbers: search fewer "
+            "models (models='pareto' or a list) or fewer stages"
+        )
+    outcomes = Outcomes(stage, last_only)
+    return Search(outcomes, cost, cascades, lengths, tolerance, deadline, executor)

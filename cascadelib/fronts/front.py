@@ -1,6 +1,5 @@
 """Define the result of a search: Points as arrays with their certificate, and a Front."""
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -23,7 +22,7 @@ from ..origin import Origins
 from ..scoring import F1
 from ..store.protocol import Store
 from ..tables import fraction, number, readable
-from .cascades import extensions
+from .cascades import Cascades
 from .kernels.sorting import neighbours
 from .kernels.state import MAX_MODELS, least_onwards
 
@@ -123,11 +122,10 @@ def confidences_around(
     return around
 
 
-def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> Points:
+def points_from(outcomes: Any, best: Any, cascades: Cascades) -> Points:
     """Return the non-dominated entries of a `kernels.state.Best` as Points.
 
-    `cascade_of` returns the models of a cascade from its number. If no sample reaches a model, it
-    is replaced by the cheapest possible model.
+    If no sample reaches a model, it is replaced by the cheapest possible model.
     """
     reach = best.reach
     k = len(reach) - 1
@@ -140,13 +138,14 @@ def points_from(outcomes: Any, best: Any, cascade_of: Callable, cost: Array) -> 
     # Group the rows by cascade and number of stages that samples reach. Cascades with the same
     # prefix, whose exits are cached, have adjacent numbers.
     stages = 1 + np.count_nonzero(at, axis=1)
-    entries = numbers[:, 0] * (MAX_MODELS + 1) + stages
-    order = np.argsort(entries, kind="stable")
-    for rows in np.split(order, 1 + np.flatnonzero(np.diff(entries[order]))) if len(order) else ():
-        cascade = cascade_of(numbers[rows[0], 0])
+    order = np.lexsort((stages, numbers[:, 0]))
+    entries = np.stack([numbers[order, 0], stages[order]])
+    is_new = (np.diff(entries) != 0).any(axis=0)
+    for rows in np.split(order, 1 + np.flatnonzero(is_new)) if len(order) else ():
+        cascade = cascades.cascade(int(numbers[rows[0], 0]))
         n = len(cascade)
         reached = int(stages[rows[0]])
-        cascade = next(extensions(cost, cascade[:reached], n))
+        cascade = next(cascades.extensions(cascade[:reached], n))
         models[rows, :n] = cascade
         around[:, rows, : n - 1] = confidences_around(
             outcomes, cascade, boundaries[rows, : n - 1], reached

@@ -115,8 +115,7 @@ def search_pairs(search: Search, positive: Array | None = None) -> Points:
     if search.lengths[-1] > 2:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
     stage = search.outcomes.stage
-    mean = search.cost if search.cost.ndim == 1 else search.cost.mean(axis=1)
-    cascades = list(cascades_of(mean, search.lengths))
+    cascades = list(cascades_of(search.cascades.cost, search.lengths))
     found = np.empty((4, 0))  # cost, accuracy, number of the cascade and threshold of each point
     searched = 0
     while searched < len(cascades) and (searched == 0 or monotonic() < search.deadline):
@@ -137,7 +136,7 @@ def search_pairs(search: Search, positive: Array | None = None) -> Points:
     points = points_by_running(stage, search.cost, rows, search.lengths[-1], positive)
     if searched == len(cascades):
         return points
-    floor = min(mean[cascade[0]] for cascade in cascades[searched:])
+    floor = min(search.cascades.cost[cascade[0]] for cascade in cascades[searched:])
     return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
 
 
@@ -176,9 +175,8 @@ def search_copies(search: Search) -> Points:
         grade, confidence = stage(prefix)
         return (grade > limits).ravel(), np.tile(confidence, copies)
 
-    cost = search.cost if search.cost.ndim == 1 else search.cost.mean(axis=1)
     outcomes = Outcomes(outcome, search.outcomes.last_only)
-    found = search_counted(search._replace(outcomes=outcomes, cost=cost))
+    found = search_counted(search._replace(outcomes=outcomes, cost=search.cascades.cost))
     rows = []
     for models, thresholds in zip(found.models.tolist(), found.thresholds):
         n = sum(model >= 0 for model in models)

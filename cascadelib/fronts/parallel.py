@@ -1,13 +1,16 @@
-"""Run the work of an exact search on all cores, by threads or by tasks of an executor."""
+"""Run the work of an exact search on all cores, by threads or by tasks of an executor.
+
+The work is divided into *parts*. A part is all cascades that begin with the same models.
+"""
 
 import os
 import time
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import TIMEOUT_MAX, Lock, Timer
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy import ndarray as Array
@@ -19,7 +22,6 @@ from .kernels.boxes import open_prefix, search_root
 from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
-LONG_SEARCH = 3e8  # cascades × samples from which a search shows its progress
 TASKS = 8  # per worker. A task is faster if it starts with the results of more previous tasks
 UNKNOWN_WORKERS = 32  # assumed for an executor that does not report its number of workers
 # The outcomes of the current search in a worker process, by their name.
@@ -49,94 +51,155 @@ def shared_tolerance(tolerance: float | Array, deadline: float, k: int) -> Itera
             timer.cancel()
 
 
-def search_prefix(
+class Part(NamedTuple):
+    """Hold a part of a search: cascades that begin with the models of `head`.
+
+    With `lasts`, an int array, these are only the cascades with one more model, which is one of
+    `lasts`.
+    """
+
+    head: tuple
+    lasts: Array | None = None
+
+
+def prefixes_in(search: Search, part: Part) -> Iterator[tuple[tuple, Array]]:
+    """Yield each prefix of a part, all models of a cascade but the last, and its last models."""
+    if part.lasts is not None:
+        yield part
+        return
+    for prefix in search.cascades.extensions(part.head, search.length - 1):
+        lasts = search.cascades.followers(prefix)
+        if len(lasts):
+            yield prefix, lasts
+
+
+def search_part(search: Search, part: Part, best: Best, space: Any, tolerance: Array) -> bool:
+    """Search the cascades of a part, and return whether all were searched before the deadline."""
+    outcomes = search.outcomes
+    cascades = search.cascades
+    bins = (COARSE_BINS if search.coarse else ROOT_BINS)[search.length - 1]
+    for prefix, lasts in prefixes_in(search, part):
+        if np.isinf(tolerance[0]):
+            return False
+        for i in range(len(prefix)):
+            outcomes.root(prefix[: i + 1], bins).write_to(space, i)
+        open_prefix(space)
+        costs = search.cost[[*prefix, 0]]
+        for number, m in zip(cascades.numbers(prefix, lasts).tolist(), lasts.tolist()):
+            costs[-1] = search.cost[m]
+            search_root(space, outcomes.wrong((*prefix, m)), costs, number, best, tolerance)
+    return True
+
+
+def sweep_part(
     search: Search,
-    prefix: tuple,
-    lasts: Sequence,
+    part: Part,
     best: Best,
     space: Any,
     tolerance: Array,
-) -> None:
-    """Search all cascades of a prefix."""
+    closeness: Array | None = None,
+) -> bool:
+    """Sweep all pairs with the same first model, as :func:`search_part`.
+
+    In a search of longer cascades, a pair is the first cascade that begins with it, in which no
+    sample reaches the later models. The result of each :func:`.kernels.grid.sweep_pair` is written
+    to `closeness`, float64 (n_models, n_models).
+    """
     outcomes = search.outcomes
-    bins = (COARSE_BINS if search.coarse else ROOT_BINS)[len(prefix)]
-    for i in range(len(prefix)):
-        outcomes.root(prefix[: i + 1], bins).write_to(space, i)
-    open_prefix(space)
-    for number, m in lasts:
-        cascade = (*prefix, m)
-        last = outcomes.wrong(cascade), search.cost[[*cascade]]
-        search_root(space, *last, number, best, tolerance, True, True)
+    cascades = search.cascades
+    (first,) = part.head
+    order = outcomes.order(part.head)
+    of_first = order, outcomes.groups(part.head)[order], outcomes.correct(part.head)[order]
+    for second in cascades.followers(part.head).tolist():
+        pair = (first, second)
+        cascade = next(cascades.extensions(pair, search.length), None)
+        if cascade is None:
+            continue
+        if np.isinf(tolerance[0]):
+            return False
+        costs = search.cost[[*pair]]
+        close = sweep_pair(
+            *of_first, outcomes.correct(pair), *costs, cascades.number(cascade), best
+        )
+        if closeness is not None:
+            closeness[pair] = close
+    return True
 
 
-def finish_prefixes(prefixes: Sequence, local: Best, best: Best, floors: Any, bar: Any) -> None:
-    """Move the bound of skipped cascades to `floors`, and advance the progress bar."""
-    if floors is not None:
-        floors.update(prefixes, local.floor)
+def finish_part(
+    search: Search, part: Part, complete: bool, local: Best, best: Best, floors: Any, bar: Any
+) -> None:
+    """Move the bound of skipped cascades to `floors`, and advance the progress bar.
+
+    If a part is not complete, its bound is the previous one, or the cost of its first model.
+    """
+    if floors is None and not complete:
+        local.floor[-1] = min(local.floor[-1], search.cost[part.head[0]])
+    elif floors is not None:
+        if complete:
+            floors.update([part], local.floor)
+        local.floor[:] = np.inf
         floors.show_progress(bar, best.reach)
     bar.update()
 
 
 def in_threads(
     search: Search,
-    prefixes: Sequence,
+    parts: Iterable[Part],
     best: Best,
     floors: Any = None,
     workers: int = 0,
+    run: Callable = search_part,
 ) -> bool:
-    """Search prefixes in threads, and return whether all were searched before the deadline.
+    """Search parts in threads, and return whether all were searched before the deadline.
 
     All threads read and lower the same array of least known costs. `floors` is a
-    :class:`.anytime.Floors` with a bound per prefix. If it is None, the bound is merged into
+    :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``.
     """
-    workers = min(workers or os.cpu_count() or 1, len(prefixes))
+    workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
-    length = len(prefixes[0][0]) + 1
-    outcomes = search.outcomes
-    is_long = k * sum(len(lasts) for _, lasts in prefixes) > LONG_SEARCH
-    hidden = not ((is_long or floors is not None) and is_watched())
-    bar = tqdm(total=len(prefixes), desc=f"{length} models", leave=False, disable=hidden)
-    pending = iter(prefixes)
+    bar = tqdm(
+        total=len(parts) if isinstance(parts, Sequence) else None,
+        desc=f"{search.length} models",
+        leave=False,
+        disable=floors is None or not is_watched(),
+    )
+    pending = iter(parts)
+    lock = Lock()
 
-    def work(local: Best) -> None:
-        space = workspace(k, length - 1) if length > 2 else None
-        # next() of a list iterator is atomic, so each prefix goes to one thread.
-        for prefix, lasts in pending:
-            if np.isinf(shared[0]):
-                # Out of time. All cascades of this prefix cost at least as much as its first model.
-                local.floor[-1] = min(local.floor[-1], search.cost[prefix[0]])
-                continue
-            if length == 2:
-                order = outcomes.order(prefix).astype(np.uint32)
-                first = order, outcomes.groups(prefix)[order], outcomes.correct(prefix)[order]
-                for number, m in lasts:
-                    second = outcomes.correct((*prefix, m))
-                    sweep_pair(*first, second, *search.cost[[prefix[0], m]], number, local)
-            else:
-                search_prefix(search, prefix, lasts, local, space, shared)
-            finish_prefixes([(prefix, lasts)], local, best, floors, bar)
+    def work(local: Best) -> bool:
+        space = workspace(k, search.length - 1) if run is search_part else None
+        all_complete = True
+        while True:
+            with lock:
+                part = next(pending, None)
+            if part is None:
+                return all_complete
+            complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
+            finish_part(search, part, complete, local, best, floors, bar)
+            all_complete &= complete
 
     bests = [same_reach(best) for _ in range(workers)]
     # The tolerance is the inner context. After an interrupt it becomes inf first, so that the
     # threads stop before the pool waits for them.
     limited = shared_tolerance(search.tolerance, search.deadline, k)
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
-        list(pool.map(work, bests))
+        all_complete = all(list(pool.map(work, bests)))
     merge_best(best, bests)
-    return not np.isinf(shared[0])
+    return all_complete
 
 
 def run_task(
     search: Search,
     name: tuple,
     outcomes: Outcomes | None,
-    prefixes: Sequence,
+    parts: Sequence[Part],
     reach: Array,
     width: int,
     seconds: float,
 ) -> tuple[Array, list[Array], bool] | None:
-    """Search some prefixes in a task of an executor.
+    """Search some parts in a task of an executor.
 
     Parameters
     ----------
@@ -146,8 +209,8 @@ def run_task(
         Name of the outcomes.
     outcomes : Outcomes or None
         The outcomes, which the worker stores. None if the worker may have stored them before.
-    prefixes : sequence
-        The prefixes.
+    parts : sequence of Part
+        The parts.
     reach : float array of shape (k + 1,)
         Known least costs.
     width : int
@@ -158,8 +221,8 @@ def run_task(
     Returns
     -------
     tuple or None
-        (rows, parts, in_time). `rows` are the numbers of correct samples that have a result.
-        `parts` are these rows of ``exact``, ``where`` and ``floor``. The result is None if the
+        (rows, values, complete). `rows` are the numbers of correct samples that have a result.
+        `values` are these rows of ``exact``, ``where`` and ``floor``. The result is None if the
         worker has no outcomes of this name.
     """
     if outcomes is not None:
@@ -170,11 +233,11 @@ def run_task(
         return None
     best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + seconds)
-    in_time = in_threads(search, prefixes, best, workers=1)
+    complete = in_threads(search, parts, best, workers=1)
     # A dominated cascade is on no front: another one costs less, with as many correct samples.
     is_best = np.isfinite(best.exact) & (best.exact <= best.reach)
     rows = np.flatnonzero(is_best | np.isfinite(best.floor))
-    return rows, [part[rows] for part in best[1:]], in_time
+    return rows, [values[rows] for values in best[1:]], complete
 
 
 class TaskRunner:
@@ -188,9 +251,8 @@ class TaskRunner:
         The error of each lost task.
     """
 
-    def __init__(self, search: Search, prefixes: Sequence):
+    def __init__(self, search: Search):
         self.search = search
-        self.prefixes = prefixes
         self.deadline = search.deadline
         self.futures: list[Future] = []
         self.errors: list[Exception] = []
@@ -198,10 +260,13 @@ class TaskRunner:
         self.lock = Lock()
 
     def shared_outcomes(self) -> Any:
-        """Return the outcomes of all prefixes, or a Dask future of them."""
+        """Return the outcomes of all cascades, or a Dask future of them."""
         with self.lock:  # several workers may lack them
             if self.outcomes is None:
-                self.outcomes = self.search.outcomes.copy_for(self.prefixes)
+                # Pairs have all outcomes that depend on the last model only.
+                length = 2 if self.search.outcomes.last_only else self.search.length
+                cascades = self.search.cascades.extensions((), length)
+                self.outcomes = self.search.outcomes.copy_for(cascades)
                 client = getattr(self.search.executor, "_client", None)
                 if client:
                     self.outcomes = client.scatter(self.outcomes, broadcast=True, hash=False)
@@ -210,62 +275,64 @@ class TaskRunner:
     def submit(self, *arguments: Any, outcomes: Any = None) -> tuple:
         """Return the result of :func:`run_task`. Send outcomes only if the worker lacks them."""
         executor: Any = self.search.executor
-        name = (self.search.outcomes.name, len(self.prefixes[0][0]))
+        name = (self.search.outcomes.name, self.search.length)
         bare = self.search._replace(outcomes=None, executor=None)
         future = executor.submit(run_task, bare, name, outcomes, *arguments)
         self.futures.append(future)
         return future.result() or self.submit(*arguments, outcomes=self.shared_outcomes())
 
-    def run(self, prefixes: Sequence, local: Best) -> bool:
-        """Search some prefixes in a task that fills `local`, and return whether it was in time.
+    def run(self, parts: Sequence[Part], local: Best) -> bool:
+        """Search some parts in a task that fills `local`, and return whether all were searched.
 
-        If the task is lost, or if no time is left, the prefixes count as not searched.
+        If the task is lost, or if no time is left, the parts count as not searched.
         """
-        # The bound until the prefixes are searched is the cost of their cheapest first model.
-        local.floor[-1] = min(self.search.cost[prefix[0]] for prefix, _ in prefixes)
+        # The bound until the parts are searched is the cost of their cheapest first model.
+        local.floor[-1] = min(self.search.cost[part.head[0]] for part in parts)
         seconds = self.deadline - time.monotonic()
         if seconds <= 0:
             return False
         width = local.where.shape[1] // 2 + 1
         try:
-            rows, values, in_time = self.submit(prefixes, local.reach, width, seconds)
+            rows, values, complete = self.submit(parts, local.reach, width, seconds)
         except Exception as error:  # the executor raised it: a task runs no code of the user
             self.errors.append(error)
             return False
         local.floor[-1] = np.inf
         for array, found in zip(local[1:], values, strict=True):
             array[rows] = found
-        return in_time
+        return complete
 
 
-def on_workers(search: Search, prefixes: Sequence, best: Best, floors: Any = None) -> bool:
-    """Search prefixes by :func:`in_threads`, or by tasks of the search's executor.
+def on_workers(search: Search, parts: Sequence[Part], best: Best, floors: Any) -> bool:
+    """Search parts by :func:`in_threads`, or by tasks of the search's executor.
 
     Each worker gets one task at a time, with the current least costs. It also gets the remaining
     seconds, since the clocks of machines differ. If a task is lost, or if no time is left, its
-    prefixes count as not searched. A RuntimeWarning reports lost tasks.
+    parts count as not searched. A RuntimeWarning reports lost tasks.
     """
     if search.executor is None:
-        return in_threads(search, prefixes, best, floors)
+        return in_threads(search, parts, best, floors)
     workers = getattr(search.executor, "_max_workers", UNKNOWN_WORKERS)
     if hasattr(search.executor, "_client"):  # Dask has no workers while a cluster starts
         workers = sum(search.executor._client.nthreads().values()) or UNKNOWN_WORKERS
-    count = min(TASKS * workers, len(prefixes))
-    runner = TaskRunner(search, prefixes if floors is None else floors.prefixes)
+    count = min(TASKS * workers, len(parts))
+    runner = TaskRunner(search)
     bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
 
-    def run(share: Sequence) -> bool:
+    def run(share: Sequence[Part]) -> bool:
         local = same_reach(best)
-        in_time = runner.run(share, local)
-        finish_prefixes(share, local, best, floors, bar)
+        complete = runner.run(share, local)
+        floors.update(share, local.floor)
+        floors.show_progress(bar, best.reach)
+        bar.update()
         with runner.lock:
             merge_best(best, [local])
-        return in_time
+        return complete
 
     pool = ThreadPoolExecutor(workers)
     try:
         with bar:
-            in_time = list(pool.map(run, [prefixes[i::count] for i in range(count)]))
+            complete = list(pool.map(run, [parts[i::count] for i in range(count)]))
     except BaseException:  # an interrupt: submit nothing more, and wait for nothing
         runner.deadline = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
@@ -280,4 +347,4 @@ def on_workers(search: Search, prefixes: Sequence, best: Best, floors: Any = Non
             RuntimeWarning,
             stacklevel=2,
         )
-    return all(in_time)
+    return all(complete)

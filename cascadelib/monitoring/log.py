@@ -59,7 +59,7 @@ class Log(NamedTuple):
     others: int
 
 
-class Part(NamedTuple):
+class LogPart(NamedTuple):
     """Some rows of a log. Row i of ``table`` is the row ``places[i]`` of a part of the log.
 
     ``start`` is the position of that part, and ``locate`` describes its rows for messages.
@@ -77,13 +77,13 @@ class Part(NamedTuple):
             value = self.table[name][row].as_py()
             raise ValueError(describe_value(name, value, place, accepted))
 
-    def take(self, is_chosen: Array) -> "Part":
+    def take(self, is_chosen: Array) -> "LogPart":
         """Return some of the rows."""
         table = self.table.filter(pa.array(is_chosen))
         return self._replace(table=table, places=self.places[is_chosen])
 
 
-def read_log(
+def load_log(
     log: Any, policy: Policy, since: float | None = None, until: float | None = None
 ) -> Log:
     """Read the rows of a policy from `since` to before `until`.
@@ -123,15 +123,15 @@ def read_log(
     return Log(kept, in_order, len(joined.rows) - len(unique), others.total())
 
 
-def numbered_parts(log: Any) -> Iterator[Part]:
+def numbered_parts(log: Any) -> Iterator[LogPart]:
     """Yield the parts of a log."""
     start = 0
     for table, locate in read_parts(log):
-        yield Part(table, np.arange(len(table)), start, locate)
+        yield LogPart(table, np.arange(len(table)), start, locate)
         start += len(table)
 
 
-def check_keys(part: Part) -> Array:
+def check_keys(part: LogPart) -> Array:
     """Check what rows of all policies need, and return their times, float64 [rows]."""
     for name in ("id", "time", "policy"):
         part.refuse(part.table[name].is_null().to_numpy(), name)
@@ -140,7 +140,7 @@ def check_keys(part: Part) -> Array:
     return times
 
 
-def spread_columns(part: Part, models: int) -> dict[str, Array]:
+def spread_columns(part: LogPart, models: int) -> dict[str, Array]:
     """Return the values of each column with lists, [rows, models].
 
     A value is None or nan if it is null, or the stage was not reached.
@@ -160,7 +160,7 @@ def spread_columns(part: Part, models: int) -> dict[str, Array]:
     return columns
 
 
-def check_rows(part: Part, columns: dict[str, Array], point: Point) -> None:
+def check_rows(part: LogPart, columns: dict[str, Array], point: Point) -> None:
     """Raise ValueError for the first row whose values are wrong or contradict each other."""
     stages = part.table["stage"].to_numpy()
     reached = np.arange(len(point.models)) <= stages[:, None]
@@ -191,7 +191,7 @@ def check_rows(part: Part, columns: dict[str, Array], point: Point) -> None:
     part.refuse(part.table["reference"].is_valid().to_numpy() & ~is_audited, "reference")
 
 
-def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Array:
+def find_wrong_exits(part: LogPart, columns: dict[str, Array], point: Point) -> Array:
     """Return which answers of the policy's models have another exit than its thresholds give.
 
     The result is bool [rows, models]. A confidence that is nearly the threshold may have been
@@ -210,7 +210,7 @@ def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Arr
     return is_wrong
 
 
-def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
+def inputs_of(part: LogPart, columns: dict[str, Array], point: Point) -> Inputs:
     """Return checked rows as numbers."""
     stages = part.table["stage"].to_numpy()
     codes = {name: code for code, name in enumerate(FAILURES)} | {None: -1}
@@ -228,7 +228,7 @@ def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
     )
 
 
-def digest_rows(part: Part, columns: dict[str, Array]) -> Array:
+def digest_rows(part: LogPart, columns: dict[str, Array]) -> Array:
     """Return a 64-bit hash of the contents of each row, except its id."""
     contents = part.table.select(["time", "stage", "audited", "reference"]).to_pandas()
     for name, values in columns.items():
@@ -237,7 +237,7 @@ def digest_rows(part: Part, columns: dict[str, Array]) -> Array:
     return pd.util.hash_pandas_object(contents, index=False).to_numpy()
 
 
-def read_audits(part: Part, columns: dict[str, Array], inputs: Inputs) -> pd.DataFrame:
+def read_audits(part: LogPart, columns: dict[str, Array], inputs: Inputs) -> pd.DataFrame:
     """Return the answers to the audited inputs, indexed by their rows in the log."""
     answers = columns["predictions"][inputs.is_audited]
     is_first = ((inputs.failures == 0) & ~inputs.is_other)[inputs.is_audited, 0]

@@ -15,7 +15,7 @@ from ..policy.decisions import FAILURES
 from ..policy.policy import Policy
 from .audit import draw_p_value, find_verdicts, open_ids
 from .drift import log_capital
-from .log import Inputs, Log, read_log
+from .log import Inputs, Log, load_log
 
 LATEST_CALLS = 1024  # inputs of a model among which failures raise an alarm
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
@@ -116,7 +116,7 @@ def monitor(
     ----------
     log : DataFrame, or path of a .jsonl file, a parquet file or a folder of such files
         One row per input, with the columns of ``cascadelib.monitoring.SCHEMA`` (see
-        docs/monitoring.md). Files are read in parts, and need about 300 bytes of memory a row.
+        docs/monitoring.md). Files are read in parts.
     policy : Policy
         The policy whose rows are counted.
     labels : mapping of str to label, or Series, optional
@@ -177,7 +177,7 @@ def monitor(
     error = check_number(error, "error", "a number between 0 and 1", *POSITIVE[:1], 1 - 1e-9)
     rate = check_number(false_alarm_rate, "false_alarm_rate", "a number from 0 to 1", 0, 1)
     seconds = check_number(window, "window", "a positive number of seconds", *POSITIVE)
-    read = read_log(log, policy, since, until)
+    read = load_log(log, policy, since, until)
     verdicts = find_verdicts(read.audits, {} if labels is None else labels, classes)
     return Report(
         count_rows(read),

@@ -392,6 +392,28 @@ class ScoreTable:
             warnings.warn(text, stacklevel=2)
         return read
 
+    def to_frame(self) -> pd.DataFrame:
+        """Return the table as :meth:`from_frame` reads it, a row per sample and model.
+
+        The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
+        predictions and confidences are empty. Unreadable predictions are as they were written.
+        """
+        models, samples = self.confidence.shape
+        columns = {"sample": np.tile(self.origin.sample_ids, models)}
+        columns["model"] = np.repeat(np.array(self.names, object), samples)
+        if self.predictions is not None:
+            columns["prediction"] = self.predictions.ravel()
+        has_texts = self.labels is not None and self.predictions is not None
+        if has_texts and self.correct is not None and self.correct.dtype == bool:
+            columns["label"] = np.tile(self.labels, models)
+        elif self.correct is not None:
+            columns["correct"] = self.correct.ravel()
+        confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
+        columns["confidence"] = confidence.ravel()
+        for kind, cost in self._costs.items():
+            columns[kind] = np.repeat(cost, samples) if cost.ndim == 1 else cost.ravel()
+        return pd.DataFrame(columns)
+
     def __len__(self) -> int:
         """Return the number of samples."""
         return self.confidence.shape[1]

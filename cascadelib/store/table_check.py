@@ -61,9 +61,6 @@ class TableReport:
         the table cannot be read before the fault is corrected.
     options : dict
         Further options of :meth:`ScoreTable.from_frame` that read the table.
-    command : str
-        The command that certifies the file, or the call that reads the frame. It is empty if faults
-        must be corrected first.
     table : ScoreTable or None
         The table that the command reads.
     """
@@ -72,8 +69,27 @@ class TableReport:
     columns: dict[str, str]
     faults: pd.DataFrame
     options: dict[str, Any]
-    command: str
     table: ScoreTable | None
+
+    @property
+    def command(self) -> str:
+        """The command that certifies the file, or the call that reads the frame.
+
+        It is empty if faults must be corrected first, or if there are no labels.
+        """
+        table = self.table
+        if table is None or table.correct is None or self.faults["blocks"].any():
+            return ""
+        return format_command(self.source, self.columns, self.options, len(table))
+
+    def of_fixed(self, path: str) -> "TableReport":
+        """Return the report of a file to which :meth:`ScoreTable.to_frame` was written."""
+        columns = {name: name for name in self.table.to_frame() if name in (*NAMES, *ANSWERS)}
+        if self.table.further_costs:
+            columns |= cost_roles(self.table.cost_names)
+        missing = self.options.get("missing")
+        options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
+        return replace(self, source=path, columns=columns, options=options)
 
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
@@ -156,7 +172,7 @@ def check_table(
     >>> report.columns["prediction"], report.faults["count"].tolist()
     ('answer', [1])
     >>> print(report.command)
-    ScoreTable.from_frame(frame, sample='id', label='gold', prediction='answer', cost={'m': 1})
+    ScoreTable.from_frame(frame, sample='id', prediction='answer', label='gold', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {"missing": missing, "answer": answer, "decimal": decimal}
@@ -185,10 +201,7 @@ def check_table(
     used = {name: value for name, value in options.items() if value is not None}
     if isinstance(cost, Mapping):
         used["cost"] = dict(cost)
-    command = ""
-    if table is not None and table.correct is not None and not faults["blocks"].any():
-        command = format_command(source, roles, used, len(table))
-    return TableReport(source, roles, faults, used, command, table)
+    return TableReport(source, roles, faults, used, table)
 
 
 def open_in_any_encoding(

@@ -4,7 +4,6 @@
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
     … --rewrite        (make notebooks) also rewrites the committed outputs
-    … --mark           (make notebooks) tags the cells that nbval compares, see below
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
 Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
@@ -14,8 +13,6 @@ by cores and memory. Notebooks that measure time (``committed.MEASURED``) run af
 one. The ledger (``committed.LAST``), which reads the results of the others, is last.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
-``--mark`` sets it. It tags the last tables that equal the committed ones, and `make test` compares
-them.
 """
 
 import argparse
@@ -272,12 +269,9 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     default = folder.parent / "build" / "report"
     add("--out", type=Path, default=default, help="folder of the report")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
-    add("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
-    if options.rewrite and options.mark:
-        parser.error("--rewrite needs the full run and --mark the quick one: use them in turn")
-    if (options.rewrite or options.mark) and (options.parameter or options.preset):
-        parser.error("--rewrite and --mark need the default parameters: remove -p and --preset")
+    if options.rewrite and (options.parameter or options.preset):
+        parser.error("--rewrite needs the default parameters: remove -p and --preset")
     return options
 
 
@@ -301,8 +295,6 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     if options.rewrite:
         committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
-    if options.mark:
-        os.environ["CASCADELIB_QUICK"] = "1"
     ignore_warnings()
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
@@ -313,8 +305,6 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     if options.rewrite and not failed:
         committed.rewrite_outputs(executed)
         print(f"Rewrote the outputs of {len(runs)} notebooks")
-    if options.mark and not failed:
-        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
     if ignored := ignored_parameters(shares, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)

@@ -1,10 +1,12 @@
 """Answers from the logs of language models' tools.
 
-The lines below are typed after the public documentation of the formats.
+``logs`` has files that lm-evaluation-harness 0.4 and LiteLLM wrote for two tiny models. The lines
+below are typed after the public documentation of the batch formats.
 """
 
 import json
 from math import exp, log
+from pathlib import Path
 
 import pandas as pd
 import pytest
@@ -12,6 +14,7 @@ import pytest
 import cascadelib as cl
 from cascadelib.datasets import chat_completions, lm_eval_samples
 
+LOGS = Path(__file__).with_name("logs")
 PRICES = {"small": (0.5, 1.0), "large": (5.0, 20.0)}
 
 
@@ -49,8 +52,7 @@ def test_one_choice_has_the_probability_of_its_tokens(tmp_path):
     batch = {"id": "batch_req_1", "custom_id": "q1", "error": None}
     batch["response"] = {"status_code": 200, "request_id": "r", "body": body}
     plain = {"custom_id": 2, "response": completion("large", "no", logprobs=[0.0])}
-    failed = {"custom_id": "q3", "response": None, "error": {"code": "rate_limit"}}
-    table = chat_completions(written(tmp_path / "log.jsonl", [batch, plain, failed]), PRICES)
+    table = chat_completions(written(tmp_path / "log.jsonl", [batch, plain]), PRICES)
     assert table["sample"].tolist() == ["q1", "2"]
     assert table["prediction"].tolist() == ["yes", "no"]
     assert table["confidence"].tolist() == pytest.approx([0.4, 1.0])
@@ -98,7 +100,7 @@ def test_two_logs_form_a_table_that_is_searched(tmp_path):
             json.dumps({"custom_id": 1, "response": completion("smal", "x", logprobs=[0])}),
             "small",
         ),
-        (json.dumps({"custom_id": 1, "response": None}), "no line with a completion"),
+        (json.dumps({"custom_id": 1, "response": None}), "1 failed requests name no model"),
     ],
 )
 def test_an_invalid_line_of_a_log_is_named(line, message, tmp_path):
@@ -106,6 +108,96 @@ def test_an_invalid_line_of_a_log_is_named(line, message, tmp_path):
     path.write_text(line + "\n")
     with pytest.raises(ValueError, match=message):
         chat_completions(path, PRICES)
+
+
+EXPIRED = {"custom_id": "q1", "response": None, "error": {"code": "batch_expired"}}
+LIMITED = {
+    "custom_id": "q2",
+    "response": {"status_code": 429, "body": {"error": {"code": "rate_limit_exceeded"}}},
+    "error": None,
+}
+VLLM = {"custom_id": "q3", "response": {"status_code": 400, "body": None}, "error": {}}
+
+
+def test_failed_requests_are_missing_answers_of_the_model_of_their_file(tmp_path):
+    answered = {"custom_id": "q0", "response": completion("large", "yes", logprobs=[0.0])}
+    path = written(tmp_path / "log.jsonl", [answered, EXPIRED, LIMITED, VLLM])
+    table = chat_completions(path, PRICES)
+    assert table["sample"].tolist() == ["q0", "q1", "q2", "q3"]
+    assert table["prediction"].isna().tolist() == [False, True, True, True]
+    assert set(table["model"]) == {"large"} and table["cost"].tolist()[1:] == [0, 0, 0]
+    assert table["failure"].tolist()[1:] == ["batch_expired", "rate_limit_exceeded", "400"]
+    read = cl.ScoreTable.from_frame(table, prediction="prediction")
+    assert "answers of model 'large': 75.00% missing" in repr(read)
+    other = {"custom_id": "q0", "response": completion("small", "yes", logprobs=[0.0])}
+    path = written(tmp_path / "two.jsonl", [answered, other, EXPIRED])
+    with pytest.raises(ValueError, match="1 failed requests name no model, such as 'q1'.*2 models"):
+        chat_completions(path)
+    assert chat_completions(path, model="small")["model"].tolist() == ["large", "small", "small"]
+
+
+def test_a_call_of_a_tool_or_a_refusal_is_no_answer_unless_asked_for(tmp_path):
+    call = completion("small", None, logprobs=[log(0.9)])
+    function = {"name": "search", "arguments": '{"q": "cats"}'}
+    call["choices"][0]["message"]["tool_calls"] = [{"type": "function", "function": function}]
+    refusal = completion("small", None, logprobs=[log(0.9)])
+    refusal["choices"][0]["message"]["refusal"] = "I cannot help"
+    said = completion("small", "yes", logprobs=[log(0.9)])
+    lines = [{"custom_id": i, "response": one} for i, one in enumerate((call, refusal, said))]
+    path = written(tmp_path / "log.jsonl", lines)
+    table = chat_completions(path)
+    assert table["prediction"].isna().tolist() == table["confidence"].isna().tolist()
+    assert table["prediction"].isna().tolist() == [True, True, False]
+    accepted = chat_completions(path, tool_calls=True)
+    assert accepted["prediction"][0] == 'search({"q": "cats"})'
+    assert accepted["confidence"][0] == pytest.approx(0.9)
+
+
+def test_recorded_completions_of_litellm_are_a_table():
+    table = cl.datasets.read_log(LOGS / "litellm")
+    assert len(table) == 24 and set(table["prediction"].dropna()) <= {"yes", "no"}
+    failed = table[table["prediction"].isna()]
+    assert failed[["sample", "model", "failure"]].values.tolist() == [["q07", "large", "429"]]
+    assert table["confidence"].drop(failed.index).between(0, 1).all()
+    read = cl.ScoreTable.from_frame(
+        table, prediction="prediction", label="label", cost={"small": 1, "large": 4}
+    )
+    assert read.answered.sum() == 23 and read.labels.tolist().count("no") == 5
+
+
+def test_recorded_samples_of_lm_eval_are_read_by_filter():
+    choices = cl.datasets.read_log(LOGS / "choices")
+    assert len(choices) == 10 and set(choices["model"]) == {"small"}
+    assert choices["confidence"].between(0.5, 1).all() and set(choices["prediction"]) == {"0", "1"}
+    paths = {"small": LOGS / "texts" / "small" / "samples_sums_text.jsonl"}
+    with pytest.raises(ValueError, match="has the filters strict, majority. Pass filter= with one"):
+        lm_eval_samples(paths)
+    with pytest.raises(ValueError, match="unknown filter 'strikt'; nearest: 'strict'"):
+        lm_eval_samples(paths, filter="strikt")
+    strict, majority = (lm_eval_samples(paths, filter=name) for name in ("strict", "majority"))
+    assert strict["sample"].tolist() == majority["sample"].tolist()
+    assert len(strict) == 10 and set(strict["prediction"]) == {"yes", "no"}
+    # The first of three generations is the strict answer, and two of three the majority.
+    assert (majority["confidence"] >= 0.6).all() and (strict["confidence"] >= 0.3).all()
+    assert (strict["prediction"] != majority["prediction"]).any()
+
+
+def test_an_answer_that_a_filter_did_not_find_is_missing(tmp_path):
+    line = sample(0, [["I think so"]], filtered_resps=["[invalid]"], exact_match=0.0)
+    row = lm_eval_samples({"small": written(tmp_path / "samples.jsonl", [line])}).iloc[0]
+    assert row["prediction"] is None and row["correct"] == 0
+
+
+def test_a_log_of_flat_lines_is_a_table_as_written(tmp_path):
+    rows = [{"id": "01", "model": "a", "answer": "yes", "sure": 0.5}]
+    assert cl.datasets.read_log(written(tmp_path / "log.jsonl", rows)).to_dict("records") == rows
+    with pytest.raises(ValueError, match="line 1: 'answer' is nested: write one flat object"):
+        cl.datasets.read_log(
+            written(tmp_path / "log.jsonl", [{"id": 1, "answer": {"text": "yes"}}])
+        )
+    with pytest.raises(ValueError, match="no file .*has a line"):
+        (tmp_path / "log.jsonl").write_text("\n")
+        cl.datasets.read_log(tmp_path)
 
 
 def sample(doc, resps, **scores):

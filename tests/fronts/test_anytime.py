@@ -12,44 +12,45 @@ from cascadelib.fronts import anytime, parallel
 from cascadelib.fronts.anytime import COARSE_ROUNDS, Floors
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import least_onwards
+from cascadelib.fronts.parallel import Part
 
 COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
 
 @settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
-def test_bounds_of_prefixes_are_kept_by_accuracy(costs, data):
+def test_bounds_of_parts_are_kept_by_accuracy(costs, data):
     """No bound exceeds the recorded one, and they are equal at the start of a step."""
     reach = np.append(np.sort(costs), np.inf)
     size = len(reach)
-    prefixes = [((m, 9), [(m, 10)]) for m in range(3)]
+    parts = [Part((m, 9)) for m in range(3)]
     with patch.object(anytime, "MOST_STEPS", data.draw(st.sampled_from([2, 4, 1024]))):
-        floors = Floors(prefixes, np.zeros(10), reach)
+        floors = Floors(parts, np.zeros(10), reach)
     noted = np.array(
-        [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in prefixes], float
+        [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in parts], float
     )
     onwards = np.array([least_onwards(floor) for floor in noted])
-    for prefix, floor in zip(prefixes, noted):
-        floors.update([prefix], floor)
+    for part, floor in zip(parts, noted):
+        floors.update([part], floor)
         assert np.isinf(floor).all()
     kept = least_onwards(floors.total())
     assert (kept <= onwards.min(axis=0)).all()
     np.testing.assert_array_equal(kept[floors.starts], onwards.min(axis=0)[floors.starts])
-    # A prefix is omitted only if it has nothing as cheap as the known costs, or more accurate.
+    # A part is omitted only if it has nothing as cheap as the known costs, or more accurate.
     worst = floors.worst_first(reach, np.zeros(size))
-    for prefix, floor in zip(prefixes, onwards):
+    for part, floor in zip(parts, onwards):
         as_cheap = (np.isfinite(floor) & (floor <= reach)).any()
-        assert prefix in worst or not as_cheap
+        assert part in worst or not as_cheap
 
 
-def test_prefixes_beyond_the_known_accuracies_are_searched_in_the_last_round():
+def test_parts_beyond_the_known_accuracies_are_searched_in_the_last_round():
     reach = np.array([1.0, 2.0, np.inf])
-    prefixes = [((0, 1), [(0, 2)]), ((0, 2), [(1, 3)])]
-    floors = Floors(prefixes, np.zeros(4), reach)
-    floors.update(prefixes[:1], np.array([np.inf, np.inf, 7.0]))
-    floors.update(prefixes[1:], np.full(3, np.inf))
+    parts = [Part((0, 1)), Part((0, 2))]
+    floors = Floors(parts, np.zeros(4), reach)
+    floors.update(parts[:1], np.array([np.inf, np.inf, 7.0]))
+    floors.update(parts[1:], np.full(3, np.inf))
     assert floors.worst_first(np.minimum(reach, 2.0), np.zeros(3)) == []
-    assert floors.worst_first(reach, np.zeros(3)) == prefixes[:1]
+    assert floors.worst_first(reach, np.zeros(3)) == parts[:1]
 
 
 def hostile(seed):

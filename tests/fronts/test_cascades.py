@@ -1,19 +1,36 @@
 """The cascades of a search: their numbers, their count, and the root of a stage."""
 
+from itertools import permutations
+
 import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from cascadelib.fronts.cascades import Cascades, extensions, number_of_cascades, root_of
+from cascadelib.fronts.cascades import Cascades, root_of
+
+COST = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
 
 
-def test_numbering_and_counting_agree():
-    cost = np.array([3.0, 1.0, 1.0, 2.0, 3.0, 3.0])
+def test_cascades_of_each_length_are_numbered_in_their_order():
+    cascades = Cascades(COST)
+    numbers = []
     for n in (1, 2, 3, 4):
-        listed = list(extensions(cost, (), n))
-        cascades = Cascades(cost, n, 7)
-        assert len(listed) == number_of_cascades(cost, n) == cascades.end - 7
-        assert [cascades.cascade(7 + i) for i in range(len(listed))] == listed
+        listed = list(cascades.extensions((), n))
+        slow = [c for c in permutations(range(6), n) if list(COST[[*c]]) == sorted(COST[[*c]])]
+        assert sorted(listed) == sorted(slow) and len(listed) == cascades.count(n)
+        numbers += [cascades.number(cascade) for cascade in listed]
+        assert [cascades.cascade(number) for number in numbers[-len(listed) :]] == listed
+        for prefix in cascades.extensions((), n - 1):
+            lasts = cascades.followers(prefix)
+            whole = [cascades.number((*prefix, m)) for m in lasts.tolist()]
+            assert cascades.numbers(prefix, lasts).tolist() == whole
+    assert numbers == sorted(set(numbers)) and numbers[0] == 1
+
+
+def test_cascades_begin_with_the_cheapest_models():
+    assert list(Cascades(COST).extensions((3,), 2)) == [(3, 0), (3, 4), (3, 5)]
+    assert next(Cascades(COST).extensions((), 3)) == (1, 2, 3)
+    assert list(Cascades(COST).extensions((0, 4), 4)) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30), st.data())

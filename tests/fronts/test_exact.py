@@ -17,7 +17,7 @@ from references import (
 from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.fronts.cascades import extensions, prepare_search
+from cascadelib.fronts.cascades import cascades_of, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_copies, search_pairs
 from cascadelib.methods.thresholds import count_exiting, does_exit
@@ -165,7 +165,7 @@ def ends_front(correct, confidence, cost, n):
     """Return {correct samples: least cost} over all cascades and all splits of confidences."""
     best = {}
     k = correct.shape[1]
-    for cascade in extensions(cost, (), n):
+    for cascade in cascades_of(cost, (n,)):
         ranks = [np.unique(confidence[m], return_inverse=True)[1] for m in cascade[:-1]]
         for edges in product(*(range(r.max() + 2) for r in ranks)):
             stages = np.array(slow_stages(ranks, edges))
@@ -184,7 +184,7 @@ def test_one_threshold_for_all_stages_with_infinite_confidences(table, data):
     confidence = np.array([data.draw(st.lists(ends, min_size=k, max_size=k)) for _ in range(m)])
     n = data.draw(st.integers(2, m))
     best = {}
-    for cascade in extensions(cost, (), n):
+    for cascade in cascades_of(cost, (n,)):
         for t in [-np.inf, 0.0, 1.0, LARGEST, np.inf]:
             stages = np.array(slow_stages(confidence[list(cascade[:-1])], [t] * (n - 1)))
             hits = int(correct[list(cascade)][stages, np.arange(k)].sum())

@@ -9,7 +9,7 @@ import pytest
 
 from cascadelib.files import ROOT
 
-# The search of each prefix is repeated until Ctrl-C: no machine is fast enough to finish before it.
+# The search of each part is repeated until Ctrl-C: no machine is fast enough to finish before it.
 # A parent that ignores SIGINT (a background job of a shell) hands that down, so it is restored.
 LONG = """
 import signal, sys, threading, numpy as np, cascadelib as cl
@@ -20,15 +20,15 @@ rng = np.random.default_rng(0)
 M, k = 10, 10_000
 correct = rng.random((M, k)) < np.linspace(0.5, 0.9, M)[:, None]
 table = cl.ScoreTable(correct, rng.random((M, k)) + 0.2 * correct, 2.0 ** np.arange(M))
-once = parallel.search_prefix
+once = parallel.prefixes_in
 begun = threading.Lock()
-def endless(search, prefix, lasts, best, space, tolerance):
-    while not np.isinf(tolerance[0]):
-        once(search, prefix, lasts, best, space, tolerance)
+def endless(search, part):
+    while True:
+        yield from once(search, part)
         if begun.acquire(blocking=False):
             sys.stdout.write("searching\\n")
             sys.stdout.flush()
-parallel.search_prefix = endless
+parallel.prefixes_in = endless
 def search(**how):
     try:
         cl.search(table, 4, **how)

@@ -25,7 +25,7 @@ from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, Outcomes
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import new_best
-from cascadelib.fronts.parallel import Search, TaskRunner
+from cascadelib.fronts.parallel import Part, Search, TaskRunner
 
 
 def test_an_executor_of_processes_gives_the_same_front():
@@ -117,15 +117,15 @@ PREFIXES = list(combinations(range(8), 2))  # pairs of nine models that leave on
 
 
 class Recorded(ThreadPoolExecutor):
-    """An executor that records the outcomes, prefixes and least costs of its tasks."""
+    """An executor that records the outcomes, parts and least costs of its tasks."""
 
     def __init__(self, workers):
         super().__init__(workers)
         self.tasks = []
 
     def submit(self, function, *arguments):
-        _, _, sent, prefixes, reach, _, _ = arguments
-        self.tasks.append((sent, prefixes, reach.copy()))
+        _, _, sent, parts, reach, _, _ = arguments
+        self.tasks.append((sent, parts, reach.copy()))
         return super().submit(function, *arguments)
 
 
@@ -140,9 +140,8 @@ def test_tasks_are_sent_per_worker_and_start_from_earlier_results(workers):
     # The first round bounds all prefixes, the second searches those that may improve.
     again = len(sent)
     first = [task[1] for task in executor.tasks[: 8 * workers + again]]
-    assert {prefix for prefixes in first for prefix, _ in prefixes} == set(PREFIXES)
-    searched = [prefixes for _, prefixes, _ in executor.tasks]
-    assert len(searched) <= 2 * 8 * workers + again
+    assert {part.head for parts in first for part in parts} >= set(PREFIXES)
+    assert len(executor.tasks) <= 2 * 8 * workers + again
     before = executor.tasks[0][2]
     after = executor.tasks[-1][2]
     assert (after <= before).all() and (after < before).any()
@@ -162,8 +161,7 @@ def test_outcomes_are_scattered_once_for_all_workers():
 
     correct, confidence, cost = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    prefixes = Cascades(cost, 3).prefixes
-    runner = TaskRunner(Search(outcomes, cost, executor=Cluster()), prefixes)
+    runner = TaskRunner(Search(outcomes, cost, Cascades(cost), length=3, executor=Cluster()))
     with ThreadPoolExecutor(4) as pool:
         known = list(pool.map(lambda _: runner.shared_outcomes(), range(4)))
     assert len(scattered) == 1 and all(one is scattered[0] for one in known)
@@ -232,11 +230,11 @@ def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    part = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
+    parts = [Part((first, 3)) for first in (0, 1, 2)]
     for executor, deadline in ((Broken(), np.inf), (Executor(), -np.inf)):
         own = new_best(50, 3)
-        runner = TaskRunner(Search(outcomes, cost, executor=executor, deadline=deadline), part)
-        assert not runner.run(part, own)
+        search = Search(outcomes, cost, Cascades(cost), executor=executor, deadline=deadline)
+        assert not TaskRunner(search).run(parts, own)
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
 
 
@@ -261,7 +259,7 @@ def test_no_thread_remains_after_the_search(monkeypatch):
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]
 
 
-def test_a_watched_search_shows_its_progress(monkeypatch):
+def test_a_watched_search_of_long_cascades_shows_its_progress(monkeypatch):
     bars = []
     tqdm = parallel.tqdm
 
@@ -272,16 +270,16 @@ def test_a_watched_search_shows_its_progress(monkeypatch):
     monkeypatch.setattr(parallel, "tqdm", progress)
     search_arrays(*synthetic(5, 100, seed=0), 3)
     monkeypatch.setattr(parallel, "is_watched", lambda: True)
-    search_arrays(*synthetic(5, 100, seed=0), 3)
-    assert bars == [False, False, True, True]  # one per round
+    search_arrays(*synthetic(5, 100, seed=0), (2, 3))
+    assert bars == [False, False, False, True, True]  # one per round, none for pairs
 
 
-def test_the_bound_of_late_prefixes_is_the_cost_of_their_cheapest_first_model():
+def test_the_bound_of_late_parts_is_the_cost_of_their_cheapest_first_model():
     cost = np.array([5.0, 1.0, 3.0, 0.5])
     correct, confidence, _ = synthetic(4, 50, seed=0)
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    late = Search(outcomes, cost, deadline=-np.inf)
-    prefixes = [((first, 3), [(0, 3)]) for first in (0, 1, 2)]
+    late = Search(outcomes, cost, Cascades(cost), deadline=-np.inf, length=3)
+    parts = [Part((first, 3)) for first in (0, 1, 2)]
     best = new_best(50, 3)
-    assert not parallel.in_threads(late, prefixes, best, workers=1)
+    assert not parallel.in_threads(late, parts, best, workers=1)
     assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()

@@ -399,8 +399,6 @@ def search_root(
     cascade: int,
     best: Best,
     tolerance: Array,
-    corners: bool,
-    boxes: bool,
 ) -> None:
     """Search one cascade, after :func:`open_prefix` prepared its root.
 
@@ -418,10 +416,6 @@ def search_root(
         The best cascades so far. It is updated.
     tolerance : float64 array of shape (k + 1,)
         See :func:`cascadelib.fronts.kernels.state.must_search`.
-    corners : bool
-        Whether to record the corners of the root.
-    boxes : bool
-        Whether to search the boxes of the root.
     """
     levels = w.levels
     root = w.root
@@ -445,10 +439,8 @@ def search_root(
     levels.settled[0, :] = 0
     levels.n_boxes[0] = 0
     levels.n_processed[0] = 0
-    if corners:
+    for corners in (True, False):
         walk_grid(w, np.int64(0), corners, costs, k, cascade, best, tolerance)
-    if boxes:
-        walk_grid(w, np.int64(0), not boxes, costs, k, cascade, best, tolerance)
     if levels.n_boxes[0] > 0:
         # The boxes need the samples sorted by cell, and the correctness of all models.
         if root.is_ordered[0] == 0:

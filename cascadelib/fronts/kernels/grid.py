@@ -26,6 +26,7 @@ from ..._kernels import inner, kernel
 from .state import Best, Workspace, improves, must_search, record
 
 BLOCK = 64  # samples of a pair that are bounded together
+TINY = 1e-300  # least divisor, since costs may be 0
 
 
 @inner
@@ -278,7 +279,7 @@ def sweep_pair(
     cost_2: float,
     cascade: int,
     best: Best,
-) -> None:
+) -> float:
     """Record the cascades of one pair at all boundaries, without a grid.
 
     The sweep goes from "always" to "never", so the cost rises. A recorded cascade therefore lowers
@@ -301,8 +302,15 @@ def sweep_pair(
         Number of the cascade.
     best : Best
         The best cascades so far. It is updated.
+
+    Returns
+    -------
+    float
+        The largest known cost ÷ cost of the pair at the same number of correct samples, at most 1.
+        It is 1 if the pair is on the front. Only one of BLOCK boundaries counts.
     """
     k = len(order)
+    closeness = 0.0
     n = np.int64(0)  # correct samples if all exit
     for p in range(k):
         n += correct_1[p]
@@ -324,6 +332,7 @@ def sweep_pair(
         if best.reach[most] < cost_1 + cost_2 * ((k - end + 1) / k):
             n += np.int64(later) - correct_here
             end = start
+            closeness = max(closeness, best.reach[n] / max(cost_1 + cost_2 * ((k - end) / k), TINY))
             continue
         for first in range(end - 1, start - 1, -1):
             # ``first`` is the first deferred sample.
@@ -337,3 +346,5 @@ def sweep_pair(
                 boundary[0] = group[first]
                 record(best, n, cost, cascade, boundary, at)
         end = start
+        closeness = max(closeness, best.reach[n] / max(cost_1 + cost_2 * ((k - end) / k), TINY))
+    return min(closeness, 1.0)

@@ -145,7 +145,7 @@ def neighbours(group: Array, order: Array, boundaries: Array, i: int) -> Array:
     ----------
     group : int32 array of shape (d, k)
         Group of each sample at each stage.
-    order : int64 array of shape (k,)
+    order : uint32 array of shape (k,)
         Samples by falling confidence at stage i.
     boundaries : int64 array of shape (P, d)
         Number of groups that exit at each stage.

@@ -158,7 +158,7 @@ MAX_MODELS = 8
 # Bins per stage of the root's grid, by the number d of stages with a threshold. COARSE_BINS are
 # those of a coarser root, which only bounds cascades.
 ROOT_BINS = {2: 64, 3: 22, 4: 6, 5: 3, 6: 3, 7: 2}
-COARSE_BINS = {2: 40, 3: 16, 4: 6, 5: 2, 6: 2, 7: 2}
+COARSE_BINS = {2: 24, 3: 16, 4: 6, 5: 2, 6: 2, 7: 2}
 LEVELS = 24  # largest depth of the search
 LEAST_BOXES = 32  # of a grid within a box
 MOST_BOXES = 2048  # of a grid within a box

@@ -197,7 +197,7 @@ def costs_of(cells: Cells, kinds: Mapping[str, str]) -> dict[str, Array]:
 
     An empty row has the median price of its model. `kinds` has the role of each kind.
     """
-    roles = [*cells.numbers, *cells.text.keys() & {"label", "prediction"}]
+    roles = [*cells.numbers, *cells.text.keys() & {"prediction"}]
     is_filled = np.any([cells.is_filled(role) for role in roles], axis=0)
     costs = {}
     for kind, role in kinds.items():

@@ -187,8 +187,8 @@ def read_all(raw: dict[str, Any]) -> Answers:
 
 
 def find_foreign(answers: Answers) -> list[Rule]:
-    """Return the fault of a table with several labels, none of which is a prediction."""
-    if answers.correct is None or answers.correct.any():
+    """Return the fault of readable predictions if there are several labels, and none is one."""
+    if answers.correct is None or answers.correct.any() or answers.unreadable.any():
         return []
     labels = set(pd.unique(answers.labels))
     if len(labels) < 2 or labels & set(pd.unique(answers.predictions.ravel())):

@@ -64,8 +64,8 @@ def read_table(
         raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
     if suffix in JSON_LINES:
         raise ValueError(
-            f"{path}: files of JSON lines are not read. Pass the frame "
-            f"pandas.read_json({path.name!r}, lines=True, dtype=False)"
+            f"{path}: a file of JSON lines is a log. Pass the frame "
+            f"cascadelib.datasets.read_log({path.name!r})"
         )
     with open_regular_file(path, largest) as file:
         try:

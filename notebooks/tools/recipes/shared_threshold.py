@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
 from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of, check_work
+from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
 from cascadelib.fronts.graded import merge_fronts
@@ -60,18 +60,18 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         raise ValueError("a shared threshold needs one cost per model")
     check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
     cost = check_costs(cost)
-    check_work(cost, (n_models,), None)
     outcomes = Outcomes(stage, False)
     outcomes.prepare(cascades_of(cost, (n_models,)))
     found = np.empty((4, 0))  # cost, accuracy, number of the cascade and boundary of each point
     cascades: list[tuple] = []
-    for head, lasts in Cascades(cost, n_models).prefixes:
+    models = Cascades(cost)
+    for head in models.extensions((), n_models - 1):
         falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
         k = len(before[0])
         sizes = [len(falling) + 1]
         passing = [sum_deferred([slot], sizes, np.ones(k)) / k for slot in slots]
-        for _, m in lasts:
+        for m in models.followers(head).tolist():
             cascade = (*head, m)
             steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
             correct: Any = before[0].sum()

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from references import all_thresholds, single_cascade
 from tables_of_scores import RELAXED, tables
 
-from cascadelib.fronts.cascades import extensions
+from cascadelib.fronts.cascades import cascades_of
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import improves, merge_best, new_best, record, same_reach
 
@@ -22,7 +22,7 @@ def test_of_equal_cascades_the_first_is_recorded(table, n_models):
     first = {}
     number = 0
     for n in (n_models,) if isinstance(n_models, int) else n_models:
-        for cascade in extensions(cost, (), n):
+        for cascade in cascades_of(cost, (n,)):
             outcomes = [(correct[m], confidence[m]) for m in cascade]
             for thresholds in product(*(all_thresholds(s) for _, s in outcomes[:-1])):
                 hits, _, stages = single_cascade(outcomes, thresholds, cost[list(cascade)])

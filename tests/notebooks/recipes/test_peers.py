@@ -3,7 +3,6 @@
 import sys
 from pathlib import Path
 
-import numpy as np
 import pytest
 from references import brute_front
 
@@ -40,10 +39,3 @@ def test_the_exact_search_equals_a_loop(split):
     most = max(correct for correct, cost in brute.items() if cost <= budget) / len(split.store)
     assert peers.exact(split, 2, [budget]).accuracy == [most]
     assert peers.paper(split, 2, [budget]).accuracy == [most]
-
-
-def test_parzen_estimators_find_what_is_good():
-    rng = np.random.default_rng(0)
-    tried = rng.random((100, 1))
-    drawn = [peers.suggestion(tried, np.abs(tried[:, 0] - 0.3), rng)[0] for _ in range(50)]
-    assert abs(np.median(drawn) - 0.3) < 0.1

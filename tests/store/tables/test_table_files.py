@@ -103,7 +103,7 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
         ("t.csv.gz", gzip.compress(TEXT, mtime=0)[:-9], "not a table in CSV"),
         ("t.parquet", TEXT, "not a table in parquet"),
         ("t.zip", b"PK", "of packed tables only .gz is read"),
-        ("t.jsonl", b"{}", r"files of JSON lines .* pandas.read_json\('t.jsonl', lines=True"),
+        ("t.jsonl", b"{}", r"a file of JSON lines is a log. Pass .*read_log\('t.jsonl'\)"),
     ],
 )
 def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):

@@ -1,0 +1,302 @@
+"""Forty messy files of answers with planted truth, as people export them.
+
+Each file is drawn from the same kind of data: questions whose difficulty both models share. The
+true loss of a cascade is measured on the planted table, never on the file.
+"""
+
+import csv
+import io
+import json
+from dataclasses import dataclass
+
+import numpy as np
+
+import cascadelib as cl
+
+K = 1600
+ACCURACY = {"small": 0.833, "large": 0.943}
+PRICE = {"small": 0.0004, "large": 0.006}
+CLASSES = ("yes", "no")
+
+
+@dataclass(frozen=True)
+class Planted:
+    """The truth of a file: answers, confidences and labels [samples], by model."""
+
+    labels: np.ndarray
+    answers: dict
+    confidence: dict
+
+    @property
+    def ids(self):
+        return [f"q{row:04}" for row in range(len(self.labels))]
+
+    def table(self):
+        """Return the planted table, with nothing to read."""
+        return cl.ScoreTable(
+            np.array([self.answers[name] == self.labels for name in PRICE]),
+            np.array([self.confidence[name] for name in PRICE]),
+            list(PRICE.values()),
+            list(PRICE),
+            self.ids,
+        )
+
+    def rows(self):
+        """Yield a row per model and sample, all as text."""
+        for name in PRICE:
+            for sample, label, answer, confidence in zip(
+                self.ids, self.labels, self.answers[name], self.confidence[name]
+            ):
+                yield {
+                    "sample": sample,
+                    "model": name,
+                    "prediction": str(answer),
+                    "confidence": f"{confidence:.4f}",
+                    "cost": f"{PRICE[name]:.4f}",
+                    "label": str(label),
+                }
+
+
+def planted(rng, classes=CLASSES):
+    """Draw labels, and answers of two models that find the same questions difficult."""
+    ease = rng.random(K)
+    labels = rng.choice(classes, K)
+    answers = {}
+    confidence = {}
+    for name, accuracy in ACCURACY.items():
+        is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
+        shift = rng.integers(1, len(classes), K)
+        index = np.array([classes.index(label) for label in labels])
+        answers[name] = np.where(
+            is_correct, labels, np.array(classes)[(index + shift) % len(classes)]
+        )
+        confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
+    return Planted(labels, answers, confidence)
+
+
+def csv_of(rows, separator=",", names=None, encoding="utf-8", end="\n"):
+    """Return rows as the bytes of a CSV file, with other names of columns."""
+    rows = list(rows)
+    names = names or {}
+    file = io.StringIO(newline="")
+    writer = csv.DictWriter(file, list(rows[0]), delimiter=separator, lineterminator=end)
+    writer.writerow({name: names.get(name, name) for name in rows[0]})
+    writer.writerows(rows)
+    return file.getvalue().encode(encoding)
+
+
+def changed(truth, rng, share, change, models=("large",)):
+    """Yield rows of which a share of those of some models is changed by a function of the row."""
+    for row in truth.rows():
+        is_changed = row["model"] in models and rng.random() < share
+        yield row | (change(row) if is_changed else {})
+
+
+def spelled(form, models=("large",)):
+    """Return the maker of a file in which a share of the answers is spelled in a form."""
+
+    def make(truth, rng, share):
+        return csv_of(
+            changed(truth, rng, share, lambda row: {"prediction": form(row["prediction"])}, models)
+        )
+
+    return make
+
+
+def each(change, **options):
+    """Return the maker of a file in which all rows are changed by a function of the row."""
+
+    def make(truth, rng, share):
+        return csv_of((row | change(row) for row in truth.rows()), **options)
+
+    return make
+
+
+HEADER = {
+    "sample": "Question ID",
+    "model": "LLM",
+    "prediction": "Answer",
+    "confidence": "Conf.",
+    "cost": "Price ($)",
+    "label": "Gold",
+}
+GERMAN = {
+    "sample": "Frage-ID",
+    "model": "Modell",
+    "prediction": "Antwort",
+    "confidence": "Konfidenz",
+    "cost": "Preis",
+    "label": "Wahrheit",
+}
+FRENCH = {
+    "sample": "Question",
+    "model": "Modèle",
+    "prediction": "Réponse",
+    "confidence": "Confiance",
+    "cost": "Coût",
+    "label": "Vérité",
+}
+
+
+def german(row):
+    return {
+        "confidence": row["confidence"].replace(".", ","),
+        "cost": f"{1000 * float(row['cost']):.2f}".replace(".", ",") + " €",
+    }
+
+
+def french(row):
+    percent = f"{100 * float(row['confidence']):.1f}".replace(".", ",")
+    price = f"{1e7 * float(row['cost']):,.2f}".replace(",", "\u202f").replace(".", ",")
+    return {"confidence": f"{percent} %", "cost": price}
+
+
+def english(row):
+    return {
+        "confidence": f"{100 * float(row['confidence']):.1f}%",
+        "cost": f"${1e6 * float(row['cost']):,.2f}",
+    }
+
+
+def judged(yes, no):
+    """Return the maker of a file with words for correctness instead of labels."""
+
+    def make(truth, rng, share):
+        rows = []
+        for row in truth.rows():
+            is_correct = row["prediction"] == row["label"]
+            row = {name: row[name] for name in ("sample", "model", "confidence", "cost")}
+            rows.append(row | {"Correct?": yes if is_correct else no})
+        return csv_of(rows, names=HEADER)
+
+    return make
+
+
+def missing_rows(truth, rng, share):
+    return csv_of(row for row in truth.rows() if row["model"] == "large" or rng.random() > 0.05)
+
+
+def repeated_rows(truth, rng, share):
+    rows = list(truth.rows())
+    return csv_of(rows + rows[:50])
+
+
+def other_rows_repeated(truth, rng, share):
+    rows = list(truth.rows())
+    return csv_of(rows + [row | {"confidence": "0.5"} for row in rows[:50]])
+
+
+def wide(truth, rng, share):
+    rows = {}
+    for row in truth.rows():
+        at = rows.setdefault(row["sample"], {"id": row["sample"], "gold": row["label"]})
+        for name in ("prediction", "confidence", "cost"):
+            at[f"{row['model']}_{name}"] = row[name] + ("." if name == "prediction" else "")
+    return csv_of(rows.values())
+
+
+def completion(row, text):
+    token = {"token": text, "logprob": float(np.log(float(row["confidence"])))}
+    choice = {"message": {"content": text}, "logprobs": {"content": [token]}}
+    return {"model": row["model"], "choices": [choice]}
+
+
+def completions(form, failed=0.0):
+    """Return the maker of a batch output, in which a share of the large model's requests failed."""
+
+    def make(truth, rng, share):
+        lines = []
+        for row in truth.rows():
+            line = {"custom_id": row["sample"], "label": row["label"]}
+            if row["model"] == "large" and rng.random() < failed:
+                body = {"model": "large", "error": {"code": "rate_limit_exceeded"}}
+                line["response"] = {"status_code": 429, "body": body}
+            else:
+                body = completion(row, form(row["prediction"]))
+                line["response"] = {"status_code": 200, "body": body}
+            lines.append(json.dumps(line))
+        return "\n".join(lines).encode()
+
+    return make
+
+
+def flat_lines(truth, rng, share):
+    rows = (
+        row | {"confidence": float(row["confidence"]), "cost": float(row["cost"])}
+        for row in truth.rows()
+    )
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
+def plain(row):
+    return {}
+
+
+MARKED = "**{}**".format
+STOP = "{}.".format
+FIRST = "{}, since the text says so.".format
+LAST = "After some thought, the answer is {}.".format
+PRICES = ["--cost", "small=0.0004,large=0.006"]
+# {name: (suffix, maker, options of both commands, whether a certificate is expected)}
+FILES = {
+    "plain": (".csv", each(plain), [], True),
+    "full stops, 10%": (".csv", spelled(STOP), [], True),
+    "full stops, both models": (".csv", spelled(STOP, tuple(PRICE)), [], True),
+    "Markdown": (".csv", spelled(MARKED), [], True),
+    "Markdown and a full stop": (".csv", spelled("**{}.**\n".format), [], True),
+    "code": (".csv", spelled("`{}`".format), [], True),
+    "quotes": (".csv", spelled("“{}”".format), [], True),
+    "quotes and a full stop": (".csv", spelled('"{}."'.format), [], True),
+    "brackets": (".csv", spelled("({})".format), [], True),
+    "capitals": (".csv", spelled(str.upper), [], True),
+    "a capital and a mark": (".csv", spelled(lambda text: f"{text.title()}!"), [], True),
+    "spaces": (".csv", spelled("\u00a0 {} ".format), [], True),
+    "full-width letters": (
+        ".csv",
+        spelled(lambda text: "".join(chr(ord(sign) + 0xFEE0) for sign in text)),
+        [],
+        True,
+    ),
+    "first word": (".csv", spelled(FIRST), [], True),
+    "explanation": (".csv", spelled(LAST), [], True),
+    "explanation of the small model": (".csv", spelled(LAST, ("small",)), [], True),
+    "labels in capitals": (".csv", each(lambda row: {"label": row["label"].upper()}), [], True),
+    "labels with a full stop": (".csv", each(lambda row: {"label": row["label"] + "."}), [], True),
+    "an English spreadsheet": (".csv", each(english, names=HEADER), [], True),
+    "a German spreadsheet": (
+        ".csv",
+        each(german, separator=";", names=GERMAN, encoding="cp1252"),
+        [],
+        True,
+    ),
+    "a French spreadsheet": (
+        ".csv",
+        each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
+        [],
+        True,
+    ),
+    "yes and no": (".csv", judged("yes", "no"), [], True),
+    "TRUE and FALSE": (".csv", judged("TRUE", "FALSE"), [], True),
+    "correct and incorrect": (".csv", judged("correct", "incorrect"), [], True),
+    "WAHR and FALSCH": (".csv", judged("WAHR", "FALSCH"), [], True),
+    "1 and 0": (".csv", judged("1", "0"), [], True),
+    "two prices": (".csv", each(lambda row: {"seconds": row["confidence"]}), [], True),
+    "thousands": (
+        ".csv",
+        each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
+        [],
+        True,
+    ),
+    "two readings": (".csv", each(lambda row: {"cost": "1,234"}), [], False),
+    "missing rows": (".csv", missing_rows, [], True),
+    "repeated rows": (".csv", repeated_rows, [], True),
+    "other rows repeated": (".csv", other_rows_repeated, [], False),
+    "wide": (".csv", wide, [], True),
+    "tabs": (".tsv", each(plain, separator="\t", encoding="utf-16"), [], True),
+    "flat lines": (".jsonl", flat_lines, [], True),
+    "completions": (".jsonl", completions(STOP), PRICES, True),
+    "completions, 1% failed": (".jsonl", completions(MARKED, 0.01), PRICES, True),
+    "explained completions": (".jsonl", completions(LAST), PRICES, True),
+    "prose": (".csv", spelled(lambda text: "It is hard to say."), [], False),
+    "answers in other words": (".csv", spelled(lambda text: f"not {text}"), [], False),
+}

@@ -1,0 +1,74 @@
+"""Of forty messy exports, none leads to a false certificate, and 36 to a correct one."""
+
+import json
+import shlex
+import zlib
+
+import numpy as np
+import pytest
+from messy_tables import FILES, K, planted, spelled
+
+import cascadelib as cl
+from cascadelib.__main__ import main
+
+
+def certify_file(path, options, folder, capsys):
+    """Run the two commands, and return the printed certificate and the policy, None if refused."""
+    fixed = folder / "fixed.csv"
+    if main(["check", str(path), *options, "--fix", str(fixed)]):
+        return None, capsys.readouterr().out
+    command = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    policy = folder / "policy.json"
+    assert command[:3] == ["cascadelib", "certify", str(fixed)]
+    status = main([*command[1:], "--out", str(policy), "--json"])
+    found = json.loads(capsys.readouterr().out)
+    assert status == 0, found
+    return found | {"epsilon": float(command[-1][:-1]) / 100}, cl.Policy.load(policy)
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_messy_file_gives_a_correct_certificate_or_is_refused(name, tmp_path, capsys):
+    suffix, make, options, is_certified = FILES[name]
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    truth = planted(rng)
+    path = tmp_path / f"table{suffix}"
+    path.write_bytes(make(truth, rng, rng.choice([0.1, 0.5, 1.0])))
+    found, policy = certify_file(path, options, tmp_path, capsys)
+    assert (found is not None) == is_certified
+    if not is_certified:
+        assert "Faults that must be corrected:" in policy
+        return
+    assert "against large" in found["summary"] and policy.models == ("small", "large")
+    point = cl.evaluate(truth.table(), policy)
+    loss = np.mean(truth.answers["large"] == truth.labels) - point.accuracy
+    assert loss <= found["epsilon"] and point.saving > 1.5
+
+
+def test_36_of_40_files_are_certified():
+    assert len(FILES) == 40 and sum(one[-1] for one in FILES.values()) == 36
+
+
+@pytest.mark.parametrize("share", [0.1, 0.5, 1.0])
+def test_full_stops_of_the_large_model_do_not_change_its_certificate(share, tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    truth = planted(rng)
+    path = tmp_path / "table.csv"
+    path.write_bytes(spelled("{}.".format)(truth, rng, share))
+    found, policy = certify_file(path, [], tmp_path, capsys)
+    point = cl.evaluate(truth.table(), policy)
+    loss = np.mean(truth.answers["large"] == truth.labels) - point.accuracy
+    assert "against large" in found["summary"] and loss <= found["epsilon"]
+    path.write_bytes(spelled("{}".format)(truth, rng, share))
+    plain, _ = certify_file(path, [], tmp_path, capsys)
+    assert plain["thresholds"] == found["thresholds"] and len(truth.labels) == K
+
+
+def test_unreadable_prose_of_the_large_model_is_refused_by_name(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    path = tmp_path / "table.csv"
+    path.write_bytes(spelled(lambda text: "I cannot tell from this text")(planted(rng), rng, 0.5))
+    named = ["--prediction", "prediction", "--label", "label", "--epsilon", "2%"]
+    assert main(["certify", str(path), *named]) == 2
+    said = capsys.readouterr().err
+    assert "answers of model 'large' that are unreadable (" in said
+    assert "such as 'I cannot tell from this text'" in said and "--missing 'wrong'" in said
