@@ -164,19 +164,13 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
-<<<<<<< HEAD
+        "file": {"nargs": "?"},
         "--models": {"nargs": "+", "required": True},
         "--batch-size": {"type": int, "default": 256},
         "--part": {"type": int, "nargs": 2},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--json", "--plan"), {"action": "store_true"}),
-=======
-        "file": {"nargs": "?"},
-        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
-        **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
->>>>>>> main
+        **dict.fromkeys(("--anyway", "--expected", "--json", "--plan"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))
