@@ -236,14 +236,14 @@ def answer_in(
     choices: list[dict], answer: Callable[[str], str], by_token: bool, tool_calls: bool
 ) -> tuple[str | None, float]:
     """Return the most frequent answer of choices and its confidence, (None, nan) without one."""
-    texts = [answer(text_of(choice["message"], tool_calls)) for choice in choices]
+    texts = [answer(message_text(choice["message"], tool_calls)) for choice in choices]
     prediction, confidence, _ = most_given(texts or [""])
     if not prediction:
         return None, math.nan
     return prediction, confidence_of(choices[0], by_token) if len(choices) == 1 else confidence
 
 
-def text_of(message: dict, tool_calls: bool) -> str:
+def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
     if message.get("content") or not tool_calls:
         return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
