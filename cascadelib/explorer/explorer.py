@@ -22,13 +22,13 @@ import traitlets
 from IPython.display import display
 
 from ..checks import brief, check_number, validate_choice
+from ..evaluation.guarantee import premises_text
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
-from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
@@ -455,10 +455,10 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         first = certificates[0]
         return {
             "promise": first.promise,
-            "epsilon": first.epsilon,
-            "deltas": [certificate.delta for certificate in certificates],
+            "epsilon": first.terms.epsilon,
+            "deltas": [certificate.terms.delta for certificate in certificates],
             "samples": first.samples,
-            "premises": premises_text(first.checked),
+            "premises": premises_text(first.terms.premises),
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified
