@@ -23,7 +23,7 @@ MOST_BASE_MODULES = 17
 # Bounds only fall. Tokens of code and tokens per line with code, by folder.
 MOST_TOKENS = {
     "cascadelib": (161_500, 9.5),
-    "notebooks/tools": (51_300, 11.2),
+    "notebooks/tools": (43_300, 11.1),
     "benchmarks": (42_000, 10.8),
     "tests": (316_000, 11.5),
 }
