@@ -144,7 +144,7 @@ def _feed_photographs(
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], bounds))
-    spans = itertools.chain.from_iterable(split_range(*batch, chunk) for batch in ahead)
+    spans = (span for start, stop in ahead for span in split_range(start, stop, chunk))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,

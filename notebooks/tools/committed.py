@@ -21,9 +21,8 @@ from PIL import Image, ImageColor
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 from tools.report import WIDGET, last_of_each_line, title_of
 
-LONGEST = ("04",)  # the notebook that takes longest on large data
+LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
-LAST = ("11",)  # the notebook that reads the results of the others
 SIZE = {"width": 900, "height": 420}  # pixels, of a figure without a size
 
 

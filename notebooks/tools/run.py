@@ -10,7 +10,7 @@ Python literal or else text. The last line lists the notebooks that ignore a par
 has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
 failing cell, the others still run, and the exit status is 1. The number of parallel runs is bounded
 by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by
-one. The ledger (``committed.LAST``), which reads the results of the others, is last.
+one.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
 """
@@ -39,8 +39,6 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import committed, home  # noqa: E402 - a script has only its folder on the path
 from tools.report import Run  # noqa: E402 - so is this
-
-REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
 QUIET = "ignore:`torch.jit."
@@ -182,13 +180,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def execute_parallel(
-    tasks: Iterable[Task], environment: dict[str, str], jobs: int
-) -> Iterator[Run]:
+def execute_parallel(tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
     """Execute notebooks, ``jobs`` in parallel, and yield each Run when it ends."""
     # Kernels share the cores: threads in excess of the cores would wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
-    variables = {**threads, **environment, **os.environ}
+    variables = {**threads, **os.environ}
     pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(variables,))
     try:
         futures = [pool.submit(execute, *task) for task in tasks]
@@ -208,28 +204,24 @@ def show_running(tasks: Sequence[Task]) -> None:
 def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Run]]:
     """Execute notebooks, ``jobs`` in parallel, and return the runs of each report in order.
 
-    reports: {folder of a report: {notebook: its parameters}}. All have the ledger of the first.
-    Notebooks that measure time run after the others, one by one. The notebook that reads their
-    results is last. A line is printed when each ends.
+    reports: {folder of a report: {notebook: its parameters}}. Notebooks
+    that measure time run after the others, one by one. A line is printed when each ends.
     """
     tasks = [(path, out, given[path]) for out, given in reports.items() for path in given]
     for source, out, _ in tasks:
         out.mkdir(parents=True, exist_ok=True)
         (out / source.name).unlink(missing_ok=True)
     measured = [task for task in tasks if task[0].name.startswith(committed.MEASURED)]
-    last = [task for task in tasks if task[0].name.startswith(committed.LAST)]
-    others = [task for task in tasks if task not in (*measured, *last)]
+    others = [task for task in tasks if task not in measured]
     # A large file usually takes long.
     others.sort(
         key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
         reverse=True,
     )
-    folder = next(iter(reports))
-    environment = {} if folder == REPORT else {"CASCADELIB_LEDGER": str(folder / "ledger")}
     runs: dict[Path, Run] = {}
-    for waiting, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
+    for waiting, simultaneous in ((others, jobs), (measured, 1)):
         show_running(waiting[:simultaneous])
-        for run in execute_parallel(waiting, environment, simultaneous):
+        for run in execute_parallel(waiting, simultaneous):
             runs[run.executed] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"

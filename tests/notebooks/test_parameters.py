@@ -68,7 +68,6 @@ def test_a_notebook_runs_with_other_parameters(
     path, small, run_cells, executed, tmp_path, monkeypatch
 ):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.setenv("CASCADELIB_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.chdir(path.parent)
     cells = run_cells(path, other_parameters(path, small))
     for cell in cells:
