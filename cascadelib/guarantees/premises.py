@@ -16,6 +16,7 @@ from ..checks import items_of, validate_choice
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
 from ..methods.confidence_range import has_power
 from ..origin import Origin, as_numbers, parts_of
+from ..store.protocol import Store
 from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
 from .repeats import LEVEL, REMEDY, Finding, equal_rows, repeated_ids
@@ -138,16 +139,7 @@ def confidences(case: Case) -> Finding:
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
     for name in sorted(case.deciding) if case.is_known.all() else ():
-        correct, confidence = case.store.outcome([name], None, "top1")((0,))
-        finite = np.isfinite(confidence)
-        ranks = pd.Series(confidence[finite]).rank().to_numpy()
-        wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
-        are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
-        if correct.dtype != bool or are_few:
-            continue
-        # Confidences separate answers (nearly) without error only if they know the label.
-        area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
-        if area >= GRADE:
+        if has_seen_labels(case.store, name):
             return (
                 VIOLATED,
                 f"the confidences of {name!r} separate its correct from its wrong answers, so they "
@@ -172,6 +164,22 @@ def confidences(case: Case) -> Finding:
         few = f"the selection splits have too few confidences of {', '.join(unknown)}"
         return NOT_VERIFIABLE, few, ""
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
+
+
+def has_seen_labels(store: Store, name: str) -> bool:
+    """Return whether confidences separate correct from wrong answers (nearly) without error.
+
+    Only confidences that were computed from the labels do that.
+    """
+    correct, confidence = store.outcome([name], None, "top1")((0,))
+    finite = np.isfinite(confidence)
+    ranks = pd.Series(confidence[finite]).rank().to_numpy()
+    wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
+    are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
+    if correct.dtype != bool or are_few:
+        return False
+    area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
+    return bool(area >= GRADE)
 
 
 def confidences_of(part: Origin | None, name: str) -> Array:

@@ -9,7 +9,7 @@ import json
 import math
 import re
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -266,13 +266,7 @@ def convert_samples(stored: Any) -> Any:
 
 def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
-    texts = {name for name in names if name and isinstance(name, str)}
-    if len(texts) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
-    for record in file.models:
-        if record.get("classes") is not None:
-            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    names = names_of_models(file.models)
     if len(file.thresholds) != len(names) - 1:
         raise ValueError(
             f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
@@ -303,6 +297,18 @@ def point_from_file(file: CascadeFile) -> Point:
         certified=file.certified,
         **figures,
     )
+
+
+def names_of_models(records: Sequence[Mapping[str, Any]]) -> tuple[str, ...]:
+    """Return the names in the records of a file's models, or raise ValueError."""
+    names: tuple[Any, ...] = tuple(record.get("name") for record in records)
+    texts = {name for name in names if name and isinstance(name, str)}
+    if len(texts) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
+    for record in records:
+        if record.get("classes") is not None:
+            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    return names
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
