@@ -16,7 +16,6 @@ from ..checks import items_of, validate_choice
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
 from ..methods.confidence_range import has_power
 from ..origin import Origin, as_numbers, parts_of
-from ..store.protocol import Store
 from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
 from .repeats import LEVEL, REMEDY, Finding, equal_rows, repeated_ids
@@ -138,20 +137,21 @@ def confidences(case: Case) -> Finding:
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
-    for name in sorted(case.deciding) if case.is_known.all() else ():
-        if has_seen_labels(case.store, name):
-            return (
-                VIOLATED,
-                f"the confidences of {name!r} separate its correct from its wrong answers, so they "
-                "seem to be computed from the labels",
-                "give a confidence that is known before the label",
-            )
+    names = sorted(case.deciding)
+    graded = [name for name in names if case.is_known.all() and is_grade(case.store, name)]
+    if graded:
+        return (
+            VIOLATED,
+            f"the confidences of {graded[0]!r} separate its correct from its wrong answers, so "
+            "they seem to be computed from the labels",
+            "give a confidence that is known before the label",
+        )
     parts = {part for point in case.points for part in parts_of(point.origin)}
     unknown = []
-    for name in sorted(case.deciding):
+    for name in names:
         here = confidences_of(case.origin, name)
         seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
-        if not has_power(len(seen), len(here), LEVEL / len(case.deciding)):
+        if not has_power(len(seen), len(here), LEVEL / len(names)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
@@ -166,10 +166,10 @@ def confidences(case: Case) -> Finding:
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
 
 
-def has_seen_labels(store: Store, name: str) -> bool:
+def is_grade(store: Any, name: str) -> bool:
     """Return whether confidences separate correct from wrong answers (nearly) without error.
 
-    Only confidences that were computed from the labels do that.
+    They can do so only if they know the label.
     """
     correct, confidence = store.outcome([name], None, "top1")((0,))
     finite = np.isfinite(confidence)
