@@ -114,7 +114,6 @@ zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts besi
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/tools/run.py --rewrite $(ARGS)
-	$(BIN)/python notebooks/tools/run.py --mark --out build/quick $(ARGS)
 	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py

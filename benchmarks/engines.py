@@ -2,7 +2,8 @@
 
     make engines                                     all engines; writes benchmarks/engines.json
     make engines ARGS="--service CHECKOUT_OF_0.3.0"  also the Service of version 0.3.0
-    make engines ARGS="--inputs 1000 ray_serve"      fewer inputs, one engine; writes nothing
+    make engines ARGS="ray_serve"                    one engine
+    make engines ARGS="--inputs 1000"                fewer inputs; writes nothing
 
 Each engine runs in a process of its own. Answers, exits and audits of all inputs must be those of
 `Policy.run` and `is_audited`. The overhead is the processor time of all processes of the engine per
@@ -22,6 +23,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -64,8 +66,8 @@ class Stopwatch:
     def __exit__(self, *_: Any) -> None:
         seconds = time.perf_counter() - self.started
         processor = self.processor_seconds() - self.processor
-        self.figures["processor_ms"] = 1000 * processor / self.inputs
-        self.figures["inputs_per_second"] = self.inputs / seconds
+        self.figures["processor_ms"] = round(1000 * processor / self.inputs, 4)
+        self.figures["inputs_per_second"] = round(self.inputs / seconds, 1)
 
 
 async def send(decide: Callable[[str, Any], Awaitable], inputs: list) -> list:
@@ -103,6 +105,38 @@ def run_policy(inputs: int, folder: Path) -> Figures:
     values = np.random.default_rng(1).random(inputs).tolist()
     with Stopwatch(inputs) as watch:
         example.POLICY.run([example.small, example.large], values)
+    return watch.figures
+
+
+def run_steps(inputs: int, folder: Path, size: int) -> Figures:
+    """Measure Policy.step for batches of a size."""
+    import ray_serve as example
+
+    values = np.random.default_rng(1).random(size * inputs).tolist()
+    answers = [example.small(values[first : first + size]) for first in range(0, len(values), size)]
+    with Stopwatch(len(values)) as watch:
+        for answer in answers:
+            example.POLICY.step(0, *answer)
+    return watch.figures
+
+
+def run_report(inputs: int, folder: Path, suffix: str) -> Figures:
+    """Measure cl.monitor on a file with a row per input."""
+    import ray_serve as example
+
+    import cascadelib as cl
+
+    values = np.random.default_rng(1).random(10 * inputs).tolist()
+    decisions = example.POLICY.run([example.small, example.large], values)
+    rows = cl.monitoring.log_rows(decisions, example.POLICY)
+    path = folder / f"log{suffix}"
+    if suffix == ".parquet":
+        rows.to_parquet(path)
+    else:
+        lines = map(json.dumps, rows.to_dict("records"))
+        path.write_text("".join(f"{line}\n" for line in lines))
+    with Stopwatch(len(rows)) as watch:
+        cl.monitor(path, example.POLICY)
     return watch.figures
 
 
@@ -257,8 +291,12 @@ def run_service(inputs: int, folder: Path) -> Figures:
     return watch.figures
 
 
-ENGINES = {
+ENGINES: dict[str, Callable[[int, Path], Figures]] = {
     "policy_run": run_policy,
+    "policy_step": partial(run_steps, size=1),
+    "policy_step_64": partial(run_steps, size=64),
+    "report_jsonl": partial(run_report, suffix=".jsonl"),
+    "report_parquet": partial(run_report, suffix=".parquet"),
     "litserve_app": run_litserve,
     "ray_serve": run_ray,
     "litellm_router": run_litellm,
@@ -298,11 +336,12 @@ def main() -> None:
         first = options.service.resolve() if name == "service" else ROOT
         found[name] = run_apart(name, options.inputs, [first, ROOT / "examples"])
         processor, rate = found[name].values()
-        print(f"{name:>15}: {processor:6.3f} ms of processor time an input, {rate:6.0f} inputs/s")
+        print(f"{name:>15}: {processor:7.4f} ms of processor time an input, {rate:6.0f} inputs/s")
     print(f"Answers, exits and audits of {options.inputs} inputs are those of Policy.run.")
-    if not options.engines and options.inputs == 10_000:
-        machine = f"{os.cpu_count()} cores, Python {platform.python_version()}"
-        content = {"machine": machine, "inputs": options.inputs, "engines": found}
+    if options.inputs == 10_000:
+        content = json.loads(RESULTS.read_text()) if RESULTS.exists() else {"engines": {}}
+        content["machine"] = f"{os.cpu_count()} cores, Python {platform.python_version()}"
+        content["engines"] |= found
         RESULTS.write_text(json.dumps(content, indent=1) + "\n")
 
 

@@ -12,17 +12,15 @@ chose. All are our code, written from what is published about each rule:
 * cascade-routing (Dekoninck et al., 2024, and its published code; the thresholding baseline there):
   one threshold for all stages by 20 bisections. Different: every chain, where theirs is given, and
   no search by Parzen estimators from there;
-* scikit-fallback: :func:`tools.recipes.wang_2018` with its grids;
+* scikit-fallback: every chain, and every combination of its grids' thresholds;
 * RouterBench (Hu et al., 2024): the non-decreasing hull of single models: random routing between
   two of them.
 """
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import combinations, product
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -34,10 +32,6 @@ from cascadelib import Baseline, LogitStore, Method, Point, evaluate, search
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.fronts.cascades import cascades_of
 from cascadelib.fronts.exact import search_arrays
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-from tools import recipes  # noqa: E402
-from tools.recipes.chains import pool  # noqa: E402
 
 BUDGETS = (0.02, 0.1, 0.25)  # of the most accurate model's cost
 SHARES = np.linspace(1e-5, 1 - 1e-5, 40)
@@ -58,7 +52,10 @@ class Split:
 
 def split_of(store: LogitStore, models: Sequence[str]) -> Split:
     """The max softmax of some models of a store."""
-    names, cost, stage = pool(store, Method("max_softmax"), models=models)
+    front = search(store, 1, Method("max_softmax"), models=models)
+    names = [name for name in front.singles.index if name in front.candidates]
+    cost = front.singles.loc[names, "cost"].to_numpy(np.float64)
+    stage = store.outcome(names, front.method, front.score)
     correct, confidence = zip(*(stage((m,)) for m in range(len(names))), strict=True)
     return Split(store, names, (np.array(correct, bool), np.array(confidence), cost))
 
@@ -289,11 +286,10 @@ def fallback(count: int) -> Callable:
     def rule(split: Split, n: int, budgets: Sequence[float]) -> Best:
         grid = np.linspace(1 / split.store.output(split.names[0]).shape[1], 0.95, count)
         best = Best(budgets)
-        for point in recipes.wang_2018(
-            split.store, "max_softmax", grid=grid, n_models=n, models=split.names
-        ).itertuples():
-            models = tuple(map(split.names.index, point.models))
-            best.offer(models, [point.cost], [point.accuracy], [point.thresholds])
+        for models in cascades_of(split.table[2], [n]):
+            for thresholds in product(grid, repeat=n - 1):
+                accuracy, cost = run(split.table, models, thresholds)
+                best.offer(models, [cost], [accuracy], [thresholds])
         return best
 
     return rule

@@ -126,7 +126,7 @@ def write_policy(
     here = store if held_out is None else held_out
     return found | known_parts(
         {
-            "cascade": describe_cascade(policy, measure(here, point)) + loss,
+            "cascade": format_cascade(policy, measure(here, point)) + loss,
             "where_chosen": measure(store, point),
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
@@ -136,7 +136,7 @@ def write_policy(
     )
 
 
-def describe_cascade(policy: Any, figures: dict[str, Any]) -> str:
+def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """Return a short table of a cascade: models, thresholds and exits, then accuracy and cost.
 
     `figures` are those of :func:`measure`, or the expected ones of a policy's file.
@@ -176,9 +176,9 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     front = search_front(args, store)
     certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
-    found = {"certificate": str(certificate), "certified": point is not None}
-    if point is None:
-        return {"summary": "nothing is certified, and no policy is written"} | found
+    found = {"certificate": str(certificate), "certified": certificate.guarantee is not None}
+    if certificate.guarantee is None and not args.anyway:
+        return {"summary": "nothing cheaper is certified, and no policy is written"} | found
     summary = {"summary": f"{point.chain} {certificate.promise}"}
     row = certificate.table[certificate.table["certified"]].iloc[certificate.certified.index(point)]
     loss = f", loss {row['accuracy_loss']:.2%}"
@@ -194,7 +194,7 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    is_certified = certificate.point is not None
+    is_certified = certificate.guarantee is not None
     summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
     found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
     return found | {"here": measure(store, policy)}
@@ -243,15 +243,16 @@ def run_show(args: Namespace) -> dict[str, Any]:
     parts = file_parts(policy)
     if args.json:
         return parts
+    certified = policy.point.guarantee
     premises = {
-        f"premise {premise['name']}": f"{premise['status']}: {premise['evidence']}"
-        for premise in parts.get("premises", [])
+        f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
+        for premise in (certified.premises if certified else ())
     }
     expected = policy.point.expected
     source = policy.point if expected is None else expected
     figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
-    found = {"policy": repr(policy), "cascade": describe_cascade(policy, figures)}
-    return known_parts(found | {"guarantee": parts.get("guarantee")}) | premises
+    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures)}
+    return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
 
 
 def value_of(figure: Any) -> Any:
@@ -277,6 +278,26 @@ def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
 def run_explore(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table as one page."""
     return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
+
+
+def run_extract(args: Namespace) -> dict[str, Any] | str:
+    """Store the logits of models on a folder of images, or print the plan of the extraction."""
+    from .extraction.extraction import plan_extraction
+
+    images = cl.datasets.image_folder(args.images)
+    names = ("memory", "batch_size", "device", "part")
+    options = {name: getattr(args, name) for name in names}
+    if args.plan:
+        plan = plan_extraction(args.models, images, args.store, **options)
+        return {"plan": plan} if args.json else plan
+    store = cl.extract(args.models, images, args.store, **options, progress=not args.json)
+    return {"store": args.store, "models": len(store.models), "samples": len(store)}
+
+
+def run_demo(args: Namespace) -> dict[str, Any]:
+    """Write the explorer of a table, or of example data, and open it."""
+    page = cl.demo(args.file, out=args.out, browser=args.out is None, **column_options(args))
+    return {"page": str(page)}
 
 
 def check_out(args: Namespace) -> None:
@@ -319,12 +340,13 @@ def with_options(message: str, options: dict[str, Any]) -> str:
 
 
 RUN = {
+    "extract": run_extract,
     "search": choose,
     "certify": run_certify,
     "check": run_check,
     "evaluate": run_evaluate,
     "explore": run_explore,
-    "demo": lambda args: {"page": str(cl.demo(args.out, browser=args.out is None))},
+    "demo": run_demo,
     "show": run_show,
     "warm": lambda args: cl.warm() or {},
 }

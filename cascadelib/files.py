@@ -10,8 +10,8 @@ import os
 import re
 import stat
 import sys
-from collections.abc import Iterator
-from dataclasses import is_dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from importlib.metadata import PackageNotFoundError, version
 from io import BufferedReader
 from pathlib import Path
@@ -247,6 +247,18 @@ def file_digest(path: Path) -> str:
 def digest_of(value: Any) -> str:
     """Return the SHA-256 of a JSON value, independent of the order of its keys."""
     return hashlib.sha256(json.dumps(value, sort_keys=True).encode()).hexdigest()
+
+
+def to_json(value: Any) -> Any:
+    """Return a value as plain values of JSON, without the defaults of dataclasses."""
+    if is_dataclass(value):
+        items = ((part, getattr(value, part.name)) for part in fields(value))
+        return {part.name: to_json(item) for part, item in items if item != part.default}
+    if isinstance(value, Mapping):
+        return {key: to_json(item) for key, item in value.items()}
+    if isinstance(value, tuple | list):
+        return [to_json(item) for item in value]
+    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
 
 
 def _refuse_repeated_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -13,7 +13,7 @@ EXAMPLE = """a table has a row per query and model:
   q2,small,no,0.61,0.2,yes
   …
 
-  cascadelib demo
+  cascadelib demo answers.csv
   cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
       --out policy.json
   cascadelib explore answers.csv --prediction prediction --label label
@@ -26,7 +26,8 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
-    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written",
+    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
+    "(default: those steps only)",
     "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
     "encoding": "of a CSV file (default: utf-8)",
     "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
@@ -69,11 +70,30 @@ GUARANTEE = {
     "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
     "--accept": "violated premises that are accepted (default: none)",
+    "--anyway": "write the policy of the reference if nothing cheaper is certified",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
-DEMO = {"--out": "file for the page (default: a temporary one, opened)"}
+DEMO = {
+    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    **READING,
+    "--out": "file for the page (default: a temporary one, opened)",
+}
+EXTRACTION = {
+    "images": "folder with a folder of images per class",
+    "store": "folder of the LogitStore",
+    "--models": "names of models, or folders of transformers",
+    "--plan": "print groups of models, memory, time and disk space, and store nothing",
+    "--memory": "GB for the models of a process (default: 90%% of the GPU, or half of the host)",
+    "--batch-size": "images per batch (default: 256)",
+    "--device": "such as cuda:1 (default: a GPU, if there is one)",
+    "--part": "number and count, such as 0 4: every fourth model (default: all models)",
+}
 COMMANDS = {
+    "extract": (
+        "store the logits of models on images; any number of processes may run the same command",
+        EXTRACTION,
+    ),
     "search": (
         "choose a cascade on one part of a table, measure it on the other",
         TABLE | SPLIT | CHOICE | CAUTION,
@@ -92,7 +112,7 @@ COMMANDS = {
         "other",
         TABLE | SPLIT | PAGE,
     ),
-    "demo": ("the explorer of two language models' answers, as one page", DEMO),
+    "demo": ("the explorer of a table of answers, or of example data, as one page", DEMO),
     "show": ("the content of a policy file", POLICY),
     "warm": ("compile what first searches need, for all later processes", {}),
 }
@@ -144,9 +164,13 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
-        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
+        "file": {"nargs": "?"},
+        "--models": {"nargs": "+", "required": True},
+        "--batch-size": {"type": int, "default": 256},
+        "--part": {"type": int, "nargs": 2},
+        **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--expected", "--json"), {"action": "store_true"}),
+        **dict.fromkeys(("--anyway", "--expected", "--json", "--plan"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -22,7 +22,6 @@ from sklearn.utils.validation import (
 )
 
 from .checks import checked_share
-from .evaluation.point import Point
 from .extraction.estimators import compute_probabilities
 from .fronts.exact import search
 from .guarantees.certificate import certify
@@ -258,11 +257,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         front = search(selection_store, tuple(range(1, min(len(costs), 3) + 1)))
         clusters = None if data.groups is None else data.groups[certification_rows]
         certificate = certify(certification_store, front, epsilon, delta, clusters=clusters)
-        reference = Point(
-            (certificate.reference,), (), method=front.method, cost_kind=front.cost_kind
-        )
-        point = certificate.point or reference
-        self.policy_ = Policy.from_point(point, selection_store, certification_store)
+        self.policy_ = Policy.from_point(certificate.point, selection_store, certification_store)
         remark = describe_similar_rows(data.inputs) if data.groups is None else ""
         self.certificate_ = replace(certificate, remarks=(remark,) if remark else ())
         return self

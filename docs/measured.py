@@ -381,30 +381,3 @@ def graded() -> str:
     for search, after, of in in_time("graded", name):
         lines.append(f"| {search} | {after:g} s | {of['median']} | {of['largest']} |")
     return "\n".join(lines)
-
-
-def in_lines() -> list[str]:
-    """Return accuracy and speed in five lines, with their commits.
-
-    ``python benchmarks/run.py search quadruples cascade guarantee`` measures them at one commit.
-    """
-    unlike = sum(
-        measured("cascade", f"{k}: decisions unlike the evaluator's o").measured for k in KINDS
-    )
-    pairs = timed("search", "search: pairs of 27")
-    recipe = timed("search", "search: pairs, the paper's recipe")
-    triples = timed("search", "search: triples of 27")
-    four = timed("quadruples", "search: quadruples of 27")
-    deciding = value("cascade", "two models, batch 64: exit decisions")
-    broken = value("guarantee", PROMISE)
-    return [
-        "Exact: every cascade at every distinct threshold; the tests compare with brute force.",
-        f"All pairs of 27 models on 50,000 samples: {pairs}; the paper's recipe: {recipe}.",
-        f"All triples: {triples}. Four models, to within 1% of the optimal cost: {four}.",
-        (
-            f"Running: {unlike:.0f} mismatches with the evaluator; deciding takes {deciding} of "
-            "the time."
-        ),
-        f"Guarantee at ε = 1%, δ = 10%: broken in {broken} of 1,000 simulated draws.",
-        commits(("cascade", "guarantee", "quadruples", "search")),
-    ]

@@ -30,12 +30,14 @@ from cascadelib.tables import arrow, fraction, number
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")]
+sys.path.append(str(ROOT / "data" / "fashion-mnist"))
 import drawing  # noqa: E402 - a script beside this one, not a package
 import measured  # noqa: E402 - so is this
+from corruptions import SHIFTED  # noqa: E402 - so is this
 
 import setup  # noqa: E402 - so is this
-from tools import ledger, report  # noqa: E402 - scripts beside the notebooks
-from tools.corruptions import SHIFTED  # noqa: E402 - so is this
+from tools import report  # noqa: E402 - scripts beside the notebooks
+from tools.claims import ledger  # noqa: E402 - so is this
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
@@ -91,26 +93,14 @@ def table_with(start: str, column: str) -> pd.DataFrame:
 
 
 def notebooks() -> str:
-    """Return the list of notebooks, each with its finding on the bundled data or its question."""
+    """Return the list of lessons, each with its question and its finding on the bundled data."""
     rows = []
-    for path in sorted(NOTEBOOKS.glob("[0-9][0-9]_*.ipynb")):
+    for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        text = report.finding_of(nb) or report.question_of(nb)
-        rows.append(f"- [{path.stem[:2]}](notebooks/{path.name}): {text}")
+        finding = re.sub(r" \([^)]*\)|: [−+].*", "", report.finding_of(nb))
+        link = f"[{report.question_of(nb)}](notebooks/{path.name})"
+        rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
-
-
-def two_means() -> str:
-    """Explain why notebooks 03 and 04 have different means for the same pairs."""
-    front = cl.search(images("val"), 2, models="pareto")
-    test = images("test")
-    points, ranges = (
-        cl.mean_improvement_moved(test, front, ranges=swept) for swept in (False, True)
-    )
-    return wrapped(
-        f"(Pairs: {points:.2f} in notebook 03, at the selected thresholds, and {ranges:.2f} in",
-        "notebook 04, at all thresholds between two of them.)",
-    )
 
 
 def first_run() -> str:
@@ -204,51 +194,29 @@ def ledger_rows() -> pd.DataFrame:
 
 def verdicts_of(rows: pd.DataFrame) -> pd.Series:
     """Return the verdicts of claims, each by its first words."""
-    return rows["verdict"].str.split(":").str[0]
+    return ledger.word_of(rows["verdict"])
 
 
 def ledger_table() -> str:
-    """Return all claims as the page of the ledger shows them."""
-    return markdown_table(ledger_rows().rename_axis("id").reset_index())
+    """Return the claims that the bundled data test, with their verdicts."""
+    rows = ledger_rows()
+    columns = ["claim", "paper", "held out", "verdict", "real ImageNet", "timm"]
+    tested = rows.loc[verdicts_of(rows) != "not testable", columns]
+    return markdown_table(tested.rename_axis("id").reset_index())
 
 
-def images_table() -> str:
-    """Return the numbers of images that would decide the paper's comparisons."""
-    rows = table_with("04", "images, even chance").drop(index="comparison")
-    return markdown_table(rows.rename_axis("comparison").reset_index())
+def other_claims() -> str:
+    """Return the claims that the bundled data cannot test."""
+    rows = ledger_rows()
+    columns = ["claim", "paper", "machine", "timm"]
+    others = rows.loc[verdicts_of(rows) == "not testable", columns]
+    return markdown_table(others.rename_axis("id").reset_index())
 
 
-@functools.cache
-def folds() -> pd.DataFrame:
-    """Return the claims that the bundled images leave undetermined, on out-of-fold images."""
-    rows = pd.read_csv(ROOT / "data/fashion-mnist/folds-ledger.csv", index_col="id", dtype=str)
-    bundled = ledger.without_copies(ledger_rows())["verdict"]
-    bundled = bundled[bundled.str.startswith("undetermined")]
-    rows = rows.loc[bundled.index.intersection(rows.index)]
-    rows = rows[~rows["verdict"].str.startswith("not testable")]
-    is_open = rows["verdict"].str.startswith("undetermined")
-    rows = rows.loc[is_open.sort_values(kind="stable").index]
-    return rows.assign(**{"bundled images": bundled[rows.index]})
-
-
-def folds_table() -> str:
-    """Return the verdicts on out-of-fold images as the page of the ledger shows them."""
-    return markdown_table(folds().rename_axis("claim").reset_index())
-
-
-def folds_counts() -> str:
-    """Count the claims that out-of-fold images decide, in sentences."""
-    found = folds()
-    words = verdicts_of(found)
-    open_ = verdicts_of(ledger.without_copies(ledger_rows())).eq("undetermined").sum()
-    decided = words[words != "undetermined"]
-    listed = ", ".join(f"*{name}* ({word})" for name, word in decided.items())
-    tested = "All" if len(found) == open_ else str(len(found))
-    return wrapped(
-        f"The bundled images leave {open_} claims undetermined. {tested} of them are tested",
-        f"here, and {len(decided)} get a verdict: {listed}. The table states for the others how",
-        "many samples or models would decide them.",
-    )
+def ledger_finding() -> str:
+    """Return what the mean factors of the methods support."""
+    (cell,) = [cell for cell in cells("11") if cell.id == "methods"]
+    return f"**Methods**: {report.printed(cell).strip()}"
 
 
 def markdown_table(rows: pd.DataFrame) -> str:
@@ -256,24 +224,23 @@ def markdown_table(rows: pd.DataFrame) -> str:
     lines = []
     for row in [list(rows), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]:
         cells = [cell.replace("|", "\\|") for cell in row]
-        lines.append("| " + " | ".join(cells) + " |")
+        lines.append(f"|{'|'.join(cells)}|")
     return "\n".join(lines)
 
 
 def ledger_counts() -> str:
     """Count the claims by verdict, in a sentence."""
-    rows = ledger.without_copies(ledger_rows())
-    counts = verdicts_of(rows).value_counts()
+    counts = verdicts_of(ledger_rows()).value_counts()
     listed = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
-    return f"Of {len(rows)} claims: {listed}."
+    return f"Of {counts.sum()} claims: {listed}."
 
 
 def of_methods() -> pd.DataFrame:
     """Return the claims in notebook 11 that compare methods."""
-    claims = ledger.paper_claims()
-    ids = claims.index[claims["split"] == "methods"]
+    families = ledger.paper_claims()["family"]
     rows = ledger_rows()
-    return rows.loc[[name for name in ids if name in rows.index]]
+    is_of_methods = families.str.startswith("methods") | (families == "top5")
+    return rows.loc[[name for name in families.index[is_of_methods] if name in rows.index]]
 
 
 def ranking() -> str:
@@ -308,16 +275,13 @@ def evaluated(split: str) -> pd.Series:
 
 
 def headline() -> str:
-    """Return the first screen's sentences: held-out figures, split and candidates, then the
-    selection split's."""
-    front, point = chosen()
-    test, val = map(evaluated, ("test", "val"))
+    """Return the first screen's sentence: a held-out figure with its interval."""
+    test = evaluated("test")
     return wrapped(
-        f"`{arrow(point.models)}` needs **{test.cost_ratio:.2f}× fewer multiply-accumulates** (MACs;",
-        f"95% CI {test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than its large model, with",
-        f"{accuracies()}, on {test.samples:,} held-out images. Models and threshold were selected on",
-        f"{val.samples:,} other images, from all pairs of {len(front.singles)} models ({taught()}) and",
-        f"all thresholds (saving there: {val.cost_ratio:.1f}×).",
+        "A small image classifier, and a large one for the inputs on which the small one is not",
+        f"confident, need **{test.cost_ratio:.2f}× fewer multiply-accumulates** (95% CI",
+        f"{test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than the large one alone, with",
+        f"{accuracies()}, on {test.samples:,} held-out images.",
     )
 
 
@@ -325,15 +289,6 @@ def accuracies() -> str:
     """Compare the accuracy of the chosen cascade on held-out images with that of its large model."""
     test = evaluated("test")
     return f"{fraction(test.accuracy)} accuracy instead of {fraction(test.last_model_accuracy)}"
-
-
-def example() -> str:
-    """Return the saving of the cascade that the explorer of the first page shows."""
-    test = evaluated("test")
-    return wrapped(
-        f"On {test.samples:,} held-out images, a pair of models needs **{test.cost_ratio:.2f}× fewer",
-        f"multiply-accumulates** than its large model, with {accuracies()}.",
-    )
 
 
 def taught() -> str:
@@ -537,11 +492,6 @@ def in_bullets() -> str:
     return "\n".join(wrapped(*parts, bullet="- ") for parts in shift_bullets())
 
 
-def in_short() -> str:
-    """Describe the shifts, in a bullet each for the README."""
-    return "\n".join(wrapped(short, bullet="- ") for short, _ in shift_bullets())
-
-
 def texts() -> str:
     """Evaluate pairs of text classifiers on other domains, with and without the bag of words.
 
@@ -564,21 +514,6 @@ def texts() -> str:
         "(product reviews,",
         f"editorials, tweets), or {100 * below[1]:.1f} points with a bag of words among the candidates.",
     )
-
-
-def throughput() -> str:
-    """Compare notebook 08's cascade with the ideal of its models' times, in both modes."""
-    ideal = table_with("08", "throughput to ideal")["throughput to ideal"].astype(float)
-    return wrapped(
-        f"In [notebook 08](notebooks/08_deployment.ipynb) the throughput is {ideal['cascade']:.2f} of "
-        f"the ideal in separate batches and {ideal['cascade, stream']:.2f} as a stream, in which deferred",
-        "inputs wait for a full batch.",
-    )
-
-
-def in_lines() -> str:
-    """Return accuracy and speed, in five lines."""
-    return "\n".join(wrapped(line, bullet="- ") for line in measured.in_lines())
 
 
 def measured_conditions() -> str:
@@ -616,13 +551,14 @@ def cascade_svg() -> str:
 
 PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "README.md": {
-        "headline": headline, "live": live, "install": install, "answers": answers, "first-run": first_run, "hosted": hosted, "notebooks": notebooks,
-        "throughput": throughput, "in-short": in_short, "in-lines": in_lines,
+        "headline": headline, "live": live, "install": install, "answers": answers,
+        "hosted": hosted, "notebooks": notebooks,
     },
+    "CONTRIBUTING.md": {"first-run": first_run},
     "docs/shift.md": {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },
-    "docs/index.md": {"example": example, "install": install},
+    "docs/index.md": {"headline": headline, "install": install},
     "docs/first-steps.md": {"install": install, "extras": extras, "deciding": deciding},
     "docs/training.md": {"training": training},
     "docs/scale.md": {
@@ -630,13 +566,12 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "executors": functools.partial(measured.rows_of, measured.EXECUTORS),
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
-    "docs/ranking.md": {"two-means": two_means, "ranking": ranking},
+    "docs/ranking.md": {"ranking": ranking},
     "docs/ledger.md": {
         "verdicts": ledger_counts,
-        "images": images_table,
-        "folds-counts": folds_counts,
-        "folds": folds_table,
+        "finding": ledger_finding,
         "ledger": ledger_table,
+        "others": other_claims,
     },
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)

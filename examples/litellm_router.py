@@ -94,7 +94,7 @@ async def decide(id: str, input: dict, log: Any, router: Router = ROUTER) -> str
         is_reference = reference["models"] == POLICY.models[last]
         row["reference"] = reference["predictions"] if is_reference else None
     log.write(json.dumps(row) + "\n")
-    return next((a["predictions"] for a in reversed(answers) if a["predictions"]), None)
+    return next((a["predictions"] for a in reversed(answers) if a["failures"] == "none"), None)
 
 
 async def main(path: Path) -> None:

@@ -48,7 +48,8 @@ class CascadeAPI(ls.LitAPI):
 
     def __init__(self, folder: str, salt: bytes) -> None:
         super().__init__(max_batch_size=64, batch_timeout=0.005)
-        self.folder, self.salt = folder, salt
+        self.folder = folder
+        self.salt = salt
 
     def setup(self, device: str) -> None:
         self.cascade = cl.Cascade.from_point(POINT, MODELS)

@@ -1,6 +1,4 @@
-"""Serve a cascade with Ray Serve, and monitor it from its log.
-
-    python examples/ray_serve.py
+"""Serve a cascade with Ray Serve, and monitor it from its log: python examples/ray_serve.py
 
 Each model is a deployment with replicas and batches of its own, and its replica decides a batch at
 once. Replace `small` and `large` by functions from a list of inputs to (predictions, confidences).
@@ -11,7 +9,7 @@ import json
 import os
 import secrets
 import time
-import uuid
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +20,6 @@ import cascadelib as cl
 from cascadelib.policy import FAILURES
 
 AUDIT_SHARE = 0.02
-TIMEOUT = 30.0  # seconds that a model may take, with its queue
 POLICY = cl.Policy(cl.Point(("small", "large"), (0.6,)))
 OPTIONS: dict[str, Any] = {"max_ongoing_requests": 512, "ray_actor_options": {"num_cpus": 0}}
 OPTIONS |= {"logging_config": {"enable_access_log": False}}
@@ -45,16 +42,18 @@ def stage_row(stage: int, cost: float | None, failure: int, *answer: Any) -> dic
     return row | {"predictions": prediction, "confidences": confidence, "does_exit": does_exit}
 
 
-@serve.deployment(**OPTIONS)
+@dataclass
 class Stage:
     """One model of the cascade, and what the policy makes of its answers."""
 
-    def __init__(self, stage: int, model: Any, cost: float, seconds: float) -> None:
-        self.stage, self.model, self.cost, self.seconds = stage, model, cost, seconds
+    stage: int
+    model: Any
+    cost: float
+    seconds: float  # that a GPU would take
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.002)
     async def __call__(self, inputs: list) -> list[dict]:
-        await asyncio.sleep(self.seconds)  # the time of a GPU
+        await asyncio.sleep(self.seconds)
         predictions, confidences = self.model(inputs)
         exits, failures = POLICY.step(self.stage, predictions, confidences)
         known = confidences or [None] * len(inputs)
@@ -62,14 +61,14 @@ class Stage:
         return [stage_row(self.stage, self.cost, *answer) for answer in answers]
 
 
-@serve.deployment(**OPTIONS, max_queued_requests=10_000)
 class Cascade:
     """Ask one model after another until the policy lets an input exit, and log the input."""
 
     def __init__(self, folder: str, salt: bytes, *models: Any) -> None:
-        self.models, self.salt = models, salt
+        self.models = models
+        self.salt = salt
         Path(folder).mkdir(parents=True, exist_ok=True)
-        self.log = Path(folder, f"{uuid.uuid4().hex}.jsonl").open("a", buffering=1)  # noqa: SIM115
+        self.log = Path(folder, f"{secrets.token_hex(8)}.jsonl").open("a", buffering=1)  # noqa: SIM115
         self.audits: set[asyncio.Task] = set()
 
     async def __call__(self, id: str, input: Any) -> str | None:
@@ -79,11 +78,11 @@ class Cascade:
         task = asyncio.create_task(self.write(id, input, answers, time.time()))
         self.audits.add(task)  # the caller does not wait for the audit
         task.add_done_callback(self.audits.discard)
-        return next((a["predictions"] for a in reversed(answers) if a["predictions"]), None)
+        return next((a["predictions"] for a in reversed(answers) if a["failures"] == "none"), None)
 
     async def ask(self, stage: int, input: Any) -> dict:
         try:
-            return await asyncio.wait_for(self.models[stage].remote(input), TIMEOUT)
+            return await asyncio.wait_for(self.models[stage].remote(input), timeout=30)
         except Exception as error:
             return stage_row(stage, None, 1 if isinstance(error, TimeoutError) else 2)
 
@@ -100,9 +99,10 @@ class Cascade:
 
 def deploy(folder: Path, salt: bytes) -> Any:
     """Start the cascade, and return its handle. Each of its replicas writes a file of the log."""
-    first = Stage.options(name="small").bind(0, small, 1.0, 0.004)
-    last = Stage.options(name="large").bind(1, large, 10.0, 0.020)
-    return serve.run(Cascade.bind(str(folder), salt, first, last), route_prefix=None)
+    first = serve.deployment(Stage, name="small", **OPTIONS).bind(0, small, 1.0, 0.004)
+    last = serve.deployment(Stage, name="large", **OPTIONS).bind(1, large, 10.0, 0.020)
+    cascade = serve.deployment(Cascade, max_queued_requests=10_000, **OPTIONS)
+    return serve.run(cascade.bind(str(folder), salt, first, last), route_prefix=None)
 
 
 async def main(folder: Path, salt: bytes) -> None:
@@ -117,4 +117,4 @@ if __name__ == "__main__":
     # All replicas need the same salt, and so does the next start.
     secret = bytes.fromhex(os.environ.get("AUDIT_SALT") or secrets.token_hex(16))
     ray.init(include_dashboard=False, object_store_memory=200_000_000, num_cpus=2)
-    asyncio.run(main(Path("build/ray-log").absolute() / uuid.uuid4().hex, secret))
+    asyncio.run(main(Path("build/ray-log").absolute() / secrets.token_hex(8), secret))

@@ -5,8 +5,8 @@ import pandas as pd
 
 from cascadelib import ScoreTable, bootstrap, search
 from cascadelib.analysis import front_on
-from tools import verdicts
-from tools.evidence import Evidence, counts_of
+from tools.claims import verdicts
+from tools.claims.evidence import Evidence, counts_of
 
 COSTS = [1.0, 4.0, 20.0]
 SAMPLES = 400
@@ -52,8 +52,8 @@ def words_of(noise, seed):
     rng = np.random.default_rng(seed)
     first = scores(rng, noise)
     second = scores(rng, noise)
-    both = [one_way(first, second), one_way(second, first)]
-    found = verdicts.evaluate_claims(family(), dict.fromkeys(family().index, both))
+    found = one_way(first, second)
+    found = verdicts.evaluate_claims(family(), dict.fromkeys(family().index, found))
     return {name: verdict.word for name, verdict in found.items()}
 
 

@@ -10,43 +10,17 @@ from functools import partial
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import norm, spearmanr
 
-from cascadelib import METHODS, ScoreTable, pick, search
+from cascadelib import METHODS, ScoreTable, bootstrap, search
 from cascadelib.analysis import front_on
-from cascadelib.fronts import pair_curve
-from tools import ledger
-from tools.claims_elsewhere import (
-    calibration_claims,
-    changes_under_shift,
-    shift_claims,
-)
-from tools.claims_of_methods import (
-    MEANS,
-    lengths_claims,
-    methods_claims,
-    tenth_claims,
-    time_by_method,
-    triple_held_claims,
-)
-from tools.claims_of_pairs import (
-    diversity_of,
-    exceeding_claims,
-    front_claims,
-    inner_hull,
-    noise_claims,
-    plateau_claims,
-    size_claims,
-    table1_claims,
-    time_claims,
-    time_of_singles,
-    topk_claims,
-)
-from tools.evidence import evidence_on_split, over_models
-from tools.held_out import lowest_tenth, pairs_held_out, summary_of_factors
-from tools.side_by_side import METRICS_OF_MEANS, on_both_splits
-from tools.verdicts import CONTRADICTED, SUPPORTED
+from tools.claims import calibration, ledger, methods, pairs, shift, texts
+from tools.claims.evidence import correlations
+from tools.claims.verdicts import CONTRADICTED, SUPPORTED
+from tools.claims.views import View, make_views, views_of_fronts, with_samples
+from tools.paper import MEANS
 
+METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
 SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
@@ -93,138 +67,180 @@ def equal_methods(rng, count, information=1.0, part="here"):
     return [score_table(rng, ease, information, part) for _ in range(count)]
 
 
+def of_pairs(front, there, points=()):
+    """Return the evidence on a front of pairs, on another split."""
+    points = list(points) or [front.point(len(front) // 2)]
+    views = make_views({"macs": front}, pairs.groups_of(front, points), front.store, there)
+    return pairs.SAMPLES.measure(views, len(there), has_scores)
+
+
+def has_scores(topic):
+    """A ScoreTable has neither logits nor classes."""
+    return topic not in ("logits", "classes")
+
+
 def with_useless_confidences(rng):
     """Return the evidence of claims that a random confidence makes false."""
     here, there, shifted = (scores(rng, 0.0, part) for part in ("here", "there", "shifted"))
     front = search(here, 2)
-    found = pairs_held_out(front, there)
-    found["own-time-improve"] = summary_of_factors(front, there, lowest_tenth)
-    found["text-improve"] = summary_of_factors(front, there, np.mean)
-    improved = changes_under_shift(front, there, shifted)["shift-improve"]
-    found["shift-improve"] = evidence_on_split(improved, shifted, "macs")
-    curves = {f"{name} → large": pair_curve(here, name, "large") for name in NAMES[:-1]}
-    found["pairs-larger"] = front_claims(front, inner_hull(front))["pairs-larger"]
-    return found | exceeding_claims(curves, front, there)
+    found = of_pairs(front, there) | texts.of_tasks({"task": front}, {"task": there})
+    found |= pairs.TIMES.measure(pairs.time_views(front, front, here, there), SAMPLES)
+    return found | shift.of_changes(front, there, [shifted])
+
+
+def shifted_evidence(front, there, splits):
+    return shift.of_changes(front, there, splits) | shift.of_near(front, splits)
 
 
 def without_shift(rng):
     """Return the evidence on three "shifted" splits that are other samples of the same
     distribution."""
     front = search(scores(rng, 1.0, "here"), 2)
-    own = {name: search(scores(rng, 1.0, name), 2) for name in ("one", "two", "three")}
-    return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+    splits = [scores(rng, 1.0, name) for name in ("one", "two", "three")]
+    return shifted_evidence(front, scores(rng, 1.0, "there"), splits)
 
 
 def with_equal_losses(rng):
     """Return the evidence on three shifted splits where all models lose the same accuracy."""
     front = search(scores(rng, 1.0), 2)
     lower = ACCURACIES - LOSS
-    own = {name: search(scores(rng, 1.0, name, accuracies=lower), 2) for name in NAMES[:3]}
-    return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+    splits = [scores(rng, 1.0, name, accuracies=lower) for name in NAMES[:3]]
+    return shifted_evidence(front, scores(rng, 1.0, "there"), splits)
+
+
+def moved_fronts(here, there, length, kind, ranges=True):
+    """Return {"kind: method": front} of tables by method, selected here and evaluated there."""
+    return {
+        f"{kind}: {name}": front_on(there[name], search(here[name], length), ranges)
+        for name in here
+    }
 
 
 def with_twelve_equal_methods(rng):
-    """Return the evidence on the paper's methods in both directions, where all twelve are equal.
+    """Return the evidence on the paper's methods, where all twelve are equal.
 
     The mean ensembles of figure 11 are four of these methods.
     """
-    splits = []
-    for part in ("here", "there"):
-        tables = equal_methods(rng, len(METHODS), part=part)
-        splits.append({name: one.take(slice(0, 300)) for name, one in zip(METHODS, tables)})
-    directions = []
-    for here, there in (splits, splits[::-1]):
-        two, three = (
-            {name: front_on(there[name], search(here[name], length)) for name in METHODS}
-            for length in (2, 3)
-        )
-        ensembles = dict(zip(OF_MEANS, two.values()))
-        directions.append(methods_claims(two, three, two, ensembles))
-    return tuple(directions)
+    here, there = (
+        {
+            name: one.take(slice(0, 300))
+            for name, one in zip(METHODS, equal_methods(rng, len(METHODS), part=part))
+        }
+        for part in ("here", "there")
+    )
+    fronts = moved_fronts(here, there, 2, "pairs") | moved_fronts(here, there, 3, "triples")
+    two = [front for name, front in fronts.items() if name.startswith("pairs")]
+    fronts |= {f"time: {name}": front for name, front in zip(METHODS, two)}
+    fronts |= {f"means: {name}": front for name, front in zip(OF_MEANS, two)}
+    first = next(iter(there.values()))
+    views = views_of_fronts(fronts, {}, first, first)
+    found = {}
+    for claims in (methods.PAIRS, methods.TRIPLES, methods.MEAN_METRICS, methods.TIMES):
+        found |= claims.measure(views, len(first))
+    return found
 
 
 def with_equal_methods_in_time(rng):
-    """Return the evidence on mean ensembles in time in both directions, where methods are equal."""
+    """Return the evidence on mean ensembles in time, where methods are equal."""
     names = ["max_softmax", *(name for name in METHODS if "_mean_" in name)]
-    in_macs = [equal_methods(rng, len(names), part=part) for part in ("here", "there")]
-    in_time = [
-        [ScoreTable(one.correct, one.confidence, TIMES, NAMES, one.sample_ids) for one in split]
-        for split in in_macs
+    here, there = (
+        dict(zip(names, equal_methods(rng, len(names), part=part))) for part in ("here", "there")
+    )
+    timed = [
+        {
+            name: ScoreTable(one.correct, one.confidence, TIMES, NAMES, one.sample_ids)
+            for name, one in split.items()
+        }
+        for split in (here, there)
     ]
-    fronts = zip(both_ways(in_time, 2), both_ways(in_macs, 2))
-    return tuple(time_by_method(*(dict(zip(names, each)) for each in pair)) for pair in fronts)
+    fronts = moved_fronts(here, there, 2, "pairs") | moved_fronts(*timed, 2, "time")
+    first = there["max_softmax"]
+    return methods.TIMES.measure(views_of_fronts(fronts, {}, first, first), SAMPLES)
 
 
 def with_raised_confidences(rng, raised):
     """Return the evidence on three shifted splits where all confidences are higher."""
     front = search(scores(rng, 1.0), 2)
     splits = [score_table(rng, eases(rng), 1.0, name, raised=raised) for name in NAMES[:3]]
-    own = {f"split {number}": search(split, 2) for number, split in enumerate(splits)}
-    return shift_claims(front, scores(rng, 1.0, "there"), own, paired=False)
+    return shifted_evidence(front, scores(rng, 1.0, "there"), splits)
+
+
+def of_lengths(here, there, means=None):
+    """Return the evidence on pairs and triples of tables. means: triples of the mean ensemble."""
+    fronts = {"two": search(here, 2), "three": search(here, 3)}
+    fronts["tenth"] = methods.thinned(fronts["three"])
+    fronts["shared"] = fronts["three"]
+    topics = has_scores
+    if means is not None:
+        moved = {name: front_on(there, front, ranges=False) for name, front in fronts.items()}
+        moved["mean logits"] = front_on(means[1], search(means[0], 3), ranges=False)
+        groups = {
+            "best": [front.point(len(front) - 1) for front in (fronts["two"], fronts["three"])]
+        }
+        views = views_of_fronts(moved, groups, here, there)
+        return methods.LENGTHS.measure(views, len(there))
+    return methods.LENGTHS.measure(methods.length_views(fronts, here, there), len(there), topics)
 
 
 def with_similar_costs(rng):
     """Return the evidence on the share of the first models, where a model costs half of the
     next."""
-    here = scores(rng, 1.0, "here", SIMILAR_COSTS)
-    two, three = (search(here, length) for length in (2, 3))
-    shares = {"earlier-cost": front_claims(two, inner_hull(two))["earlier-cost"]}
-    return shares | {"earlier-stages": lengths_claims(two, three, three)["earlier-stages"]}
+    here, there = (scores(rng, 1.0, part, SIMILAR_COSTS) for part in ("here", "there"))
+    return of_pairs(search(here, 2), there) | of_lengths(here, there)
 
 
 def with_useless_third_models(rng):
     """Return the evidence on triples with random confidences."""
-    here = scores(rng, 0.0)
-    two, three = (search(here, length) for length in (2, 3))
-    return lengths_claims(two, three, three)
+    return of_lengths(scores(rng, 0.0), scores(rng, 0.0, "there"))
 
 
-def both_ways(splits, length, ranges=True):
-    """Yield the fronts selected on one of two splits and evaluated on the other, for each
-    direction."""
-    for here, there in (splits, splits[::-1]):
-        yield [front_on(on, search(one, length), ranges=ranges) for one, on in zip(here, there)]
+def of_top_k(tables):
+    """Return the evidence of figure 10 from {name: (table here, table there)}, "macs" in top-1."""
+    fronts = {name: front_on(there, search(here, 2)) for name, (here, there) in tables.items()}
+    here, there = tables["macs"]
+    front = search(here, 2)
+    groups = pairs.groups_of(front, [front.point(len(front) // 2)])
+    views = views_of_fronts(fronts, groups, here, there)
+    found = pairs.SAMPLES.measure(views, SAMPLES)
+    return {name: each for name, each in found.items() if name.startswith("topk")}
+
+
+TOP_K = ("macs", "max softmax", "entropy", "sum", "mean logits", "mean softmax")
 
 
 def with_equal_methods_in_top_k(rng):
-    """Return the evidence of figure 10 in both directions, where methods are equal and top-k is as
-    hard as top-1."""
-    names = ("max softmax", "entropy", "top-k sum", "mean logits", "mean softmax")
+    """Return the evidence of figure 10, where methods are equal and top-k is as hard as top-1."""
     splits = []
     for part in ("here", "there"):
-        splits.append([scores(rng, 1.0, part), *equal_methods(rng, len(names), part=part)])
-    return tuple(topk_claims(one, dict(zip(names, more))) for one, *more in both_ways(splits, 2))
+        splits.append([scores(rng, 1.0, part), *equal_methods(rng, len(TOP_K) - 1, part=part)])
+    return of_top_k(dict(zip(TOP_K, zip(*splits))))
 
 
 def with_equal_methods_in_triples(rng):
-    """Return the evidence of figure 4 in both directions, where a method and the mean ensemble are
-    equal."""
-    splits = [equal_methods(rng, 2, part=part) for part in ("here", "there")]
-    fronts = both_ways(splits, 3, ranges=False)
-    return tuple(lengths_claims(three, three, means) for three, means in fronts)
+    """Return the evidence of figure 4, where a method and the mean ensemble are equal."""
+    (here, mean_here), (there, mean_there) = (
+        equal_methods(rng, 2, part=part) for part in ("here", "there")
+    )
+    return of_lengths(here, there, (mean_here, mean_there))
 
 
 def top_k_of_two_methods(rng, noise, more_noise):
-    """Return the evidence of figure 10 in both directions, where all methods but the means are
-    equal.
+    """Return the evidence of figure 10, where all methods but the means are equal.
 
     noise: factors on the noise of the confidences of each model under the means. more_noise:
     factors on independent noise under the means.
     """
-    splits = []
+    plain = []
+    mean = []
     for part in ("here", "there"):
         ease = eases(rng)
         shared, own = rng.normal(size=(2, *ease.shape))
         of_means = np.array(noise)[:, None] * shared + np.array(more_noise)[:, None] * own
         ids = [f"{part} {number}" for number in range(SAMPLES)]
-        confidences = (ease + shared, ease + of_means)
-        splits.append([ScoreTable(ease > 0, each, COSTS, NAMES, ids) for each in confidences])
-    directions = []
-    for plain, mean in both_ways(splits, 2):
-        listed = {"max softmax": plain, "entropy": plain, "top-k sum": mean}
-        listed |= {"mean logits": mean, "mean softmax": mean}
-        directions.append(topk_claims(plain, listed))
-    return tuple(directions)
+        plain.append(ScoreTable(ease > 0, ease + shared, COSTS, NAMES, ids))
+        mean.append(ScoreTable(ease > 0, ease + of_means, COSTS, NAMES, ids))
+    tables = dict.fromkeys(("macs", "max softmax", "entropy"), plain)
+    return of_top_k(tables | dict.fromkeys(("sum", "mean logits", "mean softmax"), mean))
 
 
 def with_means_that_lead_everywhere(rng):
@@ -248,31 +264,34 @@ def with_methods_that_cross(rng):
 def with_equal_gains_by_size(rng):
     """Return the evidence on single models whose accuracy rises evenly with the logarithm of
     cost."""
-    here, there = (scores(rng, 1.0, part, accuracies=EQUAL_STEPS) for part in ("here", "there"))
-    return size_claims(search(here, 1), there)
+    there = scores(rng, 1.0, "there", accuracies=EQUAL_STEPS)
+    singles = search(scores(rng, 1.0, "here", accuracies=EQUAL_STEPS), 1).singles
+    reference = search(there, 1).reference
+    drawn = bootstrap(there, [reference], with_samples(there)).single_accuracy
+    views = [View(singles=singles.assign(accuracy=row)) for row in drawn]
+    return pairs.SINGLES.measure(views, SAMPLES)
 
 
 def with_harmful_confidences(rng):
     """Return the evidence on exit rates, where wrong answers have the high confidences."""
-    front = search(scores(rng, -2.0), 2)
-    return front_claims(front, inner_hull(front))
+    return of_pairs(search(scores(rng, -2.0), 2), scores(rng, -2.0, "there"))
 
 
 def with_informative_confidences(rng):
     """Return the evidence on the least factor, where pairs improve at every inner model."""
-    front = search(scores(rng, 4.0), 2)
-    return front_claims(front, inner_hull(front))
+    return of_pairs(search(scores(rng, 4.0), 2), scores(rng, 4.0, "there"))
 
 
 def without_selection(rng):
     """Return the evidence on the losses of cascades that neither split selected."""
     chosen, here, there = (scores(rng, 1.0, part) for part in ("chosen", "here", "there"))
-    two, three = (search(chosen, length) for length in (2, 3))
-    best, third = (pick(front, "max_improvement", caution=0) for front in (two, three))
+    two = search(chosen, 2)
     points = [two.point(row) for row in np.linspace(0, len(two) - 1, 6).astype(int)[1:-1]]
-    found = table1_claims(points, on_both_splits(here, there, points), here, there)
-    found |= noise_claims(replace(two, store=here), there)
-    return found | triple_held_claims(best, third, here, there)
+    found = of_pairs(replace(two, store=here), there, points)
+    fronts = {"two": two, "three": search(chosen, 3)}
+    fronts |= {"tenth": fronts["three"], "shared": fronts["three"]}
+    views = methods.length_views(fronts, here, there)
+    return found | methods.LENGTHS.measure(views, SAMPLES, has_scores)
 
 
 def with_times_like_macs(rng):
@@ -280,13 +299,16 @@ def with_times_like_macs(rng):
 
     Times of single models are proportional to their MACs, with an error of 1%.
     """
-    timed, counted = (search(one, 2) for one in equal_methods(rng, 2))
+    here, there = (equal_methods(rng, 2, part=part) for part in ("here", "there"))
+    timed, counted = (front_on(*pair) for pair in zip(there, (search(one, 2) for one in here)))
+    groups = {"spaced": [timed.point(0)]}
+    views = views_of_fronts({"seconds": timed, "macs": counted}, groups, there[0], there[0])
     macs = np.exp(np.arange(MODELS))
     singles = [
         pd.DataFrame({"cost": cost, "on_front": True})
         for cost in (macs, macs * np.exp(0.01 * rng.normal(size=MODELS)))
     ]
-    return time_claims(timed, counted) | time_of_singles(*singles)
+    return pairs.TIMES.measure(views, SAMPLES) | pairs.singles_in_time(*singles)
 
 
 def with_a_model_below_the_hull(rng):
@@ -294,13 +316,15 @@ def with_a_model_below_the_hull(rng):
 
     The factor of the model below the hull is less than those of its neighbours let expect.
     """
-    front = search(scores(rng, 0.8, "here", HULL_COSTS, BELOW_THE_HULL), 2)
-    return time_claims(front, front)
+    here, there = (scores(rng, 0.8, part, HULL_COSTS, BELOW_THE_HULL) for part in ("here", "there"))
+    front = search(here, 2)
+    return pairs.TIMES.measure(pairs.time_views(front, front, here, there), SAMPLES)
 
 
 def with_few_thresholds(rng):
     """Return the evidence on every tenth threshold of few samples."""
-    return tenth_claims(search(scores(rng, 1.0).take(np.arange(FEW)), 3))
+    here, there = (scores(rng, 1.0, part).take(np.arange(FEW)) for part in ("here", "there"))
+    return of_lengths(here, there)
 
 
 def with_unrelated_gains(rng):
@@ -328,12 +352,14 @@ def with_unrelated_gains(rng):
         }
     )
     families = rng.integers(0, 4, MODELS)
-    of_front = table[["first", "second"]].assign(
-        on_front=about["on_front"] > 1,
-        two_families=families[first] != families[second],
-    )
-    found = over_models(plateau_claims, table, costs, costs.index)
-    return found | over_models(diversity_of, of_front)
+    order = list(costs.index)
+    table["cost"] = table["second"].map(costs)
+    table["on_front"] = about["on_front"] > 1
+    table["two_families"] = families[first] != families[second]
+    table["is_neighbour"] = [
+        pair in zip(order, order[1:]) for pair in zip(table["first"], table["second"])
+    ]
+    return pairs.of_models(table)
 
 
 def at_the_bounds_of_calibration(rng):
@@ -347,13 +373,11 @@ def at_the_bounds_of_calibration(rng):
     gaps = 0.02 * rng.normal(size=MODELS)
     words = np.where(gaps < 0, "underconfident", "overconfident")
     table = pd.DataFrame({"gap": gaps, "verdict": words}, names)
-    averages = {}
-    for number, name in enumerate(names):
-        spearman = 0.8 if number == 0 else 0.97
-        pearson = 2 * np.sin(np.pi / 6 * spearman)  # of normal variables
-        pair = rng.normal(size=(50, 2))
-        pair[:, 1] = pearson * pair[:, 0] + np.sqrt(1 - pearson**2) * pair[:, 1]
-        averages[name] = pd.DataFrame(pair, columns=["accuracy", "confidence"])
+    spearman = np.where(np.arange(MODELS) == 0, 0.8, 0.97)
+    pearson = 2 * np.sin(np.pi / 6 * spearman)  # of normal variables
+    x, noise = rng.normal(size=(2, 50, MODELS))
+    y = pearson * x + np.sqrt(1 - pearson**2) * noise
+    correlated = [spearmanr(x[:, m], y[:, m]).statistic for m in range(MODELS)]
     parts = 0.01 * rng.normal(size=(10, MODELS, 2))
     effects = []
     for values in (parts.mean(axis=0), *parts):
@@ -364,10 +388,13 @@ def at_the_bounds_of_calibration(rng):
     half = 0.01 * norm.isf(0.025 / len(ratios))
     ends = {"cost_ratio_low": ratios - half, "cost_ratio_high": ratios + half}
     scaling = pd.DataFrame({"cost_ratio": ratios} | ends)
-    return calibration_claims(table, averages, effects, scaling, {}, SAMPLES)
+    found = calibration.of_models(table, effects[0])
+    found["rising"] = correlations(correlated, 50)
+    found["perfect"] = calibration.perfect(effects[1:], SAMPLES)
+    return found | {"scaling-fronts": calibration.scaling_fronts(scaling, SAMPLES)}
 
 
-# world: (its evidence, or that of two directions, {claim: words that are false there})
+# world: (its evidence, {claim: words that are false there})
 WORLDS = {
     "useless confidences": (
         with_useless_confidences,
@@ -376,7 +403,7 @@ WORLDS = {
                 "pairs-improve",
                 "pairs-top",
                 "best-for-less",
-                "own-time-improve",
+                "time-improve",
                 "text-improve",
                 "shift-improve",
                 "plateau-exceeds",
@@ -519,8 +546,7 @@ def false_verdicts(world, draws, seed=0, first=0):
     families = Counter()
     for number in range(first, first + draws):
         evidence = evidence_in(np.random.default_rng((seed, number)))
-        directions = evidence if isinstance(evidence, tuple) else (evidence,)
-        found = ledger.verdicts_of(claims, ledger.in_all(*directions))
+        found = ledger.verdicts_of(claims, {name: evidence[name] for name in false_words})
         false = [name for name, verdict in found.items() if verdict.word in false_words[name]]
         by_claim.update(false)
         families.update(set(claims.loc[false, "family"]))

@@ -82,9 +82,7 @@ def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
 def test_certify_writes_a_policy_only_if_it_is_certified(folder, tmp_path, capsys):
     command = ["certify", folder / "t.csv", *NAMED, "--out", tmp_path / "p.json", "--epsilon"]
     status, found = run_json(capsys, *command, 0.05)
-    assert (status, found["certified"]) == (0, True) and "loses at most 5.00%" in found[
-        "certificate"
-    ]
+    assert (status, found["certified"]) == (0, True) and "loses at most 5%" in found["certificate"]
     assert list(cl.Policy.load(tmp_path / "p.json").models) == found["models"]
     # With --expected other accuracies and another caution apply.
     status, expected = run_json(capsys, *command, 0.05, "--expected")
@@ -227,7 +225,7 @@ def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path,
     command = ["certify", tmp_path / "t.csv", *NAMED, "--epsilon", "30%"]
     for held_out in ([], ["--held-out", tmp_path / "t.csv", "--accept", "overlap"]):
         _, found = run_json(capsys, *command, *held_out, "--clusters", "user")
-        assert ("the 200 clusters" if held_out else "clusters of certif") in found["certificate"]
+        assert ("the 200 clusters" if held_out else "clusters of sam") in found["certificate"]
         _, found = run_json(capsys, *command, *held_out, "--groups", "topic")
         assert "in each of 2 groups" in found["certificate"]
     for column, message in (
@@ -305,7 +303,7 @@ def test_shares_may_be_percentages(tmp_path, capsys):
     for epsilon, delta in (("2%", "10%"), ("0.02", "0.1")):
         assert main(["certify", str(path), *named, "--epsilon", epsilon, "--delta", delta]) == 0
         printed.append(capsys.readouterr().out)
-    assert printed[0] == printed[1] and "loses at most 2.00%" in printed[0]
+    assert printed[0] == printed[1] and "loses at most 2%" in printed[0]
     with pytest.raises(SystemExit):
         main(["certify", str(path), *named, "--epsilon", "two%"])
 
@@ -313,6 +311,14 @@ def test_shares_may_be_percentages(tmp_path, capsys):
 def test_the_demo_is_written(tmp_path, capsys):
     assert main(["demo", "--out", str(tmp_path / "demo.html")]) == 0
     assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")
+
+
+def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
+    rows = cl.datasets.llm_answers().replace({"llama-3.1-8b": "mine"})
+    rows.rename(columns={"prediction": "answer"}).to_csv(tmp_path / "a.csv", index=False)
+    assert main(["demo", str(tmp_path / "a.csv"), "--out", str(tmp_path / "demo.html")]) == 0
+    page = (tmp_path / "demo.html").read_text(encoding="utf-8").split("<script")[0]
+    assert "mine" in page and "Example data" not in page
 
 
 INTERRUPTED_IMPORT = """
@@ -373,3 +379,29 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(out) in error
     assert table.read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+def test_models_are_planned_and_extracted_from_a_folder_of_images(tmp_path, capsys, monkeypatch):
+    torch = pytest.importorskip("torch")
+    Image = pytest.importorskip("PIL.Image")
+    from cascadelib.zoo import loaders
+    from cascadelib.zoo.model import Model
+    from cascadelib.zoo.transforms import Cut, Photos
+
+    def load(name):
+        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        return Model(name, module, Photos(Cut((8, 8), "bilinear", 1.0), (0.5,) * 3, (0.2,) * 3))
+
+    monkeypatch.setattr(loaders, "find_loader", lambda name: (load, lambda name: 1544))
+    for number in range(6):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (40 * number, 0, 0)).save(path)
+    command = ["extract", tmp_path / "images", tmp_path / "s", "--models", "m", "n"]
+    options = ["--memory", "1e-5", "--batch-size", "2", "--device", "cpu"]
+    status, found = run_json(capsys, *command, *options, "--plan")
+    assert status == 0 and found["plan"].startswith("2 models × 6 samples: less than 1 s")
+    assert not (tmp_path / "s").exists()
+    status, found = run_json(capsys, *command, *options, "--part", "1", "2")
+    assert status == 0 and found == {"store": str(tmp_path / "s"), "models": 1, "samples": 6}
+    assert [*cl.LogitStore(tmp_path / "s").models.index] == ["n"]

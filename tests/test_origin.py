@@ -1,14 +1,12 @@
 """An origin refuses invalid labels, and recognizes samples of another split by ids and outputs."""
 
-from dataclasses import replace
-
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib.origin import (
-    MOST_FORMS,
+    MOST_ROWS,
     Origin,
     join_origins,
     origin_of,
@@ -45,18 +43,10 @@ def test_required_labels_that_are_missing_are_an_error_with_the_remedy():
         _ = unlabelled.required_labels
 
 
-def test_equal_samples_have_equal_fingerprints_and_digests():
+def test_equal_samples_have_equal_fingerprints():
     labels = Origin.from_labels([0, 1, 0, 1], IDS)
-    again = Origin.from_labels([0, 1, 0, 1], IDS)
-    assert labels.fingerprint == again.fingerprint
-    reordered = labels.take(np.array([3, 2, 1, 0]))
-    assert reordered.fingerprint != labels.fingerprint
-    assert reordered.digest == labels.digest  # of the ids, in any order
-    rows = Origin.from_labels([0, 1, 0, 1])
-    assert rows.digest is None  # row numbers do not identify samples of an unnamed split
-    named = Origin.from_labels([0, 1, 0, 1], dataset="toy", split="val")
-    assert named.digest is not None
-    assert named.digest != Origin.from_labels([0, 1, 1, 1], dataset="toy", split="val").digest
+    assert labels.fingerprint == Origin.from_labels([0, 1, 0, 1], IDS).fingerprint
+    assert labels.take(np.array([3, 2, 1, 0])).fingerprint != labels.fingerprint
 
 
 def test_the_first_row_that_differs_is_named():
@@ -73,9 +63,8 @@ def test_the_first_row_that_differs_is_named():
         labels.check_same(ids, [0, 0, 0, 1])
 
 
-def stored(origin, has_keys=True):
-    traces = replace(origin.record([]).traces, dataset="", split="")
-    return Origin.from_traces(traces if has_keys else replace(traces, keys=None, forms=None))
+def stored(origin, models=("a",)):
+    return Origin.from_trace(origin.record(models).trace, models)
 
 
 @given(
@@ -87,8 +76,18 @@ def test_samples_with_equal_ids_are_common(seen, here):
     labels = Origin.from_labels(None, sorted(here))
     assert samples_in_common(selected_on, labels) == len(seen & here)
     assert samples_in_common(stored(selected_on), labels) == len(seen & here)
-    count = len(here) if seen == here else None
-    assert samples_in_common(stored(selected_on, has_keys=False), labels) == count
+    assert samples_in_common(stored(selected_on, ()), labels) is None  # without keys
+
+
+def test_a_full_split_without_ids_is_recognized_by_its_names_and_labels():
+    named = {"dataset": "toy", "split": "val"}
+    split = Origin.from_labels([0, 1, 0, 1], **named)
+    assert samples_in_common(stored(split), Origin.from_labels([0, 1, 0, 1], **named)) == 4
+    others = ([0, 1, 1, 1], named), ([0, 1, 0, 1], {}), ([0, 1, 0, 1], named | {"split": "test"})
+    for labels, names in others:
+        assert samples_in_common(stored(split), Origin.from_labels(labels, **names)) is None
+    unlabelled = Origin.from_labels(None, None, k=4, **named)
+    assert samples_in_common(unlabelled, Origin.from_labels(None, None, k=4, **named)) is None
 
 
 def test_parts_of_one_split_are_compared_by_rows():
@@ -144,23 +143,26 @@ def test_labels_as_text_become_class_numbers():
         Origin.from_labels(np.array([10, 2], object))
 
 
-@pytest.mark.parametrize(
-    ("ids", "count"),
-    [
-        (["img_1.png", "img_22.png"], 1),
-        (["a1", "b1"], 2),
-        (["00ff00ffa1", "deadbeef99"], 1),
-        ([f"{chr(97 + n)}x" for n in range(MOST_FORMS + 1)], 1),
-    ],
-)
-def test_ids_that_differ_in_numbers_have_one_form(ids, count):
-    assert len(Origin(None, np.array(ids)).forms) == count
-
-
-def test_each_model_has_the_same_number_of_numeric_columns():
-    columns = {"a": [np.arange(3.0), np.array(["x", "y", "z"])], "b": [np.ones(3)] * 9}
+def test_each_model_has_the_same_number_of_columns_as_numbers():
+    columns = {"a": [np.arange(3.0), np.array(["x", "y", "x"])], "b": [np.ones(3)] * 9}
     origin = Origin(None, np.array(["x", "y", "z"]), models=columns, read=columns.__getitem__)
-    assert origin.columns(["b", "a"]).tolist() == [[0, 1, 2], [1, 1, 1], [1, 1, 1]]
-    assert origin.columns(["b"]).shape == (4, 3)
-    assert origin.columns([]) is None
-    assert origin.columns(["c"]) is None
+    found = origin.columns(["b", "a"])
+    assert found[0].tolist() == [0, 1, 2] and (found[2:] == 1).all() and len(found) == 6
+    text = found[1]
+    assert text[0] == text[2] != text[1] and (text >= 0).all() and (text <= 1).all()
+    assert origin.columns(["b"]).shape == (8, 3)
+    assert origin.columns([]) is None and origin.columns(["c"]) is None
+    assert stored(origin, ("a", "b")).columns(["b", "a"]).tolist() == found.tolist()
+    assert stored(origin, ("a", "b")).columns(["a"]) is None
+    assert stored(origin, ("a", "b")).record(["a"]).columns(["a"]) is None
+
+
+@pytest.mark.parametrize("samples", [10, MOST_ROWS + 5])
+def test_a_file_stores_a_bounded_number_of_ids_and_rows(samples, monkeypatch):
+    monkeypatch.setattr("cascadelib.origin.MOST_KEYS", 7)
+    columns = {"a": [np.arange(float(samples))]}
+    ids = np.arange(samples).astype(str)
+    origin = Origin(None, ids, models=columns, read=columns.get)
+    found = stored(origin)
+    assert len(found.keys) == 7 and np.isin(found.keys, origin.keys).all()
+    assert found.columns("a").shape == (1, min(samples, MOST_ROWS)) and len(found) == samples

@@ -132,7 +132,7 @@ def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trai
     assert true_loss() > 0.06
     cascade.fit(X, y, groups=patient)
     assert true_loss() <= 0.02
-    assert cascade.certificate_.clusters == pytest.approx(50, abs=1)
+    assert cascade.certificate_.samples == pytest.approx(50, abs=1)
 
 
 def test_consecutive_rows_of_a_patient_are_found():

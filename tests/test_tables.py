@@ -83,9 +83,7 @@ def test_every_figure_takes_plain_tables(store):
         figures.singles_figure(front.singles),
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         figures.improvement_figure(curves, references=["a"]),
-        front_figures.members_figure(front.members(), list(store.models.index)),
         front_figures.front_and_improvement({"pairs": front}, "fronts"),
-        front_figures.exit_rate_figure({"m0 → m3": pair_curve(store, "m0", "m3")}),
         front_figures.pairs_figure(
             pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}
         ),
@@ -151,17 +149,10 @@ def test_a_page_shows_ticks_and_all_rows():
         assert page._repr_html_().count("x" * 200) == 100
 
 
-def test_coinciding_curves_are_drawn_once_and_recipes_by_their_ratio():
+def test_coinciding_curves_are_drawn_once():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
     fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
     assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
-    held_out = {"cost_ratio": [1, 4, np.nan], "cost_ratio_low": [1, 3, np.nan]}
-    held_out |= {"cost_ratio_high": [1, 5, np.nan], "cost_ratio_where_chosen": [1, 2, 0.5]}
-    held_out |= {"verdict": ["", "more expensive", ""]}
-    rows = pd.DataFrame(held_out, ["exact", "grid", "oracle"])
-    drawn = paper_figures.recipes_figure(rows).data
-    assert [list(trace.x) for trace in drawn] == [[2], [4]]
-    assert (drawn[1].error_x.array, drawn[1].error_x.arrayminus) == ([1], [1])
     names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
     panels = paper_figures.methods_figure(
         {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"

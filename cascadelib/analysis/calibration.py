@@ -18,7 +18,7 @@ VERDICTS = ("underconfident", "neither", "overconfident")
 """Verdicts on a model, in the order of rising mean confidence − accuracy."""
 
 
-def check_confidence(confidence: Array, correct: Array) -> tuple[Array, Array]:
+def check_confidences_and_outcomes(confidence: Array, correct: Array) -> tuple[Array, Array]:
     """Return both arrays as float64 (n_samples,).
 
     Raises
@@ -82,7 +82,7 @@ def calibration_bins(
         If shapes differ, if there is no sample, if a confidence is outside [0, 1], or if the
         binning is unknown.
     """
-    confidence, correct = check_confidence(confidence, correct)
+    confidence, correct = check_confidences_and_outcomes(confidence, correct)
     table = pd.DataFrame(
         {
             "bin": bin_numbers(confidence, bins, binning),
@@ -149,7 +149,7 @@ def ideal_calibration_error(
     error of this number is √(2 v / π) in a normal approximation. It is at most 2 v, and this bound
     is used for small v. The result is the sum over bins ÷ the number of samples.
     """
-    confidence, _ = check_confidence(confidence, confidence)
+    confidence, _ = check_confidences_and_outcomes(confidence, confidence)
     v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
     return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
 
@@ -208,7 +208,7 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
     ----------
     .. [1] Lebovitz et al., TMLR 2023, figure 13.
     """
-    confidence, correct = check_confidence(confidence, correct)
+    confidence, correct = check_confidences_and_outcomes(confidence, correct)
     k = len(confidence)
     window = check_count(max(1, k // 50) if window is None else window, "window", 1, k)
     table = pd.DataFrame({"confidence": confidence, "accuracy": correct}).sort_values("confidence")

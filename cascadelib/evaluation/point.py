@@ -2,18 +2,20 @@
 
 import os
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
+from ..files import digest_of
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
 from ..origin import Origin, Origins, join_origins
 from ..stages import prefixes_of
+from .guarantee import Guarantee
 
 
 @dataclass(frozen=True)
@@ -124,11 +126,8 @@ class Point:
         Values to expect on other samples, or None.
     versions : mapping
         {package: version} at the selection.
-    premises : tuple of mappings
-        Name, status and evidence of each premise of the guarantee. Empty if the point is not
-        certified.
-    guarantee : str
-        The guarantee in words. Empty if the point is not certified.
+    certified : Guarantee or None
+        The record of a guarantee. :attr:`guarantee` returns it if it is about this cascade.
     chosen : tuple
         The original (models, thresholds), which were selected on ``selected_on``. The point has
         other models or thresholds if :func:`dataclasses.replace` changed them. The samples of that
@@ -164,8 +163,7 @@ class Point:
     records: tuple[Mapping[str, Any], ...] = field(default=(), compare=False)
     expected: Expected | None = field(default=None, compare=False)
     versions: Mapping[str, str] = field(default_factory=dict, compare=False)
-    premises: tuple[Mapping[str, str], ...] = field(default=(), compare=False, repr=False)
-    guarantee: str = field(default="", compare=False, repr=False)
+    certified: Guarantee | None = field(default=None, compare=False, repr=False)
     chosen: tuple = field(default=(), compare=False, repr=False)
 
     def __post_init__(self) -> None:
@@ -239,6 +237,42 @@ class Point:
         )
 
     @property
+    def rule(self) -> list[Any]:
+        """Return what decides the answers and costs of the cascade, and its measured values.
+
+        A metric or an ensemble that is a function is identified by its place in memory.
+        """
+        method: Any = self.method
+        rule: list[Any] = [self.models, self.inside.tolist(), self.score, self.cost_kind]
+        if method is not None:
+            temperatures = [method.temperature_of(name) for name in self.models]
+            fits = [asdict(fitted) for fitted in self.fitted]
+            rule += [str(method.metric), str(method.ensemble), temperatures, fits]
+        measured = (*self.exit_rates, self.accuracy, self.cost, self.improvement)
+        return [*rule, [repr(float(value)) for value in measured]]
+
+    @cached_property
+    def digest(self) -> str:
+        """Return the SHA-256 of :attr:`rule` and of the records of the models."""
+        return digest_of([self.rule, records_of(self)])
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """Return the guarantee, or None if there is none, or if it is about another cascade."""
+        is_ours = self.certified is not None and self.certified.cascade == self.digest
+        return self.certified if is_ours else None
+
+    def annotate(self, **changes: Any) -> "Point":
+        """Return the point with changed notes, such as records of its models, and its guarantee.
+
+        The guarantee is lost if the changes affect the :attr:`rule`.
+        """
+        point = replace(self, **changes)
+        if self.guarantee is None or self.rule != point.rule:
+            return point
+        return replace(point, certified=replace(self.guarantee, cascade=point.digest))
+
+    @property
     def metric(self) -> Any:
         """Return the metric of the thresholds, None for a ScoreTable or a fitted confidence."""
         return None if self.method is None else self.method.units
@@ -269,6 +303,14 @@ def measured_text(point: Point) -> str:
     if not np.isnan(point.improvement):
         text += f", improvement {point.improvement:.3g} ×"
     return text
+
+
+def records_of(point: Point) -> list[dict[str, Any]]:
+    """Return a record of each model of a Point, with at least its name."""
+    records = [dict(record) for record in point.records]
+    if [record["name"] for record in records] == list(point.models):
+        return records
+    return [{"name": name} for name in point.models]
 
 
 def points_of(cascades: Any) -> list[Point]:

@@ -22,13 +22,13 @@ import traitlets
 from IPython.display import display
 
 from ..checks import brief, check_number, validate_choice
+from ..evaluation.guarantee import premises_text
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
-from ..guarantees.premises import premises_text
 from ..policy.cascade_file import point_for_file
 from ..policy.form import parts_as_json
 from ..store.protocol import Store
@@ -293,10 +293,11 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             thresholds[stage] = threshold
             self.show(self.choice, thresholds)
 
-    def save_html(self, path: str | Path) -> Path:
+    def save_html(self, path: str | Path, note: str = "") -> Path:
         """Write the page of the current cascade as one file, without kernel, server or network.
 
         The page contains the fronts of two and three models, and other fronts that were searched.
+        note: text about the data, which the page shows.
         """
         for n in LENGTHS_IN_FILES:
             if n in self.splits.lengths:
@@ -304,8 +305,9 @@ class Explorer(PageWidget, anywidget.AnyWidget):
                     self.splits.search(replace(self.choice, models=("",) * n))
         self.publish(self.choice)
         packed = self.pack.to_bytes(self.describe())
-        title = f"Model cascades on {self.splits.store.origin.dataset or 'your data'}"
-        write_text(path, format_page(title, packed, self.still()))
+        dataset = self.splits.store.origin.dataset
+        title = f"Model cascades on {dataset}" if dataset else "Model cascades"
+        write_text(path, format_page(title, packed, self.still(), note))
         return Path(path)
 
     def still(self) -> str:
@@ -453,10 +455,10 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         first = certificates[0]
         return {
             "promise": first.promise,
-            "epsilon": first.epsilon,
-            "deltas": [certificate.delta for certificate in certificates],
+            "epsilon": first.terms.epsilon,
+            "deltas": [certificate.terms.delta for certificate in certificates],
             "samples": first.samples,
-            "premises": premises_text(first.checked),
+            "premises": premises_text(first.terms.premises),
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified

@@ -75,6 +75,7 @@ const LAYOUT = `
 <div class="cl-exits" role="img"></div>
 <div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
+<p class="cl-hatched"><i></i><span></span></p>
 <p class="cl-note" aria-live="polite"></p>
 <p class="cl-plan cl-bill" hidden><input class="cl-traffic" inputmode="numeric" size="7" value="40,000" aria-label="queries a month"> queries a month, prices in <select class="cl-unit" aria-label="unit of the prices"></select>: <output></output></p>
 <p class="cl-plan cl-more" hidden><input class="cl-labels" type="range" min="0" max="${LABELS.length - 1}" value="2" aria-label="labels for a certificate"> <output></output></p>
@@ -136,7 +137,9 @@ class View {
       button.addEventListener("click", () => this.copy(button.dataset.copy))
     for (const name of ["histogram", "numbers", "examples"])
       this.find(`.cl-${name}`).addEventListener("toggle", () => this.pack && this.drawDetails())
-    this.root.addEventListener("keydown", event => event.stopPropagation()) // not to the notebook's shortcuts
+    this.root.addEventListener("keydown", event => {
+      if (!event.ctrlKey && !event.metaKey) event.stopPropagation() // not to the notebook's shortcuts of one key
+    })
   }
 
   destroy() {
@@ -715,8 +718,9 @@ class View {
     const stops = names.map((name, stage) => `<b>${rates[stage]}</b>${stage ? "" : " exit"} at ${escaped(name)}`)
     const list = stops.length > 1 ? `${stops.slice(0, -1).join(", ")} and ${stops.at(-1)}` : stops[0]
     const score = { f1: "F1 is" }[this.pack.score]
+    const agreement = this.agreement()
     const correct = score ? `${score} <b>${percent(result.accuracy, k)}</b>` :
-      `<b>${percent(result.accuracy, k)}</b> are correct${/^top(?!1$)/.test(this.pack.score) ? ` (${this.pack.score.replace("top", "top-")})` : ""}`
+      `<b>${percent(result.accuracy, k)}</b> ${agreement ? `agree with ${escaped(agreement)}` : "are correct"}${/^top(?!1$)/.test(this.pack.score) ? ` (${this.pack.score.replace("top", "top-")})` : ""}`
     const best = escaped(this.name(result.reference))
     const many = split => `${split.k.toLocaleString("en")} ${this.noun}${this.dataOf(split)}`
     const { shared } = this.pack.splits.at(-1)
@@ -724,7 +728,21 @@ class View {
     const checked = evaluated.length > 1 ?
       `Measured on ${many(result)}. Selected on ${chosen.k.toLocaleString("en")} ${others} (there ${percent(chosen.accuracy, chosen.k)}, ${times(chosen.saving)} times).` :
       `Selected and measured on the same ${many(result)}. Expect a lower accuracy on new data.`
-    return `Of 100 ${this.noun}, ${list}; ${correct} (${best} alone: ${percent(result.best, k)}), for <b>${this.costWords(result.saving)}</b>. ${this.guarantee()}<small>${checked}</small>`
+    const alone = agreement ? "" : ` (${best} alone: ${percent(result.best, k)})`
+    return `Of 100 ${this.noun}, ${list}; ${correct}${alone}, for <b>${this.costWords(result.saving)}</b>. ${this.guarantee()}<small>${checked}</small>`
+  }
+
+  /** The model whose answers are the labels, since it is correct on all samples, else null. */
+  agreement() {
+    const bests = this.pack.splits.map(({ baselines }) => baselines[this.cost].best)
+    const isAlwaysCorrect = this.pack.splits.every(({ baselines }, i) => baselines[this.cost].singles[0][bests[i]] === 1)
+    return this.pack.score === "top1" && isAlwaysCorrect ? this.name(bests.at(-1)) : null
+  }
+
+  get scoreTitle() {
+    const agreement = this.agreement()
+    if (agreement) return `agreement with ${agreement}`
+    return this.pack.score === "f1" ? "F1" : this.pack.score_words
   }
 
   /** The guarantee of the current cascade, if it is certified. */
@@ -842,6 +860,7 @@ class View {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
       return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * strip.clientWidth > 52 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
+    this.find(".cl-hatched span").textContent = `hatched in the bar: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}${this.evaluated.length > 1 ? ". Faint lines and circles: the selection split" : ""}`
     strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} exit at ${this.name(model)}`).join(", "))
   }
 
@@ -1022,7 +1041,7 @@ class View {
   legend() {
     const box = document.createElement("figcaption")
     const isHeldOut = this.evaluated.length > 1
-    const items = [["now", isHeldOut ? "faint: selection split" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
+    const items = [["now", isHeldOut ? "selection split" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
     if (isHeldOut) items.unshift(["held", "held out, 95% interval"])
     if (this.n > 1) items.push(["curve", this.n > 2 ? `as slider ${this.active + 1} moves` : "as the slider moves"])
     if (this.certified.length) items.push(["certified", "certified"])
@@ -1045,7 +1064,7 @@ class View {
       svg.append(element("text", { class: "cl-tick", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${(100 * value).toFixed(decimals)}%`))
     }
     svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.costTitle))
-    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.pack.score === "f1" ? "F1" : this.pack.score_words))
+    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.scoreTitle))
   }
 
   /** Draw the full front in small with the window of the chart, and return its scales. */
@@ -1099,7 +1118,7 @@ class View {
     const interval = (ends, text) => ends ? ` <small>${ends.map(text).join(" … ")}</small>` : ""
     const reference = escaped(this.name(columns[0].reference))
     const rows = [
-      [this.pack.score_words, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
+      [this.scoreTitle, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
       [this.costTitle, "cost", e => `<b>${this.costText(e.cost)}</b>`],

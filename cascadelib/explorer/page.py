@@ -26,7 +26,7 @@ PAGE = """<!DOCTYPE html>
 <style>{style}</style></head>
 <body class="cascadelib-page"><main><h1>{title}</h1>
 <p>A cheap model answers first. If it is not confident, the next model answers. A slider sets the \
-threshold between both.</p>
+threshold between both. {note}</p>
 <div id="explorer"><noscript>{still}</noscript></div></main>
 <script type="text/plain" id="packed">{packed}</script>
 <script type="module">
@@ -48,13 +48,15 @@ def read_script() -> str:
     return "\n".join(map(read_part, PARTS))
 
 
-def format_page(title: str, packed: bytes, still: str) -> str:
+def format_page(title: str, packed: bytes, still: str, note: str = "") -> str:
     """Return the HTML text of the page that :meth:`Explorer.save_html` writes.
 
-    ``packed`` is the result of :meth:`Packed.to_bytes`, ``still`` is HTML for use without scripts.
+    ``packed`` is the result of :meth:`Packed.to_bytes`, ``still`` is HTML for use without scripts,
+    ``note`` is text about the data.
     """
     return PAGE.format(
         title=html.escape(title),
+        note=html.escape(note),
         style=read_part("page.css"),
         still=still,
         packed=base64.b64encode(packed).decode(),
@@ -79,9 +81,11 @@ def describe_cascade(runs: Mapping[str, Run]) -> str:
         shared = samples_in_common(chosen.store.origin, run.store.origin)
         which_samples = f"samples, {shared:,} of them the same" if shared else "others"
         checked = f" (there {saving_on_selection}), checked on {len(run.correct):,} {which_samples}"
+    correct = f"are correct (the most accurate model alone: {run.baseline.best:.2%})"
+    if run.point.score == "top1" and all(each.baseline.best == 1 for each in runs.values()):
+        correct = f"agree with {run.baseline.table['accuracy'].idxmax()}"
     return (
-        f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} are correct (the "
-        f"most accurate model alone: {run.baseline.best:.2%}), for "
+        f"{arrow(names)}. Of 100 samples, {', '.join(rates)}; {run.accuracy:.2%} {correct}, for "
         f"{times_less(run.saving, run.point.cost_kind)}. Chosen on {len(chosen.correct):,} "
         f"samples{checked}."
     )

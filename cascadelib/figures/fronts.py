@@ -36,8 +36,15 @@ def singles_figure(
         title,
         xaxis=style.cost_axis(cost, singles["cost"]),
         yaxis=style.per_cent_axis(title="accuracy"),
+        showlegend=families is not None,
     )
-    return style.add_singles(fig, singles, families)
+    style.add_singles(fig, singles, families)
+    if families is None:
+        hull = singles[singles["on_hull"]]
+        for row, anchor in ((0, "left"), (-1, "right")):
+            cost, accuracy = hull[["cost", "accuracy"]].iloc[row]
+            style.label(fig, cost, accuracy, hull.index[row], xanchor=anchor, yshift=14)
+    return fig
 
 
 def front_figure(

@@ -10,7 +10,7 @@ from ..cost_kinds import cost_of
 from ..tables import arrow, in_words
 from . import style
 
-LABEL_HEIGHT = 0.06  # of a label, as a share of the height of the plot
+LABEL_HEIGHT = 0.07  # of a label, as a share of the height of the plot
 LETTER_WIDTH = 7  # pixels of a letter of a label
 ROW_HEIGHT = 28  # pixels of a row of intervals
 
@@ -72,13 +72,13 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any) -> None:
         standoff=7,
         startstandoff=7,
     )
-    right = costs.max()
+    last = costs.max()
     top = accuracies.max()
     factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
     place = {"xanchor": "right", "xshift": 12}
-    style.label(fig, right, top, factor, **place, yshift=18, font_size=16)
-    style.label(fig, right, top, names[0], **place, yshift=38)
-    style.label(fig, right, accuracies.min(), names[1], **place, yshift=-18)
+    style.label(fig, last, top, factor, **place, yshift=18, font_size=16)
+    style.label(fig, last, top, names[0], **place, yshift=38)
+    style.label(fig, last, accuracies.min(), names[1], **place, yshift=-18)
 
 
 def _label_groups(fig: style.Figure, front: Any, low: float, high: float) -> None:
@@ -142,13 +142,13 @@ def spread_labels(lines: Mapping[str, pd.Series], is_log: bool) -> dict[str, flo
     if not lines:
         return {}
     gap = LABEL_HEIGHT * np.ptp(scale(pd.concat(lines.values())))
-    heights = {}
-    lowest = -np.inf
-    for name in sorted(lines, key=lambda name: lines[name].iloc[-1]):
-        height = max(float(scale(lines[name].iloc[-1])), lowest)
-        heights[name] = 10**height if is_log else height
-        lowest = height + gap
-    return heights
+    order = sorted(lines, key=lambda name: lines[name].iloc[-1])
+    ends = np.array([scale(lines[name].iloc[-1]) for name in order], float)
+    steps = gap * np.arange(len(order))
+    heights = np.maximum.accumulate(ends - steps) + steps  # each at least a gap above the previous
+    highest = max(ends[-1], ends[0] + steps[-1])
+    heights = np.minimum(heights, highest - steps[::-1])
+    return dict(zip(order, (10**heights if is_log else heights).tolist()))
 
 
 def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) -> style.Figure:

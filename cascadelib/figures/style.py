@@ -24,7 +24,7 @@ PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
 THEME = (
     '<style class="cl-theme">body[data-jp-theme-light="false"] .jp-RenderedPlotly '
-    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg)} "
+    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg) saturate(2.5)} "
     ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
 )
 """HTML that a notebook outputs to restyle figures in JupyterLab. It has no height."""

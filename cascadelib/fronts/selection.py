@@ -171,13 +171,8 @@ def most_economical(
     paired = evaluate(store, reference).influence if reference and caution else 0.0
     point = first_inside(front, rows, margins, caution, rule, lambda run: run.influence - paired)
     best = front.reference
-    if point is not None:
-        is_more_accurate = point.accuracy > best.accuracy + ROUNDING
-        is_better = point.cost < best.cost or is_more_accurate or not caution
-        if reference is not None:  # it reaches the goal, so a point must not be more expensive
-            is_better = (point.cost, -is_more_accurate) < (best.cost, 0)
-        if is_better:
-            return point
+    if point is not None and improves_on(point, best, reference, caution):
+        return point
     if point is not None or caution and best.accuracy >= wanted:
         less = "" if point is None else " for less"
         reason = f"no cascade is {margin_text(caution)} {rule}{less}"
@@ -187,6 +182,14 @@ def most_economical(
     )
     most = front.table["accuracy"].iloc[-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{distance}; the best has {most:.4f}")
+
+
+def improves_on(point: Point, best: Point, reference: Point | None, caution: float) -> bool:
+    """Return whether a point is preferred to the most accurate single model, `best`."""
+    is_more_accurate = point.accuracy > best.accuracy + ROUNDING
+    if reference is not None:  # it reaches the goal, so a point must not be more expensive
+        return (point.cost, -is_more_accurate) < (best.cost, 0)
+    return point.cost < best.cost or is_more_accurate or not caution
 
 
 def margin_text(caution: float) -> str:

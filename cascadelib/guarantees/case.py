@@ -15,6 +15,7 @@ from ..evaluation.run import Run, evaluate
 from ..labels import align_values, as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origin, digests_of
 from ..scoring import F1
+from ..store.aligned_rows import Alignment, check_alignment
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
 from .repeats import Finding, overlap_of, size_of_table
@@ -76,6 +77,23 @@ class Case:
         """The result of :func:`overlap_of`."""
         return overlap_of(self.points, self.store, self.models)
 
+    @cached_property
+    def alignment(self) -> Alignment:
+        """The result of :func:`check_alignment` for all models of the case."""
+        return check_alignment(self.first_of_clusters, self.models)
+
+    @property
+    def misaligned(self) -> tuple[str, ...]:
+        """The models whose rows are of other samples than those of the reference."""
+        return self.alignment.misaligned if self.is_known.all() else ()
+
+    @property
+    def usable(self) -> list[Point]:
+        """The cascades without misaligned models, or all of them if none is without."""
+        usable = [point for point in self.points if not {*point.models} & {*self.misaligned}]
+        is_reference_sound = self.reference not in self.misaligned
+        return usable if usable and is_reference_sound else self.points
+
     @property
     def table_size(self) -> int:
         """The size of the table that gave the thresholds, 0 if the samples are not in it."""
@@ -117,6 +135,11 @@ def prepare_case(
     """
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
     ids = store.origin.sample_ids
+    if clusters is not None and size_of_table(points, store.origin):
+        raise ValueError(
+            "clusters= with rows of the table that gave the thresholds: a uniform draw of rows is "
+            "not a draw of clusters. Take the thresholds from other samples"
+        )
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
         values = keys_of(groups, "group", ids)

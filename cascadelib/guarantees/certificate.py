@@ -5,30 +5,25 @@ samples. Only labels that can matter are needed.
 """
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..checks import checked_share
+from ..checks import check_count, checked_share
 from ..evaluation.evaluation import check_store, costs_by_model
+from ..evaluation.guarantee import Design, Guarantee, certainty, premises_text
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
-from ..tables import arrow, fraction, number, times
-from .case import models_of, prepare_case
+from ..tables import fraction, number, times
+from .case import Case, models_of, prepare_case
 from .few_labels import check_bounds, select_points
-from .premises import (
-    Premise,
-    checked_premises,
-    count_certificate,
-    premises_table,
-    premises_text,
-)
-from .trial import Trial, is_alone
+from .premises import checked_premises, premises_table
+from .trial import Trial
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,18 +35,12 @@ class Certificate:
     Parameters
     ----------
     certified : tuple of Point
-        Certified points in the order of the tests. Their ``selected_on`` includes the certification
-        split.
-    reference : str
-        The model relative to which losses are measured.
-    epsilon, delta : float
-        As for :func:`certify`.
-    samples : int
-        The number of certification samples.
-    clusters : int or None
-        The number of clusters of these samples.
-    reference_cost : float
-        Mean cost of the reference on these samples.
+        Certified points in the order of the tests, each with its ``guarantee``. Their
+        ``selected_on`` includes the certification split.
+    reference_alone : Point
+        The model relative to which losses are measured, with its mean cost on these samples.
+    terms : Guarantee
+        The guarantee without its cascade: bounds, design of the draw, premises.
     table : DataFrame
         A row per tested point, with these columns:
 
@@ -64,17 +53,6 @@ class Certificate:
           correct, or the mean loss and gain of graded scores
         - unlabelled: share of samples that count as lost because their label is missing
         - group: the group with the largest p-value
-    promise : str
-        The guaranteed bounds in words.
-    checked : tuple of Premise
-        The premises of the guarantee with the results of their checks (docs/premises.md).
-    computed : int
-        The number of certificates that this process has computed on these samples, including this
-        one. Each of them may fail with probability delta.
-    table_size : int
-        The number of rows of the table whose confidences gave the thresholds, if the certification
-        samples are a part of that table. The guarantee is then about the table. Otherwise 0, and
-        the guarantee is about the source.
     remarks : tuple of str
         Further sentences of the text.
 
@@ -94,17 +72,9 @@ class Certificate:
     """
 
     certified: tuple[Point, ...]
-    reference: str
-    epsilon: float | None
-    delta: float
-    samples: int
+    reference_alone: Point
+    terms: Guarantee
     table: pd.DataFrame
-    promise: str
-    checked: tuple[Premise, ...] = ()
-    computed: int = 1
-    table_size: int = 0
-    clusters: int | None = None
-    reference_cost: float = np.nan
     remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
@@ -117,76 +87,72 @@ class Certificate:
         return self.certified
 
     @property
+    def reference(self) -> str:
+        """The model relative to which losses are measured."""
+        return self.terms.reference
+
+    @property
+    def promise(self) -> str:
+        """The guaranteed bounds in words."""
+        return self.terms.bounds
+
+    @property
+    def samples(self) -> int:
+        """The number of independent draws."""
+        return self.terms.design.draws
+
+    @property
     def premises(self) -> pd.DataFrame:
         """The premises of the guarantee, as a DataFrame with premise, status and evidence.
 
         The status is "verified", "violated" or "not verifiable". Violated premises were accepted
         (``accept=`` of :func:`certify`).
         """
-        table = premises_table(self.checked)
-        if self.computed > 1:
-            table.loc[table["premise"] == "independent", "evidence"] += (
-                f"; this process has computed {self.computed} certificates on these samples, and "
-                f"each of them may fail with probability {self.delta:.4g}"
-            )
-        return table
+        return premises_table(self.terms.premises)
 
     @property
-    def point(self) -> Point | None:
-        """The cheapest certified Point, or None if nothing is certified.
+    def point(self) -> Point:
+        """The cheapest certified Point on these samples, or the reference if none is cheaper.
 
-        Without epsilon, the point is the most accurate one. If no accuracy is known, the point is
-        the last one that was tested and certified.
+        Without epsilon, it is the most accurate certified point that is cheaper than the reference.
+        If no accuracy is known, it is the last one that was tested.
         """
-        reversed_points = reversed(self.certified)
-        if self.epsilon is None:
-            return max(
-                reversed_points,
-                key=lambda point: float(np.nan_to_num(point.accuracy)),
-                default=None,
-            )
-        return min(reversed_points, key=lambda point: point.cost, default=None)
+        rows = self.table[self.table["certified"]]["cost_here"].to_numpy()
+        is_cheaper = rows < self.reference_alone.cost
+        if not is_cheaper.any():
+            return self.reference_alone
+        worth = -rows
+        if self.terms.epsilon is None:
+            worth = np.array([float(np.nan_to_num(point.accuracy)) for point in self.certified])
+        reversed_worth = np.where(is_cheaper, worth, -np.inf)[::-1]
+        return self.certified[len(rows) - 1 - int(np.argmax(reversed_worth))]
+
+    @property
+    def guarantee(self) -> Guarantee | None:
+        """The guarantee of ``point``, None if it is the reference."""
+        return self.point.guarantee
 
     def __str__(self) -> str:
         point = self.point
-        text = (
-            f"Nothing is certified: {self._drawn} do not show at confidence {1 - self.delta:.0%} "
-            f"that a cascade {self.promise}. Allow a larger loss or cost, or bring more samples. "
-            "If few samples have labels, cl.ladder lets all of them certify."
-        )
-        if point is not None:
-            row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
-            saving = improvement_factor(self.reference_cost, row["cost_here"])
-            saved = f"a saving of {times(saving)} ×" if saving > 1 else "no saving"
+        cost = number(self.reference_alone.cost)
+        if point is self.reference_alone:
             text = (
-                f"{self._guarantee_of(point)} {point.chain} costs {number(row['cost_here'])} a "
-                f"sample, the reference {self.reference} alone {number(self.reference_cost)}: "
-                f"{saved}."
+                f"Nothing cheaper holds: {self.samples} {self.terms.design.unit} do not show at "
+                f"confidence {certainty(self.terms.delta)} that a cascade which is cheaper than "
+                f"the reference {self.promise}. The point is {self.reference} alone, for {cost} a "
+                "sample. Allow a larger loss or cost, or bring more samples. If few samples have "
+                "labels, cl.ladder lets all of them certify."
             )
-            if self.epsilon is not None:
-                is_reference = is_alone(point, self.reference)
-                loss = "0, it is the reference" if is_reference else fraction(row["accuracy_loss"])
-                text += f" Observed loss: {loss}."
-        return " ".join([text + premises_text(self.checked), *self.remarks])
-
-    @property
-    def _drawn(self) -> str:
-        """Return the number of certification samples, or of their clusters, in words."""
-        if self.clusters is None:
-            return f"{self.samples} samples"
-        return f"{self.clusters} clusters of samples"
-
-    def _guarantee_of(self, point: Point) -> str:
-        """Return the guarantee about a certified point in one sentence."""
-        draw = f"the {self._drawn.replace('samples', 'certification samples')}"
-        where = "data from the same source"
-        if self.table_size:
-            draw += f" from the {self.table_size} whose confidences gave the thresholds"
-            where = f"those {self.table_size}"
-        return (
-            f"With probability at least {1 - self.delta:.0%} over the draw of {draw}, "
-            f"{arrow(point.active_models)} {self.promise}, on {where}."
-        )
+        else:
+            row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
+            saving = improvement_factor(self.reference_alone.cost, row["cost_here"])
+            text = (
+                f"{point.guarantee} It costs {number(row['cost_here'])} a sample, the reference "
+                f"{self.reference} alone {cost}: a saving of {times(saving)} ×."
+            )
+            if self.terms.epsilon is not None:
+                text += f" Observed loss: {fraction(row['accuracy_loss'])}."
+        return " ".join([text + premises_text(self.terms.premises), *self.remarks])
 
 
 def certify(
@@ -203,6 +169,7 @@ def certify(
     simultaneous: bool = False,
     clusters: Any = None,
     max_price: float | None = None,
+    certificates: int = 1,
     accept: Iterable[str] = (),
 ) -> Certificate:
     """Certify that cascades lose little accuracy or stay within a cost budget.
@@ -229,7 +196,7 @@ def certify(
         Probability with which the guarantee may fail, in (0, 1).
     reference : str, optional
         Reference model. Defaults to the most accurate single model on the split where a Front was
-        searched.
+        searched. Without a Front, it defaults to the most expensive model of the cascades.
     budget : float, optional
         Maximum mean cost per sample. At least one of ``epsilon`` and ``budget`` is needed.
     groups : array-like of shape (n_samples,), optional
@@ -255,15 +222,19 @@ def certify(
         Upper bound on the total cost of all stages for any one input, if costs differ between
         samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
         expensive sample in ``store``.
+    certificates : int, default=1
+        The number of certificates that will be computed on these samples. They share delta: each is
+        tested at delta ÷ certificates, and all of them hold with probability 1 − delta.
     accept : iterable of str, default=()
         Violated premises that do not raise an error: "independent", "overlap", "spelling",
-        "labels complete", "reference complete", "confidences", "rows aligned", "likeness". The
-        text of the certificate and the policy file name them.
+        "labels complete", "reference complete", "confidences", "rows aligned". The text of the
+        certificate and the policy file name them.
 
     Returns
     -------
     Certificate
-        The certified cascades, the cheapest of them as ``point``, and the p-values of all.
+        The certified cascades, the cheapest of them as ``point``, and the p-values of all. If none
+        is cheaper than the reference, ``point`` is the reference and ``guarantee`` is None.
 
     Raises
     ------
@@ -305,12 +276,13 @@ def certify(
     >>> tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
     >>> certificate = cl.certify(held_out, cl.search(tuning), epsilon=0.02)
     >>> certificate.promise
-    'loses at most 2.00% of accuracy against llama-3.3-70b'
+    'loses at most 2% of accuracy against llama-3.3-70b'
     >>> certificate.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
     epsilon = check_bounds(epsilon, budget, max_price)
     delta = checked_share(delta, "delta")
+    certificates = check_count(certificates, "certificates")
     if not delta:
         raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
     if epsilon is None and budget is None:
@@ -318,37 +290,61 @@ def certify(
     if max_price is not None and budget is None:
         raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
     check_store(store)
-    points, reference = select_points(cascades, reference, epsilon, budget)
+    points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
-    trial = Trial(case, epsilon, budget, max_price, delta, simultaneous)
-    promise = trial.promise
-    premises = checked_premises(case, accept)
-    table = trial.table()
-    reference_costs = costs_by_model(case.store, points[0].cost_kind)[reference]
-    premises_as_dicts = tuple(asdict(premise) for premise in premises)
-    certificate = Certificate(
-        certified=tuple(
-            replace(
-                points[row],
-                selected_on=join_origins(points[row].selected_on, store.origin),
-                premises=premises_as_dicts,
-            )
-            for row in np.flatnonzero(table["certified"])
-        ),
+    costs = costs_by_model(store, points[0].cost_kind)
+    mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
+    is_cheaper = mean_costs[reference] < max(mean_costs.values())
+    trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous)
+    terms = Guarantee(
+        cascade="",
+        chain="",
         reference=reference,
+        score=trial.score_in_words,
         epsilon=epsilon,
+        budget=budget,
         delta=delta,
-        samples=len(store),
-        table=table,
-        promise=promise,
-        checked=premises,
-        computed=count_certificate(store.origin),
-        table_size=case.table_size,
-        clusters=None if case.clusters is None else int(case.clusters.max()) + 1,
-        reference_cost=trial.mean(np.full(len(store), reference_costs)),
+        design=design_of(case, labels),
+        premises=checked_premises(case, accept, certificates),
+        certificates=certificates,
+        groups=0 if None in case.parts else len(case.parts),
+        max_price=trial.largest_price,
+        most_expensive=max(mean_costs, key=mean_costs.__getitem__) if is_cheaper else "",
     )
-    with_guarantees = [
-        replace(p, guarantee=certificate._guarantee_of(p)) for p in certificate.certified
-    ]
-    return replace(certificate, certified=tuple(with_guarantees))
+    table = trial.table()
+    is_usable = [point in case.usable for point in points[: len(table)]]
+    table["certified"] = table["certified"].to_numpy(bool) & is_usable
+    alone = Point(
+        (reference,),
+        (),
+        (1.0,),
+        cost=trial.mean(np.full(len(store), costs[reference])),
+        method=None if points[0].fitted else points[0].method,
+        score=points[0].score,
+        cost_kind=points[0].cost_kind,
+        selected_on=join_origins(points[0].selected_on, store.origin),
+    )
+    certified = []
+    for row in np.flatnonzero(table["certified"]):
+        seen = join_origins(points[row].selected_on, store.origin)
+        point = replace(points[row], selected_on=seen)
+        record = replace(terms, cascade=point.digest, chain=point.chain)
+        certified.append(replace(point, certified=record))
+    return Certificate(tuple(certified), alone, terms, table)
+
+
+def design_of(case: Case, labels: Mapping | None) -> Design:
+    """Return how the samples were drawn and labelled, as far as the arguments state it."""
+    draws = len(case.store)
+    unit = "samples"
+    if case.clusters is not None:
+        draws = int(case.clusters.max()) + 1
+        unit = "clusters of samples"
+    labelled_by = "the caller"
+    if labels is not None:
+        matter = case.differs.any(axis=0)
+        known = np.count_nonzero(matter & case.is_known)
+        labelled_by += f" ({known} of {np.count_nonzero(matter)} labels that can matter"
+        labelled_by += ", the first ones by SHA-256 of their ids)" if case.in_order else ")"
+    return Design(draws, unit, case.table_size, labelled_by=labelled_by)

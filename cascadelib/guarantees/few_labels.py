@@ -6,13 +6,14 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import brief, check_number, checked_share, validate_choice
-from ..evaluation.evaluation import check_store
+from ..evaluation.evaluation import check_store, costs_by_model
+from ..evaluation.guarantee import VIOLATED
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
 from .case import compare_with_reference, models_of, sort_by_digest
-from .repeats import VIOLATED, overlap_of, refuse_repeated_ids
+from .repeats import overlap_of, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
 
@@ -70,8 +71,8 @@ def to_label(
     """
     epsilon = check_bounds(epsilon, budget)
     check_store(store)
-    refuse_repeated_ids(store)
-    points, reference = select_points(cascades, reference, epsilon, budget)
+    refuse_repeats(store)
+    points, reference = select_points(store, cascades, reference, epsilon, budget)
     status, evidence, remedy = overlap_of(points, store, models_of(points, reference))
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
@@ -80,11 +81,15 @@ def to_label(
 
 
 def select_points(
-    cascades: Any, reference: str | None, epsilon: float | None, budget: float | None
+    store: Store,
+    cascades: Any,
+    reference: str | None,
+    epsilon: float | None,
+    budget: float | None,
 ) -> tuple[list[Point], str]:
     """Return the points in the order in which they are tested, and the reference.
 
-    Without epsilon, the reference may be any model.
+    The reference defaults to that of a Front, or else to the most expensive model of the points.
     """
     if isinstance(cascades, Front):
         accuracy = cascades.singles["accuracy"]
@@ -92,14 +97,15 @@ def select_points(
         validate_choice(reference, accuracy.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
-    if reference is None and (epsilon is not None or budget is None):
-        raise ValueError("name the reference= model that epsilon refers to")
     if len(scores := {point.score for point in points}) > 1:
         raise ValueError(
             f"the points have different scores, {', '.join(sorted(scores))}: certify each score "
             "by itself"
         )
-    reference = points[0].models[-1] if reference is None else reference
+    if reference is None:
+        costs = costs_by_model(store, points[0].cost_kind)
+        models = {name for point in points for name in point.models} & costs.keys()
+        reference = max(sorted(models), key=lambda name: float(np.mean(costs[name])), default="")
     if not isinstance(reference, str):
         raise ValueError(f"reference must be the name of a model, not {brief(reference)}")
     return points, reference

@@ -5,7 +5,7 @@ docs/premises.md describes each check and its limits.
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, replace
 from typing import Any
 
 import numpy as np
@@ -13,71 +13,77 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import items_of, validate_choice
+from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
 from ..methods.confidence_range import has_power
-from ..origin import Origin, join_origins, parts_of
-from ..store.aligned_rows import check_alignment
+from ..origin import Origin, as_numbers, parts_of
 from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
-from .likeness import likeness_of, near_groups
-from .repeats import (
-    LEVEL,
-    NOT_VERIFIABLE,
-    REMEDY,
-    VERIFIED,
-    VIOLATED,
-    Finding,
-    equal_rows,
-    repeated_ids,
-)
+from .repeats import LEVEL, REMEDY, Finding, equal_rows, repeated_ids
 
-# Premises whose evidence is a share of samples, which is part of the text of a certificate.
-COUNTED = ("spelling", "labels complete", "reference complete")
 UNCLUSTERED = "no sample repeats another by id or content"
 # A grade is a confidence that was computed from the label.
 LEAST_GRADED = 20  # least numbers of correct and of wrong answers to detect a grade
 GRADE = 0.998  # least area under the ROC curve of a grade
 LEAST_EQUAL = 200  # least number of samples to detect one model under two names
+DRAW = np.sqrt(np.log(2 / LEVEL) / 2)  # largest √k × distance of a uniform draw from its table
 COMPUTED: Counter[int] = Counter()  # certificates of this process, by the samples that they used
 
 
-@dataclass(frozen=True)
-class Premise:
-    """One premise of a guarantee with the result of its check.
-
-    Parameters
-    ----------
-    name : str
-        The name in ``accept=`` of :func:`cascadelib.certify`.
-    status : {"verified", "violated", "not verifiable"}
-    evidence : str
-        The comparison and its result.
-    """
-
-    name: str
-    status: str
-    evidence: str
-
-    def __str__(self) -> str:
-        return f"{self.name} ({self.evidence})"
-
-
 def independent(case: Case) -> Finding:
-    """Look for samples, or first samples of clusters, that repeat others by id or by content."""
+    """Look for samples, or first samples of clusters, that repeat others by id or by content.
+
+    Rows of the table that gave the thresholds must be a uniform draw from it. No check can show
+    that samples are independent.
+    """
     ids = case.origin.sample_ids
-    store = case.first_of_clusters
+    evidence = f"{UNCLUSTERED}; clusters= names samples that belong together"
     if case.clusters is not None:
         pairs = pd.DataFrame({"cluster": case.clusters, "sample": ids})
         ids = ids[~pairs.duplicated().to_numpy()]
-    if fault := repeated_ids(ids) or equal_rows(store, case.models, case.deciding):
+        evidence = f"{len(case.first_of_clusters)} clusters are named, and none repeats another"
+        if len(case.first_of_clusters) == len(case.store):
+            evidence = "each cluster has a single sample, which shows nothing"
+    if fault := repeated_ids(ids) or equal_rows(case.first_of_clusters, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
-    columns = store.origin.columns(case.models)
-    if columns is not None and (size := near_groups(columns)):
-        fault = f"the samples come in groups of {size} whose confidences differ by noise alone"
-        return VIOLATED, fault, "name the groups with clusters="
-    if case.clusters is not None:
-        named = f"{len(store)} clusters are named"
-        return VERIFIED, f"{named}, and no sample repeats one of another cluster", ""
-    return NOT_VERIFIABLE, f"{UNCLUSTERED}; clusters= names samples that belong together", ""
+    if case.table_size and (fault := unlike_table(case)):
+        return VIOLATED, fault, "label a uniform draw of the table"
+    return NOT_VERIFIABLE, evidence, ""
+
+
+def unlike_table(case: Case) -> str:
+    """Describe how the samples differ from a uniform draw of the table that gave the thresholds.
+
+    The distributions of all outputs of the models are compared, and how often models agree with the
+    reference. For a draw without replacement, the distance between the distributions of a number
+    exceeds DRAW ÷ √k with a probability of at most LEVEL (Dvoretzky, Kiefer, Wolfowitz; Hoeffding,
+    1963).
+    """
+    table: Any = case.points[0].thresholds_from
+    pairs = zip(compared_numbers(case.origin, case), compared_numbers(table, case))
+    distance = max((distance_between(*pair) for pair in pairs), default=0.0)
+    if distance <= DRAW / np.sqrt(len(case.store)):
+        return ""
+    return (
+        f"the {len(case.store)} samples are not a uniform draw from the {case.table_size} rows of "
+        f"the table: outputs of the models are distributed otherwise, by {distance:.2f}"
+    )
+
+
+def compared_numbers(part: Origin, case: Case) -> list[Array]:
+    """Return outputs of all models as numbers [k], and whether each model agrees with the first."""
+    outputs = list(filter(None, map(part.outputs, case.models)))
+    answers = [columns[-1] for columns in outputs]
+    numbers = [as_numbers(column) for columns in outputs for column in columns]
+    return numbers + [as_numbers(answer == answers[0]) for answer in answers[1:]]
+
+
+def distance_between(here: Array, whole: Array) -> float:
+    """Return the largest difference between the shares of values up to a number."""
+    values = np.unique(whole)
+    shares = [
+        np.searchsorted(np.sort(each), values, side="right") / len(each) for each in (here, whole)
+    ]
+    return float(np.abs(shares[0] - shares[1]).max())
 
 
 def spelling_of(store: Any, models: Sequence[str]) -> Finding:
@@ -94,7 +100,12 @@ def spelling_of(store: Any, models: Sequence[str]) -> Finding:
 
 
 def labels_complete(case: Case) -> Finding:
-    """Count the missing labels that can matter, and the dropped samples with missing rows."""
+    """Count the missing labels that can matter, and the dropped samples with missing rows.
+
+    Labels that are the answers of a model cannot show how much it loses.
+    """
+    if fault := labels_of_model(case):
+        return VIOLATED, fault, "certify with labels that no model of the cascade gave"
     matter = case.differs.any(axis=0)
     wanted = np.count_nonzero(matter)
     missing = np.count_nonzero(matter & ~case.is_known)
@@ -126,29 +137,21 @@ def confidences(case: Case) -> Finding:
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
-    for name in sorted(case.deciding) if case.is_known.all() else ():
-        correct, confidence = case.store.outcome([name], None, "top1")((0,))
-        finite = np.isfinite(confidence)
-        ranks = pd.Series(confidence[finite]).rank().to_numpy()
-        wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
-        are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
-        if correct.dtype != bool or are_few:
-            continue
-        # Confidences separate answers (nearly) without error only if they know the label.
-        area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
-        if area >= GRADE:
-            return (
-                VIOLATED,
-                f"the confidences of {name!r} separate its correct from its wrong answers, so they "
-                "seem to be computed from the labels",
-                "give a confidence that is known before the label",
-            )
+    names = sorted(case.deciding)
+    graded = [name for name in names if case.is_known.all() and is_grade(case.store, name)]
+    if graded:
+        return (
+            VIOLATED,
+            f"the confidences of {graded[0]!r} separate its correct from its wrong answers, so "
+            "they seem to be computed from the labels",
+            "give a confidence that is known before the label",
+        )
     parts = {part for point in case.points for part in parts_of(point.origin)}
     unknown = []
-    for name in sorted(case.deciding):
+    for name in names:
         here = confidences_of(case.origin, name)
         seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
-        if not has_power(len(seen), len(here), LEVEL / len(case.deciding)):
+        if not has_power(len(seen), len(here), LEVEL / len(names)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
@@ -163,11 +166,39 @@ def confidences(case: Case) -> Finding:
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
 
 
+def is_grade(store: Any, name: str) -> bool:
+    """Return whether confidences separate correct from wrong answers (nearly) without error.
+
+    They can do so only if they know the label.
+    """
+    correct, confidence = store.outcome([name], None, "top1")((0,))
+    finite = np.isfinite(confidence)
+    ranks = pd.Series(confidence[finite]).rank().to_numpy()
+    wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
+    are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
+    if correct.dtype != bool or are_few:
+        return False
+    area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
+    return bool(area >= GRADE)
+
+
 def confidences_of(part: Origin | None, name: str) -> Array:
     """Return the finite confidences of a model on a set of samples, empty if unknown."""
     outputs = [] if part is None else part.outputs(name)
     values = np.asarray(outputs[0] if outputs else (), np.float64)
     return values[np.isfinite(values)]
+
+
+def labels_of_model(case: Case) -> str:
+    """Describe a model whose answers are the labels, although the reference errs."""
+    labels = getattr(case.store, "labels", None)
+    if labels is None or not case.store.has_predictions or not case.is_known.all():
+        return ""
+    errors = np.count_nonzero(case.store.predicted(case.reference) != labels)
+    for name in case.models if errors >= LEAST_GRADED else ():
+        if (case.store.predicted(name) == labels).all():
+            return f"the labels are the answers of {name!r} on all {len(labels)} samples"
+    return ""
 
 
 def rows_aligned(case: Case) -> Finding:
@@ -182,23 +213,13 @@ def rows_aligned(case: Case) -> Finding:
         if equal and (answers != answers[0]).any():
             fault = f"the answers of {equal[0]!r} and {case.reference!r} are equal on all samples"
             return VIOLATED, fault, "check that the table does not hold one model under two names"
-    found = check_alignment(case.first_of_clusters, case.models)
+    found = case.alignment
     remedy = (
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept the violation"
     )
-    return found.status, found.evidence, remedy
-
-
-def unlike_selection(case: Case) -> Finding:
-    """Test whether samples occur in a selection split under other ids, or rounded."""
-    if case.overlap[0] == VIOLATED:
-        return NOT_VERIFIABLE, "the premise 'overlap' is violated", ""
-    seen = join_origins(*(point.seen for point in case.points))
-    if not parts_of(seen):
-        return VERIFIED, "no labels were used to select or fit the cascades", ""
-    found = likeness_of(seen, case.origin, case.models)
-    remedy = "certify on samples that are not in the selection split"
+    if found.status == VIOLATED and len(case.usable) < len(case.points):
+        return NOT_VERIFIABLE, f"{found.evidence}; their cascades are left out", ""
     return found.status, found.evidence, remedy
 
 
@@ -211,12 +232,13 @@ CHECKS: dict[str, Callable[[Case], Finding]] = {
     "reference complete": reference_complete,
     "confidences": confidences,
     "rows aligned": rows_aligned,
-    "likeness": unlike_selection,
 }
 
 
-def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
-    """Check every premise of a guarantee.
+def checked_premises(
+    case: Case, accept: Iterable[str], certificates: int = 1
+) -> tuple[Premise, ...]:
+    """Check every premise of a guarantee, which is one of ``certificates`` on these samples.
 
     Raises
     ------
@@ -236,6 +258,10 @@ def checked_premises(case: Case, accept: Iterable[str]) -> tuple[Premise, ...]:
             )
     if faults:
         raise ValueError(". ".join(faults))
+    computed = count_certificate(case.origin)
+    if computed > certificates:
+        counted = f"{computed} certificates of this process, {certificates} are accounted for"
+        premises[0] = replace(premises[0], evidence=f"{premises[0].evidence}; {counted}")
     return tuple(premises)
 
 
@@ -243,26 +269,6 @@ def premises_table(premises: Sequence[Premise]) -> pd.DataFrame:
     """Return a row per premise: premise, status, evidence."""
     columns = ["premise", "status", "evidence"]
     return pd.DataFrame([astuple(premise) for premise in premises], columns=columns)
-
-
-def premises_text(premises: Sequence[Premise]) -> str:
-    """Return the sentences of a certificate on unverified premises, the violated ones first.
-
-    Evidence is part of the text if it states a violation or a share of the samples.
-    """
-    sentences = []
-    for status, words in (
-        (VIOLATED, "Violated, but accepted, so that the guarantee may not hold"),
-        (NOT_VERIFIABLE, "Not verifiable"),
-    ):
-        named = [
-            str(premise) if status == VIOLATED or premise.name in COUNTED else premise.name
-            for premise in premises
-            if premise.status == status
-        ]
-        if named:
-            sentences.append(f" {words}: {', '.join(named)}.")
-    return "".join(sentences)
 
 
 def count_certificate(origin: Origin) -> int:

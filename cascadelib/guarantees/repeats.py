@@ -1,6 +1,7 @@
 """Find samples that occur more than once, or that were used for selection.
 
-A certificate would count them as independent draws.
+A certificate would count them as independent draws. Samples are identified by their ids, and by the
+numbers that models computed for them.
 """
 
 from collections.abc import Collection, Iterable, Sequence
@@ -11,34 +12,23 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.stats import binom, poisson
 
-from ..evaluation.intervals import share_interval
+from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import (
-    Origin,
-    Origins,
-    comparable_contents,
-    ids_could_meet,
-    parts_of,
-    samples_in_common,
-)
+from ..origin import Origin, Origins, parts_of, samples_in_common
 from ..store.protocol import Store
+from .p_values import share_above
 
 Finding = tuple[str, str, str]  # status, evidence, and the remedy if the premise is violated
 
-VERIFIED = "verified"
-VIOLATED = "violated"
-NOT_VERIFIABLE = "not verifiable"
 LEVEL = 1e-6  # probability with which a table of independent draws is refused
 PRIMES = (2, 3, 5, 7, 11, 13, 17, 19, 23, 29, 31, 37, 41, 43, 47)
-# By chance, samples of equal confidence agree at most this factor more often than samples of
-# neighbouring confidences.
-FACTOR = 1.5
-# Repeats are accepted if they inflate variances by less than this factor. Then at most 5.4% of
-# guarantees fail instead of 5%.
-INFLATION = 1.05
-# Samples of equal confidence are repeats if at most this share of them has unequal outcomes.
-CONTRADICTING = 0.02
+DIGITS = (7, 5, 4, 3, 2)  # decimals of the numbers by which two splits are compared
+FEWEST_ROWS = 64  # smallest number of different rows that can show repeated samples
+FEWEST = 20  # smallest number of groups of equal rows that are reported as repeats
+INFLATION = 1.05  # repeats are accepted if they inflate variances by less than this factor
+AGREEING = 0.9  # least share of these groups with equal values
+FACTOR = 1.5  # equal confidences raise the chance of equal other values by this factor
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
@@ -46,20 +36,44 @@ def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]
     """Return a lower bound on the number of samples of ``here`` that are among those of
     ``origins``.
 
-    Samples are compared by their ids and then by the outputs of ``models``
-    (:func:`equal_contents`). None if no shared sample is found and ids or outputs are unknown.
+    Samples are compared by their ids and then by the numbers of ``models``. None if no shared
+    sample is found and ids or numbers are unknown.
     """
     distinct = list(dict.fromkeys(origins))
     counts = [samples_in_common(origin, here) for origin in distinct]
     if any(counts):
         return max(filter(None, counts))
     parts = dict.fromkeys(part for origin in distinct for part in parts_of(origin))
-    pairs = [comparable_contents(part, here, models) for part in parts]
-    known_pairs = [pair for pair in pairs if pair is not None]
-    shared = [equal_contents(*pair, LEVEL / len(known_pairs)) for pair in known_pairs]
+    shared = [shared_rows(part, here, models) for part in parts]
     if any(shared):
-        return next(filter(None, shared))
-    return None if None in counts or len(known_pairs) < len(parts) else 0
+        return max(filter(None, shared))
+    return None if None in counts or None in shared else 0
+
+
+def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int | None:
+    """Return the number of equal rows of numbers of two sets, or None if they are unknown.
+
+    The numbers are rounded to fewer and fewer decimals, so that copies with other decimals are
+    found. They are those of ``models``, or of all models of a file.
+    """
+    if part is None:
+        return None
+    names = part.models if part.trace else {*models} & {*part.models} & {*here.models}
+    columns = [each.columns(names) for each in (part, here)]
+    if columns[0] is None or columns[1] is None or len(columns[0]) != len(columns[1]):
+        return None
+    seen = columns[0].shape[1]
+    both = np.hstack(columns).astype(np.float64)
+    both[~np.isfinite(both)] = np.nan
+    span = np.nanmax(both, axis=1, initial=1) - np.nanmin(both, axis=1, initial=0)
+    both /= 10 ** np.floor(np.log10(span))[:, None]
+    found = 0
+    for digits in DIGITS:
+        rows = number_rows(list(np.round(both, digits)))
+        found = max(found, equal_contents(rows[:seen], rows[seen:], LEVEL / len(DIGITS)))
+    if not found and len(np.unique(number_rows(list(both)))) < FEWEST_ROWS:
+        return None
+    return found
 
 
 def equal_contents(seen: Array, here: Array, level: float) -> int:
@@ -115,55 +129,69 @@ def repeated_ids(ids: Array) -> str:
     return f"{repeated} of the {len(ids)} samples repeat others (ids)" if repeated else ""
 
 
-def refuse_repeated_ids(store: Any) -> None:
-    """Raise ValueError if ids of a store (or rows of its source) occur more than once."""
-    if fault := repeated_ids(store.origin.sample_ids):
+def refuse_repeats(store: Any, models: Sequence[str] = ()) -> None:
+    """Raise ValueError if ids of a store, or rows of a cascade's models, occur more than once."""
+    fault = repeated_ids(store.origin.sample_ids)
+    if not fault and models:
+        fault = equal_rows(store, list(models), models[:-1])
+    if fault:
         raise ValueError(f"{fault}: {REMEDY}")
-
-
-def refuse_equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> None:
-    """Raise ValueError if samples of a store repeat others (:func:`equal_rows`)."""
-    if fault := equal_rows(store, models, deciding):
-        raise ValueError(f"{fault}; {REMEDY}")
 
 
 def equal_rows(store: Any, models: list[str], deciding: Collection[str]) -> str:
     """Describe the samples that repeat others by their values, or return "" without evidence.
 
-    The values are confidences of ``models``, their correctness, predictions, and labels.
     ``deciding`` names the models whose confidences are compared with thresholds. Other confidences
     may differ between copies without any effect.
 
-    Rows with equal values may be different samples, since confidences are rounded or have few
-    values. Two tests, at ``LEVEL`` together, find equal rows that are more frequent than by chance.
-    :func:`copied_whole` tests whether the numbers of copies are multiples of 2, of 3, ….
-    :func:`equal_in_all` finds samples that share a confidence of one model and all other values,
-    although samples with neighbouring confidences do not.
+    The values are confidences of ``models``, their correctness, predictions, and labels. Values on
+    a grid are equal by chance, so equal rows are repeats in two cases. Either the numbers of copies
+    are multiples of 2, of 3, … (:func:`copied_whole`). Or nearly all groups of samples that share
+    one confidence share all other values (:func:`repeats_in_groups`).
     """
     stage = store.outcome(models, Method(), "top1")
-    outcomes: list[Array] = []
-    confidences: list[Array] = []
-    for position, name in enumerate(models):
-        correct, confidence = stage((position,))
-        outcomes.append(correct)
-        confidences.append(confidence)
-        if store.has_predictions:
-            outcomes.append(store.predicted(name))
+    found = [stage((position,)) for position in range(len(models))]
+    outcomes = [correct for correct, _ in found]
+    confidences = [confidence for _, confidence in found]
+    if store.has_predictions:
+        outcomes += [store.predicted(name) for name in models]
     if store.origin.values is not None:
         outcomes.append(store.origin.values)
     rows = number_rows([*confidences, *outcomes])
-    is_repeated = equal_in_all(confidences, rows) or copied_whole(rows)
-    if not is_repeated:
+    if not copied_whole(rows) and not repeats_in_groups(confidences, outcomes):
         compared = [values for name, values in zip(models, confidences) if name in deciding]
         rows = number_rows([*compared, *outcomes])
-        is_repeated = copied_whole(rows)
-    if not is_repeated:
-        return ""
-    copies = len(rows) - rows.max() - 1
+        if not copied_whole(rows):
+            return ""
     return (
-        f"{copies} of the {len(rows)} samples repeat others: they are equal in all known values, "
-        "more often than independent samples are"
+        f"{len(rows) - rows.max() - 1} of the {len(rows)} samples repeat others: they are equal in "
+        "all known values, more often than independent samples are"
     )
+
+
+def repeats_in_groups(confidences: list[Array], outcomes: list[Array]) -> bool:
+    """Return whether groups that share one confidence mostly share all other values.
+
+    By chance, they do so at most FACTOR times as often as samples of neighbouring confidences. A
+    tweet that is sent twice is accepted.
+    """
+    counts = np.bincount(number_rows([*confidences, *outcomes]))
+    if np.sum(np.square(counts)) <= INFLATION * counts.sum():
+        return False
+    for position, values in enumerate(confidences):
+        others = confidences[:position] + confidences[position + 1 :]
+        first = np.unique(values, return_inverse=True)[1]
+        rest = number_rows([*others, *outcomes])
+        groups = pd.DataFrame({"rest": rest}).groupby(first)["rest"].agg(["size", "nunique"])
+        shared = groups["nunique"][groups["size"] > 1]
+        agreeing = int((shared == 1).sum())
+        if agreeing < max(FEWEST, AGREEING * len(shared)):
+            continue
+        of_groups = rest[np.unique(first, return_index=True)[1]]
+        chance = FACTOR * share_above(int(np.sum(np.diff(of_groups) == 0)), len(of_groups), LEVEL)
+        if binom.sf(agreeing - 1, len(shared), min(1.0, chance)) <= LEVEL:
+            return True
+    return False
 
 
 def number_rows(columns: list[Array]) -> Array:
@@ -195,52 +223,6 @@ def copies_of_each(counts: Array) -> int:
     return 1
 
 
-def equal_in_all(confidences: list[Array], rows: Array) -> bool:
-    """Return whether samples that share a confidence are repeats.
-
-    Inputs are confidences of M models, [k] each, and the number of each sample's row, int [k]. Take
-    two models and the samples that share a confidence of the first model. If they share it by
-    chance, their confidences of the second model are not equal much more often than those of
-    samples with neighbouring confidences: at most FACTOR times as often. If the second confidence
-    depends on the first only, equal samples always share both. So equal outcomes are required as
-    well. Repeats that inflate variances by less than INFLATION are accepted, such as a tweet that
-    is sent twice.
-    """
-    counts = np.bincount(rows)
-    if np.sum(np.square(counts)) <= INFLATION * len(rows):
-        return False
-    places = [np.unique(values, return_inverse=True)[1] for values in confidences]
-    level = LEVEL / 2 / len(places)
-    for first, second in zip(places, places[1:] + places[:1]):
-        if rarer_than_chance(first, second, rows, level):
-            both = number_rows([first, second])
-            order = np.argsort(both, kind="stable")
-            tied = np.diff(both[order]) == 0
-            unequal = np.diff(rows[order])[tied] != 0
-            if len(unequal) and np.mean(unequal) <= CONTRADICTING:
-                return True
-    return False
-
-
-def rarer_than_chance(first: Array, second: Array, rows: Array, level: float) -> bool:
-    """Return whether samples with equal ``first`` have equal rows more often than by chance.
-
-    Chance is FACTOR times the rate at which samples with neighbouring ``first`` have equal
-    ``second``. All arrays are int [k].
-    """
-    order = np.argsort(first, kind="stable")
-    starts = np.flatnonzero(np.diff(first[order], prepend=-1))
-    sizes = np.diff(starts, append=len(order))
-    first_of_groups = order[starts]
-    neighbours = second[first_of_groups[1:]] == second[first_of_groups[:-1]]
-    if not len(neighbours):
-        return False
-    chance = FACTOR * share_interval(neighbours, 1 - level, "exact")[1]
-    shared = starts[sizes > 1]
-    equal = np.count_nonzero(rows[order[shared]] == rows[order[shared + 1]])
-    return chance < 1 and binom.sf(equal - 1, len(shared), chance) <= level / 2
-
-
 def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
     """Return the size of the table of :attr:`Point.thresholds_from`.
 
@@ -268,7 +250,7 @@ def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
 
 
 def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> Finding:
-    """Compare samples, by id and by answers, with those that selected or fitted the points.
+    """Compare samples, by id and by numbers, with those that selected or fitted the points.
 
     Out-of-fold outputs are a violation. Their models have the metadata ``folds``, the number of
     networks, each of which was trained on the samples of the other folds.
@@ -283,23 +265,16 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
                 "computed them, which the samples of the other folds trained",
                 "certify the network that will run, on samples that did not train it",
             )
-    size = size_of_table(points, origin)
     shared = samples_seen([point.seen for point in points], origin, models)
     if shared:
-        named = " ".join(filter(None, (origin.dataset, origin.split)))
         return (
             VIOLATED,
-            f"{shared} of the {len(origin)} samples took part in finding the cascades"
-            f"{named and f' ({named})'}, by their ids or by the models' answers",
+            f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
+            "ids or by the numbers of the models",
             "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
-    if shared is None or size is None:
-        what = "sample ids (sample_ids=), or the models' answers, are not known for all samples"
+    if shared is None or size_of_table(points, origin) is None:
+        what = "sample ids (sample_ids=), or the models' numbers, are not known for all samples"
         return NOT_VERIFIABLE, f"{what} that selected or fitted the cascades", ""
-    answers = "no row of the models' answers is in both splits"
-    parts = {part for point in points for part in parts_of(point.seen)}
-    if not all(ids_could_meet(part, origin) for part in parts):
-        ids = "the splits have ids of different forms, such as val/1 and test/1"
-        return NOT_VERIFIABLE, f"{answers}, but {ids}", ""
-    return VERIFIED, f"no sample id is in both splits, whose ids have one form, and {answers}", ""
+    return VERIFIED, "no id and no row of the models' numbers is in both splits", ""

@@ -12,7 +12,6 @@ from ..evaluation.evaluation import correct_alone
 from ..evaluation.point import Point
 from ..evaluation.run import Run
 from ..scoring import F1, f1, score_of
-from ..tables import number
 from .case import Case, answered_by
 from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
 
@@ -55,33 +54,34 @@ class Trial:
         """The samples of class 1 under F1, bool [k]."""
         return self.case.store.positives() if self.case.score == F1 else None
 
-    @cached_property
-    def promise(self) -> str:
-        """The bounds of a certified cascade in words."""
-        bounds = []
-        if self.epsilon is not None:
-            parts = self.case.parts
-            groups = "" if None in parts else f" in each of {len(parts)} groups"
-            title = score_of(self.case.score).title
-            if self.case.score == "top1" and self.correct.dtype.kind == "f":
-                title = "mean score"
-            loss = f"{self.epsilon:.2%} of {title}"
-            bounds.append(f"loses at most {loss} against {self.case.reference}{groups}")
-        if self.budget is not None:
-            bounds.append(f"costs at most {number(self.budget)} a sample")
-            by_sample = [run.costs for run in self.case.runs if any(map(np.ndim, run.costs))]
-            if by_sample:
-                highest = max(float(np.max(sum(costs))) for costs in by_sample)
-                if self.max_price is not None and highest > self.max_price:
-                    raise ValueError(
-                        f"max_price={self.max_price:g}, but all stages together cost {highest:g} "
-                        "for one of the certification samples: max_price must be an upper bound "
-                        "for any input"
-                    )
-                most = highest if self.max_price is None else self.max_price
-                bounds[-1] += f" (if no input can cost more than {number(most)})"
-        means = ", as the mean over clusters of their means"
-        return " and ".join(bounds) + ("" if self.case.clusters is None else means)
+    @property
+    def score_in_words(self) -> str:
+        """What a cascade may lose, with the positive class of F1."""
+        title = score_of(self.case.score).title
+        if self.positive is not None:
+            return f"{title} of class {str((self.case.origin.classes or (0, 1))[1])!r}"
+        is_graded = self.case.score == "top1" and self.correct.dtype.kind == "f"
+        return "mean score" if is_graded else title
+
+    @property
+    def largest_price(self) -> float | None:
+        """The largest cost of an input, None without a budget or if costs are equal for all inputs.
+
+        Raises
+        ------
+        ValueError
+            If a sample costs more than ``max_price``.
+        """
+        by_sample = [run.costs for run in self.case.runs if any(map(np.ndim, run.costs))]
+        if self.budget is None or not by_sample:
+            return None
+        highest = max(float(np.max(sum(costs))) for costs in by_sample)
+        if self.max_price is not None and highest > self.max_price:
+            raise ValueError(
+                f"max_price={self.max_price:g}, but all stages together cost {highest:g} for one "
+                "of the certification samples: max_price must be an upper bound for any input"
+            )
+        return highest if self.max_price is None else self.max_price
 
     def table(self) -> pd.DataFrame:
         """Return a row per tested point. Tests in sequence stop at the first failure."""

@@ -19,7 +19,7 @@ from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
 from ..store.score_table import ScoreTable
-from .log import Inputs, read_log
+from .log import Inputs, load_log
 
 SALT_BYTES = 16  # least length of the secret
 
@@ -104,8 +104,9 @@ def find_verdicts(
         If a label or a reference is spelled otherwise than the other answers, or is not a class.
     """
     texts = labels_by_id(labels)
-    check_answers(audits, texts, classes)
-    label = audits["id"].map(texts)
+    label = audits["id"].map(texts.get).astype(object)
+    answers = audits[["cascade", "reference"]].assign(label=label)
+    check_spelling(answers, audits["id"], classes)
     gain = (audits["cascade"] == label).astype(int) - (audits["reference"] == label)
     verdicts = gain.map({-1: "lost", 0: "tied", 1: "gained"})
     verdicts[label.isna()] = "open"
@@ -116,20 +117,23 @@ def find_verdicts(
 
 def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     """Return labels as {id: label}, as text, without those that are missing."""
-    texts = as_text(list(labels.values())) if len(labels) else []
-    return {str(name): str(text) for name, text in zip(labels.keys(), texts) if text}
+    known = dict(labels.items())
+    texts = as_text(np.fromiter(known.values(), object, len(known)))
+    return {str(name): text for name, text in zip(known, texts.tolist()) if text}
 
 
-def check_answers(audits: pd.DataFrame, labels: dict[str, str], classes: Iterable | None) -> None:
-    """Raise ValueError if an audited answer or a label is not a class.
+def check_spelling(answers: pd.DataFrame, ids: pd.Series, classes: Iterable | None) -> None:
+    """Raise ValueError if an audited answer or its label is not a class.
 
-    Without `classes`, a label must be an audited answer, and no two of them may differ only in
-    spelling.
+    Without `classes`, a label must be an answer of the cascade or the reference to any input, and
+    no two answers or labels may differ only in spelling.
     """
-    by_column = {name: dict(zip(audits[name], audits["id"])) for name in ("cascade", "reference")}
-    by_column["label"] = {label: name for name, label in labels.items()}
-    answers = {*by_column["cascade"], *by_column["reference"]} - {None}
-    valid = answers if classes is None else {str(each) for each in classes}
+    by_column = {
+        name: dict(zip(column.dropna(), ids[column.notna()])) for name, column in answers.items()
+    }
+    valid = {*by_column["cascade"], *by_column["reference"]}
+    if classes is not None:
+        valid = {str(each) for each in classes}
     spellings: dict[str, str] = {}
     for column, texts in by_column.items():
         for text in filter(None, texts):
@@ -209,7 +213,7 @@ def audited_table(
             f"a policy of two models is needed, not {len(policy.models)}: audited inputs have the "
             "answers of the first model and the reference only. Choose and certify on a table"
         )
-    read = read_log(log, policy, since, until)
+    read = load_log(log, policy, since, until)
     if read.audits.empty:
         raise ValueError("the log has no audited input in this time")
     confidences = convert_units(policy.metric, read.inputs.confidences[read.inputs.is_audited, 0])
@@ -217,10 +221,11 @@ def audited_table(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)  # the mean of no cost is nan
         prices = np.nanmean(np.where(read.inputs.is_other, np.nan, read.inputs.costs), axis=0)
+    first = np.where(np.isnan(confidences), -np.inf, confidences)
     return ScoreTable(
         None,
-        [np.where(np.isnan(confidences), -np.inf, confidences), np.zeros(len(confidences))],
-        prices if prices[0] < prices[1] else [0.0, 1.0],
+        np.stack([first, np.zeros(len(first))]),
+        prices if prices[0] < prices[1] else np.arange(2.0),
         policy.models,
         read.audits["id"].to_numpy(str),
         predictions=read.audits[["first", "reference"]].fillna("").to_numpy(str).T,

@@ -19,6 +19,7 @@ from ..policy.policy import Policy
 from .schema import OF_EACH, Locate, describe_value, read_parts
 
 ROUNDING = 1e-6  # of confidences in a log, absolute or relative
+Columns = dict[str, Array]  # values of each column with lists, [rows, models]
 BY_STAGE = ("models", "predictions", "confidences", "failures", "costs")
 
 
@@ -40,6 +41,11 @@ class Inputs(NamedTuple):
     costs: Array
     is_other: Array
 
+    @property
+    def is_answered(self) -> Array:
+        """Return at which stages the policy's model has answered, bool [N, n]."""
+        return (self.failures == 0) & ~self.is_other
+
     def take(self, rows: Array) -> "Inputs":
         """Return some of the inputs."""
         return Inputs(*[values[rows] for values in self])
@@ -59,7 +65,7 @@ class Log(NamedTuple):
     others: int
 
 
-class Part(NamedTuple):
+class LogPart(NamedTuple):
     """Some rows of a log. Row i of ``table`` is the row ``places[i]`` of a part of the log.
 
     ``start`` is the position of that part, and ``locate`` describes its rows for messages.
@@ -77,13 +83,13 @@ class Part(NamedTuple):
             value = self.table[name][row].as_py()
             raise ValueError(describe_value(name, value, place, accepted))
 
-    def take(self, is_chosen: Array) -> "Part":
+    def take(self, is_chosen: Array) -> "LogPart":
         """Return some of the rows."""
         table = self.table.filter(pa.array(is_chosen))
         return self._replace(table=table, places=self.places[is_chosen])
 
 
-def read_log(
+def load_log(
     log: Any, policy: Policy, since: float | None = None, until: float | None = None
 ) -> Log:
     """Read the rows of a policy from `since` to before `until`.
@@ -104,7 +110,8 @@ def read_log(
         times = check_keys(whole)
         is_inside = (first <= times) & (times < end)
         is_mine = pc.equal(whole.table["policy"], policy.checksum).to_numpy()
-        others.update(whole.table["policy"].filter(pa.array(is_inside & ~is_mine)).to_pylist())
+        is_other = pa.array(is_inside & ~is_mine)
+        others.update(whole.table["policy"].filter(is_other).to_pylist())
         part = whole.take(is_inside & is_mine)
         columns = spread_columns(part, len(policy.models))
         check_rows(part, columns, policy.in_use)
@@ -123,15 +130,15 @@ def read_log(
     return Log(kept, in_order, len(joined.rows) - len(unique), others.total())
 
 
-def numbered_parts(log: Any) -> Iterator[Part]:
+def numbered_parts(log: Any) -> Iterator[LogPart]:
     """Yield the parts of a log."""
     start = 0
     for table, locate in read_parts(log):
-        yield Part(table, np.arange(len(table)), start, locate)
+        yield LogPart(table, np.arange(len(table)), start, locate)
         start += len(table)
 
 
-def check_keys(part: Part) -> Array:
+def check_keys(part: LogPart) -> Array:
     """Check what rows of all policies need, and return their times, float64 [rows]."""
     for name in ("id", "time", "policy"):
         part.refuse(part.table[name].is_null().to_numpy(), name)
@@ -140,8 +147,8 @@ def check_keys(part: Part) -> Array:
     return times
 
 
-def spread_columns(part: Part, models: int) -> dict[str, Array]:
-    """Return the values of each column with lists, [rows, models].
+def spread_columns(part: LogPart, models: int) -> Columns:
+    """Return the values of each column with lists.
 
     A value is None or nan if it is null, or the stage was not reached.
     """
@@ -160,7 +167,7 @@ def spread_columns(part: Part, models: int) -> dict[str, Array]:
     return columns
 
 
-def check_rows(part: Part, columns: dict[str, Array], point: Point) -> None:
+def check_rows(part: LogPart, columns: Columns, point: Point) -> None:
     """Raise ValueError for the first row whose values are wrong or contradict each other."""
     stages = part.table["stage"].to_numpy()
     reached = np.arange(len(point.models)) <= stages[:, None]
@@ -188,10 +195,11 @@ def check_rows(part: Part, columns: dict[str, Array], point: Point) -> None:
     part.refuse((costs < 0) | np.isinf(costs), "costs")
     part.refuse(part.table["audited"].is_null().to_numpy(), "audited")
     is_audited = part.table["audited"].to_numpy()
-    part.refuse(part.table["reference"].is_valid().to_numpy() & ~is_audited, "reference")
+    has_reference = part.table["reference"].is_valid().to_numpy()
+    part.refuse(has_reference & ~is_audited, "reference")
 
 
-def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Array:
+def find_wrong_exits(part: LogPart, columns: Columns, point: Point) -> Array:
     """Return which answers of the policy's models have another exit than its thresholds give.
 
     The result is bool [rows, models]. A confidence that is nearly the threshold may have been
@@ -210,7 +218,7 @@ def find_wrong_exits(part: Part, columns: dict[str, Array], point: Point) -> Arr
     return is_wrong
 
 
-def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
+def inputs_of(part: LogPart, columns: Columns, point: Point) -> Inputs:
     """Return checked rows as numbers."""
     stages = part.table["stage"].to_numpy()
     codes = {name: code for code, name in enumerate(FAILURES)} | {None: -1}
@@ -228,7 +236,7 @@ def inputs_of(part: Part, columns: dict[str, Array], point: Point) -> Inputs:
     )
 
 
-def digest_rows(part: Part, columns: dict[str, Array]) -> Array:
+def digest_rows(part: LogPart, columns: Columns) -> Array:
     """Return a 64-bit hash of the contents of each row, except its id."""
     contents = part.table.select(["time", "stage", "audited", "reference"]).to_pandas()
     for name, values in columns.items():
@@ -237,10 +245,10 @@ def digest_rows(part: Part, columns: dict[str, Array]) -> Array:
     return pd.util.hash_pandas_object(contents, index=False).to_numpy()
 
 
-def read_audits(part: Part, columns: dict[str, Array], inputs: Inputs) -> pd.DataFrame:
+def read_audits(part: LogPart, columns: Columns, inputs: Inputs) -> pd.DataFrame:
     """Return the answers to the audited inputs, indexed by their rows in the log."""
     answers = columns["predictions"][inputs.is_audited]
-    is_first = ((inputs.failures == 0) & ~inputs.is_other)[inputs.is_audited, 0]
+    is_first = inputs.is_answered[inputs.is_audited, 0]
     table = part.table.filter(part.table["audited"])
     cascade = answers[:, 0]
     for later in answers.T[1:]:

@@ -15,7 +15,7 @@ from ..policy.decisions import FAILURES
 from ..policy.policy import Policy
 from .audit import draw_p_value, find_verdicts, open_ids
 from .drift import log_capital
-from .log import Inputs, Log, read_log
+from .log import Inputs, Log, load_log
 
 LATEST_CALLS = 1024  # inputs of a model among which failures raise an alarm
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
@@ -116,7 +116,7 @@ def monitor(
     ----------
     log : DataFrame, or path of a .jsonl file, a parquet file or a folder of such files
         One row per input, with the columns of ``cascadelib.monitoring.SCHEMA`` (see
-        docs/monitoring.md). Files are read in parts, and need about 300 bytes of memory a row.
+        docs/monitoring.md). Files are read in parts.
     policy : Policy
         The policy whose rows are counted.
     labels : mapping of str to label, or Series, optional
@@ -177,7 +177,7 @@ def monitor(
     error = check_number(error, "error", "a number between 0 and 1", *POSITIVE[:1], 1 - 1e-9)
     rate = check_number(false_alarm_rate, "false_alarm_rate", "a number from 0 to 1", 0, 1)
     seconds = check_number(window, "window", "a positive number of seconds", *POSITIVE)
-    read = read_log(log, policy, since, until)
+    read = load_log(log, policy, since, until)
     verdicts = find_verdicts(read.audits, {} if labels is None else labels, classes)
     return Report(
         count_rows(read),
@@ -266,14 +266,15 @@ def find_drift(inputs: Inputs, policy: Policy, false_alarm_rate: float) -> pd.Da
     expected = policy.in_use.expected
     references = expected.confidences if expected else ()
     # After a failure or another model's answer, the next stage is reached for other reasons.
-    is_clean = np.logical_and.accumulate((inputs.failures == 0) & ~inputs.is_other, axis=1)
+    is_clean = np.logical_and.accumulate(inputs.is_answered, axis=1)
     rows = []
     for stage, reference in enumerate(references):
         values = np.clip(inputs.confidences[:, stage], -LARGEST, LARGEST)
         is_tested = is_clean[:, stage] & ~np.isnan(values)
         if stage == len(references) - 1:
             # Equal confidences of the last model carry no information, infinite ones are missing.
-            is_tested &= (len({*reference.values}) > 1) & (np.abs(values) < LARGEST)
+            differ = len({*reference.values}) > 1
+            is_tested &= differ & (np.abs(values) < LARGEST)
         path = np.append(0.0, log_capital(reference, values[is_tested]))
         times = np.append(inputs.times[is_tested], np.nan)
         rows.append(

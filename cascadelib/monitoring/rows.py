@@ -24,13 +24,15 @@ def log_rows(
     Parameters
     ----------
     decisions : Decisions
-        Decisions of N inputs. Their ids name the inputs in the log.
+        Decisions of N inputs. Their ids name the inputs in the log, so pass ``ids=`` to a run:
+        inputs without ids are numbered from 0, in each batch again.
     policy : Policy
         The policy that decided. For a cascade, ``cascade.policy``.
     audited : bool or bool array of shape (N,), default=False
         The result of :func:`is_audited`.
     reference : sequence of N answers, optional
-        The reference's answers to audited inputs, None for others and for failures.
+        The reference's answers to audited inputs, None for others and for failures. Answers are
+        written as text.
     time : float or float array of shape (N,), optional
         Time of the decisions in seconds since 1970. The default is now.
 
@@ -63,21 +65,23 @@ def log_rows(
     failures = np.where((decisions.failures == 0) & is_missing, MALFORMED, decisions.failures)
     has_confidence = has_answer & ~np.isnan(decisions.confidences)
     has_confidence[:, -1] &= np.isfinite(decisions.confidences[:, -1])
+    nothing = np.array(None)
     by_stage = {
         "models": np.broadcast_to(np.array(policy.models, object), reached.shape),
-        "predictions": np.where(has_answer, as_text(answers).astype(object), None),
-        "confidences": np.where(has_confidence, decisions.confidences.astype(object), None),
+        "predictions": np.where(has_answer, as_text(answers).astype(object), nothing),
+        "confidences": np.where(has_confidence, decisions.confidences.astype(object), nothing),
         "failures": np.array(FAILURES, object)[failures],
-        "costs": np.where(np.isnan(decisions.costs), None, decisions.costs.astype(object)),
+        "costs": np.where(np.isnan(decisions.costs), nothing, decisions.costs.astype(object)),
     }
     count = len(decisions)
+    texts = as_text(np.full(count, None) if reference is None else np.array(reference, object))
     columns = {
         "id": as_text(decisions.ids).astype(object),
         "time": np.full(count, clock()) if time is None else np.broadcast_to(time, count),
         "policy": policy.checksum,
         "stage": decisions.exit_stage,
         "audited": np.broadcast_to(audited, count),
-        "reference": [None] * count if reference is None else list(reference),
+        "reference": pd.Series(np.where(texts == "", nothing, texts.astype(object)), dtype=object),
     }
     for name, values in by_stage.items():
         columns[name] = [row[chosen].tolist() for row, chosen in zip(values, reached)]

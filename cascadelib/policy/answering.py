@@ -5,26 +5,28 @@ The certificate bounds the share of answers that differ from the reference's.
 
 import secrets
 from collections.abc import Callable, MutableMapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..checks import check_count, check_number, error_context
+from ..evaluation.guarantee import (
+    AGREEMENT,
+    NOT_VERIFIABLE,
+    VERIFIED,
+    VIOLATED,
+    Design,
+    Guarantee,
+    Premise,
+    premises_text,
+)
 from ..evaluation.point import Point
 from ..front_end import watched
 from ..guarantees.peeling import Peeled, peel_table
-from ..guarantees.premises import (
-    NOT_VERIFIABLE,
-    UNCLUSTERED,
-    VERIFIED,
-    VIOLATED,
-    Premise,
-    premises_table,
-    spelling_of,
-)
-from ..guarantees.repeats import copied_whole, number_rows, refuse_repeated_ids
+from ..guarantees.premises import UNCLUSTERED, premises_table, spelling_of
+from ..guarantees.repeats import copied_whole, number_rows, refuse_repeats
 from ..labels import align_values, as_text
 from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, class_digests
 from ..methods.method import Method
@@ -140,6 +142,7 @@ def answer_table(
     Returns
     -------
     AnsweredTable
+        The answers, the rows that the reference answered, and the policy for new rows.
 
     Raises
     ------
@@ -182,7 +185,7 @@ def answer_table(
     True
     """
     confidence, predictions = read_single_model(table)
-    refuse_repeated_ids(table)
+    refuse_repeats(table)
     if groups is not None:
         raise ValueError(
             "answer_table has no guarantee per group. Call it for the rows of each group: "
@@ -193,7 +196,11 @@ def answer_table(
     delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
     if labels is not None:
         labels = check_count(labels, "labels", 1, len(table))
-    seed = secrets.randbits(63) if seed is None else check_count(seed, "seed", 0)
+    drawn_by = f"seed {seed}, which is valid if it repeats a recorded draw"
+    if seed is None:
+        seed = secrets.randbits(63)
+        drawn_by = f"the operating system (seed {seed})"
+    seed = check_count(seed, "seed", 0)
     bought = {} if bought is None else bought
     answers_at = answers_of(table, ask, bought)
     try:
@@ -215,13 +222,24 @@ def answer_table(
         raise
     is_repeated = copied_whole(number_rows([confidence, predictions]))
     premises = list_premises(table, peeled.labels, is_repeated)
-    point = point_of(peeled, table, premises)
-    certificate = describe_guarantees(peeled, epsilon, delta, point.exit_rates[0], is_repeated)
+    design = Design(peeled.labels, "labels", len(table), drawn_by, "the reference")
+    about_table = Guarantee(
+        cascade="",
+        chain="the answered table",
+        reference=REFERENCE,
+        score=AGREEMENT,
+        epsilon=epsilon,
+        budget=None,
+        delta=delta,
+        design=design,
+        premises=premises,
+    )
+    point = certify_policy(point_of(peeled, table), about_table, is_repeated)
     return AnsweredTable(
         answers.astype(str),
         asked,
-        certificate,
-        Policy(replace(point, guarantee=certificate)),
+        describe_guarantees(about_table if peeled.kept.any() else None, point, is_repeated),
+        Policy(point),
         premises_table(premises),
         peeled.labels,
         seed,
@@ -281,19 +299,19 @@ def validate_answers(answers: Any, ids: list[str]) -> list[str]:
     return texts.tolist()
 
 
-def list_premises(table: ScoreTable, labels: int, is_repeated: bool) -> list[Premise]:
+def list_premises(table: ScoreTable, labels: int, is_repeated: bool) -> tuple[Premise, ...]:
     """Return the premises. Only the guarantee for new rows needs independent rows."""
     independent = (VIOLATED, REPEATED) if is_repeated else (NOT_VERIFIABLE, UNCLUSTERED)
     status, written, _ = spelling_of(table, table.names)
-    return [
+    return (
         Premise("independent", *independent),
         Premise("spelling", status, written),
         Premise("labels complete", VERIFIED, f"the answers to all {labels} rows drawn are known"),
         Premise("reference complete", VERIFIED, "ask returned an answer for every id"),
-    ]
+    )
 
 
-def point_of(peeled: Peeled, table: ScoreTable, premises: Sequence[Premise]) -> Point:
+def point_of(peeled: Peeled, table: ScoreTable) -> Point:
     """Return the cascade of the small model and the reference that answers new rows.
 
     Each class has a border, below which its rows were removed. The fitted confidence is 0 up to the
@@ -317,7 +335,6 @@ def point_of(peeled: Peeled, table: ScoreTable, premises: Sequence[Premise]) -> 
         method=method,
         cost_kind=table.default_cost,
         selected_on=table.origin,
-        premises=tuple(map(asdict, premises)),
     )
 
 
@@ -329,24 +346,31 @@ def step_curve(border: float, digest: str | None) -> dict[str, Any]:
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
 
 
-def describe_guarantees(
-    peeled: Peeled, epsilon: float, delta: float, keeps: float, is_repeated: bool
-) -> str:
-    """Return the guarantees for the table, and for new rows unless rows repeat others."""
+def certify_policy(point: Point, about_table: Guarantee, is_repeated: bool) -> Point:
+    """Return the policy's point with its guarantee about new rows, if there is one."""
+    if not point.exit_rates[0] or is_repeated:
+        return point
+    labels = about_table.design
+    design = Design(
+        labels.frame,
+        "rows",
+        drawn_by=f"the caller, and {labels.draws} of them by {labels.drawn_by}",
+        labelled_by=labels.labelled_by,
+    )
+    named = {"cascade": point.digest, "chain": point.chain, "design": design}
+    return replace(point, certified=replace(about_table, **named))
 
-    def guarantee(over: str, answers: str) -> str:
-        bound = f"at most {epsilon:.4g} of {answers} differ from the reference's"
-        return f"With probability at least {1 - delta:.4g} over {over}, {bound}"
 
-    table = "The reference gave all answers, so none differs from the reference's."
-    if peeled.kept.any():
-        table = f"{guarantee('the draw of the labels', f'the {len(peeled.kept):,} answers')}."
-    if not keeps:
-        return f"{table} The policy calls the reference for all new rows: there are too few labels."
+def describe_guarantees(about_table: Guarantee | None, point: Point, is_repeated: bool) -> str:
+    """Return the guarantees about the table and about new rows in words, with their premises."""
+    keeps = point.exit_rates[0]
+    table = about_table or "The reference gave all answers, so none differs from the reference's."
+    if point.guarantee is not None:
+        premises = premises_text(point.guarantee.premises)
+        return (
+            f"{table} {point.guarantee} The policy would keep the small model's answer for "
+            f"{keeps:.1%} of these rows.{premises}"
+        )
     if is_repeated:
         return f"{table} There is no guarantee for new rows: {REPEATED}."
-    source = guarantee("table and labels", "the policy's answers to new rows from the same source")
-    return (
-        f"{table} {source}, if the rows of the table are independent draws of it. The policy "
-        f"would keep the small model's answer for {keeps:.1%} of these rows."
-    )
+    return f"{table} The policy calls the reference for all new rows: there are too few labels."

@@ -13,7 +13,7 @@ import numpy as np
 import torch
 
 from ..checks import CLASSES, brief, check_count, error_context, items_of
-from ..evaluation.point import Point
+from ..evaluation.point import Point, records_of
 from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import EnsembleOutput
 from ..methods.fitted import CONFIDENCE, value_columns
@@ -22,11 +22,10 @@ from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_ro
 from ..zoo.model import describe_identity
 from .cascade_file import point_for_file, versions
 from .decisions import MALFORMED, Answer, Decisions, align_by_model, empty_decisions
-from .form import records_of
 from .members import (
     CallableModule,
     Member,
-    check_classes,
+    check_class_counts,
     check_pinned,
     check_revision,
     kind_of,
@@ -174,6 +173,7 @@ class Cascade(torch.nn.Module):
             for package, recorded in point.versions.items()
             if installed[package] != recorded
         ]
+        unchanged = len(differences)
         self.members: list[Member] = []
         identified = []
         for record in records_of(point):
@@ -191,9 +191,11 @@ class Cascade(torch.nn.Module):
             identified.append(identity | record)
             classes = record.get("classes")
             self.members.append(Member(model.name, model.module, model.transform, classes))
-        check_classes(self.members)
+        check_class_counts(self.members)
         self.differences = tuple(differences)
-        self.policy = Policy(replace(point, records=tuple(identified)))
+        if len(differences) > unchanged:  # a guarantee is about the recorded models
+            point = replace(point, certified=None)
+        self.policy = Policy(point.annotate(records=tuple(identified)))
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()
@@ -409,7 +411,7 @@ class Cascade(torch.nn.Module):
         """
         samples, classes = logits.shape
         if stage or guesses > 1:
-            check_classes(self.members)
+            check_class_counts(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
         before = batch.output or ensemble.empty_output(samples, classes, len(self.members), guesses)

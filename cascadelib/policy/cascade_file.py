@@ -12,7 +12,7 @@ from ..analysis.uncertainty import interval, resampled_runs, sample_counts
 from ..evaluation.intervals import betting_interval, cost_interval, share_interval
 from ..evaluation.point import Estimate, Expected, Point, single_point
 from ..evaluation.run import evaluate
-from ..guarantees.repeats import refuse_equal_rows, refuse_repeated_ids, samples_seen
+from ..guarantees.repeats import refuse_repeats, samples_seen
 from ..methods.fitted import describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import convert_units
@@ -59,15 +59,13 @@ def point_for_file(
         records = tuple(record_of(store, name) for name in point.models)
     measured_on = store if held_out is None else held_out
     if held_out is not None:
-        refuse_repeated_ids(held_out)
-        refuse_equal_rows(held_out, list(point.models), point.models[:-1])
+        refuse_repeats(held_out, point.models)
     expectation = point.expected
     if measured_on is not None:
         intervals = WITHOUT_CHOOSING if held_out is None else describe_intervals(point, held_out)
         expectation = expected_figures(point, measured_on, intervals)
     selected_on = recorded_samples(point, store)
-    return replace(
-        point,
+    return point.annotate(
         method=point.method and restrict_method(point, selected_on),
         selected_on=selected_on,
         records=records,

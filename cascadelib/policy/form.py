@@ -5,12 +5,12 @@ these definitions. The file contains no code. Reading it needs NumPy, but not to
 compiled kernels.
 """
 
-import base64
 import json
 import math
 import re
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 from ..checks import (
@@ -21,16 +21,17 @@ from ..checks import (
     check_number,
     validate_choice,
 )
-from ..evaluation.point import Expected, Point
-from ..files import digest_of, from_json, parse_json_object
+from ..evaluation.guarantee import Guarantee
+from ..evaluation.point import Expected, Point, records_of
+from ..files import digest_of, from_json, parse_json_object, to_json
 from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
-from ..origin import Origin, Origins, SampleSets, join_origins, parts_of
+from ..origin import Origin, Origins, Trace, join_origins, parts_of
 from ..stages import prefixes_of
 
 FORMAT = "cascadelib cascade"
-VERSION = 1
+VERSION = 2
 HEAD = ("format", "version", "checksum")
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
@@ -68,11 +69,10 @@ class CascadeFile:
     score: str
     cost_kind: str
     chosen: Figures
-    chosen_on: SampleSets | None
+    chosen_on: tuple[Trace | None, ...]
     versions: dict[str, str]
     expected: Expected | None = None
-    premises: tuple[dict[str, str], ...] = ()
-    guarantee: str = ""
+    certified: Guarantee | None = None
 
 
 PARTS = tuple(part.name for part in fields(CascadeFile))
@@ -130,32 +130,17 @@ def join_lines(match: re.Match) -> str:
     return line if len(line) < 120 or within_fitted else match[0]
 
 
-def to_json(value: Any) -> Any:
-    """Return a value as plain values of JSON, without the defaults of dataclasses."""
-    if isinstance(value, Origin):
-        value = SampleSets.of(value)
-    if is_dataclass(value):
-        items = ((part, getattr(value, part.name)) for part in fields(value))
-        return {part.name: to_json(item) for part, item in items if item != part.default}
-    if isinstance(value, Mapping):
-        return {key: to_json(item) for key, item in value.items()}
-    if isinstance(value, tuple | list):
-        return [to_json(item) for item in value]
-    return base64.b64encode(value).decode() if isinstance(value, bytes) else value
-
-
 def parts_as_json(point: Point) -> dict[str, Any]:
     """Return a Point as plain values of JSON, in the order of PARTS.
 
-    Premises and guarantee are left out if the Point has other thresholds than the certified ones.
+    A guarantee about another cascade is left out.
     """
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
-    is_certified = point.chosen == (point.models, point.thresholds)
-    parts = parts_of(point.origin)
-    sets = [SampleSets.of(part, point.models) for part in parts if part is not None]
-    if sets:  # the first known set has the others in ``also``, an unknown one as None
-        sets[0] = replace(sets[0], also=(*sets[1:], *[None] * (None in parts)))
+    sets = (part and part.record(point.models).trace for part in parts_of(point.origin))
+    expected = point.expected
+    if expected is not None:
+        expected = replace(expected, on=expected.on.record().trace)  # type: ignore[arg-type]
     return to_json(
         CascadeFile(
             models=tuple(records_of(point)),
@@ -164,21 +149,12 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             score=point.score,
             cost_kind=point.cost_kind,
             chosen=Figures(point.exit_rates, **finite),
-            chosen_on=sets[0] if sets else None,
+            chosen_on=tuple(sets),
             versions=dict(point.versions),
-            expected=point.expected,
-            premises=tuple(map(dict, point.premises)) if is_certified else (),
-            guarantee=point.guarantee if is_certified else "",
+            expected=expected,
+            certified=point.guarantee,
         )
     )
-
-
-def records_of(point: Point) -> list[dict[str, Any]]:
-    """Return a record of each model of a Point, with at least its name."""
-    records = [dict(record) for record in point.records]
-    if [record["name"] for record in records] == list(point.models):
-        return records
-    return [{"name": name} for name in point.models]
 
 
 def threshold_to_json(metric: str | Callable | None, threshold: float) -> float | str:
@@ -240,48 +216,60 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     content = parse_json_object(content, "the text") if isinstance(content, str) else content
     if content.get("format") != FORMAT:
         raise ValueError(f"this is not a cascade: 'format' is not {FORMAT!r}")
-    if content.get("version") != VERSION:
+    if content.get("version") not in (1, VERSION):
         raise ValueError(
             f"format version {content.get('version')!r}, but this cascadelib reads version "
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     parts = {part: value for part, value in content.items() if part not in HEAD}
+    is_unchanged = content.get("checksum") == digest_of(parts)
+    if content["version"] == 1:
+        parts = convert_version_1(parts)
     point = point_from_file(from_json(CascadeFile, parts))
-    if not edited and content.get("checksum") != digest_of(parts):
+    if not edited and not is_unchanged:
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
             "accuracy, cost and exit rates may no longer hold. Choose the point again. If the edit "
             "is intended, write the file again: "
             "cascadelib.Policy.load(path, edited=True).save(path)"
         )
-    return point
+    return point if is_unchanged else replace(point, certified=None)
+
+
+def convert_version_1(parts: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts of a file of version 0.3.0 and earlier, without its guarantee."""
+    if parts.get("guarantee"):
+        warnings.warn(
+            "the file was written by cascadelib 0.3.0 or earlier. Its guarantee is not read, since "
+            "it does not state its cascade and its draw. Certify the cascade again",
+            stacklevel=2,
+        )
+    converted = {key: parts[key] for key in parts if key not in ("guarantee", "premises")}
+    chosen_on = parts.get("chosen_on")
+    expected = parts.get("expected")
+    sets = [chosen_on]
+    if isinstance(chosen_on, dict):
+        sets += chosen_on.get("also") or []
+    converted["chosen_on"] = [convert_samples(each) for each in sets]
+    if isinstance(expected, dict):
+        converted["expected"] = expected | {"on": convert_samples(expected.get("on"))}
+    return converted
+
+
+def convert_samples(stored: Any) -> Any:
+    """Return a :class:`Trace` of a file of version 1, with its ids only."""
+    if not isinstance(stored, dict):
+        return stored
+    names = [part.name for part in fields(Trace)]
+    return {name: stored[name] for name in names if stored.get(name) is not None}
 
 
 def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
-    texts = {name for name in names if name and isinstance(name, str)}
-    if len(texts) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
-    for record in file.models:
-        if record.get("classes") is not None:
-            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
-    if len(file.thresholds) != len(names) - 1:
-        raise ValueError(
-            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
-        )
-    if len(file.chosen.exit_rates) not in (len(names), 0):
-        raise ValueError(
-            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
-        )
-    if file.expected:
-        check_expected(file.expected, len(names))
-    selected_on = None
-    if file.chosen_on is not None:
-        sets = (file.chosen_on, *file.chosen_on.also)
-        selected_on = join_origins(
-            *(None if one is None else Origin.from_traces(one, names) for one in sets)
-        )
+    check_parts(file)
+    names: tuple[Any, ...] = tuple(record["name"] for record in file.models)
+    sets = (trace and Origin.from_trace(trace, names) for trace in file.chosen_on)
+    selected_on = join_origins(*sets)
     method = None
     if file.method:
         method = method_from_part(file.method, names, selected_on)
@@ -297,10 +285,30 @@ def point_from_file(file: CascadeFile) -> Point:
         records=file.models,
         expected=file.expected,
         versions=file.versions,
-        premises=file.premises,
-        guarantee=file.guarantee,
+        certified=file.certified,
         **figures,
     )
+
+
+def check_parts(file: CascadeFile) -> None:
+    """Raise ValueError unless the models have names, and other parts have their number."""
+    names = [record.get("name") for record in file.models]
+    texts = {name for name in names if name and isinstance(name, str)}
+    if len(texts) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {brief(names)}")
+    for record in file.models:
+        if record.get("classes") is not None:
+            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    if len(file.thresholds) != len(names) - 1:
+        raise ValueError(
+            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
+        )
+    if len(file.chosen.exit_rates) not in (len(names), 0):
+        raise ValueError(
+            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
+        )
+    if file.expected:
+        check_expected(file.expected, len(names))
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:

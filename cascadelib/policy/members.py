@@ -16,14 +16,13 @@ import numpy as np
 import torch
 
 from ..checks import error_context
-from ..evaluation.point import Point
+from ..evaluation.point import Point, records_of
 from ..labels import refuse_masked
 from ..zoo.batches import count_samples, map_parts, take_rows
 from ..zoo.forward import Positional, call_module, upload_batch
 from ..zoo.loaders import as_model, load, split_transform
 from ..zoo.model import Model, unwrap_compiled
 from ..zoo.transforms import prepare_batch
-from .form import records_of
 
 COMMIT = re.compile("[0-9a-f]{40}")
 FORMS = (torch.jit.freeze, torch.jit.optimize_for_inference)
@@ -241,7 +240,7 @@ def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> Non
         raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
 
 
-def check_classes(members: list[Member]) -> None:
+def check_class_counts(members: list[Member]) -> None:
     """Raise ValueError if models are known to have different numbers of classes."""
     counts = {member.name: member.classes for member in members}
     if len({*counts.values()} - {None}) > 1:

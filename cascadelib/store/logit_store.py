@@ -187,7 +187,7 @@ class LogitStore:
         ...     list(cl.LogitStore.merge(parts, folder).models.index)
         ['a', 'b']
         """
-        parts = [store if isinstance(store, cls) else cls(store) for store in stores]
+        parts = [store if isinstance(store, LogitStore) else cls(store) for store in stores]
         if not parts:
             raise ValueError("no stores to merge")
         owners: dict[str, LogitStore] = {}
@@ -593,20 +593,24 @@ class LogitStore:
             output = check_probabilities(name, output, normalise, self.origin)
         scores = compute_accuracies(output, self.origin)
         kind = "probabilities" if probabilities else "logits"
-        found = output.shape[1]
         with ADD_LOCK:
             models = self._source.models
             if not replace and (name in models or name in self._source.broken):
                 raise ValueError(describe_duplicate(name))
-            others = (stored.shape[1] for other, stored in models.items() if other != name)
-            expected = len(self.classes) if self.classes else next(others, found)
-            if found != expected:
-                raise ValueError(
-                    f"model {name!r}: logits for {found} classes, but the store has {expected}"
-                )
+            self._check_class_count(name, output.shape[1])
             last = max((stored.metadata["order"] for stored in models.values()), default=-1)
             entry = {"model": name, "order": last + 1} | scores | header
             self._source.put(name, Output.from_tensor(output, entry, kind), replace)
+
+    def _check_class_count(self, name: str, found: int) -> None:
+        """Raise ValueError if a new model has another number of classes than the store."""
+        models = self._source.models
+        others = (stored.shape[1] for other, stored in models.items() if other != name)
+        expected = len(self.classes) if self.classes else next(others, found)
+        if found != expected:
+            raise ValueError(
+                f"model {name!r}: logits for {found} classes, but the store has {expected}"
+            )
 
     def verify(self) -> None:
         """Read all files and check their digests.

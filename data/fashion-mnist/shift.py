@@ -2,7 +2,7 @@
 shift/<kind>-<severity>/.
 
 ``python data/fashion-mnist/shift.py``. The images are 2,000 of the bundled *test* images under the
-corruptions of notebooks/tools/corruptions.py; seeds are fixed, so they are made again when needed
+corruptions of corruptions.py; seeds are fixed, so they are made again when needed
 and not kept. Sample ids are those of the test split. Interrupted, it resumes. Seconds per sample
 are those of this run: compare shifted splits in MACs.
 """
@@ -18,8 +18,8 @@ from cascadelib.zoo.bundled import bundled_models
 from cascadelib.zoo.loaders import load
 
 HERE = Path(__file__).parent
-sys.path.insert(0, str(HERE.resolve().parents[1] / "notebooks"))
-from tools.corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - beside the notebooks
+sys.path.insert(0, str(HERE.resolve()))
+from corruptions import SHIFTED, fashion_mnist_shifted  # noqa: E402 - a script beside this one
 
 
 def main() -> None:

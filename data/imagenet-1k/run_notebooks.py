@@ -5,16 +5,13 @@
 
 The script runs all notebooks of the paper for which the folder has data. Notebook 05 needs held-out
 data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself, as
-in the paper. Notebook 06 needs ``glue/``. The last one is 11, with the verdicts on the results of the
-others (report/verdicts). If all models have
-published times (of an RTX 3090), the notebooks with a cost also run with it
-(report/published_seconds). If there is ``test``, images without labels, then the points of table 1
+in the paper. Notebook 06 needs ``glue/``. If all models have published times (of an RTX 3090), the
+notebooks with a cost also run with it (report/published_seconds), and 10 and 11 use it as the time. If there is ``test``, images without labels, then the points of table 1
 run on it, and their guesses are written in the format of a test server (submission/point-1.txt …).
 All results go into the folder.
 """
 
 import argparse
-import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -156,9 +153,8 @@ def main(arguments: list[str] | None = None) -> int:
         given = {key: value for key, value in values.items() if value is not None and key in has}
         return run.deal_parameters(paths, given, preset)
 
-    on_images = [path for path in paths if path.name[:2] not in ("06", "11")]
+    on_images = [path for path in paths if path.name[:2] != "06"]
     on_texts = [path for path in paths if path.name[:2] == "06"]
-    of_all = [path for path in paths if path.name[:2] == "11"]
     costs = [store.models.get("published_seconds") for store in stores]
     timed = [path for path in on_images if "cost" in takes[path]]
     if any(cost is None or cost.isna().any() for cost in costs):
@@ -166,7 +162,6 @@ def main(arguments: list[str] | None = None) -> int:
         timed = []
     else:
         own["time"] = "published_seconds"
-    os.environ["CASCADELIB_LEDGER"] = str(study / "report" / "ledger")  # of all runs together
     run.ignore_warnings()
     reports = {
         "report": with_parameters(on_images),
@@ -175,7 +170,6 @@ def main(arguments: list[str] | None = None) -> int:
             f"report/glue/{task}": with_parameters(on_texts, **half_of_a_task(study, task))
             for task in texts_of(study)
         },
-        "report/verdicts": with_parameters(of_all),
     }
     given = {study / name: parameters for name, parameters in reports.items() if parameters}
     runs = run.run_reports(given, run.jobs_of(None, NEED))

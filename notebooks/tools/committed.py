@@ -16,18 +16,13 @@ import nbformat
 import numpy as np
 from kaleido.errors import ChromeNotFoundError
 from nbformat import NotebookNode
-from nbval.plugin import get_sanitize_patterns
 from PIL import Image, ImageColor
 
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 from tools.report import WIDGET, last_of_each_line, title_of
 
-SANITIZE = Path(__file__).with_name("sanitize.cfg")
-CHECK = "nbval-check-output"
-LONGEST = ("04",)  # the notebook that takes longest on large data
+LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
-LAST = ("11",)  # the notebook that reads the results of the others
-TEXT = {"text/plain", "text/html", "text/markdown", "stdout"}
 SIZE = {"width": 900, "height": 420}  # pixels, of a figure without a size
 
 
@@ -109,54 +104,6 @@ def committed_output(
         if mime.startswith("text/"):
             data[mime] = without_paths(content)
     return output
-
-
-def sanitize(text: str) -> str:
-    """Return the part of a text that nbval compares, by sanitize.cfg."""
-    for pattern, replacement in get_sanitize_patterns(SANITIZE.read_text(encoding="utf-8")):
-        text = re.sub(pattern, replacement, text)
-    return text
-
-
-def comparable_outputs(cell: NotebookNode) -> list[dict[str, str]] | None:
-    """Return a cell's outputs as nbval compares them, None without outputs or if one is not
-    text."""
-    found = []
-    for output in cell.get("outputs", []):
-        data = output.get("data", {"stdout": output.get("text", "")})
-        failed = output.get("name") == "stderr" or output.output_type == "error"
-        if failed or not set(data) <= TEXT:
-            return None
-        found.append({mime: sanitize(text) for mime, text in data.items()})
-    return found or None
-
-
-def tag_repeated_cells(executed: dict[Path, Path]) -> int:
-    """Tag the cells of the last tables that a quick run repeats, for nbval's check of outputs.
-
-    executed: {notebook: the same notebook, run with quick parameters}. Returns the number of tagged
-    cells.
-    """
-    count = 0
-    for path, result in executed.items():
-        nb = nbformat.read(path, as_version=4)
-        quick = nbformat.read(result, as_version=4)
-        headings = [place for place, cell in enumerate(nb.cells) if re.match("## ", cell.source)]
-        start = len(nb.cells)
-        if headings and path.name[:2] not in MEASURED:
-            start = headings[-2:][0]  # the last tables follow the second last heading
-        for place, (cell, again) in enumerate(zip(nb.cells, quick.cells, strict=True)):
-            outputs = comparable_outputs(cell)
-            is_repeated = outputs is not None and outputs == comparable_outputs(again)
-            tags = [tag for tag in cell.metadata.get("tags", []) if tag != CHECK]
-            if place > start and is_repeated:
-                tags.append(CHECK)
-                count += 1
-            cell.metadata["tags"] = tags
-            if not tags:
-                del cell.metadata["tags"]
-        nbformat.write(nb, path)
-    return count
 
 
 def rewrite_outputs(executed: dict[Path, Path]) -> None:

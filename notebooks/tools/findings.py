@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from cascadelib.tables import in_words, number
+from cascadelib.tables import in_words
 
 Tables = Mapping[str, pd.DataFrame]
 
@@ -17,11 +17,6 @@ Tables = Mapping[str, pd.DataFrame]
 def titled(finding: str, title: str) -> str:
     """Return a title of two lines: the finding, and a description of the figure."""
     return f"{finding}\n{title}"
-
-
-def describe_singles(singles: pd.DataFrame) -> str:
-    """Count the models on a front of single models."""
-    return f"{singles['on_front'].sum()} of {len(singles)} models are on the front"
 
 
 def describe_factors(means: Mapping[str, float]) -> str:
@@ -40,15 +35,6 @@ def describe_curves(curves: Tables) -> str:
     return describe_factors({label: curve["improvement"].mean() for label, curve in curves.items()})
 
 
-def describe_exit_rate(curves: Tables) -> str:
-    """Return the largest early exit rate of a pair that loses no accuracy, for each split."""
-    rates = []
-    for split, curve in curves.items():
-        safe = curve["accuracy"] >= curve["accuracy"].iloc[0]
-        rates.append(f"{curve.loc[safe, 'exit_rate'].max():.0%} on {split}")
-    return f"Inputs that can exit early without a loss of accuracy: {', '.join(rates)}"
-
-
 def describe_pairs(pairs: pd.DataFrame) -> str:
     """Compare the gains of pairs with the differences of their accuracies."""
     ranks = pairs[["mean_improvement", "accuracy_difference"]].rank()
@@ -58,18 +44,6 @@ def describe_pairs(pairs: pd.DataFrame) -> str:
     kind = "similar" if correlation < 0 else "different"
     trend = f"rank correlation with the difference {correlation:+.2f}"
     return f"Pairs of {kind} accuracy gain most ({trend})"
-
-
-def describe_members(members: pd.DataFrame, models: int) -> str:
-    """Count the models of a front's cascades."""
-    return f"Cascades on the front use {members['model'].nunique()} of {models} models"
-
-
-def describe_recipes(table: pd.DataFrame) -> str:
-    """Count the recipes that cost more than the exact front."""
-    verdicts = table.dropna(subset="cost_ratio")["verdict"].drop(index="exact")
-    expensive = (verdicts == "more expensive").sum()
-    return f"{expensive} of {len(verdicts)} recipes cost significantly more than the exact front"
 
 
 def describe_panels(panels: Mapping[str, Tables]) -> str:
@@ -91,24 +65,6 @@ def describe_segments(moved: pd.DataFrame, own: pd.DataFrame) -> str:
     reached = moved["accuracy_replayed"].max()
     best = own["accuracy"].max()
     return f"Replayed cascades reach {reached:.1%}, a search on this split {best:.1%}"
-
-
-def describe_exit_rates(rates: pd.Series) -> str:
-    """Return the range of the early exit rates, with their splits."""
-    return (
-        f"Early exits: {rates.max():.0%} of the inputs on {rates.idxmax()}, "
-        f"{rates.min():.0%} on {rates.idxmin()}"
-    )
-
-
-def describe_differences(table: pd.DataFrame) -> str:
-    """Count the splits on which a cascade is significantly worse or better than its last model."""
-    worse = (table["difference_high"] < 0).sum()
-    better = (table["difference_low"] > 0).sum()
-    return (
-        f"Significantly worse than the large model on {worse} of {len(table)} splits, better on "
-        f"{better}"
-    )
 
 
 def describe_tasks(tasks: Mapping[str, Mapping[str, Any]]) -> str:
@@ -141,36 +97,6 @@ def describe_reliability(averages: Tables) -> str:
     """Count the models whose mean confidence is below their accuracy."""
     below = sum(t["confidence"].mean() < t["accuracy"].mean() for t in averages.values())
     return f"{below} of {len(averages)} models are less confident than accurate"
-
-
-def describe_guarantees(table: pd.DataFrame, reference_cost: float) -> str:
-    """Return the smallest and the largest saving of the certified cascades."""
-    savings = reference_cost / table["cost"].dropna()
-    if savings.empty:
-        return "Nothing can be certified"
-    return f"Certified cascades cost {number(savings.min())} to {number(savings.max())} × less"
-
-
-def describe_capital(table: pd.DataFrame, level: float, change: int | None) -> str:
-    """Return when the capital of any stage first reaches the level of the alarm."""
-    raised = table.index[(table >= level).any(axis=1)]
-    if not len(raised):
-        return "No alarm was raised"
-    if change is None or raised[0] <= change:
-        return f"An alarm was raised after {raised[0]:,} inputs"
-    return f"An alarm was raised {raised[0] - change:,} inputs after the change"
-
-
-def describe_savings(table: pd.DataFrame) -> str:
-    """Return the shares of MACs and of seconds that a cascade needs."""
-    first, second = table["total"].iloc[:2]
-    return f"The cascade needs {first:.0%} of the MACs and {second:.0%} of the seconds"
-
-
-def describe_band(curve: pd.DataFrame, band: pd.DataFrame) -> str:
-    """Return the share of accuracies at which a band is above 1."""
-    share = (band["low"] > 1).mean()
-    return f"The band is above 1 at {share:.0%} of {len(curve)} accuracies"
 
 
 def describe_verdicts(counts: pd.DataFrame) -> str:

@@ -105,47 +105,6 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
 
 
-def members_figure(
-    members: pd.DataFrame, order: list[str], title: str = "Which models the front uses"
-) -> style.Figure:
-    """Draw the members of figure 1: a mark at each accuracy at which a model runs.
-
-    members: ``front.members()``. order: models, cheapest first.
-    """
-    used = [model for model in order if model in set(members["model"])]
-    height = 120 + 24 * len(used)
-    accuracy = style.per_cent_axis(title="accuracy")
-    title = findings.titled(findings.describe_members(members, len(order)), title)
-    fig = style.figure(title, height=height, xaxis=accuracy, margin={"l": 190})
-    for stage, rows in members.groupby("stage"):
-        shown = style.select_evenly(rows.sort_values(["model", "accuracy"]), 3000)
-        marker = {"symbol": "line-ns-open", "size": 11, "line": {"width": 2}}
-        marker["color"] = style.PALETTE[int(stage) - 1]
-        place = {"x": shown["accuracy"], "y": shown["model"]}
-        fig.add_scatter(**place, mode="markers", marker=marker, name=f"stage {stage}")
-    return fig.update_yaxes(categoryorder="array", categoryarray=style.escape_text(used))
-
-
-def exit_rate_figure(
-    curves: Tables, title: str = "Accuracy of pairs against their exit rate"
-) -> style.Figure:
-    """Draw the left panel of figure 2. curves: label → ``pair_curve`` table.
-
-    Accuracy is relative to the second model's.
-    """
-    title = findings.titled(findings.describe_exit_rate(curves), title)
-    axes = {"xaxis": style.per_cent_axis(title="early exit rate of the first model")}
-    fig = style.figure(
-        title, **axes, yaxis=style.per_cent_axis(title="accuracy − accuracy of the second model")
-    )
-    fig.add_hline(y=0, line=style.DOTTED)
-    for i, (label, curve) in enumerate(curves.items()):
-        shown = style.select_evenly(curve, 400)
-        y = shown["accuracy"] - curve["accuracy"].iloc[0]
-        style.add_line(fig, shown["exit_rate"], y, style.colour(i), 2, style.dash(i), name=label)
-    return fig
-
-
 def pairs_figure(
     pairs: pd.DataFrame, curves: Tables, title: str = "Figure 2: what makes a good pair"
 ) -> style.Figure:

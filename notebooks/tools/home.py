@@ -128,6 +128,12 @@ def card_of(entry: Entry) -> str:
     )
 
 
+def lede_of(answer: str) -> str:
+    """Return the answer of the main lesson: its finding, and below it what was measured."""
+    finding, _, source = map(html.escape, answer.partition("\n"))
+    return f'<p class="lede"><b>{finding}</b><br>{source}</p>'
+
+
 def cards(entries: Iterable[Entry]) -> str:
     """Return a grid of cards, "" without entries."""
     found = [card_of(entry) for entry in entries]
@@ -185,7 +191,7 @@ def format_home(runs: Iterable[report.Run], about: str = "", site: str = "") -> 
     parts = [
         '<div class="home">',
         f"<h1>{PURPOSE}</h1>",
-        *(f'<p class="lede">{html.escape(text)}</p>' for text in findings if text),
+        *(lede_of(text) for text in findings if text),
         explorer(entries),
         "<h2>Lessons</h2>" * bool(lessons),
         cards(lessons),

@@ -10,12 +10,14 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib import Front, Method, Point
 from cascadelib.checks import validate_choice
+from cascadelib.files import located
 from cascadelib.store.protocol import Store
 from tools import elsewhere, front_figures, paper_figures, side_by_side
 from tools.designs import DESIGNS, TOPICS, Design
 from tools.ranges import accuracy_at
 
 MEANS = ("mean_logits", "mean_softmax")
+LEAST_CANDIDATES = 3
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin", "entropy")
 DRAWN: dict[str, Callable[["Paper", Design], Any]] = {}  # by figure
 
@@ -31,8 +33,8 @@ class Paper:
         distribution, the selection split replaces them, as in the paper.
     shifted : dict of str to Store
         Shifted splits of the same models.
-    texts : dict of str to Store
-        Text classifiers, by task.
+    texts, held_out_texts : dict of str to Store
+        Text classifiers by task, and other samples of some of these tasks.
     time : str
         The kind of cost that is a time.
     top_k : int
@@ -49,6 +51,7 @@ class Paper:
     held_out: Store
     shifted: Mapping[str, Store] = field(default_factory=dict)
     texts: Mapping[str, Store] = field(default_factory=dict)
+    held_out_texts: Mapping[str, Store] = field(default_factory=dict)
     time: str = "seconds"
     top_k: int = 5
     prominence: float = 0.3
@@ -75,7 +78,7 @@ class Paper:
             return None
         drawn = DRAWN[name](self, design)
         if isinstance(drawn, pd.DataFrame):
-            drawn.columns.name = f"{name}: {design.caption}"
+            drawn.columns.name = self.caption(name, design)
         return drawn
 
     def answer(self) -> str:
@@ -119,9 +122,12 @@ class Paper:
         """Return the samples on which a design is drawn, the first of several shifted splits."""
         if design.split == "shifted":
             return next(iter(self.shifted.values()))
-        if design.split == "held out" and self.has_held_out:
-            return self.held_out
-        return self.selection
+        return self.unseen if design.split == "held out" else self.selection
+
+    @property
+    def unseen(self) -> Store:
+        """Return the held-out split, or the selection split if its distribution differs."""
+        return self.held_out if self.has_held_out else self.selection
 
     @property
     def has_held_out(self) -> bool:
@@ -134,7 +140,7 @@ class Paper:
         self, design: Design, n_models: int = 2, method: Any = None, score: str = "top1"
     ) -> Front:
         """Search the candidates of a design on the selection split, by max softmax by default."""
-        models = "all" if design.candidates == "all" else "pareto"
+        models = "all" if self.takes_all(design) else "pareto"
         if method is None and self.has("metrics"):
             method = "max_softmax"
         options = {"models": models, "cost": self.cost(design)}
@@ -144,6 +150,21 @@ class Paper:
         if key not in self.fronts:
             self.fronts[key] = cl.search(self.selection, n_models, method, **options)
         return self.fronts[key]
+
+    def takes_all(self, design: Design) -> bool:
+        """Return whether all models are candidates: as declared, or since the front is too short
+        for cascades of three."""
+        if design.candidates == "all":
+            return True
+        singles = cl.search(self.selection, 1, cost=self.cost(design)).singles
+        return bool(singles["on_front"].sum() < LEAST_CANDIDATES)
+
+    def caption(self, name: str, design: Design) -> str:
+        """Return the second line of a figure's title: its name and design."""
+        text = f"{name}: {design.caption}"
+        if design.candidates == "front" and self.takes_all(design):
+            text += f"; all models, since the front has fewer than {LEAST_CANDIDATES}"
+        return text
 
     def front(self, design: Design, *search: Any) -> Front:
         """Return :meth:`search`, evaluated on the split of the design."""
@@ -168,10 +189,12 @@ class Paper:
         return side_by_side.curves_of(dict(fronts), low)
 
     def method_fronts(self, design: Design, n_models: int = 2) -> dict[str, Front]:
-        """Return the fronts of the paper's methods, without mean ensembles if there are no
-        logits."""
-        names = [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
-        return {name: self.front(design, n_models, name) for name in names}
+        """Return the fronts of :meth:`methods`."""
+        return {name: self.front(design, n_models, name) for name in self.methods()}
+
+    def methods(self) -> list[str]:
+        """Return the paper's methods, without mean ensembles if there are no logits."""
+        return [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
 
 
 def open_paper(
@@ -185,15 +208,25 @@ def open_paper(
 ) -> Paper:
     """Open the splits of a study in a folder. options: the other attributes of :class:`Paper`.
 
-    texts: {task: folder of its store}. left_out: text models that are no candidates.
+    texts: {task: folder of its store}. A folder "val" next to a folder "test" has held-out samples.
+    left_out: text models that are no candidates.
     """
     tasks = {}
+    held_out_tasks = {}
     for name, folder in (texts or {}).items():
-        store = cl.LogitStore(folder)
-        tasks[name] = store.select([model for model in store.models.index if model not in left_out])
+        tasks[name] = open_texts(folder, left_out)
+        test = located(folder).parent / "test"
+        if located(folder).name == "val" and test.exists():
+            held_out_tasks[name] = open_texts(test, left_out)
     splits = elsewhere.open_splits(dataset, shifted) if shifted else {}
     selection, other = (elsewhere.open_split(f"{dataset}/{name}") for name in (split, held_out))
-    return Paper(selection, other, splits, tasks, **options)
+    return Paper(selection, other, splits, tasks, held_out_tasks, **options)
+
+
+def open_texts(folder: Any, left_out: Collection[str]) -> Store:
+    """Open a store of text classifiers without some models."""
+    store = cl.LogitStore(folder)
+    return store.select([name for name in store.models.index if name not in left_out])
 
 
 def draws(name: str) -> Callable:
@@ -204,11 +237,6 @@ def draws(name: str) -> Callable:
         return function
 
     return register
-
-
-def captioned(name: str, design: Design) -> str:
-    """Return the second line of a figure's title: its name and design."""
-    return f"{name}: {design.caption}"
 
 
 def designs_table() -> pd.DataFrame:
@@ -226,7 +254,7 @@ def figure_1(paper: Paper, design: Design) -> Any:
     front = paper.front(design)
     points = cl.peaks(front, paper.prominence)
     letters = {chr(ord("A") + number): point for number, point in enumerate(points)}
-    title = captioned("Figure 1", design)
+    title = paper.caption("Figure 1", design)
     return front_figures.front_and_improvement({"pairs": front}, title, letters)
 
 
@@ -246,13 +274,13 @@ def figure_2(paper: Paper, design: Design) -> Any:
     about = {"method": method, "cost": paper.cost(design)}
     split = paper.split(design)
     *firsts, last = front.singles.index[front.singles["on_front"]]
-    if design.candidates == "all":
+    if paper.takes_all(design):
         *firsts, last = front.candidates
     curves = {
         f"{first} → {last}": cl.fronts.pair_curve(split, first, last, **about) for first in firsts
     }
     pairs = cl.pair_table(split, **about, models=list(front.candidates))
-    return front_figures.pairs_figure(pairs, curves, captioned("Figure 2", design))
+    return front_figures.pairs_figure(pairs, curves, paper.caption("Figure 2", design))
 
 
 def by_methods(name: str, n_models: int) -> Callable[[Paper, Design], Any]:
@@ -265,7 +293,7 @@ def by_methods(name: str, n_models: int) -> Callable[[Paper, Design], Any]:
             for panel, part in paper_figures.KINDS.items()
             if part != "_mean_" or paper.has("logits")
         }
-        return paper_figures.methods_figure(curves, captioned(name, design), kinds)
+        return paper_figures.methods_figure(curves, paper.caption(name, design), kinds)
 
     return figure
 
@@ -280,12 +308,12 @@ def figure_4(paper: Paper, design: Design) -> Any:
     fronts = {"2 models": paper.front(design), "3 models": paper.front(design, 3)}
     if paper.has("logits"):
         fronts["3 models, mean logits"] = paper.front(design, 3, "max_softmax_mean_logits")
-    return front_figures.front_and_improvement(fronts, captioned("Figure 4", design))
+    return front_figures.front_and_improvement(fronts, paper.caption("Figure 4", design))
 
 
 @draws("Figure 5")
 def figure_5(paper: Paper, design: Design) -> Any:
-    title = captioned("Figure 5", design)
+    title = paper.caption("Figure 5", design)
     return front_figures.front_and_improvement({"pairs": paper.front(design)}, title)
 
 
@@ -303,7 +331,7 @@ def figure_6(paper: Paper, design: Design) -> Any:
     for name, split in shifted_splits(paper, design).items():
         curves[name] = cl.analysis.front_on(split, front).improvement_curve()
     panels = elsewhere.by_kind(curves, "selection split")
-    return paper_figures.replayed_improvement_figure(panels, captioned("Figure 6", design))
+    return paper_figures.replayed_improvement_figure(panels, paper.caption("Figure 6", design))
 
 
 @draws("Figure 7")
@@ -317,7 +345,7 @@ def figure_7(paper: Paper, design: Design) -> Any:
         if name in ("reviews", "mrpc", "qqp"):
             found = cl.search(store, 2, "max_softmax", score="f1", **about)
             tasks[f"{name}, F1"] = {"pairs": found}
-    return paper_figures.tasks_figure(tasks, cost, captioned("Figure 7", design))
+    return paper_figures.tasks_figure(tasks, cost, paper.caption("Figure 7", design))
 
 
 @draws("Figure 10")
@@ -328,7 +356,7 @@ def figure_10(paper: Paper, design: Design) -> Any:
         methods |= {mean.replace("_", " "): f"max_softmax_{mean}" for mean in MEANS}
     score = f"top{paper.top_k}"
     fronts = {name: paper.front(design, 2, method, score) for name, method in methods.items()}
-    title = f"{captioned('Figure 10', design)}; k = {paper.top_k}"
+    title = f"{paper.caption('Figure 10', design)}; k = {paper.top_k}"
     fronts = {"max softmax": fronts.pop("max softmax"), **fronts}
     return front_figures.front_and_improvement(fronts, title)
 
@@ -341,7 +369,7 @@ def figure_11(paper: Paper, design: Design) -> Any:
             fronts[f"{metric}, {mean}"] = paper.front(design, 2, Method(metric, mean))
     kinds = {mean.replace("_", " "): f", {mean}" for mean in MEANS}
     curves = paper.curves(design, fronts)
-    return paper_figures.methods_figure(curves, captioned("Figure 11", design), kinds)
+    return paper_figures.methods_figure(curves, paper.caption("Figure 11", design), kinds)
 
 
 @draws("Figure 12")
@@ -358,7 +386,7 @@ def figure_12(paper: Paper, design: Design) -> Any:
             found.table,
             found.singles,
             front.cost_kind,
-            f"{captioned('Figure 12', design)}; {name}",
+            f"{paper.caption('Figure 12', design)}; {name}",
         )
     return figures
 
@@ -370,7 +398,7 @@ def figure_13(paper: Paper, design: Design) -> Any:
     for name in single_models(paper, design):
         claims[name] = cl.analysis.claims_of(split, name)
     averages = {name: cl.analysis.moving_average(*claim) for name, claim in claims.items()}
-    return paper_figures.reliability_figure(averages, captioned("Figure 13", design))
+    return paper_figures.reliability_figure(averages, paper.caption("Figure 13", design))
 
 
 def single_models(paper: Paper, design: Design) -> list[str]:
@@ -393,4 +421,4 @@ def figure_14(paper: Paper, design: Design) -> Any:
     firsts = dict.fromkeys(point.models[0] for point in points)
     split = paper.split(design)
     curves = {name: side_by_side.threshold_curves(split, name, paper.selection) for name in firsts}
-    return paper_figures.threshold_figure(curves, points, captioned("Figure 14", design))
+    return paper_figures.threshold_figure(curves, points, paper.caption("Figure 14", design))

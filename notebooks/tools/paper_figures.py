@@ -31,7 +31,7 @@ VERDICT_COLOURS = {
     "contradicted": style.PALETTE[1],
     "depends on training": style.PALETTE[4],
     "undetermined": style.PALETTE[0],
-    "not testable here": style.GREY,
+    "not testable": style.GREY,
 }
 COLOURS = {
     "uncalibrated": style.PALETTE[0],
@@ -39,15 +39,6 @@ COLOURS = {
     "assumed perfect calibration": style.PALETTE[2],
     "ideal": style.BLACK,
 }
-
-
-def interval_bars(table: pd.DataFrame, column: str, **look: Any) -> dict | None:
-    """Return error bars from …_low to …_high of a column, None if a table lacks them."""
-    if f"{column}_low" not in table:
-        return None
-    above = table[f"{column}_high"] - table[column]
-    below = table[column] - table[f"{column}_low"]
-    return {"type": "data", "symmetric": False, "array": above, "arrayminus": below, **look}
 
 
 def fronts_figure(
@@ -130,38 +121,6 @@ def look_of(method: str) -> tuple[str, str]:
     return colours[-1] if colours else style.PALETTE[6], "dash" if dashed else "solid"
 
 
-def recipes_figure(table: pd.DataFrame) -> style.Figure:
-    """Draw each recipe's cost ÷ the exact front's at equal held-out accuracy, with its interval.
-
-    table: ``compare_recipes``. A hollow circle is the same ratio on the selection split.
-    """
-    rows = table.drop(index="exact").dropna(subset="cost_ratio")
-    rows = rows.sort_values("cost_ratio", ascending=False)
-    axis = {"title": "cost ÷ cost of the exact front, at equal accuracy", **style.GAIN_AXIS}
-    height = 150 + 26 * len(rows)
-    title = findings.titled(findings.describe_recipes(table), "earlier recipes, held out")
-    fig = style.figure(title, height=height, xaxis=axis)
-    names = list(rows.index)
-    hollow = {"color": style.PALETTE[0], "symbol": "circle-open", "size": 9, "line": {"width": 2}}
-    fig.add_scatter(
-        x=rows["cost_ratio_where_chosen"],
-        y=names,
-        mode="markers",
-        marker=hollow,
-        name="selection split",
-    )
-    fig.add_scatter(
-        x=rows["cost_ratio"],
-        y=names,
-        error_x=interval_bars(rows, "cost_ratio", thickness=1.5),
-        mode="markers",
-        marker={"color": style.PALETTE[1], "symbol": "diamond", "size": 9},
-        name="held out, simultaneous 95% intervals",
-    )
-    fig.add_vline(x=1, line=style.DOTTED)
-    return fig.update_layout(legend=BELOW)
-
-
 def replayed_improvement_figure(
     curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
 ) -> style.Figure:
@@ -234,60 +193,19 @@ def segments_figure(
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
 
 
-def exit_rates_figure(
-    table: pd.DataFrame, title: str = "Share of inputs that exit at the first stage"
-) -> style.Figure:
-    """Draw a bar per split, with its 95% interval.
-
-    table: exit_rate, exit_rate_low, exit_rate_high, indexed by split.
-    """
-    rate = table["exit_rate"]
-    axis = style.per_cent_axis(title="early exit rate")
-    title = findings.titled(findings.describe_exit_rates(rate), title)
-    fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
-    error = interval_bars(table, "exit_rate", color=style.BLACK, thickness=1.2)
-    bar = {
-        "orientation": "h",
-        "marker": {"color": style.PALETTE[0]},
-        "hovertemplate": "%{y}: %{x:.2%}<extra></extra>",
-    }
-    fig.add_bar(x=rate, y=list(table.index), error_x=error, **bar)
-    return fig.update_yaxes(autorange="reversed")
-
-
-def differences_figure(table: pd.DataFrame, title: str) -> style.Figure:
-    """Draw the accuracy of a cascade minus that of its last model, with its interval, by split.
-
-    table: difference, difference_low, difference_high, indexed by split.
-    """
-    axis = style.per_cent_axis(title="accuracy − accuracy of the large model", tickformat="+.1%")
-    title = findings.titled(findings.describe_differences(table), title)
-    fig = style.figure(title, height=150 + 26 * len(table), xaxis=axis, margin={"l": 130})
-    fig.add_scatter(
-        x=table["difference"],
-        y=list(table.index),
-        error_x=interval_bars(table, "difference", thickness=1.5),
-        mode="markers",
-        marker={"color": style.PALETTE[0], "size": 9},
-        hovertemplate="%{y}: %{x:+.2%}<extra></extra>",
-    )
-    fig.add_vline(x=0, line=style.DOTTED)
-    return fig.update_yaxes(autorange="reversed")
-
-
 def verdicts_figure(counts: pd.DataFrame) -> style.Figure:
-    """Draw the number of claims by verdict, a bar per notebook.
+    """Draw the number of claims by verdict, a bar per topic.
 
-    counts: :func:`tools.ledger.count_verdicts`.
+    counts: :func:`tools.claims.ledger.count_verdicts`.
     """
-    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by notebook")
+    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by topic")
     fig = style.figure(title, barmode="stack", height=420, xaxis={"title": "claims"})
-    by_notebook = counts.drop(columns="all")
+    by_topic = counts.drop(columns="all")
     for word, colour in VERDICT_COLOURS.items():
-        if word in by_notebook.index:
-            y = [f"notebook {name}" for name in by_notebook]
+        if word in by_topic.index:
+            y = list(by_topic)
             bar = {"orientation": "h", "marker_color": colour, "name": word}
-            fig.add_bar(x=by_notebook.loc[word], y=y, **bar)
+            fig.add_bar(x=by_topic.loc[word], y=y, **bar)
     return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 

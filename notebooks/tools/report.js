@@ -42,7 +42,8 @@ function onPhone(plot, width) {
     const own = legends.length > 1 ? Math.max(...legends.map(entries)) : 0  // each panel's legend below it
     const [title, lines] = wrapped(layout.title?.text ?? "", Math.floor(width / 9))
     const { sides, panel, between } = panels.length > 8 ? TWO : ONE, rows = Math.ceil(panels.length / sides.length)
-    const top = 40 + LINE * lines
+    const hasBarAbove = plot.data.some(trace => trace.marker?.colorbar?.orientation === "h")
+    const top = layout.title?.text ? 40 + LINE * lines : hasBarAbove ? 60 : 10
     const inside = rows === 1 ? Math.max(panel, full - (margin.t ?? 50) - (margin.b ?? 55)) : panel
     const gap = between + own, total = inside * rows + gap * (rows - 1)
     const low = 60 + (layout.annotations?.some(note => note.yref === "paper" && note.y <= 0) ? 30 : 0)
@@ -90,7 +91,7 @@ function onPhone(plot, width) {
         const home = places.find(place => place.y === axis) ?? places.at(-1)
         change[legend] = { ...layout[legend], ...under, y: home.to[0] - low / total, font: { size: 11 } }
     }
-    const bars = plot.data.map((trace, i) => [i, trace]).filter(([, trace]) => trace.marker?.colorbar)
+    const bars = plot.data.map((trace, i) => [i, trace]).filter(([, trace]) => trace.marker?.colorbar && trace.marker.colorbar.orientation !== "h")
     const traces = bars.map(([i, trace]) => {
         const { y, to } = places.find(place => place.y === "yaxis" + (trace.yaxis ?? "y").slice(1)) ?? places[0]
         const bar = { x: 1, y: (to[0] + to[1]) / 2, len: to[1] - to[0] }

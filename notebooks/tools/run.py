@@ -4,18 +4,15 @@
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
     … --rewrite        (make notebooks) also rewrites the committed outputs
-    … --mark           (make notebooks) tags the cells that nbval compares, see below
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
 Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
 has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
 failing cell, the others still run, and the exit status is 1. The number of parallel runs is bounded
 by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by
-one. The ledger (``committed.LAST``), which reads the results of the others, is last.
+one.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
-``--mark`` sets it. It tags the last tables that equal the committed ones, and `make test` compares
-them.
 """
 
 import argparse
@@ -42,8 +39,6 @@ NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
 from tools import committed, home  # noqa: E402 - a script has only its folder on the path
 from tools.report import Run  # noqa: E402 - so is this
-
-REPORT = NOTEBOOKS.parent / "build" / "report"  # any other report has a separate ledger
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
 QUIET = "ignore:`torch.jit."
@@ -185,13 +180,11 @@ def cores() -> int:
     return os.cpu_count() or 1
 
 
-def execute_parallel(
-    tasks: Iterable[Task], environment: dict[str, str], jobs: int
-) -> Iterator[Run]:
+def execute_parallel(tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
     """Execute notebooks, ``jobs`` in parallel, and yield each Run when it ends."""
     # Kernels share the cores: threads in excess of the cores would wait by spinning.
     threads = {"OMP_NUM_THREADS": str(max(1, cores() // jobs))}
-    variables = {**threads, **environment, **os.environ}
+    variables = {**threads, **os.environ}
     pool = ProcessPoolExecutor(jobs, initializer=os.environ.update, initargs=(variables,))
     try:
         futures = [pool.submit(execute, *task) for task in tasks]
@@ -211,28 +204,24 @@ def show_running(tasks: Sequence[Task]) -> None:
 def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Run]]:
     """Execute notebooks, ``jobs`` in parallel, and return the runs of each report in order.
 
-    reports: {folder of a report: {notebook: its parameters}}. All have the ledger of the first.
-    Notebooks that measure time run after the others, one by one. The notebook that reads their
-    results is last. A line is printed when each ends.
+    reports: {folder of a report: {notebook: its parameters}}. Notebooks
+    that measure time run after the others, one by one. A line is printed when each ends.
     """
     tasks = [(path, out, given[path]) for out, given in reports.items() for path in given]
     for source, out, _ in tasks:
         out.mkdir(parents=True, exist_ok=True)
         (out / source.name).unlink(missing_ok=True)
     measured = [task for task in tasks if task[0].name.startswith(committed.MEASURED)]
-    last = [task for task in tasks if task[0].name.startswith(committed.LAST)]
-    others = [task for task in tasks if task not in (*measured, *last)]
+    others = [task for task in tasks if task not in measured]
     # A large file usually takes long.
     others.sort(
         key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
         reverse=True,
     )
-    folder = next(iter(reports))
-    environment = {} if folder == REPORT else {"CASCADELIB_LEDGER": str(folder / "ledger")}
     runs: dict[Path, Run] = {}
-    for waiting, simultaneous in ((others, jobs), (measured, 1), (last, 1)):
+    for waiting, simultaneous in ((others, jobs), (measured, 1)):
         show_running(waiting[:simultaneous])
-        for run in execute_parallel(waiting, environment, simultaneous):
+        for run in execute_parallel(waiting, simultaneous):
             runs[run.executed] = run
             show_running([])
             outcome = f"FAILED in {run.error}" if run.error else "ok"
@@ -272,12 +261,9 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     default = folder.parent / "build" / "report"
     add("--out", type=Path, default=default, help="folder of the report")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
-    add("--mark", action="store_true", help="tag the last tables that a quick run repeats")
     options = parser.parse_args(arguments)
-    if options.rewrite and options.mark:
-        parser.error("--rewrite needs the full run and --mark the quick one: use them in turn")
-    if (options.rewrite or options.mark) and (options.parameter or options.preset):
-        parser.error("--rewrite and --mark need the default parameters: remove -p and --preset")
+    if options.rewrite and (options.parameter or options.preset):
+        parser.error("--rewrite needs the default parameters: remove -p and --preset")
     return options
 
 
@@ -301,8 +287,6 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     if options.rewrite:
         committed.check_browser()
         os.environ.pop("CASCADELIB_QUICK", None)  # committed outputs are those of the full run
-    if options.mark:
-        os.environ["CASCADELIB_QUICK"] = "1"
     ignore_warnings()
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
@@ -313,8 +297,6 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     if options.rewrite and not failed:
         committed.rewrite_outputs(executed)
         print(f"Rewrote the outputs of {len(runs)} notebooks")
-    if options.mark and not failed:
-        print(f"nbval compares the outputs of {committed.tag_repeated_cells(executed)} cells")
     if ignored := ignored_parameters(shares, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)

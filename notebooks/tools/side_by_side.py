@@ -1,14 +1,14 @@
 """Fronts, methods and calibrations as the notebooks show them."""
 
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import LogitStore, Method, ScoreTable, bootstrap, confidence, search
+from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -23,68 +23,26 @@ from cascadelib.methods.method import cached_temperature
 from cascadelib.methods.temperature import bounds_of, find_root
 from cascadelib.methods.thresholds import sort_exits
 from cascadelib.store.model_table import RESERVED
-from tools.evidence import Fronts
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
 OTHER_METRICS = ("entropy", "logits_margin")
 
 
-def fronts_of(
-    store: Any,
-    methods: Sequence[str] | Mapping[str, Any],
-    n_models: int | tuple[int, ...] = 2,
-    **options: Any,
-) -> Fronts:
-    """Run one search per method: {label: Front}.
-
-    methods: names of METHODS, or {label: method}. options: as for :func:`cascadelib.search`.
-    """
-    if not isinstance(methods, Mapping):
-        methods = {name: name for name in methods}
-    return {label: search(store, n_models, method, **options) for label, method in methods.items()}
-
-
-def curves_of(fronts: Fronts, low: float | None = None) -> dict[str, pd.DataFrame]:
+def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
     """Return {label: improvement_curve} of {label: Front}, from the accuracy ``low`` upwards."""
     return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
 
-def fronts_table(tasks: dict[str, Fronts]) -> pd.DataFrame:
-    """Return figure 7 as numbers, a row per task and front of {label: {name: Front}}.
-
-    Columns: candidates, mean_improvement and largest_improvement, accuracy (or F1) of the best
-    single model and of the best cascade. cost_ratio: baseline cost ÷ cascade cost at the accuracy
-    of the best model, or at the front's if that is lower.
-    """
-    rows = {}
-    for label, fronts in tasks.items():
-        for name, front in fronts.items():
-            best = front.baseline.best
-            top = float(front.table["accuracy"].iloc[-1])
-            several = len(front.baseline.front) > 1
-            at = min(best, top)
-            rows[label, name] = {
-                "candidates": len(front.singles),
-                "mean_improvement": front.mean_improvement() if several else np.nan,
-                "largest_improvement": front.table["improvement"].max(),
-                "accuracy_of_best_model": best,
-                "accuracy_of_best_cascade": top,
-                "cost_ratio": front.baseline.cost_at(at) / front.cost_at(at),
-            }
-    return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def same_fronts(fronts: Fronts) -> pd.DataFrame:
+def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     """Compare fronts with the first one, a row per label.
 
-    Columns: mean_improvement, largest_improvement, points and front. The last is "the same" if the
-    accuracies and costs equal those of the first front, else "another".
+    Columns: points and front, which is "the same" if the accuracies and costs equal those of the
+    first front, else "another".
     """
     tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
-    table = fronts_table({"": fronts}).droplevel(0)[["mean_improvement", "largest_improvement"]]
     same = ["the same" if rows.equals(tables[0]) else "another" for rows in tables]
-    return table.assign(points=[len(rows) for rows in tables], front=same)
+    return pd.DataFrame({"points": [len(rows) for rows in tables], "front": same}, [*fronts])
 
 
 def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:

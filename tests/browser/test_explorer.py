@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+import time
 from urllib.request import urlopen
 
 import numpy as np
@@ -761,6 +762,11 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     still = page.locator(".cl-still img")
     assert still.count() == 1 and not still.is_visible()
     drag(page, 0, 0.4)
+    end = time.monotonic() + PATIENCE / 1000
+    while "cl-still" not in (folder / "saved.ipynb").read_text():
+        assert time.monotonic() < end, "Ctrl+S on a slider saves the notebook"
+        page.locator(".cl-slider").first.press("Control+s")
+        page.wait_for_timeout(500)
     page.locator("[data-kind=method]").select_option("entropy")
     shows(page, "first", "entropy")
     page.locator("[data-kind=data]").select_option("second")

@@ -89,15 +89,10 @@ def figures(store, other):
     correct = store.logits(NAMES[-1]).argmax(1) == store.labels
     confidence = cl.confidence(store.logits(NAMES[-1]))
     curves = threshold_curves(store, NAMES[0], store)
-    rates = pd.DataFrame(
-        {"exit_rate": 0.5, "exit_rate_low": 0.4, "exit_rate_high": 0.6}, index=NAMES
-    )
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
-    yield front_figures.members_figure(front.members(), NAMES)
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
-    yield front_figures.exit_rate_figure(dict.fromkeys(NAMES, pair_curve(store, *NAMES[:2])))
     pairs = pair_table(store)
     labels = pairs["first"] + " → " + pairs["second"]
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
@@ -110,7 +105,6 @@ def figures(store, other):
     yield paper_figures.replayed_improvement_figure(
         {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     )
-    yield paper_figures.exit_rates_figure(rates)
     yield paper_figures.reliability_figure(
         dict.fromkeys(NAMES, moving_average(confidence, correct, 50))
     )

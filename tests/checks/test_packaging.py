@@ -23,7 +23,7 @@ import release  # noqa: E402 - a script, no package
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 TARGETS = set("app bench cascadebench data docs fuzz help imagenet lab lint notebooks".split())
-TARGETS |= set("run soak test zoo".split())
+TARGETS |= set("engines run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 EXTRAS = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch "

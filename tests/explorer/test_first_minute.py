@@ -2,6 +2,8 @@
 
 from unittest.mock import patch
 
+import pytest
+
 import cascadelib as cl
 
 
@@ -10,10 +12,22 @@ def test_the_page_is_written_and_opened(tmp_path):
         page = cl.demo()
         assert page.exists()
         opened.assert_called_once_with(page.resolve().as_uri())
-        assert cl.demo(tmp_path / "page.html", browser=False) == tmp_path / "page.html"
+        assert cl.demo(out=tmp_path / "page.html", browser=False) == tmp_path / "page.html"
         opened.assert_called_once()
     text = (tmp_path / "page.html").read_text(encoding="utf-8")
     assert "llama-3.3-70b" in text
+    assert "Example data" in text and "prices are assumed" in text
+    assert "accuracy is the agreement with the large model" in text
+    assert "agree with llama-3.3-70b" in text and "are correct" not in text.split("<script")[0]
+
+
+def test_a_table_of_the_user_is_no_example(tmp_path):
+    rows = cl.datasets.llm_answers().replace({"label": {"yes": "no"}})
+    rows.to_csv(tmp_path / "mine.csv", index=False)
+    page = cl.demo(tmp_path / "mine.csv", out=tmp_path / "page.html", browser=False)
+    text = page.read_text(encoding="utf-8").split("<script")[0]
+    assert "Example data" not in text and "assumed" not in text and "your data" not in text
+    assert "are correct (the most accurate model alone: " in text
 
 
 def test_the_explorer_starts_at_the_cheapest_certified_cascade():
@@ -24,3 +38,9 @@ def test_the_explorer_starts_at_the_cheapest_certified_cascade():
     certificate = cl.certify(parts[1], cl.search(parts[0]), epsilon=0.02)
     explorer = cl.explore(parts[0], parts[2], certificate=certificate)
     assert explorer.point.thresholds == certificate.point.thresholds
+
+
+def test_a_table_without_labels_is_refused_with_its_report(tmp_path):
+    rows = cl.datasets.llm_answers().drop(columns="label")
+    with pytest.raises(ValueError, match="the table has no labels, or faults .* 'prediction'"):
+        cl.demo(rows, browser=False)

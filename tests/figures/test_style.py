@@ -1,11 +1,9 @@
 """Names in figures are escaped, and colours and axes are readable."""
 
 import numpy as np
-import pandas as pd
 from skimage.color import deltaE_ciede2000, rgb2lab
 
 from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, escape_text, figure
-from tools.front_figures import members_figure
 
 
 def test_text_is_escaped_for_plotly():
@@ -26,15 +24,6 @@ def test_traces_and_titles_are_escaped():
     assert (
         bar.x.dtype == float and fig.layout.title.text == "a &lt;b&gt; &amp; c<br><sup>small</sup>"
     )
-
-
-def test_categories_have_the_passed_order():
-    members = pd.DataFrame({"model": ["<b>", "a"], "stage": 1, "accuracy": [0.1, 0.2]})
-    fig = members_figure(members, ["<b>", "a", "unused"])
-    assert fig.layout.yaxis.categoryarray == ("&lt;b&gt;", "a") and set(fig.data[0].y) == {
-        "&lt;b&gt;",
-        "a",
-    }
 
 
 def test_a_cost_axis_has_units_and_enough_labels():

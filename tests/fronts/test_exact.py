@@ -31,7 +31,7 @@ from cascadelib.fronts.cascades import cascades_of, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_copies, search_pairs
 from cascadelib.methods.thresholds import count_exiting, does_exit
-from tools.recipes.shared_threshold import search_shared_threshold
+from tools.shared_threshold import search_shared_threshold
 
 LENGTHS = [1, 2, 3, 4, (1, 2), (2, 3), (1, 2, 3), (3, 4), (1, 2, 4)]
 

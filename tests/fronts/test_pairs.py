@@ -13,7 +13,7 @@ from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.cascades import prepare_search
 from cascadelib.fronts.graded import Curve, search_pairs
 from cascadelib.fronts.pairs import pair_curve, plateau
-from tools import recipes
+from tools.shared_threshold import shared_threshold_front
 
 
 def slow_front(predicted, confidence, labels, cost, lengths):
@@ -117,11 +117,9 @@ def test_f1_and_accuracy_differ():
     assert score.baseline.best > accuracy.baseline.best  # 70% are positive
 
 
-def test_recipes_without_f1_refuse_it():
+def test_one_threshold_for_all_stages_refuses_f1():
     with pytest.raises(ValueError, match="a threshold per stage"):
-        recipes.shared_threshold_front(store_of(), 2, score="f1")
-    with pytest.raises(ValueError, match="with two models"):
-        recipes.oracle(store_of(), score="f1")
+        shared_threshold_front(store_of(), 2, score="f1")
 
 
 STORE = noisy_store()

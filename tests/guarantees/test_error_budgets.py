@@ -11,10 +11,10 @@ from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import BETS, anytime_lower
-from cascadelib.guarantees import likeness, peeling, premises, repeats
+from cascadelib.guarantees import peeling, premises, repeats
 from cascadelib.guarantees.p_values import f1_p_value
+from cascadelib.origin import Origin
 from cascadelib.sklearn import CascadeClassifier
-from cascadelib.store import aligned_rows
 
 
 @pytest.mark.parametrize(
@@ -72,12 +72,14 @@ def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, 
     assert anytime_lower(0, 0, 0, error) == -1.0
 
 
-def test_the_two_tests_of_likeness_halve_its_level(capture):
-    equal = capture(likeness, "equal_contents", 2)
-    across = capture(likeness, "pairs_across", 5)
-    rng = np.random.default_rng(0)
-    assert likeness.count_repeated(rng.random((2, 30)), rng.random((2, 20)), 0.01) == 5
-    assert [call[-1] for call in equal + across] == [0.005, 0.005]
+def test_comparisons_at_several_digits_share_their_level(capture):
+    calls = capture(repeats, "equal_contents", 0)
+    columns = {"a": [np.random.default_rng(0).random(90)]}
+    seen, here = (
+        Origin(None, np.arange(90).astype(str), models=columns, read=columns.get) for _ in range(2)
+    )
+    assert repeats.shared_rows(seen, here, ["a"]) == 0
+    assert [call[-1] for call in calls] == [repeats.LEVEL / 5] * 5
 
 
 def test_copies_of_a_table_are_found_at_a_quarter_of_the_level_shared_by_the_primes():
@@ -91,11 +93,14 @@ def test_copies_of_a_table_are_found_at_a_quarter_of_the_level_shared_by_the_pri
     assert first == 31
 
 
-def test_repeats_by_confidences_share_half_of_the_level(capture):
-    calls = capture(repeats, "rarer_than_chance", False)
-    rows = np.repeat(np.arange(20), 2)
-    assert not repeats.equal_in_all([rows * 1.0, rows * 2.0, rows * 3.0], rows)
-    assert [call[-1] for call in calls] == [repeats.LEVEL / 2 / 3] * 3
+@pytest.mark.parametrize(("groups", "found"), [(30, False), (60, True)])
+def test_repeats_in_groups_are_found_at_their_level(groups, found):
+    """All groups agree. Neighbours agree in a third of the cases, times a factor of 1.5."""
+    values = np.repeat(np.arange(groups), 2).astype(float)
+    other = np.repeat(np.arange(groups) // 1.5, 2)
+    chance = 1.5 * beta.isf(repeats.LEVEL, groups // 3 + 1, groups - groups // 3)
+    expected = chance < 1 and binom.sf(groups - 1, groups, chance) <= repeats.LEVEL
+    assert repeats.repeats_in_groups([values, np.floor(other)], [values * 0]) in (expected, found)
 
 
 def test_custom_confidences_share_their_level(capture, monkeypatch):
@@ -113,21 +118,6 @@ def test_custom_confidences_share_their_level(capture, monkeypatch):
     )
     premises.confidences(case)
     assert calls == [(9, 9, repeats.LEVEL / 3)] * 3
-
-
-def test_intervals_of_aligned_rows_share_half_of_the_level_by_models_and_half_by_pairs(monkeypatch):
-    """Two-sided: so a quarter of the level at each end."""
-    levels = []
-    real = aligned_rows.correlation_intervals
-
-    def captured(counts, spread, level):
-        levels.append((len(counts), level))
-        return real(counts, spread, level)
-
-    monkeypatch.setattr(aligned_rows, "correlation_intervals", captured)
-    aligned_rows.aligned_rows(np.random.default_rng(0).random(500) < [[0.5], [0.6], [0.7], [0.8]])
-    level = aligned_rows.LEVEL / 4
-    assert levels[:2] == [(4, level / 4), (6, level / 6)]
 
 
 @pytest.mark.parametrize(("above", "prime"), [(1 - 1e-9, 2), (1 + 1e-9, 1)])

@@ -68,14 +68,6 @@ def test_without_ids_the_answers_are_compared(ids, there, split):
     assert overlap(store_of(APART, there, dataset="d", split=split), front) == "not verifiable"
 
 
-def test_the_error_names_data_set_and_split():
-    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
-    front = search(store.take(slice(0, 5000)), 2)
-    message = "100 of the 2100 samples took part in finding.*fashion-mnist val"
-    with pytest.raises(ValueError, match=message):
-        certify(store.take(slice(4900, 7000)), front, 0.01)
-
-
 @pytest.mark.parametrize("form", ["front", "points", "point", "policy", "file", "file of a split"])
 @pytest.mark.parametrize("ids", [TEXT, None], ids=["ids", "rows of one split"])
 def test_every_form_of_a_cascade_stores_its_samples(form, ids, tmp_path):

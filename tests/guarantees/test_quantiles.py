@@ -84,15 +84,15 @@ def test_the_guarantee_is_about_the_source_or_about_the_table():
     points = cl.ladder(table.take(slice(0, 2000)), ["small", "large"])
     certify = {"epsilon": 0.1, "reference": "large"}
     source = cl.certify(table.take(slice(2000, None)), points, **certify)
-    assert "on data from the same source." in str(source)
+    assert "on new data from the same source." in str(source)
     assert status_of(source, "overlap") == "verified" and 0 < len(source.certified) < len(points)
     own = cl.certify(table.take(slice(0, 500)), points, **certify)
-    assert own.table_size == 2000 and "on those 2000." in str(own)
+    assert own.terms.design.frame == 2000 and "on those 2000 rows." in str(own)
     unlabelled = drawn_table(1, 3000, labels=False)
     drawn = np.random.default_rng(0).choice(3000, 800, replace=False)
     labelled = unlabelled.take(drawn).labelled(table.labels[drawn])
     found = cl.certify(labelled, cl.ladder(unlabelled, ["small", "large"]), **certify)
-    assert found.table_size == 3000 and found.point.cost < COST[-1]
+    assert found.terms.design.frame == 3000 and found.point.cost < COST[-1]
     with pytest.raises(ValueError, match="500 of the 1000 samples gave the thresholds"):
         cl.certify(table.take(slice(1500, 2500)), points, **certify)
     nameless = cl.ScoreTable(table.correct, table.confidence, COST, NAMES).take(slice(2000, None))
@@ -189,6 +189,6 @@ def test_a_ladder_at_the_boundary_fails_at_most_as_often_as_delta(of_table):
             chosen if of_table else 10**6 + np.arange(150),
         )
         found = cl.certify(labelled, points, epsilon, reference="large", accept=("confidences",))
-        assert found.table_size == (rows if of_table else 0)
+        assert found.terms.design.frame == (rows if of_table else 0)
         broken += any(loss[step] >= epsilon for step in range(len(found.certified)))
     assert binom.sf(broken - 1, draws, 0.05) > 1e-3

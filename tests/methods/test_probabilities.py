@@ -12,7 +12,7 @@ from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
 from cascadelib.stages import stage_of
-from tools.recipes.shared_threshold import shared_threshold_front
+from tools.shared_threshold import shared_threshold_front
 
 MODELS = ("a", "b", "c")
 K = 300

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from cascadelib import Point, Policy
 from cascadelib.monitoring import monitor
-from cascadelib.monitoring.log import Inputs, read_log
+from cascadelib.monitoring.log import Inputs, load_log
 from cascadelib.policy import FAILURES
 from tests.monitoring.logs import MODELS, PAIR, POLICY, frame, random_rows, row, write_jsonl
 
@@ -15,7 +15,7 @@ from tests.monitoring.logs import MODELS, PAIR, POLICY, frame, random_rows, row,
 @pytest.mark.parametrize("seed", range(3))
 def test_inputs_equal_a_loop_over_the_rows(seed):
     rows = random_rows(200, seed)
-    inputs = read_log(frame(rows).sample(frac=1, random_state=seed), POLICY).inputs
+    inputs = load_log(frame(rows).sample(frac=1, random_state=seed), POLICY).inputs
     for place, each in enumerate(rows):
         assert inputs.times[place] == each["time"]
         assert inputs.is_audited[place] == each["audited"]
@@ -37,8 +37,8 @@ def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
     rows = random_rows(40, 1)
     more = rows + rows[:repeated] + [each | {"policy": "another"} for each in rows[:7]]
     random.shuffle(more)
-    expected = read_log(frame(rows), POLICY)
-    found = read_log(frame(more), POLICY)
+    expected = load_log(frame(rows), POLICY)
+    found = load_log(frame(more), POLICY)
     assert (found.repeated, found.others) == (repeated, 7)
     without_rows = [Inputs(None, *log.inputs[1:]) for log in (expected, found)]
     for one, other in zip(*without_rows):
@@ -49,7 +49,7 @@ def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
 def test_inputs_of_the_same_time_are_in_the_order_of_their_ids():
     rows = [row(number, time=5.0, confidences=[number + 1.0]) for number in range(9)]
     for log in (frame(rows), frame(rows[::-1])):
-        assert read_log(log, PAIR).inputs.confidences[:, 0].tolist() == [n + 1 for n in range(9)]
+        assert load_log(log, PAIR).inputs.confidences[:, 0].tolist() == [n + 1 for n in range(9)]
 
 
 CHANGES = {
@@ -72,12 +72,12 @@ def test_an_id_that_repeats_with_other_contents_is_refused(name):
 
 def test_an_id_may_repeat_in_rows_of_another_policy():
     rows = [row(1), row(1, policy=POLICY, time=0.0)]
-    assert read_log(frame(rows), PAIR).others == 1
+    assert load_log(frame(rows), PAIR).others == 1
 
 
 def test_a_window_includes_its_start_and_excludes_its_end():
     rows = frame([row(number) for number in range(10)])
-    assert read_log(rows, PAIR, 1003.0, 1006.0).inputs.rows.tolist() == [3, 4, 5]
+    assert load_log(rows, PAIR, 1003.0, 1006.0).inputs.rows.tolist() == [3, 4, 5]
 
 
 FAULTS = {

@@ -5,7 +5,7 @@ import pytest
 
 import cascadelib as cl
 from cascadelib.monitoring import log_rows, monitor
-from cascadelib.monitoring.log import read_log
+from cascadelib.monitoring.log import load_log
 from cascadelib.policy import FAILURES
 from tests.monitoring.logs import POLICY, write_jsonl
 
@@ -32,7 +32,7 @@ def test_the_rows_of_a_run_are_its_decisions(tmp_path):
     reference = ["yes" if each else None for each in audited]
     rows = log_rows(decisions, POLICY, audited, reference, time=np.arange(300.0))
     for log in (rows, write_jsonl(tmp_path / "log.jsonl", rows.to_dict("records"))):
-        read = read_log(log, POLICY)
+        read = load_log(log, POLICY)
         assert read.inputs.stages.tolist() == decisions.exit_stage.tolist()
         for stage in range(3):
             is_reached = decisions.exit_stage >= stage
@@ -76,7 +76,8 @@ def test_the_rows_of_a_cascade_are_its_decisions():
     cascade = cl.Cascade.from_point(point, models)
     with pytest.warns(RuntimeWarning, match="nan or infinite"):
         decisions = cascade(np.array([2.0, -0.05, 0.5, np.nan]))
-    rows = log_rows(decisions, cascade.policy)
+    rows = log_rows(decisions, cascade.policy, [True, False, True, True], [0, None, 1, None])
+    assert rows["reference"].tolist() == ["0", None, "1", None]
     assert rows["predictions"].tolist() == [["0"], ["1"] * 3, ["0"] * 2, [None] * 3]
     assert rows["failures"].tolist()[3] == ["malformed"] * 3
     assert monitor(rows, cascade.policy).rows["inputs"] == 4

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from cascadelib.monitoring import SCHEMA, monitor
-from cascadelib.monitoring.log import read_log
+from cascadelib.monitoring.log import load_log
 from cascadelib.monitoring.schema import ACCEPTED
 from tests.monitoring.logs import PAIR, POLICY, frame, random_rows, row, write_jsonl
 
@@ -26,7 +26,7 @@ def same_log(first, second):
 
 def test_all_kinds_of_files_are_read_alike(tmp_path):
     rows = random_rows(300, 0)
-    expected = read_log(frame(rows), POLICY)
+    expected = load_log(frame(rows), POLICY)
     assert len(expected.inputs.rows) == 300 and len(expected.audits) > 50
     for folder in ("parquet", "jsonl"):
         (tmp_path / folder).mkdir()
@@ -36,17 +36,17 @@ def test_all_kinds_of_files_are_read_alike(tmp_path):
     frame(rows).to_parquet(tmp_path / "all.parquet")
     write_jsonl(tmp_path / "all.jsonl", rows, '{"id": "is being wri')
     for path in ("parquet", "jsonl", "all.parquet", "all.jsonl"):
-        assert same_log(read_log(tmp_path / path, POLICY), expected)
+        assert same_log(load_log(tmp_path / path, POLICY), expected)
 
 
 def test_columns_of_narrower_types_and_further_columns_are_read(tmp_path):
     rows = frame([row(number, costs=[1]) for number in range(9)])
-    expected = read_log(rows, PAIR)
+    expected = load_log(rows, PAIR)
     rows = rows.astype({"time": "int32", "stage": "uint8", "policy": "category"})
     rows.assign(seconds=0.1).to_parquet(tmp_path / "log.parquet")
-    assert same_log(read_log(tmp_path / "log.parquet", PAIR), expected)
+    assert same_log(load_log(tmp_path / "log.parquet", PAIR), expected)
     rows.drop(columns="reference").to_parquet(tmp_path / "log.parquet")
-    assert same_log(read_log(tmp_path / "log.parquet", PAIR), expected)
+    assert same_log(load_log(tmp_path / "log.parquet", PAIR), expected)
 
 
 WRONG_TYPES = {

@@ -1,12 +1,17 @@
 """The bundled images under shift: the same for the same seed, stronger by severity, those of the
 committed logits."""
 
+import sys
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 from cascadelib import LogitStore
 from cascadelib.zoo.loaders import load
-from tools.corruptions import SHIFTED, corrupted, fashion_mnist_shifted
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"))
+from corruptions import SHIFTED, corrupted, fashion_mnist_shifted  # noqa: E402 - a script
 
 
 @pytest.mark.parametrize("name", SHIFTED)

@@ -67,7 +67,7 @@ def test_a_card_has_question_finding_and_key_figure(written):
     ]
     page = home.format_home(runs)
     assert texts("<h1>(.*?)</h1>", page) == [home.PURPOSE]
-    assert texts('class="lede">(.*?)</p>', page) == ["It is\nmeasured"]
+    assert texts('class="lede">(.*?)</p>', page) == ["<b>It is</b><br>measured"]
     cards = dict(texts(r'<a class="card" href="(.*?).html">(.*?)</a>', page))
     assert list(cards) == ["02_pairs", "04_live", "10_paper"]
     assert all("<h3>Is it much?</h3>" in card for card in cards.values())

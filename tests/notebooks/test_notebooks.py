@@ -19,6 +19,7 @@ MOST_CELLS = 22
 MOST_LINES = 12  # of a cell of code
 MOST_LETTERS = 100  # in a line of code
 MOST_FIGURES = 5
+LEAST_COMPARED = 3  # cells whose outputs nbval compares
 LONGEST_CELL = 10  # statements, except the parameters
 MEDIAN_CELL = 4  # statements
 LARGEST = 1_000_000  # bytes
@@ -88,6 +89,12 @@ def ends_with_exercises(nb):
     last = nb.cells[-1].source
     tasks = sum(line.startswith("- ") for line in last.splitlines())
     return [] if last.startswith("## Now you") and tasks >= 2 else [last]
+
+
+def has_compared_outputs(nb):
+    """nbval compares the outputs of these cells with the committed ones."""
+    tagged = code_cells(nb, "nbval-check-output")
+    return [] if len(tagged) >= LEAST_COMPARED else [f"{len(tagged)} cells are compared"]
 
 
 def lesson_is_short(nb):
@@ -187,6 +194,7 @@ COMMON_RULES = {
 LESSON_RULES = COMMON_RULES | {
     begins_with_the_answer: lambda nb: nb.cells.pop(2),
     ends_with_exercises: lambda nb: nb.cells.pop(),
+    has_compared_outputs: lambda nb: nb.cells[4].metadata.update(tags=[]),
     lesson_is_short: lambda nb: nb.cells[3].update(source="x = 1\n" * (MOST_LINES + 1)),
     imports_only_the_library: lambda nb: nb.cells[3].update(source="from tools import home"),
     writes_no_conclusion: lambda nb: nb.cells[3].update(source="print(f'{x:.2f} is best')"),
@@ -231,8 +239,10 @@ def good_lesson():
     tagged = {"tags": ["answer", "key-figure"]}
     answer = new.new_code_cell("points", metadata=tagged, outputs=[table], execution_count=3)
     question = new.new_markdown_cell("Is it?")
+    compared = {"tags": ["nbval-check-output"]}
+    checks = [new.new_code_cell("1", metadata=compared, execution_count=4 + i) for i in range(3)]
     exercises = new.new_markdown_cell("## Now you\n\n- Try it.\n- Try another.")
-    return new.new_notebook(cells=[question, parameters, data, answer, exercises])
+    return new.new_notebook(cells=[question, parameters, data, answer, *checks, exercises])
 
 
 GOOD = [(rule, good_notebook) for rule in RULES] + [(rule, good_lesson) for rule in LESSON_RULES]

@@ -1,4 +1,7 @@
-"""Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds."""
+"""Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds.
+
+Their live figures and tables then fit into their containers, in the report and in JupyterLab.
+"""
 
 from pathlib import Path
 
@@ -6,9 +9,10 @@ import nbformat
 import numpy as np
 import papermill
 import pytest
+from jupyter_pages import PATIENCE, serving
 
 from cascadelib import LogitStore
-from tools import report, run
+from tools import home, report, run
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -53,12 +57,86 @@ def other_parameters(path, small):
     return {name: value for name, value in new.items() if name in has}
 
 
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A folder of the executed notebooks, which the first test fills."""
+    return tmp_path_factory.mktemp("executed")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_with_other_parameters(path, small, run_cells, tmp_path, monkeypatch):
+def test_a_notebook_runs_with_other_parameters(
+    path, small, run_cells, executed, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.setenv("CASCADELIB_LEDGER", str(tmp_path / "ledger"))
     monkeypatch.chdir(path.parent)
-    more = {"out": str(tmp_path / "logits")} if path.stem.startswith("01") else {}
-    for cell in run_cells(path, other_parameters(path, small) | more):
+    cells = run_cells(path, other_parameters(path, small))
+    for cell in cells:
         if "answer" in cell.metadata.get("tags", []):
             assert report.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), executed / path.name)
+
+
+# The texts and lines of live figures that are outside of their container, and what scrolls
+# sideways. Code may scroll. containers: of the figures. parts: what may not scroll.
+CUT = """([containers, parts]) => {
+    const kind = part => part.className.baseVal ?? part.className
+    const name = part => `${kind(part)} ${part.textContent.slice(0, 60)}`
+    const isInside = (box, area) => box.left >= area.left - 1 && box.right <= area.right + 1 &&
+        box.top >= area.top - 1 && box.bottom <= area.bottom + 1
+    const cut = []
+    let seen = 0
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+        const area = plot.closest(containers).getBoundingClientRect()
+        for (const part of plot.querySelectorAll(".main-svg text, .traces path, .errorbar path")) {
+            const box = part.getBoundingClientRect()
+            if (!box.width || part.closest(".hoverlayer, .modebar")) continue
+            seen++
+            if (!isInside(box, area)) cut.push(name(part))
+        }
+    }
+    for (const part of document.querySelectorAll(parts)) {
+        seen++
+        if (part.clientWidth && part.scrollWidth > part.clientWidth + 1) cut.push(name(part))
+    }
+    return [seen, cut] }"""
+REPORT_PARTS = "html, table, .output_area, .output_area pre, main p, img"
+LAB_PARTS = ".jp-RenderedHTMLCommon table, .jp-RenderedHTMLCommon p, .jp-RenderedHTMLCommon"
+
+
+def lessons(executed):
+    return [path for path in sorted(executed.glob("*.ipynb")) if path.name < "10"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1000, 1440])
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(executed, browser, width, scheme):
+    runs = [report.Run(path, path) for path in lessons(executed)]
+    if not runs:
+        pytest.skip("no lesson ran before")
+    if not (executed / "index.html").exists():
+        home.write_report(runs, executed)
+    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
+    for run_ in runs:
+        page.goto((executed / f"{run_.source.stem}.html").as_uri())
+        page.wait_for_function("document.body.dataset.fitted")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        seen, cut = page.evaluate(CUT, ["[role=figure]", REPORT_PARTS])
+        assert seen > 30 and cut == [], run_.source.stem
+    page.close()
+
+
+@pytest.mark.browser
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, browser):
+    """The window has 1,440 pixels, of which JupyterLab's sidebar takes 300."""
+    if not lessons(executed):
+        pytest.skip("no lesson ran before")
+    with serving(executed) as (address, _):
+        for path in lessons(executed):
+            page = browser.new_page(viewport={"width": 1440, "height": 8000})
+            page.goto(f"{address}/lab/tree/{path.name}")
+            page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
+            page.wait_for_timeout(2000)
+            seen, cut = page.evaluate(CUT, [".jp-OutputArea-output", LAB_PARTS])
+            assert seen > 30 and cut == [], path.stem
+            page.close()

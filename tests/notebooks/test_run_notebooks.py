@@ -178,13 +178,13 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
     assert points == 7 and 1 <= threads <= max(1, run.cores() // 2)
 
 
-def test_two_reports_share_the_cores_and_the_ledger(tmp_path, write_notebook, capsys):
+def test_two_reports_share_the_cores(tmp_path, write_notebook, capsys):
     """Each of two runs of a notebook waits for the other one, so they run simultaneously."""
     wait = "for _ in range(1200):\n    time.sleep(0 if len(os.listdir('.')) > 2 else 0.1)\n"
     code = [
         "import os, time\nfrom pathlib import Path",
         f"Path(f'{{points}}').touch()\n{wait}assert len(os.listdir('.')) > 2",
-        "print(os.environ['CASCADELIB_LEDGER'], points)",
+        "print(points)",
     ]
     path = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", *code)
     folders = [tmp_path / name for name in ("macs", "seconds")]
@@ -196,7 +196,7 @@ def test_two_reports_share_the_cores_and_the_ledger(tmp_path, write_notebook, ca
     assert sorted(lines) == ["macs", "seconds"], printed
     for number, folder in enumerate(folders):
         cells = nbformat.read(folder / path.name, as_version=4).cells
-        assert report.printed(cells[-1]).strip() == f"{folders[0] / 'ledger'} {number}"
+        assert report.printed(cells[-1]).strip() == str(number)
         assert (folder / "index.html").exists()
 
 
@@ -222,31 +222,20 @@ def test_parameters_reach_the_notebooks_that_have_their_name(tmp_path, write_not
         run.find_notebooks(tmp_path, ["3"])
 
 
-def test_cells_that_a_quick_run_repeats_are_tagged_for_nbval(tmp_path, write_notebook, monkeypatch):
-    """Tagged are cells of the last tables with equal text. Times are sanitized."""
-    quick = "import os\n'CASCADELIB_QUICK' in os.environ"
+def test_nbval_compares_tagged_cells_except_their_times(tmp_path, write_notebook):
     clock = "import time; print(time.time(), 's')"
-    cells = ["points", "points + 1", quick, "print(f'{0.1 + 0.2}')", FIGURE, clock]
-    source = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", *cells)
-    nb = nbformat.read(source, as_version=4)
-    headings = [nbformat.v4.new_markdown_cell(f"## {text}") for text in ("Answer", "Paper")]
-    nb.cells[3:3] = headings
-    nb.cells[5].metadata["tags"] = ["answer", committed.CHECK]  # this one depends on them
+    source = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", "points", "print(0.3)", clock)
+    assert run.main(["--out", str(tmp_path / "full")], source.parent) == 0
+    nb = nbformat.read(tmp_path / "full" / source.name, as_version=4)
+    for cell in nb.cells[-2:]:
+        cell.metadata["tags"] = ["nbval-check-output"]
     nbformat.write(nb, source)
-    monkeypatch.delenv("CASCADELIB_QUICK", raising=False)
-    out = tmp_path / "full"
-    assert run.main(["--out", str(out)], source.parent) == 0
-    nbformat.write(nbformat.read(out / source.name, as_version=4), source)
-    assert run.main(["--mark"], source.parent) == 0
-    marked = nbformat.read(source, as_version=4).cells[2:]
-    starts = [c.source[:9] for c in marked if committed.CHECK in c.metadata.get("tags", [])]
-    assert starts == ["points + ", "print(f'{", "import ti"]
     other = source.with_name("03_b.ipynb")
-    text = source.read_text(encoding="utf-8")
-    other.write_text(text.replace('"0.3000', '"0.4000'), encoding="utf-8")
+    other.write_text(
+        source.read_text(encoding="utf-8").replace("0.3\\n", "0.4\\n"), encoding="utf-8"
+    )
     tested = subprocess.run([*NBVAL, source, other], cwd=ROOT, capture_output=True, text=True)
-    assert "1 failed, 13 passed" in tested.stdout, tested.stdout
-    assert re.match(r"\.{7,}F", tested.stdout)  # a cell of the other notebook
+    assert "1 failed, " in tested.stdout, tested.stdout
 
 
 def test_a_preset_reaches_matching_notebooks_and_ignored_parameters_are_reported(

@@ -1,10 +1,9 @@
-"""The ranking of the paper's methods on splits that did not choose, and its tasks; curves of
-several fronts."""
+"""Tasks by class, and the curves of several fronts."""
 
 import numpy as np
 
-from cascadelib import LogitStore
-from tools.side_by_side import class_tasks, curves_of, fronts_of
+from cascadelib import LogitStore, search
+from tools.side_by_side import class_tasks, curves_of
 
 
 def make(seed, k=400):
@@ -39,7 +38,7 @@ def test_tasks_are_the_hardest_and_the_easiest_classes():
 
 
 def test_curves_begin_at_the_requested_accuracy():
-    fronts = fronts_of(STORE, {"a": "max_softmax", "b": "entropy"}, 2)
+    fronts = {name: search(STORE, 2, name) for name in ("max_softmax", "entropy")}
     curves = curves_of(fronts, 0.6)
     for label, front in fronts.items():
         assert curves[label].equals(front.improvement_curve(0.6))

@@ -31,7 +31,9 @@ def test_answers_come_from_as_few_calls_as_the_guarantee_needs(labels):
     text = str(result)
     assert f"{len(ask.asked):,} of 3,000 rows" in text
     assert text.endswith(result.certificate)
-    assert "With probability at least 0.95 over the draw of the labels, at most 0.05" in text
+    assert f"With probability at least 95% over the draw of the {result.labels} labels" in text
+    assert "table differs from reference in at most 5% of its answers, on those 3000 rows." in text
+    assert f"by the operating system (seed {result.seed}), and labelled by the reference" in text
 
 
 def test_the_guarantee_holds_for_new_rows_of_a_saved_policy(tmp_path):
@@ -45,6 +47,7 @@ def test_the_guarantee_holds_for_new_rows_of_a_saved_policy(tmp_path):
     point = result.policy.point
     assert np.mean(decisions.exit_stage == 0) == pytest.approx(point.exit_rates[0], abs=0.02)
     assert f"keep the small model's answer for {point.exit_rates[0]:.1%}" in result.certificate
+    assert "on new data from the same source" in str(point.guarantee)
     result.policy.save(tmp_path / "policy.json")
     again = cl.Policy.load(tmp_path / "policy.json").decide(
         {"small": fresh.confidence[0]}, {"small": fresh.predictions[0], "reference": answers}
@@ -87,6 +90,7 @@ def test_the_operating_system_draws_the_labels_unless_a_recorded_seed_is_repeate
         result = cl.answer_table(table, Reference(truth, table.sample_ids), 0.05, seed=seed)
         draws.setdefault(result.seed, []).append(result.asked.tolist())
     assert len(draws) == 3 and draws[7][0] == draws[7][1]
+    assert "seed 7, which is valid if it repeats a recorded draw" in str(result)
     assert len({str(asked) for runs in draws.values() for asked in runs}) == 3
 
 
@@ -115,8 +119,10 @@ def test_premises_are_in_the_result_and_in_the_policy_file(tmp_path):
     }
     result.policy.save(tmp_path / "policy.json")
     loaded = cl.Policy.load(tmp_path / "policy.json").point
-    assert [each["evidence"] for each in loaded.premises] == result.premises["evidence"].tolist()
-    assert loaded.guarantee == result.certificate
+    stated = [each.evidence for each in loaded.guarantee.premises]
+    assert stated == result.premises["evidence"].tolist()
+    assert loaded.guarantee == result.policy.point.guarantee
+    assert str(loaded.guarantee) in result.certificate
     twice = table.take(np.arange(3_000) // 2)
     twice = cl.ScoreTable(
         None, twice.confidence, [0.25], twice.names, predictions=twice.predictions
@@ -244,4 +250,5 @@ def test_repeated_rows_give_no_guarantee_for_new_rows():
     )
     result = cl.answer_table(renamed, Reference(truth[rows], ids), 0.1, labels=600)
     assert "There is no guarantee for new rows: rows of the table repeat others" in str(result)
-    assert "over the draw of the labels, at most 0.1 of the 1,200 answers" in str(result)
+    assert "in at most 10% of its answers, on those 1200 rows." in str(result)
+    assert result.policy.point.guarantee is None

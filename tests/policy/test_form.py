@@ -52,7 +52,7 @@ def test_every_point_is_read_back_to_the_last_bit(method, thresholds, accuracy, 
 def test_unknown_parts_are_left_out():
     content = json.loads(text_of(Point(("a", "b"), (0.5,), accuracy=0.9, improvement=math.inf)))
     assert content["chosen"] == {"accuracy": 0.9, "exit_rates": []}
-    assert "expected" not in content and "premises" not in content
+    assert "expected" not in content and "certified" not in content
     point = parse_cascade(content)
     assert point.expected is None and math.isnan(point.expected_accuracy) and math.isnan(point.cost)
 
@@ -67,11 +67,11 @@ def test_infinite_thresholds_are_the_words_always_and_never(metric):
 
 
 BAD = {
-    "keys that are not base64": (lambda c: c["chosen_on"].update(keys="%"), "not base64"),
-    "contents that are not base64": (lambda c: c["chosen_on"].update(contents="%"), "not base64"),
-    "half a content": (lambda c: c["chosen_on"].update(contents="AA=="), "4 bytes each"),
-    "half a key": (lambda c: c["chosen_on"].update(keys="AAAA"), "6 bytes each"),
-    "another version": (lambda c: c.update(version=2), "format version 2"),
+    "keys that are not base64": (lambda c: c["chosen_on"][0].update(keys="%"), "not base64"),
+    "half a row": (lambda c: c["chosen_on"][0].update(rows="AA=="), "bytes each"),
+    "half a key": (lambda c: c["chosen_on"][0].update(keys="AAAA"), "6 bytes each"),
+    "another version": (lambda c: c.update(version=3), "format version 3"),
+    "an earlier version of other parts": (lambda c: c.update(version=1), "base64|of another kind"),
     "no cascade": (lambda c: c.update(format="bicycle"), "not a cascade"),
     "a threshold moved": (lambda c: c.update(thresholds=[0.5]), "edited after it was written"),
     "a threshold too many": (lambda c: c["thresholds"].append(0.5), "2 thresholds for 2 models"),
@@ -149,7 +149,7 @@ def test_a_temperature_is_a_float_however_large(tmp_path):
 def deepened(text, part):
     """A file's text in which a part, or what is innermost in it, is a list of lists of lists …"""
     content = json.loads(text)
-    content.setdefault(part, None)  # "premises" are only written of a certified cascade
+    content.setdefault(part, None)  # "certified" is only written of a certified cascade
     inner = content
     key = part
     while isinstance(inner[key], dict | list) and inner[key]:

@@ -131,7 +131,7 @@ def test_an_option_reads_further_answers(answer, spell):
     assert not read.unreadable.any() and set(read.spellings["step"]) == {"by answer="}
 
 
-def test_unreadable_answers_are_neither_right_nor_wrong():
+def test_unreadable_answers_are_neither_correct_nor_wrong():
     read = table(respelled(lambda text: PROSE, 0.5))
     assert read.unreadable.sum(axis=1).tolist() == [0, K // 2]
     assert not read.answered[read.unreadable].any()

@@ -1,0 +1,188 @@
+"""The record of a guarantee: which cascade it is about, and which draw of samples.
+
+This is the only place that puts a guarantee into words.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import Decimal
+
+VERIFIED = "verified"
+VIOLATED = "violated"
+NOT_VERIFIABLE = "not verifiable"
+CALLER = "the caller"
+# Premises whose evidence is a share of samples, which is part of the text of a certificate.
+COUNTED = ("spelling", "labels complete", "reference complete")
+AGREEMENT = "agreement with the reference"  # the score of answer_table
+
+
+@dataclass(frozen=True)
+class Premise:
+    """One premise of a guarantee with the result of its check.
+
+    Parameters
+    ----------
+    name : str
+        The name in ``accept=`` of :func:`cascadelib.certify`.
+    status : {"verified", "violated", "not verifiable"}
+    evidence : str
+        The comparison and its result.
+    """
+
+    name: str
+    status: str
+    evidence: str
+
+
+@dataclass(frozen=True)
+class Design:
+    """How the samples of a guarantee were drawn and labelled.
+
+    Parameters
+    ----------
+    draws : int
+        The number of independent draws.
+    unit : str
+        What was drawn: "samples", "clusters of samples" or "labels".
+    frame : int
+        The number of rows from which they were drawn without replacement. 0 for independent draws
+        of new data.
+    drawn_by : str
+        Whose randomness it was, such as "the caller" or "the operating system (seed 5)".
+    labelled_by : str
+    """
+
+    draws: int
+    unit: str = "samples"
+    frame: int = 0
+    drawn_by: str = CALLER
+    labelled_by: str = CALLER
+
+    def __str__(self) -> str:
+        how = f"without replacement from {self.frame} rows" if self.frame else "independently"
+        return (
+            f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled by "
+            f"{self.labelled_by}"
+        )
+
+
+@dataclass(frozen=True, repr=False)
+class Guarantee:
+    """What is guaranteed about one cascade. ``str(guarantee)`` is the guarantee in words.
+
+    Parameters
+    ----------
+    cascade : str
+        :attr:`cascadelib.Point.digest` of the cascade. No other cascade has this guarantee.
+    chain : str
+        The active models and their thresholds.
+    reference : str
+        The model relative to which losses are measured.
+    score : str
+        What is lost, such as "accuracy" or "F1 of class 'fraud'".
+    epsilon, budget : float or None
+        The largest loss, and the largest mean cost per sample.
+    delta : float
+        The probability with which one of ``certificates`` may fail.
+    design : Design
+    premises : tuple of Premise
+    certificates : int
+        The number of certificates on these samples that share ``delta``.
+    groups : int
+        The number of groups in each of which the loss is bounded, 0 for all samples together.
+    max_price : float or None
+        The largest cost of one input, if costs differ between samples.
+    most_expensive : str
+        The most expensive model of the samples, "" if it is the reference.
+
+    See Also
+    --------
+    cascadelib.certify : Compute a guarantee.
+    """
+
+    cascade: str
+    chain: str
+    reference: str
+    score: str
+    epsilon: float | None
+    budget: float | None
+    delta: float
+    design: Design
+    premises: tuple[Premise, ...] = ()
+    certificates: int = 1
+    groups: int = 0
+    max_price: float | None = None
+    most_expensive: str = ""
+
+    @property
+    def bounds(self) -> str:
+        """The guaranteed bounds in words."""
+        bounds = []
+        if self.epsilon is not None and self.score == AGREEMENT:
+            share = f"at most {percent(self.epsilon)} of its answers"
+            bounds.append(f"differs from {self.reference} in {share}")
+        elif self.epsilon is not None:
+            groups = f" in each of {self.groups} groups" if self.groups else ""
+            loss = f"{percent(self.epsilon)} of {self.score}"
+            other = f" (the most expensive model is {self.most_expensive})"
+            named = self.reference + (other if self.most_expensive else "")
+            bounds.append(f"loses at most {loss} against {named}{groups}")
+        if self.budget is not None:
+            bounds.append(f"costs at most {self.budget:.6g} a sample")
+            if self.max_price is not None:
+                bounds[-1] += f" (if no input can cost more than {self.max_price:.6g})"
+        is_clustered = self.design.unit.startswith("clusters")
+        means = ", as the mean over clusters of their means" if is_clustered else ""
+        return " and ".join(bounds) + means
+
+    @property
+    def scope(self) -> str:
+        """How many certificates have this probability together, and how samples were drawn."""
+        holds = "This holds for one certificate on these samples"
+        if self.certificates > 1:
+            holds = f"This holds for {self.certificates} certificates on these samples together"
+        return f"{holds}: {self.design}."
+
+    def __str__(self) -> str:
+        frame = self.design.frame
+        where = f"those {frame} rows" if frame else "new data from the same source"
+        return (
+            f"With probability at least {certainty(self.delta)} over the draw of the "
+            f"{self.design.draws} {self.design.unit}, {self.chain} {self.bounds}, on {where}. "
+            f"{self.scope}"
+        )
+
+    def __repr__(self) -> str:
+        return f"<Guarantee: {self}>"
+
+
+def percent(share: float) -> str:
+    """Return a share in percent with all its digits, such as "0.4%"."""
+    return f"{(100 * Decimal(repr(float(share)))).normalize():f}%"
+
+
+def certainty(delta: float) -> str:
+    """Return 1 − δ in percent with all digits of δ, such as "99.6%"."""
+    return f"{(100 - 100 * Decimal(repr(float(delta)))).normalize():f}%"
+
+
+def premises_text(premises: Iterable[Premise]) -> str:
+    """Return the sentences of a certificate on unverified premises, the violated ones first.
+
+    Evidence is part of the text if it states a violation or a share of the samples.
+    """
+    sentences = []
+    for status, words in (
+        (VIOLATED, "Violated, but accepted, so that the guarantee may not hold"),
+        (NOT_VERIFIABLE, "Not verifiable"),
+    ):
+        named = [
+            f"{each.name} ({each.evidence})"
+            if status == VIOLATED or each.name in COUNTED
+            else each.name
+            for each in premises
+            if each.status == status
+        ]
+        if named:
+            sentences.append(f" {words}: {', '.join(named)}.")
+    return "".join(sentences)

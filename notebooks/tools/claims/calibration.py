@@ -1,0 +1,150 @@
+"""The paper's claims on calibration and temperature scaling (figures 13 and 14)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm, t
+
+import cascadelib as cl
+from cascadelib.analysis import calibration_table
+from cascadelib.store.protocol import Store
+from tools.claims.evidence import (
+    Evidence,
+    EvidenceByClaim,
+    correlations,
+    draw_models,
+    normal_draws,
+)
+from tools.claims.views import Claims
+from tools.designs import DESIGNS
+from tools.paper import Paper, single_models
+from tools.side_by_side import scaling_table, threshold_table
+from tools.twin_zoos import kinds_of_training
+
+MODELS = Claims()  # of a table of models
+DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
+WINDOWS = 50  # windows of a moving average that share no sample
+LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
+LEAST_MODELS = 8  # of each group of which a mean is compared
+PARTS = 10  # disjoint parts of the samples, of which half choose models
+ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
+
+
+def evidence(paper: Paper, ensembles: Sequence[str] = ENSEMBLES) -> EvidenceByClaim:
+    """Return the evidence of all claims of this module."""
+    if not paper.has("metrics"):
+        return {}
+    names = single_models(paper, DESIGNS["Figure 13"])
+    selection, unseen = (split.select(names) for split in (paper.selection, paper.unseen))
+    claims = {name: cl.analysis.claims_of(unseen, name) for name in names}
+    found = {"rising": rising(claims, len(unseen))}
+    if not paper.has("logits"):
+        return found
+    parts = [unseen.take(slice(part, None, PARTS)) for part in range(PARTS)]
+    effects = [threshold_table(part, selection) for part in (unseen, *parts)]
+    found |= of_models(calibration_table(unseen, selection), effects[0])
+    found["perfect"] = perfect(effects[1:], len(unseen))
+    scaled = scaling_table(paper.selection, paper.unseen, ensembles)
+    found["scaling-fronts"] = scaling_fronts(scaled, len(unseen))
+    kinds = kinds_of_training(paper.selection.origin.dataset)
+    by_kind = {kind: of_zoos(zoos) for kind, zoos in kinds.items()}
+    for name in DEPENDING:
+        of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}
+        found[name] = replace(found[name], kinds=of_kinds)
+    return found
+
+
+def of_models(table: pd.DataFrame, effects: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence over models.
+
+    table: ``calibration_table``. effects: ``threshold_table``.
+    """
+    large = table.index.str.contains("beit|convnext|deit3")
+    models = calibrated(table, effects).assign(large=large)
+    found = MODELS.measure(draw_models(models), len(models))
+    group = int(min(large.sum(), (~large).sum()))  # the smaller one has the larger error
+    draws = found["large-families"].draws if group >= LEAST_MODELS else ()
+    found["large-families"] = replace(found["large-families"], draws=draws, samples=group)
+    return found
+
+
+def of_zoos(zoos: Sequence[tuple[Store, Store]]) -> EvidenceByClaim:
+    """Return the evidence over the models of one kind of training.
+
+    Zoos differ by their seeds. They are averaged, because models of one size are not independent.
+    """
+    parts = []
+    for store, other in zoos:
+        parts.append(calibrated(calibration_table(other, store), threshold_table(other, store)))
+    by_size = pd.concat(parts).groupby(level=0)
+    verdicts = by_size["verdict"].agg(lambda words: words.iloc[0] if words.nunique() == 1 else "–")
+    models = by_size[["gap", "scaled"]].mean().assign(verdict=verdicts, large=False)
+    return MODELS.measure(draw_models(models), len(models))
+
+
+def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
+    """Return the columns gap, verdict and scaled of each model."""
+    return table[["gap", "verdict"]].assign(scaled=effects["above_scaled_size"])
+
+
+@MODELS.add()
+def underconfident(models: pd.DataFrame) -> list[int]:
+    counted = models["verdict"].value_counts()
+    return [counted.get(f"{side}confident", 0) for side in ("under", "over")]
+
+
+@MODELS.add()
+def large_families(models: pd.DataFrame) -> float:
+    gap = models["gap"].abs()
+    return gap[models["large"]].mean() / gap.mean()
+
+
+@MODELS.add()
+def scaling_curves(models: pd.DataFrame) -> float:
+    return models["scaled"].mean()
+
+
+def rising(claims: dict[str, tuple[Any, Any]], samples: int) -> Evidence:
+    """Return the rank correlations of accuracy and confidence, from {model: ``claims_of``}.
+
+    The error does not depend on the number of samples, but windows with few wrong answers are too
+    noisy to test it.
+    """
+    averages = [cl.analysis.moving_average(*claim) for claim in claims.values()]
+    found = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages]
+    errors = [1 - rows["accuracy"].mean() for rows in averages]
+    is_tested = min(errors, default=0.0) * samples / WINDOWS >= LEAST_ERRORS
+    return correlations(found, WINDOWS if is_tested else 0)
+
+
+def perfect(parts: Sequence[pd.DataFrame], samples: int) -> Evidence:
+    """Return the gains of the model that gains most by perfect calibration, above and below the
+    threshold, and the losses of the one that loses most.
+
+    The first half of the parts chooses the models, by the smaller of both sides. The other parts
+    measure them, so the effects are not those of the luckiest models.
+    """
+    gains = np.array([[part["above_perfect"], -part["below_perfect"]] for part in parts])
+    half = len(gains) // 2
+    chosen = gains[:half].mean(axis=0)
+    best = chosen.min(axis=0).argmax()
+    worst = (-chosen).min(axis=0).argmax()
+    measured = np.array([[*gain[:, best], *-gain[:, worst]] for gain in gains[half:]])
+    value = measured.mean(axis=0)
+    error = measured.std(axis=0, ddof=1) / np.sqrt(len(measured))
+    inflated = error * t.isf(0.025, len(measured) - 1) / norm.isf(0.025)
+    return Evidence(value, list(normal_draws(value, inflated)), samples)
+
+
+def scaling_fronts(table: pd.DataFrame, samples: int) -> Evidence:
+    """Return costs with temperature scaling ÷ without, from ``scaling_table``.
+
+    The intervals of the table are simultaneous.
+    """
+    ratios = table["cost_ratio"].to_numpy()
+    ends = (table["cost_ratio_high"] - table["cost_ratio_low"]).to_numpy()
+    errors = ends / 2 / norm.isf(0.025 / len(table))
+    return Evidence(ratios, list(normal_draws(ratios, errors)), samples)

@@ -1,0 +1,146 @@
+"""Evidence for a claim: its value on samples or models, and its values on resamples of these."""
+
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib.analysis.uncertainty import sample_counts
+
+RESAMPLES = 5 if os.environ.get("CASCADELIB_QUICK") else 40
+LEAST_PAIRS = 16  # of a rank correlation with an interval
+FEWEST = 0.8  # share of the resamples that must have a value
+
+
+@dataclass(frozen=True)
+class Evidence:
+    """The measurement of a claim.
+
+    Parameters
+    ----------
+    value : number, text, sequence of these, or Series by name
+        The value on the samples or models themselves.
+    draws : sequence, optional
+        The same on each resample. Without draws there is no interval.
+    samples : int, default=0
+        Number of resampled samples or models. 0 if more of them would not narrow the interval.
+    kinds : mapping of str to Evidence, optional
+        The same measurement by kind of training. These decide about the claim.
+    """
+
+    value: Any
+    draws: Sequence[Any] = ()
+    samples: int = 0
+    kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
+
+
+EvidenceByClaim = dict[str, Evidence]  # by the claim's id
+
+
+def is_known(value: Any) -> bool:
+    """Return whether a value exists and no part of it is missing."""
+    parts = np.asarray(value, object).ravel()
+    return bool(len(parts)) and not pd.isna(parts).any()
+
+
+def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
+    """Return a function of each draw, without missing ones. Return [] if too many are missing."""
+    values = [function(draw) for draw in found.draws if is_known(draw)]
+    known = [value for value in values if is_known(value)]
+    return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
+
+
+def fisher_z(correlation: Any) -> np.ndarray:
+    """Return Fisher's z of correlations, finite at 1 and −1."""
+    return np.arctanh(np.clip(correlation, -0.999, 0.999))
+
+
+def normal_draws(values: Any, errors: Any) -> np.ndarray:
+    """Return draws [R, …] around values with normal errors, for values that are not resampled.
+
+    The standard deviation of the draws is exactly the error.
+    """
+    values = np.asarray(values, float)
+    noise = np.random.default_rng(0).standard_normal((RESAMPLES, *values.shape))
+    noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
+    return values + noise * np.asarray(errors)
+
+
+def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
+    """Return the Evidence of rank correlations of a number of pairs each.
+
+    They are corrected by :func:`unbiased_correlation`. The error of Fisher's z is that of Bonett
+    and Wright (2000). It is too small for few pairs, so that these have no interval.
+    """
+    if pairs < LEAST_PAIRS:
+        return Evidence(values)
+    values = unbiased_correlation(values, pairs)
+    errors = np.sqrt((1 + np.square(values) / 2) / (pairs - 3))
+    return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
+
+
+def unbiased_correlation(found: Any, pairs: int) -> np.ndarray:
+    """Return the rank correlation of a population from that of a sample of pairs.
+
+    That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
+    Near 1 this bias is as large as the standard error.
+    """
+    pearson = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 20_001))
+    half = np.arcsin(pearson / 2)
+    expected = 6 / np.pi / (pairs + 1) * (np.arcsin(pearson) + (pairs - 2) * half)
+    return np.interp(found, expected, 6 / np.pi * half)
+
+
+def draw_models(table: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return a table of models or of pairs, then the same of models drawn with replacement.
+
+    A pair (columns first, second) remains as often as both of its models are drawn. Intervals over
+    models hold for models like these, not only for these models.
+    """
+    is_of_pairs = {"first", "second"} <= set(table)
+    names = pd.unique(table[["first", "second"]].to_numpy().ravel()) if is_of_pairs else table.index
+    rng = np.random.default_rng(0)
+    tables = [table]
+    for _ in range(RESAMPLES if len(names) else 0):
+        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))
+        weight = pd.Series(times, names)
+        if is_of_pairs:
+            repeats = table["first"].map(weight) * table["second"].map(weight)
+        else:
+            repeats = weight[table.index]
+        tables.append(table.loc[table.index.repeat(repeats)].reset_index(drop=True))
+    return tables
+
+
+def folds_of(split: Any) -> np.ndarray | None:
+    """Return the fold of each sample, None if one network per model computed all outputs.
+
+    The fold is the number in the sample's id, modulo the number of folds
+    (``data/fashion-mnist/folds.py``).
+    """
+    if "folds" not in split.models:
+        return None
+    numbers = [int(name.rpartition("/")[2]) for name in split.origin.sample_ids]
+    return np.array(numbers) % int(split.models["folds"].max())
+
+
+shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
+
+
+def counts_of(split: Any) -> np.ndarray:
+    """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
+
+    Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.
+    """
+    folds = folds_of(split)
+    if folds is None:
+        return shared_counts(len(split), RESAMPLES)
+    counts = np.empty((len(split), RESAMPLES), np.int32)
+    for fold in np.unique(folds):
+        rows = folds == fold
+        counts[rows] = sample_counts(int(rows.sum()), RESAMPLES, seed=int(fold))
+    return counts

@@ -1,0 +1,386 @@
+"""The ledger: every claim of the paper, its values, and a verdict for each."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from cascadelib import Baseline
+from cascadelib import published as timm
+from cascadelib.checks import validate_choice
+from tools import study
+from tools.claims import calibration, methods, pairs, published, shift, texts
+from tools.claims.evidence import Evidence, EvidenceByClaim, is_known
+from tools.claims.verdicts import (
+    CONTRADICTED,
+    DEPENDS,
+    RULES,
+    SUPPORTED,
+    UNDETERMINED,
+    UNTESTABLE,
+    Verdict,
+    combined,
+    contrasts_of,
+    evaluate_claims,
+    sides_of,
+)
+from tools.paper import Paper
+from tools.ranges import BEST, LOW
+
+CLAIMS = Path(__file__).with_name("claims.csv")
+REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagenet_x.py
+FAMILIES = (pairs, methods, shift, texts, calibration)
+MOST_PARTS = 4  # parts of a value that are listed
+LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by format
+DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
+NOT_MET = "not reproduced by timm's published tables"
+
+
+@cache
+def paper_claims() -> pd.DataFrame:
+    """Return the paper's claims, a row each, by id.
+
+    Columns: topic, section, claim (in our words) and paper (its value). printed: the paper's
+    numbers, with their precision. show: the format of a number. family: claims with simultaneous
+    tests. cost: "macs" or "time". over: the population of the interval ("samples", "models",
+    "nothing"). rule (of :mod:`tools.claims.verdicts`). other_rule: the same rule with another
+    bound, if the paper states none and the bound is ours. better, worse: patterns of methods.
+    scope: the first letters of the names of data sets that can test it. why: the reason if they
+    can't.
+    """
+    return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
+
+
+def evidence_of(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence of a study on all claims, on held-out samples."""
+    found: EvidenceByClaim = {}
+    for family in FAMILIES:
+        found |= family.evidence(paper)
+    return found
+
+
+def evidence_in_seconds(paper: Paper, kind: str = "seconds") -> EvidenceByClaim:
+    """Return the evidence on claims in time, in seconds that the study measured."""
+    return pairs.of_times(paper, kind) | methods.of_times(paper, kind)
+
+
+def table(
+    evidence: Mapping[str, Evidence],
+    dataset: str = "",
+    measured: Mapping[str, Evidence] | None = None,
+    published_time: bool = True,
+) -> pd.DataFrame:
+    """Return the ledger, a row per claim.
+
+    Columns: topic, section, claim, paper. timm: the result from timm's published tables. held out:
+    the value with its 95% interval, and the deciding numbers. machine: claims in time, in seconds
+    of the machine that measured the models. real ImageNet: the committed results on ImageNet-X.
+    verdict: a sentence, about the column *held out*.
+
+    Parameters
+    ----------
+    evidence : dict of str to Evidence
+        Of :func:`evidence_of`. Unknown values are omitted.
+    dataset : str
+        The name of the data set of the study.
+    measured : dict of str to Evidence, optional
+        Of :func:`evidence_in_seconds`.
+    published_time : bool, default=True
+        Whether claims in time were evaluated with published times. If not, their values are shown
+        in the column *machine* alone.
+
+    Raises
+    ------
+    ValueError
+        If an id is not that of a claim.
+    """
+    claims = paper_claims()
+    known = known_values(evidence, claims)
+    in_time = claims.index[claims["cost"] == "time"]
+    in_seconds = known_values(measured or {}, claims)
+    if not published_time:
+        in_seconds = {name: known[name] for name in in_time if name in known} | in_seconds
+        known = {name: found for name, found in known.items() if name not in in_time}
+    verdicts = with_reasons(claims, known, dataset)
+    rows = claims[["topic", "section", "claim", "paper"]].copy()
+    from_timm = known_values(published.evidence(), claims)
+    rows["timm"] = [*words_of(claims, from_timm, is_published=True).values()]
+    testable = {name for name, verdict in verdicts.items() if verdict.word != UNTESTABLE}
+    held_out = {name: found for name, found in known.items() if name in testable}
+    rows["held out"] = [
+        in_words(held_out[name], claim) if name in held_out else ""
+        for name, claim in claims.iterrows()
+    ]
+    in_scope = claims.index[is_in_scope(claims, dataset)]
+    in_seconds = {name: found for name, found in in_seconds.items() if name in in_scope}
+    rows["machine"] = [*words_of(claims, in_seconds).values()]
+    rows["real ImageNet"] = real_imagenet().reindex(rows.index).fillna("")
+    rows["verdict"] = [str(verdicts[name]) for name in rows.index]
+    return rows
+
+
+@cache
+def real_imagenet() -> pd.Series:
+    """Return the committed results on real ImageNet predictions by claim, empty without them."""
+    if not REAL.exists():
+        return pd.Series(dtype=object)
+    rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
+    return rows["value"] + ": " + rows["verdict"]
+
+
+def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence without missing parts. Refuse ids of other claims."""
+    known = {}
+    for name, found in values.items():
+        validate_choice(name, claims.index, "claim")
+        if is_known(found.value):
+            known[name] = found
+    return known
+
+
+def words_of(
+    claims: pd.DataFrame, values: EvidenceByClaim, is_published: bool = False
+) -> dict[str, str]:
+    """Return {id: value and verdict as text}, "" without a value.
+
+    A value without an interval is compared as if it were exact. A number that the paper prints and
+    published tables contradict is not reproduced by them.
+    """
+    verdicts = verdicts_of(claims, values)
+    found = {}
+    for name, claim in claims.iterrows():
+        if name not in values:
+            found[name] = ""
+            continue
+        text = in_words(values[name], claim)
+        verdict = verdicts.get(name)
+        if verdict is not None and verdict.reason == "no interval":
+            exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [name])
+            verdict = evaluate_claims(exact, {name: values[name]})[name]
+        if verdict is not None:
+            word = verdict.word
+            if is_published and word == CONTRADICTED and claim["printed"]:
+                word = NOT_MET
+            text = f"{text}: {word}{difference_in_words(values[name], claim)}"
+        found[name] = text
+    return found
+
+
+def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+    """Return {id: verdict} of the claims with a rule and a number, by family.
+
+    A claim with evidence by kind of training has one test for each kind.
+    """
+    found: dict[str, Verdict] = {}
+    for _, family in claims[claims["rule"] != ""].groupby("family"):
+        tests: dict[str, dict[str, Evidence]] = {}
+        for name in family.index.intersection(list(evidence)):
+            if not isinstance(evidence[name].value, str):
+                tests[name] = dict(evidence[name].kinds) or {"": evidence[name]}
+        parts = {f"{name} {kind}": test for name in tests for kind, test in tests[name].items()}
+        rows = family.loc[[name for name in tests for _ in tests[name]]].set_axis([*parts], axis=0)
+        verdicts = evaluate_claims(rows, parts)
+        for name, kinds in tests.items():
+            found[name] = combined({kind: verdicts[f"{name} {kind}"] for kind in kinds})
+    return found
+
+
+def with_reasons(
+    claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
+) -> dict[str, Verdict]:
+    """Return {id: verdict} of all claims. A claim that a study cannot test has the reason.
+
+    A claim with a bound of ours is also tested with another bound. A supported claim states by how
+    much it differs from the paper's printed number.
+    """
+    in_scope = claims[is_in_scope(claims, dataset)]
+    decided = verdicts_of(in_scope, evidence)
+    is_ours = in_scope["other_rule"] != ""
+    rules = in_scope["other_rule"].where(is_ours, in_scope["rule"])
+    others = verdicts_of(in_scope.assign(rule=rules), evidence)  # families keep their size
+    found = {}
+    for name, claim in claims.iterrows():
+        if reason := why_not(claim, evidence.get(name), dataset):
+            found[name] = Verdict(UNTESTABLE, reason=reason)
+            continue
+        verdict = decided[name]
+        if claim["other_rule"]:
+            verdict = replace(verdict, other_bound=bound_in_words(claim, others[name]))
+        elif verdict.word == SUPPORTED:
+            text = difference_in_words(evidence[name], claim).removeprefix(", ")
+            verdict = replace(verdict, reason=text)
+        found[name] = verdict
+    return found
+
+
+def bound_in_words(claim: pd.Series, other: Verdict) -> str:
+    """Return the verdict with another bound. Bounds that are equal in both rules are omitted."""
+    bounds = (claim[column].split()[1:] for column in ("rule", "other_rule"))
+    changed = [theirs for ours, theirs in zip(*bounds) if ours != theirs]
+    return f"{other.word} with bound {' and '.join(changed)}".replace("-", "−")
+
+
+def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
+    """Return for each claim whether a data set can test it."""
+    return [scope == "any" or dataset.startswith(scope) for scope in claims["scope"]]
+
+
+def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
+    """Return the reason that a study can't test a claim, "" if it can."""
+    if not claim["rule"]:
+        return claim["why"]
+    if claim["scope"] != "any" and not dataset.startswith(claim["scope"]):
+        return claim["why"]
+    if found is None and claim["cost"] == "time":
+        return "no published times of these models"
+    if found is None:
+        return claim["why"] or "needs outputs that this study lacks"
+    return ""
+
+
+def difference_in_words(found: Evidence, claim: pd.Series) -> str:
+    """Return by how much a value differs from the paper's number, "" within its precision."""
+    printed = claim["printed"].split()
+    if not printed or isinstance(found.value, str):
+        return ""
+    parts = np.atleast_1d(np.asarray(found.value, float))
+    texts = []
+    is_different = len(parts) != len(printed)
+    for part, text in zip(parts, printed):
+        digits = len(text.partition(".")[2])
+        difference = part - float(text)
+        is_different |= abs(difference) > 0.5 * 10**-digits + 1e-12
+        show = claim["show"].lstrip("+")
+        texts.append(f"{difference:+{show}}".replace("-", "−"))
+    return f", differs by {' and '.join(texts)}" if is_different else ""
+
+
+def in_words(found: Evidence, claim: pd.Series) -> str:
+    """Return a value with its 95% interval, and the numbers that decide the claim, as text.
+
+    A few parts are listed. Of more parts the least and the largest are shown, and the number that
+    obeys a rule which not all must obey. Of methods the deciding lead is shown.
+    """
+    if isinstance(found.value, str):
+        return found.value
+    if isinstance(found.value, pd.Series):
+        return methods_in_words(found, claim)
+    parts = list(np.atleast_1d(np.asarray(found.value, object)))
+    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
+    errors = np.zeros(len(parts))  # half the width of each part's interval
+    if len(draws) > 1 and {len(draw) for draw in draws} == {len(parts)}:
+        errors = 1.96 * np.std(draws, axis=0, ddof=1)
+    texts = [with_interval(*pair, claim["show"]) for pair in zip(parts, errors)]
+    if len(parts) <= MOST_PARTS:
+        return ", ".join(texts)
+    least = texts[int(np.argmin(parts))]
+    largest = texts[int(np.argmax(parts))]
+    return f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
+
+
+def methods_in_words(found: Evidence, claim: pd.Series) -> str:
+    """Return the lead that decides a claim on methods: names, values, and its 95% interval.
+
+    The lead with the least estimate ÷ standard error decides. It is in percent of the mean of all
+    methods. For "only", it is the distance of one method from the bound.
+    """
+    value = found.value.astype(float)
+    contrasts = contrasts_of(claim, found.value)(value)
+    draws = [contrasts_of(claim, found.value)(draw) for draw in found.draws if is_known(draw)]
+    errors = np.std(draws, axis=0, ddof=1) if len(draws) > 1 else np.zeros(len(contrasts))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.where(errors > 0, contrasts / errors, np.sign(contrasts) * np.inf)
+    place = int(np.nanargmin(scores))
+    names = [name.replace("_", " ") for name in value.index]
+    show = claim["show"] or ".3f"
+    half = 1.96 * errors[place]
+    if claim["rule"].startswith("only"):
+        return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
+    better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
+    one = better[place // len(worse)]
+    other = worse[place % len(worse)]
+    lead = with_interval(contrasts[place], half, "+.1%")
+    values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
+    return f"{names[one]} over {names[other]}: {lead} ({values})"
+
+
+def with_interval(part: Any, error: float, show: str) -> str:
+    """Return a part as text, with its interval if it has one."""
+    if isinstance(part, str):
+        return part
+    text = format(part, show)
+    if not error > 0:
+        return text
+    low, high = LIMITS.get(show, (-np.inf, np.inf))
+    of_ends = ",.1f" if show == "," else show
+    return f"{text} [{max(low, part - error):{of_ends}}, {min(high, part + error):{of_ends}}]"
+
+
+def count_obeying(parts: Sequence[float], rule: str) -> str:
+    """Return the number of parts that obey a rule for "most" or "any" of them, "" for another
+    rule."""
+    kind, *bounds = rule.split() or [""]
+    if kind not in ("most", "any", "any<"):
+        return ""
+    each: Callable = RULES["any" if kind == "most" else kind]
+    obeying = each(np.asarray(parts, float), *bounds) > 0
+    return f" ({np.count_nonzero(obeying)} of {len(parts)})"
+
+
+def word_of(verdicts: pd.Series) -> pd.Series:
+    """Return the first words of verdicts, such as "not testable"."""
+    return verdicts.str.extract(r"^([^.:;]*)", expand=False).str.lower()
+
+
+def count_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
+    """Count the claims by verdict: a row per verdict, a column per topic and for all."""
+    words = word_of(rows["verdict"]).rename("verdict")
+    counts = pd.crosstab(words, rows["topic"], margins=True, margins_name="all").drop("all")
+    return counts[[*rows["topic"].unique(), "all"]]
+
+
+def with_verdict(rows: pd.DataFrame, word: str) -> pd.DataFrame:
+    """Return the claims with a verdict, in short."""
+    chosen = rows[word_of(rows["verdict"]) == word]
+    return chosen[["topic", "claim", "paper", "held out", "verdict"]]
+
+
+def answer(rows: pd.DataFrame, dataset: str) -> str:
+    """Summarize all verdicts in a few sentences."""
+    counts = word_of(rows["verdict"]).value_counts().reindex(DECIDED, fill_value=0)
+    tested = int(counts.sum())
+    missed = rows["timm"].str.contains(NOT_MET).sum()
+    met = rows["timm"].str.contains(f": {SUPPORTED}").sum()
+    by_training = ""
+    if counts[DEPENDS]:
+        by_training = f" The verdict of {counts[DEPENDS]} depends on the training of the models."
+    return (
+        f"Of {tested} testable claims, {counts[SUPPORTED]} hold, {counts[CONTRADICTED]} are "
+        f"contradicted, and {counts[UNDETERMINED]} are undetermined.{by_training} Of the paper's "
+        f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
+        f"tables reproduce {met} and do not reproduce {missed}."
+    )
+
+
+def choices() -> pd.DataFrame:
+    """Return choices that the paper leaves open, and their effect on its figures."""
+    models = timm.models()
+    known = models["macs"].notna()
+    unrounded = Baseline(models.loc[known, "macs"], models.loc[known, "top1"])
+    rounded = int(study.singles(models)["on_front"].sum())
+    rows = {
+        "costs are compared at four significant digits, as Table 1 is printed": (
+            f"{rounded} models are on the front in MACs; unrounded, {len(unrounded.front)}"
+        ),
+        "Table 1's points are local maxima of the factor of at least some prominence": (
+            "0.3 (`data/imagenet-1k/paper.yml`) finds the paper's three; 1.0 on the bundled data"
+        ),
+        "where the paper speaks of an accuracy, a study is measured at that share of its range": (
+            f"from {LOW:.2%} to {BEST:.2%} on the paper's front"
+        ),
+    }
+    return pd.DataFrame({"effect on the paper's figures": rows}).rename_axis("choice")

@@ -1,0 +1,444 @@
+"""The paper's claims on longer cascades and on methods (figures 3, 4, 8, 9 and 11)."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+import cascadelib as cl
+from cascadelib import Front, Point
+from cascadelib.analysis import mean_cost_ratio, range_dominance, replay
+from cascadelib.analysis.shift import front_of
+from cascadelib.methods.thresholds import convert_units
+from cascadelib.store.protocol import Store
+from cascadelib.tables import in_words
+from tools.claims.evidence import EvidenceByClaim
+from tools.claims.views import Claims, View, make_views
+from tools.designs import DESIGNS
+from tools.paper import MEANS, Paper
+from tools.ranges import (
+    BEST,
+    CHEAPEST,
+    LOW,
+    MOST_EXPENSIVE,
+    RESNET,
+    central_lead,
+    factors,
+    mean_in,
+    means_in,
+    ratio,
+)
+from tools.shared_threshold import shared_threshold_front
+
+LENGTHS = Claims()  # of a view of pairs and triples, at their points
+PAIRS = Claims()  # of a view of pairs by method
+TRIPLES = Claims()  # of a view of pairs and triples by method
+MEAN_METRICS = Claims()  # of a view of mean ensembles by metric
+TIMES = Claims()  # of a view of pairs by method in time and in MACs
+WANG = {"wang-b7": "tf_efficientnet_b7", "wang-vit": "vit_large_patch16_384"}
+LOGITS = "max_softmax_mean_logits"
+SOFTMAX = "max_softmax_mean_softmax"
+PLAIN = ("entropy", "max_softmax", "softmax_margin", "logits_margin")
+TENTH = 10  # the paper tries every tenth value of a first threshold
+
+
+def evidence(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence of all claims of this module."""
+    return of_lengths(paper) | of_methods(paper) | of_times(paper, paper.time)
+
+
+def of_lengths(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on pairs and triples by max softmax, at the points that were selected."""
+    design = DESIGNS["Figure 4"]
+    two, three = (paper.search(design, length) for length in (2, 3))
+    fronts = {"two": two, "three": three, "tenth": thinned(three)}
+    if paper.has("metrics"):
+        options = {"models": list(three.candidates), "cost": three.cost_kind}
+        fronts["shared"] = shared_threshold_front(paper.selection, 3, **options)
+    if paper.has("logits"):
+        fronts["mean logits"] = paper.search(design, 3, LOGITS)
+    views = length_views(fronts, paper.selection, paper.unseen)
+    return LENGTHS.measure(views, len(paper.unseen), paper.has)
+
+
+def length_views(fronts: Mapping[str, Front], store: Store, other: Store) -> list[View]:
+    """Return the views of pairs ("two"), triples ("three") and others at their points."""
+    best = [cl.pick(fronts[name], "max_improvement") for name in ("two", "three")]
+    return make_views(fronts, {"best": best}, store, other, points=list(fronts))
+
+
+def thinned(three: Front) -> Front:
+    """Return a front with the two nearest of every tenth value as each first threshold.
+
+    The second threshold is unchanged. A search over all second thresholds is at least as good.
+    """
+    points = three.cascades
+    tenths = {}
+    for name in {point.models[0] for point in points}:
+        single = replace(points[0], models=(name,), thresholds=(), exit_rates=(1.0,))
+        tenths[name] = np.sort(cl.evaluate(three.store, single).confidences[0])[::TENTH]
+    found: list[Point] = []
+    for point in points:
+        values = tenths[point.models[0]]
+        above = int(np.searchsorted(values, point.inside[0]))
+        for row in (max(above - 1, 0), min(above, len(values) - 1)):
+            first = float(convert_units(point.metric, values[row]))
+            found.append(replace(point, thresholds=(first, *point.thresholds[1:])))
+    return front_of(three.store, three, replay(three.store, found))
+
+
+def of_methods(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on the paper's methods in MACs."""
+    if not paper.has("metrics"):
+        return {}
+    fronts = {}
+    for kind, name, length in (("pairs", "Figure 3", 2), ("triples", "Figure 8", 3)):
+        for method in paper.methods():
+            fronts[f"{kind}: {method}"] = paper.search(DESIGNS[name], length, method)
+    if paper.has("logits"):
+        for mean in MEANS:
+            for metric in ("max_softmax", "softmax_margin"):
+                method = cl.Method(metric, mean)
+                fronts[f"means: {metric}, {mean}"] = paper.search(DESIGNS["Figure 11"], 2, method)
+    views = make_views(fronts, {}, paper.selection, paper.unseen)
+    found: EvidenceByClaim = {}
+    for claims in (PAIRS, TRIPLES, MEAN_METRICS):
+        found |= claims.measure(views, len(paper.unseen), paper.has)
+    return found
+
+
+def of_times(paper: Paper, kind: str) -> EvidenceByClaim:
+    """Return the evidence on the paper's methods in a kind of time."""
+    if not paper.has("metrics") or kind not in paper.selection.cost_names:
+        return {}
+    fronts = {}
+    for method in paper.methods():
+        fronts[f"pairs: {method}"] = paper.search(DESIGNS["Figure 3"], 2, method)
+        timed = cl.search(paper.selection, 2, method, cost=kind, models="pareto")
+        fronts[f"time: {method}"] = timed
+    views = make_views(fronts, {}, paper.selection, paper.unseen)
+    return TIMES.measure(views, len(paper.unseen), paper.has)
+
+
+def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> EvidenceByClaim:
+    """Return the evidence on pairs by method, from {method: front of ``store``}."""
+    named = {f"pairs: {name}": front for name, front in fronts.items()}
+    return PAIRS.measure(make_views(named, {}, store, other), len(other))
+
+
+@LENGTHS.add()
+def triples_87(view: View) -> float:
+    return mean_in(view.fronts["three"], 0.87)
+
+
+@LENGTHS.add()
+def third_gain(view: View) -> list[float]:
+    two = view.fronts["two"]
+    three = view.fronts["three"]
+    return [
+        ratio(mean_in(three), mean_in(two)) - 1,
+        ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1,
+    ]
+
+
+@LENGTHS.add()
+def third_less(view: View) -> tuple[float, float]:
+    return mean_in(view.fronts["two"]) - 1, third_gain(view)[0]
+
+
+@LENGTHS.add()
+def third_regimes(view: View) -> list[float]:
+    two = view.fronts["two"]
+    three = view.fronts["three"]
+    edges = np.linspace(LOW, BEST, 4)
+    return [ratio(mean_in(three, *ends), mean_in(two, *ends)) for ends in zip(edges, edges[1:])]
+
+
+@LENGTHS.add("logits")
+def triples_plain(view: View) -> float:
+    return central_lead(view.fronts["three"], view.fronts["mean logits"])
+
+
+@LENGTHS.add()
+def resnet_cut(view: View) -> float:
+    three = view.fronts["three"]
+    hull = three.singles[three.singles["on_hull"]]
+    low, high = np.log(hull["cost"].iloc[[0, -1]])
+    share = np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST)
+    cost = np.exp(low + share * (high - low))
+    return 1 - three.cost_at(np.interp(cost, hull["cost"], hull["accuracy"])) / cost
+
+
+@LENGTHS.add()
+def triple_factor(view: View) -> float:
+    return view.fronts["three"].table["improvement"].max()
+
+
+@LENGTHS.add()
+def earlier_stages(view: View) -> float:
+    three = view.fronts["three"]
+    costs = three.singles["cost"].to_dict()
+    rows = zip(three.table["models"], three.table["exit_rates"], three.table["cost"])
+    of_last = [costs[names[-1]] * rates[-1] / total for names, rates, total in rows if rates[-1]]
+    return 1 - np.median(of_last)
+
+
+@LENGTHS.add()
+def triple_loss(view: View) -> float:
+    return (view.chosen["best"].accuracy - view.held["best"].accuracy)[1]
+
+
+@LENGTHS.add()
+def triple_cost(view: View) -> np.ndarray:
+    return view.held["best"].cost / view.chosen["best"].cost - 1
+
+
+@LENGTHS.add()
+def tenth(view: View) -> float:
+    return mean_cost_ratio(view.fronts["three"], view.fronts["tenth"])
+
+
+@LENGTHS.add("metrics")
+def one_threshold(view: View) -> float:
+    return mean_cost_ratio(view.fronts["three"], view.fronts["shared"])
+
+
+def wang(view: View, name: str) -> float:
+    """Return the MACs of one of ImageNet's models ÷ those of an equally accurate triple."""
+    model = cl.published.models().loc[WANG[name]]
+    return model["macs"] / float(view.fronts["three"].cost_at(model["top1"]))
+
+
+@LENGTHS.add()
+def wang_b7(view: View) -> float:
+    return wang(view, "wang-b7")
+
+
+@LENGTHS.add()
+def wang_vit(view: View) -> float:
+    return wang(view, "wang-vit")
+
+
+@PAIRS.add()
+def first(view: View) -> pd.Series:
+    return means_in(view.group("pairs"))
+
+
+@PAIRS.add()
+def second(view: View) -> pd.Series:
+    return first(view)
+
+
+@PAIRS.add()
+def first_factor(view: View) -> float:
+    return mean_in(view.group("pairs")["softmax_margin"])
+
+
+@PAIRS.add()
+def second_factor(view: View) -> float:
+    return mean_in(view.group("pairs")["max_softmax"])
+
+
+@PAIRS.add()
+def worst_plain(view: View) -> pd.Series:
+    return first(view)[list(PLAIN)]
+
+
+@PAIRS.add()
+def margin_everywhere(view: View) -> pd.Series:
+    pairs = view.group("pairs")
+    return pd.Series({name: factors(front)[1:].min() for name, front in pairs.items()})
+
+
+@PAIRS.add()
+def margin_below_78(view: View) -> pd.Series:
+    return means_in(view.group("pairs"), None, 0.78)
+
+
+@PAIRS.add()
+def mac_dominance(view: View) -> pd.Series:
+    return range_dominance(view.group("pairs"))["cost_dominance"]
+
+
+@PAIRS.add()
+def compared_least(view: View) -> pd.Series:
+    return first(view)
+
+
+@PAIRS.add()
+def ensembles_none(view: View) -> pd.Series:
+    return first(view)
+
+
+@PAIRS.add()
+def ensembles_front(view: View) -> pd.Series:
+    return first(view)
+
+
+@PAIRS.add("logits")
+def scaling_means(view: View) -> list[float]:
+    pairs = first(view)
+    return [ratio(pairs[f"{name}_ts"], pairs[name]) - 1 for name in (LOGITS, SOFTMAX)]
+
+
+@PAIRS.add("logits")
+def means_softmax(view: View) -> float:
+    pairs = first(view)
+    return ratio(pairs[SOFTMAX], pairs[LOGITS])
+
+
+@PAIRS.add("logits")
+def logits_86(view: View) -> pd.Series:
+    return means_in(view.group("pairs"), 0.86)
+
+
+@PAIRS.add("logits")
+def logits_top(view: View) -> pd.Series:
+    pairs = view.group("pairs")
+    return pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in pairs.items()})
+
+
+@PAIRS.add("logits")
+def logits_top_accuracy(view: View) -> float:
+    return logits_top(view)[LOGITS]
+
+
+@PAIRS.add("logits")
+def ensembles_top(view: View) -> pd.Series:
+    return logits_top(view)
+
+
+@TRIPLES.add("logits")
+def triples_softmax(view: View) -> float:
+    triples = means_in(view.group("triples"))
+    return ratio(triples[SOFTMAX], triples[LOGITS])
+
+
+@TRIPLES.add()
+def triples_first(view: View) -> pd.Series:
+    return means_in(view.group("triples"))
+
+
+@TRIPLES.add()
+def triples_first_80(view: View) -> pd.Series:
+    return means_in(view.group("triples"), 0.8)
+
+
+@TRIPLES.add()
+def triples_low(view: View) -> pd.Series:
+    return means_in(view.group("triples"), None, 0.78)
+
+
+@TRIPLES.add("logits")
+def triples_high(view: View) -> pd.Series:
+    return ensembles_as_one(means_in(view.group("triples"), 0.87))
+
+
+@TRIPLES.add("logits")
+def triples_means(view: View) -> list[float]:
+    return [worth_of_means(means_in(view.group(kind))) for kind in ("pairs", "triples")]
+
+
+@MEAN_METRICS.add("logits")
+def means_margin(view: View) -> list[float]:
+    return margin_of_means(view, 0.8)
+
+
+@MEAN_METRICS.add("logits")
+def means_max(view: View) -> list[float]:
+    return margin_of_means(view, 0.86)
+
+
+@TIMES.add("logits")
+def time_means(view: View) -> list[float]:
+    return [worth_of_means(means_in(view.group(kind))) for kind in ("pairs", "time")]
+
+
+@TIMES.add()
+def time_first(view: View) -> pd.Series:
+    return means_in(view.group("time"))
+
+
+@TIMES.add("logits")
+def time_softmax(view: View) -> float:
+    time = time_first(view)
+    return ratio(time[SOFTMAX], time[LOGITS])
+
+
+@TIMES.add("logits")
+def time_86(view: View) -> pd.Series:
+    return means_in(view.group("time"), 0.86)
+
+
+@TIMES.add("logits")
+def time_86_logits(view: View) -> float:
+    return time_86(view)[LOGITS]
+
+
+@TIMES.add()
+def time_86_factor(view: View) -> float:
+    return mean_in(view.group("time")["max_softmax"], 0.86)
+
+
+def margin_of_means(view: View, low: float) -> list[float]:
+    """Return the mean factor of softmax margin ÷ that of max softmax, for each mean ensemble."""
+    means = means_in(view.group("means"), low)
+    return [
+        ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"]) for mean in MEANS
+    ]
+
+
+def ensembles_as_one(means: pd.Series) -> pd.Series:
+    """Return mean factors by method, with the average of all mean ensembles in their place.
+
+    The best ensemble would be chosen by noise.
+    """
+    ensembles = means.filter(like="_mean_")
+    together = pd.Series({"mean_ensembles": ensembles.mean(skipna=False)})
+    return pd.concat([together, means.drop(ensembles.index)])
+
+
+def worth_of_means(means: pd.Series) -> float:
+    """Return the mean factor of the mean ensembles, on average, ÷ that of max softmax."""
+    return ratio(ensembles_as_one(means)["mean_ensembles"], means["max_softmax"])
+
+
+def rank_methods(paper: Paper) -> pd.DataFrame:
+    """Rank the methods by their mean factor of pairs on held-out samples, a row each.
+
+    Columns: mean factor and median factor over the accuracies. lead: mean factor minus that of the
+    next method, with its 95% interval. The mean depends much on few accuracies, the median does
+    not.
+    """
+    design = DESIGNS["Figure 3"]
+    fronts = {f"pairs: {name}": paper.search(design, 2, name) for name in paper.methods()}
+    views = make_views(fronts, {}, paper.selection, paper.unseen)
+    means = pd.DataFrame([first(view) for view in views])
+    median = {name: np.median(factors(front)) for name, front in views[0].group("pairs").items()}
+    order = means.iloc[0].sort_values(ascending=False).index
+    means = means[order]
+    leads = means.to_numpy()[:, :-1] - means.to_numpy()[:, 1:]
+    half = 1.96 * leads[1:].std(axis=0, ddof=1)
+    table = pd.DataFrame({"mean factor": means.iloc[0], "median factor": pd.Series(median)[order]})
+    columns = {"lead": leads[0], "lead_low": leads[0] - half, "lead_high": leads[0] + half}
+    for name, values in columns.items():
+        table[name] = np.append(values, np.nan)
+    return table
+
+
+def methods_finding(found: EvidenceByClaim) -> str:
+    """Return what the mean factors of pairs support, from the evidence of the claim "first"."""
+    means = found["first"].value
+    draws = pd.DataFrame(list(found["first"].draws))
+    best = means[list(PLAIN)].idxmax()
+    quantile = norm.isf(0.025 / (len(means) - 1))
+    scores = (means[best] - means) / (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
+    worse = [name for name in PLAIN if name != best and scores[name] > quantile]
+    better = [name for name in means.index.difference(PLAIN) if scores[name] < -quantile]
+    metric = "the metric hardly matters"
+    if worse:
+        metric = f"{in_words(best)} exceeds {' and '.join(map(in_words, worse))}"
+    ensembles = f"{' and '.join(map(in_words, better))} help" if better else "no ensemble helps"
+    return f"{metric[0].upper()}{metric[1:]}; {ensembles}."

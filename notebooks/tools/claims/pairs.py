@@ -1,0 +1,431 @@
+"""The paper's claims on single models and on pairs (figures 1, 2, 5, 10 and Table 1)."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import cascadelib as cl
+from cascadelib import Front, Point
+from cascadelib.store.protocol import Store
+from tools.claims.evidence import Evidence, EvidenceByClaim, correlations, draw_models
+from tools.claims.views import (
+    Claims,
+    View,
+    make_views,
+    points_at_accuracies,
+    with_samples,
+)
+from tools.designs import DESIGNS
+from tools.paper import Paper
+from tools.ranges import MIDDLE, UPPER, central_lead, mean_in, range_of, ratio
+
+SAMPLES = Claims()  # of a view of pairs
+SINGLES = Claims()  # of a view of single models
+MODELS = Claims()  # of a table of pairs
+TIMES = Claims()  # of a view of pairs in time and in MACs
+FAMILIES = ("*efficientnet*ns*", "*mobilenetv3*", "beit*", "tinynet*", "levit*")  # of the paper
+MEAN_NAMES = ("mean logits", "mean softmax")
+
+
+def evidence(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence of all claims of this module."""
+    return of_singles(paper) | of_pairs(paper) | of_times(paper, paper.time)
+
+
+def of_pairs(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on pairs in MACs."""
+    front = paper.search(DESIGNS["Figure 1"])
+    points = paper.points()
+    splits = (paper.selection, paper.unseen)
+    views = make_views({"macs": front} | listed_fronts(paper), groups_of(front, points), *splits)
+    found = SAMPLES.measure(views, len(paper.unseen), paper.has)
+    found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
+    return found | of_models(pairs_with_front(views[0].fronts["macs"], paper.unseen))
+
+
+def groups_of(front: Front, points: Sequence[Point]) -> dict[str, Sequence[Point]]:
+    """Return the groups of cascades on which claims on pairs are tested. points: of Table 1."""
+    match = cl.pick(front, "near_best", caution=0)
+    return {
+        "front": front.cascades,
+        "spaced": points_at_accuracies(front),
+        "named": [front.reference, match, front.point(len(front) - 1)],
+        "most accurate": most_accurate(front),
+        "table 1": points,
+    }
+
+
+def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence over models, from a row per pair (:func:`pairs_with_front`)."""
+    models = len(pd.unique(pairs[["first", "second"]].to_numpy().ravel()))
+    return MODELS.measure(draw_models(pairs), models)
+
+
+def listed_fronts(paper: Paper) -> dict[str, Front]:
+    """Return the fronts of figure 10 that the study can search."""
+    if not paper.has("classes"):
+        return {}
+    methods: dict[str, Any] = {"max softmax": "max_softmax", "entropy": "entropy"}
+    methods["sum"] = cl.Method(f"top{paper.top_k}_softmax_sum")
+    if paper.has("logits"):
+        methods |= {name: f"max_softmax_{name.replace(' ', '_')}" for name in MEAN_NAMES}
+    design = DESIGNS["Figure 10"]
+    score = f"top{paper.top_k}"
+    return {name: paper.search(design, 2, method, score) for name, method in methods.items()}
+
+
+def of_times(paper: Paper, kind: str) -> EvidenceByClaim:
+    """Return the evidence on pairs in a kind of time."""
+    if kind not in paper.selection.cost_names:
+        return {}
+    timed = search_in_time(paper, kind)
+    counted = paper.search(DESIGNS["Figure 1"])
+    views = time_views(timed, counted, paper.selection, paper.unseen)
+    return TIMES.measure(views, len(paper.unseen), paper.has) | of_single_times(paper, kind)
+
+
+def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list[View]:
+    """Return the views of fronts of pairs in time and in MACs."""
+    groups = {"spaced": points_at_accuracies(timed)}
+    return make_views({"seconds": timed, "macs": counted}, groups, store, other)
+
+
+def search_in_time(paper: Paper, kind: str) -> Front:
+    """Return the front of pairs in time. If a single model is on that front, use all models."""
+    options = {"method": "max_softmax"} if paper.has("metrics") else {}
+    front = cl.search(paper.selection, 2, cost=kind, models="pareto", **options)
+    if front.singles["on_front"].sum() > 1:
+        return front
+    return cl.search(paper.selection, 2, cost=kind, **options)
+
+
+def of_singles(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on single models. Their front is that of the selection split."""
+    kinds = ["macs", paper.time] if paper.has("time") else [paper.cost(DESIGNS["Figure 1"])]
+    fronts = [cl.search(paper.selection, 1, cost=kind).singles for kind in kinds]
+    in_macs, *in_time = fronts
+    split = paper.unseen
+    columns = split.models.index.get_indexer(in_macs.index)
+    reference = cl.search(paper.selection, 1, cost=kinds[0]).reference
+    drawn = cl.bootstrap(split, [reference], with_samples(split)).single_accuracy[:, columns]
+    views = [View(singles=in_macs.assign(accuracy=row)) for row in drawn]
+    found = SINGLES.measure(views, len(split), paper.has)
+    return found | counted(in_macs, in_time[0] if in_time else in_macs.iloc[:0])
+
+
+def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
+    """Count the models on fronts. The tables have the columns cost and on_front."""
+    macs = in_macs.index[in_macs["on_front"]]
+    found = {"candidates": len(in_macs), "front-models": len(macs)}
+    found |= {"pairs": len(macs) * (len(macs) - 1) // 2}
+    found |= {"triples": len(macs) * (len(macs) - 1) * (len(macs) - 2) // 6}
+    if len(in_time):
+        time = in_time.index[in_time["on_front"]]
+        found |= {"time-front-models": len(time), "models": len(macs.union(time))}
+    return {name: Evidence(value) for name, value in found.items()}
+
+
+def of_single_times(paper: Paper, kind: str) -> EvidenceByClaim:
+    """Return the evidence on a kind of time of single models."""
+    fronts = [cl.search(paper.selection, 1, cost=cost).singles for cost in ("macs", kind)]
+    return singles_in_time(*fronts)
+
+
+def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence on single models in time, from tables with cost and on_front."""
+    costs = pd.DataFrame({"macs": in_macs["cost"], "time": in_time["cost"]}).dropna()
+    fronts = [table[table["on_front"]] for table in (in_macs, in_time)]
+    shared = fronts[0].index.intersection(fronts[1].index)
+    either = fronts[0].index.union(fronts[1].index)
+    spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in fronts]
+    correlation = costs.corr("spearman").iloc[0, 1]
+    return {
+        "macs-time": correlations(correlation, len(costs), len(costs)),
+        "time-orders": Evidence(spans),
+        "time-overlap": Evidence((len(shared), len(either))),
+    }
+
+
+@SINGLES.add()
+def size_diminishes(view: View) -> tuple[float, float]:
+    front = view.singles[view.singles["on_front"]]
+    logs = np.log10(front["cost"].to_numpy())
+    accuracy = front["accuracy"].to_numpy()
+    half = np.interp((logs[0] + logs[-1]) / 2, logs, accuracy)
+    return half - accuracy[0], accuracy[-1] - half
+
+
+def most_accurate(front: Front) -> list[Point]:
+    """Return the most accurate threshold of each front model with the largest one."""
+    *firsts, last = front.singles.index[front.singles["on_front"]]
+    points: list[Point] = []
+    for first in firsts:
+        about = {"method": front.method, "cost": front.cost_kind}
+        curve = cl.fronts.pair_curve(front.store, first, last, **about)
+        threshold = curve.loc[curve["accuracy"].idxmax(), "threshold"]
+        template = front.point(len(front) - 1)
+        points.append(replace(template, models=(first, last), thresholds=(float(threshold),)))
+    return points
+
+
+def pairs_with_front(front: Front, split: Store) -> pd.DataFrame:
+    """Return a row per pair, with its families and its place on the front."""
+    pairs = cl.pair_table(split, front.method, cost=front.cost_kind)
+    used = {
+        names for names, rates in zip(front.table["models"], front.table["exit_rates"]) if rates[-1]
+    }
+    family = split.models.reindex(columns=["family"])["family"]
+    order = list(front.singles.index[front.singles["on_front"]])
+    return pairs.assign(
+        on_front=[pair in used for pair in zip(pairs["first"], pairs["second"])],
+        two_families=pairs["first"].map(family) != pairs["second"].map(family),
+        is_neighbour=[
+            pair in zip(order, order[1:]) for pair in zip(pairs["first"], pairs["second"])
+        ],
+        cost=pairs["second"].map(front.singles["cost"]),
+    )
+
+
+@SAMPLES.add()
+def pairs_improve(view: View) -> float:
+    return np.median(view.held["spaced"].improvement)
+
+
+@SAMPLES.add()
+def front_noise(view: View) -> float:
+    return lost_beyond_last(view, "front").mean()
+
+
+@SAMPLES.add()
+def families_order(view: View) -> list[float]:
+    """Return the shares of the front's cascades with a model of each family of ImageNet's."""
+    models = view.fronts["macs"].table["models"]
+    return [
+        np.mean([any(fnmatch(name, family) for name in names) for names in models])
+        for family in FAMILIES
+    ]
+
+
+@SAMPLES.add()
+def pairs_most(view: View) -> float:
+    return view.fronts["macs"].table["improvement"].max()
+
+
+@SAMPLES.add()
+def pairs_80_86(view: View) -> float:
+    return mean_in(view.fronts["macs"], 0.8, 0.86)
+
+
+@SAMPLES.add()
+def pairs_86(view: View) -> float:
+    return mean_in(view.fronts["macs"], 0.86)
+
+
+@SAMPLES.add()
+def pairs_larger(view: View) -> list[float]:
+    return [
+        mean_in(view.fronts["macs"], *ends) for ends in ((None, 0.8), (0.8, 0.86), (0.86, None))
+    ]
+
+
+@SAMPLES.add()
+def pairs_top(view: View) -> float:
+    best, _, top = view.held["named"].accuracy
+    return top - best
+
+
+@SAMPLES.add()
+def best_for_less(view: View) -> list[float]:
+    runs = view.held["named"]
+    best, match, _ = runs.accuracy
+    hull = runs.baseline.hull
+    routing = np.interp(runs.cost[1], runs.baseline.cost[hull], runs.baseline.accuracy[hull])
+    return [match - best, match - routing, 1 - runs.cost[1] / runs.cost[0]]
+
+
+@SAMPLES.add()
+def pairs_dip(view: View) -> np.ndarray:
+    front = view.fronts["macs"]
+    return front.improvement_at(front.singles["accuracy"][view.hull].to_numpy())
+
+
+@SAMPLES.add()
+def pairs_dip_where(view: View) -> float:
+    accuracies = view.fronts["macs"].singles["accuracy"][view.hull]
+    return accuracies.iloc[np.argmin(pairs_dip(view))] if len(accuracies) else np.nan
+
+
+@SAMPLES.add()
+def plateau_exceeds(view: View) -> np.ndarray:
+    runs = view.held["most accurate"]
+    return runs.accuracy - runs.last_accuracy
+
+
+@SAMPLES.add()
+def earlier_cost(view: View) -> float:
+    front = view.fronts["macs"]
+    costs = front.singles["cost"]
+    cascades = front.table[front.table["exit_rates"].map(lambda rates: rates[-1] > 0)]
+    return np.median(cascades["models"].map(lambda names: costs[names[0]]) / cascades["cost"])
+
+
+@SAMPLES.add()
+def early_exits(view: View) -> float:
+    rates = view.fronts["macs"].table["exit_rates"]
+    return np.median([each[0] for each in rates if each[-1] > 0])
+
+
+@SAMPLES.add()
+def table1(view: View) -> np.ndarray:
+    return view.held["table 1"].improvement
+
+
+@SAMPLES.add()
+def table1_close(view: View) -> np.ndarray:
+    return view.chosen["table 1"].accuracy - view.held["table 1"].accuracy
+
+
+@SAMPLES.add()
+def table1_lower(view: View) -> float:
+    return lost_beyond_last(view, "table 1").mean()
+
+
+@TIMES.add()
+def time_improve(view: View) -> float:
+    return np.quantile(view.held["spaced"].improvement, 0.1)
+
+
+@TIMES.add()
+def time_less(view: View) -> float:
+    fronts = [view.fronts["seconds"], view.fronts["macs"]]
+    lows, highs = zip(*map(range_of, fronts))
+    if max(lows) >= min(highs):
+        return np.nan
+    return ratio(*(front.mean_improvement(max(lows), min(highs)) for front in fronts))
+
+
+@TIMES.add()
+def time_concave(view: View) -> float:
+    front = view.fronts["seconds"]
+    singles = front.singles[front.singles["on_front"]]
+    gain = front.improvement_at(singles["accuracy"].to_numpy())
+    on_hull = singles["on_hull"].to_numpy()
+    if on_hull.all():
+        return np.nan
+    hull = singles.loc[on_hull, "accuracy"].to_numpy()
+    above = np.searchsorted(hull, singles.loc[~on_hull, "accuracy"])
+    between = [front.mean_improvement(*hull[[row - 1, row]]) for row in above]
+    return gain[~on_hull].mean() / np.mean(between)
+
+
+@SAMPLES.add("classes")
+def topk_difference(view: View) -> list[float]:
+    return [np.ptp(range_of(view.fronts[name])) for name in ("macs", "max softmax")]
+
+
+@SAMPLES.add("classes")
+def topk_low(view: View) -> float:
+    return compared(view, "max softmax", "macs", None, MIDDLE)
+
+
+@SAMPLES.add("classes")
+def topk_high(view: View) -> float:
+    return compared(view, "max softmax", "macs", MIDDLE)
+
+
+@SAMPLES.add("classes")
+def topk_entropy(view: View) -> float:
+    return mean_in(view.fronts["entropy"]) - mean_in(view.fronts["max softmax"])
+
+
+@SAMPLES.add("classes")
+def topk_sum(view: View) -> float:
+    return central_lead(view.fronts["sum"], view.fronts["entropy"])
+
+
+@SAMPLES.add("classes", "logits")
+def topk_means(view: View) -> list[float]:
+    return [
+        compared(view, mean, "max softmax", None, UPPER) for mean in ("mean logits", "mean softmax")
+    ]
+
+
+@SAMPLES.add("classes", "logits")
+def topk_means_place(view: View) -> list[float]:
+    upper = [compared(view, mean, "max softmax", UPPER) for mean in ("mean logits", "mean softmax")]
+    return [*np.subtract(upper, topk_means(view)), *upper]
+
+
+@MODELS.add()
+def diversity(pairs: pd.DataFrame) -> float:
+    return pairs.loc[pairs["on_front"], "two_families"].mean() - pairs["two_families"].mean()
+
+
+@MODELS.add()
+def plateau_kept(pairs: pd.DataFrame) -> float:
+    return pairs["plateau"].median()
+
+
+@MODELS.add()
+def plateau_difference(pairs: pd.DataFrame) -> float:
+    return pairs["plateau"].corr(pairs["accuracy_difference"], "spearman")
+
+
+@MODELS.add()
+def plateau_size(pairs: pd.DataFrame) -> float:
+    neighbours = pairs[pairs["is_neighbour"]]
+    return neighbours["plateau"].corr(neighbours["cost"], "spearman")
+
+
+@MODELS.add()
+def pair_difference(pairs: pd.DataFrame) -> list[float]:
+    thirds = by_size_ratio(pairs)
+    return [
+        part["mean_improvement"].corr(part["accuracy_difference"], "spearman") for part in thirds
+    ]
+
+
+@MODELS.add()
+def pair_size(pairs: pd.DataFrame) -> list[float]:
+    gain = pairs["mean_improvement"]
+    adjusted = gain.mean() + residuals(gain, pairs["accuracy_difference"], degree=2)
+    thirds = by_size_ratio(pairs.assign(adjusted=adjusted))
+    return [part["adjusted"].mean() for part in thirds]
+
+
+@MODELS.add()
+def pair_both(pairs: pd.DataFrame) -> list[float]:
+    gain, size, less = (
+        pairs[column].rank() for column in ("mean_improvement", "cost_ratio", "accuracy_difference")
+    )
+    by_size = np.corrcoef(residuals(gain, less), residuals(size, less))[0, 1]
+    by_difference = np.corrcoef(residuals(gain, size), residuals(less, size))[0, 1]
+    return [by_size, -by_difference]
+
+
+def lost_beyond_last(view: View, group: str) -> np.ndarray:
+    """Return the accuracy that cascades lose on held-out samples beyond their last models."""
+    chosen = view.chosen[group]
+    held = view.held[group]
+    return (chosen.accuracy - held.accuracy) - (chosen.last_accuracy - held.last_accuracy)
+
+
+def compared(view: View, one: str, other: str, *ends: float | None) -> float:
+    """Return the ratio of the mean factors of two fronts, between two of the paper's accuracies."""
+    return ratio(mean_in(view.fronts[one], *ends), mean_in(view.fronts[other], *ends))
+
+
+def by_size_ratio(pairs: pd.DataFrame) -> list[pd.DataFrame]:
+    """Return the thirds of the pairs with the smallest, middle and largest size ratio."""
+    rows = np.array_split(pairs["cost_ratio"].to_numpy().argsort(kind="stable"), 3)
+    return [pairs.iloc[part] for part in rows]
+
+
+def residuals(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray:
+    """Return what a polynomial in ``by`` leaves of values. It has a lower degree for few values."""
+    degree = min(degree, by.nunique() - 1)
+    return values - np.polyval(np.polyfit(by, values, degree), by) if len(by) else values

@@ -1,0 +1,222 @@
+"""The paper's claims on shifted data (figures 6 and 12).
+
+A front runs unchanged on each shifted split and on as many unshifted held-out samples. Changed
+samples of the held-out split are compared with themselves.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from scipy.stats import norm
+
+import cascadelib as cl
+from cascadelib import Front
+from cascadelib.analysis.generalization import same_samples
+from cascadelib.store.protocol import Store
+from tools.claims.evidence import Evidence, EvidenceByClaim, normal_draws
+from tools.claims.views import (
+    Claims,
+    distinct_points,
+    draw_front,
+    points_at_accuracies,
+    with_samples,
+)
+from tools.designs import DESIGNS
+from tools.paper import Paper
+from tools.ranges import factors
+
+CHANGES: dict[str, Callable[["Change"], np.ndarray]] = {}  # claims on one shifted split
+NEAR = Claims()  # of a list of fronts: evaluated and searched on each shifted split
+SQUARED_POINTS = 1e4
+
+
+@dataclass(frozen=True)
+class Change:
+    """The models and cascades of a front on unshifted and on shifted samples.
+
+    Rows are the samples themselves, then their resamples.
+
+    Parameters
+    ----------
+    before, after : float64 array of shape (1 + R, n_models)
+        Accuracies of the models of the front.
+    factors_before, factors : float64 array of shape (1 + R, n_accuracies)
+        Improvement factors at evenly spaced accuracies.
+    exits : float64 array of shape (1 + R, n_cascades)
+        Changes of the exit rate of the first model.
+    """
+
+    before: np.ndarray
+    after: np.ndarray
+    factors_before: np.ndarray
+    factors: np.ndarray
+    exits: np.ndarray
+
+
+def evidence(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence of all claims of this module."""
+    if not paper.shifted:
+        return {}
+    front = paper.search(DESIGNS["Figure 6"])
+    splits = list(paper.shifted.values())
+    found = of_changes(front, paper.unseen, splits) | of_near(front, splits)
+    return found | of_drops(front, paper, min(map(len, splits)))
+
+
+def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
+    """Return the evidence on a front relative to a search on each shifted split."""
+    fronts = []
+    for split in splits:
+        searched = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
+        fronts.append([draw_front(cl.analysis.front_on(split, front)), draw_front(searched)])
+    views = list(zip(*(zip(*pair) for pair in fronts)))
+    return NEAR.measure(views, min(map(len, splits)))
+
+
+def are_paired(unshifted: Store, shifted: Store) -> bool:
+    """Return whether shifted samples are changed samples of a split, which have the same ids."""
+    return bool(np.isin(shifted.origin.sample_ids, unshifted.origin.sample_ids).all())
+
+
+def of_drops(front: Front, paper: Paper, samples: int) -> EvidenceByClaim:
+    """Return the evidence on the losses of the front's models, with simultaneous intervals."""
+    names = front.singles.index[front.singles["on_front"]]
+    paired = all(are_paired(paper.unseen, split) for split in paper.shifted.values())
+    drops = cl.analysis.accuracy_drops(paper.unseen, dict(paper.shifted), paired=paired)
+    lost = drops[drops.index.isin(names, level="model")]
+    quantile = norm.isf(0.025 / len(drops))
+    errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
+    values = lost["drop"].to_numpy()
+    drawn = normal_draws(values, errors)
+    least_and_largest = [[row.min(), row.max()] for row in (values, *drawn)]
+    return {"shift-drops": Evidence(least_and_largest[0], least_and_largest[1:], samples)}
+
+
+def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> EvidenceByClaim:
+    """Return the evidence on the changes from unshifted to each shifted split."""
+    changes = [change_of(front, *of_one_size(unshifted, split)) for split in shifted]
+    samples = min(map(len, shifted))
+    found = {}
+    for name, claim in CHANGES.items():
+        values = np.stack([claim(change) for change in changes], axis=1)  # [1 + R, splits, …]
+        if name == "shift-lose":  # of each model
+            values = np.median(values, axis=1)
+        if name in ("shift-exits", "shift-degree"):
+            values = SQUARED_POINTS * values.mean(axis=1)
+        found[name] = Evidence(values[0], list(values[1:]), samples)
+    return found
+
+
+def of_one_size(unshifted: Store, shifted: Store) -> tuple[Store, Store]:
+    """Return two splits of the same number of samples. Paired splits have the same samples.
+
+    Other samples are evenly spaced, since a folder of images is in the order of classes.
+    """
+    if are_paired(unshifted, shifted):
+        return same_samples(unshifted, shifted), shifted
+    size = min(len(unshifted), len(shifted))
+    here, there = (
+        split.take(np.linspace(0, len(split) - 1, size).astype(int))
+        for split in (unshifted, shifted)
+    )
+    return here, there
+
+
+def change_of(front: Front, control: Store, shifted: Store) -> Change:
+    """Return the change from unshifted samples to as many shifted ones.
+
+    Paired samples are resampled together.
+    """
+    points, columns = distinct_points(points_at_accuracies(front))
+    here, there = (cl.bootstrap(split, points, with_samples(split)) for split in (control, shifted))
+    names = front.singles.index[front.singles["on_front"]]
+    exits = there.exit_rates[..., 0] - here.exit_rates[..., 0]
+    several = [column for column, point in enumerate(points) if len(point.models) > 1]
+    return Change(
+        here.single_accuracy[:, control.models.index.get_indexer(names)],
+        there.single_accuracy[:, shifted.models.index.get_indexer(names)],
+        here.improvement[:, columns],
+        there.improvement[:, columns],
+        exits[:, several] if several else np.full((len(exits), 1), np.nan),
+    )
+
+
+def change(claim: Callable[[Change], np.ndarray]) -> Callable[[Change], np.ndarray]:
+    """Register a claim on one shifted split under its name."""
+    CHANGES[claim.__name__.replace("_", "-")] = claim
+    return claim
+
+
+@change
+def shift_lose(found: Change) -> np.ndarray:
+    return found.before - found.after
+
+
+@change
+def shift_range(found: Change) -> np.ndarray:
+    return spread_of(found.after) - spread_of(found.before)
+
+
+@change
+def shift_order(found: Change) -> np.ndarray:
+    return falls_of(found.after) - falls_of(found.before)
+
+
+@change
+def shift_span(found: Change) -> np.ndarray:
+    return np.ptp(found.after, axis=1) - np.ptp(found.before, axis=1)
+
+
+@change
+def shift_improve(found: Change) -> np.ndarray:
+    return np.median(found.factors, axis=1)
+
+
+@change
+def shift_harm(found: Change) -> np.ndarray:
+    return 1 - found.factors.mean(axis=1) / found.factors_before.mean(axis=1)
+
+
+@change
+def shift_exits(found: Change) -> np.ndarray:
+    """Return the mean square of the changes of exit rates, less that of sampling noise."""
+    return np.mean(np.square(found.exits) - found.exits[1:].var(axis=0, ddof=1), axis=1)
+
+
+@change
+def shift_degree(found: Change) -> np.ndarray:
+    return variance_over(found.exits)
+
+
+@NEAR.add()
+def shift_near(fronts: list[tuple[Front, Front]]) -> list[float]:
+    pairs = [(factors(moved), factors(searched)) for moved, searched in fronts]
+    return [np.mean(moved * 1.1 >= searched) for moved, searched in pairs]
+
+
+def spread_of(accuracy: np.ndarray) -> np.ndarray:
+    """Return the standard deviation of accuracies over models, less sampling noise, [1 + R]."""
+    return np.sqrt(np.maximum(variance_over(accuracy), 0))
+
+
+def variance_over(values: np.ndarray) -> np.ndarray:
+    """Return the variance over models or cascades less that of sampling noise, [1 + R].
+
+    It can be negative. Noise that all have in common is not part of it. values: on a split, then on
+    each resample, float64 [1 + R, M].
+    """
+    around = values - values.mean(axis=1, keepdims=True)
+    freedom = max(values.shape[1] - 1, 1)
+    noise = around[1:].var(axis=0, ddof=1).sum() / freedom
+    return np.square(around).sum(axis=1) / freedom - noise
+
+
+def falls_of(accuracy: np.ndarray) -> np.ndarray:
+    """Return the number of models less accurate than their predecessor, float64 [1 + R].
+
+    A fall counts if it exceeds two standard errors, so that more noise does not mean more falls.
+    """
+    steps = np.diff(accuracy, axis=1)
+    falls = steps < -2 * steps[1:].std(axis=0, ddof=1)
+    return np.count_nonzero(falls, axis=1).astype(np.float64)

@@ -1,0 +1,70 @@
+"""The paper's claims on methods of pairs, task by task."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+import cascadelib as cl
+from tools.claims.ledger import paper_claims, verdicts_of
+from tools.claims.methods import pairs_by_method
+from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
+from tools.elsewhere import open_splits
+from tools.paper import Paper
+from tools.side_by_side import class_tasks
+
+FAMILY = "methods, pairs"
+
+
+def open_tasks(
+    paper: Paper, class_shares: Sequence[float], harder: tuple[str, str], quick: bool = False
+) -> dict[str, tuple[Any, Any]]:
+    """Return tasks of a study, {label: a split that selects, a split that evaluates}.
+
+    class_shares: shares of the classes, the hardest and the easiest. harder: folder and pattern of
+    stores, of which every other sample selects. quick: texts only.
+    """
+    tasks = {}
+    if paper.has("logits") and not quick:
+        tasks = class_tasks(paper.selection, paper.unseen, class_shares)
+        for label, data in open_splits(*harder).items():
+            tasks[label] = data.take(slice(0, None, 2)), data.take(slice(1, None, 2))
+    for name, held_out in paper.held_out_texts.items():
+        tasks[name] = paper.texts[name], held_out
+    return tasks
+
+
+def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """Test the paper's claims on methods of pairs, task by task: {label: two splits}.
+
+    Pairs of the models on the front are selected on the first split and evaluated on the second.
+    Tasks with fewer than two models on the front are left out.
+
+    Returns two tables. The first has the verdicts, a row per claim and a column per task. The
+    second has a row per task: classes, accuracy of the best single model on the second split, the
+    number of claims by verdict, and the methods with the largest and the smallest mean factor.
+    """
+    claims = paper_claims()
+    of_pairs = claims[(claims["family"] == FAMILY) & (claims["scope"] == "any")]
+    of_pairs = of_pairs.drop(index="one-threshold")
+    words = {}
+    rows = {}
+    for label, (here, there) in tasks.items():
+        if len(cl.search(here, 1, models="pareto").candidates) < 2:
+            continue
+        fronts = {name: cl.search(here, 2, name, models="pareto") for name in cl.METHODS}
+        found = pairs_by_method(fronts, here, there)
+        verdicts = verdicts_of(of_pairs, found)
+        words[label] = {name: verdict.word for name, verdict in verdicts.items()}
+        counts = pd.Series(words[label]).value_counts()
+        order = found["first"].value.sort_values().index
+        rows[label] = {
+            "classes": len(np.unique(here.labels)),
+            "accuracy_of_best_model": there.models["top1"].max(),
+            **{word: counts.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED)},
+            "largest mean factor": order[-1].replace("_", " "),
+            "smallest": order[0].replace("_", " "),
+        }
+    table = pd.DataFrame(words)
+    return table.rename(index=claims["claim"]), pd.DataFrame.from_dict(rows, orient="index")

@@ -1,0 +1,279 @@
+"""Verdicts on claims, from tests that hold simultaneously for a family of claims.
+
+A claim states that some numbers are positive. These are its *contrasts*: the distance of a value
+from a bound, or the lead of one method over another. A contrast is tested by its estimate ÷ its
+standard error over resamples. A claim is *supported* if every contrast is significantly positive
+(intersection-union test). It is *contradicted* if one contrast is significantly negative
+(Bonferroni over its contrasts). Claims that at least one number is positive have both rules
+exchanged. Otherwise a claim is *undetermined*. Holm's procedure over a family keeps the probability
+of any false verdict at 5% or less.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from fnmatch import fnmatch
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import binomtest, norm, t
+
+from tools.claims.evidence import Evidence, fisher_z, known_draws
+
+LEVEL = 0.05  # the largest probability of a false verdict in a family
+ROUNDING = 1e-9  # contrasts and errors below it come from rounding
+MOST_SAMPLES = 10**8  # larger numbers are not told apart
+SUPPORTED = "supported"
+CONTRADICTED = "contradicted"
+UNDETERMINED = "undetermined"
+UNTESTABLE = "not testable"
+DEPENDS = "depends on training"
+
+# rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
+RULES: dict[str, Callable] = {
+    ">": lambda v, bound: v - float(bound),
+    "above": lambda v, *bounds: v - np.array(bounds, float),  # each number has its bound
+    "<": lambda v, bound: float(bound) - v,
+    "in": lambda v, low, high: np.concatenate([v - float(low), float(high) - v]),
+    "near": lambda v, *bounds: -distances(v, bounds[:-1]) + float(bounds[-1]),
+    "rises": lambda v: np.diff(v),
+    "falls": lambda v: -np.diff(v),
+    "more": lambda v: -np.diff(v),  # of two counts, by the exact sign test
+    "smaller": lambda v, bound: np.log(float(bound)) - np.log(np.maximum(v, 1e-12)),  # a mean size
+    "correlated": lambda v, bound: fisher_z(v) - fisher_z(float(bound)),
+    "uncorrelated": lambda v, bound: fisher_z(float(bound)) - fisher_z(v),
+    "peaks": lambda v: np.array([v[1] - v[0], v[1] - v[2]]),
+    "half": lambda v: np.array([2 * v[0] - v[1]]),
+    "any": lambda v, bound: v - float(bound),
+    "any<": lambda v, bound: float(bound) - v,
+    "first": lambda v, bound: np.array([v[0] - float(bound), v[0] - v[-1]]),
+    "last": lambda v, bound: np.array([v[-1] - float(bound), v[-1] - v[0]]),
+    "most": lambda v, bound: np.array([np.sort(v)[(len(v) - 1) // 2] - float(bound)]),
+}
+
+
+def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
+    """Return the distances of values from others, infinite if their numbers differ."""
+    if len(values) != len(others):
+        return np.array([np.inf])
+    return np.abs(values - np.array(others, float))
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """The verdict on a claim, as text a sentence of at most 12 words.
+
+    Parameters
+    ----------
+    word : str
+        The verdict.
+    samples : float
+        The number of ``unit`` that would decide the claim, nan if unknown.
+    reason : str
+        A comment that replaces that number.
+    other_bound : str
+        The verdict with another bound, for a claim whose bound is ours.
+    """
+
+    word: str
+    samples: float = np.nan
+    reason: str = ""
+    other_bound: str = ""
+    unit: str = "samples"
+
+    def __str__(self) -> str:
+        reason = self.reason
+        if not reason and self.samples > MOST_SAMPLES:
+            reason = f"more than {MOST_SAMPLES:,} {self.unit} would decide"
+        elif not reason and not np.isnan(self.samples):
+            reason = f"about {self.samples:,.0f} {self.unit} would decide"
+        start = f"{self.word.capitalize()}: {reason}" if reason else self.word.capitalize()
+        return "; ".join(part for part in (start, self.other_bound) if part) + "."
+
+
+@dataclass(frozen=True)
+class Scores:
+    """The contrasts of a sampled claim, in standard errors: float64 [C].
+
+    Parameters
+    ----------
+    values : array of shape (n_contrasts,)
+        If ``negated``, the claim is that at least one contrast is positive. Then these are the
+        negated contrasts, and a contradiction of their claim supports this one.
+    freedom : float
+        Degrees of freedom.
+    samples : int
+        Number of samples or models that were resampled, 0 if it is unknown.
+    """
+
+    values: np.ndarray
+    freedom: float
+    samples: int
+    negated: bool
+
+    def verdict(self) -> tuple[str, float]:
+        """Return the likelier verdict and the p-value of its two-sided test."""
+        all_positive = t.sf(self.values, self.freedom).max()
+        one_negative = len(self.values) * t.cdf(self.values, self.freedom).min()
+        is_supported = (all_positive < one_negative) != self.negated
+        p = min(1.0, 2 * min(all_positive, one_negative))
+        return SUPPORTED if is_supported else CONTRADICTED, float(p)
+
+    def samples_to_decide(self, level: float) -> float:
+        """Return the number of samples that would decide at this level, if estimates were exact.
+
+        Standard errors fall with the square root of the number. A claim is contradicted by one
+        negative contrast and supported by all. The result is infinite if an estimate is 0.
+        """
+        negative = self.values[self.values < 0]
+        tests = len(self.values) if len(negative) else 1
+        decisive = np.abs(negative).max() if len(negative) else self.values.min()
+        if not self.samples:
+            return np.nan
+        if not decisive:
+            return np.inf
+        found = self.samples * (t.isf(level / 2 / tests, self.freedom) / decisive) ** 2
+        digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
+        return float(np.ceil(found / 10**digits) * 10**digits)
+
+
+def match_names(patterns: str, names: Sequence[str]) -> np.ndarray:
+    """Return which names match one of the patterns, and none of those that begin with "!"."""
+    wanted = [part for part in patterns.split() if not part.startswith("!")]
+    unwanted = [part[1:] for part in patterns.split() if part.startswith("!")]
+    found = []
+    for name in names:
+        is_wanted = any(fnmatch(name, part) for part in wanted)
+        found.append(is_wanted and not any(fnmatch(name, part) for part in unwanted))
+    return np.array(found, bool)
+
+
+def sides_of(claim: Mapping[str, Any], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """Return which methods a claim states are better, and which are worse."""
+    better = match_names(claim["better"], names)
+    return better, match_names(claim["worse"], names) & ~better
+
+
+def leads(
+    values: np.ndarray, better: np.ndarray, worse: np.ndarray, margin: float = 0.0
+) -> np.ndarray:
+    """Return the lead of each better over each worse method, beyond a relative margin: float64 [B ×
+    W].
+
+    Leads are shares of the mean of all values. better, worse: which of the values, bool [N].
+    """
+    scale = np.abs(values).mean() or 1.0  # all values are 0: so are the leads
+    return ((values[better][:, None] - (1 + margin) * values[worse]) / scale).ravel()
+
+
+def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], np.ndarray]:
+    """Return a function of a value: the numbers that a claim states are positive, float64 [C].
+
+    The function takes ``value`` and its draws. Their names are those of ``value``, and are matched
+    only once. A name that is better and worse by the patterns is better.
+    """
+    kind, *texts = str(claim["rule"]).split()
+    if kind in RULES:
+        rule = RULES[kind]
+        return lambda v: np.atleast_1d(rule(np.atleast_1d(np.asarray(v, float)), *texts))
+    bounds = [float(text) for text in texts]
+    better, worse = sides_of(claim, value.index)
+    if kind == "leads":
+        return lambda v: leads(np.asarray(v, float), better, worse, *bounds)
+    sides = np.where(better, 1, -1)  # "only": the better ones are above the bound
+    return lambda v: sides * (np.asarray(v, float) - bounds[0])
+
+
+def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> dict[str, Verdict]:
+    """Return {id: verdict} of the claims of one family that ``evidence`` has.
+
+    claims: rows of :func:`tools.claims.ledger.paper_claims`. A value that is not sampled (``over``
+    is "nothing") is compared exactly. A sampled value without resamples stays undetermined.
+    """
+    verdicts = {}
+    tested: dict[str, Scores] = {}
+    for name in claims.index.intersection(list(evidence)):
+        claim = claims.loc[name]
+        if claim["over"] == "nothing":
+            value = evidence[name].value
+            estimate = contrasts_of(claim, value)(value)
+            verdicts[name] = Verdict(SUPPORTED if obeys(estimate, claim["rule"]) else CONTRADICTED)
+        elif scores := scores_of(claim, evidence[name]):
+            tested[name] = scores
+        else:
+            verdicts[name] = Verdict(UNDETERMINED, reason="no interval")
+    words = {name: scores.verdict() for name, scores in tested.items()}
+    decided = rejected_by_holm({name: p for name, (_, p) in words.items()})
+    for name, scores in tested.items():
+        needed = scores.samples_to_decide(LEVEL / len(tested))
+        verdicts[name] = Verdict(UNDETERMINED, needed, unit=claims.loc[name, "over"])
+        if name in decided:
+            verdicts[name] = Verdict(words[name][0])
+    return verdicts
+
+
+def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
+    """Combine the verdicts on one claim, by kind of training.
+
+    All kinds must agree. The claim depends on training if one kind supports and another contradicts
+    it.
+    """
+    words = {verdict.word for verdict in verdicts.values()}
+    if len(words) == 1:
+        return next(iter(verdicts.values()))
+    kinds = ", ".join(f"{kind} {verdict.word}" for kind, verdict in verdicts.items())
+    is_opposite = {SUPPORTED, CONTRADICTED} <= words
+    return Verdict(DEPENDS if is_opposite else UNDETERMINED, reason=kinds)
+
+
+def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
+    """Return the scores of a claim, None without enough resamples.
+
+    Resamples of few models have too small a variance, by the factor (models − 1) ÷ models.
+    """
+    if claim["rule"] == "more":
+        return sign_scores(found)
+    contrasts = contrasts_of(claim, found.value)
+    draws = known_draws(found, contrasts)
+    estimate = contrasts(found.value)
+    if not draws or {len(part) for part in draws} != {len(estimate)}:
+        return None
+    variance = np.var(draws, axis=0, ddof=1)
+    freedom = len(draws) - 1
+    if claim["over"] == "models":
+        freedom = min(freedom, found.samples - 1)
+        variance = variance * found.samples / max(found.samples - 1, 1)
+    error = np.sqrt(variance)
+    is_rounding = (np.abs(estimate) < ROUNDING) & (error < ROUNDING)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.where(is_rounding, 0.0, estimate / error)
+    negated = claim["rule"].startswith("any")
+    return Scores(-scores if negated else scores, freedom, found.samples, negated)
+
+
+def sign_scores(counted: Evidence) -> Scores:
+    """Return the score of a claim that the first of two counts is larger: that of a sign test.
+
+    The counts are of independent models, and the test is exact.
+    """
+    first, second = counted.value
+    p = binomtest(first, first + second).pvalue if first + second else 1.0
+    score = np.sign(first - second) * norm.isf(p / 2)
+    return Scores(np.array([score]), np.inf, counted.samples, False)
+
+
+def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:
+    """Return the names whose tests are significant, simultaneously for all (Holm, 1979)."""
+    rejected: set[str] = set()
+    for name in sorted(p_values, key=lambda name: p_values[name]):
+        if p_values[name] > LEVEL / (len(p_values) - len(rejected)):
+            break
+        rejected.add(name)
+    return rejected
+
+
+def obeys(estimate: np.ndarray, rule: str) -> bool:
+    """Return whether contrasts that are not sampled obey a rule. The bounds of "in" are inside."""
+    if rule.startswith("any"):
+        return bool(np.any(estimate > 0))
+    return bool(np.all(estimate >= 0) if rule.startswith("in") else np.all(estimate > 0))

@@ -1,0 +1,228 @@
+"""Views of a study: fixed cascades on held-out samples, and on resamples of these samples.
+
+A claim is a function of one view. Its value is that of the first view, which has the samples
+themselves. The values of the other views give its standard error. Cascades are selected on one
+split and never selected again, so no value is optimistic. If a study has no held-out split of the
+same distribution, the selection split replaces it, as in the paper.
+"""
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
+
+import cascadelib as cl
+from cascadelib import Baseline, Front, Point
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.store.protocol import Store
+from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
+
+MOST_POINTS = 200  # points of a front that are resampled
+Draws = tuple[Front, list[Front]]
+
+
+@dataclass(frozen=True)
+class Runs:
+    """Some cascades on one draw of samples: arrays with an entry for each, and single models."""
+
+    accuracy: Array
+    cost: Array
+    last_accuracy: Array
+    improvement: Array
+    baseline: Baseline
+
+
+@dataclass(frozen=True)
+class View:
+    """One draw of samples.
+
+    Parameters
+    ----------
+    fronts : dict of str to Front
+        The cascades of each search on held-out samples.
+    held, chosen : dict of str to Runs
+        Groups of cascades on held-out samples, and on the samples that selected them.
+    hull : sequence of str
+        Models between the ends of the hull of the samples themselves, the same in every view.
+    singles : DataFrame
+        Single models of the front: cost, and accuracy on this draw.
+    """
+
+    fronts: Mapping[str, Front] = field(default_factory=dict)
+    held: Mapping[str, Runs] = field(default_factory=dict)
+    chosen: Mapping[str, Runs] = field(default_factory=dict)
+    hull: Sequence[str] = ()
+    singles: pd.DataFrame = field(default_factory=pd.DataFrame)
+
+    def group(self, kind: str) -> dict[str, Front]:
+        """Return the fronts whose names begin with a kind and a colon, without that beginning."""
+        start = f"{kind}: "
+        return {
+            name.removeprefix(start): front
+            for name, front in self.fronts.items()
+            if name.startswith(start)
+        }
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A function of a view (or of a table of models), and what the study must have for it."""
+
+    function: Callable[[Any], Any]
+    needs: tuple[str, ...]
+
+
+class Claims(dict[str, Claim]):
+    """Claims by id, of one kind of view."""
+
+    def add(self, *needs: str) -> Callable:
+        """Register a function under its name. needs: keys of :data:`tools.designs.TOPICS`."""
+
+        def register(function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+            self[function.__name__.replace("_", "-")] = Claim(function, needs)
+            return function
+
+        return register
+
+    def measure(
+        self, views: Sequence[Any], samples: int, has: Callable[[str], bool] = lambda topic: True
+    ) -> EvidenceByClaim:
+        """Return the evidence of all claims whose needs are met.
+
+        samples: the number of samples, or of models, that were resampled.
+        """
+        found = {}
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
+            warnings.simplefilter("ignore", RuntimeWarning)  # means of few models are nan
+            for name, claim in self.items():
+                if all(map(has, claim.needs)):
+                    value, *draws = [claim.function(view) for view in views]
+                    found[name] = Evidence(value, draws, samples)
+        return found
+
+
+def make_views(
+    fronts: Mapping[str, Front],
+    groups: Mapping[str, Sequence[Point]],
+    store: Store,
+    other: Store,
+    points: Sequence[str] = (),
+) -> list[View]:
+    """Return the view of the samples, then one per resample.
+
+    Parameters
+    ----------
+    fronts : dict of str to Front
+        Searches on ``store``.
+    groups : dict of str to list of Point
+        Cascades that were picked from them.
+    store, other : Store
+        The selection split, and the split that evaluates.
+    points : sequence of str
+        Fronts of which pairs are not swept over ranges of thresholds.
+    """
+    moved = {
+        name: move_front(front, store, other, name not in points) for name, front in fronts.items()
+    }
+    return views_of_fronts(moved, groups, store, other)
+
+
+def move_front(front: Front, store: Store, other: Store, ranges: bool = True) -> Front:
+    """Return a front on the split that evaluates, unchanged if that split selected it."""
+    return front if other is store else cl.analysis.front_on(other, front, ranges)
+
+
+def views_of_fronts(
+    moved: Mapping[str, Front],
+    groups: Mapping[str, Sequence[Point]],
+    store: Store,
+    other: Store,
+) -> list[View]:
+    """Return the views of fronts that were already evaluated on their split."""
+    first = next(iter(moved.values()), None)
+    hull: Sequence[str] = ()
+    if first is not None:
+        hull = first.singles.index[first.singles["on_hull"]][1:-1]
+    draws = {name: draw_front(front) for name, front in moved.items()}
+    held = {name: draw_runs(other, points) for name, points in groups.items()}
+    chosen = held
+    if other is not store:
+        chosen = {name: draw_runs(store, points) for name, points in groups.items()}
+    views = []
+    for row in range(1 + counts_of(other).shape[1]):
+        parts = [{name: each[row] for name, each in kind.items()} for kind in (draws, held, chosen)]
+        views.append(View(*parts, hull))
+    return views
+
+
+def with_samples(split: Store) -> Array:
+    """Return the weights of the samples themselves, then of the resamples: int32 [k, 1 + R]."""
+    return np.column_stack([np.ones(len(split), np.int32), counts_of(split)])
+
+
+def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
+    """Evaluate cascades on a split and on its resamples."""
+    distinct, columns = distinct_points(points)
+    found = cl.bootstrap(split, distinct, with_samples(split))
+    lasts = split.models.index.get_indexer([point.active_models[-1] for point in points])
+    improvement = found.improvement
+    return [
+        Runs(
+            found.accuracy[row, columns],
+            found.cost[row, columns],
+            found.single_accuracy[row, lasts],
+            improvement[row, columns],
+            baseline,
+        )
+        for row, baseline in enumerate(found.baselines)
+    ]
+
+
+def distinct_points(points: Sequence[Point]) -> tuple[list[Point], list[int]]:
+    """Return each object of a list once, and the place of each entry among them."""
+    places: dict[int, int] = {}
+    for point in points:
+        places.setdefault(id(point), len(places))
+    distinct = list({id(point): point for point in points}.values())
+    return distinct, [places[id(point)] for point in points]
+
+
+def draw_front(front: Front) -> list[Front]:
+    """Return a front on its split, and its fixed cascades on each resample of the split."""
+    rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
+    points = [front.point(row) for row in rows]
+    found = cl.bootstrap(front.store, points, counts_of(front.store))
+    table = front.table.iloc[rows]
+    names = front.store.models.index
+    fronts = [front]
+    for row, baseline in enumerate(found.baselines):
+        kept = pareto_front(found.cost[row], found.accuracy[row])
+        reached = np.minimum(found.accuracy[row, kept], baseline.best)
+        columns = {
+            "accuracy": found.accuracy[row, kept],
+            "cost": found.cost[row, kept],
+            "models": table["models"].to_numpy()[kept],
+            "thresholds": table["thresholds"].to_numpy()[kept],
+            "exit_rates": list(map(tuple, found.exit_rates[row, kept])),
+            "improvement": baseline.cost_at(reached) / found.cost[row, kept],
+            "saving": baseline.saving(found.cost[row, kept]),
+        }
+        named = Baseline(baseline.cost, baseline.accuracy, names)
+        fronts.append(replace(front, replayed=pd.DataFrame(columns), baseline=named, points=None))
+    return fronts
+
+
+def points_at_accuracies(front: Front, count: int = MOST_POINTS) -> list[Point]:
+    """Return the cheapest cascades at evenly spaced accuracies of the range of single models.
+
+    A cascade at several accuracies is one object.
+    """
+    low = front.baseline.accuracy[front.baseline.front[0]]
+    accuracies = np.linspace(low, front.baseline.best, count) - 1e-12
+    rows = np.minimum(np.searchsorted(front.table["accuracy"], accuracies), len(front) - 1)
+    points = {row: front.point(row) for row in np.unique(rows)}
+    return [points[row] for row in rows]

@@ -1,0 +1,89 @@
+"""The pages about running and monitoring: their code runs, and their numbers are measured."""
+
+import ast
+import json
+import math
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import cascadelib as cl
+from cascadelib.monitoring import SCHEMA
+from tests.monitoring.logs import PAIR, row, write_jsonl
+
+ROOT = Path(__file__).resolve().parents[2]
+RUNNING = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+MONITORING = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"```python\n(.*?)```", MONITORING, flags=re.S)
+ENGINES = ("litserve_app", "ray_serve", "litellm_router")
+
+
+def test_the_table_of_the_log_has_the_columns_of_the_schema():
+    section = MONITORING.split("## The log\n")[1].split("\n## ")[0]
+    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.M) == SCHEMA.names
+
+
+@pytest.fixture
+def audited_log(tmp_path, monkeypatch):
+    """A log of 1,500 audited inputs. The small model is wrong if its confidence is low."""
+    rng = np.random.default_rng(0)
+    labels = {}
+    rows = []
+    for number, confidence in enumerate(rng.random(1500).tolist()):
+        truth = str(rng.choice(["spam", "ham"]))
+        other = "ham" if truth == "spam" else "spam"
+        small = truth if confidence > 0.3 else other
+        reached = [confidence] if confidence >= 0.5 else [confidence, None]
+        answers = [small, truth][: len(reached)]
+        labels[f"id {number}"] = truth
+        changes = {"audited": True, "reference": truth, "costs": [1.0, 10.0][: len(reached)]}
+        rows.append(row(number, PAIR, reached, answers, **changes))
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "log").mkdir()
+    write_jsonl(tmp_path / "log" / "a.jsonl", rows[::2])
+    write_jsonl(tmp_path / "log" / "b.jsonl", rows[1::2])
+    return {"policy": PAIR, "labels": labels, "ids": list(labels), "start": 0.0}
+
+
+def test_the_code_about_monitoring_runs_and_renews_the_policy(audited_log):
+    scope = audited_log
+    exec(BLOCKS[0], scope)
+    assert scope["audited"].dtype == bool
+    assert scope["report"].rows["inputs"] == len(scope["table"]) == 1500
+    exec(BLOCKS[1], scope)
+    policy = cl.Policy.load("policy-new.json")
+    assert 0.2 < policy.thresholds[0] < 0.4 and policy.point.expected is not None
+    assert cl.Policy(policy.point, (math.inf,)).decide([[0.9]]).exit_stage.tolist() == [1]
+
+
+# {what make engines measures: (page, text around its number)}. The unit of a number is ms or µs.
+MEASURED = {
+    "policy_run": (RUNNING, r"`policy.run\(calls, inputs\)` \| (.*) ms"),
+    "litserve_app": (RUNNING, r"examples/litserve_app.py` \| (.*) ms"),
+    "ray_serve": (RUNNING, r"examples/ray_serve.py` \| (.*) ms"),
+    "litellm_router": (RUNNING, r"examples/litellm_router.py` \| (.*) ms"),
+    "service": (RUNNING, r"The Service of version 0.3.0 took (.*) ms"),
+    "policy_step": (RUNNING, r"`policy.step` takes (.*) µs for one input"),
+    "policy_step_64": (RUNNING, r"and (.*) µs each in a batch of 64"),
+    "report_jsonl": (MONITORING, r"A report takes (.*) µs a row of JSON lines"),
+    "report_parquet": (MONITORING, r"and (.*) µs a row of parquet"),
+}
+
+
+@pytest.mark.parametrize("name", MEASURED)
+def test_a_number_on_the_page_is_one_that_make_engines_measured(name):
+    figures = json.loads((ROOT / "benchmarks" / "engines.json").read_text())["engines"]
+    page, pattern = MEASURED[name]
+    number = float(re.search(pattern, page)[1])
+    in_unit = figures[name]["processor_ms"] * (1000 if "µs" in pattern else 1)
+    assert number == pytest.approx(in_unit, rel=0.08)
+
+
+@pytest.mark.parametrize("name", ENGINES)
+def test_an_example_of_an_engine_is_a_complete_program_of_at_most_120_lines(name):
+    text = (ROOT / "examples" / f"{name}.py").read_text(encoding="utf-8")
+    assert text.count("\n") <= 120
+    names = {node.id for node in ast.walk(ast.parse(text)) if isinstance(node, ast.Name)}
+    assert "__name__" in names

@@ -1,0 +1,70 @@
+"""Claims on pairs and single models measure what their texts state."""
+
+import warnings
+
+import numpy as np
+import pandas as pd
+import pytest
+from tiny_stores import noisy_store, three_models
+
+from cascadelib import LogitStore, evaluate, pick, search
+from tools.claims import pairs
+from tools.claims.views import make_views
+
+STORE = three_models(k=300)
+OTHER = three_models(1, k=300, noise=1.2)
+
+
+def test_a_pair_that_matches_the_best_model_is_compared_with_it_and_with_routing():
+    front = search(STORE, 2)
+    views = make_views({"macs": front}, pairs.groups_of(front, [front.point(0)]), STORE, OTHER)
+    best, match, top = evaluate(
+        OTHER, [front.reference, pick(front, "near_best", caution=0), front.point(len(front) - 1)]
+    )
+    assert pairs.pairs_top(views[0]) == pytest.approx(top.accuracy - best.accuracy)
+    hull = match.baseline.hull
+    ends = match.baseline.cost[hull], match.baseline.accuracy[hull]
+    kept = [match.accuracy - best.accuracy, match.accuracy - np.interp(match.cost, *ends)]
+    assert pairs.best_for_less(views[0]) == pytest.approx([*kept, 1 - match.cost / best.cost])
+
+
+def test_the_least_factor_has_the_same_models_in_all_views():
+    """The hull of a resample may have other models than that of the split."""
+    store = noisy_store(k=1000, models=9, signal=0.5, noise=1.2, costs=3.0 ** np.arange(9))
+    front = search(store, 2, "max_softmax", models="pareto")
+    views = make_views({"macs": front}, {}, store, store)
+    found = [pairs.pairs_dip(view) for view in views]
+    assert len(found[0]) >= 3 and {len(value) for value in found} == {len(found[0])}
+
+
+def test_three_models_have_claims_on_pairs_without_warnings():
+    """A resample of three models may be one model three times, which has no pair."""
+    store = LogitStore("data/fashion-mnist/val").take(slice(0, 500))
+    store = store.select(["lenet@28", "small_resnet_w24x2@28", "resnet18_w32@56"])
+    front = search(store, 2, "max_softmax", models="pareto")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        found = pairs.of_models(pairs.pairs_with_front(front, store))
+    assert 0 <= found["plateau-kept"].value <= 1
+
+
+def test_a_parabola_explains_gains_that_depend_on_the_difference_alone():
+    difference = pd.Series(np.linspace(0, 0.3, 20))
+    gains = 2 - 10 * difference**2
+    assert np.abs(pairs.residuals(gains, difference)).max() > 0.05
+    left = [pairs.residuals(gains[:k], difference[:k], degree=2) for k in (20, 1)]
+    assert [np.abs(values).max() for values in left] == pytest.approx([0, 0], abs=1e-12)
+
+
+def test_fronts_are_counted_by_cost():
+    in_macs = pd.DataFrame({"cost": [1, 2, 3], "on_front": [True, True, False]}, list("abc"))
+    in_time = pd.DataFrame({"cost": [3, 2, 1], "on_front": [False, True, True]}, list("abc"))
+    found = {name: each.value for name, each in pairs.counted(in_macs, in_time).items()}
+    assert found == {
+        "candidates": 3,
+        "front-models": 2,
+        "pairs": 1,
+        "triples": 0,
+        "time-front-models": 2,
+        "models": 3,
+    }
