@@ -158,6 +158,6 @@ def test_a_large_search_with_a_limit_begins_with_promising_cascades(time_limit, 
 
 def test_a_huge_search_without_a_limit_states_its_time_first(monkeypatch):
     monkeypatch.setattr(anytime, "HUGE", 0)
-    with pytest.warns(UserWarning, match="[12]0 cascades of 3 models take about 0 minutes.*time_lim"):
+    with pytest.warns(UserWarning, match="[12]0 cascades of 3 models take about 0 minutes"):
         found = search_arrays(*LARGE, 3)
     assert_equal_points(found, exact_front(3))
