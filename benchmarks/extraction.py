@@ -7,6 +7,8 @@ keeps freed memory between batches (:func:`cascadelib.zoo.forward.retain_freed_m
 over images do as well, so this is not counted as a gain of reading once.
 """
 
+import os
+import pickle
 import resource
 import statistics
 import tempfile
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import extraction_runs as runs
 import gpu as on_gpu
 import numpy as np
 import timm
@@ -422,4 +425,85 @@ def gpu(quick: bool = False) -> list[dict]:
     return on_gpu.measured(tree(1000), *((1, 1) if quick else (20,)))
 
 
-JOBS = {"extraction": extraction, "gpu": gpu, "imagenet": imagenet, "texts": texts}
+def memory(quick: bool = False) -> list[dict]:
+    """Rows of 200 models (3.8 GB) by name within 2 GB, on a processor."""
+    models, limit = (40, 0.4) if quick else (200, 2.0)
+    found = runs.read_result(runs.start("memory", models, limit))
+    assert found is not None
+    what = f"extraction of {models} models within {limit:g} GB"
+    groups = "groups, decodings per photograph with the probe's 0.05"
+    return [
+        row(f"{what}: models that are stored", found["models"], "models", f"≥ {models}"),
+        row(f"{what}: peak above the base", found["peak"], "GB", f"≤ {1.1 * limit:g}"),
+        row(f"{what}: {groups}", found["decoded"], "decodings"),
+        row(f"{what}: processor time", found["seconds"], "s"),
+    ]
+
+
+def processes(quick: bool = False) -> list[dict]:
+    """Rows of three processes on four groups, two of which are killed at random moments."""
+    trials = 2 if quick else 20
+    equal, kills = runs.killed_processes(trials)
+    what = "three processes, two kills -9"
+    return [
+        row(f"{what}: stores equal to that of one process", equal, "stores", f"≥ {trials}"),
+        row(f"{what}: processes that were killed", kills, "processes"),
+    ]
+
+
+def zoo(quick: bool = False) -> list[dict]:
+    """Rows of the bundled image models: processor time of this code, and ÷ that of other code.
+
+    The other code is the checkout in the environment variable CASCADELIB_OTHER. Both run in turns.
+    """
+    samples = 500 if quick else 5000
+    other = os.environ.get("CASCADELIB_OTHER")
+    codes = {"this": ROOT, "other": Path(other or ROOT)}
+    times: dict[str, list] = {name: [] for name in codes}
+    digests = set()
+    for _ in range(1 if quick else RUNS):
+        for name, code in codes.items():
+            found = runs.read_result(runs.start("zoo", samples, code=code))
+            assert found is not None
+            times[name].append(found["seconds"])
+            digests.add(found["digest"])
+    this, before = (statistics.median(values) for values in times.values())
+    what = f"bundled image models on {samples} images"
+    rows = [row(f"{what}: processor time", this, "s", runs=len(times["this"]))]
+    if other:
+        rows.append(
+            row(f"{what}: processor time ÷ that of other code", this / before, "ratio", "≤ 1.05")
+        )
+        rows.append(row(f"{what}: different logits of both", len(digests) - 1, "digests", "≤ 0"))
+    return rows
+
+
+def decoding(quick: bool = False) -> list[dict]:
+    """Rows of the processor time to decode a photograph (500 × 375) and to cut it."""
+    files = sorted(tree(100).rglob("*.jpg")) or sorted(tree(100).rglob("*.JPEG"))
+    rows = []
+    with tempfile.TemporaryDirectory() as folder:
+        jpegs = Path(folder) / "jpegs"
+        jpegs.write_bytes(pickle.dumps([path.read_bytes() for path in files[:8]]))
+        for cuts in (1, 20):
+            for loader in ("ring", "plain, timm imported first", "plain"):
+                times = []
+                for _ in range(1 if quick else 3):
+                    found = runs.read_result(runs.start("decoding", loader, cuts, jpegs))
+                    assert found is not None
+                    times.append(found["milliseconds"])
+                what = f"decoding, {cuts} cuts, {loader}: processor time per photograph"
+                rows.append(row(what, statistics.median(times), "ms", runs=len(times)))
+    return rows
+
+
+JOBS = {
+    "extraction": extraction,
+    "gpu": gpu,
+    "imagenet": imagenet,
+    "texts": texts,
+    "memory": memory,
+    "processes": processes,
+    "zoo": zoo,
+    "decoding": decoding,
+}

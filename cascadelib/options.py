@@ -79,7 +79,21 @@ DEMO = {
     **READING,
     "--out": "file for the page (default: a temporary one, opened)",
 }
+EXTRACTION = {
+    "images": "folder with a folder of images per class",
+    "store": "folder of the LogitStore",
+    "--models": "names of models, or folders of transformers",
+    "--plan": "print groups of models, memory, time and disk space, and store nothing",
+    "--memory": "GB for the models of a process (default: 90%% of the GPU, or half of the host)",
+    "--batch-size": "images per batch (default: 256)",
+    "--device": "such as cuda:1 (default: a GPU, if there is one)",
+    "--part": "number and count, such as 0 4: every fourth model (default: all models)",
+}
 COMMANDS = {
+    "extract": (
+        "store the logits of models on images; any number of processes may run the same command",
+        EXTRACTION,
+    ),
     "search": (
         "choose a cascade on one part of a table, measure it on the other",
         TABLE | SPLIT | CHOICE | CAUTION,
@@ -151,9 +165,12 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
         "file": {"nargs": "?"},
-        **dict.fromkeys(("--budget", "--caution"), {"type": float}),
+        "--models": {"nargs": "+", "required": True},
+        "--batch-size": {"type": int, "default": 256},
+        "--part": {"type": int, "nargs": 2},
+        **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
+        **dict.fromkeys(("--anyway", "--expected", "--json", "--plan"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -379,3 +379,29 @@ def test_a_result_that_cannot_be_written_is_refused_before_the_work(
     error = capsys.readouterr().err
     assert error.count("\n") == 1 and str(out) in error
     assert table.read_bytes() == before and list(tmp_path.iterdir()) == []
+
+
+def test_models_are_planned_and_extracted_from_a_folder_of_images(tmp_path, capsys, monkeypatch):
+    torch = pytest.importorskip("torch")
+    Image = pytest.importorskip("PIL.Image")
+    from cascadelib.zoo import loaders
+    from cascadelib.zoo.model import Model
+    from cascadelib.zoo.transforms import Cut, Photos
+
+    def load(name):
+        module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
+        return Model(name, module, Photos(Cut((8, 8), "bilinear", 1.0), (0.5,) * 3, (0.2,) * 3))
+
+    monkeypatch.setattr(loaders, "find_loader", lambda name: (load, lambda name: 1544))
+    for number in range(6):
+        path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.new("RGB", (9, 9), (40 * number, 0, 0)).save(path)
+    command = ["extract", tmp_path / "images", tmp_path / "s", "--models", "m", "n"]
+    options = ["--memory", "1e-5", "--batch-size", "2", "--device", "cpu"]
+    status, found = run_json(capsys, *command, *options, "--plan")
+    assert status == 0 and found["plan"].startswith("2 models × 6 samples: less than 1 s")
+    assert not (tmp_path / "s").exists()
+    status, found = run_json(capsys, *command, *options, "--part", "1", "2")
+    assert status == 0 and found == {"store": str(tmp_path / "s"), "models": 1, "samples": 6}
+    assert [*cl.LogitStore(tmp_path / "s").models.index] == ["n"]

@@ -11,7 +11,7 @@ def test_help_shows_all_defaults():
         action for action in parser_of_all("1.0")._actions if isinstance(action.choices, dict)
     ]
     chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
-    chosen |= {"reference"}
+    chosen |= {"reference", "models"}
     for command in commands.choices.values():
         for action in command._actions:
             takes_value = action.option_strings and action.nargs != 0
@@ -28,6 +28,7 @@ def test_each_command_has_a_function_and_prints_json_on_request(command):
 
     assert command in RUN
     more = {"search": ["--goal", "best"], "evaluate": ["table"]}
+    more["extract"] = ["store", "--models", "resnet18"]
     paths = [] if command in ("demo", "warm") else ["path"]
     args = parser_of_all("1.0").parse_args([command, *paths, *more.get(command, []), "--json"])
     assert args.json and args.command == command

@@ -209,29 +209,41 @@ def parse_completion(
     response = line.get("response") or {}
     completion = response.get("body") or response
     choices = completion.get("choices") or []
+    prediction, confidence = answer_in(choices, answer, by_token, tool_calls)
     row = {
         "sample": str(line["custom_id"]),
         "model": completion.get("model"),
-        "prediction": None,
-        "confidence": math.nan,
+        "prediction": prediction,
+        "confidence": confidence,
     }
     if "label" in line:
         row["label"] = line["label"]
     if not choices:
-        error = line.get("error") or completion.get("error") or {}
-        row["failure"] = str(error.get("code") or response.get("status_code") or "no completion")
-    texts = [answer(text_of(choice["message"], tool_calls)) for choice in choices]
-    if any(texts):
-        row["prediction"], row["confidence"], _ = most_given(texts)
-        row["prediction"] = row["prediction"] or None
-    if len(choices) == 1:
-        row["confidence"] = confidence_of(choices[0], by_token) if row["prediction"] else math.nan
+        row["failure"] = failure_of(line)
     if prices is not None:
         row["cost"] = price_of(completion, prices) if choices else 0.0
     return row
 
 
-def text_of(message: dict, tool_calls: bool) -> str:
+def failure_of(line: dict) -> str:
+    """Return the code of the error of a failed request."""
+    response = line.get("response") or {}
+    error = line.get("error") or (response.get("body") or {}).get("error") or {}
+    return str(error.get("code") or response.get("status_code") or "no completion")
+
+
+def answer_in(
+    choices: list[dict], answer: Callable[[str], str], by_token: bool, tool_calls: bool
+) -> tuple[str | None, float]:
+    """Return the most frequent answer of choices and its confidence, (None, nan) without one."""
+    texts = [answer(message_text(choice["message"], tool_calls)) for choice in choices]
+    prediction, confidence, _ = most_given(texts or [""])
+    if not prediction:
+        return None, math.nan
+    return prediction, confidence_of(choices[0], by_token) if len(choices) == 1 else confidence
+
+
+def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
     if message.get("content") or not tool_calls:
         return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""

@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -144,7 +145,7 @@ def _feed_photographs(
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], bounds))
-    spans = itertools.chain.from_iterable(split_range(*batch, chunk) for batch in ahead)
+    spans = (span for start, stop in ahead for span in split_range(start, stop, chunk))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
@@ -162,14 +163,17 @@ def _feed_photographs(
             for whole, part in zip(batch, buffers):
                 whole[begin:end] = part[: end - begin]
         uploaded = [device.upload(part) for part in batch]
+        yield partial(_finish_photographs, cuts, uploaded, device)
 
-        def finish(transform: Any, uploaded: list = uploaded) -> Any:
-            cut = uploaded[cuts.index(_find_cut(transform))]
-            if hasattr(transform, "normalize"):
-                cut = transform.normalize(cut)
-            return upload_batch(cut, device.upload)
 
-        yield finish
+def _finish_photographs(
+    cuts: list[Callable], uploaded: list, device: Device, transform: Any
+) -> Any:
+    """Return the inputs of a model from the uploaded photographs of each cut."""
+    cut = uploaded[cuts.index(_find_cut(transform))]
+    if hasattr(transform, "normalize"):
+        cut = transform.normalize(cut)
+    return upload_batch(cut, device.upload)
 
 
 def _find_cut(transform: Any) -> Callable:

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import weakref
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -145,6 +146,7 @@ class Residents:
     def __init__(self, settings: Settings):
         self.settings = settings
         self._models: dict[str, Model] = {}
+        self._bytes: dict[str, int] = {}
         self._placed: dict[str, contextlib.ExitStack] = {}  # models that the caller has loaded
 
     def load(self, source: Source, run: dict | None = None) -> Model:
@@ -170,24 +172,25 @@ class Residents:
             if self.settings.options.compile:
                 model = replace(model, module=torch.compile(model.module))
             self._models[source.name] = model
+            self._bytes[source.name] = count_weight_bytes(model.module)
         return self._models[source.name]
 
     def make_space(self, source: Source) -> None:
         """Free all models if there is no space for another one, and for loading it."""
-        held = sum(count_weight_bytes(model.module) for model in self._models.values())
+        held = sum(self._bytes[name] for name in self._models)
         if held + 2 * source.weights > self.settings.memory:
             self.keep(())
 
     def keep(self, names: Collection[str]) -> None:
         """Free all models but these."""
         freed = self._models.keys() - names
-        placed = freed & self._placed.keys()
+        loaded = [weakref.ref(self._models[name].module) for name in freed - self._placed.keys()]
         for name in freed:
             del self._models[name]
-        for name in placed:
-            self._placed.pop(name).close()
-        if freed - placed:
-            gc.collect()  # modules may refer to themselves
+            if name in self._placed:
+                self._placed.pop(name).close()
+        if any(module() is not None for module in loaded):  # it refers to itself
+            gc.collect()
         if freed:
             return_freed_memory()
 

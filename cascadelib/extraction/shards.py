@@ -175,8 +175,10 @@ class Shards:
         Returns None if there is no such shard, or if it was computed with settings other than
         ``run``.
         """
-        logits, header = self.read(model, *span) or (None, {})
-        return (logits, header["batch_seconds"]) if header.get("run") == digest_of(run) else None
+        shard = self.read(model, *span)
+        if shard is None or shard[1].get("run") != digest_of(run):
+            return None
+        return shard[0], shard[1]["batch_seconds"]
 
     def is_stored(self, model: str, run: dict) -> bool:
         """Return whether the store has the model with the settings ``run``."""

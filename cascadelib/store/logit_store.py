@@ -187,7 +187,7 @@ class LogitStore:
         ...     list(cl.LogitStore.merge(parts, folder).models.index)
         ['a', 'b']
         """
-        parts = [store if isinstance(store, cls) else cls(store) for store in stores]
+        parts = [store if isinstance(store, LogitStore) else cls(store) for store in stores]
         if not parts:
             raise ValueError("no stores to merge")
         owners: dict[str, LogitStore] = {}

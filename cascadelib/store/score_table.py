@@ -403,8 +403,8 @@ class ScoreTable:
         columns["model"] = np.repeat(np.array(self.names, object), samples)
         if self.predictions is not None:
             columns["prediction"] = self.predictions.ravel()
-        has_texts = self.labels is not None and self.predictions is not None
-        if has_texts and self.correct is not None and self.correct.dtype == bool:
+        is_text = self.predictions is not None and np.asarray(self.correct).dtype == bool
+        if self.labels is not None and is_text:
             columns["label"] = np.tile(self.labels, models)
         elif self.correct is not None:
             columns["correct"] = self.correct.ravel()
@@ -437,7 +437,7 @@ class ScoreTable:
         table = pd.DataFrame(index=pd.Index(self.names, name="model", dtype=object))
         table["top1"] = math.nan
         if self.correct is not None:
-            counts = ~self.unreadable | (self.missing == ACCEPTED)
+            counts = ~np.asarray(self.unreadable) | (self.missing == ACCEPTED)
             total = np.count_nonzero(counts, axis=1)
             table["top1"] = np.where(counts, self.correct, 0).sum(axis=1) / np.maximum(total, 1)
         for kind, cost in self._costs.items():
@@ -572,9 +572,7 @@ class ScoreTable:
         labels = align_values(labels, "labels", self.origin.sample_ids)
         refuse_missing(labels, "label", self.origin.sample_ids)
         labels = as_text(labels)
-        labels = np.where(labels == "", NO_LABEL, labels)
-        if self.predictions is not None:
-            labels = self.read_as_labels(labels)
+        labels = self.read_as_labels(np.where(labels == "", NO_LABEL, labels))
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)
 
     def read_as_labels(self, texts: Any) -> Array:
@@ -582,7 +580,8 @@ class ScoreTable:
 
         They are read by the steps of the Notes. A text that no step reads is returned as it is.
         """
-        return read_texts(as_text(texts), self.predictions, self.labels, self.answer)
+        known = self.predictions if self.labels is None else self.labels
+        return as_text(texts) if known is None else read_texts(as_text(texts), known, self.answer)
 
     def take(self, indices: Any) -> "ScoreTable":
         """Return the table of some samples: indices (may repeat), a bool mask or a slice."""

@@ -7,6 +7,7 @@ import re
 import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..checks import items_of
 from .aligned_rows import check_alignment
 from .score_table import ScoreTable, cost_roles
 from .tables.answers import ACCEPTED, find_option, find_unreadable
-from .tables.cells import SKIP, UNSURE, Cells
+from .tables.cells import SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules
 from .tables.table_files import LARGEST_TABLE
 from .tables.tidy import open_frame, read_tidy
@@ -84,9 +85,10 @@ class TableReport:
 
     def of_fixed(self, path: str) -> "TableReport":
         """Return the report of a file to which :meth:`ScoreTable.to_frame` was written."""
-        columns = {name: name for name in self.table.to_frame() if name in (*NAMES, *ANSWERS)}
-        if self.table.further_costs:
-            columns |= cost_roles(self.table.cost_names)
+        table: Any = self.table
+        columns = {name: name for name in table.to_frame() if name in NAMES}
+        if table.further_costs:
+            columns |= cost_roles(table.cost_names)
         missing = self.options.get("missing")
         options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
         return replace(self, source=path, columns=columns, options=options)
@@ -185,7 +187,7 @@ def check_table(
         roles = guess_columns(list(map(str, opened[0].columns)), columns, cost)
         rules = list(find_missing_columns(roles, cost))
         if {SAMPLES, MODELS}.isdisjoint(rule.name for rule in rules):
-            cells, cell_rules = read_tidy(*opened, roles, None, decimal)
+            cells, cell_rules = read_tidy(opened[0], opened[1], roles, None, decimal)
             prices = cost if isinstance(cost, Mapping) else columns_of_costs(roles)
             parts, found = choose_options(cells, prices, options)
             rules += cell_rules + found
@@ -227,42 +229,47 @@ def choose_options(
 
     If an option of ``from_frame`` corrects a fault, this option is added to ``options``.
     """
-    missing = options["missing"] or "refuse"
-    parts, rules = ScoreTable.of_cells(cells, prices, missing, options["answer"])
-    corrected = [rule for rule in rules if rule.remedy in (SKIP, UNSURE)]
-    if corrected and options["missing"] is None:
-        options["missing"] = "drop"
-        parts, rules = ScoreTable.of_cells(cells, prices, "drop", options["answer"])
-        rules = [replace(rule, read=DROP, remedy="") for rule in corrected] + rules
+    dropped = choose_missing(cells, options)
+    read = partial(ScoreTable.of_cells, cells, prices, options["missing"] or "refuse")
+    parts, rules = read(options["answer"])
     if options["missing"] == ACCEPTED or not all(rule.read for rule in rules):
-        return parts, rules
-    table = ScoreTable.of_checked(parts)
+        return parts, dropped + rules
+    table: Any = ScoreTable.of_checked(parts)
     unreadable = find_unreadable(table, table.names)
-    if not unreadable or options["answer"] is not None:
-        return parts, rules + unreadable
-    texts = np.unique(table.predictions[table.unreadable]).tolist()
-    options["answer"] = find_option(texts, table.origin.classes or ())
-    if options["answer"] is None:
-        return parts, rules + unreadable
-    return choose_options(cells, prices, options)
+    if unreadable and options["answer"] is None:
+        texts = np.unique(table.predictions[table.unreadable]).tolist()
+        options["answer"] = find_option(texts, table.origin.classes or ())
+        if options["answer"] is not None:
+            parts, rules = read(options["answer"])
+            unreadable = []
+    return parts, dropped + rules + unreadable
+
+
+def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
+    """Choose to drop samples with missing cells, and return the rules for these cells."""
+    if options["missing"] is not None:
+        return []
+    _, _, rules = select_samples(cells, "refuse")
+    corrected = [
+        replace(rule, read=DROP, remedy="") for rule in rules if rule.remedy in (SKIP, UNSURE)
+    ]
+    if corrected:
+        options["missing"] = "drop"
+    return corrected
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None) -> dict[str, str]:
     """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
-    roles = {}
-    for role, names in NAMES.items():
-        found = [plain[name] for name in names.split() if name in plain]
-        if role in named:
-            roles[role] = named[role]
-        elif role in columns or found:
-            roles[role] = role if role in columns else found[0]
+    plain |= {role: role for role in NAMES if role in columns}
+    guesses = (
+        (role, named.get(role) or next(filter(None, map(plain.get, [role, *names.split()])), None))
+        for role, names in NAMES.items()
+    )
+    roles = {role: column for role, column in guesses if column}
     if "model" not in roles:
-        roles |= {
-            role: template
-            for role in WIDE
-            if role not in named and (template := _template(columns, NAMES[role].split()))
-        }
+        templates = {role: _template(columns, NAMES[role].split()) for role in WIDE}
+        roles |= {role: one for role, one in templates.items() if one and role not in named}
     if cost is not None:
         roles.pop("cost", None)
         roles |= {} if isinstance(cost, Mapping) else cost_roles(items_of(cost))
@@ -332,17 +339,38 @@ def find_remarks(table: ScoreTable) -> Iterator[Rule]:
         tops.append(finite.max(initial=0))
         if len(finite) > 1 and (finite == finite[0]).all():
             what = f"confidences of model {name!r} that are all {finite[0]:g} and useless"
-            yield Rule(what, len(finite), ())
-        if table.correct is not None and table.correct.dtype == bool:
-            ranks = pd.Series(confidence).rank().to_numpy()
-            parts = [ranks[table.correct[row] == one] for one in (True, False)]
-            spread = sum(part.var() / max(len(part), 1) for part in parts if len(part)) ** 0.5
-            if min(map(len, parts)) > 1 and parts[0].mean() - parts[1].mean() < REVERSED * spread:
-                what = f"confidences of model {name!r} that are lower if the answer is correct"
-                yield Rule(what, len(ranks), (), "Negate them if they are losses or entropies")
+            yield Rule(what, len(finite))
+        if is_reversed(table, row):
+            what = f"confidences of model {name!r} that are lower if the answer is correct"
+            yield Rule(what, len(table), (), "Negate them if they are losses or entropies")
     percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
     if percent and any(0 < top <= 1 for top in tops):
         yield Rule("models with confidences above 1, unlike others", len(percent), percent)
+
+
+def is_reversed(table: ScoreTable, row: int) -> bool:
+    """Return whether the confidences of a model are significantly lower for correct answers."""
+    if table.correct is None or table.correct.dtype != bool:
+        return False
+    ranks = pd.Series(table.confidence[row]).rank().to_numpy()
+    correct, wrong = (ranks[table.correct[row] == one] for one in (True, False))
+    if min(len(correct), len(wrong)) < 2:
+        return False
+    spread = (correct.var() / len(correct) + wrong.var() / len(wrong)) ** 0.5
+    return bool(correct.mean() - wrong.mean() < REVERSED * spread)
+
+
+def arguments_of(roles: Mapping[str, str]) -> dict[str, Any]:
+    """Return the arguments of ``from_frame`` for columns, without its defaults."""
+    costs = columns_of_costs(roles)
+    arguments: dict[str, Any] = {
+        role: name
+        for role, name in roles.items()
+        if name not in costs and (name != role or role in ANSWERS)
+    }
+    if costs and costs != ["cost"]:
+        arguments["cost"] = costs[0] if len(costs) == 1 else costs
+    return arguments
 
 
 def format_command(
@@ -354,15 +382,7 @@ def format_command(
     it is the largest. Half of the samples certify the cascade. If its loss were 12 ÷ samples, six
     of these would be lost on average. The probability that none is lost would be at most 0.25%.
     """
-    arguments: dict[str, Any] = {
-        role: name
-        for role, name in roles.items()
-        if role.partition(" ")[0] != "cost" and (name != role or role in ANSWERS)
-    }
-    costs = columns_of_costs(roles)
-    if costs and costs != ["cost"]:
-        arguments["cost"] = costs[0] if len(costs) == 1 else costs
-    arguments |= options
+    arguments = arguments_of(roles) | dict(options)
     if source == "frame":
         listed = ", ".join(f"{key}={value!r}" for key, value in arguments.items())
         return f"ScoreTable.from_frame(frame, {listed})"

@@ -64,14 +64,17 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
     >>> cl.zoo.load("mlp@28").metadata["parameters"]
     50890
     """
-    loader, _ = _find_loader(name, folder, anywhere)
+    loader, _ = find_loader(name, folder, anywhere)
     return loader(name, **options)
 
 
-def _find_loader(
+def find_loader(
     name: str, folder: Path | str = FOLDER, anywhere: bool = True
 ) -> tuple[Callable[..., Model], Callable[[str], int]]:
-    """Return (function that loads a model of this name, function that returns its bytes)."""
+    """Return (function that loads this model, function that returns the bytes of its weights).
+
+    The bytes are those of the checkpoint's header, or of a network on the meta device.
+    """
     # An installed package has no bundled zoo, but can load timm's models.
     images = list_bundled_names(folder)
     texts = list_bundled_names(REVIEWS)
@@ -129,7 +132,10 @@ def list_sources(models: Any) -> list[Source]:
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"named more than once: {repeated}")
-        found = [Source(name, partial(load, name), measure_weights(name)) for name in names]
+        found = []
+        for name in names:
+            loader, measure = find_loader(name)
+            found.append(Source(name, partial(loader, name), _measure(measure, name)))
     if not found:
         raise ValueError("no models to extract")
     for source in found:
@@ -137,15 +143,11 @@ def list_sources(models: Any) -> list[Source]:
     return found
 
 
-def measure_weights(name: str) -> int:
-    """Return the bytes of a model's float32 weights from its checkpoint's header or its network.
-
-    Returns 0 if they are unknown until the model is loaded.
-    """
-    _, measure = _find_loader(name)
+def _measure(measure: Callable[[str], int], name: str) -> int:
+    """Return the bytes of a model's weights, or 0 if they are unknown until it is loaded."""
     try:
         return measure(name)
-    # Missing or invalid checkpoints raise any exception, which ``load`` explains.
+    # Missing or invalid checkpoints raise any exception, which loading explains.
     except Exception:
         return 0
 

@@ -156,22 +156,6 @@ def test_compiled_models_agree_and_are_recorded(tmp_path, monkeypatch):
         )
 
 
-@pytest.mark.parametrize("fail_at", [PROBES, PROBES + 1, PROBES + 3, PROBES + 6])
-def test_an_interrupted_run_loses_at_most_one_shard(tmp_path, fail_at):
-    whole = run({"m": Counting(), "n": Counting()}, tmp_path / "whole")
-    interrupted = {"m": Counting(), "n": Counting(fail_at)}
-    with pytest.raises(KeyboardInterrupt):
-        run(interrupted, tmp_path / "s")
-    assert all(m.training for m in interrupted.values())
-    again = {"m": Counting(), "n": Counting()}
-    store = run(again, tmp_path / "s")
-    kept = (fail_at - PROBES) // 2  # shards of two batches
-    for name, module in again.items():
-        assert len(module.batches) == PROBES + 7 - 2 * kept
-        assert store.logits(name).tobytes() == whole.logits(name).tobytes()
-    assert not (tmp_path / "s" / ".partial").exists()
-
-
 @pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
 def test_shards_of_another_run_are_not_used(tmp_path, change):
     with pytest.raises(KeyboardInterrupt):

@@ -306,53 +306,6 @@ def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, l
     assert resumed.batches == 3 + 7 - 4
 
 
-def test_a_model_that_fails_during_the_run_does_not_stop_the_others(tmp_path, late):
-    class Sick(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = net(2)
-            self.batches = 0
-
-        def forward(self, x):
-            self.batches += 1
-            return self.inner(x) * (float("nan") if self.batches == 6 else 1)
-
-    sick = Sick()
-    with pytest.raises(
-        ValueError, match="1 of 2 models failed:\nmodel 'sick': nan or inf in the logits of row 16"
-    ):
-        extract({"sick": sick, "well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    assert sick.batches == 7  # one more batch was pending
-    plain = extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
-    same(extract({"well": net(1)}, (INPUTS, LABELS), tmp_path / "s", **SMALL), plain)
-
-
-class Narrow(torch.nn.Module):
-    """Model without memory for more than ``room`` samples."""
-
-    def __init__(self, room):
-        super().__init__()
-        self.inner = net(1)
-        self.room = room
-
-    def forward(self, x):
-        if len(x) > self.room:
-            raise torch.OutOfMemoryError("CUDA out of memory")
-        return self.inner(x)
-
-
-def test_insufficient_memory_halves_the_batch_with_one_warning(tmp_path, late):
-    with pytest.warns(
-        UserWarning, match="model 'm': no memory for a batch of 32 samples, now 4"
-    ) as heard:
-        store = extract({"m": Narrow(5)}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    assert len([w for w in heard if "no memory" in str(w.message)]) == 1
-    assert store.metadata("m")["extraction"]["largest_batch_in_memory"] == 4
-    np.testing.assert_allclose(
-        store.logits("m"), net(1)(INPUTS.float()).detach(), rtol=1e-4, atol=1e-4
-    )
-
-
 def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
     own = inference.feed

@@ -142,7 +142,7 @@ FRAMES = {
     ),
     "ids with a space": (
         cells(id=["x", "y", "z", "x ", "y", "z"]),
-        r"missing or lack .* .of 8.(?s:.*)samples whose names .* spaces only: 1 \('x ' and 'x'\)",
+        r"missing or lack .* .of 8.: 2 \(sample 'x', model 'large'; sample 'x ', model 'small'\)",
     ),
     "correctness that contradicts": (
         read(LONG.assign(judged=[1, 1, 0, 1, 1, 1]), correct="judged"),

@@ -142,3 +142,77 @@ def test_the_table_of_models_is_a_copy_for_the_part():
     assert table.models["top1"].tolist() == [0.5, 1.0]
     assert table.take([1]).models["top1"].tolist() == [0.0, 1.0]
     assert list(table.select(["model 1"]).models.index) == ["model 1"]
+
+
+def test_a_table_with_several_costs_is_searched_by_each(tmp_path):
+    rng = np.random.default_rng(0)
+    correct = rng.random((2, 50)) < [[0.7], [0.9]]
+    costs = {"usd": [1.0, 9.0], "seconds": rng.random((2, 50)) + [[3], [1]]}
+    table = ScoreTable(correct, rng.random((2, 50)), costs, ["small", "large"])
+    assert table.cost_names == ["usd", "seconds"] and table.default_cost == "usd"
+    assert table.models["seconds"].tolist() == pytest.approx(costs["seconds"].mean(axis=1))
+    assert search(table).point(0).cost == 1
+    by_time = search(table, cost="seconds")
+    assert by_time.cost_kind == "seconds" and by_time.point(0).models[0] == "large"
+    part = table.take(slice(0, 9)).select("small")
+    assert part.further_costs["seconds"].shape == (1, 9) and part.cost_names == table.cost_names
+    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
+    again = ScoreTable.from_frame(
+        tmp_path / "t.csv", correct="correct", cost=["usd", "seconds"], confidence="confidence"
+    )
+    np.testing.assert_array_equal(again.cost, table.cost)
+    np.testing.assert_array_equal(again.sample_costs("seconds"), table.sample_costs("seconds"))
+    with pytest.raises(ValueError, match="unknown cost 'joules'; nearest: 'usd'"):
+        search(table, cost="joules")
+
+
+def test_the_frame_of_a_table_is_read_as_the_same_table(tmp_path):
+    labels = np.array(["a", "b"] * 20)
+    predictions = np.array([labels, np.where(np.arange(40) < 3, "b", labels)], object)
+    predictions[0, :2] = "A.", ""
+    predictions[1, 5] = "I cannot say"
+    confidence = np.random.default_rng(0).random((2, 40))
+    table = ScoreTable(None, confidence, [1, 9], "st", None, predictions, labels)
+    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
+    again = ScoreTable.from_frame(tmp_path / "t.csv", label="label", prediction="prediction")
+    for part in (
+        "correct",
+        "confidence",
+        "cost",
+        "predictions",
+        "labels",
+        "answered",
+        "unreadable",
+    ):
+        np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
+
+
+def test_missing_answers_do_not_make_another_model_the_reference():
+    rng = np.random.default_rng(0)
+    labels = rng.choice(["yes", "no"], 1000)
+    other = np.where(labels == "yes", "no", "yes")
+    predictions = np.where(rng.random((2, 1000)) < [[0.8], [0.95]], labels, other).astype(object)
+    predictions[1, :300] = ""  # expired requests
+    table = ScoreTable(None, rng.random((2, 1000)), [1, 9], "sl", None, predictions, labels)
+    assert table.models["top1"].idxmax() == "s"
+    front = search(table.take(slice(0, None, 2)))
+    assert front.best_model == "l" and front.reference.models == ("l",)
+    assert certify(table.take(slice(1, None, 2)), front, 0.1).reference == "l"
+    accepted = dataclasses.replace(table, missing="wrong", correct=None)
+    assert search(accepted).reference.models == ("s",)
+
+
+def test_a_certificate_names_the_most_expensive_model_if_it_is_not_the_reference():
+    rng = np.random.default_rng(0)
+    ease = rng.random(2000)
+    correct = ease > [[0.2], [0.05], [0.1]]
+    confidence = np.clip(ease + 0.05 * rng.normal(size=(3, 2000)), 0, 1)
+    table = ScoreTable(correct, confidence, [1, 9, 30], ["small", "best", "dear"])
+    certificate = certify(table.take(slice(1000, None)), search(table.take(slice(1000))), 0.05)
+    first = str(certificate).split(". ")[0]
+    assert certificate.reference == "best" and certificate.point.models == ("small", "best")
+    assert "against best (the most expensive model is dear)" in first
+    two = table.select(["small", "best"])
+    assert "most expensive" not in str(
+        certify(two.take(slice(1000, None)), search(two.take(slice(1000))), 0.05)
+    )

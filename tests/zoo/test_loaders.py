@@ -10,7 +10,7 @@ from torch import nn
 import cascadelib.zoo
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import FOLDER, list_bundled_names
-from cascadelib.zoo.loaders import list_sources, load, measure_weights
+from cascadelib.zoo.loaders import list_sources, load
 from cascadelib.zoo.model import Model, count_weight_bytes
 
 
@@ -85,7 +85,7 @@ def test_modules_and_pairs_are_converted_to_models():
 
 
 def test_names_are_accepted_in_every_form(monkeypatch):
-    monkeypatch.setattr(loaders, "measure_weights", len)
+    monkeypatch.setattr(loaders, "find_loader", lambda name: (Model, len))
     for names in ("one", ("one", "three")):
         sources = list_sources(names)
         assert [source.name for source in sources] == ([names] if names == "one" else [*names])
@@ -149,5 +149,7 @@ def test_weights_are_measured_without_loading_them(tmp_path, monkeypatch):
     monkeypatch.setattr(torch.nn.Module, "load_state_dict", lambda *_: pytest.fail("loaded"))
     for name, size in expected.items():
         # Files have no counters of BatchNorm.
-        assert 0.99 * size < measure_weights(name) <= size, name
-    assert measure_weights("vit_base_patch16_224.nonsense") == 0
+        (source,) = list_sources(name)
+        assert 0.99 * size < source.weights <= size, name
+    (unknown,) = list_sources("vit_base_patch16_224.nonsense")
+    assert unknown.weights == 0

@@ -5,7 +5,7 @@ is neither right nor wrong. Each distinct text is read once.
 """
 
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -202,32 +202,27 @@ def read_answers(
 
     Without labels, the label set is that of the answers of the model in row ``last``.
     """
-    source = labels or TextColumn(predictions.codes[last], predictions.texts)
-    label_set = list(source.frequencies())
-    if labels is None:
-        label_set = list({fold(text): text for text in reversed(label_set)}.values())
-    is_closed = 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    label_set, is_closed = find_label_set(labels, predictions, last)
     others = [] if is_closed else predictions.frequencies()
     reader = make_reader(label_set, others, is_closed, answer)
     read = [reader.read(text) for text in predictions.texts]
-    is_unreadable = np.array([*(step == UNREADABLE for _, step in read), False])
-    read_as = TextColumn(predictions.codes, [text for text, _ in read])
-    unreadable = is_unreadable[predictions.codes]
-    texts = {text for text, step in read if step != UNREADABLE}
-    texts |= set() if labels is None else set(label_set)
-    classes = tuple(sorted(texts))
-    number = {text: code for code, text in enumerate(classes)}
+    texts = [text for text, _ in read]
+    unreadable = np.zeros(predictions.codes.shape, bool)
+    if any(step == UNREADABLE for _, step in read):
+        unreadable = np.array([*(step == UNREADABLE for _, step in read), False])[predictions.codes]
+    known = {text for text, step in read if step != UNREADABLE}
+    classes = tuple(sorted(known.union(() if labels is None else label_set)))
     correct = values = None
     if labels is not None:
-        values = np.array([number.get(text, MISSING) for text in labels.texts])[labels.codes]
-        said = np.array([number.get(text, MISSING) for text in read_as.texts] + [MISSING])
-        said = said[predictions.codes]
+        number = dict(zip(classes, range(len(classes))))
+        values = number_texts(labels, labels.texts, number)
+        said = number_texts(predictions, texts, number)
         correct = said == values
         if answer != EXACT:
             unreadable |= find_doubtful(said, values, classes, is_closed)
     return Answers(
         None if labels is None else labels.values(),
-        read_as.values(),
+        TextColumn(predictions.codes, texts).values(),
         correct,
         unreadable,
         values,
@@ -236,9 +231,26 @@ def read_answers(
     )
 
 
-def read_texts(texts: Array, predictions: Array, labels: Array | None, answer: Any) -> Array:
-    """Return texts in the spelling of the labels of a table, or else of its predictions."""
-    known = TextColumn.of(predictions if labels is None else labels).frequencies()
+def find_label_set(
+    labels: TextColumn | None, predictions: TextColumn, last: int
+) -> tuple[list[str], bool]:
+    """Return the label set, and whether labels are few, so that they are no free text."""
+    source = labels or TextColumn(predictions.codes[last], predictions.texts)
+    label_set = list(source.frequencies())
+    if labels is None:
+        label_set = list({fold(text): text for text in reversed(label_set)}.values())
+    return label_set, 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+
+
+def number_texts(column: TextColumn, texts: Sequence[str], number: Mapping[str, int]) -> Array:
+    """Return the number of each cell's text, :data:`MISSING` if it has none."""
+    numbers = [*(number.get(text, MISSING) for text in texts), MISSING]
+    return np.array(numbers, np.int32)[column.codes]
+
+
+def read_texts(texts: Array, known_texts: Array, answer: Any) -> Array:
+    """Return texts in the spelling of known ones."""
+    known = TextColumn.of(known_texts).frequencies()
     reader = make_reader(list(known), (), False, answer)
     column = TextColumn.of(texts)
     return TextColumn(column.codes, [reader.read(text)[0] for text in column.texts]).values()
@@ -258,6 +270,8 @@ def find_doubtful(said: Array, values: Array, classes: Sequence[str], is_closed:
     """
     forms, form_of = np.unique([fold(text) for text in classes], return_inverse=True)
     is_doubtful = np.zeros(said.shape, bool)
+    if is_closed and len(forms) == len(classes):
+        return is_doubtful
     is_wrong = (said != values) & (said >= 0)
     if len(forms) < len(classes):
         is_doubtful = is_wrong & (form_of[said] == form_of[values])
@@ -283,17 +297,16 @@ def list_spellings(
     predictions: TextColumn, read: Sequence[tuple[str, str]], names: Sequence[str]
 ) -> pd.DataFrame:
     """Return a row per text that was changed or is unreadable, the most frequent first."""
-    changed = [code for code, (_, step) in enumerate(read) if step != AS_WRITTEN]
     size = len(predictions.texts) + 1
     counts = np.array([np.bincount(row + 1, minlength=size)[1:] for row in predictions.codes])
-    rows = []
-    for code in changed:
-        label, step = read[code]
-        models = tuple(name for name, count in zip(names, counts[:, code]) if count)
-        label = "" if step == UNREADABLE else label
-        rows.append((predictions.texts[code], label, step, int(counts[:, code].sum()), models))
-    table = pd.DataFrame(rows, columns=["spelling", "label", "step", "count", "models"])
-    return table.sort_values("count", ascending=False, kind="stable", ignore_index=True)
+    counts = counts.reshape(len(names), len(read))
+    table = pd.DataFrame(read, columns=["label", "step"])
+    table.insert(0, "spelling", predictions.texts)
+    table["count"] = counts.sum(axis=0)
+    table["models"] = [tuple(np.array(names, object)[column > 0]) for column in counts.T]
+    table.loc[table["step"] == UNREADABLE, "label"] = ""
+    changed = table[table["step"] != AS_WRITTEN]
+    return changed.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
 def count_gaps(store: Any, names: Iterable[str]) -> pd.DataFrame:
@@ -386,9 +399,9 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
     """Return a rule per step that read answers, with the most frequent spellings."""
     rules = []
     for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
-        rows = list(zip(part["spelling"], part["label"], part["count"]))[:SHOWN]
+        rows = part[["spelling", "label", "count"]][:SHOWN].to_numpy().tolist()
         usual = ", ".join(
             f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
         )
-        rules.append(Rule("answers", int(part["count"].sum()), (), "", f"{step}: {usual}"))
+        rules.append(Rule("answers", int(part["count"].sum()), read=f"{step}: {usual}"))
     return rules

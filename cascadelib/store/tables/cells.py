@@ -112,18 +112,17 @@ def describe_repeated(cells: Cells, repeated: Array) -> Rule:
 
     If all of them are equal to the first such row, they are read once. Otherwise they are a fault.
     """
-    model = cells.text["model"].codes[repeated]
-    firsts = cells.row_at[model, cells.text["sample"].codes[repeated]]
+    firsts = cells.row_at[cells.text["model"].codes[repeated], cells.text["sample"].codes[repeated]]
     columns = [*(column.codes for column in cells.text.values()), *cells.numbers.values()]
-    is_equal = all(
-        np.array_equal(column[repeated], column[firsts], equal_nan=column.dtype.kind == "f")
-        for column in columns
+    values = np.nan_to_num(np.array(columns), nan=-np.inf)
+    is_equal = np.array_equal(values[:, repeated], values[:, firsts])
+    pairs = zip(map(cells.row_place, repeated[:SHOWN].tolist()), cells.locate(firsts[:SHOWN]))
+    return Rule(
+        "rows that repeat a sample and model",
+        len(repeated),
+        tuple(f"{place} repeats {first}" for place, first in pairs),
+        read="once, since they are equal" if is_equal else "",
     )
-    places = map(cells.row_place, repeated[:SHOWN].tolist())
-    examples = zip(places, cells.locate(firsts[:SHOWN]))
-    texts = tuple(f"{place} repeats {first}" for place, first in examples)
-    name = "rows that repeat a sample and model"
-    return Rule(name, len(repeated), texts, "", "once, since they are equal" if is_equal else "")
 
 
 def find_gaps(cells: Cells) -> tuple[Array, Array, list[Rule]]:
@@ -162,7 +161,6 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, int, list[Rule]]:
     if missing == "refuse":
         what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
         rules += find(what, ~is_complete, remedy=SKIP)
-        rules += [] if is_complete.all() else find_spaced_names(cells)
         rules += find("empty confidences", is_unsure, remedy=UNSURE)
     elif missing == "drop":
         is_used = (is_complete & ~is_unsure).all(axis=0)
@@ -177,19 +175,6 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, int, list[Rule]]:
     row_at = np.where(is_complete, cells.row_at, MISSING)[:, is_used]
     used = replace(cells, row_at=row_at, samples=cells.samples[is_used])
     return used, int(np.count_nonzero(~is_used)), rules
-
-
-def find_spaced_names(cells: Cells) -> list[Rule]:
-    """Find samples and models whose names differ from others in outer spaces only."""
-    rules = []
-    for role in ("sample", "model"):
-        first: dict[str, str] = {}
-        pairs = ((first.setdefault(text.strip(), text), text) for text in cells.text[role].texts)
-        examples = tuple(f"{text!r} and {other!r}" for other, text in pairs if other != text)
-        if examples:
-            what = f"{role}s whose names differ from others in outer spaces only"
-            rules.append(Rule(what, len(examples), examples[:SHOWN], "Use one spelling per name"))
-    return rules
 
 
 def costs_of(cells: Cells, kinds: Mapping[str, str]) -> dict[str, Array]:

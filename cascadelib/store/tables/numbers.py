@@ -3,7 +3,6 @@
 import contextlib
 import re
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from numbers import Number
 from typing import Any
@@ -16,7 +15,7 @@ from numpy import ndarray as Array
 from pandas.api.types import is_complex_dtype, is_numeric_dtype
 
 from ...checks import brief
-from .rules import SHOWN, Rule
+from .rules import Rule
 
 # Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
@@ -30,6 +29,7 @@ FORMS = {
     ".": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}([, '’]\d{3})+)?(\.\d*)?(e[+-]?\d+)?"),
     ",": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}([. '’]\d{3})+)?(,\d*)?(e[+-]?\d+)?"),
 }
+STEPS_SHOWN = 3  # examples of cells that were read as numbers
 PLAIN = str.maketrans({"\u00a0": " ", "\u202f": " ", "−": "-"})
 NOT_NUMBERS = "that are not numbers"
 TWO_READINGS = "that can be read in two ways"
@@ -88,50 +88,71 @@ def read_numbers(
     by_cell : bool, default=False
         Whether to look for a second reading of text that pyarrow can read.
     """
-    by_cell = (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype)
-    with contextlib.suppress(*UNREADABLE):
+    decimals = [decimal] if decimal else list(FORMS)
+    if (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype):
+        return read_cells(column, role, decimals)
+    try:
         values = as_floats(column)
-        if not by_cell:
-            infinite = np.flatnonzero(np.isinf(values))
-            values[infinite] = 0  # a cell has one fault
-            return NumberColumn(values, {INFINITE: infinite})
+    except UNREADABLE:
+        return read_cells(column, role, decimals)
+    is_infinite = np.isinf(values)
+    if is_infinite.any():
+        values = np.where(is_infinite, 0, values)  # a cell has one fault
+    return NumberColumn(values, {INFINITE: np.flatnonzero(is_infinite)})
+
+
+def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColumn:
+    """Read each distinct cell of a column with one of several signs before decimals."""
     codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     texts = [cell.strip().casefold().translate(PLAIN) for cell in cells]
-    words = dict.fromkeys(EMPTY, np.nan)
-    if role == "correct" or role.startswith("column "):
-        words |= TRUTH
-    readings = {
-        sign: np.array([parse_number(text, words, sign, role) for text in texts], np.float64)
-        for sign in ([decimal] if decimal else FORMS)
-    }
     is_empty = np.array([text in EMPTY for text in texts], bool)
+    readings = {
+        sign: np.array([parse_number(text, sign, role) for text in texts], np.float64)
+        for sign in decimals
+    }
     wrong = {sign: np.isnan(values) & ~is_empty for sign, values in readings.items()}
-    chosen = min(wrong, key=lambda sign: np.count_nonzero(wrong[sign]))
+    chosen = min(decimals, key=lambda sign: np.count_nonzero(wrong[sign]))
     values = readings[chosen]
-    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values)}
-    if len(readings) == 2 and not np.any(list(wrong.values())):
-        faults[TWO_READINGS] = ~is_empty & (readings["."] != readings[","])
-    units = np.array(["".join(SIGN.findall(text)) for text in texts], str)
-    has_unit = ~np.isnan(values) & (values != 0)
-    counts = Counter(units[codes[(codes >= 0) & np.append(has_unit, False)[codes]]].tolist())
-    faults[OTHER_SIGN] = has_unit & (units != max(counts, key=counts.__getitem__, default=""))
-    in_rows = {what: np.flatnonzero(np.append(cell, False)[codes]) for what, cell in faults.items()}
-    changed = [code for code, text in enumerate(texts) if not is_empty[code] and not is_plain(text)]
-    count = int(np.isin(codes, changed).sum())
-    examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:SHOWN])
-    steps = (Rule(f"cells of column {column.name!r}", count, examples, "", "as numbers"),)
+    is_double = np.zeros(len(cells), bool)
+    if not np.any(list(wrong.values())):  # all readings fit: they are one or two
+        is_double = ~is_empty & (values != readings[decimals[-1]])
+    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values), TWO_READINGS: is_double}
+    in_rows = {what: np.append(cell, False)[codes] for what, cell in faults.items()}
+    in_rows[OTHER_SIGN] = find_other_units(codes, texts, values)
+    is_wrong = np.any(list(in_rows.values()), axis=0)
+    steps = describe_cells(column.name, codes, cells.tolist(), values)
     return NumberColumn(
-        np.append(np.where(wrong[chosen] | np.isinf(values), 0, values), np.nan)[codes],
-        in_rows,
-        steps if count and not any(map(len, in_rows.values())) else (),
-        chosen if chosen == "," else None,
+        np.where(is_wrong, 0, np.append(values, np.nan)[codes]),  # a cell has one fault
+        {what: np.flatnonzero(rows) for what, rows in in_rows.items()},
+        () if is_wrong.any() else steps,
+        "," if chosen == "," else None,
     )
 
 
-def parse_number(text: str, words: Mapping[str, float], decimal: str, role: str) -> float:
-    """Return the number that a text states, nan if it states none."""
-    if text in words:
-        return words[text]
+def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
+    """Return whether the unit of a cell is not the most frequent one of its column, bool [rows].
+
+    0 and empty cells need no unit.
+    """
+    units = np.array([*("".join(SIGN.findall(text)) for text in texts), ""], str)[codes]
+    has_unit = np.append(np.isfinite(values) & (values != 0), False)[codes]
+    counts = Counter(units[has_unit].tolist())
+    return has_unit & (units != max(counts, key=counts.__getitem__, default=""))
+
+
+def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> tuple[Rule, ...]:
+    """Return the rule for cells that Python does not read as a number, with the first ones."""
+    changed = [code for code, cell in enumerate(cells) if values[code] == values[code]]
+    changed = [code for code in changed if not is_plain(cells[code])]
+    examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
+    count = int(np.isin(codes, changed).sum())
+    return (Rule(f"cells of column {name!r}", count, examples, "", "as numbers"),) * bool(count)
+
+
+def parse_number(text: str, decimal: str, role: str) -> float:
+    """Return the number that a text states, nan if it states none or is empty."""
+    if text in TRUTH and (role == "correct" or role.startswith("column ")):
+        return TRUTH[text]
     signs = SIGN.findall(text)
     body = SIGN.sub("", text).strip()
     if body.lstrip("+-") in ("inf", "infinity"):
@@ -153,7 +174,7 @@ def is_plain(text: str) -> bool:
 def as_floats(column: pd.Series) -> Array:
     """Convert numbers or their text to float64. Another cell raises :data:`UNREADABLE`."""
     if is_numeric_dtype(column.dtype) and not is_complex_dtype(column.dtype):
-        return column.to_numpy(np.float64, na_value=np.nan, copy=True)
+        return column.to_numpy(np.float64, na_value=np.nan)
     cells = cells_of(column)
     if isinstance(cells.type, pa.BaseExtensionType):
         raise TypeError(f"{cells.type} is not a type of numbers")

@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 from ...checks import brief, error_context, items_of, validate_choice
 from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
-from .numbers import REMEDIES, UNREADABLE, cells_of, is_text, read_numbers
+from .numbers import REMEDIES, UNREADABLE, NumberColumn, cells_of, is_text, read_numbers
 from .rules import SHOWN, Rule
 from .table_files import line_numbers, read_table
 
@@ -48,24 +48,13 @@ def read_tidy(
     """
     columns = select_columns(frame, roles, models)
     rows = len(columns["model"])
-    text = {
-        role: encode_text(column)
-        for role, column in columns.items()
-        if role in TEXT_ROLES or role.startswith("category ")
-    }
+    is_word = {role: role in TEXT_ROLES or role.startswith("category ") for role in columns}
+    text = {role: encode_text(column) for role, column in columns.items() if is_word[role]}
     if "label" in text and not text["label"].texts:
         del text["label"]
-    numbers = {
-        role: read_numbers(column, role, decimal)
-        for role, column in columns.items()
-        if role not in TEXT_ROLES and not role.startswith("category ")
-    }
-    if any(number.decimal for number in numbers.values()) and decimal is None:
-        for role, number in numbers.items():  # is 1.234 a thousand in a table with decimal commas?
-            if number.decimal is None:
-                numbers[role] = read_numbers(columns[role], role, by_cell=True)
-    if "correct" in numbers and numbers["correct"].is_empty:
-        del numbers["correct"]
+    numbers = read_all_numbers(
+        {role: column for role, column in columns.items() if not is_word[role]}, decimal
+    )
     refuse_sparse(text)
     source = pad(columns["sample"].index.to_numpy(), rows, MISSING)
     cells, rules = arrange_cells(
@@ -75,18 +64,36 @@ def read_tidy(
     )
     for role, number in numbers.items():
         rules += number.steps
-        for what, bad in number.faults.items():
-            if len(bad):
-                quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
-                examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
-                name = f"cells of column {roles[role]!r} {what}"
-                rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+        for what in filter(lambda what: len(number.faults[what]), number.faults):
+            bad = number.faults[what]
+            quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
+            examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
+            name = f"cells of column {roles[role]!r} {what}"
+            rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
     return cells, rules
+
+
+def read_all_numbers(
+    columns: Mapping[str, pd.Series], decimal: str | None
+) -> dict[str, NumberColumn]:
+    """Read the columns of numbers by role. An empty column of correctness is left out.
+
+    If a column has decimal commas, text such as 1.234 in other columns has two readings.
+    """
+    numbers = {role: read_numbers(column, role, decimal) for role, column in columns.items()}
+    if decimal is None and any(number.decimal for number in numbers.values()):
+        for role, number in numbers.items():
+            if number.decimal is None:
+                numbers[role] = read_numbers(columns[role], role, by_cell=True)
+    if "correct" in numbers and numbers["correct"].is_empty:
+        del numbers["correct"]
+    return numbers
 
 
 def pad(values: Array, rows: int, empty: Any) -> Array:
     """Return a column, repeated for each model of a wide table, with an empty row at the end."""
-    return np.append(values if len(values) == rows else np.resize(values, rows), empty)
+    repeated = values if len(values) == rows else np.resize(values, rows)
+    return np.append(repeated, np.array([empty], values.dtype))  # int32 stays int32, for speed
 
 
 def open_frame(
@@ -131,24 +138,30 @@ def select_columns(
     template = next((name for name in roles.values() if "{}" in name), None)
     columns = {}
     if template:
-        if not names:  # the names of the models replace {} in the names of columns
-            before, *after = map(re.escape, template.split("{}"))
-            pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
-            matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
-            names = [match["model"] for match in matches if match]
-        if not names:
-            raise ValueError(f"no column is named like {template!r}")
+        names = names or match_models(frame, template)
         columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
     elif names:
         column = encode_text(find_column(frame, roles["model"]))
         codes = [column.texts.index(validate_choice(name, column.texts, "model")) for name in names]
         rows = [np.flatnonzero(column.codes == code) for code in codes]
         frame = frame.iloc[np.concatenate(rows)]
-    for role in [role for role in roles if role not in ("confidence", *columns)]:
-        with error_context(f"{role}={roles[role]!r}"):
-            columns[role] = find_column(frame, roles[role], names)
+    for role in roles:
+        if role not in ("confidence", *columns):
+            with error_context(f"{role}={roles[role]!r}"):
+                columns[role] = find_column(frame, roles[role], names)
     columns["confidence"] = find_confidence(frame, roles, names)
     return columns
+
+
+def match_models(frame: pd.DataFrame, template: str) -> list[str]:
+    """Return the names that replace {} of a template in the names of columns."""
+    before, *after = map(re.escape, template.split("{}"))
+    pattern = f"{before}(?P<model>.+){'(?P=model)'.join(after)}"
+    matches = [re.fullmatch(pattern, str(name), re.DOTALL) for name in frame.columns]
+    names = [match["model"] for match in matches if match]
+    if not names:
+        raise ValueError(f"no column is named like {template!r}")
+    return names
 
 
 def find_confidence(
@@ -164,17 +177,22 @@ def find_confidence(
     wanted = {name.replace("{}", model) for model in models or [""]}
     missing = wanted - set(frame.columns)
     if missing and (name == "confidence" or "{}" in name):
-        used = set(roles.values())
-        unused = {str(each).casefold().strip(): each for each in frame if each not in used}
-        near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
-        if missing == wanted and (near or "{}" in name):
-            raise ValueError(
-                f"no column is called {name!r}, but there is "
-                f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
-                "confidence=, or pass confidence=None if the table has no confidences"
-            )
+        if missing == wanted:
+            refuse_similar(frame, roles, name)
         frame = frame.assign(**dict.fromkeys(missing, np.nan))
     return find_column(frame, name, models)
+
+
+def refuse_similar(frame: pd.DataFrame, roles: Mapping[str, str], name: str) -> None:
+    """Raise a ValueError if unused columns have names like that of the missing confidences."""
+    unused = {str(one).casefold().strip(): one for one in frame if one not in roles.values()}
+    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
+    if near or "{}" in name:
+        raise ValueError(
+            f"no column is called {name!r}, but there is "
+            f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
+            "confidence=, or pass confidence=None if the table has no confidences"
+        )
 
 
 def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
@@ -216,23 +234,28 @@ def encode_text(column: pd.Series) -> TextColumn:
         codes = indices.fill_null(MISSING).to_numpy(zero_copy_only=False)
     except UNREADABLE as error:
         raise ValueError(f"column {name!r} cannot be read ({error!s:.100}); {remedy}") from None
-    values = values.to_pylist()
+    texts = read_texts_of(values.to_pylist(), name, remedy)
+    if not is_text(cells) or "" in texts:
+        # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
+        order, named = pd.factorize(np.array([text or None for text in texts], object))
+        codes = np.append(order, MISSING)[codes]
+        texts = named.tolist()
+    if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
+        raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
+    return TextColumn(codes, texts)
+
+
+def read_texts_of(values: list, name: Any, remedy: str) -> list[str]:
+    """Return distinct cells of one type as text, or raise a ValueError for other types."""
     cell = next(iter(values), "")
     if type(cell) not in READABLE:
         raise ValueError(f"column {name!r} holds {type(cell).__name__}; {remedy}")
     if type(cell) in (int, float):
         values = [parse_whole_number(value, name) for value in values]
     texts = [str(value) for value in values]
-    if not isinstance(cell, str) or "" in texts:
-        # Equal texts get one code (0 and −0 share a text), and "" the code of a missing cell.
-        order, named = pd.factorize(np.array([text or None for text in texts], object))
-        codes = np.append(order, MISSING)[codes]
-        texts = named.tolist()
     if "\x00" in "".join(texts):
         raise ValueError(f"column {name!r} holds a NUL character, which text cannot have")
-    if 4 * len(codes) * max(map(len, texts), default=0) > LARGEST_TEXT:
-        raise ValueError(f"column {name!r} holds texts too long for ids or classes: give codes")
-    return TextColumn(codes, texts)
+    return texts
 
 
 def parse_whole_number(value: Any, name: Any) -> int:
