@@ -348,6 +348,7 @@ def parse_sample(
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
     responses = line["resps"]
     generations = responses[0]
+    prediction: str | None
     if not isinstance(generations[0], str):  # multiple choice
         likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))
