@@ -219,13 +219,13 @@ def parse_completion(
     if "label" in line:
         row["label"] = line["label"]
     if not choices:
-        row["failure"] = error_code_of(line)
+        row["failure"] = failed_request_code(line)
     if prices is not None:
         row["cost"] = price_of(completion, prices) if choices else 0.0
     return row
 
 
-def error_code_of(line: dict) -> str:
+def failed_request_code(line: dict) -> str:
     """Return the code of the error of a failed request."""
     response = line.get("response") or {}
     error = line.get("error") or (response.get("body") or {}).get("error") or {}
