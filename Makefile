@@ -60,6 +60,7 @@ cascadebench: $(PEERS)/.installed ## our rules and others' on the same score fil
 ENGINES := build/engines/venv
 engines: $(ENGINES)/.installed ## run the examples of LitServe, Ray Serve and LiteLLM, and compare them with Policy.run (ARGS="ray_serve")
 	$(ENGINES)/bin/python benchmarks/engines.py $(ARGS)
+	$(if $(ARGS),,$(ENGINES)/bin/python benchmarks/run.py scale_executors)
 
 docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict

@@ -7,6 +7,9 @@ remaining gap of four models, whether threads change any point, and the time of 
 import os
 import subprocess
 import sys
+import time
+from collections.abc import Callable
+from functools import partial
 from itertools import combinations, product
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
@@ -17,11 +20,11 @@ import scaling
 from choosing import choosing
 from measuring import RUNS, Seconds, alone, median, row, seconds
 from recipes import recipe_pairs, recipe_triple
-from synthetic import KINDS, Table, scores
+from synthetic import KINDS, Table, listed_scores, scores
 
 from cascadelib import ScoreTable
 from cascadelib import search as search_store
-from cascadelib.fronts.exact import search_arrays
+from cascadelib.fronts.exact import compile_searches, search_arrays
 
 TUPLES = {2: "pairs", 3: "triples", 4: "quadruples"}
 FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
@@ -200,45 +203,109 @@ def in_time(
     ]
 
 
-def graded_table(models: int, samples: int, priced: bool) -> ScoreTable:
-    """Return synthetic scores in [0, 1] of models with rising price and quality.
+def limited(table_of: Callable, n: int, limit: float, warm: bool = True) -> dict:
+    """Return what a search of n models within a time limit took and found, in this process."""
+    if warm:
+        compile_searches()
+    table = table_of()
+    before = time.monotonic()
+    points = search_arrays(*table, n, time_limit=limit)
+    return {
+        "late": time.monotonic() - before - limit,
+        "gap": 100 * points.gap,
+        "outcomes": (table[0].nbytes + table[1].nbytes) / 2**30,
+        "models": points.models.tolist(),
+        "cost": table[2],
+    }
 
-    Prices are per sample or per model.
+
+def limits(quick: bool = False) -> list[dict]:
+    """Return rows of the time that searches exceed their limit by, and of their gaps.
+
+    Kernels are compiled before, or not compiled. Each search runs in a process of its own.
     """
+    rows = []
+    sizes = ((6, 1000),) if quick else ((27, 50_000), (300, 20_000))
+    for (m, k), n in product(sizes, (2, 3, 4)):
+        table_of = partial(scores, m, k)
+        for limit in (0.2,) if quick else (0.2, 5, 60):
+            found, _ = alone(limited, table_of, n, limit)
+            rows += of_limit(f"limits: {n} of {m}, k = {k}, {limit:g} s", found, limit)
+        limit = 1 if quick else 10
+        with TemporaryDirectory() as folder, patch.dict(os.environ, NUMBA_CACHE_DIR=folder):
+            found, _ = alone(limited, table_of, n, limit, False)
+            what = f"limits: {n} of {m}, k = {k}, {limit} s, nothing compiled"
+            rows += of_limit(what, found, limit)
+    return rows
+
+
+def of_limit(what: str, found: dict, limit: float) -> list[dict]:
+    """Return rows of a result of :func:`limited`: time beyond the limit, and gap."""
+    return [
+        row(f"{what}: time beyond the limit", found["late"], "s", f"≤ {1 + 0.1 * limit:g}"),
+        row(f"{what}: median certified gap", np.median(found["gap"]), "%"),
+        row(f"{what}: largest certified gap", found["gap"].max(), "%", "≤ 1e300 (finite)"),
+    ]
+
+
+def many_models(quick: bool = False) -> list[dict]:
+    """Return rows of the triples of all models that timm lists, within a time limit.
+
+    The cascades of the models of five planted triples cost less than all others.
+    """
+    m, k, limit, planted = (12, 500, 5, 1) if quick else (1_700, 50_000, 600, 5)
+    table_of = partial(listed_scores, m, k, planted=planted)
+    found, memory = alone(limited, table_of, 3, limit)
+    cheapest = set(np.argsort(found["cost"])[: 3 * planted].tolist())
+    on_front = sum(set(models) <= cheapest for models in found["models"])
+    what = f"many models: 3 of {m}, k = {k}, {limit} s"
+    return [
+        *of_limit(what, found, limit),
+        row(f"{what}: peak memory ÷ outcomes", memory / found["outcomes"], "ratio", "≤ 3"),
+        row(f"{what}: points of planted models", on_front, "points", "≥ 5"),
+    ]
+
+
+def all_of_timm(quick: bool = False) -> list[dict]:
+    """Return rows of all triples of 400 models like those of timm, without a time limit."""
+    m, k = (12, 500) if quick else (400, 20_000)
+    own, memory = alone(of_listed, m, k)
+    return [
+        row(f"many models: 3 of {m}, k = {k}, every threshold", own, "s", "≤ 3600"),
+        row(f"many models: 3 of {m}, k = {k}, every threshold: peak memory", memory, "GiB"),
+    ]
+
+
+def of_listed(m: int, k: int) -> Any:
+    """Return the seconds of an exact search of triples of models like those of timm."""
+    compile_kernels()
+    table = listed_scores(m, k)
+    return seconds(lambda: search_arrays(*table, 3))[0]
+
+
+def graded_table(models: int, samples: int) -> ScoreTable:
+    """Return synthetic scores in [0, 1] of models with rising price and quality."""
     rng = np.random.default_rng(0)
     skill = np.linspace(-0.3, 1.6, models)[:, None]
     ease = skill - rng.normal(size=samples) + rng.normal(0, 0.8, (models, samples))
     mean = 1 / (1 + np.exp(-1.7 * ease))
     gain = rng.beta(4 * mean + 0.05, 4 * (1 - mean) + 0.05)
-    confidence = mean + rng.normal(0, 0.08, mean.shape)
-    cost = np.geomspace(1, 100, models)
-    if priced:
-        cost = cost[:, None] * rng.lognormal(0, 0.5, mean.shape)
-    return ScoreTable(gain, confidence, cost)
+    return ScoreTable(gain, mean + rng.normal(0, 0.08, mean.shape), np.geomspace(1, 100, models))
 
 
 def graded(quick: bool = False) -> list[dict]:
-    """Return rows of graded scores and prices per query, until exact.
-
-    Further rows have the certificates of three or more models in limited time.
-    """
-    search_store(graded_table(3, 400, False), 3)
+    """Return rows of graded scores: the error of their rounding, and gaps in limited time."""
+    search_store(graded_table(3, 400), 3)
     rows = []
-    for m, k in ((3, 400),) if quick else ((3, 1000), (8, 5000)):
-        table = graded_table(m, k, False)
-        own, front = seconds(lambda table=table: search_store(table, 3))
-        rows.append(row(f"search: graded, 3 of {m}, k = {k}, exact", own, "s"))
-        rows.append(row(f"search: graded, 3 of {m}, k = {k}, points", len(front), "points"))
-    sizes = ((5, 500, True),) if quick else ((12, 2000, True), (12, 20_000, False))
-    for m, k, priced in sizes:
-        table = graded_table(m, k, priced)
-        kind = "a price per query" if priced else "graded"
+    for m, k in ((5, 500),) if quick else ((12, 2000), (12, 20_000)):
+        table = graded_table(m, k)
         for n, limit in product((3, 4, 5), (1,) if quick else (2, 10, 30)):
             own, front = seconds(lambda t=table, n=n, s=limit: search_store(t, n, time_limit=s))
-            what = f"search: {kind}, {n} of {m}, k = {k}"
+            what = f"search: graded, {n} of {m}, k = {k}"
             gap = 100 * front.gap
             rows += [
                 row(f"{what}, time_limit={limit}", own, "s"),
+                row(f"{what}, error of accuracy after {limit} s", 100 * front.error, "points"),
                 row(f"{what}, median certified gap after {limit} s", np.median(gap), "%"),
                 row(f"{what}, largest certified gap after {limit} s", gap.max(), "%"),
             ]
@@ -361,6 +428,9 @@ JOBS = {
     "quadruples": quadruples,
     "quadruples_exact": quadruples_exact,
     "graded": graded,
+    "limits": limits,
+    "many_models": many_models,
+    "all_of_timm": all_of_timm,
     "threads": threads,
     "choosing": choosing,
 }

@@ -25,6 +25,7 @@ from cascadelib import LogitStore
 from cascadelib.fronts.exact import search_arrays
 
 COUNTS = (1, 2, 4)
+PACKAGES = {"loky": "joblib", "Dask": "distributed", "Ray": "ray"}
 CORES = 2  # of the machine that these are measured on
 REPEATS = 3
 REST = 3.0  # seconds
@@ -62,6 +63,31 @@ def dask(count: int) -> Iterator[Executor]:
         distributed.Client(cluster) as client,
     ):
         yield client.get_executor()
+
+
+class RayExecutor(Executor):
+    """Run each task as a task of Ray."""
+
+    def __init__(self, workers: int) -> None:
+        self._max_workers = workers
+
+    def submit(self, function: Callable, /, *arguments: Any, **options: Any) -> Any:
+        """Return the future of a task."""
+        import ray
+
+        return ray.remote(function).remote(*arguments, **options).future()
+
+
+@contextmanager
+def ray_tasks(count: int) -> Iterator[Executor]:
+    """Return an executor of Ray's tasks, on a number of its workers on this machine."""
+    import ray
+
+    ray.init(num_cpus=count, include_dashboard=False, log_to_driver=False)
+    try:
+        yield RayExecutor(count)
+    finally:
+        ray.shutdown()
 
 
 @contextmanager
@@ -129,9 +155,15 @@ def workers(quick: bool = False) -> list[dict]:
 
 
 def executors(quick: bool = False) -> list[dict]:
-    """Return rows of one search by threads, processes, loky and Dask, with a worker per core.
+    """Return rows of one search by threads, processes, loky, Dask and Ray, with a worker per core.
 
-    The start is the time until new workers have answered a first, small search.
+    The start is the time until new workers have answered a first, small search. An executor that is
+    not installed is left out.
+
+    Raises
+    ------
+    AssertionError
+        If a front differs from that of threads.
     """
     n, models, samples = (3, 6, 500) if quick else (4, 17, 20_000)
     table = published_scores(models, samples)
@@ -140,16 +172,21 @@ def executors(quick: bool = False) -> list[dict]:
     repeats = 1 if quick else REPEATS
     name = f"executors: {n} of {models}, k = {samples}, {{}}"
     with cores(CORES):
-        threads, _ = seconds(lambda: search_arrays(*table, n), repeats)
+        threads, expected = seconds(lambda: search_arrays(*table, n), repeats)
     rows = [row(name.format(f"threads on {CORES} cores"), threads, "s")]
-    for kind, make in {"processes": processes, "loky": loky, "Dask": dask}.items():
+    made = {"processes": processes, "loky": loky, "Dask": dask, "Ray": ray_tasks}
+    for kind, make in made.items():
+        if kind in PACKAGES and not importlib.util.find_spec(PACKAGES[kind]):
+            continue
         begun = time.perf_counter()
         with make(CORES) as executor:
             search_arrays(*few, n, executor=executor)
             start = time.perf_counter() - begun
-            tasks, _ = seconds(
+            tasks, found = seconds(
                 lambda executor=executor: search_arrays(*table, n, executor=executor), repeats
             )
+        for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
+            assert np.array_equal(getattr(found, field), getattr(expected, field)), (kind, field)
         own = name.format(f"{CORES} workers of {kind}")
         rows += [
             row(f"{own}: start", start, "s"),

@@ -75,6 +75,27 @@ def published_scores(models: int = 27, samples: int = 50_000, seed: int = 0) -> 
     return correct, np.array([evidence for _, evidence in found]), cost
 
 
+def listed_scores(models: int, samples: int, seed: int = 0, planted: int = 0) -> Table:
+    """As :func:`published_scores`, of models like all that timm published, on its front or not.
+
+    Accuracies and MACs are drawn from the list, with small changes. `planted` triples of models
+    have a hundredth of their cost, so that cascades of other models cost more.
+    """
+    table = cl.published.models()
+    rng = np.random.default_rng(seed)
+    rows = rng.choice(len(table), models)
+    accuracy = np.clip(table["top1"].to_numpy()[rows] + rng.normal(0, 0.004, models), 0.4, 0.9)
+    cost = table["macs"].to_numpy()[rows] * np.exp(rng.normal(0, 0.05, models))
+    cost[rng.choice(models, 3 * planted, replace=False)] /= 100
+    order = np.argsort(cost)
+    correct = np.empty((models, samples), bool)
+    confidence = np.empty((models, samples))
+    for m, (is_correct, evidence) in enumerate(looks(accuracy[order], samples, rng)):
+        correct[m] = is_correct
+        confidence[m] = evidence
+    return correct, confidence, cost[order]
+
+
 def looks(
     accuracy: np.ndarray, samples: int, rng: np.random.Generator
 ) -> Iterator[tuple[np.ndarray, np.ndarray]]:

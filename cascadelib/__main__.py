@@ -126,7 +126,7 @@ def write_policy(
     here = store if held_out is None else held_out
     return found | known_parts(
         {
-            "cascade": describe_cascade(policy, measure(here, point)) + loss,
+            "cascade": format_cascade(policy, measure(here, point)) + loss,
             "where_chosen": measure(store, point),
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
@@ -136,7 +136,7 @@ def write_policy(
     )
 
 
-def describe_cascade(policy: Any, figures: dict[str, Any]) -> str:
+def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """Return a short table of a cascade: models, thresholds and exits, then accuracy and cost.
 
     `figures` are those of :func:`measure`, or the expected ones of a policy's file.
@@ -251,7 +251,7 @@ def run_show(args: Namespace) -> dict[str, Any]:
     expected = policy.point.expected
     source = policy.point if expected is None else expected
     figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
-    found = {"policy": repr(policy), "cascade": describe_cascade(policy, figures)}
+    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures)}
     return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
 
 
@@ -280,7 +280,7 @@ def run_explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
 
 
-def run_extract(args: Namespace) -> dict[str, Any] | str:
+def run_extract(args: Namespace) -> dict[str, Any]:
     """Store the logits of models on a folder of images, or print the plan of the extraction."""
     from .extraction.extraction import plan_extraction
 
@@ -289,7 +289,7 @@ def run_extract(args: Namespace) -> dict[str, Any] | str:
     options = {name: getattr(args, name) for name in names}
     if args.plan:
         plan = plan_extraction(args.models, images, args.store, **options)
-        return {"plan": plan} if args.json else plan
+        return {"plan": plan}
     store = cl.extract(args.models, images, args.store, **options, progress=not args.json)
     return {"store": args.store, "models": len(store.models), "samples": len(store)}
 

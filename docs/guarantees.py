@@ -1,11 +1,12 @@
-"""Fill the tables of docs/guarantees.md on the bundled data: ``python docs/guarantees.py``
-(minutes).
+"""Fill the tables of docs/guarantees.md and docs/premises.md: ``python docs/guarantees.py`` (hours,
+or ``python docs/guarantees.py NAME`` for one table).
 
 The text between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Cascades are selected on
 samples of ``val``. They are evaluated on all of ``test``, which never selects.
 """
 
 import functools
+import importlib
 import re
 import sys
 from bisect import bisect_left
@@ -69,7 +70,7 @@ def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
     tune = store.take(order[:half])
     check = store.take(order[half:])
     certificate = cl.certify(check, cl.search(tune, 2), EPSILON)
-    row["certified"] = certificate.point is not None
+    row["certified"] = certificate.guarantee is not None
     if row["certified"]:
         alone = test.models.loc[certificate.reference]
         result = cl.evaluate(test, certificate.point)
@@ -323,6 +324,49 @@ def clusters() -> str:
     return markdown(["samples alike", "broken, samples counted", "broken, `clusters=`"], rows)
 
 
+def level() -> str:
+    """Return the largest error of each guarantee, by the job of the benchmarks."""
+    rows = []
+    for found in job("level", "level"):
+        guarantee, _, rest = found["benchmark"].partition(": largest of ")
+        settings, _, rest = rest.partition(" errors, ")
+        how, _, setting = rest.partition(", at ")
+        rows.append([guarantee, settings, f"{found['measured']:.2%}", how, setting])
+    return markdown(["guarantee", "settings", "largest error", "computed by", "at"], rows, "---")
+
+
+def power() -> str:
+    """Return how often the one shuffled model of a table is named, by correlation and samples."""
+    found = {each["benchmark"]: each["measured"] for each in job("premises", "rows")}
+    rows = []
+    for phi in (0.1, 0.2, 0.3, 0.4):
+        cells = [f"{phi:.1f}"]
+        for samples in (300, 500, 1000, 1500, 3000):
+            shares = [
+                found[f"one shuffled, {models} models, φ = {phi:.1f}, k = {samples:,}: named"]
+                for models in (3, 5)
+            ]
+            cells.append(" / ".join(f"{share:.0%}" for share in shares))
+        rows.append(cells)
+    head = [f"{samples:,} samples" for samples in (300, 500, 1000, 1500, 3000)]
+    return markdown(["φ; 3 / 5 models", *head], rows)
+
+
+def refusals() -> str:
+    """Return how many sound parts of tables are refused, and repeated ones are not."""
+    rows = []
+    for found in job("premises", "splits"):
+        rows.append([found["benchmark"], f"{found['measured']:.2%}"])
+    return markdown(["", "share"], rows)
+
+
+@functools.cache
+def job(module: str, name: str) -> list[dict[str, Any]]:
+    """Return the rows of a job of the benchmarks."""
+    sys.path.insert(0, str(PAGE.parents[1] / "benchmarks"))
+    return importlib.import_module(module).JOBS[name]()
+
+
 def markdown(head: list[str], lines: list[list[str]], rule: str = "---:") -> str:
     """Return a Markdown table from its head and rows of text.
 
@@ -339,11 +383,14 @@ BLOCKS = {
     "clusters": clusters,
     "choosing": choosing,
     "ideal": ideal,
+    "level": level,
 }
+PREMISES = {"power": power, "refusals": refusals}
 
 
 def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
     """Return the page with the blocks ``names`` computed."""
+    blocks = BLOCKS | PREMISES
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
         parts = re.split(pattern, text, flags=re.DOTALL)
@@ -353,11 +400,11 @@ def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
                 f"{PAGE} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one"
             )
         before, start, end, after = parts
-        text = f"{before}{start}{BLOCKS[name]()}{end}{after}"
+        text = f"{before}{start}{blocks[name]()}{end}{after}"
     return text
 
 
 if __name__ == "__main__":
-    PAGE.write_text(
-        filled(PAGE.read_text(encoding="utf-8"), sys.argv[1:] or BLOCKS), encoding="utf-8"
-    )
+    for path, blocks in ((PAGE, BLOCKS), (PAGE.with_name("premises.md"), PREMISES)):
+        names = [name for name in blocks if name in sys.argv[1:] or len(sys.argv) == 1]
+        path.write_text(filled(path.read_text(encoding="utf-8"), names), encoding="utf-8")

@@ -162,7 +162,7 @@ EXECUTORS = tuple(
         "scale_executors",
         f"executors: 4 of 17, k = 20000, 2 workers of {kind}: {what}",
     )
-    for kind in ("processes", "loky", "Dask")
+    for kind in ("processes", "loky", "Dask", "Ray")
     for label, what in (
         ("start of two workers", "start"),
         ("elapsed ÷ that of threads", "elapsed"),

@@ -2,6 +2,7 @@
 
 from functools import cache
 
+import numba
 import numpy as np
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -10,7 +11,11 @@ from tiny_stores import noisy_store
 
 from cascadelib import search_arrays
 
-RELAXED = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+# NUMBA_DISABLE_JIT=1 shows the lines of kernels to coverage and mutants. Tests are smaller then.
+COMPILED = not numba.config.DISABLE_JIT
+RELAXED = settings(
+    max_examples=60 if COMPILED else 10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
 
 
 @st.composite
@@ -39,13 +44,18 @@ def synthetic(m, k, seed, digits=2):
     return margin > 0.3, np.round(confidence, digits), np.sort(rng.uniform(1, 100, m))
 
 
+def uncompiled(kernel):
+    """Return the Python function of a kernel."""
+    return getattr(kernel, "py_func", kernel)
+
+
 NOISY = noisy_store()
-LARGE = synthetic(6, 3000, seed=5, digits=4)
+LARGE = synthetic(*((6, 3000) if COMPILED else (5, 40)), seed=5, digits=4)
 
 
 @cache
 def exact_front(n):
-    """Return the exact front of cascades of n of the six models of LARGE."""
+    """Return the exact front of cascades of n of the models of LARGE."""
     return search_arrays(*LARGE, n)
 
 

@@ -158,7 +158,7 @@ def guarantee_table(
         certificate = certify(store, front, epsilon, delta)
         models: tuple[str, ...] = ("–",)
         cost = loss = np.nan
-        if certificate.point is not None:
+        if certificate.guarantee is not None:
             correct = correct_alone(held_out, certificate.reference, front.score)
             run = evaluate(held_out, certificate.point)
             loss = quality(held_out, correct, front.score) - run.accuracy

@@ -219,13 +219,13 @@ def parse_completion(
     if "label" in line:
         row["label"] = line["label"]
     if not choices:
-        row["failure"] = failure_of(line)
+        row["failure"] = failed_request_code(line)
     if prices is not None:
         row["cost"] = price_of(completion, prices) if choices else 0.0
     return row
 
 
-def failure_of(line: dict) -> str:
+def failed_request_code(line: dict) -> str:
     """Return the code of the error of a failed request."""
     response = line.get("response") or {}
     error = line.get("error") or (response.get("body") or {}).get("error") or {}
@@ -236,14 +236,14 @@ def answer_in(
     choices: list[dict], answer: Callable[[str], str], by_token: bool, tool_calls: bool
 ) -> tuple[str | None, float]:
     """Return the most frequent answer of choices and its confidence, (None, nan) without one."""
-    texts = [answer(text_of(choice["message"], tool_calls)) for choice in choices]
+    texts = [answer(message_text(choice["message"], tool_calls)) for choice in choices]
     prediction, confidence, _ = most_given(texts or [""])
     if not prediction:
         return None, math.nan
     return prediction, confidence_of(choices[0], by_token) if len(choices) == 1 else confidence
 
 
-def text_of(message: dict, tool_calls: bool) -> str:
+def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
     if message.get("content") or not tool_calls:
         return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
@@ -348,6 +348,7 @@ def parse_sample(
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
     responses = line["resps"]
     generations = responses[0]
+    prediction: str | None
     if not isinstance(generations[0], str):  # multiple choice
         likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))

@@ -92,6 +92,8 @@ class Guarantee:
         The number of groups in each of which the loss is bounded, 0 for all samples together.
     max_price : float or None
         The largest cost of one input, if costs differ between samples.
+    most_expensive : str
+        The most expensive model of the samples, "" if it is the reference.
 
     See Also
     --------
@@ -110,6 +112,7 @@ class Guarantee:
     certificates: int = 1
     groups: int = 0
     max_price: float | None = None
+    most_expensive: str = ""
 
     @property
     def bounds(self) -> str:
@@ -121,7 +124,9 @@ class Guarantee:
         elif self.epsilon is not None:
             groups = f" in each of {self.groups} groups" if self.groups else ""
             loss = f"{percent(self.epsilon)} of {self.score}"
-            bounds.append(f"loses at most {loss} against {self.reference}{groups}")
+            other = f" (the most expensive model is {self.most_expensive})"
+            named = self.reference + (other if self.most_expensive else "")
+            bounds.append(f"loses at most {loss} against {named}{groups}")
         if self.budget is not None:
             bounds.append(f"costs at most {self.budget:.6g} a sample")
             if self.max_price is not None:

@@ -3,6 +3,7 @@
 import itertools
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 import torch
@@ -162,14 +163,17 @@ def _feed_photographs(
             for whole, part in zip(batch, buffers):
                 whole[begin:end] = part[: end - begin]
         uploaded = [device.upload(part) for part in batch]
+        yield partial(_finish_photographs, cuts, uploaded, device)
 
-        def finish(transform: Any, uploaded: list = uploaded) -> Any:
-            cut = uploaded[cuts.index(_find_cut(transform))]
-            if hasattr(transform, "normalize"):
-                cut = transform.normalize(cut)
-            return upload_batch(cut, device.upload)
 
-        yield finish
+def _finish_photographs(
+    cuts: list[Callable], uploaded: list, device: Device, transform: Any
+) -> Any:
+    """Return the inputs of a model from the uploaded photographs of each cut."""
+    cut = uploaded[cuts.index(_find_cut(transform))]
+    if hasattr(transform, "normalize"):
+        cut = transform.normalize(cut)
+    return upload_batch(cut, device.upload)
 
 
 def _split_batches(batches: Iterator, size: int) -> Iterator[range]:

@@ -36,8 +36,8 @@ COARSE_ROUNDS = (
 MOST_POINTS = 0.6  # "most points" are this share of the front, cheapest points first
 MARGIN = 1.5  # cascades up to this multiple of the largest cost are included
 MOST_STEPS = 1024  # largest number of steps per part, each in accuracy and in log cost
-MOST_BOUNDS = 2**23  # largest number of bounds of all parts together
-MOST_PARTS = 2**18
+MOST_BOUNDS = 2**22  # largest number of bounds of all parts together
+MOST_PARTS = 2**17
 SMALL = 1e-200  # added to costs, which may be zero
 ROUNDING = 1e-13  # relative error of a bound
 UPDATE_SECONDS = 1.0  # between two updates of the progress bar
@@ -206,10 +206,13 @@ def search_rounds(search: Search, best: Best) -> None:
     Afterwards ``best.floor`` bounds the cascades that were not searched. It is inf if the search
     was exact.
     """
-    parts = parts_of(search)
     work = search.cascades.count(search.length) * len(best.reach)
     if search.deadline < np.inf and work > LARGE:
         search_promising(search, best)
+    if time.monotonic() >= search.deadline:
+        best.floor[-1] = search.cost.min()
+        return
+    parts = parts_of(search)
     floors = Floors(parts, search.cost, best.reach)
     if search.deadline == np.inf and work > HUGE:
         warn_of_long_search(search, parts, best, floors)
@@ -228,12 +231,13 @@ def search_rounds(search: Search, best: Best) -> None:
         bounding = pair == COARSE_ROUNDS[0]
         known = np.minimum(best.reach, highest)
         worst = parts if bounding else floors.worst_first(known, tolerance)
-        if worst and complete:
+        if worst:
             this_round = search._replace(tolerance=tolerance, coarse=bounding)
             complete = on_workers(this_round, worst, best, floors)
-        if complete:
-            bound = np.minimum(best.reach, highest) / ((1 + tolerance) * (1 + ROUNDING))
-            certain = np.maximum(certain, least_onwards(bound))
+        if not complete:
+            break
+        bound = np.minimum(best.reach, highest) / ((1 + tolerance) * (1 + ROUNDING))
+        certain = np.maximum(certain, least_onwards(bound))
     best.floor[:] = np.maximum(least_onwards(floors.total()), certain)
     if complete and search.tolerance == 0:
         best.floor[:] = np.inf

@@ -4,6 +4,7 @@ Models run in order of rising cost, and models of equal cost in both orders.
 """
 
 import time
+import warnings
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Executor
 from dataclasses import dataclass
@@ -47,14 +48,22 @@ class Cascades:
         self.cost = cost
         self.order = np.argsort(cost, kind="stable")
         self.place = np.argsort(self.order)  # of each model in the order
-        # Number of models that are cheaper than each model.
-        self.cheaper = np.searchsorted(cost[self.order], cost)
+        # Places at which the models of each model's cost begin and end.
+        self.begin, self.end = (
+            np.searchsorted(cost[self.order], cost, side).tolist() for side in ("left", "right")
+        )
 
     def followers(self, prefix: tuple) -> Array:
         """Return the models that may follow a prefix, int64, the cheapest first."""
-        models = self.order[self.cheaper[prefix[-1]] :] if prefix else self.order
-        # Only models of equal cost can be in the prefix.
-        return models[(models[:, None] != np.array(prefix, int)).all(axis=1)]
+        if not prefix:
+            return self.order
+        begin = self.begin[prefix[-1]]
+        end = self.end[prefix[-1]]
+        more_expensive = self.order[end:]
+        if end == begin + 1:
+            return more_expensive
+        equal = [m for m in self.order[begin:end].tolist() if m not in prefix]
+        return np.concatenate([np.array(equal, int), more_expensive])
 
     def extensions(self, prefix: tuple, length: int) -> Iterator[tuple[int, ...]]:
         """Yield all cascades of a length that begin with a prefix, in the order of their numbers.
@@ -403,6 +412,12 @@ def prepare_search(
         raise ValueError(f"executor must be a concurrent.futures.Executor, not {brief(executor)}")
     cost = check_costs(cost)
     lengths = check_lengths(n_models, len(cost))
+    if executor is not None and lengths[-1] < 3:
+        warnings.warn(
+            f"executor= is not used: cascades of {lengths[-1]} models are searched by threads",
+            UserWarning,
+            stacklevel=3,
+        )
     cascades = Cascades(cost if cost.ndim == 1 else cost.mean(axis=1))
     if len(cost) ** lengths[-1] * 2 > LARGEST_NUMBER:
         raise ValueError(

@@ -6,15 +6,20 @@ Paper, section 3, *Evaluation*.
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from concurrent.futures import Executor
+from functools import cache
 from typing import Any
 
+import numba
 import numpy as np
 from numpy.typing import ArrayLike
 
+from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
+from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
@@ -25,10 +30,15 @@ from ..stages import Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from ..store.tables.answers import find_best_model, refuse_unreadable
-from .cascades import prepare_search
+from .cascades import Search, prepare_search
 from .counted import search_counted
 from .front import Front, Points
 from .graded import Curve, search_copies, search_pairs, two_model_curve
+from .kernels.boxes import search_root
+from .kernels.grid import sweep_pair
+
+COMPILED = "searches"  # file that marks a folder of compiled kernels
+POLL_SECONDS = 0.05
 
 
 def search_outcomes(
@@ -67,12 +77,13 @@ def search_outcomes(
     tolerance : float, default=0.0
         Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
-        Stop after this many seconds. The first search compiles kernels within this time, unless
-        :func:`cascadelib.warm` did. With a limit or a tolerance the front is inexact, and
-        :attr:`Points.gap` bounds the error.
+        Stop after this many seconds. If kernels are not compiled yet, another process compiles
+        them, and only pairs are searched meanwhile. With a limit or a tolerance the front is
+        inexact, and :attr:`Points.gap` bounds the error.
     executor : concurrent.futures.Executor, optional
-        Searches cascades of three models and more. If workers die, a RuntimeWarning is issued and
-        :attr:`Points.gap` bounds the error.
+        Searches cascades of three models and more. Without these, it is not used, and a UserWarning
+        is issued. If workers die, a RuntimeWarning is issued and :attr:`Points.gap` bounds the
+        error.
 
     Returns
     -------
@@ -108,15 +119,47 @@ def search_outcomes(
             "cost must have shape (n_models,), one cost per model. For per-sample costs call "
             "`search` on a ScoreTable"
         )
-    return run_interruptible(search_counted, search)
+    return find_points(search_counted, search)
 
 
-def run_interruptible(find: Callable[..., Points], *arguments: Any) -> Points:
-    """Return find(*arguments), and raise an interrupt without the traceback of the thread pools."""
+def find_points(find: Callable[[Search], Points], search: Search) -> Points:
+    """Return the points of a search, and raise an interrupt without the traceback of threads.
+
+    numba holds the GIL while it compiles, so no thread of this process could keep a deadline. If a
+    search with a time limit needs kernels that are not compiled, a process compiles them, and pairs
+    are searched meanwhile without kernels.
+    """
     try:
-        return find(*arguments)
+        if search.deadline < np.inf and not are_kernels_ready():
+            start_compiling()
+            points = search_pairs(search, is_late=are_kernels_ready)
+            while points.floor is not None and time.monotonic() < search.deadline:
+                if are_kernels_ready():
+                    return find(search)
+                time.sleep(POLL_SECONDS)
+            return points
+        return find(search)
     except KeyboardInterrupt:
         raise KeyboardInterrupt("the search was interrupted and has no result") from None
+
+
+def are_kernels_ready() -> bool:
+    """Return whether a search would compile nothing, or could not load what others compile."""
+    folder = cache_folder()
+    is_loaded = numba.config.DISABLE_JIT or (sweep_pair.signatures and search_root.signatures)
+    return bool(is_loaded or folder is None or (folder / COMPILED).exists())
+
+
+@cache
+def start_compiling() -> subprocess.Popen:
+    """Start a process that compiles the kernels of searches and ends by itself, once."""
+    return subprocess.Popen(call_in_process("compile_searches"), stderr=subprocess.DEVNULL)
+
+
+def call_in_process(name: str) -> list[str]:
+    """Return the command of a process that calls a function of this module."""
+    code = f"import sys; sys.path[:] = {sys.path}; from {__name__} import {name} as f; f()"
+    return [sys.executable, "-c", code]
 
 
 def search_arrays(
@@ -224,10 +267,10 @@ def search(
     tolerance : float, default=0.0
         Skip cascades that would lower the cost by less than this share.
     time_limit : float, optional
-        Stop after this many seconds, including compilation.
+        Stop the search after this many seconds, as in :func:`search_outcomes`.
     executor : concurrent.futures.Executor, optional
-        Executor that searches cascades of three or more models. If scores are graded or costs
-        differ between samples, one thread is used.
+        Executor that searches cascades of three or more models. Without these, it is not used, and
+        a UserWarning is issued.
 
     Returns
     -------
@@ -285,13 +328,25 @@ def search(
     )
     is_counted = task.costs.ndim == 1 and stage_of(task.stage).correct((0,)).dtype == bool
     if task.positive is not None:
-        points = run_interruptible(search_pairs, prepared, task.positive)
+        points = search_pairs(prepared, task.positive)
     elif is_counted:
-        points = run_interruptible(search_counted, prepared)
+        points = find_points(search_counted, prepared)
+    elif prepared.lengths[-1] > 2:
+        points = find_points(search_copies, prepared)
     else:
-        find = search_copies if prepared.lengths[-1] > 2 else search_pairs
-        points = run_interruptible(find, prepared)
+        points = search_pairs(prepared)
     return task.front(points)
+
+
+def select_models(models: Any, names: list[str], baseline: Baseline) -> list[str]:
+    """Return the names of the models to search: "all", "pareto", or those that are listed."""
+    if isinstance(models, str):
+        sets = {"all": names, "pareto": [baseline.names[row] for row in baseline.front]}
+        return sets[validate_choice(models, sets, "set of models (or list their names)")]
+    listed = [validate_choice(name, names, "model") for name in items_of(models)]
+    if len(set(listed)) < max(len(listed), 1):
+        raise ValueError(f"models must name one model or more, none of them twice, not {listed}")
+    return listed
 
 
 class SearchTask:
@@ -332,15 +387,7 @@ class SearchTask:
             names = list(store.models.index)
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
-        if isinstance(models, str):
-            sets = {"all": names, "pareto": [self.baseline.names[i] for i in self.baseline.front]}
-            self.names = sets[validate_choice(models, sets, "set of models (or list their names)")]
-        else:
-            self.names = [validate_choice(name, names, "model") for name in items_of(models)]
-            if len(set(self.names)) < max(len(self.names), 1):
-                raise ValueError(
-                    f"models must name one model or more, none of them twice, not {self.names}"
-                )
+        self.names = select_models(models, names, self.baseline)
         refuse_unreadable(store, self.names)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:
@@ -396,16 +443,19 @@ def compile_ensembles() -> None:
 
 
 def compile_searches() -> None:
-    """Compile the kernels of searches, or load them."""
+    """Compile the kernels of searches, or load them, and mark their folder."""
     scores, confidence = np.random.default_rng(0).random((2, 3, 200))
     cost = np.array([1.0, 2.0, 4.0])
     search_arrays(scores < 0.5, confidence, cost, (2, 3))
+    folder = cache_folder()
+    if folder is not None:
+        (folder / COMPILED).touch()
 
 
 def warm() -> None:
     """Compile the kernels of searches, ensembles and evaluations, or load them from the cache.
 
-    Compilation takes 10 to 20 seconds. ``docs/speed.md`` describes where the cache is, and when
+    Compilation takes about half a minute. ``docs/speed.md`` describes where the cache is, and when
     kernels are compiled again.
 
     See Also
@@ -417,12 +467,9 @@ def warm() -> None:
     >>> import cascadelib as cl
     >>> cl.warm()
     """
-    code = (
-        f"import sys; sys.path[:] = {sys.path}; "
-        "from cascadelib.fronts.exact import compile_ensembles as f; f()"
-    )
     # A second process compiles one part, and prints nothing.
-    command = [sys.executable, "-c", code if (os.cpu_count() or 1) > 1 else ""]
+    others = (os.cpu_count() or 1) > 1
+    command = call_in_process("compile_ensembles") if others else [sys.executable, "-c", ""]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):

@@ -5,6 +5,7 @@ replaced by copies that are correct or wrong, and a cost per sample by its mean.
 :mod:`cascadelib.fronts.counted` searches the copies.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import monotonic
@@ -18,12 +19,13 @@ from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, StageFunction, prefixes_of
-from .cascades import Outcomes, Search, cascades_of
+from .cascades import Outcomes, Search
 from .counted import search_counted
 from .front import Points
 
 MOST_COPIES = 64  # largest number of copies of a sample
 ALL_COPIES = 2**23  # of all samples and models together, about, if grades have to be rounded
+RUN_SECONDS = 2e-8  # per point and sample, to evaluate the points found
 GOLDEN = (5**0.5 - 1) / 2  # its multiples modulo 1 are evenly spread over [0, 1)
 
 
@@ -101,42 +103,64 @@ def merge_fronts(front: Array, points: Array) -> Array:
     return columns[:, pareto_front(columns[0], columns[1])]
 
 
-def search_pairs(search: Search, positive: Array | None = None) -> Points:
+def search_pairs(
+    search: Search, positive: Array | None = None, is_late: Callable[[], bool] | None = None
+) -> Points:
     """Return the front of all single models and pairs of a search at all thresholds.
 
     Outcomes are graded in [0, 1] or bool, and costs may differ by sample. With `positive`, a bool
-    array (k,), the accuracy is F1.
+    array (k,), the accuracy is F1. In a search of longer cascades, a pair is the first cascade that
+    begins with it, in which no sample reaches the later models. No kernel is called. The search
+    stops at its deadline or if `is_late` returns True.
 
     Raises
     ------
     ValueError
         If F1 is requested for three models or more.
     """
-    if search.lengths[-1] > 2:
+    if positive is not None and search.lengths[-1] > 2:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
     stage = search.outcomes.stage
-    cascades = list(cascades_of(search.cascades.cost, search.lengths))
-    found = np.empty((4, 0))  # cost, accuracy, number of the cascade and threshold of each point
+    cascades = [
+        next(search.cascades.extensions(first, n), ())
+        for n in search.lengths
+        for first in search.cascades.extensions((), min(n, 2))
+    ]
+    cascades = [cascade for cascade in cascades if cascade]
+    k = len(stage.correct((0,)))
+    is_counted = stage.correct((0,)).dtype == bool and search.cost.ndim == 1 and positive is None
+    # Cost, accuracy, number of the cascade, threshold and exit rate of each point.
+    found = np.empty((5, 0))
     searched = 0
-    while searched < len(cascades) and (searched == 0 or monotonic() < search.deadline):
-        first, *second = cascades[searched]
+    while searched < len(cascades):
+        seconds = 0.0 if is_counted else RUN_SECONDS * found.shape[1] * k
+        if searched and (monotonic() + seconds > search.deadline or (is_late and is_late())):
+            break
+        first, *later = cascades[searched]
         gain_1, confidence = stage((first,))
         # A single model is a pair with itself, and the second call is free.
-        gain_2 = stage((first, *second))[0] if second else gain_1
-        cost_2 = search.cost[second[0]] if second else 0.0
+        gain_2 = stage.correct((first, later[0])) if later else gain_1
+        cost_2 = search.cost[later[0]] if later else 0.0
         curve = two_model_curve(confidence, gain_1, gain_2, search.cost[first], cost_2, positive)
         number = np.full(len(curve.cost), searched)
-        points = np.stack([curve.cost, curve.accuracy, number, curve.threshold])
+        points = np.stack([curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate])
         found = merge_fronts(found, points)
         searched += 1
     rows = []
-    for number, threshold in found[2:].T:
+    rates = np.zeros((found.shape[1], search.lengths[-1]))
+    for row, (number, threshold, rate) in enumerate(found[2:].T):
         cascade = cascades[int(number)]
-        rows.append((cascade, (threshold,)[: len(cascade) - 1]))
-    points = points_by_running(stage, search.cost, rows, search.lengths[-1], positive)
-    if searched == len(cascades):
+        rows.append((cascade, (threshold, *[-np.inf] * len(cascade))[: len(cascade) - 1]))
+        rates[row, : len(cascade)][:2] = [rate, 1 - rate][: len(cascade)]
+    if is_counted:  # the curves have the values that an evaluation has
+        points = points_of_rows(rows, found[1], found[0], rates, k)
+    else:
+        points = points_by_running(stage, search.cost, rows, search.lengths[-1], positive)
+    if searched == len(cascades) and search.lengths[-1] <= 2:
         return points
-    floor = min(search.cascades.cost[cascade[0]] for cascade in cascades[searched:])
+    # Longer cascades have not been searched.
+    least = cascades if search.lengths[-1] > 2 else cascades[searched:]
+    floor = min(search.cascades.cost[cascade[0]] for cascade in least)
     return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
 
 
@@ -208,9 +232,7 @@ def points_by_running(
     outcomes.prepare(cascade for cascade, _ in rows)
     outcome = lru_cache(32)(outcomes.stage)
     last_outcome = lru_cache(32)(outcomes.stage.last)
-    models = np.full((len(rows), width), -1, np.int64)
     rates = np.zeros((len(rows), width))
-    thresholds = np.full((len(rows), width - 1), np.nan)
     accuracy = np.empty(len(rows))
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
@@ -219,11 +241,24 @@ def points_by_running(
         gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
         exits = exit_stages(confidences, limits)
         gain = np.choose(exits, gains)
-        models[row, :n] = cascade
-        thresholds[row, : n - 1] = limits
         total[row] = mean_cost([cost[m] for m in cascade], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
         rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
-    keep = pareto_front(total, accuracy)
-    points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(points, samples=len(exits))
+    return points_of_rows(rows, accuracy, total, rates, len(exits))
+
+
+def points_of_rows(
+    rows: list[tuple], accuracy: Array, cost: Array, rates: Array, samples: int
+) -> Points:
+    """Return the non-dominated of P cascades, (models, thresholds), as Points.
+
+    Accuracy and cost are (P,), exit rates (P, models of the longest cascade).
+    """
+    models = np.full(rates.shape, -1, np.int64)
+    thresholds = np.full((len(rows), rates.shape[1] - 1), np.nan)
+    for row, (cascade, limits) in enumerate(rows):
+        models[row, : len(cascade)] = cascade
+        thresholds[row, : len(cascade) - 1] = limits
+    keep = pareto_front(cost, accuracy)
+    points = Points(accuracy[keep], cost[keep], models[keep], thresholds[keep], rates[keep])
+    return replace(points, samples=samples)

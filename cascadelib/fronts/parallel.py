@@ -155,12 +155,13 @@ def in_threads(
 
     All threads read and lower the same array of least known costs. `floors` is a
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
-    ``best.floor``.
+    ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
     workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
+    total = len(parts) if isinstance(parts, Sequence) else None
     bar = tqdm(
-        total=len(parts) if isinstance(parts, Sequence) else None,
+        total=total,
         desc=f"{search.length} models",
         leave=False,
         disable=floors is None or not is_watched(),
@@ -176,6 +177,8 @@ def in_threads(
                 part = next(pending, None)
             if part is None:
                 return all_complete
+            if np.isinf(shared[0]) and (floors is not None or total is None):
+                return False
             complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
             finish_part(search, part, complete, local, best, floors, bar)
             all_complete &= complete

@@ -293,6 +293,9 @@ def certify(
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
+    costs = costs_by_model(store, points[0].cost_kind)
+    mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
+    is_cheaper = mean_costs[reference] < max(mean_costs.values())
     trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous)
     terms = Guarantee(
         cascade="",
@@ -307,16 +310,16 @@ def certify(
         certificates=certificates,
         groups=0 if None in case.parts else len(case.parts),
         max_price=trial.largest_price,
+        most_expensive=max(mean_costs, key=mean_costs.__getitem__) if is_cheaper else "",
     )
     table = trial.table()
     is_usable = [point in case.usable for point in points[: len(table)]]
     table["certified"] = table["certified"].to_numpy(bool) & is_usable
-    reference_cost = costs_by_model(case.store, points[0].cost_kind)[reference]
     alone = Point(
         (reference,),
         (),
         (1.0,),
-        cost=trial.mean(np.full(len(store), reference_cost)),
+        cost=trial.mean(np.full(len(store), costs[reference])),
         method=None if points[0].fitted else points[0].method,
         score=points[0].score,
         cost_kind=points[0].cost_kind,

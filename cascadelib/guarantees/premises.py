@@ -137,29 +137,21 @@ def confidences(case: Case) -> Finding:
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
-    for name in sorted(case.deciding) if case.is_known.all() else ():
-        correct, confidence = case.store.outcome([name], None, "top1")((0,))
-        finite = np.isfinite(confidence)
-        ranks = pd.Series(confidence[finite]).rank().to_numpy()
-        wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
-        are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
-        if correct.dtype != bool or are_few:
-            continue
-        # Confidences separate answers (nearly) without error only if they know the label.
-        area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
-        if area >= GRADE:
-            return (
-                VIOLATED,
-                f"the confidences of {name!r} separate its correct from its wrong answers, so they "
-                "seem to be computed from the labels",
-                "give a confidence that is known before the label",
-            )
+    names = sorted(case.deciding)
+    graded = [name for name in names if case.is_known.all() and is_grade(case.store, name)]
+    if graded:
+        return (
+            VIOLATED,
+            f"the confidences of {graded[0]!r} separate its correct from its wrong answers, so "
+            "they seem to be computed from the labels",
+            "give a confidence that is known before the label",
+        )
     parts = {part for point in case.points for part in parts_of(point.origin)}
     unknown = []
-    for name in sorted(case.deciding):
+    for name in names:
         here = confidences_of(case.origin, name)
         seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
-        if not has_power(len(seen), len(here), LEVEL / len(case.deciding)):
+        if not has_power(len(seen), len(here), LEVEL / len(names)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
             return (
@@ -172,6 +164,22 @@ def confidences(case: Case) -> Finding:
         few = f"the selection splits have too few confidences of {', '.join(unknown)}"
         return NOT_VERIFIABLE, few, ""
     return VERIFIED, "the median of each is inside the range of the selection splits", ""
+
+
+def is_grade(store: Any, name: str) -> bool:
+    """Return whether confidences separate correct from wrong answers (nearly) without error.
+
+    They can do so only if they know the label.
+    """
+    correct, confidence = store.outcome([name], None, "top1")((0,))
+    finite = np.isfinite(confidence)
+    ranks = pd.Series(confidence[finite]).rank().to_numpy()
+    wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
+    are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
+    if correct.dtype != bool or are_few:
+        return False
+    area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
+    return bool(area >= GRADE)
 
 
 def confidences_of(part: Origin | None, name: str) -> Array:

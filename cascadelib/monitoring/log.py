@@ -19,6 +19,7 @@ from ..policy.policy import Policy
 from .schema import OF_EACH, Locate, describe_value, read_parts
 
 ROUNDING = 1e-6  # of confidences in a log, absolute or relative
+Columns = dict[str, Array]  # values of each column with lists, [rows, models]
 BY_STAGE = ("models", "predictions", "confidences", "failures", "costs")
 
 
@@ -39,6 +40,11 @@ class Inputs(NamedTuple):
     confidences: Array
     costs: Array
     is_other: Array
+
+    @property
+    def is_answered(self) -> Array:
+        """Return at which stages the policy's model has answered, bool [N, n]."""
+        return (self.failures == 0) & ~self.is_other
 
     def take(self, rows: Array) -> "Inputs":
         """Return some of the inputs."""
@@ -104,7 +110,8 @@ def load_log(
         times = check_keys(whole)
         is_inside = (first <= times) & (times < end)
         is_mine = pc.equal(whole.table["policy"], policy.checksum).to_numpy()
-        others.update(whole.table["policy"].filter(pa.array(is_inside & ~is_mine)).to_pylist())
+        is_other = pa.array(is_inside & ~is_mine)
+        others.update(whole.table["policy"].filter(is_other).to_pylist())
         part = whole.take(is_inside & is_mine)
         columns = spread_columns(part, len(policy.models))
         check_rows(part, columns, policy.in_use)
@@ -140,8 +147,8 @@ def check_keys(part: LogPart) -> Array:
     return times
 
 
-def spread_columns(part: LogPart, models: int) -> dict[str, Array]:
-    """Return the values of each column with lists, [rows, models].
+def spread_columns(part: LogPart, models: int) -> Columns:
+    """Return the values of each column with lists.
 
     A value is None or nan if it is null, or the stage was not reached.
     """
@@ -160,7 +167,7 @@ def spread_columns(part: LogPart, models: int) -> dict[str, Array]:
     return columns
 
 
-def check_rows(part: LogPart, columns: dict[str, Array], point: Point) -> None:
+def check_rows(part: LogPart, columns: Columns, point: Point) -> None:
     """Raise ValueError for the first row whose values are wrong or contradict each other."""
     stages = part.table["stage"].to_numpy()
     reached = np.arange(len(point.models)) <= stages[:, None]
@@ -188,10 +195,11 @@ def check_rows(part: LogPart, columns: dict[str, Array], point: Point) -> None:
     part.refuse((costs < 0) | np.isinf(costs), "costs")
     part.refuse(part.table["audited"].is_null().to_numpy(), "audited")
     is_audited = part.table["audited"].to_numpy()
-    part.refuse(part.table["reference"].is_valid().to_numpy() & ~is_audited, "reference")
+    has_reference = part.table["reference"].is_valid().to_numpy()
+    part.refuse(has_reference & ~is_audited, "reference")
 
 
-def find_wrong_exits(part: LogPart, columns: dict[str, Array], point: Point) -> Array:
+def find_wrong_exits(part: LogPart, columns: Columns, point: Point) -> Array:
     """Return which answers of the policy's models have another exit than its thresholds give.
 
     The result is bool [rows, models]. A confidence that is nearly the threshold may have been
@@ -210,7 +218,7 @@ def find_wrong_exits(part: LogPart, columns: dict[str, Array], point: Point) -> 
     return is_wrong
 
 
-def inputs_of(part: LogPart, columns: dict[str, Array], point: Point) -> Inputs:
+def inputs_of(part: LogPart, columns: Columns, point: Point) -> Inputs:
     """Return checked rows as numbers."""
     stages = part.table["stage"].to_numpy()
     codes = {name: code for code, name in enumerate(FAILURES)} | {None: -1}
@@ -228,7 +236,7 @@ def inputs_of(part: LogPart, columns: dict[str, Array], point: Point) -> Inputs:
     )
 
 
-def digest_rows(part: LogPart, columns: dict[str, Array]) -> Array:
+def digest_rows(part: LogPart, columns: Columns) -> Array:
     """Return a 64-bit hash of the contents of each row, except its id."""
     contents = part.table.select(["time", "stage", "audited", "reference"]).to_pandas()
     for name, values in columns.items():
@@ -237,10 +245,10 @@ def digest_rows(part: LogPart, columns: dict[str, Array]) -> Array:
     return pd.util.hash_pandas_object(contents, index=False).to_numpy()
 
 
-def read_audits(part: LogPart, columns: dict[str, Array], inputs: Inputs) -> pd.DataFrame:
+def read_audits(part: LogPart, columns: Columns, inputs: Inputs) -> pd.DataFrame:
     """Return the answers to the audited inputs, indexed by their rows in the log."""
     answers = columns["predictions"][inputs.is_audited]
-    is_first = ((inputs.failures == 0) & ~inputs.is_other)[inputs.is_audited, 0]
+    is_first = inputs.is_answered[inputs.is_audited, 0]
     table = part.table.filter(part.table["audited"])
     cascade = answers[:, 0]
     for later in answers.T[1:]:

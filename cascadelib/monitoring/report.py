@@ -266,14 +266,15 @@ def find_drift(inputs: Inputs, policy: Policy, false_alarm_rate: float) -> pd.Da
     expected = policy.in_use.expected
     references = expected.confidences if expected else ()
     # After a failure or another model's answer, the next stage is reached for other reasons.
-    is_clean = np.logical_and.accumulate((inputs.failures == 0) & ~inputs.is_other, axis=1)
+    is_clean = np.logical_and.accumulate(inputs.is_answered, axis=1)
     rows = []
     for stage, reference in enumerate(references):
         values = np.clip(inputs.confidences[:, stage], -LARGEST, LARGEST)
         is_tested = is_clean[:, stage] & ~np.isnan(values)
         if stage == len(references) - 1:
             # Equal confidences of the last model carry no information, infinite ones are missing.
-            is_tested &= (len({*reference.values}) > 1) & (np.abs(values) < LARGEST)
+            differ = len({*reference.values}) > 1
+            is_tested &= differ & (np.abs(values) < LARGEST)
         path = np.append(0.0, log_capital(reference, values[is_tested]))
         times = np.append(inputs.times[is_tested], np.nan)
         rows.append(

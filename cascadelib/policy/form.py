@@ -266,23 +266,8 @@ def convert_samples(stored: Any) -> Any:
 
 def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
-    names: tuple[Any, ...] = tuple(record.get("name") for record in file.models)
-    texts = {name for name in names if name and isinstance(name, str)}
-    if len(texts) < max(1, len(names)):
-        raise ValueError(f"'models' must be distinct names, not {brief(list(names))}")
-    for record in file.models:
-        if record.get("classes") is not None:
-            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
-    if len(file.thresholds) != len(names) - 1:
-        raise ValueError(
-            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
-        )
-    if len(file.chosen.exit_rates) not in (len(names), 0):
-        raise ValueError(
-            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
-        )
-    if file.expected:
-        check_expected(file.expected, len(names))
+    check_parts(file)
+    names: tuple[Any, ...] = tuple(record["name"] for record in file.models)
     sets = (trace and Origin.from_trace(trace, names) for trace in file.chosen_on)
     selected_on = join_origins(*sets)
     method = None
@@ -303,6 +288,27 @@ def point_from_file(file: CascadeFile) -> Point:
         certified=file.certified,
         **figures,
     )
+
+
+def check_parts(file: CascadeFile) -> None:
+    """Raise ValueError unless the models have names, and other parts have their number."""
+    names = [record.get("name") for record in file.models]
+    texts = {name for name in names if name and isinstance(name, str)}
+    if len(texts) < max(1, len(names)):
+        raise ValueError(f"'models' must be distinct names, not {brief(names)}")
+    for record in file.models:
+        if record.get("classes") is not None:
+            check_count(record["classes"], "'models': 'classes'", 1, CLASSES.stop - 1)
+    if len(file.thresholds) != len(names) - 1:
+        raise ValueError(
+            f"{len(file.thresholds)} thresholds for {len(names)} models. n models need n − 1"
+        )
+    if len(file.chosen.exit_rates) not in (len(names), 0):
+        raise ValueError(
+            f"'chosen' must have the exit rates of {len(names)} models. Save the cascade again"
+        )
+    if file.expected:
+        check_expected(file.expected, len(names))
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:

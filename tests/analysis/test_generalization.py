@@ -202,8 +202,9 @@ def test_the_table_of_guarantees_has_costs_and_held_out_losses():
     assert table["accuracy_loss_allowed"].tolist() == losses
     reference = front.singles["accuracy"].idxmax()
     for epsilon, row in zip(losses, table.itertuples()):
-        point = certify(certified_on, front, epsilon).point
-        if point is None:
+        found = certify(certified_on, front, epsilon)
+        point = found.point
+        if found.guarantee is None:
             assert row.models == ("–",)
             continue
         assert (row.models, row.cost) == (point.models, point.cost)

@@ -1,5 +1,8 @@
 """The exact search against a loop over all models and thresholds, with ties and extremes."""
 
+import os
+import subprocess
+import sys
 from itertools import combinations, permutations, product
 
 import numpy as np
@@ -14,7 +17,14 @@ from references import (
     single_cascade,
     slow_stages,
 )
-from tables_of_scores import RELAXED, assert_front_of_all, assert_same_front, synthetic, tables
+from tables_of_scores import (
+    COMPILED,
+    RELAXED,
+    assert_front_of_all,
+    assert_same_front,
+    synthetic,
+    tables,
+)
 
 from cascadelib import ScoreTable, evaluate, replay, search
 from cascadelib.fronts.cascades import cascades_of, prepare_search
@@ -26,7 +36,7 @@ from tools.shared_threshold import search_shared_threshold
 LENGTHS = [1, 2, 3, 4, (1, 2), (2, 3), (1, 2, 3), (3, 4), (1, 2, 4)]
 
 
-@settings(RELAXED, max_examples=150)
+@settings(RELAXED, max_examples=150 if COMPILED else 20)
 @given(tables(models=(4, 4), samples=(1, 7), levels=3), st.sampled_from(LENGTHS))
 def test_the_front_equals_a_loop_over_all_cascades(table, n_models):
     assert_front_of_all(table, n_models)
@@ -68,8 +78,11 @@ def dense_front(correct, confidence, cost):
     return least
 
 
+SIZES = [(4, 3, 300), (4, 4, 100), (5, 5, 25)] if COMPILED else [(4, 3, 40), (4, 4, 15)]
+
+
 @pytest.mark.parametrize("digits", [1, 2, 6])
-@pytest.mark.parametrize(("models", "n", "k"), [(4, 3, 300), (4, 4, 100), (5, 5, 25)])
+@pytest.mark.parametrize(("models", "n", "k"), SIZES)
 def test_several_levels_of_boxes_equal_a_dense_grid(models, n, k, digits):
     correct, confidence, cost = synthetic(models, k, seed=digits, digits=digits)
     chains = map(list, combinations(range(models), n))
@@ -230,3 +243,41 @@ def test_of_free_models_the_most_accurate_cascade_is_found(seed):
     points = search_arrays(correct, confidence, np.zeros(3), 3)
     assert points.accuracy.tolist() == [most / k]
     assert points.cost.tolist() == [0.0]
+
+
+COLD = """
+import sys, time
+import numpy as np
+from cascadelib.fronts.exact import are_kernels_ready, search_arrays, start_compiling
+rng = np.random.default_rng(0)
+table = rng.random((4, 2000)) < 0.8, rng.random((4, 2000)), [1, 2, 4, 8]
+before = time.monotonic()
+for n in (2, 3):
+    points = search_arrays(*table, n, time_limit=0.5)
+    print(len(points.cost), points.models.shape[1], points.floor is None)
+start_compiling().kill()
+assert not are_kernels_ready()
+print("late" if time.monotonic() > before + 30 else "")
+"""
+
+
+@pytest.mark.skipif(not COMPILED, reason="kernels are not compiled")
+def test_a_limit_is_kept_while_kernels_are_compiled(tmp_path):
+    """Pairs are complete without kernels. Longer cascades have the points of pairs, and a gap."""
+    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
+    command = [sys.executable, "-c", COLD]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    pairs, triples, late = done.stdout.splitlines()
+    assert pairs.split()[1:] == ["2", "True"] and triples.split()[1:] == ["3", "False"]
+    assert int(triples.split()[0]) > 4 and late == ""
+
+
+def test_pairs_are_found_without_kernels():
+    rng = np.random.default_rng(0)
+    table = rng.random((4, 300)) < 0.8, rng.integers(0, 9, (4, 300)) / 9, np.array([1, 2, 2, 8.0])
+    for n in (1, 2, (1, 2)):
+        search_ = prepare_search(last_of(*table[:2]), table[2], n, last_only=True)
+        found = search_pairs(search_)
+        expected = search_arrays(*table, n)
+        np.testing.assert_array_equal(found.accuracy, expected.accuracy)
+        np.testing.assert_array_equal(found.cost, expected.cost)

@@ -238,6 +238,13 @@ def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
 
 
+@pytest.mark.parametrize("n", [1, 2, (1, 2)])
+def test_an_executor_is_not_used_for_pairs_and_a_warning_states_this(n):
+    with pytest.warns(UserWarning, match="executor= is not used: cascades of . models"):
+        there = search_arrays(*LARGE, n, executor=Broken())
+    assert_equal_points(there, search_arrays(*LARGE, n))
+
+
 def test_the_timer_of_a_deadline_does_not_keep_a_process_alive():
     with parallel.shared_tolerance(0.5, time.monotonic() + 1000, 3) as shared:
         timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables_of_scores import uncompiled
 
 from cascadelib.fronts.kernels.bounds import SAFETY, best_boundary, is_closed
 from cascadelib.fronts.kernels.state import new_best
@@ -17,7 +18,7 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
     sums = [0.0]
     for g in range(len(groups)):
         sums.append(sums[-1] + saved[g] + extra[g] + value * gains[g])
-    most, at = best_boundary.py_func(saved, gains, extra, float(value))
+    most, at = uncompiled(best_boundary)(saved, gains, extra, float(value))
     assert most == max(sums)
     assert sums[at] == most
 
@@ -35,7 +36,7 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
 def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, closes):
     best = new_best(3, 2)
     best.reach[2] = 10.0
-    assert is_closed.py_func(best, 2, bound, np.full(4, tolerance)) is closes
+    assert uncompiled(is_closed)(best, 2, bound, np.full(4, tolerance)) is closes
     # Only bounds that the tolerance skips are below the known cost.
     is_skipped = closes and bound < 10.0
     assert best.floor[2] == (bound * SAFETY if is_skipped else np.inf)

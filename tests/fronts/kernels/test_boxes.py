@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from tables_of_scores import uncompiled
 
 from cascadelib.fronts.kernels.boxes import most_bins_for
 from cascadelib.fronts.kernels.state import LEAST_BOXES, MOST_BOXES, workspace
@@ -20,7 +21,7 @@ def boxes_of(tops, bins):
 
 @given(TOPS, st.integers(1, 3000))
 def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
-    bins = most_bins_for.py_func(np.array(tops), budget)
+    bins = uncompiled(most_bins_for)(np.array(tops), budget)
     all_of_them = max(tops) <= bins
     assert all_of_them or boxes_of(tops, bins + 1) > budget
     # With less than two bins, a box would be opened into itself.
@@ -33,7 +34,7 @@ def test_a_workspace_has_room_for_every_grid(d):
     room = len(walk.by_slot) // (2 * 3 ** (d - 1)) - 2
     assert room >= LEAST_BOXES
     for tops in ([1] * (d - 1) + [5000], [40] * d, [1] + [5000] * (d - 1)):
-        bins = most_bins_for.py_func(np.array(tops), min(MOST_BOXES, room))
+        bins = uncompiled(most_bins_for)(np.array(tops), min(MOST_BOXES, room))
         cells = prod(min(top, bins) + 2 for top in tops)
         assert 2 * cells <= len(walk.by_slot)
         assert 2 * cells * 2 ** (d + 1) <= len(walk.by_correctness)
