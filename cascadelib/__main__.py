@@ -280,7 +280,7 @@ def run_explore(args: Namespace) -> dict[str, Any]:
     return {"page": str(cl.explore(*read_splits(args)).save_html(args.out))}
 
 
-def run_extract(args: Namespace) -> dict[str, Any] | str:
+def run_extract(args: Namespace) -> dict[str, Any]:
     """Store the logits of models on a folder of images, or print the plan of the extraction."""
     from .extraction.extraction import plan_extraction
 
@@ -289,7 +289,7 @@ def run_extract(args: Namespace) -> dict[str, Any] | str:
     options = {name: getattr(args, name) for name in names}
     if args.plan:
         plan = plan_extraction(args.models, images, args.store, **options)
-        return {"plan": plan} if args.json else plan
+        return {"plan": plan}
     store = cl.extract(args.models, images, args.store, **options, progress=not args.json)
     return {"store": args.store, "models": len(store.models), "samples": len(store)}
 

@@ -75,8 +75,8 @@ def of_pairs(front, there, points=()):
 
 
 def has_scores(topic):
-    """A ScoreTable has neither logits nor classes."""
-    return topic not in ("logits", "classes")
+    """A ScoreTable has no logits."""
+    return topic != "logits"
 
 
 def with_useless_confidences(rng):

@@ -219,13 +219,13 @@ def parse_completion(
     if "label" in line:
         row["label"] = line["label"]
     if not choices:
-        row["failure"] = failure_of(line)
+        row["failure"] = failed_request_code(line)
     if prices is not None:
         row["cost"] = price_of(completion, prices) if choices else 0.0
     return row
 
 
-def failure_of(line: dict) -> str:
+def failed_request_code(line: dict) -> str:
     """Return the code of the error of a failed request."""
     response = line.get("response") or {}
     error = line.get("error") or (response.get("body") or {}).get("error") or {}
@@ -348,6 +348,7 @@ def parse_sample(
         raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
     responses = line["resps"]
     generations = responses[0]
+    prediction: str | None
     if not isinstance(generations[0], str):  # multiple choice
         likelihood = np.array([float(choice[0][0]) for choice in responses])
         prediction = str(int(np.argmax(likelihood)))

@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
+from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
@@ -337,6 +338,17 @@ def search(
     return task.front(points)
 
 
+def select_models(models: Any, names: list[str], baseline: Baseline) -> list[str]:
+    """Return the names of the models to search: "all", "pareto", or those that are listed."""
+    if isinstance(models, str):
+        sets = {"all": names, "pareto": [baseline.names[row] for row in baseline.front]}
+        return sets[validate_choice(models, sets, "set of models (or list their names)")]
+    listed = [validate_choice(name, names, "model") for name in items_of(models)]
+    if len(set(listed)) < max(len(listed), 1):
+        raise ValueError(f"models must name one model or more, none of them twice, not {listed}")
+    return listed
+
+
 class SearchTask:
     """Resolve the options of a search of a store, and compute its baseline.
 
@@ -375,15 +387,7 @@ class SearchTask:
             names = list(store.models.index)
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
-        if isinstance(models, str):
-            sets = {"all": names, "pareto": [self.baseline.names[i] for i in self.baseline.front]}
-            self.names = sets[validate_choice(models, sets, "set of models (or list their names)")]
-        else:
-            self.names = [validate_choice(name, names, "model") for name in items_of(models)]
-            if len(set(self.names)) < max(len(self.names), 1):
-                raise ValueError(
-                    f"models must name one model or more, none of them twice, not {self.names}"
-                )
+        self.names = select_models(models, names, self.baseline)
         refuse_unreadable(store, self.names)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import validate_choice
-from ..scoring import log_of
+from ..scoring import Sums, log_of, sums_of_block
 
 BLOCK_ROWS = 4096  # samples per block
 MAX_CLASSES_OF_LOOP = 32  # up to this number, a compiled loop over rows is faster than NumPy
@@ -35,27 +35,6 @@ def blockwise(block: Callable[[Array], Any], values: Array) -> Array:
         return np.asarray(block(np.asarray(values[rows], np.float64)), np.float64)
 
     return np.concatenate(map_blocks(len(values), BLOCK_ROWS, confidence_of))
-
-
-class Sums(NamedTuple):
-    """Hold sums over each row z = logits / T, from which several metrics are computed.
-
-    Parameters
-    ----------
-    largest : float64 array of shape (n,)
-        The largest z. The other arrays are computed from z − largest.
-    second : float64 array of shape (n,)
-        The second largest, −inf if there is one class.
-    rest : float64 array of shape (n,)
-        Sum of exp(z) over all classes except the largest.
-    weighted : float64 array of shape (n,)
-        Sum of exp(z) · z over all classes except the largest.
-    """
-
-    largest: Array
-    second: Array
-    rest: Array
-    weighted: Array
 
 
 @dataclass(frozen=True)
@@ -267,23 +246,6 @@ def sums(logits: Array, temperature: float = 1.0) -> Sums:
 
     parts = map_blocks(k, max(64, BLOCK_ELEMENTS // classes), block)
     return Sums(*np.concatenate(parts, axis=1))
-
-
-def sums_of_block(logits: Array, temperature: float) -> tuple[Array, Array]:
-    """Return the :class:`Sums` of a block, float64 (4, n), and its predicted classes, int64 (n,).
-
-    It is fast for many classes, and :func:`.kernels.sums_of_rows` is fast for few.
-    """
-    z = np.asarray(logits, np.float64) / temperature
-    rows = np.arange(len(z))
-    top = z.argmax(axis=1)
-    largest = z[rows, top]
-    z -= largest[:, None]
-    e = np.exp(z)
-    weighted = np.einsum("ij,ij->i", e, z)
-    e[rows, top] = 0.0
-    z[rows, top] = -np.inf
-    return np.stack([largest, z.max(axis=1), e.sum(axis=1), weighted]), top
 
 
 def predict_rows(

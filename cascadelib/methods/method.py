@@ -310,7 +310,7 @@ class Method:
             return stage
         rank = score_of(score).rank
         if names:
-            classes = store.output(names[0]).shape[1]
+            classes = store.class_count
             if rank > classes:
                 raise ValueError(f"score={score!r}, but there are only {classes} classes")
         scales = [self.temperature_of(name) for name in names]
@@ -434,7 +434,12 @@ def cached_confidence(store: Any, name: str, metric: Any, temperature: float) ->
 
 
 def cached_temperature(store: Any, name: str) -> float:
-    """Return the temperature of one model, fitted on a LogitStore, from the cache."""
+    """Return the temperature of one model, fitted on a LogitStore, from the cache.
+
+    A file of scores has the temperatures of its study.
+    """
+    if hasattr(store, "temperature"):
+        return store.temperature(name)
     labels = store.origin.required_labels
     return cache_result(
         store, name, "temperature", lambda: fit_temperature(store.logits(name), labels, name)

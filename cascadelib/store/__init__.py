@@ -6,6 +6,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     logit_store="LogitStore",
     protocol="Store",
+    score_file="ScoreFile",
     score_table="ScoreTable",
     table_check="check_table",
 )

@@ -20,7 +20,6 @@ COSTS = {"macs": "cost in MACs", "time": "cost in time", "none": "no cost"}
 TOPICS = {
     "logits": "the models' logits",
     "metrics": "several confidence metrics of one model",
-    "classes": "the models' outputs for all classes",
     "time": "a measured time of every model",
     "shifted": "a shifted split",
     "texts": "text classifiers",
@@ -92,7 +91,7 @@ DESIGNS = {
         "front",
         "selection",
         "macs",
-        needs=("metrics", "classes"),
+        needs=("logits",),
     ),
     "Figure 11": Design(
         "pairs by mean ensembles and metrics", "front", "selection", "macs", 0.80, needs=("logits",)

@@ -4,13 +4,25 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from cascadelib import LogitStore
+from cascadelib import LogitStore, ScoreTable
 from cascadelib.files import located
+from cascadelib.store import ScoreFile
+from cascadelib.store.score_file import is_score_file
 
 
 def open_split(path: str) -> Any:
-    """Open a store of logits."""
-    return LogitStore(path)
+    """Open a store of logits, or the parquet file of that name.
+
+    The file is one of ``LogitStore.to_scores``, or a table with the columns sample, model,
+    confidence, cost and correct.
+    """
+    folder, _, name = path.rpartition("/")
+    file = located(folder) / f"{name}.parquet"
+    if not file.is_file():
+        return LogitStore(path)
+    if is_score_file(file):
+        return ScoreFile(file)
+    return ScoreTable.from_frame(file, correct="correct")
 
 
 def open_splits(folder: str | Path, patterns: str | Sequence[str]) -> dict[str, LogitStore]:

@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib import Front, Method, Point
+from cascadelib import Front, LogitStore, Method, Point
 from cascadelib.checks import validate_choice
 from cascadelib.files import located
+from cascadelib.store import ScoreFile
 from cascadelib.store.protocol import Store
 from tools import elsewhere, front_figures, paper_figures, side_by_side
 from tools.designs import DESIGNS, TOPICS, Design
@@ -108,8 +109,10 @@ class Paper:
             return bool(getattr(self, topic))
         if topic == "time":
             return self.time in self.selection.cost_names
-        if topic == "logits":
-            return hasattr(self.selection, "read")
+        if topic == "temperatures" and isinstance(self.selection, ScoreFile):
+            return self.selection.has_temperatures
+        if topic in ("logits", "temperatures"):
+            return isinstance(self.selection, LogitStore)
         return hasattr(self.selection, "ranks")
 
     def cost(self, design: Design) -> str:
@@ -193,8 +196,9 @@ class Paper:
         return {name: self.front(design, n_models, name) for name in self.methods()}
 
     def methods(self) -> list[str]:
-        """Return the paper's methods, without mean ensembles if there are no logits."""
-        return [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
+        """Return the paper's methods, as far as the study has logits or temperatures."""
+        names = [name for name in cl.METHODS if "_mean_" not in name or self.has("logits")]
+        return [name for name in names if not name.endswith("_ts") or self.has("temperatures")]
 
 
 def open_paper(
@@ -291,7 +295,7 @@ def by_methods(name: str, n_models: int) -> Callable[[Paper, Design], Any]:
         kinds = {
             panel: part
             for panel, part in paper_figures.KINDS.items()
-            if part != "_mean_" or paper.has("logits")
+            if any(part in name for name in paper.methods())
         }
         return paper_figures.methods_figure(curves, paper.caption(name, design), kinds)
 

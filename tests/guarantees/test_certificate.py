@@ -88,7 +88,7 @@ def test_the_point_is_never_more_expensive_than_the_reference(seed):
     """A point that was cheap on the selection split may cost more on the certification split."""
     rng = np.random.default_rng(seed)
     rows = rng.permutation(len(WHOLE))
-    small, check = WHOLE.take(rows[:150]), WHOLE.take(rows[150:1500])
+    small, check = map(WHOLE.take, (rows[:150], rows[150:1500]))
     found = certify(check, search(small, (1, 2)), 0.2, reference="l")
     assert evaluate(check, found.point).cost <= 20
     costs = [evaluate(check, point).cost for point in found.certified]

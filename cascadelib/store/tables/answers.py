@@ -55,7 +55,8 @@ class TextColumn:
     def of(cls, values: Array) -> "TextColumn":
         """Return an array of text as codes. "" is missing."""
         cells = values.ravel().astype(object)
-        codes, texts = pd.factorize(np.where(cells == "", None, cells))
+        cells[cells == ""] = None
+        codes, texts = pd.factorize(cells)
         return cls(codes.reshape(values.shape), texts.tolist())
 
     def values(self) -> Array:
@@ -174,10 +175,10 @@ class Answers:
     Parameters
     ----------
     labels : array of str of shape (n_samples,) or None
-    predictions : array of str of shape (n_models, n_samples)
+    predictions : array of str of shape (n_models, n_samples) or None
         Labels. Unreadable answers are as written.
     correct : bool array of shape (n_models, n_samples) or None
-    unreadable : bool array of shape (n_models, n_samples)
+    unreadable : bool array of shape (n_models, n_samples) or None
     values : int64 array of shape (n_samples,) or None
         Positions of the labels among the classes.
     classes : tuple of str
@@ -186,10 +187,10 @@ class Answers:
         A row per text that was changed or not read: spelling, label, step, count, models.
     """
 
-    labels: Array | None
-    predictions: Array
-    correct: Array | None
-    unreadable: Array
+    labels: Any
+    predictions: Any
+    correct: Any
+    unreadable: Any
     values: Array | None
     classes: tuple[str, ...]
     spellings: pd.DataFrame
@@ -239,7 +240,8 @@ def find_label_set(
     label_set = list(source.frequencies())
     if labels is None:
         label_set = list({fold(text): text for text in reversed(label_set)}.values())
-    return label_set, 1 < len(label_set) <= FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    few = FEW_CLASSES * np.count_nonzero(source.codes >= 0)
+    return label_set, bool(1 < len(label_set) <= few)
 
 
 def number_texts(column: TextColumn, texts: Sequence[str], number: Mapping[str, int]) -> Array:

@@ -163,9 +163,9 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, int, list[Rule]]:
         rules += find(what, ~is_complete, remedy=SKIP)
         rules += find("empty confidences", is_unsure, remedy=UNSURE)
     elif missing == "drop":
-        is_used = (is_complete & ~is_unsure).all(axis=0)
+        is_used = np.all(is_complete & ~is_unsure, axis=0)
     elif "label" in cells.text:
-        unlabelled = ~cells.is_filled("label").any(axis=0)[None]
+        unlabelled = ~np.any(cells.is_filled("label"), axis=0, keepdims=True)
         rules += find("samples without a label", unlabelled, remedy=SKIP.partition(",")[0])
     if not is_used.any():
         raise ValueError(

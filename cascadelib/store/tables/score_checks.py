@@ -181,9 +181,11 @@ def read_all(raw: dict[str, Any]) -> Answers:
         last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
         return read_answers(raw["predictions"], labels, raw["answer"], raw["names"], last)
     nothing = list_spellings(TextColumn(np.empty((0, 0), np.int64), []), (), ())
-    texts = None if labels is None else labels.values()
-    classes, values = np.unique(texts, return_inverse=True) if labels else ((), None)
-    return Answers(texts, None, None, None, values, tuple(map(str, classes)), nothing)
+    if labels is None:
+        return Answers(None, None, None, None, None, (), nothing)
+    texts = labels.values()
+    classes, values = np.unique(texts, return_inverse=True)
+    return Answers(texts, None, None, None, values, tuple(classes.tolist()), nothing)
 
 
 def find_foreign(answers: Answers) -> list[Rule]:

@@ -67,7 +67,7 @@ def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
 
 def listed_fronts(paper: Paper) -> dict[str, Front]:
     """Return the fronts of figure 10 that the study can search."""
-    if not paper.has("classes"):
+    if not paper.has("logits"):
         return {}
     methods: dict[str, Any] = {"max softmax": "max_softmax", "entropy": "entropy"}
     methods["sum"] = cl.Method(f"top{paper.top_k}_softmax_sum")
@@ -205,7 +205,7 @@ def families_order(view: View) -> list[float]:
     """Return the shares of the front's cascades with a model of each family of ImageNet's."""
     models = view.fronts["macs"].table["models"]
     return [
-        np.mean([any(fnmatch(name, family) for name in names) for names in models])
+        float(np.mean([any(fnmatch(name, family) for name in names) for names in models]))
         for family in FAMILIES
     ]
 
@@ -322,39 +322,39 @@ def time_concave(view: View) -> float:
     return gain[~on_hull].mean() / np.mean(between)
 
 
-@SAMPLES.add("classes")
+@SAMPLES.add("logits")
 def topk_difference(view: View) -> list[float]:
     return [np.ptp(range_of(view.fronts[name])) for name in ("macs", "max softmax")]
 
 
-@SAMPLES.add("classes")
+@SAMPLES.add("logits")
 def topk_low(view: View) -> float:
     return compared(view, "max softmax", "macs", None, MIDDLE)
 
 
-@SAMPLES.add("classes")
+@SAMPLES.add("logits")
 def topk_high(view: View) -> float:
     return compared(view, "max softmax", "macs", MIDDLE)
 
 
-@SAMPLES.add("classes")
+@SAMPLES.add("logits")
 def topk_entropy(view: View) -> float:
     return mean_in(view.fronts["entropy"]) - mean_in(view.fronts["max softmax"])
 
 
-@SAMPLES.add("classes")
+@SAMPLES.add("logits")
 def topk_sum(view: View) -> float:
     return central_lead(view.fronts["sum"], view.fronts["entropy"])
 
 
-@SAMPLES.add("classes", "logits")
+@SAMPLES.add("logits")
 def topk_means(view: View) -> list[float]:
     return [
         compared(view, mean, "max softmax", None, UPPER) for mean in ("mean logits", "mean softmax")
     ]
 
 
-@SAMPLES.add("classes", "logits")
+@SAMPLES.add("logits")
 def topk_means_place(view: View) -> list[float]:
     upper = [compared(view, mean, "max softmax", UPPER) for mean in ("mean logits", "mean softmax")]
     return [*np.subtract(upper, topk_means(view)), *upper]

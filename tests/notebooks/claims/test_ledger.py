@@ -107,7 +107,7 @@ def test_losses_on_v2_follow_from_the_published_table_and_differ_from_the_papers
 
 
 def test_the_range_below_78_percent_and_families_in_time():
-    macs, seconds = front("macs"), front("seconds")
+    macs, seconds = map(front, ("macs", "seconds"))
     share = (0.78 - macs[0][1]) / (macs[-1][1] - macs[0][1])
     logs = [math.log(cost) for cost in (hull_cost(macs, 0.78), macs[0][0], macs[-1][0])]
     assert TOLD["low-range"] == pytest.approx([share, (logs[0] - logs[1]) / (logs[2] - logs[1])])

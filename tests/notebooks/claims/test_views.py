@@ -46,7 +46,7 @@ def test_points_are_the_cheapest_at_each_accuracy():
 
 def test_equal_entries_are_evaluated_once():
     front = search(STORE, 2)
-    one, other = front.point(0), front.point(1)
+    one, other = map(front.point, (0, 1))
     distinct, places = distinct_points([one, other, one])
     assert (distinct[0] is one, distinct[1] is other, places) == (True, True, [0, 1, 0])
 
