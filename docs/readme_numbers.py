@@ -97,7 +97,9 @@ def notebooks() -> str:
     rows = []
     for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        finding = re.sub(r" \([^)]*\)|: [−+].*", "", report.finding_of(nb))
+        finding = re.sub(
+            r" \([^)]*\)|: [−+].*|, within the error|, (more|at) .*", "", report.finding_of(nb)
+        )
         link = f"[{report.question_of(nb)}](notebooks/{path.name})"
         rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
@@ -180,10 +182,7 @@ def hosted() -> str:
             f"[**The report**]({address.rstrip('/')}/notebooks/index.html): all notebooks with "
             "live figures."
         )
-    return wrapped(
-        "The report, with live figures, is `build/report/index.html`. Each push to `main` publishes",
-        "it with the [documentation](docs/index.md) ([docs.yml](.github/workflows/docs.yml)).",
-    )
+    return "The report, with live figures, is `build/report/index.html`."
 
 
 @functools.cache

@@ -390,9 +390,10 @@ def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 20
         weight = pd.Series(times, models)
         repeats = pairs["first"].map(weight) * pairs["second"].map(weight)
         drawn = pairs.loc[pairs.index.repeat(repeats)]
-        draws.append(drawn[column].corr(drawn[other], "spearman"))
+        if drawn[column].nunique() > 1 < drawn[other].nunique():
+            draws.append(drawn[column].corr(drawn[other], "spearman"))
     value = pairs[column].corr(pairs[other], "spearman")
-    low, high = interval(np.array(draws)[~np.isnan(draws)]) if len(models) > 2 else (-1, 1)
+    low, high = interval(np.array(draws)) if len(models) > 2 else (-1, 1)
     trend = "are not clearly related"
     if low > 0:
         trend = "rise together"

@@ -65,7 +65,7 @@ class Part(NamedTuple):
 def prefixes_in(search: Search, part: Part) -> Iterator[tuple[tuple, Array]]:
     """Yield each prefix of a part, all models of a cascade but the last, and its last models."""
     if part.lasts is not None:
-        yield part
+        yield part.head, part.lasts
         return
     for prefix in search.cascades.extensions(part.head, search.length - 1):
         lasts = search.cascades.followers(prefix)

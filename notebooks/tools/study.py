@@ -252,30 +252,3 @@ def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Seri
     if size is not None and not np.isnan(size):
         rows = rows[rows["image_size"] == size]
     return rows.iloc[0] if len(rows) else None
-
-
-def agreement(store: LogitStore, reference: LogitStore) -> pd.DataFrame:
-    """Compare two stores of the same samples, one row per model that both have.
-
-    Columns: largest_gap (of any logit, absolute), relative_to_spread (that ÷ the standard deviation
-    of the model's reference logits), changed_predictions (count), top1 and reference_top1
-    (fractions). Raises ValueError if sample ids or labels differ.
-    """
-    if store.fingerprint != reference.fingerprint:
-        raise ValueError(
-            "the stores have different samples, or another order of samples: take() the common "
-            "samples first"
-        )
-    rows = {}
-    for name in reference.models.index.intersection(store.models.index, sort=False):
-        ours = np.asarray(store.logits(name), np.float64)
-        theirs = np.asarray(reference.logits(name), np.float64)
-        largest = np.abs(ours - theirs).max()
-        rows[name] = {
-            "largest_gap": largest,
-            "relative_to_spread": largest / theirs.std() if theirs.std() else largest,
-            "changed_predictions": int((ours.argmax(axis=1) != theirs.argmax(axis=1)).sum()),
-            "top1": store.models.loc[name, "top1"],
-            "reference_top1": reference.models.loc[name, "top1"],
-        }
-    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

@@ -45,22 +45,28 @@ def test_a_stale_figure_is_found():
     assert readme_numbers.filled(stale, "docs/shift.md", ["zoo"]) != stale
 
 
-def test_the_list_of_notebooks_has_short_findings_or_questions(
+def test_the_list_of_lessons_has_questions_and_short_findings(
     tmp_path, write_notebook, monkeypatch
 ):
     paths = [
-        write_notebook(tmp_path / name, "print('It is')") for name in ("07_a.ipynb", "99_b.ipynb")
+        write_notebook(tmp_path / name, "print('It is')") for name in ("07_a.ipynb", "08_b.ipynb")
     ]
     nb = nbformat.read(paths[0], as_version=4)
     nb.cells[2].update(
-        outputs=[nbformat.v4.new_output("stream", name="stdout", text="It is\n  5. More: 5.2.\n")]
+        outputs=[
+            nbformat.v4.new_output(
+                "stream",
+                name="stdout",
+                text="It is 5 (95% CI 4 to 6), within the error. More: 5.2.\n",
+            )
+        ]
     )
     nb.cells[2].metadata["tags"] = ["answer"]
     nbformat.write(nb, paths[0])
     monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
     assert readme_numbers.notebooks().splitlines() == [
-        "- [07](notebooks/07_a.ipynb): It is 5.",
-        "- [99](notebooks/99_b.ipynb): Is 0.5% enough?",
+        "- [Is 0.5% enough?](notebooks/07_a.ipynb) It is 5.",
+        "- [Is 0.5% enough?](notebooks/08_b.ipynb)",
     ]
 
 
