@@ -59,11 +59,12 @@ def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int
     if part is None:
         return None
     names = part.models if part.trace else {*models} & {*part.models} & {*here.models}
-    columns = [each.columns(names) for each in (part, here)]
-    if columns[0] is None or columns[1] is None or len(columns[0]) != len(columns[1]):
+    theirs = part.columns(names)
+    ours = here.columns(names)
+    if theirs is None or ours is None or len(theirs) != len(ours):
         return None
-    seen = columns[0].shape[1]
-    both = np.hstack(columns).astype(np.float64)
+    seen = theirs.shape[1]
+    both = np.hstack([theirs, ours]).astype(np.float64)
     both[~np.isfinite(both)] = np.nan
     span = np.nanmax(both, axis=1, initial=1) - np.nanmin(both, axis=1, initial=0)
     both /= 10 ** np.floor(np.log10(span))[:, None]
