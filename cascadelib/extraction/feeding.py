@@ -145,11 +145,11 @@ def _feed_photographs(
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], bounds))
-    spans = (span for start, stop in ahead for span in split_range(start, stop, chunk))
+    tasks = enumerate(_split_batches(ahead, chunk))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=((number, range(*span)) for number, span in enumerate(spans)),  # type: ignore[arg-type]
+        sampler=tasks,  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetched or None,
     )
@@ -174,6 +174,13 @@ def _finish_photographs(
     if hasattr(transform, "normalize"):
         cut = transform.normalize(cut)
     return upload_batch(cut, device.upload)
+
+
+def _split_batches(batches: Iterator, size: int) -> Iterator[range]:
+    """Yield the rows of batches in ranges of a size, or fewer at the end of a batch."""
+    for start, stop in batches:
+        for span in split_range(start, stop, size):
+            yield range(*span)
 
 
 def _find_cut(transform: Any) -> Callable:

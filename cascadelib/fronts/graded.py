@@ -143,8 +143,8 @@ def search_pairs(
         cost_2 = search.cost[later[0]] if later else 0.0
         curve = two_model_curve(confidence, gain_1, gain_2, search.cost[first], cost_2, positive)
         number = np.full(len(curve.cost), searched)
-        points = np.stack([curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate])
-        found = merge_fronts(found, points)
+        columns = [curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate]
+        found = merge_fronts(found, np.stack(columns))
         searched += 1
     rows = []
     rates = np.zeros((found.shape[1], search.lengths[-1]))

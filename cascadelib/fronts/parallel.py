@@ -65,7 +65,7 @@ class Part(NamedTuple):
 def prefixes_in(search: Search, part: Part) -> Iterator[tuple[tuple, Array]]:
     """Yield each prefix of a part, all models of a cascade but the last, and its last models."""
     if part.lasts is not None:
-        yield part
+        yield part.head, part.lasts
         return
     for prefix in search.cascades.extensions(part.head, search.length - 1):
         lasts = search.cascades.followers(prefix)
@@ -160,12 +160,7 @@ def in_threads(
     workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
     total = len(parts) if isinstance(parts, Sequence) else None
-    bar = tqdm(
-        total=total,
-        desc=f"{search.length} models",
-        leave=False,
-        disable=floors is None or not is_watched(),
-    )
+    bar = progress_bar(search, total, is_hidden=floors is None)
     pending = iter(parts)
     lock = Lock()
 
@@ -191,6 +186,12 @@ def in_threads(
         all_complete = all(list(pool.map(work, bests)))
     merge_best(best, bests)
     return all_complete
+
+
+def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
+    """Return a bar that counts the searched parts."""
+    is_hidden = is_hidden or not is_watched()
+    return tqdm(total=total, desc=f"{search.length} models", leave=False, disable=is_hidden)
 
 
 def run_task(

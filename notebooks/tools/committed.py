@@ -36,8 +36,11 @@ def check_browser() -> None:
         ) from error
 
 
-async def draw(figures: list[dict]) -> list[bytes]:
-    """Return PNGs of plotly figures (dicts), from one headless browser without network access."""
+async def draw(figures: list[dict], kind: str = "png") -> list[bytes]:
+    """Return pictures of plotly figures (dicts), from one headless browser without network access.
+
+    kind: "png", or "svg" for vector graphics.
+    """
     pictures = []
     # MathJax would come from a CDN, and Chrome reports to its vendor. A proxy at a closed port
     # blocks both. plotly.js comes from the package.
@@ -46,7 +49,7 @@ async def draw(figures: list[dict]) -> list[bytes]:
             layout = figure["layout"]
             size = {side: layout.get(side) or default for side, default in SIZE.items()}
             bare = {"data": figure["data"], "layout": layout}
-            pictures.append(await browser.calc_fig(bare, {"format": "png", "scale": 1, **size}))
+            pictures.append(await browser.calc_fig(bare, {"format": kind, "scale": 1, **size}))
     return pictures
 
 

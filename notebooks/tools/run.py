@@ -3,6 +3,7 @@
     python notebooks/tools/run.py                      all notebooks → build/report/index.html
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
+    … --publish FOLDER writes all figures as SVG and all tables as LaTeX
     … --rewrite        (make notebooks) also rewrites the committed outputs
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
@@ -37,7 +38,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, home  # noqa: E402 - a script has only its folder on the path
+from tools import committed, home, publish  # noqa: E402 - a script has only its folder on the path
 from tools.report import Run  # noqa: E402 - so is this
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
@@ -260,6 +261,7 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     add("--jobs", type=int, help="notebooks in parallel (default: by cores and free memory)")
     default = folder.parent / "build" / "report"
     add("--out", type=Path, default=default, help="folder of the report")
+    add("--publish", type=Path, help="folder of vector figures and LaTeX tables")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
     options = parser.parse_args(arguments)
     if options.rewrite and (options.parameter or options.preset):
@@ -293,6 +295,9 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
     runs = run_reports({options.out.resolve(): shares}, jobs_of(options.jobs))
     failed = any(run.error for run in runs)
+    if options.publish:
+        found = publish.publish([run.executed for run in runs], options.publish)
+        print(f"Wrote {len(found)} figures and tables to {options.publish}")
     executed = {run.source: run.executed for run in runs}
     if options.rewrite and not failed:
         committed.rewrite_outputs(executed)

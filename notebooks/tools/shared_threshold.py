@@ -3,6 +3,7 @@
 Paper, section 3.
 """
 
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -21,7 +22,7 @@ from cascadelib.labels import check_costs
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
-from cascadelib.stages import StageFunction
+from cascadelib.stages import Outcome, StageFunction
 from cascadelib.store.protocol import Store
 
 
@@ -41,7 +42,7 @@ def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
 
 
 def count_outcomes(
-    outcomes: Outcomes, costs: Array, thresholds: Array
+    outcomes: Sequence[Outcome], costs: Array, thresholds: Array
 ) -> tuple[Array, Array, Array]:
     """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
     rates (P, n).
@@ -107,9 +108,9 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         stages.append((outcomes.correct(cascade), stages[-1][1]))  # the last model exits always
         measured = count_outcomes(stages, cost[list(cascade)], thresholds)
         parts.append((np.tile(cascade, (len(levels), 1)), thresholds, *measured))
-    models, thresholds, accuracy, total, rates = map(np.concatenate, zip(*parts))
+    models_of, thresholds, accuracy, total, rates = map(np.concatenate, zip(*parts))
     keep = pareto_front(total, accuracy)
-    points = Points(accuracy[keep], total[keep], models[keep], thresholds[keep], rates[keep])
+    points = Points(accuracy[keep], total[keep], models_of[keep], thresholds[keep], rates[keep])
     return replace(points, samples=k)
 
 

@@ -1,6 +1,5 @@
 """Models are probed, loaded and divided into groups that fit into memory."""
 
-import gc
 import weakref
 from dataclasses import replace
 
@@ -144,7 +143,6 @@ def named_sources(loaded):
 
 
 def count_alive(loaded):
-    gc.collect()
     return sum(module() is not None for _, module in loaded)
 
 

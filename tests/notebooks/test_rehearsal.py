@@ -15,6 +15,7 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
+from tools import paper
 from tools.claims import evidence, ledger, verdicts
 
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
@@ -83,12 +84,26 @@ def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
     assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
 
 
-def test_all_models_are_underconfident_by_the_planted_gap(val, planted):
-    for name in val.models.index:
-        confidence, correct = cl.analysis.claims_of(val, name)
-        spread = confidence.std() / np.sqrt(K)
+@pytest.mark.parametrize("split", ["val", "held_out"])
+def test_all_models_are_underconfident_by_the_planted_gap(folder, planted, split):
+    store = cl.LogitStore(folder / split)
+    for name in store.models.index:
+        confidence, correct = cl.analysis.claims_of(store, name)
+        spread = confidence.std() / np.sqrt(len(store))
         gap = confidence.mean() - correct.mean()
-        assert gap == pytest.approx(planted["gap"], abs=5 * spread + 0.5 / K)
+        assert gap == pytest.approx(planted["gaps"][split], abs=5 * spread + 0.5 / len(store))
+
+
+def test_figure_13_shows_the_calibration_of_the_validation_images(folder, planted):
+    """ImageNetV2 is the held-out split here. Its calibration differs and is not the paper's."""
+    study = paper.open_paper(str(folder), "val", "held_out", "held_out", top_k=5)
+    figure = study.draw("Figure 13")
+    means = {name: [] for name in ("confidence", "accuracy")}
+    for trace in figure.data:
+        means[trace.name].append(np.mean(trace.y))
+    gaps = np.subtract(means["confidence"], means["accuracy"])
+    assert len(gaps) == 43
+    assert gaps.mean() == pytest.approx(planted["gaps"]["val"], abs=0.02)
 
 
 def accuracy_at(store, models, metric, exit_rate):

@@ -24,7 +24,7 @@ from numba.extending import (
 class ArrayStruct:
     """Hold a namedtuple of namedtuples of arrays. The arrays cannot be replaced."""
 
-    def __init__(self, parts: tuple) -> None:
+    def __init__(self, parts: Any) -> None:
         self.parts = parts
         vars(self).update(parts._asdict())  # without compilation, kernels read these fields
         self._numba_type_ = ArrayStructType(typeof(parts))

@@ -205,7 +205,7 @@ def families_order(view: View) -> list[float]:
     """Return the shares of the front's cascades with a model of each family of ImageNet's."""
     models = view.fronts["macs"].table["models"]
     return [
-        np.mean([any(fnmatch(name, family) for name in names) for names in models])
+        float(np.mean([any(fnmatch(name, family) for name in names) for names in models]))
         for family in FAMILIES
     ]
 

@@ -192,7 +192,7 @@ def shift_degree(found: Change) -> np.ndarray:
 @NEAR.add()
 def shift_near(fronts: list[tuple[Front, Front]]) -> list[float]:
     pairs = [(factors(moved), factors(searched)) for moved, searched in fronts]
-    return [np.mean(moved * 1.1 >= searched) for moved, searched in pairs]
+    return [float(np.mean(moved * 1.1 >= searched)) for moved, searched in pairs]
 
 
 def spread_of(accuracy: np.ndarray) -> np.ndarray:

@@ -22,7 +22,6 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
 
 MOST_POINTS = 200  # points of a front that are resampled
-Draws = tuple[Front, list[Front]]
 
 
 @dataclass(frozen=True)
@@ -154,8 +153,10 @@ def views_of_fronts(
         chosen = {name: draw_runs(store, points) for name, points in groups.items()}
     views = []
     for row in range(1 + counts_of(other).shape[1]):
-        parts = [{name: each[row] for name, each in kind.items()} for kind in (draws, held, chosen)]
-        views.append(View(*parts, hull))
+        fronts = {name: each[row] for name, each in draws.items()}
+        held_here = {name: each[row] for name, each in held.items()}
+        chosen_here = {name: each[row] for name, each in chosen.items()}
+        views.append(View(fronts, held_here, chosen_here, hull))
     return views
 
 

@@ -1,0 +1,66 @@
+"""Write the figures of executed notebooks as vector graphics and their tables as LaTeX."""
+
+import asyncio
+import re
+from collections.abc import Iterable
+from html import unescape
+from pathlib import Path
+from typing import Any
+
+import nbformat
+
+from cascadelib.figures.style import PLOTLY_JSON
+from tools.committed import draw
+
+SPECIAL = {character: f"\\{character}" for character in "&%$#_{}"}  # of LaTeX
+SPECIAL |= {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"}
+SPECIAL |= {"×": r"$\times$", "→": r"$\rightarrow$", "−": "$-$", "÷": r"$\div$", "✓": r"$\surd$"}
+
+
+def publish(executed: Iterable[Path], folder: Path) -> list[Path]:
+    """Write NN_name-CELL.svg for each figure and NN_name-CELL.tex for each table, and return the
+    paths.
+
+    A cell with several figures or tables has numbers after its id.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    figures: dict[Path, Any] = {}
+    written = []
+    for path in executed:
+        for cell in nbformat.read(path, as_version=4).cells:
+            found = [output.get("data", {}) for output in cell.get("outputs", [])]
+            charts = [data[PLOTLY_JSON] for data in found if PLOTLY_JSON in data]
+            pages = [data["text/html"] for data in found if "<table" in data.get("text/html", "")]
+            figures |= dict(zip(names(folder, path, cell.id, len(charts), "svg"), charts))
+            for place, page in zip(names(folder, path, cell.id, len(pages), "tex"), pages):
+                place.write_text(latex_table(page), encoding="utf-8")
+                written.append(place)
+    pictures = asyncio.run(draw(list(figures.values()), "svg")) if figures else []
+    for place, picture in zip(figures, pictures):
+        place.write_bytes(picture)
+    return [*written, *figures]
+
+
+def names(folder: Path, notebook: Path, cell: str, count: int, suffix: str) -> list[Path]:
+    """Return the paths of the figures or tables of a cell."""
+    numbers = [""] if count == 1 else [f"-{number}" for number in range(1, count + 1)]
+    return [folder / f"{notebook.stem}-{cell}{number}.{suffix}" for number in numbers]
+
+
+def latex_table(page: str) -> str:
+    """Return the rows of a table in HTML as a LaTeX tabular."""
+    lines = []
+    columns = 0
+    for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL):
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        columns = max(columns, len(cells))
+        lines.append(" & ".join(map(latex_text, cells)) + r" \\")
+    head, *body = lines or [""]
+    rows = [head, r"\hline", *body]
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * columns}}}", *rows, r"\end{tabular}", ""])
+
+
+def latex_text(text: str) -> str:
+    """Return the text of a cell in HTML with LaTeX's special characters escaped."""
+    plain = unescape(re.sub(r"<[^>]*>", "", text)).strip()
+    return "".join(SPECIAL.get(character, character) for character in plain)
