@@ -59,12 +59,11 @@ def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int
     if part is None:
         return None
     names = part.models if part.trace else {*models} & {*part.models} & {*here.models}
-    theirs = part.columns(names)
-    ours = here.columns(names)
-    if theirs is None or ours is None or len(theirs) != len(ours):
+    there, columns = (each.columns(names) for each in (part, here))
+    if there is None or columns is None or len(there) != len(columns):
         return None
-    seen = theirs.shape[1]
-    both = np.hstack([theirs, ours]).astype(np.float64)
+    seen = there.shape[1]
+    both = np.hstack([there, columns]).astype(np.float64)
     both[~np.isfinite(both)] = np.nan
     span = np.nanmax(both, axis=1, initial=1) - np.nanmin(both, axis=1, initial=0)
     both /= 10 ** np.floor(np.log10(span))[:, None]
