@@ -200,6 +200,13 @@ def warn_of_long_search(search: Search, parts: Sequence[Part], best: Best, floor
     )
 
 
+def round_tolerance(reach: Array, most: float, beyond: float) -> Array:
+    """Return `most` at the accuracies of most points, and `beyond` at higher ones, (k + 1,)."""
+    rises = reach[:-1] < reach[1:]
+    last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
+    return np.where(reach <= MARGIN * reach[last], most, beyond)
+
+
 def search_rounds(search: Search, best: Best) -> None:
     """Search cascades of three or more models until the deadline, or completely without one.
 
@@ -216,16 +223,16 @@ def search_rounds(search: Search, best: Best) -> None:
     floors = Floors(parts, search.cost, best.reach)
     if search.deadline == np.inf and work > HUGE:
         warn_of_long_search(search, parts, best, floors)
+    run_rounds(search, parts, best, floors)
+
+
+def run_rounds(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
+    """Search parts in rounds, as :func:`search_rounds`."""
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
     rounds = COARSE_ROUNDS if search.deadline < np.inf else COARSE_ROUNDS[:1]
     for pair in (*rounds, (0, 0)):
-        # The first tolerance holds at the accuracies of most points, the second at higher ones.
-        rises = best.reach[:-1] < best.reach[1:]
-        last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
-        most, beyond = pair
-        tolerance = np.where(best.reach <= MARGIN * best.reach[last], most, beyond)
-        tolerance = np.maximum(tolerance, search.tolerance)
+        tolerance = np.maximum(round_tolerance(best.reach, *pair), search.tolerance)
         # Only the last round searches more expensive cascades beyond the best known accuracy.
         highest = MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf
         bounding = pair == COARSE_ROUNDS[0]

@@ -157,15 +157,12 @@ def in_threads(
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
-    workers = workers or os.cpu_count() or 1
+    if workers == 0:
+        workers = os.cpu_count() or 1
     k = len(best.reach) - 1
     total = len(parts) if isinstance(parts, Sequence) else None
-    bar = tqdm(
-        total=total,
-        desc=f"{search.length} models",
-        leave=False,
-        disable=floors is None or not is_watched(),
-    )
+    hidden = floors is None or not is_watched()
+    bar = tqdm(total=total, desc=f"{search.length} models", leave=False, disable=hidden)
     pending = iter(parts)
     lock = Lock()
 
@@ -179,7 +176,7 @@ def in_threads(
                 return all_complete
             if np.isinf(shared[0]) and (floors is not None or total is None):
                 return False
-            complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
+            complete = run(search, part, local, space, shared)
             finish_part(search, part, complete, local, best, floors, bar)
             all_complete &= complete
 
