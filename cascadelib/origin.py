@@ -196,7 +196,7 @@ class Origin:
             is_known = self.trace.rows is not None and {*names} == {*self.models}
             rows = np.frombuffer(self.trace.rows or b"", NUMBER)
             return rows.reshape(-1, max(1, self.trace.stored)) if is_known else None
-        numbers = []
+        numbers: list[Array] = []
         for name in names:
             columns = self.outputs(name)
             if not columns:

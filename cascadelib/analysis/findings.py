@@ -146,6 +146,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     >>> print(found.source)
     llama-3.1-8b → llama-3.3-70b: 98.67% instead of 100.00% on 1,500 held-out samples
     """
+    selected_on = front.store.origin.fingerprint if front.store else None
     row = holds({"": other}, cascade, resamples=2).iloc[0]
     ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS}
     return Finding(
@@ -153,7 +154,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
         cost_kind=cascade.cost_kind,
         where=f"{other.origin.dataset} {other.origin.split}".strip(),
         samples=len(other),
-        is_held_out=other.origin.fingerprint != front.store.origin.fingerprint,
+        is_held_out=other.origin.fingerprint != selected_on,
         saving=row["cost_ratio"],
         saving_ends=ends["cost_ratio"],
         exit_rate=row["exit_rate"],

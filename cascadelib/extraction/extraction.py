@@ -282,7 +282,7 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
     is_last: whether a missing shard is an error, since no other process computes it.
     """
     shards = settings.shards
-    with shards.claim(f"store-{digest_of(candidate.name)[:16]}", wait=True):
+    with shards.wait_for(f"store-{digest_of(candidate.name)[:16]}"):
         if shards.is_stored(candidate.name, candidate.run):
             shards.remove(candidate.name)
             return
@@ -356,7 +356,7 @@ def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None
 
 def _create_store(path: Path, settings: Settings) -> LogitStore:
     """Return the store at a path, which this or another process creates."""
-    with settings.shards.claim("create", wait=True):
+    with settings.shards.wait_for("create"):
         if not (path / MANIFEST).exists():
             create(path, settings.labels)
     return LogitStore(path)

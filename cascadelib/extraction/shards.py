@@ -157,6 +157,12 @@ class Shards:
             except FileNotFoundError:  # a process that has finished has just removed the folder
                 continue
 
+    def wait_for(self, key: str) -> FileLock:
+        """Acquire the lock of this key, after other processes have released it."""
+        lock = self.claim(key, wait=True)
+        assert lock is not None
+        return lock
+
     def _file(self, model: str, *span: Any) -> Path:
         """Return the path of a shard, or of the result of a probe."""
         folder = self.path / file_name(model).removesuffix(SUFFIX)

@@ -75,7 +75,7 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any) -> None:
     last = costs.max()
     top = accuracies.max()
     factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
-    place = {"xanchor": "right", "xshift": 12}
+    place: dict[str, Any] = {"xanchor": "right", "xshift": 12}
     style.label(fig, last, top, factor, **place, yshift=18, font_size=16)
     style.label(fig, last, top, names[0], **place, yshift=38)
     style.label(fig, last, accuracies.min(), names[1], **place, yshift=-18)
@@ -86,7 +86,7 @@ def _label_groups(fig: style.Figure, front: Any, low: float, high: float) -> Non
     middle = low + 0.35 * (high - low)
     above = front.table["accuracy"] >= middle
     first = front.table[above].iloc[0] if above.any() else front.table.iloc[-1]
-    place = {"xanchor": "right", "xshift": -8}
+    place: dict[str, Any] = {"xanchor": "right", "xshift": -8}
     style.label(fig, first["cost"], middle, "cascades", style.HELD_OUT, **place)
     dominated = front.singles[~front.singles["on_front"] & (front.singles["accuracy"] > low)]
     shown = dominated if len(dominated) else front.singles

@@ -129,7 +129,7 @@ class Floors:
         return floor
 
 
-def parts_of(search: Search) -> list[Part]:
+def divide_search(search: Search) -> list[Part]:
     """Return the parts of a search. Their heads are as long as their number allows."""
     length = search.length - 1
     while length > 1 and search.cascades.count(length) > MOST_PARTS:
@@ -200,13 +200,6 @@ def warn_of_long_search(search: Search, parts: Sequence[Part], best: Best, floor
     )
 
 
-def round_tolerance(reach: Array, most: float, beyond: float) -> Array:
-    """Return `most` at the accuracies of most points, and `beyond` at higher ones, (k + 1,)."""
-    rises = reach[:-1] < reach[1:]
-    last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
-    return np.where(reach <= MARGIN * reach[last], most, beyond)
-
-
 def search_rounds(search: Search, best: Best) -> None:
     """Search cascades of three or more models until the deadline, or completely without one.
 
@@ -219,22 +212,15 @@ def search_rounds(search: Search, best: Best) -> None:
     if time.monotonic() >= search.deadline:
         best.floor[-1] = search.cost.min()
         return
-    parts = parts_of(search)
+    parts = divide_search(search)
     floors = Floors(parts, search.cost, best.reach)
     if search.deadline == np.inf and work > HUGE:
         warn_of_long_search(search, parts, best, floors)
-    run_rounds(search, parts, best, floors)
-
-
-def run_rounds(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
-    """Search parts in rounds, as :func:`search_rounds`."""
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
-    rounds = COARSE_ROUNDS if search.deadline < np.inf else COARSE_ROUNDS[:1]
-    for pair in (*rounds, (0, 0)):
-        tolerance = np.maximum(round_tolerance(best.reach, *pair), search.tolerance)
-        # Only the last round searches more expensive cascades beyond the best known accuracy.
-        highest = MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf
+    for pair in rounds_until(search.deadline):
+        tolerance = np.maximum(tolerance_of_round(best, pair), search.tolerance)
+        highest = highest_cost(best, pair)
         bounding = pair == COARSE_ROUNDS[0]
         known = np.minimum(best.reach, highest)
         worst = parts if bounding else floors.worst_first(known, tolerance)
@@ -248,3 +234,28 @@ def run_rounds(search: Search, parts: Sequence[Part], best: Best, floors: Floors
     best.floor[:] = np.maximum(least_onwards(floors.total()), certain)
     if complete and search.tolerance == 0:
         best.floor[:] = np.inf
+
+
+def rounds_until(deadline: float) -> list[tuple[float, float]]:
+    """Return the pairs of tolerances of the rounds. The last round is exact."""
+    rounds = COARSE_ROUNDS if deadline < np.inf else COARSE_ROUNDS[:1]
+    return [*rounds, (0, 0)]
+
+
+def tolerance_of_round(best: Best, pair: tuple[float, float]) -> Array:
+    """Return the tolerance at each number of correct samples.
+
+    The first of the pair holds at the accuracies of most points, the second at higher ones.
+    """
+    rises = best.reach[:-1] < best.reach[1:]
+    last = np.searchsorted(np.cumsum(rises), MOST_POINTS * rises.sum())
+    most, beyond = pair
+    return np.where(best.reach <= MARGIN * best.reach[last], most, beyond)
+
+
+def highest_cost(best: Best, pair: tuple[float, float]) -> float:
+    """Return the cost above which a round searches no cascade.
+
+    Only the last round searches more expensive cascades beyond the best known accuracy.
+    """
+    return MARGIN * best.reach[np.isfinite(best.reach)][-1] if max(pair) else np.inf

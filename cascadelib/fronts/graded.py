@@ -164,7 +164,7 @@ def search_pairs(
     points = points_of_pairs(search, searched, found, is_counted, positive)
     if not late and not is_long:
         return points
-    # The pairs are sorted by the cost of their first model. Other cascades are bounded by the least.
+    # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
     floor = search.cascades.cost[cascade[0] if search.lengths == (2,) else search.cascades.order[0]]
     return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
 

@@ -157,12 +157,10 @@ def in_threads(
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
-    if workers == 0:
-        workers = os.cpu_count() or 1
+    workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
     total = len(parts) if isinstance(parts, Sequence) else None
-    hidden = floors is None or not is_watched()
-    bar = tqdm(total=total, desc=f"{search.length} models", leave=False, disable=hidden)
+    bar = progress_bar(search, total, is_hidden=floors is None)
     pending = iter(parts)
     lock = Lock()
 
@@ -176,7 +174,7 @@ def in_threads(
                 return all_complete
             if np.isinf(shared[0]) and (floors is not None or total is None):
                 return False
-            complete = run(search, part, local, space, shared)
+            complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
             finish_part(search, part, complete, local, best, floors, bar)
             all_complete &= complete
 
@@ -187,7 +185,14 @@ def in_threads(
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
         all_complete = all(list(pool.map(work, bests)))
     merge_best(best, bests)
-    return all_complete
+    # At the deadline the tolerance of the parts that are being searched becomes inf.
+    return all_complete and not np.isinf(shared[0])
+
+
+def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
+    """Return a bar that counts the searched parts."""
+    is_hidden = is_hidden or not is_watched()
+    return tqdm(total=total, desc=f"{search.length} models", leave=False, disable=is_hidden)
 
 
 def run_task(

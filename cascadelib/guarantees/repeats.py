@@ -59,11 +59,11 @@ def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int
     if part is None:
         return None
     names = part.models if part.trace else {*models} & {*part.models} & {*here.models}
-    columns = [each.columns(names) for each in (part, here)]
-    if columns[0] is None or columns[1] is None or len(columns[0]) != len(columns[1]):
+    there, columns = (each.columns(names) for each in (part, here))
+    if there is None or columns is None or len(there) != len(columns):
         return None
-    seen = columns[0].shape[1]
-    both = np.hstack(columns).astype(np.float64)
+    seen = there.shape[1]
+    both = np.hstack([there, columns]).astype(np.float64)
     both[~np.isfinite(both)] = np.nan
     span = np.nanmax(both, axis=1, initial=1) - np.nanmin(both, axis=1, initial=0)
     both /= 10 ** np.floor(np.log10(span))[:, None]

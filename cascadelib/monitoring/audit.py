@@ -12,7 +12,7 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.stats import chi2_contingency, ks_2samp
 
-from ..checks import brief, check_number
+from ..checks import brief, check_number, items_of
 from ..evaluation.point import Point
 from ..labels import as_text, normalize_text
 from ..methods.thresholds import convert_units
@@ -32,7 +32,7 @@ def is_audited(ids: Iterable, share: float, salt: bytes | None = None) -> Array:
 
     Parameters
     ----------
-    ids : iterable of str or int
+    ids : iterable of str or int, or a single id
         Ids of N inputs. A number is the same as its text.
     share : float
         Share of the inputs that are audited, from 0 to 1.
@@ -61,7 +61,7 @@ def is_audited(ids: Iterable, share: float, salt: bytes | None = None) -> Array:
     >>> cl.is_audited(["q1", "q2", "q3", "q4"], 0.5, salt).tolist()
     [False, False, False, True]
     """
-    check_number(share, "share", "a number from 0 to 1", 0, 1)
+    check_number(share, "share", "a number from 0 to 1, such as 0.02 for 2%", 0, 1)
     if not isinstance(salt, bytes) or len(salt) < SALT_BYTES:
         found = f"{len(salt)} bytes" if isinstance(salt, bytes) else f"a {type(salt).__name__}"
         raise ValueError(
@@ -70,7 +70,7 @@ def is_audited(ids: Iterable, share: float, salt: bytes | None = None) -> Array:
             "read it, such as an environment variable, and pass bytes.fromhex(…)"
         )
     limit = int(share * 2**64)
-    digests = [hmac.digest(salt, str(name).encode(), "sha256") for name in ids]
+    digests = [hmac.digest(salt, str(name).encode(), "sha256") for name in items_of(ids)]
     return np.array([int.from_bytes(digest[:8], "big") < limit for digest in digests], bool)
 
 
@@ -117,6 +117,10 @@ def find_verdicts(
 
 def labels_by_id(labels: Mapping[Any, Any]) -> dict[str, str]:
     """Return labels as {id: label}, as text, without those that are missing."""
+    if not isinstance(labels, Mapping | pd.Series):
+        raise ValueError(
+            f"labels must be {{id: label}} or a Series by id, not a {type(labels).__name__}"
+        )
     known = dict(labels.items())
     texts = as_text(np.fromiter(known.values(), object, len(known)))
     return {str(name): text for name, text in zip(known, texts.tolist()) if text}
@@ -137,7 +141,8 @@ def check_spelling(answers: pd.DataFrame, ids: pd.Series, classes: Iterable | No
     spellings: dict[str, str] = {}
     for column, texts in by_column.items():
         for text in filter(None, texts):
-            place = f"the {column} {brief(text)} of input {brief(texts[text])}"
+            what = column if column == "label" else f"{column}'s answer"
+            place = f"the {what} {brief(text)} of input {brief(texts[text])}"
             known = spellings.setdefault(normalize_text(text), text)
             if classes is None and known != text:
                 raise ValueError(
@@ -275,7 +280,8 @@ def renew_policy(policy: Policy, point: Point | None, table: ScoreTable) -> Poli
     if point is None or point.models != policy.models:
         raise ValueError(
             f"nothing is certified for {' → '.join(policy.models)}. Send all inputs to "
-            f"{policy.models[-1]!r}, add labels, or choose and certify on another table"
+            f"{policy.models[-1]!r}, or certify with more labels, more audited inputs or a larger "
+            "epsilon"
         )
     reference = table.predicted(policy.models[-1])
     measured = Policy.from_point(point, None, table.labelled(reference)).point

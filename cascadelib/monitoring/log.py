@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy import ndarray as Array
 
-from ..checks import brief
+from ..checks import brief, check_number
 from ..evaluation.point import Point
 from ..methods.confidence_range import impossible
 from ..methods.thresholds import convert_units, does_exit
@@ -97,11 +97,12 @@ def load_log(
     Raises
     ------
     ValueError
-        If a row does not fit the schema, an id repeats with other contents, or no row is of the
-        policy.
+        If `since` or `until` is not a number, a row does not fit the schema, an id repeats with
+        other contents, or no row is of the policy.
     """
-    first = -np.inf if since is None else since
-    end = np.inf if until is None else until
+    seconds = "a time in seconds since 1970"
+    first = -np.inf if since is None else check_number(since, "since", seconds)
+    end = np.inf if until is None else check_number(until, "until", seconds)
     others: Counter = Counter()
     inputs = []
     audits = []
@@ -121,7 +122,8 @@ def load_log(
     if not any(len(part.rows) for part in inputs):
         raise ValueError(
             f"the log has no row of policy {policy.checksum} in this time, and {others.total()} "
-            f"of other policies: {brief(sorted(others)[:3])}"
+            f"of other policies: {brief(sorted(others)[:3])}. Pass the policy whose checksum is in "
+            "the log, or change since and until"
         )
     joined = Inputs(*map(np.concatenate, zip(*inputs)))
     unique = first_rows(joined, pa.chunked_array([c for c in ids if len(c)]))

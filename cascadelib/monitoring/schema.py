@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from collections.abc import Callable, Iterator
 from functools import partial
 from itertools import count, islice
@@ -37,6 +38,7 @@ SCHEMA = pa.schema(
 )
 """Columns of a log, as a pyarrow schema. A log has one row per input. Lists have one item for each
 stage that the input reached."""
+LISTS_OF_TEXT = [field.name for field in SCHEMA if field.type == TEXTS]
 # Stages are read as floats, so that a log checks whether they are whole numbers.
 READ_AS = SCHEMA.set(SCHEMA.get_field_index("stage"), pa.field("stage", pa.float64()))
 OF_EACH = "a list with one item for each stage up to the exit:"
@@ -70,11 +72,17 @@ def read_parts(log: Any) -> Iterator[tuple[pa.Table, Locate]]:
     Raises
     ------
     ValueError
-        If a column is missing, or a value has another type than in ``SCHEMA``.
+        If the log is of another kind, a column is missing, or a value has another type than in
+        ``SCHEMA``.
     """
     if isinstance(log, pd.DataFrame):
         yield from read_frame(log)
         return
+    if not isinstance(log, str | os.PathLike):
+        raise ValueError(
+            "log must be a DataFrame, or the path of a .jsonl file, a parquet file or a folder, "
+            f"not a {type(log).__name__}. A list of rows becomes a frame by pd.DataFrame(rows)"
+        )
     path = Path(log)
     files = sorted(path.glob("*.jsonl")) if path.is_dir() else [path]
     if files and files[0].suffix == ".jsonl":
@@ -109,7 +117,12 @@ def read_lines(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
 
 def read_parquet(path: Path) -> Iterator[tuple[pa.Table, Locate]]:
     """Yield the rows of a parquet file, or of a folder of such files by name."""
-    dataset = ds.dataset(path)
+    try:
+        dataset = ds.dataset(path)
+    except pa.ArrowInvalid as error:
+        raise ValueError(
+            f"{path.name} is not parquet. The name of a file of JSON lines must end in .jsonl"
+        ) from error
     require_columns(dataset.schema.names)
     present = [name for name in SCHEMA.names if name in dataset.schema.names]
     for name in present:
@@ -177,6 +190,10 @@ def parse_line(line: str, row: int, locate: Locate) -> dict[str, Any]:
 
 def convert_rows(rows: list[dict[str, Any]], locate: Locate) -> pa.Table:
     """Return rows as a table, or raise a ValueError about the first value of another type."""
+    for number, row in enumerate(rows):
+        for name in LISTS_OF_TEXT:
+            if isinstance(row.get(name), str):  # pyarrow reads a text as a list of characters
+                raise ValueError(describe_value(name, row[name], locate(number)))
     try:
         return pa.Table.from_pylist(rows, READ_AS)
     except (pa.ArrowException, OverflowError):
@@ -199,4 +216,5 @@ def is_of_type(value: Any, type: pa.DataType) -> bool:
 
 def describe_value(name: str, value: Any, place: str, accepted: str | None = None) -> str:
     """Describe a bad value of a column, where it is, and the accepted values."""
-    return f"{place}: {name} is {brief(value)}. Accepted: {accepted or ACCEPTED[name]}"
+    found = "missing" if value is None else brief(value)
+    return f"{place}: {name} is {found}. Accepted: {accepted or ACCEPTED[name]}"

@@ -137,7 +137,8 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     """
     measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
-    sets = (part and part.record(point.models).trace for part in parts_of(point.origin))
+    parts = parts_of(point.origin)
+    sets = [None if part is None else part.record(point.models).trace for part in parts]
     expected = point.expected
     if expected is not None:
         expected = replace(expected, on=expected.on.record().trace)  # type: ignore[arg-type]
@@ -268,7 +269,7 @@ def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
     check_parts(file)
     names: tuple[Any, ...] = tuple(record["name"] for record in file.models)
-    sets = (trace and Origin.from_trace(trace, names) for trace in file.chosen_on)
+    sets = [None if trace is None else Origin.from_trace(trace, names) for trace in file.chosen_on]
     selected_on = join_origins(*sets)
     method = None
     if file.method:

@@ -233,7 +233,7 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     Models that answered less than half of the samples are not tested.
     """
     models = list(store.models.index if names is None else names)
-    labels = getattr(store, "labels", None)
+    labels: Any = getattr(store, "labels", None)
     knows_answers = labels is not None and store.has_predictions
     if hasattr(store, "correct") and store.correct is not None:
         correct = store.correct[[store.row(name) for name in models]]

@@ -25,7 +25,8 @@ ABOUT_PAPER = (
     "These notebooks redraw the figures and test the claims of <i>Efficient Inference With Model "
     "Cascades</i> (Lebovitz, Cavigelli, Magno and Müller, TMLR 2023)."
 )
-SMALL = {"height": 260, "font": {"size": 11}, "margin": {"l": 10, "r": 10, "t": 10, "b": 10}}
+SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
+SMALL = {"height": 260, "font": {"size": 11}}
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
 {frame}</section>"""
@@ -97,7 +98,7 @@ def framed(content: str, label: str) -> str:
 def in_small(figure: dict) -> dict:
     """Return a figure without its title and controls, in the size of a card."""
     layout = figure.get("layout", {})
-    margin = SMALL["margin"] | {"r": layout.get("margin", {}).get("r", 10)}
+    margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
     small = layout | SMALL | {"title": None, "margin": margin}
     return figure | {"layout": small, "config": {"staticPlot": True}}
 

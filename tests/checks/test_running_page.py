@@ -2,11 +2,11 @@
 
 import ast
 import json
-import math
 import re
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import cascadelib as cl
@@ -23,6 +23,10 @@ ENGINES = ("litserve_app", "ray_serve", "litellm_router")
 def test_the_table_of_the_log_has_the_columns_of_the_schema():
     section = MONITORING.split("## The log\n")[1].split("\n## ")[0]
     assert re.findall(r"^\| `(\w+)` \|", section, flags=re.M) == SCHEMA.names
+    example = json.loads(re.search(r"```json\n(.*?)```", section, flags=re.S)[1])
+    assert list(example) == SCHEMA.names
+    log = pd.DataFrame([example | {"policy": PAIR.checksum}])
+    assert cl.monitor(log, PAIR).rows["audited"] == 1
 
 
 @pytest.fixture
@@ -55,7 +59,7 @@ def test_the_code_about_monitoring_runs_and_renews_the_policy(audited_log):
     exec(BLOCKS[1], scope)
     policy = cl.Policy.load("policy-new.json")
     assert 0.2 < policy.thresholds[0] < 0.4 and policy.point.expected is not None
-    assert cl.Policy(policy.point, (math.inf,)).decide([[0.9]]).exit_stage.tolist() == [1]
+    assert cl.Policy(policy.point, (float("inf"),)).decide([[0.9]]).exit_stage.tolist() == [1]
 
 
 # {what make engines measures: (page, text around its number)}. The unit of a number is ms or µs.

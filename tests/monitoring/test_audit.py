@@ -21,6 +21,7 @@ def test_an_audit_is_the_keyed_hash_of_the_id():
     assert is_audited(["id 7"], share * 1.001, SALT).tolist() == [True]
     assert is_audited(["id 7"], share * 0.999, SALT).tolist() == [False]
     assert is_audited([7, "7"], 0.5, SALT).tolist() in ([True, True], [False, False])
+    assert is_audited("id 7", 1, SALT).tolist() == [True]  # one id, not its characters
     assert is_audited(range(9), 1, SALT).all() and not is_audited(range(9), 0, SALT).any()
 
 
@@ -36,8 +37,8 @@ REFUSED_DRAWS = {
     "salt must be 16 secret bytes or more, not a NoneType. Make a salt once": (0.1,),
     "salt must be 16 secret bytes or more, not 5 bytes. Make a salt once": (0.1, b"short"),
     "salt must be 16 secret bytes or more, not a str. Make a salt once": (0.1, "x" * 16),
-    "share must be a number from 0 to 1, not 1.1": (1.1, SALT),
-    "share must be a number from 0 to 1, not None": (None, SALT),
+    "share must be a number from 0 to 1, such as 0.02 for 2%, not 1.1": (1.1, SALT),
+    "share must be a number from 0 to 1, such as 0.02 for 2%, not '2%'": ("2%", SALT),
 }
 
 
@@ -95,11 +96,12 @@ def answered(reference="yes", **changes):
 
 SPELLINGS = {
     "the label 'Yes' of input 'id 0' differs from 'yes' only in": ("yes", {"id 0": "Yes"}, None),
-    "the reference 'Yes' of input 'id 99' differs from 'yes' only": ("Yes", {}, None),
+    "the reference's answer 'Yes' of input 'id 99' differs from 'yes' only": ("Yes", {}, None),
+    "labels must be {id: label} or a Series by id, not a list": ("yes", ["yes"], None),
     "the label 'maybe' of input 'id 0' is not an audited": ("yes", {"id 0": "maybe"}, None),
     "the label 'maybe' of input 'id 0' is not one of": ("yes", {"id 0": "maybe"}, ["yes", "no"]),
-    "the reference 'YES' of input 'id 99' is not one of": ("YES", {}, ["yes", "no"]),
-    "the cascade 'yes' of input 'id 99' is not one of": ("no", {}, ["Yes", "no"]),
+    "the reference's answer 'YES' of input 'id 99' is not one of": ("YES", {}, ["yes", "no"]),
+    "the cascade's answer 'yes' of input 'id 99' is not one of": ("no", {}, ["Yes", "no"]),
 }
 
 
@@ -186,7 +188,9 @@ def test_a_renewed_policy_has_the_native_units_of_its_metric(tmp_path):
 def test_without_a_certificate_there_is_no_new_policy():
     table, _ = certify_newest(worker("new", 5000, 0.5, 2))
     for point in (None, cl.Point(("large",), ())):
-        with pytest.raises(ValueError, match="nothing is certified for small → large"):
+        with pytest.raises(
+            ValueError, match="nothing is certified for small → large.* more audited inputs"
+        ):
             renew_policy(PAIR, point, table)
 
 

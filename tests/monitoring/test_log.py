@@ -81,15 +81,15 @@ def test_a_window_includes_its_start_and_excludes_its_end():
 
 
 FAULTS = {
-    "id is None": {"id": None},
-    "time is None": {"time": None},
+    "id is missing": {"id": None},
+    "time is missing": {"time": None},
     "time is inf": {"time": np.inf},
-    "policy is None": {"policy": None},
-    "stage is None": {"stage": None},
+    "policy is missing": {"policy": None},
+    "stage is missing": {"stage": None},
     "stage is 7.0. Accepted: a whole number from 0 to 1": {"stage": 7},
     "stage is -1": {"stage": -1},
     "stage is 0.5": {"stage": 0.5},
-    "models is None": {"models": None},
+    "models is missing": {"models": None},
     "models is []": {"models": []},
     "models is [None]": {"models": [None]},
     "predictions is [None]": {"predictions": [None]},
@@ -101,8 +101,8 @@ FAULTS = {
     "failures is [None]": {"failures": [None]},
     "costs is [-1.0]": {"costs": [-1.0]},
     "costs is [inf]": {"costs": [np.inf]},
-    "costs is None": {"costs": None},
-    "audited is None": {"audited": None},
+    "costs is missing": {"costs": None},
+    "audited is missing": {"audited": None},
     "reference is 'yes'": {"reference": "yes"},
 }
 
@@ -143,6 +143,8 @@ def test_a_log_without_a_row_of_the_policy_is_refused():
         monitor(frame([row(1, policy=POLICY)]), PAIR)
     with pytest.raises(ValueError, match="no row of policy"):
         monitor(frame([row(1)])[:0], PAIR)
+    with pytest.raises(ValueError, match="since must be a time in seconds since 1970, not '2026'"):
+        monitor(frame([row(1)]), PAIR, since="2026")
 
 
 WRONG_EXITS = {

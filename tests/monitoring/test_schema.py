@@ -54,7 +54,7 @@ WRONG_TYPES = {
     "time": "noon",
     "policy": 7,
     "stage": "first",
-    "models": 7,
+    "models": "s",
     "predictions": [1],
     "confidences": ["high"],
     "failures": [None, 1],
@@ -95,6 +95,14 @@ def test_a_line_that_is_not_an_object_is_refused_by_its_number(line, fault, tmp_
     (tmp_path / "log.jsonl").write_text("\n".join(lines) + "\n")
     with pytest.raises(ValueError, match=f"line 71 of log.jsonl .*{fault}"):
         monitor(tmp_path / "log.jsonl", PAIR)
+
+
+def test_a_log_of_another_kind_is_refused(tmp_path):
+    with pytest.raises(ValueError, match=r"log must be .* not a list.*pd.DataFrame\(rows\)"):
+        monitor([row(0)], PAIR)
+    path = write_jsonl(tmp_path / "log.json", [row(0)])
+    with pytest.raises(ValueError, match=r"log.json is not parquet.*must end in .jsonl"):
+        monitor(path, PAIR)
 
 
 def test_a_log_without_a_column_is_refused(tmp_path):

@@ -1,0 +1,54 @@
+"""The explorer of a lesson is live: a drag in a running kernel changes what it states."""
+
+import shutil
+import time
+
+import pytest
+from jupyter_pages import PATIENCE, ROOT, serving
+
+pytestmark = pytest.mark.browser
+LIVE = [
+    "02",
+    *(pytest.param(number, marks=pytest.mark.soak) for number in ("03", "05", "06", "07")),
+]
+STATED = ".cl-sentence:not(.cl-longest)"
+
+
+def run_all(page):
+    """Run all cells. Repeated, because the page ignores the menu until its kernel has started."""
+    last = page.locator(".jp-CodeCell .jp-InputPrompt").last
+    end = time.monotonic() + PATIENCE / 1000
+    while "*" not in last.inner_text() and time.monotonic() < end:
+        page.get_by_role("menuitem", name="Run", exact=True).click()
+        page.get_by_text("Run All Cells", exact=True).click()
+        page.wait_for_timeout(3000)
+
+
+@pytest.mark.parametrize("number", LIVE)
+def test_the_explorer_of_a_lesson_follows_a_drag(browser, tmp_path, monkeypatch, number):
+    monkeypatch.setenv("CASCADELIB_QUICK", "1")
+    (path,) = (ROOT / "notebooks").glob(f"{number}_*.ipynb")
+    shutil.copy(path, tmp_path)
+    with serving(tmp_path) as (address, _):
+        page = browser.new_page(viewport={"width": 1440, "height": 8000})
+        page.goto(f"{address}/doc/tree/{path.name}")
+        page.locator(".jp-CodeCell .cm-content").first.wait_for(timeout=PATIENCE)
+        run_all(page)
+        slider = page.locator(".cl-slider").first
+        slider.wait_for(timeout=PATIENCE)
+        slider.scroll_into_view_if_needed()
+        before = page.locator(STATED).inner_text()
+        box = slider.bounding_box()
+        y = box["y"] + box["height"] / 2
+        at = slider.evaluate("s => s.valueAsNumber / s.max")
+        page.mouse.move(box["x"] + 8 + at * (box["width"] - 16), y)
+        page.mouse.down()
+        page.mouse.move(box["x"] + (0.2 if at > 0.5 else 0.8) * box["width"], y, steps=4)
+        page.mouse.up()
+        page.wait_for_function(
+            "([selector, before]) => document.querySelector(selector).innerText !== before",
+            arg=[STATED, before],
+            timeout=PATIENCE,
+        )
+        assert "ended" not in page.locator(".cl-reason").inner_text()  # the kernel is alive
+        page.close()
