@@ -203,13 +203,14 @@ def in_time(
     ]
 
 
-def limited(table_of: Callable, n: int, limit: float, warm: bool = True) -> dict:
+def limited(table_of: Callable[[], Any], n: int, limit: float, warm: bool = True) -> dict:
     """Return what a search of n models within a time limit took and found, in this process."""
     if warm:
         compile_searches()
     table = table_of()
     before = time.monotonic()
-    points = search_arrays(*table, n, time_limit=limit)
+    correct, confidence, cost = table
+    points = search_arrays(correct, confidence, cost, n, time_limit=limit)
     return {
         "late": time.monotonic() - before - limit,
         "gap": 100 * points.gap,

@@ -149,7 +149,7 @@ def drawn_rows() -> Iterator[tuple[str, str, Draw]]:
             classes = rng.integers(0, 3, n).astype(str)
             seed = int(rng.integers(2**32))
             found = peel_table(rng.random(n), classes, wrong.__getitem__, 0.1, DELTA, seed=seed)
-            return np.count_nonzero(found.kept & wrong) > 0.1 * n
+            return bool(np.count_nonzero(found.kept & wrong) > 0.1 * n)
 
         yield "answer_table: chosen number of labels", f"{rows} rows, ε = 10%", peeled
 

@@ -122,10 +122,12 @@ def splits(quick: bool = False) -> list[dict]:
             missed[change].append(not is_refused(seen, again))
     found = []
     for name, values in refused.items():
-        found.append(row(f"{name}: sound halves refused", np.mean(values), "share", "≤ 0.001"))
+        found.append(
+            row(f"{name}: sound halves refused", float(np.mean(values)), "share", "≤ 0.001")
+        )
     for change, values in missed.items():
         title = f"repeated halves with {change} that are not refused"
-        found.append(row(title, np.mean(values), "share", "≤ 0", runs=len(values)))
+        found.append(row(title, float(np.mean(values)), "share", "≤ 0", runs=len(values)))
     return found
 
 

@@ -42,8 +42,8 @@ def singles_figure(
     if families is None:
         hull = singles[singles["on_hull"]]
         for row, anchor in ((0, "left"), (-1, "right")):
-            cost, accuracy = hull[["cost", "accuracy"]].iloc[row]
-            style.label(fig, cost, accuracy, hull.index[row], xanchor=anchor, yshift=14)
+            at, accuracy = hull[["cost", "accuracy"]].iloc[row]
+            style.label(fig, at, accuracy, hull.index[row], xanchor=anchor, yshift=14)
     return fig
 
 

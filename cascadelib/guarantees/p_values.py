@@ -68,8 +68,9 @@ def paired_p_value(
     if high < epsilon:
         return gamma
     for points in GRIDS:
-        roots = np.sqrt([max(low - epsilon, 1e-300), high - epsilon])
-        ends = epsilon + np.linspace(*roots, points + 1) ** 2  # dense where gained samples vanish
+        first_root, last_root = np.sqrt([max(low - epsilon, 1e-300), high - epsilon])
+        # The points are dense where gained samples vanish.
+        ends = epsilon + np.linspace(first_root, last_root, points + 1) ** 2
         middle = (ends[1:] + ends[:-1]) / 2
         half = np.diff(ends) / 2
         p = probability_as_extreme(

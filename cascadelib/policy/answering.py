@@ -357,8 +357,8 @@ def certify_policy(point: Point, about_table: Guarantee, is_repeated: bool) -> P
         drawn_by=f"the caller, and {labels.draws} of them by {labels.drawn_by}",
         labelled_by=labels.labelled_by,
     )
-    named = {"cascade": point.digest, "chain": point.chain, "design": design}
-    return replace(point, certified=replace(about_table, **named))
+    about_rows = replace(about_table, cascade=point.digest, chain=point.chain, design=design)
+    return replace(point, certified=about_rows)
 
 
 def describe_guarantees(about_table: Guarantee | None, point: Point, is_repeated: bool) -> str:

@@ -140,7 +140,8 @@ class Policy:
     def save(self, path: str | Path) -> None:
         """Write the policy to a file atomically.
 
-        The thresholds are those of ``point``, for which the expectations hold.
+        The file has the thresholds in use. Without those of ``point``, it has no figures and no
+        guarantee, which are about the thresholds of ``point``.
 
         Parameters
         ----------
@@ -151,7 +152,10 @@ class Policy:
         ValueError
             If the metric or the ensemble is a function.
         """
-        write_text(path, text_of(self.point))
+        point = self.point
+        if self.thresholds != point.thresholds:
+            point = Point(self.models, self.thresholds, method=point.method, records=point.records)
+        write_text(path, text_of(point))
 
     def __repr__(self) -> str:
         return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"

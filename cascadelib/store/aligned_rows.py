@@ -248,7 +248,7 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
         models = np.array(models, object)[is_compared].tolist()
         rows = answered[is_compared].all(axis=0)
         correct = correct[is_compared][:, rows]
-    if not knows_answers or correct.dtype != bool:
+    if labels is None or not knows_answers or correct.dtype != bool:
         return aligned_rows(correct, models)
     return aligned_answers(correct, models, labels[rows], lambda name: store.predicted(name)[rows])
 

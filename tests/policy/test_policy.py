@@ -104,6 +104,15 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
 
 
+@pytest.mark.parametrize("point", [POINT, Point(("a", "b"), (0.5,))])
+def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(point, tmp_path):
+    policy = replace(Policy.from_point(point), thresholds=(-math.inf,) * len(point.thresholds))
+    policy.save(tmp_path / "p.json")
+    loaded = Policy.load(tmp_path / "p.json")
+    assert loaded.thresholds == policy.thresholds and loaded.checksum == policy.checksum
+    assert loaded.point.expected is None and np.isnan(loaded.point.accuracy)
+
+
 def test_a_policy_is_frozen_and_checks_its_thresholds():
     policy = Policy.from_point(POINT)
     with pytest.raises(FrozenInstanceError):
