@@ -5,7 +5,7 @@ replaced by copies that are correct or wrong, and a cost per sample by its mean.
 :mod:`cascadelib.fronts.counted` searches the copies.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import monotonic
@@ -103,8 +103,30 @@ def merge_fronts(front: Array, points: Array) -> Array:
     return columns[:, pareto_front(columns[0], columns[1])]
 
 
+def first_cascades(search: Search) -> Iterator[tuple[int, ...]]:
+    """Yield the first cascade of each length that begins with each model or pair of models."""
+    for n in search.lengths:
+        for pair in search.cascades.extensions((), min(n, 2)):
+            cascade = next(search.cascades.extensions(pair, n), None)
+            if cascade is not None:
+                yield cascade
+
+
+def curve_of(search: Search, cascade: tuple, positive: Array | None) -> Curve:
+    """Return the :class:`Curve` of the first two models of a cascade, or of its only one."""
+    stage = search.outcomes.stage
+    first, *later = cascade
+    gain_1, confidence = stage((first,))
+    # A single model is a pair with itself, and the second call is free.
+    gain_2 = stage.correct((first, later[0])) if later else gain_1
+    cost_2 = search.cost[later[0]] if later else 0.0
+    return two_model_curve(confidence, gain_1, gain_2, search.cost[first], cost_2, positive)
+
+
 def search_pairs(
-    search: Search, positive: Array | None = None, is_late: Callable[[], bool] | None = None
+    search: Search,
+    positive: Array | None = None,
+    is_late: Callable[[], bool] = lambda: False,
 ) -> Points:
     """Return the front of all single models and pairs of a search at all thresholds.
 
@@ -118,50 +140,54 @@ def search_pairs(
     ValueError
         If F1 is requested for three models or more.
     """
-    if positive is not None and search.lengths[-1] > 2:
+    is_long = search.lengths[-1] > 2
+    if positive is not None and is_long:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
-    stage = search.outcomes.stage
-    cascades = [
-        next(search.cascades.extensions(first, n), ())
-        for n in search.lengths
-        for first in search.cascades.extensions((), min(n, 2))
-    ]
-    cascades = [cascade for cascade in cascades if cascade]
-    k = len(stage.correct((0,)))
-    is_counted = stage.correct((0,)).dtype == bool and search.cost.ndim == 1 and positive is None
+    first = search.outcomes.stage.correct((0,))
+    is_counted = first.dtype == bool and search.cost.ndim == 1 and positive is None
+    # Time to evaluate a point, unless its curve has the values that an evaluation has.
+    run_seconds = 0.0 if is_counted else RUN_SECONDS * len(first)
     # Cost, accuracy, number of the cascade, threshold and exit rate of each point.
     found = np.empty((5, 0))
-    searched = 0
-    while searched < len(cascades):
-        seconds = 0.0 if is_counted else RUN_SECONDS * found.shape[1] * k
-        if searched and (monotonic() + seconds > search.deadline or (is_late and is_late())):
+    searched: list[tuple[int, ...]] = []
+    late = False
+    for cascade in first_cascades(search):
+        late = monotonic() + run_seconds * found.shape[1] > search.deadline or is_late()
+        if searched and late:
             break
-        first, *later = cascades[searched]
-        gain_1, confidence = stage((first,))
-        # A single model is a pair with itself, and the second call is free.
-        gain_2 = stage.correct((first, later[0])) if later else gain_1
-        cost_2 = search.cost[later[0]] if later else 0.0
-        curve = two_model_curve(confidence, gain_1, gain_2, search.cost[first], cost_2, positive)
-        number = np.full(len(curve.cost), searched)
+        late = False
+        curve = curve_of(search, cascade, positive)
+        number = np.full(len(curve.cost), len(searched))
         columns = [curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate]
         found = merge_fronts(found, np.stack(columns))
-        searched += 1
+        searched.append(cascade)
+    points = points_of_pairs(search, searched, found, is_counted, positive)
+    if not late and not is_long:
+        return points
+    # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
+    floor = search.cascades.cost[cascade[0] if search.lengths == (2,) else search.cascades.order[0]]
+    return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
+
+
+def points_of_pairs(
+    search: Search,
+    cascades: list[tuple[int, ...]],
+    found: Array,
+    is_counted: bool,
+    positive: Array | None,
+) -> Points:
+    """Return the points that :func:`search_pairs` found as Points."""
+    stage = search.outcomes.stage
+    width = search.lengths[-1]
     rows = []
-    rates = np.zeros((found.shape[1], search.lengths[-1]))
+    rates = np.zeros((found.shape[1], width))
     for row, (number, threshold, rate) in enumerate(found[2:].T):
         cascade = cascades[int(number)]
         rows.append((cascade, (threshold, *[-np.inf] * len(cascade))[: len(cascade) - 1]))
         rates[row, : len(cascade)][:2] = [rate, 1 - rate][: len(cascade)]
-    if is_counted:  # the curves have the values that an evaluation has
-        points = points_of_rows(rows, found[1], found[0], rates, k)
-    else:
-        points = points_by_running(stage, search.cost, rows, search.lengths[-1], positive)
-    if searched == len(cascades) and search.lengths[-1] <= 2:
-        return points
-    # Longer cascades have not been searched.
-    least = cascades if search.lengths[-1] > 2 else cascades[searched:]
-    floor = min(search.cascades.cost[cascade[0]] for cascade in least)
-    return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
+    if is_counted:
+        return points_of_rows(rows, found[1], found[0], rates, len(stage.correct((0,))))
+    return points_by_running(stage, search.cost, rows, width, positive)
 
 
 def copies_of_grades(grades: Array) -> int | None:

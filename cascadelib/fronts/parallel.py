@@ -185,7 +185,8 @@ def in_threads(
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
         all_complete = all(list(pool.map(work, bests)))
     merge_best(best, bests)
-    return all_complete
+    # At the deadline the tolerance of the parts that are being searched becomes inf.
+    return all_complete and not np.isinf(shared[0])
 
 
 def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:

@@ -238,6 +238,20 @@ def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
         assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
 
 
+def test_a_part_that_the_deadline_interrupts_is_not_complete():
+    """The time is up while the only prefix is searched: its boxes are skipped, at any tolerance."""
+    table = synthetic(3, 200, seed=0)
+    outcomes = Outcomes(lambda prefix: (table[0][prefix[-1]], table[1][prefix[-1]]), True)
+    only = Search(outcomes, table[2], Cascades(table[2]), length=3)
+
+    def interrupt(search, part, best, space, tolerance):
+        tolerance.fill(np.inf)
+        return True
+
+    assert parallel.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1)
+    assert not parallel.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1, run=interrupt)
+
+
 @pytest.mark.parametrize("n", [1, 2, (1, 2)])
 def test_an_executor_is_not_used_for_pairs_and_a_warning_states_this(n):
     with pytest.warns(UserWarning, match="executor= is not used: cascades of . models"):
