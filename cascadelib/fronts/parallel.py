@@ -143,8 +143,8 @@ def finish_part(
     bar.update()
 
 
-def count_cores() -> int:
-    """Return the number of cores, 1 if it is unknown."""
+def number_of_cores() -> int:
+    """Return the number of processor cores, 1 if it is unknown."""
     return os.cpu_count() or 1
 
 
@@ -162,9 +162,8 @@ def in_threads(
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
-    workers = workers or count_cores()
+    workers = workers or number_of_cores()
     k = len(best.reach) - 1
-    may_stop = floors is not None or not isinstance(parts, Sequence)
     total = len(parts) if isinstance(parts, Sequence) else None
     bar = progress_bar(search, total, is_hidden=floors is None)
     pending = iter(parts)
@@ -178,7 +177,7 @@ def in_threads(
                 part = next(pending, None)
             if part is None:
                 return all_complete
-            if may_stop and np.isinf(shared[0]):
+            if np.isinf(shared[0]) and (floors is not None or total is None):
                 return False
             complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
             finish_part(search, part, complete, local, best, floors, bar)
