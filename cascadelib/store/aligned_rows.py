@@ -241,16 +241,22 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
         correct = np.array([store.predicted(name) == labels for name in models])
     else:
         return Alignment("not verifiable", "which answers are correct is unknown")
-    rows = np.ones(correct.shape[1], bool)
-    if getattr(store, "answered", None) is not None:
-        answered = store.answered[[store.row(name) for name in models]]
-        is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
-        models = np.array(models, object)[is_compared].tolist()
-        rows = answered[is_compared].all(axis=0)
-        correct = correct[is_compared][:, rows]
+    answered = answered_by_models(store, models)
+    is_compared = answered.mean(axis=1) >= LEAST_ANSWERED
+    models = np.array(models, object)[is_compared].tolist()
+    rows = answered[is_compared].all(axis=0)
+    correct = correct[is_compared][:, rows]
     if labels is None or not knows_answers or correct.dtype != bool:
         return aligned_rows(correct, models)
     return aligned_answers(correct, models, labels[rows], lambda name: store.predicted(name)[rows])
+
+
+def answered_by_models(store: Any, models: list[str]) -> Array:
+    """Return which samples each model answered, bool [M, k]. A store of logits has all answers."""
+    answered = getattr(store, "answered", None)
+    if answered is None:
+        return np.ones((len(models), len(store)), bool)
+    return answered[[store.row(name) for name in models]]
 
 
 def aligned_answers(

@@ -28,7 +28,8 @@ def test_each_figure_and_table_has_a_file(tmp_path):
     page = pd.DataFrame({"a": [1]})._repr_html_()
     table = new.new_output("execute_result", {"text/html": page}, execution_count=1)
     cells = [new.new_code_cell(outputs=shown), new.new_code_cell(outputs=[table])]
-    cells[0]["id"], cells[1]["id"] = "charts", "table"
+    for cell, name in zip(cells, ("charts", "table")):
+        cell["id"] = name
     path = tmp_path / "10_paper.ipynb"
     nbformat.write(new.new_notebook(cells=cells), path)
     found = publish.publish([path], tmp_path / "out")
