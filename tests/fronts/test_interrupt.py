@@ -17,7 +17,7 @@ from concurrent.futures import ProcessPoolExecutor
 from cascadelib.fronts import parallel
 signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
-M, k = 10, 10_000
+M, k = 10, 300
 correct = rng.random((M, k)) < np.linspace(0.5, 0.9, M)[:, None]
 table = cl.ScoreTable(correct, rng.random((M, k)) + 0.2 * correct, 2.0 ** np.arange(M))
 once = parallel.prefixes_in
