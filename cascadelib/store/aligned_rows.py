@@ -237,7 +237,7 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     knows_answers = labels is not None and store.has_predictions
     given: Any = getattr(store, "correct", None)
     if given is not None:
-        correct = given[[store.row(name) for name in models]]  # type: ignore[attr-defined]
+        correct = given[[store.row(name) for name in models]]
     elif knows_answers:
         correct = np.array([store.predicted(name) == labels for name in models])
     else:

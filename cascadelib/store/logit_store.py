@@ -186,7 +186,7 @@ class LogitStore(StoreOfOutputs):
         ...     list(cl.LogitStore.merge(parts, folder).models.index)
         ['a', 'b']
         """
-        parts = [store if isinstance(store, LogitStore) else cls(store) for store in stores]
+        parts = [cls(store) if isinstance(store, str | Path) else store for store in stores]
         if not parts:
             raise ValueError("no stores to merge")
         owners: dict[str, LogitStore] = {}
