@@ -520,7 +520,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
         f"{many} cascades are certified by 450 other labels (at confidence 90%, simultaneously"
         in note
     )
-    assert "each loses at most 8.00% of accuracy against a_network" in note
+    assert "each loses at most 8% of accuracy against a_network" in note
     assert page.locator(".cl-band").first.is_visible()
     certified = {point.thresholds for point in certificate.certified}
     slider = page.locator(".cl-slider").first
