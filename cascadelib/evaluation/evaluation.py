@@ -77,12 +77,36 @@ def stages_of(
         for name in models
     ]
     names = list(dict.fromkeys(names))
+    if method is None:
+        method = method_of_unnamed(store, cascades)
     stage = stage_of(store.outcome(names, method, score))
     prefixes = [prefixes_of(tuple(map(names.index, models))) for models in cascades]
     all_prefixes = [prefix for of_cascade in prefixes for prefix in of_cascade]
     deciding = [prefix for of_cascade in prefixes for prefix in of_cascade[:-1]]
     stage.prepare(correct=all_prefixes, confidence=deciding)
     return ([*map(stage, earlier), stage.last(last)] for *earlier, last in prefixes)
+
+
+def method_of_unnamed(store: Store, cascades: Sequence) -> Method | None:
+    """Return the method of cascades that name none: None for a store with given confidences.
+
+    On logits, a single model decides nothing, so any method gives its outcome.
+
+    Raises
+    ------
+    ValueError
+        If thresholds would be compared with the confidences of an unknown method.
+    """
+    if store.resolve_options(None, None, None)[0] is None:
+        return None
+    for models in cascades:
+        if len(models) > 1:
+            raise ValueError(
+                f"the cascade {' → '.join(models)} has no method, so its thresholds are for given "
+                "confidences, but this store has logits: pass Point(method=), such as "
+                "'max_softmax'"
+            )
+    return Method()
 
 
 def mean_cost(costs: Sequence[Any], stage: Array) -> float:

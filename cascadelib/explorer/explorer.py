@@ -485,6 +485,8 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             parts = parts_as_json(point_for_file(point, self.splits.store))
         except ValueError:  # a metric without a name
             return None
+        # The outputs are those of all models, and a file has those of its own models only.
+        parts["chosen_on"] = [part and part | {"rows": None} for part in parts["chosen_on"]]
         as_text = partial(json.dumps, sort_keys=True)
         texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
         models = list(map(as_text, parts["models"]))

@@ -54,6 +54,15 @@ def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
     assert run.saving == pytest.approx(np.mean(cost[best]) / run.cost)
 
 
+def test_on_logits_a_cascade_needs_a_method_and_a_single_model_does_not():
+    store = three_models()
+    names = tuple(store.models.index)
+    alone = evaluate(store, [Point(names[:1], ()), Point(names[:1], (), method="entropy")])
+    assert alone[0].correct.tolist() == alone[1].correct.tolist()
+    with pytest.raises(ValueError, match="has no method, so its thresholds are for given conf"):
+        evaluate(store, Point(names[:2], (0.5,)))
+
+
 def test_one_cascade_gives_a_run_and_several_a_list():
     store = three_scores()
     other = three_scores(1)
