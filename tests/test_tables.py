@@ -5,13 +5,12 @@ import pandas as pd
 import pytest
 from tiny_stores import noisy_store
 
-from cascadelib import LogitStore, figures, pair_table, search
+from cascadelib import figures, pair_table, search
 from cascadelib.figures.style import select_evenly
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
 from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
 from tools import front_figures, paper_figures
-from tools.study import agreement
 
 
 @pytest.fixture(scope="module")
@@ -99,17 +98,6 @@ def test_figures_omit_models_that_no_sample_reaches(store):
     front = search(store, 2)
     first = front.members().query("accuracy == accuracy.min()")
     assert first["model"].tolist() == [front.table["models"].iloc[0][0]]
-
-
-def test_agreement_finds_a_changed_logit_and_refuses_other_samples(store):
-    changed = {n: np.array(store.logits(n)) for n in store.models.index}
-    changed["m1"][3] = changed["m1"][3][::-1] + 1
-    other = LogitStore.from_arrays(store.labels, changed, macs=store.models["macs"].to_dict())
-    table = agreement(other, store)
-    assert table.loc["m0", "largest_gap"] == 0
-    assert table.loc["m1", "largest_gap"] >= 1
-    with pytest.raises(ValueError, match="different samples"):
-        agreement(store.take(slice(0, 10)), store)
 
 
 def test_seconds_have_a_unit_and_other_numbers_no_exponent():

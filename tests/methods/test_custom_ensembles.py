@@ -4,10 +4,16 @@ from collections import Counter
 
 import numpy as np
 import pytest
-from recipe_stores import eased_store as make_store
 from references import brute_front
+from tiny_stores import noisy_store
 
 from cascadelib import Method, evaluate, pick, search
+
+
+def make_store(seed=0, k=40, models=4):
+    """Return a store with logits on a grid, so that votes and confidences tie."""
+    costs = [3**i for i in range(models)]
+    return noisy_store(seed, k, models, classes=4, signal=0.8, step=0.5, costs=costs)
 
 
 def slow_vote(votes, confidence):
