@@ -48,7 +48,7 @@ def test_clusters_with_a_small_loss_are_certified():
     found = certify(table, HALF, 0.05, DELTA, "l", clusters=key)
     assert found.point == replace(HALF, selected_on=found.point.selected_on)
     assert found.samples == 400 and "400 clusters of samples" in str(found)
-    assert "the draw of the 400 clusters of certification samples" in str(found)
+    assert "the draw of the 400 clusters of samples" in str(found)
     assert "the mean over clusters" in str(found)
 
 
