@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from level import level
 from measuring import row, seconds
 from peeling import labels
 from scipy.stats import binom
@@ -413,4 +414,5 @@ JOBS = {
     "guarantee": guarantee,
     "few_labels": few_labels,
     "labels": labels,
+    "level": level,
 }

@@ -19,7 +19,7 @@ import numpy as np
 import scaling
 from choosing import choosing
 from measuring import RUNS, Seconds, alone, median, row, seconds
-from recipes import recipe_pairs, recipe_triple
+from recipes import peers, recipe_pairs, recipe_triple
 from synthetic import KINDS, Table, listed_scores, scores
 
 from cascadelib import ScoreTable
@@ -434,4 +434,5 @@ JOBS = {
     "all_of_timm": all_of_timm,
     "threads": threads,
     "choosing": choosing,
+    "peers": peers,
 }

@@ -193,6 +193,3 @@ def level(quick: bool = False) -> list[dict]:
             row(name, error, "share", "" if quick else f"≤ {most:.4f}", runs=max(draws, 1))
         )
     return found
-
-
-JOBS = {"level": level}

@@ -375,6 +375,3 @@ def peers(quick: bool = False) -> list[dict]:
             )
         )
     return table
-
-
-JOBS = {"peers": peers}

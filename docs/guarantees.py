@@ -327,7 +327,7 @@ def clusters() -> str:
 def level() -> str:
     """Return the largest error of each guarantee, by the job of the benchmarks."""
     rows = []
-    for found in job("level", "level"):
+    for found in job("analysis", "level"):
         guarantee, _, rest = found["benchmark"].partition(": largest of ")
         settings, _, rest = rest.partition(" errors, ")
         how, _, setting = rest.partition(", at ")

@@ -30,7 +30,7 @@ from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..policy.cascade_file import point_for_file
-from ..policy.form import parts_as_json
+from ..policy.form import FORMAT, VERSION, parts_as_json
 from ..store.protocol import Store
 from ..tables import in_words
 from .examples import describe_examples, select_examples
@@ -467,7 +467,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         }
 
     def policy_parts(self) -> dict[str, Any] | None:
-        """Return JSON texts of all models, from which the page composes a policy file.
+        """Return the format and JSON texts of all models, from which the page composes a file.
 
         None if a file cannot store the method.
         """
@@ -489,7 +489,8 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         parts["chosen_on"] = [part and part | {"rows": None} for part in parts["chosen_on"]]
         as_text = partial(json.dumps, sort_keys=True)
         texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
-        return texts | {"models": list(map(as_text, parts["models"]))}
+        models = list(map(as_text, parts["models"]))
+        return texts | {"models": models, "format": FORMAT, "version": VERSION}
 
     def _ipython_display_(self) -> None:
         """Display the cascade in words and as a picture and, in a front end, the widget below them.

@@ -654,7 +654,7 @@ class View {
     const body = Object.entries(parts).map(([key, text]) => `"${key}": ${text}`).join(", ")
     const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`{${body}}`))
     const checksum = Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, "0")).join("")
-    return `{"format": "cascadelib cascade", "version": 2, "checksum": "${checksum}", ${body}}\n`
+    return `{"format": ${ascii(policy.format)}, "version": ${policy.version}, "checksum": "${checksum}", ${body}}\n`
   }
 
   async savePolicy() {

@@ -307,11 +307,6 @@ class Outcomes:
         return self.groups_by_key[key].astype(np.int32)
 
     @cache_single_models
-    def all_exit(self, prefix: tuple) -> int:
-        """Return the boundary at which all samples exit. It is the number of groups."""
-        return int(self.groups(prefix).max()) + 1
-
-    @cache_single_models
     def root(self, prefix: tuple, bins: int) -> RootStage:
         """Return the stage of a root after a prefix, with at most this number of bins."""
         return root_of(self.groups(prefix), self.correct(prefix), bins)

@@ -438,8 +438,9 @@ def cached_temperature(store: Any, name: str) -> float:
 
     A file of scores has the temperatures of its study.
     """
-    if hasattr(store, "temperature"):
-        return store.temperature(name)
+    known = store.temperature(name)
+    if known is not None:
+        return known
     labels = store.origin.required_labels
     return cache_result(
         store, name, "temperature", lambda: fit_temperature(store.logits(name), labels, name)

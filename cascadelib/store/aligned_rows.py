@@ -235,8 +235,9 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     models = list(store.models.index if names is None else names)
     labels: Any = getattr(store, "labels", None)
     knows_answers = labels is not None and store.has_predictions
-    if hasattr(store, "correct") and store.correct is not None:
-        correct = store.correct[[store.row(name) for name in models]]
+    given: Any = getattr(store, "correct", None)
+    if given is not None:
+        correct = given[[store.row(name) for name in models]]
     elif knows_answers:
         correct = np.array([store.predicted(name) == labels for name in models])
     else:

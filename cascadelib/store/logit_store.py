@@ -19,7 +19,6 @@ from ..files import file_name, find_folder, short_path
 from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
-from ..stages import StageFunction
 from .formats import Folder, Memory, Output, describe_duplicate, read_class_columns
 from .manifest import create
 from .model_checks import (
@@ -29,12 +28,12 @@ from .model_checks import (
     compute_accuracies,
     group_costs_by_model,
 )
-from .model_table import RESERVED, find_cost_names, make_model_table
+from .model_table import RESERVED, StoreOfOutputs, find_cost_names, make_model_table
 
 ADD_LOCK = Lock()  # held while a model gets its order and is stored
 
 
-class LogitStore:
+class LogitStore(StoreOfOutputs):
     """Hold the logits of many models on one labelled split, on disk or in memory.
 
     ``LogitStore(path)`` opens a folder. It reads one header per model and skips broken files with a
@@ -187,7 +186,7 @@ class LogitStore:
         ...     list(cl.LogitStore.merge(parts, folder).models.index)
         ['a', 'b']
         """
-        parts = [store if isinstance(store, LogitStore) else cls(store) for store in stores]
+        parts = [cls(store) if isinstance(store, str | Path) else store for store in stores]
         if not parts:
             raise ValueError("no stores to merge")
         owners: dict[str, LogitStore] = {}
@@ -479,23 +478,6 @@ class LogitStore:
         return costs
 
     sample_costs = costs
-
-    def resolve_options(
-        self, method: Any = None, score: str | None = None, cost: str | None = None
-    ) -> tuple[Any, str, str]:
-        """Return (method, score, kind of cost) of a search, with the defaults filled in."""
-        return (
-            "max_softmax" if method is None else method,
-            "top1" if score is None else score,
-            self.default_cost if cost is None else cost,
-        )
-
-    def column(self, name: str, what: str) -> None:
-        """Return None: a LogitStore has no columns, so fitted confidences use metrics."""
-
-    def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
-        """Return the stage function of models under a Method (:meth:`cascadelib.Method.stage`)."""
-        return method.stage(self, names, score)
 
     def positives(self) -> Array:
         """Return which samples are of class 1, bool array of shape (n_samples,).

@@ -17,7 +17,7 @@ from ..files import replace_atomically
 from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import log_of, sums_of_block
-from ..stages import StageFunction
+from .model_table import StoreOfOutputs
 
 FORMAT = b"cascadelib scores 1"
 SUMS = ("largest", "second", "rest", "weighted")  # from which four confidence metrics follow
@@ -25,7 +25,7 @@ LARGEST_RANK = 2**16 - 1
 ROWS = 5000  # samples whose logits are in memory at a time
 
 
-class ScoreFile:
+class ScoreFile(StoreOfOutputs):
     """Hold predictions, ranks of the labels and confidences of many models, without logits.
 
     The four confidence metrics of single models are computed as from logits, at temperature 1 and
@@ -183,23 +183,6 @@ class ScoreFile:
     def read(self, name: str, rows: slice) -> Array:
         """Raise the error of :meth:`logits`."""
         return self.logits(name)
-
-    def resolve_options(
-        self, method: Any = None, score: str | None = None, cost: str | None = None
-    ) -> tuple[Any, str, str]:
-        """Return (method, score, kind of cost) of a search, with the defaults filled in."""
-        return (
-            "max_softmax" if method is None else method,
-            "top1" if score is None else score,
-            self.default_cost if cost is None else cost,
-        )
-
-    def column(self, name: str, what: str) -> None:
-        """Return None: there are no further columns."""
-
-    def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
-        """Return the stage function of models under a Method."""
-        return method.stage(self, names, score)
 
     def positives(self) -> Array:
         """Return which samples are of class 1, bool [n_samples], for F1."""

@@ -213,7 +213,7 @@ def open_paper(
     """Open the splits of a study in a folder. options: the other attributes of :class:`Paper`.
 
     texts: {task: folder of its store}. A folder "val" next to a folder "test" has held-out samples.
-    left_out: text models that are no candidates.
+    left_out: text models that are not candidates.
     """
     tasks = {}
     held_out_tasks = {}

@@ -112,6 +112,8 @@ def figures(store, other):
     yield fig.lines_figure(dict.fromkeys(NAMES, curve), "accuracy", "improvement", NAMES[3])
     points = pd.DataFrame({"x": 1, "y": 2, "cost_ratio": 10.0}, NAMES)
     yield fig.points_figure(points, "x", "y", "cost_ratio", NAMES[5])
+    intervals = pd.DataFrame({"x": 1.0, "x_low": 0.5, "x_high": 2.0}, NAMES)
+    yield fig.intervals_figure(intervals, "x", NAMES[2])
     yield fig.saving_figure(front, cl.analysis.finding(front, front.store, front.point(0)))
     yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 

@@ -447,7 +447,7 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     (tmp_path / "site" / "sitecustomize.py").write_text(SITE)
     path = os.pathsep.join([str(tmp_path / "site"), str(tmp_path)])
     printed = alone(thin, WALK, tmp_path, PYTHONPATH=path, BROWSER="true")
-    assert printed.count("With probability at least 95%") == 7
+    assert printed.count("With probability at least 95%") == 6
     assert printed.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
     policy = (tmp_path / "policy.json").read_text()
     assert json.loads(policy)["models"][0]["name"] == "llama-3.1-8b"

@@ -25,7 +25,7 @@ class Evidence:
     value : number, text, sequence of these, or Series by name
         The value on the samples or models themselves.
     draws : sequence, optional
-        The same on each resample. Without draws there is no interval.
+        The same on each resample. An interval needs draws.
     samples : int, default=0
         Number of resampled samples or models. 0 if more of them would not narrow the interval.
     kinds : mapping of str to Evidence, optional

@@ -22,7 +22,7 @@ from tools.claims.evidence import Evidence, fisher_z, known_draws
 
 LEVEL = 0.05  # the largest probability of a false verdict in a family
 ROUNDING = 1e-9  # contrasts and errors below it come from rounding
-MOST_SAMPLES = 10**8  # larger numbers are not told apart
+MOST_SAMPLES = 10**8  # larger numbers are not distinguished
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"

@@ -69,7 +69,7 @@ class View:
 
 @dataclass(frozen=True)
 class Claim:
-    """A function of a view (or of a table of models), and what the study must have for it."""
+    """A function of a view (or of a table of models), and the needed parts of the study."""
 
     function: Callable[[Any], Any]
     needs: tuple[str, ...]
