@@ -112,8 +112,6 @@ def figures(store, other):
     yield fig.lines_figure(dict.fromkeys(NAMES, curve), "accuracy", "improvement", NAMES[3])
     points = pd.DataFrame({"x": 1, "y": 2, "cost_ratio": 10.0}, NAMES)
     yield fig.points_figure(points, "x", "y", "cost_ratio", NAMES[5])
-    intervals = pd.DataFrame({"x": 1.0, "x_low": 0.5, "x_high": 2.0}, NAMES)
-    yield fig.intervals_figure(intervals, "x", NAMES[2])
     yield fig.saving_figure(front, cl.analysis.finding(front, front.store, front.point(0)))
     rows = pd.DataFrame({"saving": 2.0, "saving_low": 1.5, "saving_high": 3.0}, NAMES)
     yield fig.intervals_figure(rows, "saving", NAMES[2])
