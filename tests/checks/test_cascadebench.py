@@ -24,7 +24,7 @@ def file():
     rows = 2_000
     confidence = rng.uniform(0.5, 1, rows)
     labels = rng.integers(0, 2, rows).astype(str)
-    small = np.where(rng.random(rows) < confidence, labels, "other")
+    small = np.where(rng.random(rows) < confidence, labels, np.where(labels == "0", "1", "0"))
     table = cl.ScoreTable(
         None,
         np.stack([confidence, np.ones(rows)]),

@@ -270,9 +270,12 @@ def test_two_commands_lead_to_a_certificate_or_to_the_fault(name, suffix, tmp_pa
         return
     command = said.splitlines()[-1]
     assert command.startswith("cascadelib certify ")
-    assert main(shlex.split(command)[1:]) == 0
+    # Confidences that are all equal leave no cascade, and the small model alone loses 20%.
+    is_certified = name != "constant confidences"
+    assert main(shlex.split(command)[1:]) == (0 if is_certified else 1)
     printed = capsys.readouterr().out
-    assert printed.startswith("summary: ") and "loses at most 5.00%" in printed
+    assert printed.startswith("summary: ") and "loses at most 5% of accuracy" in printed
+    assert ("nothing cheaper is certified" in printed) is not is_certified
 
 
 def test_a_dirty_table_has_the_accuracies_of_the_clean_one(tmp_path):
