@@ -25,7 +25,7 @@ MOST_TOKENS = {
     "cascadelib": (178_000, 9.5),
     "notebooks/tools": (43_300, 11.1),
     "benchmarks": (48_000, 10.8),
-    "tests": (326_100, 11.5),
+    "tests": (326_400, 11.5),
 }
 MOST_WORDS = 36_000  # of docs/*.md
 MOST_COMPLEX = 12

@@ -11,6 +11,7 @@ import time
 import traceback
 import warnings
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pytest
@@ -52,11 +53,14 @@ class Logged(torch.nn.Module):
 def run(folder, log, memory):
     """Extract 12 samples in two shards per model, with constant measured times."""
     torch.set_num_threads(1)
-    forward.time.perf_counter = map(float, itertools.count()).__next__
     inputs = torch.arange(36).reshape(12, 3) / 36
     models = {name: Logged(seed, log) for seed, name in enumerate(NAMES)}
     options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory}
-    return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
+    clock = map(float, itertools.count()).__next__
+    with mock.patch.object(
+        forward.time, "perf_counter", clock
+    ):  # restored: it is that of all tests
+        return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
 
 
 def watch(folder, act):
