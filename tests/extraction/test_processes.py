@@ -57,9 +57,7 @@ def run(folder, log, memory):
     models = {name: Logged(seed, log) for seed, name in enumerate(NAMES)}
     options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory}
     clock = map(float, itertools.count()).__next__
-    with mock.patch.object(
-        forward.time, "perf_counter", clock
-    ):  # restored: it is that of all tests
+    with mock.patch.object(forward.time, "perf_counter", clock):  # that of all tests: restored
         return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
 
 
