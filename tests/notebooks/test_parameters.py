@@ -134,7 +134,7 @@ def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, brow
     with serving(executed) as (address, _):
         for path in lessons(executed):
             page = browser.new_page(viewport={"width": 1440, "height": 8000})
-            page.goto(f"{address}/lab/tree/{path.name}")
+            page.goto(f"{address}/lab/workspaces/{path.stem}/tree/{path.name}")  # no other tab
             page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
             page.wait_for_timeout(2000)
             seen, cut = page.evaluate(CUT, [".jp-OutputArea-output", LAB_PARTS])
