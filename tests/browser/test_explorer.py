@@ -640,6 +640,7 @@ def locked(page, *reasons):
     )
 
 
+@pytest.mark.soak  # a restart may take minutes on a loaded machine
 def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, stores):
     """Sliders work without the kernel. Selectors that need it are disabled and show what is shown.
 

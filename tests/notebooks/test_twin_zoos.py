@@ -81,10 +81,3 @@ def test_the_zoo_variants_have_the_same_samples():
             assert store.models["macs"].to_dict() == stores[-1].models["macs"].to_dict()
     files = [path for path in TWINS.rglob("*") if path.is_file()]
     assert sum(path.stat().st_size for path in files) <= 8e6
-
-
-def test_notebook_07_explains_the_recipes():
-    zoo = json.loads((TWINS.parent / "zoo.json").read_text(encoding="utf-8"))["models"]
-    students = [name for name, entry in zoo.items() if "teacher" in entry.get("recipe", {})]
-    text = (ROOT / "notebooks" / "07_calibration.ipynb").read_text(encoding="utf-8")
-    assert f"Of the {len(zoo)} bundled image models, {len(students)} were trained on" in text
