@@ -181,5 +181,7 @@ def test_freed_memory_is_reused_by_the_next_batch_and_then_released():
     with retain_freed_memory():
         first = page_faults()
         second = page_faults()
+        if first == 0:
+            pytest.skip("this kernel counts no page faults")
         assert second * 4 < first
     assert page_faults() > second * 4
