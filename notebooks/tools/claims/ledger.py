@@ -357,10 +357,10 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     met = rows["timm"].str.contains(f": {SUPPORTED}").sum()
     by_training = ""
     if counts[DEPENDS]:
-        by_training = f" The verdict of {counts[DEPENDS]} depends on the training of the models."
+        by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
         f"Of {tested} testable claims, {counts[SUPPORTED]} hold, {counts[CONTRADICTED]} are "
-        f"contradicted, and {counts[UNDETERMINED]} are undetermined.{by_training} Of the paper's "
+        f"contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
         f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
         f"tables reproduce {met} and do not reproduce {missed}."
     )
