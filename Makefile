@@ -22,7 +22,7 @@ test: $(READY) ## lint, the tests, and every notebook at its quick parameters un
 	@mkdir -p build
 	@$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
-		--durations=10 $(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
+		$(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
 
 soak: $(READY) ## the tests that take minutes each
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak tests $(ARGS)

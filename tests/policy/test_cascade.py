@@ -142,7 +142,7 @@ def test_a_custom_ensemble_equals_the_built_in_one():
     np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 9), max_size=8),
     st.integers(1, 20),

@@ -9,7 +9,7 @@ from dataclasses import FrozenInstanceError, replace
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from references import slow_stages
 
@@ -41,7 +41,6 @@ MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
 
 
-@settings(deadline=None)
 @given(
     st.lists(EDGES, min_size=1, max_size=3),
     st.lists(EDGES | st.just(math.nan), min_size=1),
@@ -64,7 +63,6 @@ def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence, negat
 SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
 def test_decide_equals_a_loop_over_rows_and_stages(data, n, k, is_array):
     """Arrays of whole numbers stay such arrays."""
