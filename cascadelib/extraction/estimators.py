@@ -11,7 +11,6 @@ from ..checks import brief
 from ..labels import align_values
 from ..store.logit_store import LogitStore
 
-
 TIMED_ROUNDS = 3  # predictions of each classifier, of which the fastest one counts
 
 

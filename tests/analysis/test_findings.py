@@ -22,6 +22,7 @@ from cascadelib.analysis import (
     ratio_finding,
     shift_finding,
 )
+from cascadelib.analysis.findings import count_samples
 
 STORE = three_models()
 OTHER = three_models(1)
@@ -83,7 +84,8 @@ def test_a_front_finding_needs_two_single_models():
     logits = {name: 9 * np.eye(5)[:2] for name in MACS}
     same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
     text = front_finding(FRONT, same, 5)
-    assert text.endswith("the cheapest single model is also the most accurate one")
+    assert text == "The cheapest single model is also the most accurate one on held-out data"
+    assert count_samples(same, "held-out samples") == "2 held-out samples"
 
 
 def pairs_of(models, relation):
