@@ -400,6 +400,8 @@ def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 20
         if drawn[column].nunique() > 1 < drawn[other].nunique():
             draws.append(drawn[column].corr(drawn[other], "spearman"))
     value = pairs[column].corr(pairs[other], "spearman")
+    if np.isnan(value):
+        return f"Too few pairs for a trend\n{len(models)} models have no rank correlation"
     low, high = interval(np.array(draws)) if len(models) > 2 else (-1, 1)
     trend = "are not clearly related"
     if low > 0:
