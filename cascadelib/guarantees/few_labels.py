@@ -1,6 +1,7 @@
 """Select the points that a certificate tests, and the samples whose labels it needs."""
 
-from typing import Any
+from collections.abc import Iterable
+from typing import Any, overload
 
 import numpy as np
 from numpy import ndarray as Array
@@ -8,6 +9,7 @@ from numpy import ndarray as Array
 from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store, costs_by_model
 from ..evaluation.guarantee import VIOLATED
+from ..evaluation.label_draw import LabelDraw, draw_labels
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
@@ -18,16 +20,37 @@ from .repeats import overlap_of, refuse_repeats
 STEPS = 100  # largest number of tested points of a front
 
 
+@overload
+def to_label(
+    store: Store, *, models: str | Iterable[str], seed: int | None = None
+) -> LabelDraw: ...
+
+
+@overload
 def to_label(
     store: Store,
     cascades: Any,
     reference: str | None = None,
     epsilon: float | str | None = None,
     budget: float | None = None,
-) -> Array:
-    """Return the samples whose labels :func:`certify` needs.
+) -> Array: ...
 
-    These are the samples on which at least one cascade and the reference predict different classes.
+
+def to_label(
+    store: Store,
+    cascades: Any = None,
+    reference: str | None = None,
+    epsilon: float | str | None = None,
+    budget: float | None = None,
+    *,
+    models: str | Iterable[str] | None = None,
+    seed: int | None = None,
+) -> Array | LabelDraw:
+    """Return the samples whose labels :func:`search` or :func:`certify` needs.
+
+    To choose a cascade, pass `models`: the result is the samples on which these candidates
+    disagree. To certify, pass `cascades`: the result is the samples on which at least one of them
+    and the reference predict different classes.
 
     Parameters
     ----------
@@ -42,22 +65,30 @@ def to_label(
         and `budget`, all points are tested.
     budget : float, optional
         As for :func:`certify`.
+    models : "all" or list of str, optional
+        Candidate models, instead of `cascades`.
+    seed : int, optional
+        Seed of a recorded draw, which is repeated. By default, the operating system gives the seed,
+        and ``LabelDraw.seed`` records it.
 
     Returns
     -------
-    str array
+    str array or LabelDraw
         Ids, sorted by their SHA-256. For any m, the first m ids are therefore a uniform random
-        draw.
+        draw. With `models`, a :class:`LabelDraw`, whose ``ids`` are in a random order.
 
     Raises
     ------
     ValueError
         If the score is not top-1, because equal predictions may then have different losses. If
         :func:`certify` would refuse the samples.
+    TypeError
+        If both or none of `cascades` and `models` are passed.
 
     See Also
     --------
-    certify : Pass the labels as ``labels={id: label}``.
+    search : Pass the labels of `models` as ``labels={id: label}, draw=draw``.
+    certify : Pass the labels as ``labels={id: label}``, and the draw, if there is one.
     ladder : Cascades that need no labels for selection.
 
     Examples
@@ -68,7 +99,16 @@ def to_label(
     >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
     >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
     (247, 3000)
+    >>> draw = cl.to_label(table, models="all")
+    >>> len(draw), draw.models
+    (247, ('llama-3.1-8b', 'llama-3.3-70b'))
     """
+    if (cascades is None) == (models is None):
+        raise TypeError("give either cascades, to certify them, or models=, to choose cascades")
+    if models is not None:
+        check_store(store)
+        refuse_repeats(store)
+        return draw_labels(store, models, seed)
     epsilon = check_bounds(epsilon, budget)
     check_store(store)
     refuse_repeats(store)
@@ -92,9 +132,8 @@ def select_points(
     The reference defaults to that of a Front, or else to the most expensive model of the points.
     """
     if isinstance(cascades, Front):
-        accuracy = cascades.singles["accuracy"]
         reference = cascades.reference.models[0] if reference is None else reference
-        validate_choice(reference, accuracy.index, "model")
+        validate_choice(reference, cascades.singles.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
     if len(scores := {point.score for point in points}) > 1:
@@ -123,7 +162,7 @@ def candidates(
     table = front.table
     if epsilon is None and budget is None:
         return points_of(front)
-    loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
+    loss = front.baseline.table.loc[reference, "accuracy"] - front.steps[1]
     margin = np.full(len(table), np.inf)
     if epsilon is not None:
         spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)
