@@ -360,8 +360,10 @@ def select_models(models: Any, names: list[str], baseline: Baseline) -> list[str
     return listed
 
 
-def check_disagreements_suffice(method: Method | None, score: str) -> None:
+def check_disagreements_suffice(draw: LabelDraw | None, method: Method | None, score: str) -> None:
     """Raise a ValueError if labels of disagreements do not determine the losses of a search."""
+    if draw is None:
+        return
     if score != "top1":
         raise ValueError(
             f"labels of a draw are for score='top1', not {score!r}: models with equal predictions "
@@ -413,8 +415,7 @@ class SearchTask:
         check_store(store)
         chosen, score, cost = resolve_options(store, method, score, cost)
         self.draw = draw
-        if draw is not None:
-            check_disagreements_suffice(chosen, score)
+        check_disagreements_suffice(draw, chosen, score)
         self.score = score
         self.cost_kind = cost
         self.positive = store.positives() if score == F1 else None

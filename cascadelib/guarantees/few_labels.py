@@ -1,7 +1,7 @@
 """Select the points that a certificate tests, and the samples whose labels it needs."""
 
 from collections.abc import Iterable
-from typing import Any, overload
+from typing import Any
 
 import numpy as np
 from numpy import ndarray as Array
@@ -18,22 +18,6 @@ from .case import compare_with_reference, models_of, sort_by_digest
 from .repeats import overlap_of, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
-
-
-@overload
-def to_label(
-    store: Store, *, models: str | Iterable[str], seed: int | None = None
-) -> LabelDraw: ...
-
-
-@overload
-def to_label(
-    store: Store,
-    cascades: Any,
-    reference: str | None = None,
-    epsilon: float | str | None = None,
-    budget: float | None = None,
-) -> Array: ...
 
 
 def to_label(

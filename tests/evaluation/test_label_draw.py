@@ -131,9 +131,12 @@ def test_the_first_samples_of_a_draw_are_a_uniform_draw():
         firsts.append(order[0])
         pairs.append(6 * order[0] + order[1])
         part = ids[order[order != 2]]  # the order of a part is that of all
-        assert part.tolist() == ids[[0, 1, 3, 4, 5]][
-            LabelDraw(NAMES, ids, 6, seed, "").order(ids[[0, 1, 3, 4, 5]])
-        ].tolist()
+        assert (
+            part.tolist()
+            == ids[[0, 1, 3, 4, 5]][
+                LabelDraw(NAMES, ids, 6, seed, "").order(ids[[0, 1, 3, 4, 5]])
+            ].tolist()
+        )
     for counts, share in ((np.bincount(firsts, minlength=6), 1 / 6), (np.bincount(pairs), 1 / 30)):
         counts = counts[counts > 0]
         assert len(counts) == round(1 / share)
@@ -210,7 +213,7 @@ REFUSED = {
     "no labels": (lambda: search(None), "labels= and draw= belong together"),
     "a list": (lambda: search(list(FIRST)), "labels must be {sample id: label}"),
     "too few": (lambda: search(labels_of(DRAW.ids[:5])), "5 labels are too few"),
-    "a gap": (lambda: search(labels_of(DRAW.ids[1:90])), "labels: 89 samples have a label, but not"),
+    "a gap": (lambda: search(labels_of(DRAW.ids[1:90])), "labels: 89 samples have a label"),
     "an agreeing row": (lambda: search(FIRST | {AGREED: "0"}), "labels: 1 ids are not in the draw"),
     "a foreign id": (lambda: search(FIRST | {"x": "0"}), "labels: 1 ids are not in the draw"),
     "agreeing rows only": (lambda: search({AGREED: "0"}), "labels: 1 ids are not in the draw"),
