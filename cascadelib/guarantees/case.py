@@ -238,25 +238,18 @@ def sort_by_digest(mask: Any, origin: Origin, draw: LabelDraw | None = None) -> 
     return sorted(digests, key=digests.__getitem__)
 
 
-def samples_to_certify(
-    store: Store,
-    points: list[Point],
-    reference: str,
-    labels: Mapping | None,
-    draw: LabelDraw | None,
-) -> tuple[Store, Mapping | None]:
-    """Return the samples of a draw that did not choose the points, and their labels.
-
-    Without a draw, all samples and labels are returned.
+def samples_after_choice(
+    store: Store, points: list[Point], reference: str, draw: LabelDraw | None
+) -> Store:
+    """Return the samples of a draw that did not choose the points, or all without a draw.
 
     Raises
     ------
     ValueError
-        If a model is not a candidate of the draw: it may differ where no label was drawn. If no
-        label is left.
+        If a model is not a candidate of the draw: it may differ where no label was drawn.
     """
     if draw is None:
-        return store, labels
+        return store
     others = [name for name in models_of(points, reference) if name not in draw.models]
     if others:
         raise ValueError(
@@ -264,15 +257,23 @@ def samples_to_certify(
             "wrong where they agree. Draw with to_label(store, models=…) for all models of the "
             "cascades and the reference"
         )
+    return skip_seen(store, draw, join_origins(*(point.seen for point in points)))
+
+
+def labels_after_choice(
+    store: Store, rest: Store, labels: Mapping | None, draw: LabelDraw | None
+) -> Mapping | None:
+    """Return the labels of the samples ``rest`` of a store, or all labels without a draw."""
+    if draw is None:
+        return labels
     label_of = draw.labels_of(store, labels)
-    rest = skip_seen(store, draw, join_origins(*(point.seen for point in points)))
     remaining = {name: label_of[name] for name in rest.origin.sample_ids if name in label_of}
     if not remaining:
         raise ValueError(
             f"none of the {len(label_of)} labels is left to certify: those that chose the cascades "
             "cannot. Label the samples that follow in draw.ids"
         )
-    return rest, remaining
+    return remaining
 
 
 def apply_labels(

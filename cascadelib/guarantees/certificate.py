@@ -21,7 +21,13 @@ from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
 from ..tables import fraction, number, times
-from .case import Case, models_of, prepare_case, samples_to_certify
+from .case import (
+    Case,
+    labels_after_choice,
+    models_of,
+    prepare_case,
+    samples_after_choice,
+)
 from .few_labels import check_bounds, select_points
 from .premises import checked_premises, premises_table
 from .trial import Trial
@@ -300,7 +306,9 @@ def certify(
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
-    store, labels = samples_to_certify(store, points, reference, labels, draw)
+    rest = samples_after_choice(store, points, reference, draw)
+    labels = labels_after_choice(store, rest, labels, draw)
+    store = rest
     case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters, draw)
     costs = costs_by_model(store, points[0].cost_kind)
     mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}

@@ -14,7 +14,7 @@ from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
-from .case import compare_with_reference, models_of, sort_by_digest
+from .case import compare_with_reference, models_of, samples_after_choice, sort_by_digest
 from .repeats import overlap_of, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
@@ -27,6 +27,7 @@ def to_label(
     epsilon: float | str | None = None,
     budget: float | None = None,
     *,
+    draw: LabelDraw | None = None,
     models: str | Iterable[str] | None = None,
     seed: int | None = None,
 ) -> Array | LabelDraw:
@@ -49,6 +50,9 @@ def to_label(
         and `budget`, all points are tested.
     budget : float, optional
         As for :func:`certify`.
+    draw : LabelDraw, optional
+        The draw whose first labels chose the cascades. The result is then in its order, without the
+        samples of the choice. ``certify(…, draw=draw)`` takes the first labels of the result.
     models : "all" or list of str, optional
         Candidate models, instead of `cascades`.
     seed : int, optional
@@ -97,11 +101,12 @@ def to_label(
     check_store(store)
     refuse_repeats(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
+    store = samples_after_choice(store, points, reference, draw)
     status, evidence, remedy = overlap_of(points, store, models_of(points, reference))
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
     _, differs = compare_with_reference(store, points, reference)
-    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin)]
+    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin, draw)]
 
 
 def select_points(

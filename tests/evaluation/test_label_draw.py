@@ -163,6 +163,10 @@ def test_the_samples_of_the_choice_do_not_certify():
     part = labels_of(DRAW.ids[: count + 30])
     fewer = cl.certify(TABLE, point, 0.1, labels=part, draw=DRAW)
     assert fewer.table["p_value"][0] >= certificate.table["p_value"][0]
+    wanted = cl.to_label(TABLE, point, draw=DRAW)
+    assert 0 < len(wanted) < len(DRAW) - count and set(wanted) < set(DRAW.ids[count:].tolist())
+    by_its_own = cl.certify(TABLE, point, 0.1, labels=labels_of(wanted), draw=DRAW)
+    assert by_its_own.table["p_value"][0] == certificate.table["p_value"][0]
     # A cascade of a file is recognized by the digests of the ids that chose it.
     again = cl.certify(TABLE, parse_cascade(text_of(point)), 0.1, labels=part, draw=DRAW)
     assert again.table["p_value"][0] == fewer.table["p_value"][0]
