@@ -59,8 +59,8 @@ def test_a_changed_result_fails_the_run_and_a_rearranged_program_does_not(notebo
         ("factor 2.34", "ratio 2.34", 1, False),
         ("29 hold", "30 hold", 1, False),
         ("1,234 samples", "1,235 samples", 1, False),
-        ("−0.00", "0.01", 1, False),
-        ("loses −0.12 points", "loses -0.12 points", 1, False),
+        ("−0.00", "0.01", 1, True),
+        ("loses −0.12 points", "loses -0.12 points", 1, True),
         ("1e-12", "2e-12", 1, True),
         ("1e-12", "3e-12", 1, False),
         ("12.5%", "12.6%", 1, True),
@@ -123,5 +123,5 @@ def test_every_notebook_has_expected_values_of_its_answer_and_key_tables():
     for path in run.find_notebooks(run.NOTEBOOKS):
         content = expected.read(path)
         committed = set(expected.results_of(path))
-        assert committed == set(content["full"]) == set(content["quick"]), path.name
+        assert committed == set(content["full"]), path.name
         assert len(committed) >= 2
