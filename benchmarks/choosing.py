@@ -228,10 +228,9 @@ def ratio_of(draws: pd.DataFrame, others: pd.DataFrame) -> dict[str, float]:
 def as_markdown(cells: pd.DataFrame) -> str:
     """Return the table of docs/choosing.md: a row per cell, with both rules."""
     head = ["cascades", "outcomes", "pool", "draws"]
-    of_rule = ["excess (upper end)", "saving", "falls back"]
-    head += [f"any: {name}" for name in of_rule]
-    head += [f"disagreements: {name}" for name in of_rule]
-    lines = [[*head, "saving ÷ saving (95% CI)"], ["---"] * 3 + ["---:"] * 8]
+    of_rule = ["excess", "saving", "falls back"]
+    head += [f"{rule}: {name}" for rule in ("any", "disagreements") for name in of_rule]
+    lines = [[*head, "ratio"], ["---"] * 3 + ["---:"] * 8]
     shown = cells[cells["labels"] == LABELS[0]]
     order = ["lengths", "kind", "pool"]
     for cell, part in shown.sort_values(order, ascending=[False, True, True]).groupby(
