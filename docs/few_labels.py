@@ -131,7 +131,7 @@ def write_figure(path: Path) -> None:
 if __name__ == "__main__":
     if "sizes" in sys.argv[1:]:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- sizes -->\n")
-        after = rest.partition("\n<!-- /sizes -->")[2]
+        after = rest.partition("<!-- /sizes -->")[2]
         text = f"{before}<!-- sizes -->\n{sizes()}\n<!-- /sizes -->{after}"
         PAGE.write_text(text, encoding="utf-8")
     if "figure" in sys.argv[1:]:
