@@ -39,7 +39,7 @@ def drawn(seed, k, grades=4, per_sample=False, scale=8.0):
 SEEDS = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(1, 7), st.sampled_from(LENGTHS), st.sampled_from([8.0, 1e12, 1e20]))
 def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
     per_sample = lengths in LENGTHS[:3]
@@ -58,7 +58,7 @@ def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
     assert front.exact and front.error == 0 and (front.gap == 0).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([3, (2, 3)]), st.sampled_from([4, 64]))
 def test_no_cascade_exceeds_a_rounded_front_by_more_than_its_error(seed, k, lengths, most):
     gain, confidence, cost = drawn(seed, k, grades=0)
@@ -72,7 +72,7 @@ def test_no_cascade_exceeds_a_rounded_front_by_more_than_its_error(seed, k, leng
     assert f"may be up to {front.error:.2g} more accurate" in repr(front)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([0, 1, 4]), st.sampled_from([3, (1, 2, 3)]))
 def test_longer_cascades_with_costs_per_sample_have_true_costs_of_a_search_by_means(
     seed, k, grades, lengths
@@ -91,7 +91,7 @@ def test_longer_cascades_with_costs_per_sample_have_true_costs_of_a_search_by_me
     assert set(front.table["cost"]) <= found
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([1, 2, (1, 2)]), st.integers(1, 10))
 def test_the_bound_of_pairs_is_valid_whenever_time_is_up(seed, k, lengths, checks):
     """The clock advances when it is read."""

@@ -24,7 +24,7 @@ def slow_points(predicted, confidence, labels, cost, lengths):
     return points
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),
