@@ -309,7 +309,7 @@ def graded(quick: bool = False) -> list[dict]:
             gap = 100 * front.gap
             rows += [
                 row(f"{what}, time_limit={limit}", own, "s"),
-                row(f"{what}, error of accuracy after {limit} s", 100 * front.error, "points"),
+                row(f"{what}, error of accuracy after {limit} s", front.error, "share"),
                 row(f"{what}, median certified gap after {limit} s", np.median(gap), "%"),
                 row(f"{what}, largest certified gap after {limit} s", gap.max(), "%"),
             ]

@@ -49,7 +49,7 @@ def all_thresholds(confidence):
 
 def every_exit(confidence, cost, lengths):
     """Yield the models and the exit stage of each sample, for all cascades and thresholds."""
-    for n in np.atleast_1d(lengths):
+    for n in (lengths,) if isinstance(lengths, int) else lengths:
         for models in permutations(range(len(cost)), n):
             costs = [cost[m] for m in models]
             if costs == sorted(costs):

@@ -271,7 +271,8 @@ def test_the_accuracy_of_an_expected_point_is_the_mean_of_its_expected_outcomes(
     table = three_scores()
     front = search(table, lengths, expected=True)
     stage = expected_outcomes(table.outcome(table.names, None, "top1"), 3, True)
-    for point, run in zip(front.cascades, evaluate(table, front)):
+    runs = evaluate(table, front)
+    for point, run in zip(front.cascades, runs):
         outcomes = [stage((table.names.index(name),))[0] for name in point.models]
         assert point.accuracy == pytest.approx(np.choose(run.exit_stage, outcomes).mean())
-        assert point.accuracy != run.accuracy
+    assert any(abs(p.accuracy - run.accuracy) > 0.001 for p, run in zip(front.cascades, runs))
