@@ -22,13 +22,13 @@ from tools.study import (
     Study,
     candidates_of_study,
     compare_with_published,
-    models_of_study,
     names_today,
     on_fronts,
     read_study,
     rounded,
     samples_of_study,
     singles,
+    sources_of_study,
 )
 
 TABLE = published.models()
@@ -484,4 +484,4 @@ def test_an_error_about_a_study_names_its_file(tmp_path):
         with pytest.raises(ValueError, match=rf"study\.json: .*{kind}.*'labels'"):
             samples_of_study(tmp_path, kind)
     with pytest.raises((ValueError, ConnectionError), match=r"study\.json: "):
-        models_of_study(tmp_path)
+        sources_of_study(tmp_path)
