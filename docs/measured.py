@@ -399,7 +399,7 @@ def graded() -> str:
     )
     lines = ["| search | time_limit | error | median gap | largest gap |", f"|---|{'---:|' * 4}"]
     for search, after, of in in_time("graded", name):
-        cells = [search, f"{after:g} s", of["error"], of["median"], of["largest"]]
+        cells = [search, f"{after:g} s", of.get("error", ""), of["median"], of["largest"]]
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -107,7 +107,7 @@ def first_cascades(search: Search) -> Iterator[tuple[int, ...]]:
     """Yield the first cascade of each length that begins with each model or pair of models."""
     for n in search.lengths:
         for pair in search.cascades.extensions((), min(n, 2)):
-            cascade = next(search.cascades.extensions(pair, n), None)
+            cascade = search.cascades.first(pair, n)
             if cascade is not None:
                 yield cascade
 
