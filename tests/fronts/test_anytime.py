@@ -156,10 +156,10 @@ def test_a_large_search_with_a_limit_begins_with_promising_cascades(time_limit, 
 
 
 def test_a_search_of_longer_cascades_begins_with_triples(monkeypatch):
+    triples, exact = map(exact_front, (3, 4))
     monkeypatch.setattr(anytime, "on_workers", lambda *_: False)
     found = search_arrays(*LARGE, 4, time_limit=600)
-    assert_certified(found, exact_front(4), np.inf)
-    triples = exact_front(3)
+    assert_certified(found, exact, np.inf)
     is_extended = triples.models[:, -1] < len(LARGE[2]) - 1  # a more expensive model follows
     for accuracy, cost in zip(triples.accuracy[is_extended], triples.cost[is_extended]):
         assert found.cost[found.accuracy >= accuracy].min() <= cost
