@@ -169,29 +169,3 @@ def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
 def are_close(curve: pd.Series, other: pd.Series, share: float) -> bool:
     """Return whether curves over the same index differ by at most a share of the other."""
     return curve.index.equals(other.index) and np.allclose(curve, other, share, 0, equal_nan=True)
-
-
-def band_figure(
-    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band"
-) -> style.Figure:
-    """Draw an improvement curve over its confidence band.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns accuracy and improvement.
-    band : DataFrame
-        Columns accuracy, low and high.
-    title : str
-
-    Returns
-    -------
-    Figure
-    """
-    fig = improvement_figure({}, title)
-    edge = {"x": band["accuracy"], "color": style.PALETTE[0], "width": 0}
-    style.add_line(fig, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
-    filled: dict = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
-    style.add_line(fig, y=band["low"], **filled, **edge)
-    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
-    return fig

@@ -132,8 +132,8 @@ def card_of(entry: Entry) -> str:
 def lede_of(answer: str) -> str:
     """Return the answer of the main lesson: its finding, and below it what was measured."""
     finding, _, source = map(html.escape, answer.partition("\n"))
-    unit = ". MACs are multiply-accumulate operations" * ("MACs" in finding)
-    return f'<p class="lede"><b>{finding}</b><br>{source}{unit}.</p>'
+    unit = ". MACs are multiply-accumulate operations." * ("MACs" in finding)
+    return f'<p class="lede"><b>{finding}</b><br>{source}{unit}</p>'
 
 
 def cards(entries: Iterable[Entry]) -> str:

@@ -115,7 +115,6 @@ def figures(store, other):
     yield fig.saving_figure(front, cl.analysis.finding(front, front.store, front.point(0)))
     rows = pd.DataFrame({"saving": 2.0, "saving_low": 1.5, "saving_high": 3.0}, NAMES)
     yield fig.intervals_figure(rows, "saving", NAMES[2])
-    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
 def written(folder, *outputs):

@@ -81,7 +81,7 @@ def data(k=300):
 def stills():
     """Return the outputs of two explorers without a kernel, one of the bundled images."""
     still = (
-        '<p data-state="models=a&amp;goal=near_best" data-validation="{} val" '
+        '<p data-state="models=a&amp;method=max_softmax&amp;goal=near_best" data-validation="{} val" '
         'data-held-out="{} test">a → b</p>'
     )
     sentences = [still.format(name, name) for name in ("fashion-mnist", "mine")]
@@ -172,7 +172,9 @@ def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
 
 def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
-    assert re.findall('src="live.html#([^"]*)"', text) == ["models=a&amp;goal=near_best"]
+    assert re.findall('src="live.html#([^"]*)"', text) == [
+        "models=a&amp;method=max_softmax&amp;goal=near_best"
+    ]
     assert text.count("data-state") == 1
     assert (pages / "live.html").exists()
     assert "live.html" not in (pages / "01_a.html").read_text(encoding="utf-8")
