@@ -95,8 +95,23 @@ def framed(content: str, label: str) -> str:
     return FIGURE.format(label=html.escape(label, quote=True), content=content)
 
 
+def first_panel(figure: dict) -> dict:
+    """Return a figure with its first panel only, without marks that a legend must name one by
+    one."""
+    layout = figure.get("layout", {})
+    if "xaxis2" not in layout:
+        return figure
+    data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
+    data = [trace for trace in data if "text" not in trace.get("mode", "")]
+    full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
+    key = {"orientation": "h", "y": -0.25, "yanchor": "top"}
+    bare = {"annotations": [], "shapes": [], "width": None, "legend": key, "showlegend": True}
+    return figure | {"data": data, "layout": layout | full | bare}
+
+
 def in_small(figure: dict) -> dict:
     """Return a figure without its title and controls, in the size of a card."""
+    figure = first_panel(figure)
     layout = figure.get("layout", {})
     margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
     small = layout | SMALL | {"title": None, "margin": margin}

@@ -92,6 +92,15 @@ def test_a_small_figure_names_its_lines_and_has_no_title(written):
     assert small["layout"]["title"] is None and "width" not in small["layout"]
 
 
+def test_a_small_figure_of_two_panels_has_the_first_one():
+    axes = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {"domain": [0.6, 1]}, "yaxis": {}}
+    lines = [{"name": "a", "mode": "lines"}, {"name": "b", "mode": "lines", "xaxis": "x2"}]
+    stars = {"name": "c", "mode": "markers+text", "xaxis": "x"}
+    small = home.in_small({"data": [*lines, stars], "layout": axes | {"width": 1150}})
+    assert [trace["name"] for trace in small["data"]] == ["a"]
+    assert small["layout"]["xaxis"]["domain"] == [0, 1] and small["layout"]["width"] is None
+
+
 def test_the_home_loads_no_file_from_elsewhere():
     page = home.format_home([Run(path, path) for path in COMMITTED])
     loaded = re.findall(r'(?:src|href)="([^"]*)"', page)

@@ -81,8 +81,8 @@ def data(k=300):
 def stills():
     """Return the outputs of two explorers without a kernel, one of the bundled images."""
     still = (
-        '<p data-state="models=a&amp;method=max_softmax&amp;goal=near_best" data-validation="{} val" '
-        'data-held-out="{} test">a → b</p>'
+        '<p data-state="models=a&amp;method=max_softmax&amp;goal=near_best" '
+        'data-validation="{} val" data-held-out="{} test">a → b</p>'
     )
     sentences = [still.format(name, name) for name in ("fashion-mnist", "mine")]
     return [nbformat.v4.new_output("display_data", {"text/html": one}) for one in sentences]
