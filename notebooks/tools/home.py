@@ -27,6 +27,9 @@ ABOUT_PAPER = (
 )
 SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 SMALL = {"height": 260, "font": {"size": 11}}
+# A legend is below the axis title, at the bottom of the card.
+KEY = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container"}
+KEY_HEIGHT = 80  # pixels
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
 {frame}</section>"""
@@ -104,8 +107,7 @@ def first_panel(figure: dict) -> dict:
     data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
     data = [trace for trace in data if "text" not in trace.get("mode", "")]
     full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
-    key = {"orientation": "h", "y": -0.25, "yanchor": "top"}
-    bare = {"annotations": [], "shapes": [], "width": None, "legend": key, "showlegend": True}
+    bare = {"annotations": [], "shapes": [], "width": None, "legend": {}}
     return figure | {"data": data, "layout": layout | full | bare}
 
 
@@ -115,6 +117,9 @@ def in_small(figure: dict) -> dict:
     layout = figure.get("layout", {})
     margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
     small = layout | SMALL | {"title": None, "margin": margin}
+    if "legend" in layout:
+        small |= {"height": SMALL["height"] + KEY_HEIGHT, "legend": KEY}
+        margin["b"] += KEY_HEIGHT
     return figure | {"layout": small, "config": {"staticPlot": True}}
 
 

@@ -99,6 +99,7 @@ def test_a_small_figure_of_two_panels_has_the_first_one():
     small = home.in_small({"data": [*lines, stars], "layout": axes | {"width": 1150}})
     assert [trace["name"] for trace in small["data"]] == ["a"]
     assert small["layout"]["xaxis"]["domain"] == [0, 1] and small["layout"]["width"] is None
+    assert small["layout"]["legend"]["yref"] == "container" and small["layout"]["height"] > 260
 
 
 def test_the_home_loads_no_file_from_elsewhere():
