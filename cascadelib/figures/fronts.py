@@ -1,7 +1,5 @@
 """Draw fronts from tables, with costs on a log axis and accuracies as per cent."""
 
-from collections.abc import Collection
-
 import numpy as np
 import pandas as pd
 
@@ -99,50 +97,6 @@ def least_cost_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
     """Return the least cost of a front at or above each accuracy in ``at`` [n]."""
     cost = table.groupby("accuracy")["cost"].min()
     return cost[::-1].cummin()[::-1].reindex(at, method="bfill")
-
-
-def improvement_figure(
-    curves: Tables,
-    title: str = "Improvement factor at equal accuracy",
-    references: Collection[str] = (),
-) -> style.Figure:
-    """Draw improvement factors against accuracy.
-
-    Parameters
-    ----------
-    curves : dict of str to DataFrame
-        Label → table with accuracy and improvement (``front.improvement_curve()``). Curves that
-        coincide are drawn once, under all their labels.
-    title : str
-    references : collection of str
-        Labels that are drawn as thin black lines.
-
-    Returns
-    -------
-    Figure
-
-    References
-    ----------
-    Paper, figure 1, bottom.
-    """
-    fig = style.figure(
-        title,
-        xaxis=style.per_cent_axis(title="accuracy"),
-        yaxis={"title": style.GAIN, **style.GAIN_AXIS},
-        hovermode="x",
-        showlegend=True,
-    )
-    curves = {label: curves[label] for label in [*references, *curves] if label in curves}
-    factors = {label: curve.set_index("accuracy")["improvement"] for label, curve in curves.items()}
-    others = 0
-    for first, name in merge_coinciding(factors).items():
-        if first in references:
-            style.add_improvement(fig, curves[first], name, style.BLACK, 1.2)
-            continue
-        colour = style.colour(others)
-        style.add_improvement(fig, curves[first], name, colour, 1.8, dash=style.dash(others))
-        others += 1
-    return fig.add_hline(y=1, line=style.DOTTED)
 
 
 def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:

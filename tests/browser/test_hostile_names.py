@@ -91,7 +91,6 @@ def figures(store, other):
     curves = threshold_curves(store, NAMES[0], store)
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
-    yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     pairs = pair_table(store)
     labels = pairs["first"] + " → " + pairs["second"]

@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -64,8 +65,10 @@ def figures():
             x=[1, 2], y=[1, 2], name="both", showlegend=row == col == 1, row=row, col=col
         )
     yield grid
-    many = {f"a long name of a cascade, number {i}": curve * [1, i] for i in range(1, 12)}
-    yield cl.figures.improvement_figure(many)
+    rows = pd.DataFrame({"accuracy": [0.6, 0.7], "cost": [1.0, 2.0]})
+    many = {f"a long name of a cascade, number {i}": rows * [1, i] for i in range(1, 12)}
+    singles = rows.assign(on_front=True, on_hull=True)
+    yield cl.figures.front_figure(many, singles).update_layout(showlegend=True)
 
 
 def data(k=300):
