@@ -13,7 +13,7 @@ from typing import Any
 
 import cascadelib as cl
 
-from .options import COLUMNS, parser_of_all
+from .options import COLUMNS, LOG, parser_of_all
 
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
@@ -34,11 +34,12 @@ def read_scores(path: str, args: Namespace) -> Any:
     options = column_options(args)
     folder = find_folder(path)
     if not folder.is_dir() or not (folder / "manifest.json").exists():
-        table = open_table(path)
+        table = open_table(path, args)
         try:
             return cl.ScoreTable.from_frame(table, **options)
         except ValueError as error:
-            report = replace(cl.check_table(table, **options), source=path)
+            report = cl.check_table(table, **options)
+            report = replace(report, source=path, options=report.options | log_options(args))
             if not report.command:
                 raise
             raise ValueError(f"{error}. check reads this table: {report.command}") from None
@@ -50,11 +51,19 @@ def read_scores(path: str, args: Namespace) -> Any:
     return cl.LogitStore(path)
 
 
-def open_table(path: str) -> Any:
+def open_table(path: str, args: Namespace) -> Any:
     """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
+    options = log_options(args)
     if os.path.isdir(path) or path.endswith((".jsonl", ".ndjson")):
-        return cl.datasets.read_log(path)
+        return cl.datasets.read_log(path, **options)
+    for name in options:
+        raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
     return path
+
+
+def log_options(args: Namespace) -> dict[str, str]:
+    """Return the options that are parameters of ``read_log``, without those that are not set."""
+    return {name: getattr(args, name) for name in LOG if getattr(args, name)}
 
 
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
@@ -64,7 +73,9 @@ def read_column(path: str, column: str | None, args: Namespace) -> Any:
 
     if column is None:
         return None
-    frame = read_table(path, encoding=args.encoding)
+    frame = open_table(path, args)
+    if isinstance(frame, str):
+        frame = read_table(path, encoding=args.encoding)
     sample = args.sample or "sample"
     for name in (sample, column):
         validate_choice(name, frame.columns, "column")
@@ -214,8 +225,8 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
 
 def run_check(args: Namespace) -> dict[str, Any]:
     """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
-    report = cl.check_table(open_table(args.table), **column_options(args))
-    report = replace(report, source=args.table)
+    report = cl.check_table(open_table(args.table, args), **column_options(args))
+    report = replace(report, source=args.table, options=report.options | log_options(args))
     text = str(report)
     if args.fix and report.command:
         report.table.to_frame().to_csv(args.fix, index=False)
@@ -296,7 +307,8 @@ def run_extract(args: Namespace) -> dict[str, Any]:
 
 def run_demo(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table, or of example data, and open it."""
-    page = cl.demo(args.file, out=args.out, browser=args.out is None, **column_options(args))
+    table = args.file and open_table(args.file, args)
+    page = cl.demo(table, out=args.out, browser=args.out is None, **column_options(args))
     return {"page": str(page)}
 
 

@@ -39,6 +39,12 @@ READING = {
     "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
     "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
+LOG = {  # parameters of read_log
+    "default_model": "model of failed requests in a log of chat completions",
+    "filter": "filter of lm-evaluation-harness whose scores are read",
+    "metric": "score of lm-evaluation-harness (default: acc or exact_match)",
+}
+READING |= {f"--{name.replace('_', '-')}": text for name, text in LOG.items()}
 TABLE = {
     "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
     **READING,
@@ -75,7 +81,7 @@ GUARANTEE = {
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
 DEMO = {
-    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    "file": "table or log of answers (default: example data of two language models)",
     **READING,
     "--out": "file for the page (default: a temporary one, opened)",
 }

@@ -390,6 +390,6 @@ def format_command(
     for key, value in arguments.items():
         if isinstance(value, Mapping):
             value = ",".join(f"{model}={price:g}" for model, price in value.items())
-        words += [f"--{key}", ",".join(value) if isinstance(value, list) else str(value)]
+        words += [f"--{key.replace('_', '-')}", ",".join(value) if isinstance(value, list) else str(value)]
     losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
     return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])
