@@ -13,8 +13,9 @@ from typing import Any
 
 import cascadelib as cl
 
-from .options import COLUMNS, LOG, parser_of_all
+from .options import COLUMNS, COMMANDS, LOG, parser_of_all
 
+CERTIFY = {flag.strip("-").replace("-", "_"): None for flag in COMMANDS["certify"][1]}
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
@@ -54,7 +55,7 @@ def read_scores(path: str, args: Namespace) -> Any:
 def open_table(path: str, args: Namespace) -> Any:
     """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
     options = log_options(args)
-    if os.path.isdir(path) or path.endswith((".jsonl", ".ndjson")):
+    if os.path.isdir(path) or path.endswith((".json", ".jsonl", ".ndjson")):
         return cl.datasets.read_log(path, **options)
     for name in options:
         raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
@@ -236,7 +237,7 @@ def run_check(args: Namespace) -> dict[str, Any]:
         report = fixed
     if not args.json:
         unfixed = {"certified": False} if args.fix and not report.command else {}
-        return {"report": with_options(text, vars(args))} | unfixed
+        return {"report": text} | unfixed
     faults = report.faults.to_dict("records")
     return {"columns": report.columns, "faults": faults, "command": report.command}
 
@@ -348,7 +349,7 @@ def with_options(message: str, options: dict[str, Any]) -> str:
             return match[0]
         return f"--{name.replace('_', '-')} {value}".rstrip()
 
-    return re.sub(r"(?<![\w(.])([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
+    return re.sub(r"(?<![\w.])(?<!\w\()([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
 
 
 RUN = {
@@ -385,7 +386,7 @@ def main(argv: list[str] | None = None) -> int:
         check_out(args)
         found = RUN[args.command](args)
         for line in lines_of(found, args.json):
-            print(line)
+            print(line if args.json else with_options(line, CERTIFY | options))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -25,6 +25,7 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
+    "models": "models to read, in this order (default: all)",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
     "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
     "(default: those steps only)",
@@ -171,7 +172,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
         "file": {"nargs": "?"},
-        "--models": {"nargs": "+", "required": True},
+        "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},
         "--part": {"type": int, "nargs": 2},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),

@@ -194,7 +194,7 @@ def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys
     for row in range(600):
         label = "yes" if row % 2 else "no"
         for model, accuracy in (("small", 0.8), ("large", 0.97)):
-            said = label if ease[row] < accuracy else "perhaps"
+            said = label if ease[row] < accuracy else {"yes": "no", "no": "yes"}[label]
             token = {"logprob": np.log(1 - 0.9 * ease[row])}
             choice = {"message": {"content": said}, "logprobs": {"content": [token]}}
             body = {"model": model, "choices": [choice]}
@@ -237,12 +237,13 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
         ("name the groups with clusters=", "name the groups with --clusters"),
         ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
         ("set answer='exact', or", "set --answer 'exact', or"),
+        ("kept (missing='drop')", "kept (--missing 'drop')"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
         ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
-    options = dict.fromkeys(("clusters", "accept", "answer", "held_out"))
+    options = dict.fromkeys(("clusters", "accept", "answer", "held_out", "missing"))
     assert with_options(message, options) == expected
 
 

@@ -26,15 +26,19 @@ MAX_LOG_BYTES = 2**30  # bytes of a log
 def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> Iterator[Any]:
     """Yield what is parsed from each line of a JSONL file that is not blank.
 
-    Errors name the line. Errors of incomplete lines are converted to ValueError.
+    A file ``*.json`` is an array of such lines. Errors name the line. Errors of incomplete lines
+    are converted to ValueError.
     """
     with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+        is_array = Path(path).suffix == ".json"
+        with error_context(f"{path}, an array of objects"):
+            lines = json.load(file) if is_array else file
+        for number, line in enumerate(lines, 1):
+            if not is_array and not line.strip():
                 continue
-            with error_context(f"{path}, line {number}"):
+            with error_context(f"{path}, {'object' if is_array else 'line'} {number}"):
                 try:
-                    row = parse(dict(json.loads(line)))
+                    row = parse(dict(line if is_array else json.loads(line)))
                 except (KeyError, TypeError, IndexError, AttributeError) as error:
                     raise ValueError(f"not in the documented form: {error!r}") from None
             yield row
@@ -42,6 +46,8 @@ def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> I
 
 def read_log(path: str | os.PathLike, **options: str) -> pd.DataFrame:
     """Read a log of JSON lines, or a folder of logs, in the form that its first line has.
+
+    A file ``*.json`` is an array of such lines.
 
     Parameters
     ----------
@@ -355,7 +361,9 @@ def parse_sample(
     sample = str(line["doc_id"])
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
-        raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric= with its key")
+        raise ValueError(
+            f"no {metric or ' or '.join(METRICS)} in the line: pass metric= with its key"
+        )
     responses = line["resps"]
     generations = responses[0]
     prediction: str | None

@@ -26,7 +26,7 @@ from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 from .tables.tidy import open_frame, read_tidy
 
-NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
+NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
 USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
 
@@ -136,12 +136,15 @@ class ScoreTable:
     -----
     A prediction is read as a label in this order: as written; without outer spaces, quotes,
     brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
-    such as 1.0 as 1; by `answer`. No step reads a form that two labels share. The label set has all
-    labels, or, without labels, the answers of the most expensive model after these steps. If there
-    are two labels or more, but at most one per five samples, a prediction that is none of them is
-    unreadable, except for whole numbers if all labels are such. Otherwise labels are free text, and
-    an answer is unreadable if it only contains its label. So is an answer if it and its label are
-    two labels that differ in spelling only.
+    such as 1.0 as 1; after ``</think>`` or in ``\\boxed{}``; as a number such as $1,024, if all
+    labels are numbers; by `answer`. No step reads a form that two labels share. The label set has
+    all labels, or, without labels, the answers of the most expensive model after these steps.
+
+    If there are two labels or more, but at most one per five samples, a prediction that is none of
+    them is unreadable, except for whole numbers if all labels are such. Otherwise labels are free
+    text. A wrong answer is then unreadable if it contains its label, if its number equals the label
+    in another locale, or if it is a word for an empty cell, such as nan. So is an answer if it and
+    its label are two labels that differ in spelling only.
 
     Examples
     --------
