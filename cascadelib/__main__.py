@@ -349,7 +349,9 @@ def with_options(message: str, options: dict[str, Any]) -> str:
             return match[0]
         return f"--{name.replace('_', '-')} {value}".rstrip()
 
-    return re.sub(r"(?<![\w.])(?<!\w\()([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
+    return re.sub(
+        r"(?<![\w.])(?<!\w\()([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message
+    )
 
 
 RUN = {

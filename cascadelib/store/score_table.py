@@ -135,10 +135,11 @@ class ScoreTable:
     Notes
     -----
     A prediction is read as a label in this order: as written; without outer spaces, quotes,
-    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
-    such as 1.0 as 1; after ``</think>`` or in ``\\boxed{}``; as a number such as $1,024, if all
-    labels are numbers; by `answer`. No step reads a form that two labels share. The label set has
-    all labels, or, without labels, the answers of the most expensive model after these steps.
+    brackets, Markdown and final punctuation; the part after ``</think>`` or in ``\\boxed{}``,
+    without case and Unicode forms, and with whole numbers such as 1.0 as 1; as a number such as
+    $1,024, if all labels are numbers; by `answer`. No step reads a form that two labels share. The
+    label set has all labels, or, without labels, the answers of the most expensive model after
+    these steps.
 
     If there are two labels or more, but at most one per five samples, a prediction that is none of
     them is unreadable, except for whole numbers if all labels are such. Otherwise labels are free

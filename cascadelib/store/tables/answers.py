@@ -62,11 +62,10 @@ def plain_number(text: str) -> str:
 STEPS: dict[str, Callable[[str], str]] = {
     AS_WRITTEN: str,
     "without outer spaces, quotes, Markdown and final punctuation": strip_marks,
-    "without case and Unicode forms": fold,
-    "after </think> or in \\boxed{}": final_answer,
+    "without thoughts, \\boxed{}, case and Unicode forms": final_answer,
     "as a number": plain_number,
 }
-*_, FOLDED, _, AS_NUMBER = STEPS
+*_, FOLDED, AS_NUMBER = STEPS
 
 
 @dataclass(frozen=True)
@@ -146,8 +145,8 @@ def make_reader(
     labels : sequence of str
         The label set.
     others : iterable of str
-        Other texts of a table, the most frequent first. If labels are free text, texts that agree
-        after all steps are read as the first of them.
+        Other texts of a table, the most frequent first. If labels are free text and no numbers,
+        texts that agree after all steps are read as the first of them.
     is_closed : bool
         As for :class:`Reader`.
     answer : {None, "exact", "first word"}, regular expression or callable
@@ -162,9 +161,9 @@ def make_reader(
         for label in labels:
             by_form.setdefault(STEPS[step](label), set()).add(label)
         forms[step] = {key: owners.pop() for key, owners in by_form.items() if len(owners) == 1}
-        if step == FOLDED and not is_closed:
+        if step == FOLDED and not (is_closed or has_numbers):
             for text in others:
-                if (key := fold(text)) not in by_form and not (has_numbers and plain_number(text)):
+                if (key := final_answer(text)) not in by_form:
                     forms[FOLDED].setdefault(key, text)
         forms[step].pop("", None)
     is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
