@@ -202,6 +202,18 @@ def test_missing_answers_do_not_make_another_model_the_reference():
     assert search(accepted).reference.models == ("s",)
 
 
+def test_a_model_that_answered_only_easy_samples_is_not_the_reference():
+    """Each model is compared on the samples that all have answered."""
+    ease = np.arange(1000) / 1000
+    labels = np.full(1000, "yes", object)
+    predictions = np.where(ease > [[0.3], [0.2]], labels, "no").astype(object)
+    predictions[0, ease < 0.25] = ""
+    table = ScoreTable(None, np.stack([ease, ease]), [1, 9], "sl", None, predictions, labels)
+    answered = predictions[0] != ""
+    assert table.correct[0, answered].mean() > table.correct[1].mean()
+    assert search(table).best_model == "l"
+
+
 def test_a_certificate_names_the_most_expensive_model_if_it_is_not_the_reference():
     rng = np.random.default_rng(0)
     ease = rng.random(2000)

@@ -403,17 +403,20 @@ def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
 
 
 def find_best_model(store: Any) -> str | None:
-    """Return the model with the highest accuracy on the samples that it answered readably.
+    """Return the model with the highest accuracy on the samples that all models answered readably.
 
     Models that answered less than half of the samples are left out. None means that all models
-    answered all samples, or that missing and unreadable answers are accepted as wrong.
+    answered all samples, that no sample has all answers, or that missing and unreadable answers are
+    accepted as wrong.
     """
     answered = getattr(store, "answered", None)
     if answered is None or answered.all() or store.missing == ACCEPTED:
         return None
-    count = np.count_nonzero(answered, axis=1)
-    accuracy = np.where(answered, store.correct, 0).sum(axis=1) / np.maximum(count, 1)
-    accuracy[2 * count < len(store)] = -1
+    is_compared = 2 * np.count_nonzero(answered, axis=1) >= len(store)
+    is_shared = answered[is_compared].all(axis=0)
+    if not is_shared.any():
+        return None
+    accuracy = np.where(is_compared, store.correct[:, is_shared].mean(axis=1), -1)
     return max(store.models.index, key=lambda name: accuracy[store.row(name)])  # a tie: cheapest
 
 
