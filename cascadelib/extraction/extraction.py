@@ -62,13 +62,12 @@ def extract(
 
     Parameters
     ----------
-    models : list of str, or dict
-        Names that :func:`load` accepts, or a dict from names to a module, a (module, transform)
-        pair, a :class:`Model`, or a trained scikit-learn classifier. A transform maps a batch of
-        raw inputs (a tensor on the device) to the module's input: a tensor, a tuple of arguments or
-        a dict of keywords. None means ``float()``. Equal transforms run once per batch. Classifiers
-        predict all inputs in one call, and their probabilities are stored in a new store. Of the
-        options, only `macs` applies to them.
+    models : list of str or Source, or dict
+        Names that :func:`load` accepts, sources that load your models when they are needed, or a
+        dict from names to a module, a (module, transform) pair or a :class:`Model`. A transform
+        maps a batch of raw inputs (a tensor on the device) to the module's input: a tensor, a tuple
+        of arguments or a dict of keywords. None means ``float()``. Equal transforms run once per
+        batch.
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
         (n_samples,). A DataLoader is refused: concatenate its batches. ``Photographs`` are decoded

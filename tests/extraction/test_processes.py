@@ -216,7 +216,6 @@ def test_any_processes_fill_one_equal_store(machine, examples):
     options = settings(
         max_examples=examples,
         stateful_step_count=5,
-        deadline=None,
         database=None,
         suppress_health_check=[*HealthCheck],
     )

@@ -70,7 +70,7 @@ LOSSES = st.just(0.0) | st.floats(1e-6, 0.4)
 
 
 @given(st.integers(1, 25), LOSSES, st.floats(0.01, 1), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_probability_of_outcomes_as_extreme_equals_the_sum(k, loss, psi, data):
     assume(psi >= loss)
     a, b = data.draw(st.sampled_from(every_outcome(k)))
@@ -94,7 +94,7 @@ def test_a_truncated_sum_adds_the_probability_of_both_tails():
 
 
 @given(st.integers(1, 400), st.floats(0, 0.99), st.data())
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_the_signed_root_rises_with_the_lost_samples(samples, loss, data):
     """The bisection rests on this."""
     discordant = data.draw(st.integers(0, samples))
@@ -173,7 +173,7 @@ def betting_slowly(losses, epsilon, level):
 
 
 @given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_betting_equals_a_loop(losses, epsilon):
     assert betting_p_value(np.array(losses), epsilon) == pytest.approx(
         betting_slowly(losses, epsilon, 0.05)
@@ -227,7 +227,7 @@ def decided(lost, gained, samples, epsilon, level):
 
 
 @given(st.integers(20, 300), st.sampled_from([0.0, 0.02, 0.1]), st.data())
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, data):
     d = data.draw(st.integers(0, min(k, 25)))
     m = data.draw(st.integers(0, d))
@@ -246,7 +246,7 @@ def test_missing_labels_certify_nothing_that_some_labels_would_not(k, epsilon, d
 
 
 @given(st.integers(1, 400), st.integers(0, 400), st.floats(1.05, 8.9))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_cost_of_two_stages_is_tested_by_the_exact_binomial_test(k, passed, budget):
     passed = min(passed, k)
     exits = np.arange(k) < passed
@@ -300,7 +300,7 @@ def test_the_p_value_of_f1_holds_its_level_and_has_power():
 
 
 @given(st.integers(1, 40), st.integers(0, 10**6), st.floats(0, 0.3))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 def test_the_capital_of_f1_is_the_least_over_all_f1_of_the_reference(k, seed, epsilon):
     """Reference implementation: the capital at each θ, bet by bet."""
     rng = np.random.default_rng(seed)
