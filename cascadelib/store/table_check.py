@@ -156,7 +156,7 @@ def check_table(
     decimal : {".", ","}, optional
         Sign before decimals, as for :meth:`ScoreTable.from_frame`.
     encoding : str, optional
-        Encoding of a CSV file. If the file is not in UTF-8, other ones are tried.
+        Encoding of a CSV file. If the file is not in UTF-8, cp1252 (Windows) is tried.
     largest : int, default=2**30
         Maximum size in bytes, before and after decompression.
     **columns : str

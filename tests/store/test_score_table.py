@@ -187,6 +187,18 @@ def test_the_frame_of_a_table_is_read_as_the_same_table(tmp_path):
         np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
 
 
+def test_missing_correctness_stays_missing_in_the_frame_of_a_table(tmp_path):
+    frame = ScoreTable(CORRECT, [[0.5, 0.1, 0.9], [0.2, 0.3, 0.4]], [1, 2], "ab").to_frame()
+    frame.drop(index=4).to_csv(tmp_path / "t.csv", index=False)
+    named = {"correct": "correct", "missing": "abstain"}
+    table = ScoreTable.from_frame(tmp_path / "t.csv", **named)
+    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
+    again = ScoreTable.from_frame(tmp_path / "t.csv", **named)
+    for part in ("correct", "confidence", "answered"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
+    assert again.correct.dtype == bool and np.argwhere(~again.answered).tolist() == [[1, 1]]
+
+
 def test_missing_answers_do_not_make_another_model_the_reference():
     rng = np.random.default_rng(0)
     labels = rng.choice(["yes", "no"], 1000)

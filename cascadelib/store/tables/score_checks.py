@@ -9,7 +9,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ...checks import error_context, validate_choice
-from ...labels import align_values, as_real_array, as_text, fold, refuse_masked
+from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
 from .answers import ACCEPTED, EXACT, Answers, TextColumn, describe_spellings, read_answers
 from .cells import TREATMENTS
@@ -147,11 +147,12 @@ def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], li
         answered = predictions.codes >= 0
         is_correct = answers.said == answers.values
         if labels is not None and raw["answer"] != EXACT:
-            rules += find_empty_labels(answers)
+            rules += find_empty_labels(answers, labels)
         if correct is None:
             correct = None if labels is None else is_correct
             unreadable = answers.unreadable
-            rules += find_foreign(answers, labels)
+            if labels is not None and not is_correct.any():
+                rules += find_foreign(answers, labels)
         elif labels is not None and correct.dtype == bool:
             rules += find_cells(
                 "predictions whose correctness contradicts their label",
@@ -176,24 +177,21 @@ def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], li
     }, rules + describe_spellings(answers.spellings)
 
 
-def find_empty_labels(answers: Answers) -> list[Rule]:
+def find_empty_labels(answers: Answers, labels: TextColumn) -> list[Rule]:
     """Return the fault of labels such as None that no model predicts, since they may be missing."""
-    predicted = np.unique(answers.said)
-    suspicious = [
-        code
-        for code, text in enumerate(answers.classes)
-        if fold(text) in EMPTY and code not in predicted
-    ]
-    count = int(np.isin(answers.values, suspicious).sum())
+    words = [text for text in labels.texts if text.strip().casefold() in EMPTY]
+    suspicious = [word for word in words if not (answers.said == answers.classes.index(word)).any()]
+    if not suspicious:
+        return []
+    count = sum(labels.frequencies()[word] for word in suspicious)
     what = "labels that are words for empty cells, and that no model predicts"
     remedy = "Leave cells empty whose label is not known, or pass answer='exact' if this is a class"
-    shown = tuple(repr(answers.classes[code]) for code in suspicious)
-    return [Rule(what, count, shown, remedy)] if count else []
+    return [Rule(what, count, tuple(map(repr, suspicious)), remedy)]
 
 
-def find_foreign(answers: Answers, labels: TextColumn | None) -> list[Rule]:
+def find_foreign(answers: Answers, labels: TextColumn) -> list[Rule]:
     """Return the fault of readable predictions if there are several labels, and none is one."""
-    if labels is None or answers.unreadable.any() or len(labels.texts) < 2:
+    if answers.unreadable.any() or len(labels.texts) < 2:
         return []
     if np.isin(answers.said, answers.values).any():
         return []
