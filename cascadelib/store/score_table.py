@@ -400,7 +400,8 @@ class ScoreTable:
         """Return the table as :meth:`from_frame` reads it, a row per sample and model.
 
         The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
-        predictions, correctness and confidences are empty. Unreadable predictions are as they were written.
+        predictions, correctness and confidences are empty. Unreadable predictions are as they were
+        written.
         """
         models, samples = self.confidence.shape
         columns = {"sample": np.tile(self.origin.sample_ids, models)}
@@ -411,9 +412,9 @@ class ScoreTable:
         if self.labels is not None and is_text:
             columns["label"] = np.tile(self.labels, models)
         elif self.correct is not None:
-            is_known = True if self.has_predictions else np.asarray(self.answered)
-            is_missing = not np.all(is_known)
-            correct = np.where(is_known, self.correct, np.nan) if is_missing else self.correct
+            correct = np.asarray(self.correct)
+            if not (self.has_predictions or np.all(self.answered)):
+                correct = np.where(self.answered, correct, np.nan)
             columns["correct"] = correct.ravel()
         confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
         columns["confidence"] = confidence.ravel()
