@@ -184,9 +184,9 @@ def find_empty_labels(answers: Answers, labels: TextColumn) -> list[Rule]:
     if not suspicious:
         return []
     count = sum(labels.frequencies()[word] for word in suspicious)
-    what = "labels that are words for empty cells, and that no model predicts"
+    what = f"labels such as {suspicious[0]!r}, a word for an empty cell, that no model predicts"
     remedy = "Leave cells empty whose label is not known, or pass answer='exact' if this is a class"
-    return [Rule(what, count, tuple(map(repr, suspicious)), remedy)]
+    return [Rule(what, count, (), remedy)]
 
 
 def find_foreign(answers: Answers, labels: TextColumn) -> list[Rule]:

@@ -246,7 +246,9 @@ def test_a_number_that_may_be_its_label_is_neither_correct_nor_wrong(text, label
 
 def test_a_label_that_is_a_word_for_an_empty_cell_is_refused_unless_a_model_predicts_it():
     labels = np.where(np.arange(K) < 40, "None", LABELS)
-    with pytest.raises(ValueError, match="words for empty cells, .*: 40 .'None'.. Leave cells em"):
+    with pytest.raises(
+        ValueError, match="'None', a word for an empty cell, .*: 40. Leave cells em"
+    ):
         table(labels=labels)
     assert table(labels=labels, answer="exact").correct.any()
     said = np.where(np.arange(K) < 20, "none", PREDICTIONS)
