@@ -576,13 +576,14 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         name: functools.partial(measured.rows_of, entries)
         for name, entries in (
             ("searching", measured.SEARCHING), ("extracting", measured.EXTRACTING),
-            ("running", measured.RUNNING),
+            ("running", measured.RUNNING), ("many", measured.MANY_MODELS),
         )
     } | {
         "quiet": measured_conditions,
         **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
         "anytime": measured.anytime,
         "graded": measured.graded,
+        "limits": measured.limits,
     },
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

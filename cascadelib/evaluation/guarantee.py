@@ -50,6 +50,9 @@ class Design:
     drawn_by : str
         Whose randomness it was, such as "the caller" or "the operating system (seed 5)".
     labelled_by : str
+    candidates : tuple of str
+        The models among whose disagreements the labels were drawn, empty if all rows were labelled,
+        or those on which the cascade and the reference differ.
     """
 
     draws: int
@@ -57,12 +60,15 @@ class Design:
     frame: int = 0
     drawn_by: str = CALLER
     labelled_by: str = CALLER
+    candidates: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         how = f"without replacement from {self.frame} rows" if self.frame else "independently"
+        among = ", ".join(self.candidates)
+        where = f", among the samples on which {among} disagree" if among else ""
         return (
-            f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled by "
-            f"{self.labelled_by}"
+            f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled "
+            f"by {self.labelled_by}{where}"
         )
 
 

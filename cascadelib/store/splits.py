@@ -4,6 +4,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import pyarrow.parquet as pq
+
 from ..checks import items_of
 from ..files import located
 from .logit_store import LogitStore
@@ -18,8 +20,8 @@ def open_split(path: str | Path) -> Any:
     ----------
     path : str or Path
         A store of logits, or a parquet file without its ending. The file is one of
-        :meth:`LogitStore.to_scores`, or a table for :meth:`ScoreTable.from_frame` with the columns
-        sample, model, confidence, cost and correct.
+        :meth:`LogitStore.to_scores`, or of :meth:`ScoreTable.to_frame`: a table with the columns
+        sample, model, confidence, cost, and correct or prediction and label.
 
     Returns
     -------
@@ -42,7 +44,9 @@ def open_split(path: str | Path) -> Any:
         return LogitStore(path)
     if is_score_file(file):
         return ScoreFile(file)
-    return ScoreTable.from_frame(file, correct="correct")
+    if "correct" in pq.read_schema(file).names:
+        return ScoreTable.from_frame(file, correct="correct")
+    return ScoreTable.from_frame(file, prediction="prediction", label="label")
 
 
 def open_splits(folder: str | Path, patterns: str | Iterable[str]) -> dict[str, Any]:

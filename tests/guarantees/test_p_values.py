@@ -9,7 +9,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
-from scipy.stats import beta, binom, binomtest, multinomial, multivariate_hypergeom
+from scipy.stats import beta, binom, binomtest, hypergeom, multinomial, multivariate_hypergeom
 
 from cascadelib.evaluation.intervals import BETS
 from cascadelib.guarantees import p_values
@@ -220,6 +220,33 @@ def test_a_p_value_of_a_draw_of_labels_holds_its_level_for_every_loss_of_epsilon
                 if pairs
             )
             assert chance <= level
+
+
+def test_labels_drawn_where_candidates_disagree_hold_the_level_for_every_loss_of_epsilon():
+    """f of k samples are disagreements of candidates, and d of them of the cascade. The labels of a
+    draw from the f hit j of the d: P(p ≤ δ) ≤ δ, summed over all f, d, j and outcomes."""
+    k, most = 40, 6
+    epsilon, level = 0.25, 0.2
+    f, d, j = np.meshgrid(*(np.arange(n + 1) for n in (k, k, most)), indexing="ij")
+    rejected = {}
+    for drawn, total in [(b, a) for a in range(1, k + 1) for b in range(min(a, most) + 1)]:
+        every = [(a, b) for a in range(drawn + 1) for b in range(drawn + 1 - a)]
+        rejected[total, drawn] = [
+            pair for pair in every if drawn_p_value(*pair, drawn, total, k, epsilon, level) <= level
+        ]
+    largest = 0.0
+    for frame, share in [(0.5, 0.3), (0.8, 0.3), (0.8, 0.6), (1.0, 0.25), (1.0, 0.8)]:
+        hits = np.nan_to_num(hypergeom.pmf(j, f, d, np.minimum(most, f)))  # nan if d > f
+        chances = (binom.pmf(f, k, frame) * binom.pmf(d, f, share / frame) * hits).sum(axis=0)
+        for gain in np.linspace(0, (1 - epsilon / share) / 2, 3):
+            parts = [epsilon / share + gain, gain, 1 - epsilon / share - 2 * gain]
+            error = sum(
+                chances[total, drawn] * probability_of(pairs, drawn, parts)
+                for (total, drawn), pairs in rejected.items()
+                if pairs
+            )
+            largest = max(largest, error)
+    assert 0.02 < largest <= level
 
 
 def decided(lost, gained, samples, epsilon, level):
