@@ -147,7 +147,7 @@ def in_clusters(rng: np.random.Generator, clusters: int, epsilon: float) -> bool
     unit."""
     lost, gained, same = counts_of(rng, clusters, epsilon)
     losses = np.repeat([1.0, -1.0, 0.0], [lost, gained, same])
-    return betting_p_value(rng.permutation(losses), epsilon, DELTA) <= DELTA
+    return betting_p_value(losses, epsilon, DELTA, int(rng.integers(2**32))) <= DELTA
 
 
 def audited(rng: np.random.Generator, inputs: int, epsilon: float) -> bool:
@@ -317,7 +317,7 @@ def clusters() -> str:
                 losses = (rng.random(2_000 // size) < EPSILON).astype(float)[key]
                 value = p_value(int(losses.sum()), 0, len(losses), EPSILON)
                 if grouped:
-                    value = betting_p_value(cluster_means(losses, key), EPSILON, DELTA)
+                    value = betting_p_value(cluster_means(losses, key), EPSILON, DELTA, seed)
                 passed += value <= DELTA
             cells.append(f"{passed / DRAWS:.1%}")
         rows.append(cells)
