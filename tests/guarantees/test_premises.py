@@ -190,7 +190,7 @@ def test_confidences_that_are_missing_more_often_than_at_selection_are_stated():
 
 
 def test_a_search_names_the_models_that_are_misaligned_with_all_others():
-    with pytest.warns(UserWarning, match=r"of \['middle'\] does not .* models=\['small', 'large'\]"):
+    with pytest.warns(UserWarning, match=r"\['middle'\] does not .* models=\['small', 'large'\]"):
         search(three_models(), 2)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
