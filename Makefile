@@ -20,9 +20,10 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 test: $(READY) ## lint, the tests, and every notebook at its quick parameters under nbval
 	$(call FORMAT)
 	@mkdir -p build
+	@$(BIN)/python -c 'import cascadelib; cascadelib.warm()' # once, not in every worker
 	@$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
-		--durations=10 $(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
+		$(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
 
 soak: $(READY) ## the tests that take minutes each
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak tests $(ARGS)

@@ -209,6 +209,12 @@ TESTS = {
 }
 
 
+def drawn_labels(table: ScoreTable, count: int) -> dict[str, Any]:
+    """Return the first labels of a draw among the samples on which the two models disagree."""
+    draw = to_label(table, models="all")
+    return {"labels": labels_of(table, draw.ids[:count]), "draw": draw}
+
+
 HALF = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
 PROMISED = {  # what certify is asked for, of a cascade that loses or costs exactly what is promised
     "all labels": lambda t: {},
@@ -218,6 +224,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
         "labels": labels_of(t, to_label(t, HALF, "l")[:40]),
         "labels_in_order": True,
     },
+    "40 labels of the models' disagreements": lambda t: drawn_labels(t, 40),
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
     "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},

@@ -1,13 +1,24 @@
-"""Measure what selection on few labels loses: the default of ``pick`` per pool of samples.
+"""Measure what choosing on few labels costs and loses: the default of ``pick`` per pool of samples.
 
-A cascade is selected on a draw of n labelled samples and evaluated on the others of its pool. Pools
-are the bundled images (16 models), reviews and yes-no queries (two models), and FrugalML's markets.
-The environment variable ``FRUGALML`` is the folder of the markets. A cell is a pool, n, and the
-lengths of cascades. *excess*: accuracy lost to the best model of the selection, minus the requested
-loss, in points, a mean over draws and losses. *saving*: cost of that model ÷ cost of the cascade.
+``python benchmarks/choosing.py [--data FOLDER] [--draws N] [--pool NAME …] [--file DRAWS.jsonl]``
+adds missing draws to a file and fills the table of docs/choosing.md from it.
+
+A cascade is selected on a draw of n labels and evaluated on the samples after the draw. Two rules
+spend the n labels: on any samples, or on those on which candidate models disagree
+(``cl.to_label(store, models="all")``). Both use the same random order of the samples. Pools are the
+bundled images and reviews (at most 16 models), the bundled answers of language models, and yes-no
+queries. The folder of ``--data``, or of the environment variable ``DATA``, may have the markets of
+FrugalML, as frugalml/NAME.parquet. A cell is a pool, n, and the lengths of cascades.
+
+*excess*: accuracy lost to the best model of the selection, minus the requested loss, in points, a
+mean over draws and losses. *saving*: mean cost of that model ÷ mean cost of the cascades. A cascade
+*falls back* if it is that model.
 """
 
+import argparse
+import json
 import os
+import re
 from collections.abc import Iterable, Iterator
 from contextlib import suppress
 from itertools import product
@@ -17,21 +28,27 @@ import numpy as np
 import pandas as pd
 from measuring import row
 
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, pick, search
+import cascadelib as cl
+from cascadelib import LogitStore, Method, ScoreTable, evaluate, pick, search, to_label
 
-DATA = Path(__file__).resolve().parents[1] / "data"
+ROOT = Path(__file__).resolve().parents[1]
+DATA = ROOT / "data"
+PAGE = ROOT / "docs" / "choosing.md"
 MARKETS = ("rafdb", "ferplus", "waimai", "digit")
 QUERIES = ("sst2", "arxiv", "boolq")
 MOST_MODELS = 16
 MOST_SAMPLES = 20_000
 LABELS = (500, 2_000)
 LENGTHS = {"pairs": (1, 2), "triples": (1, 2, 3)}
+KINDS = ("observed", "expected")
 LOSSES = (0.0, 0.005, 0.01)
 BUDGETS = (0.1, 0.3)  # of the reference's cost
-CAUTIONS = (None, 0.0)  # the default, and the raw front
 DRAWS = 400
 WIDE = 0.15  # points: the upper 95% end of the mean excess
-FIRST_SEED = 90_000
+FIRST_SEED = 91_000  # the margins were set on draws from 90,000 on
+ANY, DISAGREEMENTS = "any samples", "disagreements"
+CELL = ["pool", "lengths", "labels", "kind", "rule"]
+RESAMPLES = 2_000
 
 
 def table_of(splits: list[LogitStore]) -> ScoreTable:
@@ -42,12 +59,12 @@ def table_of(splits: list[LogitStore]) -> ScoreTable:
     parts = []
     for store in splits:
         stage = store.outcome(chosen, Method(), "top1")
-        parts.append([stage((model,)) for model in range(len(chosen))])
-    outcomes = list(zip(*parts))
-    correct = [np.concatenate([part[0] for part in model]) for model in outcomes]
-    confidence = [np.concatenate([part[1] for part in model]) for model in outcomes]
+        confidence = np.array([stage((model,))[1] for model in range(len(chosen))])
+        parts.append((confidence, np.array([store.predicted(name) for name in chosen])))
+    confidence, predictions = (np.hstack(arrays) for arrays in zip(*parts))
+    labels = np.concatenate([store.labels for store in splits])
     costs = splits[0].select(chosen).costs("macs")
-    return ScoreTable(np.array(correct), np.array(confidence), costs, chosen)
+    return ScoreTable(None, confidence, costs, chosen, predictions=predictions, labels=labels)
 
 
 def queries(name: str) -> ScoreTable:
@@ -60,91 +77,229 @@ def queries(name: str) -> ScoreTable:
     return ScoreTable(both, np.array([confidence, confidence]), [1.0, 9.0], ["small", "large"])
 
 
-def pools() -> Iterator[tuple[str, ScoreTable]]:
-    """Return (name, table) of all available data."""
-    for name, folder in (("images", "fashion-mnist"), ("reviews", "reviews")):
-        yield name, table_of([LogitStore(DATA / folder / split) for split in ("val", "test")])
-    for name in QUERIES:
-        yield name, queries(name)
-    if "FRUGALML" in os.environ:
-        named = {"model": "service", "cost": "price", "label": "label", "prediction": "prediction"}
-        for name in MARKETS:
-            path = Path(os.environ["FRUGALML"], f"{name}.parquet")
-            yield name, ScoreTable.from_frame(path, **named)
+def pools(folder: str | None, names: Iterable[str] = ()) -> Iterator[tuple[str, ScoreTable]]:
+    """Yield (name, table) of all available data, or of the pools of these names."""
+    readers = {
+        name: lambda data=data: table_of([LogitStore(DATA / data / s) for s in ("val", "test")])
+        for name, data in (("images", "fashion-mnist"), ("reviews", "reviews"))
+    }
+    named = {"label": "label", "prediction": "prediction"}
+    answers = cl.datasets.llm_answers
+    readers["language models"] = lambda: ScoreTable.from_frame(answers(), **named)
+    readers |= {name: lambda name=name: queries(name) for name in QUERIES}
+    for name in MARKETS if folder else ():
+        path = Path(folder or "", "frugalml", f"{name}.parquet")
+        columns = named | {"model": "service", "cost": "price"}
+        readers[name] = lambda path=path, columns=columns: ScoreTable.from_frame(path, **columns)
+    for name, read in readers.items():
+        if not names or name in names:
+            pool = read()
+            if len(pool) > MOST_SAMPLES:
+                pool = pool.take(np.random.default_rng(0).permutation(len(pool))[:MOST_SAMPLES])
+            yield name, pool
 
 
-def chosen(quick: bool = False, draws: Iterable[int] = range(DRAWS)) -> pd.DataFrame:
-    """Return a row per pool, n, lengths, draw, goal and rule.
+def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) -> Iterator[dict]:
+    """Choose with each rule on the labels of a draw, and evaluate on the samples that follow.
 
-    The columns are excess (points), saving, cost ÷ budget, and the accuracy on the other samples
-    minus the expected accuracy (points).
+    If the rules do not both apply, :data:`ANY` does: models may have no predictions, or too few
+    samples may follow.
     """
-    rows = []
-    for name, pool in pools():
-        if len(pool) > MOST_SAMPLES:
-            pool = pool.take(np.random.default_rng(0).permutation(len(pool))[:MOST_SAMPLES])
-        counts = [count for count in LABELS if 2 * count <= len(pool)]
-        for lengths, numbers in LENGTHS.items():
-            if len(pool.models) < max(numbers) or (quick and lengths == "triples"):
+    ids = pool.origin.sample_ids
+    options: dict[str, dict] = {ANY: {}}
+    last = count
+    if pool.has_predictions:
+        draw = to_label(pool, models="all", seed=seed)
+        order = draw.order(ids)
+        drawn = np.flatnonzero(np.isin(ids[order], draw.ids))
+        if len(drawn) >= count and (drawn[count - 1] + 1) * 1.25 <= len(pool):
+            last = drawn[count - 1] + 1
+            truth = dict(zip(ids[order].tolist(), pool.labels[order].tolist()))
+            labels = {name: truth[name] for name in draw.ids[:count].tolist()}
+            options[DISAGREEMENTS] = {"labels": labels, "draw": draw}
+    else:
+        order = np.random.default_rng(seed).permutation(len(pool))
+    others = pool.take(order[last:])
+    for kind, rule in product(KINDS, options):
+        store = pool if rule == DISAGREEMENTS else pool.take(order[:count])
+        front = search(store, lengths, expected=kind == "expected", **options[rule])
+        reference = front.reference
+        goals = [("loss", loss, loss) for loss in LOSSES]
+        if rule == ANY:
+            goals += [("budget", share, share * reference.cost) for share in BUDGETS]
+        chosen = []
+        for goal, value, asked in goals:
+            with suppress(ValueError):  # no cascade is as cheap
+                chosen.append((goal, value, pick(front, **{goal: asked})))
+        alone, *runs = evaluate(others, [reference, *(point for *_, point in chosen)])
+        for (goal, value, point), run in zip(chosen, runs, strict=True):
+            allowed = value if goal == "loss" else 0.0
+            yield {
+                "kind": kind,
+                "rule": rule,
+                "goal": goal,
+                "value": value,
+                "margin": front.caution,
+                "excess": 100 * (alone.accuracy - run.accuracy - allowed),
+                "cost": run.cost,
+                "reference": alone.cost,
+                "falls_back": point.models == reference.models,
+            }
+
+
+def draw_all(
+    path: Path | None = None,
+    folder: str | None = None,
+    names: Iterable[str] = (),
+    draws: int = DRAWS,
+    labels: Iterable[int] = LABELS,
+    lengths: Iterable[str] = tuple(LENGTHS),
+) -> pd.DataFrame:
+    """Return a row per pool, n, lengths, draw, outcomes, rule and goal.
+
+    Draws in the file are not computed again, and new ones are added to it.
+    """
+    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
+    rows = [json.loads(line) for line in lines]
+    done = {tuple(each[name] for name in ("pool", "labels", "lengths", "draw")) for each in rows}
+    for name, pool in pools(folder, names):
+        for length, count, draw in product(lengths, labels, range(draws)):
+            cell = (name, count, length, FIRST_SEED + draw)
+            if cell in done or len(pool.models) < max(LENGTHS[length]) or 2 * count > len(pool):
                 continue
-            for count, draw in product(counts[:1] if quick else counts, draws):
-                order = np.random.default_rng(FIRST_SEED + draw).permutation(len(pool))
-                splits = pool.take(order[:count]), pool.take(order[count:])
-                cell = {"pool": name, "labels": count, "lengths": lengths, "draw": draw}
-                rows += [cell | found for found in one_draw(*splits, numbers)]
+            start = dict(zip(("pool", "labels", "lengths", "draw"), cell))
+            found = [start | each for each in one_draw(pool, count, LENGTHS[length], cell[-1])]
+            rows += found
+            if path:
+                with path.open("a", encoding="utf-8") as file:
+                    file.writelines(f"{json.dumps(each)}\n" for each in found)
     return pd.DataFrame(rows)
 
 
-def one_draw(choose: ScoreTable, others: ScoreTable, numbers: tuple[int, ...]) -> Iterator[dict]:
-    """Select with each rule on some samples and evaluate on the others."""
-    rules = []
-    points = []
-    for kind in ("observed", "expected"):
-        front = search(choose, numbers, expected=kind == "expected")
-        reference = front.reference
-        goals = [("loss", loss, loss) for loss in LOSSES]
-        goals += [("budget", share, share * reference.cost) for share in BUDGETS]
-        for (goal, value, asked), caution in product(goals, CAUTIONS):
-            with suppress(ValueError):  # no cascade is as cheap
-                points.append(pick(front, **{goal: asked}, caution=caution))
-                named = "default" if caution is None else "raw front"
-                rules.append({"goal": goal, "value": value, "kind": kind, "rule": named})
-    alone = evaluate(others, reference)
-    for rule, point, run in zip(rules, points, evaluate(others, points), strict=True):
-        allowed = rule["value"] if rule["goal"] == "loss" else 0.0
-        yield rule | {
-            "excess": 100 * (alone.accuracy - run.accuracy - allowed),
-            "saving": alone.cost / run.cost,
-            "cost": run.cost / (rule["value"] * reference.cost or np.nan),
-            "kept": 100 * (run.accuracy - point.expected_accuracy),
-        }
+def upper_end(values: pd.Series) -> float:
+    """Return the upper 95% end of a mean."""
+    return float(values.mean() + 1.96 * values.std() / np.sqrt(values.count()))
 
 
 def cells_of(found: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per cell and rule: mean excess and its upper 95% end, median saving, kept."""
-    by = ["pool", "lengths", "labels", "kind", "rule"]
-    of_draws = found.groupby([*by, "draw"])["excess"].mean().groupby(by)
-    cells = found.groupby(by)[["excess", "kept", "cost"]].mean()
-    cells["saving"] = found.groupby(by)["saving"].median()
-    cells["high"] = of_draws.mean() + 1.96 * of_draws.std() / np.sqrt(of_draws.count())
-    return cells.reset_index()
+    """Return a row per cell and rule: excess, its upper end, saving, share of fallbacks.
+
+    ``ratio`` is the saving relative to that of :data:`ANY`, with the ends of its 95% interval by a
+    bootstrap of the draws.
+    """
+    found = found[found["goal"] == "loss"]
+    columns = ["excess", "cost", "reference", "falls_back"]
+    rows = []
+    by_draw = found.groupby([*CELL, "draw"])[columns].mean()
+    margins = found.groupby(CELL)["margin"].mean()
+    for cell, part in by_draw.groupby(level=CELL):
+        part = part.droplevel(CELL)
+        result = dict(zip(CELL, cell)) | {
+            "draws": len(part),
+            "margin": margins[cell],
+            "excess": part["excess"].mean(),
+            "high": upper_end(part["excess"]),
+            "saving": saving_of(part),
+            "falls_back": part["falls_back"].mean(),
+        }
+        if cell[-1] == DISAGREEMENTS:
+            others = by_draw.loc[(*cell[:-1], ANY)]
+            result |= ratio_of(part, others.loc[part.index])
+        rows.append(result)
+    return pd.DataFrame(rows)
+
+
+def saving_of(draws: pd.DataFrame) -> float:
+    """Return the mean cost of the reference ÷ the mean cost of the cascades."""
+    return float(draws["reference"].mean() / draws["cost"].mean())
+
+
+def ratio_of(draws: pd.DataFrame, others: pd.DataFrame) -> dict[str, float]:
+    """Return the ratio of two savings on the same draws, with its 95% interval."""
+    rng = np.random.default_rng(0)
+    costs = [np.asarray(part[name]) for part in (draws, others) for name in ("reference", "cost")]
+    drawn = rng.integers(0, len(draws), (RESAMPLES, len(draws)))
+    means = [values[drawn].mean(axis=1) for values in costs]
+    ratios = means[0] / means[1] / (means[2] / means[3])
+    low, high = np.percentile(ratios, [2.5, 97.5])
+    return {"ratio": saving_of(draws) / saving_of(others), "low": low, "most": high}
+
+
+def as_markdown(cells: pd.DataFrame) -> str:
+    """Return the table of docs/choosing.md: a row per cell, with both rules."""
+    head = ["cascades", "outcomes", "pool", "draws"]
+    of_rule = ["excess", "saving", "falls back"]
+    head += [f"{rule}: {name}" for rule in ("any", "disagreements") for name in of_rule]
+    lines = [[*head, "ratio"], ["---"] * 3 + ["---:"] * 8]
+    shown = cells[cells["labels"] == LABELS[0]]
+    order = ["lengths", "kind", "pool"]
+    for cell, part in shown.sort_values(order, ascending=[False, True, True]).groupby(
+        order, sort=False
+    ):
+        by_rule = part.set_index("rule")
+        length, kind, pool = map(str, cell)
+        values = [length, kind, pool, str(part["draws"].min())]
+        for rule in (ANY, DISAGREEMENTS):
+            values += cells_of_rule(by_rule.loc[rule]) if rule in by_rule.index else ["–"] * 3
+        values.append("–")
+        if DISAGREEMENTS in by_rule.index:
+            found = by_rule.loc[DISAGREEMENTS]
+            values[-1] = f"{found['ratio']:.2f} ({found['low']:.2f}–{found['most']:.2f})"
+        lines.append(values)
+    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells_of_rule(found: pd.Series) -> list[str]:
+    """Return excess, saving and fallbacks as text."""
+    excess, high = (f"{found[name]:+.2f}".replace("-", "−") for name in ("excess", "high"))
+    return [f"{excess} ({high})", f"{found['saving']:.2f}", f"{found['falls_back']:.0%}"]
 
 
 def choosing(quick: bool = False) -> list[dict]:
-    """Return rows of the table: for each cell and rule the excess and the saving, then budgets."""
+    """Return rows of the table: for each cell the excess and the saving, then budgets."""
     draws = 2 if quick else DRAWS
-    found = chosen(quick, range(draws))
+    labels = LABELS[:1] if quick else LABELS
+    lengths = ("pairs",) if quick else tuple(LENGTHS)
+    found = draw_all(None, os.environ.get("DATA"), (), draws, labels, lengths)
     rows = []
-    for _, cell in cells_of(found[found["goal"] == "loss"]).iterrows():
-        at = f"{cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels, {cell['kind']}"
-        at = f"{at}, {cell['rule']}"
-        bar = "" if quick or cell["rule"] != "default" else f"≤ {WIDE}"
-        rows.append(row(f"{at}: mean excess", cell["excess"], "points", runs=draws))
-        rows.append(row(f"{at}: upper 95% end", cell["high"], "points", bar))
-        rows.append(row(f"{at}: median saving", cell["saving"], "ratio"))
-        rows.append(row(f"{at}: accuracy less the expected one", cell["kept"], "points"))
-    for _, cell in cells_of(found[found["goal"] == "budget"]).iterrows():
-        at = f"budgets, {cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels"
-        name = f"{at}, {cell['kind']}, {cell['rule']}: cost ÷ budget"
-        rows.append(row(name, cell["cost"], "ratio", runs=draws))
+    for _, cell in cells_of(found).iterrows():
+        at = f"{cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels of {cell['rule']}"
+        at = f"{at}, {cell['kind']}"
+        rows.append(row(f"{at}: mean excess", cell["excess"], "points", runs=cell["draws"]))
+        most = "" if quick else f"≤ {WIDE}"
+        rows.append(row(f"{at}: upper 95% end", cell["high"], "points", most))
+        rows.append(row(f"{at}: reference cost ÷ mean cost", cell["saving"], "ratio"))
+        rows.append(row(f"{at}: falls back to the reference", cell["falls_back"], "share"))
+        if pd.notna(cell.get("ratio")):
+            rows.append(row(f"{at}: saving ÷ that of any samples, lower end", cell["low"], "ratio"))
+    budgets = found[found["goal"] == "budget"]
+    shares = budgets["cost"] / (budgets["value"] * budgets["reference"])
+    for cell, share in shares.groupby([budgets[name] for name in CELL]).mean().items():
+        pool, length, count, kind, _ = cell
+        what = f"budgets, {pool}, {length}, {count:,} labels, {kind}: cost ÷ budget"
+        rows.append(row(what, share, "ratio", runs=draws))
     return rows
+
+
+def main() -> None:
+    """Add missing draws to a file, and fill the table of docs/choosing.md from it."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", help="folder with frugalml/NAME.parquet")
+    parser.add_argument("--pool", nargs="*", default=(), help="names of pools, default: all")
+    parser.add_argument("--draws", type=int, default=DRAWS)
+    parser.add_argument("--labels", type=int, nargs="*", default=LABELS)
+    parser.add_argument("--lengths", nargs="*", default=tuple(LENGTHS), choices=LENGTHS)
+    parser.add_argument("--file", type=Path, default=ROOT / "build" / "choosing.jsonl")
+    options = parser.parse_args()
+    options.file.parent.mkdir(exist_ok=True)
+    found = draw_all(
+        options.file, options.data, options.pool, options.draws, options.labels, options.lengths
+    )
+    text = PAGE.read_text(encoding="utf-8")
+    table = f"<!-- draws -->\n{as_markdown(cells_of(found))}\n<!-- /draws -->"
+    filled = re.sub(r"<!-- draws -->.*<!-- /draws -->", lambda _: table, text, flags=re.DOTALL)
+    PAGE.write_text(filled, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

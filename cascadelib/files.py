@@ -85,11 +85,13 @@ SUFFIX = ".safetensors"
 TEMPORARY = ".cascadelib-tmp"  # ending of the names of files that are being written
 TEMPORARY_NAME = re.compile(r"\..+\.[0-9a-f]{12}" + re.escape(TEMPORARY))
 LARGEST_JSON = 2**26  # bytes
+# Windows opens a device instead of a file of these names, with any ending.
+DEVICE = re.compile(r"(con|prn|aux|nul|conin\$|conout\$|com[0-9]|lpt[0-9])\.", re.IGNORECASE)
 ADDRESS = re.compile(r"[A-Za-z][A-Za-z0-9+.-]+:/")  # Path converts "http://" to "http:/"
 
 
 def file_name(model: str) -> str:
-    """Return the file name of a model, percent-encoded and reversible.
+    """Return the file name of a model, percent-encoded and reversible, valid on all systems.
 
     Raises
     ------
@@ -107,7 +109,9 @@ def file_name(model: str) -> str:
             f"the model's name {model[:40]!r}… makes a file name of {len(name)} characters. "
             "The limit is 200"
         )
-    return "%2E" + name[1:] if name.startswith(".") else name
+    if name.startswith(".") or DEVICE.match(name):
+        return f"%{ord(name[0]):02X}{name[1:]}"
+    return name
 
 
 @contextlib.contextmanager

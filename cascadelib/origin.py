@@ -289,12 +289,25 @@ def join_origins(*origins: Origins) -> Origins:
 def samples_in_common(origins: Origins, here: Origin) -> int | None:
     """Return the number of samples of ``here`` whose ids are in ``origins``, or None if unknown.
 
-    The number is unknown if no shared sample was found and at least one set cannot be compared. A
-    full split with a name is recognized without ids by its row numbers and labels.
+    The number is unknown if no shared sample was found and at least one set cannot be compared.
     """
-    parts = parts_of(origins)
-    known_rows = []  # whether samples of ``here`` are in one set, bool [k]
-    for part in parts:
+    known_rows = rows_by_part(origins, here)
+    count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
+    return count if count or len(known_rows) == len(parts_of(origins)) else None
+
+
+def rows_among(origins: Origins, here: Origin) -> Array:
+    """Return which samples of ``here`` are known to be in ``origins``, bool [k]."""
+    return np.any([np.zeros(len(here), bool), *rows_by_part(origins, here)], axis=0)
+
+
+def rows_by_part(origins: Origins, here: Origin) -> list[Array]:
+    """Return which samples of ``here`` are in each set that can be compared, bool [k] each.
+
+    A full split with a name is recognized without ids by its row numbers and labels.
+    """
+    known_rows = []
+    for part in parts_of(origins):
         if part is None:
             continue
         if part.shares_ids(here):
@@ -303,8 +316,7 @@ def samples_in_common(origins: Origins, here: Origin) -> int | None:
             known_rows.append(np.isin(here.keys, part.keys))
         elif part.is_named and part.full_name == here.full_name:
             known_rows.append(np.ones(len(here), bool))
-    count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
-    return count if count or len(known_rows) == len(parts) else None
+    return known_rows
 
 
 def digests_of(texts: Array) -> list[bytes]:

@@ -1,5 +1,6 @@
 """A cascade as a scikit-learn classifier. It needs the extra ``[sklearn]``."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +22,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .checks import checked_share
-from .extraction.estimators import compute_probabilities
+from .checks import brief, checked_share
 from .fronts.exact import search
 from .guarantees.certificate import certify
 from .guarantees.repeats import LEVEL
@@ -32,6 +32,37 @@ from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
 MOST_ROWS = 4096  # largest number of rows of X that are searched for nearest neighbours
+
+
+TIMED_ROUNDS = 3  # predictions of each classifier, of which the fastest one counts
+
+
+def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the probabilities of sorted classes, float64 [k, classes]. Unseen classes get 0.
+
+    Raises ValueError if the classifier has a class that is not in `classes`.
+    """
+    foreign = ~np.isin(estimator.classes_, classes)
+    if foreign.any():
+        raise ValueError(
+            f"a classifier was trained with the class {estimator.classes_[foreign].tolist()[0]!r}, "
+            f"but y has {brief(classes.tolist())}: use the same classes, and pass samples of each"
+        )
+    found = estimator.predict_proba(inputs)
+    probabilities = np.zeros((len(found), len(classes)))
+    probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
+    return probabilities
+
+
+def measure_seconds(estimators: Mapping[str, Any], inputs: Any) -> dict[str, float]:
+    """Return the seconds per sample of each classifier on a batch, the least of several rounds."""
+    least = dict.fromkeys(estimators, np.inf)
+    for _ in range(TIMED_ROUNDS):
+        for name, estimator in estimators.items():
+            start = time.perf_counter()
+            found = estimator.predict_proba(inputs)
+            least[name] = min(least[name], (time.perf_counter() - start) / len(found))
+    return least
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,14 +92,17 @@ class TrainingData:
         return {name: clone(model).fit(inputs, answers) for name, model in estimators}
 
     def store(self, trained: Mapping[str, Any], rows: Array, costs: Mapping) -> LogitStore:
-        """Return the store of the probabilities of trained classifiers on these rows."""
+        """Return the store of the probabilities of trained classifiers on these rows.
+
+        costs: {kind of cost: {name: cost}}.
+        """
         inputs = _safe_indexing(self.inputs, rows)
         scores = {
             name: compute_probabilities(model, inputs, self.classes)
             for name, model in trained.items()
         }
         return LogitStore.from_probabilities(
-            self.labels[rows], scores, sample_ids=rows.astype(str), price=costs
+            self.labels[rows], scores, sample_ids=rows.astype(str), **costs
         )
 
     def split(self, rows: Array, part: float) -> list[Array]:
@@ -98,8 +132,9 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     ----------
     estimators : list of (str, classifier)
         Classifiers with ``predict_proba``. They are cloned, unless ``prefit`` is True.
-    costs : list of float, or dict of {str: float}
-        The positive cost of a prediction by each classifier, in any unit.
+    costs : list of float, dict of {str: float}, or "time"
+        The positive cost of a prediction by each classifier, in any unit. "time" measures the
+        seconds per sample on this machine, for the samples that choose the cascade as one batch.
     epsilon : float or str, default=0.02
         The largest loss of accuracy, such as 0.02 or "2%".
     delta : float or str, default=0.05
@@ -111,6 +146,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         Whether the classifiers are trained already, on samples other than those of ``fit``.
     random_state : int, RandomState instance or None, default=None
         The seed of the splits.
+    cv : None
+        Must be None. ``fit`` refuses the ``cv="prefit"`` of scikit-learn and says what to use.
 
     Attributes
     ----------
@@ -157,13 +194,14 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
-        costs: Sequence[float] | Mapping[str, float],
+        costs: Sequence[float] | Mapping[str, float] | str,
         *,
         epsilon: float | str = 0.02,
         delta: float | str = 0.05,
         held_out: float | str = 0.5,
         prefit: bool = False,
         random_state: Any = None,
+        cv: None = None,
     ) -> None:
         self.estimators = estimators
         self.costs = costs
@@ -172,6 +210,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.held_out = held_out
         self.prefit = prefit
         self.random_state = random_state
+        self.cv = cv
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name.
@@ -238,12 +277,18 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         ------
         ValueError
             If a parameter is out of range, if ``y`` has one class, or if there are too few samples
-            for the parts. If the index of ``y`` or ``groups`` does not fit that of ``X``.
+            for the parts. If the index of ``y`` or ``groups`` does not fit that of ``X``. If ``cv``
+            is not None.
         """
+        if self.cv is not None:
+            raise ValueError(
+                f"cv must be None, got {self.cv!r}. If the classifiers are trained, pass "
+                "prefit=True and fit on other samples. Otherwise held_out= sets the split"
+            )
         epsilon = checked_share(self.epsilon, "epsilon")
         delta = checked_share(self.delta, "delta")
         held_out = checked_share(self.held_out, "held_out")
-        costs = self._check_costs()
+        costs = self._check_costs()  # None: measured below
         data = self._check_training_data(X, y, groups)
         self.classes_ = data.classes
         self.estimators_ = dict(self.estimators)
@@ -252,9 +297,12 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             training_rows, rows = data.split(rows, held_out)
             self.estimators_ = data.train(self.estimators, training_rows)
         selection_rows, certification_rows = data.split(rows, 0.5)
+        if costs is None:
+            batch = _safe_indexing(data.inputs, selection_rows)
+            costs = {"seconds": measure_seconds(self.estimators_, batch)}
         selection_store = data.store(self.estimators_, selection_rows, costs)
         certification_store = data.store(self.estimators_, certification_rows, costs)
-        front = search(selection_store, tuple(range(1, min(len(costs), 3) + 1)))
+        front = search(selection_store, tuple(range(1, min(len(self.estimators_), 3) + 1)))
         clusters = None if data.groups is None else data.groups[certification_rows]
         certificate = certify(certification_store, front, epsilon, delta, clusters=clusters)
         self.policy_ = Policy.from_point(certificate.point, selection_store, certification_store)
@@ -262,8 +310,11 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.certificate_ = replace(certificate, remarks=(remark,) if remark else ())
         return self
 
-    def _check_costs(self) -> dict[str, float]:
-        """Return {name: cost}, or raise ValueError if names repeat or a cost is not positive."""
+    def _check_costs(self) -> dict[str, dict[str, float]] | None:
+        """Return {"price": {name: cost}}, or None if costs are measured.
+
+        Raises ValueError if names repeat or a cost is not positive.
+        """
         for pair in self.estimators:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(
@@ -271,6 +322,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
                 )
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
+        if isinstance(self.costs, str):
+            if self.costs != "time":
+                raise ValueError(f"costs must be numbers or 'time', got {self.costs!r}")
+            return None
         costs = list(align_values(self.costs, "costs", names))
         if len(costs) != len(names):
             raise ValueError(f"{len(names)} estimators, {len(costs)} costs: pass one cost for each")
@@ -280,7 +335,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
                     f"the cost of {name!r} must be positive and finite, got {cost!r}. If a "
                     "prediction is almost free, pass a small cost such as 1e-6."
                 )
-        return dict(zip(names, map(float, costs)))
+        return {"price": dict(zip(names, map(float, costs)))}
 
     def _check_training_data(self, X: Any, y: Any, groups: Any) -> TrainingData:
         """Return the checked arguments of ``fit``."""

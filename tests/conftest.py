@@ -7,10 +7,17 @@ from pathlib import Path
 
 import pytest
 from browsers import BROWSERS, find_browser
+from durations import Durations
+from hypothesis import settings
 from hypothesis.configuration import set_hypothesis_home_dir
 
 ROOT = Path(__file__).resolve().parents[1]
 set_hypothesis_home_dir(ROOT / "build" / "caches" / "hypothesis")
+# The same examples on every machine. `--hypothesis-profile nightly` draws others, and keeps those
+# that fail.
+settings.register_profile("tests", deadline=None, derandomize=True, print_blob=True)
+settings.register_profile("nightly", deadline=None, derandomize=False, print_blob=True)
+settings.load_profile("tests")
 # Packages of the extras that test files import.
 OPTIONAL = set(
     "PIL anywidget bs4 datasets distributed fvcore huggingface_hub ipywidgets "
@@ -44,12 +51,13 @@ SLOWEST = (
 ).split()
 
 
-def pytest_configure():
-    """Do not wait for the disk, and restore Python's handler of SIGINT.
+def pytest_configure(config):
+    """Measure each test, do not wait for the disk, and restore Python's handler of SIGINT.
 
     No test cuts the power. A background job (``make test &``) ignores SIGINT, and some tests
     interrupt themselves or a child.
     """
+    config.pluginmanager.register(Durations(config))
     os.fsync = lambda handle: None
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)

@@ -14,7 +14,7 @@ from cascadelib import search_arrays
 # NUMBA_DISABLE_JIT=1 shows the lines of kernels to coverage and mutants. Tests are smaller then.
 COMPILED = not numba.config.DISABLE_JIT
 RELAXED = settings(
-    max_examples=60 if COMPILED else 10, deadline=None, suppress_health_check=[HealthCheck.too_slow]
+    max_examples=60 if COMPILED else 10, suppress_health_check=[HealthCheck.too_slow]
 )
 
 

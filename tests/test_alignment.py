@@ -100,7 +100,7 @@ def keyed(values, rows, kind):
 
 KINDS = ("Series", "dict", "covers more", "categorical index", "nullable")
 ORDERS = st.integers(0, 999).map(lambda seed: np.random.default_rng(seed).permutation(K))
-QUICK = settings(max_examples=8, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+QUICK = settings(max_examples=8, suppress_health_check=[HealthCheck.too_slow])
 
 
 @pytest.mark.parametrize("call", BY_SAMPLE)

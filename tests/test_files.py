@@ -4,8 +4,9 @@ import base64
 import math
 import os
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PureWindowsPath
 from typing import Any, NotRequired, TypedDict
+from urllib.parse import unquote
 
 import pytest
 from hypothesis import given
@@ -46,6 +47,30 @@ def test_distinct_models_have_distinct_file_names(name):
     assert not written.startswith(".")
     assert "/" not in written
     assert file_name(name + "é") != written
+
+
+DEVICES = st.sampled_from("CON con prn Aux NUL com1 COM9 lpt1 LPT9".split())
+
+
+@given(DEVICES | st.builds("{}.{}".format, DEVICES, st.text("ab.", max_size=3)))
+def test_models_named_like_a_device_of_windows_have_files(name):
+    written = file_name(name)
+    assert not PureWindowsPath(written).is_reserved()
+    assert unquote(written.removesuffix(SUFFIX)) == name
+
+
+@given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
+def test_a_file_name_is_one_valid_part_of_a_path_on_windows(name):
+    written = PureWindowsPath("C:/stores", file_name(name))
+    assert written.parent == PureWindowsPath("C:/stores")
+    assert not set(written.name) & set('<>:"/\\|?*') and not written.name.endswith((".", " "))
+
+
+@pytest.mark.parametrize("path", ["C:/stores/val/a.safetensors", "C:\\stores\\val", "d:a", "a:b/c"])
+def test_a_drive_letter_is_no_address(path, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(FileNotFoundError), open_regular_file(Path(path)):
+        pass
 
 
 @pytest.mark.parametrize(

@@ -16,20 +16,19 @@ from scripts import load_script
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.store.logit_store import LogitStore
-from tools.elsewhere import open_splits
 from tools.paper_figures import fronts_figure
 from tools.study import (
     Images,
     Study,
     candidates_of_study,
     compare_with_published,
-    models_of_study,
     names_today,
     on_fronts,
     read_study,
     rounded,
     samples_of_study,
     singles,
+    sources_of_study,
 )
 
 TABLE = published.models()
@@ -485,13 +484,4 @@ def test_an_error_about_a_study_names_its_file(tmp_path):
         with pytest.raises(ValueError, match=rf"study\.json: .*{kind}.*'labels'"):
             samples_of_study(tmp_path, kind)
     with pytest.raises((ValueError, ConnectionError), match=r"study\.json: "):
-        models_of_study(tmp_path)
-
-
-def test_stores_are_opened_by_pattern(tmp_path):
-    for name in ("noise-1", "noise-2", "v2"):
-        LogitStore.create(tmp_path / "shift" / name, [0, 1]).add("m", np.eye(2))
-    assert list(open_splits(tmp_path, "shift/noise-*")) == ["noise-1", "noise-2"]
-    assert list(open_splits(tmp_path, ["shift/v2", "shift/noise-1"])) == ["v2", "noise-1"]
-    with pytest.raises(FileNotFoundError, match="no store 'blur-"):
-        open_splits(tmp_path, "blur-*")
+        sources_of_study(tmp_path)

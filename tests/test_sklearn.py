@@ -1,5 +1,6 @@
 """A cascade as a scikit-learn classifier."""
 
+import time
 from itertools import permutations
 from math import comb, factorial
 
@@ -21,7 +22,11 @@ from tables_of_scores import status_of
 
 import cascadelib as cl
 import cascadelib.sklearn
-from cascadelib.sklearn import CascadeClassifier, describe_similar_rows
+from cascadelib.sklearn import (
+    CascadeClassifier,
+    compute_probabilities,
+    describe_similar_rows,
+)
 
 
 def two(trees=40):
@@ -217,6 +222,24 @@ def test_costs_are_read_by_name_and_shares_as_percent(fitted, digits):
     assert str(by_name.fit(X, y).certificate_) == str(fitted.certificate_)
 
 
+class Waiting(LogisticRegression):
+    """A classifier whose predictions take at least 50 ms."""
+
+    def predict_proba(self, X):
+        time.sleep(0.05)
+        return super().predict_proba(X)
+
+
+def test_the_seconds_of_each_classifier_are_measured(digits):
+    X, _, y, _ = digits
+    models = [("slow", Waiting(max_iter=300)), ("fast", LogisticRegression(C=1e-4, tol=0.01))]
+    cascade = CascadeClassifier(models, "time", epsilon="10%", random_state=0).fit(X, y)
+    assert cascade.policy_.models[0] == "fast"
+    assert cascade.policy_.point.cost_kind == "seconds"
+    slow = cascade.certificate_.reference_alone.cost
+    assert 0.05 <= slow * cascade.certificate_.samples < 1
+
+
 def test_pandas_values_are_aligned_by_the_index_of_X():
     X, y, patient = patients(60, 1)
     names = [f"r{row}" for row in range(len(y))]
@@ -257,6 +280,9 @@ def test_fit_refuses(digits):
     X, _, y, _ = digits
     assert "2 estimators, 1 costs: pass one cost for each" in refused(digits, costs=[1])
     assert "'other line'" in refused(digits, costs={"line": 1})
+    assert "costs must be numbers or 'time', got 'seconds'" in refused(digits, costs="seconds")
+    prefit = refused(digits, cv="prefit")
+    assert "cv must be None, got 'prefit'" in prefit and "prefit=True" in prefit
     assert "'line' must be positive and finite, got 0" in refused(digits, costs=[0, 1])
     assert "such as 1e-6" in refused(digits, costs=[1, np.nan])
     assert "class" in refused(digits, y=np.full(len(X), "zero"))
@@ -287,3 +313,21 @@ def test_estimators_without_names_are_refused():
     cascade = CascadeClassifier([LogisticRegression()], costs=[1])
     with pytest.raises(TypeError, match=r"must be pairs \(name, classifier\), got Logistic"):
         cascade.fit([[0.0], [1.0]], [0, 1])
+
+
+def test_classes_in_another_spelling_are_refused():
+    """Their probabilities went to the columns of other classes."""
+    words = np.array(["sea", "air", "land", "ice"])
+    inputs = np.random.default_rng(0).normal(size=(200, 4))
+    answers = words[(inputs[:, 0] > 0) + 2 * (inputs[:, 1] > 0.5)]
+    model = LogisticRegression().fit(inputs, answers)
+    probabilities = compute_probabilities(
+        model, inputs, np.array(["air", "ice", "land", "sea", "x"])
+    )
+    np.testing.assert_array_equal(probabilities[:, :4], model.predict_proba(inputs))
+    assert not probabilities[:, 4].any()
+    capitals = np.unique(np.char.capitalize(words))
+    with pytest.raises(ValueError, match="trained with the class 'air', but y has .*'Air'"):
+        compute_probabilities(model, inputs, capitals)
+    with pytest.raises(ValueError, match="trained with the class 'sea'"):
+        compute_probabilities(model, inputs, np.array(["air", "ice", "land"]))

@@ -107,6 +107,12 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
+def count_samples(other: Store, kind: str) -> str:
+    """Return the size of a split and its name, if it has one: "10,000 samples of test"."""
+    where = f" of {other.origin.split}" if other.origin.split else ""
+    return f"{len(other):,} {kind}{where}"
+
+
 def finding(front: Front, other: Store, cascade: Point) -> Finding:
     """Evaluate a cascade of a front on a split that did not select it.
 
@@ -193,13 +199,13 @@ def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
     """
     moved = front_on(other, front, ranges=False)
     if len(moved.baseline.front) == 1:
-        return f"On {other.origin.split}, the cheapest single model is also the most accurate one"
+        return "The cheapest single model is also the most accurate one on held-out data"
     mean = moved.mean_improvement()
     low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
     return (
         f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
         f"(95% CI {low:.2f} to {high:.2f})\n"
-        f"{in_words(front.cost_kind)}, {len(other):,} samples of {other.origin.split}"
+        f"{in_words(front.cost_kind)}, {count_samples(other, 'samples')}"
     )
 
 
@@ -233,7 +239,7 @@ def price_of_accuracy(singles: Front, other: Store, loss: float = 0.01) -> str:
     return (
         f"The last {difference} points of accuracy (95% CI {low} to {high}) need "
         f"{costs[best] / costs[name]:.1f}× {more}\n"
-        f"{best} instead of {name}, {len(other):,} held-out samples of {other.origin.split}"
+        f"{best} instead of {name}, {count_samples(other, 'held-out samples')}"
     )
 
 
@@ -394,6 +400,8 @@ def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 20
         if drawn[column].nunique() > 1 < drawn[other].nunique():
             draws.append(drawn[column].corr(drawn[other], "spearman"))
     value = pairs[column].corr(pairs[other], "spearman")
+    if np.isnan(value):
+        return f"Too few pairs for a trend\n{len(models)} models have no rank correlation"
     low, high = interval(np.array(draws)) if len(models) > 2 else (-1, 1)
     trend = "are not clearly related"
     if low > 0:

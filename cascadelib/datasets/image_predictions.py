@@ -1,5 +1,6 @@
 """Read published predictions of image classifiers into the form of ``ScoreTable.from_frame``."""
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import pandas as pd
@@ -15,7 +16,8 @@ COLUMNS = {
     "confidence": "predicted_probability",
 }
 LAYOUT = f"a clone of github.com/facebookresearch/imagenetx, with {LABELS} and {PREDICTIONS}/*.csv"
-MAX_FILE_BYTES = 2**27  # bytes; each published file has 2.4 MB
+MAX_FILE_BYTES = 2**27  # bytes; the files of predictions have 2.4 MB, those of factors 17 MB
+NO_FACTORS = ["class", "justification", "one_word"]  # other columns of a file of factors
 
 
 def imagenet_x(folder: Path | str) -> pd.DataFrame:
@@ -94,6 +96,70 @@ def imagenet_x(folder: Path | str) -> pd.DataFrame:
             )
         frames.append(frame.assign(model=path.stem, label=frame["sample"].map(label_of)))
     return pd.concat(frames, ignore_index=True)
+
+
+def image_factors(path: Path | str, sample_ids: Iterable[str]) -> pd.Series:
+    """Read what is unusual about each of ImageNet's validation images, as ImageNet-X annotates it.
+
+    Parameters
+    ----------
+    path : Path or str
+        ``imagenet_x_val_top_factor.jsonl`` of the package ``imagenet-x`` of PyPI (folder
+        ``imagenet_x/annotations``). It names one factor per image.
+    sample_ids : iterable of str
+        Names of images, with or without folders.
+
+    Returns
+    -------
+    Series of str
+        The factor of each sample by its id, such as "pose" or "darker". None if the file has no
+        factor of this image.
+
+    Raises
+    ------
+    ValueError
+        If an image has several factors, or if the file has none of the images.
+
+    See Also
+    --------
+    imagenet_x : Predictions of four networks on the same images.
+
+    References
+    ----------
+    .. [1] Idrissi et al., "ImageNet-X: Understanding Model Mistakes with Factor of Variation
+       Annotations", ICLR 2023.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from pathlib import Path
+    >>> import cascadelib as cl
+    >>> row = '{"file_name": "ILSVRC2012_val_00000293.JPEG", "class": 0, "pose": 1, "darker": 0}'
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     path = Path(folder, "imagenet_x_val_top_factor.jsonl")
+    ...     _ = path.write_text(row + "\\n")
+    ...     factors = cl.datasets.image_factors(path, ["n01440764/ILSVRC2012_val_00000293.JPEG"])
+    >>> factors.iloc[0]
+    'pose'
+    """
+    with open_regular_file(Path(path), MAX_FILE_BYTES) as file, error_context(str(path)):
+        frame = pd.read_json(file, lines=True, dtype={"file_name": str})
+        validate_choice("file_name", frame.columns, "column")
+        is_factor = frame.set_index("file_name").drop(columns=NO_FACTORS, errors="ignore") == 1
+        several = is_factor.index[is_factor.sum(axis=1) > 1]
+        if len(several):
+            raise ValueError(
+                f"{len(several)} images have several factors, the first is {several[0]!r}. Pass "
+                "imagenet_x_val_top_factor.jsonl, which names one for each image"
+            )
+        of_image = is_factor[is_factor.any(axis=1)].idxmax(axis=1)
+        ids = pd.Index(sample_ids)
+        found = of_image.reindex(ids.astype(str).str.rsplit("/").str[-1]).set_axis(ids)
+        if found.isna().all():
+            raise ValueError(
+                f"none of the {len(ids)} samples is an image of the file, such as {ids[0]!r}"
+            )
+    return found.astype(object).where(found.notna(), None)
 
 
 def _read_columns(path: Path, **columns: str) -> pd.DataFrame:

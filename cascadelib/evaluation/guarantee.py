@@ -53,6 +53,9 @@ class Design:
     drawn_by : str
         Whose randomness it was, such as "the caller" or "the operating system (seed 5)".
     labelled_by : str
+    candidates : tuple of str
+        The models among whose disagreements the labels were drawn, empty if all rows were labelled,
+        or those on which the cascade and the reference differ.
     order_by : str
         Whose randomness was the order in which the draws were tested, "" if it has no effect.
     """
@@ -62,6 +65,7 @@ class Design:
     frame: int = 0
     drawn_by: str = CALLER
     labelled_by: str = CALLER
+    candidates: tuple[str, ...] = ()
     order_by: str = ""
 
     @property
@@ -76,10 +80,12 @@ class Design:
 
     def __str__(self) -> str:
         how = f"without replacement from {self.whole}" if self.frame else "independently"
+        among = ", ".join(self.candidates)
+        where = f", among the samples on which {among} disagree" if among else ""
         order = f". They were tested in an order by {self.order_by}" if self.order_by else ""
         return (
-            f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled by "
-            f"{self.labelled_by}{order}"
+            f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled "
+            f"by {self.labelled_by}{where}{order}"
         )
 
 

@@ -20,7 +20,6 @@ from ..zoo.forward import retain_freed_memory
 from ..zoo.loaders import Source
 from ..zoo.model import record_failure
 from .class_order import check_names, check_order
-from .estimators import extract_estimators
 from .inference import is_missing, run_group
 from .planning import Candidate, Options, Probes, Residents, Settings, compute_needs, pack
 from .preparation import (
@@ -48,7 +47,6 @@ def extract(
     macs: dict | None = None,
     replace: bool = False,
     workers: int | None = None,
-    compile: bool = False,
     memory: float | None = None,
     part: tuple[int, int] | None = None,
 ) -> LogitStore:
@@ -62,13 +60,12 @@ def extract(
 
     Parameters
     ----------
-    models : list of str, or dict
-        Names that :func:`load` accepts, or a dict from names to a module, a (module, transform)
-        pair, a :class:`Model`, or a trained scikit-learn classifier. A transform maps a batch of
-        raw inputs (a tensor on the device) to the module's input: a tensor, a tuple of arguments or
-        a dict of keywords. None means ``float()``. Equal transforms run once per batch. Classifiers
-        predict all inputs in one call, and their probabilities are stored in a new store. Of the
-        options, only `macs` applies to them.
+    models : list of str or Source, or dict
+        Names that :func:`load` accepts, sources that load your models when they are needed, or a
+        dict from names to a module, a (module, transform) pair or a :class:`Model`. A transform
+        maps a batch of raw inputs (a tensor on the device) to the module's input: a tensor, a tuple
+        of arguments or a dict of keywords. None means ``float()``. Equal transforms run once per
+        batch.
     dataset : data set of :mod:`cascadelib.datasets`, or tuple
         Labelled inputs, or (inputs, labels): arrays or tensors of shapes (n_samples, …) and
         (n_samples,). A DataLoader is refused: concatenate its batches. ``Photographs`` are decoded
@@ -99,9 +96,6 @@ def extract(
         Whether stored models are extracted again.
     workers : int, optional
         Processes that decode photographs. Defaults to one per available core, at most 16.
-    compile : bool, default=False
-        Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. The
-        setting is recorded.
     memory : float, optional
         Gigabytes (10⁹ bytes) for the models of this process on its device: weights, intermediate
         results of a batch and, on a CPU, the logits of a shard. Models that do not fit together run
@@ -154,8 +148,6 @@ def extract(
     ...     sorted(store.models.index)
     ['large', 'small']
     """
-    if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
-        return extract_estimators(models, dataset, path, macs or {})
     options = Options(
         device,
         batch_size,
@@ -166,7 +158,6 @@ def extract(
         macs or {},
         replace,
         workers,
-        compile,
         memory,
         part,
     )
@@ -282,23 +273,18 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
     is_last: whether a missing shard is an error, since no other process computes it.
     """
     shards = settings.shards
-    with shards.wait_for(f"store-{digest_of(candidate.name)[:16]}"):
-        if shards.is_stored(candidate.name, candidate.run):
-            shards.remove(candidate.name)
-            return
-        parts = []
-        for span in settings.bounds:
-            part = shards.read_shard(candidate.name, candidate.run, *span)
-            if part is not None:
-                parts.append(part)
-            elif is_last:
+    with shards.locked(f"store-{digest_of(candidate.name)}"):
+        if not shards.is_stored(candidate.name, candidate.run):
+            parts = [shards.read(candidate.name, candidate.run, span) for span in settings.bounds]
+            if None in parts:
+                if not is_last:
+                    return
+                start, stop = settings.bounds[parts.index(None)]
                 raise ValueError(
-                    f"model {candidate.name!r}: the shard of samples {span[0]} … {span[1] - 1} is "
+                    f"model {candidate.name!r}: the shard of samples {start} … {stop - 1} is "
                     "missing or damaged. Repeat the call, which computes it again."
                 )
-            else:
-                return
-        _store(candidate, parts, settings)
+            _store(candidate, parts, settings)
         shards.remove(candidate.name)
 
 
@@ -356,7 +342,7 @@ def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None
 
 def _create_store(path: Path, settings: Settings) -> LogitStore:
     """Return the store at a path, which this or another process creates."""
-    with settings.shards.wait_for("create"):
+    with settings.shards.locked("create"):
         if not (path / MANIFEST).exists():
             create(path, settings.labels)
     return LogitStore(path)

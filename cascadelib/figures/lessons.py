@@ -7,9 +7,10 @@ import numpy as np
 import pandas as pd
 
 from ..cost_kinds import cost_of
-from ..tables import arrow, in_words
+from ..tables import arrow
 from . import style
 
+LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure
 LABEL_HEIGHT = 0.07  # of a label, as a share of the height of the plot
 LETTER_WIDTH = 7  # pixels of a letter of a label
 ROW_HEIGHT = 28  # pixels of a row of intervals
@@ -35,13 +36,13 @@ def saving_figure(front: Any, finding: Any) -> style.Figure:
         str(finding),
         showlegend=False,
         xaxis=style.cost_axis(front.cost_kind, singles["cost"]),
-        yaxis=style.per_cent_axis(title="accuracy"),
+        yaxis=style.per_cent_axis(title="accuracy", domain=[0, 1 - LABEL_ROOM]),
     )
     style.add_singles(fig, singles)
     style.add_cascades(fig, style.select_evenly(front.table), style.HELD_OUT, line_shape="hv")
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), front.table["accuracy"].max())
-    fig.update_yaxes(range=[low, high + 0.25 * (high - low)])
+    fig.update_yaxes(range=[low, high + 0.03 * (high - low)])
     _add_arrow(fig, front.cost_kind, finding)
     _label_groups(fig, front, low, high)
     return fig
@@ -132,6 +133,10 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
         end = table[x].iloc[-1]
         colour = style.colour(i)
         style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
+    if lines:
+        values = pd.concat([table[x] for table in lines.values()])
+        ends = np.array([values.min(), values.max()])  # the labels are in the margin
+        fig.update_xaxes(range=np.log10(ends) if fig.layout.xaxis.type == "log" else ends)
     width = max(map(len, lines), default=0)
     return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})
 
@@ -198,7 +203,9 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
     )
 
 
-def intervals_figure(table: pd.DataFrame, column: str, title: str, line: float = 0) -> style.Figure:
+def intervals_figure(
+    table: pd.DataFrame, column: str, title: str, line: float = 0, axis: str = ""
+) -> style.Figure:
     """Draw a column with its intervals, a named row each, on held-out data.
 
     Parameters
@@ -211,6 +218,8 @@ def intervals_figure(table: pd.DataFrame, column: str, title: str, line: float =
         What the figure shows, then a line feed and a description.
     line : float, default=0
         Where to draw a vertical line, the value without a difference.
+    axis : str, default=""
+        Title of the axis, instead of the name of the column.
 
     Returns
     -------
@@ -222,8 +231,11 @@ def intervals_figure(table: pd.DataFrame, column: str, title: str, line: float =
     KeyError
         If the table lacks one of the columns.
     """
-    names = [in_words(str(name)) for name in table.index]
-    fig = style.figure(title, xaxis=style.axis_of(column), height=100 + ROW_HEIGHT * len(names))
+    names = [str(name) for name in table.index]
+    across = style.axis_of(column)
+    if axis:
+        across["title"] = style.escape_text(axis)
+    fig = style.figure(title, xaxis=across, height=100 + ROW_HEIGHT * len(names))
     fig.add_vline(x=line, line=style.DOTTED)
     fig.add_scatter(
         x=table[column],

@@ -105,7 +105,10 @@ HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
 GAIN = "baseline cost ÷ cascade cost"
-GAIN_AXIS = {"type": "log", "tickvals": [0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000]}
+GAIN_AXIS = {
+    "type": "log",
+    "tickvals": [0.0001, 0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000],
+}
 
 AXIS = {
     "gridcolor": GRID,
@@ -113,7 +116,7 @@ AXIS = {
     "ticks": "outside",
     "zeroline": False,
     "automargin": True,
-    "title": {"font": {"size": 13}},
+    "title": {"font": {"size": 13}, "standoff": 8},
 }
 TEMPLATE = go.layout.Template(
     layout={

@@ -7,7 +7,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from concurrent.futures import Executor
 from functools import cache
 from typing import Any
@@ -19,6 +19,7 @@ from numpy.typing import ArrayLike
 from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
+from ..evaluation.label_draw import LabelDraw, take_labelled
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
@@ -235,6 +236,8 @@ def search(
     tolerance: float = 0.0,
     time_limit: float | None = None,
     executor: Executor | None = None,
+    labels: Mapping | None = None,
+    draw: LabelDraw | None = None,
 ) -> Front:
     """Compute the exact Pareto front of all cascades of a store.
 
@@ -272,6 +275,12 @@ def search(
     executor : concurrent.futures.Executor, optional
         Executor that searches cascades of three or more models. Without these, it is not used, and
         a UserWarning is issued.
+    labels : mapping, optional
+        {sample id: label} of the first ids of `draw`, for the score "top1". The store needs no
+        labels. All samples up to the last labelled one are searched.
+    draw : LabelDraw, optional
+        The result of ``to_label(store, models=…)``. Its models are the candidates. Accuracies are
+        then unknown, and the front has the difference from the most accurate single model.
 
     Returns
     -------
@@ -283,7 +292,7 @@ def search(
     ------
     ValueError
         If the method, score or cost does not apply to the store, or if :func:`search_outcomes`
-        raises a ValueError.
+        raises a ValueError. If `labels` are not those of the first ids of `draw`.
     KeyboardInterrupt
         If the search is interrupted. It is raised after all threads have stopped.
 
@@ -314,7 +323,9 @@ def search(
     >>> len(front), float(front.cost_at(0.95).round(3))
     (68, 0.269)
     """
-    task = SearchTask(store, method, score, cost, models, expected)
+    if labels is not None or draw is not None:
+        store = take_labelled(store, draw, labels)
+    task = SearchTask(store, method, score, cost, models, expected, draw)
     if isinstance(models, str) and models == "pareto":  # there may be fewer models than n_models
         most = len(task.names)
         n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
@@ -353,6 +364,29 @@ def select_models(models: Any, names: list[str], baseline: Baseline) -> list[str
     return listed
 
 
+def check_disagreements_suffice(draw: LabelDraw | None, method: Method | None, score: str) -> None:
+    """Raise a ValueError if labels of disagreements do not determine the losses of a search."""
+    if draw is None:
+        return
+    if score != "top1":
+        raise ValueError(
+            f"labels of a draw are for score='top1', not {score!r}: models with equal predictions "
+            "have equal losses only under top-1"
+        )
+    if method is None:
+        return
+    if callable(method.ensemble):
+        raise ValueError(
+            "an ensemble that is a function may differ where all models agree, so labels of a draw "
+            "do not suffice: use one of the named ensembles, or label all samples"
+        )
+    if (method.temperature or method.confidence) and not method.is_fitted:
+        raise ValueError(
+            "temperatures and confidences are fitted on the labels of all samples, and labels= has "
+            "those of disagreements: pass method.fit(other_store), or a method without a fit"
+        )
+
+
 class SearchTask:
     """Resolve the options of a search of a store, and compute its baseline.
 
@@ -380,9 +414,12 @@ class SearchTask:
         cost: str | None,
         models: Any,
         expected: bool = False,
+        draw: LabelDraw | None = None,
     ) -> None:
         check_store(store)
         chosen, score, cost = resolve_options(store, method, score, cost)
+        self.draw = draw
+        check_disagreements_suffice(draw, chosen, score)
         self.score = score
         self.cost_kind = cost
         self.positive = store.positives() if score == F1 else None
@@ -419,10 +456,18 @@ class SearchTask:
         return two_model_curve(confidence, gain_1, gain_2, cost_1, cost_2, self.positive)
 
     def front(self, points: Points) -> Front:
-        """Return the points of this search as a Front."""
+        """Return the points of this search as a Front.
+
+        With a draw of labels, accuracies are relative to the most accurate single model.
+        """
+        baseline = self.baseline
+        if self.draw is not None:
+            points = points.relative_to(baseline.best)
+            relative = baseline.accuracy - baseline.best
+            baseline = Baseline(baseline.cost, relative, baseline.names)
         return Front(
             points=points,
-            baseline=self.baseline,
+            baseline=baseline,
             candidates=tuple(self.names),
             method=self.method,
             score=self.score,
@@ -431,6 +476,7 @@ class SearchTask:
             store=self.store,
             expected=self.expected,
             best_model=find_best_model(self.store) if self.score == "top1" else None,
+            draw=self.draw,
         )
 
 

@@ -112,14 +112,19 @@ def pick(
             )
         return point
     if accuracy is not None:
+        if front.draw is not None:
+            raise ValueError(
+                "accuracy= is unknown if only disagreements are labelled: bound the loss relative "
+                "to the best single model with loss=, such as loss=0.01"
+            )
         form = "a fraction in [0, 1], 0.93 for 93%"
         wanted = check_number(accuracy, "accuracy", form, 0, 1)
         return most_economical(front, wanted, None, caution, f"accuracy={wanted:g}")
     form = "a fraction in [0, 1), 0.03 for 3 points"
     may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
-    wanted = front.reference.accuracy - may_lose
+    wanted = front.reference_accuracy - may_lose
     if goal == "near_best":
-        reaching = np.flatnonzero(front.table["accuracy"] >= wanted - ROUNDING)
+        reaching = np.flatnonzero(front.steps[1] >= wanted - ROUNDING)
         if not len(reaching):
             return front.point(len(front) - 1)
         if not caution:
@@ -165,7 +170,7 @@ def most_economical(
     If `wanted` is relative to the accuracy of a model, `reference` is this model. The margin is
     then in standard errors of the paired difference. Otherwise `reference` is None.
     """
-    margins = front.table["accuracy"].to_numpy() - wanted
+    margins = front.steps[1] - wanted
     rows = np.flatnonzero(margins >= -ROUNDING)
     store: Any = front.store
     paired = evaluate(store, reference).influence if reference and caution else 0.0
@@ -173,20 +178,20 @@ def most_economical(
     best = front.reference
     if point is not None and improves_on(point, best, reference, caution):
         return point
-    if point is not None or caution and best.accuracy >= wanted:
+    if point is not None or caution and front.reference_accuracy >= wanted:
         less = "" if point is None else " for less"
         reason = f"no cascade is {margin_text(caution)} {rule}{less}"
         return replace(best, chosen_by=f"{reason}: the most accurate single model")
     distance = (
         f" by {caution:g} standard errors (caution=0 selects without a margin)" if len(rows) else ""
     )
-    most = front.table["accuracy"].iloc[-1]
+    most = front.steps[1][-1]
     raise ValueError(f"no cascade reaches accuracy {wanted:.4f}{distance}; the best has {most:.4f}")
 
 
 def improves_on(point: Point, best: Point, reference: Point | None, caution: float) -> bool:
     """Return whether a point is preferred to the most accurate single model, `best`."""
-    is_more_accurate = point.accuracy > best.accuracy + ROUNDING
+    is_more_accurate = point.difference > best.difference + ROUNDING
     if reference is not None:  # it reaches the goal, so a point must not be more expensive
         return (point.cost, -is_more_accurate) < (best.cost, 0)
     return point.cost < best.cost or is_more_accurate or not caution

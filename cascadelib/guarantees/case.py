@@ -9,11 +9,18 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import brief, error_context
+from ..checks import error_context
+from ..evaluation.label_draw import (
+    LabelDraw,
+    read_known_labels,
+    skip_seen,
+    unanswered,
+    with_labels,
+)
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..labels import align_values, as_text, check_distinct, texts_of_keys, written_value
-from ..origin import Origin, digests_of
+from ..labels import align_values
+from ..origin import Origin, digests_of, join_origins
 from ..scoring import F1
 from ..store.aligned_rows import Alignment, check_alignment
 from ..store.protocol import Store
@@ -47,6 +54,8 @@ class Case:
         Whether the label is known.
     in_order : bool
         Whether the known labels are a uniform draw from those that can matter.
+    draw : LabelDraw or None
+        The draw of the labels, None if ids were sorted by their SHA-256.
     """
 
     store: Store
@@ -59,6 +68,7 @@ class Case:
     differs: Array
     is_known: Array
     in_order: bool
+    draw: LabelDraw | None = None
 
     @cached_property
     def points(self) -> list[Point]:
@@ -135,6 +145,7 @@ def prepare_case(
     in_order: bool,
     groups: Any,
     clusters: Any,
+    draw: LabelDraw | None = None,
 ) -> Case:
     """Read labels, groups and clusters, and evaluate the points.
 
@@ -143,7 +154,8 @@ def prepare_case(
     ValueError
         If labels, groups or clusters do not belong to the samples of the store.
     """
-    labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order)
+    in_order = in_order or draw is not None
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order, draw)
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -170,6 +182,7 @@ def prepare_case(
         differs,
         is_known,
         in_order,
+        draw,
     )
 
 
@@ -223,14 +236,6 @@ def models_of(points: Sequence[Point], reference: str) -> list[str]:
     return list(dict.fromkeys([reference, *(name for point in points for name in point.models)]))
 
 
-def unanswered(store: Store, reference: str) -> Array:
-    """Return whether the reference has no answer, bool [k]. A store of logits has all answers."""
-    answered = getattr(store, "answered", None)
-    if answered is None:
-        return np.zeros(len(store), bool)
-    return ~answered[store.row(reference)]  # type: ignore[attr-defined]
-
-
 def answered_by(run: Run, model: str) -> Array:
     """Return whether the answer of a sample comes from a model, bool [k]."""
     models = run.point.models
@@ -263,35 +268,60 @@ def compare_with_reference(
     )
 
 
-def sort_by_digest(mask: Any, origin: Origin) -> list[int]:
-    """Return the rows of a mask [k] in the order of the SHA-256 of their ids."""
+def sort_by_digest(mask: Any, origin: Origin, draw: LabelDraw | None = None) -> list[int]:
+    """Return the rows of a mask [k] in the order of a draw, or of the SHA-256 of their ids."""
     rows = np.flatnonzero(mask)
+    if draw is not None:
+        return rows[draw.order(origin.sample_ids[rows])].tolist()
     digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))
     return sorted(digests, key=digests.__getitem__)
 
 
-def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
-    """Return {sample id: label} of the labels that are not None or nan.
+def samples_after_choice(
+    store: Store, points: list[Point], reference: str, draw: LabelDraw | None
+) -> Store:
+    """Return the samples of a draw that did not choose the points, or all without a draw.
 
     Raises
     ------
     ValueError
-        If the labels have no ids, such as a list or a Series with a default index.
+        If a model is not a candidate of the draw: it may differ where no label was drawn.
     """
-    keys = labels.keys() if hasattr(labels, "keys") else None
-    texts = np.array([]) if keys is None else texts_of_keys(keys)
-    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
-    if keys is None or is_default:
+    if draw is None:
+        return store
+    others = [name for name in models_of(points, reference) if name not in draw.models]
+    if others:
         raise ValueError(
-            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
+            f"{others[0]!r} is not among the models of draw=, {', '.join(draw.models)}: it may be "
+            "wrong where they agree. Draw with to_label(store, models=…) for all models of the "
+            "cascades and the reference"
         )
-    check_distinct(texts, "labels")
-    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
+    return skip_seen(store, draw, join_origins(*(point.seen for point in points)))
+
+
+def labels_after_choice(
+    store: Store, rest: Store, labels: Mapping | None, draw: LabelDraw | None
+) -> Mapping | None:
+    """Return the labels of the samples ``rest`` of a store, or all labels without a draw."""
+    if draw is None:
+        return labels
+    label_of = draw.labels_of(store, labels)
+    remaining = {name: label_of[name] for name in rest.origin.sample_ids if name in label_of}
+    if not remaining:
+        raise ValueError(
+            f"none of the {len(label_of)} labels is left to certify: those that chose the cascades "
+            "cannot. Label the samples that follow in draw.ids"
+        )
+    return remaining
 
 
 def apply_labels(
-    store: Store, points: list[Point], reference: str, labels: Mapping | None, in_order: bool
+    store: Store,
+    points: list[Point],
+    reference: str,
+    labels: Mapping | None,
+    in_order: bool,
+    draw: LabelDraw | None,
 ) -> tuple[Store, Array, Array]:
     """Return a store with the known labels, and two masks.
 
@@ -309,36 +339,11 @@ def apply_labels(
         )
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
-    in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin)]
+    in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin, draw)]
     if in_order and not in_draw[: np.count_nonzero(in_draw)].all():
+        option = "labels_in_order=True" if draw is None else "draw="
         raise ValueError(
-            "labels_in_order=True: the labelled samples are not the first ones that to_label "
-            "returns for these points"
+            f"{option}: the labelled samples are not the first ones that to_label returns for "
+            "these points. Label them in their order, without gaps"
         )
-    predicted = agreed.predicted(reference)
-    pairs = zip(ids.tolist(), predicted.tolist())
-    merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
-    if predicted.dtype.kind != "U":  # only labels that are text can be misspelled
-        return agreed.labelled(merged), differs, is_known
-    labelled = agreed.labelled(as_text(np.array(merged, object)))
-    check_predicted(labelled, is_known, in_order)
-    return labelled, differs, is_known
-
-
-def check_predicted(store: Any, is_known: Array, in_order: bool) -> None:
-    """Raise ValueError for a known label that no model predicts, since it may be misspelled.
-
-    With ``labels_in_order``, labels cannot be left out. A label that no model predicts is then
-    accepted, and means that no model is correct. If this applies to all known labels, they are
-    refused.
-    """
-    labels = np.asarray(store.labels)
-    predicted = np.concatenate([store.predicted(name) for name in store.models.index])
-    foreign = is_known & ~np.isin(labels, predicted)
-    if foreign.any() and not (in_order and (foreign < is_known).any()):
-        row = int(np.argmax(foreign))
-        raise ValueError(
-            f"labels: no model predicts {str(labels[row])!r}, the label of sample "
-            f"{str(store.origin.sample_ids[row])!r}: write labels as predictions are written, and "
-            "without labels_in_order=True leave out labels that no model predicts"
-        )
+    return with_labels(agreed, agreed.predicted(reference), label_of, in_order), differs, is_known

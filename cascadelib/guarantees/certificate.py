@@ -14,13 +14,20 @@ import pandas as pd
 from ..checks import check_count, checked_share
 from ..evaluation.evaluation import check_store, costs_by_model
 from ..evaluation.guarantee import Design, Guarantee, certainty, draw_seed, premises_text
+from ..evaluation.label_draw import LabelDraw
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
 from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
 from ..tables import fraction, number, times
-from .case import Case, models_of, prepare_case
+from .case import (
+    Case,
+    labels_after_choice,
+    models_of,
+    prepare_case,
+    samples_after_choice,
+)
 from .few_labels import check_bounds, select_points
 from .premises import checked_premises, premises_table
 from .trial import Trial
@@ -166,6 +173,7 @@ def certify(
     groups: Any = None,
     labels: Mapping | None = None,
     labels_in_order: bool = False,
+    draw: LabelDraw | None = None,
     simultaneous: bool = False,
     clusters: Any = None,
     max_price: float | None = None,
@@ -212,6 +220,11 @@ def certify(
         Whether `labels` are the labels of the first m samples that :func:`to_label` returns, where
         m was fixed before any label was seen. If so, a label that no model predicts counts as an
         error of both the cascade and the reference.
+    draw : LabelDraw, optional
+        The result of ``to_label(store, models=…)`` on the same store, if `labels` are those of its
+        first ids. The samples that chose the cascades are left out, with their labels. The labels
+        that follow certify, as with ``labels_in_order=True``. Their number must be fixed before any
+        of them is seen.
     simultaneous : bool, default=False
         Whether to test all points by Holm's method instead of in sequence.
     clusters : array-like of shape (n_samples,), optional
@@ -246,7 +259,8 @@ def certify(
     ------
     ValueError
         If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
-        other samples. If a sample has no group or no cluster, if clusters are combined with F1 or
+        other samples. If a cascade or the reference has a model that is not in ``draw``. If a
+        sample has no group or no cluster, if clusters are combined with F1 or
         ``labels_in_order``, or if a price exceeds ``max_price``. If a premise is violated and
         ``accept`` does not name it (docs/premises.md). For example, some samples may repeat others,
         or may have been used to select a point or to fit its method.
@@ -298,7 +312,10 @@ def certify(
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
-    case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters)
+    rest = samples_after_choice(store, points, reference, draw)
+    labels = labels_after_choice(store, rest, labels, draw)
+    store = rest
+    case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters, draw)
     costs = costs_by_model(store, points[0].cost_kind)
     mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
     is_cheaper = mean_costs[reference] < max(mean_costs.values())
@@ -357,6 +374,16 @@ def design_of(case: Case, labels: Mapping | None, order_by: str) -> Design:
     if labels is not None:
         matter = case.differs.any(axis=0)
         known = np.count_nonzero(matter & case.is_known)
-        labelled_by += f" ({known} of {np.count_nonzero(matter)} labels that can matter"
-        labelled_by += ", the first ones by SHA-256 of their ids)" if case.in_order else ")"
-    return Design(draws, unit, case.frame, labelled_by=labelled_by, order_by=order_by)
+        first = ", the first ones by SHA-256 of their ids" if case.in_order else ""
+        if case.draw is not None:
+            first = f", the first ones in the order of {case.draw.drawn_by}"
+        labelled_by += f" ({known} of {np.count_nonzero(matter)} labels that can matter{first})"
+    candidates = () if case.draw is None else case.draw.models
+    return Design(
+        draws,
+        unit,
+        case.frame,
+        labelled_by=labelled_by,
+        candidates=candidates,
+        order_by=order_by,
+    )

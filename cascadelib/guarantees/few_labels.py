@@ -1,5 +1,6 @@
 """Select the points that a certificate tests, and the samples whose labels it needs."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,11 +9,12 @@ from numpy import ndarray as Array
 from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store, costs_by_model
 from ..evaluation.guarantee import VIOLATED
+from ..evaluation.label_draw import LabelDraw, draw_labels
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
-from .case import compare_with_reference, models_of, sort_by_digest
+from .case import compare_with_reference, models_of, samples_after_choice, sort_by_digest
 from .repeats import overlap_of, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
@@ -20,14 +22,20 @@ STEPS = 100  # largest number of tested points of a front
 
 def to_label(
     store: Store,
-    cascades: Any,
+    cascades: Any = None,
     reference: str | None = None,
     epsilon: float | str | None = None,
     budget: float | None = None,
-) -> Array:
-    """Return the samples whose labels :func:`certify` needs.
+    *,
+    draw: LabelDraw | None = None,
+    models: str | Iterable[str] | None = None,
+    seed: int | None = None,
+) -> Array | LabelDraw:
+    """Return the samples whose labels :func:`search` or :func:`certify` needs.
 
-    These are the samples on which at least one cascade and the reference predict different classes.
+    To choose a cascade, pass `models`: the result is the samples on which these candidates
+    disagree. To certify, pass `cascades`: the result is the samples on which at least one of them
+    and the reference predict different classes.
 
     Parameters
     ----------
@@ -42,22 +50,33 @@ def to_label(
         and `budget`, all points are tested.
     budget : float, optional
         As for :func:`certify`.
+    draw : LabelDraw, optional
+        The draw whose first labels chose the cascades. The result is then in its order, without the
+        samples of the choice. ``certify(…, draw=draw)`` takes the first labels of the result.
+    models : "all" or list of str, optional
+        Candidate models, instead of `cascades`.
+    seed : int, optional
+        Seed of a recorded draw, which is repeated. By default, the operating system gives the seed,
+        and ``LabelDraw.seed`` records it.
 
     Returns
     -------
-    str array
+    str array or LabelDraw
         Ids, sorted by their SHA-256. For any m, the first m ids are therefore a uniform random
-        draw.
+        draw. With `models`, a :class:`LabelDraw`, whose ``ids`` are in a random order.
 
     Raises
     ------
     ValueError
         If the score is not top-1, because equal predictions may then have different losses. If
         :func:`certify` would refuse the samples.
+    TypeError
+        If both or none of `cascades` and `models` are passed.
 
     See Also
     --------
-    certify : Pass the labels as ``labels={id: label}``.
+    search : Pass the labels of `models` as ``labels={id: label}, draw=draw``.
+    certify : Pass the labels as ``labels={id: label}``, and the draw, if there is one.
     ladder : Cascades that need no labels for selection.
 
     Examples
@@ -68,16 +87,26 @@ def to_label(
     >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
     >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
     (247, 3000)
+    >>> draw = cl.to_label(table, models="all")
+    >>> len(draw), draw.models
+    (247, ('llama-3.1-8b', 'llama-3.3-70b'))
     """
+    if (cascades is None) == (models is None):
+        raise TypeError("give either cascades, to certify them, or models=, to choose cascades")
+    if models is not None:
+        check_store(store)
+        refuse_repeats(store)
+        return draw_labels(store, models, seed)
     epsilon = check_bounds(epsilon, budget)
     check_store(store)
     refuse_repeats(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
+    store = samples_after_choice(store, points, reference, draw)
     status, evidence, remedy = overlap_of(points, store, models_of(points, reference))
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
     _, differs = compare_with_reference(store, points, reference)
-    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin)]
+    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin, draw)]
 
 
 def select_points(
@@ -92,9 +121,8 @@ def select_points(
     The reference defaults to that of a Front, or else to the most expensive model of the points.
     """
     if isinstance(cascades, Front):
-        accuracy = cascades.singles["accuracy"]
         reference = cascades.reference.models[0] if reference is None else reference
-        validate_choice(reference, accuracy.index, "model")
+        validate_choice(reference, cascades.singles.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
     if len(scores := {point.score for point in points}) > 1:
@@ -123,7 +151,7 @@ def candidates(
     table = front.table
     if epsilon is None and budget is None:
         return points_of(front)
-    loss = (front.singles.loc[reference, "accuracy"] - table["accuracy"]).to_numpy()
+    loss = front.baseline.table.loc[reference, "accuracy"] - front.steps[1]
     margin = np.full(len(table), np.inf)
     if epsilon is not None:
         spread = np.sqrt(epsilon + np.maximum(loss, 0) + 1e-9)

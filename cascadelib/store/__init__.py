@@ -8,5 +8,6 @@ __getattr__, __dir__, __all__ = attach(
     protocol="Store",
     score_file="ScoreFile",
     score_table="ScoreTable",
+    splits="open_split open_splits",
     table_check="check_table",
 )

@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     bundled="bundled_models load_bundled",
-    loaders="load",
+    loaders="Source load",
     macs="count_macs",
     model="Model reordered",
 )

@@ -103,23 +103,44 @@ def find_loader(
 
 @dataclass(frozen=True, eq=False)
 class Source:
-    """Model that is loaded when it is needed.
+    """Describe a model that :func:`extract` loads when it needs it.
 
-    weights: bytes of its weights, or 0 if they are unknown until it is loaded. is_loaded: whether
-    the caller has loaded the module.
+    Parameters
+    ----------
+    name : str
+        Name of the model in the store.
+    load : callable
+        Function without arguments that returns a :class:`Model`. It is called again if the model
+        was released.
+    weights : int, default=0
+        Bytes of the weights. 0 means that they are unknown until the model is loaded.
+    is_loaded : bool, default=False
+        Whether the caller has loaded the module, so that releasing it frees no memory.
+
+    See Also
+    --------
+    load : Load a model by name.
+    extract : Run models on a data set.
+
+    Examples
+    --------
+    >>> import cascadelib as cl
+    >>> source = cl.zoo.Source("perceptron", lambda: cl.zoo.load("mlp@28"), 203_560)
+    >>> source.load().metadata["parameters"]
+    50890
     """
 
     name: str
     load: Callable[[], Model]
-    weights: int
+    weights: int = 0
     is_loaded: bool = False
 
 
 def list_sources(models: Any) -> list[Source]:
     """List the requested models with their sizes, without loading them.
 
-    models: a name, names, or {name: module, (module, transform) or :class:`Model`}. Raises
-    ValueError if an entry is not a model.
+    models: a name, names or sources, or {name: module, (module, transform) or :class:`Model`}.
+    Raises ValueError if an entry is not a model.
     """
     if isinstance(models, dict):
         found = []
@@ -128,19 +149,27 @@ def list_sources(models: Any) -> list[Source]:
             size = count_weight_bytes(model.module)
             found.append(Source(name, partial(as_model, name, value), size, is_loaded=True))
     else:
-        names = items_of(models)
+        items = items_of(models)
+        names = [getattr(item, "name", item) for item in items]
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise ValueError(f"named more than once: {repeated}")
-        found = []
-        for name in names:
-            loader, measure = find_loader(name)
-            found.append(Source(name, partial(loader, name), _measure(measure, name)))
+        found = [item if isinstance(item, Source) else find_source(item) for item in items]
     if not found:
         raise ValueError("no models to extract")
     for source in found:
         file_name(source.name)  # refuses names that no file can have, before the run
     return found
+
+
+def find_source(name: str, **options: Any) -> Source:
+    """Return the source of a model that is loaded by name. options: those of :func:`load`.
+
+    Raises ValueError if the name is unknown.
+    """
+    found = {key: options.pop(key) for key in ("folder", "anywhere") if key in options}
+    loader, measure = find_loader(name, **found)
+    return Source(name, partial(loader, name, **options), _measure(measure, name))
 
 
 def _measure(measure: Callable[[str], int], name: str) -> int:

@@ -1,22 +1,27 @@
 """Extract the logits of pretrained models on ImageNet: a study's folder that all notebooks take as
 their ``dataset``.
 
-    python data/imagenet-1k/extract.py --images FOLDER --out OUT            the 43 models of the
-    paper's fronts torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py …  the same
-    on eight GPUs … --models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name      models of
-    your own choice … --v2 FOLDER
-    ImageNetV2 to check on … --whole
-    all images choose, as in the paper … --checkpoints FOLDER
-    local weights of timm's models … --table FILE
-    the models of another table's fronts
+The 43 models of the paper's fronts:
+
+    python data/imagenet-1k/extract.py --images FOLDER --out OUT
+
+The same on eight GPUs, or by any number of processes that are started by hand:
+
+    torchrun --standalone --nproc-per-node=8 data/imagenet-1k/extract.py --images FOLDER --out OUT
+
+Other options: ``--models resnet50.a1_in1k resnet50.a1_in1k@160 organisation/name`` (your own
+choice), ``--v2 FOLDER`` (ImageNetV2 to check on), ``--whole`` (all images choose, as in the paper),
+``--checkpoints FOLDER`` (local weights of timm's models), ``--table FILE`` (the models of another
+table's fronts), ``--memory GB``.
 
 The script makes two stores. Cascades are selected on ``val`` and checked on ``held_out``, which is
 ImageNetV2 if its folder is given. Otherwise the images of each class are split in two halves, or
 with ``--whole`` there is no ``held_out``. If the table has published times, they are in the models'
 metadata as ``published_seconds``, a kind of cost for every notebook.
 
-An interrupted run resumes, also with another number of processes. At the end, the top-1 accuracy of
-each model is printed next to the published one.
+Models are loaded when their group starts, and released after it. An interrupted run resumes, also
+with another number of processes. At the end, the top-1 accuracy of each model is printed next to
+the published one.
 """
 
 import argparse
@@ -26,10 +31,12 @@ from dataclasses import replace
 from pathlib import Path
 
 import pandas as pd
+import torch
 
 from cascadelib import published
 from cascadelib.extraction.extraction import extract
 from cascadelib.tables import readable
+from cascadelib.zoo.loaders import Source
 from cascadelib.zoo.model import Model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
@@ -38,11 +45,11 @@ from tools.study import (  # noqa: E402 - beside the notebooks
     Images,
     Study,
     compare_with_published,
-    models_of_study,
     names_today,
     on_fronts,
     row_of,
     samples_of_study,
+    sources_of_study,
 )
 
 
@@ -62,16 +69,24 @@ def described(options: argparse.Namespace) -> Study:
     return Study(splits, tuple(names), checkpoints, options.classes, table)
 
 
-def timed(model: Model, table: pd.DataFrame) -> Model:
-    """The model with the seconds an image that ``table`` publishes of it at its size, where it
-    does."""
-    row = row_of(table, model.name, model.metadata.get("image_size"))
-    seconds = (
-        {}
-        if row is None or pd.isna(row["seconds"])
-        else {"published_seconds": float(row["seconds"])}
-    )
-    return replace(model, metadata=model.metadata | seconds)
+def prepared(source: Source, table: pd.DataFrame, is_compiled: bool) -> Source:
+    """Return the source of a model with the published seconds per image, if ``table`` has them.
+
+    is_compiled: whether the model runs as ``torch.compile`` makes it.
+    """
+
+    def load() -> Model:
+        model = source.load()
+        if is_compiled:
+            model = replace(model, module=torch.compile(model.module, dynamic=True))
+        row = row_of(table, model.name, model.metadata.get("image_size"))
+        if row is None or pd.isna(row["seconds"]):
+            return model
+        return replace(
+            model, metadata=model.metadata | {"published_seconds": float(row["seconds"])}
+        )
+
+    return replace(source, load=load)
 
 
 def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
@@ -112,6 +127,9 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--workers", type=int, help="processes that decode (default: one a usable core, 16 at most)"
     )
+    parser.add_argument(
+        "--memory", type=float, help="GB for models (default: 90%% of a GPU, or half of the host)"
+    )
     parser.add_argument("--device", help="default: CUDA if available")
     parser.add_argument(
         "--amp", nargs="?", const=True, help="float16 or bfloat16; default: float16, on CUDA only"
@@ -136,11 +154,9 @@ def main(arguments: list[str] | None = None) -> None:
         split: samples_of_study(options.out, split) for split in asked.splits
     }  # first: what fails, fails at once
     table = published.models(options.table)
-    models = {name: timed(model, table) for name, model in models_of_study(options.out).items()}
-    settings = {
-        key: getattr(options, key)
-        for key in ("device", "batch_size", "workers", "amp", "compile", "dtype")
-    }
+    models = [prepared(source, table, options.compile) for source in sources_of_study(options.out)]
+    names = ("device", "batch_size", "workers", "amp", "dtype", "memory")
+    settings = {name: getattr(options, name) for name in names}
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)
         if int(os.environ.get("RANK", 0)) == 0:

@@ -222,8 +222,8 @@ def open_paper(
         test = located(folder).parent / "test"
         if located(folder).name == "val" and test.exists():
             held_out_tasks[name] = open_texts(test, left_out)
-    splits = elsewhere.open_splits(dataset, shifted) if shifted else {}
-    selection, other = (elsewhere.open_split(f"{dataset}/{name}") for name in (split, held_out))
+    splits = cl.store.open_splits(dataset, shifted) if shifted else {}
+    selection, other = (cl.store.open_split(f"{dataset}/{name}") for name in (split, held_out))
     return Paper(selection, other, splits, tasks, held_out_tasks, **options)
 
 

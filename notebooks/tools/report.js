@@ -132,6 +132,22 @@ WIDE.addEventListener("change", open)
 PHONE.addEventListener("change", fitAll)
 window.addEventListener("load", fitAll)
 
+// Names in tables break after underscores. A table that is still too wide breaks anywhere on a phone.
+for (const table of document.querySelectorAll("table.dataframe")) {
+    for (const cell of table.querySelectorAll("th, td")) {
+        const parts = cell.textContent.split(/(?<=[_@])(?=.)/)
+        if (!cell.children.length && parts.length > 1) cell.replaceChildren(...parts.flatMap(part => [part, document.createElement("wbr")]))
+    }
+}
+const tighten = () => {
+    for (const table of document.querySelectorAll("table.dataframe")) {
+        table.classList.remove("tight")
+        if (table.scrollWidth > table.clientWidth + 1) table.classList.add("tight")
+    }
+}
+tighten()
+PHONE.addEventListener("change", tighten)
+
 // A column of a table that holds words is read from the left; numbers stand below each other.
 for (const table of document.querySelectorAll("table.dataframe")) {
     const rows = [...table.tBodies].flatMap(body => [...body.rows])

@@ -43,7 +43,11 @@ title="The explorer: drag its thresholds"></iframe>
         if (isHeight) frame.style.height = `${{data.height}}px`
     }})
 }}</script>"""
-BUNDLED = ('data-validation="fashion-mnist val"', 'data-held-out="fashion-mnist test"')
+BUNDLED = (
+    'data-validation="fashion-mnist val"',
+    'data-held-out="fashion-mnist test"',
+    "method=max_softmax&",  # the live page has no other method
+)
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}: cascadelib</title>
 <meta name="viewport" content="width=device-width, initial-scale=1">

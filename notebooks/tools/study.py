@@ -29,7 +29,7 @@ from cascadelib.store.logit_store import LogitStore
 if TYPE_CHECKING:  # they import torch and timm, which most notebooks do not need
     from cascadelib.datasets.images import Photographs
     from cascadelib.datasets.samples import Samples
-    from cascadelib.zoo.model import Model
+    from cascadelib.zoo.loaders import Source
 
 FILE = "study.json"
 KINDS = {"hub": "hub_images"} | {
@@ -123,23 +123,25 @@ def samples_of_study(folder: str | Path, split: str) -> "Samples | Photographs":
         return found.splits[validate_choice(split, found.splits, "split")].open(split)
 
 
-def models_of_study(folder: str | Path) -> "dict[str, Model]":
-    """Return {name: model} of the study in ``folder``, or of the trained models of a bundled
-    zoo."""
+def sources_of_study(folder: str | Path) -> "list[Source]":
+    """Return the models of the study in ``folder``, or the trained models of a bundled zoo.
+
+    ``extract`` loads each of them when it needs it.
+    """
+    from cascadelib.zoo.loaders import find_source
+
     found = read_study(folder)
     if found is None:
         table = zoo.bundled_models(folder)
-        return {name: zoo.load_bundled(name, folder) for name in table.index[table["trained"]]}
+        return [find_source(name, folder=folder) for name in table.index[table["trained"]]]
     with error_context(str(located(folder) / FILE)):
         from cascadelib.zoo.timm_models import is_timm_model
 
-        models = {}
-        for name in found.models:
-            options: dict[str, Any] = {}
-            if is_timm_model(name):  # other sources store their classes
-                options = {"checkpoint": found.checkpoints, "classes": found.classes}
-            models[name] = zoo.load(name, **options)
-        return models
+        local = {"checkpoint": found.checkpoints, "classes": found.classes}
+        # Models that are not timm's store their classes.
+        return [
+            find_source(name, **(local if is_timm_model(name) else {})) for name in found.models
+        ]
 
 
 def candidates_of_study(folder: str | Path) -> pd.DataFrame:

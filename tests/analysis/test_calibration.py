@@ -104,7 +104,7 @@ def slow_ece(confidence, correct, bins):
 tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tied, st.integers(1, 12))
 def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     confidence = np.array([s for s, _ in samples]) / 8
@@ -182,7 +182,7 @@ def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
         assert perfect_temperature(correct, np.zeros(3)) == 1.0
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(tied)
 def test_above_and_below_equal_a_loop(samples):
     confidence = np.array([s for s, _ in samples]) / 8
@@ -199,7 +199,7 @@ def test_above_and_below_equal_a_loop(samples):
         )
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(tied, st.data())
 def test_the_moving_average_equals_a_loop_for_every_order_of_samples(samples, data):
     confidence = np.array([s for s, _ in samples]) / 8

@@ -1,6 +1,7 @@
 """Dominance and cost ratios of fronts against slow references, and tables against their calls."""
 
 import warnings
+from functools import cache
 
 import numpy as np
 import pytest
@@ -23,9 +24,14 @@ from cascadelib.analysis.comparison import _cost_ratio
 
 STORE = noisy_store(0, 400)
 OTHER = noisy_store(1, 400)
-FRONTS = {
-    name: search(STORE, 2, name) for name in ("max_softmax", "entropy", "max_softmax_mean_logits")
-}
+
+
+@cache
+def all_fronts():
+    return {
+        name: search(STORE, 2, name)
+        for name in ("max_softmax", "entropy", "max_softmax_mean_logits")
+    }
 
 
 def points_of(front):
@@ -55,7 +61,7 @@ def fronts_of_one_split(draw):
     return fronts
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(fronts_of_one_split())
 def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     table = range_dominance({str(i): front for i, front in enumerate(fronts)})
@@ -67,7 +73,7 @@ def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     np.testing.assert_allclose(table.to_numpy(), expected, atol=1e-12)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(fronts_of_one_split())
 def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     first, second = fronts[:2]
@@ -78,27 +84,27 @@ def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
 
 
 def test_dominance_sums_to_one_and_ties_are_shared():
-    twice = range_dominance({"a": FRONTS["entropy"], "b": FRONTS["entropy"]})
+    twice = range_dominance({"a": all_fronts()["entropy"], "b": all_fronts()["entropy"]})
     np.testing.assert_allclose(twice, 0.5)
-    np.testing.assert_allclose(range_dominance(FRONTS).sum(), 1)
+    np.testing.assert_allclose(range_dominance(all_fronts()).sum(), 1)
 
 
 def test_fronts_are_ranked_by_mean_improvement():
-    table = compare_fronts(FRONTS, [0.6])
+    table = compare_fronts(all_fronts(), [0.6])
     assert table["mean_improvement"].is_monotonic_decreasing
-    for name, front in FRONTS.items():
+    for name, front in all_fronts().items():
         row = table.loc[name]
         assert row["mean_improvement"] == front.mean_improvement()
         assert row["improvement above 60.0%"] == front.mean_improvement(0.6)
         assert row["top_accuracy"] == front.table["accuracy"].max()
-    dominance = range_dominance(FRONTS).loc[table.index]
+    dominance = range_dominance(all_fronts()).loc[table.index]
     assert table[dominance.columns].equals(dominance)
 
 
 @pytest.mark.parametrize("ranges", [True, False])
 def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
-    table = compare_fronts(FRONTS, held_out=OTHER, ranges=ranges)
-    for name, front in FRONTS.items():
+    table = compare_fronts(all_fronts(), held_out=OTHER, ranges=ranges)
+    for name, front in all_fronts().items():
         there = mean_improvement_moved(OTHER, front, ranges=ranges)
         assert table.loc[name, "held_out_improvement"] == there
 
@@ -112,8 +118,8 @@ def test_more_models_never_cost_more_on_the_selection_split():
 
 
 def test_resampled_cost_ratios_are_around_that_of_the_split():
-    first = FRONTS["max_softmax"]
-    second = FRONTS["max_softmax_mean_logits"]
+    first = all_fronts()["max_softmax"]
+    second = all_fronts()["max_softmax_mean_logits"]
     ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
     there = [front_on(OTHER, front, ranges=False) for front in (first, second)]
     ratio = mean_cost_ratio(*there)

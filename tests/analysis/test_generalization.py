@@ -60,7 +60,7 @@ def wilson(share, k, z):
     return (centre - half) / (1 + z**2 / k), (centre + half) / (1 + z**2 / k)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
 def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
     z = 1.959963984540054

@@ -1,13 +1,21 @@
 """Invalid arguments of the analysis are refused, and the message names them."""
 
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
 from tiny_stores import noisy_store, three_models
 
-from cascadelib import LogitStore, ScoreTable, bootstrap, mean_improvement_moved, replay, search
+from cascadelib import (
+    LogitStore,
+    Point,
+    ScoreTable,
+    bootstrap,
+    mean_improvement_moved,
+    replay,
+    search,
+)
 from cascadelib.analysis import (
     accuracy_drops,
     compare_fronts,
@@ -22,9 +30,19 @@ from cascadelib.analysis.uncertainty import sample_counts
 
 STORE = three_models()
 OTHER = three_models(1, noise=1.5)
-FRONT = search(STORE, 2)
-POINT = FRONT.point(0)
-SECONDS = replace(POINT, cost_kind="seconds")
+
+
+@cache
+def a_front():
+    return search(STORE, 2)
+
+
+@cache
+def a_point():
+    return a_front().point(0)
+
+
+SECONDS = Point(("m0", "m1"), (0.5,), cost_kind="seconds")
 SIX, SEVEN = (
     LogitStore.from_arrays(
         [0, 1], {name: np.eye(count)[:2] for name in ("m0", "m1", "m2")}, classes=classes
@@ -38,13 +56,22 @@ EVEN = np.linspace(0, 1, 500)
 
 REFUSED = [
     (partial(range_dominance, {}), "no front to compare"),
-    (partial(compare_fronts, {"a": POINT}), "'a' is a Point"),
-    (partial(compare_fronts, {"a": FRONT, "b": replace(FRONT, cost_kind="seconds")}), "differ in"),
-    (partial(mean_cost_ratio, FRONT, front_on(OTHER, FRONT)), "different single models"),
-    (partial(bootstrap, STORE, [POINT, SECONDS]), "differ in score or kind of cost"),
-    (partial(replay, OTHER, [POINT, SECONDS]), "differ in score or kind of cost"),
+    (lambda: compare_fronts({"a": a_point()}), "'a' is a Point"),
+    (
+        lambda: compare_fronts({"a": a_front(), "b": replace(a_front(), cost_kind="seconds")}),
+        "differ in",
+    ),
+    (
+        lambda: mean_cost_ratio(a_front(), front_on(OTHER, a_front())),
+        "different single models",
+    ),
+    (lambda: bootstrap(STORE, [a_point(), SECONDS]), "differ in score or kind of cost"),
+    (lambda: replay(OTHER, [a_point(), SECONDS]), "differ in score or kind of cost"),
     (partial(bootstrap, STORE, []), "no cascades"),
-    (partial(replay, OTHER.select(["m0", "m1"]), FRONT), "unknown model of this store 'm2'"),
+    (
+        lambda: replay(OTHER.select(["m0", "m1"]), a_front()),
+        "unknown model of this store 'm2'",
+    ),
     (partial(accuracy_drops, STORE, {}), "no split to compare with"),
     (partial(accuracy_drops, STORE, {"b": RENAMED}), "first difference at class 2"),
     (partial(accuracy_drops, STORE, {"b": SIX}), "5 and 6, the first difference at class 5"),
@@ -61,15 +88,18 @@ for wrong in ("x", 1.5, 0, -3, None, True):
 for wrong in ("x", 1.5, -3, None, True):
     REFUSED.append((partial(sample_counts, 10, 3, wrong), "seed must be a whole number of 0"))
 OF_ANOTHER_TYPE = [
-    *[(partial(call, FRONT, OTHER), "the store comes first") for call in (replay, front_on)],
-    (partial(mean_improvement_moved, FRONT, OTHER), "the store comes first"),
-    (partial(replay, "some/folder", FRONT), "LogitStore.path."),
-    (partial(front_on, STORE, POINT), "a Front is needed here .*replay.* not Point"),
-    (partial(mean_improvement_moved, STORE, POINT), "a Front is needed here"),
-    (partial(bootstrap, FRONT, STORE), "is needed here"),
-    (partial(bootstrap, POINT, STORE), "is needed here"),
+    *[
+        (lambda call=call: call(a_front(), OTHER), "the store comes first")
+        for call in (replay, front_on)
+    ],
+    (lambda: mean_improvement_moved(a_front(), OTHER), "the store comes first"),
+    (lambda: replay("some/folder", a_front()), "LogitStore.path."),
+    (lambda: front_on(STORE, a_point()), "a Front is needed here .*replay.* not Point"),
+    (lambda: mean_improvement_moved(STORE, a_point()), "a Front is needed here"),
+    (lambda: bootstrap(a_front(), STORE), "is needed here"),
+    (lambda: bootstrap(a_point(), STORE), "is needed here"),
     (partial(bootstrap, STORE, STORE), "is needed here"),
-    (partial(bootstrap, [POINT], STORE), "is needed here"),
+    (lambda: bootstrap([a_point()], STORE), "is needed here"),
 ]
 
 

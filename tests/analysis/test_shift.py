@@ -44,7 +44,7 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
 
 
 @given(st.integers(0, 1000), st.integers(1, 3))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_many_thresholds_of_a_cascade_are_counted_as_one_by_one(seed, length):
     """Thresholds are confidences of samples, "always" or "never", more than one grid holds."""
     rng = np.random.default_rng(seed)
@@ -119,7 +119,7 @@ def two_tables(draw):
     ]
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(two_tables())
 def test_every_threshold_of_a_segments_range_is_replayed(tables):
     here, there = tables

@@ -118,7 +118,7 @@ def test_costs_per_sample_are_resampled():
     assert resampled.single_cost[1] == pytest.approx(part.costs())
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
 def test_means_of_a_resample_equal_a_loop(k, columns, seed):
     rng = np.random.default_rng(seed)

@@ -77,3 +77,33 @@ def test_an_incomplete_file_is_refused_by_name(clone, change, message):
     change(pd.read_csv(path)).to_csv(path, index=False)
     with pytest.raises(ValueError, match=rf"ViT\.csv: .*{message}"):
         cl.datasets.imagenet_x(clone)
+
+
+def write_factors(path, **factors):
+    """Write a file of image factors: {image: names of its factors}."""
+    rows = [
+        {"file_name": name, "class": 0, "pose": 0, "darker": 0, "one_word": "cat"}
+        | dict.fromkeys(of_image, 1)
+        for name, of_image in factors.items()
+    ]
+    pd.DataFrame(rows).to_json(path, orient="records", lines=True)
+    return path
+
+
+def test_factors_belong_to_the_names_of_images_in_any_folder(tmp_path):
+    path = write_factors(tmp_path / "top.jsonl", **{"07": ["pose"], "8": ["darker"], "9": []})
+    found = cl.datasets.image_factors(path, ["n1/9", "n1/8", "d", "07"])
+    assert found.to_dict() == {"n1/9": None, "n1/8": "darker", "d": None, "07": "pose"}
+
+
+@pytest.mark.parametrize(
+    ("factors", "ids", "message"),
+    [
+        ({"a": ["pose", "darker"]}, ["a"], "1 images have several factors, the first is 'a'"),
+        ({"a": ["pose"]}, ["7", "8"], "none of the 2 samples is an image of the file"),
+    ],
+)
+def test_other_files_of_factors_are_refused(tmp_path, factors, ids, message):
+    path = write_factors(tmp_path / "factors.jsonl", **factors)
+    with pytest.raises(ValueError, match=rf"factors\.jsonl: {message}"):
+        cl.datasets.image_factors(path, ids)

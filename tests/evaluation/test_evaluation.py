@@ -1,6 +1,6 @@
 """The evaluation of one fixed cascade on a split."""
 
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -10,7 +10,11 @@ from cascadelib import evaluate, pick, search
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
-FRONT = search(STORE, 2)
+
+
+@cache
+def a_front():
+    return search(STORE, 2)
 
 
 @pytest.mark.parametrize(
@@ -46,9 +50,9 @@ def test_evaluation_on_another_split_equals_a_loop():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (partial(evaluate, OTHER.select(["m0"]), FRONT.point(-1)), "unknown model"),
+        (lambda: evaluate(OTHER.select(["m0"]), a_front().point(-1)), "unknown model"),
         (partial(search, "folder"), r"LogitStore\(path\)"),
-        (partial(evaluate, FRONT.point(0), STORE), "not Point: the store comes first"),
+        (lambda: evaluate(a_front().point(0), STORE), "not Point: the store comes first"),
         (partial(evaluate, STORE, 3), "a Point, Policy, Cascade, Front or Certificate is needed"),
         (partial(search, STORE, "entropy"), "n_models .*from 1 to 4, not 'entropy'"),
         (partial(search, STORE, score="top6"), "only 5 classes"),

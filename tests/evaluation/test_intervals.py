@@ -128,7 +128,7 @@ def capital_slowly(x, mean, wealth):
 @example(
     [0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 1.0, 0.0, 1.0, 0.0, 0.0], 0.75
 )  # bets win early and lose later
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 def test_a_betting_interval_contains_the_means_that_bets_do_not_refute(values, level):
     low, high = betting_interval(np.array(values), 0, 1, level)
     assert 0 <= low <= np.mean(values) + 1e-9 and np.mean(values) - 1e-9 <= high <= 1
@@ -140,7 +140,7 @@ def test_a_betting_interval_contains_the_means_that_bets_do_not_refute(values, l
         assert not wins or end == pytest.approx(side.mean())  # an interval contains its estimate
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.lists(st.sampled_from([-1, 0, 1]), max_size=40), st.floats(0.001, 0.3), st.floats(0, 1))
 def test_an_anytime_bound_is_where_the_capital_reaches_its_limit(values, error, up):
     """The capital is a plain product over the values."""

@@ -4,7 +4,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib import Baseline, pareto_front
@@ -51,7 +51,6 @@ def test_baseline_is_the_best_random_routing(rows, at):
     assert got == pytest.approx(best)
 
 
-@settings(deadline=None)
 @given(points, points, st.floats(0.05, 0.6), st.floats(0.1, 0.5))
 def test_mean_improvement_equals_a_fine_sum(singles, cascades, low, width):
     cost, accuracy = np.array(singles).T

@@ -3,7 +3,7 @@
 import copy
 import math
 from dataclasses import replace
-from functools import partial
+from functools import cache, partial
 
 import numpy as np
 import pytest
@@ -14,22 +14,28 @@ from cascadelib.evaluation import points_of
 from cascadelib.evaluation.point import OrderStatistics
 
 TABLE = three_scores()
-FRONT = search(TABLE, 2)
+
+
+@cache
+def a_front():
+    return search(TABLE, 2)
 
 
 def test_points_policies_fronts_certificates_and_lists_are_cascades():
-    point = FRONT.point(1)
+    point = a_front().point(1)
     policy = Policy.from_point(point)
     moved = replace(policy, thresholds=(0.5,))
-    certificate = certify(three_scores(seed=1), FRONT, 0.2, 0.5)
+    certificate = certify(three_scores(seed=1), a_front(), 0.2, 0.5)
     assert points_of(point) == [point] == points_of((point,)) == points_of(policy)
     assert points_of(moved) == [replace(point, thresholds=(0.5,))]
-    assert points_of(FRONT) == [FRONT.point(row) for row in range(len(FRONT))]
+    assert points_of(a_front()) == [a_front().point(row) for row in range(len(a_front()))]
     assert points_of(certificate) == list(certificate.certified) != []
-    assert points_of([point, FRONT, policy]) == [point, *points_of(FRONT), point]
+    assert points_of([point, a_front(), policy]) == [point, *points_of(a_front()), point]
 
 
-NOTHING = replace(certify(three_scores(seed=1), FRONT, 0.2, 0.5), certified=())
+@cache
+def nothing_certified():
+    return replace(certify(three_scores(seed=1), a_front(), 0.2, 0.5), certified=())
 
 
 @pytest.mark.parametrize(
@@ -42,9 +48,9 @@ NOTHING = replace(certify(three_scores(seed=1), FRONT, 0.2, 0.5), certified=())
             partial(points_of, 3),
             "a Point, Policy, Cascade, Front or Certificate is needed here, or",
         ),
-        (partial(points_of, [FRONT.point(0), 3]), "not int"),
+        (lambda: points_of([a_front().point(0), 3]), "not int"),
         (partial(points_of, []), "no cascades"),
-        (partial(points_of, NOTHING), "this Certificate .*nothing was certified"),
+        (lambda: points_of(nothing_certified()), "this Certificate .*nothing was certified"),
         (partial(Point, (), ()), "a Point needs one model or more"),
         (partial(Point, ("a", "b"), (0.5,), method="entropi"), "'entropi'; nearest: 'entropy'"),
     ],
@@ -97,7 +103,7 @@ def test_a_cascade_with_one_active_model_has_its_name(metric):
 
 
 def test_a_point_with_nan_equals_its_copies():
-    points = [FRONT.point(row) for row in range(len(FRONT))]
+    points = [a_front().point(row) for row in range(len(a_front()))]
     assert any(math.isnan(point.improvement) for point in points)
     points.append(Point(("a", "b"), (0.5,), (math.nan, math.nan)))
     for point in points:
@@ -128,8 +134,8 @@ def test_points_that_differ_in_one_part_are_not_equal(change):
 
 
 def test_a_policy_read_from_its_file_equals_the_one_that_was_saved(tmp_path):
-    for row in range(len(FRONT)):
-        policy = Policy.from_point(FRONT.point(row))
+    for row in range(len(a_front())):
+        policy = Policy.from_point(a_front().point(row))
         policy.save(tmp_path / "policy.json")
         assert Policy.load(tmp_path / "policy.json") == policy
 

@@ -21,7 +21,7 @@ EXTREMES = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf, np.nan]  # confidences
 LIMITS = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
 def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
     draw = data.draw
@@ -100,7 +100,7 @@ def test_the_last_confidence_of_a_mean_is_computed_when_it_is_read(monkeypatch):
     assert set(lengths) == {2, 3}
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.integers(1, 6), st.integers(1, 9), st.integers(1, 7), st.booleans(), st.integers(0, 999))
 def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
     """Also with equal thresholds of all stages, extreme confidences, and blocks of few tuples."""

@@ -49,6 +49,7 @@ def test_lines_are_named_at_their_ends_and_the_second_is_of_held_out_data():
     assert [trace.line.color for trace in fig.data] == [style.PALETTE[0], style.HELD_OUT]
     assert fig.data[0].x.tolist() == [0, 0.5, 1] and fig.data[0].y.tolist() == [0.9, 0.8, 0.7]
     assert {note.x for note in fig.layout.annotations} == {1.0}
+    assert fig.layout.xaxis.range == (0, 1), "no tick beyond the data"
     (only,) = lines_figure({"test": table}, "exit_rate", "accuracy", "t").data
     assert only.line.color == style.HELD_OUT
 
@@ -57,6 +58,8 @@ def test_only_positive_values_are_on_a_log_axis():
     table = pd.DataFrame({"accuracy": [0.1, 0.2, 0.3], "improvement": [0.0, 2.0, 3.0]})
     fig = lines_figure({"a": table, "none": table.iloc[:1]}, "accuracy", "improvement", "t")
     assert [trace.y.tolist() for trace in fig.data] == [[2, 3]]
+    costs = lines_figure({"a": table + 1}, "improvement", "accuracy", "t")
+    assert costs.layout.xaxis.range == pytest.approx((0, np.log10(4)))
     assert len(lines_figure({"none": table.iloc[:1]}, "accuracy", "improvement", "t").data) == 0
 
 
@@ -77,9 +80,10 @@ def test_points_have_names_and_a_colour_on_a_log_scale():
 
 def test_intervals_have_a_row_each_with_both_ends():
     table = pd.DataFrame({"gap": [0.1, 0.2], "gap_low": [0.0, 0.1], "gap_high": [0.3, 0.6]})
-    fig = intervals_figure(table.set_axis(["max_softmax", "b"]), "gap", "t", line=0.15)
+    fig = intervals_figure(table.set_axis(["small_net", "b"]), "gap", "t", 0.15, "more < less")
     (trace,) = fig.data
-    assert list(trace.y) == ["max softmax", "b"] and trace.x.tolist() == [0.1, 0.2]
+    assert list(trace.y) == ["small_net", "b"] and trace.x.tolist() == [0.1, 0.2]
     assert trace.error_x.array == pytest.approx([0.2, 0.4])
     assert trace.error_x.arrayminus == pytest.approx([0.1, 0.1])
+    assert fig.layout.xaxis.title.text == "more &lt; less"
     assert fig.layout.shapes[0].x0 == 0.15 and trace.marker.color == style.HELD_OUT

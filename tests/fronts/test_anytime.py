@@ -5,7 +5,7 @@ from unittest.mock import patch
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import (
     COMPILED,
@@ -26,7 +26,6 @@ from cascadelib.fronts.parallel import Part
 COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
 
-@settings(deadline=None)
 @given(st.lists(COSTS.filter(np.isfinite), min_size=2, max_size=12), st.data())
 def test_bounds_of_parts_are_kept_by_accuracy(costs, data):
     """No bound exceeds the recorded one, and they are equal at the start of a step."""

@@ -14,7 +14,7 @@ def stage_of(correct, confidence):
     return lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 9), st.integers(0, 1000), st.sampled_from([(1,), (2,), (1, 2, 3)]))
 def test_a_prepared_search_finds_the_front_of_all_thresholds(samples, seed, lengths):
     rng = np.random.default_rng(seed)

@@ -49,7 +49,7 @@ def drawn(seed, k, grades=4, per_sample=False, scale=8.0):
 SEEDS = st.integers(0, 10_000)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(SEEDS, st.integers(1, 7), st.sampled_from(LENGTHS), st.sampled_from([8.0, 1e12, 1e20]))
 def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
     per_sample = lengths in LENGTHS[:3]
@@ -64,7 +64,7 @@ def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
     assert front.exact and front.error == 0 and (front.gap == 0).all()
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([3, (2, 3)]), st.sampled_from([4, 64]))
 def test_no_cascade_exceeds_a_rounded_front_by_more_than_its_error(seed, k, lengths, most):
     gain, confidence, cost = drawn(seed, k, grades=0)
@@ -90,7 +90,7 @@ def test_the_error_of_rounding_can_be_attained():
     assert (rounded[1] - rounded[0]) - (gain[1] - gain[0]).mean() == pytest.approx(0.25 - 2 * e)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([0, 1, 4]), st.sampled_from([3, (1, 2, 3)]))
 def test_longer_cascades_with_costs_per_sample_have_true_costs_of_a_search_by_means(
     seed, k, grades, lengths
@@ -150,7 +150,7 @@ def test_points_reproduce_the_values_of_evaluate():
         assert max(len(point.models) for point in front.cascades) == max(lengths)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([1, 2, (1, 2)]), st.integers(1, 10))
 def test_the_bound_of_pairs_is_valid_whenever_time_is_up(seed, k, lengths, checks):
     """The clock advances when it is read."""

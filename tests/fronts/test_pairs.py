@@ -45,7 +45,7 @@ def least(front, at):
     return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(
     st.integers(0, 10**6), st.integers(2, 4), st.integers(1, 14), st.integers(1, 6),
     st.sampled_from([0.0, 0.3, 1.0]), st.sampled_from([(1,), (2,), (1, 2)]),

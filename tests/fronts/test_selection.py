@@ -113,7 +113,7 @@ def slow_pick(front, table, goal, value, caution):
     return found
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tables(models=(1, 3), samples=(2, 30)),
     st.sampled_from(["loss", "accuracy", "budget"]),
@@ -177,7 +177,7 @@ def test_a_cascade_without_a_saving_is_not_selected(expected):
     assert point == best and "the most accurate single model" in point.chosen_by
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     tables(models=(1, 4), samples=(2, 30)),
     st.sampled_from([0.0, 0.02, 0.1, 0.5]),

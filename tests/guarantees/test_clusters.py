@@ -60,7 +60,7 @@ def means_slowly(values, keys):
     return [sum(own) / len(own) for own in found.values()]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.data(), st.integers(2, 30), st.sampled_from([None, "budget", "groups"]))
 def test_the_p_value_of_clusters_is_a_bet_on_their_means(data, k, more):
     names = st.sampled_from(["u1", "u2", "u3", "u4"])

@@ -223,6 +223,11 @@ def labels_of(table, ids):
     return {sample: table.labels[int(sample)] for sample in ids}
 
 
+def drawn_labels(table, count):
+    draw = to_label(table, models="all")
+    return {"labels": labels_of(table, draw.ids[:count]), "draw": draw}
+
+
 WAYS = {
     "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
     "no labels": lambda t, e: {"labels": {}},
@@ -230,6 +235,7 @@ WAYS = {
         "labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]),
         "labels_in_order": True,
     },
+    "60 of the candidates' disagreements": lambda t, e: drawn_labels(t, 60),
     "and a budget": lambda t, e: {"budget": 6.0},
     "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
 }

@@ -119,7 +119,7 @@ def tables(draw):
     )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(tables())
 def test_peeling_equals_peeling_row_by_row(case):
     confidence, predictions, wrong, epsilon, delta, labels, seed = case

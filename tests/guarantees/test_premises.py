@@ -411,7 +411,7 @@ def test_a_reference_without_an_answer_counts_as_the_worst_case_and_the_share_is
 
 
 @given(st.integers(0, 2**32 - 1), st.sampled_from([None, "labels of disagreements"]))
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 def test_a_missing_answer_of_the_reference_has_the_p_value_of_the_worst_answer(seed, labels):
     rng = np.random.default_rng(seed)
     table = CHECK.take(slice(0, 300))

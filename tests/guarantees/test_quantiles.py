@@ -33,7 +33,7 @@ def drawn_table(seed, k, levels=10**6, labels=True):
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 40), st.integers(1, 12), st.integers(2, 3))
 def test_thresholds_are_quantiles_that_split_no_ties_most_cautious_first(seed, k, steps, models):
     table = drawn_table(seed, k, levels=6)
@@ -60,7 +60,7 @@ def test_thresholds_are_quantiles_that_split_no_ties_most_cautious_first(seed, k
         assert np.isnan(point.accuracy)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.sampled_from([["small", "large"], NAMES]))
 def test_a_ladder_reads_no_label(seed, models):
     table = drawn_table(seed, 60, levels=20)

@@ -4,7 +4,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
@@ -35,7 +35,6 @@ def slow(row, metric, t):
     return TWINS[metric]([v / sum(e) for v in e], row)
 
 
-@settings(deadline=None)
 @given(logits, st.sampled_from([*TWINS]), st.sampled_from([0.5, 1.0, 3.0]))
 def test_metrics_equal_a_loop_over_samples(z, metric, t):
     expected = [slow(row, metric, t) for row in z.tolist()]

@@ -69,7 +69,7 @@ def test_the_mean_of_every_combination_equals_numpy(ensemble, classes, rank):
         np.testing.assert_allclose(confidences, expected, rtol=1e-12)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 2**31), st.sampled_from([3, 12, 40]), st.integers(1, 3))
 def test_ties_are_won_by_the_lower_class(seed, classes, rank):
     """Logits are rounded to integers, so that top classes and others tie."""

@@ -37,7 +37,7 @@ def slow_ridge(columns, correct, penalty, prior):
     return minimize(loss, start, method="BFGS", options={"gtol": 1e-7}).x
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 40), st.booleans())
 def test_the_fit_equals_an_optimizer(seed, width, k, graded):
     rng = np.random.default_rng(seed)
@@ -52,7 +52,7 @@ def test_the_fit_equals_an_optimizer(seed, width, k, graded):
     np.testing.assert_allclose(covariance @ curvature, np.eye(width + 1), atol=1e-6)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
 def test_normal_scores_are_those_of_mean_ranks(values):
     ranks = rankdata(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
@@ -61,7 +61,7 @@ def test_normal_scores_are_those_of_mean_ranks(values):
     )
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 60))
 def test_the_mean_expectation_of_a_model_is_its_accuracy(seed, models, k):
     """An expected front therefore has the same single models."""

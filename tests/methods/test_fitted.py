@@ -38,7 +38,7 @@ def scores(seed, k=60, ties=8):
     return confidence, rng.random(k) < confidence, rng.choice(["a", "b", "c"], k)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.integers(1, 120))
 def test_isotonic_by_label_equals_scikit_learn_shrunk_to_the_common_curve(seed, k):
     """Labels with few samples and unseen labels get the common curve."""
@@ -56,7 +56,7 @@ def test_isotonic_by_label_equals_scikit_learn_shrunk_to_the_common_curve(seed, 
         np.testing.assert_allclose(fitted(new, np.full(50, label)), expected, atol=2 * TIE_BREAK)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.booleans())
 def test_within_a_level_the_confidence_decides(seed, by_label):
     """Answers with one label keep their strict order, even if the model is always correct."""
@@ -111,7 +111,7 @@ def test_folds_are_even_and_the_same_in_any_order():
     np.testing.assert_array_equal(assign_folds(ids[order]), fold[order])
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(0, 10**6), st.integers(1, 60))
 def test_each_sample_gets_the_fit_without_its_fold(seed, k):
     confidence, correct, labels = scores(seed, k)

@@ -51,7 +51,7 @@ def confidence_on(kind, table, other, model):
     return fitted.apply(read_of(other, ("confidence",), model, None))
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
 def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, n_models):
     table = scores(seed)
@@ -77,7 +77,7 @@ def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, n_mo
     assert (row["accuracy_replayed"], row["cost_replayed"]) == (result.accuracy, result.cost)
 
 
-@settings(max_examples=15, deadline=None)
+@settings(max_examples=15)
 @given(st.integers(0, 10**6))
 def test_agreement_depends_on_the_previous_model(seed):
     table = scores(seed, 12, length=np.arange(12.0) * 40)

@@ -14,7 +14,7 @@ from cascadelib.methods.kernels import (
     sums_of_rows,
 )
 
-QUICK = settings(max_examples=60, deadline=None)
+QUICK = settings(max_examples=60)
 
 
 def values_of(seed, models, classes, samples=3):

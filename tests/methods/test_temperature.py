@@ -58,7 +58,7 @@ def test_a_likelihood_without_minimum_returns_the_bound():
         assert fit_temperature(np.zeros((4, 2)), labels) == 1.0  # nothing to scale
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(0, 2**31), st.integers(-6, 6), st.integers(2, 30))
 def test_the_temperature_is_proportional_to_the_logits(seed, power, k):
     """CLIP's cosines need T ≈ 0.002, other logits 1. SciPy's warnings are not shown."""

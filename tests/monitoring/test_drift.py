@@ -45,9 +45,7 @@ def part(request, monkeypatch):
 
 
 @pytest.mark.usefixtures("part")
-@settings(
-    max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
-)
+@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(st.floats(0, 1), min_size=2, max_size=70, unique=True),
     st.integers(2, 12),

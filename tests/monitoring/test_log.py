@@ -31,7 +31,7 @@ def test_inputs_equal_a_loop_over_the_rows(seed):
             assert inputs.is_other[place, stage] == is_other
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
 def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
     rows = random_rows(40, 1)

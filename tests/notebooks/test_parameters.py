@@ -7,11 +7,12 @@ from pathlib import Path
 
 import nbformat
 import numpy as np
+import pandas as pd
 import papermill
 import pytest
 from jupyter_pages import PATIENCE, serving
 
-from cascadelib import LogitStore
+from cascadelib import LogitStore, Method
 from tools import home, report, run
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -74,6 +75,54 @@ def test_a_notebook_runs_with_other_parameters(
         if "answer" in cell.metadata.get("tags", []):
             assert report.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
     nbformat.write(nbformat.v4.new_notebook(cells=cells), executed / path.name)
+
+
+@pytest.fixture(scope="module")
+def tables(small, tmp_path_factory):
+    """The stores of ``small`` as files of scores in one folder, and as tables in another, with a
+    file of image factors."""
+    root = tmp_path_factory.mktemp("tables")
+    for split in SPLITS:
+        store = LogitStore(f"{small}/{split}").take(QUARTER)
+        rows = [
+            pd.DataFrame({"confidence": confidence, "prediction": store.predicted(name)}).assign(
+                sample=store.sample_ids,
+                model=name,
+                cost=store.models.loc[name, "macs"],
+                label=store.labels,
+            )
+            for name in MODELS
+            for _, confidence in [store.outcome([name], Method(), "top1")((0,))]
+        ]
+        for form in ("scores", "tables"):
+            (root / form / split).parent.mkdir(parents=True, exist_ok=True)
+        store.to_scores(root / "scores" / f"{split}.parquet")
+        table = pd.concat(rows).astype({"prediction": str, "label": str})
+        table.to_parquet(root / "tables" / f"{split}.parquet")
+    files = [sample.rpartition("/")[2] for sample in LogitStore(f"{small}/test").sample_ids]
+    kind = np.arange(len(files)) % 3
+    factors = pd.DataFrame({"file_name": files, "pose": kind == 0, "darker": kind == 1})
+    factors.to_json(root / "factors.jsonl", orient="records", lines=True)
+    return root
+
+
+OF_TABLES = {"method": None, "methods": [None], "cost": "cost", "top_k": 0}
+
+
+@pytest.mark.parametrize("form", ["tables", "scores"])
+@pytest.mark.parametrize("number", ["02", "03", "04", "05"])
+def test_a_lesson_runs_without_logits(number, form, tables, run_cells, monkeypatch):
+    monkeypatch.setenv("CASCADELIB_QUICK", "1")
+    monkeypatch.chdir(ROOT / "notebooks")
+    (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
+    names = papermill.inspect_notebook(path).keys()
+    values = {"dataset": str(tables / form), "ensembles": []}
+    if form == "tables":
+        values |= OF_TABLES | {"factors": str(tables / "factors.jsonl")}
+    cells = run_cells(path, {name: value for name, value in values.items() if name in names})
+    if number == "05":
+        shifts = ["darker", "pose"] if form == "tables" else [name[6:] for name in SPLITS[2:]]
+        assert all(name in str(cells) for name in shifts)
 
 
 # The texts and lines of live figures that are outside of their container, and what scrolls

@@ -25,7 +25,7 @@ from cascadelib import (
 from cascadelib.policy.decisions import FAILURES
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cascades(), st.integers(1, 5), st.booleans())
 def test_run_equals_the_evaluator(cascade, batch_size, named):
     table, point = cascade
@@ -53,7 +53,7 @@ def test_run_equals_the_evaluator(cascade, batch_size, named):
     )
 
 
-@settings(deadline=None, max_examples=40)
+@settings(max_examples=40)
 @given(cascades(), st.sets(st.integers(0, 3)))
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
 def test_inputs_of_a_failed_model_are_deferred(cascade, failing):

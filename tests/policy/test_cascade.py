@@ -11,6 +11,7 @@ import sys
 import warnings
 from collections import deque
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -142,7 +143,7 @@ def test_a_custom_ensemble_equals_the_built_in_one():
     np.testing.assert_allclose(own.confidence, mean.confidence, rtol=1e-12)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 9), max_size=8),
     st.integers(1, 20),
@@ -554,7 +555,11 @@ def test_batch_sizes_are_whole_numbers(size, tmp_path):
         cascade.run([np.arange(5)], guesses=size)
 
 
-GREY = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+@cache
+def grey_point():
+    return pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+
+
 UNFIT = {
     "texts": (["a shoe", "a bag"], r"list \[2\]; expected inputs of GreyImages"),
     "no batch": (None, r"not None: a tensor or array \[N"),
@@ -572,7 +577,7 @@ UNFIT = {
 @pytest.mark.parametrize("case", UNFIT)
 def test_unsuitable_inputs_are_refused_with_the_expected_form(case):
     batch, message = UNFIT[case]
-    cascade = Cascade.from_point(GREY)
+    cascade = Cascade.from_point(grey_point())
     for run in (cascade, lambda batch: cascade.run([batch], 64)):
         with pytest.raises(ValueError, match=f"model 'mlp@28'.*{message}"):
             run(batch)
@@ -584,7 +589,7 @@ def test_batches_without_a_key_are_refused_and_two_forms_run_separately():
     )
     with pytest.raises(ValueError, match=r"model 'a' cannot run on dict \[1\].*attention_mask"):
         cascade({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
-    grey = Cascade.from_point(GREY)
+    grey = Cascade.from_point(grey_point())
     images = IMAGES.batch(0, 4)
     both = grey.run([images, images.float()], 64)
     alone = [grey(batch).predictions.tolist() for batch in (images, images.float())]
@@ -596,7 +601,7 @@ def test_batches_without_a_key_are_refused_and_two_forms_run_separately():
 
 
 def test_a_cascade_can_be_copied_and_pickled():
-    cascade = Cascade.from_point(GREY)
+    cascade = Cascade.from_point(grey_point())
     images = IMAGES.batch(0, 20)
     for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
         np.testing.assert_array_equal(again(images).predictions, cascade(images).predictions)

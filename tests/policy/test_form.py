@@ -30,7 +30,7 @@ METHODS = st.sampled_from(["max_softmax", "entropy", "logits_margin", "top3_soft
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(
     METHODS,
     st.lists(FLOATS, min_size=0, max_size=4),

@@ -6,6 +6,7 @@ import shutil
 import sys
 import warnings
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -27,8 +28,18 @@ from cascade_runs import same_decisions  # noqa: E402 - benchmarks are no packag
 VAL, TEST = (LogitStore(f"data/fashion-mnist/{split}") for split in ("val", "test"))
 FEW = 500
 IMAGES = cl.datasets.fashion_mnist("test").batch(0, FEW)
-POINT = pick(search(VAL, 2, models=["lenet@28", "resnet18_w8@28"]), "max_improvement")
-SMALL = pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+
+
+@cache
+def a_point():
+    return pick(search(VAL, 2, models=["lenet@28", "resnet18_w8@28"]), "max_improvement")
+
+
+@cache
+def small_point():
+    return pick(search(VAL, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+
+
 PARTS = ("predictions", "exit_stage")
 
 
@@ -47,7 +58,7 @@ def in_pieces(cascade, size):
 
 
 def test_an_optimized_cascade_makes_equal_decisions(tmp_path):
-    cascade = Cascade.from_point(POINT, store=VAL, held_out=TEST)
+    cascade = Cascade.from_point(a_point(), store=VAL, held_out=TEST)
     cascade.save(tmp_path / "before.json")
     plain = in_pieces(cascade, 64)
     with warnings.catch_warnings():
@@ -59,7 +70,7 @@ def test_an_optimized_cascade_makes_equal_decisions(tmp_path):
         in_pieces(cascade, 1),
         in_pieces(cascade, 7),
     ):
-        counts = same_decisions(TEST.take(slice(0, FEW)), POINT, decisions)
+        counts = same_decisions(TEST.take(slice(0, FEW)), a_point(), decisions)
         assert counts["same"] + counts["near"] == FEW and counts["near"] <= 2
         np.testing.assert_allclose(decisions.confidence, plain.confidence, atol=1e-5)
     cascade.save(tmp_path / "after.json")
@@ -68,7 +79,7 @@ def test_an_optimized_cascade_makes_equal_decisions(tmp_path):
 
 
 def test_copies_and_other_dtypes_run_the_modules_themselves():
-    cascade = Cascade.from_point(POINT).optimize(IMAGES[:8])
+    cascade = Cascade.from_point(a_point()).optimize(IMAGES[:8])
     plain = cascade(IMAGES)
     for again in (copy.deepcopy(cascade), pickle.loads(pickle.dumps(cascade))):
         assert graphs(again) == [False, False]
@@ -138,7 +149,7 @@ def test_models_of_texts_and_callables_are_not_frozen():
 
 def test_an_example_that_does_not_fit_is_refused():
     with pytest.raises(ValueError, match="model 'lenet@28' cannot run on"):
-        Cascade.from_point(POINT).optimize(np.zeros((3, 28), np.uint8))
+        Cascade.from_point(a_point()).optimize(np.zeros((3, 28), np.uint8))
 
 
 def compiled(name, **options):
@@ -156,10 +167,10 @@ BACKENDS = ["eager", pytest.param("inductor", marks=INDUCTOR)]
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_compiled_members_have_the_identity_of_their_models(tmp_path, backend):
-    cascade = Cascade.from_point(SMALL, store=VAL)
+    cascade = Cascade.from_point(small_point(), store=VAL)
     cascade.save(tmp_path / "c.json")
     plain = cascade(IMAGES)
-    modules = {name: compiled(name, backend=backend) for name in SMALL.models}
+    modules = {name: compiled(name, backend=backend) for name in small_point().models}
     with warnings.catch_warnings():
         warnings.filterwarnings("error", message=".*not as recorded")
         loaded = Cascade.load(tmp_path / "c.json", modules)
@@ -181,7 +192,7 @@ def test_compiled_members_have_the_identity_of_their_models(tmp_path, backend):
 
 @pytest.mark.parametrize("backend", BACKENDS)
 def test_a_compiled_cascade_makes_equal_decisions(backend):
-    cascade = Cascade.from_point(SMALL)
+    cascade = Cascade.from_point(small_point())
     plain = cascade(IMAGES)
     for again in (
         torch.compile(cascade, backend=backend),
@@ -248,7 +259,7 @@ def test_no_member_answers_an_input_that_is_not_finite(way, form):
 
 def test_no_graph_answers_an_image_that_is_not_finite():
     """The maximum of nan and a number is the number in frozen convolutions."""
-    cascade = Cascade.from_point(POINT).optimize(IMAGES[:8].float())
+    cascade = Cascade.from_point(a_point()).optimize(IMAGES[:8].float())
     assert graphs(cascade) == [True, True]
     for value in POISON:
         images = IMAGES[:6].numpy().astype(np.float32)
@@ -260,18 +271,18 @@ def test_no_graph_answers_an_image_that_is_not_finite():
 def test_inputs_are_not_changed():
     """Images of floats are not normalised in place for each model."""
     images = IMAGES[:40].float()
-    decisions = Cascade.from_point(POINT)(images)
+    decisions = Cascade.from_point(a_point())(images)
     assert torch.equal(images, IMAGES[:40].float())
     np.testing.assert_array_equal(
-        decisions.exit_stage, Cascade.from_point(POINT)(IMAGES[:40]).exit_stage
+        decisions.exit_stage, Cascade.from_point(a_point())(IMAGES[:40]).exit_stage
     )
 
 
 def test_finite_inputs_that_overflow_are_decided_as_without_a_graph():
     images = IMAGES[:6].numpy().astype(np.float32)
     images[1] = np.finfo(np.float32).max
-    plain = Cascade.from_point(POINT)
-    frozen = Cascade.from_point(POINT).optimize(IMAGES[:8].float())
+    plain = Cascade.from_point(a_point())
+    frozen = Cascade.from_point(a_point()).optimize(IMAGES[:8].float())
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         for part in PARTS:

@@ -5,11 +5,12 @@ import math
 import subprocess
 import sys
 from dataclasses import FrozenInstanceError, replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from references import slow_stages
 
@@ -34,14 +35,19 @@ def make_store(k=200, seed=0):
 
 
 STORE = make_store()
-POINT = pick(search(STORE, 3, "entropy"), "max_improvement")
+
+
+@cache
+def a_point():
+    return pick(search(STORE, 3, "entropy"), "max_improvement")
+
+
 MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 
 
 EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
 
 
-@settings(deadline=None)
 @given(
     st.lists(EDGES, min_size=1, max_size=3),
     st.lists(EDGES | st.just(math.nan), min_size=1),
@@ -64,7 +70,6 @@ def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence, negat
 SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
-@settings(deadline=None)
 @given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
 def test_decide_equals_a_loop_over_rows_and_stages(data, n, k, is_array):
     """Arrays of whole numbers stay such arrays."""
@@ -90,22 +95,23 @@ def test_missing_predictions_are_none(said):
 
 
 def test_policy_and_cascade_share_the_file(tmp_path):
-    cascade = Cascade.from_point(POINT, MODULES, STORE)
+    cascade = Cascade.from_point(a_point(), MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
     policy = Policy.load(tmp_path / "cascade.json")
     assert (
         policy == cascade.policy
-        and policy.models == POINT.models
-        and policy.thresholds == POINT.thresholds
+        and policy.models == a_point().models
+        and policy.thresholds == a_point().thresholds
     )
     policy.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
-    Policy.from_point(POINT, STORE).save(tmp_path / "policy.json")
-    assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(POINT)
+    Policy.from_point(a_point(), STORE).save(tmp_path / "policy.json")
+    assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(a_point())
 
 
-@pytest.mark.parametrize("point", [POINT, Point(("a", "b"), (0.5,))])
-def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(point, tmp_path):
+@pytest.mark.parametrize("make", [a_point, lambda: Point(("a", "b"), (0.5,))])
+def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_path):
+    point = make()
     policy = replace(Policy.from_point(point), thresholds=(-math.inf,) * len(point.thresholds))
     policy.save(tmp_path / "p.json")
     loaded = Policy.load(tmp_path / "p.json")
@@ -114,7 +120,7 @@ def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(point, tmp_pa
 
 
 def test_a_policy_is_frozen_and_checks_its_thresholds():
-    policy = Policy.from_point(POINT)
+    policy = Policy.from_point(a_point())
     with pytest.raises(FrozenInstanceError):
         policy.thresholds = ()
     for values in ((), (math.nan, 0.5), (0.5,) * 3):
@@ -125,19 +131,19 @@ def test_a_policy_is_frozen_and_checks_its_thresholds():
 @pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
 def test_a_stage_is_a_whole_number(stage):
     with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
-        Policy.from_point(POINT).exits(stage, np.zeros(2))
+        Policy.from_point(a_point()).exits(stage, np.zeros(2))
 
 
 @pytest.mark.parametrize(
     "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
 )
 def test_confidences_and_thresholds_are_real_numbers(values):
-    policy = Policy.from_point(POINT)
+    policy = Policy.from_point(a_point())
     for stage in (0, 2):
         with pytest.raises(ValueError, match="confidence must be real numbers"):
             policy.exits(stage, values)
     for value in (values, None, 5):
-        cascade = Cascade.from_point(POINT, MODULES)
+        cascade = Cascade.from_point(a_point(), MODULES)
         with pytest.raises(ValueError, match="thresholds"):
             cascade.thresholds = value
 

@@ -134,7 +134,7 @@ def test_an_unknown_model_is_refused_with_the_nearest(store):
             ask("resnet8")
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(first=st.lists(st.integers(-K, K - 1), min_size=1), data=st.data())
 def test_take_composes_like_indexing(first, data):
     second = data.draw(st.lists(st.integers(0, len(first) - 1), min_size=1))

@@ -73,7 +73,7 @@ def test_a_split_that_lacks_a_label_is_of_the_same_task():
     )
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(0, 10**6), st.integers(1, 30))
 def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
     rng = np.random.default_rng(seed)

@@ -10,7 +10,6 @@ import cascadelib as cl
 from tools.claims.ledger import paper_claims, verdicts_of
 from tools.claims.methods import pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
-from tools.elsewhere import open_splits
 from tools.paper import Paper
 from tools.side_by_side import class_tasks
 
@@ -28,7 +27,7 @@ def open_tasks(
     tasks = {}
     if paper.has("logits") and not quick:
         tasks = class_tasks(paper.selection, paper.unseen, class_shares)
-        for label, data in open_splits(*harder).items():
+        for label, data in cl.store.open_splits(*harder).items():
             tasks[label] = data.take(slice(0, None, 2)), data.take(slice(1, None, 2))
     for name, held_out in paper.held_out_texts.items():
         tasks[name] = paper.texts[name], held_out

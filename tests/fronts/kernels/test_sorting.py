@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib.fronts.kernels.sorting import FEW, falling_order, groups_in
@@ -15,7 +15,6 @@ def by_numpy(confidence):
     return np.argsort(-confidence, kind="stable")
 
 
-@settings(deadline=None)
 @given(st.lists(ANY, max_size=3 * FEW))
 def test_the_order_is_that_of_a_stable_sort(values):
     confidence = np.array(values, float) + 0.0  # without −0.0
@@ -31,7 +30,6 @@ def test_samples_with_equal_keys_are_sorted_by_float64(spread):
         np.testing.assert_array_equal(falling_order(confidence), by_numpy(confidence))
 
 
-@settings(deadline=None)
 @given(
     st.lists(st.sampled_from([-np.inf, 0.0, 0.5, LARGEST, np.inf]) | st.floats(0, 1), min_size=1)
 )

@@ -138,7 +138,7 @@ def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
 TEXT = st.text("ab\n\r\",; 'é", max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(st.lists(TEXT, min_size=3, max_size=3), min_size=1, max_size=6),
     st.sampled_from(["\n", "\r\n", "\r"]),
