@@ -260,9 +260,10 @@ def warn_of_misaligned(store: Any, names: Sequence[str]) -> None:
     found = check_alignment(store.take(slice(0, None, step)), names)
     if found.misaligned:
         others = [name for name in names if name not in found.misaligned]
+        remedy = f", or search models={others}" if others else ""
         text = (
-            f"{found.evidence}. Their cascades look better than they are, and certify leaves them "
-            f"out. Check the join by sample id, or search models={others}"
+            f"{found.evidence}. Their cascades look better than they are, and certify refuses "
+            f"them. Check the join by sample id{remedy}"
         )
         warnings.warn(text, stacklevel=3)
 

@@ -362,7 +362,8 @@ def test_rows_of_different_samples_are_refused():
     predictions[1] = np.where(np.roll(shifted.correct[1], 1), labels, predictions[1] + "x")
     table = replace(shifted, predictions=predictions, correct=None, sample_ids=shifted.sample_ids)
     choose, check = (table.take(slice(start, start + 10_000)) for start in (0, 10_000))
-    front = search(choose, 2)
+    with pytest.warns(UserWarning, match="Check the join by sample id$"):
+        front = search(choose, 2)
     with pytest.raises(ValueError, match="join the models' rows by sample id"):
         certify(check, front, 0.03)
     accepted = certify(check, front, 0.03, accept=["rows aligned"])
