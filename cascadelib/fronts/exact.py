@@ -3,7 +3,6 @@
 Paper, section 3, *Evaluation*.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from .front import Front, Points
 from .graded import Curve, search_copies, search_pairs, two_model_curve
 from .kernels.boxes import search_root
 from .kernels.grid import sweep_pair
+from .parallel import number_of_cores
 
 COMPILED = "searches"  # file that marks a folder of compiled kernels
 POLL_SECONDS = 0.05
@@ -518,8 +518,8 @@ def warm() -> None:
     >>> cl.warm()
     """
     # A second process compiles one part, and prints nothing.
-    others = (os.cpu_count() or 1) > 1
-    command = call_in_process("compile_ensembles") if others else [sys.executable, "-c", ""]
+    can_help = number_of_cores() > 1
+    command = call_in_process("compile_ensembles") if can_help else [sys.executable, "-c", ""]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):
