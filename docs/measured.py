@@ -326,6 +326,19 @@ def rows_of(entries: Collection[tuple[str, str, str]]) -> str:
     return "\n".join(lines)
 
 
+def load_of(*jobs: str) -> str:
+    """Return a sentence about other processes while jobs ran, "" if none disturbed them."""
+    rows = benchmarks()
+    first = rows[rows.quiet == "no"].groupby("module")["others"].first().reindex(jobs).dropna()
+    used = [f"{others:.1f} cores while `{job}` ran" for job, others in first.items()]
+    return f"\n\nOther processes used {', '.join(used)}." if used else ""
+
+
+def rows_under_load(entries: Collection[tuple[str, str, str]]) -> str:
+    """Return the table of :func:`rows_of`, and the load by other processes."""
+    return rows_of(entries) + load_of(*sorted({job for _, job, _ in entries}))
+
+
 def peers(kind: str) -> str:
     """Return a Markdown table of the rules of benchmarks/recipes.py, and of the gaps between
     cascades."""
@@ -414,4 +427,4 @@ def limits() -> str:
         for search, after, of in in_time(job, name):
             cells = [search, f"{after:g} s", of["time"], of["median"], of["largest"]]
             lines.append(f"| {' | '.join(cells)} |")
-    return "\n".join(lines)
+    return "\n".join(lines) + load_of(*jobs)
