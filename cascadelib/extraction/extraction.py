@@ -246,18 +246,22 @@ def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: 
         total += seconds
         need, _ = compute_needs(group, settings)
         lines.append(
-            f"  group {number}: {len(group)} models, {need / 1e9:.2g} GB of memory, "
+            f"  group {number}: {_count(group)}, {need / 1e9:.2g} GB of memory, "
             f"{format_duration(seconds)}"
         )
     models = [*chain(*groups)]
     size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
     summary = (
-        f"{len(models)} models × {len(settings.samples)} samples: {format_duration(total)}, "
+        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(total)}, "
         f"{size / 1e6:.1f} MB on disk"
     )
     if len(groups) > 1:
         summary += f", {len(groups)} groups within {settings.memory / 1e9:g} GB"
     return "\n".join([*map(str, settings.failed.values()), summary, *lines[len(lines) < 2 :]])
+
+
+def _count(models: list) -> str:
+    return f"{len(models)} {'model' if len(models) == 1 else 'models'}"
 
 
 def format_duration(seconds: float) -> str:
