@@ -261,7 +261,8 @@ def search(
         Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
     models : {"all", "pareto"} or list of str, default="all"
         Candidate models. "pareto" means the models on the Pareto front of single models. The length
-        of a cascade is then at most the number of these models.
+        of a cascade is then at most the number of these models. A warning names the models whose
+        rows are of other samples than those of the others.
     expected : bool, default=False
         Whether to replace the observed outcomes by estimated probabilities that a model is correct.
         The estimate is a ridge logistic regression on the confidences of all models. It makes the
@@ -346,6 +347,9 @@ def search(
         points = find_points(search_copies, prepared)
     else:
         points = search_pairs(prepared)
+    from ..store.aligned_rows import warn_of_misaligned  # loads scipy
+
+    warn_of_misaligned(store, task.names)
     return task.front(points)
 
 
