@@ -470,16 +470,3 @@ class Front:
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best, points)
         return pd.DataFrame({self.accuracy_column: at, "improvement": self.improvement_at(at)})
-
-    def members(self) -> pd.DataFrame:
-        """Return the models of the front's cascades, one row per point and model.
-
-        The columns are accuracy, cost, model and stage (1 = first).
-        """
-        measured = [self.accuracy_column, "cost"]
-        rows = self.table[[*measured, "models", "exit_rates"]].copy()
-        rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
-        rows["reached"] = [1 - np.cumsum([0, *rates[:-1]]) for rates in rows["exit_rates"]]
-        rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
-        used = rows[rows["reached"] > 1e-12]
-        return used[[*measured, "model", "stage"]].reset_index(drop=True)
