@@ -226,21 +226,33 @@ def ratio_of(draws: pd.DataFrame, others: pd.DataFrame) -> dict[str, float]:
 
 
 def as_markdown(cells: pd.DataFrame) -> str:
-    """Return the table of docs/choosing.md."""
-    head = ["pool", "cascades", "outcomes", "labels of", "labels", "draws", "margin", "excess"]
-    head += ["upper end", "saving", "falls back", "saving relative to any samples (95% CI)"]
-    lines = [head, ["---"] * 4 + ["---:"] * (len(head) - 4)]
-    order = ["labels", "lengths", "pool", "kind", "rule"]
-    for _, cell in cells.sort_values(order, ascending=[True, False, True, True, True]).iterrows():
-        signed = [f"{cell[name]:+.2f}".replace("-", "−") for name in ("excess", "high")]
-        ratio = ""
-        if pd.notna(cell.get("ratio")):
-            ratio = f"{cell['ratio']:.2f} × ({cell['low']:.2f}–{cell['most']:.2f})"
-        values = [cell[name] for name in ("pool", "lengths", "kind", "rule")]
-        values += [f"{cell['labels']:,}", str(cell["draws"]), f"{cell['margin']:.2f}", *signed]
-        values += [f"{cell['saving']:.2f} ×", f"{cell['falls_back']:.0%}", ratio]
+    """Return the table of docs/choosing.md: a row per cell, with both rules."""
+    head = ["cascades", "outcomes", "pool", "draws"]
+    of_rule = ["excess", "saving", "falls back"]
+    head += [f"{rule}: {name}" for rule in ("any", "disagreements") for name in of_rule]
+    lines = [[*head, "ratio"], ["---"] * 3 + ["---:"] * 8]
+    shown = cells[cells["labels"] == LABELS[0]]
+    order = ["lengths", "kind", "pool"]
+    for cell, part in shown.sort_values(order, ascending=[False, True, True]).groupby(
+        order, sort=False
+    ):
+        by_rule = part.set_index("rule")
+        length, kind, pool = map(str, cell)
+        values = [length, kind, pool, str(part["draws"].min())]
+        for rule in (ANY, DISAGREEMENTS):
+            values += cells_of_rule(by_rule.loc[rule]) if rule in by_rule.index else ["–"] * 3
+        values.append("–")
+        if DISAGREEMENTS in by_rule.index:
+            found = by_rule.loc[DISAGREEMENTS]
+            values[-1] = f"{found['ratio']:.2f} ({found['low']:.2f}–{found['most']:.2f})"
         lines.append(values)
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+
+
+def cells_of_rule(found: pd.Series) -> list[str]:
+    """Return excess, saving and fallbacks as text."""
+    excess, high = (f"{found[name]:+.2f}".replace("-", "−") for name in ("excess", "high"))
+    return [f"{excess} ({high})", f"{found['saving']:.2f}", f"{found['falls_back']:.0%}"]
 
 
 def choosing(quick: bool = False) -> list[dict]:

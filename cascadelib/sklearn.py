@@ -1,5 +1,6 @@
 """A cascade as a scikit-learn classifier. It needs the extra ``[sklearn]``."""
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -21,8 +22,7 @@ from sklearn.utils.validation import (
     column_or_1d,
 )
 
-from .checks import checked_share
-from .extraction.estimators import compute_probabilities, measure_seconds
+from .checks import brief, checked_share
 from .fronts.exact import search
 from .guarantees.certificate import certify
 from .guarantees.repeats import LEVEL
@@ -32,6 +32,37 @@ from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
 MOST_ROWS = 4096  # largest number of rows of X that are searched for nearest neighbours
+
+
+TIMED_ROUNDS = 3  # predictions of each classifier, of which the fastest one counts
+
+
+def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
+    """Return the probabilities of sorted classes, float64 [k, classes]. Unseen classes get 0.
+
+    Raises ValueError if the classifier has a class that is not in `classes`.
+    """
+    foreign = ~np.isin(estimator.classes_, classes)
+    if foreign.any():
+        raise ValueError(
+            f"a classifier was trained with the class {estimator.classes_[foreign].tolist()[0]!r}, "
+            f"but y has {brief(classes.tolist())}: use the same classes, and pass samples of each"
+        )
+    found = estimator.predict_proba(inputs)
+    probabilities = np.zeros((len(found), len(classes)))
+    probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
+    return probabilities
+
+
+def measure_seconds(estimators: Mapping[str, Any], inputs: Any) -> dict[str, float]:
+    """Return the seconds per sample of each classifier on a batch, the least of several rounds."""
+    least = dict.fromkeys(estimators, np.inf)
+    for _ in range(TIMED_ROUNDS):
+        for name, estimator in estimators.items():
+            start = time.perf_counter()
+            found = estimator.predict_proba(inputs)
+            least[name] = min(least[name], (time.perf_counter() - start) / len(found))
+    return least
 
 
 @dataclass(frozen=True, eq=False)

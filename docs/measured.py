@@ -65,6 +65,25 @@ SEARCHING = (  # what to call it, job, how its benchmark's name starts
     ("twelve methods × pairs and triples of 27 × 50,000 × 1,000 logits on disk", "methods", TWELVE),
     ("… peak memory", "methods", f"{TWELVE}: … peak memory"),
 )
+SEVERAL = "many models: 3 of 400, k = 20000, every threshold"
+MANY = "many models: 3 of 1700, k = 50000, 600 s"
+MANY_MODELS = (
+    ("triples of 400 models × 20,000 samples, every threshold", "all_of_timm", SEVERAL),
+    ("… peak memory", "all_of_timm", f"{SEVERAL}: peak"),
+    *(
+        (label, "many_models", f"{MANY}: {what}")
+        for label, what in (
+            (
+                "triples of 1,700 models × 50,000 samples for ten minutes: time beyond",
+                "time beyond",
+            ),
+            ("… certified gap, median over the front", "median"),
+            ("… largest certified gap", "largest"),
+            ("… peak memory ÷ size of the outcomes", "peak memory"),
+            ("… points of five planted triples on the front", "points"),
+        )
+    ),
+)
 EXTRACTING = (
     (
         "four small timm models over 1,000 JPEGs: speed-up over four runs of timm's loop",
@@ -307,6 +326,19 @@ def rows_of(entries: Collection[tuple[str, str, str]]) -> str:
     return "\n".join(lines)
 
 
+def load_of(*jobs: str) -> str:
+    """Return a sentence about other processes while jobs ran, "" if none disturbed them."""
+    rows = benchmarks()
+    first = rows[rows.quiet == "no"].groupby("module")["others"].first().reindex(jobs).dropna()
+    used = [f"{others:.1f} cores while `{job}` ran" for job, others in first.items()]
+    return f"\n\nOther processes used {', '.join(used)}." if used else ""
+
+
+def rows_under_load(entries: Collection[tuple[str, str, str]]) -> str:
+    """Return the table of :func:`rows_of`, and the load by other processes."""
+    return rows_of(entries) + load_of(*sorted({job for _, job, _ in entries}))
+
+
 def peers(kind: str) -> str:
     """Return a Markdown table of the rules of benchmarks/recipes.py, and of the gaps between
     cascades."""
@@ -374,10 +406,25 @@ def anytime() -> str:
 
 
 def graded() -> str:
-    """Return a Markdown table of the certified gap of graded scores and prices per query in
-    time."""
-    name = r"search: (?P<search>.*), (?P<what>\w+) certified gap after (?P<after>\S+) s"
-    lines = ["| search | time_limit | median gap | largest gap |", "|---|---:|---:|---:|"]
+    """Return a Markdown table of the certified gap and the rounding of graded scores in time."""
+    name = (
+        r"search: (?P<search>.*), (?P<what>\w+) (certified gap|of accuracy) after (?P<after>\S+) s"
+    )
+    lines = ["| search | time_limit | error | median gap | largest gap |", f"|---|{'---:|' * 4}"]
     for search, after, of in in_time("graded", name):
-        lines.append(f"| {search} | {after:g} s | {of['median']} | {of['largest']} |")
+        cells = [search, f"{after:g} s", of.get("error", ""), of["median"], of["largest"]]
+        lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def limits() -> str:
+    """Return a Markdown table of the time beyond time limits, and of the certified gaps."""
+    name = r"limits: (?P<search>.*), (?P<after>\S+) s(, nothing compiled)?: (?P<what>\w+) .*"
+    lines = ["| search | time_limit | time beyond | median gap | largest gap |"]
+    lines.append(f"|---|{'---:|' * 4}")
+    jobs = [job for job in ("limits", "limits_of_300") if job in benchmarks().index.levels[0]]
+    for job in jobs:
+        for search, after, of in in_time(job, name):
+            cells = [search, f"{after:g} s", of["time"], of["median"], of["largest"]]
+            lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines) + load_of(*jobs)

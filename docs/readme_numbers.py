@@ -562,7 +562,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/training.md": {"training": training},
     "docs/scale.md": {
         "workers": functools.partial(measured.rows_of, measured.WORKERS),
-        "executors": functools.partial(measured.rows_of, measured.EXECUTORS),
+        "executors": functools.partial(measured.rows_under_load, measured.EXECUTORS),
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
     "docs/ranking.md": {"ranking": ranking},
@@ -583,6 +583,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         **{kind: functools.partial(measured.peers, kind) for kind in ("pairs", "triples")},
         "anytime": measured.anytime,
         "graded": measured.graded,
+        "limits": measured.limits,
+        "many": functools.partial(measured.rows_under_load, measured.MANY_MODELS),
     },
 }  # fmt: skip
 DRAWING = ".github/cascade.svg"

@@ -47,6 +47,17 @@ def all_thresholds(confidence):
     return [np.inf, *values[::-1]]
 
 
+def every_exit(confidence, cost, lengths):
+    """Yield the models and the exit stage of each sample, for all cascades and thresholds."""
+    for n in (lengths,) if isinstance(lengths, int) else lengths:
+        for models in permutations(range(len(cost)), n):
+            costs = [cost[m] for m in models]
+            if costs == sorted(costs):
+                own = [confidence[m] for m in models[:-1]]
+                for limits in product(*map(all_thresholds, own)):
+                    yield list(models), slow_stages(own, limits) or [0] * len(confidence[0])
+
+
 def segment_range(outcomes, low, high, costs):
     """Return [(correct [k], cost)] of a pair for each set of samples that exits.
 

@@ -52,20 +52,21 @@ def models():
 
 
 class Counting(nn.Module):
-    """Model that counts its batches and raises on batch ``fail_at`` (from 0, with trace and
+    """Model that counts its batches and raises from batch ``fail_at`` on (from 0, with trace and
     probes)."""
 
-    def __init__(self, fail_at=None):
+    def __init__(self, fail_at=None, error=KeyboardInterrupt):
         super().__init__()
         self.linear = nn.Linear(36, C)
         self.batches = []
         self.fail_at = fail_at
+        self.error = error
         nn.init.constant_(self.linear.weight, 0.01)
         nn.init.zeros_(self.linear.bias)
 
     def forward(self, x):
         if len(self.batches) == self.fail_at:
-            raise KeyboardInterrupt
+            raise self.error
         self.batches.append(len(x))
         return self.linear(x.flatten(1)) * x[:, 0, :4]
 

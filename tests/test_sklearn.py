@@ -22,7 +22,11 @@ from tables_of_scores import status_of
 
 import cascadelib as cl
 import cascadelib.sklearn
-from cascadelib.sklearn import CascadeClassifier, describe_similar_rows
+from cascadelib.sklearn import (
+    CascadeClassifier,
+    compute_probabilities,
+    describe_similar_rows,
+)
 
 
 def two(trees=40):
@@ -309,3 +313,21 @@ def test_estimators_without_names_are_refused():
     cascade = CascadeClassifier([LogisticRegression()], costs=[1])
     with pytest.raises(TypeError, match=r"must be pairs \(name, classifier\), got Logistic"):
         cascade.fit([[0.0], [1.0]], [0, 1])
+
+
+def test_classes_in_another_spelling_are_refused():
+    """Their probabilities went to the columns of other classes."""
+    words = np.array(["sea", "air", "land", "ice"])
+    inputs = np.random.default_rng(0).normal(size=(200, 4))
+    answers = words[(inputs[:, 0] > 0) + 2 * (inputs[:, 1] > 0.5)]
+    model = LogisticRegression().fit(inputs, answers)
+    probabilities = compute_probabilities(
+        model, inputs, np.array(["air", "ice", "land", "sea", "x"])
+    )
+    np.testing.assert_array_equal(probabilities[:, :4], model.predict_proba(inputs))
+    assert not probabilities[:, 4].any()
+    capitals = np.unique(np.char.capitalize(words))
+    with pytest.raises(ValueError, match="trained with the class 'air', but y has .*'Air'"):
+        compute_probabilities(model, inputs, capitals)
+    with pytest.raises(ValueError, match="trained with the class 'sea'"):
+        compute_probabilities(model, inputs, np.array(["air", "ice", "land"]))

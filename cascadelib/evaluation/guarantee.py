@@ -3,9 +3,12 @@
 This is the only place that puts a guarantee into words.
 """
 
+import secrets
 from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import Decimal
+
+from ..checks import check_count
 
 VERIFIED = "verified"
 VIOLATED = "violated"
@@ -45,14 +48,16 @@ class Design:
     unit : str
         What was drawn: "samples", "clusters of samples" or "labels".
     frame : int
-        The number of rows from which they were drawn without replacement. 0 for independent draws
-        of new data.
+        The number of rows, or clusters, from which they were drawn without replacement. 0 for
+        independent draws of new data.
     drawn_by : str
         Whose randomness it was, such as "the caller" or "the operating system (seed 5)".
     labelled_by : str
     candidates : tuple of str
         The models among whose disagreements the labels were drawn, empty if all rows were labelled,
         or those on which the cascade and the reference differ.
+    order_by : str
+        Whose randomness was the order in which the draws were tested, "" if it has no effect.
     """
 
     draws: int
@@ -61,14 +66,26 @@ class Design:
     drawn_by: str = CALLER
     labelled_by: str = CALLER
     candidates: tuple[str, ...] = ()
+    order_by: str = ""
+
+    @property
+    def is_clustered(self) -> bool:
+        """Whether clusters of samples were drawn."""
+        return self.unit.startswith("clusters")
+
+    @property
+    def whole(self) -> str:
+        """What the frame consists of, in words."""
+        return f"{self.frame} {'clusters' if self.is_clustered else 'rows'}"
 
     def __str__(self) -> str:
-        how = f"without replacement from {self.frame} rows" if self.frame else "independently"
+        how = f"without replacement from {self.whole}" if self.frame else "independently"
         among = ", ".join(self.candidates)
         where = f", among the samples on which {among} disagree" if among else ""
+        order = f". They were tested in an order by {self.order_by}" if self.order_by else ""
         return (
             f"the {self.draws} {self.unit} were drawn {how} by {self.drawn_by}, and labelled "
-            f"by {self.labelled_by}{where}"
+            f"by {self.labelled_by}{where}{order}"
         )
 
 
@@ -137,8 +154,7 @@ class Guarantee:
             bounds.append(f"costs at most {self.budget:.6g} a sample")
             if self.max_price is not None:
                 bounds[-1] += f" (if no input can cost more than {self.max_price:.6g})"
-        is_clustered = self.design.unit.startswith("clusters")
-        means = ", as the mean over clusters of their means" if is_clustered else ""
+        means = ", as the mean over clusters of their means" if self.design.is_clustered else ""
         return " and ".join(bounds) + means
 
     @property
@@ -150,16 +166,25 @@ class Guarantee:
         return f"{holds}: {self.design}."
 
     def __str__(self) -> str:
-        frame = self.design.frame
-        where = f"those {frame} rows" if frame else "new data from the same source"
+        design = self.design
+        where = f"those {design.whole}" if design.frame else "new data from the same source"
         return (
             f"With probability at least {certainty(self.delta)} over the draw of the "
-            f"{self.design.draws} {self.design.unit}, {self.chain} {self.bounds}, on {where}. "
+            f"{design.draws} {design.unit}, {self.chain} {self.bounds}, on {where}. "
             f"{self.scope}"
         )
 
     def __repr__(self) -> str:
         return f"<Guarantee: {self}>"
+
+
+def draw_seed(seed: int | None) -> tuple[int, str]:
+    """Return a seed, and whose randomness it is. By default, the operating system gives it."""
+    if seed is None:
+        seed = secrets.randbits(63)
+        return seed, f"the operating system (seed {seed})"
+    seed = check_count(seed, "seed", 0)
+    return seed, f"seed {seed}, which is valid if it repeats a recorded draw"
 
 
 def percent(share: float) -> str:

@@ -5,7 +5,6 @@ to any of them. docs/few-labels.md explains the draw.
 """
 
 import hmac
-import secrets
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +13,11 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import brief, check_count, items_of, validate_choice
+from ..checks import brief, items_of, validate_choice
 from ..labels import as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origins, rows_among
 from ..store.protocol import Store
+from .guarantee import draw_seed
 
 FEWEST_LABELS = 20  # with fewer, the standard error of a difference means nothing
 
@@ -102,12 +102,9 @@ def draw_labels(store: Store, models: Any = "all", seed: int | None = None) -> L
     ]
     if len({*names}) < 2:
         raise ValueError(f"models must name two models or more that can disagree, not {names}")
-    drawn_by = f"seed {seed}, which is valid if it repeats a recorded draw"
-    if seed is None:
-        seed = secrets.randbits(63)
-        drawn_by = f"the operating system (seed {seed})"
+    seed, drawn_by = draw_seed(seed)
     ids = store.origin.sample_ids
-    draw = LabelDraw(tuple(names), ids, len(ids), check_count(seed, "seed", 0), drawn_by)
+    draw = LabelDraw(tuple(names), ids, len(ids), seed, drawn_by)
     order = draw.order(ids)
     drawn = ids[order[find_disagreements(store, names)[order]]]
     return LabelDraw(draw.models, drawn, len(ids), draw.seed, drawn_by)

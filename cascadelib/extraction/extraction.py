@@ -20,7 +20,6 @@ from ..zoo.forward import retain_freed_memory
 from ..zoo.loaders import Source
 from ..zoo.model import record_failure
 from .class_order import check_names, check_order
-from .estimators import extract_estimators
 from .inference import is_missing, run_group
 from .planning import Candidate, Options, Probes, Residents, Settings, compute_needs, pack
 from .preparation import (
@@ -48,7 +47,6 @@ def extract(
     macs: dict | None = None,
     replace: bool = False,
     workers: int | None = None,
-    compile: bool = False,
     memory: float | None = None,
     part: tuple[int, int] | None = None,
 ) -> LogitStore:
@@ -98,9 +96,6 @@ def extract(
         Whether stored models are extracted again.
     workers : int, optional
         Processes that decode photographs. Defaults to one per available core, at most 16.
-    compile : bool, default=False
-        Whether models run compiled by ``torch.compile``. Logits then differ in the last digits. The
-        setting is recorded.
     memory : float, optional
         Gigabytes (10⁹ bytes) for the models of this process on its device: weights, intermediate
         results of a batch and, on a CPU, the logits of a shard. Models that do not fit together run
@@ -153,8 +148,6 @@ def extract(
     ...     sorted(store.models.index)
     ['large', 'small']
     """
-    if isinstance(models, dict) and any(hasattr(m, "predict_proba") for m in models.values()):
-        return extract_estimators(models, dataset, path, macs or {})
     options = Options(
         device,
         batch_size,
@@ -165,7 +158,6 @@ def extract(
         macs or {},
         replace,
         workers,
-        compile,
         memory,
         part,
     )
@@ -254,18 +246,22 @@ def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: 
         total += seconds
         need, _ = compute_needs(group, settings)
         lines.append(
-            f"  group {number}: {len(group)} models, {need / 1e9:.2g} GB of memory, "
+            f"  group {number}: {_count(group)}, {need / 1e9:.2g} GB of memory, "
             f"{format_duration(seconds)}"
         )
     models = [*chain(*groups)]
     size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
     summary = (
-        f"{len(models)} models × {len(settings.samples)} samples: {format_duration(total)}, "
+        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(total)}, "
         f"{size / 1e6:.1f} MB on disk"
     )
     if len(groups) > 1:
         summary += f", {len(groups)} groups within {settings.memory / 1e9:g} GB"
     return "\n".join([*map(str, settings.failed.values()), summary, *lines[len(lines) < 2 :]])
+
+
+def _count(models: list) -> str:
+    return f"{len(models)} {'model' if len(models) == 1 else 'models'}"
 
 
 def format_duration(seconds: float) -> str:
@@ -281,27 +277,22 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
     is_last: whether a missing shard is an error, since no other process computes it.
     """
     shards = settings.shards
-    with shards.wait_for(f"store-{digest_of(candidate.name)[:16]}"):
-        if shards.is_stored(candidate.name, candidate.run):
-            shards.remove(candidate.name)
-            return
-        parts = []
-        for span in settings.bounds:
-            part = shards.read_shard(candidate.name, candidate.run, *span)
-            if part is not None:
-                parts.append(part)
-            elif is_last:
+    with shards.locked(f"store-{digest_of(candidate.name)}"):
+        if not shards.is_stored(candidate.name, candidate.run):
+            parts = [shards.read(candidate.name, candidate.run, span) for span in settings.bounds]
+            if None in parts:
+                if not is_last:
+                    return
+                start, stop = settings.bounds[parts.index(None)]
                 raise ValueError(
-                    f"model {candidate.name!r}: the shard of samples {span[0]} … {span[1] - 1} is "
+                    f"model {candidate.name!r}: the shard of samples {start} … {stop - 1} is "
                     "missing or damaged. Repeat the call, which computes it again."
                 )
-            else:
-                return
-        _store(candidate, parts, settings)
+            _store(candidate, parts, settings)
         shards.remove(candidate.name)
 
 
-def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None:
+def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     """Store the logits and measured seconds of a model.
 
     parts: (logits, seconds per sample of each batch) of its shards.
@@ -355,7 +346,7 @@ def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None
 
 def _create_store(path: Path, settings: Settings) -> LogitStore:
     """Return the store at a path, which this or another process creates."""
-    with settings.shards.wait_for("create"):
+    with settings.shards.locked("create"):
         if not (path / MANIFEST).exists():
             create(path, settings.labels)
     return LogitStore(path)

@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -14,8 +14,7 @@ from tqdm import tqdm
 
 from ..files import digest_of
 from ..front_end import is_watched
-from ..zoo.batches import count_inputs, take_rows
-from ..zoo.forward import compute_timed_logits, upload_batch
+from ..zoo.forward import compute_timed_logits
 from ..zoo.model import Model, record_failure
 from ..zoo.transforms import find_distinct
 from .feeding import feed
@@ -23,13 +22,18 @@ from .planning import Candidate, Residents, Settings, lacked_memory
 from .shards import split_range
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Claim:
-    """Shard that this process computes. missing: models that lack it. lock: excludes others."""
+    """Shard that this process computes.
+
+    missing: models that lack it. lock: excludes other processes. parts: {model: (logits, seconds
+    per sample of each batch)}, filled batch by batch.
+    """
 
     span: tuple[int, int]
     missing: list[Candidate]
     lock: FileLock
+    parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
 
 
 def run_group(
@@ -59,25 +63,12 @@ def run_group(
         run_group(part, residents, settings, wait, title)
 
 
-def _load_models(
-    group: list[Candidate], residents: Residents, settings: Settings
-) -> dict[Candidate, Model]:
-    """Return the models of a group on the device, without those that fail to load."""
-    residents.keep({candidate.name for candidate in group})
-    models = {}
-    for candidate in group:
-        if candidate.name not in settings.failed:
-            with record_failure(settings.failed, candidate.name):
-                models[candidate] = residents.load(candidate.source, candidate.run)
-    return models
-
-
 def is_missing(candidate: Candidate, span: tuple[int, int], settings: Settings) -> bool:
     """Return whether a shard of a model must be computed."""
     shards = settings.shards
     return (
         candidate.name not in settings.failed
-        and shards.read_shard(candidate.name, candidate.run, *span) is None
+        and shards.read(candidate.name, candidate.run, span) is None
         and not shards.is_stored(candidate.name, candidate.run)
     )
 
@@ -100,6 +91,19 @@ def _claim_shards(
                 yield Claim(span, missing, lock)
 
 
+def _load_models(
+    group: list[Candidate], residents: Residents, settings: Settings
+) -> dict[Candidate, Model]:
+    """Return the models of a group on the device, without those that fail to load."""
+    residents.keep({candidate.name for candidate in group})
+    models = {}
+    for candidate in group:
+        if candidate.name not in settings.failed:
+            with record_failure(settings.failed, candidate.name):
+                models[candidate] = residents.load(candidate.source, candidate.run)
+    return models
+
+
 def _run_claims(
     claims: Iterator[Claim], models: dict[Candidate, Model], settings: Settings, title: str
 ) -> None:
@@ -108,30 +112,44 @@ def _run_claims(
     The host reads the logits of a batch only after it has started ``device.delay`` more batches, so
     that a GPU is never idle.
     """
-    shown = settings.options.progress and is_watched()
-    total = len(settings.samples) * len(models)
     bar = tqdm(
-        total=total, unit="sample", leave=False, disable=not shown, mininterval=0.5, desc=title
+        total=len(settings.samples) * len(models),
+        unit="sample",
+        leave=False,
+        disable=not (settings.options.progress and is_watched()),
+        mininterval=0.5,
+        desc=title,
     )
     started = _start_batches(claims, models, settings)
-    reported = set(settings.failed)
     with contextlib.closing(started), bar, torch.inference_mode():
-        for outputs, claim, finished in delay_items(started, settings.device.delay):
-            for candidate, start, logits, wait, seconds, times in outputs:
-                with record_failure(settings.failed, candidate.name):
-                    wait()
-                    _check_finite(candidate, logits, start, settings)
-                    times.append(seconds())
-                    bar.update(len(logits))
-            for candidate, logits, times in finished:
-                if candidate.name not in settings.failed:
-                    header = {"run": digest_of(candidate.run), "batch_seconds": times}
-                    settings.shards.write(candidate.name, claim.span, logits, header)
-            if finished:
-                claim.lock.release()
-            for name in settings.failed.keys() - reported if settings.options.progress else ():
-                reported.add(name)
-                tqdm.write(str(settings.failed[name]))
+        for claim, stop, outputs in delay_items(started, settings.device.delay):
+            for output in outputs:
+                with _record_and_print(output.candidate, settings):
+                    output.wait()
+                    _check_finite(output, settings)
+                    claim.parts[output.candidate][1].append(output.seconds())
+                    bar.update(len(output.logits))
+            if stop == claim.span[1]:
+                _write_shard(claim, settings)
+
+
+def _write_shard(claim: Claim, settings: Settings) -> None:
+    """Write a complete shard of the models that have not failed, and release it."""
+    for candidate, (logits, seconds) in claim.parts.items():
+        if candidate.name not in settings.failed:
+            shard = logits.numpy(), seconds
+            settings.shards.write(candidate.name, candidate.run, claim.span, *shard)
+    claim.lock.release()
+
+
+@contextlib.contextmanager
+def _record_and_print(candidate: Candidate, settings: Settings) -> Iterator[None]:
+    """Record an exception of a model, and print it unless the model may run with fewer others."""
+    with record_failure(settings.failed, candidate.name):
+        yield
+    failure = settings.failed.get(candidate.name)
+    if failure is not None and settings.options.progress and not lacked_memory(failure):
+        tqdm.write(str(failure))
 
 
 def delay_items(items: Iterator, delay: int) -> Iterator:
@@ -150,39 +168,26 @@ def delay_items(items: Iterator, delay: int) -> Iterator:
 
 def _start_batches(
     claims: Iterator[Claim], models: dict[Candidate, Model], settings: Settings
-) -> Generator[tuple]:
-    """Start each batch and yield (its pending outputs, its claim, the models that it completes).
+) -> Generator[tuple[Claim, int, list["Output"]]]:
+    """Start each batch and yield (its claim, the end of its rows, its pending outputs).
 
     Stops if all models have failed.
     """
     samples = settings.samples
     ordered = samples if settings.order is None else samples.take(settings.order)
-    transforms = [model.transform for model in models.values()]
-    ahead, claims = itertools.tee(claims)
-    batches = (
-        batch for claim in ahead for batch in split_range(*claim.span, settings.options.batch_size)
+    ahead, due = itertools.tee(
+        (claim, start, stop)
+        for claim in claims
+        for start, stop in split_range(*claim.span, settings.options.batch_size)
     )
-    fed = feed(ordered, batches, transforms, settings.device, settings.workers)
-    dtype = getattr(torch, settings.options.dtype)
+    bounds = ((start, stop) for _, start, stop in ahead)
+    transforms = [model.transform for model in models.values()]
+    fed = feed(ordered, bounds, transforms, settings.device, settings.workers)
     with contextlib.closing(fed):
-        for claim in claims:
-            first, last = claim.span
-            buffers: dict[Candidate, tuple] = {}
-            for candidate in _remaining(claim.missing, models, settings):
-                shape = (last - first, candidate.classes)
-                logits = torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
-                buffers[candidate] = (logits, [])
-            for start, stop in split_range(first, last, settings.options.batch_size):
-                if not _remaining(models, models, settings):
-                    return
-                rows = slice(start - first, stop - first)
-                prepare = next(fed)  # also if no model of this shard remains
-                outputs = list(_start_outputs(buffers, start, rows, prepare, models, settings))
-                finished = []
-                if stop == last:
-                    for candidate, (logits, times) in buffers.items():
-                        finished.append((candidate, logits.numpy(), times))
-                yield outputs, claim, finished
+        for (claim, start, stop), prepare in zip(due, fed):
+            if not _remaining(models, models, settings):
+                return
+            yield claim, stop, [*_start_outputs(claim, start, stop, prepare, models, settings)]
 
 
 def _remaining(candidates: Any, models: dict[Candidate, Model], settings: Settings) -> list:
@@ -190,61 +195,73 @@ def _remaining(candidates: Any, models: dict[Candidate, Model], settings: Settin
     return [one for one in candidates if one in models and one.name not in settings.failed]
 
 
+@dataclass(frozen=True)
+class Output:
+    """Logits [n, classes] of a batch, from row ``start`` of the run on, that may be pending.
+
+    wait: function that waits for the logits. seconds: function that returns the time per sample.
+    """
+
+    candidate: Candidate
+    start: int
+    logits: np.ndarray
+    wait: Callable[[], None]
+    seconds: Callable[[], float]
+
+
 def _start_outputs(
-    buffers: dict[Candidate, tuple],
+    claim: Claim,
     start: int,
-    rows: slice,
+    stop: int,
     prepare: Callable,
     models: dict[Candidate, Model],
     settings: Settings,
-) -> Iterator[tuple]:
-    """Start the models on a batch, with one call per distinct transform.
+) -> Iterator[Output]:
+    """Start the models on the rows start … stop − 1, with one call per distinct transform.
 
-    buffers: {candidate: (logits of the shard, seconds of its batches)}. rows: rows of the batch in
-    the shard, the first of which is row `start` of the data set. Yields (candidate, start, logits,
-    function that waits for them, function that returns their seconds, seconds of all batches). A
-    batch is halved only if the model is alone on the device.
+    prepare: maps a transform to the inputs. A batch is halved only if the model is alone on the
+    device.
     """
-    remaining = _remaining(buffers, models, settings)
+    remaining = _remaining(claim.missing, models, settings)
+    rows = slice(start - claim.span[0], stop - claim.span[0])
     for transform in find_distinct(models[candidate].transform for candidate in remaining):
         inputs = None
         for candidate in remaining:
             model = models[candidate]
             if model.transform != transform:
                 continue
-            shard, times = buffers[candidate]
-            logits = shard[rows]
-            with record_failure(settings.failed, model.name):
+            with _record_and_print(candidate, settings):
                 inputs = prepare(transform) if inputs is None else inputs
-                padded = pad_inputs(inputs, settings.full_batch)
                 output, seconds = compute_timed_logits(
-                    model, padded, settings.device, settings.batch_limits, halve=len(models) == 1
+                    model, inputs, settings.device, settings.batch_limits, halve=len(models) == 1
                 )
-                output = output[: count_inputs(inputs)]
+                logits = _get_buffer(claim, candidate, settings)[rows]
                 if output.shape != logits.shape:
                     raise ValueError(
                         f"model {model.name!r} returned {tuple(output.shape)} for rows {start} … "
-                        f"{start + len(logits) - 1}, not {tuple(logits.shape)}"
+                        f"{stop - 1}, not {tuple(logits.shape)}"
                     )
                 wait = settings.device.download(output, logits)
-                yield candidate, start, logits.numpy(), wait, seconds, times
+                yield Output(candidate, start, logits.numpy(), wait, seconds)
 
 
-def pad_inputs(inputs: Any, size: int) -> Any:
-    """Repeat the last sample of a module's input until it has ``size`` samples."""
-    samples = count_inputs(inputs)
-    if samples >= size:
-        return inputs
-    padded = take_rows(inputs, np.minimum(np.arange(size), samples - 1), samples)
-    return upload_batch(padded, lambda part: part)  # restores the memory format
+def _get_buffer(claim: Claim, candidate: Candidate, settings: Settings) -> torch.Tensor:
+    """Return the logits of a shard, which are allocated at its first batch."""
+    if candidate not in claim.parts:
+        start, stop = claim.span
+        dtype = getattr(torch, settings.options.dtype)
+        pinned = settings.device.pins_memory
+        logits = torch.empty((stop - start, candidate.classes), dtype=dtype, pin_memory=pinned)
+        claim.parts[candidate] = (logits, [])
+    return claim.parts[candidate][0]
 
 
-def _check_finite(candidate: Candidate, logits: np.ndarray, start: int, settings: Settings) -> None:
-    """Raise ValueError if the logits [n, classes] from row `start` on are not finite."""
-    bad = start + np.flatnonzero(~np.isfinite(logits).all(1))
+def _check_finite(output: Output, settings: Settings) -> None:
+    """Raise ValueError if logits are not finite."""
+    bad = output.start + np.flatnonzero(~np.isfinite(output.logits).all(1))
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
-            f"model {candidate.name!r}: nan or inf in the logits of row {row} (as "
-            f"{logits.dtype}). For half precision, try amp=False or dtype='float32'."
+            f"model {output.candidate.name!r}: nan or inf in the logits of row {row} (as "
+            f"{output.logits.dtype}). For half precision, try amp=False or dtype='float32'."
         )

@@ -34,9 +34,9 @@ from ..zoo.model import (
     unwrap_compiled,
 )
 from .feeding import feed
-from .shards import PROBE, Shards, shard_bounds
+from .shards import Shards, shard_bounds
 
-PROBE_SAMPLES = 32  # samples of a probe, except that compiled models probe a full batch
+PROBE_SAMPLES = 32
 GIGABYTE = 1e9  # bytes
 
 
@@ -53,7 +53,6 @@ class Options:
     macs: dict[str, float] = field(default_factory=dict)
     replace: bool = False
     workers: int | None = None
-    compile: bool = False
     memory: float | None = None
     part: tuple[int, int] | None = None
 
@@ -88,7 +87,6 @@ class Settings:
         return {
             "inputs": self.inputs,
             "dtype": self.options.dtype,
-            "compile": self.options.compile,
             "amp": self.device.amp,
             "batch_size": self.options.batch_size,
             "device": self.device.torch.type,
@@ -104,11 +102,6 @@ class Settings:
     def order(self) -> np.ndarray | None:
         """Rows in the order in which they run, or None for the order of the data set."""
         return getattr(self.samples, "order", None)
-
-    @property
-    def full_batch(self) -> int:
-        """Size of every batch of compiled models, else 0. A new size would compile them again."""
-        return min(len(self.samples), self.options.batch_size) if self.options.compile else 0
 
     @property
     def value_bytes(self) -> int:
@@ -146,8 +139,7 @@ class Residents:
     def __init__(self, settings: Settings):
         self.settings = settings
         self._models: dict[str, Model] = {}
-        self._bytes: dict[str, int] = {}
-        self._placed: dict[str, contextlib.ExitStack] = {}  # models that the caller has loaded
+        self._placed: dict[str, contextlib.ExitStack] = {}  # restore what the caller has loaded
 
     def load(self, source: Source, run: dict | None = None) -> Model:
         """Return a model on the device.
@@ -169,15 +161,12 @@ class Residents:
                 self._placed[source.name] = stack
             else:
                 model.module.eval().to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
-            if self.settings.options.compile:
-                model = replace(model, module=torch.compile(model.module))
             self._models[source.name] = model
-            self._bytes[source.name] = count_weight_bytes(model.module)
         return self._models[source.name]
 
     def make_space(self, source: Source) -> None:
         """Free all models if there is no space for another one, and for loading it."""
-        held = sum(self._bytes[name] for name in self._models)
+        held = sum(count_weight_bytes(model.module) for model in self._models.values())
         if held + 2 * source.weights > self.settings.memory:
             self.keep(())
 
@@ -212,56 +201,52 @@ class Probes:
 
     def run_all(self, sources: list[Source]) -> list[Candidate]:
         """Return the results of all models that do not fail. Processes share the models."""
-        shards = self.settings.shards
         found: dict[str, Candidate] = {}
         # First probe what no other process does, then wait for the rest.
         for wait in (False, True):
             for source in sources:
-                name = source.name
-                lock = None
-                if name not in found and name not in self.settings.failed:
-                    lock = shards.claim(f"{PROBE}-{digest_of(name)[:16]}", wait)
-                if lock is not None:
-                    with lock:
-                        candidate = self.read(source) or self.probe(source)
-                    if candidate is not None:
-                        found[name] = candidate
+                if source.name in found or source.name in self.settings.failed:
+                    continue
+                with self.settings.shards.locked(f"probe-{digest_of(source.name)}", wait) as ours:
+                    candidate = self.find(source) if ours else None
+                if candidate is not None:
+                    found[source.name] = candidate
         return [found[source.name] for source in sources if source.name in found]
 
-    def read(self, source: Source) -> Candidate | None:
-        """Return the result that this or another process has stored, or None."""
-        logits, header = self.settings.shards.read(source.name, PROBE) or (None, {})
-        if logits is None or self.settings.run.items() - header["run"].items():
-            return None
-        fields = ("run", "macs", "seconds", "metadata", "weights", "inputs", "working")
-        values = {name: header[name] for name in fields}
-        return Candidate(source, classes=logits.shape[1], **values)
+    def find(self, source: Source) -> Candidate | None:
+        """Return the result that this or another process has written, or probe the model.
 
-    def probe(self, source: Source) -> Candidate | None:
-        """Probe a model, and store the result for other processes. Returns None if it fails.
-
-        A model that runs out of memory next to others is probed again without them.
+        A model that runs out of memory next to others is probed again without them. Returns None if
+        it fails.
         """
-        failed = self.settings.failed
-        self.residents.make_space(source)
-        for alone in (False, True):
-            if alone:
+        shards = self.settings.shards
+        result = shards.read_probe(source.name)
+        if result is None:
+            self.residents.make_space(source)
+            result = self._try(source, alone=False)
+            if result is None and lacked_memory(self.settings.failed[source.name]):
+                del self.settings.failed[source.name]
                 self.residents.keep(())
-            with record_failure(failed, source.name):
-                logits, header = self._call(source, alone)
-                break
-            if alone or not lacked_memory(failed[source.name]):
-                return None
-            del failed[source.name]
-        self.settings.shards.write(source.name, (PROBE,), logits, header)
-        return Candidate(source, classes=logits.shape[1], **header)
+                result = self._try(source, alone=True)
+            if result is not None:
+                shards.write_probe(source.name, result)
+        return None if result is None else Candidate(source, **result)
 
-    def _call(self, source: Source, halve: bool) -> tuple[np.ndarray, dict]:
+    def _try(self, source: Source, alone: bool) -> dict | None:
+        """Return the result of a probe, or None if it fails, which is recorded."""
+        with record_failure(self.settings.failed, source.name):
+            return self._probe(source, alone)
+        return None
+
+    def _probe(self, source: Source, alone: bool) -> dict:
         """Count the MACs of a model unless they are passed, and time it on the first samples.
 
         The model is called twice, and the second call is timed. A compiled model is first called
-        without compilation. halve: whether a batch that exceeds
-        memory is halved. Returns (logits of the first samples, other fields of a Candidate).
+        as the original module, and a further call compiles it. Returns the fields of a
+        :class:`Candidate`, except its source.
+
+        alone: whether no other model is on the device, so that a batch that exceeds memory is
+        halved.
         """
         settings = self.settings
         device = settings.device
@@ -284,20 +269,21 @@ class Probes:
             run["replaces"] = settings.store.metadata(name)["sha256"]
 
         def call(called: Model) -> tuple:
-            return compute_timed_logits(called, inputs, device, settings.batch_limits, halve)
+            return compute_timed_logits(called, inputs, device, settings.batch_limits, halve=alone)
 
         plain = replace(model, module=unwrap_compiled(model.module))
         with torch.inference_mode():
             working = device.measure_memory(lambda: call(plain))
-            if settings.options.compile:
+            if plain.module is not model.module:
                 call(model)
             logits, seconds = call(model)
         count = count_inputs(inputs)
         sizes: list[int] = []
         map_parts(lambda part: sizes.append(part.nbytes), inputs)
-        return logits.float().cpu().numpy(), {
+        return {
             "run": run,
             "macs": macs,
+            "classes": logits.shape[1],
             "seconds": seconds(),
             "metadata": metadata,
             "weights": count_weight_bytes(model.module),
@@ -309,8 +295,7 @@ class Probes:
         """Return the transformed first samples. Photographs are decoded once for all models."""
         settings = self.settings
         if self._first is None:
-            count = settings.full_batch or min(len(settings.samples), PROBE_SAMPLES)
-            self._first = settings.samples.take(slice(0, count))
+            self._first = settings.samples.take(slice(0, PROBE_SAMPLES))
             if isinstance(self._first, Photographs):
                 images = tuple(image().copy for image in self._first.inputs)
                 self._first = replace(self._first, inputs=images)

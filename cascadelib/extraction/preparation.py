@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from ..checks import POSITIVE, check_count, check_number, error_context, validate_choice
+from ..checks import POSITIVE, brief, check_count, check_number, error_context, validate_choice
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
 from ..files import file_name, find_leftovers
@@ -120,24 +120,21 @@ def select_pending(settings: Settings) -> list[Source]:
 
 def _check_same(model: Model, metadata: dict, settings: Settings) -> None:
     """Raise ValueError if a stored model has other weights, inputs or settings."""
-    recorded = metadata.get("extraction") or {}
-    identity = describe_identity(model)
-    differing = [f"other {key}" for key in identity if recorded.get(key) != identity[key]]
-    if recorded.get("inputs", settings.inputs) != settings.inputs:
-        differing.append("other inputs")
-    stored = recorded | metadata
-    current = settings.run | model.metadata
-    keys = ["dtype", "compile", "image_size"]
+    defaults = settings.run | model.metadata  # accept what the store does not record
+    stored = defaults | metadata | (metadata.get("extraction") or {})
+    current = defaults | describe_identity(model)
+    compared = ["weights_sha256", "transform", "inputs", "dtype", "image_size"]
     if settings.options.amp is not None:  # by default either setting in the store is accepted
-        keys.append("amp")
-    for key in keys:
-        if key in current and stored.get(key, current[key]) != current[key]:
-            differing.append(f"other {key}: {stored[key]} stored, {current[key]} requested")
+        compared.append("amp")
+    differing = [
+        f"{key}: {brief(stored.get(key))} stored, {brief(current[key])} requested"
+        for key in compared
+        if key in current and stored.get(key) != current[key]
+    ]
     if differing:
         raise ValueError(
             f"the store {settings.shards.store_path} has another {model.name!r} "
-            f"({' and '.join(differing)}). Pass replace=True to extract it again, or rename this "
-            "model."
+            f"({'; '.join(differing)}). Pass replace=True to extract it again, or rename this model"
         )
 
 

@@ -12,7 +12,6 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -24,11 +23,17 @@ from ..files import SUFFIX, digest_of, file_name, holds_locks, read_json, replac
 from ..store.formats import Output, encode_tensor
 
 PARTIAL = ".partial"  # folder of the shards, in the store. Folders of models never begin with a dot
-PROCESSES = ".process-*.json"
-PROBE = "probe"
+HERE = f".process-{quote(platform.node(), safe='')}"
+PROCESSES = ".process-*[0-9a-f]"
+CALL = ".call.json"
+PROBE = "probe.json"
+JOIN = "join"
 BEAT_SECONDS = 5.0
 WATCHED_BEATS = 4  # without a beat in this time, a process of another machine has ended
-FORGOTTEN_BEATS = 60
+REMEDY = (
+    "Give each process a folder of its own and part=(number, count), and join the stores with "
+    "LogitStore.merge"
+)
 
 
 def shard_bounds(count: int, shard_size: int, batch_size: int) -> list[tuple[int, int]]:
@@ -64,89 +69,89 @@ class Shards:
         call: settings that all processes must share. Raises ValueError if a running process has
         other settings, or if the folder holds no locks.
         """
-        host = quote(platform.node(), safe="")
-        record = self.path / f".process-{host}-{os.getpid()}-{uuid4().hex[:8]}.json"
-        lock = self.claim(record.stem)
-        stop = threading.Event()
-        joined = False
-        try:
-            with replace_atomically(record, durable=False) as temporary:
-                temporary.write_text(json.dumps({"host": host, "call": call}))
-            threading.Thread(target=_beat, args=(record, stop), daemon=True).start()
-            others = self._find_others(record, host)
-            for other in others:
-                self._check_call(other, json.loads(json.dumps(call)))
-            if not others:
-                for probe in self.path.glob(f"*/{PROBE}{SUFFIX}"):  # of an earlier call
-                    probe.unlink()
-            joined = True
+        with contextlib.ExitStack() as stack:
+            with self.locked(JOIN):
+                others = self._list_others()
+                self._agree_on(call, others)
+                stack.callback(self.clean)  # not if refused: others may run that are not seen
+                stack.enter_context(self._register())
             yield len(others)
-        finally:
-            stop.set()
-            record.unlink(missing_ok=True)
-            _release(lock)
-            if joined:  # a refused process cannot see whether others run
-                self.clean()
 
-    def _find_others(self, own: Path, host: str) -> list[Path]:
-        """Return the records of other running processes, and remove those of ended ones."""
-        if not holds_locks(own):
-            raise ValueError(f"{self.path}: its disk holds no locks. {self._remedy()}")
-        others = []
-        for record, runs in self._list_processes():
-            with contextlib.suppress(FileNotFoundError):  # a process has just ended
-                if not runs and read_json(record)["host"] != host and _changes(record, own):
-                    raise ValueError(
-                        f"{self.path}: this machine does not see the lock of a process on machine "
-                        f"{read_json(record)['host']}. {self._remedy()}"
-                    )
-                if not runs:
-                    record.unlink()
-                elif record != own:
-                    others.append(record)
-        return others
+    @contextlib.contextmanager
+    def _register(self) -> Iterator[None]:
+        """Keep a locked file in the folder, which changes while this process runs."""
+        record = self.path / f"{HERE}-{os.getpid()}-{uuid4().hex[:8]}"
+        stop = threading.Event()
+        with self.locked(record.name):
+            try:
+                record.touch()
+                threading.Thread(target=_beat, args=(record, stop), daemon=True).start()
+                yield
+            finally:
+                stop.set()
+                record.unlink(missing_ok=True)
 
-    def _remedy(self) -> str:
-        return (
-            "Give each process a folder of its own and part=(number, count), and join the stores "
-            "with LogitStore.merge"
-        )
-
-    def _list_processes(self) -> Iterator[tuple[Path, bool]]:
-        """Yield (record, whether it runs) of each process that has joined."""
-        for record in sorted(self.path.glob(PROCESSES)):
-            lock = self.claim(record.stem)
-            yield record, lock is None
-            _release(lock)
-
-    def _check_call(self, record: Path, call: dict) -> None:
-        """Raise ValueError if another process has other settings than this one."""
-        with contextlib.suppress(FileNotFoundError):
-            other = read_json(record)["call"]
-            differing = [
-                f"{key} {brief(other.get(key))} there, {brief(value)} here"
-                for key, value in call.items()
-                if other.get(key) != value
-            ]
-            if differing:
+    def _list_others(self) -> list[Path]:
+        """Return the files of other running processes, and remove those of ended ones."""
+        running = self._list_running()
+        ended = [record for record in self.path.glob(PROCESSES) if record not in running]
+        elsewhere = [record for record in ended if record.name.rsplit("-", 2)[0] != HERE]
+        before = [_read_time(record) for record in elsewhere]
+        if elsewhere:
+            time.sleep(WATCHED_BEATS * BEAT_SECONDS)
+        for record, earlier in zip(elsewhere, before):
+            if _read_time(record) not in (earlier, None):
                 raise ValueError(
-                    f"another process is extracting into {self.store_path} with other settings "
-                    f"({'; '.join(differing)}). Use the same, wait for it, or choose another folder"
+                    f"{self.path}: this machine does not see the lock of another machine's process "
+                    f"({record.name}). {REMEDY}"
                 )
+        for record in ended:
+            record.unlink(missing_ok=True)
+        return running
+
+    def _list_running(self) -> list[Path]:
+        """Return the files of the processes that hold their locks."""
+        running = []
+        for record in self.path.glob(PROCESSES):
+            with self.locked(record.name, wait=False) as has_ended:
+                if not has_ended:
+                    running.append(record)
+        return running
+
+    def _agree_on(self, call: dict, others: list[Path]) -> None:
+        """Raise ValueError if other processes have other settings. Without others, begin a call."""
+        path = self.path / CALL
+        if not others:
+            for probe in self.path.glob(f"*/{PROBE}"):  # of an earlier call
+                probe.unlink()
+            with self._write(path) as temporary:
+                temporary.write_text(json.dumps(call))
+        if not holds_locks(path):
+            raise ValueError(f"{self.path}: its disk holds no locks. {REMEDY}")
+        found = read_json(path)
+        differing = [
+            f"{key} {brief(found.get(key))} there, {brief(value)} here"
+            for key, value in json.loads(json.dumps(call)).items()
+            if found.get(key) != value
+        ]
+        if differing:
+            raise ValueError(
+                f"another process is extracting into {self.store_path} with other settings "
+                f"({'; '.join(differing)}). Use the same, wait for it, or choose another folder"
+            )
 
     def clean(self) -> None:
         """Remove the folder if no process runs and no unfinished model has shards."""
-        if any(runs for _, runs in self._list_processes()):
-            return
-        if not any(self.path.glob(f"*/[0-9]*{SUFFIX}")):
-            shutil.rmtree(self.path, ignore_errors=True)
-
-    def _lock_file(self, key: str) -> Path:
-        return self.path / f".{key.lstrip('.')}.lock"
+        with self.locked(JOIN):
+            if not self._list_running() and not any(self.path.glob(f"*/[0-9]*{SUFFIX}")):
+                shutil.rmtree(self.path, ignore_errors=True)
 
     def claim(self, key: str, wait: bool = False) -> FileLock | None:
-        """Acquire the lock of this key. Returns None if another process has it and not ``wait``."""
-        lock = FileLock(self._lock_file(key), blocking=wait)
+        """Acquire the lock of this key. Returns None if another process has it and not ``wait``.
+
+        The file of the lock remains after its release, since another process may wait for it.
+        """
+        lock = FileLock(self.path / f".{key.lstrip('.')}.lock", blocking=wait)
         while True:
             try:
                 self.path.mkdir(parents=True, exist_ok=True)
@@ -157,34 +162,60 @@ class Shards:
             except FileNotFoundError:  # a process that has finished has just removed the folder
                 continue
 
-    def wait_for(self, key: str) -> FileLock:
-        """Acquire the lock of this key, after other processes have released it."""
-        lock = self.claim(key, wait=True)
-        assert lock is not None
-        return lock
+    @contextlib.contextmanager
+    def locked(self, key: str, wait: bool = True) -> Iterator[bool]:
+        """Hold the lock of this key inside the context.
 
-    def _file(self, model: str, *span: Any) -> Path:
-        """Return the path of a shard, or of the result of a probe."""
-        folder = self.path / file_name(model).removesuffix(SUFFIX)
-        return folder / f"{'-'.join(map(str, span))}{SUFFIX}"
+        Yields False if another process has it and not ``wait``.
+        """
+        lock = self.claim(key, wait)
+        try:
+            yield lock is not None
+        finally:
+            if lock is not None:
+                lock.release()
 
-    def read(self, model: str, *span: Any) -> tuple[np.ndarray, dict] | None:
-        """Return (logits, header) of a shard or probe, or None if it is missing or damaged."""
-        with contextlib.suppress(ValueError, OSError):
-            shard = Output.read(self._file(model, *span))
-            return shard.open(), shard.metadata
-        return None
+    def _file(self, model: str, name: str) -> Path:
+        return self.path / file_name(model).removesuffix(SUFFIX) / name
 
-    def read_shard(self, model: str, run: dict, *span: int) -> tuple[np.ndarray, list] | None:
+    @contextlib.contextmanager
+    def _write(self, path: Path) -> Iterator[Path]:
+        """Write a file atomically. Yields its temporary path.
+
+        No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
+        """
+        path.parent.mkdir(exist_ok=True, parents=True)
+        with replace_atomically(path, durable=False) as temporary:
+            yield temporary
+
+    def read_probe(self, model: str) -> dict | None:
+        """Return the result of a probe of this call, or None."""
+        path = self._file(model, PROBE)
+        return read_json(path) if path.exists() else None
+
+    def write_probe(self, model: str, result: dict) -> None:
+        """Write the result of a probe, which all processes of this call read."""
+        with self._write(self._file(model, PROBE)) as temporary:
+            temporary.write_text(json.dumps(result))
+
+    def read(self, model: str, run: dict, span: tuple[int, int]) -> tuple[np.ndarray, list] | None:
         """Return (logits [stop − start, classes], seconds per sample of each batch) of a shard.
 
-        Returns None if there is no such shard, or if it was computed with settings other than
-        ``run``.
+        Returns None if the shard is missing or damaged, or has settings other than ``run``.
         """
-        shard = self.read(model, *span)
-        if shard is None or shard[1].get("run") != digest_of(run):
-            return None
-        return shard[0], shard[1]["batch_seconds"]
+        with contextlib.suppress(ValueError, OSError):
+            shard = Output.read(self._file(model, name_shard(span)))
+            if shard.metadata.get("run") == digest_of(run):
+                return shard.open(), shard.metadata["batch_seconds"]
+        return None
+
+    def write(
+        self, model: str, run: dict, span: tuple[int, int], logits: np.ndarray, seconds: list
+    ) -> None:
+        """Write a finished shard. seconds: per sample, of each batch."""
+        header = {"run": digest_of(run), "batch_seconds": seconds}
+        with self._write(self._file(model, name_shard(span))) as temporary:
+            temporary.write_bytes(encode_tensor(logits, header))
 
     def is_stored(self, model: str, run: dict) -> bool:
         """Return whether the store has the model with the settings ``run``."""
@@ -193,45 +224,27 @@ class Shards:
             return metadata["extraction"].get("run") == digest_of(run)
         return False
 
-    def write(self, model: str, span: tuple, logits: np.ndarray, header: dict) -> None:
-        """Write one finished shard or the result of a probe."""
-        path = self._file(model, *span)
-        path.parent.mkdir(exist_ok=True, parents=True)
-        # No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
-        with replace_atomically(path, durable=False) as temporary:
-            temporary.write_bytes(encode_tensor(logits, header))
-
     def remove(self, model: str) -> None:
         """Remove the shards of a stored model."""
-        for path in self._file(model).parent.glob(f"[0-9]*{SUFFIX}"):
+        for path in self._file(model, "").glob(f"[0-9]*{SUFFIX}"):
             path.unlink(missing_ok=True)
 
 
+def name_shard(span: tuple[int, int]) -> str:
+    """Return the file name of a shard."""
+    return f"{span[0]}-{span[1]}{SUFFIX}"
+
+
 def _beat(record: Path, stop: threading.Event) -> None:
-    """Change a record until ``stop``, so that other machines see that its process runs."""
+    """Change a file until ``stop``, so that other machines see that its process runs."""
     while not stop.wait(BEAT_SECONDS):
         with contextlib.suppress(OSError):
             os.utime(record)
 
 
-def _changes(record: Path, own: Path) -> bool:
-    """Return whether the process of a record still changes it. Waits if it might.
-
-    own: record of this process, whose time is of the same clock.
-    """
-
-    def read_time(path: Path) -> float:
-        with open(path) as file:  # network file systems read the time again when a file is opened
-            return os.fstat(file.fileno()).st_mtime
-
-    before = read_time(record)
-    if read_time(own) - before > FORGOTTEN_BEATS * BEAT_SECONDS:
-        return False
-    time.sleep(WATCHED_BEATS * BEAT_SECONDS)
-    return read_time(record) != before
-
-
-def _release(lock: FileLock | None) -> None:
-    """Release a lock. Its file remains, since another process may wait for it."""
-    if lock is not None:
-        lock.release()
+def _read_time(record: Path) -> float | None:
+    """Return when a file was changed, or None if it has been removed."""
+    # Network file systems read the time again when a file is opened.
+    with contextlib.suppress(FileNotFoundError), open(record) as file:
+        return os.fstat(file.fileno()).st_mtime
+    return None

@@ -180,6 +180,19 @@ def search_promising(search: Search, best: Best) -> None:
     best.floor[:] = np.inf
 
 
+def search_triples(search: Search, best: Best) -> None:
+    """Search all triples, each as the first longer cascade that begins with it.
+
+    Most known costs are then nearly final. After 15 s of processor time, the median gap of 17,550
+    quadruples of 50,000 samples is 15%, without triples 41%. The time of an exact search is equal.
+    """
+    parts = [Part((m,)) for m in range(len(search.cost))]
+    triples = search._replace(length=3, full_length=search.length)
+    in_threads(triples._replace(tolerance=1e300, coarse=True), parts, best)
+    in_threads(triples, parts, best)
+    best.floor[:] = np.inf
+
+
 def warn_of_long_search(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
     """Issue a warning with the estimated time, from the time that some parts take."""
     sample = parts[:: len(parts) // SAMPLED_PARTS + 1]
@@ -207,6 +220,8 @@ def search_rounds(search: Search, best: Best) -> None:
     was exact.
     """
     work = search.cascades.count(search.length) * len(best.reach)
+    if search.length > 3 and search.cascades.count(3) * len(best.reach) < LARGE:
+        search_triples(search, best)
     if search.deadline < np.inf and work > LARGE:
         search_promising(search, best)
     if time.monotonic() >= search.deadline:

@@ -84,6 +84,10 @@ class Cascades:
             counts = np.convolve(counts, np.array(orders, object))[: length + 1]
         return counts[length]
 
+    def first(self, prefix: tuple, length: int) -> tuple[int, ...] | None:
+        """Return the first cascade of a length that begins with a prefix, None without one."""
+        return next(self.extensions(prefix, length), None)
+
     def number(self, cascade: tuple) -> int:
         """Return the number of a cascade."""
         number = 0
@@ -368,6 +372,9 @@ class Search(NamedTuple):
         Whether the roots have few bins. The search then computes a bound for every cascade early.
     length : int
         Length of the cascades that are being searched.
+    full_length : int
+        If it exceeds `length`, each cascade stands for the first one of this length that begins
+        with it. No sample reaches the later models.
     """
 
     outcomes: Any
@@ -379,6 +386,7 @@ class Search(NamedTuple):
     executor: Executor | None = None
     coarse: bool = False
     length: int = 0
+    full_length: int = 0
 
 
 def prepare_search(

@@ -44,7 +44,7 @@ def record_first_models(search: Search, best: Best) -> None:
     """
     zeros = np.zeros(search.length - 1, np.int64)  # samples that reach the later stages
     for first in range(len(search.cost)):
-        cascade = next(search.cascades.extensions((first,), search.length), None)
+        cascade = search.cascades.first((first,), search.length)
         if cascade is None:
             continue
         number = search.cascades.number(cascade)

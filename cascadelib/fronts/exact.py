@@ -3,7 +3,6 @@
 Paper, section 3, *Evaluation*.
 """
 
-import os
 import subprocess
 import sys
 import time
@@ -37,6 +36,7 @@ from .front import Front, Points
 from .graded import Curve, search_copies, search_pairs, two_model_curve
 from .kernels.boxes import search_root
 from .kernels.grid import sweep_pair
+from .parallel import number_of_cores
 
 COMPILED = "searches"  # file that marks a folder of compiled kernels
 POLL_SECONDS = 0.05
@@ -261,7 +261,8 @@ def search(
         Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
     models : {"all", "pareto"} or list of str, default="all"
         Candidate models. "pareto" means the models on the Pareto front of single models. The length
-        of a cascade is then at most the number of these models.
+        of a cascade is then at most the number of these models. A warning names the models whose
+        rows are of other samples than those of the others.
     expected : bool, default=False
         Whether to replace the observed outcomes by estimated probabilities that a model is correct.
         The estimate is a ridge logistic regression on the confidences of all models. It makes the
@@ -346,6 +347,9 @@ def search(
         points = find_points(search_copies, prepared)
     else:
         points = search_pairs(prepared)
+    from ..store.aligned_rows import warn_of_misaligned  # loads scipy
+
+    warn_of_misaligned(store, task.names)
     return task.front(points)
 
 
@@ -514,8 +518,8 @@ def warm() -> None:
     >>> cl.warm()
     """
     # A second process compiles one part, and prints nothing.
-    others = (os.cpu_count() or 1) > 1
-    command = call_in_process("compile_ensembles") if others else [sys.executable, "-c", ""]
+    can_help = number_of_cores() > 1
+    command = call_in_process("compile_ensembles") if can_help else [sys.executable, "-c", ""]
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):

@@ -185,7 +185,8 @@ class Front:
     selected_on : Origin, tuple of Origin, or None
         Samples whose labels were used to search the front or to fit its method.
     store : Store or None
-        The searched store. None in a pickled copy, which has no outcomes.
+        The searched store. None in a pickled copy, which has no outcomes. With a draw of labels it
+        has the agreed class where all candidates agree, so its accuracies are too high.
     expected : bool, default=False
         Whether the accuracies are estimated with ``search(…, expected=True)``.
     replayed : DataFrame or None
@@ -468,16 +469,4 @@ class Front:
         """
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best, points)
-        return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})
-
-    def members(self) -> pd.DataFrame:
-        """Return the models of the front's cascades, one row per point and model.
-
-        The columns are accuracy, cost, model and stage (1 = first).
-        """
-        rows = self.table[["accuracy", "cost", "models", "exit_rates"]].copy()
-        rows["stage"] = [list(range(1, len(m) + 1)) for m in rows["models"]]
-        rows["reached"] = [1 - np.cumsum([0, *rates[:-1]]) for rates in rows["exit_rates"]]
-        rows = rows.explode(["models", "stage", "reached"]).rename(columns={"models": "model"})
-        used = rows[rows["reached"] > 1e-12]
-        return used[["accuracy", "cost", "model", "stage"]].reset_index(drop=True)
+        return pd.DataFrame({self.accuracy_column: at, "improvement": self.improvement_at(at)})

@@ -107,7 +107,7 @@ def first_cascades(search: Search) -> Iterator[tuple[int, ...]]:
     """Yield the first cascade of each length that begins with each model or pair of models."""
     for n in search.lengths:
         for pair in search.cascades.extensions((), min(n, 2)):
-            cascade = next(search.cascades.extensions(pair, n), None)
+            cascade = search.cascades.first(pair, n)
             if cascade is not None:
                 yield cascade
 
@@ -147,26 +147,40 @@ def search_pairs(
     is_counted = first.dtype == bool and search.cost.ndim == 1 and positive is None
     # Time to evaluate a point, unless its curve has the values that an evaluation has.
     run_seconds = 0.0 if is_counted else RUN_SECONDS * len(first)
-    # Cost, accuracy, number of the cascade, threshold and exit rate of each point.
+
+    def is_time_up(n_points: int) -> bool:
+        return monotonic() + run_seconds * n_points > search.deadline or is_late()
+
+    searched, found, skipped = sweep_pairs(search, positive, is_time_up)
+    points = points_of_pairs(search, searched, found, is_counted, positive)
+    if skipped is None and not is_long:
+        return points
+    # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
+    cheapest = skipped[0] if skipped and search.lengths == (2,) else search.cascades.order[0]
+    floor = search.cascades.cost[cheapest]
+    return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
+
+
+def sweep_pairs(
+    search: Search, positive: Array | None, is_time_up: Callable[[int], bool]
+) -> tuple[list[tuple[int, ...]], Array, tuple[int, ...] | None]:
+    """Return the searched cascades, their non-dominated points, and the first skipped cascade.
+
+    The points are float64 (5, P): cost, accuracy, position of the cascade, threshold and exit rate.
+    A cascade is skipped, with all later ones, if `is_time_up` is true for the number of points. The
+    first cascade is always searched.
+    """
     found = np.empty((5, 0))
     searched: list[tuple[int, ...]] = []
-    late = False
     for cascade in first_cascades(search):
-        late = monotonic() + run_seconds * found.shape[1] > search.deadline or is_late()
-        if searched and late:
-            break
-        late = False
+        if searched and is_time_up(found.shape[1]):
+            return searched, found, cascade
         curve = curve_of(search, cascade, positive)
         number = np.full(len(curve.cost), len(searched))
         columns = [curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate]
         found = merge_fronts(found, np.stack(columns))
         searched.append(cascade)
-    points = points_of_pairs(search, searched, found, is_counted, positive)
-    if not late and not is_long:
-        return points
-    # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
-    floor = search.cascades.cost[cascade[0] if search.lengths == (2,) else search.cascades.order[0]]
-    return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
+    return searched, found, None
 
 
 def points_of_pairs(

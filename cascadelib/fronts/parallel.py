@@ -73,10 +73,21 @@ def prefixes_in(search: Search, part: Part) -> Iterator[tuple[tuple, Array]]:
             yield prefix, lasts
 
 
+def numbered(search: Search, prefix: tuple, lasts: Array) -> Iterator[tuple[int, int]]:
+    """Yield the number of each cascade and its last model."""
+    cascades = search.cascades
+    if search.full_length <= search.length:
+        yield from zip(cascades.numbers(prefix, lasts).tolist(), lasts.tolist())
+        return
+    for m in lasts.tolist():
+        cascade = cascades.first((*prefix, m), search.full_length)
+        if cascade is not None:
+            yield cascades.number(cascade), m
+
+
 def search_part(search: Search, part: Part, best: Best, space: Any, tolerance: Array) -> bool:
     """Search the cascades of a part, and return whether all were searched before the deadline."""
     outcomes = search.outcomes
-    cascades = search.cascades
     bins = (COARSE_BINS if search.coarse else ROOT_BINS)[search.length - 1]
     for prefix, lasts in prefixes_in(search, part):
         if np.isinf(tolerance[0]):
@@ -85,8 +96,10 @@ def search_part(search: Search, part: Part, best: Best, space: Any, tolerance: A
             outcomes.root(prefix[: i + 1], bins).write_to(space, i)
         open_prefix(space)
         costs = search.cost[[*prefix, 0]]
-        for number, m in zip(cascades.numbers(prefix, lasts).tolist(), lasts.tolist()):
+        for number, m in numbered(search, prefix, lasts):
             costs[-1] = search.cost[m]
+            # The bounds of kernels/bounds.py halve the processor time of triples and quadruples,
+            # and divide that of quintuples by 4.
             search_root(space, outcomes.wrong((*prefix, m)), costs, number, best, tolerance)
     return True
 
@@ -112,7 +125,7 @@ def sweep_part(
     of_first = order, outcomes.groups(part.head)[order], outcomes.correct(part.head)[order]
     for second in cascades.followers(part.head).tolist():
         pair = (first, second)
-        cascade = next(cascades.extensions(pair, search.length), None)
+        cascade = cascades.first(pair, search.length)
         if cascade is None:
             continue
         if np.isinf(tolerance[0]):

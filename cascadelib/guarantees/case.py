@@ -25,7 +25,7 @@ from ..scoring import F1
 from ..store.aligned_rows import Alignment, check_alignment
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
-from .repeats import Finding, overlap_of, size_of_table
+from .repeats import Finding, overlap_of, table_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,6 +46,8 @@ class Case:
         Whether each sample is in the group. Without groups, the only key is None, for all samples.
     clusters : int array of shape (k,) or None
         The number of each sample's cluster.
+    table_clusters : int array or None
+        The cluster of each row of :attr:`table`, if whole clusters were drawn from it.
     differs : bool array of shape (P, k)
         Whether a cascade and the reference predict different classes, so that the label can matter.
     is_known : bool array of shape (k,)
@@ -62,6 +64,7 @@ class Case:
     reference: str
     parts: Mapping[Any, Array]
     clusters: Array | None
+    table_clusters: Array | None
     differs: Array
     is_known: Array
     in_order: bool
@@ -105,9 +108,16 @@ class Case:
         return usable if usable and is_reference_sound else self.points
 
     @property
-    def table_size(self) -> int:
-        """The size of the table that gave the thresholds, 0 if the samples are not in it."""
-        return size_of_table(self.points, self.origin) or 0
+    def table(self) -> Origin | None:
+        """The table that gave the thresholds, None if the samples are not in it."""
+        return table_of(self.points, self.origin)
+
+    @property
+    def frame(self) -> int:
+        """The number of rows, or clusters, of :attr:`table`. 0 without it."""
+        if self.table_clusters is not None:
+            return int(self.table_clusters.max()) + 1
+        return 0 if self.table is None else len(self.table)
 
     @property
     def deciding(self) -> set[str]:
@@ -147,16 +157,11 @@ def prepare_case(
     in_order = in_order or draw is not None
     labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order, draw)
     ids = store.origin.sample_ids
-    if clusters is not None and size_of_table(points, store.origin):
-        raise ValueError(
-            "clusters= with rows of the table that gave the thresholds: a uniform draw of rows is "
-            "not a draw of clusters. Take the thresholds from other samples"
-        )
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
         values = keys_of(groups, "group", ids)
         parts = {name: values == name for name in np.unique(values).tolist()}
-    numbers = None
+    numbers = table_clusters = None
     if clusters is not None:
         if points[0].score == F1 or in_order:
             raise ValueError(
@@ -164,10 +169,44 @@ def prepare_case(
                 "over clusters, and to_label draws the labels of samples"
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
-    runs = evaluate(labelled, points)
+        if table := table_of(points, store.origin):
+            table_clusters = read_whole_clusters(clusters, table, ids)
     return Case(
-        labelled, store.origin, runs, reference, parts, numbers, differs, is_known, in_order, draw
+        labelled,
+        store.origin,
+        evaluate(labelled, points),
+        reference,
+        parts,
+        numbers,
+        table_clusters,
+        differs,
+        is_known,
+        in_order,
+        draw,
     )
+
+
+def read_whole_clusters(clusters: Any, table: Origin, sample_ids: Array) -> Array:
+    """Return the cluster of each row of a table from which samples were drawn, int [N].
+
+    Raises
+    ------
+    ValueError
+        If a row of the table has no cluster, or if only a part of a cluster was drawn.
+    """
+    with error_context(
+        "clusters= with rows of the table that gave the thresholds: a uniform draw of rows is not "
+        f"a draw of clusters. Give the cluster of each of the {len(table)} rows, {{id: cluster}}"
+    ):
+        numbers = pd.factorize(keys_of(clusters, "cluster", table.sample_ids))[0]
+    is_drawn = np.isin(table.sample_ids, sample_ids)
+    is_left = np.isin(numbers, numbers[is_drawn]) & ~is_drawn
+    if is_left.any():
+        raise ValueError(
+            f"{np.count_nonzero(is_left)} rows of the drawn clusters are not among the samples, "
+            f"such as {str(table.sample_ids[np.argmax(is_left)])!r}: draw whole clusters"
+        )
+    return numbers
 
 
 def keys_of(keys: Any, what: str, sample_ids: Array) -> Array:

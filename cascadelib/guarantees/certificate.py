@@ -13,7 +13,7 @@ import pandas as pd
 
 from ..checks import check_count, checked_share
 from ..evaluation.evaluation import check_store, costs_by_model
-from ..evaluation.guarantee import Design, Guarantee, certainty, premises_text
+from ..evaluation.guarantee import Design, Guarantee, certainty, draw_seed, premises_text
 from ..evaluation.label_draw import LabelDraw
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
@@ -179,6 +179,7 @@ def certify(
     max_price: float | None = None,
     certificates: int = 1,
     accept: Iterable[str] = (),
+    seed: int | None = None,
 ) -> Certificate:
     """Certify that cascades lose little accuracy or stay within a cost budget.
 
@@ -230,7 +231,8 @@ def certify(
         Cluster of each sample, such as its user or document. Clusters are then the independent
         draws. The guarantee is about the loss and the cost of a cluster, which are means over the
         samples of the cluster. With groups, only its samples in the group are averaged. Samples of
-        one cluster may repeat each other.
+        one cluster may repeat each other. If whole clusters were drawn from the table of a
+        :func:`ladder`, {id: cluster} must name the cluster of each row of that table.
     max_price : float, optional
         Upper bound on the total cost of all stages for any one input, if costs differ between
         samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
@@ -242,6 +244,10 @@ def certify(
         Violated premises that do not raise an error: "independent", "overlap", "spelling",
         "labels complete", "reference complete", "confidences", "rows aligned". The text of the
         certificate and the policy file name them.
+    seed : int, optional
+        Seed of a recorded certificate, which is repeated. Graded scores, F1, clusters, and costs of
+        more than two stages or by sample are tested in a random order of the samples. By default,
+        the operating system gives its seed, and the text of the certificate states it.
 
     Returns
     -------
@@ -313,7 +319,13 @@ def certify(
     costs = costs_by_model(store, points[0].cost_kind)
     mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
     is_cheaper = mean_costs[reference] < max(mean_costs.values())
-    trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous)
+    seed, order_by = draw_seed(seed)
+    trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous, seed)
+    if trial.is_ordered and case.frame and groups is not None:
+        raise ValueError(
+            "groups= of rows of the table that gave the thresholds: the sizes of the groups in the "
+            "table are unknown, and this test needs them. Take the thresholds from other samples"
+        )
     terms = Guarantee(
         cascade="",
         chain="",
@@ -322,7 +334,7 @@ def certify(
         epsilon=epsilon,
         budget=budget,
         delta=delta,
-        design=design_of(case, labels),
+        design=design_of(case, labels, order_by if trial.is_ordered else ""),
         premises=checked_premises(case, accept, certificates),
         certificates=certificates,
         groups=0 if None in case.parts else len(case.parts),
@@ -351,7 +363,7 @@ def certify(
     return Certificate(tuple(certified), alone, terms, table)
 
 
-def design_of(case: Case, labels: Mapping | None) -> Design:
+def design_of(case: Case, labels: Mapping | None, order_by: str) -> Design:
     """Return how the samples were drawn and labelled, as far as the arguments state it."""
     draws = len(case.store)
     unit = "samples"
@@ -367,4 +379,11 @@ def design_of(case: Case, labels: Mapping | None) -> Design:
             first = f", the first ones in the order of {case.draw.drawn_by}"
         labelled_by += f" ({known} of {np.count_nonzero(matter)} labels that can matter{first})"
     candidates = () if case.draw is None else case.draw.models
-    return Design(draws, unit, case.table_size, labelled_by=labelled_by, candidates=candidates)
+    return Design(
+        draws,
+        unit,
+        case.frame,
+        labelled_by=labelled_by,
+        candidates=candidates,
+        order_by=order_by,
+    )

@@ -140,21 +140,36 @@ def probability_as_extreme(
     return np.minimum(1.0, terms.sum(axis=1) + 2 * NEGLIGIBLE)
 
 
-def betting_p_value(losses: Array, epsilon: float, level: float = 0.05) -> float:
+def betting_p_value(
+    losses: Array,
+    epsilon: float,
+    level: float = 0.05,
+    seed: int | None = None,
+    frame: int = 0,
+) -> float:
     """Return the p-value of the hypothesis "the mean loss is ε or more" for losses of at most 1.
+
+    The hypothesis is about the source of independent draws, or about the ``frame`` rows from which
+    the losses were drawn without replacement. ``seed`` is that of the random order of the losses.
+    By default, the operating system gives it.
 
     Notes
     -----
     A gambler bets against the hypothesis. Each loss d multiplies the capital by 1 + λ (ε − d), with
     λ in [0, 1 / (1 + |ε|)] chosen from the earlier losses. Under the hypothesis the capital is a
     nonnegative supermartingale, so 1 ÷ its maximum is a p-value (Ville, 1939, and Waudby-Smith and
-    Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). The result
-    depends on the order of the losses, and a split may be sorted by class. Losses are therefore
-    shuffled, with a fixed seed.
+    Ramdas, 2024, *Estimating means of bounded random variables by betting*, section 4). Without
+    replacement, ε is replaced by the mean of the remaining rows if that of all rows is ε (section
+    5). The result depends on the order of the losses, and a file may be sorted by its errors. With
+    one permutation of all files, their level would not be kept. So the order is drawn each time.
     """
-    losses = np.random.default_rng(0).permutation(np.asarray(losses, np.float64))
-    bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + abs(epsilon)))
-    capital = np.cumsum(np.log1p(bets * (epsilon - losses)))
+    losses = np.random.default_rng(seed).permutation(np.asarray(losses, np.float64))
+    least = np.full(len(losses), float(epsilon))
+    if frame:
+        earlier = np.cumsum(losses) - losses
+        least = (frame * epsilon - earlier) / (frame - np.arange(len(losses)))
+    bets = np.minimum(plug_in_bets(losses, 1 / level, 0.0), 0.75 / (1 + np.abs(least)))
+    capital = np.cumsum(np.log1p(bets * (least - losses)))
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
@@ -178,16 +193,19 @@ def loss_p_value(
     epsilon: float,
     level: float = 0.05,
     clusters: Array | None = None,
+    seed: int | None = None,
+    frame: int = 0,
 ) -> float:
     """Return the p-value of the test that applies to losses in [−1, 1].
 
     Losses are float [k] for graded scores, or int [k] with values 0 and ±1. Their type decides
     which test applies. An integer loss can differ from 0 only if ``differs``, bool [k], is True.
     It is then known only for a labelled sample. With ``in_order``, labelled samples are a draw. The
-    means of ``clusters`` are tested as graded losses, and a missing label counts as a loss.
+    means of ``clusters`` are tested as graded losses, and a missing label counts as a loss. seed
+    and frame: as for :func:`betting_p_value`.
     """
     if losses.dtype.kind == "f" or clusters is not None:
-        return betting_p_value(cluster_means(losses, clusters), epsilon, level)
+        return betting_p_value(cluster_means(losses, clusters), epsilon, level, seed, frame)
     counted = losses[differs & is_labelled]
     missing = int(np.count_nonzero(differs & ~is_labelled))
     lost = int(np.count_nonzero(counted > 0))
@@ -244,11 +262,13 @@ def f1_p_value(
     positive: Array,
     epsilon: float,
     level: float = 0.05,
+    seed: int | None = None,
+    frame: int = 0,
 ) -> float:
     """Return the p-value of "the reference's F1 exceeds the cascade's F1 by ε or more".
 
     All arrays are bool [k]: whether the reference and the cascade are correct, and whether the
-    sample is of the positive class.
+    sample is of the positive class. seed and frame: as for :func:`betting_p_value`.
 
     Notes
     -----
@@ -259,7 +279,8 @@ def f1_p_value(
     at confidence 1 − γ, and γ = level / 500 is added. Bets that depend on the data would depend on
     θ. So each of 32 gamblers bets a constant share, as in :func:`anytime_lower`. The logarithm of
     the capital of each gambler is then concave in θ, so its minimum over the interval is at an end.
-    The mean capital is at least the mean of these minima. Samples are shuffled with a fixed seed.
+    The mean capital is at least the mean of these minima. Without replacement, its last value is
+    used instead of its maximum (Hoeffding, 1963, theorem 4).
     """
     gamma = level * NUISANCE
     is_true_positive = reference_correct & positive
@@ -272,11 +293,12 @@ def f1_p_value(
     reference = 2 * (1 - theta) * is_true_positive - theta * ~reference_correct
     cascade = 2 * (1 - theta + epsilon) * (correct & positive) - (theta - epsilon) * ~correct
     losses = (reference - cascade) / 2
-    losses = losses[:, np.random.default_rng(0).permutation(losses.shape[1])]
+    losses = losses[:, np.random.default_rng(seed).permutation(losses.shape[1])]
     capital = np.zeros(losses.shape[1])
     for bet in BETS:
         capital += np.exp(np.cumsum(np.log1p(-bet * losses), axis=1).min(axis=0)) / len(BETS)
-    return min(1.0, gamma + 1 / max(1.0, capital.max()))
+    largest = capital[-1] if frame else capital.max()
+    return min(1.0, gamma + 1 / max(1.0, largest))
 
 
 def cost_p_value(
@@ -286,6 +308,8 @@ def cost_p_value(
     level: float = 0.05,
     max_price: float | None = None,
     clusters: Array | None = None,
+    seed: int | None = None,
+    frame: int = 0,
 ) -> float:
     """Return the p-value of the hypothesis "the mean cost is above the budget".
 
@@ -293,7 +317,7 @@ def cost_p_value(
     two stages of one cost each, the test is binomial and exact. Otherwise, and for means of
     ``clusters``, the costs of samples are tested by :func:`betting_p_value`. If costs differ
     between samples, the cost of a sample is between 0 and ``max_price``. By default this is the
-    largest cost of all stages together.
+    largest cost of all stages together. seed and frame: as for :func:`betting_p_value`.
     """
     has_prices = any(map(np.ndim, costs))
     least = 0.0 if has_prices else float(costs[0])
@@ -306,4 +330,4 @@ def cost_p_value(
         return float(binom.cdf(np.count_nonzero(exits), len(exits), (budget - least) / costs[1]))
     span = most - least
     paid = (cluster_means(paid_by(exits, costs), clusters) - least) / span
-    return betting_p_value(paid, (budget - least) / span, level)
+    return betting_p_value(paid, (budget - least) / span, level, seed, frame)

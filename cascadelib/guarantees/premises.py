@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
+from scipy.stats import binom
 
 from ..checks import items_of, validate_choice
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
@@ -18,6 +19,7 @@ from ..methods.confidence_range import has_power
 from ..origin import Origin, as_numbers, parts_of
 from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
+from .p_values import cluster_means
 from .repeats import LEVEL, REMEDY, Finding, equal_rows, repeated_ids
 
 UNCLUSTERED = "no sample repeats another by id or content"
@@ -45,7 +47,7 @@ def independent(case: Case) -> Finding:
             evidence = "each cluster has a single sample, which shows nothing"
     if fault := repeated_ids(ids) or equal_rows(case.first_of_clusters, case.models, case.deciding):
         return VIOLATED, fault, REMEDY
-    if case.table_size and (fault := unlike_table(case)):
+    if case.table and (fault := unlike_table(case)):
         return VIOLATED, fault, "label a uniform draw of the table"
     return NOT_VERIFIABLE, evidence, ""
 
@@ -54,27 +56,32 @@ def unlike_table(case: Case) -> str:
     """Describe how the samples differ from a uniform draw of the table that gave the thresholds.
 
     The distributions of all outputs of the models are compared, and how often models agree with the
-    reference. For a draw without replacement, the distance between the distributions of a number
-    exceeds DRAW ÷ √k with a probability of at most LEVEL (Dvoretzky, Kiefer, Wolfowitz; Hoeffding,
-    1963).
+    reference. Of clusters, means are compared. For a draw of k without replacement, the distance
+    between the distributions of a number exceeds DRAW ÷ √k with a probability of at most LEVEL
+    (Dvoretzky, Kiefer, Wolfowitz; Hoeffding, 1963).
     """
-    table: Any = case.points[0].thresholds_from
-    pairs = zip(compared_numbers(case.origin, case), compared_numbers(table, case))
+    table: Any = case.table
+    there = compared_numbers(table, case, case.table_clusters)
+    pairs = zip(compared_numbers(case.origin, case, case.clusters), there)
     distance = max((distance_between(*pair) for pair in pairs), default=0.0)
-    if distance <= DRAW / np.sqrt(len(case.store)):
+    if distance <= DRAW / np.sqrt(len(case.first_of_clusters)):
         return ""
     return (
-        f"the {len(case.store)} samples are not a uniform draw from the {case.table_size} rows of "
-        f"the table: outputs of the models are distributed otherwise, by {distance:.2f}"
+        f"the {len(case.store)} samples are not a uniform draw from the {len(table)} rows of the "
+        f"table: outputs of the models are distributed otherwise, by {distance:.2f}"
     )
 
 
-def compared_numbers(part: Origin, case: Case) -> list[Array]:
-    """Return outputs of all models as numbers [k], and whether each model agrees with the first."""
+def compared_numbers(part: Origin, case: Case, clusters: Array | None) -> list[Array]:
+    """Return outputs of all models as numbers [k], and whether each model agrees with the first.
+
+    Of ``clusters``, int [k], the means are returned.
+    """
     outputs = list(filter(None, map(part.outputs, case.models)))
     answers = [columns[-1] for columns in outputs]
     numbers = [as_numbers(column) for columns in outputs for column in columns]
-    return numbers + [as_numbers(answer == answers[0]) for answer in answers[1:]]
+    numbers += [as_numbers(answer == answers[0]) for answer in answers[1:]]
+    return [cluster_means(values, clusters) for values in numbers]
 
 
 def distance_between(here: Array, whole: Array) -> float:
@@ -133,7 +140,8 @@ def confidences(case: Case) -> Finding:
     """Look for confidences computed from labels, or in another unit than on the selection split.
 
     The median confidence of each model is compared with its range on the selection splits. Single
-    values outside of the range are normal.
+    values outside of the range are normal. Samples without a confidence are deferred, so that a
+    model loses nothing on them. They must not be more frequent than on the selection splits.
     """
     if case.store.class_count is not None:
         return VERIFIED, "computed from the models' outputs by the metric", ""
@@ -149,8 +157,12 @@ def confidences(case: Case) -> Finding:
     parts = {part for point in case.points for part in parts_of(point.origin)}
     unknown = []
     for name in names:
-        here = confidences_of(case.origin, name)
-        seen = np.concatenate([np.empty(0), *(confidences_of(part, name) for part in parts)])
+        here, missing = confidences_of([case.origin], name)
+        seen, missing_before = confidences_of(parts, name)
+        share = (len(here) + missing) / max(1, len(here) + missing + len(seen) + missing_before)
+        if binom.sf(missing - 1, missing + missing_before, share) <= LEVEL:
+            few = f"{missing} confidences of {name!r} are missing, and {missing_before} on the "
+            return NOT_VERIFIABLE, f"{few}selection splits", ""
         if not has_power(len(seen), len(here), LEVEL / len(names)):
             unknown.append(repr(name))
         elif not seen.min() <= (median := np.median(here)) <= seen.max():
@@ -182,11 +194,12 @@ def is_grade(store: Any, name: str) -> bool:
     return bool(area >= GRADE)
 
 
-def confidences_of(part: Origin | None, name: str) -> Array:
-    """Return the finite confidences of a model on a set of samples, empty if unknown."""
-    outputs = [] if part is None else part.outputs(name)
-    values = np.asarray(outputs[0] if outputs else (), np.float64)
-    return values[np.isfinite(values)]
+def confidences_of(parts: Iterable[Origin | None], name: str) -> tuple[Array, int]:
+    """Return the finite known confidences of a model on sets of samples, and how many are not."""
+    outputs = [part.outputs(name)[:1] for part in parts if part is not None]
+    values = np.concatenate([np.empty(0), *(column for found in outputs for column in found)])
+    is_finite = np.isfinite(values)
+    return values[is_finite], np.count_nonzero(~is_finite)
 
 
 def labels_of_model(case: Case) -> str:

@@ -223,30 +223,25 @@ def copies_of_each(counts: Array) -> int:
     return 1
 
 
-def size_of_table(points: Sequence[Point], origin: Origin) -> int | None:
-    """Return the size of the table of :attr:`Point.thresholds_from`.
-
-    0 if the samples of ``origin`` are not in that table, and None if it is unknown.
+def table_of(points: Sequence[Point], origin: Origin) -> Origin | None:
+    """Return the smallest table of :attr:`Point.thresholds_from` that has the samples, or None.
 
     Raises
     ------
     ValueError
         If some of the samples are in the table and others are not.
     """
-    sizes = []
-    tables: set[Any] = {point.thresholds_from for point in points} - {None}
-    for thresholds_from in tables:
-        shared = samples_in_common(thresholds_from, origin)
-        if shared is None:
-            return None
+    tables: list[Any] = []
+    for thresholds_from in {point.thresholds_from for point in points} - {None}:
+        shared = samples_in_common(thresholds_from, origin) or 0
         if 0 < shared < len(origin):
             raise ValueError(
                 f"{shared} of the {len(origin)} samples gave the thresholds, the others did not: a "
                 "guarantee is about the table that the thresholds come from, or about its source. "
                 "Certify either on samples of the table only, or on others only"
             )
-        sizes.append(len(thresholds_from) if shared else 0)
-    return min(filter(None, sizes), default=0)
+        tables += [thresholds_from] if shared else []
+    return min(tables, key=len, default=None)
 
 
 def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> Finding:
@@ -274,7 +269,8 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
             "a guarantee needs other samples: search on "
             "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
-    if shared is None or size_of_table(points, origin) is None:
+    tables = {point.thresholds_from for point in points} - {None}
+    if shared is None or None in [samples_in_common(table, origin) for table in tables]:
         what = "sample ids (sample_ids=), or the models' numbers, are not known for all samples"
         return NOT_VERIFIABLE, f"{what} that selected or fitted the cascades", ""
     return VERIFIED, "no id and no row of the models' numbers is in both splits", ""

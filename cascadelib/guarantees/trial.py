@@ -28,6 +28,8 @@ class Trial:
         The level of all tests together.
     simultaneous : bool
         Whether points are tested by Holm's method instead of in sequence.
+    seed : int
+        Seed of the order of samples, if it has an effect (:attr:`is_ordered`).
     """
 
     case: Case
@@ -36,6 +38,19 @@ class Trial:
     max_price: float | None
     delta: float
     simultaneous: bool
+    seed: int
+
+    @property
+    def is_ordered(self) -> bool:
+        """Whether p-values depend on the order of the samples: those of bets."""
+        case = self.case
+        is_graded = self.positive is not None or self.correct.dtype.kind == "f"
+        bets_on_cost = [len(run.costs) > 2 or any(map(np.ndim, run.costs)) for run in case.runs]
+        return (
+            case.clusters is not None
+            or (self.epsilon is not None and is_graded)
+            or (self.budget is not None and any(bets_on_cost))
+        )
 
     @property
     def level(self) -> float:
@@ -115,6 +130,8 @@ class Trial:
                     self.level,
                     self.max_price,
                     self.case.clusters,
+                    self.seed,
+                    self.case.frame,
                 )
             row["p_value"] = max(p_values.values())
             rows.append(row)
@@ -148,7 +165,15 @@ class Trial:
             return 0.0
         if self.positive is not None:
             correct = run.correct[part]
-            return f1_p_value(self.correct[part], correct, self.positive[part], epsilon, self.level)
+            return f1_p_value(
+                self.correct[part],
+                correct,
+                self.positive[part],
+                epsilon,
+                self.level,
+                self.seed,
+                self.case.frame,
+            )
         clusters = self.case.clusters
         return loss_p_value(
             losses[part],
@@ -158,6 +183,8 @@ class Trial:
             epsilon,
             self.level,
             None if clusters is None else clusters[part],
+            self.seed,
+            self.case.frame,
         )
 
 

@@ -3,7 +3,6 @@
 The certificate bounds the share of answers that differ from the reference's.
 """
 
-import secrets
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -20,6 +19,7 @@ from ..evaluation.guarantee import (
     Design,
     Guarantee,
     Premise,
+    draw_seed,
     premises_text,
 )
 from ..evaluation.point import Point
@@ -196,11 +196,7 @@ def answer_table(
     delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
     if labels is not None:
         labels = check_count(labels, "labels", 1, len(table))
-    drawn_by = f"seed {seed}, which is valid if it repeats a recorded draw"
-    if seed is None:
-        seed = secrets.randbits(63)
-        drawn_by = f"the operating system (seed {seed})"
-    seed = check_count(seed, "seed", 0)
+    seed, drawn_by = draw_seed(seed)
     bought = {} if bought is None else bought
     answers_at = answers_of(table, ask, bought)
     try:

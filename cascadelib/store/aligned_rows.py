@@ -3,7 +3,8 @@
 If so, the correctness of different models correlates, because they find the same samples difficult.
 """
 
-from collections.abc import Callable, Iterable
+import warnings
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -16,11 +17,11 @@ from scipy.special import logsumexp
 
 from ..checks import brief
 
-LEVEL = 1e-3  # probability with which a model of half the expected correlation is misaligned
+LEVEL = 0.01  # largest bound on the probability of a smaller correlation than LEAST_SHARE
 LINK = 4.0  # standard errors of a correlation that connects two models
 ERRORS = 5.0  # standard errors by which accuracies or shifted rows must differ
 LEAST_PHI = 0.2  # expected correlation if no two models are connected
-LEAST_SHARE = 0.5  # share of the expected correlation, and of the largest possible one
+LEAST_SHARE = 0.55  # share of the expected correlation, and of the largest possible one
 LEAST_ANSWERED = 0.5  # share of the samples that a tested model must have answered
 NEAR_CHANCE = 0.1  # accuracy above chance, as a share of the possible one, that is too low
 UNKNOWN_CHANCE = 0.5  # accuracy by chance, if it is unknown: that of two classes
@@ -29,6 +30,7 @@ STEEPEST = 100.0  # largest slope of an exponential tilt
 OFFSETS = (1, -1, 2, -2, 3, -3)  # rows by which a model may be shifted
 PARTS = 4  # number of parts of a file, each of which may have another offset
 FEWEST_ROWS = 100  # smallest number of rows of a part
+MOST_SEARCHED = 5000  # largest number of rows that a search compares
 
 
 @dataclass(frozen=True)
@@ -70,7 +72,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = None) ->
     -------
     Alignment
         It is *verified* if significant correlations connect all models. It is *violated* if a model
-        correlates with the largest group by less than half of the expected correlation, or if it
+        correlates with the largest group by hardly half of the expected correlation, or if it
         correlates more after its rows are moved by 1 to 3. Otherwise it is *not verifiable*.
 
     See Also
@@ -81,7 +83,7 @@ def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = None) ->
     -----
     Let d be the mean error of the k models of the largest group, standardized. If another model has
     their mean correlation φ with each of them, it has the correlation √k φ ÷ √(1 + (k − 1) φ) with
-    d, and a certain mean of d over its errors. The null hypothesis is half of this mean. Its
+    d, and a certain mean of d over its errors. The null hypothesis is 0.55 of this mean. Its
     p-value is Chernoff's bound for as many draws as the model has errors, from the values of d,
     weighted exponentially so that they have this mean.
 
@@ -155,7 +157,7 @@ def find_misaligned(scores: Array, standard: Array, groups: Array, is_useful: Ar
 
 
 def weaker_than_expected(score: Array, standard: Array) -> float:
-    """Return the p-value of "a model [n] has half of the expected correlation with a group [k, n]".
+    """Return the p-value of "a model [n] has LEAST_SHARE of its correlation with a group [k, n]".
 
     The expected correlation is that of the group's models with each other (:func:`aligned_rows`).
     """
@@ -250,6 +252,20 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     if labels is None or not knows_answers or correct.dtype != bool:
         return aligned_rows(correct, models)
     return aligned_answers(correct, models, labels[rows], lambda name: store.predicted(name)[rows])
+
+
+def warn_of_misaligned(store: Any, names: Sequence[str]) -> None:
+    """Warn of the models of a search whose rows are of other samples than those of the others."""
+    step = -(-len(store) // MOST_SEARCHED)
+    found = check_alignment(store.take(slice(0, None, step)), names)
+    if found.misaligned:
+        others = [name for name in names if name not in found.misaligned]
+        remedy = f", or search models={others}" if others else ""
+        text = (
+            f"{found.evidence}. Their cascades look better than they are, and certify refuses "
+            f"them. Check the join by sample id{remedy}"
+        )
+        warnings.warn(text, stacklevel=3)
 
 
 def answered_by_models(store: Any, models: list[str]) -> Array:

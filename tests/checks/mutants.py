@@ -4,8 +4,8 @@
     python tests/checks/mutants.py --at cascadelib/evaluation/pareto.py:33
 
 A mutant is a copy of one module with one change: a comparison, an arithmetic sign, a constant, a
-guard, a call. It is killed when a test fails. Compiled kernels are not mutated. The tests of a
-mutant are those named after its module, then those that import it, then its subpackage's.
+guard, a call. It is killed when a test fails. Kernels run uncompiled. The tests of a mutant are
+those named after its module, then those that import it, then its subpackage's.
 build/mutants.jsonl keeps the test that killed each one: a test that fails without any mutant kills
 nothing, so run those tests once more on the unchanged tree.
 """
@@ -25,6 +25,7 @@ import sys
 import time
 from pathlib import Path
 
+import numba
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -39,7 +40,7 @@ SETTINGS = {
 }
 FORK = multiprocessing.get_context("fork")
 # Packages that tests import, loaded once: each mutant is tested in a fork of this process.
-PRELOADED = "hypothesis nbformat numba pandas pyarrow scipy.stats sklearn.base torch".split()
+PRELOADED = "hypothesis nbformat pandas pyarrow scipy.stats sklearn.base torch".split()
 COMPARED = {
     ast.Lt: "<=",
     ast.LtE: "<",
@@ -195,17 +196,10 @@ def mutants(text):
     return found
 
 
-def candidates():
-    """Modules that may be mutated: all of the package without compiled kernels."""
-    sources = (ROOT / "cascadelib" / "_kernels.py").read_text().split("SOURCES = (")[1]
-    compiled = set(re.findall(r'"([\w/]+\.py)"', sources.split(")")[0]))
-    found = sorted((ROOT / "cascadelib").rglob("*.py"))
-    return [f for f in found if f.relative_to(ROOT / "cascadelib").as_posix() not in compiled]
-
-
-def drawn(seed, count):
-    """[(file, mutant)]: a uniform draw of all mutants of the package."""
-    every = [(file, m) for file in candidates() for m in mutants(file.read_text("utf-8"))]
+def drawn(seed, count, folder):
+    """[(file, mutant)]: a uniform draw of all mutants of a folder of the package."""
+    files = sorted((ROOT / folder).rglob("*.py"))
+    every = [(file, m) for file in files for m in mutants(file.read_text("utf-8"))]
     return random.Random(seed).sample(every, count)
 
 
@@ -239,7 +233,7 @@ def tests_of(file):
 
 
 def copy_tree():
-    """A copy of the repository's tracked files, with the compiled kernels."""
+    """A copy of the repository's tracked files."""
     shutil.rmtree(COPY, ignore_errors=True)
     listed = subprocess.run(
         ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
@@ -253,29 +247,26 @@ def copy_tree():
             shutil.copy2(ROOT / name, COPY / name)
     for name in LINKED:
         (COPY / name).symlink_to(ROOT / name)
-    for kept in (ROOT / "cascadelib").rglob("__pycache__/*.nb[ic]"):
-        folder = COPY / kept.parent.relative_to(ROOT)
-        folder.mkdir(exist_ok=True)
-        shutil.copy2(kept, folder)
 
 
-def run_tests(tests, options, log):
+def run_tests(tests, options, is_kernel, log):
     """In a child process: run tests in the copy; the exit status is pytest's."""
     for output in (1, 2):
         os.dup2(log.fileno(), output)
     os.chdir(COPY)
-    os.environ.update(SETTINGS)
+    os.environ.update(SETTINGS | {"NUMBA_DISABLE_JIT": str(int(is_kernel))})
+    numba.config.reload_config()
     sys.path.insert(0, str(COPY))
     sys.exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *options, *tests])))
 
 
-def killer(tests, options):
+def killer(tests, options, is_kernel):
     """The first of these tests that fails in the copy, "timeout", or None."""
     log_path = COPY / "build" / "log"
     log_path.parent.mkdir(exist_ok=True)
     names = [t.relative_to(ROOT).as_posix() for t in tests]
     with log_path.open("w") as log:
-        process = FORK.Process(target=run_tests, args=(names, options, log))
+        process = FORK.Process(target=run_tests, args=(names, options, is_kernel, log))
         process.start()
         process.join(TIMEOUT)
     if process.is_alive():
@@ -294,7 +285,8 @@ def first_killer(file, mutant, batches, options):
     original = target.read_bytes()
     target.write_text(mutant[-1], "utf-8")
     try:
-        return next(filter(None, (killer(batch, options) for batch in batches)), None)
+        is_kernel = file.parent.name == "kernels"
+        return next(filter(None, (killer(batch, options, is_kernel) for batch in batches)), None)
     finally:
         target.write_bytes(original)
 
@@ -309,6 +301,7 @@ def main(arguments=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--seed", type=int, default=42)
     parser.add_argument("--count", type=int, default=100)
+    parser.add_argument("--folder", default="cascadelib", help="of the drawn mutants")
     parser.add_argument("--at", action="append", default=[], metavar="FILE:LINE")
     parser.add_argument("--tests", nargs="+", type=Path, help="instead of the module's")
     parser.add_argument("--deselect", action="append", default=[], help="a test of pytest's")
@@ -318,7 +311,7 @@ def main(arguments=None):
     parser.add_argument("--list", action="store_true", help="only print them")
     chosen = parser.parse_args(arguments)
     found = [one for place in chosen.at for one in at_line(place)]
-    found = found if chosen.at else drawn(chosen.seed, chosen.count)
+    found = found if chosen.at else drawn(chosen.seed, chosen.count, chosen.folder)
     if chosen.list:
         print(*(f"{number} {described(*one)}" for number, one in enumerate(found)), sep="\n")
         return 0

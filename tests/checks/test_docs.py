@@ -193,7 +193,7 @@ def test_the_picture_draws_each_subpackage_above_its_imports():
         assert all(height[part] < height[one] for one in used), part
 
 
-@pytest.mark.parametrize("page", ["architecture.md", "running.md"])
+@pytest.mark.parametrize("page", ["architecture.md", "few-labels.md", "running.md"])
 def test_code_on_the_page_runs(page):
     failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
     assert tried > 3 and failed == 0

@@ -180,6 +180,7 @@ def test_a_front_with_unknown_accuracies_shows_none():
     assert "accuracy" not in front.table and "accuracy" not in front.singles
     assert front.reference_accuracy == 0.0 and front.reference.difference == 0.0
     assert np.isnan(front.expected_accuracy_at(0.9))
+    assert "difference" in front.improvement_curve()
     assert front.caution > replace(front, draw=None).caution
     again = pickle.loads(pickle.dumps(front))
     assert cl.pick(again, loss=0.01, caution=0) == cl.pick(front, loss=0.01, caution=0)

@@ -77,16 +77,3 @@ def test_names_in_another_order_are_refused_before_the_run(folder, tmp_path):
         else:
             store = extract({"m": model}, samples, tmp_path / names, workers=0, progress=False)
             assert "classes" not in store.metadata("m")
-
-
-def test_another_number_of_classes_is_refused(folder, tmp_path):
-    transform = Photos(Cut((16, 16), "bilinear", 0.9), MEAN, STD)
-    many = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(768, 5))
-    with pytest.raises(ValueError, match="'many' gives 5 classes, the data set has 4"):
-        extract(
-            {"many": (many, transform)},
-            datasets.image_folder(folder),
-            tmp_path / "s",
-            workers=0,
-            progress=False,
-        )

@@ -1,6 +1,5 @@
 """Extraction: equality with a plain loop, resumption, failing models, plans, parts."""
 
-import functools
 import re
 
 import numpy as np
@@ -23,7 +22,7 @@ from small_runs import (
 from torch import nn
 
 from cascadelib import datasets
-from cascadelib.extraction import extraction, inference
+from cascadelib.extraction import extraction, inference, shards
 from cascadelib.extraction.extraction import extract, plan_extraction
 from cascadelib.extraction.shards import Shards
 from cascadelib.origin import samples_in_common
@@ -137,23 +136,14 @@ def test_dtype_and_amp_are_applied_and_recorded(tmp_path):
         assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
 
 
-def test_compiled_models_agree_and_are_recorded(tmp_path, monkeypatch):
-    compiled = []
-    eager = functools.partial(
-        torch.compile, backend="eager"
-    )  # dynamo's tracing, without a C++ compiler
-    monkeypatch.setattr(torch, "compile", lambda module: compiled.append(module) or eager(module))
-    given = models()
-    store = run(given, tmp_path / "c", compile=True)
-    plain = run(given, tmp_path / "p")
-    assert compiled == [module for module, _ in given.values()]
-    for name in given:
-        np.testing.assert_allclose(store.logits(name), plain.logits(name), atol=1e-5)
-        assert [s.metadata(name)["extraction"]["compile"] for s in (store, plain)] == [True, False]
-        assert (
-            store.metadata(name)["extraction"]["weights_sha256"]
-            == plain.metadata(name)["extraction"]["weights_sha256"]
-        )
+def test_a_compiled_module_is_a_model_like_any_other(tmp_path):
+    module, transform = models()["small"]
+    compiled = torch.compile(module, backend="eager", dynamic=True)  # without a C++ compiler
+    store = run({"m": (compiled, transform)}, tmp_path / "c")
+    plain = run({"m": (module, transform)}, tmp_path / "p")
+    np.testing.assert_allclose(store.logits("m"), plain.logits("m"), atol=1e-5)
+    assert store.models.macs["m"] == plain.models.macs["m"]
+    assert len(run({"m": (compiled, transform)}, tmp_path / "p").models) == 1  # the same model
 
 
 @pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
@@ -193,6 +183,14 @@ def test_another_process_may_change_the_store_during_an_extraction(tmp_path, mon
     monkeypatch.setattr(extraction, "_form_groups", replaced_meanwhile)
     store = run({"n": Counting()}, tmp_path / "s")
     assert {*store.models.index} == {"m", "n"}
+
+
+def test_a_folder_without_locks_is_refused_before_the_run(tmp_path, monkeypatch):
+    monkeypatch.setattr(shards, "holds_locks", lambda path: False)
+    module = Counting()
+    with pytest.raises(ValueError, match=r"s/\.partial: its disk holds no locks\. .*part="):
+        run({"m": module}, tmp_path / "s")
+    assert module.batches == [] and not (tmp_path / "s" / "manifest.json").exists()
 
 
 class Constant(nn.Module):
@@ -332,7 +330,7 @@ def test_a_failing_model_does_not_stop_the_others(tmp_path, at):
 
 def test_files_of_a_killed_run_are_removed(tmp_path):
     run({"lock": Counting()}, tmp_path / "s")
-    Shards(tmp_path / "s").write("lock", (0, 2), np.eye(2, dtype=np.float32), {"run": "old"})
+    Shards(tmp_path / "s").write("lock", {}, (0, 2), np.eye(2, dtype=np.float32), [])
     (tmp_path / "s" / ".lock.safetensors.0123456789ab.cascadelib-tmp").write_bytes(b"half")
     store = run({"lock": Counting()}, tmp_path / "s")
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
@@ -345,7 +343,7 @@ def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys):
     lines = text.splitlines()
     assert lines[0].startswith("3 models × 50 samples: less than 1 s, 0.0 MB on disk, ")
     counts = [
-        int(re.fullmatch(r"  group \d+: (\d) models, .* GB of memory, .*", line)[1])
+        int(re.fullmatch(r"  group \d+: (\d) models?, .* GB of memory, .*", line)[1])
         for line in lines[1:]
     ]
     assert sum(counts) == 3 and len(counts) > 1 and not (tmp_path / "s").exists()

@@ -57,7 +57,6 @@ def net(width):
     [
         ({"amp": False, "workers": 0}, False, 1e-3),
         ({"amp": False, "memory": 0.02}, False, 1e-3),  # several groups
-        ({"amp": False, "compile": True}, False, 1e-3),
         ({}, "float16", 0.1),
         ({"amp": "bfloat16"}, "bfloat16", 0.1),
     ],

@@ -6,7 +6,7 @@ import warnings
 import numpy as np
 import pytest
 import torch
-from PIL import Image
+from small_runs import INPUTS, SMALL, C, Counting, run
 
 from cascadelib import datasets
 from cascadelib.extraction import feeding, inference, preparation
@@ -15,52 +15,80 @@ from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import forward
 from cascadelib.zoo.transforms import Cut, Photos
 
-K = 50
-C = 4
-torch.manual_seed(0)
-INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
-LABELS = torch.randint(0, C, (K,))
-SMALL = {"batch_size": 8, "shard_size": 17, "progress": False, "device": "cpu"}
+PHOTOGRAPHS = 62  # in the folder of conftest.py
 
 
-class Late(forward.Device):
-    """Device on the CPU with the rules of a GPU. Uploaded tensors are overwritten immediately, and
-    logits are written when the host waits. ``seen`` lists the events in order."""
+class OnDevice(torch.Tensor):
+    """Tensor on a fake GPU that records operations for which the host would wait."""
+
+    waits: list[str] = []
+    READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "nonzero")
+
+    @classmethod
+    def __torch_function__(cls, function, types, arguments=(), options=None):
+        options = options or {}
+        name = getattr(function, "__name__", "")
+        blocking = name == "copy_" and not options.get("non_blocking", False)
+        if name in cls.READS or (blocking and type(arguments[0]) is not type(arguments[1])):
+            cls.waits.append(name)
+        return super().__torch_function__(function, types, arguments, options)
+
+
+class FakeGpu(forward.Device):
+    """Device on the CPU with the rules of a GPU.
+
+    Uploaded tensors are overwritten immediately, and logits are written when the host waits.
+    ``seen`` lists the events in order.
+    """
 
     delay = 1
 
     def __init__(self, device, amp=False):
-        super().__init__(device, amp)
+        super().__init__(torch.device("cpu"), amp or False)
         self.seen = []
 
     def upload(self, tensor):
-        moved = tensor.clone()
+        moved = tensor.clone().as_subclass(OnDevice)
         if tensor.dtype == torch.uint8 and tensor.ndim == 4:  # cuts of photographs
             tensor.fill_(0)
         return moved
 
     def download(self, tensor, out):
+        assert type(tensor) is OnDevice
         out.fill_(float("nan"))
         number = len([what for what, _ in self.seen if what == "asked"])
         self.seen.append(("asked", number))
 
         def wait():
             self.seen.append(("read", number))
-            out.copy_(tensor)
+            out.copy_(tensor, non_blocking=True)
 
         return wait
 
 
 @pytest.fixture
-def late(monkeypatch):
-    """Return the devices of later extractions."""
+def gpus(monkeypatch):
+    """Return the fake GPUs of later extractions."""
     found = []
+    OnDevice.waits.clear()
 
-    def device_of(device, amp):
-        found.append(Late(torch.device("cpu"), amp or False))
+    def make(device, amp):
+        found.append(FakeGpu(device, amp))
         return found[-1]
 
-    monkeypatch.setattr(preparation, "select_device", device_of)
+    def record(name):
+        own = getattr(torch, name)
+
+        def recorded(*arguments, device=None, **options):
+            if device is not None:  # pageable memory is copied before the call returns
+                OnDevice.waits.append(name)
+            return own(*arguments, device=device, **options)
+
+        return recorded
+
+    monkeypatch.setattr(preparation, "select_device", make)
+    for name in ("tensor", "as_tensor", "asarray"):
+        monkeypatch.setattr(torch, name, record(name))
     return found
 
 
@@ -87,16 +115,8 @@ def net(seed, size=36):
     return torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(size, C))
 
 
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    """Write 50 photographs in four class folders."""
-    root = tmp_path_factory.mktemp("tree")
-    rng = np.random.default_rng(1)
-    for i in range(K):
-        path = root / "abcd"[i % C] / f"{i:02}.png"
-        path.parent.mkdir(exist_ok=True)
-        Image.fromarray(rng.integers(0, 256, (20 + i % 3, 30, 3), np.uint8)).save(path)
-    return root
+def cut(size, std=0.2):
+    return Photos(Cut((size, size), "bilinear", 0.9), (0.5,) * 3, (std,) * 3)
 
 
 def same(one, other):
@@ -105,32 +125,30 @@ def same(one, other):
         assert one.logits(name).tobytes() == other.logits(name).tobytes()
 
 
-def test_logits_are_read_after_the_next_batch_has_started(tmp_path, late, monkeypatch):
+def test_logits_are_read_after_the_next_batch_has_started(tmp_path, gpus, monkeypatch):
     models = {"a": net(1), "b": net(2)}
-    ours = extract(models, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    seen = late[0].seen  # seven batches of two models, the last of two samples
-    expected = [("asked", 0), ("asked", 1)]
+    ours = run(models, tmp_path / "s")
+    expected = [("asked", 0), ("asked", 1)]  # seven batches of two models
     for batch in range(1, 7):
         expected += [
             (what, 2 * at + i)
             for what, at in (("asked", batch), ("read", batch - 1))
             for i in (0, 1)
         ]
-    assert seen == [*expected, ("read", 12), ("read", 13)]
+    assert gpus[0].seen == [*expected, ("read", 12), ("read", 13)]
     monkeypatch.setattr(preparation, "select_device", forward.select_device)
-    same(ours, extract(models, (INPUTS, LABELS), tmp_path / "t", **SMALL))
+    same(ours, run(models, tmp_path / "t", device="cpu"))
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_uploaded_batches_may_be_overwritten(tmp_path, late, folder, workers, monkeypatch):
+def test_uploaded_batches_may_be_overwritten(tmp_path, gpus, folder, workers, monkeypatch):
     monkeypatch.setattr(feeding, "CHUNK", 3)
     monkeypatch.setattr(feeding, "PREFETCHED_CHUNKS", 2)
-    cuts = [Photos(Cut((s, s), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3) for s in (8, 12)]
-    models = {"a": (net(1, 192), cuts[0]), "b": (net(2, 432), cuts[1]), "c": (net(3, 192), cuts[0])}
+    models = {"a": (net(1, 192), cut(8)), "b": (net(2, 432), cut(12)), "c": (net(3, 192), cut(8))}
     samples = datasets.image_folder(folder)
     ours = extract(models, samples, tmp_path / "s", workers=workers, **SMALL)
     monkeypatch.setattr(preparation, "select_device", forward.select_device)
-    same(ours, extract(models, samples, tmp_path / "t", workers=0, **SMALL))
+    same(ours, extract(models, samples, tmp_path / "t", workers=0, device="cpu", **SMALL))
 
 
 def test_cuda_is_called_in_the_expected_order(tmp_path, monkeypatch, folder):
@@ -150,183 +168,76 @@ def test_cuda_is_called_in_the_expected_order(tmp_path, monkeypatch, folder):
     monkeypatch.setattr(
         preparation, "select_device", lambda device, amp: forward._Cuda(torch.device("cpu"), False)
     )
-    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
-    store = extract(
-        {"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", workers=0, **SMALL
-    )
+    samples = datasets.image_folder(folder)
+    store = extract({"a": (net(1, 192), cut(8))}, samples, tmp_path / "s", workers=0, **SMALL)
     assert store.models.seconds["a"] == 0.005 / 8
     upload = ["current_stream.wait_stream", "record_stream"]
     ran = ["current_stream.record_event"] * 2
     batch = [*upload, *upload, *ran, "current_stream.record_event"]
     starts = range(len(called))
     found = sum(called[start : start + len(batch)] == batch for start in starts)
-    assert found == 1 + 7  # the probe, and each batch
+    assert found == 1 + -(-PHOTOGRAPHS // 8)  # the probe, and each batch
     assert "Stream.synchronize" not in called and "current_stream.synchronize" not in called
 
 
-class OnDevice(torch.Tensor):
-    """Tensor on a fake GPU that records operations for which the host would wait."""
-
-    waits: list[str] = []
-    READS = ("item", "tolist", "numpy", "cpu", "__bool__", "__float__", "__int__", "nonzero")
-
-    @classmethod
-    def __torch_function__(cls, function, types, arguments=(), options=None):
-        options = options or {}
-        name = getattr(function, "__name__", "")
-        blocking = name == "copy_" and not options.get("non_blocking", False)
-        if name in cls.READS or (blocking and type(arguments[0]) is not type(arguments[1])):
-            cls.waits.append(name)
-        return super().__torch_function__(function, types, arguments, options)
-
-
-class Delayed(forward.Device):
-    """Device on the CPU whose tensors are :class:`OnDevice`."""
-
-    delay = 1
-
-    def upload(self, tensor):
-        return tensor.as_subclass(OnDevice)
-
-    def download(self, tensor, out):
-        assert type(tensor) is OnDevice
-        out.copy_(tensor, non_blocking=True)
-        return lambda: None
-
-
-@pytest.fixture
-def waits(monkeypatch):
-    """Return the names of the operations for which the host waits in later extractions."""
-    OnDevice.waits.clear()
-    monkeypatch.setattr(preparation, "select_device", lambda *_: Delayed(torch.device("cpu")))
-
-    def noting(name):
-        make = getattr(torch, name)
-
-        def made(*arguments, device=None, **options):
-            if device is not None:  # pageable memory is copied before the call returns
-                OnDevice.waits.append(name)
-            return make(*arguments, device=device, **options)
-
-        return made
-
-    for name in ("tensor", "as_tensor", "asarray"):
-        monkeypatch.setattr(torch, name, noting(name))
-    return OnDevice.waits
-
-
-def test_the_host_waits_in_no_batch(tmp_path, folder, waits):
+def test_the_host_waits_in_no_batch(tmp_path, folder, gpus):
     samples = datasets.image_folder(folder)
     counted = []
     for count in (8, 48):  # one batch, and six
-        photos = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (1 / count,) * 3)
-        waits.clear()
+        OnDevice.waits.clear()
         some = samples.take(slice(0, count))
-        extract({"a": (net(1, 192), photos)}, some, tmp_path / str(count), workers=0, **SMALL)
-        counted.append(list(waits))
+        model = {"a": (net(1, 192), cut(8, 1 / count))}
+        extract(model, some, tmp_path / str(count), workers=0, **SMALL)
+        counted.append(list(OnDevice.waits))
     assert counted[0] == counted[1]  # all waits are in the probe
-    waits.clear()
-    extract({"b": net(1)}, (INPUTS, LABELS), tmp_path / "tensors", **SMALL)
-    assert waits == ["cpu", "numpy"]  # the logits of the probe
+    OnDevice.waits.clear()
+    run({"b": net(1)}, tmp_path / "tensors")
+    assert OnDevice.waits == []
 
 
-def test_the_fake_device_records_waits_of_the_host(tmp_path, waits):
+def test_the_fake_device_records_waits_of_the_host(tmp_path, gpus):
     class Curious(torch.nn.Module):
         def forward(self, x):
             assert float(x.sum().item()) >= 0
             return torch.zeros(len(x), C).copy_(x[:, 0, :C]) + torch.tensor(0.0, device=x.device)
 
-    extract({"a": Curious()}, (INPUTS, LABELS), tmp_path / "s", macs={"a": 1}, **SMALL)
-    assert {"item", "copy_", "tensor"} <= set(waits) and len(waits) >= 3 * 7
+    run({"a": Curious()}, tmp_path / "s", macs={"a": 1})
+    assert {"item", "copy_", "tensor"} <= set(OnDevice.waits) and len(OnDevice.waits) >= 3 * 7
 
 
-def test_a_short_batch_does_not_compile_a_second_size(tmp_path, monkeypatch):
-    sizes = {True: set(), False: set()}
-
-    class Sized(torch.nn.Module):
-        def __init__(self, module, compiled):
-            super().__init__()
-            self.module = self._orig_mod = module
-            self.compiled = compiled
-
-        def forward(self, x):
-            sizes[self.compiled].add(len(x))
-            return self.module(x)
-
-    monkeypatch.setattr(torch, "compile", lambda module: Sized(module, True))
-    stores = []
-    for compiled in (True, False):
-        model = {"a": Sized(net(1), False)}
-        path = tmp_path / str(compiled)
-        stores.append(extract(model, (INPUTS, LABELS), path, compile=compiled, **SMALL))
-    assert sizes[True] == {8} and {8, 2} <= sizes[False]
-    np.testing.assert_allclose(stores[0].logits("a"), stores[1].logits("a"), rtol=1e-5)
-
-
-@pytest.mark.parametrize("form", [torch.channels_last, torch.contiguous_format])
-def test_a_padded_batch_has_the_memory_format_of_a_full_one(form):
-    images = forward.upload_batch(
-        torch.rand(3, 2, 4, 4).contiguous(memory_format=form), lambda x: x
-    )
-    whole = inference.pad_inputs({"images": images}, 5)["images"]
-    assert torch.equal(whole, images[[0, 1, 2, 2, 2]])
-    assert whole.is_contiguous(memory_format=torch.channels_last)
-    assert inference.pad_inputs(images, 3) is images and inference.pad_inputs(images, 0) is images
-
-
-class Stops(torch.nn.Module):
-    """Model that raises at batch ``at``."""
-
-    def __init__(self, at, error):
-        super().__init__()
-        self.inner = net(1)
-        self.at = at
-        self.error = error
-        self.batches = 0
-
-    def forward(self, x):
-        self.batches += 1
-        if self.batches == self.at:
-            raise self.error
-        return self.inner(x)
-
-
-def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, late):
+def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, gpus):
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
-        extract(
-            {"m": Stops(batches + 1, KeyboardInterrupt())},
-            (INPUTS, LABELS),
-            tmp_path / "s",
-            **SMALL,
-        )
+        run({"m": Counting(batches)}, tmp_path / "s")
     assert len(list((tmp_path / "s" / ".partial" / "m").glob("[0-9]*"))) == 2
-    resumed = Stops(0, None)
-    extract({"m": resumed}, (INPUTS, LABELS), tmp_path / "s", **SMALL)
-    assert resumed.batches == 3 + 7 - 4
+    resumed = Counting()
+    run({"m": resumed}, tmp_path / "s")
+    assert len(resumed.batches) == 3 + 7 - 4
 
 
 def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
     own = inference.feed
     monkeypatch.setattr(preparation, "count_usable_cores", lambda: 3)
-    monkeypatch.setattr(inference, "feed", lambda *a: asked.append(a[-1]) or own(*a))
-    cut = Photos(Cut((8, 8), "bilinear", 0.9), (0.5,) * 3, (0.2,) * 3)
-    extract({"a": (net(1, 192), cut)}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
+    monkeypatch.setattr(inference, "feed", lambda *a: asked.append(a[-1]) or own(*a[:-1], 0))
+    extract({"a": (net(1, 192), cut(8))}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
     assert asked == [3]
 
 
 class Crowded(torch.nn.Module):
-    """Model on a device that holds few models. More cannot be placed or called."""
+    """Model on a device that holds few models. More cannot be placed or called.
+
+    room: samples of the largest batch.
+    """
 
     placed = set()
-    called = set()
 
-    def __init__(self, seed, holds, loads=8):
+    def __init__(self, seed, holds, loads=8, room=8):
         super().__init__()
         self.inner = net(seed)
         self.holds = holds
         self.loads = loads
+        self.room = room
 
     def to(self, *arguments, **options):
         if self in self.placed:
@@ -338,74 +249,70 @@ class Crowded(torch.nn.Module):
         return super().to(*arguments, **options)
 
     def forward(self, x):
-        if len(self.placed) > self.holds:
+        if len(self.placed) > self.holds or len(x) > self.room:
             raise torch.OutOfMemoryError("CUDA out of memory")
         return self.inner(x)
+
+
+def check_logits(store, seeds):
+    for seed in seeds:
+        expected = net(seed)(INPUTS.float()).detach()
+        np.testing.assert_allclose(store.logits(f"m{seed}"), expected, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(("holds", "loads"), [(3, 3), (3, 8), (1, 8), (8, 8)])
 def test_models_without_memory_next_to_others_run_with_fewer(tmp_path, holds, loads):
     Crowded.placed.clear()
-    models = {f"m{seed}": Crowded(seed, holds, loads) for seed in range(8)}
+    models = {f"m{seed}": Crowded(seed, holds, loads, room=32) for seed in range(8)}
     with warnings.catch_warnings():
         warnings.simplefilter("error")  # no batch is halved
-        macs = dict.fromkeys(models, 1)
-        store = extract(models, (INPUTS, LABELS), tmp_path / "s", macs=macs, **SMALL)
-    for seed in range(8):
-        expected = net(seed)(INPUTS.float()).detach()
-        np.testing.assert_allclose(store.logits(f"m{seed}"), expected, rtol=1e-4, atol=1e-4)
-        assert "largest_batch_in_memory" not in store.metadata(f"m{seed}")["extraction"]
+        store = run(models, tmp_path / "s", macs=dict.fromkeys(models, 1))
+    check_logits(store, range(8))
+    for name in models:
+        assert "largest_batch_in_memory" not in store.metadata(name)["extraction"]
     assert not Crowded.placed and not list((tmp_path / "s").glob(".*"))
 
 
-class Fails(torch.nn.Module):
-    """Model that raises from a batch on, or interrupts the run at a batch."""
-
-    def __init__(self, seed, at, error):
-        super().__init__()
-        self.inner = net(seed)
-        self.at = at
-        self.error = error
-        self.batches = -2  # two calls of the probe
-
-    def forward(self, x):
-        self.batches += 1
-        if self.batches > self.at and self.error is not None:
-            raise self.error
-        return self.inner(x)
+def test_a_model_without_memory_is_called_alone_and_with_smaller_batches(tmp_path):
+    Crowded.placed.clear()
+    models = {f"m{seed}": Crowded(seed, 1, room=room) for seed, room in enumerate((32, 9, 0))}
+    with (
+        pytest.warns(UserWarning, match="'m1': no memory for a batch of 32 samples, now 8"),
+        pytest.raises(ValueError, match="1 of 3 models failed:\nmodel 'm2': not enough memory"),
+    ):
+        run(models, tmp_path, macs=dict.fromkeys(models, 24), device="cpu")
+    store = LogitStore(tmp_path)
+    check_logits(store, (0, 1))
+    assert store.metadata("m1")["extraction"]["largest_batch_in_memory"] == 8
+    assert "largest_batch_in_memory" not in store.metadata("m0")["extraction"]
 
 
 def test_a_failing_model_that_lacks_more_shards_does_not_shift_the_batches_of_others(tmp_path):
     """The batches of shards that only failed models lacked were passed to other models."""
     interrupted = {
-        "bad": Fails(1, 2, ValueError("bad")),  # after the first of four shards
-        "good": Fails(2, 6, KeyboardInterrupt()),  # after the third
+        "bad": Counting(2 + 2, ValueError("bad")),  # after two probes and the first of four shards
+        "good": Counting(2 + 6),  # after the third
     }
-    options = SMALL | {"macs": {"bad": 1, "good": 1}}
+    macs = {"bad": 1, "good": 1}
     with pytest.raises(KeyboardInterrupt):
-        extract(interrupted, (INPUTS, LABELS), tmp_path / "s", **options)
-    again = {"bad": Fails(1, 0, ValueError("bad")), "good": Fails(2, 0, None)}
+        run(interrupted, tmp_path / "s", macs=macs)
+    again = {"bad": Counting(2, ValueError("bad")), "good": Counting()}
     with pytest.raises(ValueError, match="1 of 2 models failed"):
-        extract(again, (INPUTS, LABELS), tmp_path / "s", **options)
-    alone = extract({"good": net(2)}, (INPUTS, LABELS), tmp_path / "t", **SMALL)
+        run(again, tmp_path / "s", macs=macs)
+    alone = run({"good": Counting()}, tmp_path / "t")
     assert LogitStore(tmp_path / "s").logits("good").tobytes() == alone.logits("good").tobytes()
-    assert again["good"].batches == 1  # of the last shard, which has one batch
+    assert len(again["good"].batches) == 2 + 1  # the last shard has one batch
 
 
 def test_a_failure_is_printed_as_soon_as_it_is_known(tmp_path, capsys):
     printed = []
 
-    class Watches(torch.nn.Module):
-        def __init__(self):
-            super().__init__()
-            self.inner = net(1)
-
+    class Watches(Counting):
         def forward(self, x):
             printed.append("bad news" in capsys.readouterr().out)
-            return self.inner(x)
+            return super().forward(x)
 
-    models = {"bad": Fails(1, 2, ValueError("bad news")), "watches": Watches()}
-    options = SMALL | {"macs": {"bad": 1, "watches": 1}, "progress": True}
+    models = {"bad": Counting(4, ValueError("bad news")), "watches": Watches()}
     with pytest.raises(ValueError, match="bad news"):
-        extract(models, (INPUTS, LABELS), tmp_path / "s", **options)
-    assert printed.index(True) == 2 + 3  # two probes; the model fails in the third batch
+        run(models, tmp_path / "s", macs={"bad": 1, "watches": 1}, progress=True)
+    assert printed.index(True) == 2 + 2  # two probes; the model fails in the third batch

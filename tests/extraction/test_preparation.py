@@ -18,37 +18,36 @@ from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.model import Model
 
 
-def test_another_model_of_the_same_name_is_refused(tmp_path):
-    store = run(models(), tmp_path / "s")
+def sized(size):
+    return {"small": Model("small", conv_net(2), Scaled(0.01), {"image_size": size})}
+
+
+# What differs in the second call: (message, models, inputs, options).
+DIFFERENT = {
+    "weights": ("weights_sha256: ", {"small": (conv_net(3), Scaled(0.01))}, INPUTS, {}),
+    "transform": ("transform: ", {"small": (conv_net(2), Scaled(0.02))}, INPUTS, {}),
+    "inputs": ("inputs: ", models(), 255 - INPUTS, {}),
+    "amp": ("amp: False stored, 'bfloat16' requested", models(), INPUTS, {"amp": "bfloat16"}),
+    "amp=True": ("amp: False stored, 'bfloat16'", models(), INPUTS, {"amp": True}),
+    "dtype": ("dtype: 'float32' stored, 'float64'", models(), INPUTS, {"dtype": "float64"}),
+    "image_size": ("image_size: 6 stored, 8 requested", sized(8), INPUTS, {}),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_another_model_of_the_same_name_is_refused_unless_it_may_be_replaced(tmp_path, case):
+    message, given, inputs, changed = DIFFERENT[case]
+    options = SMALL | {"device": "cpu", "amp": False}
+    store = extract(models(), (INPUTS, LABELS), tmp_path / "s", **options)
     before = store.logits("small").tobytes()
-    other = {"small": (conv_net(3), Scaled(0.01))}
-    with pytest.raises(ValueError, match="another 'small' .other weights_sha256.*replace=True"):
-        run(other, tmp_path / "s")
+    again = (given, (inputs, LABELS), tmp_path / "s")
+    with pytest.raises(ValueError, match=f"another 'small' .*{message}.*replace=True"):
+        extract(*again, **options | changed)
     assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
-    store = run(other, tmp_path / "s", replace=True)
-    assert store.logits("small").tobytes() != before and len(store.models) == 2
-
-
-@pytest.mark.parametrize(
-    ("setting", "value"), [("amp", "bfloat16"), ("amp", True), ("dtype", "float64")]
-)
-def test_logits_of_other_settings_are_refused(tmp_path, setting, value):
-    store = run(models(), tmp_path / "s", amp=False, device="cpu")
-    before = store.logits("small").tobytes()
-    again = SMALL | {"device": "cpu", setting: value}
-    with pytest.raises(ValueError, match=f"another '.*' .other {setting}: .*replace=True"):
-        run(models(), tmp_path / "s", **again)
-    assert LogitStore(tmp_path / "s").logits("small").tobytes() == before
-    store = run(models(), tmp_path / "s", replace=True, **again)
-    assert store.logits("small").tobytes() != before
-    run(models(), tmp_path / "s", **again)
-
-
-def test_compiled_logits_are_refused_for_an_uncompiled_model(tmp_path, monkeypatch):
-    monkeypatch.setattr(torch, "compile", lambda module: module)
-    run(models(), tmp_path / "s", compile=True)
-    with pytest.raises(ValueError, match="other compile: True stored, False requested"):
-        run(models(), tmp_path / "s")
+    store = extract(*again, **options | changed, replace=True)
+    assert case == "image_size" or store.logits("small").tobytes() != before
+    assert len(store.models) == 2
+    extract(*again, **options | changed)  # the same again
 
 
 def test_the_default_of_amp_accepts_either_setting(tmp_path):
@@ -58,15 +57,6 @@ def test_the_default_of_amp_accepts_either_setting(tmp_path):
     ran = len(done.batches)
     run({"m": done}, tmp_path / "s")
     assert len(done.batches) == ran and store.metadata("m")["extraction"]["amp"] == "bfloat16"
-
-
-def test_another_image_size_of_the_same_transform_is_refused(tmp_path):
-    def at(size):
-        return {"m": Model("m", Counting(), None, {"image_size": size})}
-
-    run(at(6), tmp_path / "s")
-    with pytest.raises(ValueError, match="other image_size: 6 stored, 8 requested"):
-        run(at(8), tmp_path / "s")
 
 
 def test_a_store_of_another_split_is_refused(tmp_path):
@@ -124,22 +114,6 @@ def test_invalid_arguments_are_refused(tmp_path, keywords, message):
     with pytest.raises(ValueError, match=message):
         extract(path=tmp_path / "s", **given)
     assert not (tmp_path / "s").exists()
-
-
-def test_changed_inputs_are_detected(tmp_path):
-    torch.manual_seed(0)
-    module = torch.nn.Linear(4, 3)
-    inputs = torch.randn(50, 4)
-    labels = torch.arange(50) % 3
-    extract({"a": module}, (inputs, labels), tmp_path / "s", progress=False)
-    with pytest.raises(ValueError, match="inputs"):
-        extract({"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False)
-    store = extract(
-        {"a": module}, (inputs * 9, labels), tmp_path / "s", progress=False, replace=True
-    )
-    np.testing.assert_allclose(
-        store.logits("a"), module(inputs * 9).detach().numpy(), rtol=1e-5, atol=1e-5
-    )
 
 
 @pytest.fixture

@@ -50,12 +50,12 @@ class Logged(torch.nn.Module):
         return self.linear(x)
 
 
-def run(folder, log, memory):
+def run(folder, log, memory, **options):
     """Extract 12 samples in two shards per model, with constant measured times."""
     torch.set_num_threads(1)
     inputs = torch.arange(36).reshape(12, 3) / 36
     models = {name: Logged(seed, log) for seed, name in enumerate(NAMES)}
-    options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory}
+    options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory} | options
     clock = map(float, itertools.count()).__next__
     with mock.patch.object(forward.time, "perf_counter", clock):  # that of all tests: restored
         return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
@@ -232,19 +232,16 @@ def test_processes_that_start_together_share_the_work(tmp_path):
     assert not [*(tmp_path / "s").glob(".*")]
 
 
-def test_a_complete_store_is_not_written_again(tmp_path):
-    run(tmp_path / "s", tmp_path / "log", 1)
-    changes = []
-
-    def refuse(number, path):
-        raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
-
-    child = os.fork()
-    if child == 0:
-        watch(tmp_path / "s", refuse)
-        names = set(run(tmp_path / "s", tmp_path / "log", 1).models.index)
-        os._exit(0 if names == set(NAMES) else 1)
-    assert os.waitpid(child, 0)[1] == 0 and not changes
+def test_a_call_with_other_settings_is_refused_while_a_process_runs(tmp_path):
+    child = fork(tmp_path / "s", tmp_path / "log", 1, signal.SIGSTOP, at=30)
+    os.waitpid(child, os.WUNTRACED)
+    try:
+        with pytest.raises(ValueError, match="other settings .batch_size 3 there, 4 here"):
+            run(tmp_path / "s", tmp_path / "other", 1, batch_size=4)
+        assert not (tmp_path / "other").exists(), "a refused call runs no model"
+    finally:
+        os.kill(child, signal.SIGCONT)
+    assert os.waitpid(child, 0)[1] == 0 and set(read_store(tmp_path / "s")) == set(NAMES)
 
 
 def test_a_killed_add_leaves_the_old_or_the_new_tensor(tmp_path):

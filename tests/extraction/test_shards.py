@@ -1,8 +1,7 @@
 """Shards in a folder, and the locks and settings that processes share there."""
 
-import json
+import os
 import threading
-import time
 import warnings
 
 import numpy as np
@@ -12,7 +11,7 @@ from cascadelib.extraction import shards as module
 from cascadelib.extraction.shards import Shards, shard_bounds
 
 EYE = np.eye(2, dtype=np.float32)
-ELSEWHERE = ".process-elsewhere-1-00000000.json"
+SPAN = (0, 2)
 
 
 @pytest.fixture
@@ -34,26 +33,26 @@ def test_shards_have_full_batches(count, shard, batch, expected):
 
 
 def test_shards_of_other_runs_or_damaged_ones_read_as_missing(shards):
-    from cascadelib.files import digest_of
-
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        header = {"run": digest_of({"a": 1}), "batch_seconds": [0.5]}
-        shards.write("m/1", (0, 2), EYE, header)
-        assert shards.read_shard("m/1", {"a": 2}, 0, 2) is None
-        assert shards.read_shard("m/1", {"a": 1}, 2, 4) is None
-        logits, seconds = shards.read_shard("m/1", {"a": 1}, 0, 2)
+        shards.write("m/1", {"a": 1}, SPAN, EYE, [0.5])
+        assert shards.read("m/1", {"a": 2}, SPAN) is None
+        assert shards.read("m/1", {"a": 1}, (2, 4)) is None
+        logits, seconds = shards.read("m/1", {"a": 1}, SPAN)
         assert logits.tolist() == EYE.tolist() and seconds == [0.5]
         (path,) = shards.path.glob("m%2F1/*")
         path.write_bytes(path.read_bytes()[:-1] + b"x")
-        assert shards.read_shard("m/1", {"a": 1}, 0, 2) is None
+        assert shards.read("m/1", {"a": 1}, SPAN) is None
 
 
 def test_a_lock_excludes_others_until_it_is_released(shards):
     lock = shards.claim("key")
-    assert shards.claim("key") is None and shards.claim("other") is not None
+    assert shards.claim("key") is None
+    with shards.locked("key", wait=False) as ours, shards.locked("other", wait=False) as also:
+        assert (ours, also) == (False, True)
     lock.release()
-    assert shards.claim("key") is not None
+    with shards.locked("key") as ours:
+        assert ours and shards.claim("key") is None
 
 
 def test_the_last_process_removes_the_folder_and_unfinished_shards_remain(shards):
@@ -61,26 +60,33 @@ def test_the_last_process_removes_the_folder_and_unfinished_shards_remain(shards
         assert (others, more) == (0, 1)
     assert not shards.path.exists()
     with shards.join({}):
-        shards.write("m", (module.PROBE,), EYE, {})
+        shards.write_probe("m", {"macs": 1})
         with Shards(shards.store_path).join({}):
-            assert shards.read("m", module.PROBE) is not None  # the first process needs it
+            assert shards.read_probe("m") == {"macs": 1}  # the first process needs it
         assert shards.path.exists()
-        shards.write("m", (0, 2), EYE, {})
-    assert shards.read("m", 0, 2) is not None
+        shards.write("m", {}, SPAN, EYE, [])
+    assert shards.read("m", {}, SPAN) is not None
     with shards.join({}):
-        assert shards.read("m", module.PROBE) is None  # it is of an earlier call
+        assert shards.read_probe("m") is None  # it is of an earlier call
         shards.remove("m")
     assert not shards.path.exists()
 
 
-def test_a_process_with_other_settings_is_refused(shards):
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ({"size": 4, "models": ["a"]}, r"other settings \(size 8 there, 4 here\)"),
+        ({"size": 8, "models": ["a", "b"]}, r"models \['a'\] there, \['a', 'b'\] here"),
+    ],
+)
+def test_a_process_with_other_settings_is_refused_while_another_runs(shards, call, message):
     other = Shards(shards.store_path)
-    with shards.join({"batch_size": 8, "models": ["a"]}):
-        with pytest.raises(ValueError, match=r"other settings \(batch_size 8 there, 4 here\)"):
-            other.join({"batch_size": 4, "models": ["a"]}).__enter__()
-        with pytest.raises(ValueError, match=r"models \['a'\] there, \['a', 'b'\] here"):
-            other.join({"batch_size": 8, "models": ["a", "b"]}).__enter__()
-    with other.join({"batch_size": 4}) as others:
+    with shards.join({"size": 8, "models": ["a"]}):
+        with pytest.raises(ValueError, match=message):
+            other.join(call).__enter__()
+        with other.join({"size": 8, "models": ("a",)}) as others:  # JSON has no tuples
+            assert others == 1
+    with other.join(call) as others:
         assert others == 0
 
 
@@ -93,16 +99,18 @@ def test_a_folder_that_holds_no_locks_is_refused(shards, monkeypatch):
 
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_process_of_another_machine_whose_lock_is_not_seen_is_refused(shards, monkeypatch, runs):
+    """It changes its file while it runs. The file of an ended one is removed."""
     monkeypatch.setattr(module, "BEAT_SECONDS", 0.02)
     shards.path.mkdir(parents=True)
-    record = shards.path / ELSEWHERE
-    record.write_text(json.dumps({"host": "elsewhere", "call": {}}))
+    record = shards.path / ".process-elsewhere-1-00000000"
+    record.touch()
+    os.utime(record, (0, 0))
     stop = threading.Event()
     if runs:
         threading.Thread(target=module._beat, args=(record, stop)).start()
     try:
         if runs:
-            with pytest.raises(ValueError, match="machine elsewhere.*part="):
+            with pytest.raises(ValueError, match="process .*process-elsewhere-1.*part="):
                 shards.join({}).__enter__()
         else:
             with shards.join({}) as others:
@@ -110,14 +118,3 @@ def test_a_process_of_another_machine_whose_lock_is_not_seen_is_refused(shards, 
     finally:
         stop.set()
     assert record.exists() == runs
-
-
-def test_a_process_that_ended_long_ago_is_not_waited_for(shards, monkeypatch):
-    monkeypatch.setattr(module, "BEAT_SECONDS", 1e-9)
-    monkeypatch.setattr(time, "sleep", lambda seconds: pytest.fail("waited"))
-    shards.path.mkdir(parents=True)
-    (shards.path / ELSEWHERE).write_text(json.dumps({"host": "elsewhere", "call": {}}))
-    time_of_file = time.time() - 1000
-    module.os.utime(shards.path / ELSEWHERE, (time_of_file, time_of_file))
-    with shards.join({}) as others:
-        assert others == 0

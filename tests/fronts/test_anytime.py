@@ -155,6 +155,16 @@ def test_a_large_search_with_a_limit_begins_with_promising_cascades(time_limit, 
         assert found.floor is None
 
 
+def test_a_search_of_longer_cascades_begins_with_triples(monkeypatch):
+    triples, exact = map(exact_front, (3, 4))
+    monkeypatch.setattr(anytime, "on_workers", lambda *_: False)
+    found = search_arrays(*LARGE, 4, time_limit=600)
+    assert_certified(found, exact, np.inf)
+    is_extended = triples.models[:, -1] < len(LARGE[2]) - 1  # a more expensive model follows
+    for accuracy, cost in zip(triples.accuracy[is_extended], triples.cost[is_extended]):
+        assert found.cost[found.accuracy >= accuracy].min() <= cost
+
+
 def test_a_huge_search_without_a_limit_states_its_time_first(monkeypatch):
     monkeypatch.setattr(anytime, "HUGE", 0)
     with pytest.warns(UserWarning, match="[12]0 cascades of 3 models take about 0 minutes"):

@@ -8,9 +8,7 @@ from tables_of_scores import (
     NOISY,
     assert_certified,
     assert_equal_points,
-    bound_at,
     exact_front,
-    synthetic,
 )
 
 from cascadelib import search
@@ -39,22 +37,6 @@ def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     assert not opened and points.floor is not None
     table = search(NOISY, 4, time_limit=1e-9).table
     assert len(table) and (table["thresholds"] == (-np.inf,) * 3).all()
-
-
-def test_enough_time_is_exact():
-    points = search_arrays(*LARGE, 3, time_limit=600)
-    assert points.floor is None
-    assert points.gap.max() == 0
-    np.testing.assert_array_equal(points.cost, exact_front(3).cost)
-
-
-def test_equal_inputs_give_equal_fronts_whatever_the_threads(monkeypatch):
-    correct, confidence, cost = synthetic(6, 300, seed=8, digits=1)
-    table = np.repeat(correct, 2, 0), np.repeat(confidence, 2, 0), np.repeat(np.rint(cost[:6]), 2)
-    once = search_arrays(*table, 3)
-    for threads in (1, 2, 5):
-        monkeypatch.setattr("os.cpu_count", lambda threads=threads: threads)
-        assert_equal_points(search_arrays(*table, 3), once)
 
 
 def test_a_stale_reach_admits_no_more_expensive_cascade():
@@ -101,12 +83,3 @@ def test_certificates_of_several_threads_are_valid(monkeypatch, limit):
         assert_certified(
             search_arrays(*LARGE, 3, **limit), exact_front(3), limit.get("tolerance", np.inf)
         )
-
-
-def test_a_front_has_a_gap_and_a_lower_bound():
-    front = search(NOISY, 3)
-    loose = search(NOISY, 3, tolerance=0.5)
-    assert (front.gap == 0).all()
-    assert bound_at(front.points, 0.7) == front.cost_at(0.7)
-    assert loose.gap.max() <= 0.5
-    assert (bound_at(loose.points, front.table["accuracy"]) <= front.table["cost"]).all()

@@ -1,12 +1,13 @@
 """Graded correctness and costs per sample, against loops over all cascades."""
 
-from itertools import count, permutations, product
+from itertools import count
 from unittest.mock import patch
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import every_exit
 from tables_of_scores import bound_at
 
 from cascadelib import ScoreTable, evaluate, pareto_front, search, search_arrays
@@ -17,23 +18,12 @@ LENGTHS = [1, 2, (1, 2), 3, (2, 3), (1, 2, 3)]
 
 
 def every_cascade(gain, confidence, cost, lengths):
-    """Return (cost, accuracy) of all cascades at all thresholds, sample by sample."""
-    mean = cost.mean(axis=1)
+    """Return (cost, accuracy) of all cascades at all thresholds."""
+    at = np.arange(gain.shape[1])
     points = []
-    for n in (lengths,) if isinstance(lengths, int) else lengths:
-        for models in permutations(range(len(gain)), n):
-            if any(mean[a] > mean[b] for a, b in zip(models, models[1:], strict=False)):
-                continue
-            for limits in product(*([*np.unique(confidence[m]), np.inf] for m in models[:-1])):
-                paid = 0.0
-                got = 0.0
-                for j in range(gain.shape[1]):
-                    for i, m in enumerate(models):
-                        paid += cost[m, j]
-                        if i == n - 1 or confidence[m, j] >= limits[i]:
-                            got += gain[m, j]
-                            break
-                points.append((paid / gain.shape[1], got / gain.shape[1]))
+    for models, stages in every_exit(confidence, cost.mean(axis=1), lengths):
+        paid = cost[models].cumsum(axis=0)[stages, at]
+        points.append((paid.mean(), gain[models][stages, at].mean()))
     return np.array(points).T
 
 
@@ -54,9 +44,13 @@ SEEDS = st.integers(0, 10_000)
 def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
     per_sample = lengths in LENGTHS[:3]
     gain, confidence, cost = drawn(seed, k, 4, per_sample, scale)
-    front = search(ScoreTable(gain, confidence, cost if per_sample else cost[:, 0]), lengths)
+    scores = ScoreTable(gain, confidence, cost if per_sample else cost[:, 0])
+    front = search(scores, lengths)
     c, a = every_cascade(gain, confidence, np.broadcast_to(cost, gain.shape), lengths)
     table = front.table
+    for point, run in zip(front.cascades, evaluate(scores, front)):
+        assert (run.accuracy, run.cost) == (point.accuracy, point.cost)
+        assert run.exit_rates == pytest.approx(point.exit_rates)
     for accuracy in np.unique(a):
         reached = table["cost"][table["accuracy"] >= accuracy - 1e-9]
         assert reached.min() == pytest.approx(c[a >= accuracy - 1e-9].min(), rel=1e-12)
@@ -78,18 +72,6 @@ def test_no_cascade_exceeds_a_rounded_front_by_more_than_its_error(seed, k, leng
     assert f"may be up to {front.error:.2g} more accurate" in repr(front)
 
 
-def test_the_error_of_rounding_can_be_attained():
-    """Scores just below the middle of their rounding lose nearly half of a step, others gain it."""
-    e = 1e-3
-    gain = np.array([[0.125 - e] * 2, [0.125 + e] * 2, [0.0] * 2])
-    offset = np.full(2, 0.5)
-    limits = (np.arange(4)[:, None] + offset) / 4
-    rounded = [(row > limits).mean() for row in gain]
-    assert rounded == [0, 0.25, 0]
-    # Two cascades differ by 2e, and their rounded accuracies by 1 / R.
-    assert (rounded[1] - rounded[0]) - (gain[1] - gain[0]).mean() == pytest.approx(0.25 - 2 * e)
-
-
 @settings(max_examples=25)
 @given(SEEDS, st.integers(1, 7), st.sampled_from([0, 1, 4]), st.sampled_from([3, (1, 2, 3)]))
 def test_longer_cascades_with_costs_per_sample_have_true_costs_of_a_search_by_means(
@@ -102,52 +84,11 @@ def test_longer_cascades_with_costs_per_sample_have_true_costs_of_a_search_by_me
     assert "mean cost of each model" in repr(front) and "mean cost of each model" in (
         front._repr_html_()
     )
-    for row in range(len(front)):
-        point = front.point(row)
-        result = evaluate(table, point)
-        assert (result.accuracy, result.cost) == (point.accuracy, point.cost)
+    for point, run in zip(front.cascades, evaluate(table, front)):
+        assert (run.accuracy, run.cost) == (point.accuracy, point.cost)
     by_means = search(ScoreTable(gain, confidence, cost.mean(axis=1)), lengths)
     found = {evaluate(table, point).cost for point in by_means.cascades}
     assert set(front.table["cost"]) <= found
-
-
-@pytest.mark.parametrize("is_graded", [False, True])
-@pytest.mark.parametrize("middle", [2.0, 1e10, 1e19])
-def test_costs_that_differ_by_twenty_orders_of_magnitude(is_graded, middle):
-    """All thresholds of one triple by sums of counts, against the search."""
-    rng = np.random.default_rng(0)
-    k = 300
-    cost = np.array([1.0, middle, 1e20])
-    correct = rng.random((3, k)) < [[0.5], [0.7], [0.9]]
-    confidence = rng.random((3, k))
-    least = np.full(k + 2, np.inf)
-    for limit_1 in [*confidence[0], np.inf]:
-        goes_on = np.flatnonzero(confidence[0] < limit_1)
-        goes_on = goes_on[np.argsort(-confidence[1, goes_on])]
-        leaving = correct[0].sum() - correct[0, goes_on].sum()
-        second = np.append(0, np.cumsum(correct[1, goes_on]))
-        third = correct[2, goes_on].sum() - np.append(0, np.cumsum(correct[2, goes_on]))
-        reached = len(goes_on) - np.arange(len(goes_on) + 1)
-        paid = cost[0] + cost[1] * (len(goes_on) / k) + cost[2] * (reached / k)
-        np.minimum.at(least, leaving + second + third, paid)
-    least = np.minimum.accumulate(least[::-1])[::-1][: k + 1]
-    gain = correct.astype(float) if is_graded else correct
-    front = search(ScoreTable(gain, confidence, cost), 3)
-    np.testing.assert_allclose(front.cost_at((np.arange(k + 1) - 0.5) / k), least, rtol=1e-12)
-
-
-def test_points_reproduce_the_values_of_evaluate():
-    rng = np.random.default_rng(0)
-    scores = ScoreTable(
-        rng.random((3, 60)), rng.random((3, 60)), rng.uniform(1, 9, (3, 60)) * [[1], [5], [30]]
-    )
-    for lengths in ((1, 2), (1, 2, 3)):
-        front = search(scores, lengths)
-        for point in front.cascades:
-            result = evaluate(scores, point)
-            assert (result.accuracy, result.cost) == (point.accuracy, point.cost)
-            assert result.exit_rates == pytest.approx(point.exit_rates)
-        assert max(len(point.models) for point in front.cascades) == max(lengths)
 
 
 @settings(max_examples=30)

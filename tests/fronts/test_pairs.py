@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from references import all_thresholds, last_of
+from references import every_exit, last_of, least_cost_at
 from tables_of_scores import binary_table, noisy_store, slow_f1
 
 import cascadelib as cl
@@ -13,36 +13,15 @@ from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.cascades import prepare_search
 from cascadelib.fronts.graded import Curve, search_pairs
 from cascadelib.fronts.pairs import pair_curve, plateau
-from tools.shared_threshold import shared_threshold_front
 
 
-def slow_front(predicted, confidence, labels, cost, lengths):
-    """Return {F1: least cost} of the non-dominated cascades, sample by sample."""
-    found = []
-    if 1 in lengths:
-        found += [(slow_f1(predicted[m], labels), cost[m]) for m in range(len(cost))]
-    pairs = [
-        (a, b) for a in range(len(cost)) for b in range(len(cost)) if a != b and cost[a] <= cost[b]
-    ]
-    for a, b in pairs if 2 in lengths else []:
-        for t in all_thresholds(confidence[a]):
-            stays = confidence[a] >= t
-            answer = [predicted[a][j] if stays[j] else predicted[b][j] for j in range(len(labels))]
-            found.append((slow_f1(answer, labels), cost[a] + cost[b] * float(np.mean(~stays))))
-    best = {}
-    for score, total in found:
-        best[round(score, 12)] = min(best.get(round(score, 12), np.inf), total)
-    front = {}
-    least = np.inf
-    for score in sorted(best, reverse=True):
-        if best[score] < least * (1 - 1e-12):
-            front[score] = least = best[score]
-    return front
-
-
-def least(front, at):
-    """Return the least cost with F1 ≥ ``at``."""
-    return min((cost for score, cost in front.items() if score >= at - 1e-9), default=np.inf)
+def slow_points(predicted, confidence, labels, cost, lengths):
+    """Return (cost, F1) of all cascades and thresholds."""
+    points = []
+    for models, stages in every_exit(confidence, cost, lengths):
+        answer = predicted[models][stages, np.arange(len(labels))]
+        points.append((cost[models].cumsum()[stages].mean(), slow_f1(answer, labels)))
+    return points
 
 
 @settings(max_examples=100)
@@ -55,14 +34,12 @@ def test_the_front_under_f1_equals_a_loop(seed, models, k, levels, share, length
     correct = predicted == labels
     search = prepare_search(last_of(correct, confidence), cost, lengths)
     points = search_pairs(search, labels == 1)
-    expected = slow_front(predicted, confidence, labels, cost, lengths)
-    found = dict(zip(points.accuracy.tolist(), points.cost.tolist(), strict=True))
+    expected = slow_points(predicted, confidence, labels, cost, lengths)
+    found = list(zip(points.cost, points.accuracy))
     assert (np.diff(points.accuracy) > 0).all() and (np.diff(points.cost) > 0).all()
-    for at in [
-        *expected,
-        *found,
-    ]:  # equal costs may differ in the last bit, so fronts are compared as steps
-        assert least(found, at) == pytest.approx(least(expected, at), rel=1e-12)
+    for _, at in [*expected, *found]:  # equal costs may differ in the last bit
+        slow, fast = (least_cost_at(each, at - 1e-9) for each in (expected, found))
+        assert fast == pytest.approx(slow, rel=1e-12)
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
 
@@ -115,11 +92,6 @@ def test_f1_and_accuracy_differ():
     accuracy = cl.search(store, 2)
     score = cl.search(store, 2, score="f1")
     assert score.baseline.best > accuracy.baseline.best  # 70% are positive
-
-
-def test_one_threshold_for_all_stages_refuses_f1():
-    with pytest.raises(ValueError, match="a threshold per stage"):
-        shared_threshold_front(store_of(), 2, score="f1")
 
 
 STORE = noisy_store()

@@ -42,6 +42,13 @@ def test_an_executor_of_processes_gives_the_same_front():
     assert front.table.equals(search(NOISY, 3, "max_softmax_mean_logits").table)
 
 
+def search_of(table, **options):
+    """Return a search of triples of a table, without the checks of its arguments."""
+    correct, confidence, cost = table
+    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
+    return Search(outcomes, cost, Cascades(cost), length=3, **options)
+
+
 class Doomed(ProcessPoolExecutor):
     """An executor whose fourth task kills its worker."""
 
@@ -160,9 +167,7 @@ def test_outcomes_are_scattered_once_for_all_workers():
     class Cluster(Executor):
         _client = Client()
 
-    correct, confidence, cost = synthetic(4, 50, seed=0)
-    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    runner = TaskRunner(Search(outcomes, cost, Cascades(cost), length=3, executor=Cluster()))
+    runner = TaskRunner(search_of(synthetic(4, 50, seed=0), executor=Cluster()))
     with ThreadPoolExecutor(4) as pool:
         known = list(pool.map(lambda _: runner.shared_outcomes(), range(4)))
     assert len(scattered) == 1 and all(one is scattered[0] for one in known)
@@ -185,19 +190,6 @@ def test_a_process_is_sent_the_outcomes_once():
     assert 1 <= len(large) <= 2 and min(large) > 2 * models * samples
     # The least cost and the tolerance at each number of correct samples.
     assert max(size for sent, size in sizes if not sent) < 2 * 8 * samples + 5_000
-
-
-def test_dask_gives_the_same_front():
-    distributed = pytest.importorskip("distributed")
-    correct, confidence, cost = synthetic(5, 300 if COMPILED else 10, seed=4, digits=2)
-    with (
-        distributed.LocalCluster(
-            n_workers=1, threads_per_worker=2, processes=False, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        there = search_arrays(correct, confidence, cost, 4, executor=client.get_executor())
-    assert_equal_points(there, search_arrays(correct, confidence, cost, 4))
 
 
 def test_a_killed_worker_of_dask_does_not_change_the_front():
@@ -226,24 +218,34 @@ def test_a_killed_worker_of_dask_does_not_change_the_front():
     assert_equal_points(there, search_arrays(*table, 3))
 
 
-def test_the_bound_of_a_lost_task_is_the_cost_of_its_cheapest_first_model():
+def send_task(search, parts, best):
+    return TaskRunner(search).run(parts, best)
+
+
+def run_late(search, parts, best):
+    return parallel.in_threads(search, parts, best, workers=1)
+
+
+@pytest.mark.parametrize(
+    ("run", "executor", "deadline"),
+    [
+        (send_task, Broken(), np.inf),
+        (send_task, Executor(), -np.inf),
+        (run_late, None, -np.inf),
+    ],
+)
+def test_the_bound_of_a_lost_part_is_the_cost_of_its_cheapest_first_model(run, executor, deadline):
     """Prefixes start with models of costs 5, 1 and 3, so the bound is 1."""
-    cost = np.array([5.0, 1.0, 3.0, 0.5])
-    correct, confidence, _ = synthetic(4, 50, seed=0)
-    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
+    table = *synthetic(4, 50, seed=0)[:2], np.array([5.0, 1.0, 3.0, 0.5])
     parts = [Part((first, 3)) for first in (0, 1, 2)]
-    for executor, deadline in ((Broken(), np.inf), (Executor(), -np.inf)):
-        own = new_best(50, 3)
-        search = Search(outcomes, cost, Cascades(cost), executor=executor, deadline=deadline)
-        assert not TaskRunner(search).run(parts, own)
-        assert own.floor[-1] == 1.0 and np.isinf(own.floor[:-1]).all()
+    best = new_best(50, 3)
+    assert not run(search_of(table, executor=executor, deadline=deadline), parts, best)
+    assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()
 
 
 def test_a_part_that_the_deadline_interrupts_is_not_complete():
     """The time is up while the only prefix is searched: its boxes are skipped, at any tolerance."""
-    table = synthetic(3, 200, seed=0)
-    outcomes = Outcomes(lambda prefix: (table[0][prefix[-1]], table[1][prefix[-1]]), True)
-    only = Search(outcomes, table[2], Cascades(table[2]), length=3)
+    only = search_of(synthetic(3, 200, seed=0))
 
     def interrupt(search, part, best, space, tolerance):
         tolerance.fill(np.inf)
@@ -294,14 +296,3 @@ def test_a_watched_search_of_long_cascades_shows_its_progress(monkeypatch):
     monkeypatch.setattr(parallel, "is_watched", lambda: True)
     search_arrays(*synthetic(5, 100, seed=0), (2, 3))
     assert bars == [False, False, False, True, True]  # one per round, none for pairs
-
-
-def test_the_bound_of_late_parts_is_the_cost_of_their_cheapest_first_model():
-    cost = np.array([5.0, 1.0, 3.0, 0.5])
-    correct, confidence, _ = synthetic(4, 50, seed=0)
-    outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    late = Search(outcomes, cost, Cascades(cost), deadline=-np.inf, length=3)
-    parts = [Part((first, 3)) for first in (0, 1, 2)]
-    best = new_best(50, 3)
-    assert not parallel.in_threads(late, parts, best, workers=1)
-    assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()

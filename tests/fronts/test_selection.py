@@ -7,45 +7,32 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from tables_of_scores import COMPILED, noisy_store, tables
+from tiny_stores import three_scores
 
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, peaks, pick, search
+from cascadelib import Method, ScoreTable, evaluate, peaks, pick, search
 from cascadelib.analysis.shift import front_on
 from cascadelib.fronts.selection import cost_bound
+from cascadelib.methods.expected import expected_outcomes
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
 
 
-def test_each_goal_is_reached():
+def test_named_goals_are_reached():
     front = search(STORE, 2)
-    table = front.table
-    assert pick(front, "max_improvement").improvement == table["improvement"].max()
-    best = STORE.models["top1"].max()
-    match = pick(front, "match_best", caution=0)
-    assert match.accuracy >= best
-    cheapest = table.loc[table["accuracy"] >= best, "cost"].min()
-    assert match.cost == min(cheapest, front.reference.cost)
-    assert pick(front, accuracy=0.7, caution=0).accuracy >= 0.7
-    within = pick(front, budget=500, caution=0)
-    assert within.cost <= 500
-    assert within.accuracy == table.loc[table["cost"] <= 500, "accuracy"].max()
-
-
-def test_near_best_takes_the_most_accurate_point_if_none_matches():
-    front = search(STORE, 2)
-    assert pick(front, "near_best", caution=0) == pick(front, "match_best", caution=0)
-    low = search(STORE, 2, models=list(STORE.models.index[:2]))
-    low = low if low.table["accuracy"].iloc[-1] < low.baseline.best else None
-    assert low is None or pick(low, "near_best", caution=0) == low.point(-1)
+    assert pick(front, "max_improvement").improvement == front.table["improvement"].max()
+    for goal in ("match_best", "near_best"):
+        assert pick(front, goal, caution=0) == pick(front, loss=0, caution=0)
+    low = search(STORE, 2, models=["m0", "m1"])
+    assert low.table["accuracy"].iloc[-1] < low.baseline.best
+    for caution in (0, 1):
+        assert pick(low, "near_best", caution=caution) == low.point(-1)
 
 
 def test_cascades_of_front_models_are_no_longer_than_the_front():
-    best = STORE.select([STORE.models["top1"].idxmax()])
-    worse = {"worse": np.roll(best.logits(best.models.index[0]), 1, axis=0)}
-    logits = {"best": best.logits(best.models.index[0])} | worse
-    store = LogitStore.from_arrays(STORE.labels, logits, macs={"best": 1, "worse": 2})
-    assert search(store, 2, models="pareto").table["models"].tolist() == [("best",)]
-    assert search(store, (1, 2), models="pareto").table["models"].tolist() == [("best",)]
+    table = ScoreTable([[True, True], [True, False]], np.ones((2, 2)), [1, 2])
+    for n in (2, (1, 2)):
+        assert search(table, n, models="pareto").table["models"].tolist() == [("model 0",)]
 
 
 def test_candidates_pareto_and_all():
@@ -148,7 +135,6 @@ def test_caution_moves_the_point_inside_the_bound_and_chosen_by_states_it():
     assert cautious.cost > raw.cost and cautious.accuracy > raw.accuracy
     assert cautious.chosen_by == "0.5 standard errors inside loss=0.02"
     assert cautious.chosen_by in repr(cautious) and raw.chosen_by == ""
-    assert pick(front, loss=0, caution=0) == pick(front, "match_best", caution=0)
     alone = pick(front, "match_best", caution=1000)
     assert alone.models == (STORE.models["top1"].idxmax(),)
     assert alone.chosen_by == (
@@ -277,22 +263,13 @@ def test_of_perfect_or_useless_models_the_cheapest_is_selected():
             assert point.models == ("model 0",) and point.accuracy == correct.mean()
 
 
-def test_expected_fronts_are_less_optimistic():
-    """Selected on few samples, a raw front loses accuracy on others. An expected one loses less."""
-    rng = np.random.default_rng(0)
-    margin = rng.normal(size=8000) + rng.normal(0, 0.7, (8, 8000))
-    margin += np.linspace(0.3, 0.9, 8)[:, None]
-    confidence = margin + rng.normal(0, 0.5, margin.shape)
-    world = ScoreTable(margin > 0, confidence, np.geomspace(1, 100, 8))
-    lost = {False: [], True: []}
-    for seed in range(12):
-        order = np.random.default_rng(seed).permutation(len(world))
-        choose = world.take(order[:400])
-        others = world.take(order[400:])
-        for expected, differences in lost.items():
-            front = search(choose, (1, 2), expected=expected)
-            point = pick(front, "match_best", caution=0)
-            cascade, alone = evaluate(others, [point, front.reference])
-            differences.append(alone.accuracy - cascade.accuracy)
-    assert np.mean(lost[False]) > 0.005
-    assert np.mean(lost[True]) < np.mean(lost[False]) / 2
+@pytest.mark.parametrize("lengths", [2, (1, 2, 3)])
+def test_the_accuracy_of_an_expected_point_is_the_mean_of_its_expected_outcomes(lengths):
+    table = three_scores()
+    front = search(table, lengths, expected=True)
+    stage = expected_outcomes(table.outcome(table.names, None, "top1"), 3, True)
+    runs = evaluate(table, front)
+    for point, run in zip(front.cascades, runs):
+        outcomes = [stage((table.names.index(name),))[0] for name in point.models]
+        assert point.accuracy == pytest.approx(np.choose(run.exit_stage, outcomes).mean())
+    assert any(abs(p.accuracy - run.accuracy) > 0.001 for p, run in zip(front.cascades, runs))

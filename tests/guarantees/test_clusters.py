@@ -74,7 +74,7 @@ def test_the_p_value_of_clusters_is_a_bet_on_their_means(data, k, more):
         options["budget"] = 5.0
     if more == "groups":
         options["groups"] = groups
-    row = certify(table, HALF, 0.2, DELTA, "l", **options).table.iloc[0]
+    row = certify(table, HALF, 0.2, DELTA, "l", **options, seed=3).table.iloc[0]
 
     exits = confidence[0] >= 0.5
     losses = np.where(exits, correct[1].astype(float) - correct[0], 0.0).tolist()
@@ -86,10 +86,10 @@ def test_the_p_value_of_clusters_is_a_bet_on_their_means(data, k, more):
         order = list(dict.fromkeys(keys))
         own.sort(key=lambda pair, order=order: order.index(pair[1]))
         means = means_slowly([loss for loss, _ in own], [key for _, key in own])
-        expected.append(betting_p_value(np.array(means), 0.2, DELTA))
+        expected.append(betting_p_value(np.array(means), 0.2, DELTA, 3))
     if more == "budget":
         scaled = (np.array(means_slowly(paid, keys)) - 1) / 8
-        expected.append(betting_p_value(scaled, 0.5, DELTA))
+        expected.append(betting_p_value(scaled, 0.5, DELTA, 3))
         assert row["cost_here"] == pytest.approx(np.mean(means_slowly(paid, keys)))
     assert row["p_value"] == pytest.approx(max(expected), rel=1e-9)
     assert row["accuracy_loss"] == pytest.approx(np.mean(means_slowly(losses, keys)))

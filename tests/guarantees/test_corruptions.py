@@ -14,14 +14,12 @@ from corrupted_tables import (
     results,
 )
 
-# No check can find these in a part of the rows. The page has the largest harm.
+# The largest share of rows in which no check can find a corruption. The page has the largest harm.
 UNDETECTABLE = {
-    "confidences in percent",
-    "empty confidences",  # with missing="abstain", as the caller asked: such samples are deferred
-    "the selection split again, rounded, other ids",
-    "the reference shifted by one row",
-    "the reference shuffled",
-    "values shuffled, ids kept",
+    "the selection split again, rounded, other ids": 0.01,  # 12 rows, of the 40 that are needed
+    "the reference shifted by one row": 0.15,
+    "the reference shuffled": 0.15,
+    "values shuffled, ids kept": 1.0,
 }
 
 
@@ -34,9 +32,8 @@ def found(request):
 
 def test_only_undetectable_corruptions_hide_a_loss(found):
     undetected = found[found["result"] == "undetected"]
-    assert set(undetected["corruption"]) <= UNDETECTABLE
-    whole = undetected[undetected["share"] == 1.0]
-    assert set(whole["corruption"]) <= {"values shuffled, ids kept"}
+    largest = undetected.groupby("corruption")["share"].max().to_dict()
+    assert all(share <= UNDETECTABLE.get(name, 0) for name, share in largest.items()), largest
 
 
 def test_every_call_is_tested_with_every_corruption_of_its_input(found):

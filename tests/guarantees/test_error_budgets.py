@@ -105,7 +105,7 @@ def test_repeats_in_groups_are_found_at_their_level(groups, found):
 
 def test_custom_confidences_share_their_level(capture, monkeypatch):
     calls = capture(premises, "has_power", True)
-    monkeypatch.setattr(premises, "confidences_of", lambda origin, name: np.linspace(0, 1, 9))
+    monkeypatch.setattr(premises, "confidences_of", lambda parts, name: (np.linspace(0, 1, 9), 0))
     monkeypatch.setattr(premises, "parts_of", lambda origin: ["seen"])
     points = [SimpleNamespace(origin=None)]
     store = SimpleNamespace(class_count=None)

@@ -143,18 +143,50 @@ def test_paired_p_values_at_the_extremes():
     assert paired_p_value(0, 0, 1, 0.0) == 1
 
 
-def test_a_betting_p_value_holds_its_level_if_easy_samples_come_first():
-    rng = np.random.default_rng(0)
-    draws = 500
-    level = 0.1
-    epsilon = 0.05
-    losses = np.sort(rng.choice([-0.5, 0.0, 0.5], p=[0.1, 0.7, 0.2], size=(draws, 500)), axis=1)
-    rejected = [betting_p_value(row, epsilon, level) <= level for row in losses]
-    assert sum(rejected) <= binom.ppf(0.999, draws, level)
+def test_a_betting_p_value_holds_its_level_if_a_file_is_sorted_by_its_errors():
+    """All numbers of errors are enumerated. One order of the samples for all files fails."""
+    k, epsilon, level = 211, 0.3, 0.05
+    counts = np.arange(int(binom.ppf(1e-9, k, epsilon)), int(binom.ppf(1 - 1e-9, k, epsilon)))
+    chances = binom.pmf(counts, k, epsilon)
+    files = [(np.arange(k) >= k - count).astype(float) for count in counts]
+    errors = [
+        chances @ [betting_p_value(losses, epsilon, level, seed) <= level for losses in files]
+        for seed in range(60)
+    ]
+    assert errors[0] > 0.2
+    assert np.mean(errors) <= level + 3 * np.std(errors) / np.sqrt(60) < errors[0]
+    assert len({betting_p_value(files[9], epsilon) for _ in range(9)}) > 1
     assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
 
 
-def betting_slowly(losses, epsilon, level):
+@pytest.mark.parametrize("share", [0.3, 0.8, 1.0])
+def test_bets_and_f1_hold_their_level_for_rows_of_a_table(share):
+    """The table loses exactly ε, and a share of its rows is drawn without replacement."""
+    rng = np.random.default_rng(0)
+    draws, frame, level = 1500, 200, 0.1
+    k = int(share * frame)
+    losses = np.r_[np.ones(20), np.full(20, 0.5), np.full(20, -0.5), np.zeros(140)]
+    rejected = [
+        betting_p_value(rng.permutation(losses)[:k], 0.1, level, seed, frame) <= level
+        for seed in range(draws)
+    ]
+    assert sum(rejected) <= binom.ppf(0.999, draws, level)
+    positive = np.arange(frame) < 100
+    reference = np.arange(frame) >= 10
+    correct = np.arange(frame) >= 30
+    f1 = [
+        2 * (r & positive).sum() / (2 * (r & positive).sum() + (~r).sum())
+        for r in (reference, correct)
+    ]
+    rejected = 0
+    for seed in range(draws // 5):
+        rows = rng.permutation(frame)[:k]
+        columns = (values[rows] for values in (reference, correct, positive))
+        rejected += f1_p_value(*columns, f1[0] - f1[1], level, seed, frame) <= level
+    assert rejected <= binom.ppf(0.999, draws // 5, level)
+
+
+def betting_slowly(losses, epsilon, level, frame=0):
     """Reference implementation: the capital, bet by bet, in the same shuffled order."""
     losses = np.random.default_rng(0).permutation(losses)
     k = len(losses)
@@ -165,19 +197,23 @@ def betting_slowly(losses, epsilon, level):
     for i, d in enumerate(losses):
         squares = sum((past[j] - mean_of(past[: j + 1])) ** 2 for j in range(i))
         variance = (0.25 + squares) / (i + 1)
-        bet = min(np.sqrt(2 * np.log(1 / level) / (k * variance)), 0.75 / (1 + abs(epsilon)))
-        capital *= 1 + bet * (epsilon - d)
+        left = (frame * epsilon - sum(past)) / (frame - i) if frame else epsilon
+        bet = min(np.sqrt(2 * np.log(1 / level) / (k * variance)), 0.75 / (1 + abs(left)))
+        capital *= 1 + bet * (left - d)
         most = max(most, capital)
         past = [*past, d]
     return min(1.0, 1 / most)
 
 
-@given(st.lists(st.floats(-1, 1), min_size=1, max_size=30), st.floats(0, 0.5))
+@given(
+    st.lists(st.floats(-1, 1), min_size=1, max_size=30),
+    st.floats(0, 0.5),
+    st.sampled_from([0, 30, 45]),
+)
 @settings(max_examples=60)
-def test_betting_equals_a_loop(losses, epsilon):
-    assert betting_p_value(np.array(losses), epsilon) == pytest.approx(
-        betting_slowly(losses, epsilon, 0.05)
-    )
+def test_betting_equals_a_loop(losses, epsilon, frame):
+    found = betting_p_value(np.array(losses), epsilon, seed=0, frame=frame)
+    assert found == pytest.approx(betting_slowly(losses, epsilon, 0.05, frame))
 
 
 @pytest.mark.parametrize(("rows", "labels", "epsilon"), [(60, 24, 0.05), (40, 30, 0.1)])
@@ -320,8 +356,10 @@ def test_the_p_value_of_f1_holds_its_level_and_has_power():
     epsilon = f1[0] - f1[1]
     for k in (500, 2000):
         drawn = [answers(rng, k, 0.05) for _ in range(draws)]
-        at_the_edge = np.array([f1_p_value(r, c, y, epsilon, level) for y, r, c in drawn])
-        further_away = np.array([f1_p_value(r, c, y, 3 * epsilon, level) for y, r, c in drawn[:50]])
+        at_the_edge = np.array([f1_p_value(r, c, y, epsilon, level, 0) for y, r, c in drawn])
+        further_away = np.array(
+            [f1_p_value(r, c, y, 3 * epsilon, level, 0) for y, r, c in drawn[:50]]
+        )
         assert (at_the_edge <= level).sum() <= binom.ppf(0.999, draws, level)
         assert (further_away <= level).mean() > 0.2
 
@@ -332,7 +370,7 @@ def test_the_capital_of_f1_is_the_least_over_all_f1_of_the_reference(k, seed, ep
     """Reference implementation: the capital at each θ, bet by bet."""
     rng = np.random.default_rng(seed)
     positive, hits, correct = rng.random((3, k)) < 0.6
-    found = f1_p_value(hits, correct, positive, epsilon, 0.1)
+    found = f1_p_value(hits, correct, positive, epsilon, 0.1, 0)
     true_positives = int((hits & positive).sum())
     errors = int((~hits).sum())
     assume(true_positives + errors)

@@ -2,6 +2,7 @@
 
 The certificate, the policy file and the command line state the result."""
 
+import warnings
 from dataclasses import replace
 from itertools import combinations
 from math import comb
@@ -125,10 +126,76 @@ def test_labels_of_a_table_must_be_a_uniform_draw_of_its_rows():
         assert found.terms.design.frame == 4000
 
 
-def test_clusters_of_the_rows_that_gave_the_thresholds_are_refused():
+def test_only_whole_clusters_of_the_rows_that_gave_the_thresholds_are_certified():
     points = ladder(TABLE, ["small", "large"])
-    with pytest.raises(ValueError, match="a uniform draw of rows is not a draw of clusters"):
-        certify(CHECK, points, 0.02, reference="large", clusters=np.arange(2000) // 4)
+    options = {"epsilon": 0.1, "reference": "large"}
+    cluster_of = dict(zip(TABLE.sample_ids.tolist(), np.arange(4000) // 4))
+    with pytest.raises(ValueError, match="draw of rows is not a draw of clusters. Give the clus"):
+        certify(CHECK, points, **options, clusters=np.arange(2000) // 4)
+    with pytest.raises(ValueError, match="2 rows of the drawn clusters are not .*: draw whole cl"):
+        certify(TABLE.take(slice(0, 1002)), points, **options, clusters=cluster_of)
+    drawn = np.isin(np.arange(4000) // 4, np.random.default_rng(0).choice(1000, 300, False))
+    found = certify(TABLE.take(drawn), points, **options, clusters=cluster_of)
+    assert found.guarantee.design.frame == 1000
+    text = "as the mean over clusters of their means, on those 1000 clusters."
+    assert text in str(found) and "drawn without replacement from 1000 clusters" in str(found)
+    groups = TABLE.labels[drawn]
+    with pytest.raises(ValueError, match="sizes of the groups in the table are unknown"):
+        certify(TABLE.take(drawn), points, **options, clusters=cluster_of, groups=groups)
+    confident = np.argsort(-TABLE.confidence[0].reshape(1000, 4).mean(axis=1))[:300]
+    with pytest.raises(ValueError, match="the 1200 samples are not a uniform draw"):
+        drawn = np.isin(np.arange(4000) // 4, confident)
+        certify(TABLE.take(drawn), points, **options, clusters=cluster_of)
+
+
+def test_the_operating_system_orders_the_samples_of_bets_and_its_seed_repeats_a_certificate():
+    graded = answers(correct=TABLE.correct.astype(float), predictions=None, labels=None)
+    check = graded.take(slice(2000, None))
+    first, second = (certify(check, POINT, 0.04, reference="large") for _ in range(2))
+    assert first.table["p_value"][0] != second.table["p_value"][0]
+    design = first.terms.design
+    assert design.order_by.startswith("the operating system (seed ")
+    assert f". They were tested in an order by {design.order_by}" in str(design)
+    seed = int("".join(filter(str.isdigit, design.order_by)))
+    again = certify(check, POINT, 0.04, reference="large", seed=seed)
+    assert again.table["p_value"][0] == first.table["p_value"][0]
+    assert "valid if it repeats a recorded draw" in again.terms.design.order_by
+    counted = certify(CHECK, POINT, 0.04, reference="large", seed=5)
+    assert counted.terms.design.order_by == ""
+    for options, is_ordered in (
+        ({"clusters": np.arange(2000) // 2}, True),
+        ({"budget": 15.0}, False),
+        ({"budget": 15.0, "clusters": np.arange(2000) // 2}, True),
+    ):
+        found = certify(CHECK, POINT, 0.04, reference="large", **options)
+        assert bool(found.terms.design.order_by) == is_ordered
+
+
+def test_confidences_that_are_missing_more_often_than_at_selection_are_stated():
+    missing = np.arange(4000) % 5 == 0
+    gaps = replace(
+        TABLE,
+        confidence=np.where(missing & [[True], [False]], -np.inf, TABLE.confidence),
+        predictions=np.where(missing & [[True], [False]], "", TABLE.predictions),
+        correct=None, answered=None, sample_ids=TABLE.sample_ids,
+    )  # fmt: skip
+    halves = [part.take(slice(2000, None)) for part in (TABLE, gaps)]
+    fronts = [search(part.take(slice(0, 2000)), 2) for part in (TABLE, gaps)]
+    stated = certify(halves[1], fronts[0], 0.03)
+    assert status_of(stated, "confidences") == "not verifiable"
+    evidence = "400 confidences of 'small' are missing, and 0 on the selection splits"
+    assert evidence in stated.premises["evidence"].tolist()
+    for part, front in ((halves[1], fronts[1]), (halves[0], fronts[1])):
+        assert status_of(certify(part, front, 0.03), "confidences") == "verified"
+
+
+def test_a_search_names_the_models_that_are_misaligned_with_all_others():
+    with pytest.warns(UserWarning, match=r"\['middle'\] does not .* models=\['small', 'large'\]"):
+        search(three_models(), 2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        search(three_models(), 2, models=["small", "large"])
+        search(TABLE, 2)
 
 
 def test_labels_that_are_the_small_model_s_answers_are_refused():
@@ -295,7 +362,8 @@ def test_rows_of_different_samples_are_refused():
     predictions[1] = np.where(np.roll(shifted.correct[1], 1), labels, predictions[1] + "x")
     table = replace(shifted, predictions=predictions, correct=None, sample_ids=shifted.sample_ids)
     choose, check = (table.take(slice(start, start + 10_000)) for start in (0, 10_000))
-    front = search(choose, 2)
+    with pytest.warns(UserWarning, match="Check the join by sample id$"):
+        front = search(choose, 2)
     with pytest.raises(ValueError, match="join the models' rows by sample id"):
         certify(check, front, 0.03)
     accepted = certify(check, front, 0.03, accept=["rows aligned"])

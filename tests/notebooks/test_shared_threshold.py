@@ -4,30 +4,35 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from references import last_of, shared_front, single_cascade
-from tables_of_scores import NOISY, RELAXED, assert_same_front, tables
+from references import last_of, shared_front, slow_stages
+from tables_of_scores import NOISY, RELAXED, assert_same_front, noisy_store, tables
 
 from cascadelib import METHODS, evaluate, search
 from cascadelib.stages import Stage
 from tools.shared_threshold import search_shared_threshold, shared_threshold_front
 
+ENDS = np.array([-np.inf, 0.0, 1.0, np.inf])
+
 
 @RELAXED
-@given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4))
-def test_one_shared_threshold_equals_a_loop(table, n):
-    correct, confidence, cost = table
+@given(tables(models=(2, 4), samples=(1, 8)), st.integers(2, 4), st.booleans())
+def test_one_shared_threshold_equals_a_loop(table, n, is_infinite):
+    correct, levels, cost = table
     n = min(n, len(cost))
     k = correct.shape[1]
-    stage = last_of(correct, confidence)
-    points = search_shared_threshold(stage, cost, n)
-    assert_same_front(points, shared_front(stage, cost, n), k)
-    for row in range(len(points.cost)):
-        models = points.models[row]
-        hits, total, _ = single_cascade(
-            [stage((m,)) for m in models], points.thresholds[row], cost[models]
-        )
-        assert hits == round(points.accuracy[row] * k)
-        assert total == pytest.approx(points.cost[row], rel=1e-12)
+    confidence = ENDS[np.rint(3 * levels).astype(int)] if is_infinite else levels
+    points = search_shared_threshold(last_of(correct, confidence), cost, n)
+    assert_same_front(points, shared_front(last_of(correct, levels), cost, n), k)
+    for row, models in enumerate(points.models):
+        stages = slow_stages(confidence[models[:-1]], points.thresholds[row])
+        assert points.accuracy[row] == correct[models, :][stages, np.arange(k)].mean()
+        assert points.exit_rates[row] == pytest.approx(np.bincount(stages, minlength=n) / k)
+        assert points.cost[row] == pytest.approx(cost[models].cumsum()[stages].mean(), rel=1e-12)
+
+
+def test_f1_is_refused():
+    with pytest.raises(ValueError, match="a threshold per stage"):
+        shared_threshold_front(noisy_store(classes=2), 2, score="f1")
 
 
 def test_a_shared_threshold_is_never_better_than_separate_ones():

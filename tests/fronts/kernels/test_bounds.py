@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tables_of_scores import uncompiled
+from tables_of_scores import COMPILED, assert_front_of_all, synthetic, uncompiled
 
+from cascadelib.fronts import parallel
+from cascadelib.fronts.kernels import bounds
 from cascadelib.fronts.kernels.bounds import SAFETY, best_boundary, is_closed
 from cascadelib.fronts.kernels.state import new_best
 
@@ -40,3 +42,13 @@ def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, closes):
     # Only bounds that the tolerance skips are below the known cost.
     is_skipped = closes and bound < 10.0
     assert best.floor[2] == (bound * SAFETY if is_skipped else np.inf)
+
+
+@pytest.mark.skipif(COMPILED, reason="the number of lines is a constant of compiled kernels")
+@pytest.mark.parametrize("lines", [0, 1, 2])
+def test_a_box_that_few_lines_do_not_cover_is_opened(monkeypatch, lines):
+    monkeypatch.setattr(bounds, "LINES", lines)
+    for bins in ("COARSE_BINS", "ROOT_BINS"):
+        monkeypatch.setattr(parallel, bins, {2: 2})
+    for seed in range(4):
+        assert_front_of_all(synthetic(4, 15, seed), 3)

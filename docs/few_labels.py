@@ -1,0 +1,138 @@
+"""Fill docs/few-labels.md: ``python docs/few_labels.py sizes figure``.
+
+``sizes``: the table of labels that certify, by exact sums (minutes). ``figure``: the picture
+few-labels.png, from the draws of ``python benchmarks/choosing.py`` (draws with Chrome or Chromium).
+"""
+
+import asyncio
+import json
+import sys
+from bisect import bisect_left
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from guarantees import DELTA, GAINED, LOST, NEITHER, OFTEN, markdown
+from scipy.stats import binom, multinomial
+
+from cascadelib.guarantees.p_values import drawn_p_value
+
+HERE = Path(__file__).resolve().parent
+PAGE = HERE / "few-labels.md"
+sys.path[:0] = [str(HERE.parent / "benchmarks"), str(HERE.parent / "notebooks")]
+import choosing  # noqa: E402
+
+from tools.committed import draw, reduce_palette  # noqa: E402
+
+EPSILONS = (0.01, 0.02, 0.05)
+SHARES = (0.1, 0.25, 0.5)  # of the samples on which candidates disagree
+SAMPLES = 10_000  # that follow those of the choice
+MOST = 24  # labels of disagreements of the cascade
+COLOURS = {"images": "#0072B2", "reviews": "#D55E00"}
+
+
+def power_of(count: int, epsilon: float, disagreements: int) -> float:
+    """Return the probability that labels of ``count`` disagreements of a cascade certify it."""
+    total = LOST + GAINED + NEITHER
+    shares = [LOST / total, GAINED / total, NEITHER / total]
+    power = 0.0
+    for gained in range(count + 1):
+
+        def is_too_many(lost: int, gained: int = gained) -> bool:
+            p = drawn_p_value(lost, gained, count, disagreements, SAMPLES, epsilon, DELTA)
+            return p > DELTA
+
+        lost = np.arange(bisect_left(range(count - gained + 1), True, key=is_too_many))
+        cells = np.stack([lost, np.full(len(lost), gained), count - gained - lost], axis=1)
+        power += multinomial.pmf(cells, count, shares).sum()
+    return float(power)
+
+
+def fewest_labels(epsilon: float) -> list[int]:
+    """Return the fewest labels that certify in OFTEN of the draws: of the cascade, then per share.
+
+    More than MOST disagreements of the cascade count as MOST.
+    """
+    share = (LOST + GAINED + NEITHER) * epsilon
+    powers = np.array([power_of(m, epsilon, round(share * SAMPLES)) for m in range(MOST + 1)])
+    found = [first_above(powers)]
+    for wide in SHARES:
+        counts = np.arange(round(4 * MOST * wide / share))
+        drawn = binom.pmf(np.arange(MOST + 1), counts[:, None], share / wide)
+        more = binom.sf(MOST, counts, share / wide)
+        found.append(first_above(drawn @ powers + more * powers[-1]))
+    return found
+
+
+def first_above(powers: np.ndarray) -> int:
+    """Return the first number of labels with a power of OFTEN, or raise an error without one."""
+    reached = np.flatnonzero(powers >= OFTEN)
+    if not len(reached):
+        raise ValueError(f"no number of labels reaches a power of {OFTEN}: raise MOST")
+    return int(reached[0])
+
+
+def sizes() -> str:
+    """Return the labels that certify, by ε and by the share of disagreements."""
+    head = ["loss", "disagreements of the cascade and the reference"]
+    head += [f"of candidates that disagree on {share:.0%}" for share in SHARES]
+    rows = [
+        [f"{100 * epsilon:g}%", *(f"{count:,}" for count in fewest_labels(epsilon))]
+        for epsilon in EPSILONS
+    ]
+    return markdown(head, rows)
+
+
+def saving_by_labels(cells: pd.DataFrame) -> go.Figure:
+    """Draw the saving against the number of labels, one line per pool and rule."""
+    figure = go.Figure()
+    cells = cells[(cells["lengths"] == "triples") & (cells["kind"] == "expected")]
+    cells = cells[cells["pool"].isin(COLOURS)].sort_values("labels")
+    for (pool, rule), part in cells.groupby(["pool", "rule"]):
+        dash = "solid" if rule == choosing.DISAGREEMENTS else "dot"
+        line = {"color": COLOURS[pool], "dash": dash, "width": 2}
+        figure.add_scatter(x=part["labels"], y=part["saving"], mode="lines+markers", line=line)
+        end = part.iloc[-1]
+        name = f"{pool}, labels of {rule}"
+        figure.add_annotation(
+            x=np.log10(end["labels"]),
+            y=np.log10(end["saving"]),
+            text=name,
+            xanchor="left",
+            xshift=8,
+            showarrow=False,
+            font={"color": COLOURS[pool]},
+        )
+    labels = sorted(cells["labels"].unique().tolist())
+    axis = {"type": "log", "tickvals": labels, "ticktext": [f"{count:,}" for count in labels]}
+    axis["range"] = [np.log10(labels[0]) - 0.05, np.log10(labels[-1]) + 0.75]
+    figure.update_layout(
+        template="simple_white",
+        showlegend=False,
+        width=760,
+        height=420,
+        margin={"l": 60, "r": 10, "t": 10, "b": 50},
+        xaxis={"title": "labels that choose", **axis},
+        yaxis={"title": "reference cost ÷ mean cost, held-out", "type": "log", "dtick": "D2"},
+    )
+    return figure
+
+
+def write_figure(path: Path) -> None:
+    """Write few-labels.png from a file of draws."""
+    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
+    figure = saving_by_labels(choosing.cells_of(pd.DataFrame(rows)))
+    (picture,) = asyncio.run(draw([json.loads(figure.to_json())]))
+    (HERE / "few-labels.png").write_bytes(reduce_palette(picture))
+
+
+if __name__ == "__main__":
+    if "sizes" in sys.argv[1:]:
+        before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- sizes -->\n")
+        after = rest.partition("<!-- /sizes -->")[2]
+        text = f"{before}<!-- sizes -->\n{sizes()}\n<!-- /sizes -->{after}"
+        PAGE.write_text(text, encoding="utf-8")
+    if "figure" in sys.argv[1:]:
+        write_figure(HERE.parent / "build" / "choosing.jsonl")
