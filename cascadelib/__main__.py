@@ -13,8 +13,9 @@ from typing import Any
 
 import cascadelib as cl
 
-from .options import COLUMNS, parser_of_all
+from .options import COLUMNS, COMMANDS, LOG, parser_of_all
 
+CERTIFY = {flag.strip("-").replace("-", "_"): None for flag in COMMANDS["certify"][1]}
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
@@ -34,11 +35,12 @@ def read_scores(path: str, args: Namespace) -> Any:
     options = column_options(args)
     folder = find_folder(path)
     if not folder.is_dir() or not (folder / "manifest.json").exists():
-        table = open_table(path)
+        table = open_table(path, args)
         try:
             return cl.ScoreTable.from_frame(table, **options)
         except ValueError as error:
-            report = replace(cl.check_table(table, **options), source=path)
+            report = cl.check_table(table, **options)
+            report = replace(report, source=path, options=report.options | log_options(args))
             if not report.command:
                 raise
             raise ValueError(f"{error}. check reads this table: {report.command}") from None
@@ -50,11 +52,19 @@ def read_scores(path: str, args: Namespace) -> Any:
     return cl.LogitStore(path)
 
 
-def open_table(path: str) -> Any:
+def open_table(path: str, args: Namespace) -> Any:
     """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
-    if os.path.isdir(path) or path.endswith((".jsonl", ".ndjson")):
-        return cl.datasets.read_log(path)
+    options = log_options(args)
+    if os.path.isdir(path) or path.endswith((".json", ".jsonl", ".ndjson")):
+        return cl.datasets.read_log(path, **options)
+    for name in options:
+        raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
     return path
+
+
+def log_options(args: Namespace) -> dict[str, str]:
+    """Return the options that are parameters of ``read_log``, without those that are not set."""
+    return {name: getattr(args, name) for name in LOG if getattr(args, name)}
 
 
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
@@ -64,7 +74,9 @@ def read_column(path: str, column: str | None, args: Namespace) -> Any:
 
     if column is None:
         return None
-    frame = read_table(path, encoding=args.encoding)
+    frame = open_table(path, args)
+    if isinstance(frame, str):
+        frame = read_table(path, encoding=args.encoding)
     sample = args.sample or "sample"
     for name in (sample, column):
         validate_choice(name, frame.columns, "column")
@@ -214,8 +226,8 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
 
 def run_check(args: Namespace) -> dict[str, Any]:
     """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
-    report = cl.check_table(open_table(args.table), **column_options(args))
-    report = replace(report, source=args.table)
+    report = cl.check_table(open_table(args.table, args), **column_options(args))
+    report = replace(report, source=args.table, options=report.options | log_options(args))
     text = str(report)
     if args.fix and report.command:
         report.table.to_frame().to_csv(args.fix, index=False)
@@ -225,7 +237,7 @@ def run_check(args: Namespace) -> dict[str, Any]:
         report = fixed
     if not args.json:
         unfixed = {"certified": False} if args.fix and not report.command else {}
-        return {"report": with_options(text, vars(args))} | unfixed
+        return {"report": text} | unfixed
     faults = report.faults.to_dict("records")
     return {"columns": report.columns, "faults": faults, "command": report.command}
 
@@ -296,7 +308,8 @@ def run_extract(args: Namespace) -> dict[str, Any]:
 
 def run_demo(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table, or of example data, and open it."""
-    page = cl.demo(args.file, out=args.out, browser=args.out is None, **column_options(args))
+    table = args.file and open_table(args.file, args)
+    page = cl.demo(table, out=args.out, browser=args.out is None, **column_options(args))
     return {"page": str(page)}
 
 
@@ -336,7 +349,9 @@ def with_options(message: str, options: dict[str, Any]) -> str:
             return match[0]
         return f"--{name.replace('_', '-')} {value}".rstrip()
 
-    return re.sub(r"(?<![\w(.])([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message)
+    return re.sub(
+        r"(?<![\w.])(?<!\w\()([a-z_]+)=\(?('[^']*'|[^\s'(),;:]*)(?:,\))?", option, message
+    )
 
 
 RUN = {
@@ -373,7 +388,7 @@ def main(argv: list[str] | None = None) -> int:
         check_out(args)
         found = RUN[args.command](args)
         for line in lines_of(found, args.json):
-            print(line)
+            print(line if args.json else with_options(line, CERTIFY | options))
         sys.stdout.flush()
     except BrokenPipeError:  # the reader of the output has stopped, as with "| head"
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

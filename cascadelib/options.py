@@ -25,6 +25,7 @@ COLUMNS = {  # parameters of ScoreTable.from_frame
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
+    "models": "models to read, in this order (default: all)",
     "answer": "first word, or a regular expression with one group: reads answers that are no label "
     "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
     "(default: those steps only)",
@@ -39,6 +40,12 @@ READING = {
     "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
     "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
+LOG = {  # parameters of read_log
+    "default_model": "model of failed requests in a log of chat completions",
+    "filter": "filter of lm-evaluation-harness whose scores are read",
+    "metric": "score of lm-evaluation-harness (default: acc or exact_match)",
+}
+READING |= {f"--{name.replace('_', '-')}": text for name, text in LOG.items()}
 TABLE = {
     "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
     **READING,
@@ -75,7 +82,7 @@ GUARANTEE = {
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
 DEMO = {
-    "file": "CSV or parquet file of answers (default: example data of two language models)",
+    "file": "table or log of answers (default: example data of two language models)",
     **READING,
     "--out": "file for the page (default: a temporary one, opened)",
 }
@@ -165,7 +172,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--check": {"metavar": "POLICY"},
         "--accept": {"nargs": "+"},
         "file": {"nargs": "?"},
-        "--models": {"nargs": "+", "required": True},
+        "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},
         "--part": {"type": int, "nargs": 2},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),

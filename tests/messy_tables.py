@@ -1,4 +1,4 @@
-"""Forty messy files of answers with planted truth, as people export them.
+"""Forty messy files of answers with planted truth, as people export them, and twenty of a stranger.
 
 Each file is drawn from the same kind of data: questions whose difficulty both models share. The
 true loss of a cascade is measured on the planted table, never on the file.
@@ -31,13 +31,13 @@ class Planted:
     def ids(self):
         return [f"q{row:04}" for row in range(len(self.labels))]
 
-    def table(self):
+    def table(self, models=("small", "large")):
         """Return the planted table, with nothing to read."""
         return cl.ScoreTable(
             np.array([self.answers[name] == self.labels for name in PRICE]),
             np.array([self.confidence[name] for name in PRICE]),
             list(PRICE.values()),
-            list(PRICE),
+            models,
             self.ids,
         )
 
@@ -299,4 +299,114 @@ FILES = {
     "explained completions": (".jsonl", completions(LAST), PRICES, True),
     "prose": (".csv", spelled(lambda text: "It is hard to say."), [], False),
     "answers in other words": (".csv", spelled(lambda text: f"not {text}"), [], False),
+}
+
+
+def numbered(form):
+    """Return a world whose labels are numbers of many values, written in a form."""
+
+    def draw(rng):
+        ease = rng.random(K)
+        numbers = rng.integers(20, 99_999, K)
+        answers = {}
+        confidence = {}
+        for name, accuracy in ACCURACY.items():
+            is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
+            said = np.where(is_correct, numbers, numbers + rng.integers(1, 9, K))
+            answers[name] = np.array([form(number) for number in said.tolist()])
+            confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
+        return Planted(np.array([form(number) for number in numbers.tolist()]), answers, confidence)
+
+    return draw
+
+
+def lost(column, text, share=0.3):
+    """Return the maker of a file in which a text replaces some of the large model's cells."""
+
+    def make(truth, rng, _):
+        return csv_of(changed(truth, rng, share, lambda row: {column: text}))
+
+    return make
+
+
+def unlabelled(text):
+    """Return the maker of a file in which a text replaces the labels of some samples."""
+
+    def make(truth, rng, share):
+        gone = {sample for sample in truth.ids if rng.random() < 0.3}
+        return csv_of(
+            row | ({"label": text} if row["sample"] in gone else {}) for row in truth.rows()
+        )
+
+    return make
+
+
+def difficult_missing(truth, rng, share):
+    """The small model was not called for questions of which it would have been unsure."""
+    unsure = np.array(truth.ids)[truth.confidence["small"] < 0.53]
+    return csv_of(
+        row for row in truth.rows() if row["model"] == "large" or row["sample"] not in unsure
+    )
+
+
+def followed(after):
+    """Return the maker of a file with further lines at its end."""
+    return lambda truth, rng, share: csv_of(truth.rows()) + after.encode()
+
+
+def json_array(truth, rng, share):
+    return json.dumps(list(truth.rows())).encode()
+
+
+def index_column(truth, rng, share):
+    rows = enumerate(truth.rows())
+    return csv_of({"": number} | row for number, row in rows)
+
+
+def percent_of_large(truth, rng, share):
+    return csv_of(
+        changed(truth, rng, 1, lambda row: {"confidence": f"{100 * float(row['confidence']):.1f}"})
+    )
+
+
+def in_parentheses(truth, rng, share):
+    rows = {}
+    for row in truth.rows():
+        at = rows.setdefault(row["sample"], {"Question ID": row["sample"], "Gold": row["label"]})
+        for name, title in (("prediction", "Answer"), ("confidence", "Conf."), ("cost", "Price")):
+            at[f"{title} ({row['model']})"] = row[name]
+    return csv_of(rows.values())
+
+
+WHOLE = numbered(str)
+DECIMAL = numbered(lambda number: f"{number / 10:g}")
+NEGATIVE = numbered(lambda number: f"-{number}")
+CITIES = numbered("city {}".format)
+# {name: (suffix, world, maker, whether a certificate is expected)}
+STRANGE = {
+    "thousands in answers": (".csv", WHOLE, spelled(lambda text: f"{int(text):,}"), True),
+    "trailing zeros": (".csv", DECIMAL, spelled(lambda text: f"{float(text):.2f}"), True),
+    "decimal commas": (".csv", DECIMAL, spelled(lambda text: text.replace(".", ",")), True),
+    "typographic signs": (".csv", NEGATIVE, spelled(lambda text: text.replace("-", "−")), True),
+    "dollars in answers": (".csv", WHOLE, spelled("${}".format), True),
+    "boxed numbers": (".csv", WHOLE, spelled("So it is $\\boxed{{{}}}$.".format), True),
+    "thoughts": (".csv", planted, spelled("<think>yes or no</think>\n\n{}.".format), True),
+    "XML tags": (".csv", planted, spelled("<answer>{}</answer>".format), True),
+    "JSON answers": (".csv", planted, spelled('{{"answer": "{}", "why": "so"}}'.format), True),
+    "difficult rows missing": (".csv", planted, difficult_missing, True),
+    "empty rows": (".csv", planted, followed(",,,,,\n" * 20), True),
+    "cents": (
+        ".csv",
+        planted,
+        each(lambda row: {"cost": f"{100 * float(row['cost']):.2f}¢"}),
+        True,
+    ),
+    "pass and fail": (".csv", planted, judged("pass", "fail"), True),
+    "check marks": (".csv", planted, judged("✓", "✗"), True),
+    "a JSON array": (".json", planted, json_array, True),
+    "models in parentheses": (".csv", planted, in_parentheses, True),
+    "a label of None": (".csv", planted, unlabelled("None"), False),
+    "answers of nan": (".csv", CITIES, lost("prediction", "nan"), False),
+    "an index column": (".csv", planted, index_column, True),
+    "percent of one model": (".csv", planted, percent_of_large, True),
 }

@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -186,6 +187,34 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     assert err.startswith("cascadelib") and message in err
 
 
+def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    ease = rng.random(600)
+    lines = []
+    for row in range(600):
+        label = "yes" if row % 2 else "no"
+        for model, accuracy in (("small", 0.8), ("large", 0.97)):
+            said = label if ease[row] < accuracy else {"yes": "no", "no": "yes"}[label]
+            token = {"logprob": np.log(1 - 0.9 * ease[row])}
+            choice = {"message": {"content": said}, "logprobs": {"content": [token]}}
+            body = {"model": model, "choices": [choice]}
+            lines.append({"custom_id": row, "label": label, "response": body})
+    lines[7] = {"custom_id": 3, "label": "yes", "error": {"code": "batch_expired"}}
+    path = tmp_path / "log.jsonl"
+    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    command = ["check", str(path), "--cost", "small=1,large=20"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert "Pass --default-model, or use one file per model" in error and "=," not in error
+    assert main([*command, "--default-model", "large"]) == 0
+    certify = shlex.split(capsys.readouterr().out.splitlines()[-1])
+    assert certify[-4:-2] == ["--default-model", "large"] and main(certify[1:]) == 0
+    assert main([*command, "--filter", "strict"]) == 2
+    assert "--filter belongs to logs of another form" in capsys.readouterr().err
+    assert main(["check", __file__, "--metric", "acc"]) == 2
+    assert "--metric belongs to logs of JSON lines" in capsys.readouterr().err
+
+
 def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, capsys):
     table = str(folder / "t.csv")
     command = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
@@ -208,12 +237,13 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
         ("name the groups with clusters=", "name the groups with --clusters"),
         ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
         ("set answer='exact', or", "set --answer 'exact', or"),
+        ("kept (missing='drop')", "kept (--missing 'drop')"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
         ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
-    options = dict.fromkeys(("clusters", "accept", "answer", "held_out"))
+    options = dict.fromkeys(("clusters", "accept", "answer", "held_out", "missing"))
     assert with_options(message, options) == expected
 
 

@@ -26,22 +26,28 @@ MAX_LOG_BYTES = 2**30  # bytes of a log
 def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> Iterator[Any]:
     """Yield what is parsed from each line of a JSONL file that is not blank.
 
-    Errors name the line. Errors of incomplete lines are converted to ValueError.
+    A file ``*.json`` is an array of such lines. Errors name the line. Errors of incomplete lines
+    are converted to ValueError.
     """
     with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
-        for number, line in enumerate(file, 1):
-            if not line.strip():
+        is_array = Path(path).suffix == ".json"
+        with error_context(f"{path}, an array of objects"):
+            lines = json.load(file) if is_array else file
+        for number, line in enumerate(lines, 1):
+            if not is_array and not line.strip():
                 continue
-            with error_context(f"{path}, line {number}"):
+            with error_context(f"{path}, {'object' if is_array else 'line'} {number}"):
                 try:
-                    row = parse(dict(json.loads(line)))
+                    row = parse(dict(line if is_array else json.loads(line)))
                 except (KeyError, TypeError, IndexError, AttributeError) as error:
                     raise ValueError(f"not in the documented form: {error!r}") from None
             yield row
 
 
-def read_log(path: str | os.PathLike) -> pd.DataFrame:
+def read_log(path: str | os.PathLike, **options: str) -> pd.DataFrame:
     """Read a log of JSON lines, or a folder of logs, in the form that its first line has.
+
+    A file ``*.json`` is an array of such lines.
 
     Parameters
     ----------
@@ -49,6 +55,9 @@ def read_log(path: str | os.PathLike) -> pd.DataFrame:
         A file of chat completions, of samples of lm-evaluation-harness, or of one flat object per
         query and model. In a folder, all files have one form. A file ``samples_*.jsonl`` belongs to
         the model that its folder is named after.
+    **options : str
+        ``default_model`` of :func:`chat_completions`, or ``filter`` and ``metric`` of
+        :func:`lm_eval_samples`.
 
     Returns
     -------
@@ -58,7 +67,8 @@ def read_log(path: str | os.PathLike) -> pd.DataFrame:
     Raises
     ------
     ValueError
-        If a line has another form, or if lines of an object have nested values.
+        If a line has another form, if lines of an object have nested values, or if an option
+        belongs to another form.
 
     See Also
     --------
@@ -81,10 +91,16 @@ def read_log(path: str | os.PathLike) -> pd.DataFrame:
     first = next((row for file in files for row in parse_json_lines(file, dict)), None)
     if first is None:
         raise ValueError(f"{path}: no file *.jsonl has a line")
-    if "resps" in first:
-        return lm_eval_samples({file.parent.name: file for file in files})
-    if "custom_id" in first or "choices" in first:
-        return chat_completions(path)
+    is_of_harness = "resps" in first
+    is_completion = "custom_id" in first or "choices" in first
+    accepted = ["filter", "metric"] * is_of_harness + ["default_model"] * is_completion
+    for name in options:
+        if name not in accepted:
+            raise ValueError(f"{path}: {name}= belongs to logs of another form. Leave it out")
+    if is_of_harness:
+        return lm_eval_samples({file.parent.name: file for file in files}, **options)
+    if is_completion:
+        return chat_completions(path, **options)
     rows = [row for file in files for row in parse_json_lines(file, check_flat)]
     return pd.DataFrame(rows)
 
@@ -102,7 +118,7 @@ def chat_completions(
     prices: Mapping[str, tuple[float, float]] | None = None,
     answer: Callable[[str], str] = str.strip,
     logprobs: str = "sum",
-    model: str | None = None,
+    default_model: str | None = None,
     tool_calls: bool = False,
 ) -> pd.DataFrame:
     """Read chat completions of the OpenAI API, which vLLM and llama.cpp also write.
@@ -122,7 +138,7 @@ def chat_completions(
         Confidence of one choice. "sum" is the probability of all its tokens, the exponential of the
         sum of log-probabilities. "mean" is the geometric mean of the tokens' probabilities, for
         answers of many tokens. For example, 60 tokens of 0.67 each have the probability 4e-11.
-    model : str, optional
+    default_model : str, optional
         Model of failed requests, whose lines do not name it. It is not needed if all other lines of
         a file are of one model.
     tool_calls : bool, default=False
@@ -171,7 +187,7 @@ def chat_completions(
     tables = []
     for file in sorted(Path(path).glob("*.jsonl")) or [Path(path)]:
         table = pd.DataFrame(parse_json_lines(file, parse))
-        tables.append(name_models(table, file, model) if len(table) else table)
+        tables.append(name_models(table, file, default_model) if len(table) else table)
     table = pd.concat(tables, ignore_index=True)
     if not len(table) or table["prediction"].isna().all():
         raise ValueError(f"{path}: no line with a completion")
@@ -187,7 +203,7 @@ def name_models(table: pd.DataFrame, file: Path, model: str | None) -> pd.DataFr
             raise ValueError(
                 f"{file}: {unknown.sum()} failed requests name no model, such as "
                 f"{table.loc[unknown, 'sample'].iloc[0]!r}, and the other lines are of "
-                f"{len(models)} models. Pass model=, or use one file per model"
+                f"{len(models)} models. Pass default_model=, or use one file per model"
             )
         model = models[0]
     return table.assign(model=table["model"].where(~unknown, model))
@@ -345,7 +361,9 @@ def parse_sample(
     sample = str(line["doc_id"])
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
-        raise ValueError(f"no {metric or ' or '.join(METRICS)} in the line: pass metric=…")
+        raise ValueError(
+            f"no {metric or ' or '.join(METRICS)} in the line: pass metric= with its key"
+        )
     responses = line["resps"]
     generations = responses[0]
     prediction: str | None

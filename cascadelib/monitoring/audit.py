@@ -2,6 +2,7 @@
 
 import hashlib
 import hmac
+import os
 import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
@@ -19,7 +20,7 @@ from ..methods.thresholds import convert_units
 from ..policy.confidence_summary import summary
 from ..policy.policy import Policy
 from ..store.score_table import ScoreTable
-from .log import Inputs, load_log
+from .log import Inputs, load_log, read_policy
 
 SALT_BYTES = 16  # least length of the secret
 
@@ -164,7 +165,10 @@ def open_ids(audits: pd.DataFrame, verdicts: pd.Series) -> list[str]:
 
 
 def audited_table(
-    log: Any, policy: Policy, since: float | None = None, until: float | None = None
+    log: Any,
+    policy: Policy | str | os.PathLike,
+    since: float | None = None,
+    until: float | None = None,
 ) -> ScoreTable:
     """Return the audited inputs as a table, in the order of time.
 
@@ -174,7 +178,7 @@ def audited_table(
     ----------
     log : DataFrame, or path of a .jsonl file, a parquet file or a folder of such files
         As for :func:`cascadelib.monitor`.
-    policy : Policy
+    policy : Policy, or path of its file
         A policy of two models.
     since, until : float, optional
         Rows with a time from `since` to before `until` are read, in seconds since 1970.
@@ -213,6 +217,7 @@ def audited_table(
     >>> table.predictions.tolist(), table.confidence.tolist()
     ([['no'], ['yes']], [[0.9], [0.0]])
     """
+    policy = read_policy(policy)
     if len(policy.models) != 2:
         raise ValueError(
             f"a policy of two models is needed, not {len(policy.models)}: audited inputs have the "

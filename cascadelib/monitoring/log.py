@@ -1,5 +1,6 @@
 """Read the log of a policy: check its rows, sort them by time, and count each input once."""
 
+import os
 from collections import Counter
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -87,6 +88,18 @@ class LogPart(NamedTuple):
         """Return some of the rows."""
         table = self.table.filter(pa.array(is_chosen))
         return self._replace(table=table, places=self.places[is_chosen])
+
+
+def read_policy(policy: Any) -> Policy:
+    """Return a policy, which may be named by the path of its file."""
+    if isinstance(policy, str | os.PathLike):
+        return Policy.load(os.fspath(policy))
+    if not isinstance(policy, Policy):
+        raise ValueError(
+            f"policy must be a Policy or the path of its file, not a {type(policy).__name__}. "
+            "The policy of a cascade is cascade.policy"
+        )
+    return policy
 
 
 def load_log(

@@ -1,5 +1,6 @@
 """Estimate exits, cost, failures, drift and loss of a running cascade from its log."""
 
+import os
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -15,7 +16,7 @@ from ..policy.decisions import FAILURES
 from ..policy.policy import Policy
 from .audit import draw_p_value, find_verdicts, open_ids
 from .drift import log_capital
-from .log import Inputs, Log, load_log
+from .log import Inputs, Log, load_log, read_policy
 
 LATEST_CALLS = 1024  # inputs of a model among which failures raise an alarm
 BETS = np.array([[0.02], [0.1], [0.5]])  # shares of the capital that are bet on a failure
@@ -96,7 +97,7 @@ class Report:
 
 def monitor(
     log: Any,
-    policy: Policy,
+    policy: Policy | str | os.PathLike,
     labels: Mapping[Any, Any] | None = None,
     *,
     classes: Iterable | None = None,
@@ -117,7 +118,7 @@ def monitor(
     log : DataFrame, or path of a .jsonl file, a parquet file or a folder of such files
         One row per input, with the columns of ``cascadelib.monitoring.SCHEMA`` (see
         docs/monitoring.md). Files are read in parts.
-    policy : Policy
+    policy : Policy, or path of its file
         The policy whose rows are counted.
     labels : mapping of str to label, or Series, optional
         Labels by id, of inputs of ``to_label``. Missing ones are skipped.
@@ -177,6 +178,7 @@ def monitor(
     error = check_number(error, "error", "a number between 0 and 1", *POSITIVE[:1], 1 - 1e-9)
     rate = check_number(false_alarm_rate, "false_alarm_rate", "a number from 0 to 1", 0, 1)
     seconds = check_number(window, "window", "a positive number of seconds", *POSITIVE)
+    policy = read_policy(policy)
     read = load_log(log, policy, since, until)
     verdicts = find_verdicts(read.audits, {} if labels is None else labels, classes)
     return Report(

@@ -9,9 +9,11 @@ from itertools import count, islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.dataset as ds
+from numpy import ndarray as Array
 
 from ..checks import brief
 from ..policy.decisions import FAILURES
@@ -39,6 +41,7 @@ SCHEMA = pa.schema(
 """Columns of a log, as a pyarrow schema. A log has one row per input. Lists have one item for each
 stage that the input reached."""
 LISTS_OF_TEXT = [field.name for field in SCHEMA if field.type == TEXTS]
+OF_NUMBERS = ("time", "stage", "confidences", "costs")
 # Stages are read as floats, so that a log checks whether they are whole numbers.
 READ_AS = SCHEMA.set(SCHEMA.get_field_index("stage"), pa.field("stage", pa.float64()))
 OF_EACH = "a list with one item for each stage up to the exit:"
@@ -194,6 +197,9 @@ def convert_rows(rows: list[dict[str, Any]], locate: Locate) -> pa.Table:
         for name in LISTS_OF_TEXT:
             if isinstance(row.get(name), str):  # pyarrow reads a text as a list of characters
                 raise ValueError(describe_value(name, row[name], locate(number)))
+        for name in OF_NUMBERS:
+            if has_boolean(row.get(name)):  # pyarrow reads true as 1
+                raise ValueError(describe_value(name, row[name], locate(number)))
     try:
         return pa.Table.from_pylist(rows, READ_AS)
     except (pa.ArrowException, OverflowError):
@@ -203,6 +209,12 @@ def convert_rows(rows: list[dict[str, Any]], locate: Locate) -> pa.Table:
                     place = locate(number)
                     raise ValueError(describe_value(name, row[name], place)) from None
         raise
+
+
+def has_boolean(value: Any) -> bool:
+    """Return whether a value is a boolean, or has one among its items."""
+    items = value if isinstance(value, list | tuple | Array) else [value]
+    return any(isinstance(item, bool | np.bool_) for item in items)
 
 
 def is_of_type(value: Any, type: pa.DataType) -> bool:

@@ -209,6 +209,7 @@ class Policy:
         confidences: Any = None,
         before: Any = None,
         labels: Iterable | None = None,
+        confidence_range: Sequence[float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Decide N samples that have reached a stage, from the answers of its model.
 
@@ -226,6 +227,9 @@ class Policy:
             The previous answer to each sample, which some fitted confidences read.
         labels : iterable, optional
             The valid predictions. The default: all are valid.
+        confidence_range : (float, float), optional
+            The least and the largest valid confidence, as in :meth:`run`. Without it, confidences
+            in percent are not recognized in batches of at most 8 samples.
 
         Returns
         -------
@@ -262,7 +266,7 @@ class Policy:
                 (answers, confidences),
                 len(answers),
                 None if before is None else objects(before),
-                Expectation(labels, None),
+                Expectation(labels, confidence_range),
             )
         return exits_of(self.in_use, stage, answer), answer.failures
 

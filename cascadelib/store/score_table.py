@@ -26,7 +26,7 @@ from .tables.score_checks import check_values, convert_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
 from .tables.tidy import open_frame, read_tidy
 
-NO_LABEL = "(none)"  # replaces the empty label, since an empty prediction is an abstention
+NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
 USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
 
@@ -135,13 +135,17 @@ class ScoreTable:
     Notes
     -----
     A prediction is read as a label in this order: as written; without outer spaces, quotes,
-    brackets, Markdown and final punctuation; without case and Unicode forms, and with whole numbers
-    such as 1.0 as 1; by `answer`. No step reads a form that two labels share. The label set has all
-    labels, or, without labels, the answers of the most expensive model after these steps. If there
-    are two labels or more, but at most one per five samples, a prediction that is none of them is
-    unreadable, except for whole numbers if all labels are such. Otherwise labels are free text, and
-    an answer is unreadable if it only contains its label. So is an answer if it and its label are
-    two labels that differ in spelling only.
+    brackets, Markdown and final punctuation; the part after ``</think>`` or in ``\\boxed{}``,
+    without case and Unicode forms, and with whole numbers such as 1.0 as 1; as a number such as
+    $1,024, if all labels are numbers; by `answer`. No step reads a form that two labels share. The
+    label set has all labels, or, without labels, the answers of the most expensive model after
+    these steps.
+
+    If there are two labels or more, but at most one per five samples, a prediction that is none of
+    them is unreadable, except for whole numbers if all labels are such. Otherwise labels are free
+    text. A wrong answer is then unreadable if it contains its label, if its number equals the label
+    in another locale, or if it is a word for an empty cell, such as nan. So is an answer if it and
+    its label are two labels that differ in spelling only.
 
     Examples
     --------
@@ -396,7 +400,8 @@ class ScoreTable:
         """Return the table as :meth:`from_frame` reads it, a row per sample and model.
 
         The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
-        predictions and confidences are empty. Unreadable predictions are as they were written.
+        predictions, correctness and confidences are empty. Unreadable predictions are as they were
+        written.
         """
         models, samples = self.confidence.shape
         columns = {"sample": np.tile(self.origin.sample_ids, models)}
@@ -407,7 +412,10 @@ class ScoreTable:
         if self.labels is not None and is_text:
             columns["label"] = np.tile(self.labels, models)
         elif self.correct is not None:
-            columns["correct"] = self.correct.ravel()
+            correct = np.asarray(self.correct)
+            if not (self.has_predictions or np.all(self.answered)):
+                correct = np.where(self.answered, correct, np.nan)
+            columns["correct"] = correct.ravel()
         confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
         columns["confidence"] = confidence.ravel()
         for kind, cost in self._costs.items():

@@ -5,6 +5,7 @@ command that certifies it.
 import os
 import re
 import shlex
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import partial
@@ -16,7 +17,7 @@ import pandas as pd
 from ..checks import items_of
 from .aligned_rows import check_alignment
 from .score_table import ScoreTable, cost_roles
-from .tables.answers import ACCEPTED, find_option, find_unreadable
+from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
 from .tables.cells import SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules
 from .tables.table_files import LARGEST_TABLE
@@ -39,10 +40,12 @@ NAMES = {
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
 REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in standard errors
-SAMPLES = "columns of samples that were recognized"
-MODELS = "columns of models that were recognized"
+UNLABELLED = "columns of correct answers that were recognized"
 LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
-DROP = "without their samples (missing='drop')"
+TREATED = {
+    "abstain": "as missing answers, missing='abstain'",
+    "drop": "without their samples, missing='drop'",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,6 +115,7 @@ class TableReport:
             lines.append(
                 f"{len(self.table):,} of {total:,} samples, {self.table.dropped:,} dropped"
             )
+            lines += filter(None, [describe_gaps(self.table, self.table.names)])
             kind = self.table.default_cost
             lines += [
                 f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}"
@@ -125,6 +129,7 @@ def check_table(
     frame: Any,
     *,
     cost: str | list[str] | Mapping[str, float] | None = None,
+    models: list[str] | None = None,
     missing: str | None = None,
     answer: Any = None,
     decimal: str | None = None,
@@ -140,15 +145,18 @@ def check_table(
         A long or wide table, as for :meth:`ScoreTable.from_frame`.
     cost : str, list of str, or mapping of str to float, optional
         Columns of the cost of a query, or {model: cost}.
+    models : list of str, optional
+        The models to read, in this order.
     missing : {"refuse", "drop", "abstain", "wrong"}, optional
-        As for :meth:`ScoreTable.from_frame`. Defaults to "drop" if cells are missing.
+        As for :meth:`ScoreTable.from_frame`. Defaults to "abstain" if cells are missing, and to
+        "drop" if samples have no label.
     answer : {"exact", "first word"}, regular expression or callable, optional
         As for :meth:`ScoreTable.from_frame`. Defaults to an option that reads all unreadable
         answers as the only label that they contain, if there is one.
     decimal : {".", ","}, optional
         Sign before decimals, as for :meth:`ScoreTable.from_frame`.
     encoding : str, optional
-        Encoding of a CSV file. If the file is not in UTF-8, other ones are tried.
+        Encoding of a CSV file. If the file is not in UTF-8, cp1252 (Windows) is tried.
     largest : int, default=2**30
         Maximum size in bytes, before and after decompression.
     **columns : str
@@ -177,25 +185,30 @@ def check_table(
     ScoreTable.from_frame(frame, sample='id', prediction='answer', label='gold', cost={'m': 1})
     """
     source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
-    options: dict[str, Any] = {"missing": missing, "answer": answer, "decimal": decimal}
+    options: dict[str, Any] = {
+        "models": models,
+        "missing": missing,
+        "answer": answer,
+        "decimal": decimal,
+    }
     roles: dict[str, str] = {}
     rules: list[Rule] = []
-    remarks: list[Rule] = []
     table = None
     try:
-        opened, options["encoding"], remarks = open_in_any_encoding(frame, largest, encoding)
+        opened, options["encoding"] = open_in_two_encodings(frame, largest, encoding)
         roles = guess_columns(list(map(str, opened[0].columns)), columns, cost)
         rules = list(find_missing_columns(roles, cost))
-        if {SAMPLES, MODELS}.isdisjoint(rule.name for rule in rules):
-            cells, cell_rules = read_tidy(opened[0], opened[1], roles, None, decimal)
+        if all(rule.name == UNLABELLED for rule in rules):
+            cells, cell_rules = read_tidy(*opened, roles, models, decimal)
             prices = cost if isinstance(cost, Mapping) else columns_of_costs(roles)
+            rules += cell_rules
             parts, found = choose_options(cells, prices, options)
-            rules += cell_rules + found
+            rules += found
             if all(rule.read for rule in cell_rules + found):
                 table = ScoreTable.of_checked(parts)
-                remarks += [*find_coverage(cells), *find_remarks(table)]
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
+    remarks = [] if table is None else [*find_remarks(table)]
     listed = [vars(rule) | {"blocks": not rule.read} for rule in rules]
     listed += [vars(remark) | {"blocks": False} for remark in remarks]
     names = ["name", "count", "examples", "remedy", "read", "blocks"]
@@ -206,20 +219,16 @@ def check_table(
     return TableReport(source, roles, faults, used, table)
 
 
-def open_in_any_encoding(
+def open_in_two_encodings(
     frame: Any, largest: int, encoding: str | None
-) -> tuple[tuple, str | None, list[Rule]]:
-    """Return the result of :func:`open_frame`, the encoding to pass, and remarks."""
+) -> tuple[tuple, str | None]:
+    """Return the result of :func:`open_frame` and the encoding, that of Windows if none fits."""
     try:
-        return open_frame(frame, largest, encoding), encoding, []
+        return open_frame(frame, largest, encoding), encoding
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
-        remark = Rule("files that are not in UTF-8", 1, (), f"{error}")
-    try:
-        return open_frame(frame, largest, "cp1252"), "cp1252", [remark]
-    except ValueError:
-        return open_frame(frame, largest, "latin-1"), "latin-1", [remark]
+    return open_frame(frame, largest, "cp1252"), "cp1252"
 
 
 def choose_options(
@@ -238,24 +247,30 @@ def choose_options(
     unreadable = find_unreadable(table, table.names)
     if unreadable and options["answer"] is None:
         texts = np.unique(table.predictions[table.unreadable]).tolist()
-        options["answer"] = find_option(texts, table.origin.classes or ())
+        options["answer"] = find_option(texts, labels_of(table))
         if options["answer"] is not None:
             parts, rules = read(options["answer"])
-            unreadable = []
+            table = ScoreTable.of_checked(parts)
+            unreadable = find_unreadable(table, table.names)
     return parts, dropped + rules + unreadable
 
 
 def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
-    """Choose to drop samples with missing cells, and return the rules for these cells."""
+    """Choose what missing cells are read as, and return the rules for these cells.
+
+    Samples without a label can only be dropped. Others are kept, since those that lack an answer
+    may be the difficult ones.
+    """
     if options["missing"] is not None:
         return []
     _, _, rules = select_samples(cells, "refuse")
-    corrected = [
-        replace(rule, read=DROP, remedy="") for rule in rules if rule.remedy in (SKIP, UNSURE)
-    ]
-    if corrected:
-        options["missing"] = "drop"
-    return corrected
+    corrected = [rule for rule in rules if rule.remedy in (SKIP, UNSURE)]
+    if not corrected:
+        return []
+    select_samples(cells, "drop")  # a ValueError if no sample has a row of each model
+    _, _, others = select_samples(cells, "abstain")
+    options["missing"] = "drop" if others else "abstain"
+    return [replace(rule, read=TREATED[options["missing"]], remedy="") for rule in corrected]
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None) -> dict[str, str]:
@@ -268,7 +283,7 @@ def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None
     )
     roles = {role: column for role, column in guesses if column}
     if "model" not in roles:
-        templates = {role: _template(columns, NAMES[role].split()) for role in WIDE}
+        templates = {role: find_template(columns, NAMES[role]) for role in WIDE}
         roles |= {role: one for role, one in templates.items() if one and role not in named}
     if cost is not None:
         roles.pop("cost", None)
@@ -276,29 +291,28 @@ def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None
     return roles
 
 
-def _template(columns: list[str], names: list[str]) -> str | None:
+def find_template(columns: list[str], names: str) -> str | None:
     """Return the template of two or more columns, such as "{}_answer" for the name "answer"."""
-    templates = []
-    for column in columns:
-        parts = re.split(r"([ _.:/|-]+)", column)
-        for at, name in ((0, parts[0]), (len(parts) - 1, parts[-1])):
-            if len(parts) > 2 and name.casefold() in names:
-                rest = parts[2:] if at == 0 else parts[:-2]
-                templates.append(column.replace("".join(rest), "{}", 1))
-    best = max(templates, key=templates.count, default="")
-    return best if templates.count(best) > 1 else None
+    name = f"({'|'.join(names.split())})"
+    mark = r"[ _.:/|-]+"
+    pattern = re.compile(f"(?i)(?P<before>{name}{mark})?(?P<model>.+?)(?P<after>{mark}{name})?")
+    matches = filter(None, map(pattern.fullmatch, columns))
+    counts = Counter(f"{match['before'] or ''}{{}}{match['after'] or ''}" for match in matches)
+    del counts["{}"]
+    best, count = max(counts.items(), key=lambda item: item[1], default=("", 0))
+    return best if count > 1 else None
 
 
 def find_missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Rule]:
     """Yield a fault per required role without a column."""
     if "sample" not in roles:
-        yield Rule(SAMPLES, 0, (), "Name it with --sample")
+        yield Rule("columns of samples that were recognized", 0, (), "Name it with --sample")
     if "model" not in roles and not any("{}" in column for column in roles.values()):
         remedy = "Name it with --model. For one column per model, use --prediction '{}_answer'"
-        yield Rule(MODELS, 0, (), remedy)
+        yield Rule("columns of models that were recognized", 0, (), remedy)
     if "correct" not in roles and not {"label", "prediction"} <= roles.keys():
         remedy = "Name them with --label and --prediction, or with --correct"
-        yield Rule("columns of correct answers that were recognized", 0, (), remedy)
+        yield Rule(UNLABELLED, 0, (), remedy)
     if "cost" not in roles and cost is None:
         remedy = "Name it with --cost, or give prices of queries as --cost small=1,large=10"
         yield Rule("columns of costs that were recognized", 0, (), remedy)
@@ -309,43 +323,16 @@ def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
     return [name for role, name in roles.items() if role.partition(" ")[0] == "cost"]
 
 
-def find_coverage(cells: Cells) -> Iterator[Rule]:
-    """Yield a remark if some models answered fewer samples than others."""
-    answered = cells.row_at >= 0
-    if "prediction" in cells.text:
-        answered &= cells.is_filled("prediction")
-    counts = answered.sum(axis=1).tolist()
-    fewer = sum(count < max(counts) for count in counts)
-    if fewer:
-        total = answered.shape[1]
-        named = zip(cells.names, counts)
-        examples = tuple(f"{name!r} {count:,} of {total:,}" for name, count in named)
-        yield Rule("models that answered fewer samples", fewer, examples)
-
-
 def find_remarks(table: ScoreTable) -> Iterator[Rule]:
-    """Yield what is suspicious in a readable table: shifted rows and useless confidences.
-
-    A confidence is also useless if it is lower for correct answers than for wrong ones.
-    """
+    """Yield what is suspicious in a readable table: rows out of step and reversed confidences."""
     alignment = check_alignment(table)
     if alignment.status == "violated":
         what = "models whose rows are not aligned with others"
         yield Rule(what, 1, (alignment.evidence,), "Check the join by sample id")
-    tops = []
     for row, name in enumerate(table.names):
-        confidence = table.confidence[row]
-        finite = confidence[np.isfinite(confidence)]
-        tops.append(finite.max(initial=0))
-        if len(finite) > 1 and (finite == finite[0]).all():
-            what = f"confidences of model {name!r} that are all {finite[0]:g} and useless"
-            yield Rule(what, len(finite))
         if is_reversed(table, row):
             what = f"confidences of model {name!r} that are lower if the answer is correct"
             yield Rule(what, len(table), (), "Negate them if they are losses or entropies")
-    percent = tuple(name for name, top in zip(table.names, tops) if 1 < top <= 100)
-    if percent and any(0 < top <= 1 for top in tops):
-        yield Rule("models with confidences above 1, unlike others", len(percent), percent)
 
 
 def is_reversed(table: ScoreTable, row: int) -> bool:
@@ -390,6 +377,9 @@ def format_command(
     for key, value in arguments.items():
         if isinstance(value, Mapping):
             value = ",".join(f"{model}={price:g}" for model, price in value.items())
-        words += [f"--{key}", ",".join(value) if isinstance(value, list) else str(value)]
+        words += [
+            f"--{key.replace('_', '-')}",
+            ",".join(value) if isinstance(value, list) else str(value),
+        ]
     losses = (share for share in LOSSES if 12 / samples <= float(share[:-1]) / 100)
     return shlex.join([*words, "--epsilon", next(losses, LOSSES[-1])])

@@ -91,7 +91,6 @@ def figures(store, other):
     curves = threshold_curves(store, NAMES[0], store)
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
-    yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     pairs = pair_table(store)
     labels = pairs["first"] + " → " + pairs["second"]
@@ -115,7 +114,6 @@ def figures(store, other):
     yield fig.saving_figure(front, cl.analysis.finding(front, front.store, front.point(0)))
     rows = pd.DataFrame({"saving": 2.0, "saving_low": 1.5, "saving_high": 3.0}, NAMES)
     yield fig.intervals_figure(rows, "saving", NAMES[2])
-    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
 def written(folder, *outputs):

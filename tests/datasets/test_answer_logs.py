@@ -133,7 +133,11 @@ def test_failed_requests_are_missing_answers_of_the_model_of_their_file(tmp_path
     path = written(tmp_path / "two.jsonl", [answered, other, EXPIRED])
     with pytest.raises(ValueError, match="1 failed requests name no model, such as 'q1'.*2 models"):
         chat_completions(path)
-    assert chat_completions(path, model="small")["model"].tolist() == ["large", "small", "small"]
+    assert chat_completions(path, default_model="small")["model"].tolist() == [
+        "large",
+        "small",
+        "small",
+    ]
 
 
 def test_a_call_of_a_tool_or_a_refusal_is_no_answer_unless_asked_for(tmp_path):
@@ -195,9 +199,24 @@ def test_a_log_of_flat_lines_is_a_table_as_written(tmp_path):
         cl.datasets.read_log(
             written(tmp_path / "log.jsonl", [{"id": 1, "answer": {"text": "yes"}}])
         )
+    (tmp_path / "log.json").write_text(json.dumps(rows))
+    assert cl.datasets.read_log(tmp_path / "log.json").to_dict("records") == rows
+    (tmp_path / "log.json").write_text("[1, 2]")
+    with pytest.raises(ValueError, match="log.json, object 1: not in the documented form"):
+        cl.datasets.read_log(tmp_path / "log.json")
     with pytest.raises(ValueError, match="no file .*has a line"):
         (tmp_path / "log.jsonl").write_text("\n")
         cl.datasets.read_log(tmp_path)
+
+
+def test_options_of_another_form_are_refused(tmp_path):
+    flat = written(tmp_path / "log.jsonl", [{"id": "01", "model": "a"}])
+    with pytest.raises(ValueError, match="log.jsonl: filter= belongs to logs of another form"):
+        cl.datasets.read_log(flat, filter="strict")
+    with pytest.raises(ValueError, match="choices: default_model= belongs to"):
+        cl.datasets.read_log(LOGS / "choices", default_model="small")
+    texts = cl.datasets.read_log(LOGS / "texts", filter="strict", metric="exact_match")
+    assert len(texts) == 10
 
 
 def sample(doc, resps, **scores):

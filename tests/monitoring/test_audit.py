@@ -158,6 +158,7 @@ def test_a_renewed_policy_decides_as_certified_and_expects_the_new_inputs():
     table, certificate = certify_newest(rows)
     policy = renew_policy(PAIR, certificate.point, table)
     assert policy.thresholds == certificate.point.thresholds
+    assert policy.point.guarantee == certificate.guarantee is not None
     report = monitor(frame(worker("later", 9000, 0.5, 3, policy)), policy)
     assert report.drift["inputs"].tolist() == [800, 0] and not report.drift["alarm"].any()
 
@@ -178,6 +179,7 @@ def test_a_renewed_policy_has_the_native_units_of_its_metric(tmp_path):
     table, certificate = certify_newest(as_entropies(worker("new", 5000, 0.5, 2), entropy), entropy)
     policy = renew_policy(entropy, certificate.point, table)
     assert policy.thresholds[0] == pytest.approx(1 - expected)
+    assert certificate.guarantee is not None and policy.point.guarantee is None
     policy.save(tmp_path / "policy.json")
     assert cl.Policy.load(tmp_path / "policy.json").thresholds == policy.thresholds
     same = cl.Policy(PAIR.point, (1 - policy.thresholds[0],))

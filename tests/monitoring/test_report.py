@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascadelib.evaluation.intervals import anytime_lower
-from cascadelib.monitoring import monitor
+from cascadelib.monitoring import audited_table, monitor
 from cascadelib.monitoring.drift import log_capital
 from cascadelib.monitoring.report import failure_evidence
 from cascadelib.policy import FAILURES
@@ -140,3 +140,16 @@ def test_drift_reads_the_confidences_in_order_until_a_failure_or_another_model()
     assert found["p"] == pytest.approx(2 * np.exp(-path.max()))
     assert found["since"] == 1001.0 + path.argmin() if path.min() < 0 else found["since"] == 1000
     assert monitor(frame([row(1)]), PAIR).drift.empty
+
+
+def test_a_policy_may_be_named_by_its_file(tmp_path):
+    rows = frame([row(number, audited=True, reference="yes") for number in range(9)])
+    PAIR.save(tmp_path / "policy.json")
+    for path in (tmp_path / "policy.json", str(tmp_path / "policy.json")):
+        assert repr(monitor(rows, path)) == repr(monitor(rows, PAIR))
+        assert len(audited_table(rows, path)) == 9
+    for call in (monitor, audited_table):
+        with pytest.raises(ValueError, match="policy must be a Policy or the path of its file, no"):
+            call(rows, PAIR.point)
+    with pytest.raises(FileNotFoundError):
+        monitor(rows, "other.json")

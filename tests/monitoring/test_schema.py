@@ -77,6 +77,20 @@ def test_a_value_of_another_type_is_refused_by_position_and_field(name, tmp_path
     assert str(refused.value) == f"line 71 of log.jsonl (1 = first): {expected}"
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("stage", True), ("time", False), ("confidences", [True]), ("costs", [np.True_])],
+)
+def test_true_is_not_read_as_the_number_1(name, value, tmp_path):
+    rows = [row(number) for number in range(9)]
+    rows[7][name] = value
+    with pytest.raises(ValueError, match=f"row 7 of the log .*: {name} is .*True|False"):
+        monitor(frame(rows).astype(object), PAIR)
+    rows[7][name] = np.array(value).tolist()
+    with pytest.raises(ValueError, match=f"line 8 of log.jsonl .*: {name} is"):
+        monitor(write_jsonl(tmp_path / "log.jsonl", rows), PAIR)
+
+
 def test_a_parquet_column_of_another_type_is_refused(tmp_path):
     rows = frame([row(number) for number in range(9)])
     path = tmp_path / "log.parquet"

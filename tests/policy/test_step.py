@@ -64,6 +64,14 @@ def test_the_last_model_needs_no_confidence_and_a_missing_one_defers():
     assert [FAILURES[each] for each in failures] == ["malformed", "none", "malformed"]
 
 
+def test_a_confidence_outside_of_the_stated_range_does_not_exit():
+    answers = ["yes", "no"], [93.0, 0.9]
+    assert POLICY.step(0, *answers)[0].tolist() == [True, True]
+    exits, failures = POLICY.step(0, *answers, confidence_range=(0, 1))
+    assert exits.tolist() == [False, True]
+    assert [FAILURES[each] for each in failures] == ["malformed", "none"]
+
+
 REFUSED = {
     "stage must be a whole number from 0 to 2, not 3": (3, ["yes"]),
     "stage must be a whole number from 0 to 2, not -1": (-1, ["yes"]),

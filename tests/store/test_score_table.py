@@ -187,6 +187,18 @@ def test_the_frame_of_a_table_is_read_as_the_same_table(tmp_path):
         np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
 
 
+def test_missing_correctness_stays_missing_in_the_frame_of_a_table(tmp_path):
+    frame = ScoreTable(CORRECT, [[0.5, 0.1, 0.9], [0.2, 0.3, 0.4]], [1, 2], "ab").to_frame()
+    frame.drop(index=4).to_csv(tmp_path / "t.csv", index=False)
+    named = {"correct": "correct", "missing": "abstain"}
+    table = ScoreTable.from_frame(tmp_path / "t.csv", **named)
+    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
+    again = ScoreTable.from_frame(tmp_path / "t.csv", **named)
+    for part in ("correct", "confidence", "answered"):
+        np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
+    assert again.correct.dtype == bool and np.argwhere(~again.answered).tolist() == [[1, 1]]
+
+
 def test_missing_answers_do_not_make_another_model_the_reference():
     rng = np.random.default_rng(0)
     labels = rng.choice(["yes", "no"], 1000)
@@ -200,6 +212,18 @@ def test_missing_answers_do_not_make_another_model_the_reference():
     assert certify(table.take(slice(1, None, 2)), front, 0.1).reference == "l"
     accepted = dataclasses.replace(table, missing="wrong", correct=None)
     assert search(accepted).reference.models == ("s",)
+
+
+def test_a_model_that_answered_only_easy_samples_is_not_the_reference():
+    """Each model is compared on the samples that all have answered."""
+    ease = np.arange(1000) / 1000
+    labels = np.full(1000, "yes", object)
+    predictions = np.where(ease > [[0.3], [0.2]], labels, "no").astype(object)
+    predictions[0, ease < 0.25] = ""
+    table = ScoreTable(None, np.stack([ease, ease]), [1, 9], "sl", None, predictions, labels)
+    answered = predictions[0] != ""
+    assert table.correct[0, answered].mean() > table.correct[1].mean()
+    assert search(table).best_model == "l"
 
 
 def test_a_certificate_names_the_most_expensive_model_if_it_is_not_the_reference():

@@ -7,6 +7,7 @@ is neither right nor wrong. Each distinct text is read once.
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
 import numpy as np
@@ -15,33 +16,56 @@ from numpy import ndarray as Array
 
 from ...checks import brief
 from ...labels import fold, strip_marks
+from .numbers import EMPTY, FORMS, PLAIN, write_plainly
 from .rules import SHOWN, Rule, describe_rules
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
-WHOLE = re.compile(r"[+-]?[0-9]+")
+MOST_LABELS = 100  # largest label set for which an option is found
+LONGEST_NUMBER = 28  # signs of a number; Decimal rounds longer ones
+WHOLE = re.compile(r"-?[0-9]+")
+WORD = re.compile(r"(?:[+-](?=\d))?\w+(?:[.,'’-]\w+)*")
+BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 EXACT = "exact"
 FIRST_WORD = "first word"
 AS_WRITTEN = "as written"
-FOLDED = "without case and Unicode forms"
 UNREADABLE = "unreadable"
 ACCEPTED = "wrong"  # value of missing= that counts unreadable answers as wrong
 ALIKE = (
     f"Their labels differ from them in spelling only: use one spelling per label, or "
     f"answer={EXACT!r} for different classes such as us and US"
 )
-OPTION = (
-    f"answer= reads more spellings: {FIRST_WORD!r}, a regular expression with one group, or a "
-    "function of the text"
-)
+OPTION = f"answer= reads more spellings: {FIRST_WORD!r}, or a regular expression with one group"
+
+
+def final_answer(text: str) -> str:
+    """Return the folded answer after the thoughts of a reasoning model, or in ``\\boxed{}``."""
+    text = text.rpartition("</think>")[2]
+    boxed = BOXED.findall(text)
+    return fold(boxed[-1] if boxed else text)
+
+
+def plain_number(text: str) -> str:
+    """Return the number that a text states, without thousands marks and units, "" without one.
+
+    Decimal points come first: 1,234 is 1234, and 0,5 is 0.5. Percentages and powers are no such
+    numbers.
+    """
+    text = final_answer(text).translate(PLAIN)
+    body = next(filter(None, (write_plainly(text, decimal) for decimal in FORMS)), "")
+    if not 0 < len(body) < LONGEST_NUMBER or "%" in text or "e" in body:
+        return ""
+    return format(Decimal(body).normalize() + 0, "f")
 
 
 STEPS: dict[str, Callable[[str], str]] = {
     AS_WRITTEN: str,
     "without outer spaces, quotes, Markdown and final punctuation": strip_marks,
-    FOLDED: fold,
+    "without thoughts, \\boxed{}, case and Unicode forms": final_answer,
+    "as a number": plain_number,
 }
+*_, FOLDED, AS_NUMBER = STEPS
 
 
 @dataclass(frozen=True)
@@ -81,7 +105,7 @@ class Reader:
     is_closed : bool
         Whether there are few labels, so that any other text is unreadable. Otherwise labels are
         free text, and any text is an answer.
-    has_numbers : bool
+    is_whole : bool
         Whether all labels are whole numbers. Any whole number is then an answer.
     extract : callable or None
         Function from a text that no step reads to the answer in it, or to None.
@@ -89,13 +113,14 @@ class Reader:
 
     forms: dict[str, dict[str, str]]
     is_closed: bool
-    has_numbers: bool
+    is_whole: bool
     extract: Callable[[str], str | None] | None
 
     def read(self, text: str) -> tuple[str, str]:
         """Return the label of a text and the step that reads it, or :data:`UNREADABLE`."""
         if found := self._find_label(text):
-            return found
+            label, step = found
+            return label, AS_WRITTEN if label == text else step
         if self.extract is not None and (part := self.extract(text)):
             found = self._find_label(part)
             if found or not self.is_closed:
@@ -106,8 +131,8 @@ class Reader:
         for step, label_of in self.forms.items():
             if (label := label_of.get(STEPS[step](text))) is not None:
                 return label, step
-        number = fold(text) if self.has_numbers else ""
-        return (number, FOLDED) if WHOLE.fullmatch(number) else None
+        number = plain_number(text) if self.is_whole else ""
+        return (number, AS_NUMBER) if WHOLE.fullmatch(number) else None
 
 
 def make_reader(
@@ -120,8 +145,8 @@ def make_reader(
     labels : sequence of str
         The label set.
     others : iterable of str
-        Other texts of a table, the most frequent first. If labels are free text, texts that agree
-        after all steps are read as the first of them.
+        Other texts of a table, the most frequent first. If labels are free text and no numbers,
+        texts that agree after all steps are read as the first of them.
     is_closed : bool
         As for :class:`Reader`.
     answer : {None, "exact", "first word"}, regular expression or callable
@@ -129,20 +154,20 @@ def make_reader(
     """
     if answer == EXACT:
         return Reader({AS_WRITTEN: dict(zip(labels, labels))}, False, False, None)
+    has_numbers = bool(labels) and all(map(plain_number, labels))
     forms = {}
-    for step, form in STEPS.items():
+    for step in STEPS if has_numbers else [*STEPS][:-1]:
         by_form: dict[str, set[str]] = {}
         for label in labels:
-            by_form.setdefault(form(label), set()).add(label)
+            by_form.setdefault(STEPS[step](label), set()).add(label)
         forms[step] = {key: owners.pop() for key, owners in by_form.items() if len(owners) == 1}
-    if not is_closed:
-        for text in others:
-            if (key := fold(text)) not in by_form:
-                forms[FOLDED].setdefault(key, text)
-    for label_of in forms.values():
-        label_of.pop("", None)
-    has_numbers = bool(labels) and all(map(WHOLE.fullmatch, labels))
-    return Reader(forms, is_closed, has_numbers, extractor_of(answer))
+        if step == FOLDED and not (is_closed or has_numbers):
+            for text in others:
+                if (key := final_answer(text)) not in by_form:
+                    forms[FOLDED].setdefault(key, text)
+        forms[step].pop("", None)
+    is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
+    return Reader(forms, is_closed, is_whole, extractor_of(answer))
 
 
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
@@ -174,24 +199,21 @@ class Answers:
 
     Parameters
     ----------
-    labels : array of str of shape (n_samples,) or None
-    predictions : array of str of shape (n_models, n_samples) or None
+    predictions : array of str of shape (n_models, n_samples)
         Labels. Unreadable answers are as written.
-    correct : bool array of shape (n_models, n_samples) or None
-    unreadable : bool array of shape (n_models, n_samples) or None
-    values : int64 array of shape (n_samples,) or None
-        Positions of the labels among the classes.
+    said, values : int64 arrays of shape (n_models, n_samples) and (n_samples,)
+        Positions of the predictions and of the labels among the classes, or :data:`MISSING`.
+    unreadable : bool array of shape (n_models, n_samples)
     classes : tuple of str
         The sorted labels and readable predictions.
     spellings : DataFrame
         A row per text that was changed or not read: spelling, label, step, count, models.
     """
 
-    labels: Any
-    predictions: Any
-    correct: Any
-    unreadable: Any
-    values: Array | None
+    predictions: Array
+    said: Array
+    values: Array
+    unreadable: Array
     classes: tuple[str, ...]
     spellings: pd.DataFrame
 
@@ -208,25 +230,22 @@ def read_answers(
     reader = make_reader(label_set, others, is_closed, answer)
     read = [reader.read(text) for text in predictions.texts]
     texts = [text for text, _ in read]
-    unreadable = np.zeros(predictions.codes.shape, bool)
-    if any(step == UNREADABLE for _, step in read):
-        unreadable = np.array([*(step == UNREADABLE for _, step in read), False])[predictions.codes]
+    is_unread = [*(step == UNREADABLE for _, step in read), False]
     known = {text for text, step in read if step != UNREADABLE}
     classes = tuple(sorted(known.union(() if labels is None else label_set)))
-    correct = values = None
+    number = dict(zip(classes, range(len(classes))))
+    said = number_texts(predictions, texts, number)
+    values = np.full(said.shape[1], MISSING)
+    unreadable = np.array(is_unread)[predictions.codes]
     if labels is not None:
-        number = dict(zip(classes, range(len(classes))))
         values = number_texts(labels, labels.texts, number)
-        said = number_texts(predictions, texts, number)
-        correct = said == values
         if answer != EXACT:
             unreadable |= find_doubtful(said, values, classes, is_closed)
     return Answers(
-        None if labels is None else labels.values(),
         TextColumn(predictions.codes, texts).values(),
-        correct,
-        unreadable,
+        said,
         values,
+        unreadable,
         classes,
         list_spellings(predictions, read, names),
     )
@@ -236,7 +255,7 @@ def find_label_set(
     labels: TextColumn | None, predictions: TextColumn, last: int
 ) -> tuple[list[str], bool]:
     """Return the label set, and whether labels are few, so that they are no free text."""
-    source = labels or TextColumn(predictions.codes[last], predictions.texts)
+    source = labels or TextColumn(predictions.codes[last : last + 1], predictions.texts)
     label_set = list(source.frequencies())
     if labels is None:
         label_set = list({fold(text): text for text in reversed(label_set)}.values())
@@ -283,16 +302,31 @@ def find_doubtful(said: Array, values: Array, classes: Sequence[str], is_closed:
     pairs, pair_of = np.unique(
         [form_of[said[cells]], form_of[values[cells[1]]]], axis=1, return_inverse=True
     )
-    contains = [
-        f" {words_of(label)} " in f" {words_of(text)} " for text, label in forms[pairs].T.tolist()
-    ]
-    is_doubtful[cells] |= np.array(contains, bool)[pair_of.ravel()]
+    may_agree = [may_state(text, label) for text, label in forms[pairs].T.tolist()]
+    is_doubtful[cells] |= np.array(may_agree, bool)[pair_of.ravel()]
     return is_doubtful
+
+
+def may_state(text: str, label: str) -> bool:
+    """Return whether a free text contains its label among other words, or is no answer at all.
+
+    A number may be written in another locale, or as a percentage.
+    """
+    if text in EMPTY or f" {words_of(label)} " in f" {words_of(text)} ":
+        return True
+    number = plain_number(label)
+    if not number:
+        return False
+    plain = (write_plainly(word, decimal) for word in WORD.findall(text) for decimal in FORMS)
+    values = {Decimal(body) for body in plain if body}
+    if "%" in text:
+        values |= {value / 100 for value in values}
+    return Decimal(number) in values
 
 
 def words_of(text: str) -> str:
     """Return the words of a text, with spaces for other signs."""
-    return " ".join(re.findall(r"\w+(?:[.,'-]\w+)*", text))
+    return " ".join(WORD.findall(text))
 
 
 def list_spellings(
@@ -355,10 +389,10 @@ def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
         row = store.row(name)
         counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
         usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
-        classes = store.origin.classes or ()
-        option = find_option(counts.index.tolist(), classes)
+        labels = labels_of(store)
+        option = find_option(counts.index.tolist(), labels)
         reads = f"answer={option!r} reads all of them" if option else OPTION
-        if set(counts.index) <= {*classes}:
+        if set(map(fold, counts.index)) <= set(map(fold, labels)):
             reads = ALIKE
         remedy = (
             f"{reads}; missing={ACCEPTED!r} counts them as wrong answers; or leave out the model"
@@ -369,27 +403,38 @@ def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
 
 
 def find_best_model(store: Any) -> str | None:
-    """Return the model with the highest accuracy on the samples that it answered readably.
+    """Return the model with the highest accuracy on the samples that all models answered readably.
 
     Models that answered less than half of the samples are left out. None means that all models
-    answered all samples, or that missing and unreadable answers are accepted as wrong.
+    answered all samples, that no sample has all answers, or that missing and unreadable answers are
+    accepted as wrong.
     """
     answered = getattr(store, "answered", None)
     if answered is None or answered.all() or store.missing == ACCEPTED:
         return None
-    count = np.count_nonzero(answered, axis=1)
-    accuracy = np.where(answered, store.correct, 0).sum(axis=1) / np.maximum(count, 1)
-    accuracy[2 * count < len(store)] = -1
+    is_compared = 2 * np.count_nonzero(answered, axis=1) >= len(store)
+    is_shared = answered[is_compared].all(axis=0)
+    if not is_shared.any():
+        return None
+    accuracy = np.where(is_compared, store.correct[:, is_shared].mean(axis=1), -1)
     return max(store.models.index, key=lambda name: accuracy[store.row(name)])  # a tie: cheapest
+
+
+def labels_of(store: Any) -> list[str]:
+    """Return the distinct labels of a table, or, without labels, its readable answers."""
+    return list(store.origin.classes or () if store.labels is None else pd.unique(store.labels))
 
 
 def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
     """Return the ``answer=`` option that reads each text as the only label that it contains."""
+    if len(labels) > MOST_LABELS:
+        return None
+    words_by_label = {label: f" {words_of(fold(label))} " for label in labels}
     for option in (FIRST_WORD, r"(?i)answer(?: is)?\W*(\w+)"):
         reader = make_reader(labels, (), True, option)
         for text in texts:
-            words = f" {words_of(fold(text))} "
-            contained = [label for label in labels if f" {words_of(fold(label))} " in words]
+            said = f" {words_of(fold(text))} "
+            contained = [label for label, words in words_by_label.items() if words in said]
             if [reader.read(text)[0]] != contained:
                 break
         else:

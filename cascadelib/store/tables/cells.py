@@ -93,8 +93,12 @@ def arrange_cells(
     row_at = np.full((len(model.texts), len(sample.texts)), MISSING)
     cells = Cells(text, numbers, locate, row_at, np.array(sample.texts, dtype=str))
     rules = []
+    is_used = np.any([text[role].codes >= 0 for role in text if role != "model"], axis=0)
+    is_used |= np.any([~np.isnan(column) for column in numbers.values()], axis=0)
+    if unused := np.count_nonzero(~is_used[:-1]):
+        rules.append(Rule("rows without a value", unused, read="as no rows"))
     for role in ("sample", "model"):
-        empty = np.flatnonzero(text[role].codes[:-1] == MISSING)
+        empty = np.flatnonzero((text[role].codes == MISSING) & is_used)
         if len(empty):
             examples = tuple(map(cells.row_place, empty[:SHOWN].tolist()))
             rules.append(Rule(f"rows without a {role}", len(empty), examples))
@@ -114,8 +118,7 @@ def describe_repeated(cells: Cells, repeated: Array) -> Rule:
     """
     firsts = cells.row_at[cells.text["model"].codes[repeated], cells.text["sample"].codes[repeated]]
     columns = [*(column.codes for column in cells.text.values()), *cells.numbers.values()]
-    values = np.nan_to_num(np.array(columns), nan=-np.inf)
-    is_equal = np.array_equal(values[:, repeated], values[:, firsts])
+    is_equal = all(np.array_equal(one[repeated], one[firsts], equal_nan=True) for one in columns)
     pairs = zip(map(cells.row_place, repeated[:SHOWN].tolist()), cells.locate(firsts[:SHOWN]))
     return Rule(
         "rows that repeat a sample and model",

@@ -20,10 +20,10 @@ from .rules import Rule
 # Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
 EMPTY = ("", "n/a", "#n/a", "na", "nan", "null", "none", "-", "–")  # texts of empty cells
-YES = "yes y true t correct right ja wahr richtig oui vrai"
-NO = "no n false f incorrect wrong nein falsch non faux"
+YES = "yes y true t correct right pass passed ja wahr richtig oui vrai ✓ ✔ ✅"
+NO = "no n false f incorrect wrong fail failed nein falsch non faux ✗ ✘ ❌"
 TRUTH = dict.fromkeys(YES.split(), 1.0) | dict.fromkeys(NO.split(), 0.0)
-SIGN = re.compile(r"[%$€£¥]|usd|eur|gbp|chf")
+SIGN = re.compile(r"us\$|[%$¢€£¥]|usd|eur|gbp|chf")
 # The forms of a number by the sign before its decimals. Thousands may have marks.
 FORMS = {
     ".": re.compile(r"[+-]?(\d+|[1-9]\d{0,2}([, '’]\d{3})+)?(\.\d*)?(e[+-]?\d+)?"),
@@ -153,15 +153,22 @@ def parse_number(text: str, decimal: str, role: str) -> float:
     """Return the number that a text states, nan if it states none or is empty."""
     if text in TRUTH and (role == "correct" or role.startswith("column ")):
         return TRUTH[text]
-    signs = SIGN.findall(text)
+    unit = "".join(SIGN.findall(text))
     body = SIGN.sub("", text).strip()
     if body.lstrip("+-") in ("inf", "infinity"):
         return float(body)
-    is_number = FORMS[decimal].fullmatch(body) and re.search(r"\d", body)
-    if len(signs) > 1 or (signs == ["%"] and role.startswith("cost")) or not is_number:
+    plain = write_plainly(text, decimal)
+    if not plain or (unit == "%" and role.startswith("cost")):
         return np.nan
-    number = float(re.sub("[ '’,.]", lambda mark: "." * (mark[0] == decimal), body))
-    return number / 100 if signs == ["%"] else number
+    return float(plain) / (100 if unit in ("%", "¢") else 1)
+
+
+def write_plainly(text: str, decimal: str) -> str:
+    """Return the number in a text as Python reads it, without its unit, or "" without a number."""
+    body, units = SIGN.subn("", text)
+    if units > 1 or not FORMS[decimal].fullmatch(body.strip()) or not re.search(r"\d", body):
+        return ""
+    return re.sub("[ '’,.]", lambda mark: "." * (mark[0] == decimal), body.strip())
 
 
 def is_plain(text: str) -> bool:

@@ -11,15 +11,9 @@ from numpy import ndarray as Array
 from ...checks import error_context, validate_choice
 from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
-from .answers import (
-    ACCEPTED,
-    Answers,
-    TextColumn,
-    describe_spellings,
-    list_spellings,
-    read_answers,
-)
+from .answers import ACCEPTED, EXACT, Answers, TextColumn, describe_spellings, read_answers
 from .cells import TREATMENTS
+from .numbers import EMPTY
 from .rules import Place, Rule, find_cells
 
 NEITHER = (
@@ -139,63 +133,69 @@ def check_values(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], lis
 def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
     """Return the parts of a table that answers and labels determine, and their faults."""
     shape = raw["confidence"].shape
-    correct = raw["correct"]
+    predictions, labels, correct = raw["predictions"], raw["labels"], raw["correct"]
     answered = np.ones(shape, bool) if raw["answered"] is None else raw["answered"]
     unreadable = np.zeros(shape, bool) if raw["unreadable"] is None else raw["unreadable"]
-    answers = read_all(raw)
+    price = next(iter(raw["costs"].values()))
+    last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
+    texts = (
+        TextColumn(np.empty((0, shape[1]), np.int64), []) if predictions is None else predictions
+    )
+    answers = read_answers(texts, labels, raw["answer"], raw["names"], last)
     rules: list[Rule] = []
-    if raw["predictions"] is not None:
-        answered = raw["predictions"].codes >= 0
+    if predictions is not None:
+        answered = predictions.codes >= 0
+        is_correct = answers.said == answers.values
+        if labels is not None and raw["answer"] != EXACT:
+            rules += find_empty_labels(answers, labels)
         if correct is None:
-            correct = answers.correct
+            correct = None if labels is None else is_correct
             unreadable = answers.unreadable
-            rules = find_foreign(answers)
-        elif answers.correct is not None and correct.dtype == bool:
-            differs = (correct != answers.correct) & answered & ~answers.unreadable
-            rules = find_cells(
+            if labels is not None and not is_correct.any():
+                rules += find_foreign(answers, labels)
+        elif labels is not None and correct.dtype == bool:
+            rules += find_cells(
                 "predictions whose correctness contradicts their label",
-                differs,
+                (correct != is_correct) & answered & ~answers.unreadable,
                 place,
                 "Omit correct=, or omit label= and prediction=",
                 answers.predictions,
             )
         if raw["missing"] != ACCEPTED:
             answered = answered & ~unreadable
-    origin = replace(raw["origin"], values=answers.values, classes=answers.classes)
+    origin = raw["origin"]
+    if labels is not None:
+        origin = replace(origin, values=answers.values, classes=answers.classes)
     return {
-        "origin": origin if answers.values is not None else raw["origin"],
+        "origin": origin,
         "correct": correct,
-        "predictions": answers.predictions,
-        "labels": answers.labels,
+        "predictions": None if predictions is None else answers.predictions,
+        "labels": None if labels is None else labels.values(),
         "answered": answered,
         "unreadable": unreadable,
         "spellings": answers.spellings,
     }, rules + describe_spellings(answers.spellings)
 
 
-def read_all(raw: dict[str, Any]) -> Answers:
-    """Return the answers and labels of a table after reading."""
-    labels = raw["labels"]
-    if raw["predictions"] is not None:
-        price = next(iter(raw["costs"].values()))
-        last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
-        return read_answers(raw["predictions"], labels, raw["answer"], raw["names"], last)
-    nothing = list_spellings(TextColumn(np.empty((0, 0), np.int64), []), (), ())
-    if labels is None:
-        return Answers(None, None, None, None, None, (), nothing)
-    texts = labels.values()
-    classes, values = np.unique(texts, return_inverse=True)
-    return Answers(texts, None, None, None, values, tuple(classes.tolist()), nothing)
+def find_empty_labels(answers: Answers, labels: TextColumn) -> list[Rule]:
+    """Return the fault of labels such as None that no model predicts, since they may be missing."""
+    words = [text for text in labels.texts if text.strip().casefold() in EMPTY]
+    suspicious = [word for word in words if not (answers.said == answers.classes.index(word)).any()]
+    if not suspicious:
+        return []
+    count = sum(labels.frequencies()[word] for word in suspicious)
+    what = f"labels such as {suspicious[0]!r}, a word for an empty cell, that no model predicts"
+    remedy = "Leave cells empty whose label is not known, or pass answer='exact' if this is a class"
+    return [Rule(what, count, (), remedy)]
 
 
-def find_foreign(answers: Answers) -> list[Rule]:
+def find_foreign(answers: Answers, labels: TextColumn) -> list[Rule]:
     """Return the fault of readable predictions if there are several labels, and none is one."""
-    if answers.correct is None or answers.correct.any() or answers.unreadable.any():
+    if answers.unreadable.any() or len(labels.texts) < 2:
         return []
-    labels = set(pd.unique(answers.labels))
-    if len(labels) < 2 or labels & set(pd.unique(answers.predictions.ravel())):
+    if np.isin(answers.said, answers.values).any():
         return []
-    first = f"{str(answers.predictions.flat[0])!r} for the label {str(answers.labels[0])!r}"
+    first = f"{str(answers.predictions.flat[0])!r} for the label {str(labels.values()[0])!r}"
     what = "predictions that are none of the labels"
     return [Rule(what, answers.predictions.size, (first,), "Use one spelling for both")]
 

@@ -22,7 +22,8 @@ BYTES_PER_CELL = 4  # bytes that a cell of a parquet file counts toward the larg
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
-JSON_LINES = (".jsonl", ".ndjson")
+JSON_LINES = (".json", ".jsonl", ".ndjson")
+FOREIGN = (".xlsx", ".xls", ".ods", ".feather", ".arrow")
 PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
 # Arrow has few functions for views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
@@ -62,9 +63,11 @@ def read_table(
     suffix = path.suffix.lower()
     if suffix in PACKED:
         raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
+    if suffix in FOREIGN:
+        raise ValueError(f"{path}: not CSV, parquet or JSON lines. Export the table as one of them")
     if suffix in JSON_LINES:
         raise ValueError(
-            f"{path}: a file of JSON lines is a log. Pass the frame "
+            f"{path}: a file of JSON is a log. Pass the frame "
             f"cascadelib.datasets.read_log({path.name!r})"
         )
     with open_regular_file(path, largest) as file:

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 import cascadelib as cl
 from cascadelib.labels import fold, strip_marks
-from cascadelib.store.tables.answers import find_option, refuse_unreadable
+from cascadelib.store.tables.answers import find_option, plain_number, refuse_unreadable
 
 K = 400
 RNG = np.random.default_rng(0)
@@ -187,11 +187,80 @@ def test_free_text_is_unreadable_only_if_it_contains_its_label():
     assert np.flatnonzero(read.unreadable[0]).tolist() == list(range(30, 40))
 
 
+NUMBERS = [f"{row / 10 - 3:g}" for row in range(60)]
+SPELLED = {
+    "trailing zeros": lambda text: f"{float(text):.3f}",
+    "decimal commas": lambda text: text.replace(".", ","),
+    "typographic minus": lambda text: text.replace("-", "−"),
+    "dollars": lambda text: f"${text}".replace("$-", "-$"),
+    "boxed": lambda text: f"So it is \\boxed{{{text}}}.",
+    "thoughts": lambda text: f"<think>1 or 2</think> **{text}**",
+}
+
+
+@pytest.mark.parametrize("kind", SPELLED)
+def test_numbers_in_other_spellings_are_read_if_all_labels_are_numbers(kind):
+    said = [SPELLED[kind](text) for text in NUMBERS]
+    read = cl.ScoreTable(None, np.ones((1, 60)), [1], (), None, [said], NUMBERS)
+    assert read.predictions[0].tolist() == NUMBERS and not read.unreadable.any()
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    [
+        ("1,024", "1024"),
+        ("1.234,5", "1234.5"),
+        ("(5)", "5"),
+        ("-0.0", "0"),
+        ("€ 1 024", "1024"),
+        ("12%", ""),
+        ("1e5", ""),
+        ("1,2,3", ""),
+        ("5 apples", ""),
+        ("1" * 28, ""),
+    ],
+)
+def test_a_number_has_one_plain_form(text, number):
+    assert plain_number(text) == number
+
+
+@pytest.mark.parametrize(
+    ("text", "label", "is_unreadable"),
+    [
+        ("1,024 apples", "1024", True),
+        ("1,024", "1.024", True),  # a German reading
+        ("72%", "0.72", True),
+        ("nan", "7", True),
+        ("N/A", "7", True),
+        ("-5", "5", False),
+        ("15", "5", False),
+    ],
+)
+def test_a_number_that_may_be_its_label_is_neither_correct_nor_wrong(text, label, is_unreadable):
+    labels = [*(str(row) for row in range(10, 40)), label]
+    said = [*labels[:-1], text]
+    read = cl.ScoreTable(None, np.ones((1, 31)), [1], (), None, [said], labels)
+    assert not read.correct[0, -1] and read.correct[0, :-1].all()
+    assert read.unreadable[0, -1] == is_unreadable
+
+
+def test_a_label_that_is_a_word_for_an_empty_cell_is_refused_unless_a_model_predicts_it():
+    labels = np.where(np.arange(K) < 40, "None", LABELS)
+    with pytest.raises(
+        ValueError, match="'None', a word for an empty cell, .*: 40. Leave cells em"
+    ):
+        table(labels=labels)
+    assert table(labels=labels, answer="exact").correct.any()
+    said = np.where(np.arange(K) < 20, "none", PREDICTIONS)
+    assert table(said, labels).correct[:, :20].all()
+
+
 def test_whole_numbers_are_answers_if_all_labels_are():
     labels = np.array(["1", "2"] * 20)
     said = np.where(np.arange(40) < 5, "7", np.char.add(labels, ".0"))
+    said[[0, 1]] = "0.5"
     read = cl.ScoreTable(None, np.ones((1, 40)), [1], (), None, [said], labels)
-    assert not read.unreadable.any() and read.correct.sum() == 35
+    assert np.flatnonzero(read.unreadable[0]).tolist() == [0, 1] and read.correct.sum() == 35
 
 
 @given(st.text(max_size=8))

@@ -103,7 +103,8 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
         ("t.csv.gz", gzip.compress(TEXT, mtime=0)[:-9], "not a table in CSV"),
         ("t.parquet", TEXT, "not a table in parquet"),
         ("t.zip", b"PK", "of packed tables only .gz is read"),
-        ("t.jsonl", b"{}", r"a file of JSON lines is a log. Pass .*read_log\('t.jsonl'\)"),
+        ("t.xlsx", b"PK", "not CSV, parquet or JSON lines. Export the table"),
+        ("t.jsonl", b"{}", r"a file of JSON is a log. Pass .*read_log\('t.jsonl'\)"),
     ],
 )
 def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):
@@ -122,3 +123,13 @@ def test_the_largest_size_is_a_whole_number(largest, tmp_path):
     (tmp_path / "t.csv").write_text("a\n1\n")
     with pytest.raises(ValueError, match="largest must be a whole number of 1 or more"):
         read_table(tmp_path / "t.csv", largest)
+
+
+def test_a_file_in_another_encoding_is_read_if_it_is_named(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(TEXT.replace(b",a,", "né".join(",,").encode("cp1252")))
+    with pytest.raises(ValueError, match="line 2 is not in utf-8 .byte 0xe9.: name the encoding="):
+        read_table(path)
+    assert read_table(path, encoding="cp1252")["model"].tolist() == ["né"] * 2
+    with pytest.raises(ValueError, match="encoding 'utf-9' is unknown"):
+        read_table(path, encoding="utf-9")
