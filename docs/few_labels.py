@@ -7,6 +7,7 @@ few-labels.png, from the draws of ``python benchmarks/choosing.py`` (draws with 
 import asyncio
 import json
 import sys
+from bisect import bisect_left
 from pathlib import Path
 from typing import Any
 
@@ -25,36 +26,52 @@ import choosing  # noqa: E402
 
 from tools.committed import draw, reduce_palette  # noqa: E402
 
-EPSILONS = (0.005, 0.01, 0.02, 0.05)
+EPSILONS = (0.01, 0.02, 0.05)
 SHARES = (0.1, 0.25, 0.5)  # of the samples on which candidates disagree
 SAMPLES = 10_000  # that follow those of the choice
-MOST = 30  # labels of disagreements of the cascade
+MOST = 24  # labels of disagreements of the cascade
 COLOURS = {"images": "#0072B2", "reviews": "#D55E00"}
 
 
 def power_of(count: int, epsilon: float, disagreements: int) -> float:
     """Return the probability that labels of ``count`` disagreements of a cascade certify it."""
     total = LOST + GAINED + NEITHER
-    pairs = [(a, b) for a in range(count + 1) for b in range(count + 1 - a)]
-    certifying = [
-        (lost, gained, count - lost - gained)
-        for lost, gained in pairs
-        if drawn_p_value(lost, gained, count, disagreements, SAMPLES, epsilon, DELTA) <= DELTA
-    ]
     shares = [LOST / total, GAINED / total, NEITHER / total]
-    return float(sum(multinomial.pmf(cell, count, shares) for cell in certifying))
+    power = 0.0
+    for gained in range(count + 1):
+
+        def is_too_many(lost: int, gained: int = gained) -> bool:
+            p = drawn_p_value(lost, gained, count, disagreements, SAMPLES, epsilon, DELTA)
+            return p > DELTA
+
+        lost = np.arange(bisect_left(range(count - gained + 1), True, key=is_too_many))
+        cells = np.stack([lost, np.full(len(lost), gained), count - gained - lost], axis=1)
+        power += multinomial.pmf(cells, count, shares).sum()
+    return float(power)
 
 
 def fewest_labels(epsilon: float) -> list[int]:
-    """Return the fewest labels of which OFTEN certify: of the cascade, then per share."""
+    """Return the fewest labels that certify in OFTEN of the draws: of the cascade, then per share.
+
+    More than MOST disagreements of the cascade count as MOST.
+    """
     share = (LOST + GAINED + NEITHER) * epsilon
     powers = np.array([power_of(m, epsilon, round(share * SAMPLES)) for m in range(MOST + 1)])
-    found = [int(np.argmax(powers >= OFTEN))]
+    found = [first_above(powers)]
     for wide in SHARES:
-        counts = np.arange(1, round(MOST * wide / share / 2))
+        counts = np.arange(round(4 * MOST * wide / share))
         drawn = binom.pmf(np.arange(MOST + 1), counts[:, None], share / wide)
-        found.append(int(counts[np.argmax(drawn @ powers >= OFTEN)]))
+        more = binom.sf(MOST, counts, share / wide)
+        found.append(first_above(drawn @ powers + more * powers[-1]))
     return found
+
+
+def first_above(powers: np.ndarray) -> int:
+    """Return the first number of labels with a power of OFTEN, or raise an error without one."""
+    reached = np.flatnonzero(powers >= OFTEN)
+    if not len(reached):
+        raise ValueError(f"no number of labels reaches a power of {OFTEN}: raise MOST")
+    return int(reached[0])
 
 
 def sizes() -> str:
@@ -114,7 +131,7 @@ def write_figure(path: Path) -> None:
 if __name__ == "__main__":
     if "sizes" in sys.argv[1:]:
         before, _, rest = PAGE.read_text(encoding="utf-8").partition("<!-- sizes -->\n")
-        after = rest.partition("\n<!-- /sizes -->")[2]
+        after = rest.partition("<!-- /sizes -->")[2]
         text = f"{before}<!-- sizes -->\n{sizes()}\n<!-- /sizes -->{after}"
         PAGE.write_text(text, encoding="utf-8")
     if "figure" in sys.argv[1:]:

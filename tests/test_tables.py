@@ -81,7 +81,6 @@ def test_every_figure_takes_plain_tables(store):
     made = [
         figures.singles_figure(front.singles),
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
-        figures.improvement_figure(curves, references=["a"]),
         front_figures.front_and_improvement({"pairs": front}, "fronts"),
         front_figures.pairs_figure(
             pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}
@@ -131,10 +130,8 @@ def test_a_page_shows_ticks_and_all_rows():
         assert page._repr_html_().count("x" * 200) == 100
 
 
-def test_coinciding_curves_are_drawn_once():
+def test_a_panel_compares_each_method_with_the_first():
     curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    fig = figures.improvement_figure({"a": curve, "b": curve.copy(), "c": curve * 2})
-    assert [trace.name for trace in fig.data] == ["a = b", "c"] and fig.layout.yaxis.type == "log"
     names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
     panels = paper_figures.methods_figure(
         {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"

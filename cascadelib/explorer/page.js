@@ -19,6 +19,7 @@ const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
 const PRICE = "cost" // the kind of cost that is a price, as in explorer.py
 const LABELS = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000] // steps of the slider of labels
+const LETTER = 7.5 // pixels of a bold letter of an axis title
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -30,6 +31,8 @@ const points = (value, k = 100) => {
   return `${value < 0 ? text.replace("-", "−") : `+${text}`} points`
 }
 const times = value => value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2)
+/** Shorten a title of an axis that is too long for it: "agreement with large" becomes "agreement". */
+const fitted = (title, pixels) => title.length * LETTER > pixels ? title.split(" with ")[0] : title
 const small = value => String(Number(Number(value).toPrecision(6)))
 
 /** Format a number with significant digits and a prefix: 14.39G, 0.7112, 26µ. */
@@ -68,7 +71,7 @@ const element = (name, attributes = {}, text) => {
 const LAYOUT = `
 <div class="cl-bar">
   <div class="cl-number" role="radiogroup" aria-label="number of models"></div>
-  <label class="cl-goal">best <select aria-label="goal"></select><input hidden aria-label="value of the goal"></label>
+  <label class="cl-goal">go to <select aria-label="goal"></select><input hidden aria-label="value of the goal"></label>
 </div>
 <div class="cl-words"><p class="cl-sentence" aria-live="polite"></p><p class="cl-sentence cl-longest" aria-hidden="true"></p></div>
 <figure class="cl-chart"></figure>
@@ -1064,7 +1067,7 @@ class View {
       svg.append(element("text", { class: "cl-tick", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${(100 * value).toFixed(decimals)}%`))
     }
     svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.costTitle))
-    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, this.scoreTitle))
+    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, fitted(this.scoreTitle, height - margin.top - margin.bottom)))
   }
 
   /** Draw the full front in small with the window of the chart, and return its scales. */

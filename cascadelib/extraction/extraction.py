@@ -292,7 +292,7 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
         shards.remove(candidate.name)
 
 
-def _store(candidate: Candidate, parts: list[tuple], settings: Settings) -> None:
+def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     """Store the logits and measured seconds of a model.
 
     parts: (logits, seconds per sample of each batch) of its shards.

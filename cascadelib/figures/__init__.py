@@ -4,6 +4,6 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    fronts="band_figure front_figure improvement_figure singles_figure",
+    fronts="front_figure singles_figure",
     lessons="intervals_figure lines_figure points_figure saving_figure",
 )

@@ -1,7 +1,5 @@
 """Draw fronts from tables, with costs on a log axis and accuracies as per cent."""
 
-from collections.abc import Collection
-
 import numpy as np
 import pandas as pd
 
@@ -101,50 +99,6 @@ def least_cost_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
     return cost[::-1].cummin()[::-1].reindex(at, method="bfill")
 
 
-def improvement_figure(
-    curves: Tables,
-    title: str = "Improvement factor at equal accuracy",
-    references: Collection[str] = (),
-) -> style.Figure:
-    """Draw improvement factors against accuracy.
-
-    Parameters
-    ----------
-    curves : dict of str to DataFrame
-        Label → table with accuracy and improvement (``front.improvement_curve()``). Curves that
-        coincide are drawn once, under all their labels.
-    title : str
-    references : collection of str
-        Labels that are drawn as thin black lines.
-
-    Returns
-    -------
-    Figure
-
-    References
-    ----------
-    Paper, figure 1, bottom.
-    """
-    fig = style.figure(
-        title,
-        xaxis=style.per_cent_axis(title="accuracy"),
-        yaxis={"title": style.GAIN, **style.GAIN_AXIS},
-        hovermode="x",
-        showlegend=True,
-    )
-    curves = {label: curves[label] for label in [*references, *curves] if label in curves}
-    factors = {label: curve.set_index("accuracy")["improvement"] for label, curve in curves.items()}
-    others = 0
-    for first, name in merge_coinciding(factors).items():
-        if first in references:
-            style.add_improvement(fig, curves[first], name, style.BLACK, 1.2)
-            continue
-        colour = style.colour(others)
-        style.add_improvement(fig, curves[first], name, colour, 1.8, dash=style.dash(others))
-        others += 1
-    return fig.add_hline(y=1, line=style.DOTTED)
-
-
 def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
     """Return a legend name for each curve to draw, with the labels of those that coincide with it.
 
@@ -169,29 +123,3 @@ def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
 def are_close(curve: pd.Series, other: pd.Series, share: float) -> bool:
     """Return whether curves over the same index differ by at most a share of the other."""
     return curve.index.equals(other.index) and np.allclose(curve, other, share, 0, equal_nan=True)
-
-
-def band_figure(
-    curve: pd.DataFrame, band: pd.DataFrame, title: str = "Improvement, 95% bootstrap band"
-) -> style.Figure:
-    """Draw an improvement curve over its confidence band.
-
-    Parameters
-    ----------
-    curve : DataFrame
-        Columns accuracy and improvement.
-    band : DataFrame
-        Columns accuracy, low and high.
-    title : str
-
-    Returns
-    -------
-    Figure
-    """
-    fig = improvement_figure({}, title)
-    edge = {"x": band["accuracy"], "color": style.PALETTE[0], "width": 0}
-    style.add_line(fig, y=band["high"], showlegend=False, hoverinfo="skip", **edge)
-    filled: dict = {"name": "95% band", "fill": "tonexty", "fillcolor": "rgba(0,114,178,0.22)"}
-    style.add_line(fig, y=band["low"], **filled, **edge)
-    style.add_line(fig, curve["accuracy"], curve["improvement"], style.BLACK, name="front")
-    return fig

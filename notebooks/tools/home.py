@@ -27,6 +27,9 @@ ABOUT_PAPER = (
 )
 SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 SMALL = {"height": 260, "font": {"size": 11}}
+# A legend is below the axis title, at the bottom of the card.
+KEY = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container"}
+KEY_HEIGHT = 80  # pixels
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
 {frame}</section>"""
@@ -95,11 +98,28 @@ def framed(content: str, label: str) -> str:
     return FIGURE.format(label=html.escape(label, quote=True), content=content)
 
 
+def first_panel(figure: dict) -> dict:
+    """Return a figure with its first panel only, without marks that a legend must name one by
+    one."""
+    layout = figure.get("layout", {})
+    if "xaxis2" not in layout:
+        return figure
+    data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
+    data = [trace for trace in data if "text" not in trace.get("mode", "")]
+    full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
+    bare = {"annotations": [], "shapes": [], "width": None, "legend": {}}
+    return figure | {"data": data, "layout": layout | full | bare}
+
+
 def in_small(figure: dict) -> dict:
     """Return a figure without its title and controls, in the size of a card."""
+    figure = first_panel(figure)
     layout = figure.get("layout", {})
     margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
     small = layout | SMALL | {"title": None, "margin": margin}
+    if "legend" in layout:
+        small |= {"height": SMALL["height"] + KEY_HEIGHT, "legend": KEY}
+        margin["b"] += KEY_HEIGHT
     return figure | {"layout": small, "config": {"staticPlot": True}}
 
 
@@ -132,7 +152,8 @@ def card_of(entry: Entry) -> str:
 def lede_of(answer: str) -> str:
     """Return the answer of the main lesson: its finding, and below it what was measured."""
     finding, _, source = map(html.escape, answer.partition("\n"))
-    return f'<p class="lede"><b>{finding}</b><br>{source}</p>'
+    unit = ". MACs are multiply-accumulate operations." * ("MACs" in finding)
+    return f'<p class="lede"><b>{finding}</b><br>{source}{unit}</p>'
 
 
 def cards(entries: Iterable[Entry]) -> str:

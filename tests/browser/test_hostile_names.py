@@ -7,6 +7,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
@@ -15,6 +16,7 @@ from cascadelib.fronts.pairs import pair_curve, pair_table
 from tools import front_figures, home, paper_figures
 from tools.side_by_side import threshold_curves
 
+then_and_now = load_script("data/imagenet-1k/then_and_now.py")
 pytestmark = pytest.mark.browser
 NAMES = [
     "<img src=x onerror=alert(1)>hostile0",
@@ -91,13 +93,12 @@ def figures(store, other):
     curves = threshold_curves(store, NAMES[0], store)
     yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
-    yield fig.improvement_figure(dict.fromkeys(NAMES, curve), NAMES[3], NAMES[:1])
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     pairs = pair_table(store)
     labels = pairs["first"] + " → " + pairs["second"]
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
     yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
-    yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)
+    yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield paper_figures.tasks_figure(
         {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
     )
@@ -115,7 +116,6 @@ def figures(store, other):
     yield fig.saving_figure(front, cl.analysis.finding(front, front.store, front.point(0)))
     rows = pd.DataFrame({"saving": 2.0, "saving_low": 1.5, "saving_high": 3.0}, NAMES)
     yield fig.intervals_figure(rows, "saving", NAMES[2])
-    yield fig.band_figure(curve, pd.DataFrame({"accuracy": [0.5], "low": [1.0], "high": [2.0]}))
 
 
 def written(folder, *outputs):

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures.fronts import band_figure, front_figure, merge_coinciding
+from cascadelib.figures.fronts import front_figure, merge_coinciding
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -51,9 +51,3 @@ def test_dominated_points_of_a_replayed_front_can_be_drawn():
     assert [trace.name for trace in fig.data if trace.name and "replayed" in trace.name] == [
         "replayed = same"
     ]
-
-
-def test_a_band_is_drawn_below_the_front():
-    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.2, 1.8]})
-    band = pd.DataFrame({"accuracy": curve["accuracy"], "low": 1.0, "high": 2.0})
-    assert band_figure(curve, band).data[-1].name == "front"

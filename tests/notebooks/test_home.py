@@ -20,7 +20,10 @@ ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 HOSTILE = "<script>alert(1)</script>\"'"
 SIZES = (1440, 1000, 390)
-STILL = '<p class="cl-still" data-validation="{name} val" data-held-out="{name} test"></p>'
+STILL = (
+    '<p class="cl-still" data-state="method={method}&amp;cost=macs" '
+    'data-validation="{name} val" data-held-out="{name} test"></p>'
+)
 new = nbformat.v4
 
 
@@ -61,17 +64,21 @@ def texts(pattern, page):
 
 def test_a_card_has_question_finding_and_key_figure(written):
     runs = [
-        written("02_pairs", "It is\nmeasured"),
+        written("02_pairs", "It is in MACs\nmeasured"),
         written("04_live", "So", {PLOTLY_JSON: figure()}),
         written("10_paper", drawn={"image/png": pixel()}),
     ]
     page = home.format_home(runs)
     assert texts("<h1>(.*?)</h1>", page) == [home.PURPOSE]
-    assert texts('class="lede">(.*?)</p>', page) == ["<b>It is</b><br>measured"]
+    assert texts('class="lede">(.*?)</p>', page) == [
+        "<b>It is in MACs</b><br>measured. MACs are multiply-accumulate operations."
+    ]
     cards = dict(texts(r'<a class="card" href="(.*?).html">(.*?)</a>', page))
     assert list(cards) == ["02_pairs", "04_live", "10_paper"]
     assert all("<h3>Is it much?</h3>" in card for card in cards.values())
-    assert 'class="finding">It is</p>' in cards["02_pairs"] and "fig" not in cards["02_pairs"]
+    assert (
+        'class="finding">It is in MACs</p>' in cards["02_pairs"] and "fig" not in cards["02_pairs"]
+    )
     assert 'aria-label="So"' in cards["04_live"] and "staticPlot" in cards["04_live"]
     assert "data:image/png;base64" in cards["10_paper"]
     assert texts("<h2>(.*?)</h2>", page) == ["Lessons", "The paper"]
@@ -85,6 +92,16 @@ def test_a_small_figure_names_its_lines_and_has_no_title(written):
     assert small["layout"]["title"] is None and "width" not in small["layout"]
 
 
+def test_a_small_figure_of_two_panels_has_the_first_one():
+    axes = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {"domain": [0.6, 1]}, "yaxis": {}}
+    lines = [{"name": "a", "mode": "lines"}, {"name": "b", "mode": "lines", "xaxis": "x2"}]
+    stars = {"name": "c", "mode": "markers+text", "xaxis": "x"}
+    small = home.in_small({"data": [*lines, stars], "layout": axes | {"width": 1150}})
+    assert [trace["name"] for trace in small["data"]] == ["a"]
+    assert small["layout"]["xaxis"]["domain"] == [0, 1] and small["layout"]["width"] is None
+    assert small["layout"]["legend"]["yref"] == "container" and small["layout"]["height"] > 260
+
+
 def test_the_home_loads_no_file_from_elsewhere():
     page = home.format_home([Run(path, path) for path in COMMITTED])
     loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
@@ -95,14 +112,21 @@ def test_the_home_loads_no_file_from_elsewhere():
     } == local | pages
 
 
-@pytest.mark.parametrize("data_set", ["fashion-mnist", "mine"])
-def test_the_explorer_is_live_for_bundled_images_and_else_a_picture(written, data_set):
-    still = (
-        f'<div class="cl-still" data-validation="{data_set} val" data-held-out="{data_set} test">'
-    )
+@pytest.mark.parametrize(
+    ("data_set", "method", "is_live"),
+    [
+        ("fashion-mnist", "max_softmax", True),
+        ("fashion-mnist", "entropy", False),
+        ("mine", "max_softmax", False),
+    ],
+)
+def test_the_explorer_is_live_for_bundled_images_and_else_a_picture(
+    written, data_set, method, is_live
+):
+    still = STILL.format(name=data_set, method=method)
     page = home.format_home([written("02_pairs", drawn={"text/html": still, "text/plain": "a"})])
-    assert ("<iframe" in page) == (data_set == "fashion-mnist")
-    assert ('class="live still"' in page) == (data_set == "mine")
+    assert ("<iframe" in page) == is_live
+    assert ('class="live still"' in page) == (not is_live)
     assert "<iframe" not in home.format_home([written("02_pairs")])
 
 
@@ -133,7 +157,7 @@ def folder(tmp_path_factory):
     folder = tmp_path_factory.mktemp("report")
     report.copy_shared(folder)
     app.write_page(folder / report.LIVE)
-    still = STILL.format(name="fashion-mnist")
+    still = STILL.format(name="fashion-mnist", method="max_softmax")
     cell = new.new_code_cell("x", metadata={"tags": ["key-figure"]})
     cell.outputs = [
         new.new_output("display_data", {"text/html": still, "text/plain": "a → b"}),

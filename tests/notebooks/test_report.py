@@ -8,6 +8,7 @@ from types import SimpleNamespace
 
 import nbformat
 import numpy as np
+import pandas as pd
 import pytest
 from PIL import Image
 
@@ -64,8 +65,10 @@ def figures():
             x=[1, 2], y=[1, 2], name="both", showlegend=row == col == 1, row=row, col=col
         )
     yield grid
-    many = {f"a long name of a cascade, number {i}": curve * [1, i] for i in range(1, 12)}
-    yield cl.figures.improvement_figure(many)
+    rows = pd.DataFrame({"accuracy": [0.6, 0.7], "cost": [1.0, 2.0]})
+    many = {f"a long name of a cascade, number {i}": rows * [1, i] for i in range(1, 12)}
+    singles = rows.assign(on_front=True, on_hull=True)
+    yield cl.figures.front_figure(many, singles).update_layout(showlegend=True)
 
 
 def data(k=300):
@@ -81,8 +84,8 @@ def data(k=300):
 def stills():
     """Return the outputs of two explorers without a kernel, one of the bundled images."""
     still = (
-        '<p data-state="models=a&amp;goal=near_best" data-validation="{} val" '
-        'data-held-out="{} test">a → b</p>'
+        '<p data-state="models=a&amp;method=max_softmax&amp;goal=near_best" '
+        'data-validation="{} val" data-held-out="{} test">a → b</p>'
     )
     sentences = [still.format(name, name) for name in ("fashion-mnist", "mine")]
     return [nbformat.v4.new_output("display_data", {"text/html": one}) for one in sentences]
@@ -172,7 +175,9 @@ def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
 
 def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
-    assert re.findall('src="live.html#([^"]*)"', text) == ["models=a&amp;goal=near_best"]
+    assert re.findall('src="live.html#([^"]*)"', text) == [
+        "models=a&amp;method=max_softmax&amp;goal=near_best"
+    ]
     assert text.count("data-state") == 1
     assert (pages / "live.html").exists()
     assert "live.html" not in (pages / "01_a.html").read_text(encoding="utf-8")
