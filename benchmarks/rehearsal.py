@@ -5,10 +5,12 @@
 
 All notebooks run on both axes of cost. There is a row for each notebook and report: its seconds,
 and the processor seconds of all its processes. Seconds depend on other load on the machine, and
-``load`` is the mean number of its running processes.
+``load`` is the mean number of its running processes. ``memory_mb`` is the most memory of all
+kernels together. Then the planted effects are compared with those that the study finds.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -16,9 +18,14 @@ import resource
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 from pathlib import Path
 from typing import Any
+
+import psutil
+
+import cascadelib as cl
 
 HERE = Path(__file__).resolve().parent
 SCRIPTS = HERE.parent / "data" / "imagenet-1k"
@@ -50,6 +57,103 @@ def run_script(*command: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
     return {"seconds": round(seconds, 1), "cpu": round(cpu, 1)}, rows
 
 
+SAMPLING = 1.0  # seconds between two readings of memory
+LEAST_SAMPLES = 50_000  # of val, at which the planted best pairs are found exactly
+ERRORS = 4  # standard errors that a found accuracy may differ from a planted one
+
+
+class PeakMemory(threading.Thread):
+    """Read the memory of all child processes together, and keep the largest sum.
+
+    Pages that several processes share, such as those of memory-mapped logits, count once.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.bytes = 0
+        self.ended = threading.Event()
+
+    def run(self) -> None:
+        while not self.ended.wait(SAMPLING):
+            self.bytes = max(self.bytes, memory_of_children())
+
+    def stop(self) -> int:
+        """Return the peak in MB."""
+        self.ended.set()
+        self.join()
+        return self.bytes // 2**20
+
+
+def memory_of_children() -> int:
+    """Return the proportional set sizes of all child processes, in bytes."""
+    total = 0
+    for process in psutil.Process().children(recursive=True):
+        with contextlib.suppress(psutil.Error):  # it has ended
+            total += process.memory_full_info().pss
+    return total
+
+
+def find_planted(folder: Path) -> list[dict[str, Any]]:
+    """Return the planted effects next to those that the library finds, a row each.
+
+    Raises SystemExit with the rows that differ.
+    """
+    planted = json.loads((folder / "planted.json").read_text(encoding="utf-8"))
+    val = cl.LogitStore(folder / "val")
+    rows = []
+    for candidates in ("all", "pareto"):
+        front = cl.search(val, 2, "max_softmax", cost="macs", models=candidates)
+        for best in planted["best_pairs"]:
+            rows.append(compare_pair(front, best["macs"], candidates, best[candidates]))
+    for split in ("val", "held_out"):
+        rows.append(compare_calibration(cl.LogitStore(folder / split), planted["gaps"][split]))
+    different = [row for row in rows if not row["agrees"]]
+    if different:
+        raise SystemExit(f"not as planted: {different}")
+    return rows
+
+
+def compare_pair(
+    front: cl.Front, macs: float, candidates: str, planted: dict[str, Any]
+) -> dict[str, Any]:
+    """Compare the most accurate pair at a cost with the planted one.
+
+    On few images chance decides between pairs, and accuracies alone are compared. So are they for
+    models on the front of single models, of which several pairs are almost equal.
+    """
+    val = front.store
+    row = int(front.table["cost"].searchsorted(macs, side="right")) - 1
+    point = front.point(row)
+    accuracy = float(front.table["accuracy"][row])
+    first, second = planted["models"]
+    unsure = (val.ranks(first) == 0) != (val.ranks(second) == 0)
+    allowed = ERRORS * (unsure.mean() / len(val)) ** 0.5
+    agrees = abs(accuracy - planted["accuracy"]) <= allowed
+    if candidates == "all" and len(val) >= LEAST_SAMPLES:
+        agrees = agrees and list(point.models) == planted["models"]
+    return {
+        "planted": f"best pair of {candidates} models at {macs / 1e9:g} G",
+        "wanted": [" → ".join(planted["models"]), round(planted["accuracy"], 4)],
+        "found": [" → ".join(point.models), round(accuracy, 4)],
+        "agrees": bool(agrees),
+    }
+
+
+def compare_calibration(store: cl.LogitStore, gap: float) -> dict[str, Any]:
+    """Compare the mean confidence − accuracy of all models with the planted one."""
+    gaps = []
+    for name in store.models.index:
+        confidence, correct = cl.analysis.claims_of(store, name)
+        gaps.append(confidence.mean() - correct.mean())
+    found = sum(gaps) / len(gaps)
+    return {
+        "planted": f"mean confidence − accuracy on {store.dataset}",
+        "wanted": gap,
+        "found": round(found, 4),
+        "agrees": bool(abs(found - gap) <= ERRORS * 0.5 / len(store) ** 0.5),
+    }
+
+
 def megabytes(folder: Path) -> int:
     """Return the MB of the files of a folder."""
     return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 2**20
@@ -58,8 +162,8 @@ def megabytes(folder: Path) -> int:
 def rehearse(folder: Path, samples: int, classes: int) -> dict[str, Any]:
     """Write a study into a folder, run all notebooks on it, and return the measurements.
 
-    They are the sizes, the seconds of writing and of the notebooks, and the most memory of one
-    process. An existing folder is used as it is.
+    They are the sizes, the seconds of writing and of the notebooks, the most memory of all kernels
+    together, and the planted effects that were found. An existing folder is used as it is.
     """
     size = ["--samples", samples, "--classes", classes]
     measured: dict[str, Any] = {"samples": samples, "classes": classes, "cores": os.cpu_count()}
@@ -67,11 +171,15 @@ def rehearse(folder: Path, samples: int, classes: int) -> dict[str, Any]:
         measured["written"], _ = run_script(SCRIPTS / "rehearsal.py", folder, *size)
     measured["disk_mb"] = megabytes(folder)
     preset = ["--preset", SCRIPTS / "paper.yml"]
+    memory = PeakMemory()
+    memory.start()
     measured["all"], measured["notebooks"] = run_script(
         SCRIPTS / "run_notebooks.py", folder, *preset
     )
-    most = resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss
-    return measured | {"memory_mb": most // 1024, "load": round(os.getloadavg()[2], 1)}
+    measured["memory_mb"] = memory.stop()
+    measured["load"] = round(os.getloadavg()[2], 1)
+    measured["planted"] = find_planted(folder)
+    return measured
 
 
 def main() -> None:
@@ -81,12 +189,14 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=50_000, help="images of val")
     parser.add_argument("--classes", type=int, default=1000)
     parser.add_argument("--folder", type=Path, help="stores the study (default: a temporary one)")
+    parser.add_argument("--out", type=Path, default=HERE / "rehearsal.json")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = options.folder or Path(name) / "logits"
         measured = rehearse(folder, options.samples, options.classes)
-    (HERE / "rehearsal.json").write_text(json.dumps(measured, indent=2) + "\n", encoding="utf-8")
-    print(measured)
+    text = json.dumps(measured, indent=2, ensure_ascii=False) + "\n"
+    options.out.write_text(text, encoding="utf-8")
+    print(text)
 
 
 if __name__ == "__main__":

@@ -121,7 +121,15 @@ class ExploredSplits:
             bare = replace(self.source.method, temperatures=None)
             same = (name for name, method in METHODS.items() if method == bare)
             self.first = next(same, OF_FRONT)
-            self.methods[self.first] = self.source.method
+            self.methods[self.first] = self.fit_all(self.source.method)
+
+    def fit_all(self, method: Method) -> Method:
+        """Fit a method on all models if it was fitted on some of them, on the first split."""
+        fitted_on = method.fitted_on
+        if fitted_on is None or fitted_on.fingerprint != self.store.origin.fingerprint:
+            return method
+        fitted = method.temperatures or {name for read in method.fitted or () for name in read}
+        return method if set(self.store.models.index) <= set(fitted) else method.fit(self.store)
 
     def list_fronts(self) -> None:
         """Set the candidates, the searched fronts, and the possible numbers of models."""

@@ -21,12 +21,15 @@ largest with competence − the same noise. Therefore
 - the *logits margin* is as noisy as max softmax, with the other sign, so the methods are equal.
 - the largest probability is on average ``GAPS`` below the accuracy: all models are underconfident,
   and on ImageNetV2 by another amount.
+- ``PARTNERS`` have no luck: competence alone decides about their answers. They are not on the front
+  of single models in MACs, but pairs that begin with them are better than those of the front.
 """
 
 import argparse
 import json
 import sys
 import zlib
+from itertools import permutations
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +65,8 @@ SPLITS = {  # data set, column of the published accuracy, images at full size, w
 }
 BETTER = (("softmax_margin", "max_softmax"), ("max_softmax", "entropy"))
 EQUAL = ("max_softmax", "logits_margin")
+PARTNERS = ("levit_128s", "convnext_base_in22ft1k")
+BEST_AT = (4e8, 1e9, 2e10)  # MACs at which ``planted.json`` has the best pair
 GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
 """Task: how many texts its validation set has, and the share of class 1."""
 CHECKPOINTS = NOTEBOOKS.parent / "data" / "glue" / "checkpoints.csv"
@@ -84,6 +89,11 @@ def generator(*key: Any) -> np.random.Generator:
     return np.random.default_rng([zlib.crc32(str(part).encode()) for part in key])
 
 
+def luck_of(name: str) -> float:
+    """Return the standard deviation of the noise that decides about a model's answers."""
+    return 0.0 if name in PARTNERS else LUCK
+
+
 class Behaviour:
     """Competence, noise (float64 [k]) and correctness (bool [k]) of one model on k images.
 
@@ -91,13 +101,18 @@ class Behaviour:
     """
 
     def __init__(
-        self, difficulty: np.ndarray, accuracy: float, rng: np.random.Generator, gap: float
+        self,
+        difficulty: np.ndarray,
+        accuracy: float,
+        rng: np.random.Generator,
+        gap: float,
+        luck: float = LUCK,
     ):
         k = len(difficulty)
         own = rng.standard_normal(k)
         competence = np.sqrt(SHARED) * difficulty + np.sqrt(1 - SHARED) * own
         noise = NOISE * np.clip(rng.standard_normal(k), -CLIP, CLIP)
-        order = np.argsort(-(competence + LUCK * rng.standard_normal(k)))
+        order = np.argsort(-(competence + luck * rng.standard_normal(k)))
         self.correct = np.zeros(k, bool)
         self.correct[order[: round(k * accuracy)]] = True
         self.competence = np.clip(competence, -CLIP, CLIP)
@@ -178,7 +193,7 @@ def write_split(
     behaviours = {}
     for name, row in models.iterrows():
         own = generator(split, name)
-        behaviour = Behaviour(difficulty, row[column], own, GAPS[split])
+        behaviour = Behaviour(difficulty, row[column], own, GAPS[split], luck_of(name))
         logits = logits_of(behaviour, labels, classes, dtype, own)
         facts = {
             "family": row["family"],
@@ -222,7 +237,16 @@ def exceeding(first: float, second: float, correlation: float) -> float:
     return float(multivariate_normal.cdf([-first, -second], [0, 0], covariance))
 
 
-def pair_accuracy(first: float, second: float, exit_rate: float, seen: float) -> float:
+MAX_SOFTMAX = 1 / np.sqrt(1 + NOISE**2)  # its correlation with competence, as of logits margin
+
+
+def pair_accuracy(
+    first: float,
+    second: float,
+    exit_rate: float,
+    seen: float = MAX_SOFTMAX,
+    luck: tuple[float, float] = (LUCK, LUCK),
+) -> float:
     """Expected accuracy of a pair.
 
     Parameters
@@ -232,14 +256,41 @@ def pair_accuracy(first: float, second: float, exit_rate: float, seen: float) ->
     exit_rate : float
         Share of the images that leave at the first.
     seen : float
-        Correlation of the confidence with the first model's competence: 1 for softmax margin,
-        1 ÷ √(1 + ``NOISE``²) for max softmax and logits margin.
+        Correlation of the confidence with the first model's competence, 1 for softmax margin.
+    luck : tuple of float
+        Of the two models.
     """
-    correctness = 1 / np.sqrt(1 + LUCK**2)  # its correlation with competence
+    of_first, of_second = 1 / np.sqrt(1 + np.square(luck))  # correctness with competence
     bound = norm.isf(exit_rate)
-    stay = exceeding(norm.isf(first), bound, correctness * seen)
-    would = exceeding(norm.isf(second), bound, correctness * seen * SHARED)
+    stay = exceeding(norm.isf(first), bound, of_first * seen)
+    would = exceeding(norm.isf(second), bound, of_second * seen * SHARED)
     return second + stay - would
+
+
+def accuracies_at(models: pd.DataFrame, macs: float) -> pd.Series:
+    """Expected accuracies of all pairs by max softmax that cost as much, by (first, second)."""
+    found = {}
+    for first, second in permutations(models.index, 2):
+        deferred = (macs - models["macs"][first]) / models["macs"][second]
+        if 0 < deferred < 1:
+            top1 = models["top1"][[first, second]]
+            luck = luck_of(first), luck_of(second)
+            found[first, second] = pair_accuracy(*top1, 1 - deferred, luck=luck)
+    return pd.Series(found)
+
+
+def best_pairs(models: pd.DataFrame) -> list[dict[str, Any]]:
+    """Return the best pair at each cost of ``BEST_AT``, of all models and of those on the front."""
+    on_front = set(models.index[models["on_macs"]])
+    rows = []
+    for macs in BEST_AT:
+        accuracies = accuracies_at(models, macs)
+        of_front = accuracies[[on_front.issuperset(pair) for pair in accuracies.index]]
+        row: dict[str, Any] = {"macs": macs}
+        for candidates, part in (("all", accuracies), ("pareto", of_front)):
+            row[candidates] = {"models": list(part.idxmax()), "accuracy": float(part.max())}
+        rows.append(row)
+    return rows
 
 
 def planted(models: pd.DataFrame, val: dict[str, Behaviour]) -> dict[str, Any]:
@@ -263,13 +314,12 @@ def planted(models: pd.DataFrame, val: dict[str, Behaviour]) -> dict[str, Any]:
                 "exit_rate": exit_rate,
                 "macs": float(macs[first] + (1 - exit_rate) * macs[second]),
                 "published_seconds": float(seconds[first] + (1 - exit_rate) * seconds[second]),
-                "expected_accuracy": pair_accuracy(
-                    *accuracies, exit_rate, 1 / np.sqrt(1 + NOISE**2)
-                ),
+                "expected_accuracy": pair_accuracy(*accuracies, exit_rate),
             }
         )
     return {
         "pairs": pairs,
+        "best_pairs": best_pairs(models),
         "drops": (models["top1"] - models["imagenetv2_top1"]).to_dict(),
         "gaps": {split: -gap for split, gap in GAPS.items()},
         "better": [list(methods) for methods in BETTER],

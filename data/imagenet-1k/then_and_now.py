@@ -16,14 +16,56 @@ from pathlib import Path
 import pandas as pd
 
 from cascadelib import published
+from cascadelib.figures import style
 from cascadelib.files import replace_atomically
 from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.paper_figures import fronts_figure  # noqa: E402 - beside the notebooks
-from tools.study import on_fronts, singles  # noqa: E402 - so is this
+from tools.study import on_fronts, singles  # noqa: E402 - beside the notebooks
 
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
+
+
+def fronts_figure(
+    tables: dict[str, pd.DataFrame],
+    families: pd.Series,
+    cost: str = "macs",
+    title: str | None = None,
+) -> style.Figure:
+    """Draw published models by cost and accuracy: the first table's front by family, others as
+    lines.
+
+    tables: label → ``study.singles(…)``. families: Series from model to family (of the first
+    table). Pass the same Series to figures that must have the same colours. Accuracies start at
+    55%.
+    """
+    (label, singles), *others = tables.items()
+    front = singles[singles["on_front"]]
+    title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
+    accuracy = style.per_cent_axis(title="published top-1 accuracy")
+    fig = style.figure(
+        title, height=520, xaxis=style.cost_axis(cost, singles["cost"]), yaxis=accuracy
+    )
+    marker = {"color": style.GREY, "size": 4, "opacity": 0.35}
+    style.add_models(
+        fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker
+    )
+    style.add_hull(fig, singles)
+    colours = [*style.PALETTE, style.BLACK]
+    for i, family in enumerate(families.unique()):
+        rows = front[[families.get(name) == family for name in front.index]]
+        if len(rows):
+            # If colours run out, the next family takes the first colour with another symbol.
+            symbol = style.SYMBOLS[(i + i // len(style.SYMBOLS)) % len(style.SYMBOLS)]
+            marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
+            style.add_models(fig, rows, name=family, mode="markers", marker=marker)
+    line_colours = [style.BLACK, *style.PALETTE]
+    for i, (other, table) in enumerate(others):
+        colour = line_colours[i % len(line_colours)]
+        line = {"color": colour, "width": 1.5, "shape": "hv"}
+        style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
+    best = max(table["accuracy"].max() for table in tables.values())
+    return fig.update_yaxes(range=[0.55, best + 0.01])
 
 
 def label(table: pd.DataFrame, path: Path) -> str:

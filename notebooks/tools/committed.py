@@ -8,6 +8,7 @@ import base64
 import io
 import re
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -109,29 +110,39 @@ def committed_output(
     return output
 
 
+def drawn_figures(notebooks: Iterable[NotebookNode]) -> dict[int, bytes]:
+    """Return the figures of notebooks as PNG, by the id of the output."""
+    figures: list[Any] = []
+    for nb in notebooks:
+        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
+        figures += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
+    if not figures:
+        return {}
+    pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
+    return dict(zip(map(id, figures), pictures, strict=True))
+
+
+def rewrite_cell(cell: NotebookNode, result: NotebookNode, picture_of: dict[int, bytes]) -> None:
+    """Put the outputs of an executed code cell into the cell."""
+    outputs = [
+        committed_output(output, picture_of.get(id(output)), before)
+        for before, output in zip([None, *result.outputs], result.outputs)
+    ]
+    cell.outputs = [output for output in outputs if output is not None]
+    cell.execution_count = result.execution_count
+    cell.metadata.pop("execution", None)
+
+
 def rewrite_outputs(executed: dict[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
-    figures: list[Any] = []
-    for nb in results.values():
-        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        figures += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
-    pictures: list[bytes] = []
-    if figures:
-        pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
-    picture_of = dict(zip(map(id, figures), pictures, strict=True))
+    picture_of = drawn_figures(results.values())
     for path, notebook in results.items():
         nb = nbformat.read(path, as_version=4)
         for cell, result in zip(nb.cells, notebook.cells, strict=True):
             if cell.cell_type == "code":
-                outputs = [
-                    committed_output(output, picture_of.get(id(output)), before)
-                    for before, output in zip([None, *result.outputs], result.outputs)
-                ]
-                cell.outputs = [output for output in outputs if output is not None]
-                cell.execution_count = result.execution_count
-                cell.metadata.pop("execution", None)
+                rewrite_cell(cell, result, picture_of)
         nb.metadata.pop("widgets", None)
         nb.metadata.pop("papermill", None)
         nbformat.write(nb, path)

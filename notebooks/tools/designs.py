@@ -55,8 +55,8 @@ class Design:
 
     @property
     def caption(self) -> str:
-        """Return the design as text."""
-        parts = [self.what, CANDIDATES[self.candidates], SPLITS[self.split], COSTS[self.cost]]
+        """Return the design as text, without what is drawn."""
+        parts = [CANDIDATES[self.candidates], SPLITS[self.split], COSTS[self.cost]]
         if self.above:
             parts.append(f"accuracies above the paper's {self.above:.0%}")
         return "; ".join(parts)

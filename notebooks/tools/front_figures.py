@@ -1,6 +1,5 @@
 """The paper's figures of fronts and of single pairs: 1, 2, 4, 5 and 10."""
 
-import re
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,7 +9,6 @@ from cascadelib import Front, Point
 from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
-from tools import findings
 from tools.paper_figures import BELOW, Tables, label_row, panels
 
 WIDTH = 1150
@@ -26,15 +24,12 @@ def front_and_improvement(
     fronts: Mapping[str, Front],
     title: str,
     points: Mapping[str, Point] | None = None,
-    curves: Tables | None = None,
 ) -> style.Figure:
     """Draw figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
 
     fronts: of one store, with the same colour in both panels. Coinciding fronts are drawn once,
-    under all names. points: {letter: point}, stars (Table 1). curves: more improvement curves, such
-    as those on a held-out split. They are dotted, in the colour of the front with which their label
-    begins. Rings are single models on the hull, at which cascades gain least. The ring of the
-    lowest factor is named.
+    under all names. points: {letter: point}, stars (Table 1). Rings are single
+    models on the hull, at which cascades gain least. The ring of the lowest factor is named.
     """
     first = next(iter(fronts.values()))
     singles = first.singles
@@ -50,10 +45,6 @@ def front_and_improvement(
         style.add_cascades(fig, table, style.colour(i), line_shape="hv", col=1, **at)
         at |= {"label": at.pop("name"), "color": style.colour(i), "showlegend": False}
         style.add_improvement(fig, fronts[label].improvement_curve(), width=1.8, col=2, **at)
-    for i, (label, curve) in enumerate((curves or {}).items(), len(fronts)):
-        same = [n for n, name in enumerate(shown.values()) if covers(name, label)]
-        colour = style.colour(same[0] if same else i)
-        style.add_improvement(fig, curve, label, colour, 1.5, dash="dot", row=1, col=2)
     _add_vertices(fig, first)
     for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
         at = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
@@ -67,16 +58,7 @@ def front_and_improvement(
     margin = high - low
     ends = [low - 0.04 * margin, high + 0.09 * margin]
     label_row(fig, 1, style.cost_axis(first.cost_kind, singles["cost"]), "accuracy", ends)
-    means = {
-        label: front.improvement_curve()["improvement"].mean() for label, front in fronts.items()
-    }
-    title = findings.titled(findings.describe_factors(means), title)
     return fig.titled(title, width=WIDTH, legend=BELOW, margin={"b": 130})
-
-
-def covers(name: str, label: str) -> bool:
-    """Return whether the label begins with that of a front which is drawn under this name."""
-    return any(label.startswith(part.strip()) for part in re.split("= |≈ |\\(within", name))
 
 
 def _add_vertices(fig: style.Figure, front: Front) -> None:
@@ -154,5 +136,4 @@ def pairs_figure(
         fig.update_yaxes(**style.per_cent_axis(), row=1, col=col)
     fig.update_yaxes(title=style.GAIN, row=1, col=3, **style.GAIN_AXIS)
     legend = BELOW | {"title": {"text": "cost of the second model ÷ cost of the first"}}
-    title = findings.titled(findings.describe_pairs(pairs), title)
     return fig.titled(title, width=WIDTH, legend=legend, margin={"b": 110})

@@ -13,7 +13,7 @@ from cascadelib.checks import validate_choice
 from cascadelib.files import located
 from cascadelib.store import ScoreFile
 from cascadelib.store.protocol import Store
-from tools import elsewhere, front_figures, paper_figures, side_by_side
+from tools import front_figures, paper_figures, side_by_side
 from tools.designs import DESIGNS, TOPICS, Design
 from tools.ranges import accuracy_at
 
@@ -79,7 +79,7 @@ class Paper:
             return None
         drawn = DRAWN[name](self, design)
         if isinstance(drawn, pd.DataFrame):
-            drawn.columns.name = self.caption(name, design)
+            drawn.columns.name = self.caption(name, design).replace("\n", "; ")
         return drawn
 
     def answer(self) -> str:
@@ -163,8 +163,8 @@ class Paper:
         return bool(singles["on_front"].sum() < LEAST_CANDIDATES)
 
     def caption(self, name: str, design: Design) -> str:
-        """Return the second line of a figure's title: its name and design."""
-        text = f"{name}: {design.caption}"
+        """Return the title of a figure: its name, and its design in the second line."""
+        text = f"{name}: {design.what}\n{design.caption}"
         if design.candidates == "front" and self.takes_all(design):
             text += f"; all models, since the front has fewer than {LEAST_CANDIDATES}"
         return text
@@ -328,13 +328,34 @@ def shifted_splits(paper: Paper, design: Design) -> dict[str, Store]:
     return {design.split: paper.split(design)}
 
 
+def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
+    """Regroup {split: table} as {kind: {label: table}}.
+
+    Splits named <kind>-<severity> share a panel. Each panel also has the table of ``first``, the
+    selection split.
+    """
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, table in tables.items():
+        if name == first:
+            continue
+        kind, _, severity = name.rpartition("-")
+        if kind and severity.isdigit():
+            panel = kind
+            label = f"severity {severity}"
+        else:
+            panel = name
+            label = "other split"
+        grouped.setdefault(panel, {first: tables[first]})[label] = table
+    return grouped
+
+
 @draws("Figure 6")
 def figure_6(paper: Paper, design: Design) -> Any:
     front = paper.search(design)
     curves = {"selection split": front.improvement_curve()}
     for name, split in shifted_splits(paper, design).items():
         curves[name] = cl.analysis.front_on(split, front).improvement_curve()
-    panels = elsewhere.by_kind(curves, "selection split")
+    panels = by_kind(curves, "selection split")
     return paper_figures.replayed_improvement_figure(panels, paper.caption("Figure 6", design))
 
 

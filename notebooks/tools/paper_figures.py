@@ -11,7 +11,6 @@ from plotly.subplots import make_subplots
 from cascadelib.figures import style
 from cascadelib.figures.fronts import merge_coinciding
 from cascadelib.tables import in_words
-from tools import findings
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar
@@ -41,45 +40,6 @@ COLOURS = {
 }
 
 
-def fronts_figure(
-    tables: Tables, families: pd.Series, cost: str = "macs", title: str | None = None
-) -> style.Figure:
-    """Draw published models by cost and accuracy: the first table's front by family, others as
-    lines.
-
-    tables: label → ``study.singles(…)``. families: Series from model to family (of the first
-    table). Pass the same Series to figures that must have the same colours. Accuracies start at
-    55%.
-    """
-    (label, singles), *others = tables.items()
-    front = singles[singles["on_front"]]
-    title = title or f"{len(front)} of {len(singles)} published models are on the front ({label})"
-    accuracy = style.per_cent_axis(title="published top-1 accuracy")
-    fig = style.figure(
-        title, height=520, xaxis=style.cost_axis(cost, singles["cost"]), yaxis=accuracy
-    )
-    marker = {"color": style.GREY, "size": 4, "opacity": 0.35}
-    style.add_models(
-        fig, singles[~singles["on_front"]], name="dominated", mode="markers", marker=marker
-    )
-    style.add_hull(fig, singles)
-    colours = [*style.PALETTE, style.BLACK]
-    for i, family in enumerate(families.unique()):
-        rows = front[[families.get(name) == family for name in front.index]]
-        if len(rows):
-            # If colours run out, the next family takes the first colour with another symbol.
-            symbol = style.SYMBOLS[(i + i // len(style.SYMBOLS)) % len(style.SYMBOLS)]
-            marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
-            style.add_models(fig, rows, name=family, mode="markers", marker=marker)
-    line_colours = [style.BLACK, *style.PALETTE]
-    for i, (other, table) in enumerate(others):
-        colour = line_colours[i % len(line_colours)]
-        line = {"color": colour, "width": 1.5, "shape": "hv"}
-        style.add_models(fig, table[table["on_front"]], name=other, mode="lines", line=line)
-    best = max(table["accuracy"].max() for table in tables.values())
-    return fig.update_yaxes(range=[0.55, best + 0.01])
-
-
 def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS) -> style.Figure:
     """Draw figures 3, 8, 9 and 11: improvement factors, in panels by a part of the methods' names.
 
@@ -106,7 +66,6 @@ def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS)
         fig.update_layout({f"legend{col}": below})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
-    title = findings.titled(findings.describe_curves(curves), title)
     return fig.titled(title, width=1150, height=560, margin={"b": 150})
 
 
@@ -146,7 +105,6 @@ def replayed_improvement_figure(
     fig.update_yaxes(matches="y", **style.GAIN_AXIS)
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
     below = BELOW | {"y": -0.32 / places[-1][0]}
-    title = findings.titled(findings.describe_panels(curves), title)
     return fig.titled(title, width=1150, legend=below, margin={"b": 100})
 
 
@@ -188,17 +146,15 @@ def segments_figure(
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
-    drawn = f"{title}, replayed: {how_replayed(moved)}"
-    title = findings.titled(findings.describe_segments(moved, own), drawn)
+    title = f"{title}; replayed: {how_replayed(moved)}"
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
 
 
-def verdicts_figure(counts: pd.DataFrame) -> style.Figure:
+def verdicts_figure(counts: pd.DataFrame, title: str) -> style.Figure:
     """Draw the number of claims by verdict, a bar per topic.
 
     counts: :func:`tools.claims.ledger.count_verdicts`.
     """
-    title = findings.titled(findings.describe_verdicts(counts), "the paper's claims by topic")
     fig = style.figure(title, barmode="stack", height=420, xaxis={"title": "claims"})
     by_topic = counts.drop(columns="all")
     for word, colour in VERDICT_COLOURS.items():
@@ -258,7 +214,6 @@ def tasks_figure(
         costs = style.cost_axis(cost, first.singles["cost"])
         label_row(fig, row, costs, score, [low - margin, high + margin])
     legend = BELOW | {"y": -75 / inside}
-    title = findings.titled(findings.describe_tasks(tasks), title)
     return fig.titled(title, width=1150, legend=legend)
 
 
@@ -315,7 +270,6 @@ def threshold_figure(
     fig.update_yaxes(**style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1).update_yaxes(title="max softmax", col=3)
     legend = BELOW | {"y": -70 / (230 * len(curves))}
-    title = findings.titled(findings.describe_thresholds(curves), title)
     return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
 
 
@@ -370,7 +324,6 @@ def reliability_figure(
         font_size=12,
     )
     legend = BELOW | {"y": -75 / (130 * rows)}
-    title = findings.titled(findings.describe_reliability(averages), title)
     return fig.titled(title, height=180 + 130 * rows, margin={"b": 100}, legend=legend)
 
 

@@ -47,20 +47,24 @@ def names(folder: Path, notebook: Path, cell: str, count: int, suffix: str) -> l
     return [folder / f"{notebook.stem}-{cell}{number}.{suffix}" for number in numbers]
 
 
-def latex_table(page: str) -> str:
-    """Return the rows of a table in HTML as a LaTeX tabular."""
-    lines = []
-    columns = 0
+def rows_of_table(page: str) -> list[list[str]]:
+    """Return the texts of the cells of a table in HTML, row by row."""
+    rows = []
     for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL):
         cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
-        columns = max(columns, len(cells))
-        lines.append(" & ".join(map(latex_text, cells)) + r" \\")
-    head, *body = lines or [""]
-    rows = [head, r"\hline", *body]
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * columns}}}", *rows, r"\end{tabular}", ""])
+        rows.append([unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells])
+    return rows
+
+
+def latex_table(page: str) -> str:
+    """Return the rows of a table in HTML as a LaTeX tabular."""
+    rows = rows_of_table(page)
+    columns = max(map(len, rows), default=0)
+    head, *body = [" & ".join(map(latex_text, row)) + r" \\" for row in rows] or [""]
+    lines = [head, r"\hline", *body]
+    return "\n".join([rf"\begin{{tabular}}{{{'l' * columns}}}", *lines, r"\end{tabular}", ""])
 
 
 def latex_text(text: str) -> str:
-    """Return the text of a cell in HTML with LaTeX's special characters escaped."""
-    plain = unescape(re.sub(r"<[^>]*>", "", text)).strip()
-    return "".join(SPECIAL.get(character, character) for character in plain)
+    """Return a text with LaTeX's special characters escaped."""
+    return "".join(SPECIAL.get(character, character) for character in text)

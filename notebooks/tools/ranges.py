@@ -5,7 +5,6 @@ to the best single model on the front. A run is measured at that share of its ra
 models that is the paper's accuracy.
 """
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -77,10 +76,3 @@ def central_lead(front: Any, other: Any) -> float:
     on the order of nearly equal factors, which is noise, and does not jump where two fronts cross.
     """
     return float(trim_mean(factors(front) - factors(other), 0.25))
-
-
-def in_time(values: Mapping[str, Any], cost: str) -> dict[str, Any]:
-    """Return values under the ids of their cost axis. Seconds measured by the user have separate
-    ids."""
-    prefix = "own-" if cost == "seconds" else ""
-    return {f"{prefix}{name}": value for name, value in values.items()}

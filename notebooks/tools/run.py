@@ -4,14 +4,16 @@
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
     … --publish FOLDER writes all figures as SVG and all tables as LaTeX
-    … --rewrite        (make notebooks) also rewrites the committed outputs
+    … --rewrite        (make notebooks) also rewrites the committed outputs and expected values
+    … --expect         rewrites the expected values alone
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
 Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
 has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
-failing cell, the others still run, and the exit status is 1. The number of parallel runs is bounded
-by cores and memory. Notebooks that measure time (``committed.MEASURED``) run afterwards, one by
-one.
+failing cell, the others still run, and the exit status is 1. So is it if an answer or a key table
+differs from the committed values (expected.py), which are those of the default parameters. The
+number of parallel runs is bounded by cores and memory. Notebooks that measure time
+(``committed.MEASURED``) run afterwards, one by one.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
 """
@@ -38,7 +40,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, home, publish  # noqa: E402 - a script has only its folder on the path
+from tools import committed, expected, home, publish  # noqa: E402 - a script has only its folder on the path
 from tools.report import Run  # noqa: E402 - so is this
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
@@ -202,6 +204,33 @@ def show_running(tasks: Sequence[Task]) -> None:
         print("\r\033[K" + names, end="\r", flush=True)
 
 
+def in_order(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
+    """Return the tasks in parallel, those that take longest first, and those that measure time."""
+    parallel = []
+    measured = []
+    for task in tasks:
+        name = task[0].name
+        (measured if name.startswith(committed.MEASURED) else parallel).append(task)
+    # A large file usually takes long.
+    parallel.sort(
+        key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
+        reverse=True,
+    )
+    return parallel, measured
+
+
+def show_ended(run: Run, with_report: bool) -> None:
+    """Print a line about a notebook that has ended."""
+    show_running([])
+    outcome = f"FAILED in {run.error}" if run.error else "ok"
+    report = f" for {run.executed.parent.name}" if with_report else ""
+    print(
+        f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({run.cpu:.1f} s of processor time)"
+        f"{report}",
+        flush=True,
+    )
+
+
 def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Run]]:
     """Execute notebooks, ``jobs`` in parallel, and return the runs of each report in order.
 
@@ -212,25 +241,12 @@ def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Ru
     for source, out, _ in tasks:
         out.mkdir(parents=True, exist_ok=True)
         (out / source.name).unlink(missing_ok=True)
-    measured = [task for task in tasks if task[0].name.startswith(committed.MEASURED)]
-    others = [task for task in tasks if task not in measured]
-    # A large file usually takes long.
-    others.sort(
-        key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
-        reverse=True,
-    )
     runs: dict[Path, Run] = {}
-    for waiting, simultaneous in ((others, jobs), (measured, 1)):
+    for waiting, simultaneous in zip(in_order(tasks), (jobs, 1)):
         show_running(waiting[:simultaneous])
         for run in execute_parallel(waiting, simultaneous):
             runs[run.executed] = run
-            show_running([])
-            outcome = f"FAILED in {run.error}" if run.error else "ok"
-            used = f"{run.cpu:.1f} s of processor time"
-            report = f" for {run.executed.parent.name}" if len(reports) > 1 else ""
-            print(
-                f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({used}){report}", flush=True
-            )
+            show_ended(run, len(reports) > 1)
             left = [task for task in waiting if task[1] / task[0].name not in runs]
             show_running(left[:simultaneous])
     return {out: [runs[out / path.name] for path in given] for out, given in reports.items()}
@@ -263,9 +279,10 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     add("--out", type=Path, default=default, help="folder of the report")
     add("--publish", type=Path, help="folder of vector figures and LaTeX tables")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
+    add("--expect", action="store_true", help="rewrite the expected values of notebooks/expected")
     options = parser.parse_args(arguments)
-    if options.rewrite and (options.parameter or options.preset):
-        parser.error("--rewrite needs the default parameters: remove -p and --preset")
+    if (options.rewrite or options.expect) and (options.parameter or options.preset):
+        parser.error("--rewrite and --expect need the default parameters: remove -p and --preset")
     return options
 
 
@@ -283,6 +300,33 @@ def jobs_of(wanted: int | None, need: int = NEED) -> int:
     return max(1, wanted or min(cores(), fit_in_memory))
 
 
+def check_or_rewrite(executed: Mapping[Path, Path], options: argparse.Namespace) -> bool:
+    """Rewrite outputs and expected values if asked to, or else compare the results with these.
+
+    Returns whether a result differs. Results at other than the default parameters are not compared.
+    """
+    kind = "quick" if os.environ.get("CASCADELIB_QUICK") else "full"
+    if options.rewrite:
+        committed.rewrite_outputs(executed)
+        print(f"Rewrote the outputs of {len(executed)} notebooks")
+    if options.rewrite or options.expect:
+        expected.rewrite(executed, kind)
+    elif not (options.parameter or options.preset):
+        return are_different(executed, kind)
+    return False
+
+
+def are_different(executed: Mapping[Path, Path], kind: str) -> bool:
+    """Print how the results of notebooks differ from the expected ones, and return whether one
+    does."""
+    found = [line for pair in executed.items() for line in expected.differences(*pair, kind)]
+    for line in found:
+        print(f"DIFFERENT {line}", file=sys.stderr)
+    if found:
+        print("If these changes are intended, run this again with --rewrite.", file=sys.stderr)
+    return bool(found)
+
+
 def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     """Run the notebooks of ``folder``. Return 1 if one failed or none was found, else 0."""
     options = options_of(arguments, folder)
@@ -298,10 +342,8 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     if options.publish:
         found = publish.publish([run.executed for run in runs], options.publish)
         print(f"Wrote {len(found)} figures and tables to {options.publish}")
-    executed = {run.source: run.executed for run in runs}
-    if options.rewrite and not failed:
-        committed.rewrite_outputs(executed)
-        print(f"Rewrote the outputs of {len(runs)} notebooks")
+    if not failed:
+        failed = check_or_rewrite({run.source: run.executed for run in runs}, options)
     if ignored := ignored_parameters(shares, given):
         print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)

@@ -3,7 +3,6 @@
 Paper, section 3.
 """
 
-from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -22,36 +21,17 @@ from cascadelib.labels import check_costs
 from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
 from cascadelib.scoring import F1
-from cascadelib.stages import Outcome, StageFunction
+from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
 
 
-def sum_deferred(slots: list[Array], sizes: list[int], weights: Array) -> Array:
-    """Sum the weights [k] of the samples that all stages defer, for each combination of thresholds.
+def sum_deferred(slot: Array, weights: Array, thresholds: int) -> Array:
+    """Sum the weights [k] of the deferred samples, for 0 … V thresholds that let samples exit.
 
-    slots: for each stage an int [k], the number of thresholds that defer each sample. The axes of
-    later stages have length 1, so that the result broadcasts to ``sizes``.
+    slot: the number of thresholds that defer each sample, int [k].
     """
-    shape = [n + 1 for n in sizes[: len(slots)]]
-    cells = np.ravel_multi_index(slots, shape) if slots else np.zeros(len(weights), np.int64)
-    table = np.flip(np.bincount(cells, weights, minlength=int(np.prod(shape))).reshape(shape))
-    for axis in range(len(shape)):
-        table = table.cumsum(axis)
-    passed = np.flip(table[(slice(-1),) * len(shape)])
-    return passed.reshape(passed.shape + (1,) * (len(sizes) - len(slots)))
-
-
-def count_outcomes(
-    outcomes: Sequence[Outcome], costs: Array, thresholds: Array
-) -> tuple[Array, Array, Array]:
-    """Return :func:`resampled_cascade` of the unchanged samples: accuracy and cost (P,), and exit
-    rates (P, n).
-
-    They equal those of :func:`evaluate` if the correctness is bool.
-    """
-    once = np.ones((len(outcomes[0][0]), 1), np.int32)  # as sample_counts, so compiled once
-    accuracy, cost, rates = resampled_cascade(outcomes, costs, thresholds, once)
-    return accuracy[0], cost[0], rates[0]
+    exiting = np.bincount(slot, weights, minlength=thresholds + 1).cumsum()
+    return exiting[-1] - exiting
 
 
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
@@ -82,22 +62,21 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         falling, slots = shared_levels(outcomes, head)
         before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
         k = len(before[0])
-        sizes = [len(falling) + 1]
-        passing = [sum_deferred([slot], sizes, np.ones(k)) / k for slot in slots]
+        passing = [sum_deferred(slot, np.ones(k), len(falling)) / k for slot in slots]
         for m in models.followers(head).tolist():
             cascade = (*head, m)
             steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
-            correct: Any = before[0].sum()
-            total = cost[head[0]]
-            for i, slot in enumerate(slots):
-                correct = correct + sum_deferred([slot], sizes, steps[i])
-                total = total + cost[cascade[i + 1]] * passing[i]
+            correct = before[0].sum() + sum(
+                sum_deferred(slot, step, len(falling)) for slot, step in zip(slots, steps)
+            )
+            total = cost[head[0]] + np.dot(cost[list(cascade[1:])], passing)
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
             number = np.full(len(rows), len(cascades))
             found = merge_fronts(found, np.stack([total[rows], correct[rows] / k, number, rows]))
             cascades.append(cascade)
+    once = np.ones((k, 1), np.int32)  # each sample counts once
     parts = []
     for number in np.unique(found[2]):
         cascade = cascades[int(number)]
@@ -106,8 +85,9 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
         thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
         stages = [outcomes.stage(cascade[: i + 1]) for i in range(n_models - 1)]
         stages.append((outcomes.correct(cascade), stages[-1][1]))  # the last model exits always
-        measured = count_outcomes(stages, cost[list(cascade)], thresholds)
-        parts.append((np.tile(cascade, (len(levels), 1)), thresholds, *measured))
+        measured = resampled_cascade(stages, cost[list(cascade)], thresholds, once)
+        drawn = (values[0] for values in measured)  # accuracy, cost and exit rates
+        parts.append((np.tile(cascade, (len(levels), 1)), thresholds, *drawn))
     models_of, thresholds, accuracy, total, rates = map(np.concatenate, zip(*parts))
     keep = pareto_front(total, accuracy)
     points = Points(accuracy[keep], total[keep], models_of[keep], thresholds[keep], rates[keep])

@@ -1,14 +1,14 @@
 """Fronts, methods and calibrations as the notebooks show them."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import Front, LogitStore, Method, ScoreTable, bootstrap, confidence, search
+from cascadelib import Front, LogitStore, Method, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -22,7 +22,6 @@ from cascadelib.methods.confidence_metrics import METRICS, sums
 from cascadelib.methods.method import cached_temperature
 from cascadelib.methods.temperature import bounds_of, find_root
 from cascadelib.methods.thresholds import sort_exits
-from cascadelib.store.model_table import RESERVED
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
@@ -43,52 +42,6 @@ def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
     tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
     same = ["the same" if rows.equals(tables[0]) else "another" for rows in tables]
     return pd.DataFrame({"points": [len(rows) for rows in tables], "front": same}, [*fronts])
-
-
-def select_classes(store: LogitStore, classes: Iterable[int]) -> LogitStore:
-    """Return the same task restricted to some of its classes, in memory.
-
-    It has the samples of these labels, and each model's logits of these classes (logarithms, if the
-    store has probabilities). Labels are renumbered in their order. Raises ValueError if there are
-    fewer than two classes, if a class does not exist, or if no sample is left.
-    """
-    chosen = np.unique(list(classes))
-    count = len(store.classes or store.logits(store.models.index[0])[0])
-    if len(chosen) < 2 or not np.isin(chosen, range(count)).all():
-        raise ValueError(
-            f"classes must be two or more labels of 0 … {count - 1}, not {chosen.tolist()}"
-        )
-    part = store.take(np.isin(store.origin.required_labels, chosen))
-    names = store.classes and [store.classes[number] for number in chosen]
-    fewer = LogitStore.from_arrays(
-        np.searchsorted(chosen, part.labels),
-        {},
-        sample_ids=part.sample_ids,
-        classes=names,
-        dataset=store.dataset,
-        split=store.split,
-    )
-    for name in part.models.index:
-        logits = part.logits(name)[:, chosen]
-        entry = part.metadata(name)
-        metadata = {key: entry[key] for key in entry.keys() - RESERVED}
-        fewer.add(name, logits, dtype=logits.dtype.name, **metadata)
-    return fewer
-
-
-def class_tasks(store: Any, held_out: Any, shares: Sequence[float]) -> dict[str, tuple[Any, Any]]:
-    """Return tasks for :func:`tools.ranking.ranking_by_task`, {label: two splits}.
-
-    The first task has all classes, and is the splits themselves. The others have these shares of
-    the classes, the hardest and the easiest by the recall of the best single model.
-    """
-    correct = pd.Series(store.ranks(store.models["top1"].idxmax()) == 0)
-    hardest = correct.groupby(store.labels).mean().sort_values().index.tolist()
-    tasks = {f"all {len(hardest)}": (store, held_out)}
-    for count in sorted({max(2, round(share * len(hardest))) for share in shares}):
-        for name, part in (("hardest", hardest[:count]), ("easiest", hardest[-count:])):
-            tasks[f"{count} {name}"] = select_classes(store, part), select_classes(held_out, part)
-    return tasks
 
 
 def scaling_table(
@@ -255,18 +208,6 @@ def _at_rates(curve: pd.DataFrame, side: str) -> np.ndarray:
     rates = np.arange(1, 200) / 200
     defined = curve.dropna()
     return np.interp(rates, defined["exit_rate"], defined[f"accuracy_{side}"])
-
-
-def assumed_perfect(store: LogitStore, cost: str = "macs") -> ScoreTable:
-    """Return a ScoreTable in which every answer is correct with the probability that it claims.
-
-    Its cascades are those under perfect calibration. Claims are the max softmax of :func:`assumed`.
-    Single models therefore keep their accuracies, but other answers are correct.
-    """
-    names = tuple(store.models.index)
-    confidence = np.stack([assumed(store, name) for name in names])
-    costs = store.costs(cost)
-    return ScoreTable(confidence, confidence, costs, names, store.origin)  # type: ignore[arg-type]
 
 
 def on_both_splits(store: Any, held_out: Any, points: Any) -> pd.DataFrame:

@@ -144,27 +144,6 @@ def sources_of_study(folder: str | Path) -> "list[Source]":
         ]
 
 
-def candidates_of_study(folder: str | Path) -> pd.DataFrame:
-    """Return the models of a study or a bundled zoo, a row each, with what is known before
-    extraction.
-
-    A study has family, image_size, macs, seconds and top1 as published. A bundled zoo has family,
-    architecture, size, weights, trained.
-    """
-    found = read_study(folder)
-    if found is None:
-        return zoo.bundled_models(folder)
-    columns = ["family", "image_size", "macs", "seconds", "top1"]
-    table = published.models(found.table or published.TABLE)
-    rows = {}
-    for name in found.models:
-        row = row_of(table, name)
-        if row is not None:
-            rows[name] = row[columns]
-    frame = pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-    return frame.reindex(found.models).rename_axis("model")
-
-
 def rounded(costs: pd.Series) -> np.ndarray:
     """Round costs to four significant digits, as the paper does: float64 of the same shape, with
     nan."""

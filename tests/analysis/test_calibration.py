@@ -18,11 +18,9 @@ from cascadelib.analysis.calibration import (
 )
 from cascadelib.analysis.comparison import mean_cost_ratio
 from cascadelib.analysis.shift import front_on
-from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.confidence_metrics import softmax
 from tools.side_by_side import (
     above_below,
-    assumed_perfect,
     ideal_above_below,
     perfect_temperature,
     scaling_table,
@@ -270,17 +268,6 @@ def test_the_interval_of_a_gap_covers_zero_as_often_as_its_level():
         _, low, high = confidence_gap(p, rng.random(400) < p)
         inside += low <= 0 <= high
     assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
-
-
-def test_assumed_perfect_calibration_keeps_single_models_and_overrates_pairs(stores):
-    store = stores[0]
-    table = assumed_perfect(store)
-    np.testing.assert_allclose(
-        table.models["top1"], store.models["top1"].loc[table.models.index], atol=1e-8
-    )
-    assumed, real = (pair_curve(each, "sharp", "fair")["accuracy"].max() for each in (table, store))
-    assert assumed > real  # as if models never failed together
-    assert search(table, 2).cost_kind == "cost"
 
 
 def test_figure_14_has_four_curves_that_end_at_the_accuracy(stores):

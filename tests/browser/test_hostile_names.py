@@ -7,6 +7,7 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
@@ -15,6 +16,7 @@ from cascadelib.fronts.pairs import pair_curve, pair_table
 from tools import front_figures, home, paper_figures
 from tools.side_by_side import threshold_curves
 
+then_and_now = load_script("data/imagenet-1k/then_and_now.py")
 pytestmark = pytest.mark.browser
 NAMES = [
     "<img src=x onerror=alert(1)>hostile0",
@@ -96,7 +98,7 @@ def figures(store, other):
     labels = pairs["first"] + " → " + pairs["second"]
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
     yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
-    yield paper_figures.fronts_figure(dict.fromkeys(NAMES, singles), families)
+    yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield paper_figures.tasks_figure(
         {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
     )

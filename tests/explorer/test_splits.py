@@ -24,6 +24,15 @@ def test_two_classes_can_be_scored_by_f1():
     assert explorer.point.accuracy == expected.accuracy
 
 
+def test_the_method_of_a_front_is_fitted_on_all_models():
+    """The page also shows models that were no candidates of the front."""
+    some = list(STORE.models.index[:2])
+    front = cl.search(STORE, 2, "max_softmax_most_confident_ts", models=some)
+    explorer = cl.explore(STORE, OTHER, front=front)
+    explorer.go({"goal": "max_improvement"})
+    assert explorer.point.models == cl.pick(front, "max_improvement", caution=0).models
+
+
 @pytest.mark.parametrize("graded", [False, True])
 def test_a_score_table_has_one_method(graded):
     rng = np.random.default_rng(0)

@@ -13,7 +13,7 @@ from scipy.signal import find_peaks
 from cascadelib import METHODS, ScoreTable
 from cascadelib.tables import in_words
 from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
-from tools.paper import DRAWN, Paper
+from tools.paper import DRAWN, Paper, by_kind
 
 VAL = write_split("toy", "val", 90, 1)
 TEST = write_split("toy", "test", 70, 2)
@@ -221,6 +221,14 @@ def test_figure_13_averages_neighbours_of_the_models_on_either_front():
         ]
         for trace, expected in zip(figure.data[2 * number : 2 * number + 2], means):
             assert np.asarray(trace.y) == pytest.approx(np.array(expected))
+
+
+def test_splits_share_a_panel_by_kind():
+    grouped = by_kind({"val": 0, "noise-1": 1, "noise-2": 2, "v2": 3}, "val")
+    assert grouped == {
+        "noise": {"val": 0, "severity 1": 1, "severity 2": 2},
+        "v2": {"val": 0, "other split": 3},
+    }
 
 
 def test_without_a_split_of_the_same_distribution_the_selection_split_is_used():

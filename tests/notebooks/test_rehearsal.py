@@ -25,6 +25,7 @@ CLASSES = 50
 
 rehearsal = load_script("data/imagenet-1k/rehearsal.py")
 run_notebooks = load_script("data/imagenet-1k/run_notebooks.py")
+benchmark = load_script("benchmarks/rehearsal.py")
 
 
 @pytest.fixture(scope="module")
@@ -104,6 +105,34 @@ def test_figure_13_shows_the_calibration_of_the_validation_images(folder, plante
     gaps = np.subtract(means["confidence"], means["accuracy"])
     assert len(gaps) == 43
     assert gaps.mean() == pytest.approx(planted["gaps"]["val"], abs=0.02)
+
+
+def test_models_off_the_front_are_the_best_partners(planted):
+    models = rehearsal.front_models()
+    assert not models.loc[list(rehearsal.PARTNERS), "on_macs"].any()
+    first_models = [best["all"]["models"][0] for best in planted["best_pairs"]]
+    assert set(rehearsal.PARTNERS) < set(first_models)
+    for best in planted["best_pairs"]:
+        gain = best["all"]["accuracy"] - best["pareto"]["accuracy"]
+        assert gain > 0.005 if best["all"]["models"][0] in rehearsal.PARTNERS else gain == 0
+
+
+def test_the_study_finds_what_was_planted(folder, planted, tmp_path):
+    found = benchmark.find_planted(folder)
+    assert len(found) == 2 * len(planted["best_pairs"]) + 2
+    for place in (["best_pairs", 1, "all", "accuracy"], ["gaps", "held_out"]):
+        damaged = json.loads(json.dumps(planted))
+        part = damaged
+        for key in place[:-1]:
+            part = part[key]
+        part[place[-1]] += 0.06
+        made = tmp_path / place[0]
+        made.mkdir()
+        for split in ("val", "held_out"):
+            (made / split).symlink_to(folder / split)
+        (made / "planted.json").write_text(json.dumps(damaged), encoding="utf-8")
+        with pytest.raises(SystemExit, match="not as planted"):
+            benchmark.find_planted(made)
 
 
 def accuracy_at(store, models, metric, exit_rate):

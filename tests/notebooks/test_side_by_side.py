@@ -1,9 +1,9 @@
-"""Tasks by class, and the curves of several fronts."""
+"""Curves of several fronts."""
 
 import numpy as np
 
 from cascadelib import LogitStore, search
-from tools.side_by_side import class_tasks, curves_of
+from tools.side_by_side import curves_of
 
 
 def make(seed, k=400):
@@ -18,23 +18,6 @@ def make(seed, k=400):
 
 
 STORE = make(0)
-OTHER = make(1)
-
-
-def test_tasks_are_the_hardest_and_the_easiest_classes():
-    tasks = class_tasks(STORE, OTHER, (0.5,))
-    assert list(tasks) == ["all 4", "2 hardest", "2 easiest"]
-    assert [len(pair[0]) for pair in tasks.values()] == [
-        400,
-        len(tasks["2 hardest"][0]),
-        400 - len(tasks["2 hardest"][0]),
-    ]
-    correct = STORE.ranks(STORE.models["top1"].idxmax()) == 0
-    recall = [correct[STORE.labels == c].mean() for c in range(4)]
-    worst = np.isin(STORE.labels, np.argsort(recall)[:2])
-    assert len(tasks["2 hardest"][0]) == worst.sum() and all(
-        len(a) and len(b) for a, b in tasks.values()
-    )
 
 
 def test_curves_begin_at_the_requested_accuracy():

@@ -14,7 +14,7 @@ from cascadelib import published as timm
 from cascadelib.checks import validate_choice
 from tools import study
 from tools.claims import calibration, methods, pairs, published, shift, texts
-from tools.claims.evidence import Evidence, EvidenceByClaim, is_known
+from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_draws
 from tools.claims.verdicts import (
     CONTRADICTED,
     DEPENDS,
@@ -35,6 +35,7 @@ CLAIMS = Path(__file__).with_name("claims.csv")
 REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagenet_x.py
 FAMILIES = (pairs, methods, shift, texts, calibration)
 MOST_PARTS = 4  # parts of a value that are listed
+DIFFERENCES = ("rises", "falls", "peaks", "first", "last", "most")  # rules on parts together
 LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by format
 DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
 NOT_MET = "not reproduced by timm's published tables"
@@ -263,23 +264,44 @@ def in_words(found: Evidence, claim: pd.Series) -> str:
     """Return a value with its 95% interval, and the numbers that decide the claim, as text.
 
     A few parts are listed. Of more parts the least and the largest are shown, and the number that
-    obeys a rule which not all must obey. Of methods the deciding lead is shown.
+    obeys a rule which not all must obey. Of methods the deciding lead is shown, and of an order or
+    of most parts the deciding difference.
     """
     if isinstance(found.value, str):
         return found.value
     if isinstance(found.value, pd.Series):
         return methods_in_words(found, claim)
     parts = list(np.atleast_1d(np.asarray(found.value, object)))
-    draws = [np.atleast_1d(np.asarray(draw, float)) for draw in found.draws if is_known(draw)]
+    draws = known_draws(found, lambda draw: np.atleast_1d(np.asarray(draw, float)))
     errors = np.zeros(len(parts))  # half the width of each part's interval
     if len(draws) > 1 and {len(draw) for draw in draws} == {len(parts)}:
         errors = 1.96 * np.std(draws, axis=0, ddof=1)
     texts = [with_interval(*pair, claim["show"]) for pair in zip(parts, errors)]
-    if len(parts) <= MOST_PARTS:
-        return ", ".join(texts)
-    least = texts[int(np.argmin(parts))]
-    largest = texts[int(np.argmax(parts))]
-    return f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
+    text = ", ".join(texts)
+    if len(parts) > MOST_PARTS:
+        least = texts[int(np.argmin(parts))]
+        largest = texts[int(np.argmax(parts))]
+        text = f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
+    if claim["rule"].startswith(DIFFERENCES) and errors.any():
+        _, difference, half = deciding_contrast(found, claim)
+        show = "+" + claim["show"].lstrip("+")
+        text += f"; deciding difference {with_interval(difference, half, show)}"
+    return text
+
+
+def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, float]:
+    """Return the contrast that decides a claim: its place, its value and half its 95% interval.
+
+    It has the least value ÷ standard error.
+    """
+    contrasts = contrasts_of(claim, found.value)
+    values = contrasts(found.value)
+    draws = known_draws(found, contrasts)
+    errors = np.std(draws, axis=0, ddof=1) if draws else np.zeros(len(values))
+    with np.errstate(divide="ignore", invalid="ignore"):
+        scores = np.where(errors > 0, values / errors, np.sign(values) * np.inf)
+    place = int(np.nanargmin(scores))
+    return place, float(values[place]), float(1.96 * errors[place])
 
 
 def methods_in_words(found: Evidence, claim: pd.Series) -> str:
@@ -289,21 +311,15 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     methods. For "only", it is the distance of one method from the bound.
     """
     value = found.value.astype(float)
-    contrasts = contrasts_of(claim, found.value)(value)
-    draws = [contrasts_of(claim, found.value)(draw) for draw in found.draws if is_known(draw)]
-    errors = np.std(draws, axis=0, ddof=1) if len(draws) > 1 else np.zeros(len(contrasts))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(errors > 0, contrasts / errors, np.sign(contrasts) * np.inf)
-    place = int(np.nanargmin(scores))
+    place, contrast, half = deciding_contrast(found, claim)
     names = [name.replace("_", " ") for name in value.index]
     show = claim["show"] or ".3f"
-    half = 1.96 * errors[place]
     if claim["rule"].startswith("only"):
         return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
     one = better[place // len(worse)]
     other = worse[place % len(worse)]
-    lead = with_interval(contrasts[place], half, "+.1%")
+    lead = with_interval(contrast, half, "+.1%")
     values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
     return f"{names[one]} over {names[other]}: {lead} ({values})"
 
@@ -357,10 +373,10 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     met = rows["timm"].str.contains(f": {SUPPORTED}").sum()
     by_training = ""
     if counts[DEPENDS]:
-        by_training = f" The verdict of {counts[DEPENDS]} depends on the training of the models."
+        by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
         f"Of {tested} testable claims, {counts[SUPPORTED]} hold, {counts[CONTRADICTED]} are "
-        f"contradicted, and {counts[UNDETERMINED]} are undetermined.{by_training} Of the paper's "
+        f"contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
         f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
         f"tables reproduce {met} and do not reproduce {missed}."
     )

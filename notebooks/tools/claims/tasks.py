@@ -1,6 +1,5 @@
 """The paper's claims on methods of pairs, task by task."""
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -11,22 +10,20 @@ from tools.claims.ledger import paper_claims, verdicts_of
 from tools.claims.methods import pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 from tools.paper import Paper
-from tools.side_by_side import class_tasks
 
 FAMILY = "methods, pairs"
 
 
 def open_tasks(
-    paper: Paper, class_shares: Sequence[float], harder: tuple[str, str], quick: bool = False
+    paper: Paper, harder: tuple[str, str], quick: bool = False
 ) -> dict[str, tuple[Any, Any]]:
     """Return tasks of a study, {label: a split that selects, a split that evaluates}.
 
-    class_shares: shares of the classes, the hardest and the easiest. harder: folder and pattern of
-    stores, of which every other sample selects. quick: texts only.
+    harder: folder and pattern of stores, of which every other sample selects. quick: texts only.
     """
-    tasks = {}
+    tasks: dict[str, tuple[Any, Any]] = {}
     if paper.has("logits") and not quick:
-        tasks = class_tasks(paper.selection, paper.unseen, class_shares)
+        tasks["all classes"] = paper.selection, paper.unseen
         for label, data in cl.store.open_splits(*harder).items():
             tasks[label] = data.take(slice(0, None, 2)), data.take(slice(1, None, 2))
     for name, held_out in paper.held_out_texts.items():

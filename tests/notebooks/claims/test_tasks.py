@@ -16,12 +16,12 @@ def test_a_task_with_one_model_on_its_front_is_left_out():
     assert counted == len(words)
 
 
-def test_tasks_are_classes_harder_data_and_texts_with_held_out_samples():
+def test_tasks_are_all_classes_harder_data_and_texts_with_held_out_samples():
     splits = write_split("toy", "val", 200, 1), write_split("toy", "test", 200, 2)
     texts = {"reviews": write_split("texts", "val", 90, 3, classes=2)}
     paper = Paper(*splits, texts=texts, held_out_texts={"reviews": texts["reviews"]})
-    tasks = open_tasks(paper, (0.5,), ("data/fashion-mnist", "shift/noise-2"))
-    assert list(tasks) == ["all 6", "3 hardest", "3 easiest", "noise-2", "reviews"]
+    tasks = open_tasks(paper, ("data/fashion-mnist", "shift/noise-2"))
+    assert list(tasks) == ["all classes", "noise-2", "reviews"]
     here, there = tasks["noise-2"]
     assert not set(here.sample_ids) & set(there.sample_ids)
-    assert list(open_tasks(paper, (0.5,), ("", ""), quick=True)) == ["reviews"]
+    assert list(open_tasks(paper, ("", ""), quick=True)) == ["reviews"]
