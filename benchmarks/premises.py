@@ -24,8 +24,8 @@ CORRELATIONS = (0.1, 0.2, 0.3, 0.4)
 SAMPLES = (300, 500, 1000, 1500, 3000)
 KINDS = ("one shuffled", "one moved by a row", "two of 14 shuffled")
 CHANGES = {"new ids": 9, "two digits": 2, "three digits": 3}  # decimals of the confidences
-SPLITS = 300  # random parts of each table
-REPEAT_EVERY = 3
+SPLITS = 250  # random parts of each table
+REPEAT_EVERY = 25
 
 
 def correctness(models: int, samples: int, phi: float, rng: np.random.Generator) -> np.ndarray:

@@ -26,7 +26,7 @@ import choosing  # noqa: E402
 
 from tools.committed import draw, reduce_palette  # noqa: E402
 
-EPSILONS = (0.01, 0.02, 0.05)
+EPSILONS = (0.005, 0.01, 0.02, 0.05)
 SHARES = (0.1, 0.25, 0.5)  # of the samples on which candidates disagree
 SAMPLES = 10_000  # that follow those of the choice
 MOST = 24  # labels of disagreements of the cascade

@@ -195,7 +195,8 @@ def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys
         label = "yes" if row % 2 else "no"
         for model, accuracy in (("small", 0.8), ("large", 0.97)):
             said = label if ease[row] < accuracy else {"yes": "no", "no": "yes"}[label]
-            token = {"logprob": np.log(1 - 0.9 * ease[row])}
+            unsure = np.clip(ease[row] + 0.1 * rng.normal(), 0.01, 0.99)
+            token = {"logprob": np.log(1 - unsure)}
             choice = {"message": {"content": said}, "logprobs": {"content": [token]}}
             body = {"model": model, "choices": [choice]}
             lines.append({"custom_id": row, "label": label, "response": body})

@@ -199,7 +199,7 @@ def confidences_of(parts: Iterable[Origin | None], name: str) -> tuple[Array, in
     outputs = [part.outputs(name)[:1] for part in parts if part is not None]
     values = np.concatenate([np.empty(0), *(column for found in outputs for column in found)])
     is_finite = np.isfinite(values)
-    return values[is_finite], np.count_nonzero(~is_finite)
+    return values[is_finite], int(np.count_nonzero(~is_finite))
 
 
 def labels_of_model(case: Case) -> str:
