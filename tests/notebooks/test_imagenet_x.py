@@ -239,7 +239,7 @@ def picked_by_hand(here, there, paper):
 
 def test_all_decided_claims_equal_loops_over_cascades_and_thresholds(clone):
     root, outcomes = clone
-    here, there = Half(outcomes, 0), Half(outcomes, 1)
+    here, there = (Half(outcomes, start) for start in (0, 1))
     paper = script.open_study(root)
     found = ledger.evidence_of(paper)
     expected = by_hand(here, there, searched_triples(here, paper)) | picked_by_hand(
