@@ -19,8 +19,9 @@ import argparse
 import json
 import os
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
+from functools import partial
 from itertools import product
 from pathlib import Path
 
@@ -46,7 +47,8 @@ BUDGETS = (0.1, 0.3)  # of the reference's cost
 DRAWS = 400
 WIDE = 0.15  # points: the upper 95% end of the mean excess
 FIRST_SEED = 91_000  # the margins were set on draws from 90,000 on
-ANY, DISAGREEMENTS = "any samples", "disagreements"
+ANY = "any samples"
+DISAGREEMENTS = "disagreements"
 CELL = ["pool", "lengths", "labels", "kind", "rule"]
 RESAMPLES = 2_000
 
@@ -77,20 +79,25 @@ def queries(name: str) -> ScoreTable:
     return ScoreTable(both, np.array([confidence, confidence]), [1.0, 9.0], ["small", "large"])
 
 
+def bundled(data: str) -> ScoreTable:
+    """Return all bundled samples of a data set, with their answers."""
+    return table_of([LogitStore(DATA / data / split) for split in ("val", "test")])
+
+
 def pools(folder: str | None, names: Iterable[str] = ()) -> Iterator[tuple[str, ScoreTable]]:
     """Yield (name, table) of all available data, or of the pools of these names."""
-    readers = {
-        name: lambda data=data: table_of([LogitStore(DATA / data / s) for s in ("val", "test")])
-        for name, data in (("images", "fashion-mnist"), ("reviews", "reviews"))
+    readers: dict[str, Callable[[], ScoreTable]] = {
+        "images": partial(bundled, "fashion-mnist"),
+        "reviews": partial(bundled, "reviews"),
     }
     named = {"label": "label", "prediction": "prediction"}
     answers = cl.datasets.llm_answers
     readers["language models"] = lambda: ScoreTable.from_frame(answers(), **named)
-    readers |= {name: lambda name=name: queries(name) for name in QUERIES}
+    readers |= {name: partial(queries, name) for name in QUERIES}
     for name in MARKETS if folder else ():
         path = Path(folder or "", "frugalml", f"{name}.parquet")
         columns = named | {"model": "service", "cost": "price"}
-        readers[name] = lambda path=path, columns=columns: ScoreTable.from_frame(path, **columns)
+        readers[name] = partial(ScoreTable.from_frame, path, **columns)
     for name, read in readers.items():
         if not names or name in names:
             pool = read()

@@ -232,7 +232,7 @@ def run_check(args: Namespace) -> dict[str, Any]:
     if args.fix and report.command:
         report.table.to_frame().to_csv(args.fix, index=False)
         fixed = report.of_fixed(args.fix)
-        text = f"{text.removesuffix(report.command)}{args.fix} has the table as it was read\n"
+        text = f"{text.removesuffix(report.command)}{args.fix} has the table after reading\n"
         text += fixed.command
         report = fixed
     if not args.json:

@@ -111,7 +111,7 @@ COMMANDS = {
     ),
     "check": (
         "which columns a table has, how its cells are read, and the command that certifies",
-        TABLE | {"--fix": "CSV file for the table as it was read (default: none is written)"},
+        TABLE | {"--fix": "CSV file for the table after reading (default: none is written)"},
     ),
     "evaluate": ("measure a policy on a table", POLICY | TABLE),
     "explore": (

@@ -38,7 +38,8 @@ class Durations:
         """Add the processor time since the last report of this process."""
         report = yield
         now = processor_time()
-        report.cpu, self.begun = now - self.begun, now
+        report.cpu = now - self.begun
+        self.begun = now
         return report
 
     def pytest_runtest_logreport(self, report):

@@ -107,7 +107,7 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def count_samples(other: Store, kind: str) -> str:
+def in_samples(other: Store, kind: str) -> str:
     """Return the size of a split and its name, if it has one: "10,000 samples of test"."""
     where = f" of {other.origin.split}" if other.origin.split else ""
     return f"{len(other):,} {kind}{where}"
@@ -205,7 +205,7 @@ def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
     return (
         f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
         f"(95% CI {low:.2f} to {high:.2f})\n"
-        f"{in_words(front.cost_kind)}, {count_samples(other, 'samples')}"
+        f"{in_words(front.cost_kind)}, {in_samples(other, 'samples')}"
     )
 
 
@@ -239,7 +239,7 @@ def price_of_accuracy(singles: Front, other: Store, loss: float = 0.01) -> str:
     return (
         f"The last {difference} points of accuracy (95% CI {low} to {high}) need "
         f"{costs[best] / costs[name]:.1f}× {more}\n"
-        f"{best} instead of {name}, {count_samples(other, 'held-out samples')}"
+        f"{best} instead of {name}, {in_samples(other, 'held-out samples')}"
     )
 
 

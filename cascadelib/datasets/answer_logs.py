@@ -44,7 +44,7 @@ def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> I
             yield row
 
 
-def read_log(path: str | os.PathLike, **options: str) -> pd.DataFrame:
+def read_log(path: str | os.PathLike, **options: Any) -> pd.DataFrame:
     """Read a log of JSON lines, or a folder of logs, in the form that its first line has.
 
     A file ``*.json`` is an array of such lines.
@@ -92,11 +92,10 @@ def read_log(path: str | os.PathLike, **options: str) -> pd.DataFrame:
     if first is None:
         raise ValueError(f"{path}: no file *.jsonl has a line")
     is_of_harness = "resps" in first
-    is_completion = "custom_id" in first or "choices" in first
+    is_completion = not first.keys().isdisjoint(("custom_id", "choices"))
     accepted = ["filter", "metric"] * is_of_harness + ["default_model"] * is_completion
-    for name in options:
-        if name not in accepted:
-            raise ValueError(f"{path}: {name}= belongs to logs of another form. Leave it out")
+    if foreign := [name for name in options if name not in accepted]:
+        raise ValueError(f"{path}: {foreign[0]}= belongs to logs of another form. Leave it out")
     if is_of_harness:
         return lm_eval_samples({file.parent.name: file for file in files}, **options)
     if is_completion:
@@ -106,7 +105,7 @@ def read_log(path: str | os.PathLike, **options: str) -> pd.DataFrame:
 
 
 def check_flat(row: dict) -> dict:
-    """Return a row whose values are not nested. Text and numbers stay as they are written."""
+    """Return a row whose values are not nested. Text and numbers are unchanged."""
     nested = [name for name, value in row.items() if isinstance(value, dict | list)]
     if nested:
         raise ValueError(f"{nested[0]!r} is nested: write one flat object per query and model")

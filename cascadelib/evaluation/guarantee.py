@@ -75,7 +75,7 @@ class Design:
 
     @property
     def whole(self) -> str:
-        """What the frame consists of, in words."""
+        """The frame in words."""
         return f"{self.frame} {'clusters' if self.is_clustered else 'rows'}"
 
     def __str__(self) -> str:
@@ -91,7 +91,7 @@ class Design:
 
 @dataclass(frozen=True, repr=False)
 class Guarantee:
-    """What is guaranteed about one cascade. ``str(guarantee)`` is the guarantee in words.
+    """The guarantee of one cascade. ``str(guarantee)`` is the guarantee in words.
 
     Parameters
     ----------

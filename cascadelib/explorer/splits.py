@@ -15,7 +15,7 @@ from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
 from ..methods.method import METHODS, Method
 from ..methods.thresholds import WORDS
-from ..origin import samples_in_common
+from ..origin import Origin, samples_in_common
 from ..policy.form import threshold_from_json, threshold_to_json
 from ..scoring import F1
 from ..store.protocol import Store
@@ -126,7 +126,8 @@ class ExploredSplits:
     def fit_all(self, method: Method) -> Method:
         """Fit a method on all models if it was fitted on some of them, on the first split."""
         fitted_on = method.fitted_on
-        if fitted_on is None or fitted_on.fingerprint != self.store.origin.fingerprint:
+        here = self.store.origin.fingerprint
+        if not isinstance(fitted_on, Origin) or fitted_on.fingerprint != here:
             return method
         fitted = method.temperatures or {name for read in method.fitted or () for name in read}
         return method if set(self.store.models.index) <= set(fitted) else method.fit(self.store)

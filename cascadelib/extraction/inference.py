@@ -168,7 +168,7 @@ def delay_items(items: Iterator, delay: int) -> Iterator:
 
 def _start_batches(
     claims: Iterator[Claim], models: dict[Candidate, Model], settings: Settings
-) -> Generator[tuple[Claim, int, list["Output"]]]:
+) -> Generator[tuple[Claim, int, list["BatchLogits"]]]:
     """Start each batch and yield (its claim, the end of its rows, its pending outputs).
 
     Stops if all models have failed.
@@ -196,7 +196,7 @@ def _remaining(candidates: Any, models: dict[Candidate, Model], settings: Settin
 
 
 @dataclass(frozen=True)
-class Output:
+class BatchLogits:
     """Logits [n, classes] of a batch, from row ``start`` of the run on, that may be pending.
 
     wait: function that waits for the logits. seconds: function that returns the time per sample.
@@ -216,7 +216,7 @@ def _start_outputs(
     prepare: Callable,
     models: dict[Candidate, Model],
     settings: Settings,
-) -> Iterator[Output]:
+) -> Iterator[BatchLogits]:
     """Start the models on the rows start … stop − 1, with one call per distinct transform.
 
     prepare: maps a transform to the inputs. A batch is halved only if the model is alone on the
@@ -242,7 +242,7 @@ def _start_outputs(
                         f"{stop - 1}, not {tuple(logits.shape)}"
                     )
                 wait = settings.device.download(output, logits)
-                yield Output(candidate, start, logits.numpy(), wait, seconds)
+                yield BatchLogits(candidate, start, logits.numpy(), wait, seconds)
 
 
 def _get_buffer(claim: Claim, candidate: Candidate, settings: Settings) -> torch.Tensor:
@@ -256,7 +256,7 @@ def _get_buffer(claim: Claim, candidate: Candidate, settings: Settings) -> torch
     return claim.parts[candidate][0]
 
 
-def _check_finite(output: Output, settings: Settings) -> None:
+def _check_finite(output: BatchLogits, settings: Settings) -> None:
     """Raise ValueError if logits are not finite."""
     bad = output.start + np.flatnonzero(~np.isfinite(output.logits).all(1))
     if len(bad):

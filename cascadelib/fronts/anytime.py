@@ -231,6 +231,11 @@ def search_rounds(search: Search, best: Best) -> None:
     floors = Floors(parts, search.cost, best.reach)
     if search.deadline == np.inf and work > HUGE:
         warn_of_long_search(search, parts, best, floors)
+    search_parts(search, parts, best, floors)
+
+
+def search_parts(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
+    """Search all parts in rounds of smaller tolerances, and set ``best.floor``."""
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
     for pair in rounds_until(search.deadline):

@@ -303,12 +303,7 @@ def certify(
     epsilon = check_bounds(epsilon, budget, max_price)
     delta = checked_share(delta, "delta")
     certificates = check_count(certificates, "certificates")
-    if not delta:
-        raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
-    if epsilon is None and budget is None:
-        raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
-    if max_price is not None and budget is None:
-        raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
+    check_aim(epsilon, budget, max_price, delta)
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
@@ -354,13 +349,27 @@ def certify(
         cost_kind=points[0].cost_kind,
         selected_on=join_origins(points[0].selected_on, store.origin),
     )
-    certified = []
-    for row in np.flatnonzero(table["certified"]):
-        seen = join_origins(points[row].selected_on, store.origin)
-        point = replace(points[row], selected_on=seen)
-        record = replace(terms, cascade=point.digest, chain=point.chain)
-        certified.append(replace(point, certified=record))
-    return Certificate(tuple(certified), alone, terms, table)
+    holding = [points[row] for row in np.flatnonzero(table["certified"])]
+    certified = tuple(with_guarantee(point, terms, store) for point in holding)
+    return Certificate(certified, alone, terms, table)
+
+
+def check_aim(
+    epsilon: float | None, budget: float | None, max_price: float | None, delta: float
+) -> None:
+    """Raise a ValueError if there is nothing to certify, or if no error is allowed."""
+    if not delta:
+        raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
+    if epsilon is None and budget is None:
+        raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
+    if max_price is not None and budget is None:
+        raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
+
+
+def with_guarantee(point: Point, terms: Guarantee, store: Store) -> Point:
+    """Return a certified cascade with its guarantee, which these samples gave."""
+    seen = replace(point, selected_on=join_origins(point.selected_on, store.origin))
+    return replace(seen, certified=replace(terms, cascade=seen.digest, chain=seen.chain))
 
 
 def design_of(case: Case, labels: Mapping | None, order_by: str) -> Design:

@@ -71,7 +71,7 @@ class Trial:
 
     @property
     def score_in_words(self) -> str:
-        """What a cascade may lose, with the positive class of F1."""
+        """The score that a cascade may lose, with the positive class of F1."""
         title = score_of(self.case.score).title
         if self.positive is not None:
             return f"{title} of class {str((self.case.origin.classes or (0, 1))[1])!r}"

@@ -400,8 +400,7 @@ class ScoreTable:
         """Return the table as :meth:`from_frame` reads it, a row per sample and model.
 
         The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
-        predictions, correctness and confidences are empty. Unreadable predictions are as they were
-        written.
+        predictions, correctness and confidences are empty. Unreadable predictions are unchanged.
         """
         models, samples = self.confidence.shape
         columns = {"sample": np.tile(self.origin.sample_ids, models)}
@@ -413,7 +412,7 @@ class ScoreTable:
             columns["label"] = np.tile(self.labels, models)
         elif self.correct is not None:
             correct = np.asarray(self.correct)
-            if not (self.has_predictions or np.all(self.answered)):
+            if self.answered is not None and not self.has_predictions:
                 correct = np.where(self.answered, correct, np.nan)
             columns["correct"] = correct.ravel()
         confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
@@ -586,7 +585,7 @@ class ScoreTable:
     def read_as_labels(self, texts: Any) -> Array:
         """Return labels or further answers in the spelling of the labels of this table.
 
-        They are read by the steps of the Notes. A text that no step reads is returned as it is.
+        They are read by the steps of the Notes. A text that no step reads is returned unchanged.
         """
         known = self.predictions if self.labels is None else self.labels
         return as_text(texts) if known is None else read_texts(as_text(texts), known, self.answer)

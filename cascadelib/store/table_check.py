@@ -6,7 +6,7 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
@@ -209,19 +209,24 @@ def check_table(
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
     remarks = [] if table is None else [*find_remarks(table)]
-    listed = [vars(rule) | {"blocks": not rule.read} for rule in rules]
-    listed += [vars(remark) | {"blocks": False} for remark in remarks]
-    names = ["name", "count", "examples", "remedy", "read", "blocks"]
-    faults = pd.DataFrame(listed, columns=names).rename(columns={"name": "fault"})
+    faults = table_of_faults(rules, remarks)
     used = {name: value for name, value in options.items() if value is not None}
     if isinstance(cost, Mapping):
         used["cost"] = dict(cost)
     return TableReport(source, roles, faults, used, table)
 
 
+def table_of_faults(rules: Sequence[Rule], remarks: Sequence[Rule]) -> pd.DataFrame:
+    """Return a row per rule. A rule blocks if its cells have no reading; a remark never does."""
+    listed = [vars(rule) | {"blocks": not rule.read} for rule in rules]
+    listed += [vars(remark) | {"blocks": False} for remark in remarks]
+    names = ["name", "count", "examples", "remedy", "read", "blocks"]
+    return pd.DataFrame(listed, columns=names).rename(columns={"name": "fault"})
+
+
 def open_in_two_encodings(
     frame: Any, largest: int, encoding: str | None
-) -> tuple[tuple, str | None]:
+) -> tuple[tuple[pd.DataFrame, Any], str | None]:
     """Return the result of :func:`open_frame` and the encoding, that of Windows if none fits."""
     try:
         return open_frame(frame, largest, encoding), encoding
@@ -269,8 +274,9 @@ def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
         return []
     select_samples(cells, "drop")  # a ValueError if no sample has a row of each model
     _, _, others = select_samples(cells, "abstain")
-    options["missing"] = "drop" if others else "abstain"
-    return [replace(rule, read=TREATED[options["missing"]], remedy="") for rule in corrected]
+    missing = "drop" if others else "abstain"
+    options["missing"] = missing
+    return [replace(rule, read=TREATED[missing], remedy="") for rule in corrected]
 
 
 def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None) -> dict[str, str]:

@@ -8,7 +8,7 @@ import base64
 import io
 import re
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -133,7 +133,7 @@ def rewrite_cell(cell: NotebookNode, result: NotebookNode, picture_of: dict[int,
     cell.metadata.pop("execution", None)
 
 
-def rewrite_outputs(executed: dict[Path, Path]) -> None:
+def rewrite_outputs(executed: Mapping[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
     results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}

@@ -26,7 +26,8 @@ ABOUT_PAPER = (
     "Cascades</i> (Lebovitz, Cavigelli, Magno and Müller, TMLR 2023)."
 )
 SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
-SMALL = {"height": 260, "font": {"size": 11}}
+HEIGHT = 260  # pixels
+SMALL = {"height": HEIGHT, "font": {"size": 11}}
 # A legend is below the axis title, at the bottom of the card.
 KEY = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container"}
 KEY_HEIGHT = 80  # pixels
@@ -107,7 +108,7 @@ def first_panel(figure: dict) -> dict:
     data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
     data = [trace for trace in data if "text" not in trace.get("mode", "")]
     full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
-    bare = {"annotations": [], "shapes": [], "width": None, "legend": {}}
+    bare: dict = {"annotations": [], "shapes": [], "width": None, "legend": {}}
     return figure | {"data": data, "layout": layout | full | bare}
 
 
@@ -118,7 +119,7 @@ def in_small(figure: dict) -> dict:
     margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
     small = layout | SMALL | {"title": None, "margin": margin}
     if "legend" in layout:
-        small |= {"height": SMALL["height"] + KEY_HEIGHT, "legend": KEY}
+        small |= {"height": HEIGHT + KEY_HEIGHT, "legend": KEY}
         margin["b"] += KEY_HEIGHT
     return figure | {"layout": small, "config": {"staticPlot": True}}
 

@@ -206,8 +206,8 @@ def show_running(tasks: Sequence[Task]) -> None:
 
 def in_order(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
     """Return the tasks in parallel, those that take longest first, and those that measure time."""
-    parallel = []
-    measured = []
+    parallel: list[Task] = []
+    measured: list[Task] = []
     for task in tasks:
         name = task[0].name
         (measured if name.startswith(committed.MEASURED) else parallel).append(task)

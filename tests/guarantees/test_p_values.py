@@ -145,7 +145,9 @@ def test_paired_p_values_at_the_extremes():
 
 def test_a_betting_p_value_holds_its_level_if_a_file_is_sorted_by_its_errors():
     """All numbers of errors are enumerated. One order of the samples for all files fails."""
-    k, epsilon, level = 211, 0.3, 0.05
+    k = 211
+    epsilon = 0.3
+    level = 0.05
     counts = np.arange(int(binom.ppf(1e-9, k, epsilon)), int(binom.ppf(1 - 1e-9, k, epsilon)))
     chances = binom.pmf(counts, k, epsilon)
     files = [(np.arange(k) >= k - count).astype(float) for count in counts]
@@ -163,7 +165,9 @@ def test_a_betting_p_value_holds_its_level_if_a_file_is_sorted_by_its_errors():
 def test_bets_and_f1_hold_their_level_for_rows_of_a_table(share):
     """The table loses exactly ε, and a share of its rows is drawn without replacement."""
     rng = np.random.default_rng(0)
-    draws, frame, level = 1500, 200, 0.1
+    draws = 1500
+    frame = 200
+    level = 0.1
     k = int(share * frame)
     losses = np.r_[np.ones(20), np.full(20, 0.5), np.full(20, -0.5), np.zeros(140)]
     rejected = [
@@ -261,8 +265,10 @@ def test_a_p_value_of_a_draw_of_labels_holds_its_level_for_every_loss_of_epsilon
 def test_labels_drawn_where_candidates_disagree_hold_the_level_for_every_loss_of_epsilon():
     """f of k samples are disagreements of candidates, and d of them of the cascade. The labels of a
     draw from the f hit j of the d: P(p ≤ δ) ≤ δ, summed over all f, d, j and outcomes."""
-    k, most = 40, 6
-    epsilon, level = 0.25, 0.2
+    k = 40
+    most = 6
+    epsilon = 0.25
+    level = 0.2
     f, d, j = np.meshgrid(*(np.arange(n + 1) for n in (k, k, most)), indexing="ij")
     rejected = {}
     for drawn, total in [(b, a) for a in range(1, k + 1) for b in range(min(a, most) + 1)]:

@@ -122,10 +122,10 @@ class Half:
         inner = [a for a in (*self.accuracy, *(point[0] for point in points))]
         edges = np.unique([*ends, *(a for a in inner if ends[0] < a < ends[1])])
         total = 0.0
-        for left, right in zip(edges, edges[1:]):
-            middle = (left + right) / 2  # the baseline is linear and the front is constant
+        for lower, upper in zip(edges, edges[1:]):
+            middle = (lower + upper) / 2  # the baseline is linear and the front is constant
             least = min((p[1] for p in points if p[0] >= middle), default=np.inf)
-            total += (right - left) * hull_cost(self.accuracy, self.cost, middle) / least
+            total += (upper - lower) * hull_cost(self.accuracy, self.cost, middle) / least
         return total / (ends[1] - ends[0])
 
     def log_ratio(self, first, second):
@@ -135,9 +135,9 @@ class Half:
         inner = [p[0] for part in (first, second) for p in part if low < p[0] < high]
         edges = np.unique([low, high, *inner])
         total = 0.0
-        for left, right in zip(edges, edges[1:]):
-            costs = [min(p[1] for p in part if p[0] >= right) for part in (first, second)]
-            total += (right - left) * np.log(costs[1] / costs[0])
+        for lower, upper in zip(edges, edges[1:]):
+            costs = [min(p[1] for p in part if p[0] >= upper) for part in (first, second)]
+            total += (upper - lower) * np.log(costs[1] / costs[0])
         return total / (high - low)
 
 

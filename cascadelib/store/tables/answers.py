@@ -155,19 +155,30 @@ def make_reader(
     if answer == EXACT:
         return Reader({AS_WRITTEN: dict(zip(labels, labels))}, False, False, None)
     has_numbers = bool(labels) and all(map(plain_number, labels))
-    forms = {}
-    for step in STEPS if has_numbers else [*STEPS][:-1]:
-        by_form: dict[str, set[str]] = {}
-        for label in labels:
-            by_form.setdefault(STEPS[step](label), set()).add(label)
-        forms[step] = {key: owners.pop() for key, owners in by_form.items() if len(owners) == 1}
-        if step == FOLDED and not (is_closed or has_numbers):
-            for text in others:
-                if (key := final_answer(text)) not in by_form:
-                    forms[FOLDED].setdefault(key, text)
-        forms[step].pop("", None)
+    owners = {
+        step: owners_of_forms(step, labels) for step in STEPS if has_numbers or step != AS_NUMBER
+    }
+    forms = {step: only_owners(by_form) for step, by_form in owners.items()}
+    if not (is_closed or has_numbers):
+        for text in others:
+            if (key := final_answer(text)) not in owners[FOLDED]:
+                forms[FOLDED].setdefault(key, text)
+        forms[FOLDED].pop("", None)
     is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
     return Reader(forms, is_closed, is_whole, extractor_of(answer))
+
+
+def owners_of_forms(step: str, labels: Iterable[str]) -> dict[str, set[str]]:
+    """Return the labels that a step reads in each form."""
+    by_form: dict[str, set[str]] = {}
+    for label in labels:
+        by_form.setdefault(STEPS[step](label), set()).add(label)
+    return by_form
+
+
+def only_owners(by_form: Mapping[str, set[str]]) -> dict[str, str]:
+    """Return the label of each form that belongs to one label only. An empty form has none."""
+    return {key: min(owners) for key, owners in by_form.items() if key and len(owners) == 1}
 
 
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:

@@ -95,7 +95,7 @@ def arrange_cells(
     rules = []
     is_used = np.any([text[role].codes >= 0 for role in text if role != "model"], axis=0)
     is_used |= np.any([~np.isnan(column) for column in numbers.values()], axis=0)
-    if unused := np.count_nonzero(~is_used[:-1]):
+    if unused := int(np.count_nonzero(~is_used[:-1])):
         rules.append(Rule("rows without a value", unused, read="as no rows"))
     for role in ("sample", "model"):
         empty = np.flatnonzero((text[role].codes == MISSING) & is_used)

@@ -133,48 +133,57 @@ def check_values(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], lis
 def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
     """Return the parts of a table that answers and labels determine, and their faults."""
     shape = raw["confidence"].shape
-    predictions, labels, correct = raw["predictions"], raw["labels"], raw["correct"]
-    answered = np.ones(shape, bool) if raw["answered"] is None else raw["answered"]
-    unreadable = np.zeros(shape, bool) if raw["unreadable"] is None else raw["unreadable"]
+    predictions = raw["predictions"]
+    labels = raw["labels"]
     price = next(iter(raw["costs"].values()))
     last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
-    texts = (
-        TextColumn(np.empty((0, shape[1]), np.int64), []) if predictions is None else predictions
-    )
+    none = TextColumn(np.empty((0, shape[1]), np.int64), [])
+    texts = none if predictions is None else predictions
     answers = read_answers(texts, labels, raw["answer"], raw["names"], last)
-    rules: list[Rule] = []
-    if predictions is not None:
-        answered = predictions.codes >= 0
-        is_correct = answers.said == answers.values
-        if labels is not None and raw["answer"] != EXACT:
-            rules += find_empty_labels(answers, labels)
-        if correct is None:
-            correct = None if labels is None else is_correct
-            unreadable = answers.unreadable
-            if labels is not None and not is_correct.any():
-                rules += find_foreign(answers, labels)
-        elif labels is not None and correct.dtype == bool:
-            rules += find_cells(
-                "predictions whose correctness contradicts their label",
-                (correct != is_correct) & answered & ~answers.unreadable,
-                place,
-                "Omit correct=, or omit label= and prediction=",
-                answers.predictions,
-            )
-        if raw["missing"] != ACCEPTED:
-            answered = answered & ~unreadable
-    origin = raw["origin"]
-    if labels is not None:
-        origin = replace(origin, values=answers.values, classes=answers.classes)
-    return {
-        "origin": origin,
-        "correct": correct,
-        "predictions": None if predictions is None else answers.predictions,
-        "labels": None if labels is None else labels.values(),
-        "answered": answered,
-        "unreadable": unreadable,
+    parts = {
+        "origin": raw["origin"],
+        "correct": raw["correct"],
+        "predictions": None,
+        "labels": None,
+        "answered": np.ones(shape, bool) if raw["answered"] is None else raw["answered"],
+        "unreadable": np.zeros(shape, bool) if raw["unreadable"] is None else raw["unreadable"],
         "spellings": answers.spellings,
-    }, rules + describe_spellings(answers.spellings)
+    }
+    rules: list[Rule] = []
+    if labels is not None:
+        parts["origin"] = replace(raw["origin"], values=answers.values, classes=answers.classes)
+        parts["labels"] = labels.values()
+    if predictions is not None:
+        if labels is not None:
+            rules += compare_with_labels(answers, labels, raw, place)
+        is_judged = raw["correct"] is not None
+        unreadable = parts["unreadable"] if is_judged else answers.unreadable
+        is_lost = unreadable & (raw["missing"] != ACCEPTED)
+        parts |= {"predictions": answers.predictions, "unreadable": unreadable}
+        parts["answered"] = (predictions.codes >= 0) & ~is_lost
+        if labels is not None and not is_judged:
+            parts["correct"] = answers.said == answers.values
+    return parts, rules + describe_spellings(answers.spellings)
+
+
+def compare_with_labels(
+    answers: Answers, labels: TextColumn, raw: dict[str, Any], place: Place
+) -> list[Rule]:
+    """Return the faults of answers and labels, and of a correctness that contradicts them."""
+    correct = raw["correct"]
+    is_correct = answers.said == answers.values
+    rules = [] if raw["answer"] == EXACT else find_empty_labels(answers, labels)
+    if correct is None:
+        return rules if is_correct.any() else rules + find_foreign(answers, labels)
+    if correct.dtype != bool:
+        return rules
+    return rules + find_cells(
+        "predictions whose correctness contradicts their label",
+        (correct != is_correct) & (raw["predictions"].codes >= 0) & ~answers.unreadable,
+        place,
+        "Omit correct=, or omit label= and prediction=",
+        answers.predictions,
+    )
 
 
 def find_empty_labels(answers: Answers, labels: TextColumn) -> list[Rule]:

@@ -207,9 +207,10 @@ def test_integers_and_floats_of_two_models_give_the_same_text():
 
 
 def test_correctness_is_bool_a_grade_or_agrees_with_labels():
-    for right, kind in ((["True", "false"] * 3, bool), (0.25, float)):
-        frame = LONG.assign(right=right, sure=0.5)
-        assert ScoreTable.from_frame(frame, **NAMES, correct="right").correct.dtype == kind
+    for graded, kind in ((["True", "false"] * 3, bool), (0.25, float)):
+        frame = LONG.assign(graded=graded)
+        frame["sure"] = 0.5
+        assert ScoreTable.from_frame(frame, **NAMES, correct="graded").correct.dtype == kind
     graded = {**NAMES, **ANSWERS, "correct": "judged"}
     judged = [1, 0, 0, 1, 1, 1]
     table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
