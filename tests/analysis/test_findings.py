@@ -23,7 +23,7 @@ from cascadelib.analysis import (
     ratio_finding,
     shift_finding,
 )
-from cascadelib.analysis.findings import count_samples
+from cascadelib.analysis.findings import in_samples
 
 STORE = three_models()
 OTHER = three_models(1)
@@ -100,7 +100,7 @@ def test_a_front_finding_needs_two_single_models():
     same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
     text = front_finding(a_front(), same, 5)
     assert text == "The cheapest single model is also the most accurate one on held-out data"
-    assert count_samples(same, "held-out samples") == "2 held-out samples"
+    assert in_samples(same, "held-out samples") == "2 held-out samples"
 
 
 def test_one_pair_has_no_trend():
