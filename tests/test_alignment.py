@@ -80,7 +80,7 @@ BY_SAMPLE = {
         lambda v: table(columns={"length": v}).column("small", "length").tolist(),
     ),
     "groups": (LABELS, lambda v: certified(groups=v)),
-    "clusters": (np.arange(K) // 3, lambda v: certified(clusters=v)),
+    "clusters": (np.arange(K) // 3, lambda v: certified(clusters=v, seed=0)),
     "take of a table": (LABELS == "a", lambda v: contents(TABLE.take(v))),
     "take of a store": (LABELS == "a", lambda v: STORE.take(v).sample_ids.tolist()),
 }

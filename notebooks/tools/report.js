@@ -35,9 +35,11 @@ function panelsOf({ layout, data }) {
 // What a figure's layout is on a phone: {attribute: value}, and the same for its bars of colour.
 function onPhone(plot, width) {
     const { layout } = plot, panels = panelsOf(plot), legends = numbered(layout, "legend")
-    const template = layout.template?.layout ?? {}, margin = { ...template.margin, ...layout.margin, r: 12 }
+    const template = layout.template?.layout ?? {}, margin = { ...template.margin, ...layout.margin }
+    margin.r = Math.min(layout.margin?.r ?? 12, 130)  // names of lines stand there
     const full = layout.height ?? template.height ?? 450
-    const names = plot.data.filter(trace => trace.name && trace.showlegend !== false)
+    const isNamed = trace => trace.name && trace.showlegend !== false && layout.showlegend !== false
+    const names = plot.data.filter(isNamed)
     const entries = legend => names.filter(trace => (trace.legend ?? "legend") === legend).length * LINE + 20
     const own = legends.length > 1 ? Math.max(...legends.map(entries)) : 0  // each panel's legend below it
     const [title, lines] = wrapped(layout.title?.text ?? "", Math.floor(width / 9))
@@ -56,7 +58,8 @@ function onPhone(plot, width) {
     }
     const places = panels.map((panel, i) => {
         const high = 1 - Math.floor(i / sides.length) * (inside + gap) / total
-        return { ...panel, to: [Math.max(0, high - inside / total), high], side: sides[i % sides.length] }
+        const to = panels.length > 1 ? [Math.max(0, high - inside / total), high] : panel.up  // with room above it
+        return { ...panel, to, side: sides[i % sides.length] }
     })
     places.forEach(({ x, y, to, side }) => {
         change[`${x}.domain`] = side

@@ -125,7 +125,7 @@ def test_the_study_finds_what_was_planted(folder, planted, tmp_path):
         part = damaged
         for key in place[:-1]:
             part = part[key]
-        part[place[-1]] += 0.06
+        part[place[-1]] += 0.15
         made = tmp_path / place[0]
         made.mkdir()
         for split in ("val", "held_out"):
