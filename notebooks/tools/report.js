@@ -73,7 +73,8 @@ function onPhone(plot, width) {
         }
         if (margin.l > 100) change[`${y}.tickfont.size`] = 9
         const said = change[`${x}.title.text`] ?? layout[x]?.title?.text  // in lines, as the title
-        if (said) change[`${x}.title.text`] = wrapped(said, Math.floor(width / 10))[0]
+        const across = (plot._fullLayout?._size.w ?? width) * (side[1] - side[0])
+        if (said) change[`${x}.title.text`] = wrapped(said, Math.floor(Math.min(across / 7, width / 10)))[0]
     })
     for (const x of numbered(layout, "xaxis").filter(key => !places.some(place => place.x === key))) {
         change[`${x}.visible`] = change[`${x.replace("x", "y")}.visible`] = false
