@@ -27,7 +27,7 @@ MOST_TOKENS = {
     "benchmarks": (50_400, 10.8),
     "tests": (331_200, 11.5),
 }
-MOST_WORDS = 37_200  # of docs/*.md
+MOST_WORDS = 37_300  # of docs/*.md
 MOST_COMPLEX = 12
 # {function above it: the issue that rewrites it}
 COMPLEX: dict[str, str] = {}
