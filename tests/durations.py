@@ -34,18 +34,19 @@ class Durations:
         self.begun = processor_time()
 
     @pytest.hookimpl(wrapper=True)
-    def pytest_runtest_makereport(self):
-        """Add the processor time since the last report of this process."""
+    def pytest_runtest_makereport(self, item):
+        """Add the processor time since the last report of this process, and the marker."""
         report = yield
         now = processor_time()
         report.cpu = now - self.begun
         self.begun = now
+        report.needs_browser = item.get_closest_marker("browser") is not None
         return report
 
     def pytest_runtest_logreport(self, report):
         seconds, cpu = self.tests.get(report.nodeid, (0.0, 0.0))
         self.tests[report.nodeid] = seconds + report.duration, cpu + getattr(report, "cpu", 0.0)
-        if report.skipped and "browser" in report.keywords:
+        if report.skipped and getattr(report, "needs_browser", False):
             self.unseen.add(report.nodeid)
 
     @pytest.hookimpl(optionalhook=True)
