@@ -6,7 +6,7 @@ to any of them. docs/few-labels.md explains the draw.
 
 import hmac
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,7 @@ from numpy import ndarray as Array
 from ..checks import brief, items_of, validate_choice
 from ..labels import as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origins, rows_among
-from ..store.protocol import Store
+from ..store.protocol import Store, answered_by_models
 from .guarantee import draw_seed
 
 FEWEST_LABELS = 20  # with fewer, the standard error of a difference means nothing
@@ -107,7 +107,7 @@ def draw_labels(store: Store, models: Any = "all", seed: int | None = None) -> L
     draw = LabelDraw(tuple(names), ids, len(ids), seed, drawn_by)
     order = draw.order(ids)
     drawn = ids[order[find_disagreements(store, names)[order]]]
-    return LabelDraw(draw.models, drawn, len(ids), draw.seed, drawn_by)
+    return replace(draw, ids=drawn)
 
 
 def find_disagreements(store: Store, models: Iterable[str]) -> Array:
@@ -122,10 +122,7 @@ def find_disagreements(store: Store, models: Iterable[str]) -> Array:
 
 def unanswered(store: Store, model: str) -> Array:
     """Return whether a model has no answer, bool [k]. A store of logits has all answers."""
-    answered = getattr(store, "answered", None)
-    if answered is None:
-        return np.zeros(len(store), bool)
-    return ~answered[store.row(model)]  # type: ignore[attr-defined]
+    return ~answered_by_models(store, [model])[0]
 
 
 def take_labelled(store: Store, draw: LabelDraw | None, labels: Any) -> Store:

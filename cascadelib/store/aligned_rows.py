@@ -16,6 +16,7 @@ from scipy.sparse.csgraph import connected_components
 from scipy.special import logsumexp
 
 from ..checks import brief
+from .protocol import answered_by_models
 
 LEVEL = 0.01  # largest bound on the probability of a smaller correlation than LEAST_SHARE
 LINK = 4.0  # standard errors of a correlation that connects two models
@@ -266,14 +267,6 @@ def warn_of_misaligned(store: Any, names: Sequence[str]) -> None:
             f"them. Check the join by sample id{remedy}"
         )
         warnings.warn(text, stacklevel=3)
-
-
-def answered_by_models(store: Any, models: list[str]) -> Array:
-    """Return which samples each model answered, bool [M, k]. A store of logits has all answers."""
-    answered = getattr(store, "answered", None)
-    if answered is None:
-        return np.ones((len(models), len(store)), bool)
-    return answered[[store.row(name) for name in models]]
 
 
 def aligned_answers(

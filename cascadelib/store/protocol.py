@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any, Protocol, runtime_checkable
 
+import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
@@ -99,3 +100,11 @@ class Store(Protocol):
 
     def select(self, names: str | Iterable[str]) -> "Store":
         """Return the store of some models."""
+
+
+def answered_by_models(store: Any, models: list[str]) -> Array:
+    """Return which samples each model answered, bool [M, k]. A store of logits has all answers."""
+    answered = getattr(store, "answered", None)
+    if answered is None:
+        return np.ones((len(models), len(store)), bool)
+    return answered[[store.row(name) for name in models]]
