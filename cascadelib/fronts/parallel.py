@@ -9,6 +9,7 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from copy import copy
 from threading import TIMEOUT_MAX, Lock, Timer
 from typing import Any, NamedTuple
 
@@ -292,7 +293,11 @@ class TaskRunner:
                 self.outcomes = self.search.outcomes.copy_for(cascades)
                 client = getattr(self.search.executor, "_client", None)
                 if client:
-                    self.outcomes = client.scatter(self.outcomes, broadcast=True, hash=False)
+                    # The result of a task is computed again if its worker dies. Scattered data
+                    # would be lost, since Dask keeps one copy of it after two seconds.
+                    with warnings.catch_warnings():
+                        warnings.filterwarnings("ignore", "Sending large graph")
+                        self.outcomes = client.submit(copy, self.outcomes, pure=False)
         return self.outcomes
 
     def submit(self, *arguments: Any, outcomes: Any = None) -> tuple:

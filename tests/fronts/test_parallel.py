@@ -155,14 +155,14 @@ def test_tasks_are_sent_per_worker_and_start_from_earlier_results(workers):
     assert (after <= before).all() and (after < before).any()
 
 
-def test_outcomes_are_scattered_once_for_all_workers():
-    scattered = []
+def test_outcomes_are_sent_once_to_a_cluster():
+    sent = []
 
     class Client:
-        def scatter(self, what, **_):
+        def submit(self, function, what, **_):
             time.sleep(0.02)
-            scattered.append(what)
-            return what
+            sent.append(function(what))
+            return sent[-1]
 
     class Cluster(Executor):
         _client = Client()
@@ -170,7 +170,7 @@ def test_outcomes_are_scattered_once_for_all_workers():
     runner = TaskRunner(search_of(synthetic(4, 50, seed=0), executor=Cluster()))
     with ThreadPoolExecutor(4) as pool:
         known = list(pool.map(lambda _: runner.shared_outcomes(), range(4)))
-    assert len(scattered) == 1 and all(one is scattered[0] for one in known)
+    assert len(sent) == 1 and all(one is sent[0] for one in known)
 
 
 def test_a_process_is_sent_the_outcomes_once():
@@ -192,30 +192,46 @@ def test_a_process_is_sent_the_outcomes_once():
     assert max(size for sent, size in sizes if not sent) < 2 * 8 * samples + 5_000
 
 
-def test_a_killed_worker_of_dask_does_not_change_the_front():
+@pytest.fixture(scope="module")
+def dask_client():
     distributed = pytest.importorskip("distributed")
+    options = {"n_workers": 2, "threads_per_worker": 1, "dashboard_address": None}
+    with distributed.LocalCluster(**options) as cluster, distributed.Client(cluster) as client:
+        yield client
+
+
+@pytest.mark.parametrize("has_outcomes", [False, True])
+def test_a_killed_worker_of_dask_does_not_change_the_front(dask_client, has_outcomes):
+    """The worker dies before the last task of a round, or when it has the only copy of outcomes."""
     table = synthetic(9, 2000 if COMPILED else 10, seed=6, digits=3)
-    with (
-        distributed.LocalCluster(
-            n_workers=2, threads_per_worker=1, dashboard_address=None
-        ) as cluster,
-        distributed.Client(cluster) as client,
-    ):
-        executor = client.get_executor()
-        submit = executor.submit
-        doomed = list(client.run(os.getpid).values())[:1]
-        submitted = []
+    executor = dask_client.get_executor()
+    submit = executor.submit
+    pids = dask_client.run(os.getpid)
+    submitted = []
+    killed = []
 
-        def watched(*arguments):
-            submitted.append(submit(*arguments))
-            if len(submitted) == 8:
-                os.kill(doomed.pop(), signal.SIGKILL)
-            return submitted[-1]
+    def kill(worker):
+        os.kill(pids[worker], signal.SIGKILL)
+        killed.append(worker)
 
-        executor.submit = watched
-        there = search_arrays(*table, 3, executor=executor)
-        assert not doomed and len(submitted) > 8
+    def watched(*arguments):
+        outcomes = arguments[3]
+        if has_outcomes and outcomes is not None and not killed:
+            outcomes.result()
+            dask_client.amm.run_once()
+            while len(holders := dask_client.who_has(outcomes)[outcomes.key]) != 1:
+                time.sleep(0.01)
+            kill(holders[0])
+        submitted.append(submit(*arguments))
+        if len(submitted) == 8 and not has_outcomes:
+            kill(min(pids))
+        return submitted[-1]
+
+    executor.submit = watched
+    there = search_arrays(*table, 3, executor=executor)
+    assert killed and len(submitted) > 8
     assert_equal_points(there, search_arrays(*table, 3))
+    dask_client.wait_for_workers(2)
 
 
 def send_task(search, parts, best):
