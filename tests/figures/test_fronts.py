@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 
-from cascadelib.figures.fronts import front_figure, merge_coinciding
+from cascadelib.figures.fronts import front_figure, merge_coinciding, singles_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -13,6 +13,14 @@ SINGLES = pd.DataFrame(
 
 def names(fig):
     return [trace.name for trace in fig.data]
+
+
+def test_chosen_models_are_named_at_their_points():
+    fig = singles_figure(SINGLES, title="t", named=["b"])
+    assert [note.text for note in fig.layout.annotations] == ["b"]
+    assert list(fig.data[-1].x) == [9] and "light: a cheaper one" in fig.layout.title.text
+    ends = singles_figure(SINGLES, title="t").layout.annotations
+    assert [(note.text, 10**note.x) for note in ends] == [("a", 1), ("b", 9)]
 
 
 def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():
