@@ -372,8 +372,8 @@ def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
     least, most = held["cost_ratio"].min(), held["cost_ratio"].max()
     samples = " or ".join(f"{size:,}" for size in held["samples"].unique())
     return (
-        f"Of {len(held)} shifted splits, the cascade is clearly less accurate than its large model "
-        f"on {worse}, clearly more accurate on {better}. Saving: {least:.1f}× to {most:.1f}×.\n"
+        f"Clearly less accurate than the large model on {worse} of {len(held)} shifted splits, "
+        f"clearly more accurate on {better}. Saving: {least:.1f}× to {most:.1f}×.\n"
         f"{arrow(cascade.models)}, {samples} samples a split. Saving: cost of the large model ÷ "
         f"cost of the cascade, {in_words(cascade.cost_kind)}. Clearly: the interval excludes zero. "
         "The 95% intervals hold simultaneously."

@@ -210,7 +210,7 @@ def test_shifted_splits_count_if_their_interval_excludes_zero():
     ends = {"difference_low": [-0.2, -0.1, 0.1], "difference_high": [-0.1, 0.1, 0.2]}
     held = pd.DataFrame(ends | {"cost_ratio": [1.5, 3.0, 2.0], "samples": [20, 20, 1000]})
     text = shift_finding(held, a_front().point(0))
-    assert "less accurate than its large model on 1, clearly more accurate on 1." in text
+    assert "model on 1 of 3 shifted splits, clearly more accurate on 1." in text
     assert "Saving: 1.5× to 3.0×.\nm0" in text and "20 or 1,000 samples a split" in text
 
 

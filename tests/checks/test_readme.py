@@ -57,7 +57,7 @@ def test_the_list_of_lessons_has_questions_and_short_findings(
             nbformat.v4.new_output(
                 "stream",
                 name="stdout",
-                text="It is 5 (95% CI 4 to 6), up (+1 points, 95% CI 0 to 2). More.\n",
+                text="It is 5 (95% CI 4 to 6), up (+1 points). Certified: at most 2.\n",
             )
         ]
     )
@@ -65,7 +65,7 @@ def test_the_list_of_lessons_has_questions_and_short_findings(
     nbformat.write(nb, paths[0])
     monkeypatch.setattr(readme_numbers, "NOTEBOOKS", tmp_path)
     assert readme_numbers.notebooks().splitlines() == [
-        "- [Is 0.5% enough?](notebooks/07_a.ipynb) It is 5, up (+1 points).",
+        "- [Is 0.5% enough?](notebooks/07_a.ipynb) It is 5, up.",
         "- [Is 0.5% enough?](notebooks/08_b.ipynb)",
     ]
 
