@@ -41,7 +41,8 @@ def singles_figure(
     style.add_singles(fig, singles)
     hull = singles[singles["on_hull"]]
     shown = singles.loc[list(named) or hull.index[[0, -1]]]
-    style.add_models(fig, shown, mode="markers", marker={"size": 9, "color": style.BLACK})
+    marker = {"size": 9, "color": style.BLACK}
+    style.add_models(fig, shown, mode="markers", marker=marker, showlegend=False)
     for name, (cost_here, accuracy) in shown[["cost", "accuracy"]].iterrows():
         place = {"xanchor": "right", "yshift": 14}  # nothing is cheaper and more accurate
         if name == hull.index[0]:

@@ -49,7 +49,7 @@ def test_fronts_are_compared_at_equal_accuracy():
     drawn = names(
         front_figure({"pairs": whole, "fewer": whole.iloc[[0, 2]], "others": apart}, SINGLES)
     )
-    assert drawn[2:] == ["pairs<br>≈ fewer (within 2%)", "others"]
+    assert drawn[3:] == ["pairs<br>≈ fewer (within 2%)", "others"]
 
 
 def test_dominated_points_of_a_replayed_front_can_be_drawn():
