@@ -6,6 +6,10 @@ import pandas as pd
 from . import style
 
 Tables = dict[str, pd.DataFrame]
+TITLES = {  # column of a table: title of its axis
+    "accuracy": "accuracy",
+    "difference": "accuracy − accuracy of the most accurate model",
+}
 
 
 def singles_figure(
@@ -19,7 +23,7 @@ def singles_figure(
     Parameters
     ----------
     singles : DataFrame
-        ``front.singles``.
+        ``front.singles``. Differences, of a front that a draw of labels chose, are drawn likewise.
     families : Series, optional
         The family of each model, which gives its colour.
     cost : str
@@ -30,10 +34,12 @@ def singles_figure(
     -------
     Figure
     """
+    column = accuracy_column(singles)
+    singles = singles.rename(columns={column: "accuracy"})
     fig = style.figure(
         title,
         xaxis=style.cost_axis(cost, singles["cost"]),
-        yaxis=style.per_cent_axis(title="accuracy"),
+        yaxis=style.per_cent_axis(title=TITLES[column]),
         showlegend=families is not None,
     )
     style.add_singles(fig, singles, families)
@@ -69,11 +75,26 @@ def front_figure(
     -------
     Figure
 
+    Raises
+    ------
+    ValueError
+        If a front has differences (of a draw of labels) and the single models have accuracies, or
+        the reverse.
+
     References
     ----------
     Paper, figure 1, top.
     """
     fig = singles_figure(singles, None, cost, title)
+    column = accuracy_column(singles)
+    for label, table in tables.items():
+        if accuracy_column(table) != column:
+            raise ValueError(
+                f"the front {label!r} has the column {accuracy_column(table)!r}, the single models "
+                f"have {column!r}: pass the table and the singles of fronts of one search"
+            )
+    singles = singles.rename(columns={column: "accuracy"})
+    tables = {label: table.rename(columns={column: "accuracy"}) for label, table in tables.items()}
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
     costs = {label: least_cost_at(table, at) for label, table in tables.items()}
     for i, (label, name) in enumerate(merge_coinciding(costs).items()):
@@ -91,6 +112,11 @@ def front_figure(
     high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
     margin = high - low
     return fig.update_yaxes(range=[low - 0.02 * margin, high + 0.03 * margin])
+
+
+def accuracy_column(table: pd.DataFrame) -> str:
+    """Return the column with accuracies, or that with differences in a table without them."""
+    return "accuracy" if "accuracy" in table else "difference"
 
 
 def least_cost_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:
