@@ -110,7 +110,7 @@ def test_fronts_that_a_draw_of_labels_chose_are_compared_by_differences():
     ids = [f"q{row}" for row in range(300)]
     columns = (rng.random((3, 300)), [1, 5, 20], ["s", "m", "l"], ids, predictions)
     table = ScoreTable(None, *columns)
-    draw = to_label(table, seed=5)
+    draw = to_label(table, models="all", seed=5)
     labels = {name: classes[truth[int(name[1:])]] for name in draw.ids[:100]}
     fronts = {n: search(table, n, labels=labels, draw=draw) for n in (2, 3)}
     found = compare_fronts(fronts)

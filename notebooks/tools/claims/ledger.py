@@ -179,17 +179,20 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
     """
     found: dict[str, Verdict] = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
-        tests: dict[tuple[str, str], Evidence] = {}  # by claim and kind of training
+        tests: dict[str, Evidence] = {}
+        owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
         for name in family.index.intersection(list(evidence)):
-            test = evidence[name]
-            if not isinstance(test.value, str):
-                kinds = test.kinds or {"": test}
-                tests |= {(name, kind): kinds[kind] for kind in kinds}
-        rows = family.loc[[name for name, _ in tests]]
-        verdicts = evaluate_claims(rows.set_axis(pd.Index([*tests], tupleize_cols=False)), tests)
+            whole = evidence[name]
+            if isinstance(whole.value, str):
+                continue
+            for kind, part in (whole.kinds or {"": whole}).items():
+                tests[f"{name} {kind}"] = part
+                owners[f"{name} {kind}"] = (name, kind)
+        rows = family.loc[[name for name, _ in owners.values()]].set_axis([*owners], axis=0)
+        verdicts = evaluate_claims(rows, tests)
         by_kind: dict[str, dict[str, Verdict]] = {}
-        for name, kind in tests:
-            by_kind.setdefault(name, {})[kind] = verdicts[name, kind]
+        for test, (name, kind) in owners.items():
+            by_kind.setdefault(name, {})[kind] = verdicts[test]
         found |= {name: combined(kinds) for name, kinds in by_kind.items()}
     return found
 

@@ -311,7 +311,7 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
     means = pd.DataFrame([means_of(view, "pairs") for view in views])
     means = means.sort_values(0, axis=1, ascending=False)
     median = {name: np.median(factors(front)) for name, front in views[0].group("pairs").items()}
-    leads = -means.diff(-1, axis=1)
+    leads = means.diff(-1, axis=1)
     half = 1.96 * leads[1:].std()
     columns = {"mean factor": means.loc[0], "median factor": pd.Series(median)}
     columns |= {"lead": leads.loc[0], "lead_low": leads.loc[0] - half}
