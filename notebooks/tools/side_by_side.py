@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import Front, LogitStore, Method, Point, bootstrap, confidence, search
+from cascadelib import LogitStore, Method, Point, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -26,17 +26,6 @@ from cascadelib.methods.thresholds import sort_exits
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
 METRICS_OF_OTHERS = (*METRICS_OF_MEANS, "entropy", "logits_margin")
-
-
-def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
-    """Compare fronts with the first one, a row per label.
-
-    Columns: points and front, which is "the same" if the accuracies and costs equal those of the
-    first front, else "another".
-    """
-    tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
-    same = ["the same" if rows.equals(tables[0]) else "another" for rows in tables]
-    return pd.DataFrame({"points": [len(rows) for rows in tables], "front": same}, [*fronts])
 
 
 def scaling_table(

@@ -22,7 +22,6 @@ from tools.claims.views import (
     points_at_accuracies,
 )
 from tools.paper import WITH_F1, Paper, halves
-from tools.side_by_side import same_fronts
 
 METRICS = ("max_softmax", "softmax_margin", "logits_margin", "entropy")
 TASKS = Claims()  # of one list of runs per task
@@ -41,8 +40,9 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     if views:
         found |= F1.measure(views, min(map(len, others.values())))
     here, _ = next(iter(splits.values()))
-    same = same_fronts({metric: cl.search(here, 2, metric) for metric in METRICS})
-    return found | {"text-metrics": Evidence(int((same["front"] == "the same").sum()))}
+    tables = [cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS]
+    same = sum(table.equals(tables[0]) for table in tables)
+    return found | {"text-metrics": Evidence(same)}
 
 
 def splits_of(paper: Paper, name: str) -> tuple[Store, Store]:
