@@ -88,10 +88,10 @@ def front_figure(
     fig = singles_figure(singles, None, cost, title)
     column = accuracy_column(singles)
     for label, table in tables.items():
-        if accuracy_column(table) != column:
+        if column not in table:
             raise ValueError(
-                f"the front {label!r} has the column {accuracy_column(table)!r}, the single models "
-                f"have {column!r}: pass the table and the singles of fronts of one search"
+                f"the front {label!r} has no column {column!r}: pass the table and the singles of "
+                "fronts of one search"
             )
     singles = singles.rename(columns={column: "accuracy"})
     tables = {label: table.rename(columns={column: "accuracy"}) for label, table in tables.items()}

@@ -67,5 +67,5 @@ def test_differences_are_drawn_as_accuracies_are_under_their_own_title():
         assert repr(drawn.data) == repr(plain.data)
         assert drawn.layout.yaxis.range == plain.layout.yaxis.range
     for tables, singles in (({"a": shown}, SINGLES), ({"a": table}, others)):
-        with pytest.raises(ValueError, match="the front 'a' has the column"):
+        with pytest.raises(ValueError, match="the front 'a' has no column"):
             front_figure(tables, singles)
