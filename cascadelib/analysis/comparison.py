@@ -68,8 +68,8 @@ def compare_fronts(
             row[f"improvement above {low:.1%}"] = front.mean_improvement(low)
         rows.append(row)
     table = pd.DataFrame(rows, dominance.index).join(dominance)
-    first = next(iter(fronts.values()))
-    table[f"top_{first.accuracy_column}"] = [front.steps[1][-1] for front in fronts.values()]
+    (column,) = {front.accuracy_column for front in fronts.values()}
+    table[f"top_{column}"] = [front.steps[1][-1] for front in fronts.values()]
     return table.sort_values("mean_improvement", ascending=False)
 
 
@@ -177,8 +177,8 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
     for label, front in fronts.items():
         if not isinstance(front, Front):
             raise TypeError(f"{label!r} is a {type(front).__name__}: pass {{name: Front}}")
-        optimal = front.baseline.front
-        singles.add((*front.baseline.cost[optimal], *front.baseline.accuracy[optimal]))
+        optimal = front.singles.query("on_front")
+        singles.add((*optimal["cost"], *optimal[front.accuracy_column]))
     if not fronts:
         raise ValueError("there is no front to compare: pass {name: Front}, one or more")
     kinds_of(fronts.values())

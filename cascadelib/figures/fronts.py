@@ -6,10 +6,6 @@ import pandas as pd
 from . import style
 
 Tables = dict[str, pd.DataFrame]
-TITLES = {  # column of a table: title of its axis
-    "accuracy": "accuracy",
-    "difference": "accuracy − accuracy of the most accurate model",
-}
 
 
 def singles_figure(
@@ -23,7 +19,7 @@ def singles_figure(
     Parameters
     ----------
     singles : DataFrame
-        ``front.singles``. Differences, of a front that a draw of labels chose, are drawn likewise.
+        ``front.singles``.
     families : Series, optional
         The family of each model, which gives its colour.
     cost : str
@@ -33,13 +29,21 @@ def singles_figure(
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    ValueError
+        If the models have differences instead of accuracies, as those of a draw of labels.
     """
-    column = accuracy_column(singles)
-    singles = singles.rename(columns={column: "accuracy"})
+    if "accuracy" not in singles:
+        raise ValueError(
+            "a front that a draw of labels chose has differences, and no accuracies: draw it by "
+            "cl.figures.lines_figure({'front': front.table}, 'cost', 'difference', title)"
+        )
     fig = style.figure(
         title,
         xaxis=style.cost_axis(cost, singles["cost"]),
-        yaxis=style.per_cent_axis(title=TITLES[column]),
+        yaxis=style.per_cent_axis(title="accuracy"),
         showlegend=families is not None,
     )
     style.add_singles(fig, singles, families)
@@ -78,23 +82,13 @@ def front_figure(
     Raises
     ------
     ValueError
-        If a front has differences (of a draw of labels) and the single models have accuracies, or
-        the reverse.
+        As for :func:`singles_figure`.
 
     References
     ----------
     Paper, figure 1, top.
     """
     fig = singles_figure(singles, None, cost, title)
-    column = accuracy_column(singles)
-    for label, table in tables.items():
-        if column not in table:
-            raise ValueError(
-                f"the front {label!r} has no column {column!r}: pass the table and the singles of "
-                "fronts of one search"
-            )
-    singles = singles.rename(columns={column: "accuracy"})
-    tables = {label: table.rename(columns={column: "accuracy"}) for label, table in tables.items()}
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
     costs = {label: least_cost_at(table, at) for label, table in tables.items()}
     for i, (label, name) in enumerate(merge_coinciding(costs).items()):
@@ -109,14 +103,9 @@ def front_figure(
             marker={"size": 3},
         )
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
-    high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
+    high = max(singles["accuracy"].max(), at[-1])
     margin = high - low
     return fig.update_yaxes(range=[low - 0.02 * margin, high + 0.03 * margin])
-
-
-def accuracy_column(table: pd.DataFrame) -> str:
-    """Return the column with accuracies, or that with differences in a table without them."""
-    return "accuracy" if "accuracy" in table else "difference"
 
 
 def least_cost_at(table: pd.DataFrame, at: np.ndarray) -> pd.Series:

@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 from cascadelib.figures.fronts import front_figure, merge_coinciding, singles_figure
+from cascadelib.figures.lessons import lines_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -54,18 +55,11 @@ def test_dominated_points_of_a_replayed_front_can_be_drawn():
     ]
 
 
-def test_differences_are_drawn_as_accuracies_are_under_their_own_title():
-    """A front that a draw of labels chose has no accuracies (`search(labels=, draw=)`)."""
-    table = pd.DataFrame({"accuracy": [0.7, 0.8], "cost": [2.0, 3.0]})
-    shown, others = (each.rename(columns={"accuracy": "difference"}) for each in (table, SINGLES))
-    for drawn, plain in (
-        (singles_figure(others), singles_figure(SINGLES)),
-        (front_figure({"a": shown}, others), front_figure({"a": table}, SINGLES)),
-    ):
-        assert drawn.layout.yaxis.title.text == "accuracy − accuracy of the most accurate model"
-        assert plain.layout.yaxis.title.text == "accuracy"
-        assert repr(drawn.data) == repr(plain.data)
-        assert drawn.layout.yaxis.range == plain.layout.yaxis.range
-    for tables, singles in (({"a": shown}, SINGLES), ({"a": table}, others)):
-        with pytest.raises(ValueError, match="the front 'a' has no column"):
-            front_figure(tables, singles)
+def test_differences_of_a_draw_of_labels_have_another_figure():
+    table = pd.DataFrame({"difference": [-0.01, 0.0], "cost": [2.0, 3.0]})
+    singles = SINGLES.rename(columns={"accuracy": "difference"})
+    for call in (lambda: singles_figure(singles), lambda: front_figure({"a": table}, singles)):
+        with pytest.raises(ValueError, match="has differences, and no accuracies: draw it by"):
+            call()
+    fig = lines_figure({"front": table}, "cost", "difference", "a front")
+    assert fig.data[0].y.tolist() == [-0.01, 0.0]
