@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -36,18 +36,14 @@ def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]
     """Return a lower bound on the number of samples of ``here`` that are among those of
     ``origins``.
 
-    Samples are compared by their ids and then by the numbers of ``models``. None if no shared
-    sample is found and ids or numbers are unknown.
+    Samples are compared by their ids, and by the numbers of ``models``. None if no shared sample is
+    found and ids or numbers are unknown.
     """
-    distinct = list(dict.fromkeys(origins))
-    counts = [samples_in_common(origin, here) for origin in distinct]
-    if any(counts):
-        return max(filter(None, counts))
-    parts = dict.fromkeys(part for origin in distinct for part in parts_of(origin))
-    shared = [shared_rows(part, here, models) for part in parts]
-    if any(shared):
-        return max(filter(None, shared))
-    return None if None in counts or None in shared else 0
+    seen = join_origins(*origins)
+    counts = [shared_rows(part, here, models) for part in parts_of(seen)]
+    counts.append(samples_in_common(seen, here))
+    most = max(filter(None, counts), default=0)
+    return None if not most and None in counts else most
 
 
 def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int | None:

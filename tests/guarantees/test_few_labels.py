@@ -58,9 +58,9 @@ def test_fewer_labels_never_certify_more():
     unlabelled = without_labels(CHECK)
     ids = to_label(CHECK, FRONT, epsilon=0.02)
     every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
-    draw = certify(
-        unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), labels_in_order=True
-    ).table
+    order = to_label(unlabelled, models="all", seed=0)
+    first = to_label(unlabelled, FRONT, epsilon=0.02, draw=order)[: len(ids) // 2]
+    draw = certify(unlabelled, FRONT, 0.02, labels=known(first), draw=order).table
     assert none.equals(certify(unlabelled, FRONT, 0.02).table)
     first = [table["p_value"].iloc[0] for table in (every, draw, none)]
     assert (
@@ -76,10 +76,11 @@ def test_fewer_labels_never_certify_more():
     )
 
 
-def test_labels_in_order_are_the_first_that_to_label_returns():
-    ids = to_label(CHECK, FRONT, epsilon=0.01)
+def test_labels_of_a_draw_are_the_first_that_to_label_returns():
+    draw = to_label(CHECK, models="all")
+    ids = to_label(CHECK, FRONT, epsilon=0.01, draw=draw)
     with pytest.raises(ValueError, match="not the first ones that to_label returns"):
-        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), labels_in_order=True)
+        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), draw=draw)
     with pytest.raises(ValueError, match="equal top-1"):
         to_label(CHECK, cl.search(TUNE, 2, score="top2"))
     with pytest.raises(ValueError, match="equal top-1"):
@@ -231,11 +232,7 @@ def drawn_labels(table, count):
 WAYS = {
     "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
     "no labels": lambda t, e: {"labels": {}},
-    "40 drawn": lambda t, e: {
-        "labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]),
-        "labels_in_order": True,
-    },
-    "60 of the candidates' disagreements": lambda t, e: drawn_labels(t, 60),
+    "60 drawn": lambda t, e: drawn_labels(t, 60),
     "and a budget": lambda t, e: {"budget": 6.0},
     "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
 }
