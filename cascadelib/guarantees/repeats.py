@@ -36,14 +36,16 @@ def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]
     """Return a lower bound on the number of samples of ``here`` that are among those of
     ``origins``.
 
-    Samples are compared by their ids, and by the numbers of ``models``. None if no shared sample is
-    found and ids or numbers are unknown.
+    Samples are compared by their ids and then by the numbers of ``models``. None if no shared
+    sample is found and ids or numbers are unknown.
     """
     seen = join_origins(*origins)
-    counts = [shared_rows(part, here, models) for part in parts_of(seen)]
-    counts.append(samples_in_common(seen, here))
-    most = max(filter(None, counts), default=0)
-    return None if not most and None in counts else most
+    by_ids = samples_in_common(seen, here)
+    if by_ids:
+        return by_ids
+    by_numbers = [shared_rows(part, here, models) for part in parts_of(seen)]
+    most = max(filter(None, by_numbers), default=0)
+    return None if not most and None in (by_ids, *by_numbers) else most
 
 
 def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int | None:

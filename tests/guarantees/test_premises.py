@@ -85,7 +85,8 @@ def graded():
 def in_another_order():
     """Return a table whose large model has its rows shifted by one, so that errors are separate."""
     table = answers(10_000, seed=3)
-    shifted = np.where(np.roll(table.correct[1], 1), table.labels, "x")
+    wrong = ((table.labels.astype(int) + 1) % 3).astype(str)
+    shifted = np.where(np.roll(table.correct[1], 1), table.labels, wrong)
     return changed(table, predictions=np.array([table.predictions[0], shifted]))
 
 
@@ -367,7 +368,7 @@ def test_a_misaligned_model_outside_of_the_cascade_does_not_matter():
 def test_coarse_and_heavy_tailed_confidences_of_one_source_pass():
     rng = np.random.default_rng(1)
     for draw in (lambda: rng.integers(0, 2, 300), lambda: rng.standard_cauchy(300)):
-        for _ in range(12):
+        for _ in range(5):
             seeds = rng.integers(10**9, size=2)
             confidences = [np.array([draw(), draw()], float) for _ in seeds]
             parts = [
