@@ -99,7 +99,7 @@ class Case:
         is_sound = np.array([{*self.misaligned}.isdisjoint(point.models) for point in self.points])
         return is_sound | (self.reference in self.misaligned or not is_sound.any())
 
-    @property
+    @cached_property
     def table(self) -> Origin | None:
         """The table that gave the thresholds, None if the samples are not in it."""
         return table_of(self.points, self.origin)
