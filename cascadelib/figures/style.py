@@ -239,7 +239,7 @@ def axis_of(column: str) -> dict:
 
 def is_in_points(column: str) -> bool:
     """Return whether a column has differences of shares, which are shown in percentage points."""
-    return any(word in column for word in IN_POINTS)
+    return any(word in str(column) for word in IN_POINTS)
 
 
 def in_points(table: pd.DataFrame) -> pd.DataFrame:

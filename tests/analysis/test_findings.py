@@ -98,7 +98,7 @@ def test_a_single_model_is_not_called_a_cascade():
 
 
 def test_accuracy_is_called_agreement_if_all_labels_are_answers_of_the_large_model():
-    answers = cl.datasets.llm_answers().head(2000)
+    answers = cl.datasets.llm_answers()
     table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
     tune, check = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
     certificate = cl.certify(check, search(tune), epsilon=0.05)
