@@ -18,35 +18,43 @@ from cascadelib.evaluation.intervals import (
     share_interval,
 )
 
+Z = 1.959963984540054  # the 97.5% quantile of the normal distribution
+
 
 def test_wilsons_interval_equals_its_formula_and_includes_one():
-    z = 1.959963984540054
     n = 50
     a = 43 / 50
-    centre = a + z**2 / (2 * n)
-    half = z * np.sqrt(a * (1 - a) / n + z**2 / (4 * n**2))
-    correct = np.arange(n) < 43
-    assert share_interval(correct) == pytest.approx(
-        ((centre - half) / (1 + z**2 / n), (centre + half) / (1 + z**2 / n))
-    )
+    centre = a + Z**2 / (2 * n)
+    half = Z * np.sqrt(a * (1 - a) / n + Z**2 / (4 * n**2))
+    expected = ((centre - half) / (1 + Z**2 / n), (centre + half) / (1 + Z**2 / n))
+    assert share_interval(np.arange(n) < 43) == pytest.approx(expected)
     low, high = share_interval(np.ones(10, bool))
     assert 0.6 < low < high == 1.0
 
 
-@pytest.mark.parametrize(
-    ("kind", "least"), [(paired_difference_interval, 0.93), (difference_interval, 0.93)]
-)
-def test_intervals_of_differences_cover_as_often_as_their_level(kind, least):
-    rng = np.random.default_rng(1)
-    inside = 0
-    for _ in range(1000):
-        ease = rng.normal(size=300)
-        other = ease if kind is paired_difference_interval else rng.normal(size=300)
-        first = ease + rng.normal(size=300) > -1.2
-        second = other + rng.normal(size=300) > -1.6
-        low, high = kind(first, second)
-        inside += low <= 0.8710 - 0.8019 <= high  # P(N(0, 2) > −1.6) − P(N(0, 2) > −1.2)
-    assert inside / 1000 >= least
+@settings(max_examples=60)
+@given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
+def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
+    a = np.mean(first)
+    b = np.mean(second)
+    low_a, high_a = share_interval(first)
+    low_b, high_b = share_interval(second)
+    low = b - a - math.hypot(b - low_b, high_a - a)
+    high = b - a + math.hypot(high_b - b, a - low_a)
+    assert difference_interval(first, second) == pytest.approx((low, high), abs=1e-9)
+
+
+@settings(max_examples=60)
+@given(st.lists(st.tuples(st.booleans(), st.booleans()), min_size=1))
+def test_differences_of_paired_samples_follow_the_formula_of_agresti_and_min(pairs):
+    first, second = np.array(pairs).T
+    gained = sum(b and not a for a, b in pairs) + 0.5
+    lost = sum(a and not b for a, b in pairs) + 0.5
+    k = len(pairs) + 2
+    half = Z * math.sqrt((gained + lost) - (gained - lost) ** 2 / k) / k
+    difference = (gained - lost) / k
+    expected = (max(-1, difference - half), min(1, difference + half))
+    assert paired_difference_interval(first, second) == pytest.approx(expected)
 
 
 def test_a_paired_interval_of_equal_answers_is_narrow_and_contains_zero():

@@ -2,7 +2,6 @@
 
 import numpy as np
 
-import cascadelib as cl
 from cascadelib.policy.decisions import Decisions, empty_decisions
 
 
@@ -40,28 +39,3 @@ def test_decisions_are_joined_in_their_order():
     assert whole.exit_stage.tolist() == [0, 1, 0, 1, 0]
     assert whole.guesses.shape == (5, 1)
     assert whole.failure_counts.tolist() == [5, 0] and whole.status.tolist() == ["malformed"] * 5
-
-
-def test_a_missing_confidence_changes_no_other_fitted_confidence():
-    """The policy fits confidences by label. One of 400 confidences is nan."""
-    rng = np.random.default_rng(0)
-    labels = rng.choice(["no", "yes"], 400)
-    correct = rng.random((2, 400)) < [[0.7], [0.95]]
-    predictions = np.where(correct, labels, np.where(labels == "yes", "no", "yes"))
-    confidence = np.where(correct, 0.6, 0.3) + 0.4 * rng.random((2, 400))
-    table = cl.ScoreTable(
-        None, confidence, [1, 9], ["small", "large"], predictions=predictions, labels=labels
-    )
-    method = cl.Method(confidence="isotonic_by_label").fit(table)
-    point = cl.pick(cl.search(table, 2, method), budget=5, caution=0)
-    policy = cl.Policy.from_point(point, table)
-    expected = policy.decide([confidence[0]], list(predictions)).exit_stage
-    row = np.flatnonzero(expected == 0)[3]
-    confidence[0, row] = np.nan
-
-    def call_of(model):
-        return lambda rows: (predictions[model, rows].tolist(), confidence[model, rows].tolist())
-
-    decisions = policy.run([call_of(0), call_of(1)], list(range(400)), on_error="next")
-    expected[row] = 1
-    assert decisions.exit_stage.tolist() == expected.tolist()
