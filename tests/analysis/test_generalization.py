@@ -117,12 +117,10 @@ def test_a_split_is_not_compared_with_itself(tmp_path):
     written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
     for name in STORE.models.index:
         written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
-    copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
-    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied)):
+    copied = LogitStore(shutil.copytree(tmp_path / "v2", tmp_path / "copy"))
+    for again, paired in ((written, False), (copied, False), (copied, True)):
         with pytest.raises(ValueError, match="'v2'.* compared with itself"):
-            accuracy_drops(written, {"again": again})
-    with pytest.raises(ValueError, match="'v2'.* compared with itself"):
-        accuracy_drops(written, {"again": LogitStore(copied)}, paired=True)
+            accuracy_drops(written, {"again": again}, paired=paired)
     halves = written.take(slice(300)), written.take(slice(300, 600))
     assert (accuracy_drops(halves[0], {"other half": halves[1]})["drop_high"] > 0).any()
 
@@ -215,11 +213,3 @@ def test_selection_bias_is_measured_on_halves():
         assert row.best_improvement_measured == pytest.approx(
             evaluate(measured, best).improvement, nan_ok=True
         )
-
-
-def test_a_front_of_noise_is_optimistic():
-    rng = np.random.default_rng(0)
-    noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
-    table = selection_bias(noise, repeats=5)
-    by_chance = table["single_models_chosen"] - table["single_models_measured"]
-    assert (table["accuracy_chosen"] - table["accuracy_measured"] > by_chance).all()

@@ -23,15 +23,8 @@ def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():
         assert len(merge_coinciding({"a": curve, "b": near})) == drawn
     assert merge_coinciding({"a": curve, "b": curve * 1.01}) == {"a": "a\n≈ b (within 2%)"}
     elsewhere = curve.set_axis(curve.index + 0.001)
-    further = curve.fillna(1.0)
-    assert (
-        len(
-            merge_coinciding(
-                {"a": curve, "b": elsewhere, "c": further, "d": curve.replace(0.0, 1e-9)}
-            )
-        )
-        == 4
-    )
+    curves = [curve, elsewhere, curve.fillna(1.0), curve.replace(0.0, 1e-9)]
+    assert len(merge_coinciding(dict(zip("abcd", curves)))) == 4
 
 
 def test_fronts_are_compared_at_equal_accuracy():

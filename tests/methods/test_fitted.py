@@ -21,7 +21,6 @@ from cascadelib.methods.fitted import (
     fit_confidence,
     fit_folds,
     label_digest,
-    out_of_fold,
     read_features,
     refuse_free_text,
 )
@@ -107,23 +106,6 @@ def test_folds_are_even_and_the_same_in_any_order():
     assert np.bincount(fold).tolist() == [21, 21, 21, 20, 20]
     order = np.random.default_rng(0).permutation(103)
     np.testing.assert_array_equal(assign_folds(ids[order]), fold[order])
-
-
-@settings(max_examples=20)
-@given(st.integers(0, 10**6), st.integers(1, 60))
-def test_each_sample_gets_the_fit_without_its_fold(seed, k):
-    confidence, correct, labels = scores(seed, k)
-    fold = assign_folds(np.arange(k).astype(str))
-    given = (confidence, correct, labels)
-    read = read_features(["confidence"], confidence, labels)
-    folds = fit_folds("isotonic_by_label", read, correct, fold)
-    answered = out_of_fold(folds, read, fold)
-    for row in range(k):
-        others = fold != fold[row]
-        alone = fit("isotonic_by_label", ["confidence"], *(part[others] for part in given))
-        assert answered[row] == alone(confidence[row : row + 1], labels[row : row + 1])[0]
-    new = out_of_fold(folds, read, np.full(k, -1))
-    np.testing.assert_array_equal(new, folds.full(confidence, labels))
 
 
 def test_auto_selects_the_kind_that_is_better_out_of_fold():

@@ -91,23 +91,6 @@ def test_samples_of_the_fit_are_answered_out_of_fold(method):
     assert differs.any() == bool(point.method.folds[point.models[:1]].without_fold)
 
 
-def test_a_fit_to_noise_shows_no_accuracy_that_new_data_lack():
-    """Forty labels suffice for a fit that flatters its own samples. Means of ten draws."""
-    out_of_fold = []
-    in_sample = []
-    for seed in range(10):
-        rng = np.random.default_rng(seed)
-        said = rng.integers(0, 40, (1, 1000)).astype(str)
-        noise = rng.random((1, 1000)) < 0.5
-        table = ScoreTable(noise, rng.random((1, 1000)), [1], ["small"], predictions=said)
-        method = Method(confidence="isotonic_by_label").fit(table)
-        for found, one in ((out_of_fold, method), (in_sample, replace(method, folds=None))):
-            correct, confidence = one.stage(table, ["small"])((0,))
-            found.append(correct[np.argsort(-confidence)[:300]].mean())
-    assert abs(np.mean(out_of_fold) - 0.5) < 0.02
-    assert np.mean(in_sample) > 0.55
-
-
 def test_categories_reach_policies_and_are_read_from_files(tmp_path):
     table = table_of_topics(2, 500)
     point = pick(search(table, 2, TOPICS), "near_best")

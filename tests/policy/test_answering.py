@@ -108,25 +108,17 @@ def test_answers_that_are_free_text_share_one_threshold():
 def test_premises_are_in_the_result_and_in_the_policy_file(tmp_path):
     table, truth = made()
     result, _ = answered(table, truth, labels=600)
-    statuses = dict(zip(result.premises["premise"], result.premises["status"]))
-    assert statuses == {
+    assert dict(zip(result.premises["premise"], result.premises["status"])) == {
         "independent": "not verifiable",
         "spelling": "verified",
         "labels complete": "verified",
         "reference complete": "verified",
     }
     result.policy.save(tmp_path / "policy.json")
-    loaded = cl.Policy.load(tmp_path / "policy.json").point
-    stated = [each.evidence for each in loaded.guarantee.premises]
+    guarantee = cl.Policy.load(tmp_path / "policy.json").point.guarantee
+    stated = [each.evidence for each in guarantee.premises]
     assert stated == result.premises["evidence"].tolist()
-    assert loaded.guarantee == result.policy.point.guarantee
-    assert str(loaded.guarantee) in result.certificate
-    twice = table.take(np.arange(3_000) // 2)
-    twice = cl.ScoreTable(
-        None, twice.confidence, [0.25], twice.names, predictions=twice.predictions
-    )
-    doubled = cl.answer_table(twice, lambda ids: truth[np.array(ids, int) // 2], 0.05, labels=600)
-    assert doubled.premises["status"][0] == "violated"
+    assert guarantee == result.policy.point.guarantee and str(guarantee) in result.certificate
 
 
 def test_answers_in_another_case_are_read_as_labels_of_the_table():
@@ -158,14 +150,6 @@ def test_the_policy_of_a_table_accepts_all_spellings_of_a_class():
     assert kept["billing"] == kept["Billing "] == kept["BILLING"]
     assert kept["other"] == kept[" Other"] == kept["OTHER"]
     assert sum(kept["billing"]) > sum(kept["other"])
-
-
-def test_calls_of_other_models_than_the_policy_has_are_refused_by_name():
-    policy = answered(*made(300), 0.1)[0].policy
-    calls = {"small": lambda ids: (ids, [1] * len(ids)), "large": lambda ids: (ids, None)}
-    wanted = r"'reference': a function.* models are \['small', 'reference'\].*'small', 'large'"
-    with pytest.raises(ValueError, match=wanted):
-        policy.run(calls, ["a"])
 
 
 def test_the_reference_answers_all_abstentions():
@@ -244,4 +228,4 @@ def test_repeated_rows_give_no_guarantee_for_new_rows():
     result, _ = answered(renamed, truth[rows], 0.1, labels=600)
     assert "There is no guarantee for new rows: rows of the table repeat others" in str(result)
     assert "in at most 10% of its answers, on those 1200 rows." in str(result)
-    assert result.policy.point.guarantee is None
+    assert result.policy.point.guarantee is None and result.premises["status"][0] == "violated"

@@ -3,6 +3,7 @@ input only."""
 
 import math
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pandas as pd
@@ -129,12 +130,6 @@ def test_malformed_answers_are_refused_with_the_name_of_the_model_or_deferred(od
     assert decisions.failure_counts.tolist() == [0, malformed.sum(), 0]
 
 
-def test_the_last_model_needs_no_confidence():
-    decisions = POLICY.run([*CALLS[:2], lambda rows: (rows, None)], range(300))
-    np.testing.assert_array_equal(decisions.exit_stage, STAGES)
-    assert (decisions.confidence[STAGES == 2] == -math.inf).all()
-
-
 def test_no_inputs_cause_no_calls():
     decisions = POLICY.run([fails] * 3, [])
     assert len(decisions) == 0 and decisions.confidences.shape == (0, 3)
@@ -148,7 +143,7 @@ async def answer_later(rows):
 REFUSED = [
     ({"calls": CALLS[:1]}, "calls of 3 models are needed"),
     ({"calls": CALLS[:2]}, "model 'm2': a function that calls it"),
-    ({"calls": [*CALLS[:2], "m2"]}, "model 'm2': a function that calls it"),
+    ({"calls": [*CALLS[:2], "m2"]}, r"model 'm2': a function.* models are \['m0', 'm1', 'm2'\]"),
     ({"calls": dict(zip(["m0", "m1", "m3"], CALLS))}, "model 'm2': a function that calls it"),
     ({"calls": {"m7": CALLS[0]}}, "unknown model of this cascade 'm7'"),
     ({"calls": [CALLS[0], answer_later, CALLS[2]]}, "model 'm1': its call is async.*running.md"),
@@ -309,21 +304,15 @@ def test_a_cascade_applies_a_fitted_confidence(kind, columns, tmp_path):
 
 
 @pytest.mark.parametrize("place", [0, 1])
-def test_answers_with_keys_in_another_order_are_refused(place):
-    def small(inputs):
-        answer = [list(inputs), [0.9] * len(inputs)]
-        answer[place] = pd.Series(answer[place], index=inputs).sort_index(ascending=False)
+def test_answers_with_keys_are_read_in_the_order_of_the_inputs_only(place):
+    def small(keys, inputs):
+        answer = [["yes"] * len(inputs), [0.9] * len(inputs)]
+        answer[place] = pd.Series(answer[place], keys(inputs))
         return tuple(answer)
 
+    in_order = partial(small, lambda inputs: range(len(inputs)))
+    assert PAIR.run([in_order, fails], ["a", "b"]).predictions.tolist() == ["yes", "yes"]
     with pytest.raises(ValueError, match="have keys .*one value per input"):
-        PAIR.run([small, small], ["a", "b", "c"])
+        PAIR.run([partial(small, reversed), fails], ["a", "b"])
     with pytest.raises(ValueError, match="have keys"):
-        PAIR.run([lambda inputs: (dict.fromkeys(inputs), [0.9] * 3), small], ["a", "b", "c"])
-
-
-def test_a_series_in_the_order_of_the_inputs_is_read():
-    decisions = PAIR.run(
-        [lambda inputs: (pd.Series(inputs), pd.Series([0.9, 0.9])), lambda inputs: (inputs, None)],
-        ["a", "b"],
-    )
-    assert decisions.predictions.tolist() == ["a", "b"]
+        PAIR.run([lambda inputs: (dict.fromkeys(inputs), [0.9] * 2), fails], ["a", "b"])

@@ -5,13 +5,12 @@ import math
 import os
 from functools import partial
 
-import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from points_of_files import POINT, STORE, edited, same
 
-from cascadelib import Method, Point, ScoreTable, evaluate
+from cascadelib import Method, Point, evaluate
 from cascadelib.files import digest_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import (
@@ -178,16 +177,11 @@ def test_forged_files_are_refused_by_name(case, tmp_path):
 
 @pytest.mark.parametrize("part", [{"columns": []}, {"parameters": [2**70, 2**70, 2**70]}])
 def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part):
-    confidence = np.array([[0.1, 0.4, 0.6, 0.9], [0.2, 0.3, 0.7, 0.8]])
-    table = ScoreTable(confidence > 0.35, confidence, [1, 5], "ab", columns={"words": [4, 3, 2, 1]})
-    method = Method(confidence="logistic", columns=("confidence", "words")).fit(table)
-    text = text_of(Point(("a", "b"), (0.5,), method=method))
-    fitted = json.loads(text)["method"]["fitted"]
-    changed = json.loads(text)["method"] | {"fitted": [one | part for one in fitted]}
-    with pytest.raises(
-        ValueError, match="columns and parameters of a fitted confidence do not fit"
-    ):
-        parse_cascade(sealed(text, method=changed))
+    fitted = {"kind": "logistic", "columns": ["confidence", "words"], "parameters": [0, 1, 2]}
+    method = {"metric": "max_softmax", "ensemble": "none", "temperature": False}
+    changed = method | {"fitted": [fitted | part] * 2}
+    with pytest.raises(ValueError, match="columns and parameters of a fitted confidence do not f"):
+        parse_cascade(sealed(text_of(Point(("a", "b"), (0.5,))), method=changed))
 
 
 @pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])
