@@ -22,8 +22,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.analysis.shift import front_on, holds, mean_improvement_moved
-from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
-from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.evaluation.evaluation import outcomes_of
 
 STORE = three_models(ids=False)
 OTHER = three_models(1, noise=1.5, ids=False)
@@ -214,19 +213,6 @@ def test_a_cascade_is_run_once_on_each_split():
     copied, requested = counting(STORE)
     Policy.from_point(point, copied)
     assert requested == prefixes
-
-
-def test_the_improvement_curve_on_another_split_equals_a_loop():
-    front = search(STORE, 2)
-    moved = replay(OTHER, front)
-    baseline = baseline_of(OTHER, front.score, front.cost_kind)
-    curve = front_on(OTHER, front).improvement_curve(points=9)
-    for row in curve.itertuples():
-        enough = moved.loc[moved["accuracy_replayed"] >= row.accuracy, "cost_replayed"]
-        assert row.improvement == pytest.approx(
-            baseline.cost_at(row.accuracy) / min(enough, default=np.inf)
-        )
-    assert len(pareto_front(moved["cost_replayed"], moved["accuracy_replayed"])) <= len(moved)
 
 
 def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():

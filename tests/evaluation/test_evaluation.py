@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables_of_scores import noisy_store
 
-from cascadelib import ScoreTable, evaluate, pick, search
+from cascadelib import ScoreTable, evaluate, search
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
@@ -42,21 +42,6 @@ def check_points(store, front):
         assert (result.accuracy, result.cost) == (point.accuracy, point.cost)
         assert result.exit_rates == pytest.approx(point.exit_rates)
         assert result.improvement == pytest.approx(point.improvement, nan_ok=True)
-
-
-def test_evaluation_on_another_split_equals_a_loop():
-    point = pick(search(STORE, 2, "entropy"), "max_improvement")
-    result = evaluate(OTHER, point)
-    first, second = (OTHER.logits(m).astype(float) for m in point.models)
-    p = np.exp(first) / np.exp(first).sum(1, keepdims=True)
-    exits = -(p * np.log(p)).sum(1) <= point.thresholds[0]
-    correct = np.where(exits, first.argmax(1), second.argmax(1)) == OTHER.labels
-    np.testing.assert_array_equal(result.correct, correct)
-    np.testing.assert_array_equal(result.exit_stage, np.where(exits, 0, 1))
-    costs = OTHER.models["macs"]
-    assert result.cost == pytest.approx(
-        costs[point.models[0]] + costs[point.models[1]] * (~exits).mean()
-    )
 
 
 @pytest.mark.parametrize(

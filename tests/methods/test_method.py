@@ -101,12 +101,6 @@ def test_categories_reach_policies_and_are_read_from_files(tmp_path):
     values = np.array([other.confidence[0], other.columns["topic"][0]], object).T
     decided = policy.decide([values], list(other.predictions))
     np.testing.assert_array_equal(decided.exit_stage, evaluate(other, point).exit_stage)
-    calls = {
-        "small": lambda rows: (other.predictions[0][rows], values[rows].tolist()),
-        "large": lambda rows: (other.predictions[1][rows], None),
-    }
-    ran = policy.run(calls, range(200), batch_size=17)
-    np.testing.assert_array_equal(ran.exit_stage, decided.exit_stage)
     wide = {"sample": table.sample_ids, "topic": table.columns["topic"][0], "truth": table.labels}
     for row, name in enumerate(table.names):
         wide |= {f"{name}_said": table.predictions[row], f"{name}_score": table.confidence[row]}
