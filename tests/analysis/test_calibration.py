@@ -161,6 +161,7 @@ def test_the_moving_average_equals_a_loop_for_every_order_of_samples(samples, da
 def test_the_window_of_a_moving_average_defaults_to_a_fiftieth():
     confidence = np.linspace(0, 1, 500)
     assert len(moving_average(confidence, confidence > 0.5)) == 491
+    assert len(moving_average(confidence[:3], confidence[:3] > 0.5)) == 3
 
 
 def test_an_ideal_confidence_separates_correct_from_wrong():

@@ -15,6 +15,7 @@ from cascadelib.files import digest_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import (
     LARGEST,
+    MOST_SAMPLES,
     PARTS,
     parse_cascade,
     text_of,
@@ -141,7 +142,7 @@ ABSURD = {
     "only depth": lambda text: "[" * 100_000,
     "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
     "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
-    "too many samples": lambda text: sealed(text, expected=huge(json.loads(text)["expected"])),
+    "too many samples": lambda text: told(text, counted(MOST_SAMPLES + 1)),
     "no classes": lambda text: stating(text, classes=0),
     "classes beyond counting": lambda text: stating(text, classes=2**52),
     "a count of 0": lambda text: told(text, {"values": [0.5], "counts": [0]}),
@@ -161,9 +162,15 @@ def sealed(text, **parts):
     return json.dumps(content | {"checksum": digest_of(parts)})
 
 
-def huge(expected):
-    expected["confidences"][0]["counts"][0] = 2**40
-    return expected
+def counted(samples):
+    """The confidences of a stage that this number of samples has reached."""
+    return {"values": [0.5], "counts": [samples], "ties": [0.5]}
+
+
+def test_a_file_may_count_many_samples():
+    text = text_of(Policy.from_point(POINT, STORE).point)
+    stage = parse_cascade(told(text, counted(MOST_SAMPLES))).expected.confidences[0]
+    assert stage.counts == (MOST_SAMPLES,)
 
 
 @pytest.mark.parametrize("case", ABSURD)

@@ -99,12 +99,15 @@ class Net(nn.Module):
 UNFIT = [
     (lambda layer, x: layer(x) if x.sum() > 0 else layer(-x), "meta"),
     (lambda layer, x: layer(x) if len(x) > 4 else layer(-x), "other logits for 1 samples"),
+    (lambda layer, x: layer(x) if len(x) != 5 else layer(-x), "other logits for 5 samples"),
     (lambda layer, x: layer(torch.rand_like(x)), "other logits"),
     (lambda layer, x: layer(x) * (1 + float(len(x))), "other logits for 1 samples"),
 ]
 
 
-@pytest.mark.parametrize(("way", "reason"), UNFIT, ids=["values", "size", "draws", "number"])
+@pytest.mark.parametrize(
+    ("way", "reason"), UNFIT, ids=["values", "size", "half", "draws", "number"]
+)
 def test_modules_that_tracing_would_change_are_not_frozen(way, reason):
     point = Point(("odd", "plain"), (0.5,), (0.5, 0.5), 0.5, 1.0, 1.0, Method())
     modules = {"odd": Net(way), "plain": Net()}
