@@ -38,7 +38,10 @@ def test_outcomes_equal_a_loop_over_samples(store, metric, ensemble):
         stage = method.stage(split, NAMES)
         for prefix in [(0,), (1,), (0, 1), (2, 0), (0, 1, 2)]:
             correct, confidences = stage(prefix)
-            scaled = [split.logits(NAMES[m]) / method.temperature_of(NAMES[m]) for m in prefix]
+            scaled = [
+                split.logits(NAMES[m]).astype(float) / method.temperature_of(NAMES[m])
+                for m in prefix
+            ]
             for j in range(0, len(split), 5):
                 answer, confidence = slow_output([z[j] for z in scaled], metric, ensemble)
                 assert correct[j] == (answer == split.labels[j])

@@ -174,8 +174,12 @@ def test_options_that_a_score_table_cannot_apply_are_refused(option):
     table = ScoreTable(
         np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
     )
-    curve = partial(pair_curve, small="a", large="b")
-    for call in (search, curve, pair_table, shared_threshold_front):
+    for call in (
+        search,
+        lambda t, **o: pair_curve(t, "a", "b", **o),
+        pair_table,
+        shared_threshold_front,
+    ):
         with pytest.raises(ValueError, match="a ScoreTable contains|unknown cost"):
             call(table, **option)
         call(table)
