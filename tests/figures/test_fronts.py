@@ -2,8 +2,10 @@
 
 import numpy as np
 import pandas as pd
+import pytest
 
-from cascadelib.figures.fronts import front_figure, merge_coinciding
+from cascadelib.figures.fronts import front_figure, merge_coinciding, singles_figure
+from cascadelib.figures.lessons import lines_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -23,8 +25,15 @@ def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():
         assert len(merge_coinciding({"a": curve, "b": near})) == drawn
     assert merge_coinciding({"a": curve, "b": curve * 1.01}) == {"a": "a\n≈ b (within 2%)"}
     elsewhere = curve.set_axis(curve.index + 0.001)
-    curves = [curve, elsewhere, curve.fillna(1.0), curve.replace(0.0, 1e-9)]
-    assert len(merge_coinciding(dict(zip("abcd", curves)))) == 4
+    further = curve.fillna(1.0)
+    assert (
+        len(
+            merge_coinciding(
+                {"a": curve, "b": elsewhere, "c": further, "d": curve.replace(0.0, 1e-9)}
+            )
+        )
+        == 4
+    )
 
 
 def test_fronts_are_compared_at_equal_accuracy():
@@ -44,3 +53,13 @@ def test_dominated_points_of_a_replayed_front_can_be_drawn():
     assert [trace.name for trace in fig.data if trace.name and "replayed" in trace.name] == [
         "replayed = same"
     ]
+
+
+def test_differences_of_a_draw_of_labels_have_another_figure():
+    table = pd.DataFrame({"difference": [-0.01, 0.0], "cost": [2.0, 3.0]})
+    singles = SINGLES.rename(columns={"accuracy": "difference"})
+    for call in (lambda: singles_figure(singles), lambda: front_figure({"a": table}, singles)):
+        with pytest.raises(ValueError, match="has differences, and no accuracies: draw it by"):
+            call()
+    fig = lines_figure({"front": table}, "cost", "difference", "a front")
+    assert fig.data[0].y.tolist() == [-0.01, 0.0]
