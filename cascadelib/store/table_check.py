@@ -202,10 +202,10 @@ def check_table(
         rules = find_missing_columns(roles, prices)
         if all(UNLABELLED in rule.name for rule in rules):
             cells, cell_rules = read_tidy(*opened, roles, models, decimal)
+            rules += cell_rules
             table, found = choose_options(cells, prices, options)
-            found = cell_rules + found
-            table = None if has_faults(found) else table
             rules += found
+            table = None if has_faults(cell_rules + found) else table
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
     if table is not None:

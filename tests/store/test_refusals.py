@@ -178,13 +178,20 @@ FRAMES = {
         read(pd.concat([LONG, LONG[["sure"]]], axis=1)),
         "2 columns are called 'sure'",
     ),
+    "no models in a table": (
+        cells(who=None),
+        r"(?s)rows without a model: 6 \(sample 'x', row 0;.*with a sample and a model: 0. One row",
+    ),
     "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),
     "a confidence in capitals": (
         read(LONG.rename(columns={"sure": "Confidence"}), confidence="confidence"),
         "'confidence', but there is 'Confidence'",
     ),
     "another name of confidences": (read(confidence="Sure"), "unknown column 'Sure'; nearest"),
-    "a template of confidences": (read(WIDE, confidence="{}_conf"), "confidence='a_conf': .*'a_sure'"),
+    "a template of confidences": (
+        read(WIDE, confidence="{}_conf"),
+        "confidence='a_conf': .*'a_sure'",
+    ),
     "one confidence of a wide table": (read(WIDE, confidence="conf"), "unknown column 'conf'"),
     "a model of a wide table": (
         read(WIDE, models=["huge"]),

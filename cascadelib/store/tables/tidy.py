@@ -15,7 +15,7 @@ from ...checks import brief, error_context, items_of, validate_choice
 from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
 from .numbers import REMEDIES, UNREADABLE, NumberColumn, cells_of, is_text, read_numbers
-from .rules import SHOWN, Rule
+from .rules import SHOWN, Rule, refuse
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
@@ -96,6 +96,9 @@ def read_tidy(
             examples = tuple(f"{cell} at {place}" for cell, place in zip(cells_shown, places))
             name = f"cells of column {roles[role]!r} {what}"
             rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+    if not cells.row_at.size:
+        remedy = "One row per sample and model is needed"
+        refuse([*rules, Rule("rows with a sample and a model", 0, (), remedy)])
     return cells, rules
 
 
