@@ -40,15 +40,14 @@ def roles_of(
     cost, columns, categories
         As for :meth:`ScoreTable.from_frame`. Several columns of costs have their names as roles.
     """
-    needed = ("sample", "model")
-    roles = {role: name for role, name in named.items() if name is not None or role in needed}
+    roles = {role: name for role, name in named.items() if name is not None}
     roles |= {f"column {name}": name for name in items_of(columns)}
     roles |= {f"category {name}": name for name in items_of(categories)}
     prices = dict(cost) if isinstance(cost, Mapping | pd.Series) else None
     if prices is None:
         names = items_of(cost) or [None]
         roles |= {f"cost {name}": name for name in names} if len(names) > 1 else {"cost": names[0]}
-    for name in roles.values():
+    for name in (named.get("sample", ""), named.get("model", ""), *roles.values()):
         if not isinstance(name, str):
             raise ValueError(f"the name of a column must be text, got {brief(name)}")
     return roles, prices
@@ -164,24 +163,31 @@ def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
 def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
-    """Return the column of each role, of equal length.
-
-    A template gives the columns of all models in sequence, and the other columns repeat.
-    """
+    """Return the column of each role, of equal length."""
     names = [] if models is None else items_of(models)
     if models is not None and not names:
         raise ValueError("models=[] names no model. Omit it to read all models")
     template = next((name for name in roles.values() if "{}" in name), None)
-    if template is None:
-        frame = fill_confidences(frame, roles, [""])
-        rows = find_rows(frame, roles["model"], names) if names else slice(None)
-        return find_columns(frame.iloc[rows], roles)
-    names = names or match_models(frame, template)
-    frame = fill_confidences(frame, roles, names)
-    shared = {role: name for role, name in roles.items() if role != "model"}
+    if template is not None:
+        return stack_columns(frame, roles, names or match_models(frame, template))
+    frame = fill_confidences(frame, roles, [""])
+    if names:
+        frame = frame.iloc[find_rows(frame, roles["model"], names)]
+    return find_columns(frame, roles)
+
+
+def stack_columns(
+    frame: pd.DataFrame, roles: Mapping[str, str], models: list[str]
+) -> dict[str, pd.Series]:
+    """Return the columns of a wide table, with the rows of one model after those of another.
+
+    A column that is no template has the same cells for each model.
+    """
+    frame = fill_confidences(frame, roles, models)
     parts = []
-    for model in names:
-        by_role = {role: name.replace("{}", model) for role, name in shared.items()}
+    for model in models:
+        by_role = {role: name.replace("{}", model) for role, name in roles.items()}
+        by_role.pop("model", None)
         with error_context(
             f"model {model!r} (models=[…] selects the columns that belong to models)"
         ):
@@ -189,7 +195,7 @@ def select_columns(
     columns = {}
     for role in parts[0]:
         columns[role] = pd.concat([part[role] for part in parts]).rename(roles.get(role))
-    columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
+    columns["model"] = pd.Series(pd.Categorical(models, models).repeat(len(frame)))
     return columns
 
 
