@@ -178,6 +178,10 @@ FRAMES = {
         read(pd.concat([LONG, LONG[["sure"]]], axis=1)),
         "2 columns are called 'sure'",
     ),
+    "a reserved column of a frame": (
+        read(LONG.assign(label=1), columns=["label"]),
+        "column 'label': this name has another meaning .*Rename it",
+    ),
     "no models in a table": (
         cells(who=None),
         r"(?s)rows without a model: 6 \(sample 'x', row 0;.*with a sample and a model: 0. One row",
