@@ -237,6 +237,7 @@ def choose_options(
     """
     gaps = choose_missing(cells, options)
     read = partial(ScoreTable.of_cells, cells, prices, options["missing"] or "refuse")
+    table: Any
     table, rules = read(options["answer"])
     if options["missing"] == ACCEPTED or has_faults(rules):
         return table, gaps + rules

@@ -105,7 +105,7 @@ def arrange_cells(
     filled = [cells.has_value(role) for role in (*text, *numbers) if role != "model"]
     is_used = np.any(filled, axis=0)
     rules = []
-    unused = np.count_nonzero(~is_used[:-1])
+    unused = int(np.count_nonzero(~is_used[:-1]))
     if unused:
         rules.append(Rule("rows without a value", unused, read="as no rows"))
     for role in ("sample", "model"):
