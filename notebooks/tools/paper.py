@@ -137,7 +137,7 @@ class Paper:
         """Return whether the held-out split has the distribution of the selection split."""
         shifted = {split.origin.fingerprint for split in self.shifted.values()}
         is_shifted = self.held_out.origin.fingerprint in shifted
-        return not is_shifted and self.selection.origin.is_same_distribution(self.held_out.origin)
+        return not is_shifted and self.selection.origin.dataset == self.held_out.origin.dataset
 
     def search(
         self, design: Design, n_models: int = 2, method: Any = None, score: str = "top1"
