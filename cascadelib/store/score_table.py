@@ -19,7 +19,7 @@ from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.answers import ACCEPTED, describe_gaps, read_texts
-from .tables.cells import TREATMENTS, Cells, arguments_of, select_samples
+from .tables.cells import TREATMENTS, Cells, score_arguments, select_samples
 from .tables.rules import Rule, refuse
 from .tables.score_checks import check_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
@@ -203,7 +203,7 @@ class ScoreTable:
         """
         used, rules = select_samples(cells, missing)
         table = cls.__new__(cls)
-        given = arguments_of(used, prices) | {"missing": missing, "answer": answer}
+        given = score_arguments(used, prices) | {"missing": missing, "answer": answer}
         vars(table).update(given)
         parts, value_rules = check_arguments(table, used.place)
         return table._set_checked(**parts), rules + value_rules

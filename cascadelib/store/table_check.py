@@ -209,7 +209,7 @@ def check_table(
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
     if table is not None:
-        rules += find_misaligned(table)
+        rules += find_shifted_rows(table)
     used = {name: value for name, value in options.items() if value is not None}
     if isinstance(cost, Mapping):
         used["cost"] = dict(cost)
@@ -332,7 +332,7 @@ def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
     return [name for role, name in roles.items() if role.partition(" ")[0] == "cost"]
 
 
-def find_misaligned(table: ScoreTable) -> list[Rule]:
+def find_shifted_rows(table: ScoreTable) -> list[Rule]:
     """Return the rule for models whose rows are out of step with those of others."""
     alignment = check_alignment(table)
     if alignment.status != "violated":

@@ -195,7 +195,7 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, list[Rule]]:
     return used, rules
 
 
-def arguments_of(cells: Cells, prices: Mapping[str, float] | None) -> dict[str, Any]:
+def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[str, Any]:
     """Return arguments of a ScoreTable. Columns of text stay :class:`TextColumn`.
 
     A missing confidence is −inf: its sample exits at no finite threshold.
