@@ -8,6 +8,7 @@ from scipy.optimize import linear_sum_assignment
 from ..datasets.imagenet_1k import descriptions, synsets
 from ..origin import Origin
 
+IMAGENET_CLASSES = 1000
 MIN_STANDARD_ERRORS = 4  # smallest gain of accuracy that counts, on held-out samples
 MIN_SAMPLES_PER_CLASS = 4  # mean over classes; fewer samples do not determine an order
 
@@ -23,7 +24,8 @@ def check_names(names: dict[str, Iterable | None], labels: Origin) -> None:
     if not labels.classes:
         return
     spellings = [labels.classes]
-    if labels.classes == synsets():
+    # The names of ImageNet need timm, which models of texts do not.
+    if len(labels.classes) == IMAGENET_CLASSES and labels.classes == synsets():
         spellings.append(descriptions())
     for name, classes in names.items():
         found = tuple(map(str, classes or ()))

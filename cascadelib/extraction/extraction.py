@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import importlib.metadata
 import platform
 import statistics
 import tempfile
@@ -10,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
-import torch
 
 from ..files import digest_of
 from ..store.logit_store import LogitStore
-from ..store.manifest import MANIFEST, create
+from ..store.manifest import create
+from ..tables import number
 from ..zoo.forward import retain_freed_memory
 from ..zoo.loaders import Source
 from ..zoo.model import record_failure
@@ -32,6 +32,8 @@ from .preparation import (
     select_pending,
 )
 from .shards import Shards, split_range
+
+VERSIONED = ("torch", "timm", "numpy")  # packages whose versions are recorded
 
 
 def extract(
@@ -187,6 +189,8 @@ def plan_extraction(models: Any, dataset: Any, path: Path | str, **options: Any)
     """
     settings = prepare(models, dataset, path, Options(**options))
     pending = select_pending(settings)
+    if not pending:
+        return f"{path} has all {_count(settings.sources)}"
     with retain_freed_memory(), tempfile.TemporaryDirectory() as folder:
         residents = Residents(dataclasses.replace(settings, shards=Shards(folder)))
         groups = _form_groups(pending, residents)
@@ -209,7 +213,7 @@ def _extract_pending(pending: list[Source], settings: Settings, others: int) -> 
         # First compute what no other process does, then wait for the rest.
         for wait in (False, True):
             for group, title in turns[first:] + turns[:first]:
-                run_group(group, residents, settings, wait, title)
+                run_group(group, residents, wait, title)
                 for candidate in group:
                     if candidate.name not in settings.failed:
                         with record_failure(settings.failed, candidate.name, ValueError):
@@ -232,32 +236,37 @@ def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candi
 
 
 def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: int = 1) -> str:
-    """Return the failed models, and lines with the size, memory and time of each group and of all.
+    """Return the failed models, and lines with the size, memory and time of all groups and of each.
 
-    Shards that exist cost no time. The work is divided by the number of processes.
+    The work is divided by the number of processes.
     """
-    lines = []
-    total = 0.0
-    for number, group in enumerate(groups, 1):
-        seconds = 0.0
-        for span in settings.bounds:
-            rates = [one.seconds for one in group if is_missing(one, span, settings)]
-            seconds += sum(rates) * (span[1] - span[0]) / processes
-        total += seconds
-        need, _ = compute_needs(group, settings)
-        lines.append(
-            f"  group {number}: {_count(group)}, {need / 1e9:.2g} GB of memory, "
-            f"{format_duration(seconds)}"
-        )
+    seconds = [_estimate_seconds(group, settings) / processes for group in groups]
     models = [*chain(*groups)]
     size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
     summary = (
-        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(total)}, "
-        f"{size / 1e6:.1f} MB on disk"
+        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(sum(seconds))}, "
+        f"{number(size, 'B')} on disk"
     )
+    lines = []
     if len(groups) > 1:
-        summary += f", {len(groups)} groups within {settings.memory / 1e9:g} GB"
-    return "\n".join([*map(str, settings.failed.values()), summary, *lines[len(lines) < 2 :]])
+        summary += f", {len(groups)} groups within {number(settings.memory, 'B')}"
+        for turn, group in enumerate(groups):
+            need, _ = compute_needs(group, settings)
+            lines.append(
+                f"  group {turn + 1}: {_count(group)}, {number(float(f'{need:.2g}'), 'B')} of "
+                f"memory, {format_duration(seconds[turn])}"
+            )
+    return "\n".join([*map(str, settings.failed.values()), summary, *lines])
+
+
+def _estimate_seconds(group: list[Candidate], settings: Settings) -> float:
+    """Return the time of a group in one process. Shards that exist cost no time."""
+    return sum(
+        candidate.seconds * (span[1] - span[0])
+        for span in settings.bounds
+        for candidate in group
+        if is_missing(candidate, span, settings)
+    )
 
 
 def _count(models: list) -> str:
@@ -316,12 +325,7 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
         "device_name": settings.device.name,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": {"python": platform.python_version(), **_list_versions()},
     }
     extraction.pop("samples")
     if candidate.name in settings.batch_limits:
@@ -329,9 +333,11 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     metadata = {key: value for key, value in candidate.metadata.items() if key != "classes"}
     # Another process may have created the store or changed it since the start.
     path = settings.shards.store_path
-    store = open_existing(path, settings.labels)
-    if store is None:
-        store = _create_store(path, settings)
+    with settings.shards.locked("create"):
+        store = open_existing(path, settings.labels)
+        if store is None:
+            create(path, settings.labels)
+            store = LogitStore(path)
     store.add(
         candidate.name,
         logits,
@@ -344,9 +350,10 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     )
 
 
-def _create_store(path: Path, settings: Settings) -> LogitStore:
-    """Return the store at a path, which this or another process creates."""
-    with settings.shards.locked("create"):
-        if not (path / MANIFEST).exists():
-            create(path, settings.labels)
-    return LogitStore(path)
+def _list_versions() -> dict[str, str]:
+    """Return the versions of the installed packages that run models."""
+    versions = {}
+    for name in VERSIONED:
+        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # such as timm
+            versions[name] = importlib.metadata.version(name)
+    return versions

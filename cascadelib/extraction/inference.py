@@ -36,9 +36,7 @@ class Claim:
     parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
 
 
-def run_group(
-    group: list[Candidate], residents: Residents, settings: Settings, wait: bool, title: str = ""
-) -> None:
+def run_group(group: list[Candidate], residents: Residents, wait: bool, title: str = "") -> None:
     """Compute the shards of a group that are missing and that no other process computes.
 
     Models that run out of memory next to others run again without them.
@@ -46,12 +44,13 @@ def run_group(
     wait: whether to wait for the shards that other processes compute. title: text next to the
     progress bar.
     """
+    settings = residents.settings
     with contextlib.ExitStack() as stack:
         claims = _claim_shards(group, settings, wait, stack)
         first = next(claims, None)
         if first is None:
             return
-        models = _load_models(group, residents, settings)
+        models = _load_models(group, residents)
         _run_claims(itertools.chain([first], claims), models, settings, title)
     short = [candidate for candidate in group if lacked_memory(settings.failed.get(candidate.name))]
     if not short or len(group) == 1:
@@ -60,7 +59,7 @@ def run_group(
         del settings.failed[candidate.name]
     half = len(short) if len(short) < len(group) else len(short) // 2
     for part in filter(None, (short[:half], short[half:])):
-        run_group(part, residents, settings, wait, title)
+        run_group(part, residents, wait, title)
 
 
 def is_missing(candidate: Candidate, span: tuple[int, int], settings: Settings) -> bool:
@@ -91,15 +90,14 @@ def _claim_shards(
                 yield Claim(span, missing, lock)
 
 
-def _load_models(
-    group: list[Candidate], residents: Residents, settings: Settings
-) -> dict[Candidate, Model]:
+def _load_models(group: list[Candidate], residents: Residents) -> dict[Candidate, Model]:
     """Return the models of a group on the device, without those that fail to load."""
+    failed = residents.settings.failed
     residents.keep({candidate.name for candidate in group})
     models = {}
     for candidate in group:
-        if candidate.name not in settings.failed:
-            with record_failure(settings.failed, candidate.name):
+        if candidate.name not in failed:
+            with record_failure(failed, candidate.name):
                 models[candidate] = residents.load(candidate.source, candidate.run)
     return models
 

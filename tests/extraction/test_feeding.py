@@ -1,5 +1,6 @@
 """Batches: photographs are decoded once, by workers into few shared buffers."""
 
+import warnings
 from types import SimpleNamespace
 
 import numpy as np
@@ -120,18 +121,16 @@ def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, li
 
     monkeypatch.setattr(feeding._CutPhotographs, "create_buffers", create)
     monkeypatch.setattr(feeding, "find_shared_memory", lambda: limit)
-    if limit < 40_000:
-        with pytest.warns(UserWarning, match="little free memory.*shm-size"):
-            ring = size_ring(3 * (16**2 + 24**2), 2)
-    else:
-        ring = size_ring(3 * (16**2 + 24**2), 2)
-    assert ring[0] == (0 if limit == 2_000 else 2)
-    monkeypatch.setattr(feeding.warnings, "warn", lambda *arguments, **options: None)
     batches = split_range(0, 62, 20)
-    for (start, stop), prepare in zip(batches, feed(samples, batches, transforms, CPU, 2)):
-        for transform in transforms:
-            assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
-    assert sum(shared) <= limit
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        fed = feed(samples, batches, transforms, CPU, 2)
+        for (start, stop), prepare in zip(batches, fed):
+            for transform in transforms:
+                assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
+    assert sum(shared) <= limit and bool(shared) == (limit > 2_000)
+    messages = [str(one.message) for one in warned if "shm-size" in str(one.message)]
+    assert len(messages) == (limit < 2 * 10**9)
 
 
 def test_a_small_folder_of_shared_memory_is_not_filled(monkeypatch):
