@@ -401,7 +401,8 @@ def main(argv: list[str] | None = None) -> int:
         print(f"cascadelib: {message}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("cascadelib: interrupted", file=sys.stderr)
+        more = ". The same command continues" if argv[0] == "extract" else ""
+        print(f"cascadelib: interrupted{more}", file=sys.stderr)
         return 130  # the shell's status after Ctrl-C
     return int(found.get("certified") is False)
 

@@ -206,7 +206,7 @@ def _extract_pending(pending: list[Source], settings: Settings, others: int) -> 
     residents = Residents(settings)
     try:
         groups = _form_groups(pending, residents)
-        if settings.options.progress:
+        if settings.options.progress and groups:
             print(describe_plan(groups, settings, 1 + others), flush=True)
         turns = [(group, f"group {turn} of {len(groups)}") for turn, group in enumerate(groups, 1)]
         first = others % max(1, len(groups))
@@ -240,23 +240,24 @@ def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: 
 
     The work is divided by the number of processes.
     """
+    lines = [*map(str, settings.failed.values())]
     seconds = [_estimate_seconds(group, settings) / processes for group in groups]
     models = [*chain(*groups)]
-    size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
-    summary = (
-        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(sum(seconds))}, "
-        f"{number(size, 'B')} on disk"
-    )
-    lines = []
+    if models:
+        size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
+        lines.append(
+            f"{_count(models)} × {len(settings.samples)} samples: {format_duration(sum(seconds))}, "
+            f"{number(size, 'B')} on disk"
+        )
     if len(groups) > 1:
-        summary += f", {len(groups)} groups within {number(settings.memory, 'B')}"
+        lines[-1] += f", {len(groups)} groups within {number(settings.memory, 'B')}"
         for turn, group in enumerate(groups):
-            need, _ = compute_needs(group, settings)
+            need = float(f"{compute_needs(group, settings)[0]:.2g}")
             lines.append(
-                f"  group {turn + 1}: {_count(group)}, {number(float(f'{need:.2g}'), 'B')} of "
-                f"memory, {format_duration(seconds[turn])}"
+                f"  group {turn + 1}: {_count(group)}, {number(need, 'B')} of memory, "
+                f"{format_duration(seconds[turn])}"
             )
-    return "\n".join([*map(str, settings.failed.values()), summary, *lines])
+    return "\n".join(lines)
 
 
 def _estimate_seconds(group: list[Candidate], settings: Settings) -> float:

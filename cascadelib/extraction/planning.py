@@ -343,7 +343,7 @@ def describe_need(candidate: Candidate, settings: Settings) -> str:
     need = max(compute_needs([candidate], settings))
     return (
         f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, and the "
-        f"limit is {number(settings.memory, 'B')}. Pass a larger memory=, or a smaller shard_size="
+        f"limit is {number(settings.memory, 'B')}. Pass a larger memory="
     )
 
 

@@ -84,7 +84,7 @@ def _check_memory(sources: list[Source], gigabytes: float | None, device: Device
     if largest.weights > memory:
         raise ValueError(
             f"memory={gigabytes:g} GB is too small for model {largest.name!r}, whose weights have "
-            f"{number(largest.weights, 'B')}. Pass a larger memory= or fewer models"
+            f"{number(largest.weights, 'B')}. Pass a larger memory= or leave it out"
         )
     return memory
 

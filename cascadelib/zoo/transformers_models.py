@@ -86,7 +86,12 @@ def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) ->
     Raises ConnectionError first if the files are not cached and the Hub does not answer.
     """
     remedy = "pass the path of a local folder made by save_pretrained"
-    check_reachable(f"model {name!r}", _is_available(place, revision), remedy)
+    on_disk = _is_available(place, revision)
+    check_reachable(f"model {name!r}", on_disk, remedy)
+    bars = transformers.utils.logging
+    are_shown = bars.is_progress_bar_enabled()
+    if on_disk:  # reading weights takes no time, unlike a download
+        bars.disable_progress_bar()
     try:
         with weights_only():
             yield
@@ -94,6 +99,9 @@ def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) ->
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
+    finally:
+        if are_shown:
+            bars.enable_progress_bar()
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:
@@ -196,7 +204,8 @@ def load_sequence_classifier(
 def measure_transformers_model(name: str) -> int:
     """Return the bytes of a classifier's weights. It is built on the meta device, without them."""
     place, revision = _split_revision(name)
-    config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
+    with _wrap_read_errors(name, place, revision, "a classifier"):
+        config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
     is_text = any("ForSequenceClassification" in one for one in config.architectures or ())
     kind = "AutoModelForSequenceClassification" if is_text else "AutoModelForImageClassification"
     with torch.device("meta"):

@@ -1,7 +1,6 @@
 """Batches: photographs are decoded once, by workers into few shared buffers."""
 
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,9 +9,9 @@ from tiny_modules import MEAN, STD, head
 
 from cascadelib import datasets
 from cascadelib.datasets.images import File, Photographs
-from cascadelib.extraction import feeding, limits
+from cascadelib.extraction import feeding
 from cascadelib.extraction.extraction import extract
-from cascadelib.extraction.feeding import feed, size_ring
+from cascadelib.extraction.feeding import feed
 from cascadelib.extraction.shards import split_range
 from cascadelib.zoo.forward import select_device
 from cascadelib.zoo.transforms import Cut, Photos
@@ -131,15 +130,6 @@ def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, li
     assert sum(shared) <= limit and bool(shared) == (limit > 2_000)
     messages = [str(one.message) for one in warned if "shm-size" in str(one.message)]
     assert len(messages) == (limit < 2 * 10**9)
-
-
-def test_a_small_folder_of_shared_memory_is_not_filled(monkeypatch):
-    """64 MB is the default of Docker."""
-    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 10**6))
-    photograph = 20 * 3 * 300**2  # twenty cuts
-    with pytest.warns(UserWarning, match="64 MB"):
-        workers, chunk, prefetched = size_ring(photograph, 4)
-    assert workers == 4 and 0 < (1 + workers * prefetched) * chunk * photograph <= 32 * 10**6
 
 
 def test_an_error_of_a_data_set_names_the_sample():

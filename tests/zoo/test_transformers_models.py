@@ -9,13 +9,17 @@ import tiny_checkpoints as tiny
 import torch
 from scripts import load_script
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
+from transformers.utils.logging import is_progress_bar_enabled
 
 from cascadelib import count_macs
 from cascadelib.files import ROOT
 from cascadelib.zoo import loaders
 from cascadelib.zoo.bundled import BagOfWords, load_bundled_text_model, read_weights
 from cascadelib.zoo.macs import compute_mean_macs
-from cascadelib.zoo.transformers_models import load_sequence_classifier
+from cascadelib.zoo.transformers_models import (
+    load_sequence_classifier,
+    measure_transformers_model,
+)
 from cascadelib.zoo.transforms import Tokenized
 
 train = load_script("data/reviews/train.py")
@@ -45,6 +49,12 @@ def test_a_folder_is_loaded_in_float32(checkpoint):
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
 
 
+def test_reading_a_folder_shows_no_progress_bar(checkpoint, capsys):
+    assert is_progress_bar_enabled()
+    loaders.load(checkpoint)
+    assert capsys.readouterr().err == "" and is_progress_bar_enabled()
+
+
 def test_max_length_is_limited_by_the_model(checkpoint):
     assert loaders.load(checkpoint).transform.max_length == 64
     model = loaders.load(checkpoint, max_length=5)
@@ -72,7 +82,7 @@ def test_checkpoints_without_padding_or_fine_tuning_are_refused(tmp_path, monkey
     with pytest.raises(ValueError, match="cannot be loaded as a sequence classifier"):
         load_sequence_classifier(broken)
     monkeypatch.setattr("cascadelib.hub.is_reachable", lambda: False)
-    for load in (load_sequence_classifier, loaders.load):
+    for load in (load_sequence_classifier, measure_transformers_model, loaders.load):
         with pytest.raises(ConnectionError, match="'nobody/nothing.* not in the local cache"):
             load("nobody/nothing")
 
