@@ -2,10 +2,11 @@
 
 import contextlib
 import dataclasses
-import importlib.metadata
 import platform
 import statistics
 import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
@@ -165,14 +166,12 @@ def extract(
     )
     settings = prepare(models, dataset, path, options)
     pending = select_pending(settings)
+    with contextlib.suppress(OSError):  # the store may be read-only
+        remove_finished(settings, pending)
     if pending:
         shared = list_shared_settings(settings)
         with retain_freed_memory(), settings.shards.join(shared) as others:
-            remove_finished(settings, pending)
             _extract_pending(pending, settings, others)
-    else:
-        with contextlib.suppress(OSError):  # the store may be read-only
-            remove_finished(settings, pending)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -290,14 +289,13 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
     with shards.locked(f"store-{digest_of(candidate.name)}"):
         if not shards.is_stored(candidate.name, candidate.run):
             parts = [shards.read(candidate.name, candidate.run, span) for span in settings.bounds]
-            if None in parts:
-                if not is_last:
-                    return
-                start, stop = settings.bounds[parts.index(None)]
+            if None in parts and is_last:
                 raise ValueError(
-                    f"model {candidate.name!r}: the shard of samples {start} … {stop - 1} is "
-                    "missing or damaged. Repeat the call, which computes it again."
+                    f"model {candidate.name!r}: a shard is missing or damaged. Repeat the call, "
+                    "which computes it again"
                 )
+            if None in parts:
+                return
             _store(candidate, parts, settings)
         shards.remove(candidate.name)
 
@@ -323,10 +321,11 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     else:  # only full batches count, since a smaller last batch is less efficient
         seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
     check_order(candidate.name, candidate.metadata, logits, settings.labels)
+    installed = {name: version(name) for name in VERSIONED if find_spec(name)}
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
         "device_name": settings.device.name,
-        "versions": {"python": platform.python_version(), **_list_versions()},
+        "versions": {"python": platform.python_version()} | installed,
     }
     extraction.pop("samples")
     if candidate.name in settings.batch_limits:
@@ -349,12 +348,3 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
         extraction=extraction,
         **metadata,
     )
-
-
-def _list_versions() -> dict[str, str]:
-    """Return the versions of the installed packages that run models."""
-    versions = {}
-    for name in VERSIONED:
-        with contextlib.suppress(importlib.metadata.PackageNotFoundError):  # such as timm
-            versions[name] = importlib.metadata.version(name)
-    return versions

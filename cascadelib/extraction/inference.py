@@ -5,7 +5,6 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -173,24 +172,18 @@ def _start_batches(
     """
     samples = settings.samples
     ordered = samples if settings.order is None else samples.take(settings.order)
-    ahead, due = itertools.tee(
-        (claim, start, stop)
+    batches = (
+        (claim, *rows)
         for claim in claims
-        for start, stop in split_range(*claim.span, settings.options.batch_size)
+        for rows in split_range(*claim.span, settings.options.batch_size)
     )
-    bounds = ((start, stop) for _, start, stop in ahead)
     transforms = [model.transform for model in models.values()]
-    fed = feed(ordered, bounds, transforms, settings.device, settings.workers)
+    fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed):
-        for (claim, start, stop), prepare in zip(due, fed):
-            if not _remaining(models, models, settings):
+        for (claim, start, stop), prepare in fed:
+            if settings.failed.keys() >= {candidate.name for candidate in models}:
                 return
             yield claim, stop, [*_start_outputs(claim, start, stop, prepare, models, settings)]
-
-
-def _remaining(candidates: Any, models: dict[Candidate, Model], settings: Settings) -> list:
-    """Return the candidates that have been loaded and have not failed."""
-    return [one for one in candidates if one in models and one.name not in settings.failed]
 
 
 @dataclass(frozen=True)
@@ -220,7 +213,8 @@ def _start_outputs(
     prepare: maps a transform to the inputs. A batch is halved only if the model is alone on the
     device.
     """
-    remaining = _remaining(claim.missing, models, settings)
+    failed = settings.failed
+    remaining = [one for one in claim.missing if one in models and one.name not in failed]
     rows = slice(start - claim.span[0], stop - claim.span[0])
     for transform in find_distinct(models[candidate].transform for candidate in remaining):
         inputs = None

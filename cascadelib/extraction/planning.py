@@ -306,7 +306,7 @@ class Probes:
                 self._first = replace(self._first, inputs=images)
         if not self._prepared or self._prepared[0] != transform:
             batch = [(0, len(self._first))]
-            prepare = next(feed(self._first, batch, [transform], settings.device))
+            _, prepare = next(feed(self._first, batch, [transform], settings.device))
             self._prepared = transform, prepare(transform)
         return self._prepared[1]
 

@@ -164,23 +164,18 @@ def list_sources(models: Any) -> list[Source]:
     return found
 
 
-def find_source(name: str, **options: Any) -> Source:
-    """Return the source of a model that is loaded by name. options: those of :func:`load`.
+def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Source:
+    """Return the source of a model that :func:`load` loads with these arguments.
 
     Raises ValueError if the name is unknown.
     """
-    found = {key: options.pop(key) for key in ("folder", "anywhere") if key in options}
-    loader, measure = find_loader(name, **found)
-    return Source(name, partial(loader, name, **options), _measure(measure, name))
-
-
-def _measure(measure: Callable[[str], int], name: str) -> int:
-    """Return the bytes of a model's weights, or 0 if they are unknown until it is loaded."""
+    loader, measure = find_loader(name, folder)
     try:
-        return measure(name)
+        weights = measure(name)
     # Missing or invalid checkpoints raise any exception, which loading explains.
     except Exception:
-        return 0
+        weights = 0
+    return Source(name, partial(loader, name, **options), weights)
 
 
 def as_model(name: str, value: Any) -> Model:

@@ -86,12 +86,7 @@ def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) ->
     Raises ConnectionError first if the files are not cached and the Hub does not answer.
     """
     remedy = "pass the path of a local folder made by save_pretrained"
-    on_disk = _is_available(place, revision)
-    check_reachable(f"model {name!r}", on_disk, remedy)
-    bars = transformers.utils.logging
-    are_shown = bars.is_progress_bar_enabled()
-    if on_disk:  # reading weights takes no time, unlike a download
-        bars.disable_progress_bar()
+    check_reachable(f"model {name!r}", _is_available(place, revision), remedy)
     try:
         with weights_only():
             yield
@@ -99,9 +94,6 @@ def _wrap_read_errors(name: str, place: str, revision: str | None, kind: str) ->
     except Exception as error:
         reason = " ".join(str(error).split())[:400]
         raise ValueError(f"{name!r} cannot be loaded as {kind} of transformers: {reason}") from None
-    finally:
-        if are_shown:
-            bars.enable_progress_bar()
 
 
 def load_image_model(name: str, revision: str | None = None) -> Model:

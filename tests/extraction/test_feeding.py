@@ -123,8 +123,7 @@ def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, li
     batches = split_range(0, 62, 20)
     with warnings.catch_warnings(record=True) as warned:
         warnings.simplefilter("always")
-        fed = feed(samples, batches, transforms, CPU, 2)
-        for (start, stop), prepare in zip(batches, fed):
+        for (start, stop), prepare in feed(samples, batches, transforms, CPU, 2):
             for transform in transforms:
                 assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
     assert sum(shared) <= limit and bool(shared) == (limit > 2_000)

@@ -9,7 +9,6 @@ import tiny_checkpoints as tiny
 import torch
 from scripts import load_script
 from transformers import AutoModelForSequenceClassification, BertConfig, BertModel
-from transformers.utils.logging import is_progress_bar_enabled
 
 from cascadelib import count_macs
 from cascadelib.files import ROOT
@@ -47,12 +46,6 @@ def test_a_folder_is_loaded_in_float32(checkpoint):
         checkpoint, dtype=torch.float32
     ).eval()
     assert torch.equal(model.module(**inputs).logits, whole(**inputs).logits)
-
-
-def test_reading_a_folder_shows_no_progress_bar(checkpoint, capsys):
-    assert is_progress_bar_enabled()
-    loaders.load(checkpoint)
-    assert capsys.readouterr().err == "" and is_progress_bar_enabled()
 
 
 def test_max_length_is_limited_by_the_model(checkpoint):
