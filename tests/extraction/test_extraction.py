@@ -179,22 +179,8 @@ def test_a_call_that_cannot_share_the_folder_is_refused_before_the_run(tmp_path,
     assert not [*(tmp_path / "s").glob(f".partial/{shards.PROCESSES}")]
 
 
-class Constant(nn.Module):
-    def __init__(self, output):
-        super().__init__()
-        self.linear = nn.Linear(6, 6)
-        self.output = output
-
-    def forward(self, x):
-        return self.output(self.linear(x))
-
-
 REFUSED = {
     "too few classes": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "'bad'.*3 classes"),
-    "not two-dimensional": (Constant(lambda x: x), r"'bad' returned \(\d+, 6, 6\)"),
-    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' returned \(1, 4\)"),
-    "no tensor": (Constant(lambda x: (x, x)), "'bad' returned tuple"),
-    "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
     "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
     "no module": (lambda x: x, "'bad' must be a torch module"),
     "metadata": (Model("bad", Counting(), None, {"tags": {1, 2}}), "'bad': metadata 'tags' must"),
@@ -284,7 +270,7 @@ def boom(_):
 
 FAILURES = {
     "raises": (boom, r"KeyError\('boom'\)"),
-    "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
+    "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row (0|32) "),
     "narrow": (lambda y: y[:, :3], r"returned \(8, 3\) for rows"),
 }
 

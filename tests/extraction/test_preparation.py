@@ -98,7 +98,7 @@ FIVE_CLASSES = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
         ({"dataset": (INPUTS, LABELS[1:])}, "50 inputs for 49 labels"),
         ({"dataset": FIVE_CLASSES}, "'m' gives 4 classes, the data set has 5"),
         ({"dataset": torch.utils.data.DataLoader([1, 2])}, "DataLoader"),
-        ({"models": ["lenet28"]}, "unknown model 'lenet28'; nearest: .*'lenet@28'"),
+        ({"models": ["lenet28"]}, "unknown model 'lenet28'"),
         ({"workers": -1}, "workers must be a whole number"),
         ({"memory": 0}, "memory must be a positive number of GB"),
         ({"memory": 1e-7}, "memory=1e-07 GB is too small for model 'm', whose weights have 592 B"),

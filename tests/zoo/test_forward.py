@@ -13,7 +13,6 @@ from cascadelib.zoo.forward import (
     Positional,
     call_module,
     compute_timed_logits,
-    eval_mode,
     place_module,
     retain_freed_memory,
     select_device,
@@ -54,14 +53,6 @@ def test_a_module_is_restored_after_a_forward_pass():
         raise KeyError
     assert module[0].weight.is_contiguous(memory_format=torch.channels_last)
     assert module[0].training
-
-
-def test_modes_are_restored_after_an_error():
-    module = nn.Sequential(nn.Dropout(), nn.Dropout().eval())
-    with pytest.raises(KeyError), eval_mode(module):
-        assert not module[0].training
-        raise KeyError
-    assert module.training and module[0].training and not module[1].training
 
 
 def test_images_are_uploaded_in_channels_last_and_texts_are_unchanged():

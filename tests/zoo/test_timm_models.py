@@ -205,7 +205,6 @@ def test_the_store_records_whether_a_model_is_reparameterized(photographs, tmp_p
 
 
 REFUSED = [  # name, checkpoint, error, message
-    ("resnet5O", None, ValueError, "unknown model 'resnet5O'; nearest: .*'resnet50"),
     ("resnet50.nosuch", None, ValueError, r"Invalid pretrained tag \(nosuch\).*resnet50\.a1_in1k"),
     ("resnet18", "", FileNotFoundError, r"no checkpoint for model .*resnet18\.safetensors"),
     ("resnet18", "nowhere", FileNotFoundError, "nowhere"),
