@@ -395,9 +395,10 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         message = with_options(" ".join(str(error).split()), options)
-        remedy = (
-            ": pip install 'cascadelib[explore]'" if isinstance(error, ModuleNotFoundError) else ""
-        )
+        remedy = ""
+        if isinstance(error, ModuleNotFoundError):
+            extra = "vision" if options.get("command") == "extract" else "explore"
+            remedy = f": pip install 'cascadelib[{extra}]'"
         print(f"cascadelib: {message}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -14,6 +14,7 @@ import pandas as pd
 import pytest
 
 import cascadelib as cl
+from cascadelib import __main__ as command_line
 from cascadelib.__main__ import main, with_options
 from cascadelib.policy.form import parts_as_json
 
@@ -351,6 +352,16 @@ def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
     assert main(["demo", str(tmp_path / "a.csv"), "--out", str(tmp_path / "demo.html")]) == 0
     page = (tmp_path / "demo.html").read_text(encoding="utf-8").split("<script")[0]
     assert "mine" in page and "Example data" not in page
+
+
+@pytest.mark.parametrize(("name", "extra"), [("extract", "vision"), ("explore", "explore")])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys, name, extra):
+    missing = mock.Mock(side_effect=ModuleNotFoundError("No module named 'x'"))
+    monkeypatch.setitem(command_line.RUN, name, missing)
+    arguments = {"extract": ["images", "store", "--models", "m"], "explore": ["t.csv"]}
+    assert main([name, *arguments[name]]) == 2
+    expected = f"cascadelib: No module named 'x': pip install 'cascadelib[{extra}]'\n"
+    assert capsys.readouterr().err == expected
 
 
 INTERRUPTED_IMPORT = """

@@ -228,7 +228,7 @@ def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candi
     """
     settings = residents.settings
     candidates = Probes(residents).run_all(pending)
-    check_names({one.name: one.metadata.get("classes") for one in candidates}, settings.labels)
+    check_names(candidates, settings.labels)
     check_classes(candidates, settings.labels, settings.store)
     check_disk(candidates, settings)
     return pack(candidates, settings)
@@ -320,7 +320,7 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
         seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
-    check_order(candidate.name, candidate.metadata, logits, settings.labels)
+    check_order(candidate, logits, settings.labels)
     installed = {name: version(name) for name in VERSIONED if find_spec(name)}
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
