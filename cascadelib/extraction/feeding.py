@@ -10,6 +10,7 @@ import torch
 
 from ..datasets.images import Photographs
 from ..origin import origin_of
+from ..tables import number
 from ..zoo.forward import Device, upload_batch
 from ..zoo.transforms import find_distinct, prepare_batch
 from .limits import MOST_SHARED_BYTES, SHARED_MEMORY, find_shared_memory
@@ -127,7 +128,7 @@ def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
     prefetched = min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable) if usable else 0
     if limit < MOST_SHARED_BYTES and (usable, chunk) != (workers, CHUNK):
         warnings.warn(
-            f"{SHARED_MEMORY} has little free memory ({2 * limit / 1e6:.0f} MB), so {usable} of "
+            f"{SHARED_MEMORY} has little free memory ({number(2 * limit, 'B')}), so {usable} of "
             f"{workers} processes decode photographs, {chunk} at a time. Enlarge it, for example "
             "with docker run --shm-size=4g",
             stacklevel=2,
