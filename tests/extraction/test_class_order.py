@@ -1,12 +1,17 @@
 """Models with another order of classes than the data set."""
 
+from contextlib import nullcontext
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from tiny_modules import MEAN, STD, head
 
 from cascadelib import datasets
+from cascadelib.extraction.class_order import check_order
 from cascadelib.extraction.extraction import extract
+from cascadelib.origin import origin_of
 from cascadelib.zoo.model import Model, reordered
 from cascadelib.zoo.transforms import Cut, Photos
 
@@ -41,6 +46,20 @@ def test_another_order_of_classes_is_detected_and_can_be_passed(tmp_path):
     store = extract_known([2, 0, 1, 3], tmp_path / "s", [2, 0, 1, 3])
     assert store.models.top1["m"] == 0.9 and store.metadata("m")["class_order"] == [2, 0, 1, 3]
     assert extract_known(range(4), tmp_path / "r").models.top1["m"] == 0.9
+
+
+@pytest.mark.parametrize(("swapped", "is_refused"), [(5501, True), (5499, False)])
+def test_a_gain_of_more_than_ten_points_is_refused(swapped, is_refused):
+    """The accuracy of the second half rises by 10.02 or 9.98 points."""
+    labels = np.arange(20_000) % 2
+    predictions = labels.copy()
+    for half in np.array_split(np.random.default_rng(0).permutation(len(labels)), 2):
+        predictions[half[:swapped]] ^= 1
+    origin = origin_of(datasets.Samples(labels[:, None], labels))
+    candidate = SimpleNamespace(name="m", metadata={})
+    refused = pytest.raises(ValueError, match="'m' seems to have its classes in another order")
+    with refused if is_refused else nullcontext():
+        check_order(candidate, np.eye(2)[predictions], origin)
 
 
 def test_an_inaccurate_model_is_not_refused_for_its_order(tmp_path):
