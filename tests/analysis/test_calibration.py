@@ -110,7 +110,7 @@ def test_the_brier_score_is_that_of_scikit_learn():
 def test_the_perfect_temperature_equates_confidence_and_accuracy():
     z, labels = make_logits()
     correct = z.argmax(1) == labels
-    temperature = perfect_temperature(z, correct)
+    temperature = perfect_temperature(z, correct, "m")
     assert confidence(z, temperature=temperature).mean() == pytest.approx(correct.mean())
 
 
@@ -245,8 +245,7 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
         *(f"{metric}, mean_softmax" for metric in metrics[:2]),
     ]
     row = table.loc["logits_margin, none"]
-    assert (row["cost_ratio"], row["change"]) == (1, "–")
-    assert row["mean_improvement"] == row["mean_improvement_scaled"]
+    assert row["cost_ratio"] == 1 and row["mean_improvement"] == row["mean_improvement_scaled"]
     assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
     methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
     fronts = [search(stores[0], 2, method, models="pareto") for method in methods]
