@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Baseline, published
-from tools import study
 from tools.claims.evidence import RESAMPLES, Evidence, EvidenceByClaim
 from tools.claims.pairs import counted, singles_in_time, size_diminishes
 from tools.claims.shift import spread_of
 from tools.claims.views import View
+from tools.published_models import singles
 from tools.ranges import RESNET
 
 TABLE_1 = (  # accuracy and cost on the validation set, models
@@ -29,8 +29,8 @@ def evidence() -> EvidenceByClaim:
     wider than those on shared images.
     """
     table = published.models()
-    in_macs = study.singles(table)
-    in_time = study.singles(table, "seconds")
+    in_macs = singles(table)
+    in_time = singles(table, "seconds")
     macs, time = (rows[rows["on_front"]] for rows in (in_macs, in_time))
     found = counted(in_macs, in_time) | singles_in_time(in_macs, in_time)
     for name, families in (("time-families", BETTER_IN_TIME), ("macs-families", WORSE_IN_TIME)):
