@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t
 
 import cascadelib as cl
 from cascadelib import Front, Point
@@ -133,7 +133,7 @@ def triples_87(view: View) -> float:
     return mean_in(view.fronts["three"], 0.87)
 
 
-@LENGTHS.add()
+@LENGTHS.add("sizes")
 def third_gain(view: View) -> list[float]:
     two = view.fronts["two"]
     three = view.fronts["three"]
@@ -148,7 +148,7 @@ def third_less(view: View) -> tuple[float, float]:
     return mean_in(view.fronts["two"]) - 1, third_gain(view)[0]
 
 
-@LENGTHS.add()
+@LENGTHS.add("sizes")
 def third_regimes(view: View) -> list[float]:
     two = view.fronts["two"]
     three = view.fronts["three"]
@@ -169,20 +169,6 @@ def resnet_cut(view: View) -> float:
     share = np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST)
     cost = np.exp(low + share * (high - low))
     return 1 - three.cost_at(np.interp(cost, hull["cost"], hull["accuracy"])) / cost
-
-
-@LENGTHS.add()
-def triple_factor(view: View) -> float:
-    return view.fronts["three"].table["improvement"].max()
-
-
-@LENGTHS.add()
-def earlier_stages(view: View) -> float:
-    three = view.fronts["three"]
-    costs = three.singles["cost"].to_dict()
-    rows = zip(three.table["models"], three.table["exit_rates"], three.table["cost"])
-    of_last = [costs[names[-1]] * rates[-1] / total for names, rates, total in rows if rates[-1]]
-    return 1 - np.median(of_last)
 
 
 @LENGTHS.add()
@@ -227,11 +213,6 @@ def first(view: View) -> pd.Series:
 
 
 @PAIRS.add()
-def second(view: View) -> pd.Series:
-    return first(view)
-
-
-@PAIRS.add()
 def first_factor(view: View) -> float:
     return mean_in(view.group("pairs")["softmax_margin"])
 
@@ -262,21 +243,6 @@ def mac_dominance(view: View) -> pd.Series:
     return range_dominance(view.group("pairs"))["cost_dominance"]
 
 
-@PAIRS.add()
-def compared_least(view: View) -> pd.Series:
-    return first(view)
-
-
-@PAIRS.add()
-def ensembles_none(view: View) -> pd.Series:
-    return first(view)
-
-
-@PAIRS.add()
-def ensembles_front(view: View) -> pd.Series:
-    return first(view)
-
-
 @PAIRS.add("logits")
 def scaling_means(view: View) -> list[float]:
     pairs = first(view)
@@ -305,9 +271,9 @@ def logits_top_accuracy(view: View) -> float:
     return logits_top(view)[LOGITS]
 
 
-@PAIRS.add("logits")
-def ensembles_top(view: View) -> pd.Series:
-    return logits_top(view)
+for name in ("second", "compared-least", "ensembles-none", "ensembles-front"):
+    PAIRS[name] = PAIRS["first"]  # other claims on the same numbers
+PAIRS["ensembles-top"] = PAIRS["logits-top"]
 
 
 @TRIPLES.add("logits")
@@ -420,7 +386,7 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
     order = means.iloc[0].sort_values(ascending=False).index
     means = means[order]
     leads = means.to_numpy()[:, :-1] - means.to_numpy()[:, 1:]
-    half = 1.96 * leads[1:].std(axis=0, ddof=1)
+    half = t.isf(0.025, len(leads) - 2) * leads[1:].std(axis=0, ddof=1)
     table = pd.DataFrame({"mean factor": means.iloc[0], "median factor": pd.Series(median)[order]})
     columns = {"lead": leads[0], "lead_low": leads[0] - half, "lead_high": leads[0] + half}
     for name, values in columns.items():
@@ -429,16 +395,25 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
 
 
 def methods_finding(found: EvidenceByClaim) -> str:
-    """Return what the mean factors of pairs support, from the evidence of the claim "first"."""
+    """Return what the mean factors of pairs support, from the evidence of the claim "first".
+
+    All pairs of methods are compared simultaneously (Bonferroni), since the data choose the best.
+    """
     means = found["first"].value
     draws = pd.DataFrame(list(found["first"].draws))
-    best = means[list(PLAIN)].idxmax()
-    quantile = norm.isf(0.025 / (len(means) - 1))
-    scores = (means[best] - means) / (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
-    worse = [name for name in PLAIN if name != best and scores[name] > quantile]
-    better = [name for name in means.index.difference(PLAIN) if scores[name] < -quantile]
-    metric = "the metric hardly matters"
-    if worse:
-        metric = f"{in_words(best)} exceeds {' and '.join(map(in_words, worse))}"
-    ensembles = f"{' and '.join(map(in_words, better))} help" if better else "no ensemble helps"
-    return f"{metric[0].upper()}{metric[1:]}; {ensembles}."
+    pairs = len(means) * (len(means) - 1) / 2
+    quantile = t.isf(0.025 / pairs, len(draws) - 1)
+
+    def exceeded(best: str) -> list[str]:
+        errors = (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
+        return [name for name in means.index if means[best] - means[name] > quantile * errors[name]]
+
+    best = means.idxmax()
+    plain = means[list(PLAIN)].idxmax()
+    better = [name for name in means.index.difference(PLAIN) if plain in exceeded(name)]
+    is_best = len(exceeded(best)) == len(means) - 1
+    first = f"{in_words(best)} is" if is_best else "no method is"
+    ensembles = " and ".join(map(in_words, better)) or "no ensemble"
+    verb = "exceed" if len(better) > 1 else "exceeds"
+    text = f"{first} significantly best; {ensembles} significantly {verb} {in_words(plain)}."
+    return text[0].upper() + text[1:]

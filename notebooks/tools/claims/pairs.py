@@ -121,8 +121,6 @@ def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
     """Count the models on fronts. The tables have the columns cost and on_front."""
     macs = in_macs.index[in_macs["on_front"]]
     found = {"candidates": len(in_macs), "front-models": len(macs)}
-    found |= {"pairs": len(macs) * (len(macs) - 1) // 2}
-    found |= {"triples": len(macs) * (len(macs) - 1) * (len(macs) - 2) // 6}
     if len(in_time):
         time = in_time.index[in_time["on_front"]]
         found |= {"time-front-models": len(time), "models": len(macs.union(time))}
@@ -150,7 +148,7 @@ def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByC
     }
 
 
-@SINGLES.add()
+@SINGLES.add("sizes")
 def size_diminishes(view: View) -> tuple[float, float]:
     front = view.singles[view.singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
@@ -225,7 +223,7 @@ def pairs_86(view: View) -> float:
     return mean_in(view.fronts["macs"], 0.86)
 
 
-@SAMPLES.add()
+@SAMPLES.add("sizes")
 def pairs_larger(view: View) -> list[float]:
     return [
         mean_in(view.fronts["macs"], *ends) for ends in ((None, 0.8), (0.8, 0.86), (0.86, None))
@@ -266,22 +264,26 @@ def plateau_exceeds(view: View) -> np.ndarray:
 
 
 @SAMPLES.add()
+def largest_dominates(view: View) -> float:
+    costs = view.fronts["macs"].singles["cost"]
+    cascades = deferring(view)
+    of_last = cascades["models"].map(lambda names: costs[names[-1]])
+    return np.median(
+        of_last * cascades["exit_rates"].map(lambda rates: rates[-1]) / cascades["cost"]
+    )
+
+
+@SAMPLES.add()
 def earlier_cost(view: View) -> float:
-    front = view.fronts["macs"]
-    costs = front.singles["cost"]
-    cascades = front.table[front.table["exit_rates"].map(lambda rates: rates[-1] > 0)]
-    return np.median(cascades["models"].map(lambda names: costs[names[0]]) / cascades["cost"])
+    costs = view.fronts["macs"].singles["cost"]
+    return np.median(
+        deferring(view)["models"].map(lambda names: costs[names[0]] / costs[names[-1]])
+    )
 
 
 @SAMPLES.add()
 def early_exits(view: View) -> float:
-    rates = view.fronts["macs"].table["exit_rates"]
-    return np.median([each[0] for each in rates if each[-1] > 0])
-
-
-@SAMPLES.add()
-def table1(view: View) -> np.ndarray:
-    return view.held["table 1"].improvement
+    return np.median(deferring(view)["exit_rates"].map(lambda rates: rates[0]))
 
 
 @SAMPLES.add()
@@ -412,6 +414,12 @@ def lost_beyond_last(view: View, group: str) -> np.ndarray:
     chosen = view.chosen[group]
     held = view.held[group]
     return (chosen.accuracy - held.accuracy) - (chosen.last_accuracy - held.last_accuracy)
+
+
+def deferring(view: View) -> pd.DataFrame:
+    """Return the cascades of the front whose last model answers samples."""
+    rows = view.fronts["macs"].table
+    return rows[rows["exit_rates"].map(lambda rates: rates[-1] > 0)]
 
 
 def compared(view: View, one: str, other: str, *ends: float | None) -> float:
