@@ -37,7 +37,7 @@ REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagene
 FAMILIES = (pairs, methods, shift, texts, calibration)
 MOST_PARTS = 4  # parts of a value that are listed
 DIFFERENCES = ("rises", "falls", "peaks", "first", "last", "most")  # rules on parts together
-LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by "show"
+LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+z.2f": (-1, 1)}  # of shares and correlations, by "show"
 NO_LIMITS = (-np.inf, np.inf)
 DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
 NOT_MET = "not reproduced"
@@ -275,7 +275,7 @@ def difference_in_words(found: Evidence, claim: pd.Series) -> str:
         digits = len(text.partition(".")[2])
         difference = part - float(text)
         is_different |= abs(difference) > 0.5 * 10**-digits + 1e-12
-        show = claim["show"].lstrip("+")
+        show = claim["show"].lstrip("+z")
         texts.append(f"{difference:+{show}}".replace("-", "−"))
     return f"differs by {' and '.join(texts)}" if is_different else ""
 
@@ -306,7 +306,7 @@ def in_words(found: Evidence, claim: pd.Series) -> str:
         text = f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
     if claim["rule"].startswith(DIFFERENCES) and errors.any():
         _, difference, half = deciding_contrast(found, claim)
-        show = "+" + claim["show"].lstrip("+")
+        show = "+z" + claim["show"].lstrip("+z")
         text += f"; deciding difference {with_interval(difference, half, show)}"
     return text
 
@@ -341,7 +341,7 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
     one = better[place // len(worse)]
     other = worse[place % len(worse)]
-    lead = with_interval(contrast, half, "+.1%")
+    lead = with_interval(contrast, half, "+z.1%")
     values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
     return f"{names[one]} over {names[other]}: {lead} ({values})"
 
@@ -392,10 +392,9 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     """Summarize all verdicts in a few sentences."""
     counts = word_of(rows["verdict"]).value_counts().reindex(DECIDED, fill_value=0)
     tested = int(counts.sum())
-    timm = [
+    met, refuted, missed = (
         rows["timm"].str.contains(f": {word}").sum() for word in (SUPPORTED, CONTRADICTED, NOT_MET)
-    ]
-    met, refuted, missed = timm
+    )
     by_training = ""
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
