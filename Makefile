@@ -25,8 +25,9 @@ test: $(READY) ## lint, the tests, and every notebook at its quick parameters un
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
 		$(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
 
-soak: $(READY) ## the tests that take minutes each
-	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak tests $(ARGS)
+soak: $(READY) ## the tests that take long and rarely fail: other parameters, the paper's preset, packages, kills
+	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -n auto --dist loadfile \
+		--no-loadscope-reorder tests $(ARGS)
 
 define FORMAT
 	$(BIN)/ruff check .

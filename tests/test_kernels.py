@@ -70,6 +70,7 @@ def package(tmp_path):
     return tmp_path
 
 
+@pytest.mark.soak
 def test_kernels_run_without_a_writable_folder(package):
     """A file with the name of a folder also stops root."""
     for folder in [package / "cascadelib", *(package / "cascadelib").rglob("*")]:
@@ -81,6 +82,7 @@ def test_kernels_run_without_a_writable_folder(package):
         assert warned.count("Warning") == 1 and "Set NUMBA_CACHE_DIR" in warned
 
 
+@pytest.mark.soak
 def test_a_folder_that_cannot_be_written_is_replaced_by_that_of_the_user(package):
     (package / "cascadelib" / "__pycache__").touch()
     for hits in (0, 2):
@@ -89,6 +91,7 @@ def test_a_folder_that_cannot_be_written_is_replaced_by_that_of_the_user(package
         assert run(path, package, HOME=str(package)) == (f"3 1.5 {hits}\n", "")
 
 
+@pytest.mark.soak
 def test_kernels_of_a_read_only_installation_are_read(tmp_path):
     path = tmp_path / "tiny.py"
     path.write_text(TINY)
@@ -99,6 +102,7 @@ def test_kernels_of_a_read_only_installation_are_read(tmp_path):
     assert sorted(tmp_path.rglob("*")) == before
 
 
+@pytest.mark.soak
 def test_an_edited_kernel_is_compiled_again_in_files_that_inline_it(package):
     cache = {"NUMBA_CACHE_DIR": str(package / "kept")}
     assert run(SWEEP, package, **cache)[0].endswith(f" {SWEPT}\n")

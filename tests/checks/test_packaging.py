@@ -144,10 +144,10 @@ def workflow(name):
     return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
 
 
-def test_ci_ends_in_make_test():
+def test_ci_runs_both_tiers():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
-    assert script.read_text(encoding="utf-8").rstrip().endswith("exec make test")
+    assert script.read_text(encoding="utf-8").rstrip().endswith("\nmake test\nexec make soak")
     assert subprocess.run(["bash", "-n", script]).returncode == 0
     jobs = workflow("ci")
     steps = [step.get("run") for step in jobs["test"]["steps"]]
@@ -197,7 +197,8 @@ def test_a_wheel_is_tried_before_it_is_published():
     jobs = workflow("publish")
     assert (jobs["publish"]["needs"], jobs["try"]["needs"]) == ("try", "build")
     assert jobs["try"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
-    assert "CASCADELIB_WHEEL=" in jobs["try"]["steps"][-1]["run"]
+    tried = jobs["try"]["steps"][-1]["run"]
+    assert "CASCADELIB_WHEEL=" in tried and "-m soak" in tried
     assert jobs["publish"]["permissions"] == {"id-token": "write"}
 
 
@@ -221,6 +222,7 @@ print((made / "METADATA").read_text(encoding="utf-8"))
 """
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("address", [None, "https://github.com/owner/name"])
 def test_links_of_the_readme_work_on_a_package_index(tmp_path, address):
     copy_of_the_top(tmp_path)
@@ -321,6 +323,7 @@ def alone(python, code, folder, **environment):
     return done.stdout
 
 
+@pytest.mark.soak
 def test_the_core_is_at_most_twenty_packages_and_none_is_missing(thin):
     names = {found.name for found in distributions(path=[str(site_of(thin))])} - {"cascadelib"}
     assert set(CORE) <= names and len(names) <= 20 and not names & EXTRAS
@@ -354,6 +357,7 @@ def chosen(thin, tmp_path_factory):
     return folder, alone(thin, FROM_SCORES, folder).split()
 
 
+@pytest.mark.soak
 def test_scores_become_a_policy_with_the_core_only(chosen):
     version, published, last, heavy = chosen[1]
     assert (version, published, heavy) == (PROJECT["version"], "668", "set()")
@@ -372,6 +376,7 @@ pd.DataFrame(rows).to_csv("scores.csv", index=False)
 """
 
 
+@pytest.mark.soak
 def test_the_command_line_works_with_the_core_only(thin, tmp_path):
     alone(thin, SCORES, tmp_path)
 
@@ -407,6 +412,7 @@ print(stages.tolist())
 """
 
 
+@pytest.mark.soak
 def test_decisions_need_numpy_only(thin, chosen):
     assert alone(thin, BARE, chosen[0]) == "[0, 0, 0, 0, 0, 2, 2, 2, 2, 2]\n"
 
@@ -432,6 +438,7 @@ for page, blocks in json.load(open("blocks.json")).items():
 """
 
 
+@pytest.mark.soak
 def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     """The wheel runs them in their order. Packages of the extras come from this environment.
 
@@ -467,6 +474,7 @@ for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
 """
 
 
+@pytest.mark.soak
 def test_bundled_data_is_found_by_an_environment_variable(thin, tmp_path):
     found = alone(thin, BUNDLED, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).splitlines()
     assert "set CASCADELIB_DATA to a folder" in found[0]
@@ -501,6 +509,7 @@ print(BLOCKED & set(sys.modules))
 """
 
 
+@pytest.mark.soak
 def test_a_cascade_of_torch_modules_needs_torch_only(tmp_path):
     path = {"PYTHONPATH": os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])}
     assert alone(sys.executable, TORCH_MODULES, tmp_path, **path) == "set()\n"

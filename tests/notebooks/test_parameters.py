@@ -15,6 +15,8 @@ from jupyter_pages import PATIENCE, serving
 from cascadelib import LogitStore, Method
 from tools import home, report, run
 
+pytestmark = pytest.mark.soak
+
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 

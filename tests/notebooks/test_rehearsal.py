@@ -18,6 +18,8 @@ from cascadelib.evaluation.point import Point
 from tools import paper
 from tools.claims import evidence, ledger, verdicts
 
+pytestmark = pytest.mark.soak
+
 SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
 K = 2000
 CLASSES = 50
@@ -227,7 +229,6 @@ SUPPORTED = ["shift-exits", "underconfident"]
 MORE_SAMPLES = ["pairs-improve", "shift-lose", "shift-drops", "worst-plain"]
 
 
-@pytest.mark.soak
 def test_one_run_covers_every_notebook_both_costs_and_the_submission(folder):
     printed = run_quickly(folder, "--preset", str(SCRIPTS / "paper.yml"))
     numbers = {path.name[:2] for path in (folder / "report").rglob("*.ipynb")}

@@ -413,6 +413,7 @@ def copies(store, tmp_path):
     return ((number, Path(shutil.copytree(store.path, folder))) for number, folder in numbers)
 
 
+@pytest.mark.soak
 @pytest.mark.filterwarnings("ignore:a model of the store is skipped")
 def test_an_exception_at_any_call_of_a_writer_loses_nothing(copies):
     for number, folder in copies:
@@ -429,6 +430,7 @@ def test_an_exception_at_any_call_of_a_writer_loses_nothing(copies):
     assert number > 15
 
 
+@pytest.mark.soak
 def test_a_kill_at_any_call_of_a_writer_loses_nothing(copies):
     for number, folder in copies:
         if not (child := os.fork()):
