@@ -205,11 +205,14 @@ def ledger_table() -> str:
 
 
 def other_claims() -> str:
-    """Return the claims that the bundled data cannot test."""
+    """Return the claims that the bundled data cannot test, with other evidence or by name."""
     rows = ledger_rows()
     columns = ["claim", "paper", "rule", "machine", "timm"]
     others = rows.loc[verdicts_of(rows) == "not testable", columns]
-    return markdown_table(others.rename_axis("id").reset_index())
+    has_evidence = (others[["machine", "timm"]] != "").any(axis=1)
+    names = ", ".join(f"`{name}`" for name in others.index[~has_evidence])
+    table = markdown_table(others[has_evidence].rename_axis("id").reset_index())
+    return f"{table}\n\n{wrapped('Without evidence here:', f'{names}.')}"
 
 
 def ledger_families() -> str:

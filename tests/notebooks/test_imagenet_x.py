@@ -9,7 +9,6 @@ from paper_by_hand import cascades, front_of, front_of_singles, hull_cost
 from scripts import load_script
 
 import cascadelib as cl
-from tools import ranges
 from tools.claims import ledger, verdicts
 from tools.designs import DESIGNS
 
@@ -111,22 +110,18 @@ class Half:
             points += [self.run(chain, [t]) for t in [*levels, *inside]]
         return front_of(points)
 
-    def mean_factor(self, points, low=None, high=None):
-        """The mean factor between two of the paper's accuracies: an integral by pieces."""
+    def mean_factor(self, points):
+        """The mean factor over the range of accuracies: an integral by pieces."""
         best = self.accuracy.max()
         start = max(a for a, c in zip(self.accuracy, self.cost) if c == min(self.cost))
-        ends = []
-        for end, default in ((low, start), (high, best)):
-            share = None if end is None else (end - ranges.LOW) / (ranges.BEST - ranges.LOW)
-            ends.append(default if share is None else start + share * (best - start))
         inner = [a for a in (*self.accuracy, *(point[0] for point in points))]
-        edges = np.unique([*ends, *(a for a in inner if ends[0] < a < ends[1])])
+        edges = np.unique([start, best, *(a for a in inner if start < a < best)])
         total = 0.0
         for lower, upper in zip(edges, edges[1:]):
             middle = (lower + upper) / 2  # the baseline is linear and the front is constant
             least = min((p[1] for p in points if p[0] >= middle), default=np.inf)
             total += (upper - lower) * hull_cost(self.accuracy, self.cost, middle) / least
-        return total / (ends[1] - ends[0])
+        return total / (best - start)
 
     def log_ratio(self, first, second):
         """The mean logarithm of the cost of the second points ÷ that of the first."""
