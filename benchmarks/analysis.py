@@ -220,11 +220,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "all labels": lambda t: {},
     "labels of disagreements": lambda t: {"labels": labels_of(t, to_label(t, HALF, "l"))},
     "no labels": lambda t: {"labels": {}},
-    "40 labels drawn": lambda t: {
-        "labels": labels_of(t, to_label(t, HALF, "l")[:40]),
-        "labels_in_order": True,
-    },
-    "40 labels of the models' disagreements": lambda t: drawn_labels(t, 40),
+    "40 labels drawn": lambda t: drawn_labels(t, 40),
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
     "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},

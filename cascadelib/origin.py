@@ -10,7 +10,6 @@ from uuid import uuid4
 import numpy as np
 from numpy import ndarray as Array
 
-from .files import object_from_json
 from .labels import read_samples
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
@@ -112,11 +111,6 @@ class Origin:
         named = (trace.dataset, trace.split, False, "", tuple(models))
         return cls(None, np.array([], str), None, *named, trace=trace)
 
-    @classmethod
-    def from_json(cls, value: dict, place: str = "") -> "Origin":
-        """Return the origin that a file stores as :class:`Trace`."""
-        return cls.from_trace(object_from_json(Trace, value, place))
-
     def __len__(self) -> int:
         return self.trace.samples if self.trace else len(self.sample_ids)
 
@@ -132,10 +126,6 @@ class Origin:
         """Return the attributes without ``read``, which needs the store, but with a trace."""
         kept = vars(self) | {"read": None}
         return kept if self.read is None else kept | {"trace": self.record(self.models).trace}
-
-    def is_same_distribution(self, other: "Origin") -> bool:
-        """Return whether two splits are of one data set. Shifted data have another name."""
-        return self.dataset == other.dataset
 
     @property
     def required_labels(self) -> Array:
@@ -158,14 +148,11 @@ class Origin:
         return digest.hexdigest()
 
     @property
-    def is_named(self) -> bool:
-        """Whether all samples of the split are recognized without ids, by :attr:`full_name`."""
-        return all(self.full_name) and (self.values is not None or self.trace is not None)
-
-    @property
-    def full_name(self) -> tuple[str, str, str]:
-        """The names of data set and split, and the fingerprint."""
-        return self.dataset, self.split, self.fingerprint
+    def full_name(self) -> tuple[str, ...]:
+        """Data set, split and fingerprint, which identify a labelled split without ids, or ()."""
+        is_labelled = self.values is not None or self.trace is not None
+        name = (self.dataset, self.split, self.fingerprint)
+        return name if is_labelled and all(name) else ()
 
     @property
     def keys(self) -> Array | None:
@@ -314,7 +301,7 @@ def rows_by_part(origins: Origins, here: Origin) -> list[Array]:
             known_rows.append(np.isin(here.sample_ids, part.sample_ids))
         elif part.keys is not None and here.keys is not None:
             known_rows.append(np.isin(here.keys, part.keys))
-        elif part.is_named and part.full_name == here.full_name:
+        elif part.full_name and part.full_name == here.full_name:
             known_rows.append(np.ones(len(here), bool))
     return known_rows
 

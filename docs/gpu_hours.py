@@ -49,7 +49,7 @@ def measure_decoding() -> None:
 def choose_models() -> dict[str, pd.DataFrame]:
     """Return the rows of the models of the paper's fronts, and of all models with a speed."""
     sys.path.insert(0, str(ROOT / "notebooks"))
-    from tools.study import on_fronts
+    from tools.published_models import on_fronts
 
     table = cl.published.models()
     return {

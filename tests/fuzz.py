@@ -12,7 +12,6 @@ import os
 import secrets
 import shutil
 import struct
-import sys
 import tempfile
 import time
 import warnings
@@ -26,9 +25,6 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib.files import file_name
 from cascadelib.policy.form import text_of
-
-sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "notebooks"))
-from tools.study import Images, Study, read_study  # noqa: E402
 
 JUNK = [None, True, -1, 0, 1.5, 10**400, float("inf"), "", "x" * 5000, [], {}, [[]], {"a": None}]
 JUNK += ["1", [1, 2, 3], 2**63]
@@ -219,7 +215,7 @@ def model_of(name):
 
 
 def make_cascades(folder):
-    """Write two cascades of three models, and a study."""
+    """Write two cascades of three models."""
     folder.mkdir()
     logits = {name: model_of(name)(range(40)) for name in ("m", "mm", "mmm")}
     costs = {name: 10 ** len(name) for name in logits}
@@ -227,14 +223,10 @@ def make_cascades(folder):
     for file, method in (("a.json", "entropy"), ("b.json", "max_softmax_mean_logits_ts")):
         point = cl.pick(cl.search(store, 3, method), "match_best", caution=0)
         cl.Policy.from_point(point, store).save(folder / file)
-    images = {"val": Images("image_folder", "/there", every=3)}
-    Study(images, ("resnet18",), "/weights").save(folder)
 
 
 def read_cascade(path):
-    """Return text of the decisions and the data of a cascade file, or of a study."""
-    if path.name == "study.json":
-        return repr(read_study(path.parent))
+    """Return text of the decisions and the data of a cascade file."""
     models = {name: model_of(name) for name in cl.Policy.load(path).models if set(name) == {"m"}}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -16,18 +16,7 @@ from scripts import load_script
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.store.logit_store import LogitStore
-from tools.study import (
-    Images,
-    Study,
-    compare_with_published,
-    names_today,
-    on_fronts,
-    read_study,
-    rounded,
-    samples_of_study,
-    singles,
-    sources_of_study,
-)
+from tools.published_models import on_fronts, rounded, singles
 
 TABLE = published.models()
 COLUMNS = published.COLUMNS
@@ -37,6 +26,13 @@ def script(name, monkeypatch):
     """Load a script of data/imagenet-1k as a module, and restore the environment afterwards."""
     monkeypatch.setenv("TIMM_FUSED_ATTN", os.environ.get("TIMM_FUSED_ATTN", "1"))
     return load_script(f"data/imagenet-1k/{name}.py")
+
+
+@pytest.fixture(scope="module")
+def extract():
+    """The script that extracts a study."""
+    with pytest.MonkeyPatch.context() as patch:
+        return script("extract", patch)
 
 
 def test_the_fronts_are_those_of_the_paper():
@@ -68,8 +64,8 @@ def test_macs_of_a_vision_transformer_equal_a_closed_form():
     assert TABLE.loc["vit_base_patch16_224", "macs"] == expected
 
 
-def test_models_have_current_names():
-    names = names_today(
+def test_models_have_current_names(extract):
+    names = extract.names_today(
         TABLE.loc[["tf_efficientnet_b4_ns", "convnext_base_in22ft1k", "gluon_xception65"]]
     )
     assert names == ["tf_efficientnet_b4.ns_jft_in1k", "convnext_base.fb_in22k_ft_in1k@224"]
@@ -115,28 +111,31 @@ def store_of(accuracies, k=1000, dataset="imagenet-1k", sizes=None):
     return store
 
 
-def test_extracted_accuracies_are_compared_with_published_ones():
+def test_extracted_accuracies_are_compared_with_published_ones(extract):
     row = TABLE.loc["tf_efficientnet_b4_ns"]
     names = {"tf_efficientnet_b4.ns_jft_in1k": row["top1"], "resnet18": 0.2, "own": 0.5}
     sizes = {"tf_efficientnet_b4.ns_jft_in1k": 380}
-    table = compare_with_published(store_of(names, sizes=sizes))
+    table = extract.compare_with_published(store_of(names, sizes=sizes), TABLE)
     assert table["agrees"].to_dict() == {"tf_efficientnet_b4.ns_jft_in1k": True, "resnet18": False}
     found = table.loc["tf_efficientnet_b4.ns_jft_in1k"]
     assert found["published_top1"] == row["top1"]
     error = 4 * np.sqrt(row["top1"] * (1 - row["top1"]) / 1000)
     assert found["tolerance"] == pytest.approx(0.002 + error)
-    v2 = compare_with_published(store_of(names, 10_000, "imagenetv2"))
+    v2 = extract.compare_with_published(store_of(names, 10_000, "imagenetv2"), TABLE)
     assert (
         v2["published_top1"].iloc[0] == row["imagenetv2_top1"] and v2["tolerance"].iloc[0] == 0.002
     )
 
 
-def test_other_data_sets_and_sizes_are_not_compared():
-    assert len(compare_with_published(store_of({"resnet18": 0.7}, dataset="my-cats"))) == 0
+def test_other_data_sets_and_sizes_are_not_compared(extract):
+    assert (
+        len(extract.compare_with_published(store_of({"resnet18": 0.7}, dataset="my-cats"), TABLE))
+        == 0
+    )
     name = "tf_efficientnet_b4.ns_jft_in1k"
-    assert len(compare_with_published(store_of({name: 0.7}, sizes={name: 300}))) == 0
-    assert len(compare_with_published(store_of({f"{name}@300": 0.7}))) == 0
-    assert len(compare_with_published(store_of({f"{name}@380": 0.7}))) == 1
+    assert len(extract.compare_with_published(store_of({name: 0.7}, sizes={name: 300}), TABLE)) == 0
+    assert len(extract.compare_with_published(store_of({f"{name}@300": 0.7}), TABLE)) == 0
+    assert len(extract.compare_with_published(store_of({f"{name}@380": 0.7}), TABLE)) == 1
 
 
 def test_figure_marks_every_family_and_names_every_model():
@@ -374,101 +373,44 @@ def test_the_page_compares_fronts_of_two_dates(tmp_path, monkeypatch, capsys):
     assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
 
 
-def test_a_study_of_another_tables_models(tmp_path, monkeypatch):
+def test_a_study_of_another_tables_models(tmp_path, extract):
     newer = TABLE.loc[["resnet18", "tf_efficientnet_b4_ns"]].assign(top1=[0.5, 0.9])
     newer.to_csv(tmp_path / "newer.csv")
-    extract = script("extract", monkeypatch)
     arguments = ["--images", tmp_path, "--out", tmp_path / "out", "--table", tmp_path / "newer.csv"]
     study = extract.described(extract.parsed([str(argument) for argument in arguments]))
     assert study.models == ("resnet18.a1_in1k@224", "tf_efficientnet_b4.ns_jft_in1k")
-    study.save(tmp_path / "out")
-    assert read_study(tmp_path / "out").table == str(tmp_path / "newer.csv")
+    assert study.table == str(tmp_path / "newer.csv")
     study = extract.described(
         extract.parsed(["--images", str(tmp_path), "--out", str(tmp_path / "out")])
     )
-    assert study.table is None and len(study.models) == len(names_today(on_fronts(TABLE)))
+    assert study.table is None and len(study.models) == len(extract.names_today(on_fronts(TABLE)))
 
 
-def test_a_study_records_its_sources(tmp_path):
-    study = Study(
-        {"val": Images("imagenet", "/somewhere", every=3)}, ("resnet18", "own/model"), "/weights"
-    )
-    study.save(tmp_path)
-    assert read_study(tmp_path) == study
-    with pytest.raises(ValueError, match="unknown split 'test'; nearest: 'val'"):
-        samples_of_study(tmp_path, "test")
-    path = tmp_path / "study.json"
-    text = (tmp_path / "study.json").read_text()
-    path.write_text(text.replace('"every": 3', '"every": 2'))
-    with pytest.raises(ValueError, match=r"study\.json: .*edited after it was written"):
-        read_study(tmp_path)
-    written = {key: value for key, value in json.loads(text).items() if key != "sha256"}
-    path.write_text(json.dumps(written))
-    assert read_study(tmp_path) == study
-    path.unlink()
-    assert read_study(tmp_path) is None
-    path.mkdir()
-    with pytest.raises(ValueError, match=r"study\.json: not a regular file"):
-        read_study(tmp_path)
-    path.rmdir()
-    (tmp_path / "study.json").write_text("{}")
-    with pytest.raises(
-        ValueError,
-        match=r"study\.json: (not a study|not a JSON object, or .* a number too large)",
-    ):
-        read_study(tmp_path)
+def test_a_study_records_its_sources(tmp_path, extract):
+    images = extract.Images("imagenet", "/somewhere", every=3)
+    extract.Study({"val": images}, ("resnet18", "own/model"), "/weights").save(tmp_path / "new")
+    content = json.loads((tmp_path / "new" / "study.json").read_text())
+    assert content["splits"] == {"val": vars(images)}
+    assert content["models"] == ["resnet18", "own/model"] and content["checkpoints"] == "/weights"
 
 
-def test_models_of_a_study_are_a_list_of_names():
-    assert Study({}, ["a", "b"]).models == ("a", "b")
+def test_models_of_a_study_are_a_list_of_names(extract):
+    assert extract.Study({}, ["a", "b"]).models == ("a", "b")
     with pytest.raises(ValueError, match="models must be a list of names, not 'resnet18'"):
-        Study({}, "resnet18")
-
-
-def test_the_bundled_zoo_is_a_study_too():
-    assert read_study("data/fashion-mnist") is None
-    assert len(samples_of_study("data/fashion-mnist", "val")) == 10_000
-
-
-IMAGES = {"kind": "imagenet", "source": "/somewhere"}
-WRONG = {
-    "checkpoints": [0, False, [], {}],
-    "table": [0, False, [], {}],
-    "models": ["resnet18", {"resnet18": 1}, [["resnet18"]], [None], ["resnet18", 5], 5, None],
-    "classes": [0, -1, 2**40, 10**400, 1.5, "10", True, None],
-    "splits": [[], "val", {"val": []}, {"val": None}, {"val": {"kind": "imagenet"}}]
-    + [
-        {"val": IMAGES | wrong}
-        for wrong in ({"every": 0}, {"every": 2**60}, {"offset": True}, {"named": 5})
-    ],
-}
+        extract.Study({}, "resnet18")
 
 
 @pytest.mark.parametrize(
-    ("key", "wrong"),
-    [(key, value) for key, values in WRONG.items() for value in values],
-    ids=lambda v: f"{v!r:.30}"[:30],
+    "wrong",
+    [{"every": 0}, {"every": 2**60}, {"offset": True}, {"kind": "folder"}, {"labels": "x.txt"}],
+    ids=repr,
 )
-def test_a_study_with_parts_of_another_kind_is_refused(tmp_path, key, wrong):
-    Study({}, ("resnet18",)).save(tmp_path)
-    content = json.loads((tmp_path / "study.json").read_text())
-    del content["sha256"]
-    (tmp_path / "study.json").write_text(json.dumps(content | {key: wrong}))
-    with pytest.raises(
-        ValueError,
-        match=r"study\.json: (not a study|not a JSON object, or .* a number too large)",
-    ):
-        read_study(tmp_path)
+def test_images_of_a_wrong_kind_or_number_are_refused(wrong, extract):
+    with pytest.raises(ValueError, match=next(iter(wrong))):
+        extract.Images(**{"kind": "imagenet_v2", "source": "/somewhere"} | wrong).open("val")
 
 
-def test_an_error_about_a_study_names_its_file(tmp_path):
-    images = {
-        kind: Images(kind, str(tmp_path), labels="x.txt")
-        for kind in ("image_folder", "imagenet_v2", "hub")
-    }
-    Study(images, ("hf-hub:nobody/evil",)).save(tmp_path)
-    for kind in images:
-        with pytest.raises(ValueError, match=rf"study\.json: .*{kind}.*'labels'"):
-            samples_of_study(tmp_path, kind)
-    with pytest.raises((ValueError, ConnectionError), match=r"study\.json: "):
-        sources_of_study(tmp_path)
+@pytest.mark.parametrize("wrong", [0, -1, 2**40, 1.5, "10", None])
+def test_a_wrong_number_of_classes_is_refused(wrong, extract):
+    with pytest.raises((ValueError, TypeError), match="classes"):
+        extract.Study({}, ("resnet18",), classes=wrong)

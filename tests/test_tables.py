@@ -83,7 +83,7 @@ def test_every_figure_takes_plain_tables(store):
         figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         front_figures.front_and_improvement({"pairs": front}, "fronts"),
         front_figures.pairs_figure(
-            pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}
+            pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}, "pairs"
         ),
         paper_figures.methods_figure(
             {"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"

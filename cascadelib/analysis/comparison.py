@@ -45,7 +45,8 @@ def compare_fronts(
         One row per front, with falling mean improvement. The columns are held_out_improvement (with
         `held_out`, relative to the baseline of that split), mean_improvement, "improvement above …"
         for each of `above`, accuracy_dominance and cost_dominance (:func:`range_dominance`), and
-        top_accuracy (of the front's most accurate point).
+        top_accuracy (of the front's most accurate point). Of fronts that a draw of labels chose,
+        the last column is top_difference, and `above` are differences.
 
     Raises
     ------
@@ -67,7 +68,8 @@ def compare_fronts(
             row[f"improvement above {low:.1%}"] = front.mean_improvement(low)
         rows.append(row)
     table = pd.DataFrame(rows, dominance.index).join(dominance)
-    table["top_accuracy"] = [front.table["accuracy"].iloc[-1] for front in fronts.values()]
+    (column,) = {front.accuracy_column for front in fronts.values()}
+    table[f"top_{column}"] = [front.steps[1][-1] for front in fronts.values()]
     return table.sort_values("mean_improvement", ascending=False)
 
 
@@ -175,8 +177,8 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
     for label, front in fronts.items():
         if not isinstance(front, Front):
             raise TypeError(f"{label!r} is a {type(front).__name__}: pass {{name: Front}}")
-        optimal = front.singles[front.singles["on_front"]]
-        singles.add((*optimal["cost"], *optimal["accuracy"]))
+        optimal = front.singles.query("on_front")
+        singles.add((*optimal["cost"], *optimal[front.accuracy_column]))
     if not fronts:
         raise ValueError("there is no front to compare: pass {name: Front}, one or more")
     kinds_of(fronts.values())

@@ -13,7 +13,7 @@ from ..files import digest_of
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
-from ..origin import Origin, Origins, join_origins
+from ..origin import Origins, Trace, join_origins
 from ..stages import prefixes_of
 from .guarantee import Guarantee
 
@@ -52,8 +52,8 @@ class Expected:
 
     Parameters
     ----------
-    on : Origin
-        The samples of the measurement.
+    on : Trace
+        What identifies the samples of the measurement.
     accuracy, cost : Estimate
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
     exit_rates : tuple of Estimate
@@ -64,7 +64,7 @@ class Expected:
         Description of the intervals. None in files of version 0.1.
     """
 
-    on: Origin
+    on: Trace
     accuracy: Estimate
     cost: Estimate
     exit_rates: tuple[Estimate, ...]

@@ -29,7 +29,17 @@ def singles_figure(
     Returns
     -------
     Figure
+
+    Raises
+    ------
+    ValueError
+        If the models have differences instead of accuracies, as those of a draw of labels.
     """
+    if "accuracy" not in singles:
+        raise ValueError(
+            "a front that a draw of labels chose has differences, and no accuracies: draw it by "
+            "cl.figures.lines_figure({'front': front.table}, 'cost', 'difference', title)"
+        )
     fig = style.figure(
         title,
         xaxis=style.cost_axis(cost, singles["cost"]),
@@ -69,6 +79,11 @@ def front_figure(
     -------
     Figure
 
+    Raises
+    ------
+    ValueError
+        As for :func:`singles_figure`.
+
     References
     ----------
     Paper, figure 1, top.
@@ -88,7 +103,7 @@ def front_figure(
             marker={"size": 3},
         )
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
-    high = max(singles["accuracy"].max(), *(t["accuracy"].max() for t in tables.values()))
+    high = max(singles["accuracy"].max(), at[-1])
     margin = high - low
     return fig.update_yaxes(range=[low - 0.02 * margin, high + 0.03 * margin])
 

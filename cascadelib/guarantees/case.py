@@ -20,12 +20,12 @@ from ..evaluation.label_draw import (
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..labels import align_values
-from ..origin import Origin, digests_of, join_origins
+from ..origin import Origin, join_origins
 from ..scoring import F1
 from ..store.aligned_rows import Alignment, check_alignment
 from ..store.protocol import Store
 from ..store.tables.score_checks import refuse_missing
-from .repeats import Finding, overlap_of, table_of
+from .repeats import table_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,10 +52,9 @@ class Case:
         Whether a cascade and the reference predict different classes, so that the label can matter.
     is_known : bool array of shape (k,)
         Whether the label is known.
-    in_order : bool
-        Whether the known labels are a uniform draw from those that can matter.
     draw : LabelDraw or None
-        The draw of the labels, None if ids were sorted by their SHA-256.
+        The draw of which the known labels are the first ones, so that they are a uniform draw from
+        those that can matter. None if any labels may be known.
     """
 
     store: Store
@@ -67,7 +66,6 @@ class Case:
     table_clusters: Array | None
     differs: Array
     is_known: Array
-    in_order: bool
     draw: LabelDraw | None = None
 
     @cached_property
@@ -86,11 +84,6 @@ class Case:
         return models_of(self.points, self.reference)
 
     @cached_property
-    def overlap(self) -> Finding:
-        """The result of :func:`overlap_of`."""
-        return overlap_of(self.points, self.store, self.models)
-
-    @cached_property
     def alignment(self) -> Alignment:
         """The result of :func:`check_alignment` for all models of the case."""
         return check_alignment(self.first_of_clusters, self.models)
@@ -101,13 +94,12 @@ class Case:
         return self.alignment.misaligned if self.is_known.all() else ()
 
     @property
-    def usable(self) -> list[Point]:
-        """The cascades without misaligned models, or all of them if none is without."""
-        usable = [point for point in self.points if not {*point.models} & {*self.misaligned}]
-        is_reference_sound = self.reference not in self.misaligned
-        return usable if usable and is_reference_sound else self.points
+    def is_usable(self) -> Array:
+        """Whether a cascade has no misaligned model, bool [P]. All are usable if none would be."""
+        is_sound = np.array([{*self.misaligned}.isdisjoint(point.models) for point in self.points])
+        return is_sound | (self.reference in self.misaligned or not is_sound.any())
 
-    @property
+    @cached_property
     def table(self) -> Origin | None:
         """The table that gave the thresholds, None if the samples are not in it."""
         return table_of(self.points, self.origin)
@@ -142,10 +134,9 @@ def prepare_case(
     points: list[Point],
     reference: str,
     labels: Mapping | None,
-    in_order: bool,
+    draw: LabelDraw | None,
     groups: Any,
     clusters: Any,
-    draw: LabelDraw | None = None,
 ) -> Case:
     """Read labels, groups and clusters, and evaluate the points.
 
@@ -154,8 +145,7 @@ def prepare_case(
     ValueError
         If labels, groups or clusters do not belong to the samples of the store.
     """
-    in_order = in_order or draw is not None
-    labelled, differs, is_known = apply_labels(store, points, reference, labels, in_order, draw)
+    labelled, differs, is_known = apply_labels(store, points, reference, labels, draw)
     ids = store.origin.sample_ids
     parts = {None: np.ones(len(ids), bool)}
     if groups is not None:
@@ -163,10 +153,10 @@ def prepare_case(
         parts = {name: values == name for name in np.unique(values).tolist()}
     numbers = table_clusters = None
     if clusters is not None:
-        if points[0].score == F1 or in_order:
+        if points[0].score == F1 or draw is not None:
             raise ValueError(
-                "clusters= supports mean scores without labels_in_order=True: F1 is not a mean "
-                "over clusters, and to_label draws the labels of samples"
+                "clusters= supports mean scores without draw=: F1 is not a mean over clusters, and "
+                "to_label draws the labels of samples"
             )
         numbers = pd.factorize(keys_of(clusters, "cluster", ids))[0]
         if table := table_of(points, store.origin):
@@ -181,7 +171,6 @@ def prepare_case(
         table_clusters,
         differs,
         is_known,
-        in_order,
         draw,
     )
 
@@ -268,13 +257,10 @@ def compare_with_reference(
     )
 
 
-def sort_by_digest(mask: Any, origin: Origin, draw: LabelDraw | None = None) -> list[int]:
-    """Return the rows of a mask [k] in the order of a draw, or of the SHA-256 of their ids."""
-    rows = np.flatnonzero(mask)
-    if draw is not None:
-        return rows[draw.order(origin.sample_ids[rows])].tolist()
-    digests = dict(zip(rows.tolist(), digests_of(origin.sample_ids[rows])))
-    return sorted(digests, key=digests.__getitem__)
+def rows_to_label(differs: Array, origin: Origin, draw: LabelDraw | None) -> Array:
+    """Return the rows at which a cascade differs, bool [n_points, k], in the order of a draw."""
+    rows = np.flatnonzero(differs.any(axis=0))
+    return rows if draw is None else rows[draw.order(origin.sample_ids[rows])]
 
 
 def samples_after_choice(
@@ -300,11 +286,9 @@ def samples_after_choice(
 
 
 def labels_after_choice(
-    store: Store, rest: Store, labels: Mapping | None, draw: LabelDraw | None
-) -> Mapping | None:
-    """Return the labels of the samples ``rest`` of a store, or all labels without a draw."""
-    if draw is None:
-        return labels
+    store: Store, rest: Store, labels: Mapping | None, draw: LabelDraw
+) -> dict[str, Any]:
+    """Return the labels of a draw from a store whose samples are among ``rest``."""
     label_of = draw.labels_of(store, labels)
     remaining = {name: label_of[name] for name in rest.origin.sample_ids if name in label_of}
     if not remaining:
@@ -320,7 +304,6 @@ def apply_labels(
     points: list[Point],
     reference: str,
     labels: Mapping | None,
-    in_order: bool,
     draw: LabelDraw | None,
 ) -> tuple[Store, Array, Array]:
     """Return a store with the known labels, and two masks.
@@ -339,11 +322,11 @@ def apply_labels(
         )
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
-    in_draw = is_known[sort_by_digest(differs.any(axis=0), store.origin, draw)]
-    if in_order and not in_draw[: np.count_nonzero(in_draw)].all():
-        option = "labels_in_order=True" if draw is None else "draw="
+    in_draw = is_known[rows_to_label(differs, store.origin, draw)]
+    if draw is not None and not in_draw[: np.count_nonzero(in_draw)].all():
         raise ValueError(
-            f"{option}: the labelled samples are not the first ones that to_label returns for "
-            "these points. Label them in their order, without gaps"
+            "draw=: the labelled samples are not the first ones that to_label returns for these "
+            "points. Label them in their order, without gaps"
         )
-    return with_labels(agreed, agreed.predicted(reference), label_of, in_order), differs, is_known
+    labelled = with_labels(agreed, agreed.predicted(reference), label_of, draw is not None)
+    return labelled, differs, is_known

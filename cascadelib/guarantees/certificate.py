@@ -13,7 +13,14 @@ import pandas as pd
 
 from ..checks import check_count, checked_share
 from ..evaluation.evaluation import check_store, costs_by_model
-from ..evaluation.guarantee import Design, Guarantee, certainty, draw_seed, premises_text
+from ..evaluation.guarantee import (
+    CALLER,
+    Design,
+    Guarantee,
+    certainty,
+    draw_seed,
+    premises_text,
+)
 from ..evaluation.label_draw import LabelDraw
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
@@ -124,15 +131,14 @@ class Certificate:
         Without epsilon, it is the most accurate certified point that is cheaper than the reference.
         If no accuracy is known, it is the last one that was tested.
         """
-        rows = self.table[self.table["certified"]]["cost_here"].to_numpy()
-        is_cheaper = rows < self.reference_alone.cost
-        if not is_cheaper.any():
+        costs = self.table["cost_here"][self.table["certified"]].to_numpy()
+        cheaper = np.flatnonzero(costs < self.reference_alone.cost)[::-1]  # the last of equal ones
+        if not len(cheaper):
             return self.reference_alone
-        worth = -rows
+        worth = -costs
         if self.terms.epsilon is None:
-            worth = np.array([float(np.nan_to_num(point.accuracy)) for point in self.certified])
-        reversed_worth = np.where(is_cheaper, worth, -np.inf)[::-1]
-        return self.certified[len(rows) - 1 - int(np.argmax(reversed_worth))]
+            worth = np.nan_to_num([point.accuracy for point in self.certified])
+        return self.certified[cheaper[worth[cheaper].argmax()]]
 
     @property
     def guarantee(self) -> Guarantee | None:
@@ -172,7 +178,6 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
-    labels_in_order: bool = False,
     draw: LabelDraw | None = None,
     simultaneous: bool = False,
     clusters: Any = None,
@@ -216,15 +221,12 @@ def certify(
         which may have none. It is enough to label the samples that :func:`to_label` returns: the
         p-values are the same as with all labels. A missing label (None or nan) counts as the worst
         case, so the guarantee holds for any choice of labelled samples.
-    labels_in_order : bool, default=False
-        Whether `labels` are the labels of the first m samples that :func:`to_label` returns, where
-        m was fixed before any label was seen. If so, a label that no model predicts counts as an
-        error of both the cascade and the reference.
     draw : LabelDraw, optional
         The result of ``to_label(store, models=…)`` on the same store, if `labels` are those of its
         first ids. The samples that chose the cascades are left out, with their labels. The labels
-        that follow certify, as with ``labels_in_order=True``. Their number must be fixed before any
-        of them is seen.
+        that follow are a uniform draw, and certify. Their number must be fixed before any of them
+        is seen. A label that no model predicts counts as an error of both the cascade and the
+        reference.
     simultaneous : bool, default=False
         Whether to test all points by Holm's method instead of in sequence.
     clusters : array-like of shape (n_samples,), optional
@@ -260,10 +262,10 @@ def certify(
     ValueError
         If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
         other samples. If a cascade or the reference has a model that is not in ``draw``. If a
-        sample has no group or no cluster, if clusters are combined with F1 or
-        ``labels_in_order``, or if a price exceeds ``max_price``. If a premise is violated and
-        ``accept`` does not name it (docs/premises.md). For example, some samples may repeat others,
-        or may have been used to select a point or to fit its method.
+        sample has no group or no cluster, if clusters are combined with F1 or ``draw``, or if a
+        price exceeds ``max_price``. If a premise is violated and ``accept`` does not name it
+        (docs/premises.md). For example, some samples may repeat others, or may have been used to
+        select a point or to fit its method.
 
     See Also
     --------
@@ -308,12 +310,14 @@ def certify(
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
     rest = samples_after_choice(store, points, reference, draw)
-    labels = labels_after_choice(store, rest, labels, draw)
+    if draw is not None:
+        labels = labels_after_choice(store, rest, labels, draw)
     store = rest
-    case = prepare_case(store, points, reference, labels, labels_in_order, groups, clusters, draw)
+    case = prepare_case(store, points, reference, labels, draw, groups, clusters)
     costs = costs_by_model(store, points[0].cost_kind)
     mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
-    is_cheaper = mean_costs[reference] < max(mean_costs.values())
+    most_expensive = max(mean_costs, key=mean_costs.__getitem__)
+    is_cheaper = mean_costs[reference] < mean_costs[most_expensive]
     seed, order_by = draw_seed(seed)
     trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous, seed)
     if trial.is_ordered and case.frame and groups is not None:
@@ -334,11 +338,10 @@ def certify(
         certificates=certificates,
         groups=0 if None in case.parts else len(case.parts),
         max_price=trial.largest_price,
-        most_expensive=max(mean_costs, key=mean_costs.__getitem__) if is_cheaper else "",
+        most_expensive=most_expensive if is_cheaper else "",
     )
     table = trial.table()
-    is_usable = [point in case.usable for point in points[: len(table)]]
-    table["certified"] = table["certified"].to_numpy(bool) & is_usable
+    table["certified"] &= case.is_usable[: len(table)]
     alone = Point(
         (reference,),
         (),
@@ -374,25 +377,18 @@ def with_guarantee(point: Point, terms: Guarantee, store: Store) -> Point:
 
 def design_of(case: Case, labels: Mapping | None, order_by: str) -> Design:
     """Return how the samples were drawn and labelled, as far as the arguments state it."""
-    draws = len(case.store)
-    unit = "samples"
-    if case.clusters is not None:
-        draws = int(case.clusters.max()) + 1
-        unit = "clusters of samples"
-    labelled_by = "the caller"
+    draw = case.draw
+    labelled_by = CALLER
     if labels is not None:
         matter = case.differs.any(axis=0)
-        known = np.count_nonzero(matter & case.is_known)
-        first = ", the first ones by SHA-256 of their ids" if case.in_order else ""
-        if case.draw is not None:
-            first = f", the first ones in the order of {case.draw.drawn_by}"
-        labelled_by += f" ({known} of {np.count_nonzero(matter)} labels that can matter{first})"
-    candidates = () if case.draw is None else case.draw.models
+        known = f"{np.count_nonzero(matter & case.is_known)} of {np.count_nonzero(matter)}"
+        first = "" if draw is None else f", the first ones in the order of {draw.drawn_by}"
+        labelled_by += f" ({known} labels that can matter{first})"
     return Design(
-        draws,
-        unit,
+        len(case.first_of_clusters),
+        "samples" if case.clusters is None else "clusters of samples",
         case.frame,
         labelled_by=labelled_by,
-        candidates=candidates,
+        candidates=() if draw is None else draw.models,
         order_by=order_by,
     )

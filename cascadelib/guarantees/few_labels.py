@@ -14,7 +14,7 @@ from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
-from .case import compare_with_reference, models_of, samples_after_choice, sort_by_digest
+from .case import compare_with_reference, models_of, rows_to_label, samples_after_choice
 from .repeats import overlap_of, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
@@ -62,8 +62,8 @@ def to_label(
     Returns
     -------
     str array or LabelDraw
-        Ids, sorted by their SHA-256. For any m, the first m ids are therefore a uniform random
-        draw. With `models`, a :class:`LabelDraw`, whose ``ids`` are in a random order.
+        Ids in the order of the store, or of `draw`. With `models`, a :class:`LabelDraw`, whose
+        ``ids`` are in a random order.
 
     Raises
     ------
@@ -106,7 +106,7 @@ def to_label(
     if status == VIOLATED:
         raise ValueError(f"{evidence}; {remedy}")
     _, differs = compare_with_reference(store, points, reference)
-    return store.origin.sample_ids[sort_by_digest(differs.any(axis=0), store.origin, draw)]
+    return store.origin.sample_ids[rows_to_label(differs, store.origin, draw)]
 
 
 def select_points(

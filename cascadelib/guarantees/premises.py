@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.stats import binom
+from scipy.stats import binom, ks_2samp, mannwhitneyu
 
 from ..checks import items_of, validate_choice
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED, Premise
@@ -20,7 +20,7 @@ from ..origin import Origin, as_numbers, parts_of
 from ..store.tables.answers import EXACT, describe_gaps
 from .case import Case
 from .p_values import cluster_means
-from .repeats import LEVEL, REMEDY, Finding, equal_rows, repeated_ids
+from .repeats import LEVEL, REMEDY, Finding, equal_rows, overlap_of, repeated_ids
 
 UNCLUSTERED = "no sample repeats another by id or content"
 # A grade is a confidence that was computed from the label.
@@ -63,7 +63,7 @@ def unlike_table(case: Case) -> str:
     table: Any = case.table
     there = compared_numbers(table, case, case.table_clusters)
     pairs = zip(compared_numbers(case.origin, case, case.clusters), there)
-    distance = max((distance_between(*pair) for pair in pairs), default=0.0)
+    distance = max((ks_2samp(*pair, method="asymp").statistic for pair in pairs), default=0.0)
     if distance <= DRAW / np.sqrt(len(case.first_of_clusters)):
         return ""
     return (
@@ -81,16 +81,7 @@ def compared_numbers(part: Origin, case: Case, clusters: Array | None) -> list[A
     answers = [columns[-1] for columns in outputs]
     numbers = [as_numbers(column) for columns in outputs for column in columns]
     numbers += [as_numbers(answer == answers[0]) for answer in answers[1:]]
-    return [cluster_means(values, clusters) for values in numbers]
-
-
-def distance_between(here: Array, whole: Array) -> float:
-    """Return the largest difference between the shares of values up to a number."""
-    values = np.unique(whole)
-    shares = [
-        np.searchsorted(np.sort(each), values, side="right") / len(each) for each in (here, whole)
-    ]
-    return float(np.abs(shares[0] - shares[1]).max())
+    return [np.nan_to_num(cluster_means(values, clusters), nan=np.inf) for values in numbers]
 
 
 def spelling_of(store: Any, models: Sequence[str]) -> Finding:
@@ -116,7 +107,7 @@ def labels_complete(case: Case) -> Finding:
     matter = case.differs.any(axis=0)
     wanted = np.count_nonzero(matter)
     missing = np.count_nonzero(matter & ~case.is_known)
-    if missing and not case.in_order:
+    if missing and case.draw is None:
         counted = f"{missing} of {wanted} labels that can matter are missing"
         return NOT_VERIFIABLE, f"{counted}, and count as the worst case", ""
     if dropped := getattr(case.store, "dropped", 0):
@@ -124,7 +115,7 @@ def labels_complete(case: Case) -> Finding:
         return NOT_VERIFIABLE, f"{rows}: others like them are not covered", ""
     if missing:
         drawn = f"{wanted - missing} of {wanted} labels that can matter are known"
-        return VERIFIED, f"{drawn}, the first by a hash of the ids", ""
+        return VERIFIED, f"{drawn}, the first of the draw", ""
     return VERIFIED, f"all {wanted} labels that can matter are known", ""
 
 
@@ -185,13 +176,11 @@ def is_grade(store: Any, name: str) -> bool:
     """
     correct, confidence = store.outcome([name], None, "top1")((0,))
     finite = np.isfinite(confidence)
-    ranks = pd.Series(confidence[finite]).rank().to_numpy()
-    wrong_ranks, correct_ranks = (ranks[correct[finite] == one] for one in (0, 1))
-    are_few = min(len(wrong_ranks), len(correct_ranks)) < LEAST_GRADED
-    if correct.dtype != bool or are_few:
+    of_wrong, of_correct = (confidence[finite & (correct == one)] for one in (0, 1))
+    if correct.dtype != bool or min(len(of_wrong), len(of_correct)) < LEAST_GRADED:
         return False
-    area = (correct_ranks.mean() - (len(correct_ranks) + 1) / 2) / len(wrong_ranks)
-    return bool(area >= GRADE)
+    rank_sum = mannwhitneyu(of_correct, of_wrong, method="asymptotic").statistic
+    return bool(rank_sum >= GRADE * len(of_correct) * len(of_wrong))
 
 
 def confidences_of(parts: Iterable[Origin | None], name: str) -> tuple[Array, int]:
@@ -231,7 +220,7 @@ def rows_aligned(case: Case) -> Finding:
         "join the models' rows by sample id; if the models are wrong on different samples indeed, "
         "accept the violation"
     )
-    if found.status == VIOLATED and len(case.usable) < len(case.points):
+    if found.status == VIOLATED and not case.is_usable.all():
         return NOT_VERIFIABLE, f"{found.evidence}; their cascades are left out", ""
     return found.status, found.evidence, remedy
 
@@ -239,7 +228,7 @@ def rows_aligned(case: Case) -> Finding:
 # In the order of the table. To add a premise, write a function of a Case and add it here.
 CHECKS: dict[str, Callable[[Case], Finding]] = {
     "independent": independent,
-    "overlap": lambda case: case.overlap,
+    "overlap": lambda case: overlap_of(case.points, case.store, case.models),
     "spelling": lambda case: spelling_of(case.store, case.models),
     "labels complete": labels_complete,
     "reference complete": reference_complete,

@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -39,15 +39,13 @@ def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]
     Samples are compared by their ids and then by the numbers of ``models``. None if no shared
     sample is found and ids or numbers are unknown.
     """
-    distinct = list(dict.fromkeys(origins))
-    counts = [samples_in_common(origin, here) for origin in distinct]
-    if any(counts):
-        return max(filter(None, counts))
-    parts = dict.fromkeys(part for origin in distinct for part in parts_of(origin))
-    shared = [shared_rows(part, here, models) for part in parts]
-    if any(shared):
-        return max(filter(None, shared))
-    return None if None in counts or None in shared else 0
+    seen = join_origins(*origins)
+    by_ids = samples_in_common(seen, here)
+    if by_ids:
+        return by_ids
+    by_numbers = [shared_rows(part, here, models) for part in parts_of(seen)]
+    most = max(filter(None, by_numbers), default=0)
+    return None if not most and None in (by_ids, *by_numbers) else most
 
 
 def shared_rows(part: Origin | None, here: Origin, models: Iterable[str]) -> int | None:

@@ -179,7 +179,7 @@ class Trial:
             losses[part],
             differs[part],
             self.case.is_known[part],
-            self.case.in_order,
+            self.case.draw is not None,
             epsilon,
             self.level,
             None if clusters is None else clusters[part],

@@ -186,6 +186,7 @@ class Method:
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
         folds = {}
+        may_be_free_text = self.confidence == BY_LABEL and store.class_count is None
         # Fit one confidence per model, or one per pair of models if "agreement" is an input.
         for length in (1,) if method.last_only else (1, 2):
             for models_read in permutations(names, length):
@@ -193,7 +194,7 @@ class Method:
                 features = self.features_of(store, models_read, confidence, method.columns)
                 with error_context(f"model {models_read[-1]!r}"):
                     if self.confidence != AUTO:
-                        refuse_free_text(features, self.confidence == BY_LABEL)
+                        refuse_free_text(features, may_be_free_text)
                     folds[models_read] = fit_folds(self.confidence, features, correct, fold)
         fitted = {read: one.full for read, one in folds.items()}
         return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)

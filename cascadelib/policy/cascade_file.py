@@ -171,7 +171,7 @@ def expected_figures(point: Any, store: Store, intervals: str | None = None) -> 
         accuracy = estimate_mean(run.correct)
     exits = run.exit_stage
     return Expected(
-        on=store.origin.record(),
+        on=store.origin.record().trace,  # type: ignore[arg-type]
         accuracy=accuracy,
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
         exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),

@@ -139,9 +139,6 @@ def parts_as_json(point: Point) -> dict[str, Any]:
     finite = {name: value for name, value in measured.items() if math.isfinite(value)}
     parts = parts_of(point.origin)
     sets = [None if part is None else part.record(point.models).trace for part in parts]
-    expected = point.expected
-    if expected is not None:
-        expected = replace(expected, on=expected.on.record().trace)  # type: ignore[arg-type]
     return to_json(
         CascadeFile(
             models=tuple(records_of(point)),
@@ -152,7 +149,7 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             chosen=Figures(point.exit_rates, **finite),
             chosen_on=tuple(sets),
             versions=dict(point.versions),
-            expected=expected,
+            expected=point.expected,
             certified=point.guarantee,
         )
     )

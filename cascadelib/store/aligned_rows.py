@@ -211,13 +211,11 @@ def find_offsets(scores: Array) -> dict[int, int]:
     In files that are sorted by class, neighbouring rows correlate. A model with moved rows then
     correlates with the others, but less than after the opposite move.
     """
-    samples = scores.shape[1]
-    count = PARTS if samples >= PARTS * FEWEST_ROWS else 1
-    edges = np.linspace(0, samples, count + 1).astype(int).tolist()
-    spans = [slice(None), *(slice(*ends) for ends in zip(edges, edges[1:]))]
+    parts = [scores]
+    if scores.shape[1] >= PARTS * FEWEST_ROWS:
+        parts += np.array_split(scores, PARTS, axis=1)
     best: dict[int, tuple[float, int]] = {}
-    for span in spans:
-        part = scores[:, span]
+    for part in parts:
         others = part.sum(axis=0) - part
         centred = part - part.mean(axis=1, keepdims=True)
         spread = 2 * part.var(axis=1) * others.var(axis=1) * part.shape[1]

@@ -25,36 +25,172 @@ the published one.
 """
 
 import argparse
+import json
 import os
 import sys
-from dataclasses import replace
+from dataclasses import asdict, dataclass, replace
+from inspect import signature
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pandas as pd
 import torch
+from timm.models import get_pretrained_cfg
 
-from cascadelib import published
+from cascadelib import datasets, published
+from cascadelib.checks import CLASSES, brief, check_count, split_size, validate_choice
+from cascadelib.datasets.images import Photographs
 from cascadelib.extraction.extraction import extract
+from cascadelib.files import write_text
+from cascadelib.store.logit_store import LogitStore
 from cascadelib.tables import readable
-from cascadelib.zoo.loaders import Source
+from cascadelib.zoo.loaders import Source, find_source
 from cascadelib.zoo.model import Model
+from cascadelib.zoo.timm_models import find_current_name, is_timm_model
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.study import (  # noqa: E402 - beside the notebooks
-    KINDS,
-    Images,
-    Study,
-    compare_with_published,
-    names_today,
-    on_fronts,
-    row_of,
-    samples_of_study,
-    sources_of_study,
-)
+from tools.published_models import on_fronts  # noqa: E402 - beside the notebooks
+
+FILE = "study.json"
+KINDS = {"hub": "hub_images"} | {
+    name: name for name in ("image_folder", "imagenet", "imagenet_v2")
+}  # functions of cascadelib.datasets
+MOST_IMAGES = 2**53 - 1
+
+
+@dataclass(frozen=True)
+class Images:
+    """The images of a split.
+
+    kind: the layout (a key of ``KINDS``). source: folder or Hub name. labels: the labels of a flat
+    folder. every, offset: take every n-th image, starting at offset. named: the split's name in the
+    source, if different.
+    """
+
+    kind: str
+    source: str
+    labels: str | None = None
+    every: int = 1
+    offset: int = 0
+    named: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.every, "every", 1, MOST_IMAGES)
+        check_count(self.offset, "offset", 0, MOST_IMAGES)
+
+    def open(self, split: str) -> Photographs:
+        """Return the labelled photographs, named ``split``."""
+        make = getattr(datasets, KINDS[validate_choice(self.kind, KINDS, "kind of images")])
+        options = {}
+        if self.labels is not None:
+            validate_choice("labels", signature(make).parameters, f"option of {self.kind} images")
+            options["labels"] = self.labels
+        found = replace(make(self.source, split=self.named or split, **options), split=split)
+        if self.every == 1:
+            return found
+        return found.take(slice(self.offset, None, self.every))
+
+
+@dataclass(frozen=True)
+class Study:
+    """The splits {name: :class:`Images`} and the models of a study.
+
+    checkpoints: the folder of local checkpoints. table: the table of published models, if it is not
+    the paper's.
+    """
+
+    splits: dict[str, Images]
+    models: tuple[str, ...]
+    checkpoints: str | None = None
+    classes: int = 1000
+    table: str | None = None
+
+    def __post_init__(self) -> None:
+        check_count(self.classes, "classes", 1, CLASSES.stop - 1)
+        if isinstance(self.models, str):
+            raise ValueError(f"models must be a list of names, not {brief(self.models)}")
+        object.__setattr__(self, "models", tuple(self.models))
+
+    def samples(self, split: str) -> Photographs:
+        """Return the labelled images of a split."""
+        return self.splits[split].open(split)
+
+    def sources(self) -> list[Source]:
+        """Return the models, of which ``extract`` loads each when it needs it."""
+        local = {"checkpoint": self.checkpoints, "classes": self.classes}
+        # Models that are not timm's store their classes.
+        options = [local if is_timm_model(name) else {} for name in self.models]
+        return [find_source(name, **each) for name, each in zip(self.models, options)]
+
+    def save(self, folder: str | Path) -> None:
+        """Write ``study.json``, a record of the study, into ``folder``."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        write_text(Path(folder) / FILE, json.dumps(asdict(self), indent=1) + "\n")
+
+
+def names_today(table: pd.DataFrame) -> list[str]:
+    """Return names with which :func:`cascadelib.zoo.load` loads these models at their published
+    size.
+
+    A name is "name@size" if timm now evaluates at another size. Models that timm no longer has are
+    left out.
+    """
+    rows = table[table["current"].notna()]
+    names = []
+    for name, size in zip(rows["current"], rows["image_size"].astype(int)):
+        config: Any = get_pretrained_cfg(find_current_name(name), allow_unregistered=True)
+        size_now = (config.test_input_size or config.input_size)[-1]
+        names.append(name if size == size_now else f"{name}@{size}")
+    return names
+
+
+# data set: (column of its published accuracy, number of images)
+SPLITS = {"imagenet-1k": ("top1", 50_000), "imagenetv2": ("imagenetv2_top1", 10_000)}
+# Another decoder, resizing library or half precision changes a few dozen of 50,000 images.
+TOLERANCE = 0.002
+
+
+def compare_with_published(store: LogitStore, table: pd.DataFrame) -> pd.DataFrame:
+    """Compare extracted with published top-1, one row per model that both have.
+
+    Columns: top1, published_top1, difference, tolerance, agrees. ImageNetV2 has a separate
+    published column. For other data the table is empty. A model is found under its old or current
+    name, at its published size. The tolerance is :data:`TOLERANCE` on the full split. On fewer
+    images, 4 standard errors of a share are added.
+    """
+    k = len(store)
+    rows = {}
+    column, full_size = SPLITS.get(store.dataset, (None, 0))
+    for name, model in store.models.iterrows():
+        found = row_of(table, name, model.get("image_size"))
+        if column is None or found is None or np.isnan(found[column]):
+            continue
+        p = found[column]
+        allowed = TOLERANCE
+        if k < full_size:
+            allowed += 4 * np.sqrt(p * (1 - p) / k)
+        difference = model["top1"] - p
+        rows[name] = (model["top1"], p, difference, allowed, abs(difference) <= allowed)
+    columns = ["top1", "published_top1", "difference", "tolerance", "agrees"]
+    return pd.DataFrame.from_dict(rows, orient="index", columns=columns).rename_axis("model")
+
+
+def row_of(table: pd.DataFrame, name: str, size: float | None = None) -> pd.Series | None:
+    """Return the published row of a model under its old or current name, None without one.
+
+    The row is that of ``size``, or of the size in the name.
+    """
+    base, named_size = split_size(name)
+    rows = table[(table.index == base) | (table["current"] == base) | (table.index == name)]
+    size = named_size or size
+    if size is not None and not np.isnan(size):
+        rows = rows[rows["image_size"] == size]
+    return rows.iloc[0] if len(rows) else None
 
 
 def described(options: argparse.Namespace) -> Study:
-    """Return the study: images and models. Notebook 01 reads it."""
+    """Return the study: images and models."""
     images = str(options.images if options.kind == "hub" else Path(options.images).resolve())
     labels = options.labels and str(options.labels.resolve())
     named = options.named or ("validation" if options.kind == "hub" else "val")
@@ -150,11 +286,9 @@ def main(arguments: list[str] | None = None) -> None:
     options = parsed(arguments)
     asked = described(options)
     asked.save(options.out)
-    samples = {
-        split: samples_of_study(options.out, split) for split in asked.splits
-    }  # first: what fails, fails at once
+    samples = {split: asked.samples(split) for split in asked.splits}  # what fails, fails at once
     table = published.models(options.table)
-    models = [prepared(source, table, options.compile) for source in sources_of_study(options.out)]
+    models = [prepared(source, table, options.compile) for source in asked.sources()]
     names = ("device", "batch_size", "workers", "amp", "dtype", "memory")
     settings = {name: getattr(options, name) for name in names}
     for split in samples:

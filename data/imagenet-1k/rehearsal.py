@@ -42,7 +42,7 @@ from cascadelib.datasets.imagenet_1k import synsets
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import study  # noqa: E402 - beside the notebooks
+from tools.published_models import on_fronts, rounded  # noqa: E402 - beside the notebooks
 
 SHARED = 0.85  # correlation of two models' competences
 LUCK = 0.5  # standard deviation of the noise that, with competence, decides about correctness
@@ -79,8 +79,8 @@ def front_models() -> pd.DataFrame:
 
     Costs have the four significant digits that the paper's Table 1 has.
     """
-    rows = study.on_fronts(published.models())
-    costs = {cost: study.rounded(rows[cost]) for cost in ("macs", "seconds")}
+    rows = on_fronts(published.models())
+    costs = {cost: rounded(rows[cost]) for cost in ("macs", "seconds")}
     return rows.assign(**costs)
 
 

@@ -21,7 +21,7 @@ from cascadelib.files import replace_atomically
 from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.study import on_fronts, singles  # noqa: E402 - beside the notebooks
+from tools.published_models import on_fronts, singles  # noqa: E402 - beside the notebooks
 
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 
@@ -35,7 +35,7 @@ def fronts_figure(
     """Draw published models by cost and accuracy: the first table's front by family, others as
     lines.
 
-    tables: label → ``study.singles(…)``. families: Series from model to family (of the first
+    tables: label → ``singles(…)``. families: Series from model to family (of the first
     table). Pass the same Series to figures that must have the same colours. Accuracies start at
     55%.
     """

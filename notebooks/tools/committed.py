@@ -20,7 +20,7 @@ from nbformat import NotebookNode
 from PIL import Image, ImageColor
 
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
-from tools.report import WIDGET, last_of_each_line, title_of
+from tools.report import WIDGET, last_of_each_line, outputs_of, title_of
 
 LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
@@ -114,8 +114,8 @@ def drawn_figures(notebooks: Iterable[NotebookNode]) -> dict[int, bytes]:
     """Return the figures of notebooks as PNG, by the id of the output."""
     figures: list[Any] = []
     for nb in notebooks:
-        outputs = [output for cell in nb.cells for output in cell.get("outputs", [])]
-        figures += [output for output in outputs if PLOTLY_JSON in output.get("data", {})]
+        outputs = outputs_of(*nb.cells)
+        figures += [output for _, output in outputs if PLOTLY_JSON in output.get("data", {})]
     if not figures:
         return {}
     pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
@@ -126,7 +126,7 @@ def rewrite_cell(cell: NotebookNode, result: NotebookNode, picture_of: dict[int,
     """Put the outputs of an executed code cell into the cell."""
     outputs = [
         committed_output(output, picture_of.get(id(output)), before)
-        for before, output in zip([None, *result.outputs], result.outputs)
+        for before, output in outputs_of(result)
     ]
     cell.outputs = [output for output in outputs if output is not None]
     cell.execution_count = result.execution_count

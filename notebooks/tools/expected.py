@@ -17,8 +17,9 @@ import nbformat
 from nbformat import NotebookNode
 
 from .publish import rows_of_table
+from .report import tagged
 
-COMPARED = {"answer", "key-table", "nbval-check-output"}  # tags of cells
+COMPARED = ("answer", "key-table", "nbval-check-output")  # tags of cells
 UNITS = 1  # of the last printed digit of a number that is not whole
 NUMBER = re.compile(r"[-−+]?\d+(?:,\d{3})*(?:\.\d+)?(?:e[-+]?\d+)?")
 TIME = re.compile(r"[\d.]+ ?(?:ns|µs|ms|s)\b")
@@ -33,9 +34,8 @@ def file_of(source: Path) -> Path:
 def results_of(executed: Path) -> dict[str, list[str]]:
     """Return {cell: lines of its output} of the compared cells of a notebook."""
     found = {}
-    for cell in nbformat.read(executed, as_version=4).cells:
-        if COMPARED & set(cell.metadata.get("tags", [])):
-            found[cell.id] = [line for output in cell.outputs for line in lines_of(output)]
+    for cell in tagged(nbformat.read(executed, as_version=4), *COMPARED):
+        found[cell.id] = [line for output in cell.outputs for line in lines_of(output)]
     return found
 
 

@@ -9,7 +9,7 @@ from cascadelib import Front, Point
 from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.tables import arrow
-from tools.paper_figures import BELOW, Tables, label_row, panels
+from tools.paper_figures import BELOW, Tables, add_front, label_row, panels
 
 WIDTH = 1150
 SIZES = {  # the ratio of a pair's costs: its colour
@@ -40,19 +40,26 @@ def front_and_improvement(
     costs = {label: least_cost_at(front.table, accuracies) for label, front in fronts.items()}
     shown = merge_coinciding(costs)
     for i, (label, name) in enumerate(shown.items()):
-        at: dict = {"name": name, "legendgroup": label, "row": 1}
-        table = style.select_evenly(fronts[label].table)
-        style.add_cascades(fig, table, style.colour(i), line_shape="hv", col=1, **at)
-        at |= {"label": at.pop("name"), "color": style.colour(i), "showlegend": False}
-        style.add_improvement(fig, fronts[label].improvement_curve(), width=1.8, col=2, **at)
+        at: dict = {"name": name, "legendgroup": label, "row": 1, "col": 1}
+        add_front(fig, fronts[label], name, style.colour(i), 1.8, **at)
     _add_vertices(fig, first)
     for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
-        at = {"mode": "markers+text", "text": [letter], "textposition": "top left", "row": 1}
-        at |= {"marker": {"color": style.BLACK, "symbol": "star", "size": 11}}
-        at |= {"name": f"{letter}: {arrow(point.models)}", "legendgroup": letter}
-        at["hovertemplate"] = "%{fullData.name}<extra></extra>"
-        fig.add_scatter(x=[point.cost], y=[point.accuracy], col=1, **at)
-        fig.add_scatter(x=[point.accuracy], y=[point.improvement], showlegend=False, col=2, **at)
+        places = ((point.cost, point.accuracy), (point.accuracy, point.improvement))
+        for col, (x, y) in enumerate(places, 1):
+            fig.add_scatter(
+                x=[x],
+                y=[y],
+                mode="markers+text",
+                text=[letter],
+                textposition="top left",
+                marker={"color": style.BLACK, "symbol": "star", "size": 11},
+                name=f"{letter}: {arrow(point.models)}",
+                legendgroup=letter,
+                showlegend=col == 1,
+                hovertemplate="%{fullData.name}<extra></extra>",
+                row=1,
+                col=col,
+            )
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), accuracies[-1])
     margin = high - low
@@ -81,15 +88,22 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
     inner = gain[1:-1]
     if len(inner):
         least = 1 + int(np.argmin(inner))
-        place = {"x": hull["accuracy"].iloc[least], "y": np.log10(gain[least])}
-        note = {"xref": "x2", "yref": "y2", "ax": 0, "ay": 42, "showarrow": True, "arrowwidth": 1}
         name = style.escape_text(hull.index[least])
-        fig.add_annotation(**place, **note, arrowhead=0, text=f"least at a strong model:<br>{name}")
+        fig.add_annotation(
+            x=hull["accuracy"].iloc[least],
+            y=np.log10(gain[least]),
+            xref="x2",
+            yref="y2",
+            ax=0,
+            ay=42,
+            showarrow=True,
+            arrowwidth=1,
+            arrowhead=0,
+            text=f"least at a strong model:<br>{name}",
+        )
 
 
-def pairs_figure(
-    pairs: pd.DataFrame, curves: Tables, title: str = "Figure 2: what makes a good pair"
-) -> style.Figure:
+def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str) -> style.Figure:
     """Draw figure 2: a pair's accuracy against its exit rate (left), a point per pair (middle,
     right).
 

@@ -73,24 +73,21 @@ class Entry:
     @property
     def explorers(self) -> list[str]:
         """The HTML of each explorer, a picture without scripts."""
-        outputs = [output for cell in self.nb.cells for output in cell.get("outputs", [])]
-        pages = [output.get("data", {}).get("text/html", "") for output in outputs]
+        outputs = report.outputs_of(*self.nb.cells)
+        pages = [output.get("data", {}).get("text/html", "") for _, output in outputs]
         return [page for page in pages if "cl-still" in page]
 
 
 def thumbnail_of(entry: Entry) -> str:
     """Return the figure of the cell tagged ``key-figure`` in small, "" without one."""
-    for cell in entry.nb.cells:
-        if "key-figure" not in cell.metadata.get("tags", []):
-            continue
-        for before, output in zip([None, *cell.get("outputs", [])], cell.get("outputs", [])):
-            data = output.get("data", {})
-            if PLOTLY_JSON in data:
-                label = report.title_of(data[PLOTLY_JSON], before)
-                return framed(report.live_figure(in_small(data[PLOTLY_JSON]), label), label)
-            if "image/png" in data:
-                label = output.metadata.get("image/png", {}).get("alt", "")
-                return framed(PICTURE.format(data=data["image/png"].replace("\n", "")), label)
+    for before, output in report.outputs_of(*report.tagged(entry.nb, "key-figure")):
+        data = output.get("data", {})
+        if PLOTLY_JSON in data:
+            label = report.title_of(data[PLOTLY_JSON], before)
+            return framed(report.live_figure(in_small(data[PLOTLY_JSON]), label), label)
+        if "image/png" in data:
+            label = output.metadata.get("image/png", {}).get("alt", "")
+            return framed(PICTURE.format(data=data["image/png"].replace("\n", "")), label)
     return ""
 
 

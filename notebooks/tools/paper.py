@@ -20,6 +20,7 @@ from tools.ranges import accuracy_at
 MEANS = ("mean_logits", "mean_softmax")
 LEAST_CANDIDATES = 3
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin", "entropy")
+WITH_F1 = ("reviews", "mrpc", "qqp")  # tasks of texts
 DRAWN: dict[str, Callable[["Paper", Design], Any]] = {}  # by figure
 
 
@@ -139,7 +140,7 @@ class Paper:
         """Return whether the held-out split has the distribution of the selection split."""
         shifted = {split.origin.fingerprint for split in self.shifted.values()}
         is_shifted = self.held_out.origin.fingerprint in shifted
-        return not is_shifted and self.selection.origin.is_same_distribution(self.held_out.origin)
+        return not is_shifted and self.selection.origin.dataset == self.held_out.origin.dataset
 
     def search(
         self, design: Design, n_models: int = 2, method: Any = None, score: str = "top1"
@@ -177,11 +178,7 @@ class Paper:
         split = self.split(design)
         return found if split is self.selection else cl.analysis.front_on(split, found)
 
-    def points(self) -> list[Point]:
-        """Return the points of Table 1."""
-        return self.points_of(DESIGNS["Table 1"])
-
-    def points_of(self, design: Design) -> list[Point]:
+    def points(self, design: Design) -> list[Point]:
         """Return the points of locally largest improvement of pairs, the largest if there are
         none."""
         front = self.search(design)
@@ -191,11 +188,19 @@ class Paper:
         """Return the improvement curves of fronts from the accuracy at which a design begins."""
         first = next(iter(fronts.values()))
         low = accuracy_at(first, design.above) if design.above else None
-        return side_by_side.curves_of(dict(fronts), low)
+        return {label: front.improvement_curve(low) for label, front in fronts.items()}
 
-    def method_fronts(self, design: Design, n_models: int = 2) -> dict[str, Front]:
-        """Return the fronts of :meth:`methods`."""
-        return {name: self.front(design, n_models, name) for name in self.methods()}
+    def top_k_fronts(self, design: Design) -> dict[str, Front]:
+        """Return the fronts of pairs whose answers are the k best classes."""
+        score = f"top{self.top_k}"
+        methods = {
+            "max softmax": "max_softmax",
+            "entropy": "entropy",
+            "sum": Method(f"{score}_softmax_sum"),
+            "mean logits": "max_softmax_mean_logits",
+            "mean softmax": "max_softmax_mean_softmax",
+        }
+        return {name: self.front(design, 2, method, score) for name, method in methods.items()}
 
     def methods(self) -> list[str]:
         """Return the paper's methods, as far as the study has logits or temperatures."""
@@ -235,6 +240,11 @@ def open_texts(folder: Any, left_out: Collection[str]) -> Store:
     return store.select([name for name in store.models.index if name not in left_out])
 
 
+def halves(store: Store) -> tuple[Store, Store]:
+    """Return every other sample of a store, and the others."""
+    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+
+
 def draws(name: str) -> Callable:
     """Register the function that draws a figure or table."""
 
@@ -266,7 +276,7 @@ def figure_1(paper: Paper, design: Design) -> Any:
 
 @draws("Table 1")
 def table_1(paper: Paper, design: Design) -> pd.DataFrame:
-    points = paper.points_of(design)
+    points = paper.points(design)
     split = paper.split(design)
     found = side_by_side.on_both_splits(paper.selection, split, points)
     table = cl.tables.readable(found, cost=paper.cost(design)).T
@@ -293,12 +303,13 @@ def by_methods(name: str, n_models: int) -> Callable[[Paper, Design], Any]:
     """Return a function that draws the improvement by methods."""
 
     def figure(paper: Paper, design: Design) -> Any:
-        curves = paper.curves(design, paper.method_fronts(design, n_models))
-        kinds = {
-            panel: part
-            for panel, part in paper_figures.KINDS.items()
-            if any(part in name for name in paper.methods())
-        }
+        methods = paper.methods()
+        fronts = {method: paper.front(design, n_models, method) for method in methods}
+        kinds = {}
+        for panel, part in paper_figures.KINDS.items():
+            if any(part in method for method in methods):
+                kinds[panel] = part
+        curves = paper.curves(design, fronts)
         return paper_figures.methods_figure(curves, paper.caption(name, design), kinds)
 
     return figure
@@ -368,23 +379,18 @@ def figure_7(paper: Paper, design: Design) -> Any:
     for name, store in paper.texts.items():
         cost = "macs" if design.cost == "macs" else paper.time
         about = {"cost": cost, "models": models}
-        tasks[f"{name}, accuracy"] = {"pairs": cl.search(store, 2, "max_softmax", **about)}
-        if name in ("reviews", "mrpc", "qqp"):
+        tasks[f"{name}, accuracy"] = cl.search(store, 2, "max_softmax", **about)
+        if name in WITH_F1:
             found = cl.search(store, 2, "max_softmax", score="f1", **about)
-            tasks[f"{name}, F1"] = {"pairs": found}
+            tasks[f"{name}, F1"] = found
     return paper_figures.tasks_figure(tasks, cost, paper.caption("Figure 7", design))
 
 
 @draws("Figure 10")
 def figure_10(paper: Paper, design: Design) -> Any:
-    methods: dict[str, Any] = {"max softmax": "max_softmax", "entropy": "entropy"}
-    methods[f"top-{paper.top_k} softmax sum"] = Method(f"top{paper.top_k}_softmax_sum")
-    if paper.has("logits"):
-        methods |= {mean.replace("_", " "): f"max_softmax_{mean}" for mean in MEANS}
-    score = f"top{paper.top_k}"
-    fronts = {name: paper.front(design, 2, method, score) for name, method in methods.items()}
+    words = {"sum": f"top-{paper.top_k} softmax sum"}
+    fronts = {words.get(name, name): front for name, front in paper.top_k_fronts(design).items()}
     title = f"{paper.caption('Figure 10', design)}; k = {paper.top_k}"
-    fronts = {"max softmax": fronts.pop("max softmax"), **fronts}
     return front_figures.front_and_improvement(fronts, title)
 
 
@@ -444,7 +450,7 @@ def single_models(paper: Paper, design: Design) -> list[str]:
 
 @draws("Figure 14")
 def figure_14(paper: Paper, design: Design) -> Any:
-    points = paper.points_of(design)
+    points = paper.points(design)
     firsts = dict.fromkeys(point.models[0] for point in points)
     split = paper.split(design)
     curves = {name: side_by_side.threshold_curves(split, name, paper.selection) for name in firsts}

@@ -1,20 +1,23 @@
 """The paper's figures and the other figures of these notebooks, each from plain tables."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain
+from itertools import chain, cycle
 from math import ceil
 from typing import Any
 
 import pandas as pd
 from plotly.subplots import make_subplots
 
+from cascadelib import Front
 from cascadelib.figures import style
 from cascadelib.figures.fronts import merge_coinciding
 from cascadelib.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar
-TURNS = ("a segment", "the next segment")  # alternating colours distinguish neighbours
+# Alternating colours distinguish neighbours.
+TURNS = {"a segment": style.PALETTE[0], "the next segment": style.PALETTE[4]}
+REPLAYED = {"range": "ranges of thresholds", "point": "single points"}
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
 LOOKS = {  # start of a method's name: its colour (the last match counts)
     "entropy": style.PALETTE[0],
@@ -32,11 +35,11 @@ VERDICT_COLOURS = {
     "undetermined": style.PALETTE[0],
     "not testable": style.GREY,
 }
-COLOURS = {
-    "uncalibrated": style.PALETTE[0],
-    "temperature scaled": style.PALETTE[1],
-    "assumed perfect calibration": style.PALETTE[2],
-    "ideal": style.BLACK,
+LOOKS_OF_CURVES = {  # both of the first lines stay visible if they overlap
+    "uncalibrated": {"color": style.PALETTE[0], "width": 5.0, "opacity": 0.45},
+    "temperature scaled": {"color": style.PALETTE[1], "width": 1.5},
+    "assumed perfect calibration": {"color": style.PALETTE[2], "width": 1.5},
+    "ideal": {"color": style.BLACK, "width": 1.5, "dash": "dot"},
 }
 
 
@@ -49,21 +52,22 @@ def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS)
     """
     fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
-        group = {}
+        shown = {}
+        factors = {}
         for name, curve in curves.items():
             last_part = [part for part in kinds.values() if part in name][-1]
             if name == "max_softmax" or last_part == kind:
-                group[in_words(name)] = (name, curve)
-        factors = {words: c.set_index("accuracy")["improvement"] for words, (_, c) in group.items()}
+                words = in_words(name)
+                shown[words] = name
+                factors[words] = curve.set_index("accuracy")["improvement"]
         for words, text in merge_coinciding(factors).items():
-            name, curve = group[words]
-            colour, dash = look_of(name)
+            colour, dash = look_of(shown[words])
             width = 1.2 if colour == style.BLACK else 1.8
             at = {"legend": f"legend{col}", "dash": dash, "row": row, "col": col}
-            style.add_improvement(fig, curve, text, colour, width, **at)
+            style.add_improvement(fig, curves[shown[words]], text, colour, width, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
-        below = {"x": fig.layout[f"xaxis{col}"].domain[0], "y": -0.2, "yanchor": "top"}
-        fig.update_layout({f"legend{col}": below})
+        start = fig.layout[f"xaxis{col}"].domain[0]
+        fig.update_layout({f"legend{col}": {"x": start, "y": -0.2, "yanchor": "top"}})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
     return fig.titled(title, width=1150, height=560, margin={"b": 150})
@@ -80,9 +84,7 @@ def look_of(method: str) -> tuple[str, str]:
     return colours[-1] if colours else style.PALETTE[6], "dash" if dashed else "solid"
 
 
-def replayed_improvement_figure(
-    curves: dict[str, Tables], title: str = "Improvement of the identical cascades and thresholds"
-) -> style.Figure:
+def replayed_improvement_figure(curves: dict[str, Tables], title: str) -> style.Figure:
     """Draw figure 6: small multiples with a log axis of the factor.
 
     curves: {panel: {label: table with accuracy and improvement}}. All panels have one range of
@@ -91,14 +93,12 @@ def replayed_improvement_figure(
     space: dict = {"horizontal_spacing": 0.03, "vertical_spacing": 0.16, "shared_yaxes": True}
     fig, places = panels(curves, min(3, len(curves)), **space)
     labels = dict.fromkeys(chain.from_iterable(curves.values()))
-    colour = dict(zip(labels, [style.BLACK, *style.PALETTE]))
-    shown = set()
+    colours = dict(zip(labels, [style.BLACK, *style.PALETTE]))
     for (row, col), lines in zip(places, curves.values()):
         for label, curve in lines.items():
-            at = {"legendgroup": label, "showlegend": label not in shown, "row": row, "col": col}
-            shown.add(label)
-            width = 1.2 if colour[label] == style.BLACK else 2
-            style.add_improvement(fig, curve, label, colour[label], width, **at)
+            colour = colours[label]
+            width = 1.2 if colour == style.BLACK else 2
+            style.add_improvement(fig, curve, label, colour, width, **once(fig, label, row, col))
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(matches="x", showticklabels=True, **style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
@@ -112,8 +112,8 @@ def segments_figure(
     moved: pd.DataFrame,
     own: pd.DataFrame,
     singles: pd.DataFrame,
-    cost: str = "macs",
-    title: str = "The front as separate segments",
+    cost: str,
+    title: str,
 ) -> style.Figure:
     """Draw figure 12: a front on another split, as segments and as its Pareto-optimal part.
 
@@ -124,19 +124,17 @@ def segments_figure(
     """
     titles = ("segments, each one cascade", "the Pareto-optimal part")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
-    for i, (_, rows) in enumerate(moved.groupby("segment")):
-        at: dict = {"mode": "lines+markers", "marker": {"size": 3}, "row": 1, "col": 1}
-        at |= {"name": TURNS[i % 2], "showlegend": i < 2, "legendgroup": TURNS[i % 2]}
-        colour = (style.PALETTE[0], style.PALETTE[4])[i % 2]
+    look: dict = {"mode": "lines+markers", "marker": {"size": 3}}
+    axes = ["cost_replayed", "accuracy_replayed"]
+    for (_, rows), (turn, colour) in zip(moved.groupby("segment"), cycle(TURNS.items())):
         shown = style.select_evenly(rows, 300)
-        style.add_cascades(fig, shown, colour, "cost_replayed", "accuracy_replayed", **at)
+        style.add_cascades(fig, shown, colour, *axes, **look, **once(fig, turn, 1, 1))
     best = moved[moved["on_front"]].sort_values("cost_replayed")
-    x = best["cost_replayed"]
-    y = best["accuracy_replayed"]
-    at = {"line_shape": "hv", "name": "replayed front", "row": 1, "col": 2}
-    style.add_line(fig, x, y, style.PALETTE[1], 2, **at)
+    x, y = (best[column] for column in axes)
+    steps = {"line_shape": "hv"}
+    style.add_line(fig, x, y, style.PALETTE[1], 2, name="replayed front", row=1, col=2, **steps)
     for row, col in places:
-        at = {"line_shape": "hv", "name": "front searched on this split", "row": row, "col": col}
+        at = {"name": "front searched on this split", "row": row, "col": col, **steps}
         at["showlegend"] = col == 2
         style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, **at)
     style.add_singles(fig, singles, row=1, col=2)
@@ -146,7 +144,7 @@ def segments_figure(
     margin = 0.05 * (high - low)
     fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
-    title = f"{title}; replayed: {how_replayed(moved)}"
+    title = f"{title}; replayed: {REPLAYED[moved['replayed'].iloc[0]]}"
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
 
 
@@ -165,27 +163,11 @@ def verdicts_figure(counts: pd.DataFrame, title: str) -> style.Figure:
     return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 
-def how_replayed(moved: pd.DataFrame) -> str:
-    """Describe the parts of a replayed front, for a title or a table."""
-    kinds = set(moved["replayed"])
-    longest = moved["models"].map(len).max()
-    if kinds == {"range"}:
-        return "ranges of thresholds"
-    if kinds == {"point"} and longest > 2:
-        return f"single points: a segment of {longest} models is a box, not a path"
-    if kinds == {"point"}:
-        return "single points"
-    return "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)"
-
-
-def tasks_figure(
-    tasks: dict[str, dict], cost: str = "macs", title: str = "Cascades on each task"
-) -> style.Figure:
+def tasks_figure(tasks: dict[str, dict], cost: str, title: str) -> style.Figure:
     """Draw figure 7: a row per task and score, with its fronts (left) and improvement factors
     (right).
 
-    tasks: {label: {name of a front: :class:`cascadelib.Front`}}. A name has the same colour in
-    every row.
+    tasks: {label: :class:`cascadelib.Front` of pairs}.
     """
     between = 85  # pixels: axis titles of one row and the title of the next
     inside = 240 * len(tasks) + between * (len(tasks) - 1)
@@ -193,28 +175,36 @@ def tasks_figure(
     fig, _ = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
     fig.update_annotations(font_size=13)
     fig.update_layout(height=inside + 190, margin={"t": 80, "b": 110})
-    names = list(dict.fromkeys(chain.from_iterable(tasks.values())))
-    for row, fronts in enumerate(tasks.values(), 1):
-        first = next(iter(fronts.values()))
-        style.add_singles(fig, first.singles, row=row, col=1, showlegend=row == 1)
-        for name, front in fronts.items():
-            colour = style.PALETTE[names.index(name)]
-            new = not any(trace.legendgroup == name for trace in fig.data)
-            at: dict = {"name": name, "legendgroup": name, "showlegend": new, "row": row, "col": 1}
-            table = style.select_evenly(front.table)
-            style.add_cascades(fig, table, colour, line_shape="hv", **at)
-            at = {"showlegend": False, "row": row, "col": 2}
-            style.add_improvement(fig, front.improvement_curve(), name, colour, **at)
-        score = "F1" if first.score == "f1" else "accuracy"
-        high = max(front.table["accuracy"].max() for front in fronts.values())
-        cheapest = first.singles.loc[first.singles["on_hull"], "accuracy"].iloc[0]
+    for row, front in enumerate(tasks.values(), 1):
+        singles = front.singles
+        style.add_singles(fig, singles, row=row, col=1, showlegend=row == 1)
+        add_front(fig, front, "pairs", style.PALETTE[0], 2, **once(fig, "pairs", row, 1))
+        score = "F1" if front.score == "f1" else "accuracy"
+        high = front.table["accuracy"].max()
+        cheapest = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
         # All models are in range, except those far below.
-        low = max(first.singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
+        low = max(singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
         margin = 0.04 * max(high - low, 0.01)
-        costs = style.cost_axis(cost, first.singles["cost"])
+        costs = style.cost_axis(cost, singles["cost"])
         label_row(fig, row, costs, score, [low - margin, high + margin])
     legend = BELOW | {"y": -75 / inside}
     return fig.titled(title, width=1150, legend=legend)
+
+
+def once(fig: style.Figure, name: str, row: int, col: int) -> dict[str, Any]:
+    """Return a trace's name and panel. Its first trace is in the legend, for all of this name."""
+    is_new = all(trace.legendgroup != name for trace in fig.data)
+    return {"name": name, "legendgroup": name, "showlegend": is_new, "row": row, "col": col}
+
+
+def add_front(
+    fig: style.Figure, front: Front, label: str, colour: str, width: float, **trace: Any
+) -> None:
+    """Add a front to both panels of a row: its cascades, and its improvement factor."""
+    table = style.select_evenly(front.table)
+    style.add_cascades(fig, table, colour, line_shape="hv", **trace)
+    trace |= {"showlegend": False, "col": 2}
+    style.add_improvement(fig, front.improvement_curve(), label, colour, width, **trace)
 
 
 def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequence[float]) -> None:
@@ -229,17 +219,14 @@ def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequenc
     fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
 
 
-def threshold_figure(
-    curves: dict[str, Tables],
-    points: Iterable[Any] = (),
-    title: str = "Above and below a threshold",
-) -> style.Figure:
+def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: str) -> style.Figure:
     """Draw figure 14: accuracy above and below a threshold, and the threshold, a row of panels per
     model.
 
     curves: {model: {label: table}}. Tables: exit_rate (the x axis), accuracy_above, accuracy_below
-    and, if there is one, threshold. Labels: those of ``COLOURS``. points: cascades (max softmax),
-    each marked (t) in its first model's panels at its first threshold on the uncalibrated curve.
+    and, if there is one, threshold. Labels: those of ``LOOKS_OF_CURVES``. points: cascades by max
+    softmax. Each is marked (t) in its first model's panels at its first threshold on the
+    uncalibrated curve.
     """
     titles = [f"{what}{model}" for model in curves for what in SIDES]
     space = {"horizontal_spacing": 0.06, "vertical_spacing": 0.3 / len(curves)}
@@ -250,14 +237,10 @@ def threshold_figure(
                 if column not in table:
                     continue
                 shown = style.select_evenly(table, 400)
-                at: dict = {"name": label, "legendgroup": label, "showlegend": row == col == 1}
-                at |= {"opacity": 0.45 if label == "uncalibrated" else 1.0, "row": row, "col": col}
-                hover = "%{y:.2%} at exit rate %{x:.1%}" + f"<extra>{label}</extra>"
-                dash = "dot" if label == "ideal" else "solid"
-                line = (COLOURS[label], WIDTHS.get(label, 1.5), dash)
-                style.add_line(
-                    fig, shown["exit_rate"], shown[column], *line, hovertemplate=hover, **at
-                )
+                look: dict = dict(LOOKS_OF_CURVES[label])
+                look["hovertemplate"] = f"%{{y:.2%}} at exit rate %{{x:.1%}}<extra>{label}</extra>"
+                at = once(fig, label, row, col)
+                style.add_line(fig, shown["exit_rate"], shown[column], **look, **at)
         for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
             table = lines["uncalibrated"]
             rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
@@ -278,16 +261,13 @@ SIDES = {  # the panels of a model: title and column
     "below: ": "accuracy_below",
     "the threshold: ": "threshold",
 }
-WIDTHS = {"uncalibrated": 5.0, "temperature scaled": 1.5}  # both lines stay visible if they overlap
 
 
 PANELS_IN_A_ROW = 4
 AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
 
 
-def reliability_figure(
-    averages: Tables, title: str = "Accuracy and confidence along the samples"
-) -> style.Figure:
+def reliability_figure(averages: Tables, title: str) -> style.Figure:
     """Draw figure 13: accuracy and confidence along the samples, one small panel per model.
 
     averages: {model: ``moving_average``} with position (share of samples, by rising confidence),
@@ -302,12 +282,12 @@ def reliability_figure(
         vertical_spacing=0.44 / rows,
         shared_yaxes=True,
     )
-    for number, ((row, col), table) in enumerate(zip(places, averages.values())):
+    for (row, col), table in zip(places, averages.values()):
         shown = style.select_evenly(table, 250)
         for name, line in AVERAGES.items():
-            at: dict = {"name": name, "legendgroup": name, "showlegend": number == 0}
+            at = once(fig, name, row, col)
             at["hovertemplate"] = f"%{{y:.2%}} at %{{x:.0%}}<extra>{name}</extra>"
-            style.add_line(fig, shown["position"], shown[name], *line, row=row, col=col, **at)
+            style.add_line(fig, shown["position"], shown[name], *line, **at)
     lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
     shares = style.per_cent_axis(tickfont_size=10)
     fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, **shares)

@@ -40,11 +40,7 @@ def mean_in(front: Any, low: float | None = None, high: float | None = None) -> 
     start, best = range_of(front)
     if not start < best:
         return np.nan
-    ends = []
-    for end in (low, high):
-        if end is not None:
-            end = start + (end - LOW) / (BEST - LOW) * (best - start)
-        ends.append(end)
+    ends = [end if end is None else accuracy_at(front, end) for end in (low, high)]
     return front.mean_improvement(*ends)
 
 
@@ -53,11 +49,9 @@ def ratio(above: float, below: float) -> float:
     return above / below if below else np.nan
 
 
-def means_in(
-    fronts: dict[str, Any], low: float | None = None, high: float | None = None
-) -> pd.Series:
+def means_in(fronts: dict[str, Any], *ends: float | None) -> pd.Series:
     """Return :func:`mean_in` of each of {label: front}, in their order."""
-    return pd.Series({label: mean_in(front, low, high) for label, front in fronts.items()})
+    return pd.Series({label: mean_in(front, *ends) for label, front in fronts.items()})
 
 
 def factors(front: Any) -> np.ndarray:

@@ -28,10 +28,6 @@ HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 WIDGET = "application/vnd.jupyter.widget-view+json"
-LIVE_ONLY = (
-    "<p><em>Sliders: live in JupyterLab (make lab); "
-    "the table and the figure below show the same.</em></p>"
-)
 LIVE = "live.html"  # the explorer of the bundled images
 # The explorer in a page. It sends its height, which the frame then has.
 FRAME = """<iframe class="explorer" src="{page}{state}" loading="lazy"
@@ -91,6 +87,20 @@ def sentences(paragraph: str) -> list[str]:
     return re.findall(r"[^.?!]*(?:[.!](?=\S)[^.?!]*)*[.?!]", " ".join(paragraph.split()))
 
 
+def tagged(nb: NotebookNode, *tags: str) -> list[NotebookNode]:
+    """Return the cells that have one of these tags."""
+    return [cell for cell in nb.cells if set(tags) & set(cell.metadata.get("tags", []))]
+
+
+def outputs_of(*cells: NotebookNode) -> list[tuple[NotebookNode | None, NotebookNode]]:
+    """Return each output of some cells, after the previous output of its cell."""
+    pairs = []
+    for cell in cells:
+        outputs = cell.get("outputs", [])
+        pairs += zip([None, *outputs], outputs)
+    return pairs
+
+
 def printed(cell: NotebookNode) -> str:
     """Return the printed output of a cell, on one line."""
     streams = [output for output in cell.get("outputs", []) if output.output_type == "stream"]
@@ -103,13 +113,12 @@ def answer_of(nb: NotebookNode) -> str:
 
     The first line of a title is the finding.
     """
-    tagged = [cell for cell in nb.cells if "answer" in cell.metadata.get("tags", [])]
-    for cell in tagged:
-        for output in cell.get("outputs", []):
-            data = output.get("data", {})
-            if data.keys() == TITLE:
-                return data["text/plain"]
-    text = " ".join(printed(cell) for cell in tagged)
+    cells = tagged(nb, "answer")
+    for _, output in outputs_of(*cells):
+        data = output.get("data", {})
+        if data.keys() == TITLE:
+            return data["text/plain"]
+    text = " ".join(map(printed, cells))
     return "\n".join(sentences(text)) or text
 
 
@@ -168,35 +177,32 @@ def folded(cell: NotebookNode) -> NotebookNode:
 def readable_copy(nb: NotebookNode) -> NotebookNode:
     """Return a copy of the notebook for reading.
 
-    The parameters are folded. Figures are HTML, sliders are a remark, and the explorer of the
-    bundled images is live. Any other explorer is a picture.
+    The parameters are folded. Figures are HTML, and the explorer of the bundled images is live. Any
+    other explorer is a picture.
     """
     nb = deepcopy(nb)
     for place, cell in enumerate(nb.cells):
         if "parameters" in cell.metadata.get("tags", []):
             nb.cells[place] = folded(cell)
-        before = None
-        for output in cell.get("outputs", []):
+        for before, output in outputs_of(cell):
             data = output.get("data", {})
             if PLOTLY_JSON in data:
                 figure = data[PLOTLY_JSON]
                 output.data = {"text/html": live_figure(figure, title_of(figure, before))}
             else:
                 make_readable(output)
-            before = output
     nb.metadata.pop("widgets", None)
     return nb
 
 
 def make_readable(output: NotebookNode) -> None:
-    """Make one output without a figure readable, in place. A progress bar is removed."""
+    """Make one output without a figure readable, in place. Widgets need a kernel: none is shown."""
     data = output.get("data", {})
     if is_of_bundled_images(data.get("text/html", "")):
         (state,) = re.findall('data-state="([^"]*)"', data["text/html"])
         output.data = {"text/html": FRAME.format(page=LIVE, state=f"#{state}")}
     elif WIDGET in data:
-        progress_bar = "%|" in data.get("text/plain", "")
-        output.data = {"text/html": "" if progress_bar else LIVE_ONLY}
+        output.data = {"text/html": ""}
     elif "text" in output:
         output.text = last_of_each_line(output.text)
 

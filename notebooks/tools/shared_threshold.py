@@ -3,7 +3,6 @@
 Paper, section 3.
 """
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,8 +10,6 @@ from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
-from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.evaluation.run import resampled_cascade
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
@@ -55,43 +52,34 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     cost = check_costs(cost)
     outcomes = Outcomes(stage, False)
     outcomes.prepare(cascades_of(cost, (n_models,)))
-    found = np.empty((4, 0))  # cost, accuracy, number of the cascade and boundary of each point
     cascades: list[tuple] = []
+    # A column for each point: cost, accuracy, number of the cascade, threshold, and what passes on.
+    found = np.empty((n_models + 3, 0))
     models = Cascades(cost)
     for head in models.extensions((), n_models - 1):
         falling, slots = shared_levels(outcomes, head)
-        before = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
-        k = len(before[0])
+        levels = threshold_for(falling, np.arange(len(falling) + 1))
+        hits = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        k = len(hits[0])
         passing = [sum_deferred(slot, np.ones(k), len(falling)) / k for slot in slots]
         for m in models.followers(head).tolist():
             cascade = (*head, m)
-            steps = np.diff([*before, outcomes.correct(cascade).view(np.int8)], axis=0)
-            correct = before[0].sum() + sum(
-                sum_deferred(slot, step, len(falling)) for slot, step in zip(slots, steps)
-            )
+            steps = np.diff([*hits, outcomes.correct(cascade).view(np.int8)], axis=0)
+            gains = [sum_deferred(*pair, len(falling)) for pair in zip(slots, steps)]
+            correct = hits[0].sum() + sum(gains)
             total = cost[head[0]] + np.dot(cost[list(cascade[1:])], passing)
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
-            number = np.full(len(rows), len(cascades))
-            found = merge_fronts(found, np.stack([total[rows], correct[rows] / k, number, rows]))
+            number = np.full(len(total), len(cascades))
+            points = np.stack([total, correct / k, number, levels, *passing])
+            found = merge_fronts(found, points[:, rows])
             cascades.append(cascade)
-    once = np.ones((k, 1), np.int32)  # each sample counts once
-    parts = []
-    for number in np.unique(found[2]):
-        cascade = cascades[int(number)]
-        falling, _ = shared_levels(outcomes, cascade[:-1])
-        levels = threshold_for(falling, found[3, found[2] == number].astype(int))
-        thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
-        stages = [outcomes.stage(cascade[: i + 1]) for i in range(n_models - 1)]
-        stages.append((outcomes.correct(cascade), stages[-1][1]))  # the last model exits always
-        measured = resampled_cascade(stages, cost[list(cascade)], thresholds, once)
-        drawn = (values[0] for values in measured)  # accuracy, cost and exit rates
-        parts.append((np.tile(cascade, (len(levels), 1)), thresholds, *drawn))
-    models_of, thresholds, accuracy, total, rates = map(np.concatenate, zip(*parts))
-    keep = pareto_front(total, accuracy)
-    points = Points(accuracy[keep], total[keep], models_of[keep], thresholds[keep], rates[keep])
-    return replace(points, samples=k)
+    total, accuracy, number, levels, *passing = found
+    shares = [np.ones_like(total), *passing, np.zeros_like(total)]
+    thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
+    models_of = np.array(cascades)[number.astype(int)]
+    return Points(accuracy, total, models_of, thresholds, -np.diff(shares, axis=0).T, samples=k)
 
 
 def shared_threshold_front(

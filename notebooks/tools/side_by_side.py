@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
-from cascadelib import Front, LogitStore, Method, bootstrap, confidence, search
+from cascadelib import LogitStore, Method, Point, bootstrap, confidence, search
 from cascadelib.analysis import (
     claims_of,
     front_on,
@@ -25,32 +25,11 @@ from cascadelib.methods.thresholds import sort_exits
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
-OTHER_METRICS = ("entropy", "logits_margin")
-
-
-def curves_of(fronts: dict[str, Front], low: float | None = None) -> dict[str, pd.DataFrame]:
-    """Return {label: improvement_curve} of {label: Front}, from the accuracy ``low`` upwards."""
-    return {label: front.improvement_curve(low) for label, front in fronts.items()}
-
-
-def same_fronts(fronts: dict[str, Front]) -> pd.DataFrame:
-    """Compare fronts with the first one, a row per label.
-
-    Columns: points and front, which is "the same" if the accuracies and costs equal those of the
-    first front, else "another".
-    """
-    tables = [front.table[["accuracy", "cost"]] for front in fronts.values()]
-    same = ["the same" if rows.equals(tables[0]) else "another" for rows in tables]
-    return pd.DataFrame({"points": [len(rows) for rows in tables], "front": same}, [*fronts])
+METRICS_OF_OTHERS = (*METRICS_OF_MEANS, "entropy", "logits_margin")
 
 
 def scaling_table(
-    store: Any,
-    other: Any,
-    ensembles: Sequence[str],
-    n_models: int = 2,
-    cost: str = "macs",
-    resamples: int = 300,
+    store: Any, other: Any, ensembles: Sequence[str], resamples: int = 300
 ) -> pd.DataFrame:
     """Test whether temperature scaling changes a front, a row per metric and ensemble.
 
@@ -59,44 +38,29 @@ def scaling_table(
     mean_improvement_scaled. cost_ratio: with ÷ without
     (:func:`cascadelib.analysis.mean_cost_ratio`), with an interval, simultaneously 95% for all rows
     (Bonferroni). The interval is normal, and its standard error is that of the logarithm in the
-    bootstrap. change: "cheaper" or "more expensive" if the interval excludes 1, else "–".
+    bootstrap.
     """
     kinds = []
     for ensemble in ensembles:
-        of_means = ensemble.startswith("mean")
-        metrics = METRICS_OF_MEANS if of_means else (*METRICS_OF_MEANS, *OTHER_METRICS)
+        metrics = METRICS_OF_MEANS if ensemble.startswith("mean") else METRICS_OF_OTHERS
         kinds += [(metric, ensemble) for metric in metrics]
     counts = sample_counts(len(other), resamples)
     rows = {}
-    for metric, ensemble in kinds:
-        methods = [Method(metric, ensemble, scaled) for scaled in (False, True)]
-        fronts = [search(store, n_models, method, cost=cost, models="pareto") for method in methods]
-        moved_plain, moved_scaled = (front_on(other, front, ranges=False) for front in fronts)
-        ratio = mean_cost_ratio(moved_plain, moved_scaled)
+    for kind in kinds:
+        methods = [Method(*kind, is_scaled) for is_scaled in (False, True)]
+        fronts = [search(store, 2, method, cost="macs", models="pareto") for method in methods]
+        plain, scaled = (front_on(other, front, ranges=False) for front in fronts)
+        ratio = mean_cost_ratio(plain, scaled)
         ratios = resampled_cost_ratio(*(bootstrap(other, front, counts) for front in fronts))
         factor = np.exp(norm.isf(0.025 / len(kinds)) * np.log(ratios).std(ddof=1))
         row = {
-            "mean_improvement": moved_plain.mean_improvement(),
-            "mean_improvement_scaled": moved_scaled.mean_improvement(),
+            "mean_improvement": plain.mean_improvement(),
+            "mean_improvement_scaled": scaled.mean_improvement(),
         }
-        rows[f"{metric}, {ensemble}"] = row | with_change(ratio, factor, "change")
+        rows[", ".join(kind)] = row | with_ends(
+            ratio, (ratio / factor, ratio * factor), "cost_ratio"
+        )
     return pd.DataFrame.from_dict(rows, orient="index")
-
-
-def with_change(ratio: float, factor: float, name: str) -> dict[str, Any]:
-    """Return cost_ratio, its interval from ratio ÷ factor to ratio × factor, and its change.
-
-    The change is stored under ``name``: "cheaper" or "more expensive" if the interval excludes 1,
-    else "–".
-    """
-    low = ratio / factor
-    high = ratio * factor
-    change = "–"
-    if high < 1:
-        change = "cheaper"
-    if low > 1:
-        change = "more expensive"
-    return with_ends(ratio, (low, high), "cost_ratio") | {name: change}
 
 
 def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
@@ -139,7 +103,7 @@ def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> 
     return float(np.mean(confidence) - np.mean(correct)), float(slope)
 
 
-def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str | None = None) -> float:
+def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str) -> float:
     """Return the temperature, between :func:`bounds_of` logits, at which mean max softmax is the
     accuracy, the mean of correct [k].
 
@@ -150,9 +114,8 @@ def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str | Non
     low, high = bounds_of(logits)
     root = find_root(excess_confidence, logits, correct, low, high)
     if root in (low, high):
-        model = "the model" if name is None else f"model {name!r}"
         text = (
-            f"temperature of {model} left at 1: no mean max softmax equals its accuracy of "
+            f"temperature of model {name!r} left at 1: no mean max softmax equals its accuracy of "
             f"{np.mean(correct):.4f}"
         )
         warnings.warn(text, RuntimeWarning, stacklevel=2)
@@ -210,20 +173,18 @@ def _at_rates(curve: pd.DataFrame, side: str) -> np.ndarray:
     return np.interp(rates, defined["exit_rate"], defined[f"accuracy_{side}"])
 
 
-def on_both_splits(store: Any, held_out: Any, points: Any) -> pd.DataFrame:
+def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.DataFrame:
     """Return Table 1 as numbers, a row per point on its selection split and, unchanged, on another.
 
     Columns: models, thresholds, accuracy, cost, saving and improvement, also with the suffix
-    ``_held_out``. best_member_drop: the loss of its most accurate single model. points: a list, or
-    {label: point}.
+    ``_held_out``. best_member_drop: the loss of its most accurate single model.
     """
-    listed = list(points.values()) if isinstance(points, dict) else points
     rows = []
-    for point, here, there in zip(listed, evaluate(store, listed), evaluate(held_out, listed)):
+    for point, here, there in zip(points, evaluate(store, points), evaluate(held_out, points)):
         row = {"models": point.models, "thresholds": point.thresholds}
         for column in ("accuracy", "cost", "saving", "improvement"):
             row |= {column: getattr(here, column), f"{column}_held_out": getattr(there, column)}
         best = store.models.loc[list(point.models), "top1"].idxmax()
         drop = store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]
         rows.append(row | {"best_member_drop": drop})
-    return pd.DataFrame(rows, index=pd.Index(points) if isinstance(points, dict) else None)
+    return pd.DataFrame(rows)

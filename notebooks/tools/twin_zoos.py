@@ -21,6 +21,7 @@ from cascadelib.analysis.uncertainty import resampled_means, sample_counts
 from cascadelib.evaluation.intervals import with_ends
 
 FOLDER = "data/fashion-mnist"
+SPLITS = ("val", "test")
 HARD = "hard"
 AGAIN = "hard-again"
 TAUGHT = ("smoothed", "distilled")
@@ -54,13 +55,12 @@ Drawn = tuple[float, np.ndarray]
 Zoo = tuple[cl.LogitStore, cl.LogitStore]
 
 
-def open_zoos(every: int = 1) -> dict[str, Zoo]:
+def open_zoos() -> dict[str, Zoo]:
     """Return {zoo: (selection split, held-out split)}, with the bundled models of these sizes
-    last. Each split has every n-th sample."""
+    last."""
     zoos = {}
     for name in (HARD, AGAIN, *TAUGHT):
-        parts = (cl.LogitStore(f"{FOLDER}/twins/{name}/{split}") for split in ("val", "test"))
-        zoos[name] = tuple(part.take(slice(None, None, every)) for part in parts)
+        zoos[name] = tuple(cl.LogitStore(f"{FOLDER}/twins/{name}/{split}") for split in SPLITS)
     bundled = []
     for part in zoos[HARD]:
         full = cl.LogitStore(f"{FOLDER}/{part.split}").select(part.models.index)
@@ -68,11 +68,11 @@ def open_zoos(every: int = 1) -> dict[str, Zoo]:
     return zoos | {BUNDLED: tuple(bundled)}
 
 
-def kinds_of_training(dataset: str, every: int = 1) -> dict[str, list[Zoo]]:
+def kinds_of_training(dataset: str) -> dict[str, list[Zoo]]:
     """Return {kind of training: its zoos} if the data set has such zoos, else {}."""
     if dataset != "fashion-mnist":
         return {}
-    zoos = open_zoos(every=every)
+    zoos = open_zoos()
     return {kind: [zoos[name] for name in names] for kind, names in KINDS.items()}
 
 

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from references import slow_cost_ratio, slow_dominance
 from tables_of_scores import noisy_store
 
-from cascadelib import Baseline, ScoreTable, bootstrap, search
+from cascadelib import Baseline, ScoreTable, bootstrap, search, to_label
 from cascadelib.analysis import (
     basic_interval,
     compare_fronts,
@@ -99,6 +99,24 @@ def test_fronts_are_ranked_by_mean_improvement():
         assert row["top_accuracy"] == front.table["accuracy"].max()
     dominance = range_dominance(all_fronts()).loc[table.index]
     assert table[dominance.columns].equals(dominance)
+
+
+def test_fronts_that_a_draw_of_labels_chose_are_compared_by_differences():
+    classes = np.array(["a", "b", "c"])
+    rng = np.random.default_rng(0)
+    truth = rng.integers(0, 3, 300)
+    is_correct = rng.random((3, 300)) < [[0.6], [0.75], [0.9]]
+    predictions = classes[np.where(is_correct, truth, (truth + 1) % 3)]
+    ids = [f"q{row}" for row in range(300)]
+    columns = (rng.random((3, 300)), [1, 5, 20], ["s", "m", "l"], ids, predictions)
+    table = ScoreTable(None, *columns)
+    draw = to_label(table, models="all", seed=5)
+    labels = {name: classes[truth[int(name[1:])]] for name in draw.ids[:100]}
+    fronts = {n: search(table, n, labels=labels, draw=draw) for n in (2, 3)}
+    found = compare_fronts(fronts)
+    assert found.loc[2, "top_difference"] == fronts[2].table["difference"].max()
+    assert found.loc[2, "mean_improvement"] == fronts[2].mean_improvement()
+    assert mean_cost_ratio(fronts[2], fronts[3]) <= 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -99,17 +99,14 @@ def figures(store, other):
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
     yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
     yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
-    yield paper_figures.tasks_figure(
-        {name: dict.fromkeys(NAMES, front) for name in NAMES[:3]}, title=NAMES[1]
-    )
-    yield paper_figures.segments_figure(replayed, table, singles, title=NAMES[0])
-    yield paper_figures.replayed_improvement_figure(
-        {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
-    )
-    yield paper_figures.reliability_figure(
-        dict.fromkeys(NAMES, moving_average(confidence, correct, 50))
-    )
-    yield paper_figures.threshold_figure(dict.fromkeys(NAMES, curves), [front.point(0)])
+    yield paper_figures.tasks_figure(dict.fromkeys(NAMES[:3], front), "macs", NAMES[1])
+    yield paper_figures.segments_figure(replayed, table, singles, "macs", NAMES[0])
+    panels = {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
+    yield paper_figures.replayed_improvement_figure(panels, NAMES[3])
+    averages = moving_average(confidence, correct, 50)
+    yield paper_figures.reliability_figure(dict.fromkeys(NAMES, averages), NAMES[4])
+    of_models = dict.fromkeys(NAMES, curves)
+    yield paper_figures.threshold_figure(of_models, [front.point(0)], NAMES[5])
     yield fig.lines_figure(dict.fromkeys(NAMES, curve), "accuracy", "improvement", NAMES[3])
     points = pd.DataFrame({"x": 1, "y": 2, "cost_ratio": 10.0}, NAMES)
     yield fig.points_figure(points, "x", "y", "cost_ratio", NAMES[5])

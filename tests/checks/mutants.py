@@ -212,17 +212,18 @@ def at_line(place):
 
 def tests_of(file):
     """Lists of test files, the closest to a module first."""
-    inside = file.relative_to(ROOT / "cascadelib")
-    dotted = ".".join(("cascadelib", *inside.with_suffix("").parts))
+    is_of_notebooks = file.is_relative_to(ROOT / "notebooks")
+    inside = file.relative_to(ROOT / "notebooks" if is_of_notebooks else ROOT)  # as it is imported
+    dotted = ".".join(inside.with_suffix("").parts)
     subpackage, _, module = dotted.rpartition(".")
     pattern = re.compile(
         rf"{re.escape(dotted)}\b|from {re.escape(subpackage)} import [^\n]*\b{module}\b"
     )
-    tests = sorted((ROOT / "tests").rglob("test_*.py"))
+    folder = ROOT / "tests" / ("notebooks" if is_of_notebooks else inside.parts[1])
+    tests = sorted((folder if is_of_notebooks else ROOT / "tests").rglob("test_*.py"))
     quick = [t for t in tests if t.relative_to(ROOT / "tests").parts[0] not in ("browser",)]
     near = [t for t in quick if t.stem == f"test_{inside.stem.strip('_')}"]
     importing = [t for t in quick if pattern.search(t.read_text("utf-8"))]
-    folder = ROOT / "tests" / inside.parts[0]
     same = [t for t in quick if folder in t.parents]
     rounds = [near, importing, same]
     seen = set()

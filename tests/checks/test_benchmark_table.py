@@ -4,7 +4,6 @@ import math
 import re
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pandas as pd
@@ -13,7 +12,6 @@ from scripts import load_script
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
-import measuring  # noqa: E402 - scripts, no package
 
 bench = load_script("benchmarks/run.py")
 
@@ -94,25 +92,7 @@ def test_a_new_run_drops_rows_of_deleted_jobs(folder):
     assert "pairs" not in (folder / "results.md").read_text(encoding="utf-8")
 
 
-@pytest.fixture(scope="module")
-def recorded():
-    """The committed rows."""
-    return pd.read_parquet(ROOT / "benchmarks" / "results.parquet")
-
-
-def test_each_job_is_named_after_a_module_and_has_rows_or_is_listed_as_not_measured(recorded):
-    jobs = bench.listed(ROOT / "benchmarks")
-    folders = (ROOT / "cascadelib", ROOT / "notebooks" / "tools")
-    assert set(jobs.values()) <= {path.stem for folder in folders for path in folder.rglob("*")}
-    page = (ROOT / "benchmarks" / "results.md").read_text(encoding="utf-8")
-    listed = re.search(r"- jobs not measured: \d+\n((?:  - .*\n)*)", page)
-    unmeasured = set(re.findall(r"  - (\S+)", listed[1]))
-    assert {*recorded.module} | unmeasured == set(jobs)
-    assert not {*recorded.module} & unmeasured
-
-
-def test_every_row_has_its_commit(recorded, tmp_path, monkeypatch):
-    assert recorded.commit.str.fullmatch(r"[0-9a-f]{7,40}(, changed| or before)?").all()
+def test_a_commit_is_changed_if_the_package_is(tmp_path, monkeypatch):
     monkeypatch.setattr(bench, "HERE", tmp_path / "benchmarks")
     assert bench.commit() == ""
     git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
@@ -138,49 +118,3 @@ def test_every_row_has_its_commit(recorded, tmp_path, monkeypatch):
 )
 def test_a_row_meets_its_target(measured, target, verdict):
     assert bench.met(measured, target) == verdict
-
-
-def rows(**columns):
-    """Return a table of two rows of one job."""
-    base = {"module": "job", "benchmark": ["a", "… b"], "unit": "s", "target": "", "runs": 5}
-    return bench.completed(pd.DataFrame(base | {"measured": 0.25} | columns))
-
-
-def test_times_are_medians_with_their_processor_time(monkeypatch):
-    lengths = iter([0.0, 0.5, 0.0, 0.0, 0.8])
-    idle, last = measuring.seconds(lambda: time.sleep(next(lengths)), 5)
-    assert idle < 0.5 and idle.runs == 5 and idle.cpu < 0.5 and last is None
-    found = measuring.row("a", idle, "s")
-    assert (found["measured"], found["cpu"], found["runs"]) == (idle, idle.cpu, 5)
-    middle = measuring.median([(3, 1), (1, 9), (2, 2)])
-    assert middle == middle.cpu == 2
-    monkeypatch.setattr(measuring, "LONG", 0.01)
-    assert measuring.seconds(lambda: time.sleep(0.02), 5)[0].runs == 1
-
-
-def busy(seconds=0.3):
-    until = time.process_time() + seconds
-    while time.process_time() < until:
-        pass
-
-
-def test_processor_time_includes_that_of_other_processes():
-    assert measuring.seconds(lambda: measuring.alone(busy))[0].cpu >= 0.3
-
-
-@pytest.mark.parametrize(
-    ("others", "verdict"), [(0.0, "yes"), (0.1, "yes"), (0.11, "no"), (math.nan, "")]
-)
-def test_a_job_is_quiet_while_others_use_a_tenth_of_a_core(others, verdict):
-    assert bench.quiet(others) == verdict
-    text = bench.conditions(rows(load_before=0.5, load_after=1.5, others=others))
-    assert ("not quiet" in text) == (verdict == "no")
-    assert ("0.5 before, 1.5 after" in text) == (verdict != "")
-
-
-def test_the_summary_lists_missed_targets_and_jobs_that_were_not_quiet():
-    table = rows(target=["≤ 0.3", "≤ 0.2"], others=0.5)
-    lines = bench.summary(table, ["job", "sold"]).splitlines()
-    assert lines[:2] == ["- targets met: 1, missed: 1", "  - job: a: … b: 0.25 s (≤ 0.2)"]
-    assert lines[2:4] == ["- jobs not quiet: 1", "  - job (others used 0.50 cores)"]
-    assert lines[6:] == ["- jobs not measured: 1", "  - sold"]

@@ -72,11 +72,6 @@ def test_lost_rows_are_bought(file):
         run.check_labels(greedy, task)
 
 
-def test_a_file_lists_the_small_model_before_the_reference(file):
-    with pytest.raises(ValueError, match="list its models cheapest first"):
-        File("turned", "", file.table, "large", "small")
-
-
 def test_kept_rows_get_the_answer_of_the_small_model(file):
     task = Task(file, 0, 300, 0.05)
     choice = task.keep(lambda confidence, predictions: confidence > 0.8)
@@ -258,22 +253,6 @@ def test_a_rule_that_buys_its_labels_counts_at_the_number_that_covers_them():
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
 
 
-def test_an_interrupted_run_continues_with_its_missing_draws(file, tmp_path):
-    calls = []
-
-    def record(file, draw):
-        calls.append(draw)
-        return [{"draw": draw, "file": file.name}]
-
-    run.measure([file], 2, tmp_path, record)
-    run.measure([file], 4, tmp_path, record)
-    assert calls == [0, 1, 2, 3]
-    assert run.complete(tmp_path, 4)["draw"].tolist() == calls
-    assert run.complete(tmp_path, 5).empty
-    run.measure([file], 5, tmp_path, record, end=-np.inf)
-    assert len(calls) == 4
-
-
 def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADEBENCH_DATA", raising=False)
     monkeypatch.setattr(run, "QUICK_FILES", ("reviews", "boolq"))
@@ -291,12 +270,3 @@ def test_a_quick_run_writes_one_page_and_no_committed_file(tmp_path, monkeypatch
     assert records.groupby(["file", "rule", "epsilon"]).size().min() == 2
     assert run.main([*arguments, "--again"], committed) == 0
     assert (tmp_path / "index.html").read_text(encoding="utf-8") == text
-
-
-def test_the_committed_table_has_a_row_per_cell_and_rule():
-    table = pd.read_csv(ROOT / "benchmarks" / "bench" / "results.csv")
-    assert not table.duplicated(["file", "labels", "epsilon", "rule"]).any()
-    assert set(table["rule"]) <= {rule.title for rule in run.rules()}
-    assert table["cost"].between(0, 1.1).all()
-    assert (table["draws"] == run.DRAWS).all()
-    assert (table["breaks"] == (table["adjusted"] <= verdicts.LEVEL)).all()

@@ -91,14 +91,6 @@ class Example:
             most += max(self.correct[stage][s] for stage in stages)
         return most, sum(self.cost_until(min(stages)) for stages in exits)
 
-    def least_priced(self, ranges, price):
-        """Return the least cost − price · correct, with each sample at its best exit."""
-        least = 0
-        for s in range(self.k):
-            exits = self.exits(s, ranges)
-            least += min(self.cost_until(stage) - price * self.correct[stage][s] for stage in exits)
-        return least
-
     def least_costs(self, boundaries):
         """Return {n: least cost with at least n correct} over pairs of boundaries.
 
@@ -125,39 +117,6 @@ def test_bounds_of_the_worked_example_are_those_of_brute_force():
             assert integers(cell) == list(example.bounds([a, b])), (a, b)
 
 
-def test_the_worked_example_excludes_boxes_by_bounds_and_by_prices():
-    """One box is excluded by its bounds, two by prices, and one is searched.
-
-    The points that are found are all that brute force finds.
-    """
-    example = Example()
-    sides = ((0, 3), (3, 6))
-    at_corners = example.least_costs(product((0, 3, 6), repeat=2))
-    closed = [
-        (a, b) for a in sides for b in sides if at_corners[(m := example.bounds([a, b]))[0]] <= m[1]
-    ]
-    assert closed == [((0, 3), (0, 3))]
-    least = example.least_costs([*product((0, 3, 6), repeat=2), *product(range(3, 7), repeat=2)])
-    assert least == example.least_costs(product(range(7), repeat=2))
-    assert {n: least[n] for n in (3, 4, 5, 6)} == {3: 6, 4: 9, 5: 15, 6: 23}
-    assert example.bounds([(5, 5), (6, 6)]) == (4, 9)
-    assert example.bounds([(3, 3), (5, 5)]) == (6, 23)
-    lines = {}
-    ranges = None
-    for row in tables(ARCHITECTURE)[-1][1:]:
-        if row[0]:
-            numbers = integers(row[0])
-            ranges = (tuple(numbers[:2]), tuple(numbers[2:]))
-        (price,), (bound,), *costs = map(integers, row[1:])
-        assert bound == example.least_priced(ranges, price)
-        assert [cost for (cost,) in costs] == [bound + price * n for n in (3, 4, 5, 6)]
-        lines.setdefault(ranges, []).append((price, bound))
-    assert {*lines, *closed} == {*product(sides, sides)} - {((3, 6), (3, 6))}
-    for box in lines.values():
-        for n in least:
-            assert max(bound + price * n for price, bound in box) >= least[n]
-
-
 def test_the_search_finds_the_points_of_the_worked_example():
     example = Example()
     confidence = np.vstack([example.confidence, np.zeros(example.k)])
@@ -176,21 +135,6 @@ def test_the_picture_of_imports_is_current():
     assert drawn == load_script("docs/imports_picture.py").picture(), (
         "run python docs/imports_picture.py"
     )
-
-
-def test_the_picture_draws_each_subpackage_above_its_imports():
-    picture = load_script("docs/imports_picture.py")
-    folders = {path.parent.name for path in picture.PACKAGE.glob("*/__init__.py")}
-    graph = picture.imports()
-    assert set(graph) == {*folders, *picture.APART.values(), picture.BASE}
-    assert {"methods", "store"} <= graph["fronts"] and "explorer" not in picture.reached(
-        graph, "policy"
-    )
-    height = dict(
-        (name, int(y)) for y, name in re.findall(r'y="(\d+)">([^<]+)</text>', picture.picture())
-    )
-    for part, used in graph.items():
-        assert all(height[part] < height[one] for one in used), part
 
 
 @pytest.mark.parametrize("page", ["architecture.md", "few-labels.md", "running.md"])
@@ -268,13 +212,6 @@ def site(tmp_path_factory):
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert built.returncode == 0, built.stderr[-2000:]
     return folder
-
-
-def test_make_docs_builds_strictly():
-    """With ``--quiet`` MkDocs does not count the warnings that ``--strict`` fails on."""
-    lines = (ROOT / "Makefile").read_text().splitlines()
-    (line,) = [line for line in lines if "mkdocs build" in line]
-    assert "--strict" in line and "-q" not in line
 
 
 @pytest.fixture

@@ -38,22 +38,21 @@ def test_none_and_nan_are_missing_labels_and_labels_that_no_model_predicts_are_r
 
 
 def text_case():
-    """Return a point, an unlabelled table of text answers, and the ids to label."""
+    """Return a point, an unlabelled table of text answers, and a draw of its labels."""
     rng = np.random.default_rng(0)
     said = np.array(["yes", "no"])[rng.integers(0, 2, (2, 400))]
     confidence = rng.random((2, 400))
     ids = [f"q{i}" for i in range(400)]
     unlabelled = ScoreTable(None, confidence, [1, 5], "ab", ids, said)
     point = Point(("a", "b"), (0.9,), (0.1, 0.9), 0.5, 5.0, 1.0, cost_kind="cost")
-    return point, unlabelled, to_label(unlabelled, point, "b").tolist()
+    return point, unlabelled, to_label(unlabelled, models="all")
 
 
-def test_a_label_in_order_that_no_model_predicts_counts_as_wrong_for_both():
-    point, unlabelled, ids = text_case()
-    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids)}
-    row = certify(
-        unlabelled, [point], 0.2, reference="b", labels=labels, labels_in_order=True
-    ).table.iloc[0]
+def test_a_drawn_label_that_no_model_predicts_counts_as_wrong_for_both():
+    point, unlabelled, draw = text_case()
+    ids = to_label(unlabelled, point, "b", draw=draw)
+    labels = {sample: "maybe" if i % 3 == 0 else "yes" for i, sample in enumerate(ids.tolist())}
+    row = certify(unlabelled, [point], 0.2, reference="b", labels=labels, draw=draw).table.iloc[0]
     assert row["lost"] + row["gained"] == pytest.approx(
         sum(label == "yes" for label in labels.values()) / 400
     )
@@ -61,9 +60,10 @@ def test_a_label_in_order_that_no_model_predicts_counts_as_wrong_for_both():
         certify(unlabelled, [point], 0.2, reference="b", labels=labels)
 
 
-def test_labels_in_order_are_read_by_steps_and_others_are_refused():
-    point, unlabelled, ids = text_case()
-    options = {"reference": "b", "labels_in_order": True}
+def test_drawn_labels_are_read_by_steps_and_others_are_refused():
+    point, unlabelled, draw = text_case()
+    ids = draw.ids.tolist()
+    options = {"reference": "b", "draw": draw}
     sound = certify(unlabelled, [point], 0.2, labels=dict.fromkeys(ids, "yes"), **options).table
     spelled = dict.fromkeys(ids, "yes") | {ids[0]: "“Yes.”", ids[1]: "YES "}
     assert certify(unlabelled, [point], 0.2, labels=spelled, **options).table.equals(sound)
@@ -71,14 +71,16 @@ def test_labels_in_order_are_read_by_steps_and_others_are_refused():
         certify(unlabelled, [point], 0.2, labels=dict.fromkeys(ids, "other"), **options)
 
 
-def test_labels_in_order_and_f1_have_no_clusters():
+def test_a_draw_of_labels_and_f1_have_no_clusters():
     rng = np.random.default_rng(0)
     predictions = rng.integers(0, 2, (2, 40)).astype(str)
     table = cl.ScoreTable(
         None, rng.random((2, 40)), [1, 8], "ab", predictions=predictions, labels=predictions[1]
     )
     point = Point(("a", "b"), (0.5,), cost_kind="cost")
-    for score, options in (("f1", {}), ("top1", {"labels_in_order": True, "labels": {}})):
+    draw = cl.to_label(table, models="all")
+    of_draw = {"draw": draw, "labels": dict.fromkeys(draw.ids, "1")}
+    for score, options in (("f1", {}), ("top1", of_draw)):
         with pytest.raises(ValueError, match="F1 is not a mean over clusters"):
             one = replace(point, score=score)
             certify(table, one, 0.1, reference="b", clusters=range(40), **options)

@@ -1,6 +1,7 @@
 """Certificates: the tested points, their order, the text, and the refusals of certify."""
 
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
@@ -24,18 +25,18 @@ CORRECT, CONFIDENCE = population(16_000)
 WHOLE = ScoreTable(CORRECT, CONFIDENCE, [1, 5, 20], NAMES)
 CHOSEN = WHOLE.take(slice(0, 8000))
 CHECK = WHOLE.take(slice(8000, None))
-FRONT = search(CHOSEN, 2)
+MASKED = np.ma.masked_array(np.zeros(8000, int), mask=np.arange(8000) == 0)
+
+
+@cache
+def front():
+    """The front of CHOSEN, which is searched once."""
+    return search(CHOSEN, 2)
 
 
 @pytest.fixture(scope="module")
 def certificate():
-    return certify(CHECK, FRONT, 0.01, reference="l")
-
-
-def graded_halves():
-    """The same table with scores of 0.25 and 0.75 instead of correctness."""
-    graded = ScoreTable(CORRECT * 0.5 + 0.25, CONFIDENCE, [1, 5, 20], NAMES)
-    return graded.take(slice(0, 4000)), graded.take(slice(4000, 12_000))
+    return certify(CHECK, front(), 0.01, reference="l")
 
 
 def test_the_cheapest_certified_point_is_returned_with_its_loss(certificate):
@@ -60,20 +61,18 @@ def test_the_text_states_guarantee_cost_and_loss(certificate):
     tested = f"{len(certificate.certified)} of {len(certificate.table)}"
     assert repr(certificate).startswith(f"<Certificate: {tested} ")
     assert "at most 1%" in repr(certificate) and len(repr(certificate)) < 150
-    within = str(certify(CHECK, FRONT, budget=15.0))
+    within = str(certify(CHECK, front(), budget=15.0))
     assert "a sample, the reference " in within and "Observed loss" not in within
 
 
-def expensive_points():
-    """The reference, a cascade that costs more, and a cheap one that loses 10 points."""
-    point = FRONT.point(0)
-    yield replace(point, models=("l",), thresholds=())
-    yield replace(point, models=("s", "l"), thresholds=(np.inf,))
-    yield replace(point, models=("s",), thresholds=())
+# The reference, a cascade that costs more, and a cheap one that loses 10 points.
+EXPENSIVE = [(("l",), ()), (("s", "l"), (np.inf,)), (("s",), ())]
 
 
-@pytest.mark.parametrize("points", [*([one] for one in expensive_points()), [*expensive_points()]])
-def test_without_a_cheaper_certified_cascade_the_point_is_the_reference(points):
+@pytest.mark.parametrize("cascades", [*([one] for one in EXPENSIVE), EXPENSIVE])
+def test_without_a_cheaper_certified_cascade_the_point_is_the_reference(cascades):
+    point = front().point(0)
+    points = [replace(point, models=models, thresholds=at) for models, at in cascades]
     found = certify(CHECK, points, 0.01, reference="l")
     assert found.point.models == ("l",) and found.point.cost == 20 and found.guarantee is None
     assert str(found).startswith(
@@ -98,15 +97,15 @@ def test_the_point_is_never_more_expensive_than_the_reference(seed):
 @pytest.mark.parametrize("options", [{}, {"groups": [1, 1, 2, 2, 2]}, {"simultaneous": True}])
 def test_the_reference_loses_exactly_nothing(options):
     few = CHECK.take(slice(0, 5))
-    found = certify(few, FRONT.reference, 0.0, reference="l", **options)
+    found = certify(few, front().reference, 0.0, reference="l", **options)
     assert found.table["p_value"].tolist() == [0.0] and found.certified != ()
-    assert certify(few, FRONT.reference, 0.0, budget=19.0, reference="l").certified == ()
-    assert certify(few, FRONT.reference, 0.0, reference="m").table["p_value"][0] > 0
+    assert certify(few, front().reference, 0.0, budget=19.0, reference="l").certified == ()
+    assert certify(few, front().reference, 0.0, reference="m").table["p_value"][0] > 0
 
 
 def test_several_certificates_share_delta(certificate):
     """One of k certificates is tested at δ ÷ k, and the text states k."""
-    shared = certify(CHECK, FRONT, 0.01, 0.15, reference="l", certificates=3)
+    shared = certify(CHECK, front(), 0.01, 0.15, reference="l", certificates=3)
     assert shared.table["certified"].equals(certificate.table["certified"])
     assert "holds for 3 certificates on these samples together" in str(shared)
     assert "at least 85%" in str(shared)
@@ -123,54 +122,56 @@ def test_the_reference_with_a_custom_ensemble_may_lose():
 
 def test_a_larger_epsilon_or_delta_is_never_more_expensive():
     costs = [
-        certify(CHECK, FRONT, epsilon, delta).point.cost
+        certify(CHECK, front(), epsilon, delta).point.cost
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), ("1.5%", "30%"))
     ]
     assert costs == sorted(costs, reverse=True)
 
 
 def test_points_in_sequence_are_tested_until_the_first_failure():
-    points = [FRONT.point(len(FRONT) - 1), FRONT.point(0), FRONT.point(len(FRONT) - 2)]
+    points = [front().point(len(front()) - 1), front().point(0), front().point(len(front()) - 2)]
     found = certify(CHECK, points, 0.01, reference="l")
     assert found.table["certified"].tolist() == [True, False] and found.certified == (points[0],)
 
 
 def test_the_most_accurate_points_of_a_front_are_tested_first():
-    points = candidates(FRONT, "l", 0.02)
+    points = candidates(front(), "l", 0.02)
     accuracies = [point.accuracy for point in points]
     assert accuracies == sorted(accuracies, reverse=True) and len(points) <= 100
-    assert accuracies[0] == FRONT.table["accuracy"].max()
-    assert accuracies[-1] >= FRONT.singles.loc["l", "accuracy"] - 0.02
+    assert accuracies[0] == front().table["accuracy"].max()
+    assert accuracies[-1] >= front().singles.loc["l", "accuracy"] - 0.02
 
 
 def test_the_guarantee_names_its_score(certificate):
-    rng = np.random.default_rng(0)
-    labels = rng.integers(10, size=2000)
-    ease = np.eye(10)[labels] * rng.normal(2, 1, (2000, 1))
-    logits = {name: rng.normal(size=(2000, 10)) + ease for name in "ab"}
-    store = LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 2}, sample_ids=range(2000))
-    front = search(store.take(slice(0, 1000)), 2, score="top5")
-    found = certify(store.take(slice(1000, None)), front, 0.3)
-    assert "of top-5 accuracy against" in found.promise
+    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
+    top5 = search(store.take(slice(0, 500)), 2, score="top5")
+    graded = ScoreTable(CORRECT * 0.5 + 0.25, CONFIDENCE, [1, 5, 20], NAMES)
+    means = search(graded.take(slice(0, 4000)), 2)
+    found = certify(graded.take(slice(4000, 12_000)), means, 0.02, reference="l")
+    assert "of mean score against" in found.promise and found.point.cost < 21
     assert "of accuracy against" in certificate.promise
-    chosen, check = graded_halves()
-    found = certify(check, search(chosen, 2), 0.02, reference="l")
-    assert "of mean score against" in found.promise
-    assert found.point.cost < 21
+    found = certify(store.take(slice(500, 1000)), top5, 0.3)
+    assert "of top-5 accuracy against" in found.promise
 
 
 def below_the_reference():
     """A front whose points all lose more than 0.1 relative to its reference."""
-    singles = FRONT.singles
+    singles = front().singles
     better = Baseline(singles["cost"], singles["accuracy"] + 0.1, tuple(singles.index))
     return replace(search(CHOSEN.select(["s", "m"]), 2), baseline=better)
 
 
-POINT = FRONT.point(0)
-MASKED = np.ma.masked_array(np.zeros(8000, int), mask=np.arange(8000) == 0)
-PRICED = ScoreTable(
-    CHECK.correct, CHECK.confidence, np.outer([1.0, 5.0, 20.0], np.ones(8000)), NAMES
-)
+def priced():
+    """The certification split with a cost of each sample."""
+    costs = np.outer([1.0, 5.0, 20.0], np.ones(8000))
+    return ScoreTable(CHECK.correct, CHECK.confidence, costs, NAMES)
+
+
+def of_two_scores():
+    point = front().point(0)
+    return [point, replace(point, score="f1")]
+
+
 REFUSED = [
     ({"epsilon": -0.1}, r"epsilon must be in \[0, 1\), got -0.1"),
     ({"epsilon": 3}, "epsilon must be in .* For 3% write 0.03 or '3%'"),
@@ -181,11 +182,11 @@ REFUSED = [
     ({"reference": "xl"}, "unknown model 'xl'"),
     ({"reference": ["l"]}, r"unknown model \['l'\]"),
     ({"store": CHOSEN}, "8000 of the 8000 samples took part"),
-    ({"cascades": below_the_reference(), "reference": "l"}, "even on the selection split"),
+    ({"cascades": below_the_reference, "reference": "l"}, "even on the selection split"),
     ({"budget": 0.5}, "budget=0.5, even on the selection split"),
     ({"certificates": 0}, "certificates must be a whole number"),
-    ({"cascades": [POINT], "reference": ["l"]}, "must be the name of a model, not"),
-    ({"cascades": [POINT, replace(POINT, score="f1")], "reference": "l"}, "different scores, f1,"),
+    ({"cascades": lambda: front().point(0), "reference": ["l"]}, "must be the name of a model"),
+    ({"cascades": of_two_scores, "reference": "l"}, "different scores, f1,"),
     ({"labels": [0, 1]}, "labels must be {sample id: label}, not"),
     ({"labels": {"stranger": 1}}, "1 ids are not in the store, the first is 'stranger'"),
     ({"groups": [0, 1]}, r"groups must be \[8000\], the group of each sample, not \[2\]"),
@@ -198,12 +199,14 @@ REFUSED = [
     ({"clusters": [None, *range(7999)]}, "clusters: 1 samples have none .* Give each sample"),
     ({"max_price": 20.0}, "max_price= is for budget="),
     ({"max_price": np.nan, "budget": 15.0}, "max_price must be a number"),
-    ({"store": PRICED, "max_price": 5.0, "budget": 15.0}, "but all stages together cost 2"),
+    ({"store": priced, "max_price": 5.0, "budget": 15.0}, "but all stages together cost 2"),
     ({"accept": "overlaps"}, "unknown premise in accept 'overlaps'; .*'overlap'"),
 ]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "message"), REFUSED)
 def test_certify_refuses(change, message):
+    options = {"cascades": front, "store": CHECK, "epsilon": 0.01} | change
+    called = {name: value() if callable(value) else value for name, value in options.items()}
     with pytest.raises(ValueError, match=message):
-        certify(**{"cascades": FRONT, "store": CHECK, "epsilon": 0.01} | change)
+        certify(**called)

@@ -16,8 +16,13 @@ from cascadelib.guarantees.few_labels import candidates
 STORE = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28", "resnet18_w16@28"])
 TUNE = STORE.take(slice(0, 4000))
 CHECK = STORE.take(slice(4000, 7000))
-FRONT = cl.search(TUNE, 2)
 TRUTH = dict(zip(CHECK.sample_ids.tolist(), CHECK.labels.tolist()))
+
+
+@cache
+def front_of(method="max_softmax", **options):
+    """A front of TUNE, which is searched once."""
+    return cl.search(TUNE, 2, method, **options)
 
 
 def without_labels(store, path=None):
@@ -41,7 +46,7 @@ def known(ids):
 )
 @pytest.mark.parametrize("epsilon", [0.002, 0.01])
 def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon, tmp_path):
-    front = cl.search(TUNE, 2, method)
+    front = front_of(method)
     unlabelled = without_labels(CHECK, tmp_path / "new")
     ids = to_label(unlabelled, front, epsilon=epsilon)
     assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
@@ -56,12 +61,14 @@ def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon
 
 def test_fewer_labels_never_certify_more():
     unlabelled = without_labels(CHECK)
-    ids = to_label(CHECK, FRONT, epsilon=0.02)
-    every, none = (certify(unlabelled, FRONT, 0.02, labels=known(part)).table for part in (ids, []))
-    draw = certify(
-        unlabelled, FRONT, 0.02, labels=known(ids[: len(ids) // 2]), labels_in_order=True
-    ).table
-    assert none.equals(certify(unlabelled, FRONT, 0.02).table)
+    ids = to_label(CHECK, front_of(), epsilon=0.02)
+    every, none = (
+        certify(unlabelled, front_of(), 0.02, labels=known(part)).table for part in (ids, [])
+    )
+    order = to_label(unlabelled, models="all", seed=0)
+    first = to_label(unlabelled, front_of(), epsilon=0.02, draw=order)[: len(ids) // 2]
+    draw = certify(unlabelled, front_of(), 0.02, labels=known(first), draw=order).table
+    assert none.equals(certify(unlabelled, front_of(), 0.02).table)
     first = [table["p_value"].iloc[0] for table in (every, draw, none)]
     assert (
         first == sorted(first)
@@ -69,23 +76,24 @@ def test_fewer_labels_never_certify_more():
     )
     share = none["unlabelled"].iloc[0]
     assert none["lost"].iloc[0] == share > 0  # the disagreement rate
-    all_of_front = set(to_label(unlabelled, FRONT))
+    all_of_front = set(to_label(unlabelled, front_of()))
     assert (
         all_of_front > set(ids)
-        and to_label(unlabelled, FRONT.point(0), "resnet18_w16@28").size > 100
+        and to_label(unlabelled, front_of().point(0), "resnet18_w16@28").size > 100
     )
 
 
-def test_labels_in_order_are_the_first_that_to_label_returns():
-    ids = to_label(CHECK, FRONT, epsilon=0.01)
+def test_labels_of_a_draw_are_the_first_that_to_label_returns():
+    draw = to_label(CHECK, models="all")
+    ids = to_label(CHECK, front_of(), epsilon=0.01, draw=draw)
     with pytest.raises(ValueError, match="not the first ones that to_label returns"):
-        certify(CHECK, FRONT, 0.01, labels=known(ids[1:9]), labels_in_order=True)
+        certify(CHECK, front_of(), 0.01, labels=known(ids[1:9]), draw=draw)
     with pytest.raises(ValueError, match="equal top-1"):
-        to_label(CHECK, cl.search(TUNE, 2, score="top2"))
+        to_label(CHECK, front_of(score="top2"))
     with pytest.raises(ValueError, match="equal top-1"):
-        certify(without_labels(CHECK), cl.search(TUNE, 2, score="top2"), 0.01)
+        certify(without_labels(CHECK), front_of(score="top2"), 0.01)
     most = CHECK.models["macs"].idxmax()
-    points = [FRONT.point(0), cl.Point((most,), ())]
+    points = [front_of().point(0), cl.Point((most,), ())]
     assert to_label(CHECK, points).tolist() == to_label(CHECK, points, most).tolist()
 
 
@@ -97,11 +105,11 @@ def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
     needing = [
         lambda: cl.search(new, 2),
         lambda: cl.search(new, 2, cl.Method(ensemble="vote")),
-        lambda: cl.evaluate(new, FRONT.point(0)),
+        lambda: cl.evaluate(new, front_of().point(0)),
         lambda: method.fit(new),
         lambda: cl.analysis.calibration_table(new, new),
         lambda: new.take([0, 1]).ranks("mlp@28"),
-        lambda: cl.bootstrap(new, FRONT.point(0), 10),
+        lambda: cl.bootstrap(new, front_of().point(0), 10),
     ]
     for each in needing:
         with pytest.raises(ValueError, match="labels"):
@@ -115,18 +123,18 @@ def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
 
 
 def as_found(certified):
-    """The Point of FRONT that was certified, which has not seen the certification split."""
-    return next(point for point in FRONT.cascades if point == certified)
+    """The Point of front_of() that was certified, which has not seen the certification split."""
+    return next(point for point in front_of().cascades if point == certified)
 
 
 def test_loss_and_cost_are_certified_together_and_separately():
-    alone = certify(CHECK, FRONT, 0.02)
+    alone = certify(CHECK, front_of(), 0.02)
     budget = 1.5 * alone.point.cost
-    both = certify(CHECK, FRONT, 0.02, budget=budget)
-    cost = certify(without_labels(CHECK), FRONT, budget=budget)
+    both = certify(CHECK, front_of(), 0.02, budget=budget)
+    cost = certify(without_labels(CHECK), front_of(), budget=budget)
     assert both.certified != () and {"p_value", "cost_here", "lost"} <= set(both.table)
     assert all(
-        point.cost <= budget and point in candidates(FRONT, both.reference, 0.02)
+        point.cost <= budget and point in candidates(front_of(), both.reference, 0.02)
         for point in both.certified
     )
     assert "loses at most 2% of accuracy against" in str(both) and "and costs at most" in str(both)
@@ -140,8 +148,8 @@ def test_loss_and_cost_are_certified_together_and_separately():
 
 
 def test_the_p_value_of_groups_is_the_largest_of_the_groups():
-    every = certify(CHECK, FRONT, 0.1, groups=CHECK.labels)
-    named = certify(CHECK, FRONT, 0.1, groups=[f"class {c}" for c in CHECK.labels])
+    every = certify(CHECK, front_of(), 0.1, groups=CHECK.labels)
+    named = certify(CHECK, front_of(), 0.1, groups=[f"class {c}" for c in CHECK.labels])
     assert every.table["p_value"].tolist() == named.table[
         "p_value"
     ].tolist() and "in each of 10 groups" in str(named)
@@ -155,10 +163,10 @@ def test_the_p_value_of_groups_is_the_largest_of_the_groups():
     )
     few = certify(
         CHECK,
-        FRONT,
+        front_of(),
         0.1,
         groups=CHECK.labels,
-        labels=pd.Series(known(to_label(CHECK, FRONT, epsilon=0.1))),
+        labels=pd.Series(known(to_label(CHECK, front_of(), epsilon=0.1))),
     )
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
 
@@ -231,11 +239,7 @@ def drawn_labels(table, count):
 WAYS = {
     "few labels": lambda t, e: {"labels": labels_of(t, to_label(t, IN_TWO, "l"))},
     "no labels": lambda t, e: {"labels": {}},
-    "40 drawn": lambda t, e: {
-        "labels": labels_of(t, to_label(t, IN_TWO, "l")[:40]),
-        "labels_in_order": True,
-    },
-    "60 of the candidates' disagreements": lambda t, e: drawn_labels(t, 60),
+    "60 drawn": lambda t, e: drawn_labels(t, 60),
     "and a budget": lambda t, e: {"budget": 6.0},
     "groups": lambda t, e: {"groups": np.arange(len(t)) % 2},
 }

@@ -99,14 +99,6 @@ def test_bundled_stores_are_not_refused(folder):
         assert not refused(part.select(list(store.models.index)[:4]))
 
 
-def test_a_poisson_variable_is_a_multiple_of_a_prime_with_a_probability_of_at_most_one_half():
-    for mean in np.geomspace(1e-4, 3000, 100):
-        counts = np.arange(1, int(mean + 12 * np.sqrt(mean)) + 60)
-        chances = poisson.pmf(counts, mean) / -np.expm1(-mean)
-        for prime in (2, 3, 5, 47):
-            assert chances[counts % prime == 0].sum() <= 0.5 + 1e-9
-
-
 def test_independent_draws_from_any_number_of_values_are_not_copies():
     for seed in range(100):
         rng = np.random.default_rng(seed)
@@ -134,15 +126,6 @@ def test_certify_refuses_repeated_samples(ids):
     for ask in asked:
         with pytest.raises(ValueError, match="2 of the 1002 samples repeat others"):
             ask()
-
-
-def test_the_bound_on_equal_counts_of_two_poisson_variables_holds_for_all_means():
-    for first in (0.01, 0.3, 1, 4, 30):
-        for second in (0.01, 0.3, 1, 4, 30):
-            for n in (1, 2, 5, 20):
-                counts = np.arange(2 * n + 1)
-                joint = poisson.pmf(counts, first) * poisson.pmf(counts[::-1], second)
-                assert joint[n] / joint.sum() <= binom.pmf(n, 2 * n, 0.5) + 1e-12
 
 
 def equal_slowly(seen, here, level):
@@ -246,15 +229,13 @@ def test_bundled_splits_under_new_ids_are_recognized_and_their_halves_are_not(fo
     assert samples_seen(seen, other.origin, names) is None
 
 
-TUNE = renamed(STORE, slice(0, 2000))
-CHECK = renamed(STORE, slice(2000, 4000), prefix="check")
-
-
 def test_samples_of_a_point_under_new_ids_are_refused():
     """Also a part of them, also of a copied point, and also if they only fitted the confidences."""
-    point = search(TUNE, 2).point(-1)
-    fitted = Method(temperature=True).fit(CHECK)
-    late = search(TUNE, 2, fitted).point(-1)
+    tune = renamed(STORE, slice(0, 2000))
+    check = renamed(STORE, slice(2000, 4000), prefix="check")
+    point = search(tune, 2).point(-1)
+    fitted = Method(temperature=True).fit(check)
+    late = search(tune, 2, fitted).point(-1)
     seen_by = {
         "search": (point, renamed(STORE, slice(0, 2000), prefix="q")),
         "part": (point, renamed(STORE, slice(1000, 3000), prefix="q")),
@@ -269,9 +250,9 @@ def test_samples_of_a_point_under_new_ids_are_refused():
         ):
             with pytest.raises(ValueError, match="took part in finding the cascades"):
                 ask(one, store)
-    apart = certify(CHECK, point, 0.05, reference="resnet18_w16@28")
+    apart = certify(check, point, 0.05, reference="resnet18_w16@28")
     assert status_of(apart, "overlap") == "verified"
-    assert certify(TUNE, replace(point, selected_on=None), 0.05, reference="resnet18_w16@28")
+    assert certify(tune, replace(point, selected_on=None), 0.05, reference="resnet18_w16@28")
 
 
 @pytest.mark.parametrize("digits", [2, 3, 4, None])
@@ -325,11 +306,12 @@ def test_a_selection_split_of_copied_rows_is_recognized(times):
 
 
 def test_new_ids_alone_do_not_verify_that_samples_are_new():
-    rng = np.random.default_rng(0)
-    ids = [f"first {row}" for row in range(100)]
-    first = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
-    ids = [f"second {row}" for row in range(100)]
-    second = ScoreTable(rng.random((2, 100)) < 0.8, rng.random((2, 100)), [1, 5], "ab", ids)
+    first, second = (
+        replace(
+            coarse_table("continuous", seed), sample_ids=[f"{seed} {row}" for row in range(1500)]
+        )
+        for seed in (0, 1)
+    )
     assert samples_seen([first.origin], second.origin, "ab") == 0
     unknown = replace(first.origin, models=(), read=None)
     assert samples_seen([unknown], second.origin, "ab") is None

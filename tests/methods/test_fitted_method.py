@@ -124,3 +124,12 @@ def test_a_store_and_a_table_of_its_confidences_have_one_front():
 def test_each_kind_of_fitted_confidence_is_a_method():
     for kind in ("auto", *KINDS):
         assert method_named(kind) == cl.Method(confidence=kind)
+
+
+def test_rare_classes_of_outputs_are_no_free_text():
+    """As in a study of ImageNet with one sample per class."""
+    labels = np.arange(150)
+    logits = {f"m{i}": np.random.default_rng(i).normal(size=(150, 150)) for i in range(2)}
+    store = cl.LogitStore.from_arrays(labels, logits, dict(zip(logits, COST)))
+    fitted = cl.Method("max_softmax", confidence="isotonic_by_label").fit(store)
+    assert set(fitted.fitted) == {("m0",), ("m1",)}

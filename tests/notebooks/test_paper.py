@@ -136,7 +136,7 @@ def test_table_1_equals_a_loop_and_runs_unchanged_on_the_other_split():
     factors = [BY_HAND.improvement(front, accuracy) for accuracy, *_ in front]
     factors = np.nan_to_num([0, *factors, 0])
     expected = [front[row - 1] for row in find_peaks(factors, prominence=0.05)[0]]
-    points = PAPER.points()
+    points = PAPER.points(DESIGNS["Table 1"])
     names = [tuple(BY_HAND.names[m] for m in chain) for *_, chain, _ in expected]
     assert [point.models for point in points] == names
     there = Study(TEST)

@@ -10,7 +10,6 @@ from cascadelib import METHODS, LogitStore, pick, replay, search
 from cascadelib.figures import style
 from tools.front_figures import SIZES, front_and_improvement, pairs_figure
 from tools.paper_figures import (
-    how_replayed,
     methods_figure,
     replayed_improvement_figure,
     segments_figure,
@@ -31,9 +30,19 @@ def make_store(seed, k=400, noise=1.0):
     return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0**i for i in range(3)})
 
 
-STORE = make_store(0)
-OTHER = make_store(1, noise=1.6)
-FRONT = search(STORE, 2)
+@pytest.fixture(scope="module")
+def store():
+    return make_store(0)
+
+
+@pytest.fixture(scope="module")
+def other():
+    return make_store(1, noise=1.6)
+
+
+@pytest.fixture(scope="module")
+def front(store):
+    return search(store, 2)
 
 
 def names(fig):
@@ -74,7 +83,7 @@ def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_
     )
     pairs[["accuracy_difference", "mean_improvement"]] = [[0.1, 2.0], [0.2, 0.5]]
     curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
-    fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve})
+    fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve}, "Figure 2")
     cheap = SIZES["up to 10 ×"]
     dear = SIZES["over 1,000 ×"]
     assert [trace.line.color for trace in fig.data[:2]] == [cheap, dear]
@@ -84,23 +93,23 @@ def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_
     assert [list(trace.y) for trace in shown] == [[0.5], [2.0], [0.5], [0.5]]
 
 
-def test_figure_1_has_the_points_of_table_1_by_letter_and_name():
-    point = pick(FRONT, "max_improvement", caution=0)
-    fig = front_and_improvement({"pairs": FRONT}, "Figure 1", {"A": point})
+def test_figure_1_has_the_points_of_table_1_by_letter_and_name(front):
+    point = pick(front, "max_improvement", caution=0)
+    fig = front_and_improvement({"pairs": front}, "Figure 1", {"A": point})
     stars = [trace for trace in fig.data if trace.marker.symbol == "star"]
     assert [(*star.x, *star.y) for star in stars] == [
         (point.cost, point.accuracy),
         (point.accuracy, point.improvement),
     ]
     assert stars[0].name == f"A: {' → '.join(point.models)}" and stars[0].text == ("A",)
-    front, curve = (trace for trace in fig.data if (trace.name or "").startswith("pairs"))
-    assert front.line.color == curve.line.color
+    steps, curve = (trace for trace in fig.data if (trace.name or "").startswith("pairs"))
+    assert steps.line.color == curve.line.color
 
 
-def test_the_least_inner_vertex_of_the_hull_is_named():
-    fig = front_and_improvement({"pairs": FRONT}, "Figure 1")
-    inner = FRONT.singles[FRONT.singles["on_hull"]].iloc[1:-1]
-    least = inner.index[int(np.argmin(FRONT.improvement_at(inner["accuracy"])))]
+def test_the_least_inner_vertex_of_the_hull_is_named(front):
+    fig = front_and_improvement({"pairs": front}, "Figure 1")
+    inner = front.singles[front.singles["on_hull"]].iloc[1:-1]
+    least = inner.index[int(np.argmin(front.improvement_at(inner["accuracy"])))]
     assert [note.text for note in fig.layout.annotations if least in note.text]
 
 
@@ -114,36 +123,24 @@ def test_a_model_less_accurate_than_the_cheapest_is_inside_the_axes():
     front = search(
         LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2
     )
-    low, _ = tasks_figure({"task": {"pairs": front}}).layout.yaxis.range
+    low, _ = tasks_figure({"task": front}, "macs", "Figure 7").layout.yaxis.range
     assert 0.63 < low < 0.645
 
 
 @pytest.mark.parametrize(
-    ("lengths", "ranges", "words"),
-    [
-        (2, True, "ranges of thresholds"),
-        (2, False, "single points"),
-        (3, True, "single points: a segment of 3 models is a box, not a path"),
-        (
-            (2, 3),
-            True,
-            "pairs as ranges of thresholds, longer cascades as single points (a segment is a box)",
-        ),
-    ],
+    ("ranges", "words"), [(True, "ranges of thresholds"), (False, "single points")]
 )
-def test_figure_titles_state_how_a_front_is_replayed(lengths, ranges, words):
-    moved = replay(OTHER, search(STORE, lengths), ranges)
-    own = search(OTHER, lengths)
-    assert how_replayed(moved) == words
-    fig = segments_figure(moved, own.table, own.singles)
-    texts = [fig.layout.title.text, *(note.text for note in fig.layout.annotations)]
-    assert sum(words in text.replace("<br>", " ") for text in texts) == 1
+def test_figure_12_states_how_a_front_is_replayed(front, other, ranges, words):
+    moved = replay(other, front, ranges)
+    own = search(other, 2)
+    fig = segments_figure(moved, own.table, own.singles, "macs", "Figure 12")
+    assert f"replayed: {words}" in fig.layout.title.text.replace("<br>", " ")
 
 
-def test_figure_12_has_a_line_per_segment():
-    moved = replay(OTHER, FRONT)
-    own = search(OTHER, 2)
-    fig = segments_figure(moved, own.table, own.singles)
+def test_figure_12_has_a_line_per_segment(front, other):
+    moved = replay(other, front)
+    own = search(other, 2)
+    fig = segments_figure(moved, own.table, own.singles, "macs", "Figure 12")
     pieces = [t for t in fig.data if t.mode == "lines+markers"]
     assert len(pieces) == moved["segment"].max() + 1
     assert sum(len(t.x) for t in pieces) == len(moved)
@@ -154,7 +151,7 @@ def test_figure_12_has_a_line_per_segment():
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
     fig = replayed_improvement_figure(
-        {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}
+        {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}, "Figure 6"
     )
     lines = [(t.name, t.line.color) for t in fig.data]
     assert len(set(lines)) == 2
@@ -162,13 +159,13 @@ def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
     assert fig.layout.yaxis.type == "log"
 
 
-def test_figure_14_marks_the_threshold():
-    curves = threshold_curves(STORE, "m0", OTHER)
+def test_figure_14_marks_the_threshold(store, other, front):
+    curves = threshold_curves(store, "m0", other)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
     point = replace(
-        pick(FRONT, "match_best", caution=0), models=("m0", "m1"), thresholds=(threshold,)
+        pick(front, "match_best", caution=0), models=("m0", "m1"), thresholds=(threshold,)
     )
-    fig = threshold_figure({"m0": curves}, [point])
+    fig = threshold_figure({"m0": curves}, [point], "Figure 14")
     assert fig.layout.shapes[0].x0 == curves["uncalibrated"]["exit_rate"].iloc[100]
     assert len(fig.data) == 11  # above, below and the threshold itself, which the ideal has not
     panels = [

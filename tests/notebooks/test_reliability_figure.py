@@ -11,7 +11,7 @@ def test_figure_13_has_a_panel_per_model():
     averages = {
         f"m{i}": moving_average(np.linspace(0.3, 1, 400), row) for i, row in enumerate(correct)
     }
-    fig = reliability_figure(averages)
+    fig = reliability_figure(averages, "a")
     assert [a.text for a in fig.layout.annotations[:3]] == ["m0", "m1", "m2"]
     assert len(fig.data) == 6
     for models in (
@@ -20,7 +20,7 @@ def test_figure_13_has_a_panel_per_model():
         16,
         31,
     ):  # ticks and the next title have room between the rows, however many
-        fig = reliability_figure({f"m{i}": averages["m0"] for i in range(models)})
+        fig = reliability_figure({f"m{i}": averages["m0"] for i in range(models)}, "a")
         rows = sorted({axis.domain for axis in fig.select_yaxes()})
         room = [
             (upper[0] - lower[1]) * (fig.layout.height - 140)

@@ -62,7 +62,6 @@ def test_a_page_loads_no_file_from_elsewhere(report_folder):
 def test_a_page_has_the_figure_and_the_last_state_of_each_line(report_folder):
     html = (report_folder / "01_page.html").read_text(encoding="utf-8")
     assert "Plotly.newPlot" in html and 'aria-label="A line"' in html
-    assert "live in JupyterLab" in html
     assert "7 of 9" not in html and "9 of 9" in html
 
 

@@ -33,7 +33,7 @@ PARTS = 10  # disjoint parts of the samples, of which half choose models
 ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
 
 
-def evidence(paper: Paper, ensembles: Sequence[str] = ENSEMBLES) -> EvidenceByClaim:
+def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
     if not paper.has("metrics"):
         return {}
@@ -47,7 +47,7 @@ def evidence(paper: Paper, ensembles: Sequence[str] = ENSEMBLES) -> EvidenceByCl
     effects = [threshold_table(part, selection) for part in (unseen, *parts)]
     found |= of_models(calibration_table(unseen, selection), effects[0])
     found["perfect"] = perfect(effects[1:], len(unseen))
-    scaled = scaling_table(paper.selection, paper.unseen, ensembles)
+    scaled = scaling_table(paper.selection, paper.unseen, ENSEMBLES)
     found["scaling-fronts"] = scaling_fronts(scaled, len(unseen))
     kinds = kinds_of_training(paper.selection.origin.dataset)
     by_kind = {kind: of_zoos(zoos) for kind, zoos in kinds.items()}

@@ -102,18 +102,24 @@ def draw_models(table: pd.DataFrame) -> list[pd.DataFrame]:
     models hold for models like these, not only for these models.
     """
     is_of_pairs = {"first", "second"} <= set(table)
-    names = pd.unique(table[["first", "second"]].to_numpy().ravel()) if is_of_pairs else table.index
+    names = models_of_pairs(table) if is_of_pairs else table.index
     rng = np.random.default_rng(0)
     tables = [table]
     for _ in range(RESAMPLES if len(names) else 0):
-        times = rng.multinomial(len(names), np.full(len(names), 1 / len(names)))
-        weight = pd.Series(times, names)
+        shares = np.full(len(names), 1 / len(names))
+        weight = pd.Series(rng.multinomial(len(names), shares), names)
         if is_of_pairs:
             repeats = table["first"].map(weight) * table["second"].map(weight)
         else:
             repeats = weight[table.index]
-        tables.append(table.loc[table.index.repeat(repeats)].reset_index(drop=True))
+        rows = table.index.repeat(repeats)
+        tables.append(table.loc[rows].reset_index(drop=True))
     return tables
+
+
+def models_of_pairs(pairs: pd.DataFrame) -> np.ndarray:
+    """Return the names of the models of a table of pairs."""
+    return pd.unique(pairs[["first", "second"]].to_numpy().ravel())
 
 
 def folds_of(split: Any) -> np.ndarray | None:

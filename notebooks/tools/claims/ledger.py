@@ -1,6 +1,6 @@
 """The ledger: every claim of the paper, its values, and a verdict for each."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -12,24 +12,24 @@ import pandas as pd
 from cascadelib import Baseline
 from cascadelib import published as timm
 from cascadelib.checks import validate_choice
-from tools import study
 from tools.claims import calibration, methods, pairs, published, shift, texts
 from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_draws
 from tools.claims.verdicts import (
     CONTRADICTED,
     DEPENDS,
-    RULES,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
     combined,
+    contrasts_by_rule,
     contrasts_of,
     evaluate_claims,
     half_widths,
     sides_of,
 )
 from tools.paper import Paper
+from tools.published_models import singles
 from tools.ranges import BEST, LOW
 
 CLAIMS = Path(__file__).with_name("claims.csv")
@@ -66,9 +66,10 @@ def evidence_of(paper: Paper) -> EvidenceByClaim:
     return found
 
 
-def evidence_in_seconds(paper: Paper, kind: str = "seconds") -> EvidenceByClaim:
+def evidence_in_seconds(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on claims in time, in seconds that the study measured."""
-    return pairs.of_times(paper, kind) | methods.of_times(paper, kind)
+    timed = replace(paper, time="seconds")
+    return pairs.of_times(timed) | methods.of_times(timed)
 
 
 def table(
@@ -120,8 +121,8 @@ def table(
         in_words(held_out[name], claim) if name in held_out else ""
         for name, claim in claims.iterrows()
     ]
-    in_scope = claims.index[is_in_scope(claims, dataset)]
-    in_seconds = {name: found for name, found in in_seconds.items() if name in in_scope}
+    in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
+    in_seconds = {name: found for name, found in in_seconds.items() if in_scope[name]}
     rows["machine"] = [*words_of(claims, in_seconds).values()]
     rows["real ImageNet"] = real_imagenet().reindex(rows.index).fillna("")
     rows["verdict"] = [str(verdicts[name]) for name in rows.index]
@@ -180,14 +181,19 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
     """
     found: dict[str, Verdict] = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
-        tests: dict[str, dict[str, Evidence]] = {}
+        tests: dict[str, Evidence] = {}
+        owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
         for name in family.index.intersection(list(evidence)):
-            tests[name] = dict(evidence[name].kinds) or {"": evidence[name]}
-        parts = {f"{name} {kind}": test for name in tests for kind, test in tests[name].items()}
-        rows = family.loc[[name for name in tests for _ in tests[name]]].set_axis([*parts], axis=0)
-        verdicts = evaluate_claims(rows, parts)
-        for name, kinds in tests.items():
-            found[name] = combined({kind: verdicts[f"{name} {kind}"] for kind in kinds})
+            whole = evidence[name]
+            for kind, part in (whole.kinds or {"": whole}).items():
+                tests[f"{name} {kind}"] = part
+                owners[f"{name} {kind}"] = (name, kind)
+        rows = family.loc[[name for name, _ in owners.values()]].set_axis([*owners], axis=0)
+        verdicts = evaluate_claims(rows, tests)
+        by_kind: dict[str, dict[str, Verdict]] = {}
+        for test, (name, kind) in owners.items():
+            by_kind.setdefault(name, {})[kind] = verdicts[test]
+        found |= {name: combined(kinds) for name, kinds in by_kind.items()}
     return found
 
 
@@ -215,7 +221,7 @@ def with_reasons(
     claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
 ) -> dict[str, Verdict]:
     """Return {id: verdict} of all claims. A claim that a study cannot test has the reason."""
-    decided = judge(claims[is_in_scope(claims, dataset)], evidence)
+    decided = judge(claims[claims.apply(is_in_scope, axis=1, dataset=dataset)], evidence)
     found = {}
     for name, claim in claims.iterrows():
         reason = why_not(claim, evidence.get(name), dataset)
@@ -250,15 +256,14 @@ def rule_in_words(claim: pd.Series) -> str:
     return f"{text} (or {different_bounds(claim)[1]})" if claim["other_rule"] else text
 
 
-def is_in_scope(claims: pd.DataFrame, dataset: str) -> list[bool]:
-    """Return for each claim whether a data set can test it."""
-    return [scope == "any" or dataset.startswith(scope) for scope in claims["scope"]]
+def is_in_scope(claim: pd.Series, dataset: str) -> bool:
+    """Return whether a data set can test a claim."""
+    return claim["scope"] == "any" or dataset.startswith(claim["scope"])
 
 
 def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
     """Return the reason that a study can't test a claim, "" if it can."""
-    is_tested = claim["scope"] == "any" or dataset.startswith(claim["scope"])
-    if claim["rule"] and is_tested and found is not None:
+    if claim["rule"] and is_in_scope(claim, dataset) and found is not None:
         return ""
     return claim["why"] or "needs outputs or models that this study lacks"
 
@@ -362,11 +367,9 @@ def with_interval(
 def count_obeying(parts: Sequence[float], rule: str) -> str:
     """Return the number of parts that obey a rule for "most" or "any" of them, "" for another
     rule."""
-    kind, *bounds = rule.split() or [""]
-    if kind not in ("most", "any", "any<"):
+    if not rule.startswith(("most", "any")):
         return ""
-    each: Callable = RULES["any" if kind == "most" else kind]
-    obeying = each(np.asarray(parts, float), *bounds) > 0
+    obeying = contrasts_by_rule(rule.replace("most", "any"), parts) > 0
     return f" ({np.count_nonzero(obeying)} of {len(parts)})"
 
 
@@ -411,7 +414,7 @@ def choices() -> pd.DataFrame:
     models = timm.models()
     known = models["macs"].notna()
     unrounded = Baseline(models.loc[known, "macs"], models.loc[known, "top1"])
-    rounded = int(study.singles(models)["on_front"].sum())
+    rounded = int(singles(models)["on_front"].sum())
     rows = {
         "costs are compared at four significant digits, as Table 1 is printed": (
             f"{rounded} models are on the front in MACs; unrounded, {len(unrounded.front)}"

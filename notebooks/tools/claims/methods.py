@@ -15,7 +15,7 @@ from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from cascadelib.tables import in_words
 from tools.claims.evidence import EvidenceByClaim
-from tools.claims.views import Claims, View, make_views
+from tools.claims.views import Claims, View, compared, make_views, mean_of
 from tools.designs import DESIGNS
 from tools.paper import MEANS, Paper
 from tools.ranges import (
@@ -26,7 +26,6 @@ from tools.ranges import (
     RESNET,
     central_lead,
     factors,
-    mean_in,
     means_in,
     ratio,
 )
@@ -37,7 +36,6 @@ PAIRS = Claims()  # of a view of pairs by method
 TRIPLES = Claims()  # of a view of pairs and triples by method
 MEAN_METRICS = Claims()  # of a view of mean ensembles by metric
 TIMES = Claims()  # of a view of pairs by method in time and in MACs
-WANG = {"wang-b7": "tf_efficientnet_b7", "wang-vit": "vit_large_patch16_384"}
 LOGITS = "max_softmax_mean_logits"
 SOFTMAX = "max_softmax_mean_softmax"
 PLAIN = ("entropy", "max_softmax", "softmax_margin", "logits_margin")
@@ -46,7 +44,7 @@ TENTH = 10  # the paper tries every tenth value of a first threshold
 
 def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
-    return of_lengths(paper) | of_methods(paper) | of_times(paper, paper.time)
+    return of_lengths(paper) | of_methods(paper) | of_times(paper)
 
 
 def of_lengths(paper: Paper) -> EvidenceByClaim:
@@ -93,10 +91,7 @@ def of_methods(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on the paper's methods in MACs."""
     if not paper.has("metrics"):
         return {}
-    fronts = {}
-    for kind, name, length in (("pairs", "Figure 3", 2), ("triples", "Figure 8", 3)):
-        for method in paper.methods():
-            fronts[f"{kind}: {method}"] = paper.search(DESIGNS[name], length, method)
+    fronts = by_method(paper, "pairs", "Figure 3") | by_method(paper, "triples", "Figure 8", 3)
     if paper.has("logits"):
         for mean in MEANS:
             for metric in ("max_softmax", "softmax_margin"):
@@ -109,17 +104,19 @@ def of_methods(paper: Paper) -> EvidenceByClaim:
     return found
 
 
-def of_times(paper: Paper, kind: str) -> EvidenceByClaim:
-    """Return the evidence on the paper's methods in a kind of time."""
-    if not paper.has("metrics") or kind not in paper.selection.cost_names:
+def of_times(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on the paper's methods in the study's kind of time."""
+    if not paper.has("metrics") or not paper.has("time"):
         return {}
-    fronts = {}
-    for method in paper.methods():
-        fronts[f"pairs: {method}"] = paper.search(DESIGNS["Figure 3"], 2, method)
-        timed = cl.search(paper.selection, 2, method, cost=kind, models="pareto")
-        fronts[f"time: {method}"] = timed
+    fronts = by_method(paper, "pairs", "Figure 3") | by_method(paper, "time", "Figure 9")
     views = make_views(fronts, {}, paper.selection, paper.unseen)
     return TIMES.measure(views, len(paper.unseen), paper.has)
+
+
+def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> dict[str, Front]:
+    """Return the fronts of a figure by method, under "kind: method"."""
+    design = DESIGNS[name]
+    return {f"{kind}: {each}": paper.search(design, n_models, each) for each in paper.methods()}
 
 
 def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> EvidenceByClaim:
@@ -128,32 +125,23 @@ def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> 
     return PAIRS.measure(make_views(named, {}, store, other), len(other))
 
 
-@LENGTHS.add()
-def triples_87(view: View) -> float:
-    return mean_in(view.fronts["three"], 0.87)
+LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})
 
 
 @LENGTHS.add("sizes")
 def third_gain(view: View) -> list[float]:
-    two = view.fronts["two"]
-    three = view.fronts["three"]
-    return [
-        ratio(mean_in(three), mean_in(two)) - 1,
-        ratio(mean_in(three, 0.86), mean_in(two, 0.86)) - 1,
-    ]
+    return [compared(view, "three", "two", *low) - 1 for low in ([], [0.86])]
 
 
 @LENGTHS.add()
 def third_less(view: View) -> tuple[float, float]:
-    return mean_in(view.fronts["two"]) - 1, third_gain(view)[0]
+    return mean_of(view, "two") - 1, third_gain(view)[0]
 
 
 @LENGTHS.add("sizes")
 def third_regimes(view: View) -> list[float]:
-    two = view.fronts["two"]
-    three = view.fronts["three"]
     edges = np.linspace(LOW, BEST, 4)
-    return [ratio(mean_in(three, *ends), mean_in(two, *ends)) for ends in zip(edges, edges[1:])]
+    return [compared(view, "three", "two", *ends) for ends in zip(edges, edges[1:])]
 
 
 @LENGTHS.add("logits")
@@ -181,50 +169,82 @@ def triple_cost(view: View) -> np.ndarray:
     return view.held["best"].cost / view.chosen["best"].cost - 1
 
 
-@LENGTHS.add()
-def tenth(view: View) -> float:
-    return mean_cost_ratio(view.fronts["three"], view.fronts["tenth"])
-
-
-@LENGTHS.add("metrics")
-def one_threshold(view: View) -> float:
-    return mean_cost_ratio(view.fronts["three"], view.fronts["shared"])
+def costlier(view: View, name: str) -> float:
+    """Return the cost of a front ÷ that of triples, at equal accuracy."""
+    return mean_cost_ratio(view.fronts["three"], view.fronts[name])
 
 
 def wang(view: View, name: str) -> float:
     """Return the MACs of one of ImageNet's models ÷ those of an equally accurate triple."""
-    model = cl.published.models().loc[WANG[name]]
+    model = cl.published.models().loc[name]
     return model["macs"] / float(view.fronts["three"].cost_at(model["top1"]))
 
 
-@LENGTHS.add()
-def wang_b7(view: View) -> float:
-    return wang(view, "wang-b7")
+def means_of(view: View, kind: str, *ends: float | None) -> pd.Series:
+    """Return the mean factor of each method between two of the paper's accuracies."""
+    return means_in(view.group(kind), *ends)
 
 
-@LENGTHS.add()
-def wang_vit(view: View) -> float:
-    return wang(view, "wang-vit")
+def top_accuracies(view: View) -> pd.Series:
+    """Return the accuracy of the most accurate pair of each method."""
+    pairs = view.group("pairs")
+    return pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in pairs.items()})
 
 
-@PAIRS.add()
-def first(view: View) -> pd.Series:
-    return means_in(view.group("pairs"))
+def worths_of_means(view: View, *kinds: str) -> list[float]:
+    """Return the mean factor of mean ensembles, on average, ÷ that of max softmax, by kind."""
+    return [worth_of_means(means_of(view, kind)) for kind in kinds]
 
 
-@PAIRS.add()
-def first_factor(view: View) -> float:
-    return mean_in(view.group("pairs")["softmax_margin"])
+def margin_of_means(view: View, low: float) -> list[float]:
+    """Return the mean factor of softmax margin ÷ that of max softmax, for each mean ensemble."""
+    metrics = ("softmax_margin", "max_softmax")
+    return [compared(view, *(f"means: {m}, {mean}" for m in metrics), low) for mean in MEANS]
 
 
-@PAIRS.add()
-def second_factor(view: View) -> float:
-    return mean_in(view.group("pairs")["max_softmax"])
+LENGTHS.vary(costlier, {"tenth": ["tenth"]})
+LENGTHS.vary(costlier, {"one-threshold": ["shared"]}, "metrics")
+LENGTHS.vary(wang, {"wang-b7": ["tf_efficientnet_b7"], "wang-vit": ["vit_large_patch16_384"]})
+PAIRS.vary(
+    means_of,
+    {
+        "first": ["pairs"],
+        "second": ["pairs"],
+        "compared-least": ["pairs"],
+        "ensembles-none": ["pairs"],
+        "ensembles-front": ["pairs"],
+        "margin-below-78": ["pairs", None, 0.78],
+    },
+)
+PAIRS.vary(means_of, {"logits-86": ["pairs", 0.86]}, "logits")
+PAIRS.vary(
+    mean_of,
+    {"first-factor": ["pairs: softmax_margin"], "second-factor": ["pairs: max_softmax"]},
+)
+PAIRS.vary(compared, {"means-softmax": [f"pairs: {SOFTMAX}", f"pairs: {LOGITS}"]}, "logits")
+PAIRS.vary(top_accuracies, {"logits-top": [], "ensembles-top": []}, "logits")
+TRIPLES.vary(
+    means_of,
+    {
+        "triples-first": ["triples"],
+        "triples-first-80": ["triples", 0.8],
+        "triples-low": ["triples", None, 0.78],
+    },
+)
+TRIPLES.vary(compared, {"triples-softmax": [f"triples: {SOFTMAX}", f"triples: {LOGITS}"]}, "logits")
+TRIPLES.vary(worths_of_means, {"triples-means": ["pairs", "triples"]}, "logits")
+MEAN_METRICS.vary(margin_of_means, {"means-margin": [0.8], "means-max": [0.86]}, "logits")
+TIMES.vary(worths_of_means, {"time-means": ["pairs", "time"]}, "logits")
+TIMES.vary(means_of, {"time-first": ["time"]})
+TIMES.vary(means_of, {"time-86": ["time", 0.86]}, "logits")
+TIMES.vary(compared, {"time-softmax": [f"time: {SOFTMAX}", f"time: {LOGITS}"]}, "logits")
+TIMES.vary(mean_of, {"time-86-logits": [f"time: {LOGITS}", 0.86]}, "logits")
+TIMES.vary(mean_of, {"time-86-factor": ["time: max_softmax", 0.86]})
 
 
 @PAIRS.add()
 def worst_plain(view: View) -> pd.Series:
-    return first(view)[list(PLAIN)]
+    return means_of(view, "pairs")[list(PLAIN)]
 
 
 @PAIRS.add()
@@ -234,126 +254,24 @@ def margin_everywhere(view: View) -> pd.Series:
 
 
 @PAIRS.add()
-def margin_below_78(view: View) -> pd.Series:
-    return means_in(view.group("pairs"), None, 0.78)
-
-
-@PAIRS.add()
 def mac_dominance(view: View) -> pd.Series:
     return range_dominance(view.group("pairs"))["cost_dominance"]
 
 
 @PAIRS.add("logits")
 def scaling_means(view: View) -> list[float]:
-    pairs = first(view)
-    return [ratio(pairs[f"{name}_ts"], pairs[name]) - 1 for name in (LOGITS, SOFTMAX)]
-
-
-@PAIRS.add("logits")
-def means_softmax(view: View) -> float:
-    pairs = first(view)
-    return ratio(pairs[SOFTMAX], pairs[LOGITS])
-
-
-@PAIRS.add("logits")
-def logits_86(view: View) -> pd.Series:
-    return means_in(view.group("pairs"), 0.86)
-
-
-@PAIRS.add("logits")
-def logits_top(view: View) -> pd.Series:
-    pairs = view.group("pairs")
-    return pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in pairs.items()})
+    names = [f"pairs: {method}" for method in (LOGITS, SOFTMAX)]
+    return [compared(view, f"{name}_ts", name) - 1 for name in names]
 
 
 @PAIRS.add("logits")
 def logits_top_accuracy(view: View) -> float:
-    return logits_top(view)[LOGITS]
-
-
-for name in ("second", "compared-least", "ensembles-none", "ensembles-front"):
-    PAIRS[name] = PAIRS["first"]  # other claims on the same numbers
-PAIRS["ensembles-top"] = PAIRS["logits-top"]
-
-
-@TRIPLES.add("logits")
-def triples_softmax(view: View) -> float:
-    triples = means_in(view.group("triples"))
-    return ratio(triples[SOFTMAX], triples[LOGITS])
-
-
-@TRIPLES.add()
-def triples_first(view: View) -> pd.Series:
-    return means_in(view.group("triples"))
-
-
-@TRIPLES.add()
-def triples_first_80(view: View) -> pd.Series:
-    return means_in(view.group("triples"), 0.8)
-
-
-@TRIPLES.add()
-def triples_low(view: View) -> pd.Series:
-    return means_in(view.group("triples"), None, 0.78)
+    return top_accuracies(view)[LOGITS]
 
 
 @TRIPLES.add("logits")
 def triples_high(view: View) -> pd.Series:
-    return ensembles_as_one(means_in(view.group("triples"), 0.87))
-
-
-@TRIPLES.add("logits")
-def triples_means(view: View) -> list[float]:
-    return [worth_of_means(means_in(view.group(kind))) for kind in ("pairs", "triples")]
-
-
-@MEAN_METRICS.add("logits")
-def means_margin(view: View) -> list[float]:
-    return margin_of_means(view, 0.8)
-
-
-@MEAN_METRICS.add("logits")
-def means_max(view: View) -> list[float]:
-    return margin_of_means(view, 0.86)
-
-
-@TIMES.add("logits")
-def time_means(view: View) -> list[float]:
-    return [worth_of_means(means_in(view.group(kind))) for kind in ("pairs", "time")]
-
-
-@TIMES.add()
-def time_first(view: View) -> pd.Series:
-    return means_in(view.group("time"))
-
-
-@TIMES.add("logits")
-def time_softmax(view: View) -> float:
-    time = time_first(view)
-    return ratio(time[SOFTMAX], time[LOGITS])
-
-
-@TIMES.add("logits")
-def time_86(view: View) -> pd.Series:
-    return means_in(view.group("time"), 0.86)
-
-
-@TIMES.add("logits")
-def time_86_logits(view: View) -> float:
-    return time_86(view)[LOGITS]
-
-
-@TIMES.add()
-def time_86_factor(view: View) -> float:
-    return mean_in(view.group("time")["max_softmax"], 0.86)
-
-
-def margin_of_means(view: View, low: float) -> list[float]:
-    """Return the mean factor of softmax margin ÷ that of max softmax, for each mean ensemble."""
-    means = means_in(view.group("means"), low)
-    return [
-        ratio(means[f"softmax_margin, {mean}"], means[f"max_softmax, {mean}"]) for mean in MEANS
-    ]
+    return ensembles_as_one(means_of(view, "triples", 0.87))
 
 
 def ensembles_as_one(means: pd.Series) -> pd.Series:
@@ -378,20 +296,16 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
     next method, with its 95% interval. The mean depends much on few accuracies, the median does
     not.
     """
-    design = DESIGNS["Figure 3"]
-    fronts = {f"pairs: {name}": paper.search(design, 2, name) for name in paper.methods()}
+    fronts = by_method(paper, "pairs", "Figure 3")
     views = make_views(fronts, {}, paper.selection, paper.unseen)
-    means = pd.DataFrame([first(view) for view in views])
+    means = pd.DataFrame([means_of(view, "pairs") for view in views])
+    means = means.sort_values(0, axis=1, ascending=False)
     median = {name: np.median(factors(front)) for name, front in views[0].group("pairs").items()}
-    order = means.iloc[0].sort_values(ascending=False).index
-    means = means[order]
-    leads = means.to_numpy()[:, :-1] - means.to_numpy()[:, 1:]
-    half = t.isf(0.025, len(leads) - 2) * leads[1:].std(axis=0, ddof=1)
-    table = pd.DataFrame({"mean factor": means.iloc[0], "median factor": pd.Series(median)[order]})
-    columns = {"lead": leads[0], "lead_low": leads[0] - half, "lead_high": leads[0] + half}
-    for name, values in columns.items():
-        table[name] = np.append(values, np.nan)
-    return table
+    leads = means.diff(-1, axis=1)
+    half = t.isf(0.025, len(leads) - 2) * leads[1:].std()
+    columns = {"mean factor": means.loc[0], "median factor": pd.Series(median)}
+    columns |= {"lead": leads.loc[0], "lead_low": leads.loc[0] - half}
+    return pd.DataFrame(columns | {"lead_high": leads.loc[0] + half}).loc[means.columns]
 
 
 def methods_finding(found: EvidenceByClaim) -> str:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,17 +10,26 @@ import pandas as pd
 import cascadelib as cl
 from cascadelib import Front, Point
 from cascadelib.store.protocol import Store
-from tools.claims.evidence import Evidence, EvidenceByClaim, correlations, draw_models
+from tools.claims.evidence import (
+    Evidence,
+    EvidenceByClaim,
+    correlations,
+    draw_models,
+    models_of_pairs,
+)
 from tools.claims.views import (
     Claims,
     View,
+    compared,
     make_views,
+    mean_of,
+    most_of,
     points_at_accuracies,
     with_samples,
 )
 from tools.designs import DESIGNS
 from tools.paper import Paper
-from tools.ranges import MIDDLE, UPPER, central_lead, mean_in, range_of, ratio
+from tools.ranges import MIDDLE, UPPER, central_lead, range_of, ratio
 
 SAMPLES = Claims()  # of a view of pairs
 SINGLES = Claims()  # of a view of single models
@@ -33,15 +41,16 @@ MEAN_NAMES = ("mean logits", "mean softmax")
 
 def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
-    return of_singles(paper) | of_pairs(paper) | of_times(paper, paper.time)
+    return of_singles(paper) | of_pairs(paper) | of_times(paper)
 
 
 def of_pairs(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on pairs in MACs."""
     front = paper.search(DESIGNS["Figure 1"])
-    points = paper.points()
+    points = paper.points(DESIGNS["Table 1"])
     splits = (paper.selection, paper.unseen)
-    views = make_views({"macs": front} | listed_fronts(paper), groups_of(front, points), *splits)
+    top_k = paper.top_k_fronts(DESIGNS["Figure 10"]) if paper.has("logits") else {}
+    views = make_views({"macs": front} | top_k, groups_of(front, points), *splits)
     found = SAMPLES.measure(views, len(paper.unseen), paper.has)
     found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
     return found | of_models(pairs_with_front(views[0].fronts["macs"], paper.unseen))
@@ -61,31 +70,17 @@ def groups_of(front: Front, points: Sequence[Point]) -> dict[str, Sequence[Point
 
 def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
     """Return the evidence over models, from a row per pair (:func:`pairs_with_front`)."""
-    models = len(pd.unique(pairs[["first", "second"]].to_numpy().ravel()))
-    return MODELS.measure(draw_models(pairs), models)
+    return MODELS.measure(draw_models(pairs), len(models_of_pairs(pairs)))
 
 
-def listed_fronts(paper: Paper) -> dict[str, Front]:
-    """Return the fronts of figure 10 that the study can search."""
-    if not paper.has("logits"):
+def of_times(paper: Paper) -> EvidenceByClaim:
+    """Return the evidence on pairs and single models in the study's kind of time."""
+    if not paper.has("time"):
         return {}
-    methods: dict[str, Any] = {"max softmax": "max_softmax", "entropy": "entropy"}
-    methods["sum"] = cl.Method(f"top{paper.top_k}_softmax_sum")
-    if paper.has("logits"):
-        methods |= {name: f"max_softmax_{name.replace(' ', '_')}" for name in MEAN_NAMES}
-    design = DESIGNS["Figure 10"]
-    score = f"top{paper.top_k}"
-    return {name: paper.search(design, 2, method, score) for name, method in methods.items()}
-
-
-def of_times(paper: Paper, kind: str) -> EvidenceByClaim:
-    """Return the evidence on pairs in a kind of time."""
-    if kind not in paper.selection.cost_names:
-        return {}
-    timed = search_in_time(paper, kind)
-    counted = paper.search(DESIGNS["Figure 1"])
+    timed, counted = (paper.search(DESIGNS[name]) for name in ("Figure 5", "Figure 1"))
     views = time_views(timed, counted, paper.selection, paper.unseen)
-    return TIMES.measure(views, len(paper.unseen), paper.has) | of_single_times(paper, kind)
+    found = TIMES.measure(views, len(paper.unseen), paper.has)
+    return found | singles_in_time(*singles_by_cost(paper, "macs", paper.time))
 
 
 def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list[View]:
@@ -94,43 +89,34 @@ def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list
     return make_views({"seconds": timed, "macs": counted}, groups, store, other)
 
 
-def search_in_time(paper: Paper, kind: str) -> Front:
-    """Return the front of pairs in time. If a single model is on that front, use all models."""
-    options = {"method": "max_softmax"} if paper.has("metrics") else {}
-    front = cl.search(paper.selection, 2, cost=kind, models="pareto", **options)
-    if front.singles["on_front"].sum() > 1:
-        return front
-    return cl.search(paper.selection, 2, cost=kind, **options)
+def singles_by_cost(paper: Paper, *kinds: str) -> list[pd.DataFrame]:
+    """Return the single models of the selection split for each kind of cost."""
+    return [cl.search(paper.selection, 1, cost=kind).singles for kind in kinds]
 
 
 def of_singles(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on single models. Their front is that of the selection split."""
     kinds = ["macs", paper.time] if paper.has("time") else [paper.cost(DESIGNS["Figure 1"])]
-    fronts = [cl.search(paper.selection, 1, cost=kind).singles for kind in kinds]
-    in_macs, *in_time = fronts
+    in_macs, *in_time = singles_by_cost(paper, *kinds)
     split = paper.unseen
     columns = split.models.index.get_indexer(in_macs.index)
     reference = cl.search(paper.selection, 1, cost=kinds[0]).reference
     drawn = cl.bootstrap(split, [reference], with_samples(split)).single_accuracy[:, columns]
     views = [View(singles=in_macs.assign(accuracy=row)) for row in drawn]
-    found = SINGLES.measure(views, len(split), paper.has)
-    return found | counted(in_macs, in_time[0] if in_time else in_macs.iloc[:0])
+    return SINGLES.measure(views, len(split), paper.has) | counted(in_macs, *in_time)
 
 
-def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
+def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame | None = None) -> EvidenceByClaim:
     """Count the models on fronts. The tables have the columns cost and on_front."""
     macs = in_macs.index[in_macs["on_front"]]
-    found = {"candidates": len(in_macs), "front-models": len(macs)}
-    if len(in_time):
+    found = {
+        "candidates": len(in_macs),
+        "front-models": len(macs),
+    }
+    if in_time is not None:
         time = in_time.index[in_time["on_front"]]
         found |= {"time-front-models": len(time), "models": len(macs.union(time))}
     return {name: Evidence(value) for name, value in found.items()}
-
-
-def of_single_times(paper: Paper, kind: str) -> EvidenceByClaim:
-    """Return the evidence on a kind of time of single models."""
-    fronts = [cl.search(paper.selection, 1, cost=cost).singles for cost in ("macs", kind)]
-    return singles_in_time(*fronts)
 
 
 def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
@@ -140,7 +126,7 @@ def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByC
     shared = fronts[0].index.intersection(fronts[1].index)
     either = fronts[0].index.union(fronts[1].index)
     spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in fronts]
-    correlation = costs.corr("spearman").iloc[0, 1]
+    correlation = costs["macs"].corr(costs["time"], "spearman")
     return {
         "macs-time": correlations(correlation, len(costs), len(costs)),
         "time-orders": Evidence(spans),
@@ -173,19 +159,20 @@ def most_accurate(front: Front) -> list[Point]:
 def pairs_with_front(front: Front, split: Store) -> pd.DataFrame:
     """Return a row per pair, with its families and its place on the front."""
     pairs = cl.pair_table(split, front.method, cost=front.cost_kind)
-    used = {
-        names for names, rates in zip(front.table["models"], front.table["exit_rates"]) if rates[-1]
-    }
+    names = pd.MultiIndex.from_frame(pairs[["first", "second"]])
     family = split.models.reindex(columns=["family"])["family"]
     order = list(front.singles.index[front.singles["on_front"]])
     return pairs.assign(
-        on_front=[pair in used for pair in zip(pairs["first"], pairs["second"])],
+        on_front=names.isin(reaching_the_last(front)["models"]),
         two_families=pairs["first"].map(family) != pairs["second"].map(family),
-        is_neighbour=[
-            pair in zip(order, order[1:]) for pair in zip(pairs["first"], pairs["second"])
-        ],
+        is_neighbour=names.isin([*zip(order, order[1:])]),
         cost=pairs["second"].map(front.singles["cost"]),
     )
+
+
+def reaching_the_last(front: Front) -> pd.DataFrame:
+    """Return the cascades of a front whose last model answers some samples."""
+    return front.table[front.table["exit_rates"].str[-1] > 0]
 
 
 @SAMPLES.add()
@@ -208,26 +195,22 @@ def families_order(view: View) -> list[float]:
     ]
 
 
-@SAMPLES.add()
-def pairs_most(view: View) -> float:
-    return view.fronts["macs"].table["improvement"].max()
-
-
-@SAMPLES.add()
-def pairs_80_86(view: View) -> float:
-    return mean_in(view.fronts["macs"], 0.8, 0.86)
-
-
-@SAMPLES.add()
-def pairs_86(view: View) -> float:
-    return mean_in(view.fronts["macs"], 0.86)
+SAMPLES.vary(most_of, {"pairs-most": ["macs"]})
+SAMPLES.vary(mean_of, {"pairs-80-86": ["macs", 0.8, 0.86], "pairs-86": ["macs", 0.86]})
+SAMPLES.vary(
+    compared,
+    {
+        "topk-low": ["max softmax", "macs", None, MIDDLE],
+        "topk-high": ["max softmax", "macs", MIDDLE],
+    },
+    "logits",
+)
 
 
 @SAMPLES.add("sizes")
 def pairs_larger(view: View) -> list[float]:
-    return [
-        mean_in(view.fronts["macs"], *ends) for ends in ((None, 0.8), (0.8, 0.86), (0.86, None))
-    ]
+    ranges = ([None, 0.8], [0.8, 0.86], [0.86])
+    return [mean_of(view, "macs", *ends) for ends in ranges]
 
 
 @SAMPLES.add()
@@ -265,25 +248,22 @@ def plateau_exceeds(view: View) -> np.ndarray:
 
 @SAMPLES.add()
 def largest_dominates(view: View) -> float:
-    costs = view.fronts["macs"].singles["cost"]
-    cascades = deferring(view)
-    of_last = cascades["models"].map(lambda names: costs[names[-1]])
-    return np.median(
-        of_last * cascades["exit_rates"].map(lambda rates: rates[-1]) / cascades["cost"]
-    )
+    front = view.fronts["macs"]
+    cascades = reaching_the_last(front)
+    of_last = cascades["exit_rates"].str[-1] * cascades["models"].str[-1].map(front.singles["cost"])
+    return np.median(of_last / cascades["cost"])
 
 
 @SAMPLES.add()
 def earlier_cost(view: View) -> float:
     costs = view.fronts["macs"].singles["cost"]
-    return np.median(
-        deferring(view)["models"].map(lambda names: costs[names[0]] / costs[names[-1]])
-    )
+    names = reaching_the_last(view.fronts["macs"])["models"]
+    return np.median(names.str[0].map(costs) / names.str[-1].map(costs))
 
 
 @SAMPLES.add()
 def early_exits(view: View) -> float:
-    return np.median(deferring(view)["exit_rates"].map(lambda rates: rates[0]))
+    return np.median(reaching_the_last(view.fronts["macs"])["exit_rates"].str[0])
 
 
 @SAMPLES.add()
@@ -330,18 +310,8 @@ def topk_difference(view: View) -> list[float]:
 
 
 @SAMPLES.add("logits")
-def topk_low(view: View) -> float:
-    return compared(view, "max softmax", "macs", None, MIDDLE)
-
-
-@SAMPLES.add("logits")
-def topk_high(view: View) -> float:
-    return compared(view, "max softmax", "macs", MIDDLE)
-
-
-@SAMPLES.add("logits")
 def topk_entropy(view: View) -> float:
-    return mean_in(view.fronts["entropy"]) - mean_in(view.fronts["max softmax"])
+    return mean_of(view, "entropy") - mean_of(view, "max softmax")
 
 
 @SAMPLES.add("logits")
@@ -351,14 +321,12 @@ def topk_sum(view: View) -> float:
 
 @SAMPLES.add("logits")
 def topk_means(view: View) -> list[float]:
-    return [
-        compared(view, mean, "max softmax", None, UPPER) for mean in ("mean logits", "mean softmax")
-    ]
+    return [compared(view, mean, "max softmax", None, UPPER) for mean in MEAN_NAMES]
 
 
 @SAMPLES.add("logits")
 def topk_means_place(view: View) -> list[float]:
-    upper = [compared(view, mean, "max softmax", UPPER) for mean in ("mean logits", "mean softmax")]
+    upper = [compared(view, mean, "max softmax", UPPER) for mean in MEAN_NAMES]
     return [*np.subtract(upper, topk_means(view)), *upper]
 
 
@@ -414,17 +382,6 @@ def lost_beyond_last(view: View, group: str) -> np.ndarray:
     chosen = view.chosen[group]
     held = view.held[group]
     return (chosen.accuracy - held.accuracy) - (chosen.last_accuracy - held.last_accuracy)
-
-
-def deferring(view: View) -> pd.DataFrame:
-    """Return the cascades of the front whose last model answers samples."""
-    rows = view.fronts["macs"].table
-    return rows[rows["exit_rates"].map(lambda rates: rates[-1] > 0)]
-
-
-def compared(view: View, one: str, other: str, *ends: float | None) -> float:
-    """Return the ratio of the mean factors of two fronts, between two of the paper's accuracies."""
-    return ratio(mean_in(view.fronts[one], *ends), mean_in(view.fronts[other], *ends))
 
 
 def by_size_ratio(pairs: pd.DataFrame) -> list[pd.DataFrame]:

@@ -4,11 +4,11 @@ import numpy as np
 import pandas as pd
 
 from cascadelib import Baseline, published
-from tools import study
 from tools.claims.evidence import RESAMPLES, Evidence, EvidenceByClaim
 from tools.claims.pairs import counted, singles_in_time, size_diminishes
 from tools.claims.shift import spread_of
 from tools.claims.views import View
+from tools.published_models import singles
 
 TABLE_1 = ((0.7588, 136.2e6), (0.8339, 732.4e6), (0.8732, 14.39e9))  # accuracy and cost
 IMAGES = 50_000  # of ImageNet's validation set
@@ -26,8 +26,8 @@ def evidence() -> EvidenceByClaim:
     wider than those on shared images.
     """
     table = published.models()
-    in_macs = study.singles(table)
-    in_time = study.singles(table, "seconds")
+    in_macs = singles(table)
+    in_time = singles(table, "seconds")
     macs, time = (rows[rows["on_front"]] for rows in (in_macs, in_time))
     found = counted(in_macs, in_time) | singles_in_time(in_macs, in_time)
     for name, families in CHANGED_IN_TIME.items():

@@ -4,7 +4,6 @@ A front runs unchanged on each shifted split and on as many unshifted held-out s
 samples of the held-out split are compared with themselves.
 """
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -26,7 +25,7 @@ from tools.designs import DESIGNS
 from tools.paper import Paper
 from tools.ranges import factors
 
-CHANGES: dict[str, Callable[["Change"], np.ndarray]] = {}  # claims on one shifted split
+CHANGES = Claims()  # of one shifted split
 NEAR = Claims()  # of a list of fronts: evaluated and searched on each shifted split
 SQUARED_POINTS = 1e4
 
@@ -99,7 +98,8 @@ def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> Evidence
     samples = min(map(len, shifted))
     found = {}
     for name, claim in CHANGES.items():
-        values = np.stack([claim(change) for change in changes], axis=1)  # [1 + R, splits, …]
+        by_split = [claim.function(change) for change in changes]
+        values = np.stack(by_split, axis=1)  # [1 + R, splits, …]
         if name == "shift-lose":  # of each model
             values = np.median(values, axis=1)
         if name in ("shift-exits", "shift-degree"):
@@ -142,49 +142,43 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
     )
 
 
-def change(claim: Callable[[Change], np.ndarray]) -> Callable[[Change], np.ndarray]:
-    """Register a claim on one shifted split under its name."""
-    CHANGES[claim.__name__.replace("_", "-")] = claim
-    return claim
-
-
-@change
+@CHANGES.add()
 def shift_lose(found: Change) -> np.ndarray:
     return found.before - found.after
 
 
-@change
+@CHANGES.add()
 def shift_range(found: Change) -> np.ndarray:
     return spread_of(found.after) - spread_of(found.before)
 
 
-@change
+@CHANGES.add()
 def shift_order(found: Change) -> np.ndarray:
     return falls_of(found.after) - falls_of(found.before)
 
 
-@change
+@CHANGES.add()
 def shift_span(found: Change) -> np.ndarray:
     return np.ptp(found.after, axis=1) - np.ptp(found.before, axis=1)
 
 
-@change
+@CHANGES.add()
 def shift_improve(found: Change) -> np.ndarray:
     return np.median(found.factors, axis=1)
 
 
-@change
+@CHANGES.add()
 def shift_harm(found: Change) -> np.ndarray:
     return 1 - found.factors.mean(axis=1) / found.factors_before.mean(axis=1)
 
 
-@change
+@CHANGES.add()
 def shift_exits(found: Change) -> np.ndarray:
     """Return the mean square of the changes of exit rates, less that of sampling noise."""
     return np.mean(np.square(found.exits) - found.exits[1:].var(axis=0, ddof=1), axis=1)
 
 
-@change
+@CHANGES.add()
 def shift_degree(found: Change) -> np.ndarray:
     return variance_over(found.exits)
 

@@ -9,7 +9,7 @@ import cascadelib as cl
 from tools.claims.ledger import paper_claims, verdicts_of
 from tools.claims.methods import methods_finding, pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
-from tools.paper import Paper
+from tools.paper import Paper, halves
 
 FAMILY = "methods, pairs"
 
@@ -25,7 +25,7 @@ def open_tasks(
     if paper.has("logits") and not quick:
         tasks["all classes"] = paper.selection, paper.unseen
         for label, data in cl.store.open_splits(*harder).items():
-            tasks[label] = data.take(slice(0, None, 2)), data.take(slice(1, None, 2))
+            tasks[label] = halves(data)
     for name, held_out in paper.held_out_texts.items():
         tasks[name] = paper.texts[name], held_out
     return tasks

@@ -4,6 +4,7 @@ A task has one split, so every other sample selects cascades and the others eval
 bundled reviews have a held-out split instead.
 """
 
+from collections import ChainMap
 from collections.abc import Mapping
 
 import numpy as np
@@ -15,18 +16,16 @@ from tools.claims.evidence import Evidence, EvidenceByClaim
 from tools.claims.views import (
     Claims,
     View,
+    compared,
     draw_runs,
     make_views,
     points_at_accuracies,
 )
-from tools.paper import Paper
-from tools.ranges import mean_in, ratio
-from tools.side_by_side import same_fronts
+from tools.paper import WITH_F1, Paper, halves
 
 METRICS = ("max_softmax", "softmax_margin", "logits_margin", "entropy")
 TASKS = Claims()  # of one list of runs per task
 F1 = Claims()  # of a view of fronts in accuracy and in F1, by task
-WITH_F1 = ("reviews", "mrpc", "qqp")
 
 
 def evidence(paper: Paper) -> EvidenceByClaim:
@@ -41,16 +40,16 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     if views:
         found |= F1.measure(views, min(map(len, others.values())))
     here, _ = next(iter(splits.values()))
-    same = same_fronts({metric: cl.search(here, 2, metric) for metric in METRICS})
-    return found | {"text-metrics": Evidence(int((same["front"] == "the same").sum()))}
+    tables = [cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS]
+    same = sum(table.equals(tables[0]) for table in tables)
+    return found | {"text-metrics": Evidence(same)}
 
 
 def splits_of(paper: Paper, name: str) -> tuple[Store, Store]:
     """Return the samples of a task that select, and those that evaluate."""
     if name in paper.held_out_texts:
         return paper.texts[name], paper.held_out_texts[name]
-    store = paper.texts[name]
-    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+    return halves(paper.texts[name])
 
 
 def of_tasks(fronts: Mapping[str, Front], others: Mapping[str, Store]) -> EvidenceByClaim:
@@ -62,20 +61,13 @@ def of_tasks(fronts: Mapping[str, Front], others: Mapping[str, Store]) -> Eviden
 def views_of_f1(splits: Mapping[str, tuple[Store, Store]]) -> list[View]:
     """Return views of the fronts in accuracy and in F1 of the tasks that have F1."""
     tasks = []
-    for name in [name for name in splits if name in WITH_F1]:
+    for name in filter(WITH_F1.__contains__, splits):
         here, there = splits[name]
-        found = {
-            f"{score}: {name}": cl.search(here, 2, "max_softmax", score=score)
-            for score in ("top1", "f1")
-        }
-        tasks.append(make_views(found, {}, here, there))
-    merged = []
-    for row in zip(*tasks):
-        fronts: dict[str, Front] = {}
-        for view in row:
-            fronts |= view.fronts
-        merged.append(View(fronts))
-    return merged
+        fronts = {}
+        for score in ("top1", "f1"):
+            fronts[f"{score}: {name}"] = cl.search(here, 2, "max_softmax", score=score)
+        tasks.append(make_views(fronts, {}, here, there))
+    return [View(ChainMap(*(view.fronts for view in views))) for views in zip(*tasks)]
 
 
 @TASKS.add()
@@ -85,5 +77,4 @@ def text_improve(tasks: tuple) -> list[float]:
 
 @F1.add()
 def text_f1(view: View) -> list[float]:
-    plain = view.group("top1")
-    return [ratio(mean_in(front), mean_in(plain[name])) for name, front in view.group("f1").items()]
+    return [compared(view, f"f1: {name}", f"top1: {name}") for name in view.group("f1")]

@@ -12,6 +12,7 @@ of any false verdict at 5% or less.
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatch
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -31,32 +32,39 @@ DEPENDS = "depends on training"
 
 # rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
 RULES: dict[str, Callable] = {
-    ">": lambda v, bound: v - float(bound),
-    "above": lambda v, *bounds: v - np.array(bounds, float),  # each number has its bound
-    "<": lambda v, bound: float(bound) - v,
-    "in": lambda v, low, high: np.concatenate([v - float(low), float(high) - v]),
-    "near": lambda v, *bounds: -distances(v, bounds[:-1]) + float(bounds[-1]),
+    ">": lambda v, bound: v - bound,
+    "above": lambda v, *bounds: v - bounds,  # each number has its bound
+    "<": lambda v, bound: bound - v,
+    "in": lambda v, low, high: np.concatenate([v - low, high - v]),
+    "near": lambda v, *bounds: bounds[-1] - distances(v, bounds[:-1]),
     "rises": lambda v: np.diff(v),
     "falls": lambda v: -np.diff(v),
     "more": lambda v: -np.diff(v),  # of two counts, by the exact sign test
-    "smaller": lambda v, bound: np.log(float(bound)) - np.log(np.maximum(v, 1e-12)),  # a mean size
-    "correlated": lambda v, bound: fisher_z(v) - fisher_z(float(bound)),
-    "uncorrelated": lambda v, bound: fisher_z(float(bound)) - fisher_z(v),
-    "peaks": lambda v: np.array([v[1] - v[0], v[1] - v[2]]),
-    "share": lambda v, bound: np.array([v[0] - float(bound) * v[1]]),
-    "any": lambda v, bound: v - float(bound),
-    "any<": lambda v, bound: float(bound) - v,
-    "first": lambda v, bound: np.array([v[0] - float(bound), v[0] - v[-1]]),
-    "last": lambda v, bound: np.array([v[-1] - float(bound), v[-1] - v[0]]),
-    "most": lambda v, bound: np.array([np.sort(v)[(len(v) - 1) // 2] - float(bound)]),
+    "smaller": lambda v, bound: np.log(bound) - np.log(np.maximum(v, 1e-12)),  # a mean size
+    "correlated": lambda v, bound: fisher_z(v) - fisher_z(bound),
+    "uncorrelated": lambda v, bound: fisher_z(bound) - fisher_z(v),
+    "peaks": lambda v: v[1] - v[[0, 2]],
+    "share": lambda v, bound: v[0] - bound * v[1],
+    "any": lambda v, bound: v - bound,
+    "any<": lambda v, bound: bound - v,
+    "first": lambda v, bound: v[0] - [bound, v[-1]],
+    "last": lambda v, bound: v[-1] - [bound, v[0]],
+    "most": lambda v, bound: np.sort(v)[(len(v) - 1) // 2] - bound,
 }
 
 
-def distances(values: np.ndarray, others: Sequence[str]) -> np.ndarray:
+def distances(values: np.ndarray, others: Sequence[float]) -> np.ndarray:
     """Return the distances of values from others, infinite if their numbers differ."""
     if len(values) != len(others):
         return np.array([np.inf])
-    return np.abs(values - np.array(others, float))
+    return np.abs(values - others)
+
+
+def contrasts_by_rule(rule: str, value: Any) -> np.ndarray:
+    """Return the contrasts of numbers by a rule of ``RULES`` with its bounds, such as "> 0.5"."""
+    kind, *bounds = rule.split()
+    numbers = np.atleast_1d(np.asarray(value, float))
+    return np.atleast_1d(RULES[kind](numbers, *map(float, bounds)))
 
 
 @dataclass(frozen=True)
@@ -172,16 +180,15 @@ def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], np.nda
     The function takes ``value`` and its draws. Their names are those of ``value``, and are matched
     only once. A name that is better and worse by the patterns is better.
     """
-    kind, *texts = str(claim["rule"]).split()
+    rule = claim["rule"]
+    kind, *bounds = rule.split()
     if kind in RULES:
-        rule = RULES[kind]
-        return lambda v: np.atleast_1d(rule(np.atleast_1d(np.asarray(v, float)), *texts))
-    bounds = [float(text) for text in texts]
+        return partial(contrasts_by_rule, rule)
     better, worse = sides_of(claim, value.index)
     if kind == "leads":
-        return lambda v: leads(np.asarray(v, float), better, worse, *bounds)
+        return lambda v: leads(np.asarray(v, float), better, worse, *map(float, bounds))
     sides = np.where(better, 1, -1)  # "only": the better ones are above the bound
-    return lambda v: sides * (np.asarray(v, float) - bounds[0])
+    return lambda v: sides * (np.asarray(v, float) - float(bounds[0]))
 
 
 def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> dict[str, Verdict]:

@@ -20,6 +20,7 @@ from cascadelib import Baseline, Front, Point
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
+from tools.ranges import mean_in, ratio
 
 MOST_POINTS = 200  # points of a front that are resampled
 
@@ -69,10 +70,12 @@ class View:
 
 @dataclass(frozen=True)
 class Claim:
-    """A function of a view (or of a table of models), and the needed parts of the study."""
+    """A function of a view (or of a table of models), the needed parts of the study, and the
+    function's other arguments."""
 
-    function: Callable[[Any], Any]
+    function: Callable[..., Any]
     needs: tuple[str, ...]
+    arguments: Sequence[Any] = ()
 
 
 class Claims(dict[str, Claim]):
@@ -87,6 +90,13 @@ class Claims(dict[str, Claim]):
 
         return register
 
+    def vary(
+        self, function: Callable[..., Any], rows: Mapping[str, Sequence[Any]], *needs: str
+    ) -> None:
+        """Register a function once per row, {id: its arguments after the view}."""
+        for name, arguments in rows.items():
+            self[name] = Claim(function, needs, arguments)
+
     def measure(
         self, views: Sequence[Any], samples: int, has: Callable[[str], bool] = lambda topic: True
     ) -> EvidenceByClaim:
@@ -99,7 +109,7 @@ class Claims(dict[str, Claim]):
             warnings.simplefilter("ignore", RuntimeWarning)  # means of few models are nan
             for name, claim in self.items():
                 if all(map(has, claim.needs)):
-                    value, *draws = [claim.function(view) for view in views]
+                    value, *draws = [claim.function(view, *claim.arguments) for view in views]
                     found[name] = Evidence(value, draws, samples)
         return found
 
@@ -158,6 +168,21 @@ def views_of_fronts(
         chosen_here = {name: each[row] for name, each in chosen.items()}
         views.append(View(fronts, held_here, chosen_here, hull))
     return views
+
+
+def mean_of(view: View, name: str, *ends: float | None) -> float:
+    """Return the mean factor of a front between two of the paper's accuracies."""
+    return mean_in(view.fronts[name], *ends)
+
+
+def compared(view: View, one: str, other: str, *ends: float | None) -> float:
+    """Return the mean factor of a front ÷ that of another between two of the paper's accuracies."""
+    return ratio(mean_of(view, one, *ends), mean_of(view, other, *ends))
+
+
+def most_of(view: View, name: str) -> float:
+    """Return the largest factor of a front."""
+    return view.fronts[name].table["improvement"].max()
 
 
 def with_samples(split: Store) -> Array:

@@ -1,0 +1,221 @@
+"""A change of a result turns `make run` red, and a refactoring does not.
+
+The changes are the first twelve of `random.Random(64).sample` over the mutants of four folders
+(tests/checks/mutants.py) that change a result of a compared cell. Guards, messages, pages and
+colours change none: the next draw replaced them. Each runs only the notebook that it reaches, at
+quick parameters, in a copy of the repository.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import mutants
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+# (notebook, file, code, changed code)
+CHANGES = [
+    (
+        "11",
+        "notebooks/tools/claims/texts.py",
+        'cl.search(here, 2, "max_softmax") for name',
+        'cl.search(2, here, "max_softmax") for name',
+    ),
+    (
+        "09",
+        "cascadelib/analysis/findings.py",
+        "front.store.origin.fingerprint if front.store else None",
+        "None if front.store else front.store.origin.fingerprint",
+    ),
+    ("11", "notebooks/tools/claims/tasks.py", "order[-1]", "order[-2]"),
+    (
+        "09",
+        "cascadelib/analysis/uncertainty.py",
+        "(resamples, len(points), max(",
+        "(resamples, len(points), min(",
+    ),
+    (
+        "10",
+        "cascadelib/analysis/shift.py",
+        'np.where((length <= 2) & has_ranges, "range", "point")',
+        'np.where("range", (length <= 2) & has_ranges, "point")',
+    ),
+    (
+        "11",
+        "notebooks/tools/shared_threshold.py",
+        ".view(np.int8)], axis=0)",
+        ".view(np.int8)], axis=1)",
+    ),
+    (
+        "11",
+        "notebooks/tools/claims/verdicts.py",
+        "not any(fnmatch(name, part)",
+        "not all(fnmatch(name, part)",
+    ),
+    (
+        "11",
+        "notebooks/tools/claims/methods.py",
+        'np.log(hull["cost"].iloc[[0, -1]])',
+        'np.log(hull["cost"].iloc[[0, -2]])',
+    ),
+    (
+        "11",
+        "notebooks/tools/claims/pairs.py",
+        'view.chosen["table 1"].accuracy - view.held["table 1"]',
+        'view.chosen["table 1"].accuracy + view.held["table 1"]',
+    ),
+    (
+        "10",
+        "notebooks/tools/paper.py",
+        "open_texts(folder, left_out)",
+        "open_texts(left_out, folder)",
+    ),
+    (
+        "10",
+        "cascadelib/evaluation/pareto.py",
+        "baseline.best if high is None else high",
+        "high if high is None else baseline.best",
+    ),
+    (
+        "11",
+        "notebooks/tools/claims/calibration.py",
+        "scaling_fronts(scaled, len(unseen))",
+        "scaling_fronts(len(unseen), scaled)",
+    ),
+]
+REFACTORINGS = [
+    (
+        "03",
+        "cascadelib/analysis/comparison.py",
+        "return float(np.exp(np.sum(np.diff(ends) * (logs[1] - logs[0])) / (high - low)))",
+        "ratios = logs[1] - logs[0]\n"
+        "    return float(np.exp(np.sum(np.diff(ends) * ratios) / (high - low)))",
+    ),
+    (
+        "07",
+        "cascadelib/analysis/calibration.py",
+        "(np.arange(k - window + 1) + window / 2) / k",
+        "(window / 2 + np.arange(1 + k - window)) / k",
+    ),
+    (
+        "09",
+        "cascadelib/analysis/findings.py",
+        "other.origin.fingerprint != selected_on",
+        "not other.origin.fingerprint == selected_on",
+    ),
+    (
+        "05",
+        "cascadelib/analysis/shift.py",
+        "min(run.accuracy, run.baseline.best)",
+        "min(run.baseline.best, run.accuracy)",
+    ),
+    (
+        "09",
+        "cascadelib/analysis/uncertainty.py",
+        "run = of_cascade[0]\n        n = len(run.outcomes)",
+        "run, *_ = of_cascade\n        n = len(run.outcomes)",
+    ),
+    (
+        "02",
+        "cascadelib/evaluation/pareto.py",
+        "(base[:-1] + base[1:]) / 2",
+        "(base[1:] + base[:-1]) / 2",
+    ),
+    (
+        "09",
+        "cascadelib/evaluation/run.py",
+        "totals = totals.reshape(*grid, resamples)",
+        "totals = np.reshape(totals, (*grid, resamples))",
+    ),
+    (
+        "09",
+        "cascadelib/evaluation/intervals.py",
+        "each = 1 - (1 - level) / max(1, len(costs) - 1)",
+        "intervals = max(1, len(costs) - 1)\n    each = 1 - (1 - level) / intervals",
+    ),
+    (
+        "09",
+        "cascadelib/guarantees/p_values.py",
+        "middle = (ends[1:] + ends[:-1]) / 2",
+        "middle = (ends[:-1] + ends[1:]) / 2",
+    ),
+    (
+        "08",
+        "cascadelib/guarantees/case.py",
+        "return usable if usable and is_reference_sound else self.points",
+        "return self.points if not (usable and is_reference_sound) else usable",
+    ),
+    (
+        "10",
+        "notebooks/tools/paper.py",
+        "found = self.search(design, *search)",
+        "found = self.search(design, *tuple(search))",
+    ),
+    (
+        "11",
+        "notebooks/tools/claims/views.py",
+        "return ratio(mean_of(view, one, *ends), mean_of(view, other, *ends))",
+        "first, second = (mean_of(view, name, *ends) for name in (one, other))\n"
+        "    return ratio(first, second)",
+    ),
+]
+
+
+def names(rows):
+    return [f"{notebook}-{Path(file).stem}-{new[:20]}" for notebook, file, _, new in rows]
+
+
+@pytest.mark.parametrize("row", [*CHANGES, *REFACTORINGS], ids=names([*CHANGES, *REFACTORINGS]))
+def test_a_row_still_finds_its_code(row):
+    _, file, code, _ = row
+    assert (ROOT / file).read_text(encoding="utf-8").count(code) == 1
+
+
+@pytest.fixture(scope="module")
+def copy(tmp_path_factory):
+    """A copy of the repository with the compiled kernels."""
+    folder = tmp_path_factory.mktemp("copy")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mutants, "COPY", folder / "repository")
+        mutants.copy_tree()
+    for kernels in (ROOT / "cascadelib" / "__pycache__").glob("kernels-*"):
+        target = folder / "repository" / kernels.relative_to(ROOT)
+        shutil.copytree(kernels, target, dirs_exist_ok=True)
+    return folder / "repository"
+
+
+def printed(copy, notebook):
+    """Return the exit status and the errors of the runner on one notebook."""
+    command = [sys.executable, "notebooks/tools/run.py", notebook, "--out", "build/report"]
+    quick = {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
+    options = {"cwd": copy, "env": os.environ | quick, "capture_output": True, "text": True}
+    done = subprocess.run(command, **options)
+    return done.returncode, done.stderr
+
+
+def run_changed(copy, notebook, file, code, new):
+    path = copy / file
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace(code, new), encoding="utf-8")
+    try:
+        return printed(copy, notebook)
+    finally:
+        path.write_text(text, encoding="utf-8")
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("row", CHANGES, ids=names(CHANGES))
+def test_a_change_of_a_result_is_found(copy, row):
+    status, errors = run_changed(copy, *row)
+    assert status == 1
+    assert "DIFFERENT" in errors or "FAILED" in errors
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("row", REFACTORINGS, ids=names(REFACTORINGS))
+def test_a_refactoring_changes_no_result(copy, row):
+    status, errors = run_changed(copy, *row)
+    assert status == 0, errors
