@@ -17,6 +17,7 @@ from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_dra
 from tools.claims.verdicts import (
     CONTRADICTED,
     DEPENDS,
+    ROUNDING,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
@@ -325,9 +326,7 @@ def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, fl
     values = contrasts(found.value)
     draws = known_draws(found, contrasts)
     errors = half_widths(draws, found, claim["over"]) if draws else np.zeros(len(values))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(errors > 0, values / errors, np.sign(values) * np.inf)
-    place = int(np.nanargmin(scores))
+    place = int(np.argmin(values / np.fmax(errors, ROUNDING)))
     return place, float(values[place]), float(errors[place])
 
 

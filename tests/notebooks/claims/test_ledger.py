@@ -250,6 +250,12 @@ def test_the_interval_of_a_deciding_difference_of_factors_is_not_cut():
     assert ends_of(row["held out"])[0] == -1.0
 
 
+def test_a_difference_that_never_varies_is_shown():
+    found = Evidence([0.01, 0.01], [[0.01 + x, 0.01 + x] for x in (-0.001, 0.0, 0.001)])
+    text = ledger.in_words(found, ledger.paper_claims().loc["size-diminishes"])
+    assert text.endswith("deciding difference +0.0%")
+
+
 def test_an_interval_excludes_the_bound_exactly_if_a_single_claim_is_decided():
     """Intervals have the errors and the degrees of freedom of the tests, also over few models."""
     claims = ledger.paper_claims().loc[["plateau-kept"]]
