@@ -135,7 +135,7 @@ def main(arguments: list[str] | None = None) -> int:
     paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
     takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     stores = [LogitStore(study / split) for split in ("val", other)]
-    is_shifted = not stores[0].origin.is_same_distribution(stores[1].origin)
+    is_shifted = stores[0].origin.dataset != stores[1].origin.dataset
     own = {
         "dataset": str(study),
         "held_out": other,
