@@ -281,5 +281,5 @@ def points_by_running(
         models[keep],
         thresholds[keep],
         rates[keep],
-        samples=len(stage.correct((0,))),
+        samples=len(outcomes.stage.correct((0,))),
     )
