@@ -298,7 +298,7 @@ def timm_loop(module: Any, size: Any, folder: Path) -> None:
 
 def reading(samples: Any, transforms: list) -> None:
     """Decode and preprocess once for all models, and do nothing with it."""
-    for prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
+    for _, prepare in feed(samples, spans(samples), transforms, Device(CPU), WORKERS):
         for transform in set(transforms):
             prepare(transform)
 

@@ -395,15 +395,22 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         message = with_options(" ".join(str(error).split()), options)
-        remedy = (
-            ": pip install 'cascadelib[explore]'" if isinstance(error, ModuleNotFoundError) else ""
-        )
+        remedy = installation(error, options)
         print(f"cascadelib: {message}{remedy}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("cascadelib: interrupted", file=sys.stderr)
+        more = {"extract": ". The same command continues"}.get(argv[0], "")
+        print(f"cascadelib: interrupted{more}", file=sys.stderr)
         return 130  # the shell's status after Ctrl-C
     return int(found.get("certified") is False)
+
+
+def installation(error: Exception, options: dict[str, Any]) -> str:
+    """Return the command that installs a missing package, or an empty text for other errors."""
+    if not isinstance(error, ModuleNotFoundError):
+        return ""
+    extra = "vision" if options.get("command") == "extract" else "explore"
+    return f": pip install 'cascadelib[{extra}]'"
 
 
 def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:

@@ -50,7 +50,7 @@ def check_reachable(what: str, cached: bool, instead: str) -> None:
     """
     if not cached and not is_reachable():
         raise ConnectionError(
-            f"{what} is not in the local cache and {constants.ENDPOINT} does not respond. "
+            f"{what} is not in the local cache and {constants.ENDPOINT} does not respond: "
             f"{instead}, or try again online"
         )
 

@@ -174,7 +174,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "file": {"nargs": "?"},
         "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},
-        "--part": {"type": int, "nargs": 2},
+        "--part": {"type": int, "nargs": 2, "metavar": ("NUMBER", "COUNT")},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
         **dict.fromkeys(("--anyway", "--expected", "--json", "--plan"), {"action": "store_true"}),

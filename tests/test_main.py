@@ -7,12 +7,14 @@ import shlex
 import subprocess
 import sys
 from pathlib import Path
+from unittest import mock
 
 import numpy as np
 import pandas as pd
 import pytest
 
 import cascadelib as cl
+from cascadelib import __main__ as command_line
 from cascadelib.__main__ import main, with_options
 from cascadelib.policy.form import parts_as_json
 
@@ -352,6 +354,16 @@ def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
     assert "mine" in page and "Example data" not in page
 
 
+@pytest.mark.parametrize(("name", "extra"), [("extract", "vision"), ("explore", "explore")])
+def test_a_missing_package_is_named_with_its_extra(monkeypatch, capsys, name, extra):
+    missing = mock.Mock(side_effect=ModuleNotFoundError("No module named 'x'"))
+    monkeypatch.setitem(command_line.RUN, name, missing)
+    arguments = {"extract": ["images", "store", "--models", "m"], "explore": ["t.csv"]}
+    assert main([name, *arguments[name]]) == 2
+    expected = f"cascadelib: No module named 'x': pip install 'cascadelib[{extra}]'\n"
+    assert capsys.readouterr().err == expected
+
+
 INTERRUPTED_IMPORT = """
 import runpy, sys
 interrupted = sys.argv.pop(1)
@@ -423,7 +435,7 @@ def test_models_are_planned_and_extracted_from_a_folder_of_images(tmp_path, caps
         module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
         return Model(name, module, Photos(Cut((8, 8), "bilinear", 1.0), (0.5,) * 3, (0.2,) * 3))
 
-    monkeypatch.setattr(loaders, "find_loader", lambda name: (load, lambda name: 1544))
+    monkeypatch.setattr(loaders, "find_loader", lambda name, folder: (load, lambda name: 1544))
     for number in range(6):
         path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -433,6 +445,10 @@ def test_models_are_planned_and_extracted_from_a_folder_of_images(tmp_path, caps
     status, found = run_json(capsys, *command, *options, "--plan")
     assert status == 0 and found["plan"].startswith("2 models × 6 samples: less than 1 s")
     assert not (tmp_path / "s").exists()
+    with monkeypatch.context() as patch:
+        patch.setattr(torch.nn.Linear, "forward", mock.Mock(side_effect=KeyboardInterrupt))
+        assert main([*map(str, command), *options]) == 130
+    assert capsys.readouterr().err == "cascadelib: interrupted. The same command continues\n"
     status, found = run_json(capsys, *command, *options, "--part", "1", "2")
     assert status == 0 and found == {"store": str(tmp_path / "s"), "models": 1, "samples": 6}
     assert [*cl.LogitStore(tmp_path / "s").models.index] == ["n"]

@@ -61,4 +61,4 @@ def test_the_models_of_the_study_are_loaded_group_by_group(stand_in, monkeypatch
         assert set(store.models.index) == set(NAMES) and len(store) == 12
         assert store.metadata("test_byobnet")["published_seconds"] == 0.5
         assert "published_seconds" not in store.metadata("test_vit")
-    assert "2 groups within 0.0105 GB" in capsys.readouterr().out
+    assert "2 groups within 10.5 MB" in capsys.readouterr().out

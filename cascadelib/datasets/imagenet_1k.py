@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 from scipy.io import loadmat
 from scipy.io.matlab import MatReadError
-from timm.data import ImageNetInfo
 
 from ..hub import check_reachable
 from .images import (
@@ -50,6 +49,8 @@ def synsets() -> tuple[str, ...]:
     >>> cl.datasets.synsets()[:2]
     ('n01440764', 'n01443537')
     """
+    from timm.data import ImageNetInfo  # only names of ImageNet need timm
+
     return tuple(ImageNetInfo().label_names())
 
 
@@ -72,6 +73,8 @@ def descriptions() -> tuple[str, ...]:
     >>> cl.datasets.descriptions()[0]
     'tench, Tinca tinca'
     """
+    from timm.data import ImageNetInfo
+
     return tuple(ImageNetInfo().label_descriptions())
 
 

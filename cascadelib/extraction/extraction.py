@@ -5,17 +5,18 @@ import dataclasses
 import platform
 import statistics
 import tempfile
+from importlib.metadata import version
+from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import timm
-import torch
 
 from ..files import digest_of
 from ..store.logit_store import LogitStore
-from ..store.manifest import MANIFEST, create
+from ..store.manifest import create
+from ..tables import number
 from ..zoo.forward import retain_freed_memory
 from ..zoo.loaders import Source
 from ..zoo.model import record_failure
@@ -32,6 +33,8 @@ from .preparation import (
     select_pending,
 )
 from .shards import Shards, split_range
+
+VERSIONED = ("torch", "timm", "numpy")  # packages whose versions are recorded
 
 
 def extract(
@@ -163,14 +166,12 @@ def extract(
     )
     settings = prepare(models, dataset, path, options)
     pending = select_pending(settings)
+    with contextlib.suppress(OSError):  # the store may be read-only
+        remove_finished(settings, pending)
     if pending:
         shared = list_shared_settings(settings)
         with retain_freed_memory(), settings.shards.join(shared) as others:
-            remove_finished(settings, pending)
             _extract_pending(pending, settings, others)
-    else:
-        with contextlib.suppress(OSError):  # the store may be read-only
-            remove_finished(settings, pending)
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -187,6 +188,8 @@ def plan_extraction(models: Any, dataset: Any, path: Path | str, **options: Any)
     """
     settings = prepare(models, dataset, path, Options(**options))
     pending = select_pending(settings)
+    if not pending:
+        return f"{path} has all {_count(settings.sources)}"
     with retain_freed_memory(), tempfile.TemporaryDirectory() as folder:
         residents = Residents(dataclasses.replace(settings, shards=Shards(folder)))
         groups = _form_groups(pending, residents)
@@ -202,14 +205,14 @@ def _extract_pending(pending: list[Source], settings: Settings, others: int) -> 
     residents = Residents(settings)
     try:
         groups = _form_groups(pending, residents)
-        if settings.options.progress:
+        if settings.options.progress and groups:
             print(describe_plan(groups, settings, 1 + others), flush=True)
         turns = [(group, f"group {turn} of {len(groups)}") for turn, group in enumerate(groups, 1)]
         first = others % max(1, len(groups))
         # First compute what no other process does, then wait for the rest.
         for wait in (False, True):
             for group, title in turns[first:] + turns[:first]:
-                run_group(group, residents, settings, wait, title)
+                run_group(group, residents, wait, title)
                 for candidate in group:
                     if candidate.name not in settings.failed:
                         with record_failure(settings.failed, candidate.name, ValueError):
@@ -225,39 +228,45 @@ def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candi
     """
     settings = residents.settings
     candidates = Probes(residents).run_all(pending)
-    check_names({one.name: one.metadata.get("classes") for one in candidates}, settings.labels)
+    check_names(candidates, settings.labels)
     check_classes(candidates, settings.labels, settings.store)
     check_disk(candidates, settings)
     return pack(candidates, settings)
 
 
 def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: int = 1) -> str:
-    """Return the failed models, and lines with the size, memory and time of each group and of all.
+    """Return the failed models, and lines with the size, memory and time of all groups and of each.
 
-    Shards that exist cost no time. The work is divided by the number of processes.
+    The work is divided by the number of processes.
     """
-    lines = []
-    total = 0.0
-    for number, group in enumerate(groups, 1):
-        seconds = 0.0
-        for span in settings.bounds:
-            rates = [one.seconds for one in group if is_missing(one, span, settings)]
-            seconds += sum(rates) * (span[1] - span[0]) / processes
-        total += seconds
-        need, _ = compute_needs(group, settings)
-        lines.append(
-            f"  group {number}: {_count(group)}, {need / 1e9:.2g} GB of memory, "
-            f"{format_duration(seconds)}"
-        )
+    lines = [*map(str, settings.failed.values())]
+    seconds = [_estimate_seconds(group, settings) / processes for group in groups]
     models = [*chain(*groups)]
-    size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
-    summary = (
-        f"{_count(models)} × {len(settings.samples)} samples: {format_duration(total)}, "
-        f"{size / 1e6:.1f} MB on disk"
-    )
+    if models:
+        size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
+        lines.append(
+            f"{_count(models)} × {len(settings.samples)} samples: {format_duration(sum(seconds))}, "
+            f"{number(size, 'B')} on disk"
+        )
     if len(groups) > 1:
-        summary += f", {len(groups)} groups within {settings.memory / 1e9:g} GB"
-    return "\n".join([*map(str, settings.failed.values()), summary, *lines[len(lines) < 2 :]])
+        lines[-1] += f", {len(groups)} groups within {number(settings.memory, 'B')}"
+        for turn, group in enumerate(groups):
+            need = float(f"{compute_needs(group, settings)[0]:.2g}")
+            lines.append(
+                f"  group {turn + 1}: {_count(group)}, {number(need, 'B')} of memory, "
+                f"{format_duration(seconds[turn])}"
+            )
+    return "\n".join(lines)
+
+
+def _estimate_seconds(group: list[Candidate], settings: Settings) -> float:
+    """Return the time of a group in one process. Shards that exist cost no time."""
+    return sum(
+        candidate.seconds * (span[1] - span[0])
+        for span in settings.bounds
+        for candidate in group
+        if is_missing(candidate, span, settings)
+    )
 
 
 def _count(models: list) -> str:
@@ -280,14 +289,13 @@ def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
     with shards.locked(f"store-{digest_of(candidate.name)}"):
         if not shards.is_stored(candidate.name, candidate.run):
             parts = [shards.read(candidate.name, candidate.run, span) for span in settings.bounds]
-            if None in parts:
-                if not is_last:
-                    return
-                start, stop = settings.bounds[parts.index(None)]
+            if None in parts and is_last:
                 raise ValueError(
-                    f"model {candidate.name!r}: the shard of samples {start} … {stop - 1} is "
-                    "missing or damaged. Repeat the call, which computes it again."
+                    f"model {candidate.name!r}: a shard is missing or damaged. Repeat the call, "
+                    "which computes it again"
                 )
+            if None in parts:
+                return
             _store(candidate, parts, settings)
         shards.remove(candidate.name)
 
@@ -312,16 +320,12 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
         seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
-    check_order(candidate.name, candidate.metadata, logits, settings.labels)
+    check_order(candidate, logits, settings.labels)
+    installed = {name: version(name) for name in VERSIONED if find_spec(name)}
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
         "device_name": settings.device.name,
-        "versions": {
-            "python": platform.python_version(),
-            "torch": torch.__version__,
-            "timm": timm.__version__,
-            "numpy": np.__version__,
-        },
+        "versions": {"python": platform.python_version()} | installed,
     }
     extraction.pop("samples")
     if candidate.name in settings.batch_limits:
@@ -329,9 +333,11 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     metadata = {key: value for key, value in candidate.metadata.items() if key != "classes"}
     # Another process may have created the store or changed it since the start.
     path = settings.shards.store_path
-    store = open_existing(path, settings.labels)
-    if store is None:
-        store = _create_store(path, settings)
+    with settings.shards.locked("create"):
+        store = open_existing(path, settings.labels)
+        if store is None:
+            create(path, settings.labels)
+            store = LogitStore(path)
     store.add(
         candidate.name,
         logits,
@@ -342,11 +348,3 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
         extraction=extraction,
         **metadata,
     )
-
-
-def _create_store(path: Path, settings: Settings) -> LogitStore:
-    """Return the store at a path, which this or another process creates."""
-    with settings.shards.locked("create"):
-        if not (path / MANIFEST).exists():
-            create(path, settings.labels)
-    return LogitStore(path)

@@ -10,6 +10,7 @@ import torch
 
 from ..datasets.images import Photographs
 from ..origin import origin_of
+from ..tables import number
 from ..zoo.forward import Device, upload_batch
 from ..zoo.transforms import find_distinct, prepare_batch
 from .limits import MOST_SHARED_BYTES, SHARED_MEMORY, find_shared_memory
@@ -20,23 +21,26 @@ PREFETCHED_CHUNKS = 4  # chunks that each worker prefetches
 
 
 def feed(
-    samples: Any, bounds: Iterable, transforms: Iterable, device: Device, workers: int = 0
+    samples: Any, batches: Iterable, transforms: Iterable, device: Device, workers: int = 0
 ) -> Generator:
-    """Yield a function for each batch. It maps a transform to the transformed batch.
+    """Yield each batch with a function that maps a transform to the transformed samples.
 
-    bounds: (start, stop) of the batches. They are taken when their samples are read, in workers
-    before the batch is due. transforms: all transforms with which these functions will be called.
-    Worker processes decode each photograph once, and compute the crop and size (*cut*) of every
-    distinct transform. Batches of other data sets are transformed on the device. Raises ValueError
-    if a sample cannot be read.
+    batches: tuples that end with (start, stop). They are taken when their samples are read, in
+    workers before the batch is due. transforms: all transforms with which these functions will be
+    called. Worker processes decode each photograph once, and compute the crop and size (*cut*) of
+    every distinct transform. Batches of other data sets are transformed on the device. Raises
+    ValueError if a sample cannot be read.
     """
     if isinstance(samples, Photographs):
         cuts = find_distinct(map(_find_cut, transforms))
-        yield from _feed_photographs(samples, iter(bounds), cuts, device, workers)
+        yield from _feed_photographs(samples, iter(batches), cuts, device, workers)
         return
-    for start, stop in bounds:
-        raw = upload_batch(read_batch(samples, start, stop), device.upload)
-        yield lambda transform, raw=raw: upload_batch(prepare_batch(transform, raw), device.upload)
+    for batch in batches:
+        raw = upload_batch(read_batch(samples, *batch[-2:]), device.upload)
+        yield (
+            batch,
+            lambda transform, raw=raw: upload_batch(prepare_batch(transform, raw), device.upload),
+        )
 
 
 def read_batch(samples: Any, start: int, stop: int) -> Any:
@@ -124,7 +128,7 @@ def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
     prefetched = min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable) if usable else 0
     if limit < MOST_SHARED_BYTES and (usable, chunk) != (workers, CHUNK):
         warnings.warn(
-            f"{SHARED_MEMORY} has little free memory ({2 * limit / 1e6:.0f} MB), so {usable} of "
+            f"{SHARED_MEMORY} has little free memory ({number(2 * limit, 'B')}), so {usable} of "
             f"{workers} processes decode photographs, {chunk} at a time. Enlarge it, for example "
             "with docker run --shm-size=4g",
             stacklevel=2,
@@ -133,37 +137,38 @@ def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
 
 
 def _feed_photographs(
-    samples: Any, bounds: Iterator, cuts: list[Callable], device: Device, workers: int
+    samples: Any, batches: Iterator, cuts: list[Callable], device: Device, workers: int
 ) -> Generator:
     """Yield batches of photographs that workers decode into a ring of shared buffers."""
-    first = next(bounds, None)
+    first = next(batches, None)
     if first is None:
         return
-    photographs = _CutPhotographs(samples.inputs, cuts, first[0])
+    photographs = _CutPhotographs(samples.inputs, cuts, first[-2])
     workers = min(workers, -(-len(samples) // CHUNK))
     workers, chunk, prefetched = size_ring(photographs.bytes, workers)
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
-    ahead, due = itertools.tee(itertools.chain([first], bounds))
-    tasks = enumerate(_split_batches(ahead, chunk))
+    ahead, due = itertools.tee(itertools.chain([first], batches))
+    chunks = (range(*rows) for *_, start, stop in ahead for rows in split_range(start, stop, chunk))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
-        sampler=tasks,  # type: ignore[arg-type]
+        sampler=enumerate(chunks),  # type: ignore[arg-type]
         num_workers=workers,
         prefetch_factor=prefetched or None,
     )
     arriving = zip(itertools.cycle(photographs.ring), loader)
-    for start, stop in due:
-        batch = photographs.create_buffers(stop - start)
+    for batch in due:
+        *_, start, stop = batch
+        whole = photographs.create_buffers(stop - start)
         for begin, end in split_range(0, stop - start, chunk):
             buffers, error = next(arriving)
             if error is not None:
                 raise error
-            for whole, part in zip(batch, buffers):
-                whole[begin:end] = part[: end - begin]
-        uploaded = [device.upload(part) for part in batch]
-        yield partial(_finish_photographs, cuts, uploaded, device)
+            for rows, part in zip(whole, buffers):
+                rows[begin:end] = part[: end - begin]
+        uploaded = [device.upload(cut) for cut in whole]
+        yield batch, partial(_finish_photographs, cuts, uploaded, device)
 
 
 def _finish_photographs(
@@ -174,13 +179,6 @@ def _finish_photographs(
     if hasattr(transform, "normalize"):
         cut = transform.normalize(cut)
     return upload_batch(cut, device.upload)
-
-
-def _split_batches(batches: Iterator, size: int) -> Iterator[range]:
-    """Yield the rows of batches in ranges of a size, or fewer at the end of a batch."""
-    for start, stop in batches:
-        for span in split_range(start, stop, size):
-            yield range(*span)
 
 
 def _find_cut(transform: Any) -> Callable:

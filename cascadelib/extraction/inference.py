@@ -5,7 +5,6 @@ import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import torch
@@ -36,9 +35,7 @@ class Claim:
     parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
 
 
-def run_group(
-    group: list[Candidate], residents: Residents, settings: Settings, wait: bool, title: str = ""
-) -> None:
+def run_group(group: list[Candidate], residents: Residents, wait: bool, title: str = "") -> None:
     """Compute the shards of a group that are missing and that no other process computes.
 
     Models that run out of memory next to others run again without them.
@@ -46,12 +43,13 @@ def run_group(
     wait: whether to wait for the shards that other processes compute. title: text next to the
     progress bar.
     """
+    settings = residents.settings
     with contextlib.ExitStack() as stack:
         claims = _claim_shards(group, settings, wait, stack)
         first = next(claims, None)
         if first is None:
             return
-        models = _load_models(group, residents, settings)
+        models = _load_models(group, residents)
         _run_claims(itertools.chain([first], claims), models, settings, title)
     short = [candidate for candidate in group if lacked_memory(settings.failed.get(candidate.name))]
     if not short or len(group) == 1:
@@ -60,7 +58,7 @@ def run_group(
         del settings.failed[candidate.name]
     half = len(short) if len(short) < len(group) else len(short) // 2
     for part in filter(None, (short[:half], short[half:])):
-        run_group(part, residents, settings, wait, title)
+        run_group(part, residents, wait, title)
 
 
 def is_missing(candidate: Candidate, span: tuple[int, int], settings: Settings) -> bool:
@@ -91,15 +89,14 @@ def _claim_shards(
                 yield Claim(span, missing, lock)
 
 
-def _load_models(
-    group: list[Candidate], residents: Residents, settings: Settings
-) -> dict[Candidate, Model]:
+def _load_models(group: list[Candidate], residents: Residents) -> dict[Candidate, Model]:
     """Return the models of a group on the device, without those that fail to load."""
+    failed = residents.settings.failed
     residents.keep({candidate.name for candidate in group})
     models = {}
     for candidate in group:
-        if candidate.name not in settings.failed:
-            with record_failure(settings.failed, candidate.name):
+        if candidate.name not in failed:
+            with record_failure(failed, candidate.name):
                 models[candidate] = residents.load(candidate.source, candidate.run)
     return models
 
@@ -175,24 +172,18 @@ def _start_batches(
     """
     samples = settings.samples
     ordered = samples if settings.order is None else samples.take(settings.order)
-    ahead, due = itertools.tee(
-        (claim, start, stop)
+    batches = (
+        (claim, *rows)
         for claim in claims
-        for start, stop in split_range(*claim.span, settings.options.batch_size)
+        for rows in split_range(*claim.span, settings.options.batch_size)
     )
-    bounds = ((start, stop) for _, start, stop in ahead)
     transforms = [model.transform for model in models.values()]
-    fed = feed(ordered, bounds, transforms, settings.device, settings.workers)
+    fed = feed(ordered, batches, transforms, settings.device, settings.workers)
     with contextlib.closing(fed):
-        for (claim, start, stop), prepare in zip(due, fed):
-            if not _remaining(models, models, settings):
+        for (claim, start, stop), prepare in fed:
+            if settings.failed.keys() >= {candidate.name for candidate in models}:
                 return
             yield claim, stop, [*_start_outputs(claim, start, stop, prepare, models, settings)]
-
-
-def _remaining(candidates: Any, models: dict[Candidate, Model], settings: Settings) -> list:
-    """Return the candidates that have been loaded and have not failed."""
-    return [one for one in candidates if one in models and one.name not in settings.failed]
 
 
 @dataclass(frozen=True)
@@ -222,7 +213,8 @@ def _start_outputs(
     prepare: maps a transform to the inputs. A batch is halved only if the model is alone on the
     device.
     """
-    remaining = _remaining(claim.missing, models, settings)
+    failed = settings.failed
+    remaining = [one for one in claim.missing if one in models and one.name not in failed]
     rows = slice(start - claim.span[0], stop - claim.span[0])
     for transform in find_distinct(models[candidate].transform for candidate in remaining):
         inputs = None

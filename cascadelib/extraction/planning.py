@@ -15,7 +15,9 @@ from ..datasets.images import Photographs
 from ..datasets.texts import Texts
 from ..files import digest_of
 from ..origin import Origin
+from ..store.formats import decode_metadata, encode_metadata
 from ..store.logit_store import LogitStore
+from ..tables import number
 from ..zoo.batches import count_inputs, map_parts
 from ..zoo.forward import (
     Device,
@@ -88,7 +90,7 @@ class Settings:
             "inputs": self.inputs,
             "dtype": self.options.dtype,
             "amp": self.device.amp,
-            "batch_size": self.options.batch_size,
+            "batch_size": int(self.options.batch_size),  # it may be a number of NumPy
             "device": self.device.torch.type,
             "samples": self.labels.fingerprint,
         }
@@ -230,7 +232,10 @@ class Probes:
                 result = self._try(source, alone=True)
             if result is not None:
                 shards.write_probe(source.name, result)
-        return None if result is None else Candidate(source, **result)
+        if result is None:
+            return None
+        metadata = {key: decode_metadata(text) for key, text in result["metadata"].items()}
+        return Candidate(source, **result | {"metadata": metadata})
 
     def _try(self, source: Source, alone: bool) -> dict | None:
         """Return the result of a probe, or None if it fails, which is recorded."""
@@ -285,7 +290,7 @@ class Probes:
             "macs": macs,
             "classes": logits.shape[1],
             "seconds": seconds(),
-            "metadata": metadata,
+            "metadata": {key: encode_metadata(key, value) for key, value in metadata.items()},
             "weights": count_weight_bytes(model.module),
             "inputs": sum(sizes) // count,
             "working": working // count,
@@ -301,7 +306,7 @@ class Probes:
                 self._first = replace(self._first, inputs=images)
         if not self._prepared or self._prepared[0] != transform:
             batch = [(0, len(self._first))]
-            prepare = next(feed(self._first, batch, [transform], settings.device))
+            _, prepare = next(feed(self._first, batch, [transform], settings.device))
             self._prepared = transform, prepare(transform)
         return self._prepared[1]
 
@@ -335,10 +340,10 @@ def fits(group: Iterable[Candidate], settings: Settings) -> bool:
 
 def describe_need(candidate: Candidate, settings: Settings) -> str:
     """Return the message for a model that does not fit into memory at any batch size."""
-    need = max(compute_needs([candidate], settings)) / GIGABYTE
+    need = max(compute_needs([candidate], settings))
     return (
-        f"model {candidate.name!r} needs {need:.3g} GB for a batch of one sample, and the limit is "
-        f"{settings.memory / GIGABYTE:.3g} GB. Pass a larger memory=, or a smaller shard_size="
+        f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, and the "
+        f"limit is {number(settings.memory, 'B')}. Pass a larger memory="
     )
 
 

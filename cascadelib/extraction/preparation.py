@@ -17,6 +17,7 @@ from ..store.formats import Folder
 from ..store.logit_store import LogitStore
 from ..store.manifest import MANIFEST
 from ..store.model_checks import DTYPES
+from ..tables import number
 from ..zoo.forward import AMP, Device, select_device
 from ..zoo.loaders import Source, list_sources
 from ..zoo.model import Model, describe_identity, update_digest
@@ -78,14 +79,14 @@ def _check_memory(sources: list[Source], gigabytes: float | None, device: Device
     if gigabytes is None:
         gigabytes = find_memory(device.torch)
     check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
+    memory = gigabytes * GIGABYTE
     largest = max(sources, key=lambda source: source.weights)
-    need = largest.weights / GIGABYTE
-    if need > gigabytes:
+    if largest.weights > memory:
         raise ValueError(
             f"memory={gigabytes:g} GB is too small for model {largest.name!r}, whose weights have "
-            f"{need:.3g} GB. Pass a larger memory= or fewer models"
+            f"{number(largest.weights, 'B')}. Pass a larger memory= or leave it out"
         )
-    return gigabytes * GIGABYTE
+    return memory
 
 
 def list_shared_settings(settings: Settings) -> dict:
@@ -220,7 +221,8 @@ def check_disk(candidates: list[Candidate], settings: Settings) -> None:
     free = shutil.disk_usage(existing).free
     if needed > free:
         raise ValueError(
-            f"{path}: {needed / 1e6:.1f} MB are needed, {free / 1e6:.1f} are free: use another disk"
+            f"{path}: {number(needed, 'B')} are needed, {number(free, 'B')} are free: use another "
+            "disk"
         )
 
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote
 from uuid import uuid4
 
@@ -121,17 +122,17 @@ class Shards:
     def _agree_on(self, call: dict, others: list[Path]) -> None:
         """Raise ValueError if other processes have other settings. Without others, begin a call."""
         path = self.path / CALL
+        content = _to_json(call)
         if not others:
             for probe in self.path.glob(f"*/{PROBE}"):  # of an earlier call
                 probe.unlink()
-            with self._write(path) as temporary:
-                temporary.write_text(json.dumps(call))
+            self._write(path, content)
         if not holds_locks(path):
             raise ValueError(f"{self.path}: its disk holds no locks. {REMEDY}")
         found = read_json(path)
         differing = [
             f"{key} {brief(found.get(key))} there, {brief(value)} here"
-            for key, value in json.loads(json.dumps(call)).items()
+            for key, value in json.loads(content).items()
             if found.get(key) != value
         ]
         if differing:
@@ -178,15 +179,17 @@ class Shards:
     def _file(self, model: str, name: str) -> Path:
         return self.path / file_name(model).removesuffix(SUFFIX) / name
 
-    @contextlib.contextmanager
-    def _write(self, path: Path) -> Iterator[Path]:
-        """Write a file atomically. Yields its temporary path.
+    def _shard(self, model: str, span: tuple[int, int]) -> Path:
+        return self._file(model, f"{span[0]}-{span[1]}{SUFFIX}")
+
+    def _write(self, path: Path, content: bytes) -> None:
+        """Write a file atomically.
 
         No fsync is needed: if a shard is damaged, its SHA-256 fails and it is computed again.
         """
         path.parent.mkdir(exist_ok=True, parents=True)
         with replace_atomically(path, durable=False) as temporary:
-            yield temporary
+            temporary.write_bytes(content)
 
     def read_probe(self, model: str) -> dict | None:
         """Return the result of a probe of this call, or None."""
@@ -195,8 +198,7 @@ class Shards:
 
     def write_probe(self, model: str, result: dict) -> None:
         """Write the result of a probe, which all processes of this call read."""
-        with self._write(self._file(model, PROBE)) as temporary:
-            temporary.write_text(json.dumps(result))
+        self._write(self._file(model, PROBE), _to_json(result))
 
     def read(self, model: str, run: dict, span: tuple[int, int]) -> tuple[np.ndarray, list] | None:
         """Return (logits [stop − start, classes], seconds per sample of each batch) of a shard.
@@ -204,7 +206,7 @@ class Shards:
         Returns None if the shard is missing or damaged, or has settings other than ``run``.
         """
         with contextlib.suppress(ValueError, OSError):
-            shard = Output.read(self._file(model, name_shard(span)))
+            shard = Output.read(self._shard(model, span))
             if shard.metadata.get("run") == digest_of(run):
                 return shard.open(), shard.metadata["batch_seconds"]
         return None
@@ -214,8 +216,7 @@ class Shards:
     ) -> None:
         """Write a finished shard. seconds: per sample, of each batch."""
         header = {"run": digest_of(run), "batch_seconds": seconds}
-        with self._write(self._file(model, name_shard(span))) as temporary:
-            temporary.write_bytes(encode_tensor(logits, header))
+        self._write(self._shard(model, span), encode_tensor(logits, header))
 
     def is_stored(self, model: str, run: dict) -> bool:
         """Return whether the store has the model with the settings ``run``."""
@@ -230,9 +231,9 @@ class Shards:
             path.unlink(missing_ok=True)
 
 
-def name_shard(span: tuple[int, int]) -> str:
-    """Return the file name of a shard."""
-    return f"{span[0]}-{span[1]}{SUFFIX}"
+def _to_json(value: Any) -> bytes:
+    """Return a value as JSON, with plain numbers instead of those of NumPy."""
+    return json.dumps(value, default=lambda number: number.item()).encode()
 
 
 def _beat(record: Path, stop: threading.Event) -> None:

@@ -4,7 +4,6 @@ import contextlib
 import copy
 import math
 import os
-import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -15,16 +14,16 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import brief, error_context, items_of, validate_choice
-from ..labels import align_values, as_real_array, as_text, select_rows
+from ..labels import align_values, as_text, select_rows
 from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.answers import ACCEPTED, describe_gaps, read_texts
-from .tables.cells import TREATMENTS, Cells, costs_of, scores_of, select_samples
+from .tables.cells import TREATMENTS, Cells, score_arguments, select_samples
 from .tables.rules import Rule, refuse
-from .tables.score_checks import check_values, convert_arguments, refuse_missing
+from .tables.score_checks import check_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy
+from .tables.tidy import open_frame, read_tidy, roles_of
 
 NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
@@ -40,27 +39,6 @@ def _refuse_options(**options: Any) -> None:
             "supports only score='f1' and Method(confidence=…). Omit these options (a Point's "
             "cost_kind is then 'cost'), or use a LogitStore"
         )
-
-
-def cost_roles(columns: Sequence[str]) -> dict[str, str]:
-    """Return {role: column} of the columns of costs. Several roles name their kinds of cost."""
-    if len(columns) == 1:
-        return {"cost": columns[0]}
-    return {f"cost {name}": name for name in columns}
-
-
-def prices_of(price_of: Mapping[str, float], names: Iterable[str]) -> Array:
-    """Return the prices of models, float64 [n_models]."""
-    for name in price_of:
-        validate_choice(name, names, "model of the table, in cost")
-    return as_real_array(
-        [price_of[validate_choice(name, price_of, "model in cost")] for name in names], "cost"
-    )
-
-
-def collapse(cost: Array) -> Array:
-    """Return costs [n_models, n_samples] as [n_models] if they do not differ by sample."""
-    return cost[:, 0] if cost.ndim > 1 and (cost == cost[:, :1]).all() else cost
 
 
 @dataclass(frozen=True, eq=False)
@@ -185,16 +163,9 @@ class ScoreTable:
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
-        arguments = convert_arguments(self)
-        names = arguments["names"]
-        ids = arguments["origin"].sample_ids
-
-        def place(model: int, sample: int) -> str:
-            return f"sample {str(ids[sample])!r}, model {names[model]!r}"
-
-        checked, rules = check_values(arguments, place)
+        parts, rules = check_arguments(self)
         refuse(rules)
-        self._set_checked(**checked)
+        self._set_checked(**parts)
 
     def _set_checked(self, origin: Origin, **parts: Any) -> "ScoreTable":
         """Set checked attributes, and make their arrays read-only."""
@@ -212,54 +183,30 @@ class ScoreTable:
         return self
 
     @classmethod
-    def of_checked(cls, parts: dict[str, Any]) -> "ScoreTable":
-        """Return the table of parts that :func:`check_values` returned."""
-        return cls.__new__(cls)._set_checked(**parts)
-
-    @classmethod
     def of_cells(
         cls,
         cells: Cells,
-        cost: Sequence[str] | Mapping[str, float],
+        prices: Mapping[str, float] | None = None,
         missing: str = "refuse",
         answer: Any = None,
-    ) -> tuple[dict[str, Any], list[Rule]]:
-        """Return the checked parts of a table, and the rules for its cells.
+    ) -> tuple["ScoreTable", list[Rule]]:
+        """Return the table of cells, and the rules for them. It is valid if none is a fault.
 
         Parameters
         ----------
         cells : Cells
             The result of :func:`read_tidy`.
-        cost : sequence of str, or mapping of str to float
-            The columns of costs, of which the first one is the default, or the prices by model.
+        prices : mapping of str to float, optional
+            Prices by model, if no column has the costs.
         missing, answer
             As for :meth:`from_frame`.
         """
-        used, dropped, rules = select_samples(cells, missing)
-        raw = scores_of(used) | {
-            "names": used.names,
-            "origin": Origin(np.zeros(len(used.samples), np.int64), used.samples),  # distinct ids
-            "predictions": used.coded("prediction") if "prediction" in used.text else None,
-            "labels": None,
-            "answered": used.row_at >= 0,
-            "unreadable": None,
-            "missing": missing,
-            "answer": answer,
-            "dropped": dropped,
-        }
-        if "label" in used.text:
-            labels = used.coded("label")
-            raw["labels"] = replace(labels, codes=labels.codes.max(axis=0))
-        raw["costs"] = (
-            {"cost": prices_of(cost, used.names)}
-            if isinstance(cost, Mapping)
-            else costs_of(used, {role.partition(" ")[2] or role: role for role in cost_roles(cost)})
-        )
-        parts, value_rules = check_values(raw, used.place)
-        further = parts["further_costs"]
-        parts["cost"] = collapse(parts["cost"])
-        parts["further_costs"] = {kind: collapse(further[kind]) for kind in further}
-        return parts, rules + value_rules
+        used, rules = select_samples(cells, missing)
+        table = cls.__new__(cls)
+        given = score_arguments(used, prices) | {"missing": missing, "answer": answer}
+        vars(table).update(given)
+        parts, value_rules = check_arguments(table, used.place)
+        return table._set_checked(**parts), rules + value_rules
 
     @classmethod
     def from_frame(
@@ -369,32 +316,17 @@ class ScoreTable:
             "confidence": confidence,
             "label": label,
         }
-        roles = {role: name for role, name in named.items() if name is not None}
-        roles |= {f"column {name}": name for name in items_of(columns)}
-        roles |= {f"category {name}": name for name in items_of(categories)}
-        prices = dict(cost) if isinstance(cost, Mapping | pd.Series) else items_of(cost)
-        if not isinstance(prices, dict):
-            roles |= cost_roles(prices)
-        for name in (sample, model, *roles.values()):
-            if not isinstance(name, str):
-                raise ValueError(f"the name of a column must be text, got {brief(name)}")
+        roles, prices = roles_of(named, cost, columns, categories)
         opened = open_frame(frame, largest, encoding)
         is_path = isinstance(frame, str | os.PathLike)
         with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
             cells, rules = read_tidy(*opened, roles, models, decimal)
-            parts, cell_rules = cls.of_cells(cells, prices, missing, answer)
+            table, cell_rules = cls.of_cells(cells, prices, missing, answer)
             refuse(rules + cell_rules)
-        read = cls.of_checked(parts)
-        from .aligned_rows import check_alignment  # loads scipy
+        from .aligned_rows import warn_of_misaligned  # loads scipy
 
-        alignment = check_alignment(read)
-        if alignment.status == "violated":
-            text = (
-                f"{alignment.evidence}. Check the join by sample id; certify refuses this table "
-                'unless accept=("rows aligned",)'
-            )
-            warnings.warn(text, stacklevel=2)
-        return read
+        warn_of_misaligned(table, table.names)
+        return table
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table as :meth:`from_frame` reads it, a row per sample and model.

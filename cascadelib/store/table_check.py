@@ -6,22 +6,20 @@ import os
 import re
 import shlex
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
 from functools import partial
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from ..checks import items_of
 from .aligned_rows import check_alignment
-from .score_table import ScoreTable, cost_roles
+from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
 from .tables.cells import SKIP, UNSURE, Cells, select_samples
-from .tables.rules import Rule, describe_rules
+from .tables.rules import Rule, describe_rules, has_faults
 from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy
+from .tables.tidy import open_frame, read_tidy, roles_of
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
@@ -39,8 +37,7 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-REVERSED = -4.0  # difference of mean ranks of confidence, correct − wrong, in standard errors
-UNLABELLED = "columns of correct answers that were recognized"
+UNLABELLED = "correct answers"
 LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
 TREATED = {
     "abstain": "as missing answers, missing='abstain'",
@@ -59,10 +56,9 @@ class TableReport:
     columns : dict of str to str
         Column by role. For one column per model it is a template, such as "{}_answer", where {}
         is the name of the model.
-    faults : DataFrame
-        One row per rule that concerns some cells: fault, count, examples (with sample id and line),
-        remedy, ``read`` (what is read instead, "" if nothing is), and ``blocks``, which is True if
-        the table cannot be read before the fault is corrected.
+    rules : list of Rule
+        The rules that concern some cells. If one is a fault, the table cannot be read before the
+        fault is corrected.
     options : dict
         Further options of :meth:`ScoreTable.from_frame` that read the table.
     table : ScoreTable or None
@@ -71,9 +67,18 @@ class TableReport:
 
     source: str
     columns: dict[str, str]
-    faults: pd.DataFrame
+    rules: list[Rule]
     options: dict[str, Any]
     table: ScoreTable | None
+
+    @property
+    def faults(self) -> pd.DataFrame:
+        """One row per rule: fault, count, examples (with sample id and line), remedy, read.
+
+        The last column is what is read instead. It is "" if the fault must be corrected.
+        """
+        table = pd.DataFrame(map(vars, self.rules), columns=[one.name for one in fields(Rule)])
+        return table.rename(columns={"name": "fault"})
 
     @property
     def command(self) -> str:
@@ -82,7 +87,7 @@ class TableReport:
         It is empty if faults must be corrected first, or if there are no labels.
         """
         table = self.table
-        if table is None or table.correct is None or self.faults["blocks"].any():
+        if table is None or table.correct is None or has_faults(self.rules):
             return ""
         return format_command(self.source, self.columns, self.options, len(table))
 
@@ -91,7 +96,7 @@ class TableReport:
         table: Any = self.table
         columns = {name: name for name in table.to_frame() if name in NAMES}
         if table.further_costs:
-            columns |= cost_roles(table.cost_names)
+            columns, _ = roles_of(columns, table.cost_names)
         missing = self.options.get("missing")
         options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
         return replace(self, source=path, columns=columns, options=options)
@@ -99,30 +104,27 @@ class TableReport:
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
         lines = [f"{self.source}: {named or 'no columns were recognized'}"]
-        is_read = self.faults["read"] != ""
-        blocks = self.faults["blocks"].astype(bool)
-        for title, chosen in (
-            ("Faults that must be corrected:", blocks),
-            ("Read by steps:", is_read & ~blocks),
-            ("Remarks:", ~is_read & ~blocks),
-        ):
-            rows = self.faults[chosen].drop(columns="blocks").itertuples(index=False)
-            text = describe_rules(Rule(*row) for row in rows)
-            lines += [title, *text.splitlines()] if text else []
-        lines += [] if len(self.faults) else ["no faults"]
+        parts = {"Faults that must be corrected:": False, "Read by steps:": True}
+        for title, is_read in parts.items():
+            text = describe_rules(rule for rule in self.rules if bool(rule.read) == is_read)
+            lines += [title, text] if text else []
+        if not self.rules:
+            lines.append("no faults")
         if self.table is not None:
-            total = len(self.table) + self.table.dropped
-            lines.append(
-                f"{len(self.table):,} of {total:,} samples, {self.table.dropped:,} dropped"
-            )
-            lines += filter(None, [describe_gaps(self.table, self.table.names)])
-            kind = self.table.default_cost
-            lines += [
-                f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}"
-                for name, model in self.table.models.iterrows()
-            ]
+            lines += describe_table(self.table)
         lines.append(self.command or "Correct these faults, then run the check again.")
         return "\n".join(lines)
+
+
+def describe_table(table: ScoreTable) -> list[str]:
+    """Return lines with the numbers of samples and missing answers, and the models."""
+    count = len(table)
+    lines = [f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped"]
+    lines += filter(None, [describe_gaps(table, table.names)])
+    kind = table.default_cost
+    for name, model in table.models.iterrows():
+        lines.append(f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}")
+    return lines
 
 
 def check_table(
@@ -196,32 +198,22 @@ def check_table(
     table = None
     try:
         opened, options["encoding"] = open_in_two_encodings(frame, largest, encoding)
-        roles = guess_columns(list(map(str, opened[0].columns)), columns, cost)
-        rules = list(find_missing_columns(roles, cost))
-        if all(rule.name == UNLABELLED for rule in rules):
+        roles, prices = guess_columns(list(map(str, opened[0].columns)), columns, cost)
+        rules = find_missing_columns(roles, prices)
+        if all(UNLABELLED in rule.name for rule in rules):
             cells, cell_rules = read_tidy(*opened, roles, models, decimal)
-            prices = cost if isinstance(cost, Mapping) else columns_of_costs(roles)
             rules += cell_rules
-            parts, found = choose_options(cells, prices, options)
+            table, found = choose_options(cells, prices, options)
             rules += found
-            if all(rule.read for rule in cell_rules + found):
-                table = ScoreTable.of_checked(parts)
+            table = None if has_faults(cell_rules + found) else table
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
-    remarks = [] if table is None else [*find_remarks(table)]
-    faults = table_of_faults(rules, remarks)
+    if table is not None:
+        rules += find_shifted_rows(table)
     used = {name: value for name, value in options.items() if value is not None}
     if isinstance(cost, Mapping):
         used["cost"] = dict(cost)
-    return TableReport(source, roles, faults, used, table)
-
-
-def table_of_faults(rules: Sequence[Rule], remarks: Sequence[Rule]) -> pd.DataFrame:
-    """Return a row per rule. A rule blocks if its cells have no reading; a remark never does."""
-    listed = [vars(rule) | {"blocks": not rule.read} for rule in rules]
-    listed += [vars(remark) | {"blocks": False} for remark in remarks]
-    names = ["name", "count", "examples", "remedy", "read", "blocks"]
-    return pd.DataFrame(listed, columns=names).rename(columns={"name": "fault"})
+    return TableReport(source, roles, rules, used, table)
 
 
 def open_in_two_encodings(
@@ -237,27 +229,26 @@ def open_in_two_encodings(
 
 
 def choose_options(
-    cells: Cells, prices: Any, options: dict[str, Any]
-) -> tuple[dict[str, Any], list[Rule]]:
-    """Return the parts of a ScoreTable, and the rules for its cells.
+    cells: Cells, prices: Mapping[str, float] | None, options: dict[str, Any]
+) -> tuple[ScoreTable, list[Rule]]:
+    """Return the table, and the rules for its cells.
 
     If an option of ``from_frame`` corrects a fault, this option is added to ``options``.
     """
-    dropped = choose_missing(cells, options)
+    gaps = choose_missing(cells, options)
     read = partial(ScoreTable.of_cells, cells, prices, options["missing"] or "refuse")
-    parts, rules = read(options["answer"])
-    if options["missing"] == ACCEPTED or not all(rule.read for rule in rules):
-        return parts, dropped + rules
-    table: Any = ScoreTable.of_checked(parts)
+    table: Any
+    table, rules = read(options["answer"])
+    if options["missing"] == ACCEPTED or has_faults(rules):
+        return table, gaps + rules
     unreadable = find_unreadable(table, table.names)
     if unreadable and options["answer"] is None:
-        texts = np.unique(table.predictions[table.unreadable]).tolist()
+        texts = pd.unique(table.predictions[table.unreadable]).tolist()
         options["answer"] = find_option(texts, labels_of(table))
         if options["answer"] is not None:
-            parts, rules = read(options["answer"])
-            table = ScoreTable.of_checked(parts)
+            table, rules = read(options["answer"])
             unreadable = find_unreadable(table, table.names)
-    return parts, dropped + rules + unreadable
+    return table, gaps + rules + unreadable
 
 
 def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
@@ -268,33 +259,38 @@ def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
     """
     if options["missing"] is not None:
         return []
-    _, _, rules = select_samples(cells, "refuse")
-    corrected = [rule for rule in rules if rule.remedy in (SKIP, UNSURE)]
-    if not corrected:
+    _, rules = select_samples(cells, "refuse")
+    gaps = [rule for rule in rules if rule.remedy in (SKIP, UNSURE)]
+    if not gaps:
         return []
     select_samples(cells, "drop")  # a ValueError if no sample has a row of each model
-    _, _, others = select_samples(cells, "abstain")
+    _, others = select_samples(cells, "abstain")
     missing = "drop" if others else "abstain"
     options["missing"] = missing
-    return [replace(rule, read=TREATED[missing], remedy="") for rule in corrected]
+    return [replace(rule, read=TREATED[missing], remedy="") for rule in gaps]
 
 
-def guess_columns(columns: list[str], named: Mapping[str, str], cost: Any = None) -> dict[str, str]:
-    """Return {role: column}: the named ones, and those with a usual name (:data:`NAMES`)."""
+def guess_columns(
+    columns: list[str], named: Mapping[str, str], cost: Any
+) -> tuple[dict[str, str], dict[str, float] | None]:
+    """Return the named columns and those with a usual name (:data:`NAMES`), and prices by model."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     plain |= {role: role for role in NAMES if role in columns}
-    guesses = (
-        (role, named.get(role) or next(filter(None, map(plain.get, [role, *names.split()])), None))
-        for role, names in NAMES.items()
-    )
-    roles = {role: column for role, column in guesses if column}
+    roles = {}
+    for role, names in NAMES.items():
+        usual = map(plain.get, [role, *names.split()])
+        column = named.get(role) or next(filter(None, usual), None)
+        if column:
+            roles[role] = column
     if "model" not in roles:
-        templates = {role: find_template(columns, NAMES[role]) for role in WIDE}
-        roles |= {role: one for role, one in templates.items() if one and role not in named}
-    if cost is not None:
-        roles.pop("cost", None)
-        roles |= {} if isinstance(cost, Mapping) else cost_roles(items_of(cost))
-    return roles
+        for role in WIDE:
+            template = find_template(columns, NAMES[role])
+            if template and role not in named:
+                roles[role] = template
+    if cost is None:
+        return roles, None
+    roles.pop("cost", None)
+    return roles_of(roles, cost)
 
 
 def find_template(columns: list[str], names: str) -> str | None:
@@ -309,19 +305,26 @@ def find_template(columns: list[str], names: str) -> str | None:
     return best if count > 1 else None
 
 
-def find_missing_columns(roles: Mapping[str, str], cost: Any) -> Iterator[Rule]:
-    """Yield a fault per required role without a column."""
-    if "sample" not in roles:
-        yield Rule("columns of samples that were recognized", 0, (), "Name it with --sample")
-    if "model" not in roles and not any("{}" in column for column in roles.values()):
-        remedy = "Name it with --model. For one column per model, use --prediction '{}_answer'"
-        yield Rule("columns of models that were recognized", 0, (), remedy)
-    if "correct" not in roles and not {"label", "prediction"} <= roles.keys():
-        remedy = "Name them with --label and --prediction, or with --correct"
-        yield Rule(UNLABELLED, 0, (), remedy)
-    if "cost" not in roles and cost is None:
-        remedy = "Name it with --cost, or give prices of queries as --cost small=1,large=10"
-        yield Rule("columns of costs that were recognized", 0, (), remedy)
+def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
+    """Return a fault per required role without a column."""
+    has_template = any("{}" in column for column in roles.values())
+    is_judged = "correct" in roles or {"label", "prediction"} <= roles.keys()
+    by_model = "For one column per model, use --prediction '{}_answer'"
+    needs = (
+        ("samples", "sample" in roles, "Name it with --sample"),
+        ("models", "model" in roles or has_template, f"Name it with --model. {by_model}"),
+        (UNLABELLED, is_judged, "Name them with --label and --prediction, or with --correct"),
+        (
+            "costs",
+            prices is not None or columns_of_costs(roles),
+            "Name it with --cost, or give prices of queries as --cost small=1,large=10",
+        ),
+    )
+    return [
+        Rule(f"columns of {what} that were recognized", 0, (), remedy)
+        for what, is_known, remedy in needs
+        if not is_known
+    ]
 
 
 def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
@@ -329,28 +332,13 @@ def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
     return [name for role, name in roles.items() if role.partition(" ")[0] == "cost"]
 
 
-def find_remarks(table: ScoreTable) -> Iterator[Rule]:
-    """Yield what is suspicious in a readable table: rows out of step and reversed confidences."""
+def find_shifted_rows(table: ScoreTable) -> list[Rule]:
+    """Return the rule for models whose rows are out of step with those of others."""
     alignment = check_alignment(table)
-    if alignment.status == "violated":
-        what = "models whose rows are not aligned with others"
-        yield Rule(what, 1, (alignment.evidence,), "Check the join by sample id")
-    for row, name in enumerate(table.names):
-        if is_reversed(table, row):
-            what = f"confidences of model {name!r} that are lower if the answer is correct"
-            yield Rule(what, len(table), (), "Negate them if they are losses or entropies")
-
-
-def is_reversed(table: ScoreTable, row: int) -> bool:
-    """Return whether the confidences of a model are significantly lower for correct answers."""
-    if table.correct is None or table.correct.dtype != bool:
-        return False
-    ranks = pd.Series(table.confidence[row]).rank().to_numpy()
-    correct, wrong = (ranks[table.correct[row] == one] for one in (True, False))
-    if min(len(correct), len(wrong)) < 2:
-        return False
-    spread = (correct.var() / len(correct) + wrong.var() / len(wrong)) ** 0.5
-    return bool(correct.mean() - wrong.mean() < REVERSED * spread)
+    if alignment.status != "violated":
+        return []
+    what = "models whose rows are not aligned with others"
+    return [Rule(what, 1, (alignment.evidence,), "Check the join by sample id", "as written")]
 
 
 def arguments_of(roles: Mapping[str, str]) -> dict[str, Any]:

@@ -96,11 +96,11 @@ CLASSICAL = {net.__name__: net for net in (linear, mlp, lenet, small_resnet)}
 
 def build_image_classifier(entry: dict, classes: int) -> nn.Module:
     """Build an untrained image model from its entry in zoo.json: [N, 1, size, size] → logits."""
-    if entry["architecture"] in CLASSICAL:
-        return CLASSICAL[entry["architecture"]](classes, **entry["options"])
+    architecture = entry["architecture"]
+    if architecture in CLASSICAL:
+        return CLASSICAL[architecture](classes, **entry["options"])
     import timm
 
-    architecture = entry["architecture"]
     return timm.create_model(architecture, in_chans=1, num_classes=classes, **entry["options"])
 
 

@@ -152,7 +152,7 @@ class _Cuda(Device):
     delay = 1
     pins_memory = True
 
-    def __init__(self, device: torch.device, amp: str | bool = False):
+    def __init__(self, device: torch.device, amp: str | bool):
         super().__init__(device, amp)
         self.copies = torch.cuda.Stream(device)
         self.computing = torch.cuda.current_stream(device)

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -82,13 +83,12 @@ def find_loader(
         return partial(load_bundled, folder=folder), partial(measure_bundled_model, folder=folder)
     if name in texts:
         return load_bundled_text_model, partial(measure_bundled_model, folder=REVIEWS)
-    # These imports take seconds. timm models do not need that of transformers.
-    import timm
+    # These imports take seconds. Models of one library do not need the other.
+    if find_spec("timm"):
+        from . import timm_models
 
-    from . import timm_models
-
-    if timm_models.is_timm_model(name):
-        return timm_models.load_timm_model, timm_models.measure_timm_model
+        if timm_models.is_timm_model(name):
+            return timm_models.load_timm_model, timm_models.measure_timm_model
     if anywhere:
         from . import transformers_models
 
@@ -97,6 +97,8 @@ def find_loader(
             return transformers_models.load_sequence_classifier, measure
         if transformers_models.is_transformers_model(name):  # any "owner/name"
             return transformers_models.load_image_model, measure
+    import timm
+
     validate_choice(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
     raise AssertionError(f"{name!r} is listed, but has no loader")
 
@@ -162,23 +164,18 @@ def list_sources(models: Any) -> list[Source]:
     return found
 
 
-def find_source(name: str, **options: Any) -> Source:
-    """Return the source of a model that is loaded by name. options: those of :func:`load`.
+def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Source:
+    """Return the source of a model that :func:`load` loads with these arguments.
 
     Raises ValueError if the name is unknown.
     """
-    found = {key: options.pop(key) for key in ("folder", "anywhere") if key in options}
-    loader, measure = find_loader(name, **found)
-    return Source(name, partial(loader, name, **options), _measure(measure, name))
-
-
-def _measure(measure: Callable[[str], int], name: str) -> int:
-    """Return the bytes of a model's weights, or 0 if they are unknown until it is loaded."""
+    loader, measure = find_loader(name, folder)
     try:
-        return measure(name)
+        weights = measure(name)
     # Missing or invalid checkpoints raise any exception, which loading explains.
     except Exception:
-        return 0
+        weights = 0
+    return Source(name, partial(loader, name, **options), weights)
 
 
 def as_model(name: str, value: Any) -> Model:

@@ -54,7 +54,7 @@ def find_current_name(name: str) -> str:
     the default has others. This may be another checkpoint than in earlier versions of timm.
     """
     name = timm_name(name)
-    name = WITHDRAWN[name][0] if name in WITHDRAWN else CORRECTED.get(name, name)
+    name, _ = WITHDRAWN.get(name, (CORRECTED.get(name, name), {}))
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is not None and cfg.num_classes != 1000 and "." not in name:
@@ -74,7 +74,7 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
     current = find_current_name(name)
     config = get_pretrained_cfg(current, allow_unregistered=True)
     name = timm_name(name)
-    options = (WITHDRAWN[name][1] if name in WITHDRAWN else {}) | options
+    options = WITHDRAWN.get(name, (name, {}))[1] | options
     fixed = config is not None and config.fixed_input_size
     if size is None or not fixed or size == config.input_size[-1]:
         return timm.create_model(current, **options).eval()

@@ -196,7 +196,8 @@ def load_sequence_classifier(
 def measure_transformers_model(name: str) -> int:
     """Return the bytes of a classifier's weights. It is built on the meta device, without them."""
     place, revision = _split_revision(name)
-    config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
+    with _wrap_read_errors(name, place, revision, "a classifier"):
+        config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
     is_text = any("ForSequenceClassification" in one for one in config.architectures or ())
     kind = "AutoModelForSequenceClassification" if is_text else "AutoModelForImageClassification"
     with torch.device("meta"):

@@ -27,6 +27,7 @@ from cascadelib.extraction.extraction import extract, plan_extraction
 from cascadelib.extraction.shards import Shards
 from cascadelib.origin import samples_in_common
 from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.model import Model
 
 
 def test_logits_equal_those_of_a_plain_loop(tmp_path):
@@ -44,21 +45,10 @@ def test_logits_equal_those_of_a_plain_loop(tmp_path):
         assert row.parameters == sum(p.numel() for p in module.parameters())
     assert list(store.models.macs) == [9 * 2 * 16 + 2 * 32 + 32 * C, 9 * 5 * 16 + 2 * 80 + 80 * C]
     record = store.metadata("small")["extraction"]
-    assert (record["batch_size"], record["amp"], record["device"]) == (8, False, "cpu") and record[
-        "versions"
-    ]["torch"]
-    np.testing.assert_array_equal(store.labels, LABELS)
+    assert [record[key] for key in ("batch_size", "amp", "device")] == [8, False, "cpu"]
+    assert record["versions"]["torch"] == torch.__version__
     assert not (tmp_path / "s" / ".partial").exists()
     store.verify()
-
-
-def test_a_module_is_restored_after_the_extraction(tmp_path):
-    module = conv_net(3)
-    strides = module[0].weight.stride()
-    weights = {k: v.clone() for k, v in module.state_dict().items()}
-    run({"a": (module, Scaled(0.5))}, tmp_path / "s")
-    assert module[0].weight.stride() == strides and all(m.training for m in module.modules())
-    assert all(torch.equal(v, weights[k]) for k, v in module.state_dict().items())
 
 
 def test_equal_transforms_run_once_per_batch(tmp_path):
@@ -75,26 +65,17 @@ def test_equal_transforms_run_once_per_batch(tmp_path):
 
 
 def test_the_store_has_the_origin_of_the_data_set(tmp_path):
-    samples = datasets.Samples(
-        INPUTS, LABELS, [f"i{i}" for i in range(K)], list("wxyz"), "toy", "test"
-    )
-    store = extract(models(), samples, tmp_path / "s", **SMALL)
-    assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
-    assert store.sample_ids[3] == "i3"
-
-
-def test_row_numbers_are_not_ids_of_samples(tmp_path):
     """Without ids, two data sets have equal row numbers, but share no samples."""
-    data_sets = {"one": (INPUTS, LABELS), "other": (255 - INPUTS, LABELS)}
-    stores = [
-        extract(models(), data_set, tmp_path / name, progress=False)
+    ids = [f"image {row}" for row in range(K)]
+    named = datasets.Samples(INPUTS, LABELS, ids, list("wxyz"), "toy", "test")
+    data_sets = {"one": (INPUTS, LABELS), "other": (255 - INPUTS, LABELS), "named": named}
+    one, other, store = (
+        extract(models(), data_set, tmp_path / name, **SMALL)
         for name, data_set in data_sets.items()
-    ]
-    assert [store.origin.has_ids for store in stores] == [False, False]
-    assert samples_in_common(stores[0].origin, stores[1].origin) is None
-    named = datasets.Samples(INPUTS, LABELS, [f"image {row}" for row in range(K)])
-    store = extract(models(), named, tmp_path / "named", progress=False)
-    assert store.origin.has_ids
+    )
+    assert (store.classes, store.dataset, store.split) == (tuple("wxyz"), "toy", "test")
+    assert store.sample_ids[3] == "image 3" and store.origin.has_ids
+    assert not one.origin.has_ids and samples_in_common(one.origin, other.origin) is None
     assert samples_in_common(store.origin, store.take([1, 2]).origin) == 2
 
 
@@ -124,16 +105,13 @@ def test_tuples_and_dicts_are_accepted_as_inputs_and_outputs(tmp_path):
 
 
 def test_dtype_and_amp_are_applied_and_recorded(tmp_path):
-    half = run(models(), tmp_path / "h", dtype="float16")
-    assert half.logits("small").dtype == np.float16
-    full = run(models(), tmp_path / "f")
-    for amp, recorded in ((True, "bfloat16"), ("bfloat16", "bfloat16"), ("float16", "float16")):
+    assert run(models(), tmp_path / "h", dtype="float16").logits("small").dtype == np.float16
+    full = run(models(), tmp_path / "f").logits("small")
+    for amp, recorded in ((True, "bfloat16"), ("float16", "float16")):
         mixed = run(models(), tmp_path / str(amp), amp=amp)
-        assert (
-            mixed.metadata("small")["extraction"]["amp"] == recorded
-            and mixed.logits("small").dtype == np.float32
-        )
-        assert 0 < abs(mixed.logits("small") - full.logits("small")).max() < 0.05
+        assert mixed.metadata("small")["extraction"]["amp"] == recorded
+        assert mixed.logits("small").dtype == np.float32
+        assert 0 < abs(mixed.logits("small") - full).max() < 0.05
 
 
 def test_a_compiled_module_is_a_model_like_any_other(tmp_path):
@@ -146,29 +124,31 @@ def test_a_compiled_module_is_a_model_like_any_other(tmp_path):
     assert len(run({"m": (compiled, transform)}, tmp_path / "p").models) == 1  # the same model
 
 
-@pytest.mark.parametrize("change", ["weights", "transform", "batch_size", "dtype", "damage"])
-def test_shards_of_another_run_are_not_used(tmp_path, change):
+def damage(folder):
+    for path in folder.iterdir():
+        path.write_bytes(path.read_bytes()[:-1] + b"x")
+
+
+# What differs in the second call: a function of the module and the folder, a transform, options.
+CHANGES = {
+    "weights": (lambda module, _: nn.init.constant_(module.linear.bias, 1), None, {}),
+    "transform": (lambda *_: None, lambda x: x.float(), {}),
+    "batch size": (lambda *_: None, None, {"batch_size": 4, "shard_size": 16}),
+    "dtype": (lambda *_: None, None, {"dtype": "float64"}),
+    "damage": (lambda _, folder: damage(folder), None, {}),
+}
+
+
+@pytest.mark.parametrize("case", CHANGES)
+def test_shards_of_another_run_are_not_used(tmp_path, case):
+    change, transform, options = CHANGES[case]
     with pytest.raises(KeyboardInterrupt):
         run({"m": Counting(PROBES + 6)}, tmp_path / "s")
     module = Counting()
-    transform = None
-    settings = dict(SMALL)
-    if change == "weights":
-        nn.init.constant_(module.linear.bias, 1)
-    elif change == "transform":
-        transform = Scaled(1.0)
-        module = nn.Sequential(nn.Flatten(1, 2), module)
-    elif change == "batch_size":
-        settings |= {"batch_size": 4, "shard_size": 16}
-    elif change == "dtype":
-        settings |= {"dtype": "float64"}
-    else:
-        for path in (tmp_path / "s" / ".partial" / "m").iterdir():
-            path.write_bytes(path.read_bytes()[:-1] + b"x")
-    store = run({"m": (module, transform)}, tmp_path / "s", **settings)
-    counter = module[1] if change == "transform" else module
-    assert sum(counter.batches[PROBES:]) == K
-    fresh = run({"m": (module, transform)}, tmp_path / "fresh", **settings)
+    change(module, tmp_path / "s" / ".partial" / "m")
+    store = run({"m": (module, transform)}, tmp_path / "s", **options)
+    assert sum(module.batches[PROBES:]) == K
+    fresh = run({"m": (module, transform)}, tmp_path / "fresh", **options)
     assert store.logits("m").tobytes() == fresh.logits("m").tobytes()
 
 
@@ -185,32 +165,25 @@ def test_another_process_may_change_the_store_during_an_extraction(tmp_path, mon
     assert {*store.models.index} == {"m", "n"}
 
 
-def test_a_folder_without_locks_is_refused_before_the_run(tmp_path, monkeypatch):
-    monkeypatch.setattr(shards, "holds_locks", lambda path: False)
+def test_a_call_that_cannot_share_the_folder_is_refused_before_the_run(tmp_path, monkeypatch):
     module = Counting()
-    with pytest.raises(ValueError, match=r"s/\.partial: its disk holds no locks\. .*part="):
+    with (
+        Shards(tmp_path / "s").join({"batch_size": 3}),
+        pytest.raises(ValueError, match="other settings .*batch_size 3 there, 8 here"),
+    ):
+        run({"m": module}, tmp_path / "s")
+    monkeypatch.setattr(shards, "holds_locks", lambda path: False)
+    with pytest.raises(ValueError, match=r"s/\.partial: its disk holds no locks\. .*part=.*merge"):
         run({"m": module}, tmp_path / "s")
     assert module.batches == [] and not (tmp_path / "s" / "manifest.json").exists()
-
-
-class Constant(nn.Module):
-    def __init__(self, output):
-        super().__init__()
-        self.linear = nn.Linear(6, 6)
-        self.output = output
-
-    def forward(self, x):
-        return self.output(self.linear(x))
+    assert not [*(tmp_path / "s").glob(f".partial/{shards.PROCESSES}")]
 
 
 REFUSED = {
     "too few classes": (nn.Sequential(nn.Flatten(), nn.Linear(36, 3)), "'bad'.*3 classes"),
-    "not two-dimensional": (Constant(lambda x: x), r"'bad' returned \(\d+, 6, 6\)"),
-    "other batch": (Constant(lambda x: x[:1, 0, :4]), r"'bad' returned \(1, 4\)"),
-    "no tensor": (Constant(lambda x: (x, x)), "'bad' returned tuple"),
-    "nan": (Constant(lambda x: x[:, 0, :4] * float("nan")), "'bad'.*nan or inf.*row 0"),
     "uncountable": (nn.Sequential(nn.GRU(6, 4, batch_first=True)), "'bad'.*gru.*macs="),
     "no module": (lambda x: x, "'bad' must be a torch module"),
+    "metadata": (Model("bad", Counting(), None, {"tags": {1, 2}}), "'bad': metadata 'tags' must"),
 }
 
 
@@ -223,14 +196,21 @@ def test_outputs_that_are_not_logits_are_refused(tmp_path, case):
     assert list(store.models.index) == ["good"]
 
 
+def test_numbers_of_numpy_are_stored_as_plain_ones(tmp_path):
+    facts = {"price": np.float32(0.5), "sizes": np.arange(3), "missing": float("nan")}
+    models = {"m": Model("m", Counting(), None, facts)}
+    store = run(models, tmp_path / "s", macs={"m": np.int64(7)}, batch_size=np.int64(4))
+    metadata = store.metadata("m")
+    assert (metadata["price"], metadata["sizes"], metadata["macs"]) == (0.5, [0, 1, 2], 7)
+    assert np.isnan(metadata["missing"]) and metadata["extraction"]["batch_size"] == 4
+    assert len(run(models, tmp_path / "s", batch_size=4).models) == 1  # the same model
+
+
 def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
-    out, err = capsys.readouterr()
-    assert (
-        out.count("\n") == 1
-        and out.startswith("2 models × 50 samples: less than 1 s, 0.0 MB")
-        and err == ""
-    )
+    size = 2 * K * C * 4 / 1000
+    expected = f"2 models × {K} samples: less than 1 s, {size:g} kB on disk\n"
+    assert capsys.readouterr() == (expected, "")
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     run(models(), tmp_path / "t")
     assert capsys.readouterr() == ("", "")
@@ -254,19 +234,12 @@ def test_the_error_of_a_grey_image_model_names_the_mode(tmp_path):
     for name in ("cat", "dog"):
         (tmp_path / "photos" / name).mkdir(parents=True)
         Image.new("L", (8, 8), 90).save(tmp_path / "photos" / name / "0.png")
-    net = torch.nn.Sequential(torch.nn.Conv2d(1, 2, 8), torch.nn.Flatten())
+    net = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
+    models = {"net": (net, lambda image: torch.tensor(np.array(image)).view(-1, 8, 8) / 255)}
     with pytest.raises(ValueError, match=r'grey images, image_folder\(…, mode="L"\)'):
-        extract(
-            {"net": (net, to_tensor)}, datasets.image_folder(tmp_path / "photos"), tmp_path / "rgb"
-        )
+        extract(models, datasets.image_folder(tmp_path / "photos"), tmp_path / "rgb")
     grey = datasets.image_folder(tmp_path / "photos", mode="L")
-    assert len(extract({"net": (net, to_tensor)}, grey, tmp_path / "grey").models) == 1
-
-
-def to_tensor(image):
-    """Convert an image to channels first in [0, 1]."""
-    values = np.atleast_3d(np.asarray(image)).transpose(2, 0, 1)
-    return torch.tensor(values / 255, dtype=torch.float32)
+    assert len(extract(models, grey, tmp_path / "grey").models) == 1
 
 
 def test_the_progress_bar_in_a_terminal_is_removed(tmp_path, capsys, monkeypatch):
@@ -295,36 +268,32 @@ def boom(_):
     raise KeyError("boom")
 
 
-@pytest.mark.parametrize("at", [0, PROBES, PROBES + 4])
-def test_a_failing_model_does_not_stop_the_others(tmp_path, at):
-    bad = {
-        "raises": (boom, r"KeyError\('boom'\)"),
-        "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row"),
-        "narrow": (lambda y: y[:, :3], r"returned \(8, 3\) for rows"),
-    }
-    bad = {name: fails for name, fails in bad.items() if at or name == "raises"}
-    given = (
-        {"a": Counting()}
-        | {name: Failing(at, fails) for name, (fails, _) in bad.items()}
-        | {"b": Counting()}
-    )
+FAILURES = {
+    "raises": (boom, r"KeyError\('boom'\)"),
+    "nan": (lambda y: y * float("nan"), "nan or inf in the logits of row (8|40) "),
+    "narrow": (lambda y: y[:, :3], r"returned \(8, 3\) for rows"),
+}
+
+
+@pytest.mark.parametrize(
+    ("at", "names"), [(0, ["raises"]), (PROBES, [*FAILURES]), (PROBES + 4, [*FAILURES])]
+)
+def test_a_failing_model_does_not_stop_the_others(tmp_path, at, names):
+    bad = {name: Failing(at, FAILURES[name][0]) for name in names}
+    given = {"a": Counting()} | bad | {"b": Counting()}
     macs = dict.fromkeys(given, 1)
     with pytest.raises(ValueError, match=rf"{len(bad)} of {len(given)} models failed") as caught:
         run(given, tmp_path / "s", macs=macs)
-    for name, (_, message) in bad.items():
-        assert (
-            len([line for line in str(caught.value).splitlines() if f"model '{name}'" in line]) == 1
-        )
-        assert caught.match(f"model '{name}'.*{message}")
+    for name in names:
+        (line,) = [line for line in str(caught.value).splitlines() if f"model '{name}'" in line]
+        assert re.search(FAILURES[name][1], line)
     assert isinstance(caught.value.__cause__, ExceptionGroup)
     store = LogitStore(tmp_path / "s")
-    assert set(store.models.index) == {"a", "b"}
-    np.testing.assert_array_equal(
-        store.logits("a"),
-        run({"a": Counting()}, tmp_path / "t").logits("a"),
-    )
-    given = {name: Counting() if name in "ab" else Failing(99, boom) for name in given}
-    assert len(run(given, tmp_path / "s", macs=macs).models) == len(given)
+    alone = run({"a": Counting()}, tmp_path / "t")
+    assert {*store.models.index} == {"a", "b"}
+    assert store.logits("a").tobytes() == alone.logits("a").tobytes()
+    healed = {name: Failing(99, boom) if name in bad else Counting() for name in given}
+    assert len(run(healed, tmp_path / "s", macs=macs).models) == len(given)
     assert not list((tmp_path / "s").glob(".*"))
 
 
@@ -339,19 +308,16 @@ def test_files_of_a_killed_run_are_removed(tmp_path):
 def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys):
     given = {f"m{width}": (conv_net(width), Scaled(0.01)) for width in (2, 20, 40)}
     options = SMALL | {"memory": 4e-5}
-    text = plan_extraction(given, (INPUTS, LABELS), tmp_path / "s", **options)
-    lines = text.splitlines()
-    assert lines[0].startswith("3 models × 50 samples: less than 1 s, 0.0 MB on disk, ")
-    counts = [
-        int(re.fullmatch(r"  group \d+: (\d) models?, .* GB of memory, .*", line)[1])
-        for line in lines[1:]
-    ]
-    assert sum(counts) == 3 and len(counts) > 1 and not (tmp_path / "s").exists()
-    store = extract(given, (INPUTS, LABELS), tmp_path / "s", **options | {"progress": True})
-    assert len(store.models) == 3 and len(capsys.readouterr().out.splitlines()) == len(lines)
-    assert plan_extraction(given, (INPUTS, LABELS), tmp_path / "s", **options).startswith(
-        "0 models"
-    )
+    call = (given, (INPUTS, LABELS), tmp_path / "s")
+    first, *lines = plan_extraction(*call, **options).splitlines()
+    size = f"3 models × {K} samples: less than 1 s, 2.4 kB on disk"
+    assert len(lines) > 1 and first == f"{size}, {len(lines)} groups within 40 kB"
+    line = re.compile(r"  group \d: (\d) models?, \d\d kB of memory, less than 1 s")
+    assert sum(int(line.fullmatch(text)[1]) for text in lines) == 3
+    assert not (tmp_path / "s").exists()
+    extract(*call, **options | {"progress": True})
+    assert capsys.readouterr().out.splitlines()[1:] == lines
+    assert plan_extraction(*call, **options) == f"{tmp_path / 's'} has all 3 models"
 
 
 def test_existing_shards_cost_no_time_in_a_plan(tmp_path, monkeypatch):

@@ -1,6 +1,6 @@
 """Batches: photographs are decoded once, by workers into few shared buffers."""
 
-from types import SimpleNamespace
+import warnings
 
 import numpy as np
 import pytest
@@ -9,9 +9,9 @@ from tiny_modules import MEAN, STD, head
 
 from cascadelib import datasets
 from cascadelib.datasets.images import File, Photographs
-from cascadelib.extraction import feeding, limits
+from cascadelib.extraction import feeding
 from cascadelib.extraction.extraction import extract
-from cascadelib.extraction.feeding import feed, size_ring
+from cascadelib.extraction.feeding import feed
 from cascadelib.extraction.shards import split_range
 from cascadelib.zoo.forward import select_device
 from cascadelib.zoo.transforms import Cut, Photos
@@ -105,8 +105,16 @@ def test_photographs_of_several_shapes_are_refused_by_row(folder):
         next(feed(samples, [(0, 3)], [whole], CPU))
 
 
-@pytest.mark.parametrize("limit", [2 * 10**9, 40_000, 9_000, 2_000])
-def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, limit):
+@pytest.mark.parametrize(
+    ("limit", "warning"),
+    [
+        (2 * 10**9, None),
+        (40_000, "80 kB), so 2 of 2 processes decode photographs, 5 at a time"),
+        (9_000, "18 kB), so 2 of 2 processes decode photographs, 1 at a time"),
+        (2_000, "4 kB), so 0 of 2 processes decode"),
+    ],
+)
+def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, limit, warning):
     """The limit holds all chunks, small chunks, chunks of one photograph, or no buffers."""
     samples = datasets.image_folder(folder)
     transforms = [Photos(SMALL, MEAN, STD), Photos(LARGE, MEAN, STD)]
@@ -120,27 +128,15 @@ def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, li
 
     monkeypatch.setattr(feeding._CutPhotographs, "create_buffers", create)
     monkeypatch.setattr(feeding, "find_shared_memory", lambda: limit)
-    if limit < 40_000:
-        with pytest.warns(UserWarning, match="little free memory.*shm-size"):
-            ring = size_ring(3 * (16**2 + 24**2), 2)
-    else:
-        ring = size_ring(3 * (16**2 + 24**2), 2)
-    assert ring[0] == (0 if limit == 2_000 else 2)
-    monkeypatch.setattr(feeding.warnings, "warn", lambda *arguments, **options: None)
     batches = split_range(0, 62, 20)
-    for (start, stop), prepare in zip(batches, feed(samples, batches, transforms, CPU, 2)):
-        for transform in transforms:
-            assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
-    assert sum(shared) <= limit
-
-
-def test_a_small_folder_of_shared_memory_is_not_filled(monkeypatch):
-    """64 MB is the default of Docker."""
-    monkeypatch.setattr(limits.shutil, "disk_usage", lambda _: SimpleNamespace(free=64 * 10**6))
-    photograph = 20 * 3 * 300**2  # twenty cuts
-    with pytest.warns(UserWarning, match="64 MB"):
-        workers, chunk, prefetched = size_ring(photograph, 4)
-    assert workers == 4 and 0 < (1 + workers * prefetched) * chunk * photograph <= 32 * 10**6
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        for (start, stop), prepare in feed(samples, batches, transforms, CPU, 2):
+            for transform in transforms:
+                assert torch.equal(prepare(transform), transform(samples.batch(start, stop)))
+    assert sum(shared) <= limit and bool(shared) == (limit > 2_000)
+    messages = [str(one.message) for one in warned if "shm-size" in str(one.message)]
+    assert [warning in message for message in messages] == [True] * (warning is not None)
 
 
 def test_an_error_of_a_data_set_names_the_sample():

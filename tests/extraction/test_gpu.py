@@ -1,6 +1,6 @@
 """On a GPU: groups agree with the CPU, settings are recorded, and a batch without memory is halved.
 
-Run with ``pytest -m gpu``. Tests that need no GPU are in ``test_inference.py``.
+Tests that need no GPU are in ``test_inference.py``.
 """
 
 import numpy as np

@@ -90,7 +90,7 @@ def test_a_model_that_fits_with_smaller_batches_runs_with_these(tmp_path):
     assert pack([candidate("a", weights=400, working=70)], settings)  # 240 bytes of logits
     assert settings.batch_limits == {"a": 5}
     assert pack([candidate("b", weights=800)], settings) == []
-    assert "model 'b' needs 1.04e-06 GB for a batch of one sample" in str(settings.failed["b"])
+    assert "model 'b' needs 1.04 kB for a batch of one sample" in str(settings.failed["b"])
 
 
 def named_sources(loaded):

@@ -1,8 +1,8 @@
 """Shards in a folder, and the locks and settings that processes share there."""
 
 import os
-import threading
 import warnings
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -90,31 +90,36 @@ def test_a_process_with_other_settings_is_refused_while_another_runs(shards, cal
         assert others == 0
 
 
-def test_a_folder_that_holds_no_locks_is_refused(shards, monkeypatch):
-    monkeypatch.setattr(module, "holds_locks", lambda path: False)
-    with pytest.raises(ValueError, match=r"holds no locks.*part=.*LogitStore\.merge"):
-        shards.join({}).__enter__()
-    assert not [*shards.path.glob(module.PROCESSES)]
-
-
 @pytest.mark.parametrize("runs", [True, False])
 def test_a_process_of_another_machine_whose_lock_is_not_seen_is_refused(shards, monkeypatch, runs):
     """It changes its file while it runs. The file of an ended one is removed."""
-    monkeypatch.setattr(module, "BEAT_SECONDS", 0.02)
     shards.path.mkdir(parents=True)
     record = shards.path / ".process-elsewhere-1-00000000"
     record.touch()
-    os.utime(record, (0, 0))
-    stop = threading.Event()
+    waited = []
+
+    def sleep(seconds):
+        waited.append(seconds)
+        os.utime(record, (0, 0)) if runs else None
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep))
     if runs:
-        threading.Thread(target=module._beat, args=(record, stop)).start()
-    try:
-        if runs:
-            with pytest.raises(ValueError, match="process .*process-elsewhere-1.*part="):
-                shards.join({}).__enter__()
-        else:
-            with shards.join({}) as others:
-                assert others == 0
-    finally:
-        stop.set()
-    assert record.exists() == runs
+        with pytest.raises(ValueError, match="process .*process-elsewhere-1.*part="):
+            shards.join({}).__enter__()
+    else:
+        with shards.join({}) as others:
+            assert others == 0
+    assert record.exists() == runs and waited == [4 * module.BEAT_SECONDS]
+
+
+def test_a_process_changes_its_file_until_it_stops(tmp_path):
+    record = tmp_path / "record"
+    record.touch()
+    os.utime(record, (0, 0))
+    answers = iter([False, False, True])
+    waited = []
+    stop = SimpleNamespace(wait=lambda seconds: waited.append(seconds) or next(answers))
+    module._beat(record, stop)
+    assert module._read_time(record) > 0 and waited == [module.BEAT_SECONDS] * 3
+    record.unlink()
+    assert module._read_time(record) is None

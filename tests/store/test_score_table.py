@@ -166,37 +166,38 @@ def test_a_table_with_several_costs_is_searched_by_each(tmp_path):
         search(table, cost="joules")
 
 
-def test_the_frame_of_a_table_is_read_as_the_same_table(tmp_path):
+def answered_table():
+    """Return a table with an abstention, another spelling and an unreadable answer."""
     labels = np.array(["a", "b"] * 20)
     predictions = np.array([labels, np.where(np.arange(40) < 3, "b", labels)], object)
     predictions[0, :2] = "A.", ""
     predictions[1, 5] = "I cannot say"
     confidence = np.random.default_rng(0).random((2, 40))
-    table = ScoreTable(None, confidence, [1, 9], "st", None, predictions, labels)
-    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
-    again = ScoreTable.from_frame(tmp_path / "t.csv", label="label", prediction="prediction")
-    for part in (
-        "correct",
-        "confidence",
-        "cost",
-        "predictions",
-        "labels",
-        "answered",
-        "unreadable",
-    ):
-        np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
+    return ScoreTable(None, confidence, [1, 9], "st", None, predictions, labels)
 
 
-def test_missing_correctness_stays_missing_in_the_frame_of_a_table(tmp_path):
+def judged_table():
+    """Return a table without answers, in which a row is missing."""
     frame = ScoreTable(CORRECT, [[0.5, 0.1, 0.9], [0.2, 0.3, 0.4]], [1, 2], "ab").to_frame()
-    frame.drop(index=4).to_csv(tmp_path / "t.csv", index=False)
-    named = {"correct": "correct", "missing": "abstain"}
-    table = ScoreTable.from_frame(tmp_path / "t.csv", **named)
+    table = ScoreTable.from_frame(frame.drop(index=4), correct="correct", missing="abstain")
+    assert table.correct.dtype == bool and np.argwhere(~table.answered).tolist() == [[1, 1]]
+    return table
+
+
+@pytest.mark.parametrize(
+    ("make", "named"),
+    [
+        (answered_table, {"label": "label", "prediction": "prediction"}),
+        (judged_table, {"correct": "correct", "missing": "abstain"}),
+    ],
+)
+def test_the_frame_of_a_table_is_read_as_the_same_table(make, named, tmp_path):
+    table = make()
     table.to_frame().to_csv(tmp_path / "t.csv", index=False)
     again = ScoreTable.from_frame(tmp_path / "t.csv", **named)
-    for part in ("correct", "confidence", "answered"):
+    parts = "correct confidence cost predictions labels answered unreadable".split()
+    for part in parts:
         np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
-    assert again.correct.dtype == bool and np.argwhere(~again.answered).tolist() == [[1, 1]]
 
 
 def test_missing_answers_do_not_make_another_model_the_reference():

@@ -101,7 +101,7 @@ class Reader:
     Parameters
     ----------
     forms : dict of str to dict
-        By step, the label of each form. A form that two labels share is not a key.
+        By step, the label of each form, or None.
     is_closed : bool
         Whether there are few labels, so that any other text is unreadable. Otherwise labels are
         free text, and any text is an answer.
@@ -111,7 +111,7 @@ class Reader:
         Function from a text that no step reads to the answer in it, or to None.
     """
 
-    forms: dict[str, dict[str, str]]
+    forms: dict[str, dict[str, str | None]]
     is_closed: bool
     is_whole: bool
     extract: Callable[[str], str | None] | None
@@ -153,32 +153,28 @@ def make_reader(
         As for :class:`cascadelib.ScoreTable`.
     """
     if answer == EXACT:
-        return Reader({AS_WRITTEN: dict(zip(labels, labels))}, False, False, None)
+        return Reader({AS_WRITTEN: label_by_form(AS_WRITTEN, labels)}, False, False, None)
     has_numbers = bool(labels) and all(map(plain_number, labels))
-    owners = {
-        step: owners_of_forms(step, labels) for step in STEPS if has_numbers or step != AS_NUMBER
-    }
-    forms = {step: only_owners(by_form) for step, by_form in owners.items()}
-    if not (is_closed or has_numbers):
-        for text in others:
-            if (key := final_answer(text)) not in owners[FOLDED]:
-                forms[FOLDED].setdefault(key, text)
-        forms[FOLDED].pop("", None)
     is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
+    forms = {step: label_by_form(step, labels) for step in STEPS if step != AS_NUMBER}
+    if has_numbers:
+        forms[AS_NUMBER] = label_by_form(AS_NUMBER, labels)
+    elif not is_closed:
+        for text in others:
+            forms[FOLDED].setdefault(final_answer(text), text)
     return Reader(forms, is_closed, is_whole, extractor_of(answer))
 
 
-def owners_of_forms(step: str, labels: Iterable[str]) -> dict[str, set[str]]:
-    """Return the labels that a step reads in each form."""
-    by_form: dict[str, set[str]] = {}
+def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
+    """Return the label that a step reads in each form, None for a form that two labels share.
+
+    The empty form has no label.
+    """
+    label_of: dict[str, str | None] = {"": None}
     for label in labels:
-        by_form.setdefault(STEPS[step](label), set()).add(label)
-    return by_form
-
-
-def only_owners(by_form: Mapping[str, set[str]]) -> dict[str, str]:
-    """Return the label of each form that belongs to one label only. An empty form has none."""
-    return {key: min(owners) for key, owners in by_form.items() if key and len(owners) == 1}
+        form = STEPS[step](label)
+        label_of[form] = label if label_of.get(form, label) == label else None
+    return label_of
 
 
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
@@ -300,21 +296,18 @@ def find_doubtful(said: Array, values: Array, classes: Sequence[str], is_closed:
     values : int64 array of shape (n_samples,)
         Labels.
     """
-    forms, form_of = np.unique([fold(text) for text in classes], return_inverse=True)
+    forms = [fold(text) for text in classes]
     is_doubtful = np.zeros(said.shape, bool)
-    if is_closed and len(forms) == len(classes):
+    if is_closed and len(set(forms)) == len(forms):
         return is_doubtful
-    is_wrong = (said != values) & (said >= 0)
-    if len(forms) < len(classes):
-        is_doubtful = is_wrong & (form_of[said] == form_of[values])
-    if is_closed:
-        return is_doubtful
-    cells = np.nonzero(is_wrong)
-    pairs, pair_of = np.unique(
-        [form_of[said[cells]], form_of[values[cells[1]]]], axis=1, return_inverse=True
-    )
-    may_agree = [may_state(text, label) for text, label in forms[pairs].T.tolist()]
-    is_doubtful[cells] |= np.array(may_agree, bool)[pair_of.ravel()]
+    cells = np.nonzero((said != values) & (said >= 0))
+    numbers = said[cells].astype(np.int64) * len(forms) + values[cells[1]]
+    pairs, pair_of = np.unique(numbers, return_inverse=True)
+    may_agree = []
+    for pair in pairs.tolist():
+        text, label = (forms[code] for code in divmod(pair, len(forms)))
+        may_agree.append(text == label or (not is_closed and may_state(text, label)))
+    is_doubtful[cells] = np.array(may_agree, bool)[pair_of]
     return is_doubtful
 
 

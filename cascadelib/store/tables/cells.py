@@ -1,4 +1,4 @@
-"""Arrange the rows of a tidy table as arrays [models, samples], and find their faults."""
+"""The tidy table: one row per sample and model, their faults, and the arguments of a ScoreTable."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
+from ...checks import validate_choice
+from ...origin import Origin
 from .answers import ACCEPTED, MISSING, TextColumn
 from .rules import SHOWN, Rule, find_cells
 
@@ -35,6 +37,8 @@ class Cells:
         The row of each model and sample, or :data:`MISSING`.
     samples : array of str of shape (n_samples,)
         Sample ids.
+    dropped : int
+        Number of samples that were dropped.
     """
 
     text: dict[str, TextColumn]
@@ -42,6 +46,7 @@ class Cells:
     locate: Locate
     row_at: Array
     samples: Array
+    dropped: int = 0
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -53,11 +58,15 @@ class Cells:
         column = self.text[role]
         return TextColumn(column.codes[self.row_at], column.texts)
 
+    def has_value(self, role: str) -> Array:
+        """Return whether the cell of each row is not empty, bool [n_rows + 1]."""
+        if role in self.text:
+            return self.text[role].codes >= 0
+        return ~np.isnan(self.numbers[role])
+
     def is_filled(self, role: str) -> Array:
         """Return whether cells are not empty, bool [models, samples]."""
-        is_text = role in self.text
-        filled = self.text[role].codes >= 0 if is_text else ~np.isnan(self.numbers[role])
-        return filled[self.row_at]
+        return self.has_value(role)[self.row_at]
 
     def values(self, role: str) -> Array:
         """Return text or numbers [models, samples], "" or nan in missing cells."""
@@ -74,11 +83,12 @@ class Cells:
 
     def row_place(self, row: int) -> str:
         """Describe the place of a row."""
-        codes = {role: self.text[role].codes[row] for role in ("sample", "model")}
-        names = [
-            f"{role} {self.text[role].texts[code]!r}" for role, code in codes.items() if code >= 0
-        ]
-        return ", ".join(names + self.locate(np.array([row])))
+        parts = []
+        for role in ("sample", "model"):
+            code = self.text[role].codes[row]
+            if code >= 0:
+                parts.append(f"{role} {self.text[role].texts[code]!r}")
+        return ", ".join(parts + self.locate(np.array([row])))
 
 
 def arrange_cells(
@@ -92,15 +102,16 @@ def arrange_cells(
     model = text["model"]
     row_at = np.full((len(model.texts), len(sample.texts)), MISSING)
     cells = Cells(text, numbers, locate, row_at, np.array(sample.texts, dtype=str))
+    filled = [cells.has_value(role) for role in (*text, *numbers) if role != "model"]
+    is_used = np.any(filled, axis=0)
     rules = []
-    is_used = np.any([text[role].codes >= 0 for role in text if role != "model"], axis=0)
-    is_used |= np.any([~np.isnan(column) for column in numbers.values()], axis=0)
-    if unused := int(np.count_nonzero(~is_used[:-1])):
+    unused = int(np.count_nonzero(~is_used[:-1]))
+    if unused:
         rules.append(Rule("rows without a value", unused, read="as no rows"))
     for role in ("sample", "model"):
-        empty = np.flatnonzero((text[role].codes == MISSING) & is_used)
+        empty = np.flatnonzero(is_used & ~cells.has_value(role))
         if len(empty):
-            examples = tuple(map(cells.row_place, empty[:SHOWN].tolist()))
+            examples = tuple(map(cells.row_place, empty[:SHOWN]))
             rules.append(Rule(f"rows without a {role}", len(empty), examples))
     rows = np.flatnonzero((sample.codes >= 0) & (model.codes >= 0))[::-1]
     targets = (model.codes[rows], sample.codes[rows])
@@ -116,10 +127,12 @@ def describe_repeated(cells: Cells, repeated: Array) -> Rule:
 
     If all of them are equal to the first such row, they are read once. Otherwise they are a fault.
     """
-    firsts = cells.row_at[cells.text["model"].codes[repeated], cells.text["sample"].codes[repeated]]
-    columns = [*(column.codes for column in cells.text.values()), *cells.numbers.values()]
+    text = cells.text
+    firsts = cells.row_at[text["model"].codes[repeated], text["sample"].codes[repeated]]
+    columns = [*(column.codes for column in text.values()), *cells.numbers.values()]
     is_equal = all(np.array_equal(one[repeated], one[firsts], equal_nan=True) for one in columns)
-    pairs = zip(map(cells.row_place, repeated[:SHOWN].tolist()), cells.locate(firsts[:SHOWN]))
+    places = map(cells.row_place, repeated[:SHOWN])
+    pairs = zip(places, cells.locate(firsts[:SHOWN]))
     return Rule(
         "rows that repeat a sample and model",
         len(repeated),
@@ -128,88 +141,111 @@ def describe_repeated(cells: Cells, repeated: Array) -> Rule:
     )
 
 
-def find_gaps(cells: Cells) -> tuple[Array, Array, list[Rule]]:
-    """Return which rows are complete, which of them lack a confidence, and the faults.
+def find_gaps(cells: Cells) -> tuple[Array, Array]:
+    """Return which rows are complete, and which of them lack a confidence, bool [models, samples].
 
-    Both are bool [models, samples]. A model without any confidence can only be the last stage, so
-    that its rows lack nothing.
+    A model without any confidence can only be the last stage, so that its rows lack nothing.
     """
     is_complete = cells.row_at >= 0
-    find = partial(find_cells, place=cells.place)
-    rules = []
     if "label" in cells.text:
-        codes = cells.coded("label").codes
-        label = codes.max(axis=0)
-        rules += find(
-            "labels that differ from others of their sample", (codes >= 0) & (codes != label)
-        )
-        is_complete &= label >= 0
+        is_complete &= cells.is_filled("label").any(axis=0)
     if "correct" in cells.numbers:
         is_complete &= cells.is_filled("correct")
     has_confidence = cells.is_filled("confidence")
     is_unsure = is_complete & ~has_confidence & has_confidence.any(axis=1, keepdims=True)
     if "prediction" in cells.text:
         is_unsure &= cells.is_filled("prediction")
-    return is_complete, is_unsure, rules
+    return is_complete, is_unsure
 
 
-def select_samples(cells: Cells, missing: str) -> tuple[Cells, int, list[Rule]]:
-    """Return the cells of the samples that are used, the number of dropped samples, and the rules.
+def select_samples(cells: Cells, missing: str) -> tuple[Cells, list[Rule]]:
+    """Return the cells of the samples that are used, and the faults of labels and missing rows.
 
     Rows that are used although they are not complete count as missing.
     """
-    is_complete, is_unsure, rules = find_gaps(cells)
     find = partial(find_cells, place=cells.place)
+    is_complete, is_unsure = find_gaps(cells)
     is_used = np.ones(len(cells.samples), bool)
+    rules = []
+    if "label" in cells.text:
+        codes = cells.coded("label").codes
+        label = codes.max(axis=0, keepdims=True)
+        is_other = (codes >= 0) & (codes != label)
+        rules += find("labels that differ from others of their sample", is_other)
+        if missing not in ("refuse", "drop"):
+            remedy = SKIP.partition(",")[0]
+            rules += find("samples without a label", label < 0, remedy=remedy)
     if missing == "refuse":
         what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
         rules += find(what, ~is_complete, remedy=SKIP)
         rules += find("empty confidences", is_unsure, remedy=UNSURE)
-    elif missing == "drop":
+    if missing == "drop":
         is_used = np.all(is_complete & ~is_unsure, axis=0)
-    elif "label" in cells.text:
-        unlabelled = ~np.any(cells.is_filled("label"), axis=0, keepdims=True)
-        rules += find("samples without a label", unlabelled, remedy=SKIP.partition(",")[0])
     if not is_used.any():
         raise ValueError(
             "missing='drop' drops all samples: none has a complete row of each of the "
             f"{len(is_complete)} models. models=[…] selects fewer models"
         )
-    row_at = np.where(is_complete, cells.row_at, MISSING)[:, is_used]
-    used = replace(cells, row_at=row_at, samples=cells.samples[is_used])
-    return used, int(np.count_nonzero(~is_used)), rules
+    used = replace(
+        cells,
+        row_at=np.where(is_complete, cells.row_at, MISSING)[:, is_used],
+        samples=cells.samples[is_used],
+        dropped=int(np.count_nonzero(~is_used)),
+    )
+    return used, rules
 
 
-def costs_of(cells: Cells, kinds: Mapping[str, str]) -> dict[str, Array]:
-    """Return the costs [models, samples] by kind.
-
-    An empty row has the median price of its model. `kinds` has the role of each kind.
-    """
-    roles = [*cells.numbers, *cells.text.keys() & {"prediction"}]
-    is_filled = np.any([cells.is_filled(role) for role in roles], axis=0)
-    costs = {}
-    for kind, role in kinds.items():
-        prices = cells.values(role)
-        for row, has_values in zip(prices, is_filled, strict=True):
-            if not has_values.all() and not np.isnan(row).all():
-                row[~has_values] = np.nanmedian(row)
-        costs[kind] = prices
-    return costs
-
-
-def scores_of(cells: Cells) -> dict[str, Any]:
-    """Return the confidence and correctness of the cells, and further columns.
+def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return arguments of a ScoreTable. Columns of text stay :class:`TextColumn`.
 
     A missing confidence is −inf: its sample exits at no finite threshold.
     """
     confidence = cells.values("confidence")
     confidence[np.isnan(confidence)] = -np.inf
-    correct = None
+    roles = (*cells.numbers, *cells.text)
+    further = [role for role in roles if role.startswith(("column ", "category "))]
+    arguments: dict[str, Any] = {
+        "correct": None,
+        "confidence": confidence,
+        "names": cells.names,
+        "sample_ids": Origin(np.zeros(len(cells.samples), np.int64), cells.samples),
+        "columns": {role.partition(" ")[2]: cells.values(role) for role in further},
+        "answered": cells.row_at >= 0,
+        "dropped": cells.dropped,
+    }
     if "correct" in cells.numbers:
         correct = np.nan_to_num(cells.values("correct"))
         is_graded = ((correct != 0) & (correct != 1)).any()
-        correct = correct if is_graded else correct.astype(bool)
-    roles = (*cells.numbers, *cells.text)
-    further = [role for role in roles if role.startswith(("column ", "category "))]
-    columns = {role.partition(" ")[2]: cells.values(role) for role in further}
-    return {"confidence": confidence, "correct": correct, "columns": columns}
+        arguments["correct"] = correct if is_graded else correct.astype(bool)
+    if "prediction" in cells.text:
+        arguments["predictions"] = cells.coded("prediction")
+    if "label" in cells.text:
+        labels = cells.coded("label")
+        arguments["labels"] = replace(labels, codes=labels.codes.max(axis=0))
+    if prices is not None:
+        price_of = [prices[validate_choice(name, prices, "model in cost")] for name in cells.names]
+        return arguments | {"cost": price_of, "further_costs": {}}
+    costs = costs_of(cells)
+    first = next(iter(costs))
+    return arguments | {"cost_kind": first, "cost": costs.pop(first), "further_costs": costs}
+
+
+def costs_of(cells: Cells) -> dict[str, Array]:
+    """Return costs [n_models], or [n_models, n_samples] if they differ by sample, by kind.
+
+    An empty row has the median price of its model.
+    """
+    roles = [*cells.numbers, *cells.text.keys() & {"prediction"}]
+    is_filled = np.any([cells.is_filled(role) for role in roles], axis=0)
+    costs = {}
+    for role in cells.numbers:
+        kind, _, name = role.partition(" ")
+        if kind != "cost":
+            continue
+        prices = cells.values(role)
+        for row, has_values in zip(prices, is_filled, strict=True):
+            if not has_values.all() and not np.isnan(row).all():
+                row[~has_values] = np.nanmedian(row)
+        is_constant = ((prices == prices[:, :1]) & (prices >= 0)).all()
+        costs[name or kind] = prices[:, 0] if is_constant else prices
+    return costs

@@ -3,7 +3,7 @@
 import contextlib
 import re
 from collections import Counter
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from numbers import Number
 from typing import Any
 
@@ -52,24 +52,19 @@ class NumberColumn:
     Parameters
     ----------
     values : float64 array of shape (n_rows,)
-        The numbers, nan in empty cells.
+        The numbers, nan in empty cells, and 0 in cells that cannot be read.
     faults : dict of str to int array
-        Rows that cannot be read, by a key of :data:`REMEDIES`.
-    steps : tuple of Rule
+        The latter rows, by a key of :data:`REMEDIES`. A cell has one fault.
+    steps : list of Rule
         What was read instead of cells that are not plain numbers.
-    decimal : {".", ",", None}
-        The sign before decimals. None if the column was read without it.
+    has_commas : bool
+        Whether a comma was read as the sign before decimals.
     """
 
     values: Array
-    faults: dict[str, Array] = field(default_factory=dict)
-    steps: tuple[Rule, ...] = ()
-    decimal: str | None = None
-
-    @property
-    def is_empty(self) -> bool:
-        """Whether all cells are empty."""
-        return bool(np.isnan(self.values).all()) and not any(map(len, self.faults.values()))
+    faults: dict[str, Array]
+    steps: list[Rule] = field(default_factory=list)
+    has_commas: bool = False
 
 
 def read_numbers(
@@ -95,10 +90,15 @@ def read_numbers(
         values = as_floats(column)
     except UNREADABLE:
         return read_cells(column, role, decimals)
-    is_infinite = np.isinf(values)
-    if is_infinite.any():
-        values = np.where(is_infinite, 0, values)  # a cell has one fault
-    return NumberColumn(values, {INFINITE: np.flatnonzero(is_infinite)})
+    return mark_faults(values, {INFINITE: np.isinf(values)})
+
+
+def mark_faults(values: Array, wrong: dict[str, Array]) -> NumberColumn:
+    """Return the column of numbers [rows], of which those of each fault are wrong, bool [rows]."""
+    faults = {what: np.flatnonzero(cells) for what, cells in wrong.items() if cells.any()}
+    if faults:
+        values = np.where(np.any(list(wrong.values()), axis=0), 0, values)
+    return NumberColumn(values, faults)
 
 
 def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColumn:
@@ -106,27 +106,21 @@ def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColum
     codes, cells = pd.factorize(column.map(_format_cell, na_action="ignore"))
     texts = [cell.strip().casefold().translate(PLAIN) for cell in cells]
     is_empty = np.array([text in EMPTY for text in texts], bool)
-    readings = {
-        sign: np.array([parse_number(text, sign, role) for text in texts], np.float64)
-        for sign in decimals
-    }
-    wrong = {sign: np.isnan(values) & ~is_empty for sign, values in readings.items()}
+    readings = {}
+    wrong = {}
+    for sign in decimals:
+        readings[sign] = np.array([parse_number(text, sign, role) for text in texts], np.float64)
+        wrong[sign] = np.isnan(readings[sign]) & ~is_empty
     chosen = min(decimals, key=lambda sign: np.count_nonzero(wrong[sign]))
     values = readings[chosen]
-    is_double = np.zeros(len(cells), bool)
+    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values)}
     if not np.any(list(wrong.values())):  # all readings fit: they are one or two
-        is_double = ~is_empty & (values != readings[decimals[-1]])
-    faults = {NOT_NUMBERS: wrong[chosen], INFINITE: np.isinf(values), TWO_READINGS: is_double}
+        faults[TWO_READINGS] = ~is_empty & (values != readings[decimals[-1]])
     in_rows = {what: np.append(cell, False)[codes] for what, cell in faults.items()}
     in_rows[OTHER_SIGN] = find_other_units(codes, texts, values)
-    is_wrong = np.any(list(in_rows.values()), axis=0)
-    steps = describe_cells(column.name, codes, cells.tolist(), values)
-    return NumberColumn(
-        np.where(is_wrong, 0, np.append(values, np.nan)[codes]),  # a cell has one fault
-        {what: np.flatnonzero(rows) for what, rows in in_rows.items()},
-        () if is_wrong.any() else steps,
-        "," if chosen == "," else None,
-    )
+    marked = mark_faults(np.append(values, np.nan)[codes], in_rows)
+    steps = [] if marked.faults else describe_cells(column.name, codes, cells.tolist(), values)
+    return replace(marked, steps=steps, has_commas=chosen == ",")
 
 
 def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
@@ -140,13 +134,15 @@ def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
     return has_unit & (units != max(counts, key=counts.__getitem__, default=""))
 
 
-def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> tuple[Rule, ...]:
+def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> list[Rule]:
     """Return the rule for cells that Python does not read as a number, with the first ones."""
-    changed = [code for code, cell in enumerate(cells) if values[code] == values[code]]
-    changed = [code for code in changed if not is_plain(cells[code])]
+    is_changed = [value == value and not is_plain(cell) for cell, value in zip(cells, values)]
+    changed = np.flatnonzero(is_changed)
+    if not len(changed):
+        return []
     examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
     count = int(np.isin(codes, changed).sum())
-    return (Rule(f"cells of column {name!r}", count, examples, "", "as numbers"),) * bool(count)
+    return [Rule(f"cells of column {name!r}", count, examples, read="as numbers")]
 
 
 def parse_number(text: str, decimal: str, role: str) -> float:

@@ -66,6 +66,11 @@ def describe_rules(rules: Iterable[Rule]) -> str:
     )
 
 
+def has_faults(rules: Iterable[Rule]) -> bool:
+    """Return whether the cells of a rule have no reading."""
+    return not all(rule.read for rule in rules)
+
+
 def refuse(rules: Iterable[Rule]) -> None:
     """Raise a ValueError that lists all faults among the rules, if there are any."""
     if text := describe_rules(rule for rule in rules if not rule.read):

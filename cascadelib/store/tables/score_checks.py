@@ -1,4 +1,4 @@
-"""Check the values of a :class:`ScoreTable`, from arguments or from the cells of a frame."""
+"""Check the arguments of a :class:`ScoreTable`, from arrays or from the cells of a frame."""
 
 from collections.abc import Mapping
 from dataclasses import replace
@@ -22,6 +22,41 @@ NEITHER = (
 )
 
 
+def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the attributes of a :class:`ScoreTable`, and the rules for its values.
+
+    Parameters
+    ----------
+    table : ScoreTable
+        Its attributes are the arguments.
+    place : callable, optional
+        Converts the numbers of a model and a sample to their place in words.
+    """
+    validate_choice(table.missing, TREATMENTS, "value of missing")
+    if table.correct is None and table.predictions is None:
+        raise ValueError(NEITHER)
+    parts = convert_arguments(table)
+    names = parts["names"]
+    ids = parts["origin"].sample_ids
+    if place is None:
+
+        def place(model: int, sample: int) -> str:
+            return f"sample {str(ids[sample])!r}, model {names[model]!r}"
+
+    rules = []
+    correct = parts["correct"]
+    if correct is not None:
+        outside = ~((correct >= 0) & (correct <= 1))
+        name = "values of correctness outside [0, 1]"
+        rules += find_cells(name, outside, place, shown=correct)
+    confidence, confidence_rules = check_confidence(parts, place)
+    read, answer_rules = check_answers(parts, place)
+    rules += answer_rules + confidence_rules
+    for cost in (parts["cost"], *parts["further_costs"].values()):
+        rules += check_cost(cost, names, place)
+    return parts | read | {"confidence": confidence}, rules
+
+
 def convert_arguments(table: Any) -> dict[str, Any]:
     """Return the arguments of a :class:`ScoreTable` as arrays in one order of models and samples.
 
@@ -35,20 +70,25 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     names = names or tuple(f"model {row}" for row in range(len(confidence)))
     if len(names) != len(confidence) or len(set(names)) != len(names):
         raise ValueError(f"names must be {len(confidence)} distinct names, not {names}")
-    cells = {
-        name: convert_cells(getattr(table, name), name, shape, *axes)
-        for name in ("correct", "predictions", "answered", "unreadable")
-    }
     origin = table.sample_ids
     if not isinstance(origin, Origin):
         origin = Origin.from_labels(np.zeros(shape[1], np.int64), origin)
-    costs = split_costs(table.cost, table.cost_kind, table.further_costs, names)
-    return cells | {
+    costs = {
+        kind: convert_cost(cost, shape, *axes) for kind, cost in split_costs(table, names).items()
+    }
+    first = next(iter(costs))
+    return {
         "origin": origin,
         "confidence": confidence,
-        "costs": {kind: convert_cost(cost, shape, *axes) for kind, cost in costs.items()},
-        "names": names,
+        "correct": convert_cells(table.correct, "correct", shape, *axes),
+        "predictions": convert_cells(table.predictions, "predictions", shape, *axes),
+        "answered": convert_cells(table.answered, "answered", shape, *axes),
+        "unreadable": convert_cells(table.unreadable, "unreadable", shape, *axes),
         "labels": convert_labels(table.labels, shape[1], ids),
+        "cost": costs.pop(first),
+        "cost_kind": first,
+        "further_costs": costs,
+        "names": names,
         "columns": check_columns(table.columns, shape, *axes),
         "answer": table.answer,
         "missing": table.missing,
@@ -57,22 +97,31 @@ def convert_arguments(table: Any) -> dict[str, Any]:
 
 
 def convert_cells(values: Any, name: str, shape: tuple[int, ...], *axes: Any) -> Any:
-    """Return one value per model and sample as numbers, bool, or a :class:`TextColumn`."""
+    """Return values [models, samples] as numbers or bool, and predictions as text."""
+    if isinstance(values, TextColumn):
+        return values
     if values is None:
-        return None
+        defaults = {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}
+        return defaults.get(name)
     values = refuse_masked(align_values(values, name, *axes), name)
+    array = as_text(values) if name == "predictions" else np.array(values)
+    if array.ndim != 2 or not array.size:
+        raise ValueError(
+            f"{name} must be [models, samples] with at least one of each, not {array.shape}"
+        )
+    if array.shape != shape:
+        raise ValueError(f"confidence has shape {shape}, {name} {array.shape}; they must agree")
     if name == "predictions":
-        return TextColumn.of(check_shape(name, as_text(values), shape))
-    array = np.array(values)
-    if name == "correct" and array.dtype != bool:
-        array = as_real_array(array, name)
-    return check_shape(name, array if name == "correct" else array.astype(bool), shape)
+        return TextColumn.of(array)
+    if name == "correct":
+        return array if array.dtype == bool else as_real_array(array, name)
+    return array.astype(bool)
 
 
 def convert_labels(labels: Any, count: int, ids: Any) -> TextColumn | None:
     """Return labels [n_samples] as text, or raise a ValueError if one is missing."""
-    if labels is None:
-        return None
+    if labels is None or isinstance(labels, TextColumn):
+        return labels
     texts = as_text(align_values(labels, "labels", ids))
     if texts.shape != (count,):
         raise ValueError(f"labels must be [{count}], one per sample, not {list(texts.shape)}")
@@ -82,14 +131,13 @@ def convert_labels(labels: Any, count: int, ids: Any) -> TextColumn | None:
     return TextColumn.of(texts)
 
 
-def split_costs(
-    cost: Any, kind: str, further: Mapping[str, Any], names: tuple[str, ...]
-) -> dict[str, Any]:
+def split_costs(table: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Return costs by kind. A mapping whose keys are no models has one kind of cost per key."""
+    cost = table.cost
     has_kinds = isinstance(cost, Mapping) and {*names}.isdisjoint(cost)
     if has_kinds and all(map(np.ndim, cost.values())):
         return {str(name): values for name, values in cost.items()}
-    return {kind: cost} | dict(further)
+    return {table.cost_kind: cost} | dict(table.further_costs)
 
 
 def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
@@ -104,82 +152,66 @@ def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
     return cost
 
 
-def check_values(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
-    """Return the attributes of a :class:`ScoreTable`, and the rules for its values.
+def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[Rule]]:
+    """Return confidences without nan, and the fault of values that must not be nan.
 
-    Parameters
-    ----------
-    raw : dict
-        The result of :func:`convert_arguments`: arrays in one order of models and samples.
-    place : callable
-        Converts the numbers of a model and a sample to their place in words.
+    A model may have no confidences, and an abstention needs none. Such samples are deferred.
     """
-    validate_choice(raw["missing"], TREATMENTS, "value of missing")
-    if raw["correct"] is None and raw["predictions"] is None:
-        raise ValueError(NEITHER)
-    confidence, confidence_rules = check_confidence(raw, place)
-    costs = raw["costs"]
-    kind, *further = costs
-    rules = check_correct(raw["correct"], place)
-    parts, answer_rules = check_answers(raw, place)
-    rules += answer_rules + confidence_rules
-    for values in costs.values():
-        rules += check_cost(values, raw["names"], place)
-    parts |= {name: raw[name] for name in ("names", "columns", "answer", "missing", "dropped")}
-    parts |= {"cost": costs[kind], "cost_kind": kind, "confidence": confidence}
-    return parts | {"further_costs": {name: costs[name] for name in further}}, rules
+    unknown = np.isnan(parts["confidence"])
+    is_deferred = unknown.all(axis=1, keepdims=True)
+    if parts["predictions"] is not None:
+        is_deferred = is_deferred | (parts["predictions"].codes < 0)
+    rules = find_cells("confidences that are nan", unknown & ~is_deferred, place)
+    return np.where(unknown, -np.inf, parts["confidence"]), rules
 
 
-def check_answers(raw: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
-    """Return the parts of a table that answers and labels determine, and their faults."""
-    shape = raw["confidence"].shape
-    predictions = raw["predictions"]
-    labels = raw["labels"]
-    price = next(iter(raw["costs"].values()))
+def check_answers(parts: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
+    """Return the attributes that answers and labels determine, and the rules for them."""
+    predictions = parts["predictions"]
+    labels = parts["labels"]
+    correct = parts["correct"]
+    price = parts["cost"]
     last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
-    none = TextColumn(np.empty((0, shape[1]), np.int64), [])
+    none = TextColumn(np.empty((0, parts["confidence"].shape[1]), np.int64), [])
     texts = none if predictions is None else predictions
-    answers = read_answers(texts, labels, raw["answer"], raw["names"], last)
-    parts = {
-        "origin": raw["origin"],
-        "correct": raw["correct"],
-        "predictions": None,
-        "labels": None,
-        "answered": np.ones(shape, bool) if raw["answered"] is None else raw["answered"],
-        "unreadable": np.zeros(shape, bool) if raw["unreadable"] is None else raw["unreadable"],
-        "spellings": answers.spellings,
-    }
+    answers = read_answers(texts, labels, parts["answer"], parts["names"], last)
+    read: dict[str, Any] = {"spellings": answers.spellings}
     rules: list[Rule] = []
     if labels is not None:
-        parts["origin"] = replace(raw["origin"], values=answers.values, classes=answers.classes)
-        parts["labels"] = labels.values()
-    if predictions is not None:
-        if labels is not None:
-            rules += compare_with_labels(answers, labels, raw, place)
-        is_judged = raw["correct"] is not None
-        unreadable = parts["unreadable"] if is_judged else answers.unreadable
-        is_lost = unreadable & (raw["missing"] != ACCEPTED)
-        parts |= {"predictions": answers.predictions, "unreadable": unreadable}
-        parts["answered"] = (predictions.codes >= 0) & ~is_lost
-        if labels is not None and not is_judged:
-            parts["correct"] = answers.said == answers.values
-    return parts, rules + describe_spellings(answers.spellings)
+        origin = replace(parts["origin"], values=answers.values, classes=answers.classes)
+        read |= {"origin": origin, "labels": labels.values()}
+    if predictions is None:
+        return read, rules
+    unreadable = answers.unreadable
+    if correct is not None:
+        unreadable = parts["unreadable"]
+    elif labels is not None:
+        read["correct"] = answers.said == answers.values
+    is_lost = unreadable & (parts["missing"] != ACCEPTED)
+    read |= {
+        "predictions": answers.predictions,
+        "unreadable": unreadable,
+        "answered": (predictions.codes >= 0) & ~is_lost,
+    }
+    if labels is not None:
+        rules += compare_with_labels(answers, labels, parts, place)
+    return read, rules + describe_spellings(answers.spellings)
 
 
 def compare_with_labels(
-    answers: Answers, labels: TextColumn, raw: dict[str, Any], place: Place
+    answers: Answers, labels: TextColumn, parts: dict[str, Any], place: Place
 ) -> list[Rule]:
     """Return the faults of answers and labels, and of a correctness that contradicts them."""
-    correct = raw["correct"]
+    correct = parts["correct"]
     is_correct = answers.said == answers.values
-    rules = [] if raw["answer"] == EXACT else find_empty_labels(answers, labels)
+    rules = [] if parts["answer"] == EXACT else find_empty_labels(answers, labels)
     if correct is None:
         return rules if is_correct.any() else rules + find_foreign(answers, labels)
     if correct.dtype != bool:
         return rules
     return rules + find_cells(
         "predictions whose correctness contradicts their label",
-        (correct != is_correct) & (raw["predictions"].codes >= 0) & ~answers.unreadable,
+        (correct != is_correct) & (parts["predictions"].codes >= 0) & ~answers.unreadable,
         place,
         "Omit correct=, or omit label= and prediction=",
         answers.predictions,
@@ -209,45 +241,13 @@ def find_foreign(answers: Answers, labels: TextColumn) -> list[Rule]:
     return [Rule(what, answers.predictions.size, (first,), "Use one spelling for both")]
 
 
-def check_correct(correct: Array | None, place: Place) -> list[Rule]:
-    """Return the fault of values of correctness outside [0, 1]."""
-    if correct is None:
-        return []
-    outside = ~((correct >= 0) & (correct <= 1))
-    return find_cells("values of correctness outside [0, 1]", outside, place, "", correct)
-
-
-def check_confidence(raw: dict[str, Any], place: Place) -> tuple[Array, list[Rule]]:
-    """Return confidences without nan, and the fault of values that must not be nan.
-
-    A model may have no confidences, and an abstention needs none. Such samples are deferred.
-    """
-    unknown = np.isnan(raw["confidence"])
-    is_deferred = unknown.all(axis=1, keepdims=True)
-    if raw["predictions"] is not None:
-        is_deferred = is_deferred | (raw["predictions"].codes < 0)
-    rules = find_cells("confidences that are nan", unknown & ~is_deferred, place)
-    return np.where(unknown, -np.inf, raw["confidence"]), rules
-
-
 def check_cost(cost: Array, names: tuple[str, ...], place: Place) -> list[Rule]:
     """Return the fault of costs that are missing, infinite or negative."""
     by_sample = cost.reshape(len(cost), -1)
     bad = ~(np.isfinite(by_sample) & (by_sample >= 0))
     cost_place = place if cost.ndim > 1 else lambda model, _: f"model {names[model]!r}"
     what = "costs that are missing, infinite or negative"
-    return find_cells(what, bad, cost_place, "", by_sample)
-
-
-def check_shape(kind: str, values: Array, shape: tuple[int, ...]) -> Array:
-    """Return values, or raise a ValueError if they have another shape or are empty."""
-    if values.ndim != 2 or not values.size:
-        raise ValueError(
-            f"{kind} must be [models, samples] with at least one of each, not {values.shape}"
-        )
-    if values.shape != shape:
-        raise ValueError(f"confidence has shape {shape}, {kind} {values.shape}; they must agree")
-    return values
+    return find_cells(what, bad, cost_place, shown=by_sample)
 
 
 def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:

@@ -15,7 +15,7 @@ from ...checks import brief, error_context, items_of, validate_choice
 from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
 from .numbers import REMEDIES, UNREADABLE, NumberColumn, cells_of, is_text, read_numbers
-from .rules import SHOWN, Rule
+from .rules import SHOWN, Rule, refuse
 from .table_files import line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
@@ -23,6 +23,34 @@ LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as th
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 READABLE = (str, int, float, bool)  # types of cells in columns of text
+
+
+def roles_of(
+    named: Mapping[str, Any],
+    cost: Any = None,
+    columns: Iterable[str] = (),
+    categories: Iterable[str] = (),
+) -> tuple[dict[str, str], dict[str, float] | None]:
+    """Return {role: column}, and the prices by model if `cost` has them.
+
+    Parameters
+    ----------
+    named : mapping
+        Columns by role. None is no column.
+    cost, columns, categories
+        As for :meth:`ScoreTable.from_frame`. Several columns of costs have their names as roles.
+    """
+    roles = {role: name for role, name in named.items() if name is not None}
+    roles |= {f"column {name}": name for name in items_of(columns)}
+    roles |= {f"category {name}": name for name in items_of(categories)}
+    prices = dict(cost) if isinstance(cost, Mapping | pd.Series) else None
+    if prices is None:
+        names = items_of(cost) or [None]
+        roles |= {f"cost {name}": name for name in names} if len(names) > 1 else {"cost": names[0]}
+    for name in (named.get("sample", ""), named.get("model", ""), *roles.values()):
+        if not isinstance(name, str):
+            raise ValueError(f"the name of a column must be text, got {brief(name)}")
+    return roles, prices
 
 
 def read_tidy(
@@ -39,38 +67,43 @@ def read_tidy(
     frame, locate
         The result of :func:`open_frame`.
     roles : mapping
-        The column, or template of columns, by role: "sample", "model", "label" …, "cost" and
-        "cost <kind>", "column <name>" for numbers, "category <name>" for text.
+        The result of :func:`roles_of`. A column may be a template.
     models : iterable of str, optional
         The models to read, in this order.
     decimal : {".", ","}, optional
         The sign before decimals in columns of text.
     """
     columns = select_columns(frame, roles, models)
-    rows = len(columns["model"])
-    is_word = {role: role in TEXT_ROLES or role.startswith("category ") for role in columns}
-    text = {role: encode_text(column) for role, column in columns.items() if is_word[role]}
+    text = {role: encode_text(column) for role, column in columns.items() if is_of_text(role)}
+    numbers = read_all_numbers(
+        {role: column for role, column in columns.items() if role not in text}, decimal
+    )
     if "label" in text and not text["label"].texts:
         del text["label"]
-    numbers = read_all_numbers(
-        {role: column for role, column in columns.items() if not is_word[role]}, decimal
-    )
     refuse_sparse(text)
-    source = pad(columns["sample"].index.to_numpy(), rows, MISSING)
+    source = columns["sample"].index.to_numpy()
     cells, rules = arrange_cells(
-        {role: TextColumn(pad(one.codes, rows, MISSING), one.texts) for role, one in text.items()},
-        {role: pad(number.values, rows, np.nan) for role, number in numbers.items()},
-        lambda chosen: locate(source[chosen]),
+        {role: TextColumn(pad(one.codes, MISSING), one.texts) for role, one in text.items()},
+        {role: pad(number.values, np.nan) for role, number in numbers.items()},
+        lambda rows: locate(source[rows]),
     )
     for role, number in numbers.items():
         rules += number.steps
-        for what in filter(lambda what: len(number.faults[what]), number.faults):
-            bad = number.faults[what]
-            quoted = zip(map(brief, columns[role].iloc[bad[:SHOWN]]), bad.tolist())
-            examples = tuple(f"{cell} at {cells.row_place(row)}" for cell, row in quoted)
+        for what, bad in number.faults.items():
+            cells_shown = map(brief, columns[role].iloc[bad[:SHOWN]])
+            places = map(cells.row_place, bad[:SHOWN])
+            examples = tuple(f"{cell} at {place}" for cell, place in zip(cells_shown, places))
             name = f"cells of column {roles[role]!r} {what}"
             rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+    if not cells.row_at.size:
+        remedy = "One row per sample and model is needed"
+        refuse([*rules, Rule("rows with a sample and a model", 0, (), remedy)])
     return cells, rules
+
+
+def is_of_text(role: str) -> bool:
+    """Return whether the column of a role has text, not numbers."""
+    return role in TEXT_ROLES or role.startswith("category ")
 
 
 def read_all_numbers(
@@ -81,19 +114,18 @@ def read_all_numbers(
     If a column has decimal commas, text such as 1.234 in other columns has two readings.
     """
     numbers = {role: read_numbers(column, role, decimal) for role, column in columns.items()}
-    if decimal is None and any(number.decimal for number in numbers.values()):
+    if decimal is None and any(number.has_commas for number in numbers.values()):
         for role, number in numbers.items():
-            if number.decimal is None:
+            if not number.has_commas:
                 numbers[role] = read_numbers(columns[role], role, by_cell=True)
-    if "correct" in numbers and numbers["correct"].is_empty:
+    if "correct" in numbers and np.isnan(numbers["correct"].values).all():
         del numbers["correct"]
     return numbers
 
 
-def pad(values: Array, rows: int, empty: Any) -> Array:
-    """Return a column, repeated for each model of a wide table, with an empty row at the end."""
-    repeated = values if len(values) == rows else np.resize(values, rows)
-    return np.append(repeated, np.array([empty], values.dtype))  # int32 stays int32, for speed
+def pad(values: Array, empty: Any) -> Array:
+    """Return a column with an empty row at its end, of the same dtype for speed."""
+    return np.append(values, np.array([empty], values.dtype))
 
 
 def open_frame(
@@ -131,26 +163,50 @@ def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
 def select_columns(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None
 ) -> dict[str, pd.Series]:
-    """Return the column of each role. A template gives the columns of all models in sequence."""
+    """Return the column of each role, of equal length."""
     names = [] if models is None else items_of(models)
     if models is not None and not names:
         raise ValueError("models=[] names no model. Omit it to read all models")
     template = next((name for name in roles.values() if "{}" in name), None)
+    if template is not None:
+        return stack_columns(frame, roles, names or match_models(frame, template))
+    frame = fill_confidences(frame, roles, [""])
+    if names:
+        frame = frame.iloc[find_rows(frame, roles["model"], names)]
+    return find_columns(frame, roles)
+
+
+def stack_columns(
+    frame: pd.DataFrame, roles: Mapping[str, str], models: list[str]
+) -> dict[str, pd.Series]:
+    """Return the columns of a wide table, with the rows of one model after those of another.
+
+    A column that is no template has the same cells for each model.
+    """
+    frame = fill_confidences(frame, roles, models)
+    parts = []
+    for model in models:
+        by_role = {role: name.replace("{}", model) for role, name in roles.items()}
+        by_role.pop("model", None)
+        with error_context(
+            f"model {model!r} (models=[…] selects the columns that belong to models)"
+        ):
+            parts.append(find_columns(frame, by_role))
     columns = {}
-    if template:
-        names = names or match_models(frame, template)
-        columns["model"] = pd.Series(pd.Categorical(names, names).repeat(len(frame)))
-    elif names:
-        column = encode_text(find_column(frame, roles["model"]))
-        codes = [column.texts.index(validate_choice(name, column.texts, "model")) for name in names]
-        rows = [np.flatnonzero(column.codes == code) for code in codes]
-        frame = frame.iloc[np.concatenate(rows)]
-    for role in roles:
-        if role not in ("confidence", *columns):
-            with error_context(f"{role}={roles[role]!r}"):
-                columns[role] = find_column(frame, roles[role], names)
-    columns["confidence"] = find_confidence(frame, roles, names)
+    for role in parts[0]:
+        columns[role] = pd.concat([part[role] for part in parts]).rename(roles.get(role))
+    columns["model"] = pd.Series(pd.Categorical(models, models).repeat(len(frame)))
     return columns
+
+
+def find_rows(frame: pd.DataFrame, name: str, models: Iterable[str]) -> Array:
+    """Return the rows of models, one model after another."""
+    column = encode_text(find_column(frame, name))
+    rows = []
+    for model in models:
+        code = column.texts.index(validate_choice(model, column.texts, "model"))
+        rows.append(np.flatnonzero(column.codes == code))
+    return np.concatenate(rows)
 
 
 def match_models(frame: pd.DataFrame, template: str) -> list[str]:
@@ -164,47 +220,45 @@ def match_models(frame: pd.DataFrame, template: str) -> list[str]:
     return names
 
 
-def find_confidence(
+def fill_confidences(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str]
-) -> pd.Series:
-    """Return the column of confidences, nan without one.
+) -> pd.DataFrame:
+    """Return the frame with an empty column for confidences that may be missing.
 
     The column "confidence" is optional, and so are the columns of some models of a template.
     """
-    name = roles.get("confidence")
-    if not name:
-        return pd.Series(np.nan, frame.index)
-    wanted = {name.replace("{}", model) for model in models or [""]}
-    missing = wanted - set(frame.columns)
-    if missing and (name == "confidence" or "{}" in name):
-        if missing == wanted:
-            refuse_similar(frame, roles, name)
-        frame = frame.assign(**dict.fromkeys(missing, np.nan))
-    return find_column(frame, name, models)
+    name = roles.get("confidence", "")
+    wanted = {name.replace("{}", model) for model in models}
+    missing = wanted.difference(frame.columns)
+    if missing and name == "confidence":
+        refuse_similar(frame, roles)
+    elif not missing or missing == wanted:
+        return frame
+    return frame.assign(**dict.fromkeys(missing, np.nan))
 
 
-def refuse_similar(frame: pd.DataFrame, roles: Mapping[str, str], name: str) -> None:
+def refuse_similar(frame: pd.DataFrame, roles: Mapping[str, str]) -> None:
     """Raise a ValueError if unused columns have names like that of the missing confidences."""
     unused = {str(one).casefold().strip(): one for one in frame if one not in roles.values()}
-    near = [unused[match] for match in get_close_matches(name, unused, n=3, cutoff=0.7)]
-    if near or "{}" in name:
+    near = [unused[match] for match in get_close_matches("confidence", unused, n=3, cutoff=0.7)]
+    if near:
         raise ValueError(
-            f"no column is called {name!r}, but there is "
-            f"{', '.join(map(repr, near or frame.columns))}. Name the column with "
-            "confidence=, or pass confidence=None if the table has no confidences"
+            f"no column is called 'confidence', but there is {', '.join(map(repr, near))}. Name "
+            "the column with confidence=, or pass confidence=None if the table has no confidences"
         )
 
 
-def find_column(frame: pd.DataFrame, name: str, models: Iterable[str] = ()) -> pd.Series:
-    """Return the only column of a name, or those of all models if the name is a template."""
-    if "{}" in name:
-        parts = []
-        for model in models:
-            with error_context(
-                f"model {model!r} (models=[…] selects the columns that belong to models)"
-            ):
-                parts.append(find_column(frame, name.replace("{}", model)))
-        return pd.concat(parts).rename(name)
+def find_columns(frame: pd.DataFrame, roles: Mapping[str, str]) -> dict[str, pd.Series]:
+    """Return the column of each role. Confidences without a column are nan."""
+    columns = {"confidence": pd.Series(np.nan, frame.index)}
+    for role, name in roles.items():
+        with error_context(f"{role}={name!r}"):
+            columns[role] = find_column(frame, name)
+    return columns
+
+
+def find_column(frame: pd.DataFrame, name: str) -> pd.Series:
+    """Return the only column of a name."""
     found = frame[validate_choice(name, frame.columns, "column")]
     if not isinstance(found, pd.Series):
         raise ValueError(f"{found.shape[1]} columns are called {name!r}: rename all but one")

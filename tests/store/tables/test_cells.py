@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import ScoreTable
+from cascadelib import ScoreTable, check_table
 from cascadelib.store.tables.table_files import line_numbers, read_table
 
 NAMED = {"label": "label", "prediction": "prediction"}
@@ -34,6 +34,10 @@ def frame(changes):
     return table
 
 
+def read(source, **options):
+    return ScoreTable.from_frame(source, **NAMED, **options)
+
+
 def written(path, cells, **options):
     """A CSV file of a header and rows."""
     with path.open("w", newline="", encoding="utf-8") as file:
@@ -47,11 +51,11 @@ EMPTY = {(1, "confidence"): "", (4, "confidence"): ""}
 def test_empty_confidences_are_named_dropped_or_kept_as_answers():
     table = frame(EMPTY)
     with pytest.raises(ValueError, match="empty confidences: 2 .sample 'q0', model 'large', row 1"):
-        ScoreTable.from_frame(table, **NAMED)
-    dropped = ScoreTable.from_frame(table, **NAMED, missing="drop")
+        read(table)
+    dropped = read(table, missing="drop")
     assert dropped.sample_ids.tolist() == ["q1", "q3"]
     assert dropped.dropped == dropped.take([0]).dropped == dropped.select("small").dropped == 2
-    kept = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    kept = read(table, missing="abstain")
     assert kept.dropped == 0 and kept.answered.all() and kept.correct.all()
     assert kept.confidence.tolist() == [[0.5, 0.5, -np.inf, 0.5], [-np.inf, 0.5, 0.5, 0.5]]
 
@@ -66,33 +70,34 @@ def test_empty_confidences_of_tables_without_answers():
 
 def test_a_missing_row_is_not_answered():
     table = frame({(3, "prediction"): ""}).drop(index=0)
-    read = ScoreTable.from_frame(table, **NAMED, missing="abstain")
-    small, large = (read.answered[read.row(name)] for name in ("small", "large"))
-    ids = read.sample_ids.tolist()
+    found = read(table, missing="abstain")
+    small, large = (found.answered[found.row(name)] for name in ("small", "large"))
+    ids = found.sample_ids.tolist()
     assert [ids[row] for row in np.flatnonzero(~small)] == ["q0"]
     assert [ids[row] for row in np.flatnonzero(~large)] == ["q1"]
-    assert not read.correct[~read.answered].any() and not read.answered.flags.writeable
-    part = read.take(~small).select("small")
+    assert not found.correct[~found.answered].any() and not found.answered.flags.writeable
+    part = found.take(~small).select("small")
     assert part.answered.tolist() == [[False]]
     graded = table.assign(correct=1.0).drop(columns=["prediction", "label"])
-    read = ScoreTable.from_frame(graded, correct="correct", missing="abstain")
-    assert np.count_nonzero(~read.answered) == 1 and np.isneginf(read.confidence[~read.answered])
+    judged = ScoreTable.from_frame(graded, correct="correct", missing="abstain")
+    assert np.isneginf(judged.confidence[~judged.answered]).tolist() == [True]
 
 
 def test_samples_without_a_label_are_dropped_or_named():
     table = frame({(2, "label"): "", (3, "label"): "", (5, "confidence"): " n/a "})
-    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 2
+    assert read(table, missing="drop").dropped == 2
     with pytest.raises(ValueError, match="samples without a label: 1 .sample 'q1'.*missing='drop'"):
-        ScoreTable.from_frame(table, **NAMED, missing="abstain")
+        read(table, missing="abstain")
 
 
 def test_rows_without_a_value_are_skipped():
     empty = pd.DataFrame(index=range(2), columns=HEADER).assign(model=["small", ""], label="")
     table = pd.concat([empty, frame({}), empty])
-    read = ScoreTable.from_frame(table.fillna(""), **NAMED)
-    assert len(read) == 4 and read.names == ("small", "large")
+    found = read(table.fillna(""))
+    assert len(found) == 4 and found.names == ("small", "large")
+    assert [rule.count for rule in check_table(table.fillna("")).rules] == [4]
     with pytest.raises(ValueError, match="rows without a sample: 1 .model 'large', row 3"):
-        ScoreTable.from_frame(pd.concat([empty, frame({(1, "sample"): ""})]), **NAMED)
+        read(pd.concat([empty, frame({(1, "sample"): ""})]))
 
 
 def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
@@ -106,7 +111,7 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
     cells.append(cells[40][:3] + ["0.4"] + cells[40][4:])
     path = written(tmp_path / "t.csv", cells)
     with pytest.raises(ValueError) as error:
-        ScoreTable.from_frame(path, **NAMED)
+        read(path)
     said = str(error.value)
     assert said.startswith(f"{path}: ")
     for part in (
@@ -121,7 +126,7 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
     with path.open("rb") as plain, gzip.open(tmp_path / "t.csv.gz", "wb") as packed:
         packed.write(plain.read())
     with pytest.raises(ValueError, match="sample 'q10', model 'small', line 23"):
-        ScoreTable.from_frame(tmp_path / "t.csv.gz", **NAMED)
+        read(tmp_path / "t.csv.gz")
 
 
 def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
@@ -130,7 +135,7 @@ def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
         cells[row][3] = "high"
         cells[row][4] = "cheap"
     with pytest.raises(ValueError) as error:
-        ScoreTable.from_frame(written(tmp_path / "t.csv", cells), **NAMED)
+        read(written(tmp_path / "t.csv", cells))
     assert str(error.value).count("that are not numbers: 25 (") == 2
     assert str(error.value).count("'high' at ") == str(error.value).count("'cheap' at ") == 10
     assert str(error.value).count("and 15 more") == 2

@@ -17,6 +17,10 @@ NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
 ANSWERS = {"label": "truth", "prediction": "says"}
 
 
+def read(frame=LONG, **options):
+    return ScoreTable.from_frame(frame, **NAMES, **ANSWERS, **options)
+
+
 def same(table, other):
     """Check that two tables are equal up to the order of models and samples."""
     rows = [other.row(n) for n in table.names]
@@ -31,8 +35,8 @@ def same(table, other):
 @settings(max_examples=20)
 @given(st.permutations(range(6)))
 def test_rows_may_come_in_any_order(order):
-    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, columns=["words"])
-    same(table, ScoreTable.from_frame(LONG.iloc[order], **NAMES, **ANSWERS))
+    table = read(columns=["words"])
+    same(table, read(LONG.iloc[order]))
     assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.confidence.tolist() == [
@@ -46,13 +50,13 @@ def test_rows_may_come_in_any_order(order):
 
 
 def test_files_other_frames_and_wide_tables_give_the_same_table(tmp_path):
-    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
+    table = read()
     LONG.to_csv(tmp_path / "a.csv", index=False)
     LONG.to_parquet(tmp_path / "a.parquet")
     wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
     for frame in (tmp_path / "a.csv", str(tmp_path / "a.parquet"), pyarrow.Table.from_pandas(LONG)):
-        same(table, ScoreTable.from_frame(frame, **NAMES, **ANSWERS))
+        same(table, read(frame))
     names = {
         "sample": "id",
         "confidence": "{}_sure",
@@ -65,10 +69,10 @@ def test_files_other_frames_and_wide_tables_give_the_same_table(tmp_path):
 
 def test_a_missing_row_costs_the_usual_price_of_its_model():
     part = LONG.drop(index=4)
-    table = ScoreTable.from_frame(part, **NAMES, **ANSWERS, missing="abstain")
+    table = read(part, missing="abstain")
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
-    table = ScoreTable.from_frame(LONG.assign(truth=None), **NAMES, **ANSWERS)
+    table = read(LONG.assign(truth=None))
     assert table.labels is None and table.correct is None
 
 
@@ -153,7 +157,7 @@ WHOLE = [3, 1, 3, 1, 1, 3]
 def test_whole_numbers_give_the_same_text_for_all_dtypes(said):
     frame = LONG.assign(says=said, truth=["3", "1", "1"] * 2 if said[0] == "3" else [3, 1, 1] * 2)
     frame["sure"] = 0.5
-    table = ScoreTable.from_frame(frame, **NAMES, **ANSWERS)
+    table = read(frame)
     assert table.predictions.tolist() == [["3", "1", "3"], ["1", "1", "3"]]
     assert table.correct.tolist() == [[True, True, False], [False, True, False]]
 
@@ -179,10 +183,10 @@ def test_models_of_a_wide_table_with_a_prompt_are_chosen():
 
 
 def test_models_of_a_long_table_are_chosen():
-    table = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS)
-    one = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models="large")
+    table = read()
+    one = read(models="large")
     assert one.names == ("large",) and one.correct.tolist() == [table.correct[1].tolist()]
-    both = ScoreTable.from_frame(LONG, **NAMES, **ANSWERS, models=["large", "small"])
+    both = read(models=["large", "small"])
     assert both.names == ("large", "small")
     same(table, both)
 
@@ -218,15 +222,8 @@ def test_correctness_is_bool_a_grade_or_agrees_with_labels():
 
 
 def test_string_views_of_arrow_are_read(tmp_path):
-    columns = {
-        "sample": ["1", "2"],
-        "model": ["a", "a"],
-        "confidence": ["0.5", "0.25"],
-        "label": ["x", "y"],
-        "prediction": ["x", "x"],
-    }
-    views = {name: pyarrow.array(cells, pyarrow.string_view()) for name, cells in columns.items()}
+    texts = LONG.fillna("").astype(str)
+    views = {name: pyarrow.array(texts[name], pyarrow.string_view()) for name in texts}
     path = tmp_path / "views.parquet"
     pyarrow.parquet.write_table(pyarrow.table(views), path)
-    table = ScoreTable.from_frame(path, label="label", prediction="prediction", cost={"a": 1})
-    assert table.confidence.tolist() == [[0.5, 0.25]] and table.correct.tolist() == [[True, False]]
+    same(read(), read(path))
