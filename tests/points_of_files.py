@@ -6,13 +6,22 @@ from functools import partial
 import numpy as np
 from tiny_stores import noisy_store
 
-from cascadelib import pick, search
+from cascadelib import Method, Point
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import text_of
 
 make_store = partial(noisy_store, k=300, models=3, dataset="made up")
 STORE = make_store()
-POINT = pick(search(STORE, 2, "max_softmax_mean_logits_ts"), "max_improvement")
+POINT = Point(
+    ("m0", "m1"),
+    (0.55,),
+    (0.4, 0.6),
+    0.73,
+    70.0,
+    1.25,
+    Method("max_softmax", "mean_logits", True, {"m0": 0.8, "m1": 1.1}, fitted_on=STORE.origin),
+    selected_on=STORE.origin,
+)
 
 
 def same(a, b):

@@ -62,3 +62,19 @@ CALLS = [call_of(TABLE, model) for model in range(3)]
 
 def fails(rows):
     raise ConnectionError(f"no answer for {len(rows)}")
+
+
+def decide_by_steps(policy, answers, confidences, **options):
+    """Return the exit stages and the failures of all samples, by ``Policy.step`` at each stage."""
+    stages = np.full(len(answers[0]), -1)
+    failures = np.zeros((len(stages), len(answers)), int)
+    rows = np.arange(len(stages))
+    before = None
+    for stage in range(len(answers)):
+        answer = answers[stage][rows]
+        exits, failed = policy.step(stage, answer, confidences[stage][rows], before, **options)
+        failures[rows, stage] = failed
+        stages[rows[exits]] = stage
+        rows = rows[~exits]
+        before = answer[~exits]
+    return stages, failures

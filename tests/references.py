@@ -1,5 +1,7 @@
 """Slow and obvious reference implementations, with which tests compare the library."""
 
+import math
+from collections import Counter
 from itertools import permutations, product
 
 import numpy as np
@@ -39,6 +41,41 @@ def slow_stages(confidences, thresholds):
             stage += 1
         stages.append(stage)
     return stages
+
+
+def slow_confidence(logits, metric):
+    """Return the confidence of one sample from its logits / T, higher = more confident."""
+    z = sorted(map(float, logits), reverse=True)
+    odds = [math.exp(value - z[0]) for value in z]
+    p = [each / sum(odds) for each in odds]
+    second = (p + [0.0])[1]
+    return {
+        "max_softmax": p[0],
+        "softmax_margin": p[0] - second,
+        "entropy": sum(each * math.log(each) for each in p if each > 0),
+        "logits_margin": z[0] - (z + [0.0])[1],
+        "top2_softmax_sum": p[0] + second,
+    }[metric]
+
+
+def slow_output(logits, metric, ensemble):
+    """Return the class and the confidence of one sample, from the logits / T of each model."""
+    answers = [(int(np.argmax(z)), slow_confidence(z, metric)) for z in logits]
+    if len(answers) == 1 or ensemble == "none":
+        return answers[-1]
+    if ensemble == "vote":
+        votes = Counter(chosen for chosen, _ in answers)
+        answers = [each for each in answers if votes[each[0]] == max(votes.values())]
+    if ensemble in ("vote", "most_confident"):
+        return max(answers, key=lambda answer: answer[1])  # the first of equal ones
+    if ensemble == "mean_softmax":
+        p = np.exp(logits - np.max(logits, axis=1, keepdims=True))
+        mean = np.log(np.mean(p / p.sum(axis=1, keepdims=True), axis=0))
+    elif ensemble == "mean_logits":
+        mean = np.mean(logits, axis=0)
+    else:
+        mean = ensemble(np.array(logits)[:, None])[0]
+    return int(np.argmax(mean)), slow_confidence(mean, metric)
 
 
 def all_thresholds(confidence):

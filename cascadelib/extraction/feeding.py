@@ -149,7 +149,7 @@ def _feed_photographs(
     for _ in range(1 + workers * prefetched):
         photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], batches))
-    chunks = (range(*rows) for batch in ahead for rows in split_range(*batch[-2:], chunk))
+    chunks = (range(*rows) for *_, start, stop in ahead for rows in split_range(start, stop, chunk))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,

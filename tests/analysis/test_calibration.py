@@ -37,88 +37,44 @@ def make_logits(k=3000, classes=5, seed=0, sharpness=1.8):
     return z * sharpness, labels
 
 
-def test_the_fitted_temperature_is_that_of_scikit_learn():
-    from sklearn.base import BaseEstimator, ClassifierMixin
-    from sklearn.calibration import CalibratedClassifierCV
-    from sklearn.frozen import FrozenEstimator
-
-    class Identity(ClassifierMixin, BaseEstimator):
-        """Pass logits through, so that scikit-learn can scale them by a temperature."""
-
-        def fit(self, _x, y):
-            self.classes_ = np.unique(y)
-            return self
-
-        def decision_function(self, x):
-            return x
-
-        def predict(self, x):
-            return self.classes_[x.argmax(1)]
-
-    z, labels = make_logits()
-    scaled = CalibratedClassifierCV(
-        FrozenEstimator(Identity().fit(z, labels)), method="temperature"
-    ).fit(z, labels)
-    t = fit_temperature(z, labels)
-    assert t == pytest.approx(1.8, rel=0.1)
-    np.testing.assert_allclose(softmax(z, t), scaled.predict_proba(z), atol=2e-4)
-
-
 def test_ece_equals_torchmetrics_if_no_confidence_is_on_an_edge():
     z, labels = make_logits()
-    confidences = confidence(z)
-    correct = z.argmax(1) == labels
-    assert confidences.max() < 1
-    found = expected_calibration_error(confidences, correct)
+    found = expected_calibration_error(confidence(z), z.argmax(1) == labels)
     # multiclass_calibration_error of torchmetrics 1.9 with n_bins=15 and norm="l1"
     assert found == pytest.approx(0.1342744678258896, abs=1e-6)
 
 
-def test_a_confidence_of_exactly_one_counts_in_the_last_bin():
-    """torchmetrics puts it into a sixteenth bin (its issue 3510)."""
-    p = np.array([[0.05, 0.95], [0.0, 1.0]])
-    labels = np.array([1, 0])
-    ours = expected_calibration_error(p.max(1), p.argmax(1) == labels)
-    assert ours == pytest.approx(abs(0.5 - 0.975))
-    assert bin_numbers(np.array([0.0, 1 / 15, 1.0])).tolist() == [0, 0, 14]
-
-
 def slow_ece(confidence, correct, bins):
+    ends = np.linspace(0, 1, bins + 1)
     total = 0.0
     for b in range(bins):
-        low, high = np.linspace(0, 1, bins + 1)[b : b + 2]
-        inside = [
-            i
-            for i in range(len(confidence))
-            if low < confidence[i] <= high or b == 0 and confidence[i] == 0
-        ]
-        if inside:
-            total += abs(
-                np.mean([correct[i] for i in inside]) - np.mean([confidence[i] for i in inside])
-            ) * len(inside)
+        inside = (confidence > ends[b]) & (confidence <= ends[b + 1]) | (b == 0) & (confidence == 0)
+        if inside.any():
+            total += abs(correct[inside].mean() - confidence[inside].mean()) * inside.sum()
     return total / len(confidence)
 
 
-tied = st.lists(st.tuples(st.integers(0, 8), st.booleans()), min_size=1, max_size=40)
+@st.composite
+def tied(draw):
+    """Draw confidences with ties, and whether each answer is correct."""
+    pairs = st.tuples(st.integers(0, 8), st.booleans())
+    confidence, correct = zip(*draw(st.lists(pairs, min_size=1, max_size=40)))
+    return np.array(confidence) / 8, np.array(correct)
 
 
 @settings(max_examples=100)
-@given(tied, st.integers(1, 12))
+@given(tied(), st.integers(1, 12))
 def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
-    confidence = np.array([s for s, _ in samples]) / 8
-    correct = np.array([r for _, r in samples])
-    assert expected_calibration_error(confidence, correct, bins) == pytest.approx(
-        slow_ece(confidence, correct, bins)
-    )
+    confidence, correct = samples
+    found = expected_calibration_error(confidence, correct, bins)
+    assert found == pytest.approx(slow_ece(confidence, correct, bins))
+    assert bin_numbers(np.array([0.0, 1 / bins, 1.0]), bins).tolist() == [0, 0, bins - 1]
     numbers = bin_numbers(confidence, bins, "equal_mass")
     assert ((0 <= numbers) & (numbers < bins)).all()
-    assert all(
-        len(set(numbers[confidence == s])) == 1 for s in confidence
-    )  # equal confidences share a bin
+    assert all(len(set(numbers[confidence == value])) == 1 for value in confidence)
     assert (np.diff(numbers[np.argsort(confidence)]) >= 0).all()
-    assert calibration_bins(confidence, correct, bins, "equal_mass")["samples"].sum() == len(
-        confidence
-    )
+    table = calibration_bins(confidence, correct, bins, "equal_mass")
+    assert table["samples"].sum() == len(confidence)
 
 
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
@@ -126,19 +82,14 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
 def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):
     """100 draws of answers that are correct with the stated probability."""
     rng = np.random.default_rng(k)
-    for confidences in (
-        1 - 0.9 * rng.random(k) ** 6,
-        rng.uniform(0.2, 1, k),
-        np.ones(k),
-        np.full(k, 0.999),
-    ):
+    skewed = 1 - 0.9 * rng.random(k) ** 6
+    for confidences in (skewed, rng.uniform(0.2, 1, k), np.ones(k), np.full(k, 0.999)):
         drawn = [
             expected_calibration_error(confidences, rng.random(k) < confidences, 15, binning)
             for _ in range(100)
         ]
-        assert ideal_calibration_error(confidences, 15, binning) == pytest.approx(
-            np.mean(drawn), rel=0.2, abs=1e-3
-        )
+        ideal = ideal_calibration_error(confidences, 15, binning)
+        assert ideal == pytest.approx(np.mean(drawn), rel=0.2, abs=1e-3)
 
 
 def test_bins_of_equal_mass_hold_equally_many_samples():
@@ -150,9 +101,8 @@ def test_the_brier_score_is_that_of_scikit_learn():
     from sklearn.metrics import brier_score_loss
 
     z, labels = make_logits(6000)
-    assert brier_score(z, labels) == pytest.approx(
-        brier_score_loss(labels, softmax(z), scale_by_half=False)
-    )
+    theirs = brier_score_loss(labels, softmax(z), scale_by_half=False)
+    assert brier_score(z, labels) == pytest.approx(theirs)
     assert brier_score(z, labels, 1.8) < brier_score(z, labels)
     assert brier_score(np.array([[50.0, -50.0]]), np.array([1])) == pytest.approx(2)
 
@@ -165,50 +115,41 @@ def test_the_perfect_temperature_equates_confidence_and_accuracy():
 
 
 def test_the_temperature_of_a_model_without_errors_stays_1_with_a_warning():
-    correct = np.eye(3)[[0, 1, 2]] * 1e4
-    store = LogitStore.from_arrays(
-        [0, 1, 2], {"sure": correct, "flat": np.eye(3)}, macs={"sure": 1, "flat": 2}
-    )
-    with pytest.warns(
-        RuntimeWarning, match="model 'sure' stays 1: the model is correct on all samples"
-    ):
+    logits = {"sure": np.eye(3) * 1e4, "flat": np.eye(3)}
+    store = LogitStore.from_arrays([0, 1, 2], logits, macs={"sure": 1, "flat": 2})
+    words = "model 'sure' stays 1: the model is correct on all samples"
+    with pytest.warns(RuntimeWarning, match=words):
         fitted = Method(temperature=True).fit(store)
     assert fitted.temperatures == {"sure": 1.0, "flat": 1.0}
-    with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):
-        assert perfect_temperature(correct, np.ones(3), "sure") == 1.0
-    with pytest.warns(RuntimeWarning, match="no mean max softmax"):
-        assert perfect_temperature(correct, np.zeros(3), "m") == 1.0
+    for correct in (np.ones(3), np.zeros(3)):
+        with pytest.warns(RuntimeWarning, match="'sure' left at 1: no mean max softmax"):
+            assert perfect_temperature(logits["sure"], correct, "sure") == 1.0
 
 
 @settings(max_examples=200)
-@given(tied)
+@given(tied())
 def test_above_and_below_equal_a_loop(samples):
-    confidence = np.array([s for s, _ in samples]) / 8
-    correct = np.array([r for _, r in samples])
+    confidence, correct = samples
     table = above_below(confidence, correct)
     assert table["threshold"].tolist() == sorted(set(confidence), reverse=True)
     for row in table.itertuples():
         exits = confidence >= row.threshold
-        assert (row.exit_rate, row.accuracy_above) == pytest.approx(
-            (exits.mean(), correct[exits].mean())
-        )
-        assert row.accuracy_below == pytest.approx(
-            correct[~exits].mean() if not exits.all() else np.nan, nan_ok=True
-        )
+        below = np.nan if exits.all() else correct[~exits].mean()
+        expected = (exits.mean(), correct[exits].mean(), below)
+        found = (row.exit_rate, row.accuracy_above, row.accuracy_below)
+        assert found == pytest.approx(expected, nan_ok=True)
 
 
 @settings(max_examples=100)
-@given(tied, st.data())
+@given(tied(), st.data())
 def test_the_moving_average_equals_a_loop_for_every_order_of_samples(samples, data):
-    confidence = np.array([s for s, _ in samples]) / 8
-    correct = np.array([float(r) for _, r in samples])
+    confidence, correct = samples
     window = data.draw(st.integers(1, len(confidence)))
     shuffle = data.draw(st.permutations(range(len(confidence))))
     table = moving_average(confidence, correct, window)
     order = np.argsort(confidence, kind="stable")
-    smooth = np.array(
-        [correct[confidence == s].mean() for s in confidence]
-    )  # the mean over all orders of equal confidences
+    # the mean over all orders of equal confidences
+    smooth = np.array([correct[confidence == value].mean() for value in confidence])
     for i in range(len(confidence) - window + 1):
         inside = order[i : i + window]
         assert table.loc[i, "accuracy"] == pytest.approx(smooth[inside].mean())
@@ -220,6 +161,7 @@ def test_the_moving_average_equals_a_loop_for_every_order_of_samples(samples, da
 def test_the_window_of_a_moving_average_defaults_to_a_fiftieth():
     confidence = np.linspace(0, 1, 500)
     assert len(moving_average(confidence, confidence > 0.5)) == 491
+    assert len(moving_average(confidence[:3], confidence[:3] > 0.5)) == 3
 
 
 def test_an_ideal_confidence_separates_correct_from_wrong():
@@ -235,21 +177,16 @@ def stores():
     both = []
     for seed in (0, 1):
         z, labels = make_logits(2000, seed=seed)
-        rng = np.random.default_rng(seed + 7)
-        logits = {"sharp": z, "flat": z / 4 + 0.1 * rng.normal(size=z.shape), "fair": z / 1.8}
-        both.append(
-            LogitStore.from_arrays(labels, logits, macs={"sharp": 1, "flat": 5, "fair": 20})
-        )
+        noise = np.random.default_rng(seed + 7).normal(size=z.shape)
+        logits = {"sharp": z, "flat": z / 4 + 0.1 * noise, "fair": z / 1.8}
+        macs = {"sharp": 1, "flat": 5, "fair": 20}
+        both.append(LogitStore.from_arrays(labels, logits, macs=macs))
     return both
 
 
 def test_the_table_names_overconfident_models_and_scaling_reduces_their_errors(stores):
     table = calibration_table(stores[1], stores[0])
-    assert table["verdict"].to_dict() == {
-        "sharp": "overconfident",
-        "flat": "underconfident",
-        "fair": "neither",
-    }
+    assert table["verdict"].tolist() == ["overconfident", "underconfident", "neither"]
     for name in ("sharp", "flat"):
         assert table.loc[name, "ece_scaled"] < table.loc[name, "ece"] / 2
         assert table.loc[name, "brier_scaled"] < table.loc[name, "brier"]
@@ -260,17 +197,16 @@ def test_the_table_names_overconfident_models_and_scaling_reduces_their_errors(s
     assert (table[["ece_null", "ece_equal_mass_null", "ece_null_scaled"]] < 0.04).all(axis=None)
 
 
-def test_the_interval_of_a_gap_covers_zero_as_often_as_its_level():
-    rng = np.random.default_rng(0)
-    inside = 0
-    for _ in range(500):
-        p = rng.beta(5, 1, 400)
-        _, low, high = confidence_gap(p, rng.random(400) < p)
-        inside += low <= 0 <= high
-    assert inside >= 458  # fewer with a probability of about 1 in 1,000 at 95%
+def test_the_gap_is_the_mean_excess_of_confidence_with_a_normal_interval():
+    p = np.random.default_rng(0).beta(5, 1, 400)
+    correct = np.arange(400) % 7 > 0
+    excess = p - correct
+    half = 1.959963984540054 * np.sqrt(np.mean((excess - excess.mean()) ** 2) / 400)
+    expected = (excess.mean(), excess.mean() - half, excess.mean() + half)
+    assert confidence_gap(p, correct) == pytest.approx(expected)
 
 
-def test_figure_14_has_four_curves_that_end_at_the_accuracy(stores):
+def test_the_effect_of_scaling_on_a_threshold_has_the_sign_of_its_definition(stores):
     curves = threshold_curves(stores[0], "sharp", stores[1])
     accuracy = stores[0].models.loc["sharp", "top1"]
     for curve in curves.values():
@@ -281,28 +217,17 @@ def test_figure_14_has_four_curves_that_end_at_the_accuracy(stores):
         "assumed perfect calibration",
         "ideal",
     ]
-
-
-def test_the_effect_of_scaling_on_a_threshold_has_the_sign_of_its_definition(stores):
     table = threshold_table(stores[0], stores[1])
     assert table.index.tolist() == ["sharp", "flat", "fair"]
-    curves = threshold_curves(stores[0], "sharp", stores[1])
-    rates = [
-        rate
-        for rate in np.arange(1, 200) / 200
-        if rate in curves["uncalibrated"]["exit_rate"].to_numpy()
-    ]
-    rows = [
-        curves[label].set_index("exit_rate").loc[rates, "accuracy_above"]
-        for label in curves
-        if label != "ideal"
-    ]
-    plain, scaled, perfect = (row.to_numpy() for row in rows)
-    assert table.loc["sharp", "above_scaled"] == pytest.approx((scaled - plain).mean(), abs=1e-3)
-    assert table.loc["sharp", "above_perfect"] == pytest.approx((perfect - plain).mean(), abs=1e-3)
-    assert (
-        table.loc["sharp", "above_perfect"] * table.loc["sharp", "below_perfect"] < 0
-    )  # the mean is the accuracy
+    plain, scaled, perfect, _ = (curve.set_index("exit_rate") for curve in curves.values())
+    rates = plain.index.intersection(np.arange(1, 200) / 200)
+    plain, scaled, perfect = (
+        curve.loc[rates, "accuracy_above"].to_numpy() for curve in (plain, scaled, perfect)
+    )
+    sharp = table.loc["sharp"]
+    assert sharp["above_scaled"] == pytest.approx((scaled - plain).mean(), abs=1e-3)
+    assert sharp["above_perfect"] == pytest.approx((perfect - plain).mean(), abs=1e-3)
+    assert sharp["above_perfect"] * sharp["below_perfect"] < 0  # the mean is the accuracy
 
 
 def test_scaling_changes_no_front_of_one_models_logits_margin():
@@ -311,16 +236,13 @@ def test_scaling_changes_no_front_of_one_models_logits_margin():
         z, labels = make_logits(1000, seed=seed)
         noise = np.random.default_rng(seed + 7).normal(size=z.shape)
         logits = {"small": z + 4 * noise, "middle": 2 * z + 3 * noise, "large": z}
-        stores.append(
-            LogitStore.from_arrays(labels, logits, macs={"small": 1, "middle": 5, "large": 20})
-        )
-    table = scaling_table(stores[0], stores[1], ["none", "mean_softmax"], resamples=20)
+        macs = {"small": 1, "middle": 5, "large": 20}
+        stores.append(LogitStore.from_arrays(labels, logits, macs=macs))
+    table = scaling_table(*stores, ["none", "mean_softmax"], resamples=20)
+    metrics = ("max_softmax", "softmax_margin", "entropy", "logits_margin")
     assert table.index.tolist() == [
-        *(
-            f"{metric}, none"
-            for metric in ("max_softmax", "softmax_margin", "entropy", "logits_margin")
-        ),
-        *(f"{metric}, mean_softmax" for metric in ("max_softmax", "softmax_margin")),
+        *(f"{metric}, none" for metric in metrics),
+        *(f"{metric}, mean_softmax" for metric in metrics[:2]),
     ]
     row = table.loc["logits_margin, none"]
     assert row["cost_ratio"] == 1 and row["mean_improvement"] == row["mean_improvement_scaled"]

@@ -2,6 +2,7 @@
 
 import warnings
 from functools import cache
+from itertools import product
 
 import numpy as np
 import pytest
@@ -10,15 +11,12 @@ from hypothesis import strategies as st
 from references import slow_cost_ratio, slow_dominance
 from tables_of_scores import noisy_store
 
-from cascadelib import Baseline, ScoreTable, bootstrap, search, to_label
+from cascadelib import Baseline, ScoreTable, search, to_label
 from cascadelib.analysis import (
-    basic_interval,
     compare_fronts,
-    front_on,
     mean_cost_ratio,
     mean_improvement_moved,
     range_dominance,
-    resampled_cost_ratio,
 )
 from cascadelib.analysis.comparison import _cost_ratio
 
@@ -83,12 +81,6 @@ def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)
 
 
-def test_dominance_sums_to_one_and_ties_are_shared():
-    twice = range_dominance({"a": all_fronts()["entropy"], "b": all_fronts()["entropy"]})
-    np.testing.assert_allclose(twice, 0.5)
-    np.testing.assert_allclose(range_dominance(all_fronts()).sum(), 1)
-
-
 def test_fronts_are_ranked_by_mean_improvement():
     table = compare_fronts(all_fronts(), [0.6])
     assert table["mean_improvement"].is_monotonic_decreasing
@@ -127,25 +119,6 @@ def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
         assert table.loc[name, "held_out_improvement"] == there
 
 
-def test_more_models_never_cost_more_on_the_selection_split():
-    two = search(STORE, 2)
-    either = search(STORE, (2, 3))
-    assert mean_cost_ratio(two, either) <= 1
-    there = front_on(OTHER, two, ranges=False)
-    assert mean_cost_ratio(there, there) == pytest.approx(1)
-
-
-def test_resampled_cost_ratios_are_around_that_of_the_split():
-    first = all_fronts()["max_softmax"]
-    second = all_fronts()["max_softmax_mean_logits"]
-    ratios = resampled_cost_ratio(bootstrap(OTHER, first, 200), bootstrap(OTHER, second, 200))
-    there = [front_on(OTHER, front, ranges=False) for front in (first, second)]
-    ratio = mean_cost_ratio(*there)
-    low, high = basic_interval(ratios, ratio)
-    assert low < ratio < high
-    assert np.median(ratios) == pytest.approx(ratio, rel=0.1)
-
-
 def test_cost_dominance_is_nan_if_a_model_is_free():
     rng = np.random.default_rng(0)
     correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
@@ -164,15 +137,9 @@ def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is
     low = np.array([1.0]), np.array([0.5])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        for pair in (
-            (free, paid),
-            (paid, free),
-            (free, free),
-            (low, paid),
-            (paid, low),
-            (low, low),
-        ):
-            assert np.isnan(_cost_ratio(baseline, *pair))
+        for first, second in product((free, paid, low), repeat=2):
+            ratio = _cost_ratio(baseline, first, second)
+            assert np.isnan(ratio) or first is second is paid
         assert _cost_ratio(baseline, paid, cheap) == pytest.approx(1 / 4)
         assert _cost_ratio(baseline, cheap, paid) == pytest.approx(4)
     least = np.array([0.0, 4.0]), np.array([0.4, 0.8])  # free below what the baseline reaches

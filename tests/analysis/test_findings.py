@@ -43,19 +43,17 @@ def a_finding():
 
 
 def test_a_finding_has_the_values_of_the_other_split():
+    found = a_finding()
     row = holds({"": OTHER}, pick(a_front(), "max_improvement", caution=0), 2).iloc[0]
-    assert a_finding().is_held_out and a_finding().samples == len(OTHER)
-    assert (a_finding().saving, *a_finding().saving_ends) == tuple(row.filter(like="cost_ratio"))
-    assert (a_finding().difference, *a_finding().difference_ends) == tuple(
-        row.filter(like="difference")
-    )
-    assert (a_finding().exit_rate, *a_finding().exit_ends) == tuple(
+    assert found.is_held_out and found.samples == len(OTHER)
+    assert (found.saving, *found.saving_ends) == tuple(row.filter(like="cost_ratio"))
+    assert (found.difference, *found.difference_ends) == tuple(row.filter(like="difference"))
+    assert (found.exit_rate, *found.exit_ends) == tuple(
         row[["exit_rate", "exit_rate_low", "exit_rate_high"]]
     )
-    assert f"{row['accuracy']:.2%} instead of {row['last_model_accuracy']:.2%}" in str(a_finding())
-    assert "600 held-out samples of seed 1" in str(a_finding()) and "optimistic" not in str(
-        a_finding()
-    )
+    text = str(found)
+    assert f"{row['accuracy']:.2%} instead of {row['last_model_accuracy']:.2%}" in text
+    assert "600 held-out samples of seed 1" in text and "optimistic" not in text
 
 
 def test_a_finding_on_the_selection_split_is_named_optimistic():
@@ -63,30 +61,24 @@ def test_a_finding_on_the_selection_split_is_named_optimistic():
     assert "samples that selected it (optimistic)" in str(found) and "held-out" not in str(found)
 
 
-@pytest.mark.parametrize(
-    ("saving", "ends", "words"),
-    [
-        (2.0, (1.5, 2.5), "2.00× fewer MACs (95% CI 1.50 to 2.50)"),
-        (0.5, (0.4, 0.8), "2.00× more MACs (95% CI 1.25 to 2.50)"),
-        (1.1, (0.9, 1.3), "No clear saving: 1.10× (95% CI 0.90 to 1.30)"),
-        (1.0, (1.0, 1.0), "1.00× fewer MACs (95% CI 1.00 to 1.00)"),
-    ],
-)
-def test_the_words_of_a_saving_follow_its_interval(saving, ends, words):
-    assert replace(a_finding(), saving=saving, saving_ends=ends).saved == words
+AS_ACCURATE = "as accurate as the large model, within the error ("
 
 
 @pytest.mark.parametrize(
-    ("ends", "words"),
+    ("change", "name", "words"),
     [
-        ((-0.01, 0.02), "as accurate as the large model, within the error"),
-        ((0.001, 0.02), "more accurate than the large model"),
-        ((-0.02, -0.001), "less accurate than the large model"),
-        ((0.0, 0.0), "as accurate as the large model, within the error"),
+        ({"saving": 2.0, "saving_ends": (1.5, 2.5)}, "saved", "2.00× fewer MACs (95% CI 1.50 to 2"),
+        ({"saving": 0.5, "saving_ends": (0.4, 0.8)}, "saved", "2.00× more MACs (95% CI 1.25 to 2."),
+        ({"saving": 1.1, "saving_ends": (0.9, 1.3)}, "saved", "No clear saving: 1.10× (95% CI 0.9"),
+        ({"saving": 1.0, "saving_ends": (1.0, 1.0)}, "saved", "1.00× fewer MACs (95% CI 1.00 to 1"),
+        ({"difference_ends": (-0.01, 0.02)}, "kept", AS_ACCURATE),
+        ({"difference_ends": (0.001, 0.02)}, "kept", "more accurate than the large model ("),
+        ({"difference_ends": (-0.02, -0.001)}, "kept", "less accurate than the large model ("),
+        ({"difference_ends": (0.0, 0.0)}, "kept", AS_ACCURATE),
     ],
 )
-def test_the_words_of_a_difference_follow_its_interval(ends, words):
-    assert replace(a_finding(), difference_ends=ends).kept.startswith(f"{words} (")
+def test_the_words_of_a_finding_follow_its_intervals(change, name, words):
+    assert getattr(replace(a_finding(), **change), name).startswith(words)
 
 
 def test_a_front_finding_has_the_mean_on_the_other_split():

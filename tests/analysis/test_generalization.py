@@ -1,12 +1,10 @@
 """Tables of models, fronts and guarantees on other splits, against loops."""
 
 import shutil
-from math import sqrt
+from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from tiny_stores import three_models
 
 from cascadelib import LogitStore, Method, ScoreTable, certify, evaluate, pick, search
@@ -53,24 +51,11 @@ def accuracies(store):
     return found
 
 
-def wilson(share, k, z):
-    """Return both ends of Wilson's interval from its formula."""
-    centre = share + z**2 / (2 * k)
-    half = z * sqrt(share * (1 - share) / k + z**2 / (4 * k**2))
-    return (centre - half) / (1 + z**2 / k), (centre + half) / (1 + z**2 / k)
-
-
-@settings(max_examples=60)
-@given(st.lists(st.booleans(), min_size=1), st.lists(st.booleans(), min_size=1))
-def test_differences_of_independent_samples_follow_newcombes_formula(first, second):
-    z = 1.959963984540054
-    a = sum(first) / len(first)
-    b = sum(second) / len(second)
-    low_a, high_a = wilson(a, len(first), z)
-    low_b, high_b = wilson(b, len(second), z)
-    low = b - a - sqrt((b - low_b) ** 2 + (high_a - a) ** 2)
-    high = b - a + sqrt((high_b - b) ** 2 + (a - low_a) ** 2)
-    assert difference_interval(first, second) == pytest.approx((low, high), abs=1e-9)
+def ends_of(interval, here, there, name, rows):
+    """Return the interval of the drop of a model, which holds for all rows simultaneously."""
+    both = [store.outcome([name], Method(), "top1")((0,))[0] for store in (here, there)]
+    low, high = interval(*both, 1 - 0.05 / rows)
+    return [-high, -low]
 
 
 def test_drops_are_differences_of_accuracies_split_by_split():
@@ -87,62 +72,55 @@ def test_drops_are_differences_of_accuracies_split_by_split():
         assert rows["drop"].tolist() == pytest.approx(np.subtract(before, after).tolist())
 
 
+ENDS = ["drop_low", "drop_high"]
+
+
 def test_intervals_hold_for_all_rows_together():
     alone = accuracy_drops(STORE, {"b": OTHER})
     both = accuracy_drops(STORE, {"b": OTHER, "a": three_models(2)}).loc["b"]
     assert (both["drop_low"] < alone.loc["b", "drop_low"]).all()
     for row, model in enumerate(STORE.models.index):
-        correct, moved = (s.outcome([model], Method(), "top1")((0,))[0] for s in (STORE, OTHER))
-        low, high = difference_interval(correct, moved, 1 - 0.05 / 3)
-        assert alone.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
+        expected = ends_of(difference_interval, STORE, OTHER, model, 3)
+        assert alone.iloc[row][ENDS].tolist() == expected
 
 
 def test_intervals_of_drops_are_paired_if_the_samples_are_the_same():
     moved = changed(STORE, 0.9)
     drops = accuracy_drops(STORE, {"changed": moved})
     for row, model in enumerate(STORE.models.index):
-        correct, there = (s.outcome([model], Method(), "top1")((0,))[0] for s in (STORE, moved))
-        low, high = paired_difference_interval(correct, there, 1 - 0.05 / 3)
-        assert drops.iloc[row][["drop_low", "drop_high"]].tolist() == [-high, -low]
-    part = moved.take([5, 3, 100, *range(200, 400)])
-    assert not accuracy_drops(STORE, {"part": part}).equals(
-        accuracy_drops(STORE, {"part": part}, paired=True)
-    )
-    originals = STORE.take([5, 3, 100, *range(200, 400)])
-    assert accuracy_drops(STORE, {"part": part}, paired=True).equals(
-        accuracy_drops(originals, {"part": part})
-    )
+        expected = ends_of(paired_difference_interval, STORE, moved, model, 3)
+        assert drops.iloc[row][ENDS].tolist() == expected
+    rows = [5, 3, 100, *range(200, 400)]
+    part = {"part": moved.take(rows)}
+    paired = accuracy_drops(STORE, part, paired=True)
+    assert paired.equals(accuracy_drops(STORE.take(rows), part))
+    assert not paired.equals(accuracy_drops(STORE, part))
 
 
-@pytest.mark.parametrize("kind", ["stores", "tables"])
-def test_equal_row_numbers_do_not_pair_two_splits(kind):
-    if kind == "stores":
-        here, there = (three_models(seed, ids=False) for seed in (0, 1))
-    else:
-        rng = np.random.default_rng(0)
-        here, there = (
-            ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0]) for _ in "ab"
-        )
+def random_table(seed):
+    rng = np.random.default_rng(seed)
+    return ScoreTable(rng.random((2, 400)) < 0.7, rng.random((2, 400)), [1.0, 2.0])
+
+
+@pytest.mark.parametrize("make", [partial(three_models, ids=False), random_table])
+def test_equal_row_numbers_do_not_pair_two_splits(make):
+    here, there = make(0), make(1)
     drops = accuracy_drops(here, {"there": there})
     name = here.models.index[0]
-    correct, moved = (s.outcome([name], Method(), "top1")((0,))[0] for s in (here, there))
-    low, high = difference_interval(correct, moved, 1 - 0.05 / len(here.models))
-    assert drops.iloc[0][["drop_low", "drop_high"]].tolist() == [-high, -low]
-    halves = here.take([*range(50), *range(50)][:50]), here.take(range(50))
+    expected = ends_of(difference_interval, here, there, name, len(here.models))
+    assert drops.iloc[0][ENDS].tolist() == expected
     with pytest.raises(ValueError, match="compared with itself"):
-        accuracy_drops(halves[0], {"again": halves[1]})
+        accuracy_drops(here.take([*range(50)]), {"again": here.take(range(50))})
 
 
 def test_a_split_is_not_compared_with_itself(tmp_path):
     written = LogitStore.create(tmp_path / "v2", STORE.labels, dataset="d", split="v2")
     for name in STORE.models.index:
         written.add(name, STORE.logits(name), macs=float(STORE.models["macs"][name]))
-    copied = shutil.copytree(tmp_path / "v2", tmp_path / "copy")
-    for again in (written, LogitStore(tmp_path / "v2"), LogitStore(copied)):
+    copied = LogitStore(shutil.copytree(tmp_path / "v2", tmp_path / "copy"))
+    for again, paired in ((written, False), (copied, False), (copied, True)):
         with pytest.raises(ValueError, match="'v2'.* compared with itself"):
-            accuracy_drops(written, {"again": again})
-    with pytest.raises(ValueError, match="'v2'.* compared with itself"):
-        accuracy_drops(written, {"again": LogitStore(copied)}, paired=True)
+            accuracy_drops(written, {"again": again}, paired=paired)
     halves = written.take(slice(300)), written.take(slice(300, 600))
     assert (accuracy_drops(halves[0], {"other half": halves[1]})["drop_high"] > 0).any()
 
@@ -161,33 +139,25 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
 
 
 def test_a_front_is_compared_with_the_front_of_each_split():
+    """Shares of the accuracy range are counted accuracy by accuracy."""
     front = search(STORE, 2)
     splits = {"here": STORE, "there": OTHER}
     own = {label: search(store, 2) for label, store in splits.items()}
     table = fronts_under_shift(splits, front, own)
-    here = table.loc["here"]
+    here, there = table.loc["here"], table.loc["there"]
     assert here["mean_improvement"] == here["mean_improvement_own_front"]
     assert here["share_near_own_front"] == 1
-    there = table.loc["there"]
     assert there["mean_improvement"] == mean_improvement_moved(OTHER, front)
     assert there["mean_improvement_own_front"] == own["there"].mean_improvement()
-    assert there["mean_improvement"] < there["mean_improvement_own_front"]
-    assert fronts_under_shift(splits, front, own, 100).loc["there", "share_near_own_front"] == 1
-
-
-def test_shares_of_the_accuracy_range_are_counted_accuracy_by_accuracy():
-    front = search(STORE, 2)
-    own = search(OTHER, 2)
     moved = front_on(OTHER, front)
     low = moved.baseline.accuracy[moved.baseline.front[0]]
     improved = near = 0
     for accuracy in np.linspace(low, moved.baseline.best, 401):
         cost = moved.cost_at(accuracy)
         improved += cost < moved.baseline.cost_at(accuracy)
-        near += cost <= 1.1 * own.cost_at(accuracy) * (1 + 1e-12)
-    row = fronts_under_shift({"there": OTHER}, front, {"there": own}).loc["there"]
-    assert row["share_improved"] == improved / 401
-    assert row["share_near_own_front"] == near / 401
+        near += cost <= 1.1 * own["there"].cost_at(accuracy) * (1 + 1e-12)
+    assert there["share_improved"] == improved / 401
+    assert there["share_near_own_front"] == near / 401
 
 
 def test_the_table_of_guarantees_has_costs_and_held_out_losses():
@@ -235,11 +205,3 @@ def test_selection_bias_is_measured_on_halves():
         assert row.best_improvement_measured == pytest.approx(
             evaluate(measured, best).improvement, nan_ok=True
         )
-
-
-def test_a_front_of_noise_is_optimistic():
-    rng = np.random.default_rng(0)
-    noise = ScoreTable(rng.random((6, 400)) < 0.7, rng.random((6, 400)), 2.0 ** np.arange(6))
-    table = selection_bias(noise, repeats=5)
-    by_chance = table["single_models_chosen"] - table["single_models_measured"]
-    assert (table["accuracy_chosen"] - table["accuracy_measured"] > by_chance).all()

@@ -2,6 +2,7 @@
 
 import copy
 from dataclasses import replace
+from itertools import groupby
 
 import numpy as np
 import pandas as pd
@@ -21,9 +22,7 @@ from cascadelib import (
     search,
 )
 from cascadelib.analysis.shift import front_on, holds, mean_improvement_moved
-from cascadelib.evaluation.evaluation import baseline_of, outcomes_of
-from cascadelib.evaluation.pareto import pareto_front
-from cascadelib.fronts.pairs import pair_curve
+from cascadelib.evaluation.evaluation import outcomes_of
 
 STORE = three_models(ids=False)
 OTHER = three_models(1, noise=1.5, ids=False)
@@ -34,11 +33,8 @@ def test_a_replayed_point_is_the_point_evaluated_there(method):
     front = search(STORE, (1, 2, 3), method)
     moved = replay(OTHER, front, ranges=False)
     assert (moved["replayed"] == "point").all()
-    for row in range(0, len(front), 7):
-        result = evaluate(OTHER, front.point(row))
-        assert moved["accuracy_replayed"][row] == result.accuracy
-        assert moved["cost_replayed"][row] == result.cost
-        assert moved["improvement_replayed"][row] == pytest.approx(result.improvement, nan_ok=True)
+    for row in moved.iloc[::7].itertuples():
+        check_row(row, OTHER, front.point(0))
     changes = [a != b for a, b in zip(moved["models"], moved["models"][1:])]
     assert moved["segment"].iloc[-1] == sum(changes)
 
@@ -65,24 +61,23 @@ def test_many_thresholds_of_a_cascade_are_counted_as_one_by_one(seed, length):
 
 def ranges_of(front, store):
     """Return, for each segment of pairs, the outcome at every threshold of its range, by a loop."""
-    found = []
-    previous = None
-    for point in (front.point(row) for row in range(len(front))):
-        if point.models != previous:
-            found.append([])
-            previous = point.models
-        found[-1].append(point)
     costs = dict(zip(store.models.index, store.costs(front.cost_kind)))
     parts = []
-    for points in found:
-        outcomes = outcomes_of(store, points[0].models, front.method, front.score)
-        ends = [point.inside[0] for point in points]
-        parts.append(
-            segment_range(
-                outcomes, min(ends), max(ends), [costs[name] for name in points[0].models]
-            )
-        )
+    points = [front.point(row) for row in range(len(front))]
+    for models, segment in groupby(points, lambda point: point.models):
+        outcomes = outcomes_of(store, models, front.method, front.score)
+        ends = [point.inside[0] for point in segment]
+        prices = [costs[name] for name in models]
+        parts.append(segment_range(outcomes, min(ends), max(ends), prices))
     return parts
+
+
+def check_row(row, store, point):
+    """Compare a row with the cascade evaluated at its threshold."""
+    result = evaluate(store, replace(point, models=row.models, thresholds=row.thresholds))
+    found = (row.accuracy_replayed, row.cost_replayed)
+    assert found == pytest.approx((result.accuracy, result.cost), rel=1e-12)
+    assert row.improvement_replayed == pytest.approx(result.improvement, nan_ok=True)
 
 
 def check_ranges(front, store, quality):
@@ -96,12 +91,7 @@ def check_ranges(front, store, quality):
         np.testing.assert_allclose(found, wanted, rtol=1e-12)
         assert rows["cost_replayed"].is_monotonic_increasing
     for row in moved.iloc[:: max(1, len(moved) // 20)].itertuples():
-        point = replace(front.point(0), models=row.models, thresholds=row.thresholds)
-        result = evaluate(store, point)
-        assert (row.accuracy_replayed, row.cost_replayed) == pytest.approx(
-            (result.accuracy, result.cost), rel=1e-12
-        )
-        assert row.improvement_replayed == pytest.approx(result.improvement, nan_ok=True)
+        check_row(row, store, front.point(0))
     return moved
 
 
@@ -136,17 +126,6 @@ def test_ranges_have_native_units_for_every_score(method, score):
     assert (min(own) >= 0) and (method != "entropy" or max(own) <= np.log(5))
 
 
-def test_a_segment_between_always_and_never_is_the_whole_pair():
-    front = search(STORE, 2, models=["m0", "m2"])
-    ends = pd.concat([front.table.iloc[:1]] * 2, ignore_index=True)
-    ends["models"] = [("m0", "m2")] * 2
-    ends["thresholds"] = [(-np.inf,), (np.inf,)]
-    moved = check_ranges(replace(front, replayed=ends), OTHER, lambda correct: correct.mean())
-    curve = pair_curve(OTHER, "m0", "m2")
-    assert moved["cost_replayed"].tolist() == curve["cost"][::-1].tolist()
-    assert moved["accuracy_replayed"].tolist() == curve["accuracy"][::-1].tolist()
-
-
 def test_ranges_support_graded_scores_and_costs_per_sample():
     rng = np.random.default_rng(0)
     here, there = (
@@ -157,14 +136,9 @@ def test_ranges_support_graded_scores_and_costs_per_sample():
         )
         for _ in range(2)
     )
-    moved = replay(there, search(here, 2))
-    for row in moved.itertuples():
-        result = evaluate(
-            there, replace(search(here, 2).point(0), models=row.models, thresholds=row.thresholds)
-        )
-        assert (row.accuracy_replayed, row.cost_replayed) == pytest.approx(
-            (result.accuracy, result.cost)
-        )
+    front = search(here, 2)
+    for row in replay(there, front).itertuples():
+        check_row(row, there, front.point(0))
 
 
 def test_longer_cascades_are_replayed_as_points_as_the_table_states():
@@ -176,19 +150,11 @@ def test_longer_cascades_are_replayed_as_points_as_the_table_states():
     kept = moved[lengths == 3]
     points = replay(OTHER, front, ranges=False)
     points = points[points["models"].map(len) == 3]
-    for column in (
-        "models",
-        "thresholds",
-        "accuracy",
-        "cost",
-        "accuracy_replayed",
-        "cost_replayed",
-        "segment",
-    ):
+    names = ["models", "thresholds", "accuracy", "cost", "accuracy_replayed", "cost_replayed"]
+    for column in (*names, "segment"):
         assert kept[column].tolist() == points[column].tolist()
-    assert moved["segment"].is_monotonic_increasing and moved.index.tolist() == list(
-        range(len(moved))
-    )
+    assert moved["segment"].is_monotonic_increasing
+    assert moved.index.tolist() == list(range(len(moved)))
 
 
 def test_a_front_replayed_on_its_selection_split_does_not_change():
@@ -207,18 +173,14 @@ def test_a_front_replayed_on_its_selection_split_does_not_change():
     assert mean_improvement_moved(STORE, front) == front.mean_improvement()
 
 
-def test_a_certificate_and_a_policy_are_replayed_point_by_point():
-    front = search(STORE, 2)
-    certificate = certify(OTHER, front, 0.2, 0.5)
+def test_a_certificate_is_replayed_point_by_point():
+    certificate = certify(OTHER, search(STORE, 2), 0.2, 0.5)
     assert certificate.certified
     moved = replay(OTHER, certificate)
     assert (moved["replayed"] == "point").all()
     assert moved["thresholds"].tolist() == [p.thresholds for p in certificate.certified]
     runs = evaluate(OTHER, certificate)
-    assert moved["accuracy_replayed"].tolist() == [run.accuracy for run in runs]
     assert moved["saving_replayed"].tolist() == [run.saving for run in runs]
-    alone = replay(OTHER, Policy.from_point(front.point(0)))
-    assert alone["cost_replayed"].tolist() == [evaluate(OTHER, front.point(0)).cost]
 
 
 def counting(store):
@@ -253,19 +215,6 @@ def test_a_cascade_is_run_once_on_each_split():
     assert requested == prefixes
 
 
-def test_the_improvement_curve_on_another_split_equals_a_loop():
-    front = search(STORE, 2)
-    moved = replay(OTHER, front)
-    baseline = baseline_of(OTHER, front.score, front.cost_kind)
-    curve = front_on(OTHER, front).improvement_curve(points=9)
-    for row in curve.itertuples():
-        enough = moved.loc[moved["accuracy_replayed"] >= row.accuracy, "cost_replayed"]
-        assert row.improvement == pytest.approx(
-            baseline.cost_at(row.accuracy) / min(enough, default=np.inf)
-        )
-    assert len(pareto_front(moved["cost_replayed"], moved["accuracy_replayed"])) <= len(moved)
-
-
 def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
     point = pick(search(STORE, 2), "match_best", caution=0)
     table = holds({"here": STORE, "there": OTHER}, point, resamples=100)
@@ -278,10 +227,8 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
     assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
     wider = holds({"here": STORE}, point, resamples=100, level=0.999).loc["here"]
     for name in ("cost_ratio", "difference", "exit_rate"):
-        assert (
-            wider[f"{name}_low"] < here[f"{name}_low"]
-            and here[f"{name}_high"] < wider[f"{name}_high"]
-        )
+        assert wider[f"{name}_low"] < here[f"{name}_low"]
+        assert here[f"{name}_high"] < wider[f"{name}_high"]
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
 
 

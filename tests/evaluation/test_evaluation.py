@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from tables_of_scores import noisy_store
 
-from cascadelib import evaluate, pick, search
+from cascadelib import ScoreTable, evaluate, search
 
 STORE = noisy_store()
 OTHER = noisy_store(1)
@@ -23,28 +23,25 @@ def a_front():
 )
 @pytest.mark.parametrize("n", [1, 2, 3])
 def test_evaluating_a_point_of_a_front_reproduces_its_values(method, n):
-    front = search(STORE, n, method)
+    check_points(STORE, search(STORE, n, method))
+
+
+@pytest.mark.parametrize("n", [2, 3, 4])
+def test_tied_and_infinite_confidences_exit_by_the_rule_of_the_evaluator(n):
+    rng = np.random.default_rng(0)
+    confidence = rng.choice([-np.inf, -1.0, 0.0, 0.25, 0.5, 1.0, np.inf], (4, 40))
+    table = ScoreTable(rng.random((4, 40)) < 0.7, confidence, [1.0, 2.0, 4.0, 8.0])
+    check_points(table, search(table, n))
+
+
+def check_points(store, front):
+    """Evaluate about 25 points of a front on the store of its search."""
     for row in range(0, len(front), max(1, len(front) // 25)):
         point = front.point(row)
-        result = evaluate(STORE, point)
+        result = evaluate(store, point)
         assert (result.accuracy, result.cost) == (point.accuracy, point.cost)
         assert result.exit_rates == pytest.approx(point.exit_rates)
         assert result.improvement == pytest.approx(point.improvement, nan_ok=True)
-
-
-def test_evaluation_on_another_split_equals_a_loop():
-    point = pick(search(STORE, 2, "entropy"), "max_improvement")
-    result = evaluate(OTHER, point)
-    first, second = (OTHER.logits(m).astype(float) for m in point.models)
-    p = np.exp(first) / np.exp(first).sum(1, keepdims=True)
-    exits = -(p * np.log(p)).sum(1) <= point.thresholds[0]
-    correct = np.where(exits, first.argmax(1), second.argmax(1)) == OTHER.labels
-    np.testing.assert_array_equal(result.correct, correct)
-    np.testing.assert_array_equal(result.exit_stage, np.where(exits, 0, 1))
-    costs = OTHER.models["macs"]
-    assert result.cost == pytest.approx(
-        costs[point.models[0]] + costs[point.models[1]] * (~exits).mean()
-    )
 
 
 @pytest.mark.parametrize(

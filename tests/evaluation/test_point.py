@@ -5,11 +5,10 @@ import math
 from dataclasses import replace
 from functools import cache, partial
 
-import numpy as np
 import pytest
-from tiny_stores import three_scores
+from tiny_stores import noisy_store, three_scores
 
-from cascadelib import LogitStore, Method, Point, Policy, certify, pick, search
+from cascadelib import Method, Point, Policy, certify, pick, search
 from cascadelib.evaluation import points_of
 from cascadelib.evaluation.point import OrderStatistics
 
@@ -62,10 +61,7 @@ def test_an_invalid_argument_is_refused_by_name(call, message):
 
 def test_the_saving_is_defined_above_the_best_single_model():
     """The improvement is nan there."""
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 500)
-    logits = {name: 2 * np.eye(3)[labels] + rng.normal(size=(500, 3)) for name in "ab"}
-    store = LogitStore.from_arrays(labels, logits, macs={"a": 1.0, "b": 2.0})
+    store = noisy_store(0, 500, 2, classes=3, ease=None, signal=2, costs=[1, 2])
     front = search(store, 2, "max_softmax_mean_logits")
     point = front.point(len(front) - 1)
     assert point.accuracy > front.baseline.best and math.isnan(point.improvement)
@@ -131,13 +127,6 @@ def test_points_that_differ_in_one_part_are_not_equal(change):
     point = Point(("a", "b"), (0.5,), cost=2.0)
     assert replace(point, **change) != point != "a at 0.5 → b"
     assert replace(point, chosen_by="by hand", saving=3.0) == point
-
-
-def test_a_policy_read_from_its_file_equals_the_one_that_was_saved(tmp_path):
-    for row in range(len(a_front())):
-        policy = Policy.from_point(a_front().point(row))
-        policy.save(tmp_path / "policy.json")
-        assert Policy.load(tmp_path / "policy.json") == policy
 
 
 def test_the_repr_of_order_statistics_omits_their_values():

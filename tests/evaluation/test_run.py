@@ -12,7 +12,7 @@ from tiny_stores import three_models, three_scores
 
 from cascadelib import Point, Policy, ScoreTable, certify, evaluate, search
 from cascadelib.evaluation import run as run_module
-from cascadelib.evaluation.run import resampled_cascade, sums_of_reached
+from cascadelib.evaluation.run import sums_of_reached
 from cascadelib.methods.ensembles import MeanStage
 from cascadelib.methods.thresholds import exit_stages
 
@@ -120,19 +120,3 @@ def test_sums_at_many_thresholds_equal_a_loop(n, k, points, is_shared, seed):
             expected = (values[stage] * (stages >= stage)) @ counts
             np.testing.assert_array_equal(found[stage, point], expected)
             np.testing.assert_allclose(graded[stage, point], expected / 4, atol=1e-12)
-
-
-def test_the_samples_unchanged_equal_runs():
-    store = three_models(60)
-    front = search(store, 3)
-    by_cascade = {}
-    for run in evaluate(store, front):
-        by_cascade.setdefault(run.point.models, []).append(run)
-    for runs in by_cascade.values():
-        thresholds = np.array([run.point.inside for run in runs])
-        once = np.ones((len(store), 1), np.int64)
-        found = resampled_cascade(runs[0].outcomes, runs[0].costs, thresholds, once)
-        accuracy, cost, rates = (values[0].tolist() for values in found)
-        assert accuracy == [run.accuracy for run in runs]
-        assert cost == [run.cost for run in runs]
-        assert list(map(tuple, rates)) == [run.exit_rates for run in runs]

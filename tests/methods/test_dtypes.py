@@ -16,8 +16,8 @@ OTHERS |= {
 ALL = METHODS | OTHERS
 
 
-def outputs(classes, dtype, probabilities):
-    """{model: [k, classes]} of three models, values that ``dtype`` holds, ties included."""
+def stores(classes, dtype, probabilities):
+    """A store of three models in this dtype, and one of the same values in float64, with ties."""
     rng = np.random.default_rng(classes)
     labels = rng.integers(0, classes, 90)
     values = {}
@@ -26,18 +26,10 @@ def outputs(classes, dtype, probabilities):
         if probabilities:
             z = np.exp(z) / np.exp(z).sum(axis=1, keepdims=True)
         values[f"m{i}"] = z.astype(dtype)
-    return labels, values
-
-
-def stores(classes, dtype, probabilities):
-    """A store of this dtype, and one of the same values in float64."""
-    labels, values = outputs(classes, dtype, probabilities)
     macs = {"m0": 1, "m1": 3, "m2": 9}
-    own = LogitStore.from_arrays(labels, values, macs, dtype=dtype, probabilities=probabilities)
-    twin = {name: np.asarray(z, np.float64) for name, z in values.items()}
-    return own, LogitStore.from_arrays(
-        labels, twin, macs, dtype="float64", probabilities=probabilities
-    )
+    for kind in (dtype, "float64"):
+        own = {name: z.astype(kind) for name, z in values.items()}
+        yield LogitStore.from_arrays(labels, own, macs, dtype=kind, probabilities=probabilities)
 
 
 @pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
@@ -54,10 +46,10 @@ def test_fronts_equal_those_of_float64(dtype, classes, ensemble, probabilities):
         expected = search(twin, (1, 2, 3), method)
         for column in ("accuracy", "cost", "models"):
             assert front.table[column].tolist() == expected.table[column].tolist(), method
-        thresholds = [t for row in front.table["thresholds"] for t in row]
-        assert thresholds == pytest.approx(
-            [t for row in expected.table["thresholds"] for t in row], rel=1e-9, nan_ok=True
+        thresholds, wide = (
+            [t for row in one.table["thresholds"] for t in row] for one in (front, expected)
         )
+        assert thresholds == pytest.approx(wide, rel=1e-9, nan_ok=True)
         assert evaluate(own, front.point(0)).accuracy == front.table["accuracy"][0]
 
 

@@ -3,24 +3,26 @@
 import numpy as np
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from references import brute_front
+from tiny_stores import noisy_store
 
 import cascadelib as cl
 from cascadelib.methods.fitted import KINDS, assign_folds, fit_confidence, read_features
 from cascadelib.methods.method import method_named
-from tests.references import brute_front
 
 COST = [1.0, 2.5, 7.0]
 KIND = "isotonic_by_label"
 LABELLED = ("confidence", "label")
 
 
-def scores(seed, k=14, **columns):
+def scores(seed, k=14):
     """A table of three models with many ties, whose confidence depends on the label."""
     rng = np.random.default_rng(seed)
     labels = rng.choice(["a", "b"], k)
     confidence = rng.integers(0, 4, (3, k)) / 4
     correct = rng.random((3, k)) < np.where(labels == "a", confidence, 0.6)
     said = np.where(correct, labels, np.where(labels == "a", "b", "a"))
+    columns = {"length": np.arange(k) * 40.0}
     return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
 
 
@@ -44,79 +46,58 @@ def chosen_by(kind, columns, table, model, before):
     return confidence
 
 
-def confidence_on(kind, table, other, model):
+def confidence_on(kind, columns, table, other, model, before):
     """Confidence [k] on another table, by the fit on all samples of the first."""
-    read = read_of(table, ("confidence",), model, None)
+    read = read_of(table, columns, model, before)
     fitted = fit_confidence(kind, read, table.correct[model])
-    return fitted.apply(read_of(other, ("confidence",), model, None))
+    return fitted.apply(read_of(other, columns, model, before))
 
 
 @settings(max_examples=40)
-@given(st.integers(0, 10**6), st.sampled_from([2, 3, (1, 2, 3)]))
-def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, n_models):
+@given(
+    st.integers(0, 10**6),
+    st.sampled_from([(2,), (3,), (1, 2, 3)]),
+    st.sampled_from([(KIND, ("confidence",)), ("logistic", ("confidence", "agreement", "length"))]),
+)
+def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, lengths, fit):
     table = scores(seed)
     other = scores(seed + 1, 20)
-    front = cl.search(table, n_models, cl.Method(confidence=KIND))
-    confidence = [chosen_by(KIND, ("confidence",), table, m, None) for m in range(3)]
-    lengths = n_models if isinstance(n_models, tuple) else (n_models,)
-    twin = brute_front(
-        lambda prefix: (table.correct[prefix[-1]], confidence[prefix[-1]]), COST, lengths
-    )
+    front = cl.search(table, lengths, cl.Method(confidence=fit[0], columns=fit[1]))
+
+    def stage(prefix):
+        before = prefix[-2] if len(prefix) > 1 else None
+        return table.correct[prefix[-1]], chosen_by(*fit, table, prefix[-1], before)
+
+    twin = brute_front(stage, COST, lengths)
     found = {round(a * 14): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
     assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
     point = front.point(len(front) - 1)
-    moved = [confidence_on(KIND, table, other, m) for m in range(3)]
+    here = cl.evaluate(table, point)
+    assert (here.accuracy, here.cost) == (point.accuracy, point.cost)
     rows = [other.names.index(name) for name in point.models]
-    exits = [moved[m] >= t for m, t in zip(rows, point.thresholds)]
-    apart = [abs(moved[m] - t) > 1e-8 for m, t in zip(rows, point.thresholds)]
-    clear = np.all([*apart, np.ones(20, bool)], axis=0)  # rounding cannot decide
-    stages = np.argmax([*exits, np.ones(20, bool)], axis=0)
+    stages = np.full(20, len(rows) - 1)
+    is_clear = np.ones(20, bool)  # rounding cannot decide
+    for i in reversed(range(len(rows) - 1)):
+        moved = confidence_on(*fit, table, other, rows[i], rows[i - 1] if i else None)
+        stages[moved >= point.thresholds[i]] = i
+        is_clear &= abs(moved - point.thresholds[i]) > 1e-8
     result = cl.evaluate(other, point)
-    assert np.array_equal(result.exit_stage[clear], stages[clear])
+    assert np.array_equal(result.exit_stage[is_clear], stages[is_clear])
     row = cl.replay(other, front, ranges=False).iloc[-1]
     assert (row["accuracy_replayed"], row["cost_replayed"]) == (result.accuracy, result.cost)
 
 
-@settings(max_examples=15)
-@given(st.integers(0, 10**6))
-def test_agreement_depends_on_the_previous_model(seed):
-    table = scores(seed, 12, length=np.arange(12.0) * 40)
-    columns = ("confidence", "agreement", "length")
-    front = cl.search(table, (1, 2, 3), cl.Method(confidence="logistic", columns=columns))
-
-    def stage(prefix):
-        before = prefix[-2] if len(prefix) > 1 else None
-        confidence = chosen_by("logistic", columns, table, prefix[-1], before)
-        return table.correct[prefix[-1]], confidence
-
-    twin = brute_front(stage, COST, (1, 2, 3))
-    found = {round(a * 12): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
-    assert found.keys() == twin.keys() and np.allclose(list(found.values()), list(twin.values()))
-    point = front.point(len(front) - 1)
-    assert (
-        cl.evaluate(table, point).accuracy == point.accuracy
-        and cl.evaluate(table, point).cost == point.cost
-    )
-
-
 def test_a_store_and_a_table_of_its_confidences_have_one_front():
-    rng = np.random.default_rng(0)
-    labels = rng.integers(0, 3, 200)
-    logits = {f"m{i}": rng.normal(size=(200, 3)) + (i + 1) * np.eye(3)[labels] for i in range(3)}
-    store = cl.LogitStore.from_arrays(labels, logits, dict(zip(logits, COST)), dtype="float64")
-    confidence = np.stack([cl.confidence(z, "softmax_margin") for z in logits.values()])
-    said = [store.predicted(name) for name in logits]
-    table = cl.ScoreTable(None, confidence, COST, list(logits), predictions=said, labels=labels)
+    store = noisy_store(k=200, models=3, classes=3, costs=COST, dtype="float64")
+    names = list(store.models.index)
+    confidence = np.stack([cl.confidence(store.logits(name), "softmax_margin") for name in names])
+    said = [store.predicted(name) for name in names]
+    table = cl.ScoreTable(None, confidence, COST, names, predictions=said, labels=store.labels)
     for fitted in ({"confidence": KIND}, {"confidence": "logistic", "columns": LABELLED}):
-        fronts = [
-            cl.search(store, (1, 2, 3), cl.Method("softmax_margin", **fitted)),
-            cl.search(table, (1, 2, 3), cl.Method(**fitted)),
-        ]
-        assert (
-            fronts[0]
-            .table.drop(columns="improvement")
-            .equals(fronts[1].table.drop(columns="improvement"))
-        )
+        method = cl.Method("softmax_margin", **fitted)
+        of_store = cl.search(store, (1, 2, 3), method).table.drop(columns="improvement")
+        of_table = cl.search(table, (1, 2, 3), cl.Method(**fitted)).table
+        assert of_store.equals(of_table.drop(columns="improvement"))
     several = cl.Method(confidence="logistic", columns=("confidence", "entropy", "agreement"))
     assert cl.search(store, 2, several).table["accuracy"].max() <= 1
 

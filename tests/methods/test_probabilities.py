@@ -1,6 +1,7 @@
 """Stored probabilities are used unchanged, so that equal confidences stay equal."""
 
 import math
+from functools import partial
 from itertools import permutations
 
 import numpy as np
@@ -87,7 +88,9 @@ def test_the_front_equals_that_of_a_table_of_confidences(parts, classes, tmp_pat
 
 @pytest.mark.parametrize("probabilities", [True, False])
 @pytest.mark.parametrize("temperature", [False, True])
-@pytest.mark.parametrize("ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote"])
+@pytest.mark.parametrize(
+    "ensemble", ["mean_logits", "mean_softmax", "most_confident", "vote", lambda z: z.mean(axis=0)]
+)
 def test_the_first_stage_does_not_depend_on_the_ensemble(ensemble, temperature, probabilities):
     labels, q = whole_parts(1, 255, 5)
     p = {name: values / 255 for name, values in q.items()}
@@ -137,61 +140,46 @@ def test_masked_values_are_refused_but_empty_masks_are_not():
     confidence = np.stack([p[n].max(1) for n in MODELS])
     correct = np.ones((3, 20), bool)
     plain = LogitStore.from_arrays(labels, p, macs=MACS)
-    calls = {
-        "from_arrays": lambda wrap: LogitStore.from_arrays(
-            labels, {**p, "a": wrap(p["a"])}, macs=MACS
+    ids = np.arange(20)
+    costs = np.array([1, 2, 3])
+    calls = [
+        (
+            lambda y, a, names: LogitStore.from_arrays(y, p | {"a": a}, MACS, sample_ids=names),
+            (labels, p["a"], ids),
         ),
-        "from_probabilities": lambda wrap: LogitStore.from_probabilities(
-            labels, {**p, "a": wrap(p["a"])}, macs=MACS
-        ),
-        "labels": lambda wrap: LogitStore.from_arrays(wrap(labels), p, macs=MACS),
-        "sample_ids": lambda wrap: LogitStore.from_arrays(
-            labels, p, sample_ids=wrap(np.arange(20)), macs=MACS
-        ),
-        "take": lambda wrap: plain.take(wrap(np.arange(20))),
-        "confidence": lambda wrap: ScoreTable(correct, wrap(confidence), [1, 2, 3]),
-        "rows": lambda wrap: ScoreTable(correct, [wrap(row) for row in confidence], [1, 2, 3]),
-        "correct": lambda wrap: ScoreTable(wrap(correct), confidence, [1, 2, 3]),
-        "cost": lambda wrap: ScoreTable(correct, confidence, wrap(np.array([1, 2, 3]))),
-        "arrays": lambda wrap: search_arrays(correct, wrap(confidence), [1, 2, 3], 2),
-        "arrays, correct": lambda wrap: search_arrays(wrap(correct), confidence, [1, 2, 3], 2),
-        "arrays, cost": lambda wrap: search_arrays(
-            correct, confidence, wrap(np.array([1, 2, 3])), 2
-        ),
-        "outcomes": lambda wrap: search_outcomes(
-            lambda c: (correct[0], wrap(confidence[c[-1]])), [1, 2, 3], 2
-        ),
-        "outcomes, right": lambda wrap: search_outcomes(
-            lambda c: (wrap(correct[0]), confidence[c[-1]]), [1, 2, 3], 2
-        ),
-    }
-    for call in calls.values():
-        call(np.ma.MaskedArray)
-        with pytest.raises(ValueError, match="masked"):
-            call(masked)
-
-
-@pytest.mark.parametrize(
-    "option",
-    [
-        {"method": "entropy"},
-        {"method": Method("entropy", "vote")},
-        {"method": Method(temperature=True)},
+        (lambda a: LogitStore.from_probabilities(labels, p | {"a": a}, macs=MACS), (p["a"],)),
+        (plain.take, (ids,)),
+        (ScoreTable, (correct, confidence, costs)),
+        (lambda a: ScoreTable(correct, [a, *confidence[1:]], costs), (confidence[0],)),
+        (partial(search_arrays, n_models=2), (correct, confidence, costs)),
+        (lambda *one: search_outcomes(lambda _: one, costs, 2), (correct[0], confidence[0])),
     ]
-    + [{"method": "max_softmax"}, {"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}],
-    ids=str,
-)
+    for call, arguments in calls:
+        for place, argument in enumerate(arguments):
+            before, after = arguments[:place], arguments[place + 1 :]
+            call(*before, np.ma.MaskedArray(argument), *after)
+            with pytest.raises(ValueError, match="masked"):
+                call(*before, masked(argument), *after)
+
+
+OPTIONS = [{"score": "top5"}, {"cost": "macs"}, {"cost": "seconds"}]
+OPTIONS += [
+    {"method": method}
+    for method in ("entropy", "max_softmax", Method("entropy", "vote"), Method(temperature=True))
+]
+
+
+@pytest.mark.parametrize("option", OPTIONS, ids=str)
 def test_options_that_a_score_table_cannot_apply_are_refused(option):
     table = ScoreTable(
         np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1.0, 2.0], ["a", "b"]
     )
-    calls = [
+    for call in (
         search,
         lambda t, **o: pair_curve(t, "a", "b", **o),
         pair_table,
         shared_threshold_front,
-    ]
-    for call in calls:
+    ):
         with pytest.raises(ValueError, match="a ScoreTable contains|unknown cost"):
             call(table, **option)
         call(table)
@@ -206,14 +194,3 @@ def test_entropy_does_not_depend_on_the_order_of_the_classes():
         for order in permutations(range(3))
     ]
     assert all(np.array_equal(orders[0], other) for other in orders)
-
-
-def test_a_function_as_ensemble_does_not_change_the_first_stage():
-    p = np.random.default_rng(2).multinomial(255, np.full(10, 0.1), 400) / 255
-    labels = np.arange(400) % 10
-    store = LogitStore.from_probabilities(labels, {"a": p, "b": p[::-1]}, macs={"a": 1, "b": 2})
-    own, plain = (
-        Method("max_softmax", e).stage(store, ["a", "b"]) for e in (lambda z: z.mean(0), "none")
-    )
-    for left, other in zip(own((0,)), plain((0,))):
-        np.testing.assert_array_equal(left, other)

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import Method, fit_temperature
+from cascadelib import fit_temperature
 from cascadelib.methods.confidence_metrics import softmax
 
 NAMES = ["m0", "m1", "m2"]
@@ -33,13 +33,6 @@ def test_the_temperature_inverts_a_known_scale():
     z = rng.normal(size=(20000, 3)) * 2
     labels = (softmax(z).cumsum(1) < rng.random((20000, 1))).sum(1)
     assert fit_temperature(z * 3, labels) == pytest.approx(3, rel=0.05)
-
-
-def test_temperatures_do_not_change_predictions_of_single_models(store):
-    scaled = Method(temperature=True).fit(store)
-    for m in range(3):
-        plain = Method().stage(store, NAMES)((m,))[0]
-        np.testing.assert_array_equal(plain, scaled.stage(store, NAMES)((m,))[0])
 
 
 def test_a_model_that_is_never_wrong_has_no_temperature():

@@ -13,28 +13,13 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 from references import slow_stages
+from tiny_stores import noisy_store
 
-from cascadelib import (
-    Cascade,
-    LogitStore,
-    Method,
-    Point,
-    Policy,
-    ScoreTable,
-    pick,
-    search,
-)
+from cascadelib import Cascade, Method, Point, Policy, ScoreTable, pick, search
 from cascadelib.files import ROOT
 
-
-def make_store(k=200, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 4, k)
-    logits = {f"m{i}": (1.0 + i) * np.eye(4)[labels] + rng.normal(size=(k, 4)) for i in range(3)}
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0 ** (i + 1) for i in range(3)})
-
-
-STORE = make_store()
+STORE = noisy_store(k=200, models=3, classes=4, ease=None)
+MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
 
 
 @cache
@@ -42,15 +27,12 @@ def a_point():
     return pick(search(STORE, 3, "entropy"), "max_improvement")
 
 
-MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
-
-
-EDGES = st.sampled_from([-math.inf, 0.0, 0.5, math.inf])
+SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
 @given(
-    st.lists(EDGES, min_size=1, max_size=3),
-    st.lists(EDGES | st.just(math.nan), min_size=1),
+    st.lists(SCORES, min_size=1, max_size=3),
+    st.lists(SCORES | st.just(math.nan), min_size=1),
     st.booleans(),
 )
 def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence, negated):
@@ -58,16 +40,11 @@ def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence, negat
     sign = -1.0 if negated else 1.0
     names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
     method = Method("entropy" if negated else "max_softmax")
-    rates = (1.0,) + (0.0,) * len(thresholds)
-    point = Point(names, tuple(sign * t for t in thresholds), rates, 0.5, 1.0, math.nan, method)
-    policy = Policy.from_point(point)
+    policy = Policy(Point(names, tuple(sign * t for t in thresholds), method=method))
     for i, t in enumerate(thresholds):
         expected = [c >= t and t != math.inf for c in confidence]
         assert policy.exits(i, sign * np.array(confidence)).tolist() == expected
     assert policy.exits(len(thresholds), confidence).all()
-
-
-SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
 @given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
@@ -98,15 +75,12 @@ def test_policy_and_cascade_share_the_file(tmp_path):
     cascade = Cascade.from_point(a_point(), MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
     policy = Policy.load(tmp_path / "cascade.json")
-    assert (
-        policy == cascade.policy
-        and policy.models == a_point().models
-        and policy.thresholds == a_point().thresholds
-    )
+    assert policy == cascade.policy
+    assert policy.models == a_point().models and policy.thresholds == a_point().thresholds
     policy.save(tmp_path / "again.json")
     assert (tmp_path / "again.json").read_bytes() == (tmp_path / "cascade.json").read_bytes()
     Policy.from_point(a_point(), STORE).save(tmp_path / "policy.json")
-    assert Cascade.load(tmp_path / "policy.json", MODULES).point == replace(a_point())
+    assert Cascade.load(tmp_path / "policy.json", MODULES).point == a_point()
 
 
 @pytest.mark.parametrize("make", [a_point, lambda: Point(("a", "b"), (0.5,))])
@@ -119,33 +93,36 @@ def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_pat
     assert loaded.point.expected is None and np.isnan(loaded.point.accuracy)
 
 
-def test_a_policy_is_frozen_and_checks_its_thresholds():
-    policy = Policy.from_point(a_point())
+def test_a_policy_is_frozen():
     with pytest.raises(FrozenInstanceError):
-        policy.thresholds = ()
-    for values in ((), (math.nan, 0.5), (0.5,) * 3):
-        with pytest.raises(ValueError, match="2 thresholds without nan"):
-            replace(policy, thresholds=values)
+        Policy.from_point(a_point()).thresholds = ()
 
 
-@pytest.mark.parametrize("stage", [-1, 3, 1.0, True, "1", None, np.array([1])])
-def test_a_stage_is_a_whole_number(stage):
-    with pytest.raises(ValueError, match="stage must be a whole number from 0 to 2"):
-        Policy.from_point(a_point()).exits(stage, np.zeros(2))
+STAGES = [-1, 3, 1.0, True, "1", None, np.array([1])]
+UNREAL = [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
+REFUSED = [
+    *(
+        (lambda p, v=v: replace(p, thresholds=v), "2 thr")
+        for v in ((), (math.nan, 0.5), (0.5,) * 3)
+    ),
+    *((lambda p, v=v: p.exits(v, np.zeros(2)), "stage must be a whole number") for v in STAGES),
+    *((lambda p, v=v: p.exits(0, v), "confidence must be real numbers") for v in UNREAL),
+    *((lambda p, v=v: p.exits(2, v), "confidence must be real numbers") for v in UNREAL),
+    *(
+        (lambda p, v=v: setattr(running(), "thresholds", v), ".*thresholds")
+        for v in [*UNREAL, 5, None]
+    ),
+]
 
 
-@pytest.mark.parametrize(
-    "values", [["0.5"], [1j], [None], "x", np.ma.masked_array([0.5], [True]), [[1], [1, 2]]]
-)
-def test_confidences_and_thresholds_are_real_numbers(values):
-    policy = Policy.from_point(a_point())
-    for stage in (0, 2):
-        with pytest.raises(ValueError, match="confidence must be real numbers"):
-            policy.exits(stage, values)
-    for value in (values, None, 5):
-        cascade = Cascade.from_point(a_point(), MODULES)
-        with pytest.raises(ValueError, match="thresholds"):
-            cascade.thresholds = value
+def running():
+    return Cascade.from_point(a_point(), MODULES)
+
+
+@pytest.mark.parametrize(("call", "message"), REFUSED)
+def test_a_policy_refuses(call, message):
+    with pytest.raises(ValueError, match=f"^{message}"):
+        call(Policy.from_point(a_point()))
 
 
 LOAD = """
@@ -175,18 +152,13 @@ def test_loading_and_deciding_need_numpy_only(tmp_path):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def percent_policy(store):
-    """A policy whose file stores the range of its confidences."""
-    point = pick(search(store, 2), "max_improvement")
-    return Policy.from_point(point, store)
-
-
-def scored(k=400, seed=0):
-    """A table of two models with confidences in [0, 1]."""
-    rng = np.random.default_rng(seed)
-    confidence = rng.uniform(0.3, 1, (2, k))
-    correct = rng.random((2, k)) < np.stack([confidence[0], np.full(k, 0.97)])
-    return ScoreTable(correct, confidence, [1.0, 30.0], ["small", "large"])
+def scored(factor=1):
+    """A table of two models with confidences from 0.3 to 1, times a factor, and its policy."""
+    rng = np.random.default_rng(0)
+    confidence = rng.uniform(0.3, 1, (2, 400))
+    correct = rng.random((2, 400)) < np.stack([confidence[0], np.full(400, 0.97)])
+    table = ScoreTable(correct, factor * confidence, [1.0, 30.0], ["small", "large"])
+    return table, Policy.from_point(pick(search(table, 2), "max_improvement"), table)
 
 
 def calls_of(confidences):
@@ -196,16 +168,14 @@ def calls_of(confidences):
 
 @pytest.mark.parametrize("kind", ["given", "max_softmax"])
 def test_confidences_in_percent_are_refused(kind, tmp_path):
-    table = scored()
-    policy = percent_policy(table)
+    table, policy = scored()
     if kind == "max_softmax":
         policy = Policy(Point(("small", "large"), (0.8,), method=kind))
     policy.save(tmp_path / "p.json")
     policy = Policy.load(tmp_path / "p.json")
     confidence = table.confidence[0]
     rows = list(range(len(confidence)))
-    sound = policy.run(calls_of(confidence), rows)
-    assert 0 < sound.exit_stage.mean() < 1
+    assert 0 < policy.run(calls_of(confidence), rows).exit_stage.mean() < 1
     where = "from 0 to 1" if kind == "max_softmax" else "seen when the cascade was chosen"
     with pytest.raises(ValueError, match=where):
         policy.run(calls_of(100 * confidence), rows)
@@ -217,33 +187,25 @@ def test_confidences_in_percent_are_refused(kind, tmp_path):
 
 
 def test_single_confidences_outside_the_range_seen_are_normal():
-    table = scored()
-    policy = percent_policy(table)
+    table, policy = scored()
     confidence = np.append(table.confidence[0], [0.1, 1.5])
     assert len(policy.decide([confidence]).exit_stage) == 402
     for value in (0.1, 1.5, 93.0):
         policy.decide([[value]])
 
 
-def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_part(tmp_path):
-    """Rows without ids: neither the part nor the table has a digest of ids."""
-    rng = np.random.default_rng(0)
-    correct = rng.random(600) < [[0.7], [0.9]]
-    table = ScoreTable(correct, np.where(correct, 0.6, 0.2) + 0.4 * rng.random((2, 600)), [1, 9])
-    part = table.take(slice(0, None, 3))
-    policy = Policy.from_point(pick(search(part, 2), "max_improvement"), table)
-    policy.save(tmp_path / "policy.json")
-    assert (
-        len(policy.point.selected_on)
-        == len(Policy.load(tmp_path / "policy.json").point.selected_on)
-        == 200
-    )
-
-
 @pytest.mark.filterwarnings("error")
 def test_confidences_beyond_float32_are_saved_without_a_warning(tmp_path):
-    table = scored()
-    large = ScoreTable(table.correct, table.confidence * 1e300, table.cost, table.names)
-    point = pick(search(large, 2), "max_improvement")
-    Policy.from_point(point, large).save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json").thresholds == point.thresholds
+    _, policy = scored(1e300)
+    policy.save(tmp_path / "p.json")
+    assert Policy.load(tmp_path / "p.json").thresholds == policy.thresholds
+
+
+def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_part(tmp_path):
+    """Rows without ids: neither the part nor the table has a digest of ids."""
+    table, _ = scored()
+    part = table.take(slice(0, None, 2))
+    policy = Policy.from_point(pick(search(part, 2), "max_improvement"), table)
+    policy.save(tmp_path / "policy.json")
+    loaded = Policy.load(tmp_path / "policy.json")
+    assert len(policy.point.selected_on) == len(loaded.point.selected_on) == 200

@@ -2,8 +2,9 @@
 
 import numpy as np
 import pytest
+from policies import decide_by_steps
 
-from cascadelib import Method, Point, Policy, ScoreTable
+from cascadelib import Method, Point, Policy
 from cascadelib.policy import FAILURES
 
 POLICY = Policy(Point(("small", "middle", "large"), (0.6, 0.5)))
@@ -25,34 +26,9 @@ def test_steps_decide_like_a_run():
     with pytest.warns(RuntimeWarning):
         found = POLICY.run(calls, range(500), **options)
     assert set(found.failures.ravel().tolist()) == set(range(len(FAILURES)))
-    rows = np.arange(500)
-    for stage in range(3):
-        columns = answers[stage, rows], confidences[stage, rows]
-        exits, failures = POLICY.step(stage, *columns, labels=["yes", "no"])
-        assert (exits == (found.exit_stage[rows] == stage)).all()
-        assert (failures == found.failures[rows, stage]).all()
-        rows = rows[~exits]
-    assert not len(rows)
-
-
-def test_a_step_of_a_fitted_confidence_reads_the_previous_answers():
-    rng = np.random.default_rng(0)
-    confidence = rng.random((3, 400))
-    predictions = rng.choice(["yes", "no"], (3, 400))
-    table = ScoreTable(
-        None, confidence, [1, 5, 10], POLICY.models, predictions=predictions, labels=predictions[2]
-    )
-    method = Method(confidence="logistic", columns=("confidence", "agreement")).fit(table)
-    policy = Policy(Point(POLICY.models, (0.6, 0.5), method=method))
-    found = policy.run(table.calls(), table.origin.sample_ids)
-    rows = np.arange(400)
-    before = None
-    for stage in range(3):
-        answers = predictions[stage, rows]
-        exits, _ = policy.step(stage, answers, confidence[stage, rows], before)
-        assert (exits == (found.exit_stage[rows] == stage)).all()
-        rows = rows[~exits]
-        before = answers[~exits]
+    stages, failures = decide_by_steps(POLICY, answers, confidences, labels=["yes", "no"])
+    assert stages.tolist() == found.exit_stage.tolist()
+    assert failures.tolist() == found.failures.tolist()
 
 
 def test_the_last_model_needs_no_confidence_and_a_missing_one_defers():
@@ -72,17 +48,17 @@ def test_a_confidence_outside_of_the_stated_range_does_not_exit():
     assert [FAILURES[each] for each in failures] == ["malformed", "none"]
 
 
-REFUSED = {
-    "stage must be a whole number from 0 to 2, not 3": (3, ["yes"]),
-    "stage must be a whole number from 0 to 2, not -1": (-1, ["yes"]),
-    "model 'small': confidences of shape": (0, ["yes", "no"], [0.9]),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED)
-def test_a_step_of_another_stage_or_length_is_refused(message):
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        ((3, ["yes"]), "stage must be a whole number from 0 to 2, not 3"),
+        ((-1, ["yes"]), "stage must be a whole number from 0 to 2, not -1"),
+        ((0, ["yes", "no"], [0.9]), "model 'small': confidences of shape"),
+    ],
+)
+def test_a_step_of_another_stage_or_length_is_refused(call, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        POLICY.step(*REFUSED[message])
+        POLICY.step(*call)
 
 
 def test_the_checksum_names_all_that_decides_and_nothing_else(tmp_path):

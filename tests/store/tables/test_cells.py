@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from cascadelib import ScoreTable
+from cascadelib import ScoreTable, check_table
 from cascadelib.store.tables.table_files import line_numbers, read_table
 
 NAMED = {"label": "label", "prediction": "prediction"}
@@ -95,6 +95,7 @@ def test_rows_without_a_value_are_skipped():
     table = pd.concat([empty, frame({}), empty])
     found = read(table.fillna(""))
     assert len(found) == 4 and found.names == ("small", "large")
+    assert [rule.count for rule in check_table(table.fillna("")).rules] == [4]
     with pytest.raises(ValueError, match="rows without a sample: 1 .model 'large', row 3"):
         read(pd.concat([empty, frame({(1, "sample"): ""})]))
 
