@@ -10,17 +10,21 @@ from cascadelib.analysis import finding, front_on
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
 from cascadelib.figures.lessons import spread_labels
 
-FRONT = search(three_models())
 OTHER = three_models(1)
+
+
+@pytest.fixture(scope="module")
+def front():
+    return search(three_models())
 
 
 def labels(fig):
     return [note.text for note in fig.layout.annotations if note.text]
 
 
-def test_the_arrow_leads_from_the_large_model_to_the_cascade():
-    found = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
-    fig = saving_figure(front_on(OTHER, FRONT), found)
+def test_the_arrow_leads_from_the_large_model_to_the_cascade(front):
+    found = finding(front, OTHER, pick(front, "max_improvement", caution=0))
+    fig = saving_figure(front_on(OTHER, front), found)
     (arrow,) = (note for note in fig.layout.annotations if not note.text)
     assert 10**arrow.x == pytest.approx(found.cost) and arrow.y == found.accuracy
     assert 10**arrow.ax == pytest.approx(found.cost * found.saving)
@@ -31,10 +35,10 @@ def test_the_arrow_leads_from_the_large_model_to_the_cascade():
 
 
 @pytest.mark.parametrize("figure", ["saving", "lines", "points"])
-def test_a_figure_has_no_width_and_no_legend(figure):
+def test_a_figure_has_no_width_and_no_legend(figure, front):
     table = pd.DataFrame({"saving": [1.0, 2.0], "accuracy": [0.5, 0.6]}, ["a", "b"])
     made = {
-        "saving": lambda: saving_figure(FRONT, finding(FRONT, OTHER, FRONT.point(0))),
+        "saving": lambda: saving_figure(front, finding(front, OTHER, front.point(0))),
         "lines": lambda: lines_figure({"a": table, "b": table}, "saving", "accuracy", "t"),
         "points": lambda: points_figure(table, "saving", "accuracy", "saving", "t"),
     }[figure]()
