@@ -198,8 +198,10 @@ def worths_of_means(view: View, *kinds: str) -> list[float]:
 
 def margin_of_means(view: View, low: float) -> list[float]:
     """Return the mean factor of softmax margin ÷ that of max softmax, for each mean ensemble."""
-    metrics = ("softmax_margin", "max_softmax")
-    return [compared(view, *(f"means: {m}, {mean}" for m in metrics), low) for mean in MEANS]
+    return [
+        compared(view, f"means: softmax_margin, {mean}", f"means: max_softmax, {mean}", low)
+        for mean in MEANS
+    ]
 
 
 LENGTHS.vary(costlier, {"tenth": ["tenth"]})
