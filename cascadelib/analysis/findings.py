@@ -369,7 +369,7 @@ def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
     """
     worse = (held["difference_high"] < 0).sum()
     better = (held["difference_low"] > 0).sum()
-    least, most = held["cost_ratio"].min(), held["cost_ratio"].max()
+    least, most = held["cost_ratio"].agg(["min", "max"])
     samples = " or ".join(f"{size:,}" for size in held["samples"].unique())
     return (
         f"Clearly less accurate than the large model on {worse} of {len(held)} shifted splits, "
