@@ -97,9 +97,7 @@ def notebooks() -> str:
     rows = []
     for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        finding = re.sub(
-            r" \([^)]*\)|: [−+].*|, within the error|, (more|at) .*", "", report.finding_of(nb)
-        )
+        finding = re.sub(r" \([^)]*\)| (Certified|Saving).*", "", report.finding_of(nb))
         link = f"[{report.question_of(nb)}](notebooks/{path.name})"
         rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
