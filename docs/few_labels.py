@@ -30,6 +30,7 @@ EPSILONS = (0.005, 0.01, 0.02, 0.05)
 SHARES = (0.1, 0.25, 0.5)  # of the samples on which candidates disagree
 SAMPLES = 10_000  # that follow those of the choice
 MOST = 24  # labels of disagreements of the cascade
+TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8)
 COLOURS = {"images": "#0072B2", "reviews": "#D55E00"}
 
 
@@ -115,7 +116,12 @@ def saving_by_labels(cells: pd.DataFrame) -> go.Figure:
         height=420,
         margin={"l": 60, "r": 10, "t": 10, "b": 50},
         xaxis={"title": "labels that choose", **axis},
-        yaxis={"title": "reference cost ÷ mean cost, held-out", "type": "log", "dtick": "D2"},
+        yaxis={
+            "title": "reference cost ÷ mean cost, held-out",
+            "type": "log",
+            "tickvals": TICKS,
+            "ticktext": [f"{tick} ×" for tick in TICKS],
+        },
     )
     return figure
 

@@ -97,9 +97,7 @@ def notebooks() -> str:
     rows = []
     for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
         nb = nbformat.read(path, as_version=4)
-        finding = re.sub(
-            r" \([^)]*\)|: [−+].*|, within the error|, (more|at) .*", "", report.finding_of(nb)
-        )
+        finding = re.sub(r" \([^)]*\)| (Certified|Saving).*", "", report.finding_of(nb))
         link = f"[{report.question_of(nb)}](notebooks/{path.name})"
         rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
@@ -199,17 +197,32 @@ def verdicts_of(rows: pd.DataFrame) -> pd.Series:
 def ledger_table() -> str:
     """Return the claims that the bundled data test, with their verdicts."""
     rows = ledger_rows()
-    columns = ["claim", "paper", "held out", "verdict", "real ImageNet", "timm"]
+    columns = ["claim", "paper", "rule", "held out", "verdict", "real ImageNet", "timm"]
     tested = rows.loc[verdicts_of(rows) != "not testable", columns]
     return markdown_table(tested.rename_axis("id").reset_index())
 
 
 def other_claims() -> str:
-    """Return the claims that the bundled data cannot test."""
+    """Return the claims that the bundled data cannot test, with other evidence or by name."""
     rows = ledger_rows()
-    columns = ["claim", "paper", "machine", "timm"]
+    columns = ["claim", "paper", "rule", "machine", "timm"]
     others = rows.loc[verdicts_of(rows) == "not testable", columns]
-    return markdown_table(others.rename_axis("id").reset_index())
+    has_evidence = (others[["machine", "timm"]] != "").any(axis=1)
+    names = ", ".join(f"`{name}`" for name in others.index[~has_evidence])
+    table = markdown_table(others[has_evidence].rename_axis("id").reset_index())
+    return f"{table}\n\n{wrapped('Without evidence here:', f'{names}.')}"
+
+
+def ledger_families() -> str:
+    """List the claims with an interval that the bundled data test, by family."""
+    rows = ledger_rows()
+    rows = rows[verdicts_of(rows) != "not testable"]
+    sampled = rows[ledger.paper_claims().loc[rows.index, "over"] != "nothing"]
+    lines = []
+    for family, members in sampled.groupby("family", sort=False):
+        names = ", ".join(f"`{name}`" for name in members.index)
+        lines.append(wrapped(f"*{family}* ({len(members)}): {names}.", bullet="- "))
+    return "\n".join(lines)
 
 
 def ledger_finding() -> str:
@@ -569,6 +582,7 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     "docs/ledger.md": {
         "verdicts": ledger_counts,
         "finding": ledger_finding,
+        "families": ledger_families,
         "ledger": ledger_table,
         "others": other_claims,
     },

@@ -481,7 +481,7 @@ WORLDS = {
     ),
     "similar costs": (
         with_similar_costs,
-        dict.fromkeys(["earlier-cost", "earlier-stages"], [SUPPORTED]),
+        {"earlier-cost": [SUPPORTED]},
     ),
     "useless third models": (
         with_useless_third_models,

@@ -1,6 +1,7 @@
 """Tables of scores with ties for tests of the search, and comparisons of fronts."""
 
 from functools import cache
+from types import FunctionType
 
 import numba
 import numpy as np
@@ -45,8 +46,16 @@ def synthetic(m, k, seed, digits=2):
 
 
 def uncompiled(kernel):
-    """Return the Python function of a kernel."""
-    return getattr(kernel, "py_func", kernel)
+    """Return the Python function of a kernel. It calls no compiled kernel.
+
+    Kernels that only kernels call have no Python wrapper, so a call of one from Python crashes.
+    """
+    function = getattr(kernel, "py_func", kernel)
+    names = function.__globals__
+    called = [name for name in function.__code__.co_names if hasattr(names.get(name), "py_func")]
+    return FunctionType(
+        function.__code__, names | {name: uncompiled(names[name]) for name in called}
+    )
 
 
 NOISY = noisy_store()

@@ -80,7 +80,6 @@ def test_every_figure_takes_plain_tables(store):
     curves = {"a": front.improvement_curve(points=11)}
     made = [
         figures.singles_figure(front.singles),
-        figures.singles_figure(front.singles, pd.Series("family", index=store.models.index)),
         front_figures.front_and_improvement({"pairs": front}, "fronts"),
         front_figures.pairs_figure(
             pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}, "pairs"

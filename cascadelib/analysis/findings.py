@@ -1,7 +1,7 @@
-"""State in one sentence what cascades, fronts or tables show on samples that selected nothing."""
+"""State in one sentence what cascades, fronts or tables show on held-out samples."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -9,11 +9,12 @@ from scipy.stats import norm
 
 from ..cost_kinds import cost_of
 from ..evaluation.evaluation import singles_correct
+from ..evaluation.guarantee import AGREEMENT, Guarantee, certainty
 from ..evaluation.intervals import LEVEL, paired_difference_interval, with_ends
 from ..evaluation.point import Point
 from ..fronts.front import Front
 from ..store.protocol import Store
-from ..tables import arrow, in_words
+from ..tables import arrow, in_words, number
 from .comparison import mean_cost_ratio, resampled_cost_ratio
 from .shift import front_on, holds
 from .uncertainty import basic_interval, bootstrap, interval
@@ -31,12 +32,11 @@ class Finding:
         The models of the cascade.
     cost_kind : str
         The kind of cost.
-    where : str
-        Data set and split.
-    samples : int
-        Number of samples of the split.
-    is_held_out : bool
-        Whether the split did not select the cascade.
+    measure : str
+        What accuracy means: "accuracy", another score, or the agreement with the last model, if all
+        labels are its answers.
+    data : str
+        Number and source of the samples, and number of candidate models.
     saving, exit_rate, difference : float
         Cost of the last model ÷ cost of the cascade, share of inputs that exit at the first model,
         and accuracy of the cascade minus accuracy of the last model.
@@ -44,13 +44,14 @@ class Finding:
         Their 95% intervals.
     accuracy, last_accuracy, cost : float
         Accuracy of the cascade and of its last model, and mean cost of the cascade.
+    guarantee : Guarantee, optional
+        The guarantee of a certified cascade.
     """
 
     models: tuple[str, ...]
     cost_kind: str
-    where: str
-    samples: int
-    is_held_out: bool
+    measure: str
+    data: str
     saving: float
     saving_ends: Ends
     exit_rate: float
@@ -60,28 +61,45 @@ class Finding:
     accuracy: float
     last_accuracy: float
     cost: float
+    guarantee: Guarantee | None = None
 
     @property
     def saved(self) -> str:
-        """Return the saving and its interval, such as "4.23× fewer MACs (95% CI 4.11 to 4.36)"."""
-        cost = cost_of(self.cost_kind)
+        """Return the saving and its interval: "4.23× fewer MACs than the large model (95% …)"."""
         low, high = self.saving_ends
+        if len(self.models) == 1:
+            return f"No cascade: {self.models[0]} answers everything"
         if low < 1 < high:
-            return f"No clear saving: {self.saving:.2f}× (95% CI {low:.2f} to {high:.2f})"
+            return f"No clear saving: factor {self.saving:.2f} (95% CI {low:.2f} to {high:.2f})"
         if self.saving >= 1:
-            return f"{self.saving:.2f}× {cost.less} (95% CI {low:.2f} to {high:.2f})"
-        return f"{1 / self.saving:.2f}× {cost.more} (95% CI {1 / high:.2f} to {1 / low:.2f})"
+            less = cost_of(self.cost_kind).less
+            ends = f"95% CI {low:.2f} to {high:.2f}"
+            return f"{self.saving:.2f}× {less} than the large model ({ends})"
+        ends = f"95% CI {1 / high:.2f} to {1 / low:.2f}"
+        return f"{1 / self.saving:.2f}× the cost of the large model ({ends})"
 
     @property
     def kept(self) -> str:
-        """Return whether the cascade is as accurate as its last model."""
+        """Return how the accuracy differs from that of the last model."""
         low, high = self.difference_ends
-        words = "as accurate as the large model, within the error"
+        words = "no difference found"
         if low > 0:
-            words = "more accurate than the large model"
+            words = "higher"
         if high < 0:
-            words = "less accurate than the large model"
-        return f"{words} ({points(self.difference)} points, {points(low)} to {points(high)})"
+            words = "lower"
+        ends = f"95% CI {points(low)} to {points(high)}"
+        measure = self.measure[:1].upper() + self.measure[1:]
+        return f"{measure}: {words} ({points(self.difference)} points, {ends})"
+
+    @property
+    def certified(self) -> str:
+        """Return the bounds of the guarantee and their probability, "" without a guarantee."""
+        if self.guarantee is None:
+            return ""
+        terms = self.guarantee
+        if self.measure.startswith("agreement"):  # a lost agreement is an answer that differs
+            terms = replace(terms, score=AGREEMENT)
+        return f" Certified with probability at least {certainty(terms.delta)}: {terms.bounds}."
 
     @property
     def exits(self) -> str:
@@ -93,13 +111,14 @@ class Finding:
     @property
     def source(self) -> str:
         """Return what was measured, and on which samples."""
-        accuracies = f"{self.accuracy:.2%} instead of {self.last_accuracy:.2%}"
-        kind = "held-out samples" if self.is_held_out else "samples that selected it (optimistic)"
-        where = f" of {self.where}" if self.where else ""
-        return f"{arrow(self.models)}: {accuracies} on {self.samples:,} {kind}{where}"
+        return (
+            f"{arrow(self.models)}: {self.accuracy:.2%}, the last model alone: "
+            f"{self.last_accuracy:.2%}. {self.exit_rate:.0%} of the inputs need only the first "
+            f"model. {self.data}."
+        )
 
     def __str__(self) -> str:
-        return f"{self.saved}, {self.kept}\n{self.source}"
+        return f"{self.saved}. {self.kept}.{self.certified}\n{self.source}"
 
 
 def points(share: float) -> str:
@@ -107,10 +126,14 @@ def points(share: float) -> str:
     return f"{100 * share:+.2f}".replace("-", "−")
 
 
-def in_samples(other: Store, kind: str) -> str:
-    """Return the size of a split and its name, if it has one: "10,000 samples of test"."""
-    where = f" of {other.origin.split}" if other.origin.split else ""
-    return f"{len(other):,} {kind}{where}"
+def data_of(other: Store, front: Front) -> str:
+    """Return on what a front is measured: "10,000 held-out samples of a test, 9 candidates"."""
+    selected_on = front.store.origin.fingerprint if front.store else None
+    is_held_out = other.origin.fingerprint != selected_on
+    kind = "held-out samples" if is_held_out else "samples that selected it (optimistic)"
+    where = f"{other.origin.dataset} {other.origin.split}".strip()
+    of_where = f" of {where}" if where else ""
+    return f"{len(other):,} {kind}{of_where}, {len(front.candidates)} candidate models"
 
 
 def finding(front: Front, other: Store, cascade: Point) -> Finding:
@@ -148,19 +171,20 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     >>> front = cl.search(select)
     >>> found = cl.analysis.finding(front, other, cl.pick(front, accuracy=0.98))
     >>> print(found.saved)
-    1.83× lower cost (95% CI 1.75 to 1.91)
-    >>> print(found.source)
-    llama-3.1-8b → llama-3.3-70b: 98.67% instead of 100.00% on 1,500 held-out samples
+    1.83× lower cost than the large model (95% CI 1.75 to 1.91)
+    >>> print(found.kept)
+    Agreement with llama-3.3-70b: lower (−1.33 points, 95% CI −1.99 to −0.80)
     """
-    selected_on = front.store.origin.fingerprint if front.store else None
     row = holds({"": other}, cascade, resamples=2).iloc[0]
     ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS}
+    measure = "accuracy" if cascade.score == "top1" else in_words(cascade.score)
+    if cascade.score == "top1" and row["last_model_accuracy"] == 1:
+        measure = f"agreement with {cascade.models[-1]}"
     return Finding(
         models=cascade.models,
         cost_kind=cascade.cost_kind,
-        where=f"{other.origin.dataset} {other.origin.split}".strip(),
-        samples=len(other),
-        is_held_out=other.origin.fingerprint != selected_on,
+        measure=measure,
+        data=data_of(other, front),
         saving=row["cost_ratio"],
         saving_ends=ends["cost_ratio"],
         exit_rate=row["exit_rate"],
@@ -170,6 +194,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
         accuracy=row["accuracy"],
         last_accuracy=row["last_model_accuracy"],
         cost=row["cost"],
+        guarantee=cascade.guarantee,
     )
 
 
@@ -199,47 +224,45 @@ def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
     """
     moved = front_on(other, front, ranges=False)
     if len(moved.baseline.front) == 1:
-        return "The cheapest single model is also the most accurate one on held-out data"
+        return "The cheapest single model is also the most accurate one on held-out data."
     mean = moved.mean_improvement()
     low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
     return (
         f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
-        f"(95% CI {low:.2f} to {high:.2f})\n"
-        f"{in_words(front.cost_kind)}, {in_samples(other, 'samples')}"
+        f"(95% CI {low:.2f} to {high:.2f}).\n"
+        f"{in_words(front.cost_kind)}. {data_of(other, front)}."
     )
 
 
-def price_of_accuracy(singles: Front, other: Store, loss: float = 0.01) -> str:
+def price_of_accuracy(singles: Front, other: Store, cheaper: Point) -> str:
     """State what the last bit of accuracy of the best single model costs.
 
     Parameters
     ----------
     singles : Front
-        Single models, ``cl.search(store, 1)``, which selects both models.
+        Single models, ``cl.search(store, 1)``, whose reference is the best one.
     other : LogitStore or ScoreTable
         Labelled samples that measure their accuracies.
-    loss : float, default=0.01
-        The other model is the cheapest one that loses at most this share of accuracy.
+    cheaper : Point
+        The other model, such as ``cl.pick(singles, loss=0.01)``.
 
     Returns
     -------
     str
         The ratio of the costs and the difference of the accuracies, with a 95% interval.
     """
-    best = singles.reference.models[-1]
-    least = singles.baseline.best - loss
-    models = singles.singles[singles.singles["accuracy"] >= least]
-    name = models["cost"].idxmin()
-    costs = dict(zip(other.models.index, other.costs(singles.cost_kind)))
-    correct = dict(zip(other.models.index, singles_correct(other, singles.score)))
-    ends = paired_difference_interval(correct[name], correct[best])
-    low, high = (points(end).removeprefix("+") for end in ends)
-    difference = points(correct[best].mean() - correct[name].mean()).removeprefix("+")
-    more = cost_of(singles.cost_kind).more
+    names = [cheaper.models[-1], singles.reference.models[-1]]
+    places = [other.models.index.get_loc(name) for name in names]
+    costs = [other.costs(singles.cost_kind)[place] for place in places]
+    lesser, best = (singles_correct(other, singles.score)[place] for place in places)
+    ends = paired_difference_interval(lesser, best)
+    shown = (best.mean() - lesser.mean(), *ends)
+    difference, low, high = (points(share).removeprefix("+") for share in shown)
     return (
-        f"The last {difference} points of accuracy (95% CI {low} to {high}) need "
-        f"{costs[best] / costs[name]:.1f}× {more}\n"
-        f"{best} instead of {name}, {in_samples(other, 'held-out samples')}"
+        f"The last {difference} points of accuracy (95% CI {low} to {high}) multiply the cost by "
+        f"{costs[1] / costs[0]:.1f}.\n"
+        f"From {names[0]} ({number(costs[0])}) to {names[1]} ({number(costs[1])}), "
+        f"{in_words(singles.cost_kind)}. {data_of(other, singles)}."
     )
 
 
@@ -291,44 +314,44 @@ def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200)
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(first)
 
 
-def ratio_finding(ratios: pd.DataFrame) -> str:
+def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Store) -> str:
     """State which fronts are cheaper than the first one.
 
     Parameters
     ----------
     ratios : DataFrame
         Result of :func:`cost_ratios`.
+    fronts, other
+        Its arguments, which tell what was measured.
 
     Returns
     -------
     str
-        For one front its difference in cost, for several fronts their number. A difference counts
-        if its interval excludes zero.
+        The difference in cost of each front that clearly differs: its interval excludes zero.
     """
-    first = in_words(str(ratios.index.name))
+    first, front = next(iter(fronts.items()))
+    data = f"{in_words(front.cost_kind)}, mean at equal accuracy. {data_of(other, front)}."
+    percents = ratios.sub(1).map("{:+.1%}".format).replace("-", "−", regex=True)
     cheaper = ratios["cost_ratio_high"] < 1
     expensive = ratios["cost_ratio_low"] > 1
-    note = "Cost at equal accuracy, on samples that selected nothing"
-    if len(ratios) > 1:
-        return (
-            f"Of {len(ratios)} alternatives, {cheaper.sum()} cost clearly less than {first}, "
-            f"{expensive.sum()} clearly more\n{note} (simultaneous 95% intervals)"
-        )
-    name = in_words(str(ratios.index[0]))
-    ratio, low, high = ratios.iloc[0]
-    ends = f"95% CI {_percent(low)} to {_percent(high)}"
-    words = "the cost is clearly lower" if cheaper.iloc[0] else "the cost is clearly higher"
-    if not (cheaper | expensive).iloc[0]:
-        words = "the cost does not clearly differ"
-    return f"With {name} instead of {first}, {words}: {_percent(ratio)} ({ends})\n{note}"
+    if len(ratios) == 1:
+        words = "no difference in cost found"
+        if (cheaper | expensive).iloc[0]:
+            words = "lower cost" if cheaper.iloc[0] else "higher cost"
+        shown = "{} (95% CI {} to {})".format(*percents.iloc[0])
+        return f"With {ratios.index[0]} instead of {first}: {words}, {shown}.\n{data}"
+    parts = []
+    for chosen, word in ((cheaper, "cheaper"), (expensive, "more expensive")):
+        differ = percents.loc[chosen, "cost_ratio"]
+        named = ", ".join(f"{name} {percent}" for name, percent in differ.items())
+        parts.append(f"{len(differ)} clearly {word}" + f" ({named})" * bool(named))
+    return (
+        f"Of {len(ratios)} alternatives to {first}: {', '.join(parts)}.\n{data} Clearly: the "
+        "interval excludes zero. The 95% intervals hold simultaneously."
+    )
 
 
-def _percent(ratio: float) -> str:
-    """Format a ratio as the difference from 1 in per cent: "−4.2%"."""
-    return f"{ratio - 1:+.1%}".replace("-", "−")
-
-
-def shift_finding(held: pd.DataFrame) -> str:
+def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
     """State on how many shifted splits a cascade follows its last model, and what it saves there.
 
     Parameters
@@ -336,6 +359,8 @@ def shift_finding(held: pd.DataFrame) -> str:
     held : DataFrame
         Result of :func:`holds`, a row per shifted split. Its level should be 1 − 0.05 ÷ the number
         of splits.
+    cascade : Point
+        The cascade.
 
     Returns
     -------
@@ -344,11 +369,14 @@ def shift_finding(held: pd.DataFrame) -> str:
     """
     worse = (held["difference_high"] < 0).sum()
     better = (held["difference_low"] > 0).sum()
-    ratio = held["cost_ratio"]
+    least, most = held["cost_ratio"].min(), held["cost_ratio"].max()
+    samples = " or ".join(f"{size:,}" for size in held["samples"].unique())
     return (
-        f"Less accurate than the large model on {worse} of {len(held)} shifted splits, more "
-        f"accurate on {better}, at {ratio.min():.1f}× to {ratio.max():.1f}× lower cost\n"
-        "A split counts if its interval excludes zero (simultaneous 95% intervals)"
+        f"Clearly less accurate than the large model on {worse} of {len(held)} shifted splits, "
+        f"clearly more accurate on {better}. Saving: {least:.1f}× to {most:.1f}×.\n"
+        f"{arrow(cascade.models)}, {samples} samples a split. Saving: cost of the large model ÷ "
+        f"cost of the cascade, {in_words(cascade.cost_kind)}. Clearly: the interval excludes zero. "
+        "The 95% intervals hold simultaneously."
     )
 
 
@@ -368,8 +396,9 @@ def calibration_finding(table: pd.DataFrame) -> str:
     over = (table["gap_low"] > 0).sum()
     under = (table["gap_high"] < 0).sum()
     return (
-        f"{over} of {len(table)} models are overconfident, {under} are underconfident\n"
-        "Mean confidence − accuracy on held-out data, with a 95% interval for each model"
+        f"Of {len(table)} models, {over} are clearly overconfident, {under} clearly "
+        "underconfident.\nMean confidence − accuracy on held-out data. Clearly: the model's 95% "
+        "interval excludes zero."
     )
 
 
@@ -401,7 +430,7 @@ def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 20
             draws.append(drawn[column].corr(drawn[other], "spearman"))
     value = pairs[column].corr(pairs[other], "spearman")
     if np.isnan(value):
-        return f"Too few pairs for a trend\n{len(models)} models have no rank correlation"
+        return f"Too few pairs for a trend.\n{len(models)} models have no rank correlation."
     low, high = interval(np.array(draws)) if len(models) > 2 else (-1, 1)
     trend = "are not clearly related"
     if low > 0:
@@ -411,6 +440,6 @@ def pair_trend(pairs: pd.DataFrame, column: str, other: str, resamples: int = 20
     names = " and ".join(name.replace("_", " ") for name in (column, other))
     shown = (f"{number:+.2f}".replace("-", "−") for number in (value, low, high))
     return (
-        f"The {names} of pairs {trend}\n"
-        "Rank correlation {} (95% CI {} to {} over {} models)".format(*shown, len(models))
+        f"The {names} of pairs {trend}.\n"
+        "Rank correlation {} (95% CI {} to {} over {} models).".format(*shown, len(models))
     )

@@ -1,5 +1,7 @@
 """Draw fronts from tables, with costs on a log axis and accuracies as per cent."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -10,9 +12,9 @@ Tables = dict[str, pd.DataFrame]
 
 def singles_figure(
     singles: pd.DataFrame,
-    families: pd.Series | None = None,
     cost: str = "macs",
     title: str = "Single models (faint: dominated)",
+    named: Iterable[str] = (),
 ) -> style.Figure:
     """Draw single models by cost and accuracy.
 
@@ -20,11 +22,11 @@ def singles_figure(
     ----------
     singles : DataFrame
         ``front.singles``.
-    families : Series, optional
-        The family of each model, which gives its colour.
     cost : str
         Kind of cost: a key of COSTS, or the title of the axis.
     title : str
+    named : iterable of str, optional
+        Models whose names are shown. Defaults to the ends of the hull.
 
     Returns
     -------
@@ -41,17 +43,21 @@ def singles_figure(
             "cl.figures.lines_figure({'front': front.table}, 'cost', 'difference', title)"
         )
     fig = style.figure(
-        title,
+        f"{title}\n{style.KEY}",
         xaxis=style.cost_axis(cost, singles["cost"]),
         yaxis=style.per_cent_axis(title="accuracy"),
-        showlegend=families is not None,
+        showlegend=False,
     )
-    style.add_singles(fig, singles, families)
-    if families is None:
-        hull = singles[singles["on_hull"]]
-        for row, anchor in ((0, "left"), (-1, "right")):
-            at, accuracy = hull[["cost", "accuracy"]].iloc[row]
-            style.label(fig, at, accuracy, hull.index[row], xanchor=anchor, yshift=14)
+    style.add_singles(fig, singles)
+    hull = singles[singles["on_hull"]]
+    shown = singles.loc[list(named) or hull.index[[0, -1]]]
+    marker = {"size": 9, "color": style.BLACK}
+    style.add_models(fig, shown, mode="markers", marker=marker, showlegend=False)
+    for name, (cost_here, accuracy) in shown[["cost", "accuracy"]].iterrows():
+        place = {"xanchor": "right", "yshift": 14}  # nothing is cheaper and more accurate
+        if name == hull.index[0]:
+            place = {"xanchor": "left", "xshift": 8, "yshift": -6}
+        style.label(fig, cost_here, accuracy, str(name), **place)
     return fig
 
 
@@ -88,7 +94,7 @@ def front_figure(
     ----------
     Paper, figure 1, top.
     """
-    fig = singles_figure(singles, None, cost, title)
+    fig = singles_figure(singles, cost).titled(title)
     at = np.unique(np.concatenate([table["accuracy"] for table in tables.values()]))
     costs = {label: least_cost_at(table, at) for label, table in tables.items()}
     for i, (label, name) in enumerate(merge_coinciding(costs).items()):

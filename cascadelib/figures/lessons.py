@@ -16,7 +16,7 @@ LETTER_WIDTH = 7  # pixels of a letter of a label
 ROW_HEIGHT = 28  # pixels of a row of intervals
 
 
-def saving_figure(front: Any, finding: Any) -> style.Figure:
+def saving_figure(front: Any, finding: Any, note: str = "") -> style.Figure:
     """Draw a front over single models, and an arrow from the large model to one cascade.
 
     Parameters
@@ -25,6 +25,8 @@ def saving_figure(front: Any, finding: Any) -> style.Figure:
         A front on the split of the finding, see :func:`cascadelib.analysis.front_on`.
     finding : Finding
         What the cascade saves there, see :func:`cascadelib.analysis.finding`.
+    note : str, default=""
+        More about the data, as sentences below the finding.
 
     Returns
     -------
@@ -33,67 +35,78 @@ def saving_figure(front: Any, finding: Any) -> style.Figure:
     """
     singles = front.singles
     fig = style.figure(
-        str(finding),
+        f"{finding} {note}".strip() + f"\n{style.KEY}",
         showlegend=False,
         xaxis=style.cost_axis(front.cost_kind, singles["cost"]),
-        yaxis=style.per_cent_axis(title="accuracy", domain=[0, 1 - LABEL_ROOM]),
+        yaxis=style.per_cent_axis(title=finding.measure, domain=[0, 1 - LABEL_ROOM]),
+        margin={"r": LETTER_WIDTH * len("large model")},
     )
     style.add_singles(fig, singles)
-    style.add_cascades(fig, style.select_evenly(front.table), style.HELD_OUT, line_shape="hv")
+    affordable = front.table[front.table["cost"] <= singles["cost"].max()]
+    style.add_cascades(fig, style.select_evenly(affordable), style.HELD_OUT, line_shape="hv")
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
-    high = max(singles["accuracy"].max(), front.table["accuracy"].max())
-    fig.update_yaxes(range=[low, high + 0.03 * (high - low)])
-    _add_arrow(fig, front.cost_kind, finding)
-    _label_groups(fig, front, low, high)
+    high = max(singles["accuracy"].max(), affordable["accuracy"].max())
+    fig.update_yaxes(range=[low - 0.06 * (high - low), high + 0.03 * (high - low)])
+    costs = np.log10(singles["cost"][singles["cost"] > 0])
+    room = 0.05 * np.ptp(costs) or 0.1  # plotly would also make room for the labels
+    fig.update_xaxes(range=[costs.min() - room, costs.max() + room])
+    _add_arrow(fig, front.cost_kind, finding, high)
+    _add_limit(fig, finding, singles["cost"].min())
+    _label_groups(fig, singles, affordable, low + 0.35 * (high - low))
     return fig
 
 
-def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any) -> None:
-    """Draw an arrow from the last model to the cascade, and name both."""
+def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any, high: float) -> None:
+    """Mark the last model and the cascade, and draw an arrow above them."""
     names = [arrow(finding.models), finding.models[-1]]
     costs = np.array([finding.cost, finding.cost * finding.saving])
     accuracies = np.array([finding.accuracy, finding.last_accuracy])
     ends = pd.DataFrame({"cost": costs, "accuracy": accuracies}, names)
-    marker = {"size": 11, "color": style.BLACK}
+    marker = {"size": 11, "color": [style.HELD_OUT, style.BLACK]}
     style.add_models(fig, ends, mode="markers", marker=marker)
     tip, start = np.log10(costs)
     fig.add_annotation(
         x=tip,
-        y=accuracies[0],
+        y=high,
         ax=start,
-        ay=accuracies[1],
+        ay=0,
         text="",
-        xref="x",
-        yref="y",
         axref="x",
-        ayref="y",
+        yshift=26,
         arrowcolor=style.BLACK,
         arrowwidth=2,
         arrowhead=2,
-        standoff=7,
-        startstandoff=7,
     )
-    last = costs.max()
-    top = accuracies.max()
     factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
-    place: dict[str, Any] = {"xanchor": "right", "xshift": 12}
-    style.label(fig, last, top, factor, **place, yshift=18, font_size=16)
-    style.label(fig, last, top, names[0], **place, yshift=38)
-    style.label(fig, last, accuracies.min(), names[1], **place, yshift=-18)
+    style.label(fig, costs[1], high, factor, xanchor="right", xshift=12, yshift=42, font_size=16)
+    style.label(fig, costs[1], accuracies[1], "large model", xanchor="left", xshift=8)
+    if len(finding.models) > 1:
+        place = {"xanchor": "right", "xshift": -2, "yshift": 14}
+        style.label(fig, costs[0], accuracies[0], "cascade", style.HELD_OUT, **place)
 
 
-def _label_groups(fig: style.Figure, front: Any, low: float, high: float) -> None:
+def _add_limit(fig: style.Figure, finding: Any, left: float) -> None:
+    """Draw the least accuracy that the guarantee of the finding allows."""
+    if finding.guarantee is None or finding.guarantee.epsilon is None:
+        return
+    limit = finding.last_accuracy - finding.guarantee.epsilon
+    fig.add_hline(y=limit, line={"color": style.HELD_OUT, "dash": "dash", "width": 1})
+    text = f"limit: −{100 * finding.guarantee.epsilon:.4g} points"
+    style.label(fig, left, limit, text, style.HELD_OUT, xanchor="left", yshift=9)
+
+
+def _label_groups(
+    fig: style.Figure, singles: pd.DataFrame, table: pd.DataFrame, middle: float
+) -> None:
     """Name the front and the single models, each where the plot has room."""
-    middle = low + 0.35 * (high - low)
-    above = front.table["accuracy"] >= middle
-    first = front.table[above].iloc[0] if above.any() else front.table.iloc[-1]
-    place: dict[str, Any] = {"xanchor": "right", "xshift": -8}
-    style.label(fig, first["cost"], middle, "cascades", style.HELD_OUT, **place)
-    dominated = front.singles[~front.singles["on_front"] & (front.singles["accuracy"] > low)]
-    shown = dominated if len(dominated) else front.singles
-    name = shown["accuracy"].sub(middle).abs().idxmin()
-    cost, accuracy = shown.loc[name, ["cost", "accuracy"]]
-    style.label(fig, cost, accuracy, "single models", style.LINE, yshift=-14)
+    above = table[table["accuracy"] >= middle]
+    first = (above if len(above) else table).iloc[0]
+    place: dict[str, Any] = {"xanchor": "right", "xshift": -6, "yshift": 8}
+    style.label(fig, first["cost"], first["accuracy"], "cascades", style.HELD_OUT, **place)
+    cheap = singles[singles["on_front"]].sort_values("cost").iloc[:2]
+    second = cheap.iloc[-1] if singles["on_front"].sum() > 2 else cheap.iloc[0]
+    place = {"xanchor": "left", "xshift": 8, "yshift": -8}
+    style.label(fig, second["cost"], second["accuracy"], "single models", style.LINE, **place)
 
 
 def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str) -> style.Figure:
@@ -125,11 +138,12 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
     for name, table in tables.items():
         shown = table[table[y] > 0] if is_log else table
         if len(shown):
-            lines[name] = style.select_evenly(shown.sort_values(x), 400)
+            lines[name] = style.in_points(style.select_evenly(shown.sort_values(x), 400))
     heights = spread_labels({name: table[y] for name, table in lines.items()}, is_log)
     first = len(tables) == 1
     for i, (name, table) in enumerate(lines.items(), first):
-        style.add_line(fig, table[x], table[y], style.colour(i), 2, style.dash(i), name=name)
+        width = 2 if i else 4  # a line below another one stays visible
+        style.add_line(fig, table[x], table[y], style.colour(i), width, style.dash(i), name=name)
         end = table[x].iloc[-1]
         colour = style.colour(i)
         style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
@@ -178,6 +192,7 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
     KeyError
         If the table lacks one of the columns.
     """
+    table = style.in_points(table)
     shades = np.log10(table[colour])
     ticks = np.arange(np.ceil(shades.min()), np.floor(shades.max()) + 1)
     bar = {
@@ -231,6 +246,7 @@ def intervals_figure(
     KeyError
         If the table lacks one of the columns.
     """
+    table = style.in_points(table)
     names = [str(name) for name in table.index]
     across = style.axis_of(column)
     if axis:

@@ -104,11 +104,19 @@ DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"
 DOTTED = {"color": GREY, "dash": "dot"}
+KEY = (
+    "Dots: single models (light: a cheaper one is as accurate). Dotted line: inputs sent at random "
+    "to one of two single models."
+)
 GAIN = "baseline cost ÷ cascade cost"
 GAIN_AXIS = {
     "type": "log",
-    "tickvals": [0.0001, 0.001, 0.01, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50, 100, 1000],
+    "ticksuffix": "×",
+    "tickvals": [0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100, 1000],
 }
+IMPROVEMENT = "cost of single models ÷ cost of<br>cascades, at equal accuracy"
+SAVING = "cost of the large model ÷<br>cost of the cascade"
+IN_POINTS = ("difference", "gap", "loss", "drop")  # parts of names of columns
 
 AXIS = {
     "gridcolor": GRID,
@@ -218,11 +226,25 @@ def cost_axis(cost: str, costs: Any = ()) -> dict:
 def axis_of(column: str) -> dict:
     """Return the axis of a column of a result table, with its name in words as the title."""
     title = column.replace("_", " ")
-    if "improvement" in column or column == "saving":
-        return {"title": title, **GAIN_AXIS}
-    if any(word in column for word in ("accuracy", "exit", "difference", "gap", "share")):
+    if "improvement" in column:
+        return {"title": title.replace("improvement", IMPROVEMENT), **GAIN_AXIS}
+    if column == "saving":
+        return {"title": SAVING, **GAIN_AXIS}
+    if is_in_points(column):
+        return {"title": f"{title}, points"}
+    if any(word in column for word in ("accuracy", "exit", "share")):
         return per_cent_axis(title=title)
     return {"title": title}
+
+
+def is_in_points(column: str) -> bool:
+    """Return whether a column has differences of shares, which are shown in percentage points."""
+    return any(word in str(column) for word in IN_POINTS)
+
+
+def in_points(table: pd.DataFrame) -> pd.DataFrame:
+    """Return a table with its differences of shares in percentage points."""
+    return table.assign(**100 * table[list(filter(is_in_points, table))])
 
 
 def label(fig: go.Figure, x: float, y: float, text: str, color: str = BLACK, **place: Any) -> None:
@@ -231,7 +253,7 @@ def label(fig: go.Figure, x: float, y: float, text: str, color: str = BLACK, **p
         np.log10(value) if axis.type == "log" else value
         for value, axis in ((x, fig.layout.xaxis), (y, fig.layout.yaxis))
     )
-    look = {"font": {"color": color, "size": 12}, "bgcolor": "rgba(255,255,255,0.75)"}
+    look = {"font": {"color": color, "size": 12}}
     fig.add_annotation(x=x, y=y, text=escape_text(text), **{"showarrow": False} | look | place)
 
 
@@ -269,24 +291,10 @@ def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
     fig.add_scatter(x=cost, y=accuracy, name="random routing (hull)", **look, **at)
 
 
-def add_singles(
-    fig: go.Figure,
-    singles: pd.DataFrame,
-    families: pd.Series | None = None,
-    **at: Any,
-) -> go.Figure:
-    """Add single models as points, by family if passed, and their hull as a grey line."""
+def add_singles(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> go.Figure:
+    """Add single models as points, and their hull as a grey line."""
     add_hull(fig, singles, **at)
-    groups = {"single models": singles.index}
-    if families is not None:
-        groups = {family: families.index[families == family] for family in families.unique()}
-    for i, (group, members) in enumerate(groups.items()):
-        rows = singles.loc[singles.index.intersection(members)]
-        marker = {
-            "size": 8,
-            "opacity": np.where(rows["on_front"], 1.0, 0.4),
-            "color": GREY if families is None else colour(i),
-            "symbol": SYMBOLS[i % len(SYMBOLS)],
-        }
-        add_models(fig, rows, name=group, mode="markers", marker=marker, **at)
+    opacity = np.where(singles["on_front"], 1.0, 0.4)
+    marker = {"size": 8, "opacity": opacity, "color": GREY}
+    add_models(fig, singles, name="single models", mode="markers", marker=marker, **at)
     return fig

@@ -171,9 +171,10 @@ def search_promising(search: Search, best: Best) -> None:
     closeness = np.zeros((len(search.cost), len(search.cost)))
     sweep = partial(sweep_part, closeness=closeness)
     firsts = [Part((m,)) for m in range(len(search.cost))]
+    pairs = limited._replace(length=2, full_length=search.length)
     complete = True
     for run in (sweep_part, sweep):  # the closeness needs the costs of all pairs
-        complete = complete and in_threads(limited, firsts, best, run=run)
+        complete = complete and in_threads(pairs, firsts, best, run=run)
     for high, low in pairwise(CLOSENESS):
         parts = promising_parts(limited, closeness, low, high)
         complete = complete and in_threads(limited, parts, best)

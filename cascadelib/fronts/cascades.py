@@ -47,7 +47,7 @@ class Cascades:
     def __init__(self, cost: Array) -> None:
         self.cost = cost
         self.order = np.argsort(cost, kind="stable")
-        self.place = np.argsort(self.order)  # of each model in the order
+        self.place = np.argsort(self.order).tolist()  # of each model in the order
         # Places at which the models of each model's cost begin and end.
         self.begin, self.end = (
             np.searchsorted(cost[self.order], cost, side).tolist() for side in ("left", "right")
@@ -92,12 +92,8 @@ class Cascades:
         """Return the number of a cascade."""
         number = 0
         for m in cascade:
-            number = number * len(self.cost) + int(self.place[m]) + 1
+            number = number * len(self.cost) + self.place[m] + 1
         return number
-
-    def numbers(self, prefix: tuple, lasts: Array) -> Array:
-        """Return the numbers of the cascades of a prefix and each of some last models, int64."""
-        return self.number(prefix) * len(self.cost) + self.place[lasts] + 1
 
     def cascade(self, number: int) -> tuple[int, ...]:
         """Return the models of a cascade by its number."""

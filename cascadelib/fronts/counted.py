@@ -8,7 +8,7 @@ from .anytime import search_rounds
 from .cascades import Search, cascades_of
 from .front import Points, points_from
 from .kernels.state import Best, improves, new_best, record
-from .parallel import Part, in_threads, number_of_cores, sweep_part
+from .parallel import Part, in_threads, number_of_cores, numbered, sweep_part
 
 
 def search_counted(search: Search) -> Points:
@@ -43,11 +43,8 @@ def record_first_models(search: Search, best: Best) -> None:
     The front then has a point for each single model, however short the time limit is.
     """
     zeros = np.zeros(search.length - 1, np.int64)  # samples that reach the later stages
-    for first in range(len(search.cost)):
-        cascade = search.cascades.first((first,), search.length)
-        if cascade is None:
-            continue
-        number = search.cascades.number(cascade)
+    singles = search._replace(length=1, full_length=search.length)
+    for number, first in numbered(singles, (), np.arange(len(search.cost))):
         n = int(search.outcomes.correct((first,)).sum())
         if improves(best, n, search.cost[first], number, zeros):
             record(best, n, search.cost[first], number, zeros, zeros)

@@ -36,7 +36,6 @@ from .front import Front, Points
 from .graded import Curve, search_copies, search_pairs, two_model_curve
 from .kernels.boxes import search_root
 from .kernels.grid import sweep_pair
-from .parallel import number_of_cores
 
 COMPILED = "searches"  # file that marks a folder of compiled kernels
 POLL_SECONDS = 0.05
@@ -339,14 +338,10 @@ def search(
         executor,
     )
     is_counted = task.costs.ndim == 1 and stage_of(task.stage).correct((0,)).dtype == bool
-    if task.positive is not None:
+    if task.positive is not None or not is_counted and prepared.lengths[-1] <= 2:
         points = search_pairs(prepared, task.positive)
-    elif is_counted:
-        points = find_points(search_counted, prepared)
-    elif prepared.lengths[-1] > 2:
-        points = find_points(search_copies, prepared)
     else:
-        points = search_pairs(prepared)
+        points = find_points(search_counted if is_counted else search_copies, prepared)
     from ..store.aligned_rows import warn_of_misaligned  # loads scipy
 
     warn_of_misaligned(store, task.names)
@@ -518,8 +513,7 @@ def warm() -> None:
     >>> cl.warm()
     """
     # A second process compiles one part, and prints nothing.
-    can_help = number_of_cores() > 1
-    command = call_in_process("compile_ensembles") if can_help else [sys.executable, "-c", ""]
+    command = call_in_process("compile_ensembles")
     with subprocess.Popen(command, stderr=subprocess.DEVNULL) as helper:
         try:
             for part in watched((compile_searches, compile_ensembles), "compiling kernels"):

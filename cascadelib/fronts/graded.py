@@ -5,7 +5,7 @@ replaced by copies that are correct or wrong, and a cost per sample by its mean.
 :mod:`cascadelib.fronts.counted` searches the copies.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from time import monotonic
@@ -140,20 +140,22 @@ def search_pairs(
     ValueError
         If F1 is requested for three models or more.
     """
-    is_long = search.lengths[-1] > 2
-    if positive is not None and is_long:
+    stage = search.outcomes.stage
+    width = search.lengths[-1]
+    if positive is not None and width > 2:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
-    first = search.outcomes.stage.correct((0,))
-    is_counted = first.dtype == bool and search.cost.ndim == 1 and positive is None
-    # Time to evaluate a point, unless its curve has the values that an evaluation has.
-    run_seconds = 0.0 if is_counted else RUN_SECONDS * len(first)
+    run_seconds = RUN_SECONDS * len(stage.correct((0,)))
 
     def is_time_up(n_points: int) -> bool:
         return monotonic() + run_seconds * n_points > search.deadline or is_late()
 
     searched, found, skipped = sweep_pairs(search, positive, is_time_up)
-    points = points_of_pairs(search, searched, found, is_counted, positive)
-    if skipped is None and not is_long:
+    rows = []
+    for number, threshold in found[2:].T:
+        cascade = searched[int(number)]
+        rows.append((cascade, (threshold, *[-np.inf] * len(cascade))[: len(cascade) - 1]))
+    points = points_by_running(stage, search.cost, rows, width, positive)
+    if skipped is None and width <= 2:
         return points
     # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
     cheapest = skipped[0] if skipped and search.lengths == (2,) else search.cascades.order[0]
@@ -166,42 +168,20 @@ def sweep_pairs(
 ) -> tuple[list[tuple[int, ...]], Array, tuple[int, ...] | None]:
     """Return the searched cascades, their non-dominated points, and the first skipped cascade.
 
-    The points are float64 (5, P): cost, accuracy, position of the cascade, threshold and exit rate.
-    A cascade is skipped, with all later ones, if `is_time_up` is true for the number of points. The
-    first cascade is always searched.
+    The points are float64 (4, P): cost, accuracy, position of the cascade and threshold. A cascade
+    is skipped, with all later ones, if `is_time_up` is true for the number of points. The first
+    cascade is always searched.
     """
-    found = np.empty((5, 0))
+    found = np.empty((4, 0))
     searched: list[tuple[int, ...]] = []
     for cascade in first_cascades(search):
         if searched and is_time_up(found.shape[1]):
             return searched, found, cascade
         curve = curve_of(search, cascade, positive)
         number = np.full(len(curve.cost), len(searched))
-        columns = [curve.cost, curve.accuracy, number, curve.threshold, curve.exit_rate]
-        found = merge_fronts(found, np.stack(columns))
+        found = merge_fronts(found, np.stack([curve.cost, curve.accuracy, number, curve.threshold]))
         searched.append(cascade)
     return searched, found, None
-
-
-def points_of_pairs(
-    search: Search,
-    cascades: list[tuple[int, ...]],
-    found: Array,
-    is_counted: bool,
-    positive: Array | None,
-) -> Points:
-    """Return the points that :func:`search_pairs` found as Points."""
-    stage = search.outcomes.stage
-    width = search.lengths[-1]
-    rows = []
-    rates = np.zeros((found.shape[1], width))
-    for row, (number, threshold, rate) in enumerate(found[2:].T):
-        cascade = cascades[int(number)]
-        rows.append((cascade, (threshold, *[-np.inf] * len(cascade))[: len(cascade) - 1]))
-        rates[row, : len(cascade)][:2] = [rate, 1 - rate][: len(cascade)]
-    if is_counted:
-        return points_of_rows(rows, found[1], found[0], rates, len(stage.correct((0,))))
-    return points_by_running(stage, search.cost, rows, width, positive)
 
 
 def copies_of_grades(grades: Array) -> int | None:
@@ -257,6 +237,11 @@ def search_copies(search: Search) -> Points:
     )
 
 
+def reached_models(cascade: tuple, limits: Sequence[float]) -> tuple:
+    """Return the models of a cascade up to the first threshold −inf, at which all samples exit."""
+    return cascade[: 1 + [*limits, -np.inf].index(-np.inf)]
+
+
 def points_by_running(
     stage: StageFunction,
     cost: Array,
@@ -269,36 +254,32 @@ def points_by_running(
     `width` is the number of models of the longest cascade.
     """
     outcomes = Outcomes(stage, last_only=False)
-    outcomes.prepare(cascade for cascade, _ in rows)
+    outcomes.prepare(reached_models(*row) for row in rows)
     outcome = lru_cache(32)(outcomes.stage)
     last_outcome = lru_cache(32)(outcomes.stage.last)
+    models = np.full((len(rows), width), -1)
+    thresholds = np.full((len(rows), width - 1), np.nan)
     rates = np.zeros((len(rows), width))
     accuracy = np.empty(len(rows))
     total = np.empty(len(rows))
     for row, (cascade, limits) in enumerate(rows):
-        n = len(cascade)
-        *deciding, last = prefixes_of(cascade)
-        gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
-        exits = exit_stages(confidences, limits)
-        gain = np.choose(exits, gains)
-        total[row] = mean_cost([cost[m] for m in cascade], exits)
-        accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
-        rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
-    return points_of_rows(rows, accuracy, total, rates, len(exits))
-
-
-def points_of_rows(
-    rows: list[tuple], accuracy: Array, cost: Array, rates: Array, samples: int
-) -> Points:
-    """Return the non-dominated of P cascades, (models, thresholds), as Points.
-
-    Accuracy and cost are (P,), exit rates (P, models of the longest cascade).
-    """
-    models = np.full(rates.shape, -1, np.int64)
-    thresholds = np.full((len(rows), rates.shape[1] - 1), np.nan)
-    for row, (cascade, limits) in enumerate(rows):
         models[row, : len(cascade)] = cascade
         thresholds[row, : len(cascade) - 1] = limits
-    keep = pareto_front(cost, accuracy)
-    points = Points(accuracy[keep], cost[keep], models[keep], thresholds[keep], rates[keep])
-    return replace(points, samples=samples)
+        reached = reached_models(cascade, limits)
+        n = len(reached)
+        *deciding, last = prefixes_of(reached)
+        gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
+        exits = exit_stages(confidences, limits[: n - 1])
+        gain = np.choose(exits, gains)
+        total[row] = mean_cost([cost[m] for m in reached], exits)
+        accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
+        rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
+    keep = pareto_front(total, accuracy)
+    return Points(
+        accuracy[keep],
+        total[keep],
+        models[keep],
+        thresholds[keep],
+        rates[keep],
+        samples=len(outcomes.stage.correct((0,))),
+    )

@@ -24,6 +24,7 @@ from .kernels.grid import sweep_pair
 from .kernels.state import COARSE_BINS, ROOT_BINS, Best, merge_best, new_best, same_reach, workspace
 
 TASKS = 8  # per worker. A task is faster if it starts with the results of more previous tasks
+LATE_SECONDS = 1.0  # from the deadline until a task without a result counts as lost
 UNKNOWN_WORKERS = 32  # assumed for an executor that does not report its number of workers
 # The outcomes of the current search in a worker process, by their name.
 WORKER_OUTCOMES: dict[tuple, Outcomes] = {}
@@ -75,15 +76,15 @@ def prefixes_in(search: Search, part: Part) -> Iterator[tuple[tuple, Array]]:
 
 
 def numbered(search: Search, prefix: tuple, lasts: Array) -> Iterator[tuple[int, int]]:
-    """Yield the number of each cascade and its last model."""
-    cascades = search.cascades
-    if search.full_length <= search.length:
-        yield from zip(cascades.numbers(prefix, lasts).tolist(), lasts.tolist())
-        return
+    """Yield the number of each cascade and its last model.
+
+    With :attr:`Search.full_length`, it is the number of the cascade for which it stands.
+    """
+    length = max(search.length, search.full_length)
     for m in lasts.tolist():
-        cascade = cascades.first((*prefix, m), search.full_length)
+        cascade = search.cascades.first((*prefix, m), length)
         if cascade is not None:
-            yield cascades.number(cascade), m
+            yield search.cascades.number(cascade), m
 
 
 def search_part(search: Search, part: Part, best: Best, space: Any, tolerance: Array) -> bool:
@@ -115,26 +116,18 @@ def sweep_part(
 ) -> bool:
     """Sweep all pairs with the same first model, as :func:`search_part`.
 
-    In a search of longer cascades, a pair is the first cascade that begins with it, in which no
-    sample reaches the later models. The result of each :func:`.kernels.grid.sweep_pair` is written
-    to `closeness`, float64 (n_models, n_models).
+    The result of each :func:`.kernels.grid.sweep_pair` is written to `closeness`, float64
+    (n_models, n_models).
     """
     outcomes = search.outcomes
-    cascades = search.cascades
     (first,) = part.head
     order = outcomes.order(part.head)
     of_first = order, outcomes.groups(part.head)[order], outcomes.correct(part.head)[order]
-    for second in cascades.followers(part.head).tolist():
-        pair = (first, second)
-        cascade = cascades.first(pair, search.length)
-        if cascade is None:
-            continue
+    for number, second in numbered(search, part.head, search.cascades.followers(part.head)):
         if np.isinf(tolerance[0]):
             return False
-        costs = search.cost[[*pair]]
-        close = sweep_pair(
-            *of_first, outcomes.correct(pair), *costs, cascades.number(cascade), best
-        )
+        pair = (first, second)
+        close = sweep_pair(*of_first, outcomes.correct(pair), *search.cost[[*pair]], number, best)
         if closeness is not None:
             closeness[pair] = close
     return True
@@ -209,7 +202,7 @@ def in_threads(
 
 
 def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
-    """Return a bar that counts the searched parts."""
+    """Return a bar that counts the searched parts or tasks."""
     is_hidden = is_hidden or not is_watched()
     return tqdm(total=total, desc=f"{search.length} models", leave=False, disable=is_hidden)
 
@@ -249,10 +242,11 @@ def run_task(
         `values` are these rows of ``exact``, ``where`` and ``floor``. The result is None if the
         worker has no outcomes of this name.
     """
-    if outcomes is not None:
+    if outcomes is None:
+        outcomes = WORKER_OUTCOMES.get(name)
+    else:
         WORKER_OUTCOMES.clear()
         WORKER_OUTCOMES[name] = outcomes
-    outcomes = WORKER_OUTCOMES.get(name)
     if outcomes is None:
         return None
     best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
@@ -300,31 +294,44 @@ class TaskRunner:
                         self.outcomes = client.submit(copy, self.outcomes, pure=False)
         return self.outcomes
 
-    def submit(self, *arguments: Any, outcomes: Any = None) -> tuple:
-        """Return the result of :func:`run_task`. Send outcomes only if the worker lacks them."""
+    def result(self, outcomes: Any, *arguments: Any) -> tuple | None:
+        """Return the result of :func:`run_task`.
+
+        Raises
+        ------
+        TimeoutError
+            If there is no result soon after the deadline.
+        """
         executor: Any = self.search.executor
         name = (self.search.outcomes.name, self.search.length)
         bare = self.search._replace(outcomes=None, executor=None)
-        future = executor.submit(run_task, bare, name, outcomes, *arguments)
+        seconds = self.deadline - time.monotonic()
+        future = executor.submit(run_task, bare, name, outcomes, *arguments, seconds)
         self.futures.append(future)
-        return future.result() or self.submit(*arguments, outcomes=self.shared_outcomes())
+        # Without a limit, a task may wait until a cluster has workers again.
+        return future.result(min(seconds + LATE_SECONDS, TIMEOUT_MAX))
 
     def run(self, parts: Sequence[Part], local: Best) -> bool:
         """Search some parts in a task that fills `local`, and return whether all were searched.
 
-        If the task is lost, or if no time is left, the parts count as not searched.
+        If the task is lost, or if no time is left, the parts count as not searched. Outcomes are
+        sent only to a worker that lacks them.
         """
         # The bound until the parts are searched is the cost of their cheapest first model.
         local.floor[-1] = min(self.search.cost[part.head[0]] for part in parts)
-        seconds = self.deadline - time.monotonic()
-        if seconds <= 0:
+        if time.monotonic() >= self.deadline:
             return False
-        width = local.where.shape[1] // 2 + 1
-        try:
-            rows, values, complete = self.submit(parts, local.reach, width, seconds)
-        except Exception as error:  # the executor raised it: a task runs no code of the user
-            self.errors.append(error)
-            return False
+        task = parts, local.reach, local.where.shape[1] // 2 + 1
+        outcomes = None
+        result = None
+        while result is None:
+            try:
+                result = self.result(outcomes, *task)
+            except Exception as error:  # the executor raised it: a task runs no code of the user
+                self.errors.append(error)
+                return False
+            outcomes = outcomes if result else self.shared_outcomes()
+        rows, values, complete = result
         local.floor[-1] = np.inf
         for array, found in zip(local[1:], values, strict=True):
             array[rows] = found
@@ -345,7 +352,7 @@ def on_workers(search: Search, parts: Sequence[Part], best: Best, floors: Any) -
         workers = sum(search.executor._client.nthreads().values()) or UNKNOWN_WORKERS
     count = min(TASKS * workers, len(parts))
     runner = TaskRunner(search)
-    bar = tqdm(total=count, desc="tasks", leave=False, disable=not is_watched())
+    bar = progress_bar(search, count, is_hidden=False)
 
     def run(share: Sequence[Part]) -> bool:
         local = same_reach(best)
@@ -361,12 +368,11 @@ def on_workers(search: Search, parts: Sequence[Part], best: Best, floors: Any) -
     try:
         with bar:
             complete = list(pool.map(run, [parts[i::count] for i in range(count)]))
-    except BaseException:  # an interrupt: submit nothing more, and wait for nothing
+    finally:  # after an interrupt, submit nothing more, and wait for no task
         runner.deadline = -np.inf
         pool.shutdown(wait=False, cancel_futures=True)
         for future in runner.futures:
             future.cancel()
-        raise
     pool.shutdown()
     if runner.errors:
         warnings.warn(

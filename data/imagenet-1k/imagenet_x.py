@@ -44,8 +44,7 @@ def tested_claims(paper: Paper) -> pd.DataFrame:
     rows = ledger.table(ledger.evidence_of(paper), NAME)
     words = ledger.word_of(rows["verdict"])
     tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")]
-    table = pd.DataFrame({"value": tested["held out"], "verdict": words[tested.index]})
-    return table.rename_axis("id")
+    return tested.rename(columns={"held out": "value"})[["value", "verdict"]].rename_axis("id")
 
 
 def main() -> None:
@@ -56,9 +55,8 @@ def main() -> None:
     table = tested_claims(open_study(parser.parse_args().folder))
     text = SOURCE + table.to_csv(lineterminator="\n")
     ledger.REAL.write_text(text, encoding="utf-8")
-    print(
-        f"{len(table)} claims tested, {(table['verdict'] != 'undetermined').sum()} with a verdict"
-    )
+    decided = ledger.word_of(table["verdict"]) != "undetermined"
+    print(f"{len(table)} claims tested, {decided.sum()} decided")
 
 
 if __name__ == "__main__":

@@ -23,6 +23,7 @@ TOPICS = {
     "time": "a measured time of every model",
     "shifted": "a shifted split",
     "texts": "text classifiers",
+    "sizes": "at least three models on the front",
 }
 
 

@@ -148,9 +148,12 @@ def card_of(entry: Entry) -> str:
 
 
 def lede_of(answer: str) -> str:
-    """Return the answer of the main lesson: its finding, and below it what was measured."""
-    finding, _, source = map(html.escape, answer.partition("\n"))
-    unit = ". MACs are multiply-accumulate operations." * ("MACs" in finding)
+    """Return the answer of the main lesson: its finding, and below it what was measured.
+
+    Further lines are about the figure, which is not shown here.
+    """
+    finding, source, *_ = map(html.escape, f"{answer}\n".split("\n"))
+    unit = " MACs are multiply-accumulate operations." * ("MACs" in finding)
     return f'<p class="lede"><b>{finding}</b><br>{source}{unit}</p>'
 
 

@@ -108,6 +108,8 @@ class Paper:
         """Return whether the study has what a design needs."""
         if topic in ("shifted", "texts"):
             return bool(getattr(self, topic))
+        if topic == "sizes":
+            return not self.takes_all(DESIGNS["Figure 1"])
         if topic == "time":
             return self.time in self.selection.cost_names
         if topic == "temperatures" and isinstance(self.selection, ScoreFile):

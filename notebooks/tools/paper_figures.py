@@ -125,16 +125,16 @@ def segments_figure(
     titles = ("segments, each one cascade", "the Pareto-optimal part")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
     look: dict = {"mode": "lines+markers", "marker": {"size": 3}}
-    axes = ["cost_replayed", "accuracy_replayed"]
+    axes: dict = {"x": "cost_replayed", "y": "accuracy_replayed"}
     for (_, rows), (turn, colour) in zip(moved.groupby("segment"), cycle(TURNS.items())):
         shown = style.select_evenly(rows, 300)
-        style.add_cascades(fig, shown, colour, *axes, **look, **once(fig, turn, 1, 1))
+        style.add_cascades(fig, shown, colour, **axes, **look, **once(fig, turn, 1, 1))
     best = moved[moved["on_front"]].sort_values("cost_replayed")
-    x, y = (best[column] for column in axes)
-    steps = {"line_shape": "hv"}
+    x, y = (best[column] for column in axes.values())
+    steps: dict = {"line_shape": "hv"}
     style.add_line(fig, x, y, style.PALETTE[1], 2, name="replayed front", row=1, col=2, **steps)
     for row, col in places:
-        at = {"name": "front searched on this split", "row": row, "col": col, **steps}
+        at: dict = {"name": "front searched on this split", "row": row, "col": col, **steps}
         at["showlegend"] = col == 2
         style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, **at)
     style.add_singles(fig, singles, row=1, col=2)
@@ -163,7 +163,7 @@ def verdicts_figure(counts: pd.DataFrame, title: str) -> style.Figure:
     return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 
-def tasks_figure(tasks: dict[str, dict], cost: str, title: str) -> style.Figure:
+def tasks_figure(tasks: dict[str, Front], cost: str, title: str) -> style.Figure:
     """Draw figure 7: a row per task and score, with its fronts (left) and improvement factors
     (right).
 

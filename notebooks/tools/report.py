@@ -94,7 +94,7 @@ def tagged(nb: NotebookNode, *tags: str) -> list[NotebookNode]:
 
 def outputs_of(*cells: NotebookNode) -> list[tuple[NotebookNode | None, NotebookNode]]:
     """Return each output of some cells, after the previous output of its cell."""
-    pairs = []
+    pairs: list[tuple[NotebookNode | None, NotebookNode]] = []
     for cell in cells:
         outputs = cell.get("outputs", [])
         pairs += zip([None, *outputs], outputs)

@@ -9,6 +9,7 @@ import pytest
 from scipy.stats import norm
 from tiny_stores import three_models
 
+import cascadelib as cl
 from cascadelib import LogitStore, mean_improvement_moved, pick, search
 from cascadelib.analysis import (
     calibration_finding,
@@ -23,7 +24,7 @@ from cascadelib.analysis import (
     ratio_finding,
     shift_finding,
 )
-from cascadelib.analysis.findings import in_samples
+from cascadelib.evaluation.guarantee import Design, Guarantee
 
 STORE = three_models()
 OTHER = three_models(1)
@@ -34,6 +35,7 @@ def a_front():
     return search(STORE)
 
 
+GUARANTEE = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.04, Design(600))
 MACS = dict(zip(STORE.models.index, STORE.models["macs"]))
 
 
@@ -43,17 +45,19 @@ def a_finding():
 
 
 def test_a_finding_has_the_values_of_the_other_split():
-    found = a_finding()
     row = holds({"": OTHER}, pick(a_front(), "max_improvement", caution=0), 2).iloc[0]
-    assert found.is_held_out and found.samples == len(OTHER)
-    assert (found.saving, *found.saving_ends) == tuple(row.filter(like="cost_ratio"))
-    assert (found.difference, *found.difference_ends) == tuple(row.filter(like="difference"))
-    assert (found.exit_rate, *found.exit_ends) == tuple(
+    assert (a_finding().saving, *a_finding().saving_ends) == tuple(row.filter(like="cost_ratio"))
+    assert (a_finding().difference, *a_finding().difference_ends) == tuple(
+        row.filter(like="difference")
+    )
+    assert (a_finding().exit_rate, *a_finding().exit_ends) == tuple(
         row[["exit_rate", "exit_rate_low", "exit_rate_high"]]
     )
-    text = str(found)
-    assert f"{row['accuracy']:.2%} instead of {row['last_model_accuracy']:.2%}" in text
-    assert "600 held-out samples of seed 1" in text and "optimistic" not in text
+    text = str(a_finding())
+    values = f"{row['accuracy']:.2%}, the last model alone: {row['last_model_accuracy']:.2%}. "
+    assert values in text and f"{row['exit_rate']:.0%} of the inputs need only" in text
+    assert "600 held-out samples of seed 1, 3 candidate models." in text
+    assert "optimistic" not in text and "ertified" not in text
 
 
 def test_a_finding_on_the_selection_split_is_named_optimistic():
@@ -61,43 +65,73 @@ def test_a_finding_on_the_selection_split_is_named_optimistic():
     assert "samples that selected it (optimistic)" in str(found) and "held-out" not in str(found)
 
 
-AS_ACCURATE = "as accurate as the large model, within the error ("
+@pytest.mark.parametrize(
+    ("saving", "ends", "words"),
+    [
+        (2.0, (1.5, 2.5), "2.00× fewer MACs than the large model (95% CI 1.50 to 2.50)"),
+        (0.5, (0.4, 0.8), "2.00× the cost of the large model (95% CI 1.25 to 2.50)"),
+        (1.1, (0.9, 1.3), "No clear saving: factor 1.10 (95% CI 0.90 to 1.30)"),
+        (1.0, (1.0, 1.0), "1.00× fewer MACs than the large model (95% CI 1.00 to 1.00)"),
+    ],
+)
+def test_the_words_of_a_saving_follow_its_interval(saving, ends, words):
+    assert replace(a_finding(), saving=saving, saving_ends=ends).saved == words
 
 
 @pytest.mark.parametrize(
-    ("change", "name", "words"),
+    ("ends", "words"),
     [
-        ({"saving": 2.0, "saving_ends": (1.5, 2.5)}, "saved", "2.00× fewer MACs (95% CI 1.50 to 2"),
-        ({"saving": 0.5, "saving_ends": (0.4, 0.8)}, "saved", "2.00× more MACs (95% CI 1.25 to 2."),
-        ({"saving": 1.1, "saving_ends": (0.9, 1.3)}, "saved", "No clear saving: 1.10× (95% CI 0.9"),
-        ({"saving": 1.0, "saving_ends": (1.0, 1.0)}, "saved", "1.00× fewer MACs (95% CI 1.00 to 1"),
-        ({"difference_ends": (-0.01, 0.02)}, "kept", AS_ACCURATE),
-        ({"difference_ends": (0.001, 0.02)}, "kept", "more accurate than the large model ("),
-        ({"difference_ends": (-0.02, -0.001)}, "kept", "less accurate than the large model ("),
-        ({"difference_ends": (0.0, 0.0)}, "kept", AS_ACCURATE),
+        ((-0.01, 0.02), "no difference found (+1.00 points, 95% CI −1.00 to +2.00)"),
+        ((0.001, 0.02), "higher (+1.00 points, 95% CI +0.10 to +2.00)"),
+        ((-0.02, -0.001), "lower (+1.00 points, 95% CI −2.00 to −0.10)"),
+        ((0.0, 0.0), "no difference found (+1.00 points, 95% CI +0.00 to +0.00)"),
     ],
 )
-def test_the_words_of_a_finding_follow_its_intervals(change, name, words):
-    assert getattr(replace(a_finding(), **change), name).startswith(words)
+def test_the_words_of_a_difference_follow_its_interval(ends, words):
+    found = replace(a_finding(), difference=0.01, difference_ends=ends)
+    assert found.kept == f"Accuracy: {words}"
+
+
+def test_a_single_model_is_not_called_a_cascade():
+    found = finding(a_front(), OTHER, a_front().reference)
+    assert found.saved == f"No cascade: {found.models[0]} answers everything"
+
+
+def test_accuracy_is_called_agreement_if_all_labels_are_answers_of_the_large_model():
+    answers = cl.datasets.llm_answers()
+    table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
+    tune, check = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
+    certificate = cl.certify(check, search(tune), epsilon=0.05)
+    text = str(finding(search(tune), check, certificate.point))
+    assert "Agreement with llama-3.3-70b: lower (" in text
+    promise = "differs from llama-3.3-70b in at most 5% of its answers.\n"
+    assert f"Certified with probability at least 95%: {promise}" in text
+
+
+def test_a_finding_states_the_guarantee_of_its_cascade_and_its_score():
+    graded = replace(a_finding(), measure="F1", guarantee=GUARANTEE)
+    assert graded.kept.startswith("F1: ")
+    promise = "loses at most 0.5% of accuracy against m2."
+    assert graded.certified == f" Certified with probability at least 96%: {promise}"
 
 
 def test_a_front_finding_has_the_mean_on_the_other_split():
     mean = mean_improvement_moved(OTHER, a_front(), ranges=False)
     text = front_finding(a_front(), OTHER, 20)
-    assert f"cost {mean:.2f}× as much" in text and "600 samples of seed 1" in text
+    assert f"cost {mean:.2f}× as much" in text and "600 held-out samples of seed 1" in text
 
 
 def test_a_front_finding_needs_two_single_models():
     logits = {name: 9 * np.eye(5)[:2] for name in MACS}
     same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
     text = front_finding(a_front(), same, 5)
-    assert text == "The cheapest single model is also the most accurate one on held-out data"
-    assert in_samples(same, "held-out samples") == "2 held-out samples"
+    assert text == "The cheapest single model is also the most accurate one on held-out data."
+    assert front_finding(search(STORE), STORE, 5).count("selected it (optimistic)") == 1
 
 
 def test_one_pair_has_no_trend():
     text = pair_trend(pairs_of(2, 1), "x", "y")
-    assert text.startswith("Too few pairs for a trend\n") and "nan" not in text
+    assert text.startswith("Too few pairs for a trend.\n") and "nan" not in text
 
 
 def pairs_of(models, relation):
@@ -112,9 +146,9 @@ def pairs_of(models, relation):
 @pytest.mark.parametrize(
     ("relation", "words"),
     [
-        (1, "The x and y of pairs rise together\nRank correlation +1.00"),
-        (-1, "The x and y of pairs go in opposite directions\nRank correlation −1.00"),
-        (0, "The x and y of pairs are not clearly related\n"),
+        (1, "The x and y of pairs rise together.\nRank correlation +1.00"),
+        (-1, "The x and y of pairs go in opposite directions.\nRank correlation −1.00"),
+        (0, "The x and y of pairs are not clearly related.\n"),
     ],
 )
 def test_a_trend_is_stated_if_its_interval_excludes_zero(relation, words):
@@ -123,12 +157,12 @@ def test_a_trend_is_stated_if_its_interval_excludes_zero(relation, words):
 
 def test_the_price_of_accuracy_compares_two_models_on_the_other_split():
     singles = search(STORE, 1)
-    text = price_of_accuracy(singles, OTHER, loss=1)  # any model is accurate enough
+    text = price_of_accuracy(singles, OTHER, singles.point(0))
     rows = OTHER.models
     drop = 100 * (rows["top1"].iloc[-1] - rows["top1"].iloc[0])
     assert text.startswith(f"The last {drop:.2f} points of accuracy (95% CI ")
-    assert "need 100.0× more MACs\nm2 instead of m0, 600 held-out samples of seed 1" in text
-    assert "m2 instead of m2" in price_of_accuracy(singles, OTHER, loss=0)
+    assert "multiply the cost by 100.0.\nFrom m0 (" in text and "600 held-out samples" in text
+    assert "multiply the cost by 1.0.\n" in price_of_accuracy(singles, OTHER, singles.reference)
 
 
 def test_cost_ratios_are_those_of_the_other_split_with_simultaneous_intervals():
@@ -156,25 +190,31 @@ def ratios(*rows):
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ([(0.9, 0.8, 0.95)], "the cost is clearly lower: −10.0% (95% CI −20.0% to −5.0%)"),
-        ([(1.2, 1.1, 1.3)], "the cost is clearly higher: +20.0% (95% CI +10.0% to +30.0%)"),
-        ([(1.0, 0.9, 1.1)], "the cost does not clearly differ: +0.0% (95% CI −10.0% to +10.0%)"),
+        ([(0.9, 0.8, 0.95)], "m0 instead of a b: lower cost, −10.0% (95% CI −20.0% to −5.0%)."),
+        ([(1.2, 1.1, 1.3)], "m0 instead of a b: higher cost, +20.0% (95% CI +10.0% to +30.0%)."),
+        ([(1.0, 0.9, 1.1)], "no difference in cost found, +0.0% (95% CI −10.0% to +10.0%)."),
         (
             [(0.9, 0.8, 0.95), (1.0, 0.9, 1.1), (1.2, 1.1, 1.3), (1.3, 1.1, 1.4)],
-            "Of 4 alternatives, 1 cost clearly less than a b, 2 clearly more",
+            "Of 4 alternatives to a b: 1 clearly cheaper (m0 −10.0%), "
+            "2 clearly more expensive (m2 +20.0%, m3 +30.0%).",
         ),
+        ([(1.0, 0.9, 1.1)] * 2, "2 alternatives to a b: 0 clearly cheaper, 0 clearly more expens"),
     ],
 )
 def test_the_words_of_a_ratio_follow_its_interval(rows, words):
-    assert words in ratio_finding(ratios(*rows))
+    text = ratio_finding(ratios(*rows), {"a b": a_front()}, OTHER)
+    assert words in text and "600 held-out samples of seed 1" in text
 
 
 def test_shifted_splits_count_if_their_interval_excludes_zero():
     ends = {"difference_low": [-0.2, -0.1, 0.1], "difference_high": [-0.1, 0.1, 0.2]}
-    text = shift_finding(pd.DataFrame(ends | {"cost_ratio": [1.5, 3.0, 2.0]}))
-    assert "on 1 of 3 shifted splits, more accurate on 1, at 1.5× to 3.0× lower cost" in text
+    held = pd.DataFrame(ends | {"cost_ratio": [1.5, 3.0, 2.0], "samples": [20, 20, 1000]})
+    text = shift_finding(held, a_front().point(0))
+    assert "model on 1 of 3 shifted splits, clearly more accurate on 1." in text
+    assert "Saving: 1.5× to 3.0×.\nm0" in text and "20 or 1,000 samples a split" in text
 
 
 def test_models_count_as_overconfident_if_the_interval_of_their_gap_excludes_zero():
     table = pd.DataFrame({"gap_low": [0.1, -0.1, -0.2], "gap_high": [0.2, 0.1, -0.1]})
-    assert "1 of 3 models are overconfident, 1 are underconfident" in calibration_finding(table)
+    text = calibration_finding(table)
+    assert text.startswith("Of 3 models, 1 are clearly overconfident, 1 clearly underconfident.")

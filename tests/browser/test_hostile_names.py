@@ -91,7 +91,7 @@ def figures(store, other):
     correct = store.logits(NAMES[-1]).argmax(1) == store.labels
     confidence = cl.confidence(store.logits(NAMES[-1]))
     curves = threshold_curves(store, NAMES[0], store)
-    yield fig.singles_figure(singles, families, cost=NAMES[1], title=NAMES[0])
+    yield fig.singles_figure(singles, NAMES[1], NAMES[0], NAMES)
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
     yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     pairs = pair_table(store)

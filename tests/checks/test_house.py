@@ -23,9 +23,9 @@ MOST_BASE_MODULES = 17
 # Tokens of code, and tokens per line with code. Lower them to the current numbers: they only fall.
 MOST_TOKENS = {
     "cascadelib": (181_800, 9.5),
-    "notebooks/tools": (42_300, 11.1),
+    "notebooks/tools": (39_400, 11.1),
     "benchmarks": (50_400, 10.8),
-    "tests": (331_200, 11.5),
+    "tests": (320_000, 11.5),
 }
 MOST_WORDS = 37_300  # of docs/*.md
 MOST_COMPLEX = 12

@@ -17,6 +17,14 @@ def names(fig):
     return [trace.name for trace in fig.data]
 
 
+def test_chosen_models_are_named_at_their_points():
+    fig = singles_figure(SINGLES, title="t", named=["b"])
+    assert [note.text for note in fig.layout.annotations] == ["b"]
+    assert list(fig.data[-1].x) == [9] and "light: a cheaper one" in fig.layout.title.text
+    ends = singles_figure(SINGLES, title="t").layout.annotations
+    assert [(note.text, 10**note.x) for note in ends] == [("a", 1), ("b", 9)]
+
+
 def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():
     curve = pd.Series([1.0, 2.0, 0.0, np.nan], [0.5, 0.6, 0.7, 0.8])
     assert merge_coinciding({"a": curve, "b": curve * (1 + 1e-12)}) == {"a": "a = b"}
@@ -43,7 +51,7 @@ def test_fronts_are_compared_at_equal_accuracy():
     drawn = names(
         front_figure({"pairs": whole, "fewer": whole.iloc[[0, 2]], "others": apart}, SINGLES)
     )
-    assert drawn[2:] == ["pairs<br>≈ fewer (within 2%)", "others"]
+    assert drawn[3:] == ["pairs<br>≈ fewer (within 2%)", "others"]
 
 
 def test_dominated_points_of_a_replayed_front_can_be_drawn():
@@ -62,4 +70,4 @@ def test_differences_of_a_draw_of_labels_have_another_figure():
         with pytest.raises(ValueError, match="has differences, and no accuracies: draw it by"):
             call()
     fig = lines_figure({"front": table}, "cost", "difference", "a front")
-    assert fig.data[0].y.tolist() == [-0.01, 0.0]
+    assert fig.data[0].y.tolist() == [-1, 0], "in points"

@@ -1,5 +1,8 @@
 """Figures of one panel name their lines, have no width, and draw what the tables have."""
 
+from dataclasses import replace
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -7,11 +10,13 @@ from tiny_stores import three_models
 
 from cascadelib import pick, search
 from cascadelib.analysis import finding, front_on
+from cascadelib.evaluation.guarantee import Design, Guarantee
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
 from cascadelib.figures.lessons import spread_labels
 
 FRONT = search(three_models())
 OTHER = three_models(1)
+FOUND = finding(FRONT, OTHER, FRONT.point(0))
 
 
 def labels(fig):
@@ -22,12 +27,42 @@ def test_the_arrow_leads_from_the_large_model_to_the_cascade():
     found = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
     fig = saving_figure(front_on(OTHER, FRONT), found)
     (arrow,) = (note for note in fig.layout.annotations if not note.text)
-    assert 10**arrow.x == pytest.approx(found.cost) and arrow.y == found.accuracy
-    assert 10**arrow.ax == pytest.approx(found.cost * found.saving)
-    assert arrow.ay == found.last_accuracy
-    assert f"{found.saving:.2f}× fewer MACs" in labels(fig)
-    assert {"cascades", "single models", found.models[-1]} <= set(labels(fig))
-    assert fig.layout.title.text.startswith(f"{found.saved}, {found.kept}<br>")
+    assert 10**arrow.x == pytest.approx(found.cost) and arrow.y >= found.accuracy
+    assert 10**arrow.ax == pytest.approx(found.cost * found.saving) and not arrow.ay
+    names = {"cascade", "cascades", "large model", "single models"}
+    assert set(labels(fig)) == names | {f"{found.saving:.2f}× fewer MACs"}
+    assert list(fig.data[-1].y) == [found.accuracy, found.last_accuracy]
+    assert fig.layout.title.text.startswith(f"{found.saved}. {found.kept}.<br>")
+    assert fig.layout.title.text.endswith(f"{style.KEY}</sup>") and not fig.layout.shapes
+    assert fig.layout.yaxis.title.text == "accuracy"
+
+
+def test_the_limit_of_a_guarantee_is_a_line_below_the_large_model():
+    terms = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.05, Design(600))
+    found = replace(finding(FRONT, OTHER, FRONT.point(0)), guarantee=terms)
+    fig = saving_figure(FRONT, found, "Prices are assumed.")
+    assert fig.layout.shapes[0].y0 == found.last_accuracy - 0.005
+    assert "limit: −0.5 points" in labels(fig) and "assumed.<br>" in fig.layout.title.text
+    budget = saving_figure(FRONT, replace(found, guarantee=replace(terms, epsilon=None)))
+    assert not budget.layout.shapes
+
+
+def test_no_cascade_is_drawn_that_costs_more_than_every_single_model():
+    table = FRONT.table.assign(cost=FRONT.table["cost"] * 3)
+    fig = saving_figure(SimpleNamespace(**{**vars_of(FRONT), "table": table}), FOUND)
+    assert max(fig.data[2].x) <= FRONT.singles["cost"].max() < table["cost"].max()
+
+
+def vars_of(front):
+    return {"singles": front.singles, "cost_kind": front.cost_kind}
+
+
+def test_differences_are_in_points_and_factors_have_a_sign():
+    table = pd.DataFrame({"accuracy_difference": [0.01, 0.03], "improvement": [1.0, 2.0]})
+    fig = lines_figure({"a": table}, "accuracy_difference", "improvement", "t")
+    assert fig.data[0].x == pytest.approx([1, 3]) and fig.layout.xaxis.range == (1, 3)
+    assert fig.layout.xaxis.title.text == "accuracy difference, points"
+    assert fig.layout.yaxis.ticksuffix == "×" and "÷" in fig.layout.yaxis.title.text
 
 
 @pytest.mark.parametrize("figure", ["saving", "lines", "points"])
@@ -82,8 +117,8 @@ def test_intervals_have_a_row_each_with_both_ends():
     table = pd.DataFrame({"gap": [0.1, 0.2], "gap_low": [0.0, 0.1], "gap_high": [0.3, 0.6]})
     fig = intervals_figure(table.set_axis(["small_net", "b"]), "gap", "t", 0.15, "more < less")
     (trace,) = fig.data
-    assert list(trace.y) == ["small_net", "b"] and trace.x.tolist() == [0.1, 0.2]
-    assert trace.error_x.array == pytest.approx([0.2, 0.4])
-    assert trace.error_x.arrayminus == pytest.approx([0.1, 0.1])
+    assert list(trace.y) == ["small_net", "b"] and trace.x == pytest.approx([10, 20])
+    assert trace.error_x.array == pytest.approx([20, 40])
+    assert trace.error_x.arrayminus == pytest.approx([10, 10])
     assert fig.layout.xaxis.title.text == "more &lt; less"
     assert fig.layout.shapes[0].x0 == 0.15 and trace.marker.color == style.HELD_OUT

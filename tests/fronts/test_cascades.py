@@ -20,17 +20,7 @@ def test_cascades_of_each_length_are_numbered_in_their_order():
         assert sorted(listed) == sorted(slow) and len(listed) == cascades.count(n)
         numbers += [cascades.number(cascade) for cascade in listed]
         assert [cascades.cascade(number) for number in numbers[-len(listed) :]] == listed
-        for prefix in cascades.extensions((), n - 1):
-            lasts = cascades.followers(prefix)
-            whole = [cascades.number((*prefix, m)) for m in lasts.tolist()]
-            assert cascades.numbers(prefix, lasts).tolist() == whole
     assert numbers == sorted(set(numbers)) and numbers[0] == 1
-
-
-def test_cascades_begin_with_the_cheapest_models():
-    assert list(Cascades(COST).extensions((3,), 2)) == [(3, 0), (3, 4), (3, 5)]
-    assert next(Cascades(COST).extensions((), 3)) == (1, 2, 3)
-    assert list(Cascades(COST).extensions((0, 4), 4)) == []
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), min_size=1, max_size=30), st.data())

@@ -1,8 +1,6 @@
 """The exact search against a loop over all models and thresholds, with ties and extremes."""
 
-import os
-import subprocess
-import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -17,6 +15,8 @@ from references import (
 from tables_of_scores import (
     COMPILED,
     RELAXED,
+    assert_certified,
+    assert_equal_points,
     assert_front_of_all,
     assert_same_front,
     synthetic,
@@ -24,6 +24,7 @@ from tables_of_scores import (
 )
 
 from cascadelib import ScoreTable, evaluate, replay, search
+from cascadelib.fronts import exact, graded
 from cascadelib.fronts.cascades import cascades_of, prepare_search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.graded import search_copies, search_pairs
@@ -93,21 +94,6 @@ def test_several_levels_of_boxes_equal_a_dense_grid(models, n, k, cost, digits):
     assert as_dict(search_arrays(correct, confidence, cost, n), k) == expected
 
 
-@RELAXED
-@given(tables(models=(3, 4)), st.integers(0, 2**31), st.sampled_from([1, 2, 3]))
-def test_order_of_models_and_samples_changes_nothing(table, seed, n):
-    correct, confidence, cost = table
-    rng = np.random.default_rng(seed)
-    models = rng.permutation(len(cost))
-    samples = rng.permutation(correct.shape[1])
-    here = search_arrays(correct, confidence, cost, n)
-    there = search_arrays(
-        correct[models][:, samples], confidence[models][:, samples], cost[models], n
-    )
-    np.testing.assert_array_equal(here.accuracy, there.accuracy)
-    np.testing.assert_array_equal(here.cost, there.cost)
-
-
 LARGEST = np.finfo(np.float64).max
 ENDS = np.array([-np.inf, -LARGEST, -1.0, 0.0, np.nextafter(0, 1), 1.0, LARGEST, np.inf])
 
@@ -154,35 +140,43 @@ def test_never_defers_infinite_confidences_and_always_exits_minus_inf():
     assert does_exit(np.array([np.nan, np.inf]), 0.0).tolist() == [False, True]
 
 
-def test_with_constant_confidence_all_exit_or_none():
-    correct = np.array([[True, False, False], [True, True, False]])
-    points = search_arrays(correct, np.ones((2, 3)), [1.0, 3.0], 2)
-    assert points.cost.tolist() == [1.0, 4.0]
-    assert points.thresholds[:, 0].tolist() == [-np.inf, np.inf]
+@pytest.mark.parametrize("ready_after", [0, 3, np.inf])
+def test_while_another_process_compiles_pairs_are_searched_until_the_deadline(
+    ready_after, monkeypatch
+):
+    """The clock advances only when the search waits: by a second, until 600 have passed."""
+    table = synthetic(4, 200 if COMPILED else 20, seed=0)
+    pairs, triples = (search_arrays(*table, n) for n in (2, 3))
+    waits = []
+    clock = lambda: len(waits) + 0.5  # noqa: E731
+    for module in (exact.time, graded):
+        monkeypatch.setattr(module, "monotonic", clock)
+    monkeypatch.setattr(exact.time, "sleep", waits.append)
+    monkeypatch.setattr(exact, "start_compiling", lambda: None)
+    monkeypatch.setattr(exact, "are_kernels_ready", lambda: len(waits) >= ready_after)
+    early = search_arrays(*table, 3, time_limit=600)
+    if np.isfinite(ready_after):
+        assert_equal_points(early, triples)
+        assert early.floor is None and len(waits) == ready_after
+        return
+    assert len(waits) == 600
+    assert_certified(early, triples, np.inf)
+    monkeypatch.setattr(exact, "search_counted", None)  # no kernel is called
+    alone = search_arrays(*table, 2, time_limit=600)
+    assert len(waits) == 600 and alone.floor is None
+    for field in ("accuracy", "cost"):
+        np.testing.assert_array_equal(getattr(alone, field), getattr(pairs, field))
+        assert set(getattr(alone, field)[alone.models[:, -1] < 3]) <= set(getattr(early, field))
 
 
-COLD = """
-import sys, time
-import numpy as np
-from cascadelib.fronts.exact import are_kernels_ready, search_arrays, start_compiling
-rng = np.random.default_rng(0)
-table = rng.random((4, 2000)) < 0.8, rng.random((4, 2000)), [1, 2, 4, 8]
-before = time.monotonic()
-for n in (2, 3):
-    points = search_arrays(*table, n, time_limit=0.5)
-    print(len(points.cost), points.models.shape[1], points.floor is None)
-start_compiling().kill()
-assert not are_kernels_ready()
-print("late" if time.monotonic() > before + 30 else "")
-"""
-
-
-@pytest.mark.skipif(not COMPILED, reason="kernels are not compiled")
-def test_a_limit_is_kept_while_kernels_are_compiled(tmp_path):
-    """Pairs are complete without kernels. Longer cascades have the points of pairs, and a gap."""
-    environment = os.environ | {"NUMBA_CACHE_DIR": str(tmp_path)}
-    command = [sys.executable, "-c", COLD]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-    pairs, triples, late = done.stdout.splitlines()
-    assert pairs.split()[1:] == ["2", "True"] and triples.split()[1:] == ["3", "False"]
-    assert int(triples.split()[0]) > 4 and late == ""
+def test_a_process_marks_the_folder_of_compiled_kernels(tmp_path, monkeypatch):
+    monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path))
+    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")  # the process is fast, and compiles nothing
+    monkeypatch.setattr(exact, "cache_folder", lambda: tmp_path / "kernels")
+    monkeypatch.setattr(exact, "sweep_pair", SimpleNamespace(signatures=[]))
+    monkeypatch.setattr(exact.numba.config, "DISABLE_JIT", 0)
+    assert not exact.are_kernels_ready()
+    assert exact.start_compiling.__wrapped__().wait() == 0
+    (made,) = tmp_path.glob("kernels-*")
+    made.rename(tmp_path / "kernels")
+    assert exact.are_kernels_ready()

@@ -1,12 +1,8 @@
 """A front and its points."""
 
 import numpy as np
-from tables_of_scores import noisy_store
 
 from cascadelib import LogitStore, ScoreTable, evaluate, search
-
-STORE = noisy_store()
-OTHER = noisy_store(1)
 
 
 def test_a_point_prints_plain_numbers_and_has_its_kind_of_cost():

@@ -43,58 +43,25 @@ def test_the_front_under_f1_equals_a_loop(seed, models, k, levels, share, length
     assert points.models.shape[1] == max(lengths) and points.thresholds.shape[1] == max(lengths) - 1
 
 
-def store_of(k=400, models=4, classes=2, seed=0):
-    rng = np.random.default_rng(seed)
-    labels = (rng.random(k) < 0.7).astype(int)
-    correct = np.eye(classes)[labels]
-    logits = {
-        f"m{i}": rng.normal(0, 1, (k, classes)) + correct * (0.6 + 0.5 * i) for i in range(models)
-    }
-    return cl.LogitStore.from_arrays(labels, logits, {f"m{i}": 10.0**i for i in range(models)})
+STORE = noisy_store()
+BINARY = noisy_store(k=400, classes=2)
 
 
 @pytest.mark.parametrize("method", ["max_softmax", "entropy", "softmax_margin_most_confident_ts"])
 def test_search_evaluate_and_replay_agree(method):
-    store = store_of()
-    front = cl.search(store, (1, 2), method, score="f1")
+    front = cl.search(BINARY, (1, 2), method, score="f1")
     assert front.score == "f1" and front.singles.accuracy["m3"] == pytest.approx(
-        slow_f1(store.logits("m3").argmax(1), store.labels)
+        slow_f1(BINARY.logits("m3").argmax(1), BINARY.labels)
     )
     for row in range(0, len(front), 7):
         point = front.point(row)
-        result = cl.evaluate(store, point)
+        result = cl.evaluate(BINARY, point)
         assert result.accuracy == point.accuracy and result.cost == pytest.approx(
             point.cost, rel=1e-12
         )
         assert result.exit_rates == pytest.approx(point.exit_rates)
-    moved = cl.replay(store, front, ranges=False)
+    moved = cl.replay(BINARY, front, ranges=False)
     assert moved.accuracy_replayed.tolist() == front.table.accuracy.tolist()
-    other = cl.evaluate(store_of(seed=1), front.point(len(front) - 1))
-    assert 0 < other.accuracy < 1
-
-
-def test_pair_curve_and_front_under_f1():
-    store = store_of()
-    curve = cl.fronts.pair_curve(store, "m0", "m3", score="f1")
-    ends = [slow_f1(store.logits(m).argmax(1), store.labels) for m in ("m3", "m0")]
-    assert curve.accuracy.iloc[[0, -1]].tolist() == pytest.approx(ends)
-    front = cl.search(store, 2, score="f1", models=["m0", "m3"])
-    at = curve.accuracy.max()
-    assert front.cost_at(at) == curve.cost[curve.accuracy == at].min()
-    table = cl.pair_table(store, score="f1", models="all")
-    assert table.accuracy_difference.iloc[0] == pytest.approx(
-        slow_f1(store.logits("m1").argmax(1), store.labels) - ends[1]
-    )
-
-
-def test_f1_and_accuracy_differ():
-    store = store_of()
-    accuracy = cl.search(store, 2)
-    score = cl.search(store, 2, score="f1")
-    assert score.baseline.best > accuracy.baseline.best  # 70% are positive
-
-
-STORE = noisy_store()
 
 
 def test_a_pair_curve_has_all_boundaries():
@@ -106,12 +73,17 @@ def test_a_pair_curve_has_all_boundaries():
         assert exits.mean() == pytest.approx(row.exit_rate)
 
 
-def test_the_front_of_one_pair_is_on_its_curve():
-    front = search(STORE, 2, models=["m0", "m2"])
-    curve = pair_curve(STORE, "m0", "m2")
+@pytest.mark.parametrize("score", ["top1", "f1"])
+def test_the_front_of_one_pair_is_on_its_curve(score):
+    front = search(BINARY, 2, models=["m0", "m2"], score=score)
+    curve = pair_curve(BINARY, "m0", "m2", score=score)
     keep = pareto_front(curve["cost"], curve["accuracy"])
     np.testing.assert_allclose(curve["cost"].to_numpy()[keep], front.table["cost"])
     np.testing.assert_array_equal(curve["accuracy"].to_numpy()[keep], front.table["accuracy"])
+    ends = front.singles["accuracy"][["m2", "m0"]]
+    assert curve["accuracy"].iloc[[0, -1]].tolist() == pytest.approx(ends.tolist())
+    differences = pair_table(BINARY, score=score, models=["m0", "m2"])["accuracy_difference"]
+    assert differences.tolist() == pytest.approx([ends["m2"] - ends["m0"]])
 
 
 def test_the_plateau_ends_before_accuracy_first_falls():

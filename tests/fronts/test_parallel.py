@@ -5,7 +5,7 @@ import pickle
 import signal
 import threading
 import time
-from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import combinations
 from multiprocessing import get_context
 
@@ -24,7 +24,7 @@ from tables_of_scores import (
 from cascadelib import search
 from cascadelib.fronts import parallel
 from cascadelib.fronts.cascades import Cascades, Outcomes
-from cascadelib.fronts.exact import search_arrays
+from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.kernels.state import new_best
 from cascadelib.fronts.parallel import Part, Search, TaskRunner
 
@@ -82,43 +82,6 @@ class Broken(Executor):
 
     def submit(self, *_):
         raise RuntimeError("cannot schedule new futures")
-
-
-def test_an_executor_that_refuses_tasks_gives_a_certified_front():
-    with pytest.warns(RuntimeWarning, match="cannot schedule new futures"):
-        points = search_arrays(*LARGE, 4, executor=Broken())
-    assert_certified(points, exact_front(4), np.inf)
-
-
-@pytest.mark.parametrize("hours", [-1, 1])
-def test_the_clock_of_a_worker_may_be_wrong(hours):
-    wrong = f"import time; real = time.time; time.time = lambda: real() + {3600 * hours}"
-    options = {"mp_context": get_context("spawn"), "initializer": exec, "initargs": (wrong, {})}
-    with ProcessPoolExecutor(1, **options) as executor:
-        assert abs(executor.submit(time.time).result() - time.time()) > 3000
-        exact = search_arrays(*LARGE, 4, time_limit=600, executor=executor)
-        assert_equal_points(exact, exact_front(4))
-        limited = search_arrays(*LARGE, 4, time_limit=0.05, executor=executor)
-        assert_certified(limited, exact_front(4), np.inf)
-
-
-def test_a_task_gets_the_remaining_seconds_when_it_is_sent():
-    given = []
-    most = []
-
-    class Watched(ThreadPoolExecutor):
-        def submit(self, function, *arguments):
-            given.append(arguments[-1])
-            most.append(sum(not future.done() for future in futures) + 1)
-            futures.append(super().submit(function, *arguments))
-            return futures[-1]
-
-    futures = []
-    with Watched(2) as executor:
-        assert_equal_points(
-            search_arrays(*LARGE, 4, time_limit=600, executor=executor), exact_front(4)
-        )
-    assert 600 > given[0] > given[-1] > 0 and max(most) <= 2
 
 
 PREFIXES = list(combinations(range(8), 2))  # pairs of nine models that leave one for the last
@@ -234,6 +197,65 @@ def test_a_killed_worker_of_dask_does_not_change_the_front(dask_client, has_outc
     dask_client.wait_for_workers(2)
 
 
+def test_a_worker_uses_outcomes_that_it_cannot_keep(monkeypatch):
+    """Another search on the same worker may replace them at any time."""
+
+    class Forgetful(dict):
+        def __setitem__(self, *_):
+            pass
+
+    monkeypatch.setattr(parallel, "WORKER_OUTCOMES", Forgetful())
+    task = search_of(synthetic(4, 50, seed=0))
+    parts = [Part((0, 1))]
+    sent = (
+        task._replace(outcomes=None),
+        ("name", 3),
+        task.outcomes.copy_for([(0, 1, 2), (0, 1, 3)]),
+        parts,
+    )
+    _, _, complete = parallel.run_task(*sent, new_best(50, 3).reach, 3, 600.0)
+    assert complete
+
+
+def test_a_task_that_is_sent_again_gets_the_seconds_that_are_left_then(monkeypatch):
+    clock = iter([0.0, 1.0, 5.0])
+    given = []
+
+    class Empty(Executor):
+        """An executor whose worker lacks the outcomes at first."""
+
+        def submit(self, function, *arguments):
+            given.append(arguments[-1])
+            future = Future()
+            future.set_result(None if len(given) == 1 else ([], [0.0] * 3, True))
+            return future
+
+    search = search_of(synthetic(4, 50, seed=0), executor=Empty(), deadline=10.0)
+    runner = TaskRunner(search)
+    monkeypatch.setattr(parallel.time, "monotonic", lambda: next(clock))
+    assert runner.run([Part((0, 1))], new_best(50, 3))
+    assert given == [9.0, 5.0]
+
+
+def test_an_error_of_the_stage_function_is_no_lost_task():
+    def stage(prefix):
+        confidence = np.ones(6)
+        return np.arange(6) < 3, confidence if len(prefix) == 1 else confidence * np.nan
+
+    with (
+        ThreadPoolExecutor(2) as executor,
+        pytest.raises(ValueError, match="nan at sample 0"),
+    ):
+        search_outcomes(stage, [1.0, 2.0, 3.0], 3, executor=executor)
+
+
+class Silent(Executor):
+    """An executor whose tasks never end."""
+
+    def submit(self, *_):
+        return Future()
+
+
 def send_task(search, parts, best):
     return TaskRunner(search).run(parts, best)
 
@@ -243,15 +265,20 @@ def run_late(search, parts, best):
 
 
 @pytest.mark.parametrize(
-    ("run", "executor", "deadline"),
+    ("run", "executor", "seconds"),
     [
         (send_task, Broken(), np.inf),
+        (send_task, Silent(), 0.05),
         (send_task, Executor(), -np.inf),
         (run_late, None, -np.inf),
     ],
 )
-def test_the_bound_of_a_lost_part_is_the_cost_of_its_cheapest_first_model(run, executor, deadline):
+def test_the_bound_of_a_lost_part_is_the_cost_of_its_cheapest_first_model(
+    run, executor, seconds, monkeypatch
+):
     """Prefixes start with models of costs 5, 1 and 3, so the bound is 1."""
+    monkeypatch.setattr(parallel, "LATE_SECONDS", 0.0)
+    deadline = time.monotonic() + seconds
     table = *synthetic(4, 50, seed=0)[:2], np.array([5.0, 1.0, 3.0, 0.5])
     parts = [Part((first, 3)) for first in (0, 1, 2)]
     best = new_best(50, 3)
@@ -297,18 +324,3 @@ def test_no_thread_remains_after_the_search(monkeypatch):
     with ThreadPoolExecutor(2) as executor:
         search_arrays(*synthetic(5, 100, seed=0), 3, executor=executor)
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]
-
-
-def test_a_watched_search_of_long_cascades_shows_its_progress(monkeypatch):
-    bars = []
-    tqdm = parallel.tqdm
-
-    def progress(*arguments, disable, **options):
-        bars.append(not disable)
-        return tqdm(*arguments, disable=True, **options)
-
-    monkeypatch.setattr(parallel, "tqdm", progress)
-    search_arrays(*synthetic(5, 100, seed=0), 3)
-    monkeypatch.setattr(parallel, "is_watched", lambda: True)
-    search_arrays(*synthetic(5, 100, seed=0), (2, 3))
-    assert bars == [False, False, False, True, True]  # one per round, none for pairs

@@ -12,7 +12,6 @@ from cascadelib.fronts.cascades import prepare_search
 from cascadelib.fronts.counted import search_counted
 
 STORE = noisy_store(k=60)
-FRONT = search(STORE)
 TABLE = ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2])
 PRICED = ScoreTable(np.ones((2, 5), bool), np.ones((2, 5)), [1.0, 2.0])
 LABELLED = noisy_store(k=60, classes=2)
@@ -30,7 +29,7 @@ LIMITS = {
 }
 OPTIONS = LIMITS | {
     "n_models": [None, 5.0, "2", 10**400, np.array(2), (2, None), True, 0, 9, {}],
-    "models": [5, None, [5], [[1]], [np.arange(2)], 1j, b"m0"],
+    "models": [5, None, [5], [np.arange(2)], b"m0"],
     "executor": [5, "threads", ThreadPoolExecutor],
     "score": ["top²", "top0", "top" + "9" * 5000, 5, ["top1"], np.array(["top1", "f1"]), ""],
     "cost": [5, "", ["macs"]],
@@ -43,19 +42,24 @@ def without_samples():
     return search_counted(prepare_search(stage, np.array([1.0, 2.0]), 2))
 
 
+# (arguments of pick, message)
+PICKS = [
+    ({"accuracy": 1}, "no cascade reaches"),
+    ({"accuracy": 93}, r"in \[0, 1\], 0.93 for 93%, not 93"),
+    ({"loss": 3}, r"loss must be .* \[0, 1\), 0.03 for 3 points, not 3"),
+    ({"loss": 1}, r"loss must be a fraction in \[0, 1\)"),
+    ({"loss": -0.01}, r"loss must be a fraction in \[0, 1\)"),
+    ({"budget": 1}, "the cheapest costs"),
+    ({}, "give exactly one of"),
+    ({"goal": "match_best", "loss": 0}, "give exactly one of"),
+    ({"goal": "max_improvment"}, "max_improvement"),
+    ({"goal": "max_improvement", "caution": 1}, "'max_improvement' has no bound"),
+    ({"goal": "match_best", "caution": -1}, "caution must be .*0 or more, not -1"),
+]
+for value in [np.nan, "x", 1j, [1], True, 10**400]:
+    PICKS.append(({"budget": value}, "budget must be a number"))
+    PICKS.append(({"accuracy": value}, "accuracy must be a fraction"))
 REFUSED = [
-    (partial(pick, FRONT, accuracy=1), "no cascade reaches"),
-    (partial(pick, FRONT, accuracy=93), r"in \[0, 1\], 0.93 for 93%, not 93"),
-    (partial(pick, FRONT, loss=3), r"loss must be .* \[0, 1\), 0.03 for 3 points, not 3"),
-    (partial(pick, FRONT, loss=1), r"loss must be a fraction in \[0, 1\)"),
-    (partial(pick, FRONT, loss=-0.01), r"loss must be a fraction in \[0, 1\)"),
-    (partial(pick, FRONT, budget=1), "the cheapest costs"),
-    (partial(pick, FRONT), "give exactly one of"),
-    (partial(pick, FRONT, "match_best", loss=0), "give exactly one of"),
-    (partial(pick, FRONT, "max_improvment"), "max_improvement"),
-    (partial(pick, FRONT, "max_improvement", caution=1), "'max_improvement' has no bound"),
-    (partial(pick, FRONT, "match_best", caution=-1), "caution must be .*0 or more, not -1"),
-    (partial(pick, FRONT, accuracy=FRONT.table["accuracy"].iloc[-1], caution=1000), "by 1000 sta"),
     (partial(search, STORE, (1, 5)), r"of 4 models, or a tuple such as \(1, 2, 3\)"),
     (partial(search, STORE.select(["m0"]), (1, 2)), r"of 1 models, or a tuple such as \(1,\)"),
     (partial(search, STORE, "two", models="pareto"), "n_models"),
@@ -81,12 +85,6 @@ REFUSED = [
     ),
     (partial(search, PRICED, 2, score="f1"), "labels and predictions"),
 ]
-for value in [np.nan, "x", 1j, [1], True, 10**400]:
-    REFUSED.append((partial(pick, FRONT, budget=value), "budget must be a number"))
-    REFUSED.append((partial(pick, FRONT, accuracy=value), "accuracy must be a fraction"))
-for value in ("x", 1j):
-    REFUSED.append((partial(FRONT.cost_at, value), "accuracy must be real"))
-    REFUSED.append((partial(FRONT.improvement_at, value), "accuracy must be real"))
 for name, values in OPTIONS.items():
     REFUSED += [(partial(search, STORE, **{name: v}), name.removesuffix("s")) for v in values]
 for name, values in LIMITS.items():
@@ -99,11 +97,31 @@ def test_an_invalid_argument_is_refused_by_name(call, message):
         call()
 
 
-def test_a_tensor_is_not_a_number():
+@pytest.fixture(scope="module")
+def front():
+    return search(STORE)
+
+
+@pytest.mark.parametrize(("arguments", "message"), PICKS)
+def test_an_invalid_goal_is_refused_by_name(arguments, message, front):
+    with pytest.raises(ValueError, match=message):
+        pick(front, **arguments)
+
+
+def test_a_front_refuses_what_it_does_not_reach_and_what_is_no_accuracy(front):
+    with pytest.raises(ValueError, match="by 1000 standard errors"):
+        pick(front, accuracy=front.table["accuracy"].iloc[-1], caution=1000)
+    for value in ("x", 1j):
+        for read in (front.cost_at, front.improvement_at):
+            with pytest.raises(ValueError, match="accuracy must be real"):
+                read(value)
+
+
+def test_a_tensor_is_not_a_number(front):
     tensor = pytest.importorskip("torch").tensor(2.0)
     for name in ("budget", "accuracy"):
         with pytest.raises(ValueError, match=f"{name} must be a (number|fraction)"):
-            pick(FRONT, **{name: tensor})
+            pick(front, **{name: tensor})
     for name in ("tolerance", "time_limit", "n_models"):
         with pytest.raises(ValueError, match=name.removesuffix("s")):
             search(STORE, **{name: tensor})

@@ -4,7 +4,7 @@ import pickle
 
 import numpy as np
 import pytest
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tables_of_scores import COMPILED, noisy_store, tables
 from tiny_stores import three_scores
@@ -35,11 +35,10 @@ def test_cascades_of_front_models_are_no_longer_than_the_front():
         assert search(table, n, models="pareto").table["models"].tolist() == [("model 0",)]
 
 
-def test_candidates_pareto_and_all():
+def test_pareto_candidates_are_the_models_of_the_single_model_front():
     front = search(STORE, 2, models="pareto")
     on_front = [STORE.models.index[i] for i in front.baseline.front]
     assert list(front.candidates) == on_front
-    assert list(search(STORE, 2).candidates) == list(STORE.models.index)
 
 
 def test_peaks_are_points_of_the_front():
@@ -58,9 +57,6 @@ def test_the_front_of_a_score_table_is_that_of_its_store():
     here = search(STORE, (1, 2, 3))
     there = search(scores, (1, 2, 3))
     assert here.table.equals(there.table)
-    point = pick(there, "max_improvement")
-    assert evaluate(scores, point).accuracy == point.accuracy
-    assert evaluate(scores.take(np.arange(100)), point).correct.shape == (100,)
 
 
 def slow_pick(front, table, goal, value, caution):
@@ -120,6 +116,7 @@ def test_pick_equals_a_loop_over_all_points(given_, goal, value, caution, expect
     if wanted is not None:
         point = pick(front, **arguments)
         assert (point.models, point.thresholds) == wanted
+        assert goal != "loss" or point.cost <= front.reference.cost
     elif goal == "budget" or front.baseline.best < (value if goal == "accuracy" else 0):
         with pytest.raises(ValueError, match="no cascade"):
             pick(front, **arguments)
@@ -161,28 +158,6 @@ def test_a_cascade_without_a_saving_is_not_selected(expected):
     assert pick(front, "near_best", caution=0).cost == 31  # what the explorer follows
     point = pick(front, loss=0)
     assert point == best and "the most accurate single model" in point.chosen_by
-
-
-@settings(max_examples=60)
-@given(
-    tables(models=(1, 4), samples=(2, 30)),
-    st.sampled_from([0.0, 0.02, 0.1, 0.5]),
-    st.sampled_from([None, 0.0, 0.5, 3.0]),
-    st.data(),
-)
-def test_a_goal_relative_to_the_reference_never_costs_more_than_it(given_, loss, caution, data):
-    table = ScoreTable(*given_)
-    lengths = data.draw(st.sampled_from([1, 2, (1, 2), (1, 2, 3)]))
-    longest = max(np.atleast_1d(lengths))
-    assume(longest <= len(table.models))
-    front = search(table, lengths, expected=data.draw(st.booleans()))
-    for goal in ({"goal": "match_best"}, {"loss": loss}):
-        try:
-            point = pick(front, **goal, caution=caution)
-        except ValueError as error:
-            assert "no cascade reaches accuracy" in str(error) and caution == 0
-        else:
-            assert point.cost <= front.reference.cost
 
 
 @pytest.mark.parametrize(

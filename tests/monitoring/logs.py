@@ -74,6 +74,13 @@ def random_stage(rng, model):
     }
 
 
+def disagreeing(count=300, each=3, reference="yes"):
+    """A log of audited inputs. The cascade's answer is "no" for one in ``each``."""
+    answers = ["no" if number % each == 0 else "yes" for number in range(count)]
+    rows = enumerate(answers)
+    return frame([row(n, answers=[a], audited=True, reference=reference) for n, a in rows])
+
+
 def frame(rows):
     return pd.DataFrame(rows)
 

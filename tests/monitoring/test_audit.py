@@ -10,7 +10,7 @@ import cascadelib as cl
 from cascadelib.monitoring import audited_table, is_audited, monitor, renew_policy
 from cascadelib.monitoring.audit import draw_p_value
 from cascadelib.monitoring.log import load_log
-from tests.monitoring.logs import PAIR, POLICY, frame, random_rows, row
+from tests.monitoring.logs import PAIR, POLICY, disagreeing, frame, random_rows, row
 
 SALT = b"sixteen secret b"
 
@@ -25,27 +25,42 @@ def test_an_audit_is_the_keyed_hash_of_the_id():
     assert is_audited(range(9), 1, SALT).all() and not is_audited(range(9), 0, SALT).any()
 
 
-def test_an_audit_is_a_uniform_draw_that_differs_by_salt():
-    first = is_audited(range(20_000), 0.1, SALT)
-    second = is_audited(range(20_000), 0.1, SALT[::-1])
-    for drawn in (first, second, first[::2], first[:2000]):
-        assert abs(drawn.mean() - 0.1) < 4 * np.sqrt(0.09 / len(drawn))
+def test_audits_differ_by_salt():
+    first, second = (is_audited(range(20_000), 0.1, salt) for salt in (SALT, SALT[::-1]))
+    assert abs(first.mean() - 0.1) < 4 * np.sqrt(0.09 / 20_000)
     assert abs((first & second).mean() - 0.01) < 0.003
 
 
-REFUSED_DRAWS = {
-    "salt must be 16 secret bytes or more, not a NoneType. Make a salt once": (0.1,),
-    "salt must be 16 secret bytes or more, not 5 bytes. Make a salt once": (0.1, b"short"),
-    "salt must be 16 secret bytes or more, not a str. Make a salt once": (0.1, "x" * 16),
-    "share must be a number from 0 to 1, such as 0.02 for 2%, not 1.1": (1.1, SALT),
-    "share must be a number from 0 to 1, such as 0.02 for 2%, not '2%'": ("2%", SALT),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED_DRAWS)
-def test_a_draw_without_a_salt_or_a_share_is_refused(message):
+@pytest.mark.parametrize(
+    ("share", "salt", "message"),
+    [
+        (0.1, None, "salt must be 16 secret bytes or more, not a NoneType. Make a salt once"),
+        (0.1, b"short", "salt must be 16 secret bytes or more, not 5 bytes. Make a salt once"),
+        (0.1, "x" * 16, "salt must be 16 secret bytes or more, not a str. Make a salt once"),
+        (1.1, SALT, "share must be a number from 0 to 1, such as 0.02 for 2%, not 1.1"),
+        ("2%", SALT, "share must be a number from 0 to 1, such as 0.02 for 2%, not '2%'"),
+    ],
+)
+def test_a_draw_without_a_salt_or_a_share_is_refused(share, salt, message):
     with pytest.raises(ValueError, match=f"^{message}"):
-        is_audited(["a"], *REFUSED_DRAWS[message])
+        is_audited(["a"], share, salt)
+
+
+def test_a_loss_at_the_positions_that_a_constant_seed_skips_is_within_the_bounds():
+    """40 processes of 500 inputs lose 5%, all of them where default_rng(0) would not audit."""
+    is_skipped = np.random.default_rng(0).random(500) >= 0.1
+    lost = np.flatnonzero(is_skipped)[:: int(is_skipped.sum() / 25)][:25]
+    rows = []
+    for number in range(20_000):
+        answer = "no" if number % 500 in lost else "yes"
+        name = f"process {number // 500} input {number}"
+        audited = bool(is_audited([name], 0.1, SALT)[0])
+        reference = "yes" if audited else None
+        rows.append(row(number, answers=[answer], id=name, audited=audited, reference=reference))
+    log = frame(rows)
+    wanted = monitor(log, PAIR).to_label
+    loss = monitor(log, PAIR, dict.fromkeys(wanted, "yes"), epsilon=0.01).loss
+    assert loss["low"] <= 0.05 <= loss["high"] and loss["alarm"]
 
 
 def audited_rows(is_drawn):
@@ -84,16 +99,6 @@ def test_the_p_value_of_random_draws_is_rarely_small():
     assert np.isnan(draw_p_value(inputs._replace(is_audited=np.ones(500, bool))))
 
 
-def answered(reference="yes", **changes):
-    """100 audited inputs. The cascade's answer is "no" for each fourth of them."""
-    answers = ["no" if number % 4 == 0 else "yes" for number in range(100)]
-    rows = [
-        row(n, answers=[a], audited=True, reference=reference, **changes)
-        for n, a in enumerate(answers)
-    ]
-    return frame(rows)
-
-
 SPELLINGS = {
     "the label 'Yes' of input 'id 0' differs from 'yes' only in": ("yes", {"id 0": "Yes"}, None),
     "the reference's answer 'Yes' of input 'id 99' differs from 'yes' only": ("Yes", {}, None),
@@ -109,18 +114,18 @@ SPELLINGS = {
 def test_answers_and_labels_that_are_spelled_otherwise_are_refused(message):
     reference, labels, classes = SPELLINGS[message]
     with pytest.raises(ValueError, match=f"^{message}"):
-        monitor(answered(reference), PAIR, labels, classes=classes)
+        monitor(disagreeing(100, 4, reference), PAIR, labels, classes=classes)
 
 
 def test_classes_make_other_labels_and_spellings_valid():
     labels = {"id 0": "maybe", "id 4": "YES", "id 8": "yes", "id 12": None}
-    loss = monitor(answered(), PAIR, labels, classes=["yes", "no", "maybe", "YES"]).loss
+    loss = monitor(disagreeing(100, 4), PAIR, labels, classes=["yes", "no", "maybe", "YES"]).loss
     assert (loss["tied"], loss["lost"], loss["open"]) == (2, 1, 22)
 
 
 def test_labels_may_be_a_series_and_those_of_other_inputs_do_not_matter():
     labels = pd.Series({"id 0": "yes", "id 4": np.nan, "id 999": "Unaudited"})
-    loss = monitor(answered(), PAIR, labels).loss
+    loss = monitor(disagreeing(100, 4), PAIR, labels).loss
     assert (loss["lost"], loss["open"]) == (1, 24)
 
 
@@ -210,14 +215,13 @@ def test_an_audited_table_has_the_answers_of_the_log():
         assert table.confidence[0, place] == confidence
 
 
-REFUSED_TABLES = {
-    "a policy of two models is needed, not 3": (random_rows(20, 0), POLICY),
-    "the log has no audited input": ([row(1)], PAIR),
-}
-
-
-@pytest.mark.parametrize("message", REFUSED_TABLES)
-def test_a_table_without_two_models_or_audits_is_refused(message):
-    rows, policy = REFUSED_TABLES[message]
+@pytest.mark.parametrize(
+    ("rows", "policy", "message"),
+    [
+        (random_rows(20, 0), POLICY, "a policy of two models is needed, not 3"),
+        ([row(1)], PAIR, "the log has no audited input"),
+    ],
+)
+def test_a_table_without_two_models_or_audits_is_refused(rows, policy, message):
     with pytest.raises(ValueError, match=f"^{message}"):
         audited_table(frame(rows), policy)

@@ -70,11 +70,6 @@ def test_an_id_that_repeats_with_other_contents_is_refused(name):
         monitor(frame(rows), PAIR)
 
 
-def test_an_id_may_repeat_in_rows_of_another_policy():
-    rows = [row(1), row(1, policy=POLICY, time=0.0)]
-    assert load_log(frame(rows), PAIR).others == 1
-
-
 def test_a_window_includes_its_start_and_excludes_its_end():
     rows = frame([row(number) for number in range(10)])
     assert load_log(rows, PAIR, 1003.0, 1006.0).inputs.rows.tolist() == [3, 4, 5]
@@ -122,8 +117,8 @@ def test_a_bad_row_is_refused_by_its_position_and_field(fault, tmp_path):
         assert "Accepted: " in str(refused.value)
 
 
-def test_rows_of_other_policies_may_have_other_models():
-    rows = [row(1), row(2, policy=POLICY, confidences=[0.1] * 3, answers=["yes"] * 3)]
+def test_rows_of_other_policies_may_have_other_models_and_the_same_ids():
+    rows = [row(1), row(1, policy=POLICY, confidences=[0.1] * 3, answers=["yes"] * 3)]
     assert monitor(frame(rows), PAIR).rows["other_policies"] == 1
 
 
@@ -147,16 +142,10 @@ def test_a_log_without_a_row_of_the_policy_is_refused():
         monitor(frame([row(1)]), PAIR, since="2026")
 
 
-WRONG_EXITS = {
-    "small exits below its threshold": ([0.49], PAIR),
-    "small defers at its threshold": ([0.5001, None], PAIR),
-    "middle exits below its threshold": ([0.1, 0.4], POLICY),
-}
-
-
-@pytest.mark.parametrize("name", WRONG_EXITS)
-def test_a_confidence_that_contradicts_the_stage_is_refused(name):
-    confidences, policy = WRONG_EXITS[name]
+@pytest.mark.parametrize(
+    ("confidences", "policy"), [([0.49], PAIR), ([0.5001, None], PAIR), ([0.1, 0.4], POLICY)]
+)
+def test_a_confidence_that_contradicts_the_stage_is_refused(confidences, policy):
     rows = [row(1, policy, confidences, ["yes"] * len(confidences))]
     accepted = r"Accepted: .* values for which the thresholds \(.*\) give the row's stage"
     with pytest.raises(ValueError, match=f"row 0 of the log .*: confidences is .*{accepted}"):

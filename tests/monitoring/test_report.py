@@ -14,16 +14,12 @@ from tests.monitoring.logs import (
     MODELS,
     PAIR,
     POLICY,
+    disagreeing,
     frame,
     policy_with_figures,
     random_rows,
     row,
 )
-from tests.monitoring.test_faults import disagreeing
-
-
-def given_answers(each):
-    return [prediction for prediction in each["predictions"] if prediction is not None]
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -63,7 +59,7 @@ def test_verdicts_and_bounds_equal_a_loop_over_the_rows(seed):
     counts = dict.fromkeys(("agreed", "lost", "tied", "gained", "open", "unknown"), 0)
     wanted = []
     for each in filter(lambda each: each["audited"], rows):
-        answer = [None, *given_answers(each)][-1]
+        answer = [None, *filter(lambda given: given is not None, each["predictions"])][-1]
         label = labels.get(each["id"])
         if each["reference"] is None:
             verdict = "unknown"
@@ -88,7 +84,7 @@ def test_verdicts_and_bounds_equal_a_loop_over_the_rows(seed):
 
 
 def test_labels_only_narrow_the_bounds_and_a_loss_alarms():
-    log = frame(disagreeing())
+    log = disagreeing()
     before = monitor(log, PAIR, epsilon=0.1)
     after = monitor(log, PAIR, dict.fromkeys(before.to_label, "yes"), epsilon=0.1)
     assert before.loss["low"] < after.loss["low"] < 1 / 3 < after.loss["high"]
@@ -96,7 +92,7 @@ def test_labels_only_narrow_the_bounds_and_a_loss_alarms():
 
 
 def test_windows_have_their_own_share_of_the_error():
-    log = frame(disagreeing())
+    log = disagreeing()
     labels = dict.fromkeys(monitor(log, PAIR).to_label, "yes")
     windows = monitor(log, PAIR, labels, window=100.0, error=0.06).windows
     assert windows.index.tolist() == [1000.0, 1100.0, 1200.0]

@@ -58,9 +58,9 @@ def test_the_rows_of_a_fitted_policy_have_the_fitted_confidences():
     point = cl.Point(table.names, (0.5,), method=method, cost_kind="cost")
     policy = cl.Policy.from_point(point, table)
     decisions = policy.run(table.calls(), table.origin.sample_ids)
-    report = monitor(log_rows(decisions, policy), policy)
-    assert report.rows["inputs"] == 400 and not report.drift["alarm"].any()
     raw = log_rows(decisions, policy)
+    report = monitor(raw, policy)
+    assert report.rows["inputs"] == 400 and not report.drift["alarm"].any()
     raw["confidences"] = [[confidence[0, n], None][: k + 1] for n, k in enumerate(raw["stage"])]
     with pytest.raises(ValueError, match="confidences is .* give the row's stage"):
         monitor(raw, policy)

@@ -64,7 +64,7 @@ def texts(pattern, page):
 
 def test_a_card_has_question_finding_and_key_figure(written):
     runs = [
-        written("02_pairs", "It is in MACs\nmeasured"),
+        written("02_pairs", "It is in MACs\nmeasured.\nDots: of the figure."),
         written("04_live", "So", {PLOTLY_JSON: figure()}),
         written("10_paper", drawn={"image/png": pixel()}),
     ]

@@ -118,7 +118,7 @@ def test_a_lesson_runs_without_logits(number, form, tables, run_cells, monkeypat
     monkeypatch.chdir(ROOT / "notebooks")
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
     names = papermill.inspect_notebook(path).keys()
-    values = {"dataset": str(tables / form), "ensembles": []}
+    values = {"dataset": str(tables / form), "ensembles": {}}
     if form == "tables":
         values |= OF_TABLES | {"factors": str(tables / "factors.jsonl")}
     cells = run_cells(path, {name: value for name, value in values.items() if name in names})

@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import inner
-from .state import LINES, Best, Workspace
+from .state import LINES, Best, Workspace, is_skipped
 
 SAFETY = 1 - 1e-11  # factor of a bound, so that rounding errors do not invalidate it
 
@@ -66,24 +66,50 @@ def gather_single_stage(
 
 
 @inner
+def possible_exits(w: Workspace, level: int, s: int) -> int:
+    """Return the stages at which a sample may exit in a box: bit i is set for stage i + 1."""
+    box = w.box
+    exits = 0
+    for i in range(len(w.walk.slot)):
+        g = w.levels.group[level, i, s] - box.first_group[i]
+        if g < box.n_groups[i]:
+            exits |= 1 << i
+        if g < 0:
+            return exits
+    return exits | 1 << len(w.walk.slot)
+
+
+@inner
+def first_exit(exits: int) -> int:
+    """Return the first of the :func:`possible_exits`, where the sample is open."""
+    i = 0
+    while (exits >> i) & 1 == 0:
+        i += 1
+    return i
+
+
+@inner
 def gather_multi_stage(w: Workspace, level: int, first: int, low: int, high: int, m: int) -> int:
     """Gather samples low … high − 1, which are open at stage `first` and at later stages.
 
     They are also listed in ``multi_open``. Returns the number of gathered samples, including the
     `m` previous ones.
     """
-    gathered = w.box.gathered
-    listed = w.box.multi_open
-    several = w.box.n_multi_open[0]
+    box = w.box
+    settled = w.levels.settled[level + 1]
+    several = box.n_multi_open[0]
     for s in range(low, high):
-        gathered[m] = s
-        listed[several] = s
+        exits = possible_exits(w, level, s)
+        box.gathered[m] = s
+        box.multi_open[several] = s
+        box.multi_exits[several] = exits
         m += 1
         several += 1
-    w.box.n_multi_open[0] = several
-    # ``cannot_improve`` removes their correctness from ``settled``.
+        # ``settled`` counted the sample as correct if one of its exits is.
+        settled[0] -= w.levels.bits[level, s] & exits != 0
+    box.n_multi_open[0] = several
     for i in range(first):
-        w.levels.settled[level + 1, 1 + i] -= high - low
+        settled[1 + i] -= high - low
     return m
 
 
@@ -172,29 +198,20 @@ def defer_multi_stage(w: Workspace, level: int, value: float) -> tuple[float, in
         box.extra_gains[i, : box.n_groups[i]] = 0
     for x in range(box.n_multi_open[0]):
         s = box.multi_open[x]
-        first = d
-        at = 0
-        exits = 0.0
+        exits = box.multi_exits[x]
+        bits = levels.bits[level, s]
+        first = first_exit(exits)
         passes = np.inf
         correct_there = 0
-        for i in range(d + 1):
-            g = -1
-            if i < d:
-                g = levels.group[level, i, s] - box.first_group[i]
-            if i == d or g < box.n_groups[i]:
-                # The sample may exit here.
-                total = box.price[i] - value * ((levels.bits[level, s] >> i) & 1)
-                if first == d:
-                    first = i
-                    at = g
-                    exits = total
-                elif total < passes:
-                    passes = total
-                    correct_there = (levels.bits[level, s] >> i) & 1
-            if g < 0:
-                break
-        box.extra_saved[first, at] += passes - exits
-        box.extra_gains[first, at] += ((levels.bits[level, s] >> first) & 1) - correct_there
+        for i in range(first + 1, d + 1):
+            total = box.price[i] - value * ((bits >> i) & 1)
+            if (exits >> i) & 1 and total < passes:
+                passes = total
+                correct_there = (bits >> i) & 1
+        at = levels.group[level, first, s] - box.first_group[first]
+        correct_here = (bits >> first) & 1
+        box.extra_saved[first, at] += passes - (box.price[first] - value * correct_here)
+        box.extra_gains[first, at] += correct_here - correct_there
         least += passes
         correct += correct_there
     return least, correct
@@ -269,16 +286,10 @@ def support_line(
 def is_closed(best: Best, n: int, bound: float, tolerance: Array) -> bool:
     """Return whether a known cascade is as good as all with n correct samples and cost ≥ `bound`.
 
-    If this is true only because of the tolerance, the bound is recorded in ``floor``, see
-    :func:`cascadelib.fronts.kernels.state.must_search`.
+    For `tolerance` see :func:`cascadelib.fronts.kernels.state.is_skipped`.
     """
     bound *= SAFETY
-    if best.reach[n] < bound:
-        return True
-    if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * bound:
-        best.floor[n] = min(best.floor[n], bound)
-        return True
-    return False
+    return best.reach[n] < bound or is_skipped(best, n, bound, tolerance)
 
 
 @inner
@@ -426,23 +437,10 @@ def cannot_improve(
     most = 0
     exiting = 0
     for x in range(box.n_multi_open[0]):
-        s = box.multi_open[x]
-        bits = levels.bits[level, s]
-        open_at = d
-        correct = 0
-        for i in range(d + 1):
-            g = -1
-            if i < d:
-                g = levels.group[level, i, s] - box.first_group[i]
-            if i == d or g < box.n_groups[i]:
-                correct |= (bits >> i) & 1
-                open_at = min(open_at, i)
-            if g < 0:
-                break
-        most += correct
-        exiting += (bits >> open_at) & 1
-    settled[0] -= most
-    # Now ``settled`` counts only settled samples.
+        bits = levels.bits[level, box.multi_open[x]]
+        exits = box.multi_exits[x]
+        most += bits & exits != 0
+        exiting += (bits >> first_exit(exits)) & 1
     fixed_correct = settled[0] + box.deferred_correct[0]
     fixed_cost = costs[0] + box.deferred_cost[0]
     least = costs[0]

@@ -20,7 +20,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..._kernels import entry, inner
-from .bounds import cannot_improve, gather_open
+from .bounds import cannot_improve, first_exit, gather_open
 from .grid import set_strides, walk_grid
 from .state import LEAST_BOXES, MOST_BOXES, Best, Workspace, copy, must_search
 
@@ -53,36 +53,25 @@ def set_grid(w: Workspace, level: int, most_bins: int) -> None:
 
 
 @inner
-def bound_multi_stage_gains(w: Workspace, level: int, several: int) -> None:
+def bound_multi_stage_gains(w: Workspace, level: int) -> None:
     """Add lower bounds on the gains of the samples that are open at several stages to ``gains``.
 
-    A gain is a change of the number of correct samples. `several` is the number of these samples.
+    A gain is a change of the number of correct samples.
     """
-    levels = w.levels
     box = w.box
-    d = len(w.walk.slot)
-    for x in range(several):
+    for x in range(box.n_multi_open[0]):
         s = box.multi_open[x]
-        bits = levels.bits[level, s]
-        end = d
-        first = d
-        for i in range(d):
-            g = levels.group[level, i, s] - box.first_group[i]
-            if g < 0:
-                end = i
-                break
-            if first == d and g < box.n_groups[i]:
-                first = i
-        # ``first`` is the first stage at which the sample is open. ``end`` is the last at which it
-        # may exit. ``most`` is 1 if it is correct at a stage after i at which it may exit, else 0.
-        most = (bits >> end) & 1
-        for i in range(end - 1, first - 1, -1):
-            g = levels.group[level, i, s] - box.first_group[i]
-            if g < box.n_groups[i]:
+        exits = box.multi_exits[x]
+        bits = w.levels.bits[level, s]
+        first = first_exit(exits)
+        most = 0  # 1 if the sample is correct at a later stage at which it may exit
+        for i in range(len(w.walk.slot), first - 1, -1):
+            if (exits >> i) & 1:
                 correct = (bits >> i) & 1
                 if i == first or correct < most:
                     # This is the least gain if the sample exits at stage i. After stage ``first``,
                     # only losses are added, and gains count as 0.
+                    g = w.levels.group[level, i, s] - box.first_group[i]
                     box.gains[i, g] += correct - most
                 most |= correct
 
@@ -255,7 +244,7 @@ def open_box(
         return 0
     # A cascade of the box may improve the front. The new grid has all boundaries that are not
     # dominated.
-    bound_multi_stage_gains(w, level, box.n_multi_open[0])
+    bound_multi_stage_gains(w, level)
     for i in range(d):
         drop_dominated(w, level, i)
     room = len(w.walk.by_slot) // (2 * 3 ** (d - 1)) - 2
@@ -310,10 +299,10 @@ def search_boxes(
             continue
         # Record the corners of the next level. Its boxes are searched before the other boxes of
         # this level.
-        walk_grid(w, level + 1, kind > 0, costs, k, cascade, best, tolerance)
-        if kind == 2:
-            walk_grid(w, level + 1, kind < 0, costs, k, cascade, best, tolerance)
-            level += 1
+        for corners in (True, False):
+            if corners or kind == 2:
+                walk_grid(w, level + 1, corners, costs, k, cascade, best, tolerance)
+        level += kind == 2
 
 
 @entry
@@ -415,7 +404,7 @@ def search_root(
     best : Best
         The best cascades so far. It is updated.
     tolerance : float64 array of shape (k + 1,)
-        See :func:`cascadelib.fronts.kernels.state.must_search`.
+        See :func:`cascadelib.fronts.kernels.state.is_skipped`.
     """
     levels = w.levels
     root = w.root

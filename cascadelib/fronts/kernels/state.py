@@ -136,20 +136,28 @@ def record(best: Best, n: int, cost: float, cascade: int, boundaries: Array, at:
 
 
 @inner
+def is_skipped(best: Best, n: int, cost: float, tolerance: Array) -> bool:
+    """Return whether the tolerance skips cascades with at most n correct samples.
+
+    They cost at least `cost`, which is recorded in ``floor``. `tolerance`, float64 (k + 1,),
+    depends on the number of correct samples. It is read at each call, because it becomes inf at the
+    deadline.
+    """
+    # The product is nan for cascades without a cost at the deadline.
+    if tolerance[n] > 0 and not best.reach[n] > (1 + tolerance[n]) * cost:
+        best.floor[n] = min(best.floor[n], cost)
+        return True
+    return False
+
+
+@inner
 def must_search(best: Best, n: int, cost: float, cascade: int, at: Array, tolerance: Array) -> bool:
     """Return whether a box has to be searched.
 
     The cascades of the box have at most n correct samples, and cost at least `cost`. At least `at`
-    samples, int64 (d,), reach stages 2, 3, …. If the box is skipped only because of the tolerance,
-    its cost is recorded in ``floor``. `tolerance`, float64 (k + 1,), depends on the number of
-    correct samples. It is read at each call, because it becomes inf at the deadline.
+    samples, int64 (d,), reach stages 2, 3, …. For `tolerance` see :func:`is_skipped`.
     """
-    if not improves(best, n, cost, cascade, at):
-        return False
-    if tolerance[n] > 0 and best.reach[n] <= (1 + tolerance[n]) * cost:
-        best.floor[n] = min(best.floor[n], cost)
-        return False
-    return True
+    return improves(best, n, cost, cascade, at) and not is_skipped(best, n, cost, tolerance)
 
 
 LINES = 12  # largest number of lines below the costs of a box, see bounds.is_covered
@@ -179,7 +187,7 @@ Walk = namedtuple(
 Box = namedtuple(
     "Box",
     "gathered cell index first_group n_groups gains saved extra_saved extra_gains new_number "
-    "slot_of multi_open n_multi_open price stack deferred_correct deferred_cost",
+    "slot_of multi_open multi_exits n_multi_open price stack deferred_correct deferred_cost",
 )
 Root = namedtuple("Root", "code number index order position bits is_ordered by_correctness by_slot")
 
@@ -282,6 +290,8 @@ def workspace(k: int, d: int) -> ArrayStruct:
         slot_of=np.zeros((d, k + 2), np.int32),
         # Positions of the samples open at several stages.
         multi_open=np.empty(k, np.int32),
+        # Stages at which these samples may exit, see ``bounds.possible_exits``.
+        multi_exits=np.empty(k, np.int32),
         # Their number.
         n_multi_open=np.zeros(1, np.int64),
         # Mean cost that one sample adds if it exits at each stage, without the first model's cost.

@@ -22,7 +22,7 @@ class Evidence:
 
     Parameters
     ----------
-    value : number, text, sequence of these, or Series by name
+    value : number, sequence of numbers, or Series by name
         The value on the samples or models themselves.
     draws : sequence, optional
         The same on each resample. An interval needs draws.

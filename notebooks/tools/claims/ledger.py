@@ -17,6 +17,7 @@ from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_dra
 from tools.claims.verdicts import (
     CONTRADICTED,
     DEPENDS,
+    ROUNDING,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
@@ -25,6 +26,7 @@ from tools.claims.verdicts import (
     contrasts_by_rule,
     contrasts_of,
     evaluate_claims,
+    half_widths,
     sides_of,
 )
 from tools.paper import Paper
@@ -36,9 +38,10 @@ REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagene
 FAMILIES = (pairs, methods, shift, texts, calibration)
 MOST_PARTS = 4  # parts of a value that are listed
 DIFFERENCES = ("rises", "falls", "peaks", "first", "last", "most")  # rules on parts together
-LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+.2f": (-1, 1)}  # of shares and correlations, by format
+LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+z.2f": (-1, 1)}  # of shares and correlations, by "show"
+NO_LIMITS = (-np.inf, np.inf)
 DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
-NOT_MET = "not reproduced by timm's published tables"
+NOT_MET = "not reproduced"
 
 
 @cache
@@ -78,9 +81,10 @@ def table(
 ) -> pd.DataFrame:
     """Return the ledger, a row per claim.
 
-    Columns: topic, section, claim, paper. timm: the result from timm's published tables. held out:
-    the value with its 95% interval, and the deciding numbers. machine: claims in time, in seconds
-    of the machine that measured the models. real ImageNet: the committed results on ImageNet-X.
+    Columns: topic, section, claim, paper. family: claims with simultaneous tests. rule: what must
+    be positive, with both bounds. timm: the result from timm's published tables. held out: the
+    value with its 95% interval, and the deciding numbers. machine: claims in time, in seconds of
+    the machine that measured the models. real ImageNet: the committed results on ImageNet-X.
     verdict: a sentence, about the column *held out*.
 
     Parameters
@@ -108,7 +112,8 @@ def table(
         in_seconds = {name: known[name] for name in in_time if name in known} | in_seconds
         known = {name: found for name, found in known.items() if name not in in_time}
     verdicts = with_reasons(claims, known, dataset)
-    rows = claims[["topic", "section", "claim", "paper"]].copy()
+    rows = claims[["topic", "section", "claim", "paper", "family"]].copy()
+    rows["rule"] = [rule_in_words(claim) for _, claim in claims.iterrows()]
     from_timm = known_values(published.evidence(), claims)
     rows["timm"] = [*words_of(claims, from_timm, is_published=True).values()]
     testable = {name for name, verdict in verdicts.items() if verdict.word != UNTESTABLE}
@@ -131,7 +136,12 @@ def real_imagenet() -> pd.Series:
     if not REAL.exists():
         return pd.Series(dtype=object)
     rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
-    return rows["value"] + ": " + rows["verdict"]
+    return rows["value"] + ": " + rows["verdict"].map(inside_a_sentence)
+
+
+def inside_a_sentence(verdict: str) -> str:
+    """Return a verdict without its capital and its full stop."""
+    return verdict[0].lower() + verdict[1:].removesuffix(".")
 
 
 def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> EvidenceByClaim:
@@ -149,26 +159,19 @@ def words_of(
 ) -> dict[str, str]:
     """Return {id: value and verdict as text}, "" without a value.
 
-    A value without an interval is compared as if it were exact. A number that the paper prints and
+    A value without resamples is compared as if it were exact. A number that the paper prints and
     published tables contradict is not reproduced by them.
     """
-    verdicts = verdicts_of(claims, values)
-    found = {}
-    for name, claim in claims.iterrows():
-        if name not in values:
-            found[name] = ""
-            continue
-        text = in_words(values[name], claim)
-        verdict = verdicts.get(name)
-        if verdict is not None and verdict.reason == "no interval":
-            exact = pd.DataFrame([claim.replace({claim["over"]: "nothing"})], [name])
-            verdict = evaluate_claims(exact, {name: values[name]})[name]
-        if verdict is not None:
-            word = verdict.word
-            if is_published and word == CONTRADICTED and claim["printed"]:
-                word = NOT_MET
-            text = f"{text}: {word}{difference_in_words(values[name], claim)}"
-        found[name] = text
+    is_drawn = [name in values and bool(len(values[name].draws)) for name in claims.index]
+    verdicts = judge(claims.assign(over=claims["over"].where(is_drawn, "nothing")), values)
+    found = dict.fromkeys(claims.index, "")
+    for name, value in values.items():
+        claim = claims.loc[name]
+        found[name] = in_words(value, claim)
+        if verdict := verdicts.get(name):
+            if is_published and verdict.word == CONTRADICTED and claim["printed"]:
+                verdict = replace(verdict, word=NOT_MET)
+            found[name] += f": {inside_a_sentence(str(verdict))}"
     return found
 
 
@@ -183,8 +186,6 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
         owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
         for name in family.index.intersection(list(evidence)):
             whole = evidence[name]
-            if isinstance(whole.value, str):
-                continue
             for kind, part in (whole.kinds or {"": whole}).items():
                 tests[f"{name} {kind}"] = part
                 owners[f"{name} {kind}"] = (name, kind)
@@ -197,39 +198,63 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
     return found
 
 
-def with_reasons(
-    claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
-) -> dict[str, Verdict]:
-    """Return {id: verdict} of all claims. A claim that a study cannot test has the reason.
+def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+    """Return :func:`verdicts_of`, with the other bounds and the differences from the paper.
 
-    A claim with a bound of ours is also tested with another bound. A supported claim states by how
-    much it differs from the paper's printed number.
+    A claim with a bound of ours is also tested with another bound. It is undetermined if these
+    verdicts are opposite. A decided claim states by how much it differs from the printed number.
     """
-    in_scope = claims[claims.apply(is_in_scope, axis=1, dataset=dataset)]
-    decided = verdicts_of(in_scope, evidence)
-    is_ours = in_scope["other_rule"] != ""
-    rules = in_scope["other_rule"].where(is_ours, in_scope["rule"])
-    others = verdicts_of(in_scope.assign(rule=rules), evidence)  # families keep their size
+    decided = verdicts_of(claims, evidence)
+    rules = claims["other_rule"].where(claims["other_rule"] != "", claims["rule"])
+    others = verdicts_of(claims.assign(rule=rules), evidence)  # families keep their size
     found = {}
-    for name, claim in claims.iterrows():
-        if reason := why_not(claim, evidence.get(name), dataset):
-            found[name] = Verdict(UNTESTABLE, reason=reason)
-            continue
-        verdict = decided[name]
+    for name, verdict in decided.items():
+        claim = claims.loc[name]
         if claim["other_rule"]:
-            verdict = replace(verdict, other_bound=bound_in_words(claim, others[name]))
-        elif verdict.word == SUPPORTED:
-            text = difference_in_words(evidence[name], claim).removeprefix(", ")
-            verdict = replace(verdict, reason=text)
+            verdict = with_other_bound(claim, verdict, others[name])
+        elif verdict.word in (SUPPORTED, CONTRADICTED):
+            verdict = replace(verdict, reason=difference_in_words(evidence[name], claim))
         found[name] = verdict
     return found
 
 
-def bound_in_words(claim: pd.Series, other: Verdict) -> str:
-    """Return the verdict with another bound. Bounds that are equal in both rules are omitted."""
-    bounds = (claim[column].split()[1:] for column in ("rule", "other_rule"))
-    changed = [theirs for ours, theirs in zip(*bounds) if ours != theirs]
-    return f"{other.word} with bound {' and '.join(changed)}".replace("-", "−")
+def with_reasons(
+    claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
+) -> dict[str, Verdict]:
+    """Return {id: verdict} of all claims. A claim that a study cannot test has the reason."""
+    decided = judge(claims[claims.apply(is_in_scope, axis=1, dataset=dataset)], evidence)
+    found = {}
+    for name, claim in claims.iterrows():
+        reason = why_not(claim, evidence.get(name), dataset)
+        found[name] = Verdict(UNTESTABLE, reason=reason) if reason else decided[name]
+    return found
+
+
+def with_other_bound(claim: pd.Series, verdict: Verdict, other: Verdict) -> Verdict:
+    """Add the verdict with another bound. If both are opposite, only the bound decides."""
+    ours, theirs = different_bounds(claim)
+    if {verdict.word, other.word} == {SUPPORTED, CONTRADICTED}:
+        return Verdict(
+            UNDETERMINED,
+            reason=f"{verdict.word} with bound {ours}, {other.word} with bound {theirs}",
+        )
+    if verdict.word == UNTESTABLE:
+        return verdict
+    return replace(verdict, other_bound=f"{other.word} with bound {theirs}")
+
+
+def different_bounds(claim: pd.Series) -> tuple[str, str]:
+    """Return the bounds that differ between a claim's two rules, as text."""
+    bounds = zip(*(claim[column].split()[1:] for column in ("rule", "other_rule")))
+    changed = zip(*((ours, theirs) for ours, theirs in bounds if ours != theirs))
+    ours, theirs = (" and ".join(each).replace("-", "−") for each in changed)
+    return ours, theirs
+
+
+def rule_in_words(claim: pd.Series) -> str:
+    """Return a claim's rule, with the other bound if it has one."""
+    text = claim["rule"].replace("-", "−")
+    return f"{text} (or {different_bounds(claim)[1]})" if claim["other_rule"] else text
 
 
 def is_in_scope(claim: pd.Series, dataset: str) -> bool:
@@ -239,19 +264,15 @@ def is_in_scope(claim: pd.Series, dataset: str) -> bool:
 
 def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
     """Return the reason that a study can't test a claim, "" if it can."""
-    if not claim["rule"] or not is_in_scope(claim, dataset):
-        return claim["why"]
-    if found is None and claim["cost"] == "time":
-        return "no published times of these models"
-    if found is None:
-        return claim["why"] or "needs outputs that this study lacks"
-    return ""
+    if claim["rule"] and is_in_scope(claim, dataset) and found is not None:
+        return ""
+    return claim["why"] or "needs outputs or models that this study lacks"
 
 
 def difference_in_words(found: Evidence, claim: pd.Series) -> str:
     """Return by how much a value differs from the paper's number, "" within its precision."""
     printed = claim["printed"].split()
-    if not printed or isinstance(found.value, str):
+    if not printed:
         return ""
     parts = np.atleast_1d(np.asarray(found.value, float))
     texts = []
@@ -260,28 +281,30 @@ def difference_in_words(found: Evidence, claim: pd.Series) -> str:
         digits = len(text.partition(".")[2])
         difference = part - float(text)
         is_different |= abs(difference) > 0.5 * 10**-digits + 1e-12
-        show = claim["show"].lstrip("+")
+        show = claim["show"].lstrip("+z")
         texts.append(f"{difference:+{show}}".replace("-", "−"))
-    return f", differs by {' and '.join(texts)}" if is_different else ""
+    return f"differs by {' and '.join(texts)}" if is_different else ""
 
 
 def in_words(found: Evidence, claim: pd.Series) -> str:
     """Return a value with its 95% interval, and the numbers that decide the claim, as text.
 
-    A few parts are listed. Of more parts the least and the largest are shown, and the number that
-    obeys a rule which not all must obey. Of methods the deciding lead is shown, and of an order or
-    of most parts the deciding difference.
+    Kinds of training that decide are listed. A few parts are listed. Of more parts the least and
+    the largest are shown, and the number that obeys a rule which not all must obey. Of methods the
+    deciding lead is shown, and of an order or of most parts the deciding difference.
     """
-    if isinstance(found.value, str):
-        return found.value
+    if found.kinds:
+        return "; ".join(f"{kind} {in_words(each, claim)}" for kind, each in found.kinds.items())
     if isinstance(found.value, pd.Series):
         return methods_in_words(found, claim)
     parts = list(np.atleast_1d(np.asarray(found.value, object)))
     draws = known_draws(found, lambda draw: np.atleast_1d(np.asarray(draw, float)))
     errors = np.zeros(len(parts))  # half the width of each part's interval
-    if len(draws) > 1 and {len(draw) for draw in draws} == {len(parts)}:
-        errors = 1.96 * np.std(draws, axis=0, ddof=1)
-    texts = [with_interval(*pair, claim["show"]) for pair in zip(parts, errors)]
+    is_counted = claim["rule"] == "more"  # by an exact test
+    if draws and not is_counted and {len(draw) for draw in draws} == {len(parts)}:
+        errors = half_widths(draws, found, claim["over"])
+    limits = LIMITS.get(claim["show"], NO_LIMITS)
+    texts = [with_interval(*pair, claim["show"], limits) for pair in zip(parts, errors)]
     text = ", ".join(texts)
     if len(parts) > MOST_PARTS:
         least = texts[int(np.argmin(parts))]
@@ -289,7 +312,7 @@ def in_words(found: Evidence, claim: pd.Series) -> str:
         text = f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
     if claim["rule"].startswith(DIFFERENCES) and errors.any():
         _, difference, half = deciding_contrast(found, claim)
-        show = "+" + claim["show"].lstrip("+")
+        show = "+z" + claim["show"].lstrip("+z")
         text += f"; deciding difference {with_interval(difference, half, show)}"
     return text
 
@@ -302,11 +325,9 @@ def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, fl
     contrasts = contrasts_of(claim, found.value)
     values = contrasts(found.value)
     draws = known_draws(found, contrasts)
-    errors = np.std(draws, axis=0, ddof=1) if draws else np.zeros(len(values))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        scores = np.where(errors > 0, values / errors, np.sign(values) * np.inf)
-    place = int(np.nanargmin(scores))
-    return place, float(values[place]), float(1.96 * errors[place])
+    errors = half_widths(draws, found, claim["over"]) if draws else np.zeros(len(values))
+    place = int(np.argmin(values / np.fmax(errors, ROUNDING)))
+    return place, float(values[place]), float(errors[place])
 
 
 def methods_in_words(found: Evidence, claim: pd.Series) -> str:
@@ -324,19 +345,20 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
     one = better[place // len(worse)]
     other = worse[place % len(worse)]
-    lead = with_interval(contrast, half, "+.1%")
+    lead = with_interval(contrast, half, "+z.1%")
     values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
     return f"{names[one]} over {names[other]}: {lead} ({values})"
 
 
-def with_interval(part: Any, error: float, show: str) -> str:
-    """Return a part as text, with its interval if it has one."""
-    if isinstance(part, str):
-        return part
+def with_interval(
+    part: Any, error: float, show: str, limits: tuple[float, float] = NO_LIMITS
+) -> str:
+    """Return a part as text, with its interval if it has one. limits: of a part, but not of a
+    difference of parts."""
     text = format(part, show)
     if not error > 0:
         return text
-    low, high = LIMITS.get(show, (-np.inf, np.inf))
+    low, high = limits
     of_ends = ",.1f" if show == "," else show
     return f"{text} [{max(low, part - error):{of_ends}}, {min(high, part + error):{of_ends}}]"
 
@@ -372,8 +394,9 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     """Summarize all verdicts in a few sentences."""
     counts = word_of(rows["verdict"]).value_counts().reindex(DECIDED, fill_value=0)
     tested = int(counts.sum())
-    missed = rows["timm"].str.contains(NOT_MET).sum()
-    met = rows["timm"].str.contains(f": {SUPPORTED}").sum()
+    met, refuted, missed = (
+        rows["timm"].str.contains(f": {word}").sum() for word in (SUPPORTED, CONTRADICTED, NOT_MET)
+    )
     by_training = ""
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
@@ -381,7 +404,7 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
         f"Of {tested} testable claims, {counts[SUPPORTED]} hold, {counts[CONTRADICTED]} are "
         f"contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
         f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
-        f"tables reproduce {met} and do not reproduce {missed}."
+        f"tables support {met}, contradict {refuted} and do not reproduce {missed}."
     )
 
 

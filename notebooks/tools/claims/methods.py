@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t
 
 import cascadelib as cl
 from cascadelib import Front, Point
@@ -15,7 +15,7 @@ from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from cascadelib.tables import in_words
 from tools.claims.evidence import EvidenceByClaim
-from tools.claims.views import Claims, View, compared, make_views, mean_of, most_of
+from tools.claims.views import Claims, View, compared, make_views, mean_of
 from tools.designs import DESIGNS
 from tools.paper import MEANS, Paper
 from tools.ranges import (
@@ -126,10 +126,9 @@ def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> 
 
 
 LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})
-LENGTHS.vary(most_of, {"triple-factor": ["three"]})
 
 
-@LENGTHS.add()
+@LENGTHS.add("sizes")
 def third_gain(view: View) -> list[float]:
     return [compared(view, "three", "two", *low) - 1 for low in ([], [0.86])]
 
@@ -139,7 +138,7 @@ def third_less(view: View) -> tuple[float, float]:
     return mean_of(view, "two") - 1, third_gain(view)[0]
 
 
-@LENGTHS.add()
+@LENGTHS.add("sizes")
 def third_regimes(view: View) -> list[float]:
     edges = np.linspace(LOW, BEST, 4)
     return [compared(view, "three", "two", *ends) for ends in zip(edges, edges[1:])]
@@ -158,15 +157,6 @@ def resnet_cut(view: View) -> float:
     share = np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST)
     cost = np.exp(low + share * (high - low))
     return 1 - three.cost_at(np.interp(cost, hull["cost"], hull["accuracy"])) / cost
-
-
-@LENGTHS.add()
-def earlier_stages(view: View) -> float:
-    three = view.fronts["three"]
-    costs = three.singles["cost"].to_dict()
-    rows = zip(three.table["models"], three.table["exit_rates"], three.table["cost"])
-    of_last = [costs[names[-1]] * rates[-1] / total for names, rates, total in rows if rates[-1]]
-    return 1 - np.median(of_last)
 
 
 @LENGTHS.add()
@@ -208,8 +198,10 @@ def worths_of_means(view: View, *kinds: str) -> list[float]:
 
 def margin_of_means(view: View, low: float) -> list[float]:
     """Return the mean factor of softmax margin ÷ that of max softmax, for each mean ensemble."""
-    metrics = ("softmax_margin", "max_softmax")
-    return [compared(view, *(f"means: {m}, {mean}" for m in metrics), low) for mean in MEANS]
+    return [
+        compared(view, f"means: softmax_margin, {mean}", f"means: max_softmax, {mean}", low)
+        for mean in MEANS
+    ]
 
 
 LENGTHS.vary(costlier, {"tenth": ["tenth"]})
@@ -312,23 +304,32 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
     means = means.sort_values(0, axis=1, ascending=False)
     median = {name: np.median(factors(front)) for name, front in views[0].group("pairs").items()}
     leads = means.diff(-1, axis=1)
-    half = 1.96 * leads[1:].std()
+    half = t.isf(0.025, len(leads) - 2) * leads[1:].std()
     columns = {"mean factor": means.loc[0], "median factor": pd.Series(median)}
     columns |= {"lead": leads.loc[0], "lead_low": leads.loc[0] - half}
     return pd.DataFrame(columns | {"lead_high": leads.loc[0] + half}).loc[means.columns]
 
 
 def methods_finding(found: EvidenceByClaim) -> str:
-    """Return what the mean factors of pairs support, from the evidence of the claim "first"."""
+    """Return what the mean factors of pairs support, from the evidence of the claim "first".
+
+    All pairs of methods are compared simultaneously (Bonferroni), since the data choose the best.
+    """
     means = found["first"].value
     draws = pd.DataFrame(list(found["first"].draws))
-    best = means[list(PLAIN)].idxmax()
-    quantile = norm.isf(0.025 / (len(means) - 1))
-    scores = (means[best] - means) / (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
-    worse = [name for name in PLAIN if name != best and scores[name] > quantile]
-    better = [name for name in means.index.difference(PLAIN) if scores[name] < -quantile]
-    metric = "the metric hardly matters"
-    if worse:
-        metric = f"{in_words(best)} exceeds {' and '.join(map(in_words, worse))}"
-    ensembles = f"{' and '.join(map(in_words, better))} help" if better else "no ensemble helps"
-    return f"{metric[0].upper()}{metric[1:]}; {ensembles}."
+    pairs = len(means) * (len(means) - 1) / 2
+    quantile = t.isf(0.025 / pairs, len(draws) - 1)
+
+    def exceeded(best: str) -> list[str]:
+        errors = (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
+        return [name for name in means.index if means[best] - means[name] > quantile * errors[name]]
+
+    best = means.idxmax()
+    plain = means[list(PLAIN)].idxmax()
+    better = [name for name in means.index.difference(PLAIN) if plain in exceeded(name)]
+    is_best = len(exceeded(best)) == len(means) - 1
+    first = f"{in_words(best)} is" if is_best else "no method is"
+    ensembles = " and ".join(map(in_words, better)) or "no ensemble"
+    verb = "exceed" if len(better) > 1 else "exceeds"
+    text = f"{first} significantly best; {ensembles} significantly {verb} {in_words(plain)}."
+    return text[0].upper() + text[1:]

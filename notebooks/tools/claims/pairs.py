@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from dataclasses import replace
 from fnmatch import fnmatch
-from math import comb
 
 import numpy as np
 import pandas as pd
@@ -113,8 +112,6 @@ def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame | None = None) -> Evide
     found = {
         "candidates": len(in_macs),
         "front-models": len(macs),
-        "pairs": comb(len(macs), 2),
-        "triples": comb(len(macs), 3),
     }
     if in_time is not None:
         time = in_time.index[in_time["on_front"]]
@@ -137,7 +134,7 @@ def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByC
     }
 
 
-@SINGLES.add()
+@SINGLES.add("sizes")
 def size_diminishes(view: View) -> tuple[float, float]:
     front = view.singles[view.singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
@@ -210,7 +207,7 @@ SAMPLES.vary(
 )
 
 
-@SAMPLES.add()
+@SAMPLES.add("sizes")
 def pairs_larger(view: View) -> list[float]:
     ranges = ([None, 0.8], [0.8, 0.86], [0.86])
     return [mean_of(view, "macs", *ends) for ends in ranges]
@@ -250,20 +247,23 @@ def plateau_exceeds(view: View) -> np.ndarray:
 
 
 @SAMPLES.add()
-def earlier_cost(view: View) -> float:
+def largest_dominates(view: View) -> float:
     front = view.fronts["macs"]
     cascades = reaching_the_last(front)
-    return np.median(cascades["models"].str[0].map(front.singles["cost"]) / cascades["cost"])
+    of_last = cascades["exit_rates"].str[-1] * cascades["models"].str[-1].map(front.singles["cost"])
+    return np.median(of_last / cascades["cost"])
+
+
+@SAMPLES.add()
+def earlier_cost(view: View) -> float:
+    costs = view.fronts["macs"].singles["cost"]
+    names = reaching_the_last(view.fronts["macs"])["models"]
+    return np.median(names.str[0].map(costs) / names.str[-1].map(costs))
 
 
 @SAMPLES.add()
 def early_exits(view: View) -> float:
     return np.median(reaching_the_last(view.fronts["macs"])["exit_rates"].str[0])
-
-
-@SAMPLES.add()
-def table1(view: View) -> np.ndarray:
-    return view.held["table 1"].improvement
 
 
 @SAMPLES.add()

@@ -7,7 +7,7 @@ import pandas as pd
 
 import cascadelib as cl
 from tools.claims.ledger import paper_claims, verdicts_of
-from tools.claims.methods import pairs_by_method
+from tools.claims.methods import methods_finding, pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 from tools.paper import Paper, halves
 
@@ -39,11 +39,10 @@ def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd
 
     Returns two tables. The first has the verdicts, a row per claim and a column per task. The
     second has a row per task: classes, accuracy of the best single model on the second split, the
-    number of claims by verdict, and the methods with the largest and the smallest mean factor.
+    number of claims by verdict, and the finding about all methods.
     """
     claims = paper_claims()
     of_pairs = claims[(claims["family"] == FAMILY) & (claims["scope"] == "any")]
-    of_pairs = of_pairs.drop(index="one-threshold")
     words = {}
     rows = {}
     for label, (here, there) in tasks.items():
@@ -54,13 +53,11 @@ def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd
         verdicts = verdicts_of(of_pairs, found)
         words[label] = {name: verdict.word for name, verdict in verdicts.items()}
         counts = pd.Series(words[label]).value_counts()
-        order = found["first"].value.sort_values().index
         rows[label] = {
             "classes": len(np.unique(here.labels)),
             "accuracy_of_best_model": there.models["top1"].max(),
             **{word: counts.get(word, 0) for word in (SUPPORTED, CONTRADICTED, UNDETERMINED)},
-            "largest mean factor": order[-1].replace("_", " "),
-            "smallest": order[0].replace("_", " "),
+            "finding": methods_finding(found),
         }
     table = pd.DataFrame(words)
     return table.rename(index=claims["claim"]), pd.DataFrame.from_dict(rows, orient="index")

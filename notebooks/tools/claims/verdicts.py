@@ -44,7 +44,7 @@ RULES: dict[str, Callable] = {
     "correlated": lambda v, bound: fisher_z(v) - fisher_z(bound),
     "uncorrelated": lambda v, bound: fisher_z(bound) - fisher_z(v),
     "peaks": lambda v: v[1] - v[[0, 2]],
-    "half": lambda v: 2 * v[0] - v[1],
+    "share": lambda v, bound: v[0] - bound * v[1],
     "any": lambda v, bound: v - bound,
     "any<": lambda v, bound: bound - v,
     "first": lambda v, bound: v[0] - [bound, v[-1]],
@@ -195,7 +195,7 @@ def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> d
     """Return {id: verdict} of the claims of one family that ``evidence`` has.
 
     claims: rows of :func:`tools.claims.ledger.paper_claims`. A value that is not sampled (``over``
-    is "nothing") is compared exactly. A sampled value without resamples stays undetermined.
+    is "nothing") is compared exactly. A sampled value needs resamples.
     """
     verdicts = {}
     tested: dict[str, Scores] = {}
@@ -208,7 +208,7 @@ def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> d
         elif scores := scores_of(claim, evidence[name]):
             tested[name] = scores
         else:
-            verdicts[name] = Verdict(UNDETERMINED, reason="no interval")
+            verdicts[name] = Verdict(UNTESTABLE, reason="too few models or samples for an interval")
     words = {name: scores.verdict() for name, scores in tested.items()}
     decided = rejected_by_holm({name: p for name, (_, p) in words.items()})
     for name, scores in tested.items():
@@ -234,10 +234,7 @@ def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
 
 
 def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
-    """Return the scores of a claim, None without enough resamples.
-
-    Resamples of few models have too small a variance, by the factor (models − 1) ÷ models.
-    """
+    """Return the scores of a claim, None without enough resamples."""
     if claim["rule"] == "more":
         return sign_scores(found)
     contrasts = contrasts_of(claim, found.value)
@@ -245,17 +242,31 @@ def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
     estimate = contrasts(found.value)
     if not draws or {len(part) for part in draws} != {len(estimate)}:
         return None
-    variance = np.var(draws, axis=0, ddof=1)
-    freedom = len(draws) - 1
-    if claim["over"] == "models":
-        freedom = min(freedom, found.samples - 1)
-        variance = variance * found.samples / max(found.samples - 1, 1)
-    error = np.sqrt(variance)
+    error, freedom = errors_of(draws, found, claim["over"])
     is_rounding = (np.abs(estimate) < ROUNDING) & (error < ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.where(is_rounding, 0.0, estimate / error)
     negated = claim["rule"].startswith("any")
     return Scores(-scores if negated else scores, freedom, found.samples, negated)
+
+
+def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[np.ndarray, int]:
+    """Return standard errors from resamples [R, …] of a population, and their degrees of freedom.
+
+    Resamples of few models have too small a variance, by the factor (models − 1) ÷ models.
+    """
+    freedom = len(draws) - 1
+    variance = np.var(draws, axis=0, ddof=1)
+    if over == "models":
+        freedom = min(freedom, found.samples - 1)
+        variance = variance * found.samples / max(found.samples - 1, 1)
+    return np.sqrt(variance), freedom
+
+
+def half_widths(draws: Sequence[Any], found: Evidence, over: str) -> np.ndarray:
+    """Return half the widths of the 95% intervals from resamples, by the test's own errors."""
+    error, freedom = errors_of(draws, found, over)
+    return t.isf(0.025, freedom) * error
 
 
 def sign_scores(counted: Evidence) -> Scores:

@@ -38,7 +38,7 @@ def test_the_most_that_exiting_groups_saves_equals_a_loop(groups, value):
 def test_a_bound_above_the_known_cost_closes_a_box(bound, tolerance, closes):
     best = new_best(3, 2)
     best.reach[2] = 10.0
-    assert uncompiled(is_closed)(best, 2, bound, np.full(4, tolerance)) is closes
+    assert uncompiled(is_closed)(best, 2, bound, np.full(4, tolerance)) == closes
     # Only bounds that the tolerance skips are below the known cost.
     is_skipped = closes and bound < 10.0
     assert best.floor[2] == (bound * SAFETY if is_skipped else np.inf)

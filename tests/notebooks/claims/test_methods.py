@@ -41,10 +41,26 @@ def evidence(ensemble, error):
 @pytest.mark.parametrize(
     ("ensemble", "error", "finding"),
     [
-        (1.4, 0.5, "The metric hardly matters; no ensemble helps."),
-        (1.4, 0.01, "Max softmax exceeds entropy; no ensemble helps."),
-        (1.9, 0.01, "Max softmax exceeds entropy; max softmax, mean logits help."),
+        (1.4, 0.5, "No method is"),
+        (1.4, 0.01, "No method is"),
+        (1.9, 0.01, "Max softmax, mean logits is"),
     ],
 )
-def test_a_ranking_is_stated_if_an_interval_excludes_zero(ensemble, error, finding):
-    assert methods.methods_finding(evidence(ensemble, error)) == finding
+def test_a_best_method_must_exceed_every_other_one(ensemble, error, finding):
+    exceeding = "max softmax, mean logits" if ensemble > 1.5 else "no ensemble"
+    assert methods.methods_finding(evidence(ensemble, error)) == (
+        f"{finding} significantly best; {exceeding} significantly exceeds max softmax."
+    )
+
+
+def test_the_best_of_equal_methods_is_rarely_significant():
+    """The data choose the best, so all pairs are compared. Of 100 draws at 5%: more in 1% of
+    tests."""
+    names = [*MEANS.index, *(f"max_softmax_mean_{number}" for number in range(8))]
+    rng = np.random.default_rng(0)
+    false = 0
+    for _ in range(100):
+        draws = [pd.Series(rng.normal(size=12), names) for _ in range(41)]
+        text = methods.methods_finding({"first": Evidence(draws[0], draws[1:])})
+        false += not text.startswith("No method is significantly best; no ensemble")
+    assert false <= 11

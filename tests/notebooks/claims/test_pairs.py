@@ -56,6 +56,21 @@ def test_a_parabola_explains_gains_that_depend_on_the_difference_alone():
     assert [np.abs(values).max() for values in left] == pytest.approx([0, 0], abs=1e-12)
 
 
+def test_costs_of_the_first_and_the_last_model_of_pairs():
+    front = search(STORE, 2)
+    (view, *_) = make_views({"macs": front}, {}, STORE, STORE)
+    runs = [evaluate(STORE, point) for point in front.cascades]
+    pairs_of_front = [
+        (run, *STORE.models.loc[list(run.point.models), "macs"])
+        for run in runs
+        if run.exit_rates[-1] > 0
+    ]
+    shares = [run.exit_rates[-1] * last / run.cost for run, _, last in pairs_of_front]
+    assert pairs.largest_dominates(view) == pytest.approx(np.median(shares))
+    ratios = [first / last for _, first, last in pairs_of_front]
+    assert pairs.earlier_cost(view) == pytest.approx(np.median(ratios))
+
+
 def test_fronts_are_counted_by_cost():
     in_macs = pd.DataFrame({"cost": [1, 2, 3], "on_front": [True, True, False]}, list("abc"))
     in_time = pd.DataFrame({"cost": [3, 2, 1], "on_front": [False, True, True]}, list("abc"))
@@ -63,8 +78,6 @@ def test_fronts_are_counted_by_cost():
     assert found == {
         "candidates": 3,
         "front-models": 2,
-        "pairs": 1,
-        "triples": 0,
         "time-front-models": 2,
         "models": 3,
     }

@@ -132,7 +132,7 @@ def test_unreadable_answers_are_neither_correct_nor_wrong():
     assert not read.answered[read.unreadable].any()
     readable = ~read.unreadable[1]
     assert read.models.loc["large", "top1"] == pytest.approx(1 - WRONG[1, readable].mean())
-    assert "answers of model 'large': 50.00% unreadable" in repr(read)
+    assert repr(read).endswith("; answers of model 'large': 50.00% unreadable>")
     accepted = table(read.predictions, missing="wrong")
     assert accepted.answered.all() and accepted.models.loc["large", "top1"] < 0.5
     assert "50.00% unreadable; missing='wrong' counts all of them as wrong" in repr(accepted)
