@@ -104,7 +104,7 @@ def random_table(seed):
 
 @pytest.mark.parametrize("make", [partial(three_models, ids=False), random_table])
 def test_equal_row_numbers_do_not_pair_two_splits(make):
-    here, there = make(0), make(1)
+    here, there = map(make, (0, 1))
     drops = accuracy_drops(here, {"there": there})
     name = here.models.index[0]
     expected = ends_of(difference_interval, here, there, name, len(here.models))
@@ -144,7 +144,7 @@ def test_a_front_is_compared_with_the_front_of_each_split():
     splits = {"here": STORE, "there": OTHER}
     own = {label: search(store, 2) for label, store in splits.items()}
     table = fronts_under_shift(splits, front, own)
-    here, there = table.loc["here"], table.loc["there"]
+    here, there = (table.loc[name] for name in ("here", "there"))
     assert here["mean_improvement"] == here["mean_improvement_own_front"]
     assert here["share_near_own_front"] == 1
     assert there["mean_improvement"] == mean_improvement_moved(OTHER, front)

@@ -156,7 +156,8 @@ def test_masked_values_are_refused_but_empty_masks_are_not():
     ]
     for call, arguments in calls:
         for place, argument in enumerate(arguments):
-            before, after = arguments[:place], arguments[place + 1 :]
+            before = arguments[:place]
+            after = arguments[place + 1 :]
             call(*before, np.ma.MaskedArray(argument), *after)
             with pytest.raises(ValueError, match="masked"):
                 call(*before, masked(argument), *after)

@@ -60,6 +60,7 @@ def test_batches_have_their_samples_in_order(form, values, data):
     picked = take_rows(batch, np.array(rows))
     assert samples_of(picked) == [samples[row] for row in rows]
     assert samples_of(take_rows(batch, slice(1, 3))) == samples[1:3]
+    assert samples_of(concatenate_batches([batch])) == samples
     assert samples_of(concatenate_batches([batch, picked])) == samples + samples_of(picked)
 
 
