@@ -1,6 +1,7 @@
 """Draw fronts from tables, with costs on a log axis and accuracies as per cent."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -54,7 +55,8 @@ def singles_figure(
     marker = {"size": 9, "color": style.BLACK}
     style.add_models(fig, shown, mode="markers", marker=marker, showlegend=False)
     for name, (cost_here, accuracy) in shown[["cost", "accuracy"]].iterrows():
-        place = {"xanchor": "right", "yshift": 14}  # nothing is cheaper and more accurate
+        # No model is cheaper and more accurate, so the place above and left is free.
+        place: dict[str, Any] = {"xanchor": "right", "yshift": 14}
         if name == hull.index[0]:
             place = {"xanchor": "left", "xshift": 8, "yshift": -6}
         style.label(fig, cost_here, accuracy, str(name), **place)

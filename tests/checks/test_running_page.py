@@ -68,7 +68,6 @@ MEASURED = {
     "litserve_app": (RUNNING, r"examples/litserve_app.py` \| (.*) ms"),
     "ray_serve": (RUNNING, r"examples/ray_serve.py` \| (.*) ms"),
     "litellm_router": (RUNNING, r"examples/litellm_router.py` \| (.*) ms"),
-    "service": (RUNNING, r"The Service of version 0.3.0 took (.*) ms"),
     "policy_step": (RUNNING, r"`policy.step` takes (.*) µs for one input"),
     "policy_step_64": (RUNNING, r"and (.*) µs each in a batch of 64"),
     "report_jsonl": (MONITORING, r"A report takes (.*) µs a row of JSON lines"),
