@@ -285,7 +285,8 @@ def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs(dtype):
     def unusable(place=None, value=np.nan):
         """The unusable rows of three samples, of which a value was replaced, in both forms."""
         images = torch.ones(3, 2, 4, 4, dtype=dtype).to(memory_format=torch.channels_last)
-        images = torch.ones(3, 2, 4, 4, dtype=dtype).to(memory_format=torch.channels_last)
+        numbers = torch.ones(3, dtype=dtype)
+        shared = torch.ones(5, dtype=dtype)
         parts = {"images": images, "numbers": numbers, "shared": shared}
         if place:
             parts[place[0]][place[1:]] = value
