@@ -84,8 +84,14 @@ class Figure(go.Figure):
             # MathJax typesets what is between two dollars, but not across elements.
             page = f"<p><b>{head}</b><br>{note}</p>".replace("&#36;", "<span>&#36;</span>")
             display({"text/html": page, "text/plain": text}, raw=True)
-            shown.update_layout(title=None, margin={"t": 10})
+            shown.update_layout(title=None, margin={"t": 30 if has_panel_titles(shown) else 10})
         pio.show(shown, renderer=renderer)
+
+
+def has_panel_titles(figure: go.Figure) -> bool:
+    """Return whether a figure of several panels has titles above its first row."""
+    notes = figure.layout.annotations
+    return any((note.xref, note.yref, note.y) == ("paper", "paper", 1) for note in notes)
 
 
 # The colours of Okabe and Ito (2008), adjusted. Any two colours, including GREY and BLACK, differ

@@ -1,9 +1,21 @@
 """Names in figures are escaped, and colours and axes are readable."""
 
 import numpy as np
+import plotly.io as pio
+import pytest
+from plotly.subplots import make_subplots
 from skimage.color import deltaE_ciede2000, rgb2lab
 
-from cascadelib.figures.style import BLACK, GREY, LINE, PALETTE, cost_axis, escape_text, figure
+from cascadelib.figures.style import (
+    BLACK,
+    GREY,
+    LINE,
+    PALETTE,
+    Figure,
+    cost_axis,
+    escape_text,
+    figure,
+)
 
 
 def test_text_is_escaped_for_plotly():
@@ -72,3 +84,13 @@ def test_colours_differ_for_deuteranopes_and_from_the_page():
     )  # few lines are more distinct
     assert least_contrast([*PALETTE, BLACK, GREY]) > 3
     assert least_contrast([BLACK, LINE]) > 7  # text
+
+
+@pytest.mark.parametrize(("titles", "room"), [([], 10), (["left", "right"], 30)])
+def test_titles_of_panels_have_room_below_the_title_in_text(titles, room, monkeypatch):
+    panels = Figure(make_subplots(1, 2, subplot_titles=titles)).titled("a title")
+    shown = []
+    monkeypatch.setattr(pio, "show", lambda figure, renderer: shown.append(figure))
+    monkeypatch.setattr(pio.renderers, "default", "png")
+    panels._ipython_display_()
+    assert shown[0].layout.margin.t == room and shown[0].layout.title.text is None
