@@ -173,7 +173,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     >>> print(found.saved)
     1.83× lower cost than the large model (95% CI 1.75 to 1.91)
     >>> print(found.kept)
-    Agreement with llama-3.3-70b: lower (−1.33 points, 95% CI −1.99 to −0.80)
+    Agreement with llama-3.3-70b: lower (−1.33 points, 95% CI −1.93 to −0.74)
     """
     row = holds({"": other}, cascade, resamples=2).iloc[0]
     ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS}

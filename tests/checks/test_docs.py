@@ -225,6 +225,7 @@ def address(site):
     server.server_close()
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 def test_a_notebook_links_to_the_glossary(address, page):
     page.goto(f"{address}/notebooks/02_two_model_cascades.html")

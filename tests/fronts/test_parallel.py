@@ -8,6 +8,7 @@ import time
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from itertools import combinations
 from multiprocessing import get_context
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -232,7 +233,7 @@ def test_a_task_that_is_sent_again_gets_the_seconds_that_are_left_then(monkeypat
 
     search = search_of(synthetic(4, 50, seed=0), executor=Empty(), deadline=10.0)
     runner = TaskRunner(search)
-    monkeypatch.setattr(parallel.time, "monotonic", lambda: next(clock))
+    monkeypatch.setattr(parallel, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert runner.run([Part((0, 1))], new_best(50, 3))
     assert given == [9.0, 5.0]
 
