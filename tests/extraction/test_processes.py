@@ -193,13 +193,20 @@ class Extractions(RuleBasedStateMachine):
                 self.expected = read_store(self.base / "alone")
             assert all(self.expected[name] == logits for name, logits in found.items())
 
+    def end_all(self):
+        """Let all processes end. One may pause itself after it was told to continue."""
+        deadline = time.monotonic() + PATIENCE
+        while self.children:
+            assert time.monotonic() < deadline, "a process never ended"
+            for child in self.children:
+                os.kill(child, signal.SIGCONT)
+            for child in [*self.children]:
+                self.wait(child, 1)
+
     def teardown(self):
         """Let all processes end, run one to its end, and compare the store."""
         try:
-            for child in [*self.children]:
-                os.kill(child, signal.SIGCONT)
-            for child in [*self.children]:
-                self.wait(child)
+            self.end_all()
             self.wait(self.fork())
             self.stored_models_are_complete()
             assert set(read_store(self.folder)) == set(NAMES)
