@@ -327,7 +327,7 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
     Returns
     -------
     str
-        The difference in cost of each front that clearly differs: its interval excludes zero.
+        The difference in cost of each front whose interval excludes an equal cost.
     """
     first, front = next(iter(fronts.items()))
     data = f"{in_words(front.cost_kind)}, mean at equal accuracy. {data_of(other, front)}."
@@ -347,7 +347,7 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
         parts.append(f"{len(differ)} clearly {word}" + f" ({named})" * bool(named))
     return (
         f"Of {len(ratios)} alternatives to {first}: {', '.join(parts)}.\n{data} Clearly: the "
-        "interval excludes zero. The 95% intervals hold simultaneously."
+        "interval excludes an equal cost. The 95% intervals hold simultaneously."
     )
 
 
