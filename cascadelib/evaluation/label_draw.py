@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray as Array
 
 from ..checks import brief, items_of, validate_choice
@@ -188,7 +187,7 @@ def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
 
 
 def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
-    """Return {sample id: label} of the labels that are not None or nan.
+    """Return {sample id: label} of the labels that are not None, nan or blank text.
 
     Raises
     ------
@@ -204,7 +203,8 @@ def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
         )
     check_distinct(texts, "labels")
     pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
-    return {sample: written_value(label) for sample, label in pairs if not pd.isna(label)}
+    written = ((sample, written_value(label)) for sample, label in pairs)
+    return {sample: label for sample, label in written if str(label).strip()}
 
 
 def with_labels(store: Store, others: Array, label_of: Mapping[str, Any], in_order: bool) -> Store:

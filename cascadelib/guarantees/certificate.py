@@ -164,7 +164,10 @@ class Certificate:
                 f"{self.reference} alone {cost}: a saving of {times(saving)} ×."
             )
             if self.terms.epsilon is not None:
-                text += f" Observed loss: {fraction(row['accuracy_loss'])}."
+                text += f" Observed loss: {fraction(row['accuracy_loss'])}"
+                if row["unlabelled"]:
+                    text += f", with the {fraction(row['unlabelled'])} without a label as lost"
+                text += "."
         return " ".join([text + premises_text(self.terms.premises), *self.remarks])
 
 
@@ -219,8 +222,8 @@ def certify(
     labels : mapping, optional
         {sample id: label}, only for the score "top1". These labels replace those of the store,
         which may have none. It is enough to label the samples that :func:`to_label` returns: the
-        p-values are the same as with all labels. A missing label (None or nan) counts as the worst
-        case, so the guarantee holds for any choice of labelled samples.
+        p-values are the same as with all labels. A missing label (None, nan or blank) counts as
+        the worst case, so the guarantee holds for any choice of labelled samples.
     draw : LabelDraw, optional
         The result of ``to_label(store, models=…)`` on the same store, if `labels` are those of its
         first ids. The samples that chose the cascades are left out, with their labels. The labels

@@ -93,6 +93,8 @@ def to_label(
     """
     if (cascades is None) == (models is None):
         raise TypeError("give either cascades, to certify them, or models=, to choose cascades")
+    if (cascades is None and draw is not None) or (models is None and seed is not None):
+        raise TypeError("draw= belongs to cascades, and seed= to models=")
     if models is not None:
         check_store(store)
         refuse_repeats(store)

@@ -233,6 +233,8 @@ REFUSED = {
     "one candidate": (lambda: cl.to_label(TABLE, models=["s"]), "models must name two models"),
     "neither": (lambda: cl.to_label(TABLE), "give either cascades"),
     "both": (lambda: cl.to_label(TABLE, POINT, models="all"), "give either cascades"),
+    "a draw again": (lambda: cl.to_label(TABLE, models="all", draw=DRAW), "draw= belongs to"),
+    "a seed": (lambda: cl.to_label(TABLE, POINT, draw=DRAW, seed=1), "draw= belongs to"),
     "no predictions": (
         lambda: cl.to_label(cl.ScoreTable(np.ones((2, 9)), np.ones((2, 9)), [1, 2]), models="all"),
         "the table has no predictions",

@@ -10,8 +10,8 @@ import cascadelib as cl
 from cascadelib import Point, ScoreTable, certify, to_label
 
 
-def test_none_and_nan_are_missing_labels_and_labels_that_no_model_predicts_are_refused():
-    """As labels that no model predicts, None and nan would count as no loss."""
+def test_none_nan_and_blanks_are_missing_labels_and_labels_that_no_model_predicts_are_refused():
+    """As labels that no model predicts, they would count as no loss."""
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 2, 1200)
     said = np.where(rng.random((2, 1200)) < [[0.8], [0.97]], truth, 1 - truth)
@@ -27,8 +27,10 @@ def test_none_and_nan_are_missing_labels_and_labels_that_no_model_predicts_are_r
     assert certify(
         table, front, 0.02, labels={i: float(label) for i, label in labels.items()}
     ).table.equals(every)
+    half = str(certify(table, front, 0.1, labels=dict(list(labels.items())[::2])))
+    assert "without a label as lost" in half
     none = certify(table, front, 0.02).table
-    for nothing in (None, np.nan, pd.NA):
+    for nothing in (None, np.nan, pd.NA, "", " "):
         assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
     spaced = {name: f" {label}. " for name, label in labels.items()}
     assert certify(table, front, 0.02, labels=spaced).table.equals(every)
