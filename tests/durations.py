@@ -70,7 +70,8 @@ class Durations:
         FILE.parent.mkdir(exist_ok=True)
         FILE.write_text(json.dumps(rows, indent=0), encoding="utf-8")
         write = terminalreporter.write_line
-        total = processor_time() + self.workers
+        # Workers are children of this process, and report their own time.
+        total = self.workers or processor_time()
         terminalreporter.section(f"{total:.0f} s of processor time; all tests: build/{FILE.name}")
         for row in rows[:SHOWN]:
             write(f"{row['cpu']:7.1f} s of processor time, {row['seconds']:6.1f} s  {row['test']}")
