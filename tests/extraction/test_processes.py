@@ -221,7 +221,7 @@ class Extractions(RuleBasedStateMachine):
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("examples", [6, pytest.param(300, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
 def test_any_processes_fill_one_equal_store(examples):
     options = settings(
         max_examples=examples,
