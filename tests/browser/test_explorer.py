@@ -752,6 +752,7 @@ def shows(page, dataset, method):
     assert computed(page) == [[dataset, method]] * 2
 
 
+@pytest.mark.soak
 def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     """The selectors equal what is computed. A picture replaces the explorer without its kernel."""
     folder = server[1].parent

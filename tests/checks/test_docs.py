@@ -234,6 +234,7 @@ def test_a_notebook_links_to_the_glossary(address, page):
     assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
 
 
+@pytest.mark.soak
 def test_the_site_has_reference_pages_and_notebooks(site):
     assert "calibration_table" in (site / "reference/analysis.html").read_text(encoding="utf-8")
     assert 'href="notebooks/05_distribution_shift.html"' in (site / "shift.html").read_text(

@@ -14,6 +14,7 @@ from corrupted_tables import (
     results,
 )
 
+pytestmark = pytest.mark.soak
 # The largest share of rows in which no check can find a corruption. The page has the largest harm.
 UNDETECTABLE = {
     "the reference shifted by one row": 0.15,
@@ -22,11 +23,9 @@ UNDETECTABLE = {
 }
 
 
-@pytest.fixture(
-    scope="module", params=[SHARES[1::2], pytest.param(SHARES, marks=pytest.mark.soak)], ids=len
-)
-def found(request):
-    return results(request.param)
+@pytest.fixture(scope="module")
+def found():
+    return results(SHARES)
 
 
 def test_only_undetectable_corruptions_hide_a_loss(found):
