@@ -1,7 +1,6 @@
 """Run the examples of engines for real, compare them with Policy.run, and measure their overhead.
 
     make engines                                     all engines; writes benchmarks/engines.json
-    make engines ARGS="--service CHECKOUT_OF_0.3.0"  also the Service of version 0.3.0
     make engines ARGS="ray_serve"                    one engine
     make engines ARGS="--inputs 1000"                fewer inputs; writes nothing
 
@@ -253,44 +252,6 @@ def run_litserve(inputs: int, folder: Path) -> Figures:
     return watch.figures
 
 
-def run_service(inputs: int, folder: Path) -> Figures:
-    """Measure the Service of version 0.3.0 on the models of the example of Ray Serve."""
-    from cascadelib import Point, Policy
-    from cascadelib.serve import Service
-
-    def small(values: list[float]) -> tuple[list[str], list[float]]:
-        return ["yes" if x > 0.1 else "no" for x in values], list(values)
-
-    def large(values: list[float]) -> tuple[list[str], None]:
-        return ["yes" if x > 0.2 else "no" for x in values], None
-
-    def call_of(function: Callable, seconds: float) -> Callable:
-        async def call(values: list[float]) -> tuple:
-            await asyncio.sleep(seconds)
-            return function(values)
-
-        return call
-
-    policy = Policy(Point(("small", "large"), (0.6,)))
-    values = np.random.default_rng(1).random(inputs).tolist()
-
-    async def drive() -> list[str]:
-        calls = [call_of(small, 0.004), call_of(large, 0.020)]
-        service = Service(policy, calls, batch_size=64, concurrency=1, audit=0.02)
-
-        async def decide(name: str, value: float) -> str:
-            return (await service.decide(value, name)).prediction
-
-        answers = await send(decide, values)
-        await service.end()
-        return answers
-
-    with Stopwatch(inputs) as watch:
-        answers = asyncio.run(drive())
-    assert answers == policy.run([small, large], values).predictions.tolist(), "answers differ"
-    return watch.figures
-
-
 ENGINES: dict[str, Callable[[int, Path], Figures]] = {
     "policy_run": run_policy,
     "policy_step": partial(run_steps, size=1),
@@ -300,7 +261,6 @@ ENGINES: dict[str, Callable[[int, Path], Figures]] = {
     "litserve_app": run_litserve,
     "ray_serve": run_ray,
     "litellm_router": run_litellm,
-    "service": run_service,
 }
 
 
@@ -322,7 +282,6 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("engines", nargs="*", choices=[[], *ENGINES], default=[])
     parser.add_argument("--inputs", type=int, default=10_000)
-    parser.add_argument("--service", type=Path, help="a checkout of cascadelib 0.3.0")
     parser.add_argument("--into", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--log", type=Path, help=argparse.SUPPRESS)
     options = parser.parse_args()
@@ -330,11 +289,9 @@ def main() -> None:
         figures = ENGINES[options.engines[0]](options.inputs, options.log)
         options.into.write_text(json.dumps(figures))
         return
-    names = options.engines or [name for name in ENGINES if name != "service" or options.service]
     found = {}
-    for name in names:
-        first = options.service.resolve() if name == "service" else ROOT
-        found[name] = run_apart(name, options.inputs, [first, ROOT / "examples"])
+    for name in options.engines or ENGINES:
+        found[name] = run_apart(name, options.inputs, [ROOT, ROOT / "examples"])
         processor, rate = found[name].values()
         print(f"{name:>15}: {processor:7.4f} ms of processor time an input, {rate:6.0f} inputs/s")
     print(f"Answers, exits and audits of {options.inputs} inputs are those of Policy.run.")

@@ -105,7 +105,6 @@ BLACK = "#222222"
 GRID = "#E6E6E6"
 LINE = "#444444"
 
-SYMBOLS = "circle square diamond triangle-up cross x star pentagon hexagon hourglass".split()
 DASHES = ["solid", "dash"]
 HOVER = "%{text}<br>%{y:.2%} at %{x}<extra></extra>"
 FRONT_HOVER = "%{y:.2%} at %{x}<br>%{text}<extra></extra>"

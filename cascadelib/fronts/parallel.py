@@ -330,7 +330,8 @@ class TaskRunner:
             except Exception as error:  # the executor raised it: a task runs no code of the user
                 self.errors.append(error)
                 return False
-            outcomes = outcomes if result else self.shared_outcomes()
+            if result is None:
+                outcomes = self.shared_outcomes()
         rows, values, complete = result
         local.floor[-1] = np.inf
         for array, found in zip(local[1:], values, strict=True):
