@@ -23,6 +23,7 @@ from cascadelib.tables import readable
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.published_models import on_fronts, singles  # noqa: E402 - beside the notebooks
 
+SYMBOLS = "circle square diamond triangle-up cross x star pentagon hexagon hourglass".split()
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}
 
 
@@ -56,7 +57,7 @@ def fronts_figure(
         rows = front[[families.get(name) == family for name in front.index]]
         if len(rows):
             # If colours run out, the next family takes the first colour with another symbol.
-            symbol = style.SYMBOLS[(i + i // len(style.SYMBOLS)) % len(style.SYMBOLS)]
+            symbol = SYMBOLS[(i + i // len(SYMBOLS)) % len(SYMBOLS)]
             marker = {"color": colours[i % len(colours)], "symbol": symbol, "size": 9}
             style.add_models(fig, rows, name=family, mode="markers", marker=marker)
     line_colours = [style.BLACK, *style.PALETTE]
