@@ -12,7 +12,7 @@ from . import style
 
 LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure
 LABEL_HEIGHT = 0.07  # of a label, as a share of the height of the plot
-LETTER_WIDTH = 7  # pixels of a letter of a label
+LETTER_WIDTH = 8  # pixels of a letter of a label
 ROW_HEIGHT = 28  # pixels of a row of intervals
 
 
