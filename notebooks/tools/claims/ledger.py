@@ -132,9 +132,7 @@ def table(
 
 @cache
 def real_imagenet() -> pd.Series:
-    """Return the committed results on real ImageNet predictions by claim, empty without them."""
-    if not REAL.exists():
-        return pd.Series(dtype=object)
+    """Return the committed results on real ImageNet predictions by claim."""
     rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
     return rows["value"] + ": " + rows["verdict"].map(inside_a_sentence)
 
@@ -340,7 +338,7 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     place, contrast, half = deciding_contrast(found, claim)
     names = [name.replace("_", " ") for name in value.index]
     show = claim["show"] or ".3f"
-    of_lead = f"+z{show}" if show.endswith("%") else "+z.1%"
+    of_lead = "+z" + (claim["show"] or ".1%")
     if claim["rule"].startswith("only"):
         return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
