@@ -73,4 +73,4 @@ def lead_across(front: Any, other: Any) -> tuple[float, float]:
     """
     differences = factors(front) - factors(other)
     share = np.mean(np.sign(differences) + 1) / 2
-    return float(trim_mean(differences, 0.25)), float(share)
+    return trim_mean(differences, 0.25), share
