@@ -192,15 +192,16 @@ def confidences_of(parts: Iterable[Origin | None], name: str) -> tuple[Array, in
 
 
 def labels_of_model(case: Case) -> str:
-    """Describe a model whose answers are the labels, although the reference errs."""
+    """Describe a model whose answers are all known labels, although the reference errs."""
     labels = getattr(case.store, "labels", None)
-    if labels is None or not case.store.has_predictions or not case.is_known.all():
+    if labels is None or not case.store.has_predictions:
         return ""
-    errors = np.count_nonzero(case.store.predicted(case.reference) != labels)
-    for name in case.models if errors >= LEAST_GRADED else ():
-        if (case.store.predicted(name) == labels).all():
-            return f"the labels are the answers of {name!r} on all {len(labels)} samples"
-    return ""
+    differs = {name: case.store.predicted(name) != labels for name in case.models}
+    errors = {name: np.count_nonzero(column & case.is_known) for name, column in differs.items()}
+    model = min(errors, key=errors.__getitem__)
+    if errors[model] or errors[case.reference] < LEAST_GRADED:
+        return ""
+    return f"the labels are the answers of {model!r} on all {case.is_known.sum()} samples"
 
 
 def rows_aligned(case: Case) -> Finding:

@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, join_origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, draw_of, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -86,9 +86,11 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
     probability of at most C(2n, n) / 4ⁿ for any two means, and values are independent of one
     another. Let v values have an even X + Y, and consider the event that X = Y for at least c of
     them. Without the totals, its probability is at most P(binomial(v, mean of these bounds) ≥ c)
-    (Hoeffding, 1956, for unequal probabilities). Given the totals, it is at most this number
-    divided by the probability of the totals. A repeated split has X = Y for all of its values. A
-    repeated part of a split has X = Y for all values that occur nowhere else.
+    (Hoeffding, 1956, for unequal probabilities, if c is at least the mean plus 1. Otherwise this
+    number exceeds every level: it is above 1/4, or at least the mean of the bounds). Given the
+    totals, it is at most this number divided by the probability of the totals. A repeated split has
+    X = Y for all of its values. A repeated part of a split has X = Y for all values that occur
+    nowhere else.
     """
     seen = without_copies(seen)
     here = without_copies(here)
@@ -103,9 +105,7 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
     chance = np.mean(binom.pmf(even // 2, even, 0.5))
     sums = [poisson.pmf(len(values), len(values)) for values in (seen, here)]
     probability = binom.sf(equal - 1, len(even), chance)
-    # Hoeffding's bound holds for counts of at least the mean plus 1.
-    bound_applies = equal >= chance * len(even) + 1
-    return int(equal) if bound_applies and probability <= level * np.prod(sums) else 0
+    return int(equal) if probability <= level * np.prod(sums) else 0
 
 
 def without_copies(values: Array) -> Array:
@@ -258,14 +258,20 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
                 "computed them, which the samples of the other folds trained",
                 "certify the network that will run, on samples that did not train it",
             )
-    shared = samples_seen([point.seen for point in points], origin, models)
+    seen = [point.seen for point in points]
+    shared = samples_seen(seen, origin, models)
     if shared:
+        remedy = (
+            "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
+        )
+        if call := draw_of(join_origins(*seen)):
+            remedy = f"pass draw={call}, whose labels chose them: those that follow certify"
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
             "ids or by the numbers of the models",
-            "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+            remedy,
         )
     tables = {point.thresholds_from for point in points} - {None}
     if shared is None or None in [samples_in_common(table, origin) for table in tables]:

@@ -103,6 +103,7 @@ def test_a_missing_label_of_a_cluster_counts_as_a_loss():
     table = ScoreTable(None, confidence, [1, 8], ("s", "l"), sample_ids=ids, predictions=said)
     every = {name: "b" for name in ids[1::2]}
     options = {"cascades": HALF, "delta": DELTA, "reference": "l", "clusters": clusters}
+    options["accept"] = ("labels complete",)  # the labels are the answers of "s"
     gained = certify(table, epsilon=0.1, labels=every, **options).table.iloc[0]
     unknown = certify(table, epsilon=0.1, labels={}, **options).table.iloc[0]
     assert gained["accuracy_loss"] == -0.5
