@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from ..checks import brief, items_of, validate_choice
 from ..labels import as_text, check_distinct, texts_of_keys, written_value
-from ..origin import Origin, Origins, draw_of, rows_among
+from ..origin import Origin, Origins, draw_to_pass, rows_among
 from ..store.protocol import Store, answered_by_models
 from .guarantee import draw_seed
 
@@ -182,12 +182,10 @@ def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
     is_seen = rows_among(seen, store.origin)
     count = np.count_nonzero(is_seen)
     if not is_seen[draw.order(ids)[:count]].all():
-        remedy = "certify on other samples, or choose with labels= and draw="
-        if call := draw_of(seen):
-            remedy = f"pass draw={call}, whose labels chose them"
+        others = "certify on other samples, or choose with labels= and draw="
         raise ValueError(
             f"{count} samples of the store took part in the choice of the cascades, and are not "
-            f"the first ones of draw=: {remedy}"
+            f"the first ones of draw=: {draw_to_pass(seen, store.origin) or others}"
         )
     if count == len(ids):
         raise ValueError(

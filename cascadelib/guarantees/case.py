@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import brief, error_context
+from ..checks import error_context
 from ..evaluation.label_draw import (
     LabelDraw,
     read_known_labels,
@@ -298,7 +298,8 @@ def labels_after_choice(
         left = draw.ids[np.isin(draw.ids, rest.origin.sample_ids)].tolist()
         raise ValueError(
             f"none of the {len(label_of)} labels is left to certify: those that chose the cascades "
-            f"cannot. Label the {len(left)} samples that follow in draw.ids, {brief(left)}"
+            f"cannot. Label the {len(left)} samples that follow in draw.ids, from "
+            f"{''.join(left[:1])!r} on"
         )
     return remaining
 
@@ -328,12 +329,12 @@ def apply_labels(
     is_known = np.isin(ids, list(label_of))
     rows = rows_to_label(differs, store.origin, draw)
     first = rows[: np.count_nonzero(is_known[rows])]
-    gaps = ids[first[~is_known[first]]]
-    if draw is not None and len(gaps):
+    gaps = ids[first[~is_known[first]]].tolist()
+    if draw is not None and gaps:
         raise ValueError(
-            f"draw=: the {len(first)} labelled samples are not the first ones that to_label "
-            f"returns for these points: {len(gaps)} of these have no label, the first is "
-            f"{str(gaps[0])!r}. Label them in their order, without gaps"
+            "draw=: the labelled samples are not the first ones that to_label returns for these "
+            f"points: {len(gaps)} of the first {len(first)} have no label, such as {gaps[0]!r}. "
+            "Label them in their order, without gaps"
         )
     labelled = with_labels(agreed, agreed.predicted(reference), label_of, draw is not None)
     return labelled, differs, is_known

@@ -158,9 +158,9 @@ class Certificate:
             )
             if "unlabelled" in self.table and self.table["unlabelled"].any():
                 text += (
-                    " Labels are missing: cl.to_label returns the samples that need one, labelled "
-                    f"by {self.terms.design.labelled_by}. With draw=, more labels are for another "
-                    "certificate, which certificates= counts."
+                    " Labels are missing: cl.to_label returns the samples that need one. They are "
+                    f"labelled by {self.terms.design.labelled_by}. With draw=, more labels are for "
+                    "another certificate, which certificates= counts."
                 )
         else:
             row = self.table[self.table["certified"]].iloc[self.certified.index(point)]

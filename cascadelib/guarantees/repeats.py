@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, draw_of, join_origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, draw_to_pass, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -258,20 +258,16 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
                 "computed them, which the samples of the other folds trained",
                 "certify the network that will run, on samples that did not train it",
             )
-    seen = [point.seen for point in points]
-    shared = samples_seen(seen, origin, models)
+    seen = join_origins(*(point.seen for point in points))
+    shared = samples_seen([seen], origin, models)
     if shared:
-        remedy = (
-            "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
-        )
-        if call := draw_of(join_origins(*seen)):
-            remedy = f"pass draw={call}, whose labels chose them: those that follow certify"
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
             "ids or by the numbers of the models",
-            remedy,
+            draw_to_pass(seen, origin)
+            or "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
         )
     tables = {point.thresholds_from for point in points} - {None}
     if shared is None or None in [samples_in_common(table, origin) for table in tables]:

@@ -113,7 +113,8 @@ def align_varying(scores: Array, names: Array, chance: Array) -> Alignment:
     standard = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
     phi = standard @ standard.T / samples
     groups = connected_components(phi * np.sqrt(samples) > LINK)[1]
-    is_useful = above_chance(scores, chance)
+    above = scores.mean(axis=1) - chance
+    is_useful = above > ERRORS * scores.std(axis=1) / np.sqrt(samples)
     wrong = names[find_misaligned(scores, standard, groups, is_useful)].tolist()
     if wrong:
         evidence = f"correctness of {brief(wrong)} does not correlate with that of other models"
@@ -130,11 +131,6 @@ def align_varying(scores: Array, names: Array, chance: Array) -> Alignment:
     least = np.where(np.eye(len(names)), -1, phi).max(axis=1).min()
     evidence = f"each model correlates with another by {least:.3f} or more, on {samples:,} samples"
     return Alignment("verified", evidence)
-
-
-def above_chance(scores: Array, chance: Array) -> Array:
-    """Return whether accuracies are significantly above those by chance, bool [M]."""
-    return scores.mean(axis=1) - chance > ERRORS * scores.std(axis=1) / np.sqrt(scores.shape[1])
 
 
 def find_misaligned(scores: Array, standard: Array, groups: Array, is_useful: Array) -> Array:
