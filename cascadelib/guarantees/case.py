@@ -298,8 +298,7 @@ def labels_after_choice(
         left = draw.ids[np.isin(draw.ids, rest.origin.sample_ids)].tolist()
         raise ValueError(
             f"none of the {len(label_of)} labels is left to certify: those that chose the cascades "
-            f"cannot. Label the {len(left)} samples that follow in draw.ids, from "
-            f"{''.join(left[:1])!r} on"
+            f"cannot. Label the {len(left)} samples that follow in draw.ids, from {left[:1]} on"
         )
     return remaining
 

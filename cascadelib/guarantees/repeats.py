@@ -32,14 +32,12 @@ FACTOR = 1.5  # equal confidences raise the chance of equal other values by this
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
-def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]) -> int | None:
-    """Return a lower bound on the number of samples of ``here`` that are among those of
-    ``origins``.
+def samples_seen(seen: Origins, here: Origin, models: Iterable[str]) -> int | None:
+    """Return a lower bound on the number of samples of ``here`` that are in the sets ``seen``.
 
     Samples are compared by their ids and then by the numbers of ``models``. None if no shared
     sample is found and ids or numbers are unknown.
     """
-    seen = join_origins(*origins)
     by_ids = samples_in_common(seen, here)
     if by_ids:
         return by_ids
@@ -259,7 +257,7 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
                 "certify the network that will run, on samples that did not train it",
             )
     seen = join_origins(*(point.seen for point in points))
-    shared = samples_seen([seen], origin, models)
+    shared = samples_seen(seen, origin, models)
     if shared:
         return (
             VIOLATED,

@@ -285,16 +285,6 @@ def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
     assert way == "no labels" or np.mean(easier) > 0.5
 
 
-def test_a_cost_at_its_budget_is_certified_at_most_as_often_as_delta():
-    draws = 60
-    delta = 0.2
-    found = [
-        certify(table, IN_TWO, 0.3, delta, "l", budget=5.0).guarantee
-        for table in drawn_worlds(500, draws)
-    ]
-    assert 0 < sum(each is not None for each in found) <= binom.ppf(0.999, draws, delta)
-
-
 def test_the_loss_of_f1_is_certified():
     rng = np.random.default_rng(0)
     halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
