@@ -16,13 +16,20 @@ import cascadelib as cl
 from .options import COLUMNS, COMMANDS, LOG, parser_of_all
 
 CERTIFY = {flag.strip("-").replace("-", "_"): None for flag in COMMANDS["certify"][1]}
+PRINTED = {
+    "expected_accuracy": "accuracy expected on new samples (lower, since the cascade was chosen "
+    "for its accuracy)"
+}
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
 def column_options(args: Namespace) -> dict[str, Any]:
     """Return the options that are parameters of ``from_frame``, without those that are not set."""
     names = (*COLUMNS, "cost")
-    return {name: getattr(args, name) for name in names if getattr(args, name)}
+    options = {name: getattr(args, name) for name in names if getattr(args, name)}
+    if options.get("confidence") in ("none", "None"):
+        options["confidence"] = None
+    return options
 
 
 def read_scores(path: str, args: Namespace) -> Any:
@@ -39,8 +46,7 @@ def read_scores(path: str, args: Namespace) -> Any:
         try:
             return cl.ScoreTable.from_frame(table, **options)
         except ValueError as error:
-            report = cl.check_table(table, **options)
-            report = replace(report, source=path, options=report.options | log_options(args))
+            report = check_file(path, args)
             if not report.command:
                 raise
             raise ValueError(f"{error}. check reads this table: {report.command}") from None
@@ -52,10 +58,18 @@ def read_scores(path: str, args: Namespace) -> Any:
     return cl.LogitStore(path)
 
 
+def check_file(path: str, args: Namespace) -> Any:
+    """Return the report of a table, with the options that read it."""
+    report = cl.check_table(open_table(path, args), **column_options(args))
+    return replace(report, source=path, options=report.options | log_options(args))
+
+
 def open_table(path: str, args: Namespace) -> Any:
     """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
     options = log_options(args)
-    if os.path.isdir(path) or path.endswith((".json", ".jsonl", ".ndjson")):
+    from .store.tables.table_files import JSON_LINES
+
+    if os.path.isdir(path) or path.lower().endswith(JSON_LINES):
         return cl.datasets.read_log(path, **options)
     for name in options:
         raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
@@ -70,13 +84,11 @@ def log_options(args: Namespace) -> dict[str, str]:
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
     """Return the texts of a column of a table, by sample id."""
     from .checks import validate_choice
-    from .store.tables.table_files import read_table
+    from .store.tables.tidy import open_frame
 
     if column is None:
         return None
-    frame = open_table(path, args)
-    if isinstance(frame, str):
-        frame = read_table(path, encoding=args.encoding)
+    frame, _ = open_frame(open_table(path, args), encoding=args.encoding)
     sample = args.sample or "sample"
     for name in (sample, column):
         validate_choice(name, frame.columns, "column")
@@ -155,16 +167,21 @@ def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """
     import pandas as pd
 
-    from .tables import fraction, number, times
+    from .tables import fraction, number
 
     limits = [*file_parts(policy)["thresholds"], ""]
     table = pd.DataFrame({"model": policy.models, "threshold": limits})
     table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
     table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
+    return f"{table.to_string(index=False)}\n{format_figures(figures)}"
+
+
+def format_figures(figures: dict[str, Any]) -> str:
+    """Return accuracy, cost and, if it is known, the saving of a cascade in words."""
+    from .tables import fraction, number, times
+
     text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
-    if "saving" in figures:
-        text += f", saving {times(figures['saving'])} ×"
-    return f"{table.to_string(index=False)}\n{text}"
+    return text + (f", saving {times(figures['saving'])} ×" if "saving" in figures else "")
 
 
 def choose(args: Namespace) -> dict[str, Any]:
@@ -226,12 +243,13 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
 
 def run_check(args: Namespace) -> dict[str, Any]:
     """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
-    report = cl.check_table(open_table(args.table, args), **column_options(args))
-    report = replace(report, source=args.table, options=report.options | log_options(args))
+    report = check_file(args.table, args)
     text = str(report)
     if args.fix and report.command:
-        report.table.to_frame().to_csv(args.fix, index=False)
-        fixed = report.of_fixed(args.fix)
+        table = report.table
+        table.to_frame().to_csv(args.fix, index=False)
+        same = {key: value for key, value in report.options.items() if value in ("exact", "wrong")}
+        fixed = cl.check_table(args.fix, cost=table.cost_names, **same)
         text = f"{text.removesuffix(report.command)}{args.fix} has the table after reading\n"
         text += fixed.command
         report = fixed
@@ -246,7 +264,12 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    return known_parts({"here": here, "expected": expected_parts(file_parts(policy))})
+    parts = file_parts(policy).get("expected")
+    found = {"cascade": format_cascade(policy, here), "here": here}
+    if policy.point.expected is None:
+        return found
+    expected = expected_figures(policy)
+    return found | {"when the policy was written": format_figures(expected), "expected": parts}
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
@@ -260,10 +283,7 @@ def run_show(args: Namespace) -> dict[str, Any]:
         f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
         for premise in (certified.premises if certified else ())
     }
-    expected = policy.point.expected
-    source = policy.point if expected is None else expected
-    figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
-    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures)}
+    found = {"policy": repr(policy), "cascade": format_cascade(policy, expected_figures(policy))}
     return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
 
 
@@ -281,10 +301,10 @@ def file_parts(policy: Any) -> dict[str, Any]:
     return parts_as_json(policy.point)
 
 
-def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the expected accuracy, cost and exit rates in a policy's file, or None."""
-    expected = parts.get("expected")
-    return expected and {name: expected[name] for name in MEASURED[:3]}
+def expected_figures(policy: Any) -> dict[str, Any]:
+    """Return accuracy, cost and exit rates as expected, or as selected if none are expected."""
+    source = policy.point.expected or policy.point
+    return {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
 
 
 def run_explore(args: Namespace) -> dict[str, Any]:
@@ -426,7 +446,8 @@ def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
         if isinstance(value, float):
             value = f"{value:.4g}"
         if not isinstance(value, bool | dict | list | tuple):
-            lines.append(str(value) if "\n" in str(value) else f"{key}: {value}")
+            name = PRINTED.get(key, key)
+            lines.append(str(value) if "\n" in str(value) else f"{name}: {value}")
     return lines
 
 

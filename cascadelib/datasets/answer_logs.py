@@ -260,10 +260,10 @@ def answer_in(
 
 def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
-    if message.get("content") or not tool_calls:
-        return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
-    calls = (call["function"] for call in message.get("tool_calls") or ())
-    return " ".join(f"{call['name']}({call['arguments']})" for call in calls)
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    if not calls or (tool_calls and message.get("content")):
+        return message["content"] or ""
+    return " ".join(f"{call['name']}({call['arguments']})" for call in calls if tool_calls)
 
 
 def confidence_of(choice: dict, by_token: bool) -> float:
@@ -361,7 +361,8 @@ def parse_sample(
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(
-            f"no {metric or ' or '.join(METRICS)} in the line: pass metric= with its key"
+            f"no {metric or ' or '.join(METRICS)} among the keys {', '.join(line)}: pass metric= "
+            "with one of them"
         )
     responses = line["resps"]
     generations = responses[0]
@@ -400,7 +401,7 @@ def vote_of(
     confidence = answers.count(prediction) / len(answers)
     if not confidence:
         raise ValueError(
-            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
-            "answer=, a function from a generation to its answer"
+            f"none of {len(answers)} generations is the filtered answer {prediction!r}. In Python, "
+            "lm_eval_samples(answer=…) takes a function from a generation to its answer"
         )
     return prediction, math.nan if len(answers) == 1 else confidence

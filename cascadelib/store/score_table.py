@@ -27,18 +27,7 @@ from .tables.tidy import open_frame, read_tidy, roles_of
 
 NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
-USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
-
-
-def _refuse_options(**options: Any) -> None:
-    """Raise a ValueError that names the options that are not None."""
-    extra = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
-    if extra:
-        raise ValueError(
-            f"{', '.join(extra)}: a ScoreTable contains confidences, correctness and cost, so it "
-            "supports only score='f1' and Method(confidence=…). Omit these options (a Point's "
-            "cost_kind is then 'cost'), or use a LogitStore"
-        )
+USUAL_PARTS = ["max_softmax", "none", False]  # of a Method with default arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -344,7 +333,7 @@ class ScoreTable:
             columns["label"] = np.tile(self.labels, models)
         elif self.correct is not None:
             correct = np.asarray(self.correct)
-            if self.answered is not None and not self.has_predictions:
+            if not self.has_predictions:
                 correct = np.where(self.answered, correct, np.nan)
             columns["correct"] = correct.ravel()
         confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
@@ -427,14 +416,16 @@ class ScoreTable:
 
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
+        parts = [getattr(method, part, None) for part in ("metric", "ensemble", "temperature")]
+        is_usual = method in (None, "auto") or parts == USUAL_PARTS
+        if not is_usual or score not in (None, *COMPUTED_SCORES):
+            raise ValueError(
+                f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
+                "it supports only score='f1' and methods that fit a confidence, such as "
+                "'logistic'. Omit these options, or use a LogitStore"
+            )
         is_fitted = method == "auto" or getattr(method, "confidence", None) is not None
-        metric = getattr(method, "metric", USUAL_METRIC)
-        _refuse_options(
-            method=None if is_fitted else method,
-            metric=metric if is_fitted and metric != USUAL_METRIC else None,
-            score=None if score in COMPUTED_SCORES else score,
-        )
-        return method, score or "top1", self._kind(cost)
+        return method if is_fitted else None, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:
         """Return a further column of a model, float64 or text [n_samples]."""
@@ -447,18 +438,13 @@ class ScoreTable:
         replaces the confidence of the table. A ValueError is raised if correctness is unknown, or
         if the method or score needs outputs of models.
         """
-        usual = (USUAL_METRIC, "none", False)
-        is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
-        _refuse_options(
-            method=None if is_usual else method,
-            score=None if score in COMPUTED_SCORES else score,
-        )
+        self.resolve_options(method, score)
         if method is not None and method.confidence is not None:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "this ScoreTable has predictions but no labels, so their correctness is unknown. "
-                "Pass labels= or correct="
+                "the table has answers but no labels, so their correctness is unknown. Read the "
+                "table with label= or correct="
             )
         correct = self.correct
         rows = [self.row(name) for name in names]

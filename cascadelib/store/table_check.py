@@ -18,8 +18,7 @@ from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
 from .tables.cells import SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules, has_faults
-from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy, roles_of
+from .tables.tidy import find_unread, open_frame, read_tidy, roles_of
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
@@ -31,7 +30,7 @@ NAMES = {
     "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class "
     "wahrheit vérité",
     "confidence": "confidence conf score probability prob maxprob certainty sure p konfidenz "
-    "confiance",
+    "sicherheit confiance",
     "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
     "correct": "correct iscorrect right exactmatch acc hit richtig juste",
 }
@@ -39,9 +38,9 @@ ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for th
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
 UNLABELLED = "correct answers"
 LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
-TREATED = {
-    "abstain": "as missing answers, missing='abstain'",
-    "drop": "without their samples, missing='drop'",
+KEPT = {  # what is read instead of rows that are not dropped, by their remedy
+    SKIP: "as missing answers",
+    UNSURE: "as too low for every threshold, so that the next model decides",
 }
 
 
@@ -91,16 +90,6 @@ class TableReport:
             return ""
         return format_command(self.source, self.columns, self.options, len(table))
 
-    def of_fixed(self, path: str) -> "TableReport":
-        """Return the report of a file to which :meth:`ScoreTable.to_frame` was written."""
-        table: Any = self.table
-        columns = {name: name for name in table.to_frame() if name in NAMES}
-        if table.further_costs:
-            columns, _ = roles_of(columns, table.cost_names)
-        missing = self.options.get("missing")
-        options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
-        return replace(self, source=path, columns=columns, options=options)
-
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
         lines = [f"{self.source}: {named or 'no columns were recognized'}"]
@@ -136,8 +125,7 @@ def check_table(
     answer: Any = None,
     decimal: str | None = None,
     encoding: str | None = None,
-    largest: int = LARGEST_TABLE,
-    **columns: str,
+    **columns: str | None,
 ) -> TableReport:
     """List the rules for the cells of a table of scores, and the command that reads it.
 
@@ -159,12 +147,10 @@ def check_table(
         Sign before decimals, as for :meth:`ScoreTable.from_frame`.
     encoding : str, optional
         Encoding of a CSV file. If the file is not in UTF-8, cp1252 (Windows) is tried.
-    largest : int, default=2**30
-        Maximum size in bytes, before and after decompression.
     **columns : str
         Columns by role: sample, model, confidence, label, prediction, correct. In a wide table, {}
         is the name of the model, such as ``prediction="{}_answer"``. Columns of other roles are
-        recognized by their names.
+        recognized by their names. ``confidence=None`` means that there are no confidences.
 
     Returns
     -------
@@ -193,15 +179,19 @@ def check_table(
         "answer": answer,
         "decimal": decimal,
     }
+    is_unsure = columns.get("confidence", "") is None
     roles: dict[str, str] = {}
     rules: list[Rule] = []
     table = None
     try:
-        opened, options["encoding"] = open_in_two_encodings(frame, largest, encoding)
+        opened, options["encoding"] = open_in_two_encodings(frame, encoding)
         roles, prices = guess_columns(list(map(str, opened[0].columns)), columns, cost)
+        wanted = roles if is_unsure else {"confidence": "confidence"} | roles
         rules = find_missing_columns(roles, prices)
-        if all(UNLABELLED in rule.name for rule in rules):
-            cells, cell_rules = read_tidy(*opened, roles, models, decimal)
+        if any(UNLABELLED not in rule.name for rule in rules):
+            rules += find_unread(opened[0], wanted)
+        else:
+            cells, cell_rules = read_tidy(*opened, wanted, models, decimal)
             rules += cell_rules
             table, found = choose_options(cells, prices, options)
             rules += found
@@ -213,19 +203,21 @@ def check_table(
     used = {name: value for name, value in options.items() if value is not None}
     if isinstance(cost, Mapping):
         used["cost"] = dict(cost)
+    if is_unsure:
+        used["confidence"] = None
     return TableReport(source, roles, rules, used, table)
 
 
 def open_in_two_encodings(
-    frame: Any, largest: int, encoding: str | None
+    frame: Any, encoding: str | None
 ) -> tuple[tuple[pd.DataFrame, Any], str | None]:
     """Return the result of :func:`open_frame` and the encoding, that of Windows if none fits."""
     try:
-        return open_frame(frame, largest, encoding), encoding
+        return open_frame(frame, encoding=encoding), encoding
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
-    return open_frame(frame, largest, "cp1252"), "cp1252"
+    return open_frame(frame, encoding="cp1252"), "cp1252"
 
 
 def choose_options(
@@ -267,11 +259,15 @@ def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
     _, others = select_samples(cells, "abstain")
     missing = "drop" if others else "abstain"
     options["missing"] = missing
-    return [replace(rule, read=TREATED[missing], remedy="") for rule in gaps]
+    read_as = dict.fromkeys(KEPT, "without their samples") if others else KEPT
+    return [
+        replace(rule, read=f"{read_as[rule.remedy]}, missing={missing!r}", remedy="")
+        for rule in gaps
+    ]
 
 
 def guess_columns(
-    columns: list[str], named: Mapping[str, str], cost: Any
+    columns: list[str], named: Mapping[str, str | None], cost: Any
 ) -> tuple[dict[str, str], dict[str, float] | None]:
     """Return the named columns and those with a usual name (:data:`NAMES`), and prices by model."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
@@ -279,7 +275,7 @@ def guess_columns(
     roles = {}
     for role, names in NAMES.items():
         usual = map(plain.get, [role, *names.split()])
-        column = named.get(role) or next(filter(None, usual), None)
+        column = named.get(role, next(filter(None, usual), None))
         if column:
             roles[role] = column
     if "model" not in roles:
@@ -309,22 +305,33 @@ def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
     """Return a fault per required role without a column."""
     has_template = any("{}" in column for column in roles.values())
     is_judged = "correct" in roles or {"label", "prediction"} <= roles.keys()
-    by_model = "For one column per model, use --prediction '{}_answer'"
     needs = (
-        ("samples", "sample" in roles, "Name it with --sample"),
-        ("models", "model" in roles or has_template, f"Name it with --model. {by_model}"),
-        (UNLABELLED, is_judged, "Name them with --label and --prediction, or with --correct"),
+        ("samples", ["sample"], "sample" in roles, "Name it with --sample"),
+        (
+            "models",
+            ["model"],
+            "model" in roles or has_template,
+            "Name it with --model, or, with a column per model, use --prediction '{}_answer'",
+        ),
+        (
+            UNLABELLED,
+            ANSWERS,
+            is_judged,
+            "Name them with --label and --prediction, or with --correct",
+        ),
         (
             "costs",
+            ["cost"],
             prices is not None or columns_of_costs(roles),
             "Name it with --cost, or give prices of queries as --cost small=1,large=10",
         ),
     )
-    return [
-        Rule(f"columns of {what} that were recognized", 0, (), remedy)
-        for what, is_known, remedy in needs
-        if not is_known
-    ]
+    rules = []
+    for what, accepted, is_known, remedy in needs:
+        names = " ".join(NAMES[role] for role in accepted).replace(" ", ", ")
+        name = f"columns of {what} that were recognized by their name ({names})"
+        rules += [] if is_known else [Rule(name, 0, (), remedy)]
+    return rules
 
 
 def columns_of_costs(roles: Mapping[str, str]) -> list[str]:

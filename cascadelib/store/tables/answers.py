@@ -6,8 +6,9 @@ is neither right nor wrong. Each distinct text is read once.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,12 @@ from .rules import SHOWN, Rule, describe_rules
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
-MOST_LABELS = 100  # largest label set for which an option is found
 LONGEST_NUMBER = 28  # signs of a number; Decimal rounds longer ones
 WHOLE = re.compile(r"-?[0-9]+")
 WORD = re.compile(r"(?:[+-](?=\d))?\w+(?:[.,'’-]\w+)*")
+BREAK = re.compile(r"[\s/,;:|—–]+")  # between words that may be labels
+# "A close look" and "I think" are no answers A and I.
+ARTICLE = re.compile(r"(?i:\W*[ai])\s+(?!is\b|as\b|because\b|since\b)[a-z]")
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 EXACT = "exact"
 FIRST_WORD = "first word"
@@ -127,6 +130,21 @@ class Reader:
                 return (found[0] if found else part), "by answer="
         return text, UNREADABLE if self.is_closed else AS_WRITTEN
 
+    @cached_property
+    def longest(self) -> int:
+        """The number of words of the longest label."""
+        return max((len(label.split()) for label in self.forms[AS_WRITTEN]), default=1)
+
+    def labels_in(self, text: str) -> set[str]:
+        """Return the labels among the words of a text."""
+        words = BREAK.split(text)
+        labels = set()
+        for size in range(1, self.longest + 1):
+            for start in range(len(words) - size + 1):
+                if found := self._find_label(" ".join(words[start : start + size])):
+                    labels.add(found[0])
+        return labels
+
     def _find_label(self, text: str) -> tuple[str, str] | None:
         for step, label_of in self.forms.items():
             if (label := label_of.get(STEPS[step](text))) is not None:
@@ -162,7 +180,9 @@ def make_reader(
     elif not is_closed:
         for text in others:
             forms[FOLDED].setdefault(final_answer(text), text)
-    return Reader(forms, is_closed, is_whole, extractor_of(answer))
+    reader = Reader(forms, is_closed, is_whole, None)
+    first = partial(first_word, reader)
+    return replace(reader, extract=first if answer == FIRST_WORD else extractor_of(answer))
 
 
 def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
@@ -177,12 +197,17 @@ def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
     return label_of
 
 
+def first_word(reader: Reader, text: str) -> str | None:
+    """Return the first word of a text, None after an article or if the text has two labels."""
+    if ARTICLE.match(text) or len(reader.labels_in(text)) > 1:
+        return None
+    return next(iter(text.split()), None)
+
+
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
     """Return the function of an ``answer=`` option from a text to the answer in it."""
     if answer is None or callable(answer):
         return answer
-    if answer == FIRST_WORD:
-        return lambda text: next(iter(text.split()), None)
     try:
         pattern = re.compile(answer, re.DOTALL)
     except (re.error, TypeError) as error:
@@ -429,19 +454,11 @@ def labels_of(store: Any) -> list[str]:
     return list(store.origin.classes or () if store.labels is None else pd.unique(store.labels))
 
 
-def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
+def find_option(texts: Sequence[str], labels: Sequence[str]) -> str | None:
     """Return the ``answer=`` option that reads each text as the only label that it contains."""
-    if len(labels) > MOST_LABELS:
-        return None
-    words_by_label = {label: f" {words_of(fold(label))} " for label in labels}
     for option in (FIRST_WORD, r"(?i)answer(?: is)?\W*(\w+)"):
         reader = make_reader(labels, (), True, option)
-        for text in texts:
-            said = f" {words_of(fold(text))} "
-            contained = [label for label, words in words_by_label.items() if words in said]
-            if [reader.read(text)[0]] != contained:
-                break
-        else:
+        if all({reader.read(text)[0]} == reader.labels_in(text) for text in texts):
             return option
     return None
 
@@ -454,5 +471,7 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
         usual = ", ".join(
             f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
         )
+        more = len(part) - SHOWN
+        usual += f" and {more:,} more spellings" if more > 0 else ""
         rules.append(Rule("answers", int(part["count"].sum()), read=f"{step}: {usual}"))
     return rules

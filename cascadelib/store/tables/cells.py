@@ -6,6 +6,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy import ndarray as Array
 
 from ...checks import validate_choice
@@ -15,6 +16,12 @@ from .rules import SHOWN, Rule, find_cells
 
 SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
 UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
+ANSWERS = ["prediction", "label", "correct"]  # roles whose cells may contradict each other
+REPEATED = (
+    "rows that repeat a sample and model in all cells",
+    "rows that repeat a sample and model with the same answer and other numbers",
+    "rows that repeat a sample and model with another answer",
+)
 TREATMENTS = ("refuse", "drop", "abstain", ACCEPTED)  # values of missing=
 Locate = Callable[[Array], list[str]]
 
@@ -118,27 +125,32 @@ def arrange_cells(
     row_at[targets] = rows  # in reverse order, so that the first row is written last
     repeated = rows[row_at[targets] != rows][::-1]
     if len(repeated):
-        rules.append(describe_repeated(cells, repeated))
+        rules += describe_repeated(cells, repeated)
     return cells, rules
 
 
-def describe_repeated(cells: Cells, repeated: Array) -> Rule:
-    """Return the rule for rows that repeat a sample and model.
+def describe_repeated(cells: Cells, repeated: Array) -> list[Rule]:
+    """Return the rules for rows that repeat a sample and model.
 
-    If all of them are equal to the first such row, they are read once. Otherwise they are a fault.
+    Rows that are equal to the first such row are read once. The others are faults.
     """
     text = cells.text
     firsts = cells.row_at[text["model"].codes[repeated], text["sample"].codes[repeated]]
-    columns = [*(column.codes for column in text.values()), *cells.numbers.values()]
-    is_equal = all(np.array_equal(one[repeated], one[firsts], equal_nan=True) for one in columns)
-    places = map(cells.row_place, repeated[:SHOWN])
-    pairs = zip(places, cells.locate(firsts[:SHOWN]))
-    return Rule(
-        "rows that repeat a sample and model",
-        len(repeated),
-        tuple(f"{place} repeats {first}" for place, first in pairs),
-        read="once, since they are equal" if is_equal else "",
-    )
+    columns = {role: column.codes for role, column in text.items()} | cells.numbers
+    differs = pd.DataFrame()
+    for role, column in columns.items():
+        differs[role] = ~np.isclose(column[repeated], column[firsts], 0, 0, equal_nan=True)
+    has_other_answer = differs.filter(ANSWERS).any(axis=1)
+    kinds = differs.any(axis=1).to_numpy(int) + has_other_answer.to_numpy(int)
+    rules = []
+    for kind, name in enumerate(REPEATED):
+        rows = np.flatnonzero(kinds == kind)
+        shown = rows[:SHOWN]
+        pairs = zip(map(cells.row_place, repeated[shown]), cells.locate(firsts[shown]))
+        examples = tuple(f"{place} repeats {first}" for place, first in pairs)
+        if examples:
+            rules.append(Rule(name, len(rows), examples, read="" if kind else "once"))
+    return rules
 
 
 def find_gaps(cells: Cells) -> tuple[Array, Array]:

@@ -16,10 +16,8 @@ from .cells import TREATMENTS
 from .numbers import EMPTY
 from .rules import Place, Rule, find_cells
 
-NEITHER = (
-    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, "
-    "pass correct=, or label= and prediction="
-)
+NEITHER = "a ScoreTable needs correct= or predictions=, got neither"
+NO_ANSWERS = "the columns of answers are not known: pass correct=, or label= and prediction="
 
 
 def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, Any], list[Rule]]:
@@ -34,7 +32,7 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
     """
     validate_choice(table.missing, TREATMENTS, "value of missing")
     if table.correct is None and table.predictions is None:
-        raise ValueError(NEITHER)
+        raise ValueError(NO_ANSWERS if place else NEITHER)
     parts = convert_arguments(table)
     names = parts["names"]
     ids = parts["origin"].sample_ids
@@ -257,7 +255,7 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
         raise ValueError(
             f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
-            f"Give each sample a {what}, or select the other samples with store.take"
+            f"Give each sample a {what}, or leave out these samples"
         )
 
 

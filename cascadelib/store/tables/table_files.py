@@ -17,6 +17,7 @@ import pyarrow.parquet
 from ...checks import check_count
 from ...files import open_regular_file
 
+MORE = "in Python, ScoreTable.from_frame(path, largest=…) reads more"
 LARGEST_TABLE = 2**30  # bytes, before and after decompression
 BYTES_PER_CELL = 4  # bytes that a cell of a parquet file counts toward the largest size
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
@@ -95,7 +96,7 @@ def _read_text(
     """
     content = (gzip.GzipFile(fileobj=file) if suffix == ".gz" else file).read(largest + 1)
     if len(content) > largest:
-        raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
+        raise ValueError(f"it unpacks to more than {largest} bytes; {MORE}")
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
     try:
@@ -166,7 +167,7 @@ def _read_parquet(file: BufferedReader, largest: int) -> pa.Table:
     cells = whole.metadata.num_rows * whole.metadata.num_columns
     if cells * BYTES_PER_CELL > largest:
         raise ValueError(
-            f"it has {cells} cells, and at most {largest // BYTES_PER_CELL} are read; pass largest="
+            f"it has {cells} cells, and at most {largest // BYTES_PER_CELL} are read; {MORE}"
         )
     schema = whole.schema_arrow
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]

@@ -16,11 +16,16 @@ from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
 from .numbers import REMEDIES, UNREADABLE, NumberColumn, cells_of, is_text, read_numbers
 from .rules import SHOWN, Rule, refuse
-from .table_files import line_numbers, read_table
+from .table_files import LARGEST_TABLE, line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
+ROWS_TRIED = 1000  # rows of an unused column that are read
+NAME_CONFIDENCES = (
+    "may be confidences: name the column with confidence=, with {} for the model if each has one, "
+    "or pass confidence=None if there are none"
+)
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 READABLE = (str, int, float, bool)  # types of cells in columns of text
 
@@ -87,6 +92,7 @@ def read_tidy(
         {role: pad(number.values, np.nan) for role, number in numbers.items()},
         lambda rows: locate(source[rows]),
     )
+    rules += find_unread(frame, roles)
     for role, number in numbers.items():
         rules += number.steps
         for what, bad in number.faults.items():
@@ -129,7 +135,7 @@ def pad(values: Array, empty: Any) -> Array:
 
 
 def open_frame(
-    source: Any, largest: int, encoding: str | None = None
+    source: Any, largest: int = LARGEST_TABLE, encoding: str | None = None
 ) -> tuple[pd.DataFrame, Locate]:
     """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
 
@@ -170,10 +176,9 @@ def select_columns(
     template = next((name for name in roles.values() if "{}" in name), None)
     if template is not None:
         return stack_columns(frame, roles, names or match_models(frame, template))
-    frame = fill_confidences(frame, roles, [""])
     if names:
         frame = frame.iloc[find_rows(frame, roles["model"], names)]
-    return find_columns(frame, roles)
+    return find_columns(frame, roles, roles.get("confidence") == "confidence")
 
 
 def stack_columns(
@@ -183,7 +188,8 @@ def stack_columns(
 
     A column that is no template has the same cells for each model.
     """
-    frame = fill_confidences(frame, roles, models)
+    name = roles.get("confidence", "")
+    is_optional = name == "confidence" or any(name.replace("{}", one) in frame for one in models)
     parts = []
     for model in models:
         by_role = {role: name.replace("{}", model) for role, name in roles.items()}
@@ -191,7 +197,7 @@ def stack_columns(
         with error_context(
             f"model {model!r} (models=[…] selects the columns that belong to models)"
         ):
-            parts.append(find_columns(frame, by_role))
+            parts.append(find_columns(frame, by_role, is_optional))
     columns = {}
     for role in parts[0]:
         columns[role] = pd.concat([part[role] for part in parts]).rename(roles.get(role))
@@ -220,38 +226,40 @@ def match_models(frame: pd.DataFrame, template: str) -> list[str]:
     return names
 
 
-def fill_confidences(
-    frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str]
-) -> pd.DataFrame:
-    """Return the frame with an empty column for confidences that may be missing.
+def find_unread(frame: pd.DataFrame, roles: Mapping[str, str]) -> list[Rule]:
+    """Return the rule for columns without a role.
 
-    The column "confidence" is optional, and so are the columns of some models of a template.
+    It is a fault if the column of confidences does not exist, but others may have confidences.
     """
-    name = roles.get("confidence", "")
-    wanted = {name.replace("{}", model) for model in models}
-    missing = wanted.difference(frame.columns)
-    if missing and name == "confidence":
-        refuse_similar(frame, roles)
-    elif not missing or missing == wanted:
-        return frame
-    return frame.assign(**dict.fromkeys(missing, np.nan))
+    used = "|".join(re.escape(name).replace(r"\{\}", ".+") for name in roles.values())
+    is_unread = [not re.fullmatch(used, str(name), re.DOTALL) for name in frame]
+    part = frame.loc[:: len(frame) // ROWS_TRIED + 1, is_unread]
+    names = tuple(repr(str(name)) for name in part)
+    likely = [repr(str(name)) for name, column in part.items() if may_be_confidence(column)]
+    is_lost = likely and roles.get("confidence") == "confidence" and "confidence" not in frame
+    remedy = f"{', '.join(likely)} {NAME_CONFIDENCES}" if likely else ""
+    read = "" if is_lost else "as no part of the table"
+    return [Rule("columns that are not used", len(names), names, remedy, read)] if names else []
 
 
-def refuse_similar(frame: pd.DataFrame, roles: Mapping[str, str]) -> None:
-    """Raise a ValueError if unused columns have names like that of the missing confidences."""
-    unused = {str(one).casefold().strip(): one for one in frame if one not in roles.values()}
-    near = [unused[match] for match in get_close_matches("confidence", unused, n=3, cutoff=0.7)]
-    if near:
-        raise ValueError(
-            f"no column is called 'confidence', but there is {', '.join(map(repr, near))}. Name "
-            "the column with confidence=, or pass confidence=None if the table has no confidences"
-        )
+def may_be_confidence(column: pd.Series) -> bool:
+    """Return whether a column has the name or the values of confidences."""
+    name = str(column.name).casefold().strip()
+    number = read_numbers(column, "confidence")
+    values = number.values[~np.isnan(number.values)]
+    is_share = values.size and 0 <= values.min() <= values.max() <= 1
+    has_fractions = is_share and not number.faults and (values % 1 > 0).any()
+    return bool(has_fractions or get_close_matches("confidence", [name], cutoff=0.7))
 
 
-def find_columns(frame: pd.DataFrame, roles: Mapping[str, str]) -> dict[str, pd.Series]:
-    """Return the column of each role. Confidences without a column are nan."""
+def find_columns(
+    frame: pd.DataFrame, roles: Mapping[str, str], is_optional: bool
+) -> dict[str, pd.Series]:
+    """Return the column of each role. Confidences without a column are nan if they are optional."""
     columns = {"confidence": pd.Series(np.nan, frame.index)}
     for role, name in roles.items():
+        if is_optional and role == "confidence" and name not in frame:
+            continue
         with error_context(f"{role}={name!r}"):
             columns[role] = find_column(frame, name)
     return columns
@@ -273,8 +281,8 @@ def encode_text(column: pd.Series) -> TextColumn:
     """
     name = column.name
     remedy = (
-        "ids, models, labels and predictions must be all text or all whole numbers: read the file "
-        "by its path, or with dtype=str"
+        "ids, models, labels and predictions must be all text or all whole numbers: write all "
+        "cells as text, or read the file by its path or with dtype=str"
     )
     try:
         cells = cells_of(column).unify_dictionaries().combine_chunks()
