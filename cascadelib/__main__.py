@@ -146,12 +146,12 @@ def write_policy(
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
         policy.save(args.out)
+    chosen = measure(store, point)
     found = {} if held_out is None else {"held_out": measure(held_out, point)}
-    here = store if held_out is None else held_out
     return found | known_parts(
         {
-            "cascade": format_cascade(policy, measure(here, point)) + loss,
-            "where_chosen": measure(store, point),
+            "cascade": format_cascade(policy, found.get("held_out", chosen)) + loss,
+            "where_chosen": chosen,
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
             "thresholds": file_parts(policy)["thresholds"],
@@ -205,7 +205,7 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     front = search_front(args, store)
     certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
-    found = {"certificate": str(certificate), "certified": certificate.guarantee is not None}
+    found = certificate_parts(certificate)
     if certificate.guarantee is None and not args.anyway:
         return {"summary": "nothing cheaper is certified, and no policy is written"} | found
     summary = {"summary": f"{point.chain} {certificate.promise}"}
@@ -223,10 +223,14 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    is_certified = certificate.guarantee is not None
-    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
-    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
-    return found | {"here": measure(store, policy)}
+    negation = "" if certificate.guarantee else "not "
+    summary = {"summary": f"{args.check} is {negation}certified on {args.table}"}
+    return summary | certificate_parts(certificate) | {"here": measure(store, policy)}
+
+
+def certificate_parts(certificate: Any) -> dict[str, Any]:
+    """Return the text of a certificate, and whether it guarantees anything."""
+    return {"certificate": str(certificate), "certified": certificate.guarantee is not None}
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
@@ -250,8 +254,8 @@ def run_check(args: Namespace) -> dict[str, Any]:
         table.to_frame().to_csv(args.fix, index=False)
         same = {key: value for key, value in report.options.items() if value in ("exact", "wrong")}
         fixed = cl.check_table(args.fix, cost=table.cost_names, **same)
-        text = f"{text.removesuffix(report.command)}{args.fix} has the table after reading\n"
-        text += fixed.command
+        text = text.removesuffix(report.command)
+        text += f"{args.fix} has the table after reading\n{fixed.command}"
         report = fixed
     if not args.json:
         unfixed = {"certified": False} if args.fix and not report.command else {}
@@ -264,12 +268,9 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    parts = file_parts(policy).get("expected")
-    found = {"cascade": format_cascade(policy, here), "here": here}
-    if policy.point.expected is None:
-        return found
     expected = expected_figures(policy)
-    return found | {"when the policy was written": format_figures(expected), "expected": parts}
+    text = f"{format_cascade(policy, here)}; expected: {format_figures(expected)}"
+    return {"cascade": text, "here": here, "expected": known_parts(expected)}
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
@@ -281,10 +282,10 @@ def run_show(args: Namespace) -> dict[str, Any]:
     certified = policy.point.guarantee
     premises = {
         f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
-        for premise in (certified.premises if certified else ())
+        for premise in getattr(certified, "premises", ())
     }
     found = {"policy": repr(policy), "cascade": format_cascade(policy, expected_figures(policy))}
-    return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
+    return known_parts(found | {"guarantee": certified and str(certified)}) | premises
 
 
 def value_of(figure: Any) -> Any:

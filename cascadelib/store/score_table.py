@@ -1,9 +1,7 @@
 """ScoreTable: answers and confidences of models without their outputs, such as routing logs."""
 
-import contextlib
 import copy
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -23,11 +21,11 @@ from .tables.cells import TREATMENTS, Cells, score_arguments, select_samples
 from .tables.rules import Rule, refuse
 from .tables.score_checks import check_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy, roles_of
+from .tables.tidy import open_frame, read_tidy, roles_of, source_of
 
 NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
-USUAL_PARTS = ["max_softmax", "none", False]  # of a Method with default arguments
+USUAL_PARTS = ("max_softmax", "none", False)  # of a Method with default arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -307,8 +305,7 @@ class ScoreTable:
         }
         roles, prices = roles_of(named, cost, columns, categories)
         opened = open_frame(frame, largest, encoding)
-        is_path = isinstance(frame, str | os.PathLike)
-        with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
+        with error_context(source_of(frame)):
             cells, rules = read_tidy(*opened, roles, models, decimal)
             table, cell_rules = cls.of_cells(cells, prices, missing, answer)
             refuse(rules + cell_rules)
@@ -323,24 +320,22 @@ class ScoreTable:
         The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
         predictions, correctness and confidences are empty. Unreadable predictions are unchanged.
         """
-        models, samples = self.confidence.shape
-        columns = {"sample": np.tile(self.origin.sample_ids, models)}
-        columns["model"] = np.repeat(np.array(self.names, object), samples)
+        columns = {"sample": self.origin.sample_ids}
+        columns["model"] = np.array(self.names, object)[:, np.newaxis]
         if self.predictions is not None:
-            columns["prediction"] = self.predictions.ravel()
-        is_text = self.predictions is not None and np.asarray(self.correct).dtype == bool
-        if self.labels is not None and is_text:
-            columns["label"] = np.tile(self.labels, models)
+            columns["prediction"] = self.predictions
+        correct = np.asarray(self.correct)
+        if self.labels is not None and self.has_predictions and correct.dtype == bool:
+            columns["label"] = self.labels
         elif self.correct is not None:
-            correct = np.asarray(self.correct)
-            if not self.has_predictions:
-                correct = np.where(self.answered, correct, np.nan)
-            columns["correct"] = correct.ravel()
-        confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
-        columns["confidence"] = confidence.ravel()
+            is_known = self.answered | self.has_predictions
+            columns["correct"] = np.where(is_known, correct, np.nan)
+        columns["confidence"] = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
         for kind, cost in self._costs.items():
-            columns[kind] = np.repeat(cost, samples) if cost.ndim == 1 else cost.ravel()
-        return pd.DataFrame(columns)
+            columns[kind] = cost.reshape(len(cost), -1)
+        shape = self.confidence.shape
+        rows = {name: np.broadcast_to(cells, shape).ravel() for name, cells in columns.items()}
+        return pd.DataFrame(rows)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -416,15 +411,14 @@ class ScoreTable:
 
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
-        parts = [getattr(method, part, None) for part in ("metric", "ensemble", "temperature")]
-        is_usual = method in (None, "auto") or parts == USUAL_PARTS
-        if not is_usual or score not in (None, *COMPUTED_SCORES):
+        parts = method and (method.metric, method.ensemble, method.temperature)
+        if parts not in (None, USUAL_PARTS) or score not in (None, *COMPUTED_SCORES):
             raise ValueError(
                 f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
                 "it supports only score='f1' and methods that fit a confidence, such as "
                 "'logistic'. Omit these options, or use a LogitStore"
             )
-        is_fitted = method == "auto" or getattr(method, "confidence", None) is not None
+        is_fitted = getattr(method, "confidence", None) is not None
         return method if is_fitted else None, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:

@@ -2,7 +2,6 @@
 command that certifies it.
 """
 
-import os
 import re
 import shlex
 from collections import Counter
@@ -18,7 +17,7 @@ from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
 from .tables.cells import SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules, has_faults
-from .tables.tidy import find_unread, open_frame, read_tidy, roles_of
+from .tables.tidy import find_unread, open_frame, read_tidy, roles_of, source_of
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
@@ -36,8 +35,8 @@ NAMES = {
 }
 ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-UNLABELLED = "correct answers"
-LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
+UNLABELLED = "--label and --prediction, or --correct"
+LOSSES = "1% 2% 5% 10% 20%".split()  # values of --epsilon that a command may have
 KEPT = {  # what is read instead of rows that are not dropped, by their remedy
     SKIP: "as missing answers",
     UNSURE: "as too low for every threshold, so that the next model decides",
@@ -110,10 +109,8 @@ def describe_table(table: ScoreTable) -> list[str]:
     count = len(table)
     lines = [f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped"]
     lines += filter(None, [describe_gaps(table, table.names)])
-    kind = table.default_cost
-    for name, model in table.models.iterrows():
-        lines.append(f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}")
-    return lines
+    models = table.models.rename_axis(None).rename(columns={"top1": "accuracy"})
+    return [*lines, models.to_string(float_format="{:.4g}".format)]
 
 
 def check_table(
@@ -172,12 +169,12 @@ def check_table(
     >>> print(report.command)
     ScoreTable.from_frame(frame, sample='id', prediction='answer', label='gold', cost={'m': 1})
     """
-    source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {
         "models": models,
         "missing": missing,
         "answer": answer,
         "decimal": decimal,
+        "cost": dict(cost) if isinstance(cost, Mapping) else None,
     }
     is_unsure = columns.get("confidence", "") is None
     roles: dict[str, str] = {}
@@ -188,24 +185,23 @@ def check_table(
         roles, prices = guess_columns(list(map(str, opened[0].columns)), columns, cost)
         wanted = roles if is_unsure else {"confidence": "confidence"} | roles
         rules = find_missing_columns(roles, prices)
-        if any(UNLABELLED not in rule.name for rule in rules):
+        if any(UNLABELLED not in rule.remedy for rule in rules):
             rules += find_unread(opened[0], wanted)
         else:
             cells, cell_rules = read_tidy(*opened, wanted, models, decimal)
             rules += cell_rules
             table, found = choose_options(cells, prices, options)
             rules += found
-            table = None if has_faults(cell_rules + found) else table
+            if has_faults(cell_rules + found):
+                table = None
+            else:
+                rules += find_shifted_rows(table)
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
-    if table is not None:
-        rules += find_shifted_rows(table)
     used = {name: value for name, value in options.items() if value is not None}
-    if isinstance(cost, Mapping):
-        used["cost"] = dict(cost)
     if is_unsure:
         used["confidence"] = None
-    return TableReport(source, roles, rules, used, table)
+    return TableReport(source_of(frame), roles, rules, used, table)
 
 
 def open_in_two_encodings(
@@ -274,7 +270,7 @@ def guess_columns(
     plain |= {role: role for role in NAMES if role in columns}
     roles = {}
     for role, names in NAMES.items():
-        usual = map(plain.get, [role, *names.split()])
+        usual = map(plain.get, names.split())
         column = named.get(role, next(filter(None, usual), None))
         if column:
             roles[role] = column
@@ -303,34 +299,21 @@ def find_template(columns: list[str], names: str) -> str | None:
 
 def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
     """Return a fault per required role without a column."""
-    has_template = any("{}" in column for column in roles.values())
+    has_model = "model" in roles or any("{}" in column for column in roles.values())
+    has_prices = prices is not None or columns_of_costs(roles)
     is_judged = "correct" in roles or {"label", "prediction"} <= roles.keys()
     needs = (
-        ("samples", ["sample"], "sample" in roles, "Name it with --sample"),
-        (
-            "models",
-            ["model"],
-            "model" in roles or has_template,
-            "Name it with --model, or, with a column per model, use --prediction '{}_answer'",
-        ),
-        (
-            UNLABELLED,
-            ANSWERS,
-            is_judged,
-            "Name them with --label and --prediction, or with --correct",
-        ),
-        (
-            "costs",
-            ["cost"],
-            prices is not None or columns_of_costs(roles),
-            "Name it with --cost, or give prices of queries as --cost small=1,large=10",
-        ),
+        ("--sample", ["sample"], "sample" in roles),
+        ("--model, or for one --prediction '{}_answer' per model", ["model"], has_model),
+        (UNLABELLED, ANSWERS, is_judged),
+        ("--cost, or prices as in --cost small=1,large=10", ["cost"], has_prices),
     )
     rules = []
-    for what, accepted, is_known, remedy in needs:
+    for option, accepted, is_known in needs:
         names = " ".join(NAMES[role] for role in accepted).replace(" ", ", ")
-        name = f"columns of {what} that were recognized by their name ({names})"
-        rules += [] if is_known else [Rule(name, 0, (), remedy)]
+        if not is_known:
+            name = f"recognized columns (their names: {names})"
+            rules.append(Rule(name, 0, remedy=f"Name them with {option}"))
     return rules
 
 

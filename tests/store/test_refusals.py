@@ -109,7 +109,7 @@ FRAMES = {
     "another treatment of missing rows": (read(missing="ignore"), "unknown value of missing"),
     "neither correctness nor answers": (
         read(label=None, prediction=None),
-        "needs correct= or predictions=",
+        "columns of answers are not known: pass correct=, or label= and prediction=",
     ),
     "a model without a price": (read(cost={"small": 1}), "unknown model in cost 'large'"),
     "a template without columns": (
@@ -189,7 +189,7 @@ FRAMES = {
     "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),
     "a confidence in capitals": (
         read(LONG.rename(columns={"sure": "Confidence"}), confidence="confidence"),
-        "'confidence', but there is 'Confidence'",
+        "'Confidence' may be confidences: name the column with confidence=, .*confidence=None",
     ),
     "another name of confidences": (read(confidence="Sure"), "unknown column 'Sure'; nearest"),
     "a template of confidences": (

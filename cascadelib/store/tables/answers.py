@@ -26,7 +26,7 @@ FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free tex
 LONGEST_NUMBER = 28  # signs of a number; Decimal rounds longer ones
 WHOLE = re.compile(r"-?[0-9]+")
 WORD = re.compile(r"(?:[+-](?=\d))?\w+(?:[.,'’-]\w+)*")
-BREAK = re.compile(r"[\s/,;:|—–]+")  # between words that may be labels
+BREAK = re.compile(r"(?:[\s/;:|—–]|,(?!\d))+")  # between words that may be labels
 # "A close look" and "I think" are no answers A and I.
 ARTICLE = re.compile(r"(?i:\W*[ai])\s+(?!is\b|as\b|because\b|since\b)[a-z]")
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -131,19 +131,15 @@ class Reader:
         return text, UNREADABLE if self.is_closed else AS_WRITTEN
 
     @cached_property
-    def longest(self) -> int:
-        """The number of words of the longest label."""
-        return max((len(label.split()) for label in self.forms[AS_WRITTEN]), default=1)
+    def label_of_word(self) -> dict[str, str]:
+        """A label that contains each word."""
+        labels = self.forms[AS_WRITTEN]
+        return {fold(word): label for label in labels for word in label.split()}
 
     def labels_in(self, text: str) -> set[str]:
-        """Return the labels among the words of a text."""
-        words = BREAK.split(text)
-        labels = set()
-        for size in range(1, self.longest + 1):
-            for start in range(len(words) - size + 1):
-                if found := self._find_label(" ".join(words[start : start + size])):
-                    labels.add(found[0])
-        return labels
+        """Return the labels of which a text contains a word. The article "a" is no label A."""
+        words = {fold(word) for word in BREAK.split(text) if word != "a"}
+        return {self.label_of_word[word] for word in words & self.label_of_word.keys()}
 
     def _find_label(self, text: str) -> tuple[str, str] | None:
         for step, label_of in self.forms.items():
@@ -198,10 +194,10 @@ def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
 
 
 def first_word(reader: Reader, text: str) -> str | None:
-    """Return the first word of a text, None after an article or if the text has two labels."""
-    if ARTICLE.match(text) or len(reader.labels_in(text)) > 1:
-        return None
-    return next(iter(text.split()), None)
+    """Return the first word of a text, None if it is an article or another label follows."""
+    first, *rest = text.split(maxsplit=1) or [""]
+    is_only = reader.labels_in(" ".join(rest)) <= reader.labels_in(first)
+    return first if is_only and not ARTICLE.match(text) else None
 
 
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
@@ -374,28 +370,21 @@ def list_spellings(
     return changed.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
-def count_gaps(store: Any, names: Iterable[str]) -> pd.DataFrame:
-    """Return the share of missing and of unreadable answers of models, without models of neither.
+def describe_gaps(store: Any, names: Iterable[str]) -> str:
+    """Return the shares of missing and unreadable answers in words, or "" if there are none.
 
     A store of outputs has all answers.
     """
-    unreadable = getattr(store, "unreadable", None)
-    if unreadable is None:
-        return pd.DataFrame(columns=["missing", "unreadable"])
-    rows = [store.row(name) for name in names]
-    missing = ~store.answered[rows] & ~unreadable[rows]
-    shares = {"missing": missing.mean(axis=1), "unreadable": unreadable[rows].mean(axis=1)}
-    table = pd.DataFrame(shares, pd.Index(names, dtype=object))
-    return table[table.any(axis=1)]
-
-
-def describe_gaps(store: Any, names: Iterable[str]) -> str:
-    """Return the shares of missing and unreadable answers in words, or "" if there are none."""
     texts = []
-    for name, shares in count_gaps(store, list(names)).iterrows():
+    unreadable = getattr(store, "unreadable", None)
+    for name in [] if unreadable is None else names:
+        row = store.row(name)
+        missing = ~(store.answered[row] | unreadable[row])
+        shares = {"missing": missing.mean(), "unreadable": unreadable[row].mean()}
         counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
-        texts.append(f"answers of model {name!r}: {counted}")
-    if texts and getattr(store, "missing", "") == ACCEPTED:
+        if counted:
+            texts.append(f"answers of model {name!r}: {counted}")
+    if texts and store.missing == ACCEPTED:
         texts.append(f"missing={ACCEPTED!r} counts all of them as wrong")
     return "; ".join(texts)
 
@@ -412,10 +401,12 @@ def refuse_unreadable(store: Any, names: Iterable[str]) -> None:
 
 def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
     """Return a fault per model with more than 1% of unreadable answers, with usual spellings."""
-    shares = count_gaps(store, list(names))["unreadable"]
     faults = []
-    for name, share in shares[shares > MOST_UNREADABLE].items():
+    for name in names if hasattr(store, "unreadable") else ():
         row = store.row(name)
+        share = store.unreadable[row].mean()
+        if share <= MOST_UNREADABLE:
+            continue
         counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
         usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
         labels = labels_of(store)

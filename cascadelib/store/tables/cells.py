@@ -6,7 +6,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from numpy import ndarray as Array
 
 from ...checks import validate_choice
@@ -16,7 +15,7 @@ from .rules import SHOWN, Rule, find_cells
 
 SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
 UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
-ANSWERS = ["prediction", "label", "correct"]  # roles whose cells may contradict each other
+ANSWERS = ("prediction", "label", "correct")  # roles whose cells may contradict each other
 REPEATED = (
     "rows that repeat a sample and model in all cells",
     "rows that repeat a sample and model with the same answer and other numbers",
@@ -137,17 +136,17 @@ def describe_repeated(cells: Cells, repeated: Array) -> list[Rule]:
     text = cells.text
     firsts = cells.row_at[text["model"].codes[repeated], text["sample"].codes[repeated]]
     columns = {role: column.codes for role, column in text.items()} | cells.numbers
-    differs = pd.DataFrame()
-    for role, column in columns.items():
-        differs[role] = ~np.isclose(column[repeated], column[firsts], 0, 0, equal_nan=True)
-    has_other_answer = differs.filter(ANSWERS).any(axis=1)
-    kinds = differs.any(axis=1).to_numpy(int) + has_other_answer.to_numpy(int)
+    table = np.array([*columns.values()])
+    differs = ~np.isclose(table[:, repeated], table[:, firsts], 0, 0, equal_nan=True)
+    is_answer = [role in ANSWERS for role in columns]
+    kinds = differs.any(axis=0).astype(int) + differs[is_answer].any(axis=0)
     rules = []
     for kind, name in enumerate(REPEATED):
         rows = np.flatnonzero(kinds == kind)
-        shown = rows[:SHOWN]
-        pairs = zip(map(cells.row_place, repeated[shown]), cells.locate(firsts[shown]))
-        examples = tuple(f"{place} repeats {first}" for place, first in pairs)
+        places = cells.locate(firsts[rows[:SHOWN]])
+        examples = tuple(
+            f"{cells.row_place(row)} repeats {place}" for row, place in zip(repeated[rows], places)
+        )
         if examples:
             rules.append(Rule(name, len(rows), examples, read="" if kind else "once"))
     return rules

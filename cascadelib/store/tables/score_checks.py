@@ -48,7 +48,7 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
         name = "values of correctness outside [0, 1]"
         rules += find_cells(name, outside, place, shown=correct)
     confidence, confidence_rules = check_confidence(parts, place)
-    read, answer_rules = check_answers(parts, place)
+    read, answer_rules = check_answers(table, parts, place)
     rules += answer_rules + confidence_rules
     for cost in (parts["cost"], *parts["further_costs"].values()):
         rules += check_cost(cost, names, place)
@@ -88,9 +88,6 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "further_costs": costs,
         "names": names,
         "columns": check_columns(table.columns, shape, *axes),
-        "answer": table.answer,
-        "missing": table.missing,
-        "dropped": table.dropped,
     }
 
 
@@ -142,10 +139,9 @@ def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
     """Return costs as float64 [n_models] or [n_models, n_samples]."""
     cost = as_real_array(align_values(cost, "cost", *axes), "cost").copy()
     if cost.shape not in (shape[:1], shape):
-        turned = ": rows are models; transpose correct and confidence"
         raise ValueError(
-            f"cost must be {list(shape[:1])} or {list(shape)}, not {list(cost.shape)}"
-            f"{turned if cost.shape == shape[1:] else ''}"
+            f"cost must be {list(shape[:1])} or {list(shape)}, not {list(cost.shape)}: rows are "
+            "models, columns are samples"
         )
     return cost
 
@@ -163,16 +159,18 @@ def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[R
     return np.where(unknown, -np.inf, parts["confidence"]), rules
 
 
-def check_answers(parts: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
+def check_answers(
+    table: Any, parts: dict[str, Any], place: Place
+) -> tuple[dict[str, Any], list[Rule]]:
     """Return the attributes that answers and labels determine, and the rules for them."""
     predictions = parts["predictions"]
     labels = parts["labels"]
     correct = parts["correct"]
     price = parts["cost"]
-    last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
+    last = int(np.argmax(price.reshape(len(price), -1).mean(axis=1)))
     none = TextColumn(np.empty((0, parts["confidence"].shape[1]), np.int64), [])
     texts = none if predictions is None else predictions
-    answers = read_answers(texts, labels, parts["answer"], parts["names"], last)
+    answers = read_answers(texts, labels, table.answer, parts["names"], last)
     read: dict[str, Any] = {"spellings": answers.spellings}
     rules: list[Rule] = []
     if labels is not None:
@@ -185,13 +183,15 @@ def check_answers(parts: dict[str, Any], place: Place) -> tuple[dict[str, Any], 
         unreadable = parts["unreadable"]
     elif labels is not None:
         read["correct"] = answers.said == answers.values
-    is_lost = unreadable & (parts["missing"] != ACCEPTED)
+    is_lost = unreadable & (table.missing != ACCEPTED)
     read |= {
         "predictions": answers.predictions,
         "unreadable": unreadable,
         "answered": (predictions.codes >= 0) & ~is_lost,
     }
     if labels is not None:
+        if table.answer != EXACT:
+            rules += find_empty_labels(answers, labels)
         rules += compare_with_labels(answers, labels, parts, place)
     return read, rules + describe_spellings(answers.spellings)
 
@@ -202,12 +202,11 @@ def compare_with_labels(
     """Return the faults of answers and labels, and of a correctness that contradicts them."""
     correct = parts["correct"]
     is_correct = answers.said == answers.values
-    rules = [] if parts["answer"] == EXACT else find_empty_labels(answers, labels)
     if correct is None:
-        return rules if is_correct.any() else rules + find_foreign(answers, labels)
+        return [] if is_correct.any() else find_foreign(answers, labels)
     if correct.dtype != bool:
-        return rules
-    return rules + find_cells(
+        return []
+    return find_cells(
         "predictions whose correctness contradicts their label",
         (correct != is_correct) & (parts["predictions"].codes >= 0) & ~answers.unreadable,
         place,

@@ -24,8 +24,14 @@ BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".json", ".jsonl", ".ndjson")
-FOREIGN = (".xlsx", ".xls", ".ods", ".feather", ".arrow")
-PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
+# {suffixes of files that are not read: what to do}
+REFUSED = {
+    tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split()): "of packed tables only .gz is "
+    "read; unpack it first",
+    (".xlsx", ".xls", ".ods", ".feather", ".arrow"): "not CSV, parquet or JSON lines. Export the "
+    "table as one of them",
+    JSON_LINES: "a file of JSON is a log, which cascadelib.datasets.read_log reads",
+}
 # Arrow has few functions for views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
@@ -62,15 +68,9 @@ def read_table(
     path = Path(path)
     largest = check_count(largest, "largest")
     suffix = path.suffix.lower()
-    if suffix in PACKED:
-        raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
-    if suffix in FOREIGN:
-        raise ValueError(f"{path}: not CSV, parquet or JSON lines. Export the table as one of them")
-    if suffix in JSON_LINES:
-        raise ValueError(
-            f"{path}: a file of JSON is a log. Pass the frame "
-            f"cascadelib.datasets.read_log({path.name!r})"
-        )
+    for suffixes, fault in REFUSED.items():
+        if suffix in suffixes:
+            raise ValueError(f"{path}: {fault}")
     with open_regular_file(path, largest) as file:
         try:
             if suffix in PARQUET:
@@ -110,10 +110,8 @@ def _read_text(
     except LookupError:
         raise ValueError(f"encoding {encoding!r} is unknown: 'utf-8', 'cp1252' …") from None
 
-    def columns(separator: str) -> int:
-        return len(next(_split_rows(text[:BLOCK], separator), (1, []))[1])
-
-    return content, encoding, max(SEPARATORS, key=columns)
+    headers = {sign: next(_split_rows(text[:BLOCK], sign), (1, []))[1] for sign in SEPARATORS}
+    return content, encoding, max(headers, key=lambda sign: len(headers[sign]))
 
 
 def _split_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:

@@ -159,6 +159,11 @@ def open_frame(
     return source.reset_index(drop=True), _describe_rows
 
 
+def source_of(table: Any) -> str:
+    """Return the path of a table, or "frame"."""
+    return os.fspath(table) if isinstance(table, str | os.PathLike) else "frame"
+
+
 def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
     """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
     if lines is None:
@@ -234,7 +239,7 @@ def find_unread(frame: pd.DataFrame, roles: Mapping[str, str]) -> list[Rule]:
     used = "|".join(re.escape(name).replace(r"\{\}", ".+") for name in roles.values())
     is_unread = [not re.fullmatch(used, str(name), re.DOTALL) for name in frame]
     part = frame.loc[:: len(frame) // ROWS_TRIED + 1, is_unread]
-    names = tuple(repr(str(name)) for name in part)
+    names = tuple(map(repr, map(str, part)))
     likely = [repr(str(name)) for name, column in part.items() if may_be_confidence(column)]
     is_lost = likely and roles.get("confidence") == "confidence" and "confidence" not in frame
     remedy = f"{', '.join(likely)} {NAME_CONFIDENCES}" if likely else ""
@@ -247,9 +252,9 @@ def may_be_confidence(column: pd.Series) -> bool:
     name = str(column.name).casefold().strip()
     number = read_numbers(column, "confidence")
     values = number.values[~np.isnan(number.values)]
-    is_share = values.size and 0 <= values.min() <= values.max() <= 1
-    has_fractions = is_share and not number.faults and (values % 1 > 0).any()
-    return bool(has_fractions or get_close_matches("confidence", [name], cutoff=0.7))
+    has_shares = (values % 1).any() and 0 <= values.min() <= values.max() <= 1
+    is_like = get_close_matches("confidence", [name], cutoff=0.7)
+    return bool(is_like or (has_shares and not number.faults))
 
 
 def find_columns(
