@@ -260,8 +260,8 @@ def run_check(args: Namespace) -> dict[str, Any]:
     if not args.json:
         unfixed = {"certified": False} if args.fix and not report.command else {}
         return {"report": text} | unfixed
-    faults = report.faults.to_dict("records")
-    return {"columns": report.columns, "faults": faults, "command": report.command}
+    found = {"columns": report.columns, "faults": report.faults.to_dict("records")}
+    return found | {"command": report.command}
 
 
 def run_evaluate(args: Namespace) -> dict[str, Any]:
@@ -416,8 +416,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         message = with_options(" ".join(str(error).split()), options)
-        remedy = installation(error, options)
-        print(f"cascadelib: {message}{remedy}", file=sys.stderr)
+        print(f"cascadelib: {message}{installation(error, options)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         more = {"extract": ". The same command continues"}.get(argv[0], "")
@@ -447,8 +446,8 @@ def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
         if isinstance(value, float):
             value = f"{value:.4g}"
         if not isinstance(value, bool | dict | list | tuple):
-            name = PRINTED.get(key, key)
-            lines.append(str(value) if "\n" in str(value) else f"{name}: {value}")
+            text = f"{PRINTED.get(key, key)}: {value}"
+            lines.append(text if "\n" not in text else str(value))
     return lines
 
 

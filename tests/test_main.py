@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import shlex
 import subprocess
 import sys
@@ -76,6 +77,8 @@ def test_search_evaluate_and_show_agree(folder, kind, tmp_path, capsys):
     status, there = run_json(capsys, "evaluate", policy, table, *NAMED)
     mean = (found["held_out"]["accuracy"] + found["where_chosen"]["accuracy"]) / 2
     assert there["here"]["accuracy"] == pytest.approx(mean) and there["here"]["samples"] == 600
+    assert main(["evaluate", str(policy), str(table), *NAMED]) == 0
+    assert re.search(r"small .*\naccuracy .*; expected: accuracy \d", capsys.readouterr().out)
     status, shown = run_json(capsys, "show", policy)
     assert status == 0 and shown == parts_as_json(cl.Policy.load(policy).point)
     assert main(["show", str(policy)]) == 0
@@ -315,7 +318,8 @@ def test_a_closed_pipe_is_not_an_error(folder, tmp_path):
 def test_more_caution_is_more_expensive(folder, capsys):
     command = ["search", folder / "t.csv", *NAMED, "--n-models", 1, 2, 3, "--loss", 0.02]
     costs = []
-    for more in (["--caution", 0], ["--caution", 0.5], ["--expected"]):
+    fitted = ["--method", "isotonic_by_label", "--caution", 0.5]
+    for more in (["--caution", 0], ["--caution", 0.5], ["--expected"], fitted):
         status, found = run_json(capsys, *command, *more)
         assert status == 0 and found["expected_accuracy"] < found["where_chosen"]["accuracy"]
         costs.append(found["where_chosen"]["cost"])

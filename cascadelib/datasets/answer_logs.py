@@ -30,7 +30,7 @@ def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> I
     are converted to ValueError.
     """
     with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
-        is_array = Path(path).suffix == ".json"
+        is_array = Path(path).suffix.lower() == ".json"
         with error_context(f"{path}, an array of objects"):
             lines = json.load(file) if is_array else file
         for number, line in enumerate(lines, 1):
@@ -190,7 +190,7 @@ def chat_completions(
     table = pd.concat(tables, ignore_index=True)
     if not len(table) or table["prediction"].isna().all():
         raise ValueError(f"{path}: no line with a completion")
-    return table.dropna(axis=1, how="all") if "failure" in table else table
+    return table
 
 
 def name_models(table: pd.DataFrame, file: Path, model: str | None) -> pd.DataFrame:

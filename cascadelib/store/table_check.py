@@ -6,7 +6,7 @@ import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -22,12 +22,13 @@ from .tables.tidy import find_unread, open_frame, read_tidy, roles_of, source_of
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
     "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
-    "example itemid item uid index idx row frage frageid",
-    "model": "model modelname modelid service system llm engine who provider modell modèle",
+    "example itemid item uid frage frageid fragenr teilnehmer teilnehmernr index idx row",
+    "model": "model modelname modelid service system llm engine who provider modell modellname "
+    "modèle",
     "prediction": "prediction predicted pred preds predictedlabel answer output response said says "
-    "antwort réponse",
+    "modelanswer givenanswer reply text completion antwort gegebeneantwort réponse",
     "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class "
-    "wahrheit vérité",
+    "correctanswer trueanswer wahrheit richtigeantwort vérité",
     "confidence": "confidence conf score probability prob maxprob certainty sure p konfidenz "
     "sicherheit confiance",
     "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
@@ -75,7 +76,7 @@ class TableReport:
 
         The last column is what is read instead. It is "" if the fault must be corrected.
         """
-        table = pd.DataFrame(map(vars, self.rules), columns=[one.name for one in fields(Rule)])
+        table = pd.DataFrame(map(vars, self.rules), columns=[*Rule.__annotations__])
         return table.rename(columns={"name": "fault"})
 
     @property
@@ -107,10 +108,13 @@ class TableReport:
 def describe_table(table: ScoreTable) -> list[str]:
     """Return lines with the numbers of samples and missing answers, and the models."""
     count = len(table)
-    lines = [f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped"]
-    lines += filter(None, [describe_gaps(table, table.names)])
     models = table.models.rename_axis(None).rename(columns={"top1": "accuracy"})
-    return [*lines, models.to_string(float_format="{:.4g}".format)]
+    lines = (
+        f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped",
+        describe_gaps(table, table.names),
+        models.to_string(float_format="{:.4g}".format),
+    )
+    return list(filter(None, lines))
 
 
 def check_table(
@@ -185,9 +189,7 @@ def check_table(
         roles, prices = guess_columns(list(map(str, opened[0].columns)), columns, cost)
         wanted = roles if is_unsure else {"confidence": "confidence"} | roles
         rules = find_missing_columns(roles, prices)
-        if any(UNLABELLED not in rule.remedy for rule in rules):
-            rules += find_unread(opened[0], wanted)
-        else:
+        if all(UNLABELLED in rule.remedy and "prediction" in roles for rule in rules):
             cells, cell_rules = read_tidy(*opened, wanted, models, decimal)
             rules += cell_rules
             table, found = choose_options(cells, prices, options)
@@ -196,6 +198,8 @@ def check_table(
                 table = None
             else:
                 rules += find_shifted_rows(table)
+        else:
+            rules += find_unread(opened[0], wanted)
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
     used = {name: value for name, value in options.items() if value is not None}
@@ -304,7 +308,7 @@ def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
     is_judged = "correct" in roles or {"label", "prediction"} <= roles.keys()
     needs = (
         ("--sample", ["sample"], "sample" in roles),
-        ("--model, or for one --prediction '{}_answer' per model", ["model"], has_model),
+        ("--model, or, if each has a column, --prediction '{}_answer'", ["model"], has_model),
         (UNLABELLED, ANSWERS, is_judged),
         ("--cost, or prices as in --cost small=1,large=10", ["cost"], has_prices),
     )
@@ -340,7 +344,7 @@ def arguments_of(roles: Mapping[str, str]) -> dict[str, Any]:
         if name not in costs and (name != role or role in ANSWERS)
     }
     if costs and costs != ["cost"]:
-        arguments["cost"] = costs[0] if len(costs) == 1 else costs
+        arguments["cost"] = costs
     return arguments
 
 

@@ -131,8 +131,14 @@ FRAMES = {
     "text and numbers": (cells(says=[1, "x", 1, 1, 1, 1]), "'says' cannot be read .*dtype=str"),
     "truth and numbers": (cells(says=[True, 1, 1, 1, 1, 1]), "'says' cannot be read .*to boolean"),
     "lists": (cells(says=[[1], 1, 1, 1, 1, 1]), "'says' cannot be read .*list"),
-    "fractions as answers": (cells(says=[0.5] * 6, truth=1), "'says' holds 0.5, .* whole number"),
-    "large floats": (cells(says=[1e300] * 6, truth=1), "'says' holds 1e.300, a float too large"),
+    "fractions as answers": (
+        cells(says=[0.5] * 6, truth=1),
+        "'says' holds 0.5, which is not a whole number",
+    ),
+    "large floats": (
+        cells(says=[1e300] * 6, truth=1),
+        "'says' holds 1e.300, .* whole number below 2..53",
+    ),
     "infinite answers": (cells(says=[np.inf] * 6, truth=1), "'says' holds inf"),
     "numbers for text": (cells(says=[1] * 6, sure=1), "none of the labels: 6 .'1' for the label"),
     "truth for numbers": (

@@ -108,6 +108,10 @@ FAULTS = {
         changed(lambda row, n: {"confidence": ""} if n == 5 else None),
         "empty confidences: 1, read as too low for .* next model decides, --missing 'abstain'",
     ),
+    "repeated headers": (
+        [*ROWS[:9], dict(zip(ROWS[0], ROWS[0])), *ROWS[9:]],
+        "rows that repeat the header: 1, read as no rows",
+    ),
     "many spellings": (
         changed(lambda row, n: {"prediction": row["prediction"] + "." * (n % 9)}),
         r"'no\.+' is 'no' \d+ times and 6 more spellings",
@@ -155,6 +159,17 @@ def test_missing_rows_are_kept_and_samples_without_labels_dropped():
     assert "read as missing answers" in str(report) and "missing='abstain'" in report.command
     report = cl.check_table(frame.assign(label=frame["label"].where(frame["sample"] != "q0009")))
     assert report.table.dropped == 3 and "missing='drop'" in report.command
+
+
+def test_a_table_without_confidences_states_it_if_a_column_may_have_them(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(csv_of(renamed(confidence="self_conf")))
+    with pytest.raises(ValueError, match="t.csv: columns .*'self_conf' may be confidences"):
+        cl.ScoreTable.from_frame(path, label="label", prediction="prediction")
+    assert main(["check", str(path), "--confidence", "none"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert main(shlex.split(command)[1:]) == 1
+    assert "nothing cheaper is certified" in capsys.readouterr().out
 
 
 def test_named_columns_are_not_guessed():

@@ -184,7 +184,7 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, list[Rule]]:
         is_other = (codes >= 0) & (codes != label)
         rules += find("labels that differ from others of their sample", is_other)
         if missing not in ("refuse", "drop"):
-            remedy = SKIP.partition(",")[0]
+            remedy = "missing='drop' drops such samples"
             rules += find("samples without a label", label < 0, remedy=remedy)
     if missing == "refuse":
         what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
@@ -213,8 +213,8 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
     """
     confidence = cells.values("confidence")
     confidence[np.isnan(confidence)] = -np.inf
-    roles = (*cells.numbers, *cells.text)
-    further = [role for role in roles if role.startswith(("column ", "category "))]
+    prefixes = ("column ", "category ")
+    further = [role for role in (*cells.numbers, *cells.text) if role.startswith(prefixes)]
     arguments: dict[str, Any] = {
         "correct": None,
         "confidence": confidence,
@@ -237,7 +237,7 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
         price_of = [prices[validate_choice(name, prices, "model in cost")] for name in cells.names]
         return arguments | {"cost": price_of, "further_costs": {}}
     costs = costs_of(cells)
-    first = next(iter(costs))
+    first, *_ = costs
     return arguments | {"cost_kind": first, "cost": costs.pop(first), "further_costs": costs}
 
 

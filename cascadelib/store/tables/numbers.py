@@ -83,14 +83,12 @@ def read_numbers(
     by_cell : bool, default=False
         Whether to look for a second reading of text that pyarrow can read.
     """
-    decimals = [decimal] if decimal else list(FORMS)
-    if (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype):
-        return read_cells(column, role, decimals)
-    try:
-        values = as_floats(column)
-    except UNREADABLE:
-        return read_cells(column, role, decimals)
-    return mark_faults(values, {INFINITE: np.isinf(values)})
+    is_read_by_cell = (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype)
+    with contextlib.suppress(*UNREADABLE):
+        if not is_read_by_cell:
+            values = as_floats(column)
+            return mark_faults(values, {INFINITE: np.isinf(values)})
+    return read_cells(column, role, [decimal] if decimal else list(FORMS))
 
 
 def mark_faults(values: Array, wrong: dict[str, Array]) -> NumberColumn:

@@ -74,7 +74,7 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     costs = {
         kind: convert_cost(cost, shape, *axes) for kind, cost in split_costs(table, names).items()
     }
-    first = next(iter(costs))
+    first, *_ = costs
     return {
         "origin": origin,
         "confidence": confidence,

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any
 
@@ -22,9 +21,8 @@ EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all inte
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 ROWS_TRIED = 1000  # rows of an unused column that are read
-NAME_CONFIDENCES = (
-    "may be confidences: name the column with confidence=, with {} for the model if each has one, "
-    "or pass confidence=None if there are none"
+NONE_NAMED = (
+    ", with {} for the model if each has a column. confidence=None states that there are none"
 )
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 READABLE = (str, int, float, bool)  # types of cells in columns of text
@@ -85,6 +83,12 @@ def read_tidy(
     )
     if "label" in text and not text["label"].texts:
         del text["label"]
+    if roles["sample"] in text["sample"].texts:
+        rest = frame[(frame.astype(str) != frame.columns).any(axis=1)]
+        count = len(frame) - len(rest)
+        if count:
+            cells, rules = read_tidy(rest, locate, roles, models, decimal)
+            return cells, [Rule("rows that repeat the header", count, read="as no rows"), *rules]
     refuse_sparse(text)
     source = columns["sample"].index.to_numpy()
     cells, rules = arrange_cells(
@@ -96,9 +100,10 @@ def read_tidy(
     for role, number in numbers.items():
         rules += number.steps
         for what, bad in number.faults.items():
-            cells_shown = map(brief, columns[role].iloc[bad[:SHOWN]])
-            places = map(cells.row_place, bad[:SHOWN])
-            examples = tuple(f"{cell} at {place}" for cell, place in zip(cells_shown, places))
+            column = columns[role]
+            examples = tuple(
+                f"{brief(column.iloc[row])} at {cells.row_place(row)}" for row in bad[:SHOWN]
+            )
             name = f"cells of column {roles[role]!r} {what}"
             rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
     if not cells.row_at.size:
@@ -213,11 +218,9 @@ def stack_columns(
 def find_rows(frame: pd.DataFrame, name: str, models: Iterable[str]) -> Array:
     """Return the rows of models, one model after another."""
     column = encode_text(find_column(frame, name))
-    rows = []
-    for model in models:
-        code = column.texts.index(validate_choice(model, column.texts, "model"))
-        rows.append(np.flatnonzero(column.codes == code))
-    return np.concatenate(rows)
+    texts = column.texts
+    codes = [texts.index(validate_choice(model, texts, "model")) for model in models]
+    return np.concatenate([np.flatnonzero(column.codes == code) for code in codes])
 
 
 def match_models(frame: pd.DataFrame, template: str) -> list[str]:
@@ -242,19 +245,19 @@ def find_unread(frame: pd.DataFrame, roles: Mapping[str, str]) -> list[Rule]:
     names = tuple(map(repr, map(str, part)))
     likely = [repr(str(name)) for name, column in part.items() if may_be_confidence(column)]
     is_lost = likely and roles.get("confidence") == "confidence" and "confidence" not in frame
-    remedy = f"{', '.join(likely)} {NAME_CONFIDENCES}" if likely else ""
+    remedy = f"{', '.join(likely)} may be confidences, which confidence= reads" if likely else ""
+    remedy += NONE_NAMED if is_lost else ""
     read = "" if is_lost else "as no part of the table"
     return [Rule("columns that are not used", len(names), names, remedy, read)] if names else []
 
 
 def may_be_confidence(column: pd.Series) -> bool:
     """Return whether a column has the name or the values of confidences."""
-    name = str(column.name).casefold().strip()
     number = read_numbers(column, "confidence")
     values = number.values[~np.isnan(number.values)]
     has_shares = (values % 1).any() and 0 <= values.min() <= values.max() <= 1
-    is_like = get_close_matches("confidence", [name], cutoff=0.7)
-    return bool(is_like or (has_shares and not number.faults))
+    is_named = "confid" in str(column.name).casefold()
+    return bool(is_named or (has_shares and not number.faults))
 
 
 def find_columns(
@@ -327,12 +330,11 @@ def read_texts_of(values: list, name: Any, remedy: str) -> list[str]:
 
 def parse_whole_number(value: Any, name: Any) -> int:
     """Return an integer, or a float that is one, as int."""
-    if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
-        raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
-    if value != value // 1:
+    is_exact = isinstance(value, int) or abs(value) < EXACT_IN_FLOATS
+    if not is_exact or value != value // 1:
         raise ValueError(
-            f"column {name!r} holds {value!r}, which is not a whole number: give ids, labels and "
-            "predictions as text"
+            f"column {name!r} holds {value!r}, which is not a whole number below 2**53: give ids, "
+            "labels and predictions as text"
         )
     return int(value)
 
