@@ -138,8 +138,8 @@ def describe_repeated(cells: Cells, repeated: Array) -> list[Rule]:
     columns = {role: column.codes for role, column in text.items()} | cells.numbers
     table = np.array([*columns.values()])
     differs = ~np.isclose(table[:, repeated], table[:, firsts], 0, 0, equal_nan=True)
-    is_answer = [role in ANSWERS for role in columns]
-    kinds = differs.any(axis=0).astype(int) + differs[is_answer].any(axis=0)
+    answers = differs[[role in ANSWERS for role in columns]]
+    kinds = differs.any(axis=0).astype(int) + answers.any(axis=0)
     rules = []
     for kind, name in enumerate(REPEATED):
         rows = np.flatnonzero(kinds == kind)

@@ -77,17 +77,20 @@ def read_tidy(
         The sign before decimals in columns of text.
     """
     columns = select_columns(frame, roles, models)
-    text = {role: encode_text(column) for role, column in columns.items() if is_of_text(role)}
+    text = {
+        role: encode_text(column)
+        for role, column in columns.items()
+        if role in TEXT_ROLES or role.startswith("category ")
+    }
     numbers = read_all_numbers(
         {role: column for role, column in columns.items() if role not in text}, decimal
     )
     if "label" in text and not text["label"].texts:
         del text["label"]
     if roles["sample"] in text["sample"].texts:
-        rest = frame[(frame.astype(str) != frame.columns).any(axis=1)]
-        count = len(frame) - len(rest)
-        if count:
-            cells, rules = read_tidy(rest, locate, roles, models, decimal)
+        is_header = (frame.astype(str) == frame.columns).all(axis=1)
+        if count := np.count_nonzero(is_header):
+            cells, rules = read_tidy(frame[~is_header], locate, roles, models, decimal)
             return cells, [Rule("rows that repeat the header", count, read="as no rows"), *rules]
     refuse_sparse(text)
     source = columns["sample"].index.to_numpy()
@@ -98,23 +101,21 @@ def read_tidy(
     )
     rules += find_unread(frame, roles)
     for role, number in numbers.items():
-        rules += number.steps
-        for what, bad in number.faults.items():
-            column = columns[role]
-            examples = tuple(
-                f"{brief(column.iloc[row])} at {cells.row_place(row)}" for row in bad[:SHOWN]
-            )
-            name = f"cells of column {roles[role]!r} {what}"
-            rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+        rules += number.steps + describe_faults(columns[role], number, cells)
     if not cells.row_at.size:
         remedy = "One row per sample and model is needed"
         refuse([*rules, Rule("rows with a sample and a model", 0, (), remedy)])
     return cells, rules
 
 
-def is_of_text(role: str) -> bool:
-    """Return whether the column of a role has text, not numbers."""
-    return role in TEXT_ROLES or role.startswith("category ")
+def describe_faults(column: pd.Series, number: NumberColumn, cells: Cells) -> list[Rule]:
+    """Return the faults of a column of numbers."""
+    rules = []
+    for what, bad in number.faults.items():
+        examples = [f"{brief(column.iloc[row])} at {cells.row_place(row)}" for row in bad[:SHOWN]]
+        name = f"cells of column {column.name!r} {what}"
+        rules.append(Rule(name, len(bad), tuple(examples), REMEDIES[what]))
+    return rules
 
 
 def read_all_numbers(
