@@ -464,7 +464,7 @@ class ScoreTable:
     def predicted(self, name: str) -> Array:
         """Return the predictions of a model as text [n_samples]. "" is an abstention."""
         if self.predictions is None:
-            raise ValueError("the table has no predictions: pass predictions=")
+            raise ValueError("the table has no predictions: read it with prediction=")
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:

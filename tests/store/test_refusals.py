@@ -195,7 +195,7 @@ FRAMES = {
     "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),
     "a confidence in capitals": (
         read(LONG.rename(columns={"sure": "Confidence"}), confidence="confidence"),
-        "'Confidence' may be confidences: name the column with confidence=, .*confidence=None",
+        "'Confidence' may be confidences, which confidence= reads, .*confidence=None",
     ),
     "another name of confidences": (read(confidence="Sure"), "unknown column 'Sure'; nearest"),
     "a template of confidences": (
