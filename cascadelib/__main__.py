@@ -135,8 +135,8 @@ def search_front(args: Namespace, store: Any) -> "cl.Front":  # text: numpy is s
 def measure(store: Any, cascade: Any) -> dict[str, Any]:
     """Return the accuracy, cost and exit rates of a cascade on a store."""
     result = cl.evaluate(store, cascade)
-    measured = {name: getattr(result, name) for name in MEASURED}
-    return {"samples": len(store)} | known_parts(measured)
+    figures = {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
+    return known_parts(figures)
 
 
 def write_policy(
@@ -223,9 +223,9 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    negation = "" if certificate.guarantee else "not "
-    summary = {"summary": f"{args.check} is {negation}certified on {args.table}"}
-    return summary | certificate_parts(certificate) | {"here": measure(store, policy)}
+    verdict = "certified" if certificate.guarantee else "not certified"
+    found = {"summary": f"{args.check} is {verdict} on {args.table}"}
+    return found | certificate_parts(certificate) | {"here": measure(store, policy)}
 
 
 def certificate_parts(certificate: Any) -> dict[str, Any]:
@@ -250,10 +250,9 @@ def run_check(args: Namespace) -> dict[str, Any]:
     report = check_file(args.table, args)
     text = str(report)
     if args.fix and report.command:
-        table = report.table
-        table.to_frame().to_csv(args.fix, index=False)
+        report.table.to_frame().to_csv(args.fix, index=False)
         same = {key: value for key, value in report.options.items() if value in ("exact", "wrong")}
-        fixed = cl.check_table(args.fix, cost=table.cost_names, **same)
+        fixed = cl.check_table(args.fix, cost=report.table.cost_names, **same)
         text = text.removesuffix(report.command)
         text += f"{args.fix} has the table after reading\n{fixed.command}"
         report = fixed
@@ -276,9 +275,8 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
 def run_show(args: Namespace) -> dict[str, Any]:
     """Return the content of a policy file."""
     policy = cl.Policy.load(args.policy)
-    parts = file_parts(policy)
     if args.json:
-        return parts
+        return file_parts(policy)
     certified = policy.point.guarantee
     premises = {
         f"premise {premise.name}": f"{premise.status}: {premise.evidence}"

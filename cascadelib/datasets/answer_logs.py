@@ -341,7 +341,7 @@ def lm_eval_samples(
     """
     rows: list[dict] = []
     for model, path in paths.items():
-        lines = list(parse_json_lines(path, lambda line: line))
+        lines = list(parse_json_lines(path, dict))
         found = list(dict.fromkeys(line.get("filter", "none") for line in lines))
         if filter is None and len(found) > 1:
             raise ValueError(f"{path} has the filters {', '.join(found)}. Pass filter= with one")

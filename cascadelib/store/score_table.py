@@ -392,8 +392,7 @@ class ScoreTable:
 
     def _kind(self, cost: str | None) -> str:
         """Return a kind of cost, the default one for None."""
-        kind = self.default_cost if cost is None else cost
-        return validate_choice(kind, self.cost_names, "cost")
+        return validate_choice(cost or self.default_cost, self.cost_names, "cost")
 
     @property
     def has_predictions(self) -> bool:
@@ -418,7 +417,7 @@ class ScoreTable:
                 "it supports only score='f1' and methods that fit a confidence, such as "
                 "'logistic'. Omit these options, or use a LogitStore"
             )
-        is_fitted = getattr(method, "confidence", None) is not None
+        is_fitted = getattr(method, "confidence", None)
         return method if is_fitted else None, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:
@@ -432,8 +431,8 @@ class ScoreTable:
         replaces the confidence of the table. A ValueError is raised if correctness is unknown, or
         if the method or score needs outputs of models.
         """
-        self.resolve_options(method, score)
-        if method is not None and method.confidence is not None:
+        fitted, *_ = self.resolve_options(method, score)
+        if fitted:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
@@ -488,8 +487,9 @@ class ScoreTable:
 
         The label "" equals no prediction. None and nan raise a ValueError.
         """
-        labels = align_values(labels, "labels", self.origin.sample_ids)
-        refuse_missing(labels, "label", self.origin.sample_ids)
+        ids = self.origin.sample_ids
+        labels = align_values(labels, "labels", ids)
+        refuse_missing(labels, "label", ids)
         labels = as_text(labels)
         labels = self.read_as_labels(np.where(labels == "", NO_LABEL, labels))
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)

@@ -237,9 +237,8 @@ def choose_options(
     if unreadable and options["answer"] is None:
         texts = pd.unique(table.predictions[table.unreadable]).tolist()
         options["answer"] = find_option(texts, labels_of(table))
-        if options["answer"] is not None:
-            table, rules = read(options["answer"])
-            unreadable = find_unreadable(table, table.names)
+        table, rules = read(options["answer"])
+        unreadable = find_unreadable(table, table.names)
     return table, gaps + rules + unreadable
 
 

@@ -168,8 +168,9 @@ def make_reader(
     """
     if answer == EXACT:
         return Reader({AS_WRITTEN: label_by_form(AS_WRITTEN, labels)}, False, False, None)
-    has_numbers = bool(labels) and all(map(plain_number, labels))
-    is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
+    numbers = [*map(plain_number, labels)]
+    has_numbers = bool(labels) and all(numbers)
+    is_whole = has_numbers and all(map(WHOLE.fullmatch, numbers))
     forms = {step: label_by_form(step, labels) for step in STEPS if step != AS_NUMBER}
     if has_numbers:
         forms[AS_NUMBER] = label_by_form(AS_NUMBER, labels)

@@ -13,7 +13,8 @@ from ...origin import Origin
 from .answers import ACCEPTED, MISSING, TextColumn
 from .rules import SHOWN, Rule, find_cells
 
-SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
+DROP = "missing='drop' drops such samples"
+SKIP = f"{DROP}, 'abstain' counts these rows as abstentions"
 UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
 ANSWERS = ("prediction", "label", "correct")  # roles whose cells may contradict each other
 REPEATED = (
@@ -184,8 +185,7 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, list[Rule]]:
         is_other = (codes >= 0) & (codes != label)
         rules += find("labels that differ from others of their sample", is_other)
         if missing not in ("refuse", "drop"):
-            remedy = "missing='drop' drops such samples"
-            rules += find("samples without a label", label < 0, remedy=remedy)
+            rules += find("samples without a label", label < 0, remedy=DROP)
     if missing == "refuse":
         what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
         rules += find(what, ~is_complete, remedy=SKIP)

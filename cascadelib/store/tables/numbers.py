@@ -144,9 +144,6 @@ def parse_number(text: str, decimal: str, role: str) -> float:
     if text in TRUTH and (role == "correct" or role.startswith("column ")):
         return TRUTH[text]
     unit = "".join(SIGN.findall(text))
-    body = SIGN.sub("", text).strip()
-    if body.lstrip("+-") in ("inf", "infinity"):
-        return float(body)
     plain = write_plainly(text, decimal)
     if not plain or (unit == "%" and role.startswith("cost")):
         return np.nan

@@ -45,8 +45,7 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
     correct = parts["correct"]
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
-        name = "values of correctness outside [0, 1]"
-        rules += find_cells(name, outside, place, shown=correct)
+        rules += find_cells("values of correctness outside [0, 1]", outside, place, shown=correct)
     confidence, confidence_rules = check_confidence(parts, place)
     read, answer_rules = check_answers(table, parts, place)
     rules += answer_rules + confidence_rules
@@ -96,8 +95,7 @@ def convert_cells(values: Any, name: str, shape: tuple[int, ...], *axes: Any) ->
     if isinstance(values, TextColumn):
         return values
     if values is None:
-        defaults = {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}
-        return defaults.get(name)
+        return {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}.get(name)
     values = refuse_masked(align_values(values, name, *axes), name)
     array = as_text(values) if name == "predictions" else np.array(values)
     if array.ndim != 2 or not array.size:
