@@ -25,8 +25,7 @@ MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreada
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
 LONGEST_NUMBER = 28  # signs of a number; Decimal rounds longer ones
 WHOLE = re.compile(r"-?[0-9]+")
-WORD = re.compile(r"(?:[+-](?=\d))?\w+(?:[.,'’-]\w+)*")
-BREAK = re.compile(r"(?:[\s/;:|—–]|,(?!\d))+")  # between words that may be labels
+WORD = re.compile(r"(?:[+-](?=\d))?\w[\w+#]*(?:(?:[.,](?=\d)|['’-])\w[\w+#]*)*")
 # "A close look" and "I think" are no answers A and I.
 ARTICLE = re.compile(r"(?i:\W*[ai])\s+(?!is\b|as\b|because\b|since\b)[a-z]")
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
@@ -134,11 +133,11 @@ class Reader:
     def label_of_word(self) -> dict[str, str]:
         """A label that contains each word."""
         labels = self.forms[AS_WRITTEN]
-        return {fold(word): label for label in labels for word in label.split()}
+        return {fold(word): label for label in labels for word in WORD.findall(label)}
 
     def labels_in(self, text: str) -> set[str]:
         """Return the labels of which a text contains a word. The article "a" is no label A."""
-        words = {fold(word) for word in BREAK.split(text) if word != "a"}
+        words = {fold(word) for word in WORD.findall(text) if word != "a"}
         return {self.label_of_word[word] for word in words & self.label_of_word.keys()}
 
     def _find_label(self, text: str) -> tuple[str, str] | None:
