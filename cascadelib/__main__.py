@@ -267,7 +267,7 @@ def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    expected = expected_figures(policy)
+    expected = figures_of_policy(policy)
     text = f"{format_cascade(policy, here)}; expected: {format_figures(expected)}"
     return {"cascade": text, "here": here, "expected": known_parts(expected)}
 
@@ -282,7 +282,7 @@ def run_show(args: Namespace) -> dict[str, Any]:
         f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
         for premise in getattr(certified, "premises", ())
     }
-    found = {"policy": repr(policy), "cascade": format_cascade(policy, expected_figures(policy))}
+    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures_of_policy(policy))}
     return known_parts(found | {"guarantee": certified and str(certified)}) | premises
 
 
@@ -300,7 +300,7 @@ def file_parts(policy: Any) -> dict[str, Any]:
     return parts_as_json(policy.point)
 
 
-def expected_figures(policy: Any) -> dict[str, Any]:
+def figures_of_policy(policy: Any) -> dict[str, Any]:
     """Return accuracy, cost and exit rates as expected, or as selected if none are expected."""
     source = policy.point.expected or policy.point
     return {name: value_of(getattr(source, name)) for name in MEASURED[:3]}

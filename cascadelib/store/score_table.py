@@ -328,7 +328,7 @@ class ScoreTable:
         if self.labels is not None and self.has_predictions and correct.dtype == bool:
             columns["label"] = self.labels
         elif self.correct is not None:
-            is_known = self.answered | self.has_predictions
+            is_known = np.asarray(self.answered) | self.has_predictions
             columns["correct"] = np.where(is_known, correct, np.nan)
         columns["confidence"] = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
         for kind, cost in self._costs.items():

@@ -15,7 +15,7 @@ import pandas as pd
 from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
-from .tables.cells import SKIP, UNSURE, Cells, select_samples
+from .tables.cells import ANSWERS, SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules, has_faults
 from .tables.tidy import find_unread, open_frame, read_tidy, roles_of, source_of
 
@@ -34,7 +34,6 @@ NAMES = {
     "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
     "correct": "correct iscorrect right exactmatch acc hit richtig juste",
 }
-ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
 UNLABELLED = "--label and --prediction, or --correct"
 LOSSES = "1% 2% 5% 10% 20%".split()  # values of --epsilon that a command may have

@@ -376,11 +376,11 @@ def describe_gaps(store: Any, names: Iterable[str]) -> str:
     A store of outputs has all answers.
     """
     texts = []
-    unreadable = getattr(store, "unreadable", None)
-    for name in [] if unreadable is None else names:
+    for name in names if hasattr(store, "unreadable") else ():
         row = store.row(name)
-        missing = ~(store.answered[row] | unreadable[row])
-        shares = {"missing": missing.mean(), "unreadable": unreadable[row].mean()}
+        unreadable = store.unreadable[row]
+        missing = ~(store.answered[row] | unreadable)
+        shares = {"missing": missing.mean(), "unreadable": unreadable.mean()}
         counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
         if counted:
             texts.append(f"answers of model {name!r}: {counted}")

@@ -16,7 +16,7 @@ from .rules import SHOWN, Rule, find_cells
 DROP = "missing='drop' drops such samples"
 SKIP = f"{DROP}, 'abstain' counts these rows as abstentions"
 UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
-ANSWERS = ("prediction", "label", "correct")  # roles whose cells may contradict each other
+ANSWERS = ("label", "prediction", "correct")  # roles without default, which decide correctness
 REPEATED = (
     "rows that repeat a sample and model in all cells",
     "rows that repeat a sample and model with the same answer and other numbers",

@@ -121,7 +121,7 @@ def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColum
     changed = np.flatnonzero(is_changed & ~np.isnan(values))
     if len(changed) and not marked.faults:
         examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
-        count = np.count_nonzero(np.isin(codes, changed))
+        count = int(np.isin(codes, changed).sum())
         marked.steps.append(
             Rule(f"cells of column {column.name!r}", count, examples, read="as numbers")
         )

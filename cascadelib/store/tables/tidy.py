@@ -89,7 +89,7 @@ def read_tidy(
         del text["label"]
     if roles["sample"] in text["sample"].texts:
         is_header = (frame.astype(str) == frame.columns).all(axis=1)
-        if count := np.count_nonzero(is_header):
+        if count := int(is_header.sum()):
             cells, rules = read_tidy(frame[~is_header], locate, roles, models, decimal)
             return cells, [Rule("rows that repeat the header", count, read="as no rows"), *rules]
     refuse_sparse(text)
