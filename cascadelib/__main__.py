@@ -40,8 +40,7 @@ def read_scores(path: str, args: Namespace) -> Any:
     from .files import find_folder
 
     options = column_options(args)
-    folder = find_folder(path)
-    if not folder.is_dir() or not (folder / "manifest.json").exists():
+    if not (find_folder(path) / "manifest.json").exists():
         table = open_table(path, args)
         try:
             return cl.ScoreTable.from_frame(table, **options)

@@ -314,8 +314,8 @@ def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
     for option, accepted, is_known in needs:
         names = " ".join(NAMES[role] for role in accepted).replace(" ", ", ")
         if not is_known:
-            name = f"recognized columns (their names: {names})"
-            rules.append(Rule(name, 0, remedy=f"Name them with {option}"))
+            what = f"recognized columns (their names: {names})"
+            rules.append(Rule(what, 0, remedy=f"Name them with {option}"))
     return rules
 
 

@@ -117,7 +117,7 @@ FAULTS = {
     ),
     "many spellings": (
         changed(lambda row, n: {"prediction": row["prediction"] + "." * (n % 9)}),
-        "punctuation: .* times and 6 more spellings",
+        "punctuation: .* times, and 6 more spellings",
     ),
     "ids of two forms": (
         changed(lambda row, n: {"sample": f"{n}.0"} if n >= K else None),

@@ -459,10 +459,9 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
     rules = []
     for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
         rows = part[["spelling", "label", "count"]][:SHOWN].to_numpy().tolist()
-        usual = ", ".join(
-            f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
-        )
-        more = len(part) - SHOWN
-        usual += f" and {more:,} more spellings" if more > 0 else ""
-        rules.append(Rule("answers", int(part["count"].sum()), read=f"{step}: {usual}"))
+        shown = [f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows]
+        if len(part) > SHOWN:
+            shown.append(f"and {len(part) - SHOWN:,} more spellings")
+        read = f"{step}: {', '.join(shown)}"
+        rules.append(Rule("answers", int(part["count"].sum()), read=read))
     return rules

@@ -22,6 +22,7 @@ REPEATED = (
     "rows that repeat a sample and model with the same answer and other numbers",
     "rows that repeat a sample and model with another answer",
 )
+FURTHER = ("column ", "category ")  # prefixes of roles of further columns
 TREATMENTS = ("refuse", "drop", "abstain", ACCEPTED)  # values of missing=
 Locate = Callable[[Array], list[str]]
 
@@ -213,8 +214,7 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
     """
     confidence = cells.values("confidence")
     confidence[np.isnan(confidence)] = -np.inf
-    prefixes = ("column ", "category ")
-    further = [role for role in (*cells.numbers, *cells.text) if role.startswith(prefixes)]
+    further = [role for role in (*cells.numbers, *cells.text) if role.startswith(FURTHER)]
     arguments: dict[str, Any] = {
         "correct": None,
         "confidence": confidence,
