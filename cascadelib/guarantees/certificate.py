@@ -156,6 +156,12 @@ class Certificate:
                 "sample. Allow a larger loss or cost, or bring more samples. If few samples have "
                 "labels, cl.ladder lets all of them certify."
             )
+            if "unlabelled" in self.table and self.table["unlabelled"].any():
+                text += (
+                    " Labels are missing: cl.to_label returns the samples that need one. They are "
+                    f"labelled by {self.terms.design.labelled_by}. With draw=, more labels are for "
+                    "another certificate, which certificates= counts."
+                )
         else:
             row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
             saving = improvement_factor(self.reference_alone.cost, row["cost_here"])
