@@ -487,7 +487,11 @@ WORLDS = {
         with_useless_third_models,
         dict.fromkeys(["third-gain", "third-less", "third-regimes"], [SUPPORTED]),
     ),
-    "equal methods in triples": (with_equal_methods_in_triples, {"triples-plain": BOTH}),
+    "equal methods in triples": (
+        # Leads at fewer than half of the accuracies are frequent there, and contradict the claim.
+        with_equal_methods_in_triples,
+        {"triples-plain": [SUPPORTED]},
+    ),
     "equal methods in top-k": (
         with_equal_methods_in_top_k,
         dict.fromkeys(
