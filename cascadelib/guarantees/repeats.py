@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, draw_to_pass, join_origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -259,13 +259,18 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
     seen = join_origins(*(point.seen for point in points))
     shared = samples_seen(seen, origin, models)
     if shared:
+        remedy = (
+            "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
+        )
+        for part in parts_of(seen):
+            if part is not None and part.draw and samples_in_common(part, origin):
+                remedy = f"pass draw={part.draw}, whose first labels chose them"
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
             "ids or by the numbers of the models",
-            draw_to_pass(seen, origin)
-            or "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+            remedy,
         )
     tables = {point.thresholds_from for point in points} - {None}
     if shared is None or None in [samples_in_common(table, origin) for table in tables]:
