@@ -247,15 +247,14 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
     networks, each of which was trained on the samples of the other folds.
     """
     origin = store.origin
-    if "folds" in store.models:
-        folds = store.models["folds"].reindex(models).dropna()
-        if len(folds):
-            return (
-                VIOLATED,
-                f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
-                "computed them, which the samples of the other folds trained",
-                "certify the network that will run, on samples that did not train it",
-            )
+    folds = store.models.get("folds", pd.Series()).reindex(models).dropna()
+    if len(folds):
+        return (
+            VIOLATED,
+            f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
+            "computed them, which the samples of the other folds trained",
+            "certify the network that will run, on samples that did not train it",
+        )
     seen = join_origins(*(point.seen for point in points))
     shared = samples_seen(seen, origin, models)
     if shared:
