@@ -515,7 +515,7 @@ WORLDS = {
         with_means_that_lead_at_the_end,
         dict.fromkeys(["topk-means", "topk-means-place"], [CONTRADICTED]),
     ),
-    "methods that cross": (with_methods_that_cross, {"topk-sum": BOTH}),
+    "methods that cross": (with_methods_that_cross, {"topk-sum": [SUPPORTED]}),  # as in triples
     "unrelated gains": (
         with_unrelated_gains,
         dict.fromkeys(
