@@ -1,6 +1,6 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -176,6 +176,22 @@ def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Sourc
     except Exception:
         weights = 0
     return Source(name, partial(loader, name, **options), weights)
+
+
+def find_sources(
+    names: Iterable[str], checkpoints: Path | str | None = None, classes: int = 1000
+) -> list[Source]:
+    """Return the sources of models, of which those of timm may have local weights.
+
+    checkpoints: file or folder of the weights. classes: their number of classes. Other models have
+    these in their folders. Raises ValueError if a name is unknown.
+    """
+    if checkpoints is None:
+        return [find_source(name) for name in names]
+    from .timm_models import is_timm_model
+
+    local = {"checkpoint": checkpoints, "classes": classes}
+    return [find_source(name, **(local if is_timm_model(name) else {})) for name in names]
 
 
 def as_model(name: str, value: Any) -> Model:
