@@ -262,7 +262,11 @@ def run_tests(tests, options, is_kernel, log):
     os.environ.update(SETTINGS | {"NUMBA_DISABLE_JIT": str(int(is_kernel))})
     numba.config.reload_config()
     sys.path.insert(0, str(COPY))
-    sys.exit(int(pytest.main(["-q", "-x", "-p", "no:cacheprovider", *options, *tests])))
+    sys.exit(
+        int(
+            pytest.main(["-q", "-x", "-o", "timeout=0", "-p", "no:cacheprovider", *options, *tests])
+        )
+    )
 
 
 def killer(tests, options, is_kernel):
