@@ -190,7 +190,7 @@ def find_sources(
         return [find_source(name) for name in names]
     from .timm_models import is_timm_model
 
-    local = {"checkpoint": checkpoints, "classes": classes}
+    local: dict[str, Any] = {"checkpoint": checkpoints, "classes": classes}
     return [find_source(name, **(local if is_timm_model(name) else {})) for name in names]
 
 
