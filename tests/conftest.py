@@ -105,6 +105,7 @@ def browser():
 
         def new_context(**options):
             context = open_context(**options)
+            context.set_default_timeout(120_000)  # ms; a busy machine draws slowly
             context.on("weberror", lambda error: chromium.messages.append(str(error.error)))
             context.on("console", record)
             return context

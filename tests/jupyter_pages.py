@@ -13,7 +13,7 @@ from pathlib import Path
 import nbformat
 
 ROOT = Path(__file__).resolve().parents[1]
-PATIENCE = 120_000  # ms; a busy machine starts a kernel slowly
+PATIENCE = 300_000  # ms; a busy machine starts a server or a kernel slowly
 DRAWN = ".cl-sentence b"
 
 
@@ -64,9 +64,9 @@ def serving(folder, program=("-m", "jupyterlab")):
                 server.wait()
 
 
-def wait_for(server, address, log, seconds=60):
+def wait_for(server, address, log):
     """Return when the server answers. Raise a RuntimeError with its log if it does not."""
-    end = time.monotonic() + seconds
+    end = time.monotonic() + PATIENCE / 1000
     while time.monotonic() < end and server.poll() is None:
         try:
             urllib.request.urlopen(f"{address}/api", timeout=5).close()

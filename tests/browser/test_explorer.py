@@ -133,9 +133,17 @@ def point_of(state, explorer):
     return explorer.point
 
 
+def settle(page):
+    """Wait until the page has drawn its cascade and written its address."""
+    page.wait_for_function(
+        "() => !explorer.frame && !explorer.sending"
+        " && location.hash.slice(1) === explorer.address()"
+    )
+
+
 def assert_agrees(page, explorer):
     """Assert that the page equals cl.evaluate in every digit, and return the point."""
-    page.wait_for_timeout(200)  # the address follows after a pause
+    settle(page)
     shown = page.evaluate(SHOWN)
     assert page.evaluate("location.hash.slice(1)") == shown["state"]
     explorer.state = shown["state"]
@@ -280,9 +288,10 @@ def test_the_chart_agrees_with_the_sentence(browser, path, explorer):
 def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
     texts = [f"text {row}" for row in range(len(stores[0]))]
     page = opened(browser, cl.explore(*stores, images=texts).save_html(tmp_path / "page.html"))
-    drag(page, 0, 0.1)
     page.locator(".cl-kind").first.wait_for()
-    page.wait_for_timeout(400)  # details are drawn after a pause
+    page.evaluate("() => document.querySelectorAll('.cl-kind').forEach(kind => kind.remove())")
+    drag(page, 0, 0.1)
+    page.locator(".cl-kind").first.wait_for()  # details are drawn after a pause
     kinds = [kind.inner_text().split("\n") for kind in page.locator(".cl-kind").all()]
     assert [kind[0].split("  ")[0] for kind in kinds] == [
         "early exits",
@@ -529,7 +538,6 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     for share in np.linspace(0, 1, 21):
         value = round(float(share) * most)
         slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input')) }", value)
-        page.wait_for_timeout(40)
         point = assert_agrees(page, explorer)
         kept = "Certified to" in sentence.inner_text()
         assert kept != ("Not certified." in sentence.inner_text())
@@ -585,7 +593,7 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
     assert "(at confidence 90%, simultaneously)" in page.locator(".cl-note").inner_text()
     row = sorted(first for first, second in certified if second == seconds[0])
     drag(page, 0, 1)
-    page.wait_for_timeout(50)
+    settle(page)
     assert "Not certified." in sentence.inner_text()
     box = page.locator(".cl-threshold").first
     for asked in np.linspace(row[0], row[-1], 12)[1:-1]:
@@ -599,7 +607,7 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
     assert assert_agrees(page, explorer).thresholds in certified
     box.fill("never")
     box.press("Enter")
-    page.wait_for_timeout(50)
+    settle(page)
     assert "Not certified." in sentence.inner_text()
     assert not page.locator(".cl-band").first.is_visible()
     page.close()

@@ -14,18 +14,21 @@ from cascadelib.evaluation.guarantee import Design, Guarantee
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
 from cascadelib.figures.lessons import spread_labels
 
-FRONT = search(three_models())
 OTHER = three_models(1)
-FOUND = finding(FRONT, OTHER, FRONT.point(0))
+
+
+@pytest.fixture(scope="module")
+def front():
+    return search(three_models())
 
 
 def labels(fig):
     return [note.text for note in fig.layout.annotations if note.text]
 
 
-def test_the_arrow_leads_from_the_large_model_to_the_cascade():
-    found = finding(FRONT, OTHER, pick(FRONT, "max_improvement", caution=0))
-    fig = saving_figure(front_on(OTHER, FRONT), found)
+def test_the_arrow_leads_from_the_large_model_to_the_cascade(front):
+    found = finding(front, OTHER, pick(front, "max_improvement", caution=0))
+    fig = saving_figure(front_on(OTHER, front), found)
     (arrow,) = (note for note in fig.layout.annotations if not note.text)
     assert 10**arrow.x == pytest.approx(found.cost) and arrow.y >= found.accuracy
     assert 10**arrow.ax == pytest.approx(found.cost * found.saving) and not arrow.ay
@@ -37,20 +40,22 @@ def test_the_arrow_leads_from_the_large_model_to_the_cascade():
     assert fig.layout.yaxis.title.text == "accuracy"
 
 
-def test_the_limit_of_a_guarantee_is_a_line_below_the_large_model():
+def test_the_limit_of_a_guarantee_is_a_line_below_the_large_model(front):
     terms = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.05, Design(600))
-    found = replace(finding(FRONT, OTHER, FRONT.point(0)), guarantee=terms)
-    fig = saving_figure(FRONT, found, "Prices are assumed.")
+    found = replace(finding(front, OTHER, front.point(0)), guarantee=terms)
+    fig = saving_figure(front, found, "Prices are assumed.")
     assert fig.layout.shapes[0].y0 == found.last_accuracy - 0.005
     assert "limit: −0.5 points" in labels(fig) and "assumed.<br>" in fig.layout.title.text
-    budget = saving_figure(FRONT, replace(found, guarantee=replace(terms, epsilon=None)))
+    budget = saving_figure(front, replace(found, guarantee=replace(terms, epsilon=None)))
     assert not budget.layout.shapes
 
 
-def test_no_cascade_is_drawn_that_costs_more_than_every_single_model():
-    table = FRONT.table.assign(cost=FRONT.table["cost"] * 3)
-    fig = saving_figure(SimpleNamespace(**{**vars_of(FRONT), "table": table}), FOUND)
-    assert max(fig.data[2].x) <= FRONT.singles["cost"].max() < table["cost"].max()
+def test_no_cascade_is_drawn_that_costs_more_than_every_single_model(front):
+    table = front.table.assign(cost=front.table["cost"] * 3)
+    fig = saving_figure(
+        SimpleNamespace(**{**vars_of(front), "table": table}), finding(front, OTHER, front.point(0))
+    )
+    assert max(fig.data[2].x) <= front.singles["cost"].max() < table["cost"].max()
 
 
 def vars_of(front):
@@ -66,10 +71,10 @@ def test_differences_are_in_points_and_factors_have_a_sign():
 
 
 @pytest.mark.parametrize("figure", ["saving", "lines", "points"])
-def test_a_figure_has_no_width_and_no_legend(figure):
+def test_a_figure_has_no_width_and_no_legend(figure, front):
     table = pd.DataFrame({"saving": [1.0, 2.0], "accuracy": [0.5, 0.6]}, ["a", "b"])
     made = {
-        "saving": lambda: saving_figure(FRONT, finding(FRONT, OTHER, FRONT.point(0))),
+        "saving": lambda: saving_figure(front, finding(front, OTHER, front.point(0))),
         "lines": lambda: lines_figure({"a": table, "b": table}, "saving", "accuracy", "t"),
         "points": lambda: points_figure(table, "saving", "accuracy", "saving", "t"),
     }[figure]()
