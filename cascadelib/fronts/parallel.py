@@ -244,7 +244,7 @@ def run_task(
     """
     if outcomes is None:
         outcomes = WORKER_OUTCOMES.get(name)
-    else:
+    elif name not in WORKER_OUTCOMES:  # other threads may read it
         WORKER_OUTCOMES.clear()
         WORKER_OUTCOMES[name] = outcomes
     if outcomes is None:
