@@ -253,7 +253,7 @@ def as_markdown(cells: pd.DataFrame) -> str:
             found = by_rule.loc[DISAGREEMENTS]
             values[-1] = f"{found['ratio']:.2f} ({found['low']:.2f}–{found['most']:.2f})"
         lines.append(values)
-    return "\n".join(f"| {' | '.join(line)} |" for line in lines)
+    return "\n".join(f"|{'|'.join(line)}|" for line in lines)
 
 
 def cells_of_rule(found: pd.Series) -> list[str]:

@@ -28,7 +28,6 @@ DELTA = 0.05
 DRAWS = 20_000
 AGAIN = 200_000  # draws of a setting that is more than SURPRISE standard errors above δ
 SURPRISE = 3.0
-FEWER_DRAWS = {"certify: F1": 2_000, "answer_table: chosen number of labels": 500}  # slow ones
 SIZES = (60, 97, 150, 211, 300, 487)
 EPSILONS = (0.01, 0.02, 0.05, 0.1)
 Draw = Callable[[np.random.Generator], bool]
@@ -199,8 +198,7 @@ def level(quick: bool = False) -> list[dict]:
             record(guarantee, setting, error, 0)
     for number, (guarantee, setting, draw) in enumerate(drawn_rows()):
         if not quick or number % 9 == 0:
-            draws = FEWER_DRAWS.get(guarantee, DRAWS)
-            record(guarantee, setting, *simulated(draw, 20 if quick else draws, number))
+            record(guarantee, setting, *simulated(draw, 20 if quick else DRAWS, number))
     found = []
     for guarantee, (error, setting, draws) in worst.items():
         most = DELTA + (SURPRISE * np.sqrt(DELTA * (1 - DELTA) / draws) if draws else 1e-9)

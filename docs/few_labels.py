@@ -27,17 +27,22 @@ import choosing  # noqa: E402
 from tools.committed import draw, reduce_palette  # noqa: E402
 
 EPSILONS = (0.005, 0.01, 0.02, 0.05)
-SHARES = (0.1, 0.25, 0.5)  # of the samples on which candidates disagree
+SHARES = (0.1, 0.5)  # of the samples on which candidates disagree
 SAMPLES = 10_000  # that follow those of the choice
-MOST = 24  # labels of disagreements of the cascade
+MOST = 60  # labels of disagreements of the cascade
 TICKS = (1, 1.5, 2, 3, 4, 5, 6, 8)
 COLOURS = {"images": "#0072B2", "reviews": "#D55E00"}
 
 
-def power_of(count: int, epsilon: float, disagreements: int) -> float:
-    """Return the probability that labels of ``count`` disagreements of a cascade certify it."""
-    total = LOST + GAINED + NEITHER
-    shares = [LOST / total, GAINED / total, NEITHER / total]
+def power_of(count: int, epsilon: float, neither: float) -> float:
+    """Return the probability that labels of ``count`` disagreements of a cascade certify it.
+
+    neither: share of the samples on which cascade and reference differ and both are wrong, as a
+    multiple of ε.
+    """
+    total = LOST + GAINED + neither
+    shares = [LOST / total, GAINED / total, neither / total]
+    disagreements = round(total * epsilon * SAMPLES)
     power = 0.0
     for gained in range(count + 1):
 
@@ -51,13 +56,13 @@ def power_of(count: int, epsilon: float, disagreements: int) -> float:
     return float(power)
 
 
-def fewest_labels(epsilon: float) -> list[int]:
+def fewest_labels(epsilon: float, neither: float) -> list[int]:
     """Return the fewest labels that certify in OFTEN of the draws: of the cascade, then per share.
 
     More than MOST disagreements of the cascade count as MOST.
     """
-    share = (LOST + GAINED + NEITHER) * epsilon
-    powers = np.array([power_of(m, epsilon, round(share * SAMPLES)) for m in range(MOST + 1)])
+    share = (LOST + GAINED + neither) * epsilon
+    powers = np.array([power_of(m, epsilon, neither) for m in range(MOST + 1)])
     found = [first_above(powers)]
     for wide in SHARES:
         counts = np.arange(round(4 * MOST * wide / share))
@@ -76,11 +81,12 @@ def first_above(powers: np.ndarray) -> int:
 
 
 def sizes() -> str:
-    """Return the labels that certify, by ε and by the share of disagreements."""
-    head = ["loss", "disagreements of the cascade and the reference"]
-    head += [f"of candidates that disagree on {share:.0%}" for share in SHARES]
+    """Return the labels that certify, by classes, ε and share of disagreements."""
+    head = ["classes", "loss", "disagreements of the cascade and the reference"]
+    head += [f"if candidates disagree on {SHARES[0]:.0%}", f"on {SHARES[1]:.0%}"]
     rows = [
-        [f"{100 * epsilon:g}%", *(f"{count:,}" for count in fewest_labels(epsilon))]
+        [classes, f"{100 * epsilon:g}%", *(f"{m:,}" for m in fewest_labels(epsilon, neither))]
+        for classes, neither in (("two", 0.0), ("more", NEITHER))
         for epsilon in EPSILONS
     ]
     return markdown(head, rows)

@@ -5,6 +5,7 @@ Paper, figures 6 and 12.
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -168,13 +169,14 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
             part = {
                 "models": [models] * len(positions),
                 "thresholds": list(zip(thresholds.tolist())),
-                "segment": segment,
-                "accuracy_replayed": curve.accuracy[positions],
-                "cost_replayed": curve.cost[positions],
+                "segment": [segment] * len(positions),
+                "accuracy_replayed": curve.accuracy[positions].tolist(),
+                "cost_replayed": curve.cost[positions].tolist(),
                 "exit_rates_replayed": list(zip(rates.tolist(), (1 - rates).tolist())),
             }
-            parts.append(pd.DataFrame(part))
-    return pd.concat(parts).assign(accuracy=np.nan, cost=np.nan, replayed="range")
+            parts.append(part)
+    table = pd.DataFrame({name: list(chain(*(part[name] for part in parts))) for name in parts[0]})
+    return table.assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 
 def front_on(store: Store, front: Front, ranges: bool = True) -> Front:

@@ -12,7 +12,7 @@ from . import style
 
 LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure
 LABEL_HEIGHT = 0.07  # of a label, as a share of the height of the plot
-LETTER_WIDTH = 7  # pixels of a letter of a label
+LETTER_WIDTH = 8  # pixels of a letter of a label
 ROW_HEIGHT = 28  # pixels of a row of intervals
 
 
@@ -110,7 +110,7 @@ def _label_groups(
 
 
 def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str) -> style.Figure:
-    """Draw a line for each table, named at its right end.
+    """Draw a line for each table, named in the right margin at the height of its end.
 
     Parameters
     ----------
@@ -140,16 +140,16 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
         if len(shown):
             lines[name] = style.in_points(style.select_evenly(shown.sort_values(x), 400))
     heights = spread_labels({name: table[y] for name, table in lines.items()}, is_log)
+    right = max((table[x].iloc[-1] for table in lines.values()), default=0)
     first = len(tables) == 1
     for i, (name, table) in enumerate(lines.items(), first):
         width = 2 if i else 4  # a line below another one stays visible
-        style.add_line(fig, table[x], table[y], style.colour(i), width, style.dash(i), name=name)
-        end = table[x].iloc[-1]
         colour = style.colour(i)
-        style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
+        style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name)
+        style.label(fig, right, heights[name], name, colour, xanchor="left", xshift=4)
     if lines:
-        values = pd.concat([table[x] for table in lines.values()])
-        ends = np.array([values.min(), values.max()])  # the labels are in the margin
+        left = min(table[x].iloc[0] for table in lines.values())
+        ends = np.array([left, right])  # the labels are in the margin
         fig.update_xaxes(range=np.log10(ends) if fig.layout.xaxis.type == "log" else ends)
     width = max(map(len, lines), default=0)
     return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})

@@ -409,7 +409,7 @@ class Front:
         """Return the accuracy of the reference, as accuracies of this front are measured."""
         return float(self._reference_row["accuracy"])
 
-    @property
+    @cached_property
     def cascades(self) -> tuple[Point, ...]:
         """Return all points."""
         return tuple(self.point(row) for row in range(len(self)))

@@ -290,6 +290,7 @@ def agreement_by_chance(labels: Array, answers: Array) -> tuple[float, float]:
 
     The latter is the share of the most frequent answer.
     """
-    of_labels = pd.Series(labels).value_counts(normalize=True)
-    of_answers = pd.Series(answers).value_counts(normalize=True)
-    return float((of_labels * of_answers).sum()), float(of_answers.max())
+    codes, values = pd.factorize(np.concatenate([labels, answers]))
+    counts = [np.bincount(part, minlength=len(values)) for part in np.split(codes, 2)]
+    of_labels, of_answers = np.array(counts) / len(labels)
+    return float(of_labels @ of_answers), float(of_answers.max())

@@ -67,7 +67,8 @@ def test_differences_are_in_points_and_factors_have_a_sign():
     fig = lines_figure({"a": table}, "accuracy_difference", "improvement", "t")
     assert fig.data[0].x == pytest.approx([1, 3]) and fig.layout.xaxis.range == (1, 3)
     assert fig.layout.xaxis.title.text == "accuracy difference, points"
-    assert fig.layout.yaxis.ticksuffix == "×" and "÷" in fig.layout.yaxis.title.text
+    assert dict(zip(fig.layout.yaxis.tickvals, fig.layout.yaxis.ticktext))[1.5] == "1.5×"
+    assert "÷" in fig.layout.yaxis.title.text
 
 
 @pytest.mark.parametrize("figure", ["saving", "lines", "points"])
@@ -90,6 +91,8 @@ def test_lines_are_named_at_their_ends_and_the_second_is_of_held_out_data():
     assert fig.data[0].x.tolist() == [0, 0.5, 1] and fig.data[0].y.tolist() == [0.9, 0.8, 0.7]
     assert {note.x for note in fig.layout.annotations} == {1.0}
     assert fig.layout.xaxis.range == (0, 1), "no tick beyond the data"
+    shorter = lines_figure({"val": table, "test": table[:2]}, "exit_rate", "accuracy", "t")
+    assert {note.x for note in shorter.layout.annotations} == {1.0}, "no name on a line"
     (only,) = lines_figure({"test": table}, "exit_rate", "accuracy", "t").data
     assert only.line.color == style.HELD_OUT
 

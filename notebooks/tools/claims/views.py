@@ -1,9 +1,11 @@
 """Views of a study: fixed cascades on held-out samples, and on resamples of these samples.
 
 A claim is a function of one view. Its value is that of the first view, which has the samples
-themselves. The values of the other views give its standard error. Cascades are selected on one
-split and never selected again, so no value is optimistic. If a study has no held-out split of the
-same distribution, the selection split replaces it, as in the paper.
+themselves. The values of the other views give its standard error. Cascades and thresholds are
+selected on one split. A front on other samples has the non-dominated of them, so that these samples
+also choose points, which is slightly optimistic. ``Runs`` keep all their cascades. If a study has
+no held-out split of the same distribution, the selection split replaces it, as in the paper, and
+all values are optimistic.
 """
 
 import warnings
