@@ -297,7 +297,9 @@ def run_extract(args: Namespace) -> dict[str, Any]:
     from .extraction.extraction import plan_extraction
     from .zoo.loaders import find_sources
 
-    models = find_sources(args.models, args.checkpoints, args.classes)
+    models = args.models
+    if args.checkpoints:
+        models = find_sources(models, checkpoint=args.checkpoints, classes=args.classes)
     images = cl.datasets.image_folder(args.images)
     names = ("memory", "batch_size", "device", "part")
     options = {name: getattr(args, name) for name in names}

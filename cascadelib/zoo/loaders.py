@@ -178,19 +178,13 @@ def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Sourc
     return Source(name, partial(loader, name, **options), weights)
 
 
-def find_sources(
-    names: Iterable[str], checkpoints: Path | str | None = None, classes: int = 1000
-) -> list[Source]:
-    """Return the sources of models, of which those of timm may have local weights.
+def find_sources(names: Iterable[str], **local: Any) -> list[Source]:
+    """Return the sources of models. Those of timm are loaded with these options of its loader.
 
-    checkpoints: file or folder of the weights. classes: their number of classes. Other models have
-    these in their folders. Raises ValueError if a name is unknown.
+    Raises ValueError if a name is unknown.
     """
-    if checkpoints is None:
-        return [find_source(name) for name in names]
     from .timm_models import is_timm_model
 
-    local: dict[str, Any] = {"checkpoint": checkpoints, "classes": classes}
     return [find_source(name, **(local if is_timm_model(name) else {})) for name in names]
 
 

@@ -118,7 +118,7 @@ class Study:
 
     def sources(self) -> list[Source]:
         """Return the models, of which ``extract`` loads each when it needs it."""
-        return find_sources(self.models, self.checkpoints, self.classes)
+        return find_sources(self.models, checkpoint=self.checkpoints, classes=self.classes)
 
     def save(self, folder: str | Path) -> None:
         """Write ``study.json``, a record of the study, into ``folder``."""
