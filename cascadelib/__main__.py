@@ -16,13 +16,20 @@ import cascadelib as cl
 from .options import COLUMNS, COMMANDS, LOG, parser_of_all
 
 CERTIFY = {flag.strip("-").replace("-", "_"): None for flag in COMMANDS["certify"][1]}
+PRINTED = {
+    "expected_accuracy": "accuracy expected on new samples (lower, since the cascade was chosen "
+    "for its accuracy)"
+}
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
 def column_options(args: Namespace) -> dict[str, Any]:
     """Return the options that are parameters of ``from_frame``, without those that are not set."""
     names = (*COLUMNS, "cost")
-    return {name: getattr(args, name) for name in names if getattr(args, name)}
+    options = {name: getattr(args, name) for name in names if getattr(args, name)}
+    if options.get("confidence") in ("none", "None"):
+        options["confidence"] = None
+    return options
 
 
 def read_scores(path: str, args: Namespace) -> Any:
@@ -33,14 +40,12 @@ def read_scores(path: str, args: Namespace) -> Any:
     from .files import find_folder
 
     options = column_options(args)
-    folder = find_folder(path)
-    if not folder.is_dir() or not (folder / "manifest.json").exists():
+    if not (find_folder(path) / "manifest.json").exists():
         table = open_table(path, args)
         try:
             return cl.ScoreTable.from_frame(table, **options)
         except ValueError as error:
-            report = cl.check_table(table, **options)
-            report = replace(report, source=path, options=report.options | log_options(args))
+            report = check_file(path, args)
             if not report.command:
                 raise
             raise ValueError(f"{error}. check reads this table: {report.command}") from None
@@ -52,10 +57,18 @@ def read_scores(path: str, args: Namespace) -> Any:
     return cl.LogitStore(path)
 
 
+def check_file(path: str, args: Namespace) -> Any:
+    """Return the report of a table, with the options that read it."""
+    report = cl.check_table(open_table(path, args), **column_options(args))
+    return replace(report, source=path, options=report.options | log_options(args))
+
+
 def open_table(path: str, args: Namespace) -> Any:
     """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
     options = log_options(args)
-    if os.path.isdir(path) or path.endswith((".json", ".jsonl", ".ndjson")):
+    from .store.tables.table_files import JSON_LINES
+
+    if os.path.isdir(path) or path.lower().endswith(JSON_LINES):
         return cl.datasets.read_log(path, **options)
     for name in options:
         raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
@@ -70,13 +83,11 @@ def log_options(args: Namespace) -> dict[str, str]:
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
     """Return the texts of a column of a table, by sample id."""
     from .checks import validate_choice
-    from .store.tables.table_files import read_table
+    from .store.tables.tidy import open_frame
 
     if column is None:
         return None
-    frame = open_table(path, args)
-    if isinstance(frame, str):
-        frame = read_table(path, encoding=args.encoding)
+    frame, _ = open_frame(open_table(path, args), encoding=args.encoding)
     sample = args.sample or "sample"
     for name in (sample, column):
         validate_choice(name, frame.columns, "column")
@@ -123,8 +134,8 @@ def search_front(args: Namespace, store: Any) -> "cl.Front":  # text: numpy is s
 def measure(store: Any, cascade: Any) -> dict[str, Any]:
     """Return the accuracy, cost and exit rates of a cascade on a store."""
     result = cl.evaluate(store, cascade)
-    measured = {name: getattr(result, name) for name in MEASURED}
-    return {"samples": len(store)} | known_parts(measured)
+    figures = {"samples": len(store)} | {name: getattr(result, name) for name in MEASURED}
+    return known_parts(figures)
 
 
 def write_policy(
@@ -134,12 +145,12 @@ def write_policy(
     policy = cl.Policy.from_point(point, store, held_out)
     if args.out:
         policy.save(args.out)
+    chosen = measure(store, point)
     found = {} if held_out is None else {"held_out": measure(held_out, point)}
-    here = store if held_out is None else held_out
     return found | known_parts(
         {
-            "cascade": format_cascade(policy, measure(here, point)) + loss,
-            "where_chosen": measure(store, point),
+            "cascade": format_cascade(policy, found.get("held_out", chosen)) + loss,
+            "where_chosen": chosen,
             "expected_accuracy": point.expected_accuracy,
             "models": policy.models,
             "thresholds": file_parts(policy)["thresholds"],
@@ -155,16 +166,21 @@ def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """
     import pandas as pd
 
-    from .tables import fraction, number, times
+    from .tables import fraction, number
 
     limits = [*file_parts(policy)["thresholds"], ""]
     table = pd.DataFrame({"model": policy.models, "threshold": limits})
     table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
     table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
+    return f"{table.to_string(index=False)}\n{format_figures(figures)}"
+
+
+def format_figures(figures: dict[str, Any]) -> str:
+    """Return accuracy, cost and, if it is known, the saving of a cascade in words."""
+    from .tables import fraction, number, times
+
     text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
-    if "saving" in figures:
-        text += f", saving {times(figures['saving'])} ×"
-    return f"{table.to_string(index=False)}\n{text}"
+    return text + (f", saving {times(figures['saving'])} ×" if "saving" in figures else "")
 
 
 def choose(args: Namespace) -> dict[str, Any]:
@@ -188,7 +204,7 @@ def run_certify(args: Namespace) -> dict[str, Any]:
     front = search_front(args, store)
     certificate = cl.certify(held_out, front, reference=args.reference, **guarantee(args, table))
     point = certificate.point
-    found = {"certificate": str(certificate), "certified": certificate.guarantee is not None}
+    found = certificate_parts(certificate)
     if certificate.guarantee is None and not args.anyway:
         return {"summary": "nothing cheaper is certified, and no policy is written"} | found
     summary = {"summary": f"{point.chain} {certificate.promise}"}
@@ -206,10 +222,14 @@ def check_policy(args: Namespace) -> dict[str, Any]:
     store = read_scores(args.table, args)
     reference = args.reference or policy.models[-1]
     certificate = cl.certify(store, policy, reference=reference, **guarantee(args, args.table))
-    is_certified = certificate.guarantee is not None
-    summary = f"{args.check} is {'' if is_certified else 'not '}certified on {args.table}"
-    found = {"summary": summary, "certificate": str(certificate), "certified": is_certified}
-    return found | {"here": measure(store, policy)}
+    verdict = "certified" if certificate.guarantee else "not certified"
+    found = {"summary": f"{args.check} is {verdict} on {args.table}"}
+    return found | certificate_parts(certificate) | {"here": measure(store, policy)}
+
+
+def certificate_parts(certificate: Any) -> dict[str, Any]:
+    """Return the text of a certificate, and whether it guarantees anything."""
+    return {"certificate": str(certificate), "certified": certificate.guarantee is not None}
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
@@ -226,45 +246,43 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
 
 def run_check(args: Namespace) -> dict[str, Any]:
     """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
-    report = cl.check_table(open_table(args.table, args), **column_options(args))
-    report = replace(report, source=args.table, options=report.options | log_options(args))
+    report = check_file(args.table, args)
     text = str(report)
     if args.fix and report.command:
         report.table.to_frame().to_csv(args.fix, index=False)
-        fixed = report.of_fixed(args.fix)
-        text = f"{text.removesuffix(report.command)}{args.fix} has the table after reading\n"
-        text += fixed.command
+        same = {key: value for key, value in report.options.items() if value in ("exact", "wrong")}
+        fixed = cl.check_table(args.fix, cost=report.table.cost_names, **same)
+        text = text.removesuffix(report.command)
+        text += f"{args.fix} has the table after reading\n{fixed.command}"
         report = fixed
     if not args.json:
         unfixed = {"certified": False} if args.fix and not report.command else {}
         return {"report": text} | unfixed
-    faults = report.faults.to_dict("records")
-    return {"columns": report.columns, "faults": faults, "command": report.command}
+    found = {"columns": report.columns, "faults": report.faults.to_dict("records")}
+    return found | {"command": report.command}
 
 
 def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table, next to its expected figures."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    return known_parts({"here": here, "expected": expected_parts(file_parts(policy))})
+    expected = figures_of_policy(policy)
+    text = f"{format_cascade(policy, here)}; expected: {format_figures(expected)}"
+    return {"cascade": text, "here": here, "expected": known_parts(expected)}
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
     """Return the content of a policy file."""
     policy = cl.Policy.load(args.policy)
-    parts = file_parts(policy)
     if args.json:
-        return parts
+        return file_parts(policy)
     certified = policy.point.guarantee
     premises = {
         f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
-        for premise in (certified.premises if certified else ())
+        for premise in getattr(certified, "premises", ())
     }
-    expected = policy.point.expected
-    source = policy.point if expected is None else expected
-    figures = {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
-    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures)}
-    return known_parts(found | {"guarantee": str(certified) if certified else None}) | premises
+    found = {"policy": repr(policy), "cascade": format_cascade(policy, figures_of_policy(policy))}
+    return known_parts(found | {"guarantee": certified and str(certified)}) | premises
 
 
 def value_of(figure: Any) -> Any:
@@ -281,10 +299,10 @@ def file_parts(policy: Any) -> dict[str, Any]:
     return parts_as_json(policy.point)
 
 
-def expected_parts(parts: dict[str, Any]) -> dict[str, Any] | None:
-    """Return the expected accuracy, cost and exit rates in a policy's file, or None."""
-    expected = parts.get("expected")
-    return expected and {name: expected[name] for name in MEASURED[:3]}
+def figures_of_policy(policy: Any) -> dict[str, Any]:
+    """Return accuracy, cost and exit rates as expected, or as selected if none are expected."""
+    source = policy.point.expected or policy.point
+    return {name: value_of(getattr(source, name)) for name in MEASURED[:3]}
 
 
 def run_explore(args: Namespace) -> dict[str, Any]:
@@ -399,8 +417,7 @@ def main(argv: list[str] | None = None) -> int:
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
         message = with_options(" ".join(str(error).split()), options)
-        remedy = installation(error, options)
-        print(f"cascadelib: {message}{remedy}", file=sys.stderr)
+        print(f"cascadelib: {message}{installation(error, options)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         more = {"extract": ". The same command continues"}.get(argv[0], "")
@@ -430,7 +447,8 @@ def lines_of(found: dict[str, Any], as_json: bool) -> list[str]:
         if isinstance(value, float):
             value = f"{value:.4g}"
         if not isinstance(value, bool | dict | list | tuple):
-            lines.append(str(value) if "\n" in str(value) else f"{key}: {value}")
+            text = f"{PRINTED.get(key, key)}: {value}"
+            lines.append(text if "\n" not in text else str(value))
     return lines
 
 

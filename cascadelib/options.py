@@ -21,7 +21,7 @@ EXAMPLE = """a table has a row per query and model:
 COLUMNS = {  # parameters of ScoreTable.from_frame
     "sample": "column of the queries (default: sample)",
     "model": "column of the models' names (default: model)",
-    "confidence": "column of the confidences (default: confidence)",
+    "confidence": "column of the confidences, or none (default: confidence)",
     "label": "column of the true answers, with --prediction",
     "prediction": "column of the models' answers, with --label",
     "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",

@@ -41,12 +41,12 @@ FOREIGN_MESSAGES = {
 
 # The slowest files start first, so that no worker runs one of them when the others are finished.
 SLOWEST = (
-    "test_parameters.py 04_metrics_comparison.ipynb test_packaging.py test_explorer.py "
-    "08_deployment.ipynb test_kernels.py test_paper_preset.py test_few_labels.py test_docs.py "
-    "07_calibration.ipynb test_sklearn.py test_extraction.py test_corruptions.py test_members.py "
-    "test_notebook_06.py 11_ledger.ipynb 10_paper_figures.ipynb 03_three_model_cascades.ipynb "
-    "02_two_model_cascades.ipynb 05_distribution_shift.ipynb test_cascade.py test_readme.py "
-    "test_run_notebooks.py test_logit_store.py "
+    "test_published_results.py test_parameters.py 04_metrics_comparison.ipynb test_packaging.py "
+    "test_explorer.py 08_deployment.ipynb test_kernels.py test_paper_preset.py test_few_labels.py "
+    "test_docs.py 07_calibration.ipynb test_sklearn.py test_extraction.py test_corruptions.py "
+    "test_members.py test_notebook_06.py 11_ledger.ipynb 10_paper_figures.ipynb "
+    "03_three_model_cascades.ipynb 02_two_model_cascades.ipynb 05_distribution_shift.ipynb "
+    "test_cascade.py test_readme.py test_run_notebooks.py test_logit_store.py "
     "test_damage.py test_exact.py test_published.py"
 ).split()
 

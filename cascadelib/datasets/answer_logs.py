@@ -30,7 +30,7 @@ def parse_json_lines(path: str | os.PathLike, parse: Callable[[dict], Any]) -> I
     are converted to ValueError.
     """
     with open_regular_file(Path(path), MAX_LOG_BYTES) as file:
-        is_array = Path(path).suffix == ".json"
+        is_array = Path(path).suffix.lower() == ".json"
         with error_context(f"{path}, an array of objects"):
             lines = json.load(file) if is_array else file
         for number, line in enumerate(lines, 1):
@@ -190,7 +190,7 @@ def chat_completions(
     table = pd.concat(tables, ignore_index=True)
     if not len(table) or table["prediction"].isna().all():
         raise ValueError(f"{path}: no line with a completion")
-    return table.dropna(axis=1, how="all") if "failure" in table else table
+    return table
 
 
 def name_models(table: pd.DataFrame, file: Path, model: str | None) -> pd.DataFrame:
@@ -260,10 +260,10 @@ def answer_in(
 
 def message_text(message: dict, tool_calls: bool) -> str:
     """Return the text of a message, "" for a refusal, and for a call of a tool if not accepted."""
-    if message.get("content") or not tool_calls:
-        return "" if message.get("tool_calls") and not tool_calls else message["content"] or ""
-    calls = (call["function"] for call in message.get("tool_calls") or ())
-    return " ".join(f"{call['name']}({call['arguments']})" for call in calls)
+    calls = [call["function"] for call in message.get("tool_calls") or ()]
+    if not calls or (tool_calls and message.get("content")):
+        return message["content"] or ""
+    return " ".join(f"{call['name']}({call['arguments']})" for call in calls if tool_calls)
 
 
 def confidence_of(choice: dict, by_token: bool) -> float:
@@ -341,7 +341,7 @@ def lm_eval_samples(
     """
     rows: list[dict] = []
     for model, path in paths.items():
-        lines = list(parse_json_lines(path, lambda line: line))
+        lines = list(parse_json_lines(path, dict))
         found = list(dict.fromkeys(line.get("filter", "none") for line in lines))
         if filter is None and len(found) > 1:
             raise ValueError(f"{path} has the filters {', '.join(found)}. Pass filter= with one")
@@ -361,7 +361,8 @@ def parse_sample(
     found = [name for name in ([metric] if metric else METRICS) if name in line]
     if not found:
         raise ValueError(
-            f"no {metric or ' or '.join(METRICS)} in the line: pass metric= with its key"
+            f"no {metric or ' or '.join(METRICS)} among the keys {', '.join(line)}: pass metric= "
+            "with one of them"
         )
     responses = line["resps"]
     generations = responses[0]
@@ -400,7 +401,7 @@ def vote_of(
     confidence = answers.count(prediction) / len(answers)
     if not confidence:
         raise ValueError(
-            f"none of {len(answers)} generations is the filtered answer {prediction!r}: pass "
-            "answer=, a function from a generation to its answer"
+            f"none of {len(answers)} generations is the filtered answer {prediction!r}. In Python, "
+            "lm_eval_samples(answer=…) takes a function from a generation to its answer"
         )
     return prediction, math.nan if len(answers) == 1 else confidence

@@ -48,7 +48,8 @@ def resolve_options(
     ValueError
         If the store does not support an option.
     """
-    chosen, score, cost = store.resolve_options(method, score, cost)
+    named = None if method is None else method_named(method)
+    chosen, score, cost = store.resolve_options(named, score, cost)
     return None if chosen is None else method_named(chosen), score_of(score).name, cost
 
 

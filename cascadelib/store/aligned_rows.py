@@ -293,4 +293,4 @@ def agreement_by_chance(labels: Array, answers: Array) -> tuple[float, float]:
     codes, values = pd.factorize(np.concatenate([labels, answers]))
     counts = [np.bincount(part, minlength=len(values)) for part in np.split(codes, 2)]
     of_labels, of_answers = np.array(counts) / len(labels)
-    return float(of_labels @ of_answers), float(of_answers.max())
+    return float(of_labels @ of_answers), float(of_answers.max(initial=0))

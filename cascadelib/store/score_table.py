@@ -1,9 +1,7 @@
 """ScoreTable: answers and confidences of models without their outputs, such as routing logs."""
 
-import contextlib
 import copy
 import math
-import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -23,22 +21,11 @@ from .tables.cells import TREATMENTS, Cells, score_arguments, select_samples
 from .tables.rules import Rule, refuse
 from .tables.score_checks import check_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy, roles_of
+from .tables.tidy import open_frame, read_tidy, roles_of, source_of
 
 NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
-USUAL_METRIC = "max_softmax"  # metric of a Method with default arguments
-
-
-def _refuse_options(**options: Any) -> None:
-    """Raise a ValueError that names the options that are not None."""
-    extra = [f"{option}={brief(value)}" for option, value in options.items() if value is not None]
-    if extra:
-        raise ValueError(
-            f"{', '.join(extra)}: a ScoreTable contains confidences, correctness and cost, so it "
-            "supports only score='f1' and Method(confidence=…). Omit these options (a Point's "
-            "cost_kind is then 'cost'), or use a LogitStore"
-        )
+USUAL_PARTS = ("max_softmax", "none", False)  # of a Method with default arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -318,8 +305,7 @@ class ScoreTable:
         }
         roles, prices = roles_of(named, cost, columns, categories)
         opened = open_frame(frame, largest, encoding)
-        is_path = isinstance(frame, str | os.PathLike)
-        with error_context(os.fspath(frame)) if is_path else contextlib.nullcontext():
+        with error_context(source_of(frame)):
             cells, rules = read_tidy(*opened, roles, models, decimal)
             table, cell_rules = cls.of_cells(cells, prices, missing, answer)
             refuse(rules + cell_rules)
@@ -334,24 +320,22 @@ class ScoreTable:
         The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
         predictions, correctness and confidences are empty. Unreadable predictions are unchanged.
         """
-        models, samples = self.confidence.shape
-        columns = {"sample": np.tile(self.origin.sample_ids, models)}
-        columns["model"] = np.repeat(np.array(self.names, object), samples)
+        columns = {"sample": self.origin.sample_ids}
+        columns["model"] = np.array(self.names, object)[:, np.newaxis]
         if self.predictions is not None:
-            columns["prediction"] = self.predictions.ravel()
-        is_text = self.predictions is not None and np.asarray(self.correct).dtype == bool
-        if self.labels is not None and is_text:
-            columns["label"] = np.tile(self.labels, models)
+            columns["prediction"] = self.predictions
+        correct = np.asarray(self.correct)
+        if self.labels is not None and self.has_predictions and correct.dtype == bool:
+            columns["label"] = self.labels
         elif self.correct is not None:
-            correct = np.asarray(self.correct)
-            if self.answered is not None and not self.has_predictions:
-                correct = np.where(self.answered, correct, np.nan)
-            columns["correct"] = correct.ravel()
-        confidence = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
-        columns["confidence"] = confidence.ravel()
+            is_known = np.asarray(self.answered) | self.has_predictions
+            columns["correct"] = np.where(is_known, correct, np.nan)
+        columns["confidence"] = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
         for kind, cost in self._costs.items():
-            columns[kind] = np.repeat(cost, samples) if cost.ndim == 1 else cost.ravel()
-        return pd.DataFrame(columns)
+            columns[kind] = cost.reshape(len(cost), -1)
+        shape = self.confidence.shape
+        rows = {name: np.broadcast_to(cells, shape).ravel() for name, cells in columns.items()}
+        return pd.DataFrame(rows)
 
     def __len__(self) -> int:
         """Return the number of samples."""
@@ -408,8 +392,7 @@ class ScoreTable:
 
     def _kind(self, cost: str | None) -> str:
         """Return a kind of cost, the default one for None."""
-        kind = self.default_cost if cost is None else cost
-        return validate_choice(kind, self.cost_names, "cost")
+        return validate_choice(cost or self.default_cost, self.cost_names, "cost")
 
     @property
     def has_predictions(self) -> bool:
@@ -427,14 +410,15 @@ class ScoreTable:
 
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
-        is_fitted = method == "auto" or getattr(method, "confidence", None) is not None
-        metric = getattr(method, "metric", USUAL_METRIC)
-        _refuse_options(
-            method=None if is_fitted else method,
-            metric=metric if is_fitted and metric != USUAL_METRIC else None,
-            score=None if score in COMPUTED_SCORES else score,
-        )
-        return method, score or "top1", self._kind(cost)
+        parts = method and (method.metric, method.ensemble, method.temperature)
+        if parts not in (None, USUAL_PARTS) or score not in (None, *COMPUTED_SCORES):
+            raise ValueError(
+                f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
+                "it supports only score='f1' and methods that fit a confidence, such as "
+                "'logistic'. Omit these options, or use a LogitStore"
+            )
+        is_fitted = getattr(method, "confidence", None)
+        return method if is_fitted else None, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:
         """Return a further column of a model, float64 or text [n_samples]."""
@@ -447,18 +431,13 @@ class ScoreTable:
         replaces the confidence of the table. A ValueError is raised if correctness is unknown, or
         if the method or score needs outputs of models.
         """
-        usual = (USUAL_METRIC, "none", False)
-        is_usual = method is None or (method.metric, method.ensemble, method.temperature) == usual
-        _refuse_options(
-            method=None if is_usual else method,
-            score=None if score in COMPUTED_SCORES else score,
-        )
-        if method is not None and method.confidence is not None:
+        fitted, *_ = self.resolve_options(method, score)
+        if fitted:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
-                "this ScoreTable has predictions but no labels, so their correctness is unknown. "
-                "Pass labels= or correct="
+                "the table has answers but no labels, so their correctness is unknown. Read the "
+                "table with label= or correct="
             )
         correct = self.correct
         rows = [self.row(name) for name in names]
@@ -484,7 +463,7 @@ class ScoreTable:
     def predicted(self, name: str) -> Array:
         """Return the predictions of a model as text [n_samples]. "" is an abstention."""
         if self.predictions is None:
-            raise ValueError("the table has no predictions: pass predictions=")
+            raise ValueError("the table has no predictions: read it with prediction=")
         return self.predictions[self.row(name)]
 
     def calls(self) -> dict[str, Callable]:
@@ -508,8 +487,9 @@ class ScoreTable:
 
         The label "" equals no prediction. None and nan raise a ValueError.
         """
-        labels = align_values(labels, "labels", self.origin.sample_ids)
-        refuse_missing(labels, "label", self.origin.sample_ids)
+        ids = self.origin.sample_ids
+        labels = align_values(labels, "labels", ids)
+        refuse_missing(labels, "label", ids)
         labels = as_text(labels)
         labels = self.read_as_labels(np.where(labels == "", NO_LABEL, labels))
         return replace(self, correct=None, labels=labels, sample_ids=self.origin)

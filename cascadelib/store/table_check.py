@@ -2,12 +2,11 @@
 command that certifies it.
 """
 
-import os
 import re
 import shlex
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -16,32 +15,31 @@ import pandas as pd
 from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
-from .tables.cells import SKIP, UNSURE, Cells, select_samples
+from .tables.cells import ANSWERS, SKIP, UNSURE, Cells, select_samples
 from .tables.rules import Rule, describe_rules, has_faults
-from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy, roles_of
+from .tables.tidy import find_unread, open_frame, read_tidy, roles_of, source_of
 
 # Usual names of columns, in lower case without punctuation. The first existing one is used.
 NAMES = {
     "sample": "sample sampleid id queryid query qid questionid question customid docid exampleid "
-    "example itemid item uid index idx row frage frageid",
-    "model": "model modelname modelid service system llm engine who provider modell modèle",
+    "example itemid item uid frage frageid fragenr teilnehmer teilnehmernr index idx row",
+    "model": "model modelname modelid service system llm engine who provider modell modellname "
+    "modèle",
     "prediction": "prediction predicted pred preds predictedlabel answer output response said says "
-    "antwort réponse",
+    "modelanswer givenanswer reply text completion antwort gegebeneantwort réponse",
     "label": "label labels truth groundtruth gold goldlabel target reference expected ytrue class "
-    "wahrheit vérité",
+    "correctanswer trueanswer wahrheit richtigeantwort vérité",
     "confidence": "confidence conf score probability prob maxprob certainty sure p konfidenz "
-    "confiance",
+    "sicherheit confiance",
     "cost": "cost price usd dollars eur fee kosten preis prix coût latency seconds macs flops",
     "correct": "correct iscorrect right exactmatch acc hit richtig juste",
 }
-ANSWERS = ("label", "prediction", "correct")  # from_frame has no default for these
 WIDE = ("prediction", "confidence", "cost", "correct")  # may have one column per model
-UNLABELLED = "correct answers"
-LOSSES = ("1%", "2%", "5%", "10%", "20%")  # values of --epsilon that a command may have
-TREATED = {
-    "abstain": "as missing answers, missing='abstain'",
-    "drop": "without their samples, missing='drop'",
+UNLABELLED = "--label and --prediction, or --correct"
+LOSSES = "1% 2% 5% 10% 20%".split()  # values of --epsilon that a command may have
+KEPT = {  # what is read instead of rows that are not dropped, by their remedy
+    SKIP: "as missing answers",
+    UNSURE: "as too low for every threshold, so that the next model decides",
 }
 
 
@@ -77,7 +75,7 @@ class TableReport:
 
         The last column is what is read instead. It is "" if the fault must be corrected.
         """
-        table = pd.DataFrame(map(vars, self.rules), columns=[one.name for one in fields(Rule)])
+        table = pd.DataFrame(map(vars, self.rules), columns=[*Rule.__annotations__])
         return table.rename(columns={"name": "fault"})
 
     @property
@@ -90,16 +88,6 @@ class TableReport:
         if table is None or table.correct is None or has_faults(self.rules):
             return ""
         return format_command(self.source, self.columns, self.options, len(table))
-
-    def of_fixed(self, path: str) -> "TableReport":
-        """Return the report of a file to which :meth:`ScoreTable.to_frame` was written."""
-        table: Any = self.table
-        columns = {name: name for name in table.to_frame() if name in NAMES}
-        if table.further_costs:
-            columns, _ = roles_of(columns, table.cost_names)
-        missing = self.options.get("missing")
-        options = {} if missing in (None, "refuse", "drop") else {"missing": missing}
-        return replace(self, source=path, columns=columns, options=options)
 
     def __str__(self) -> str:
         named = ", ".join(f"{role} {column!r}" for role, column in self.columns.items())
@@ -119,12 +107,13 @@ class TableReport:
 def describe_table(table: ScoreTable) -> list[str]:
     """Return lines with the numbers of samples and missing answers, and the models."""
     count = len(table)
-    lines = [f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped"]
-    lines += filter(None, [describe_gaps(table, table.names)])
-    kind = table.default_cost
-    for name, model in table.models.iterrows():
-        lines.append(f"{name}: accuracy {model.top1:.3f}, {kind} {model[kind]:.4g}")
-    return lines
+    models = table.models.rename_axis(None).rename(columns={"top1": "accuracy"})
+    lines = (
+        f"{count:,} of {count + table.dropped:,} samples, {table.dropped:,} dropped",
+        describe_gaps(table, table.names),
+        models.to_string(float_format="{:.4g}".format),
+    )
+    return list(filter(None, lines))
 
 
 def check_table(
@@ -136,8 +125,7 @@ def check_table(
     answer: Any = None,
     decimal: str | None = None,
     encoding: str | None = None,
-    largest: int = LARGEST_TABLE,
-    **columns: str,
+    **columns: str | None,
 ) -> TableReport:
     """List the rules for the cells of a table of scores, and the command that reads it.
 
@@ -159,12 +147,10 @@ def check_table(
         Sign before decimals, as for :meth:`ScoreTable.from_frame`.
     encoding : str, optional
         Encoding of a CSV file. If the file is not in UTF-8, cp1252 (Windows) is tried.
-    largest : int, default=2**30
-        Maximum size in bytes, before and after decompression.
     **columns : str
         Columns by role: sample, model, confidence, label, prediction, correct. In a wide table, {}
         is the name of the model, such as ``prediction="{}_answer"``. Columns of other roles are
-        recognized by their names.
+        recognized by their names. ``confidence=None`` means that there are no confidences.
 
     Returns
     -------
@@ -186,46 +172,51 @@ def check_table(
     >>> print(report.command)
     ScoreTable.from_frame(frame, sample='id', prediction='answer', label='gold', cost={'m': 1})
     """
-    source = os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"
     options: dict[str, Any] = {
         "models": models,
         "missing": missing,
         "answer": answer,
         "decimal": decimal,
+        "cost": dict(cost) if isinstance(cost, Mapping) else None,
     }
+    is_unsure = columns.get("confidence", "") is None
     roles: dict[str, str] = {}
     rules: list[Rule] = []
     table = None
     try:
-        opened, options["encoding"] = open_in_two_encodings(frame, largest, encoding)
+        opened, options["encoding"] = open_in_two_encodings(frame, encoding)
         roles, prices = guess_columns(list(map(str, opened[0].columns)), columns, cost)
+        wanted = roles if is_unsure else {"confidence": "confidence"} | roles
         rules = find_missing_columns(roles, prices)
-        if all(UNLABELLED in rule.name for rule in rules):
-            cells, cell_rules = read_tidy(*opened, roles, models, decimal)
+        if all(UNLABELLED in rule.remedy and "prediction" in roles for rule in rules):
+            cells, cell_rules = read_tidy(*opened, wanted, models, decimal)
             rules += cell_rules
             table, found = choose_options(cells, prices, options)
             rules += found
-            table = None if has_faults(cell_rules + found) else table
+            if has_faults(cell_rules + found):
+                table = None
+            else:
+                rules += find_shifted_rows(table)
+        else:
+            rules += find_unread(opened[0], wanted)
     except ValueError as error:
         rules.append(Rule("tables that cannot be read", 1, (str(error),)))
-    if table is not None:
-        rules += find_shifted_rows(table)
     used = {name: value for name, value in options.items() if value is not None}
-    if isinstance(cost, Mapping):
-        used["cost"] = dict(cost)
-    return TableReport(source, roles, rules, used, table)
+    if is_unsure:
+        used["confidence"] = None
+    return TableReport(source_of(frame), roles, rules, used, table)
 
 
 def open_in_two_encodings(
-    frame: Any, largest: int, encoding: str | None
+    frame: Any, encoding: str | None
 ) -> tuple[tuple[pd.DataFrame, Any], str | None]:
     """Return the result of :func:`open_frame` and the encoding, that of Windows if none fits."""
     try:
-        return open_frame(frame, largest, encoding), encoding
+        return open_frame(frame, encoding=encoding), encoding
     except ValueError as error:
         if encoding is not None or "encoding=" not in str(error):
             raise
-    return open_frame(frame, largest, "cp1252"), "cp1252"
+    return open_frame(frame, encoding="cp1252"), "cp1252"
 
 
 def choose_options(
@@ -245,9 +236,8 @@ def choose_options(
     if unreadable and options["answer"] is None:
         texts = pd.unique(table.predictions[table.unreadable]).tolist()
         options["answer"] = find_option(texts, labels_of(table))
-        if options["answer"] is not None:
-            table, rules = read(options["answer"])
-            unreadable = find_unreadable(table, table.names)
+        table, rules = read(options["answer"])
+        unreadable = find_unreadable(table, table.names)
     return table, gaps + rules + unreadable
 
 
@@ -267,19 +257,23 @@ def choose_missing(cells: Cells, options: dict[str, Any]) -> list[Rule]:
     _, others = select_samples(cells, "abstain")
     missing = "drop" if others else "abstain"
     options["missing"] = missing
-    return [replace(rule, read=TREATED[missing], remedy="") for rule in gaps]
+    read_as = dict.fromkeys(KEPT, "without their samples") if others else KEPT
+    return [
+        replace(rule, read=f"{read_as[rule.remedy]}, missing={missing!r}", remedy="")
+        for rule in gaps
+    ]
 
 
 def guess_columns(
-    columns: list[str], named: Mapping[str, str], cost: Any
+    columns: list[str], named: Mapping[str, str | None], cost: Any
 ) -> tuple[dict[str, str], dict[str, float] | None]:
     """Return the named columns and those with a usual name (:data:`NAMES`), and prices by model."""
     plain = {re.sub(r"[\W_]", "", column.casefold()): column for column in reversed(columns)}
     plain |= {role: role for role in NAMES if role in columns}
     roles = {}
     for role, names in NAMES.items():
-        usual = map(plain.get, [role, *names.split()])
-        column = named.get(role) or next(filter(None, usual), None)
+        usual = map(plain.get, names.split())
+        column = named.get(role, next(filter(None, usual), None))
         if column:
             roles[role] = column
     if "model" not in roles:
@@ -307,24 +301,22 @@ def find_template(columns: list[str], names: str) -> str | None:
 
 def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
     """Return a fault per required role without a column."""
-    has_template = any("{}" in column for column in roles.values())
+    has_model = "model" in roles or any("{}" in column for column in roles.values())
+    has_prices = prices is not None or columns_of_costs(roles)
     is_judged = "correct" in roles or {"label", "prediction"} <= roles.keys()
-    by_model = "For one column per model, use --prediction '{}_answer'"
     needs = (
-        ("samples", "sample" in roles, "Name it with --sample"),
-        ("models", "model" in roles or has_template, f"Name it with --model. {by_model}"),
-        (UNLABELLED, is_judged, "Name them with --label and --prediction, or with --correct"),
-        (
-            "costs",
-            prices is not None or columns_of_costs(roles),
-            "Name it with --cost, or give prices of queries as --cost small=1,large=10",
-        ),
+        ("--sample", ["sample"], "sample" in roles),
+        ("--model, or, if each has a column, --prediction '{}_answer'", ["model"], has_model),
+        (UNLABELLED, ANSWERS, is_judged),
+        ("--cost, or prices as in --cost small=1,large=10", ["cost"], has_prices),
     )
-    return [
-        Rule(f"columns of {what} that were recognized", 0, (), remedy)
-        for what, is_known, remedy in needs
-        if not is_known
-    ]
+    rules = []
+    for option, accepted, is_known in needs:
+        names = " ".join(NAMES[role] for role in accepted).replace(" ", ", ")
+        if not is_known:
+            what = f"recognized columns (their names: {names})"
+            rules.append(Rule(what, 0, remedy=f"Name them with {option}"))
+    return rules
 
 
 def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
@@ -350,7 +342,7 @@ def arguments_of(roles: Mapping[str, str]) -> dict[str, Any]:
         if name not in costs and (name != role or role in ANSWERS)
     }
     if costs and costs != ["cost"]:
-        arguments["cost"] = costs[0] if len(costs) == 1 else costs
+        arguments["cost"] = costs
     return arguments
 
 

@@ -68,25 +68,28 @@ def test_the_confidence_of_several_choices_is_their_agreement(tmp_path):
     assert (row["prediction"], row["confidence"]) == ("a", 0.6)
 
 
-def test_two_logs_form_a_table_that_is_searched(tmp_path):
+def test_two_logs_form_a_table_whose_last_model_needs_no_confidences(tmp_path):
     lines = []
     for query in range(200):
         truth = "yes" if query % 3 else "no"
         easy = query % 4 > 0
         said = truth if easy else {"yes": "no", "no": "yes"}[truth]
         small = completion("small", said, logprobs=[log(0.9 if easy else 0.3)])
-        lines.append({"custom_id": query, "response": small})
-        lines.append({"custom_id": query, "response": completion("large", truth, logprobs=[0.0])})
+        lines.append({"custom_id": query, "label": truth, "response": small})
+        large = completion("large", truth)
+        lines.append({"custom_id": query, "label": truth, "response": large})
     frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
     (tmp_path / "logs").mkdir()
     written(tmp_path / "logs" / "a.jsonl", lines[:100])
     written(tmp_path / "logs" / "b.jsonl", lines[100:])
     pd.testing.assert_frame_equal(chat_completions(tmp_path / "logs", PRICES), frame)
-    frame["label"] = frame["sample"].astype(int).mod(3).gt(0).map({True: "yes", False: "no"})
     table = cl.ScoreTable.from_frame(frame, label="label", prediction="prediction")
     point = cl.pick(cl.search(table), "match_best", caution=0)
     assert (point.accuracy, point.models) == (1.0, ("small", "large"))
     assert point.exit_rates == (0.75, 0.25)
+    frame.loc[5, "confidence"] = 1.0
+    with pytest.raises(ValueError, match="empty confidences: 199 .sample '0', model 'large'"):
+        cl.ScoreTable.from_frame(frame, prediction="prediction")
 
 
 @pytest.mark.parametrize(
@@ -255,25 +258,6 @@ def test_lm_eval_predictions_are_the_scored_answers(tmp_path):
     assert (row["prediction"], row["confidence"]) == ("4", pytest.approx(1 / 3))
 
 
-def test_the_last_model_does_not_need_confidences(tmp_path):
-    lines = []
-    for query in range(40):
-        truth = "yes" if query % 3 else "no"
-        said = truth if query % 4 else {"yes": "no", "no": "yes"}[truth]
-        small = completion("small", said, logprobs=[log(0.9 if query % 4 else 0.3)])
-        lines.append({"custom_id": query, "response": small})
-        lines.append({"custom_id": query, "response": completion("large", truth)})
-    frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
-    frame["label"] = ["yes" if query % 3 else "no" for query in range(40) for _ in range(2)]
-    table = cl.ScoreTable.from_frame(frame, label="label", prediction="prediction")
-    point = cl.pick(cl.search(table), "match_best", caution=0)
-    assert (point.models, point.accuracy) == (("small", "large"), 1.0)
-    lines[5]["response"] = completion("large", "no", logprobs=[0.0])  # one confidence of 40
-    frame = chat_completions(written(tmp_path / "log.jsonl", lines), PRICES)
-    with pytest.raises(ValueError, match="empty confidences: 39 .sample '0', model 'large'"):
-        cl.ScoreTable.from_frame(frame, prediction="prediction")
-
-
 def test_the_confidence_of_long_answers_is_the_mean_probability_of_tokens(tmp_path):
     body = completion("small", "a long answer", logprobs=[log(0.67)] * 60)
     path = written(tmp_path / "log.jsonl", [{"custom_id": 1, "response": body}])
@@ -286,5 +270,5 @@ def test_the_confidence_of_long_answers_is_the_mean_probability_of_tokens(tmp_pa
 def test_lm_eval_lines_without_a_metric_are_refused(tmp_path):
     path = written(tmp_path / "samples.jsonl", [sample(0, [["4"]], exact_match=1.0)])
     assert lm_eval_samples({"small": path})["confidence"].isna().all()
-    with pytest.raises(ValueError, match="pass metric="):
+    with pytest.raises(ValueError, match="among the keys doc_id, .*, exact_match: pass metric="):
         lm_eval_samples({"small": path}, "f1")

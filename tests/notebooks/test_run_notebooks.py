@@ -159,7 +159,7 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
     wait = "for _ in range(1200):\n    time.sleep(0 if Path('03').exists() else 0.1)\n"
     cells = {
         "01_timed": f"assert {files} == {{'02', '03'}}\nPath('01').touch()",
-        "02_late": f"{wait}time.sleep(1)\nassert Path('03').exists()\nPath('02').touch()",
+        "02_late": f"{wait}assert Path('03').exists()\nPath('02').touch()",
         "03_early": "Path('03').touch()\nprint(points, os.environ['OMP_NUM_THREADS'])",
         "08_timed": f"assert {files} == {{'01', '02', '03'}}\nPath('08').touch()",
     }
@@ -167,7 +167,7 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
         write_notebook(folder / f"{name}.ipynb", start + code)
     assert run.main(["--jobs", "2", "-p", "points", "7"], folder) == 0
     lines = re.findall(r"^(\d\d)_\w+ +\d+\.\d s  ok", capsys.readouterr().out, flags=re.MULTILINE)
-    assert lines == ["03", "02", "01", "08"]
+    assert sorted(lines[:2]) == ["02", "03"] and lines[2:] == ["01", "08"]
     out = tmp_path / "build" / "report"
     index = (out / "index.html").read_text()
     cards = re.findall(r'<a class="card" href="(\d\d)_', index)

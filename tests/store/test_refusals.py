@@ -109,7 +109,7 @@ FRAMES = {
     "another treatment of missing rows": (read(missing="ignore"), "unknown value of missing"),
     "neither correctness nor answers": (
         read(label=None, prediction=None),
-        "needs correct= or predictions=",
+        "columns of answers are not known: pass correct=, or label= and prediction=",
     ),
     "a model without a price": (read(cost={"small": 1}), "unknown model in cost 'large'"),
     "a template without columns": (
@@ -131,8 +131,14 @@ FRAMES = {
     "text and numbers": (cells(says=[1, "x", 1, 1, 1, 1]), "'says' cannot be read .*dtype=str"),
     "truth and numbers": (cells(says=[True, 1, 1, 1, 1, 1]), "'says' cannot be read .*to boolean"),
     "lists": (cells(says=[[1], 1, 1, 1, 1, 1]), "'says' cannot be read .*list"),
-    "fractions as answers": (cells(says=[0.5] * 6, truth=1), "'says' holds 0.5, .* whole number"),
-    "large floats": (cells(says=[1e300] * 6, truth=1), "'says' holds 1e.300, a float too large"),
+    "fractions as answers": (
+        cells(says=[0.5] * 6, truth=1),
+        "'says' holds 0.5, which is not a whole number",
+    ),
+    "large floats": (
+        cells(says=[1e300] * 6, truth=1),
+        "'says' holds 1e.300, .* whole number below 2..53",
+    ),
     "infinite answers": (cells(says=[np.inf] * 6, truth=1), "'says' holds inf"),
     "numbers for text": (cells(says=[1] * 6, sure=1), "none of the labels: 6 .'1' for the label"),
     "truth for numbers": (
@@ -189,7 +195,7 @@ FRAMES = {
     "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),
     "a confidence in capitals": (
         read(LONG.rename(columns={"sure": "Confidence"}), confidence="confidence"),
-        "'confidence', but there is 'Confidence'",
+        "'Confidence' may be confidences, which confidence= reads, .*confidence=None",
     ),
     "another name of confidences": (read(confidence="Sure"), "unknown column 'Sure'; nearest"),
     "a template of confidences": (

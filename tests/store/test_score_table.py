@@ -62,7 +62,7 @@ def test_correctness_is_computed_from_predictions_and_labels():
 def test_predictions_without_labels_are_not_searched():
     table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
-    with pytest.raises(ValueError, match="predictions but no labels"):
+    with pytest.raises(ValueError, match="answers but no labels"):
         search(table)
 
 

@@ -26,6 +26,10 @@ def changed_row(number, **cells):
     return changed(lambda row, n: cells if n == number else None)
 
 
+def renamed(**names):
+    return [{names.get(name, name): cell for name, cell in row.items()} for row in ROWS]
+
+
 def without(*names):
     return [{key: value for key, value in row.items() if key not in names} for row in ROWS]
 
@@ -81,9 +85,40 @@ FAULTS = {
         changed_row(3, sample=""),
         r"rows without a sample: 1 \(model 'small', line 5\)",
     ),
-    "no prices": (without("cost"), "columns of costs .*--cost small=1,large=10"),
-    "no labels": (without("label"), "columns of correct answers .*--label"),
-    "no models": (without("model"), "columns of models .*Name it with --model"),
+    "no prices": (without("cost"), "price, usd.*: 0. Name them with --cost.* small=1,large=10"),
+    "no labels": (without("label"), "gold.*prediction.*correct.*: 0. Name them with --label and"),
+    "no models": (
+        without("model"),
+        "llm.*: 0. Name them with --model, .*column, --prediction '{}_ans",
+    ),
+    "names in other words": (
+        renamed(sample="Nummer", model="Anbieter"),
+        r"(?s)sampleid.*--sample.*llm.*not used: 2, read as no part .* \('Nummer'; 'Anbieter'\)",
+    ),
+    "confidences of another name": (
+        renamed(confidence="self_conf"),
+        r"not used: 1 \('self_conf'\). 'self_conf' may be confidences, which --confidence reads, ",
+    ),
+    "confidences of two names": (
+        changed(lambda row, n: {"certainty": "87%", "note": "x", "flag": n % 2}),
+        r"not used: 3, read as .* \('certainty'; 'note'; 'flag'\). 'certainty' may be confid",
+    ),
+    "repeated rows": (
+        ROWS + ROWS[5:7] + changed_row(8, confidence="0.5")[8:9] + changed_row(9, label="")[9:10],
+        r"(?s)other numbers: 1 \(.*another answer: 1 \(.*all cells: 2, read once \(sample 'q0005'",
+    ),
+    "empty confidences": (
+        changed(lambda row, n: {"confidence": ""} if n == 5 else None),
+        "empty confidences: 1, read as too low for .* next model decides, --missing 'abstain'",
+    ),
+    "repeated headers": (
+        [*ROWS[:9], dict(zip(ROWS[0], ROWS[0])), *ROWS[9:]],
+        "rows that repeat the header: 1, read as no rows",
+    ),
+    "many spellings": (
+        changed(lambda row, n: {"prediction": row["prediction"] + "." * (n % 9)}),
+        "punctuation: .* times, and 6 more spellings",
+    ),
     "ids of two forms": (
         changed(lambda row, n: {"sample": f"{n}.0"} if n >= K else None),
         "none has a complete row of each of the 2 models. --models",
@@ -127,6 +162,17 @@ def test_missing_rows_are_kept_and_samples_without_labels_dropped():
     assert "read as missing answers" in str(report) and "missing='abstain'" in report.command
     report = cl.check_table(frame.assign(label=frame["label"].where(frame["sample"] != "q0009")))
     assert report.table.dropped == 3 and "missing='drop'" in report.command
+
+
+def test_a_table_without_confidences_states_it_if_a_column_may_have_them(tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(csv_of(renamed(confidence="self_conf")))
+    with pytest.raises(ValueError, match="t.csv: columns .*'self_conf' may be confidences"):
+        cl.ScoreTable.from_frame(path, label="label", prediction="prediction")
+    assert main(["check", str(path), "--confidence", "none"]) == 0
+    command = capsys.readouterr().out.splitlines()[-1]
+    assert main(shlex.split(command)[1:]) == 1
+    assert "nothing cheaper is certified" in capsys.readouterr().out
 
 
 def test_named_columns_are_not_guessed():

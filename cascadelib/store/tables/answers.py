@@ -6,8 +6,9 @@ is neither right nor wrong. Each distinct text is read once.
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from decimal import Decimal
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -22,10 +23,11 @@ from .rules import SHOWN, Rule, describe_rules
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 MOST_UNREADABLE = 0.01  # largest share of a model's answers that may be unreadable
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
-MOST_LABELS = 100  # largest label set for which an option is found
 LONGEST_NUMBER = 28  # signs of a number; Decimal rounds longer ones
 WHOLE = re.compile(r"-?[0-9]+")
-WORD = re.compile(r"(?:[+-](?=\d))?\w+(?:[.,'’-]\w+)*")
+WORD = re.compile(r"(?:[+-](?=\d))?\w[\w+#]*(?:(?:[.,](?=\d)|['’-])\w[\w+#]*)*")
+# "A close look" and "I think" are no answers A and I.
+ARTICLE = re.compile(r"(?i:\W*[ai])\s+(?!is\b|as\b|because\b|since\b)[a-z]")
 BOXED = re.compile(r"\\boxed\{([^{}]*)\}")
 EXACT = "exact"
 FIRST_WORD = "first word"
@@ -127,6 +129,17 @@ class Reader:
                 return (found[0] if found else part), "by answer="
         return text, UNREADABLE if self.is_closed else AS_WRITTEN
 
+    @cached_property
+    def label_of_word(self) -> dict[str, str]:
+        """A label that contains each word."""
+        labels = self.forms[AS_WRITTEN]
+        return {fold(word): label for label in labels for word in WORD.findall(label)}
+
+    def labels_in(self, text: str) -> set[str]:
+        """Return the labels of which a text contains a word. The article "a" is no label A."""
+        words = {fold(word) for word in WORD.findall(text) if word != "a"}
+        return {self.label_of_word[word] for word in words & self.label_of_word.keys()}
+
     def _find_label(self, text: str) -> tuple[str, str] | None:
         for step, label_of in self.forms.items():
             if (label := label_of.get(STEPS[step](text))) is not None:
@@ -154,15 +167,18 @@ def make_reader(
     """
     if answer == EXACT:
         return Reader({AS_WRITTEN: label_by_form(AS_WRITTEN, labels)}, False, False, None)
-    has_numbers = bool(labels) and all(map(plain_number, labels))
-    is_whole = has_numbers and all(map(WHOLE.fullmatch, map(plain_number, labels)))
+    numbers = [*map(plain_number, labels)]
+    has_numbers = bool(labels) and all(numbers)
+    is_whole = has_numbers and all(map(WHOLE.fullmatch, numbers))
     forms = {step: label_by_form(step, labels) for step in STEPS if step != AS_NUMBER}
     if has_numbers:
         forms[AS_NUMBER] = label_by_form(AS_NUMBER, labels)
     elif not is_closed:
         for text in others:
             forms[FOLDED].setdefault(final_answer(text), text)
-    return Reader(forms, is_closed, is_whole, extractor_of(answer))
+    reader = Reader(forms, is_closed, is_whole, None)
+    first = partial(first_word, reader)
+    return replace(reader, extract=first if answer == FIRST_WORD else extractor_of(answer))
 
 
 def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
@@ -177,12 +193,17 @@ def label_by_form(step: str, labels: Iterable[str]) -> dict[str, str | None]:
     return label_of
 
 
+def first_word(reader: Reader, text: str) -> str | None:
+    """Return the first word of a text, None if it is an article or another label follows."""
+    first, *rest = text.split(maxsplit=1) or [""]
+    is_only = reader.labels_in(" ".join(rest)) <= reader.labels_in(first)
+    return first if is_only and not ARTICLE.match(text) else None
+
+
 def extractor_of(answer: Any) -> Callable[[str], str | None] | None:
     """Return the function of an ``answer=`` option from a text to the answer in it."""
     if answer is None or callable(answer):
         return answer
-    if answer == FIRST_WORD:
-        return lambda text: next(iter(text.split()), None)
     try:
         pattern = re.compile(answer, re.DOTALL)
     except (re.error, TypeError) as error:
@@ -349,28 +370,21 @@ def list_spellings(
     return changed.sort_values("count", ascending=False, kind="stable", ignore_index=True)
 
 
-def count_gaps(store: Any, names: Iterable[str]) -> pd.DataFrame:
-    """Return the share of missing and of unreadable answers of models, without models of neither.
+def describe_gaps(store: Any, names: Iterable[str]) -> str:
+    """Return the shares of missing and unreadable answers in words, or "" if there are none.
 
     A store of outputs has all answers.
     """
-    unreadable = getattr(store, "unreadable", None)
-    if unreadable is None:
-        return pd.DataFrame(columns=["missing", "unreadable"])
-    rows = [store.row(name) for name in names]
-    missing = ~store.answered[rows] & ~unreadable[rows]
-    shares = {"missing": missing.mean(axis=1), "unreadable": unreadable[rows].mean(axis=1)}
-    table = pd.DataFrame(shares, pd.Index(names, dtype=object))
-    return table[table.any(axis=1)]
-
-
-def describe_gaps(store: Any, names: Iterable[str]) -> str:
-    """Return the shares of missing and unreadable answers in words, or "" if there are none."""
     texts = []
-    for name, shares in count_gaps(store, list(names)).iterrows():
+    for name in names if hasattr(store, "unreadable") else ():
+        row = store.row(name)
+        unreadable = store.unreadable[row]
+        missing = ~(store.answered[row] | unreadable)
+        shares = {"missing": missing.mean(), "unreadable": unreadable.mean()}
         counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
-        texts.append(f"answers of model {name!r}: {counted}")
-    if texts and getattr(store, "missing", "") == ACCEPTED:
+        if counted:
+            texts.append(f"answers of model {name!r}: {counted}")
+    if texts and store.missing == ACCEPTED:
         texts.append(f"missing={ACCEPTED!r} counts all of them as wrong")
     return "; ".join(texts)
 
@@ -387,10 +401,12 @@ def refuse_unreadable(store: Any, names: Iterable[str]) -> None:
 
 def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
     """Return a fault per model with more than 1% of unreadable answers, with usual spellings."""
-    shares = count_gaps(store, list(names))["unreadable"]
     faults = []
-    for name, share in shares[shares > MOST_UNREADABLE].items():
+    for name in names if hasattr(store, "unreadable") else ():
         row = store.row(name)
+        share = store.unreadable[row].mean()
+        if share <= MOST_UNREADABLE:
+            continue
         counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
         usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
         labels = labels_of(store)
@@ -429,19 +445,11 @@ def labels_of(store: Any) -> list[str]:
     return list(store.origin.classes or () if store.labels is None else pd.unique(store.labels))
 
 
-def find_option(texts: Iterable[str], labels: Sequence[str]) -> str | None:
+def find_option(texts: Sequence[str], labels: Sequence[str]) -> str | None:
     """Return the ``answer=`` option that reads each text as the only label that it contains."""
-    if len(labels) > MOST_LABELS:
-        return None
-    words_by_label = {label: f" {words_of(fold(label))} " for label in labels}
     for option in (FIRST_WORD, r"(?i)answer(?: is)?\W*(\w+)"):
         reader = make_reader(labels, (), True, option)
-        for text in texts:
-            said = f" {words_of(fold(text))} "
-            contained = [label for label, words in words_by_label.items() if words in said]
-            if [reader.read(text)[0]] != contained:
-                break
-        else:
+        if all({reader.read(text)[0]} == reader.labels_in(text) for text in texts):
             return option
     return None
 
@@ -451,8 +459,9 @@ def describe_spellings(spellings: pd.DataFrame) -> list[Rule]:
     rules = []
     for step, part in spellings[spellings["label"] != ""].groupby("step", sort=False):
         rows = part[["spelling", "label", "count"]][:SHOWN].to_numpy().tolist()
-        usual = ", ".join(
-            f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows
-        )
-        rules.append(Rule("answers", int(part["count"].sum()), read=f"{step}: {usual}"))
+        shown = [f"{text!r:.60} is {label!r} {count:,} times" for text, label, count in rows]
+        if len(part) > SHOWN:
+            shown.append(f"and {len(part) - SHOWN:,} more spellings")
+        read = f"{step}: {', '.join(shown)}"
+        rules.append(Rule("answers", int(part["count"].sum()), read=read))
     return rules

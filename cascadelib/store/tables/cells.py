@@ -13,8 +13,16 @@ from ...origin import Origin
 from .answers import ACCEPTED, MISSING, TextColumn
 from .rules import SHOWN, Rule, find_cells
 
-SKIP = "missing='drop' drops such samples, 'abstain' counts these rows as abstentions"
+DROP = "missing='drop' drops such samples"
+SKIP = f"{DROP}, 'abstain' counts these rows as abstentions"
 UNSURE = "missing='drop' drops such samples, 'abstain' keeps their answers for the last stage"
+ANSWERS = ("label", "prediction", "correct")  # roles without default, which decide correctness
+REPEATED = (
+    "rows that repeat a sample and model in all cells",
+    "rows that repeat a sample and model with the same answer and other numbers",
+    "rows that repeat a sample and model with another answer",
+)
+FURTHER = ("column ", "category ")  # prefixes of roles of further columns
 TREATMENTS = ("refuse", "drop", "abstain", ACCEPTED)  # values of missing=
 Locate = Callable[[Array], list[str]]
 
@@ -118,27 +126,32 @@ def arrange_cells(
     row_at[targets] = rows  # in reverse order, so that the first row is written last
     repeated = rows[row_at[targets] != rows][::-1]
     if len(repeated):
-        rules.append(describe_repeated(cells, repeated))
+        rules += describe_repeated(cells, repeated)
     return cells, rules
 
 
-def describe_repeated(cells: Cells, repeated: Array) -> Rule:
-    """Return the rule for rows that repeat a sample and model.
+def describe_repeated(cells: Cells, repeated: Array) -> list[Rule]:
+    """Return the rules for rows that repeat a sample and model.
 
-    If all of them are equal to the first such row, they are read once. Otherwise they are a fault.
+    Rows that are equal to the first such row are read once. The others are faults.
     """
     text = cells.text
     firsts = cells.row_at[text["model"].codes[repeated], text["sample"].codes[repeated]]
-    columns = [*(column.codes for column in text.values()), *cells.numbers.values()]
-    is_equal = all(np.array_equal(one[repeated], one[firsts], equal_nan=True) for one in columns)
-    places = map(cells.row_place, repeated[:SHOWN])
-    pairs = zip(places, cells.locate(firsts[:SHOWN]))
-    return Rule(
-        "rows that repeat a sample and model",
-        len(repeated),
-        tuple(f"{place} repeats {first}" for place, first in pairs),
-        read="once, since they are equal" if is_equal else "",
-    )
+    columns = {role: column.codes for role, column in text.items()} | cells.numbers
+    table = np.array([*columns.values()])
+    differs = ~np.isclose(table[:, repeated], table[:, firsts], 0, 0, equal_nan=True)
+    answers = differs[[role in ANSWERS for role in columns]]
+    kinds = differs.any(axis=0).astype(int) + answers.any(axis=0)
+    rules = []
+    for kind, name in enumerate(REPEATED):
+        rows = np.flatnonzero(kinds == kind)
+        places = cells.locate(firsts[rows[:SHOWN]])
+        examples = tuple(
+            f"{cells.row_place(row)} repeats {place}" for row, place in zip(repeated[rows], places)
+        )
+        if examples:
+            rules.append(Rule(name, len(rows), examples, read="" if kind else "once"))
+    return rules
 
 
 def find_gaps(cells: Cells) -> tuple[Array, Array]:
@@ -173,8 +186,7 @@ def select_samples(cells: Cells, missing: str) -> tuple[Cells, list[Rule]]:
         is_other = (codes >= 0) & (codes != label)
         rules += find("labels that differ from others of their sample", is_other)
         if missing not in ("refuse", "drop"):
-            remedy = SKIP.partition(",")[0]
-            rules += find("samples without a label", label < 0, remedy=remedy)
+            rules += find("samples without a label", label < 0, remedy=DROP)
     if missing == "refuse":
         what = f"rows that are missing or lack a label or correctness (of {is_complete.size:,})"
         rules += find(what, ~is_complete, remedy=SKIP)
@@ -202,8 +214,7 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
     """
     confidence = cells.values("confidence")
     confidence[np.isnan(confidence)] = -np.inf
-    roles = (*cells.numbers, *cells.text)
-    further = [role for role in roles if role.startswith(("column ", "category "))]
+    further = [role for role in (*cells.numbers, *cells.text) if role.startswith(FURTHER)]
     arguments: dict[str, Any] = {
         "correct": None,
         "confidence": confidence,
@@ -226,7 +237,7 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
         price_of = [prices[validate_choice(name, prices, "model in cost")] for name in cells.names]
         return arguments | {"cost": price_of, "further_costs": {}}
     costs = costs_of(cells)
-    first = next(iter(costs))
+    first, *_ = costs
     return arguments | {"cost_kind": first, "cost": costs.pop(first), "further_costs": costs}
 
 

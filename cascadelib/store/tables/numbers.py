@@ -19,7 +19,7 @@ from .rules import Rule
 
 # Errors of pyarrow for cells of several kinds, or for cells that are not numbers.
 UNREADABLE = (pa.ArrowException, ValueError, TypeError, OverflowError)
-EMPTY = ("", "n/a", "#n/a", "na", "nan", "null", "none", "-", "–")  # texts of empty cells
+EMPTY = ("", *"n/a #n/a na nan null none - –".split())  # texts of empty cells
 YES = "yes y true t correct right pass passed ja wahr richtig oui vrai ✓ ✔ ✅"
 NO = "no n false f incorrect wrong fail failed nein falsch non faux ✗ ✘ ❌"
 TRUTH = dict.fromkeys(YES.split(), 1.0) | dict.fromkeys(NO.split(), 0.0)
@@ -83,14 +83,12 @@ def read_numbers(
     by_cell : bool, default=False
         Whether to look for a second reading of text that pyarrow can read.
     """
-    decimals = [decimal] if decimal else list(FORMS)
-    if (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype):
-        return read_cells(column, role, decimals)
-    try:
-        values = as_floats(column)
-    except UNREADABLE:
-        return read_cells(column, role, decimals)
-    return mark_faults(values, {INFINITE: np.isinf(values)})
+    is_read_by_cell = (by_cell or decimal == ",") and not is_numeric_dtype(column.dtype)
+    with contextlib.suppress(*UNREADABLE):
+        if not is_read_by_cell:
+            values = as_floats(column)
+            return mark_faults(values, {INFINITE: np.isinf(values)})
+    return read_cells(column, role, [decimal] if decimal else list(FORMS))
 
 
 def mark_faults(values: Array, wrong: dict[str, Array]) -> NumberColumn:
@@ -119,8 +117,15 @@ def read_cells(column: pd.Series, role: str, decimals: list[str]) -> NumberColum
     in_rows = {what: np.append(cell, False)[codes] for what, cell in faults.items()}
     in_rows[OTHER_SIGN] = find_other_units(codes, texts, values)
     marked = mark_faults(np.append(values, np.nan)[codes], in_rows)
-    steps = [] if marked.faults else describe_cells(column.name, codes, cells.tolist(), values)
-    return replace(marked, steps=steps, has_commas=chosen == ",")
+    is_changed = [write_plainly(text, ".") != text for text in texts]
+    changed = np.flatnonzero(is_changed & ~np.isnan(values))
+    if len(changed) and not marked.faults:
+        examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
+        count = int(np.isin(codes, changed).sum())
+        marked.steps.append(
+            Rule(f"cells of column {column.name!r}", count, examples, read="as numbers")
+        )
+    return replace(marked, has_commas=chosen == ",")
 
 
 def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
@@ -134,25 +139,11 @@ def find_other_units(codes: Array, texts: list[str], values: Array) -> Array:
     return has_unit & (units != max(counts, key=counts.__getitem__, default=""))
 
 
-def describe_cells(name: Any, codes: Array, cells: list[str], values: Array) -> list[Rule]:
-    """Return the rule for cells that Python does not read as a number, with the first ones."""
-    is_changed = [value == value and not is_plain(cell) for cell, value in zip(cells, values)]
-    changed = np.flatnonzero(is_changed)
-    if not len(changed):
-        return []
-    examples = tuple(f"{cells[code]!r} is {values[code]:g}" for code in changed[:STEPS_SHOWN])
-    count = int(np.isin(codes, changed).sum())
-    return [Rule(f"cells of column {name!r}", count, examples, read="as numbers")]
-
-
 def parse_number(text: str, decimal: str, role: str) -> float:
     """Return the number that a text states, nan if it states none or is empty."""
     if text in TRUTH and (role == "correct" or role.startswith("column ")):
         return TRUTH[text]
     unit = "".join(SIGN.findall(text))
-    body = SIGN.sub("", text).strip()
-    if body.lstrip("+-") in ("inf", "infinity"):
-        return float(body)
     plain = write_plainly(text, decimal)
     if not plain or (unit == "%" and role.startswith("cost")):
         return np.nan
@@ -165,13 +156,6 @@ def write_plainly(text: str, decimal: str) -> str:
     if units > 1 or not FORMS[decimal].fullmatch(body.strip()) or not re.search(r"\d", body):
         return ""
     return re.sub("[ '’,.]", lambda mark: "." * (mark[0] == decimal), body.strip())
-
-
-def is_plain(text: str) -> bool:
-    """Return whether Python reads a text as a number."""
-    with contextlib.suppress(ValueError):
-        return float(text) is not None
-    return False
 
 
 def as_floats(column: pd.Series) -> Array:

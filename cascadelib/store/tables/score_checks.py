@@ -16,10 +16,8 @@ from .cells import TREATMENTS
 from .numbers import EMPTY
 from .rules import Place, Rule, find_cells
 
-NEITHER = (
-    "a ScoreTable needs correct= or predictions=, got neither. To read the columns of a table, "
-    "pass correct=, or label= and prediction="
-)
+NEITHER = "a ScoreTable needs correct= or predictions=, got neither"
+NO_ANSWERS = "the columns of answers are not known: pass correct=, or label= and prediction="
 
 
 def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, Any], list[Rule]]:
@@ -34,7 +32,7 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
     """
     validate_choice(table.missing, TREATMENTS, "value of missing")
     if table.correct is None and table.predictions is None:
-        raise ValueError(NEITHER)
+        raise ValueError(NO_ANSWERS if place else NEITHER)
     parts = convert_arguments(table)
     names = parts["names"]
     ids = parts["origin"].sample_ids
@@ -47,10 +45,9 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
     correct = parts["correct"]
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
-        name = "values of correctness outside [0, 1]"
-        rules += find_cells(name, outside, place, shown=correct)
+        rules += find_cells("values of correctness outside [0, 1]", outside, place, shown=correct)
     confidence, confidence_rules = check_confidence(parts, place)
-    read, answer_rules = check_answers(parts, place)
+    read, answer_rules = check_answers(table, parts, place)
     rules += answer_rules + confidence_rules
     for cost in (parts["cost"], *parts["further_costs"].values()):
         rules += check_cost(cost, names, place)
@@ -76,7 +73,7 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     costs = {
         kind: convert_cost(cost, shape, *axes) for kind, cost in split_costs(table, names).items()
     }
-    first = next(iter(costs))
+    first, *_ = costs
     return {
         "origin": origin,
         "confidence": confidence,
@@ -90,9 +87,6 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "further_costs": costs,
         "names": names,
         "columns": check_columns(table.columns, shape, *axes),
-        "answer": table.answer,
-        "missing": table.missing,
-        "dropped": table.dropped,
     }
 
 
@@ -101,8 +95,7 @@ def convert_cells(values: Any, name: str, shape: tuple[int, ...], *axes: Any) ->
     if isinstance(values, TextColumn):
         return values
     if values is None:
-        defaults = {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}
-        return defaults.get(name)
+        return {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}.get(name)
     values = refuse_masked(align_values(values, name, *axes), name)
     array = as_text(values) if name == "predictions" else np.array(values)
     if array.ndim != 2 or not array.size:
@@ -144,10 +137,9 @@ def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
     """Return costs as float64 [n_models] or [n_models, n_samples]."""
     cost = as_real_array(align_values(cost, "cost", *axes), "cost").copy()
     if cost.shape not in (shape[:1], shape):
-        turned = ": rows are models; transpose correct and confidence"
         raise ValueError(
-            f"cost must be {list(shape[:1])} or {list(shape)}, not {list(cost.shape)}"
-            f"{turned if cost.shape == shape[1:] else ''}"
+            f"cost must be {list(shape[:1])} or {list(shape)}, not {list(cost.shape)}: rows are "
+            "models, columns are samples"
         )
     return cost
 
@@ -165,16 +157,18 @@ def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[R
     return np.where(unknown, -np.inf, parts["confidence"]), rules
 
 
-def check_answers(parts: dict[str, Any], place: Place) -> tuple[dict[str, Any], list[Rule]]:
+def check_answers(
+    table: Any, parts: dict[str, Any], place: Place
+) -> tuple[dict[str, Any], list[Rule]]:
     """Return the attributes that answers and labels determine, and the rules for them."""
     predictions = parts["predictions"]
     labels = parts["labels"]
     correct = parts["correct"]
     price = parts["cost"]
-    last = int(np.argmax(price if price.ndim == 1 else price.mean(axis=1)))
+    last = int(np.argmax(price.reshape(len(price), -1).mean(axis=1)))
     none = TextColumn(np.empty((0, parts["confidence"].shape[1]), np.int64), [])
     texts = none if predictions is None else predictions
-    answers = read_answers(texts, labels, parts["answer"], parts["names"], last)
+    answers = read_answers(texts, labels, table.answer, parts["names"], last)
     read: dict[str, Any] = {"spellings": answers.spellings}
     rules: list[Rule] = []
     if labels is not None:
@@ -187,13 +181,15 @@ def check_answers(parts: dict[str, Any], place: Place) -> tuple[dict[str, Any], 
         unreadable = parts["unreadable"]
     elif labels is not None:
         read["correct"] = answers.said == answers.values
-    is_lost = unreadable & (parts["missing"] != ACCEPTED)
+    is_lost = unreadable & (table.missing != ACCEPTED)
     read |= {
         "predictions": answers.predictions,
         "unreadable": unreadable,
         "answered": (predictions.codes >= 0) & ~is_lost,
     }
     if labels is not None:
+        if table.answer != EXACT:
+            rules += find_empty_labels(answers, labels)
         rules += compare_with_labels(answers, labels, parts, place)
     return read, rules + describe_spellings(answers.spellings)
 
@@ -204,12 +200,11 @@ def compare_with_labels(
     """Return the faults of answers and labels, and of a correctness that contradicts them."""
     correct = parts["correct"]
     is_correct = answers.said == answers.values
-    rules = [] if parts["answer"] == EXACT else find_empty_labels(answers, labels)
     if correct is None:
-        return rules if is_correct.any() else rules + find_foreign(answers, labels)
+        return [] if is_correct.any() else find_foreign(answers, labels)
     if correct.dtype != bool:
-        return rules
-    return rules + find_cells(
+        return []
+    return find_cells(
         "predictions whose correctness contradicts their label",
         (correct != is_correct) & (parts["predictions"].codes >= 0) & ~answers.unreadable,
         place,
@@ -257,7 +252,7 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
         first = str(sample_ids[missing[0]]) if missing[0] < len(sample_ids) else missing[0]
         raise ValueError(
             f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
-            f"Give each sample a {what}, or select the other samples with store.take"
+            f"Give each sample a {what}, or leave out these samples"
         )
 
 

@@ -17,14 +17,21 @@ import pyarrow.parquet
 from ...checks import check_count
 from ...files import open_regular_file
 
+MORE = "in Python, ScoreTable.from_frame(path, largest=…) reads more"
 LARGEST_TABLE = 2**30  # bytes, before and after decompression
 BYTES_PER_CELL = 4  # bytes that a cell of a parquet file counts toward the largest size
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 SEPARATORS = ",;\t|"
 PARQUET = (".parquet", ".pq")
 JSON_LINES = (".json", ".jsonl", ".ndjson")
-FOREIGN = (".xlsx", ".xls", ".ods", ".feather", ".arrow")
-PACKED = tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split())
+# {suffixes of files that are not read: what to do}
+REFUSED = {
+    tuple(".zip .bz2 .xz .zst .7z .tar .tgz .lz4 .br".split()): "of packed tables only .gz is "
+    "read; unpack it first",
+    (".xlsx", ".xls", ".ods", ".feather", ".arrow"): "not CSV, parquet or JSON lines. Export the "
+    "table as one of them",
+    JSON_LINES: "a file of JSON is a log, which cascadelib.datasets.read_log reads",
+}
 # Arrow has few functions for views.
 PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
@@ -61,15 +68,9 @@ def read_table(
     path = Path(path)
     largest = check_count(largest, "largest")
     suffix = path.suffix.lower()
-    if suffix in PACKED:
-        raise ValueError(f"{path}: of packed tables only .gz is read; unpack it first")
-    if suffix in FOREIGN:
-        raise ValueError(f"{path}: not CSV, parquet or JSON lines. Export the table as one of them")
-    if suffix in JSON_LINES:
-        raise ValueError(
-            f"{path}: a file of JSON is a log. Pass the frame "
-            f"cascadelib.datasets.read_log({path.name!r})"
-        )
+    for suffixes, fault in REFUSED.items():
+        if suffix in suffixes:
+            raise ValueError(f"{path}: {fault}")
     with open_regular_file(path, largest) as file:
         try:
             if suffix in PARQUET:
@@ -95,7 +96,7 @@ def _read_text(
     """
     content = (gzip.GzipFile(fileobj=file) if suffix == ".gz" else file).read(largest + 1)
     if len(content) > largest:
-        raise ValueError(f"it unpacks to more than {largest} bytes; largest= allows more")
+        raise ValueError(f"it unpacks to more than {largest} bytes; {MORE}")
     marked = content.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE))
     encoding = encoding or ("utf-16" if marked else "utf-8")
     try:
@@ -109,10 +110,8 @@ def _read_text(
     except LookupError:
         raise ValueError(f"encoding {encoding!r} is unknown: 'utf-8', 'cp1252' …") from None
 
-    def columns(separator: str) -> int:
-        return len(next(_split_rows(text[:BLOCK], separator), (1, []))[1])
-
-    return content, encoding, max(SEPARATORS, key=columns)
+    headers = {sign: next(_split_rows(text[:BLOCK], sign), (1, []))[1] for sign in SEPARATORS}
+    return content, encoding, max(headers, key=lambda sign: len(headers[sign]))
 
 
 def _split_rows(text: str, separator: str) -> Iterator[tuple[int, list[str]]]:
@@ -166,7 +165,7 @@ def _read_parquet(file: BufferedReader, largest: int) -> pa.Table:
     cells = whole.metadata.num_rows * whole.metadata.num_columns
     if cells * BYTES_PER_CELL > largest:
         raise ValueError(
-            f"it has {cells} cells, and at most {largest // BYTES_PER_CELL} are read; pass largest="
+            f"it has {cells} cells, and at most {largest // BYTES_PER_CELL} are read; {MORE}"
         )
     schema = whole.schema_arrow
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]

@@ -3,7 +3,6 @@
 import os
 import re
 from collections.abc import Iterable, Mapping
-from difflib import get_close_matches
 from functools import cache, partial
 from typing import Any
 
@@ -16,11 +15,15 @@ from .answers import MISSING, TextColumn
 from .cells import Cells, Locate, arrange_cells
 from .numbers import REMEDIES, UNREADABLE, NumberColumn, cells_of, is_text, read_numbers
 from .rules import SHOWN, Rule, refuse
-from .table_files import line_numbers, read_table
+from .table_files import LARGEST_TABLE, line_numbers, read_table
 
 EXACT_IN_FLOATS = 2**53  # from this number on, floats cannot represent all integers
 LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as the longest
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
+ROWS_TRIED = 1000  # rows of an unused column that are read
+NONE_NAMED = (
+    ", with {} for the model if each has a column. confidence=None states that there are none"
+)
 TEXT_ROLES = ("sample", "model", "label", "prediction")
 READABLE = (str, int, float, bool)  # types of cells in columns of text
 
@@ -74,12 +77,21 @@ def read_tidy(
         The sign before decimals in columns of text.
     """
     columns = select_columns(frame, roles, models)
-    text = {role: encode_text(column) for role, column in columns.items() if is_of_text(role)}
+    text = {
+        role: encode_text(column)
+        for role, column in columns.items()
+        if role in TEXT_ROLES or role.startswith("category ")
+    }
     numbers = read_all_numbers(
         {role: column for role, column in columns.items() if role not in text}, decimal
     )
     if "label" in text and not text["label"].texts:
         del text["label"]
+    if roles["sample"] in text["sample"].texts:
+        is_header = (frame.astype(str) == frame.columns).all(axis=1)
+        if count := int(is_header.sum()):
+            cells, rules = read_tidy(frame[~is_header], locate, roles, models, decimal)
+            return cells, [Rule("rows that repeat the header", count, read="as no rows"), *rules]
     refuse_sparse(text)
     source = columns["sample"].index.to_numpy()
     cells, rules = arrange_cells(
@@ -87,23 +99,23 @@ def read_tidy(
         {role: pad(number.values, np.nan) for role, number in numbers.items()},
         lambda rows: locate(source[rows]),
     )
+    rules += find_unread(frame, roles)
     for role, number in numbers.items():
-        rules += number.steps
-        for what, bad in number.faults.items():
-            cells_shown = map(brief, columns[role].iloc[bad[:SHOWN]])
-            places = map(cells.row_place, bad[:SHOWN])
-            examples = tuple(f"{cell} at {place}" for cell, place in zip(cells_shown, places))
-            name = f"cells of column {roles[role]!r} {what}"
-            rules.append(Rule(name, len(bad), examples, REMEDIES[what]))
+        rules += number.steps + describe_faults(columns[role], number, cells)
     if not cells.row_at.size:
         remedy = "One row per sample and model is needed"
         refuse([*rules, Rule("rows with a sample and a model", 0, (), remedy)])
     return cells, rules
 
 
-def is_of_text(role: str) -> bool:
-    """Return whether the column of a role has text, not numbers."""
-    return role in TEXT_ROLES or role.startswith("category ")
+def describe_faults(column: pd.Series, number: NumberColumn, cells: Cells) -> list[Rule]:
+    """Return the faults of a column of numbers."""
+    rules = []
+    for what, bad in number.faults.items():
+        examples = [f"{brief(column.iloc[row])} at {cells.row_place(row)}" for row in bad[:SHOWN]]
+        name = f"cells of column {column.name!r} {what}"
+        rules.append(Rule(name, len(bad), tuple(examples), REMEDIES[what]))
+    return rules
 
 
 def read_all_numbers(
@@ -129,7 +141,7 @@ def pad(values: Array, empty: Any) -> Array:
 
 
 def open_frame(
-    source: Any, largest: int, encoding: str | None = None
+    source: Any, largest: int = LARGEST_TABLE, encoding: str | None = None
 ) -> tuple[pd.DataFrame, Locate]:
     """Return a DataFrame with rows numbered from 0, and a function from rows to their places.
 
@@ -153,6 +165,11 @@ def open_frame(
     return source.reset_index(drop=True), _describe_rows
 
 
+def source_of(table: Any) -> str:
+    """Return the path of a table, or "frame"."""
+    return os.fspath(table) if isinstance(table, str | os.PathLike) else "frame"
+
+
 def _describe_rows(rows: Array, lines: list[int] | None = None) -> list[str]:
     """Return the places of rows: "line 7", or "row 5" (counted from 0) if there are no lines."""
     if lines is None:
@@ -170,10 +187,9 @@ def select_columns(
     template = next((name for name in roles.values() if "{}" in name), None)
     if template is not None:
         return stack_columns(frame, roles, names or match_models(frame, template))
-    frame = fill_confidences(frame, roles, [""])
     if names:
         frame = frame.iloc[find_rows(frame, roles["model"], names)]
-    return find_columns(frame, roles)
+    return find_columns(frame, roles, roles.get("confidence") == "confidence")
 
 
 def stack_columns(
@@ -183,7 +199,8 @@ def stack_columns(
 
     A column that is no template has the same cells for each model.
     """
-    frame = fill_confidences(frame, roles, models)
+    name = roles.get("confidence", "")
+    is_optional = name == "confidence" or any(name.replace("{}", one) in frame for one in models)
     parts = []
     for model in models:
         by_role = {role: name.replace("{}", model) for role, name in roles.items()}
@@ -191,7 +208,7 @@ def stack_columns(
         with error_context(
             f"model {model!r} (models=[…] selects the columns that belong to models)"
         ):
-            parts.append(find_columns(frame, by_role))
+            parts.append(find_columns(frame, by_role, is_optional))
     columns = {}
     for role in parts[0]:
         columns[role] = pd.concat([part[role] for part in parts]).rename(roles.get(role))
@@ -202,11 +219,9 @@ def stack_columns(
 def find_rows(frame: pd.DataFrame, name: str, models: Iterable[str]) -> Array:
     """Return the rows of models, one model after another."""
     column = encode_text(find_column(frame, name))
-    rows = []
-    for model in models:
-        code = column.texts.index(validate_choice(model, column.texts, "model"))
-        rows.append(np.flatnonzero(column.codes == code))
-    return np.concatenate(rows)
+    texts = column.texts
+    codes = [texts.index(validate_choice(model, texts, "model")) for model in models]
+    return np.concatenate([np.flatnonzero(column.codes == code) for code in codes])
 
 
 def match_models(frame: pd.DataFrame, template: str) -> list[str]:
@@ -220,38 +235,40 @@ def match_models(frame: pd.DataFrame, template: str) -> list[str]:
     return names
 
 
-def fill_confidences(
-    frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str]
-) -> pd.DataFrame:
-    """Return the frame with an empty column for confidences that may be missing.
+def find_unread(frame: pd.DataFrame, roles: Mapping[str, str]) -> list[Rule]:
+    """Return the rule for columns without a role.
 
-    The column "confidence" is optional, and so are the columns of some models of a template.
+    It is a fault if the column of confidences does not exist, but others may have confidences.
     """
-    name = roles.get("confidence", "")
-    wanted = {name.replace("{}", model) for model in models}
-    missing = wanted.difference(frame.columns)
-    if missing and name == "confidence":
-        refuse_similar(frame, roles)
-    elif not missing or missing == wanted:
-        return frame
-    return frame.assign(**dict.fromkeys(missing, np.nan))
+    used = "|".join(re.escape(name).replace(r"\{\}", ".+") for name in roles.values())
+    is_unread = [not re.fullmatch(used, str(name), re.DOTALL) for name in frame]
+    part = frame.loc[:: len(frame) // ROWS_TRIED + 1, is_unread]
+    names = tuple(map(repr, map(str, part)))
+    likely = [repr(str(name)) for name, column in part.items() if may_be_confidence(column)]
+    is_lost = likely and roles.get("confidence") == "confidence" and "confidence" not in frame
+    remedy = f"{', '.join(likely)} may be confidences, which confidence= reads" if likely else ""
+    remedy += NONE_NAMED if is_lost else ""
+    read = "" if is_lost else "as no part of the table"
+    return [Rule("columns that are not used", len(names), names, remedy, read)] if names else []
 
 
-def refuse_similar(frame: pd.DataFrame, roles: Mapping[str, str]) -> None:
-    """Raise a ValueError if unused columns have names like that of the missing confidences."""
-    unused = {str(one).casefold().strip(): one for one in frame if one not in roles.values()}
-    near = [unused[match] for match in get_close_matches("confidence", unused, n=3, cutoff=0.7)]
-    if near:
-        raise ValueError(
-            f"no column is called 'confidence', but there is {', '.join(map(repr, near))}. Name "
-            "the column with confidence=, or pass confidence=None if the table has no confidences"
-        )
+def may_be_confidence(column: pd.Series) -> bool:
+    """Return whether a column has the name or the values of confidences."""
+    number = read_numbers(column, "confidence")
+    values = number.values[~np.isnan(number.values)]
+    has_shares = (values % 1).any() and 0 <= values.min() <= values.max() <= 1
+    is_named = "confid" in str(column.name).casefold()
+    return bool(is_named or (has_shares and not number.faults))
 
 
-def find_columns(frame: pd.DataFrame, roles: Mapping[str, str]) -> dict[str, pd.Series]:
-    """Return the column of each role. Confidences without a column are nan."""
+def find_columns(
+    frame: pd.DataFrame, roles: Mapping[str, str], is_optional: bool
+) -> dict[str, pd.Series]:
+    """Return the column of each role. Confidences without a column are nan if they are optional."""
     columns = {"confidence": pd.Series(np.nan, frame.index)}
     for role, name in roles.items():
+        if is_optional and role == "confidence" and name not in frame:
+            continue
         with error_context(f"{role}={name!r}"):
             columns[role] = find_column(frame, name)
     return columns
@@ -273,8 +290,8 @@ def encode_text(column: pd.Series) -> TextColumn:
     """
     name = column.name
     remedy = (
-        "ids, models, labels and predictions must be all text or all whole numbers: read the file "
-        "by its path, or with dtype=str"
+        "ids, models, labels and predictions must be all text or all whole numbers: write all "
+        "cells as text, or read the file by its path or with dtype=str"
     )
     try:
         cells = cells_of(column).unify_dictionaries().combine_chunks()
@@ -314,12 +331,11 @@ def read_texts_of(values: list, name: Any, remedy: str) -> list[str]:
 
 def parse_whole_number(value: Any, name: Any) -> int:
     """Return an integer, or a float that is one, as int."""
-    if abs(value) >= EXACT_IN_FLOATS and isinstance(value, float):
-        raise ValueError(f"column {name!r} holds {value!r}, a float too large for an id: use text")
-    if value != value // 1:
+    is_exact = isinstance(value, int) or abs(value) < EXACT_IN_FLOATS
+    if not is_exact or value != value // 1:
         raise ValueError(
-            f"column {name!r} holds {value!r}, which is not a whole number: give ids, labels and "
-            "predictions as text"
+            f"column {name!r} holds {value!r}, which is not a whole number below 2**53: give ids, "
+            "labels and predictions as text"
         )
     return int(value)
 

@@ -108,6 +108,26 @@ def test_no_step_merges_two_labels():
 
 
 PROSE = "It is hard to say"
+FIRST_WORDS = {
+    "A close look shows C.": None,
+    "A look at the text": None,
+    "A is correct": "A",
+    "B. It is a fish": "B",
+    "b, not C": None,
+    "C, so C": "C",
+    "Boston": None,
+    "B, or New York": None,
+    " ": None,
+}
+
+
+@pytest.mark.parametrize("text", FIRST_WORDS)
+def test_a_first_word_is_no_answer_if_it_is_an_article_or_another_label_follows(text):
+    labels = ["A", "B", "C", "New York"] * 5
+    read = of_one_model([*labels[:-1], text], labels, answer="first word")
+    expected = FIRST_WORDS[text]
+    assert read.unreadable.sum() == (expected is None)
+    assert read.predictions[0, -1] == (expected or text)
 
 
 @pytest.mark.parametrize(

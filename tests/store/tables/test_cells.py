@@ -120,7 +120,7 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
         "rows without a sample: 1 (model 'small', line 25)",
         "infinite or negative: 1 (-1.0 at sample 'q12', model 'small', line 27)",
         "labels that differ from others of their sample: 1 (sample 'q13', model 'large', line 30)",
-        "that repeat a sample and model: 1 (sample 'q20', model 'small', line 63 repeats line 43)",
+        "same answer and other numbers: 1 (sample 'q20', model 'small', line 63 repeats line 43)",
     ):
         assert part in said
     with path.open("rb") as plain, gzip.open(tmp_path / "t.csv.gz", "wb") as packed:

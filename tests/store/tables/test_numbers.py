@@ -81,7 +81,6 @@ def test_infinite_numbers_are_faults():
     assert read(["1e999", "2"])[1] == {INFINITE: [0]}
     assert read([np.inf, 2.0])[1] == {INFINITE: [0]}
     assert read([10**400, 1])[1] == {INFINITE: [0]}
-    assert read(["inf", "$1"], "cost")[1] == {INFINITE: [0]}
 
 
 def test_steps_name_the_cells_that_were_read_and_their_number():

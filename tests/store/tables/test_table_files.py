@@ -104,7 +104,7 @@ def test_pipes_and_devices_are_refused(tmp_path, suffix):
         ("t.parquet", TEXT, "not a table in parquet"),
         ("t.zip", b"PK", "of packed tables only .gz is read"),
         ("t.xlsx", b"PK", "not CSV, parquet or JSON lines. Export the table"),
-        ("t.jsonl", b"{}", r"a file of JSON is a log. Pass .*read_log\('t.jsonl'\)"),
+        ("t.jsonl", b"{}", "a file of JSON is a log, which .*read_log reads"),
     ],
 )
 def test_damaged_and_foreign_files_are_named(tmp_path, name, content, message):
