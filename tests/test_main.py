@@ -438,7 +438,7 @@ def test_models_are_planned_and_extracted_from_a_folder_of_images(tmp_path, caps
         module = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(192, 2))
         return Model(name, module, Photos(Cut((8, 8), "bilinear", 1.0), (0.5,) * 3, (0.2,) * 3))
 
-    monkeypatch.setattr(loaders, "find_loader", lambda name, folder: (load, lambda name: 1544))
+    monkeypatch.setattr(loaders, "find_loader", lambda name: (load, lambda name: 1544))
     for number in range(6):
         path = tmp_path / "images" / "ab"[number % 2] / f"{number}.png"
         path.parent.mkdir(parents=True, exist_ok=True)

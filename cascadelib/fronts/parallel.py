@@ -213,7 +213,6 @@ def run_task(
     outcomes: Outcomes | None,
     parts: Sequence[Part],
     reach: Array,
-    width: int,
     seconds: float,
 ) -> tuple[Array, list[Array], bool] | None:
     """Search some parts in a task of an executor.
@@ -230,8 +229,6 @@ def run_task(
         The parts.
     reach : float array of shape (k + 1,)
         Known least costs.
-    width : int
-        Number of models of the longest cascade.
     seconds : float
         Remaining time.
 
@@ -249,7 +246,7 @@ def run_task(
         WORKER_OUTCOMES[name] = outcomes
     if outcomes is None:
         return None
-    best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
+    best = new_best(len(reach) - 1, search.lengths[-1])._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + seconds)
     complete = in_threads(search, parts, best, workers=1)
     # A dominated cascade is on no front: another one costs less, with as many correct samples.
@@ -321,7 +318,7 @@ class TaskRunner:
         local.floor[-1] = min(self.search.cost[part.head[0]] for part in parts)
         if time.monotonic() >= self.deadline:
             return False
-        task = parts, local.reach, local.where.shape[1] // 2 + 1
+        task = parts, local.reach
         outcomes = None
         result = None
         while result is None:

@@ -164,12 +164,12 @@ def list_sources(models: Any) -> list[Source]:
     return found
 
 
-def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Source:
+def find_source(name: str, **options: Any) -> Source:
     """Return the source of a model that :func:`load` loads with these arguments.
 
     Raises ValueError if the name is unknown.
     """
-    loader, measure = find_loader(name, folder)
+    loader, measure = find_loader(name)
     try:
         weights = measure(name)
     # Missing or invalid checkpoints raise any exception, which loading explains.

@@ -47,7 +47,7 @@ def search_of(table, **options):
     """Return a search of triples of a table, without the checks of its arguments."""
     correct, confidence, cost = table
     outcomes = Outcomes(lambda prefix: (correct[prefix[-1]], confidence[prefix[-1]]), True)
-    return Search(outcomes, cost, Cascades(cost), length=3, **options)
+    return Search(outcomes, cost, Cascades(cost), (3,), length=3, **options)
 
 
 class Doomed(ProcessPoolExecutor):
@@ -96,7 +96,7 @@ class Recorded(ThreadPoolExecutor):
         self.tasks = []
 
     def submit(self, function, *arguments):
-        _, _, sent, parts, reach, _, _ = arguments
+        _, _, sent, parts, reach, _ = arguments
         self.tasks.append((sent, parts, reach.copy()))
         return super().submit(function, *arguments)
 
@@ -217,7 +217,7 @@ def test_a_worker_uses_outcomes_that_it_cannot_keep(monkeypatch):
         task.outcomes.copy_for([(0, 1, 2), (0, 1, 3)]),
         parts,
     )
-    _, _, complete = parallel.run_task(*sent, new_best(50, 3).reach, 3, 600.0)
+    _, _, complete = parallel.run_task(*sent, new_best(50, 3).reach, 600.0)
     assert complete
 
 
