@@ -34,6 +34,8 @@ class Trace:
         The smallest MOST_KEYS digests of the ids, or None without ids.
     rows : bytes or None
         Columns of outputs of at most MOST_ROWS random samples, one column after another.
+    draw : str
+        :attr:`Origin.draw`.
     """
 
     samples: int
@@ -42,6 +44,7 @@ class Trace:
     fingerprint: str = ""
     keys: bytes | None = None
     rows: bytes | None = None
+    draw: str = ""
 
     def __post_init__(self) -> None:
         sizes = {"keys": KEY.itemsize, "rows": NUMBER.itemsize * max(1, self.stored)}
@@ -78,6 +81,8 @@ class Origin:
         Function from a model's name to the columns [k] of its outputs.
     trace : Trace, optional
         What a file stores of the samples, if they were read from one.
+    draw : str
+        The call that repeats the draw, if the first labels of a draw chose a cascade.
     """
 
     values: Array | None = field(repr=False)
@@ -90,6 +95,7 @@ class Origin:
     models: Collection[str] = field(default=(), repr=False)
     read: Callable[[str], Iterable[Array]] | None = field(default=None, repr=False)
     trace: Trace | None = field(default=None, repr=False)
+    draw: str = ""
 
     @classmethod
     def from_labels(
@@ -109,7 +115,7 @@ class Origin:
     def from_trace(cls, trace: Trace, models: Iterable[str] = ()) -> "Origin":
         """Return the origin of samples of which only a trace is known."""
         named = (trace.dataset, trace.split, False, "", tuple(models))
-        return cls(None, np.array([], str), None, *named, trace=trace)
+        return cls(None, np.array([], str), None, *named, trace=trace, draw=trace.draw)
 
     def __len__(self) -> int:
         return self.trace.samples if self.trace else len(self.sample_ids)
@@ -243,6 +249,7 @@ class Origin:
             self.fingerprint,
             None if keys is None or not names else keys.tobytes(),
             None if columns is None else columns.tobytes(),
+            self.draw,
         )
         return Origin.from_trace(trace, names)
 

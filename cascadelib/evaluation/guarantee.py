@@ -157,21 +157,16 @@ class Guarantee:
         means = ", as the mean over clusters of their means" if self.design.is_clustered else ""
         return " and ".join(bounds) + means
 
-    @property
-    def scope(self) -> str:
-        """How many certificates have this probability together, and how samples were drawn."""
-        holds = "This holds for one certificate on these samples"
-        if self.certificates > 1:
-            holds = f"This holds for {self.certificates} certificates on these samples together"
-        return f"{holds}: {self.design}."
-
     def __str__(self) -> str:
         design = self.design
         where = f"those {design.whole}" if design.frame else "new data from the same source"
+        together = "one certificate on these samples"
+        if self.certificates > 1:
+            together = f"{self.certificates} certificates on these samples together"
         return (
             f"With probability at least {certainty(self.delta)} over the draw of the "
             f"{design.draws} {design.unit}, {self.chain} {self.bounds}, on {where}. "
-            f"{self.scope}"
+            f"This holds for {together}: {design}."
         )
 
     def __repr__(self) -> str:

@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from ..checks import brief, items_of, validate_choice
 from ..labels import as_text, check_distinct, texts_of_keys, written_value
-from ..origin import Origins, rows_among
+from ..origin import Origin, Origins, rows_among
 from ..store.protocol import Store, answered_by_models
 from .guarantee import draw_seed
 
@@ -162,6 +162,15 @@ def take_labelled(store: Store, draw: LabelDraw | None, labels: Any) -> Store:
     return with_labels(part, part.predicted(draw.models[0]), label_of, in_order=True)
 
 
+def chosen_on(store: Store, draw: LabelDraw | None) -> Origin:
+    """Return the origin of a store, with the draw whose first labels choose cascades."""
+    if draw is None:
+        return store.origin
+    return replace(
+        store.origin, draw=f"cl.to_label(store, models={[*draw.models]}, seed={draw.seed})"
+    )
+
+
 def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
     """Return the samples of a store after those that took part in a choice.
 
@@ -176,7 +185,8 @@ def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
     if not is_seen[draw.order(ids)[:count]].all():
         raise ValueError(
             f"{count} samples of the store took part in the choice of the cascades, and are not "
-            "the first ones of draw=: certify on other samples, or choose with labels= and draw="
+            "the first ones of draw=: certify on other samples, or pass the draw that chose the "
+            "cascades. The error without draw= names it, and its seed= repeats it"
         )
     if count == len(ids):
         raise ValueError(

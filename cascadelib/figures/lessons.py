@@ -140,16 +140,16 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
         if len(shown):
             lines[name] = style.in_points(style.select_evenly(shown.sort_values(x), 400))
     heights = spread_labels({name: table[y] for name, table in lines.items()}, is_log)
-    right = max((table[x].iloc[-1] for table in lines.values()), default=0)
+    end = max((table[x].iloc[-1] for table in lines.values()), default=0)
     first = len(tables) == 1
     for i, (name, table) in enumerate(lines.items(), first):
         width = 2 if i else 4  # a line below another one stays visible
         colour = style.colour(i)
         style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name)
-        style.label(fig, right, heights[name], name, colour, xanchor="left", xshift=4)
+        style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
     if lines:
-        left = min(table[x].iloc[0] for table in lines.values())
-        ends = np.array([left, right])  # the labels are in the margin
+        start = min(table[x].iloc[0] for table in lines.values())
+        ends = np.array([start, end])  # the labels are in the margin
         fig.update_xaxes(range=np.log10(ends) if fig.layout.xaxis.type == "log" else ends)
     width = max(map(len, lines), default=0)
     return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
-from ..evaluation.label_draw import LabelDraw, take_labelled
+from ..evaluation.label_draw import LabelDraw, chosen_on, take_labelled
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
@@ -440,7 +440,8 @@ class SearchTask:
         if expected:
             self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
         self.store = store
-        self.selected_on = store.origin if chosen is None else chosen.add_fit_samples(store.origin)
+        origin = chosen_on(store, draw)
+        self.selected_on = origin if chosen is None else chosen.add_fit_samples(origin)
 
     def curve(self, first: str, second: str) -> Curve:
         """Return the :class:`Curve` of two candidates, by their names."""

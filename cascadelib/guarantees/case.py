@@ -258,7 +258,10 @@ def compare_with_reference(
 
 
 def rows_to_label(differs: Array, origin: Origin, draw: LabelDraw | None) -> Array:
-    """Return the rows at which a cascade differs, bool [n_points, k], in the order of a draw."""
+    """Return the rows at which a cascade differs, in the order of a draw, if there is one.
+
+    ``differs`` is bool [n_points, k].
+    """
     rows = np.flatnonzero(differs.any(axis=0))
     return rows if draw is None else rows[draw.order(origin.sample_ids[rows])]
 
@@ -322,11 +325,14 @@ def apply_labels(
         )
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
-    in_draw = is_known[rows_to_label(differs, store.origin, draw)]
-    if draw is not None and not in_draw[: np.count_nonzero(in_draw)].all():
+    rows = rows_to_label(differs, store.origin, draw)
+    first = rows[: np.count_nonzero(is_known[rows])]
+    gaps = ids[first[~is_known[first]]].tolist()
+    if draw is not None and gaps:
         raise ValueError(
             "draw=: the labelled samples are not the first ones that to_label returns for these "
-            "points. Label them in their order, without gaps"
+            f"points: {len(gaps)} of the first {len(first)} have no label, such as {gaps[0]!r}. "
+            "Label them in their order, without gaps"
         )
     labelled = with_labels(agreed, agreed.predicted(reference), label_of, draw is not None)
     return labelled, differs, is_known

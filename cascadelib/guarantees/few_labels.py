@@ -95,13 +95,11 @@ def to_label(
         raise TypeError("give either cascades, to certify them, or models=, to choose cascades")
     if (cascades is None and draw is not None) or (models is None and seed is not None):
         raise TypeError("draw= belongs to cascades, and seed= to models=")
-    if models is not None:
-        check_store(store)
-        refuse_repeats(store)
-        return draw_labels(store, models, seed)
-    epsilon = check_bounds(epsilon, budget)
     check_store(store)
     refuse_repeats(store)
+    if models is not None:
+        return draw_labels(store, models, seed)
+    epsilon = check_bounds(epsilon, budget)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     store = samples_after_choice(store, points, reference, draw)
     status, evidence, remedy = overlap_of(points, store, models_of(points, reference))

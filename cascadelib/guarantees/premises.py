@@ -192,14 +192,15 @@ def confidences_of(parts: Iterable[Origin | None], name: str) -> tuple[Array, in
 
 
 def labels_of_model(case: Case) -> str:
-    """Describe a model whose answers are the labels, although the reference errs."""
+    """Describe a model whose answers are all known labels, although the reference errs."""
     labels = getattr(case.store, "labels", None)
-    if labels is None or not case.store.has_predictions or not case.is_known.all():
+    if labels is None or not case.store.has_predictions:
         return ""
+    known = case.is_known
     errors = np.count_nonzero(case.store.predicted(case.reference) != labels)
     for name in case.models if errors >= LEAST_GRADED else ():
-        if (case.store.predicted(name) == labels).all():
-            return f"the labels are the answers of {name!r} on all {len(labels)} samples"
+        if (case.store.predicted(name) == labels)[known].all():
+            return f"the labels are the answers of {name!r} on all {known.sum()} samples"
     return ""
 
 

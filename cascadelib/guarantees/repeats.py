@@ -32,14 +32,12 @@ FACTOR = 1.5  # equal confidences raise the chance of equal other values by this
 REMEDY = "keep one row of each sample: store.take(rows)"
 
 
-def samples_seen(origins: Iterable[Origins], here: Origin, models: Iterable[str]) -> int | None:
-    """Return a lower bound on the number of samples of ``here`` that are among those of
-    ``origins``.
+def samples_seen(seen: Origins, here: Origin, models: Iterable[str]) -> int | None:
+    """Return a lower bound on the number of samples of ``here`` that are in the sets ``seen``.
 
     Samples are compared by their ids and then by the numbers of ``models``. None if no shared
     sample is found and ids or numbers are unknown.
     """
-    seen = join_origins(*origins)
     by_ids = samples_in_common(seen, here)
     if by_ids:
         return by_ids
@@ -86,9 +84,11 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
     probability of at most C(2n, n) / 4ⁿ for any two means, and values are independent of one
     another. Let v values have an even X + Y, and consider the event that X = Y for at least c of
     them. Without the totals, its probability is at most P(binomial(v, mean of these bounds) ≥ c)
-    (Hoeffding, 1956, for unequal probabilities). Given the totals, it is at most this number
-    divided by the probability of the totals. A repeated split has X = Y for all of its values. A
-    repeated part of a split has X = Y for all values that occur nowhere else.
+    (Hoeffding, 1956, for unequal probabilities, if c is at least the mean plus 1. Otherwise this
+    number exceeds every level: it is above 1/4, or at least the mean of the bounds). Given the
+    totals, it is at most this number divided by the probability of the totals. A repeated split has
+    X = Y for all of its values. A repeated part of a split has X = Y for all values that occur
+    nowhere else.
     """
     seen = without_copies(seen)
     here = without_copies(here)
@@ -103,9 +103,7 @@ def equal_contents(seen: Array, here: Array, level: float) -> int:
     chance = np.mean(binom.pmf(even // 2, even, 0.5))
     sums = [poisson.pmf(len(values), len(values)) for values in (seen, here)]
     probability = binom.sf(equal - 1, len(even), chance)
-    # Hoeffding's bound holds for counts of at least the mean plus 1.
-    bound_applies = equal >= chance * len(even) + 1
-    return int(equal) if bound_applies and probability <= level * np.prod(sums) else 0
+    return int(equal) if probability <= level * np.prod(sums) else 0
 
 
 def without_copies(values: Array) -> Array:
@@ -249,23 +247,29 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
     networks, each of which was trained on the samples of the other folds.
     """
     origin = store.origin
-    if "folds" in store.models:
-        folds = store.models["folds"].reindex(models).dropna()
-        if len(folds):
-            return (
-                VIOLATED,
-                f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
-                "computed them, which the samples of the other folds trained",
-                "certify the network that will run, on samples that did not train it",
-            )
-    shared = samples_seen([point.seen for point in points], origin, models)
+    folds = store.models.get("folds", pd.Series()).reindex(models).dropna()
+    if len(folds):
+        return (
+            VIOLATED,
+            f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
+            "computed them, which the samples of the other folds trained",
+            "certify the network that will run, on samples that did not train it",
+        )
+    seen = join_origins(*(point.seen for point in points))
+    shared = samples_seen(seen, origin, models)
     if shared:
+        remedy = (
+            "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
+        )
+        for part in parts_of(seen):
+            if part is not None and part.draw and samples_in_common(part, origin):
+                remedy = f"pass draw={part.draw}, whose first labels chose them"
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
             "ids or by the numbers of the models",
-            "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+            remedy,
         )
     tables = {point.thresholds_from for point in points} - {None}
     if shared is None or None in [samples_in_common(table, origin) for table in tables]:

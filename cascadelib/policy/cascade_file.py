@@ -87,7 +87,7 @@ def recorded_samples(point: Point, store: Store | None) -> Origins:
 
 def describe_intervals(point: Point, held_out: Store) -> str:
     """Describe the intervals of figures on a split by whether its samples chose the point."""
-    shared = samples_seen([point.seen], held_out.origin, point.models)
+    shared = samples_seen(point.seen, held_out.origin, point.models)
     if shared is None:
         return UNCHECKED
     return WITHOUT_CHOOSING if shared else HELD_OUT

@@ -5,7 +5,7 @@ If so, the correctness of different models correlates, because they find the sam
 
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -44,14 +44,11 @@ class Alignment:
     evidence : str
     misaligned : tuple of str
         The models whose rows belong to other samples than those of the largest group.
-    table : DataFrame
-        The correlations of correctness by model.
     """
 
     status: str
     evidence: str
     misaligned: tuple[str, ...] = ()
-    table: pd.DataFrame = field(default_factory=pd.DataFrame, repr=False)
 
 
 def aligned_rows(correct: Any, names: Iterable[str] = (), chance: Any = None) -> Alignment:
@@ -115,30 +112,25 @@ def align_varying(scores: Array, names: Array, chance: Array) -> Alignment:
     samples = scores.shape[1]
     standard = (scores - scores.mean(axis=1, keepdims=True)) / scores.std(axis=1, keepdims=True)
     phi = standard @ standard.T / samples
-    table = pd.DataFrame(phi, names, names)
     groups = connected_components(phi * np.sqrt(samples) > LINK)[1]
-    is_useful = above_chance(scores, chance)
+    above = scores.mean(axis=1) - chance
+    is_useful = above > ERRORS * scores.std(axis=1) / np.sqrt(samples)
     wrong = names[find_misaligned(scores, standard, groups, is_useful)].tolist()
     if wrong:
         evidence = f"correctness of {brief(wrong)} does not correlate with that of other models"
-        return Alignment("violated", f"rows are not aligned: {evidence}", tuple(wrong), table)
+        return Alignment("violated", f"rows are not aligned: {evidence}", tuple(wrong))
     if shifts := find_offsets(scores):
         moved = [str(names[model]) for model in shifts]
         offsets = ", ".join(f"{offset:+d}" for offset in shifts.values())
         evidence = f"rows are not aligned: those of {brief(moved)} fit better moved by {offsets}"
-        return Alignment("violated", evidence, tuple(moved), table)
+        return Alignment("violated", evidence, tuple(moved))
     lone = names[groups != np.bincount(groups).argmax()].tolist()
     if lone:
         few = f"no significant correlation of {brief(lone)} with the other models"
-        return Alignment("not verifiable", few, (), table)
+        return Alignment("not verifiable", few)
     least = np.where(np.eye(len(names)), -1, phi).max(axis=1).min()
     evidence = f"each model correlates with another by {least:.3f} or more, on {samples:,} samples"
-    return Alignment("verified", evidence, (), table)
-
-
-def above_chance(scores: Array, chance: Array) -> Array:
-    """Return whether accuracies are significantly above those by chance, bool [M]."""
-    return scores.mean(axis=1) - chance > ERRORS * scores.std(axis=1) / np.sqrt(scores.shape[1])
+    return Alignment("verified", evidence)
 
 
 def find_misaligned(scores: Array, standard: Array, groups: Array, is_useful: Array) -> Array:
@@ -248,7 +240,7 @@ def check_alignment(store: Any, names: Iterable[str] | None = None) -> Alignment
     models = np.array(models, object)[is_compared].tolist()
     rows = answered[is_compared].all(axis=0)
     correct = correct[is_compared][:, rows]
-    if labels is None or not knows_answers or correct.dtype != bool:
+    if not knows_answers or correct.dtype != bool:
         return aligned_rows(correct, models)
     return aligned_answers(correct, models, labels[rows], lambda name: store.predicted(name)[rows])
 

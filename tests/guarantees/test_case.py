@@ -1,7 +1,5 @@
 """Labels, groups and clusters of a certificate are read once, by sample id."""
 
-from dataclasses import replace
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -71,18 +69,3 @@ def test_drawn_labels_are_read_by_steps_and_others_are_refused():
     assert certify(unlabelled, [point], 0.2, labels=spelled, **options).table.equals(sound)
     with pytest.raises(ValueError, match="no model predicts 'other'"):
         certify(unlabelled, [point], 0.2, labels=dict.fromkeys(ids, "other"), **options)
-
-
-def test_a_draw_of_labels_and_f1_have_no_clusters():
-    rng = np.random.default_rng(0)
-    predictions = rng.integers(0, 2, (2, 40)).astype(str)
-    table = cl.ScoreTable(
-        None, rng.random((2, 40)), [1, 8], "ab", predictions=predictions, labels=predictions[1]
-    )
-    point = Point(("a", "b"), (0.5,), cost_kind="cost")
-    draw = cl.to_label(table, models="all")
-    of_draw = {"draw": draw, "labels": dict.fromkeys(draw.ids, "1")}
-    for score, options in (("f1", {}), ("top1", of_draw)):
-        with pytest.raises(ValueError, match="F1 is not a mean over clusters"):
-            one = replace(point, score=score)
-            certify(table, one, 0.1, reference="b", clusters=range(40), **options)

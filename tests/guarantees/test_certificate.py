@@ -195,6 +195,8 @@ REFUSED = [
     ({"groups": MASKED}, "groups: 1 values are masked"),
     ({"groups": [None, *range(7999)]}, "1 samples have none .* first is '8000'"),
     ({"groups": [np.nan, *range(7999)]}, "1 samples have none .* first is '8000'"),
+    ({"cascades": lambda: replace(front().point(0), score="f1"), "clusters": range(8000)},
+     "F1 is not a mean over clusters"),
     ({"clusters": [0, 1]}, r"clusters must be \[8000\], the cluster of each sample, not \[2\]"),
     ({"clusters": [None, *range(7999)]}, "clusters: 1 samples have none .* Give each sample"),
     ({"max_price": 20.0}, "max_price= is for budget="),

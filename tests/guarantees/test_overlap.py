@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tables_of_scores import status_of
 
-from cascadelib import LogitStore, Method, Policy, certify, evaluate, search, to_label
+from cascadelib import LogitStore, Method, Policy, certify, evaluate, pick, search, to_label
 from cascadelib.analysis.shift import front_on
 
 TEXT = np.array([f"img{row}" for row in range(600)])
@@ -175,3 +175,20 @@ def test_out_of_fold_outputs_certify_nothing(tmp_path):
             call()
     accepted = certify(folded, front, 0.3, accept=("overlap",))
     assert status_of(accepted, "overlap") == "violated"
+
+
+def test_a_cascade_that_labels_of_a_draw_chose_names_this_draw(tmp_path):
+    """If draw= is forgotten, since other samples are not needed."""
+    store = store_of()
+    draw = to_label(store, models="all", seed=5)
+    label_of = dict(zip(store.sample_ids.tolist(), store.labels.tolist()))
+    labels = {name: label_of[name] for name in draw.ids.tolist()}
+    front = search(store, labels={name: labels[name] for name in draw.ids[:40]}, draw=draw)
+    point = pick(front, loss=0.1, caution=0)
+    Policy.from_point(point).save(tmp_path / "policy.json")
+    again = re.escape("pass draw=cl.to_label(store, models=['a', 'b'], seed=5)")
+    for cascades in (front, point, Policy.load(tmp_path / "policy.json")):
+        with pytest.raises(ValueError, match=again):
+            certify(store, cascades, 0.3, labels=labels)
+        with pytest.raises(ValueError, match=again):
+            to_label(store, cascades)

@@ -140,6 +140,14 @@ def test_a_violated_premise_is_refused_unless_it_is_accepted(case):
     assert f"{premise} (" in str(accepted).partition("Violated, but accepted")[2]
 
 
+def test_labels_of_disagreements_that_are_all_the_answers_of_a_model_are_refused():
+    ids = to_label(unlabelled(), front(), "large")
+    answer_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.predictions[0].tolist()))
+    labels = {name: answer_of[name] for name in ids}
+    with pytest.raises(ValueError, match=f"answers of 'small' on all {len(ids)} samples"):
+        certify(unlabelled(), front(), 0.03, labels=labels)
+
+
 def test_all_violated_premises_are_named_in_one_error():
     with pytest.raises(ValueError, match="took part .*median confidence of 'small'"):
         certify(with_confidence(lambda c: c * 100, CHOOSE), front(), 0.03)
@@ -363,6 +371,11 @@ def test_a_misaligned_model_outside_of_the_cascade_does_not_matter():
     assert both.certified and {"middle" in point.models for point in both.certified} == {False}
     with pytest.raises(ValueError, match="rows are not aligned"):
         certify(check, mixed, 0.05, reference="large")
+    # If a label is missing, correctness is unknown, so that no cascade is left out.
+    labels = dict(zip(check.sample_ids.tolist(), check.labels.tolist()))
+    del labels[to_label(check, mixed, "large")[0]]
+    few = certify(unlabelled(check), [*sound, *mixed], 0.9, reference="large", labels=labels)
+    assert status_of(few, "rows aligned") == "not verifiable" and few.table["certified"].all()
 
 
 def test_coarse_and_heavy_tailed_confidences_of_one_source_pass():

@@ -108,11 +108,6 @@ def test_independent_draws_from_any_number_of_values_are_not_copies():
         assert not copied_whole(rows)
 
 
-def test_numbers_of_rows():
-    numbers = number_rows([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
-    assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
-
-
 POINT = Point(("a", "b"), (0.9,), (0.5, 0.5), 0.9, 2.0, 1.0, cost_kind="cost")
 
 
@@ -193,13 +188,13 @@ def test_independent_coarse_tables_pass_and_equal_ones_do_not(case):
     for seed in range(10):
         seen = coarse_table(case, seed)
         here = coarse_table(case, 1000 + seed, 900)
-        assert samples_seen([seen.origin], here.origin, "ab") is None
+        assert samples_seen(seen.origin, here.origin, "ab") is None
     if case != "binary":  # four different rows show nothing
-        assert samples_seen([seen.origin], coarse_table(case, seed).origin, "ab") > 0
+        assert samples_seen(seen.origin, coarse_table(case, seed).origin, "ab") > 0
     if case in ("continuous", "three digits"):
         half = coarse_table(case, seed).take(slice(0, None, 2))
         again = ScoreTable(None, half.confidence, [1, 5], "ab", None, half.predictions)
-        assert samples_seen([seen.origin], again.origin, "ab") > 300
+        assert samples_seen(seen.origin, again.origin, "ab") > 300
 
 
 def renamed(store, rows=slice(None), models=None, prefix="new"):
@@ -216,14 +211,14 @@ def test_bundled_splits_under_new_ids_are_recognized_and_their_halves_are_not(fo
     store = LogitStore(f"data/{folder}")
     names = list(store.models.index)[:3]
     store = store.select(names)
-    seen = [store.origin]
+    seen = store.origin
     for rows, prefix in ((slice(None), "new"), (slice(0, None, 2), "new"), (slice(600), "")):
         again = renamed(store, rows, names[:2], prefix)
         assert samples_seen(seen, again.origin, names) >= 0.95 * len(again)
     order = np.random.default_rng(0).permutation(len(store))
     first = order[: len(store) // 2]
     second = order[len(store) // 2 :]
-    assert samples_seen([store.take(first).origin], renamed(store, second).origin, names) == 0
+    assert samples_seen(store.take(first).origin, renamed(store, second).origin, names) == 0
     other = renamed(store, slice(None), names)
     other = LogitStore.from_arrays(other.labels, {"else": other.logits(names[0])}, macs={"else": 1})
     assert samples_seen(seen, other.origin, names) is None
@@ -273,9 +268,9 @@ def test_a_selection_split_under_new_ids_or_rounded_is_always_found(digits, form
         again = ScoreTable(
             None, confidence[:, order], [1, 5], "ab", ids, seen.predictions[:, order]
         )
-        assert samples_seen([origin], again.origin, "ab") >= 0.9 * len(order)
+        assert samples_seen(origin, again.origin, "ab") >= 0.9 * len(order)
         other = coarse_table("continuous", 100 + seed)
-        assert not samples_seen([origin], other.origin, "ab")
+        assert not samples_seen(origin, other.origin, "ab")
 
 
 def test_repeats_that_differ_in_the_last_confidence_are_refused():
@@ -297,12 +292,12 @@ def test_a_selection_split_of_copied_rows_is_recognized(times):
     seen = coarse_table("continuous", 0)
     again = ScoreTable(None, seen.confidence, [1, 5], "ab", None, seen.predictions)
     copied = seen.take(np.repeat(np.arange(len(seen)), times))
-    assert samples_seen([copied.origin], again.origin, "ab") == len(seen)
+    assert samples_seen(copied.origin, again.origin, "ab") == len(seen)
     other = coarse_table("continuous", 1)
-    assert not samples_seen([copied.origin], other.origin, "ab")
+    assert not samples_seen(copied.origin, other.origin, "ab")
     for case in COARSE:
         copied = coarse_table(case, 0).take(np.repeat(np.arange(1500), times))
-        assert not samples_seen([copied.origin], coarse_table(case, 7, 900).origin, "ab")
+        assert not samples_seen(copied.origin, coarse_table(case, 7, 900).origin, "ab")
 
 
 def test_new_ids_alone_do_not_verify_that_samples_are_new():
@@ -312,6 +307,6 @@ def test_new_ids_alone_do_not_verify_that_samples_are_new():
         )
         for seed in (0, 1)
     )
-    assert samples_seen([first.origin], second.origin, "ab") == 0
+    assert samples_seen(first.origin, second.origin, "ab") == 0
     unknown = replace(first.origin, models=(), read=None)
-    assert samples_seen([unknown], second.origin, "ab") is None
+    assert samples_seen(unknown, second.origin, "ab") is None

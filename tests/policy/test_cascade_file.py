@@ -183,7 +183,7 @@ def test_a_file_stores_all_samples_that_a_cascade_has_seen(tmp_path):
                 assert samples_in_common(point.seen, here.origin) == shared * count
                 renamed = part_of(here, slice(None), "new").origin
                 assert samples_in_common(point.seen, renamed) == 0
-                assert samples_seen([point.seen], renamed, point.models) == shared * count
+                assert samples_seen(point.seen, renamed, point.models) == shared * count
     held_out = part_of(SECOND, slice(None), "new")
     assert point_for_file(point, None, held_out).expected.intervals == WITHOUT_CHOOSING
 
