@@ -315,9 +315,7 @@ def run_extract(args: Namespace) -> dict[str, Any]:
     from .extraction.extraction import plan_extraction
     from .zoo.loaders import find_sources
 
-    models = args.models
-    if args.checkpoints:
-        models = find_sources(models, checkpoint=args.checkpoints, classes=args.classes)
+    models = find_sources(args.models, checkpoint=args.checkpoints, classes=args.classes)
     images = cl.datasets.image_folder(args.images)
     names = ("memory", "batch_size", "device", "part")
     options = {name: getattr(args, name) for name in names}

@@ -64,7 +64,7 @@ def two_model_curve(
     gain_2: Array,
     cost_1: Any,
     cost_2: Any,
-    positive: Array | None = None,
+    positive: Array | None,
 ) -> Curve:
     """Return the :class:`Curve` of one pair on k samples.
 

@@ -150,11 +150,6 @@ def finish_part(
     bar.update()
 
 
-def number_of_cores() -> int:
-    """Return the number of processor cores, 1 if it is unknown."""
-    return os.cpu_count() or 1
-
-
 def in_threads(
     search: Search,
     parts: Iterable[Part],
@@ -169,7 +164,7 @@ def in_threads(
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
-    workers = workers or number_of_cores()
+    workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
     total = len(parts) if isinstance(parts, Sequence) else None
     bar = progress_bar(search, total, is_hidden=floors is None)
@@ -203,8 +198,12 @@ def in_threads(
 
 def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
     """Return a bar that counts the searched parts or tasks."""
-    is_hidden = is_hidden or not is_watched()
-    return tqdm(total=total, desc=f"{search.length} models", leave=False, disable=is_hidden)
+    return tqdm(
+        total=total,
+        desc=f"{search.length} models",
+        leave=False,
+        disable=is_hidden or not is_watched(),
+    )
 
 
 def run_task(
@@ -318,12 +317,11 @@ class TaskRunner:
         local.floor[-1] = min(self.search.cost[part.head[0]] for part in parts)
         if time.monotonic() >= self.deadline:
             return False
-        task = parts, local.reach
         outcomes = None
         result = None
         while result is None:
             try:
-                result = self.result(outcomes, *task)
+                result = self.result(outcomes, parts, local.reach)
             except Exception as error:  # the executor raised it: a task runs no code of the user
                 self.errors.append(error)
                 return False
