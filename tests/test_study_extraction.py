@@ -34,8 +34,20 @@ def stand_in(tmp_path):
 
 
 def test_the_command_reads_local_checkpoints(stand_in):
-    command = ["extract", stand_in / "images", stand_in / "s", "--models", "test_vit", "--json"]
-    command += ["--checkpoints", stand_in / "checkpoints", "--classes", 2, "--device", "cpu"]
+    command = [
+        "extract",
+        stand_in / "images",
+        stand_in / "s",
+        "--models",
+        "test_vit",
+        "--json",
+        "--checkpoints",
+        stand_in / "checkpoints",
+        "--classes",
+        2,
+        "--device",
+        "cpu",
+    ]
     assert command_line.main([*map(str, command)]) == 0
     stored = LogitStore(stand_in / "s").metadata("test_vit")["checkpoint"]
     assert stored["name"] == "test_vit.safetensors"

@@ -69,11 +69,8 @@ def stressed(m, k, seed):
 def test_the_number_of_threads_does_not_change_the_front(monkeypatch, several, n, m, k, runs):
     table = stressed(m, k, seed=n)
     if n > 2:
-        table = (
-            table[0],
-            np.round(table[1], 2),
-            np.rint(table[2] / 10) + 1,
-        )  # tied costs and confidences
+        # tied confidences and costs
+        table = table[0], np.round(table[1], 2), np.rint(table[2] / 10) + 1
     monkeypatch.setattr("os.cpu_count", lambda: 1)
     alone = search_arrays(*table, n)
     monkeypatch.setattr("os.cpu_count", lambda: several)
