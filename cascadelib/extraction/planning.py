@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -346,7 +346,7 @@ def describe_need(candidate: Candidate, settings: Settings) -> str:
     )
 
 
-def pack(candidates: Iterable[Candidate], settings: Settings) -> list[list[Candidate]]:
+def pack(candidates: list[Candidate], settings: Settings) -> list[list[Candidate]]:
     """Divide models into groups that fit into memory, the largest models first.
 
     The batch of a model that does not fit alone is halved until it does. A model that fits at no

@@ -1,6 +1,5 @@
 """Search exact fronts of samples that are correct or wrong, with one cost per model."""
 
-import os
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
@@ -9,7 +8,7 @@ from .anytime import search_rounds
 from .cascades import Search, cascades_of
 from .front import Points, points_from
 from .kernels.state import Best, improves, new_best, record
-from .parallel import Part, in_threads, numbered, sweep_part
+from .parallel import Part, in_threads, number_of_cores, numbered, sweep_part
 
 
 def search_counted(search: Search) -> Points:
@@ -21,7 +20,7 @@ def search_counted(search: Search) -> Points:
         raise ValueError("no samples: the split is empty")
     outcomes.prepare(cascades_of(search.cost, search.lengths))
     if search.lengths[-1] > 1:
-        with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorts run without the GIL
+        with ThreadPoolExecutor(number_of_cores()) as pool:  # sorts run without the GIL
             list(pool.map(outcomes.groups, [(m,) for m in models]))
     best = new_best(k, search.lengths[-1])
     floor = np.full(k + 1, np.inf)

@@ -150,6 +150,11 @@ def finish_part(
     bar.update()
 
 
+def number_of_cores() -> int:
+    """Return the number of processor cores, 1 if it is unknown."""
+    return os.cpu_count() or 1
+
+
 def in_threads(
     search: Search,
     parts: Iterable[Part],
@@ -164,7 +169,7 @@ def in_threads(
     :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
     ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
     """
-    workers = workers or os.cpu_count() or 1
+    workers = workers or number_of_cores()
     k = len(best.reach) - 1
     total = len(parts) if isinstance(parts, Sequence) else None
     bar = progress_bar(search, total, is_hidden=floors is None)

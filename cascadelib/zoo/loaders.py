@@ -1,6 +1,6 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -178,7 +178,7 @@ def find_source(name: str, **options: Any) -> Source:
     return Source(name, partial(loader, name, **options), weights)
 
 
-def find_sources(names: Iterable[str], **local: Any) -> list[Source]:
+def find_sources(names: Any, **local: Any) -> list[Source]:
     """Return the sources of models. Those of timm are loaded with these options of its loader.
 
     Raises ValueError if a name is unknown.
