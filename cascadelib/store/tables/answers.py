@@ -80,9 +80,7 @@ class TextColumn:
     @classmethod
     def of(cls, values: Array) -> "TextColumn":
         """Return an array of text as codes. "" is missing."""
-        cells = values.ravel().astype(object)
-        cells[cells == ""] = None
-        codes, texts = pd.factorize(cells)
+        codes, texts = pd.factorize(np.where(values == "", None, values).ravel())
         return cls(codes.reshape(values.shape), texts.tolist())
 
     def values(self) -> Array:
