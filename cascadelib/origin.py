@@ -280,14 +280,6 @@ def join_origins(*origins: Origins) -> Origins:
     return parts[0] if len(parts) == 1 else parts
 
 
-def draw_to_pass(origins: Origins, here: Origin) -> str:
-    """Return the advice to pass the draw of samples of ``here`` that chose a cascade, or ""."""
-    for part in parts_of(origins):
-        if part is not None and part.draw and samples_in_common(part, here):
-            return f"pass draw={part.draw}, whose first labels chose them"
-    return ""
-
-
 def samples_in_common(origins: Origins, here: Origin) -> int | None:
     """Return the number of samples of ``here`` whose ids are in ``origins``, or None if unknown.
 

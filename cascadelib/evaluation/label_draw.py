@@ -14,7 +14,7 @@ from numpy import ndarray as Array
 
 from ..checks import brief, items_of, validate_choice
 from ..labels import as_text, check_distinct, texts_of_keys, written_value
-from ..origin import Origin, Origins, draw_to_pass, rows_among
+from ..origin import Origin, Origins, rows_among
 from ..store.protocol import Store, answered_by_models
 from .guarantee import draw_seed
 
@@ -166,8 +166,9 @@ def chosen_on(store: Store, draw: LabelDraw | None) -> Origin:
     """Return the origin of a store, with the draw whose first labels choose cascades."""
     if draw is None:
         return store.origin
-    call = f"cl.to_label(store, models={[*draw.models]}, seed={draw.seed})"
-    return replace(store.origin, draw=call)
+    return replace(
+        store.origin, draw=f"cl.to_label(store, models={[*draw.models]}, seed={draw.seed})"
+    )
 
 
 def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
@@ -182,10 +183,10 @@ def skip_seen(store: Store, draw: LabelDraw, seen: Origins) -> Store:
     is_seen = rows_among(seen, store.origin)
     count = np.count_nonzero(is_seen)
     if not is_seen[draw.order(ids)[:count]].all():
-        others = "certify on other samples, or choose with labels= and draw="
         raise ValueError(
             f"{count} samples of the store took part in the choice of the cascades, and are not "
-            f"the first ones of draw=: {draw_to_pass(seen, store.origin) or others}"
+            "the first ones of draw=: certify on other samples, or pass the draw that chose the "
+            "cascades. The error without draw= names it, and its seed= repeats it"
         )
     if count == len(ids):
         raise ValueError(

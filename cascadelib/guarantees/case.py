@@ -295,10 +295,9 @@ def labels_after_choice(
     label_of = draw.labels_of(store, labels)
     remaining = {name: label_of[name] for name in rest.origin.sample_ids if name in label_of}
     if not remaining:
-        left = draw.ids[np.isin(draw.ids, rest.origin.sample_ids)].tolist()
         raise ValueError(
             f"none of the {len(label_of)} labels is left to certify: those that chose the cascades "
-            f"cannot. Label the {len(left)} samples that follow in draw.ids, from {left[:1]} on"
+            "cannot. Label the samples that follow in draw.ids"
         )
     return remaining
 

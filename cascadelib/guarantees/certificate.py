@@ -154,14 +154,10 @@ class Certificate:
                 f"confidence {certainty(self.terms.delta)} that a cascade which is cheaper than "
                 f"the reference {self.promise}. The point is {self.reference} alone, for {cost} a "
                 "sample. Allow a larger loss or cost, or bring more samples. If few samples have "
-                "labels, cl.ladder lets all of them certify."
+                "labels, cl.ladder lets all of them certify. If labels are missing, cl.to_label "
+                "returns the samples that need one (with draw=, more labels are for another "
+                f"certificate). They were labelled by {self.terms.design.labelled_by}."
             )
-            if "unlabelled" in self.table and self.table["unlabelled"].any():
-                text += (
-                    " Labels are missing: cl.to_label returns the samples that need one. They are "
-                    f"labelled by {self.terms.design.labelled_by}. With draw=, more labels are for "
-                    "another certificate, which certificates= counts."
-                )
         else:
             row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
             saving = improvement_factor(self.reference_alone.cost, row["cost_here"])

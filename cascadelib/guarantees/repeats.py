@@ -15,7 +15,7 @@ from scipy.stats import binom, poisson
 from ..evaluation.guarantee import NOT_VERIFIABLE, VERIFIED, VIOLATED
 from ..evaluation.point import Point
 from ..methods.method import Method
-from ..origin import Origin, Origins, draw_to_pass, join_origins, parts_of, samples_in_common
+from ..origin import Origin, Origins, join_origins, parts_of, samples_in_common
 from ..store.protocol import Store
 from .p_values import share_above
 
@@ -247,25 +247,29 @@ def overlap_of(points: Sequence[Point], store: Store, models: Sequence[str]) -> 
     networks, each of which was trained on the samples of the other folds.
     """
     origin = store.origin
-    if "folds" in store.models:
-        folds = store.models["folds"].reindex(models).dropna()
-        if len(folds):
-            return (
-                VIOLATED,
-                f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
-                "computed them, which the samples of the other folds trained",
-                "certify the network that will run, on samples that did not train it",
-            )
+    folds = store.models.get("folds", pd.Series()).reindex(models).dropna()
+    if len(folds):
+        return (
+            VIOLATED,
+            f"the outputs of {folds.index[0]!r} are out of fold: {folds.iloc[0]:.0f} networks "
+            "computed them, which the samples of the other folds trained",
+            "certify the network that will run, on samples that did not train it",
+        )
     seen = join_origins(*(point.seen for point in points))
     shared = samples_seen(seen, origin, models)
     if shared:
+        remedy = (
+            "a guarantee needs other samples: search on "
+            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))"
+        )
+        for part in parts_of(seen):
+            if part is not None and part.draw and samples_in_common(part, origin):
+                remedy = f"pass draw={part.draw}, whose first labels chose them"
         return (
             VIOLATED,
             f"{shared} of the {len(origin)} samples took part in finding the cascades, by their "
             "ids or by the numbers of the models",
-            draw_to_pass(seen, origin)
-            or "a guarantee needs other samples: search on "
-            "store.take(slice(0, None, 2)) and certify on store.take(slice(1, None, 2))",
+            remedy,
         )
     tables = {point.thresholds_from for point in points} - {None}
     if shared is None or None in [samples_in_common(table, origin) for table in tables]:

@@ -62,11 +62,15 @@ def factors(front: Any) -> np.ndarray:
     return front.improvement_curve()["improvement"].to_numpy()
 
 
-def central_lead(front: Any, other: Any) -> float:
-    """Return the mean of the central half of the differences between the factors of two fronts.
+def lead_across(front: Any, other: Any) -> tuple[float, float]:
+    """Return by how much the factors of a front exceed another's, and at which share of the
+    accuracies.
 
-    Both fronts have the same baseline. Like the median, it is positive if the first front leads
-    across most of the accuracies. Unlike the median and the share of accuracies, it hardly depends
-    on the order of nearly equal factors, which is noise, and does not jump where two fronts cross.
+    Both fronts have the same baseline. The first number is the mean of the central half of the
+    differences. It can be positive although the front leads at fewer than half of the accuracies.
+    The second number depends on the order of nearly equal factors, which is noise. A claim on most
+    of the front needs both. Equal factors are half a lead.
     """
-    return float(trim_mean(factors(front) - factors(other), 0.25))
+    differences = factors(front) - factors(other)
+    share = np.mean(np.sign(differences) + 1) / 2
+    return trim_mean(differences, 0.25), share

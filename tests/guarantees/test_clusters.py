@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from cascadelib import Point, ScoreTable, certify
-from cascadelib.guarantees.p_values import betting_p_value, cluster_means, loss_p_value
+from cascadelib.guarantees.p_values import betting_p_value, loss_p_value
 
 DELTA = 0.1
 DRAWS = 200
@@ -147,8 +147,6 @@ def test_the_type_of_losses_and_not_their_values_decides_the_test():
     graded = loss_p_value(losses, every, every, False, 0.05)
     counted = loss_p_value(losses.astype(np.int8), every, every, False, 0.05)
     assert graded == betting_p_value(losses, 0.05) != counted
-    key = np.arange(200)
     confidence = np.random.default_rng(0).random((2, 200))
     scores = ScoreTable(np.ones((2, 200)), confidence, [1, 8], ("s", "l"))
     assert certify(scores, HALF, 0.05, reference="l").table["p_value"][0] == graded
-    assert cluster_means(losses, key).tolist() == losses.tolist()

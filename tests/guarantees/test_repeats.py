@@ -108,11 +108,6 @@ def test_independent_draws_from_any_number_of_values_are_not_copies():
         assert not copied_whole(rows)
 
 
-def test_numbers_of_rows():
-    numbers = number_rows([np.array([1.5, -np.inf, 1.5, 1.5]), np.array(["x", "x", "y", "x"])])
-    assert numbers[0] == numbers[3] and len(set(numbers.tolist())) == 3
-
-
 POINT = Point(("a", "b"), (0.9,), (0.5, 0.5), 0.9, 2.0, 1.0, cost_kind="cost")
 
 

@@ -24,5 +24,13 @@ def test_a_few_large_differences_do_not_decide_across_most_of_the_front(monkeypa
     monkeypatch.setattr(ranges, "factors", np.array)
     first = [2.1, 2.2, 2.0, 2.3, 2.2, 2.1, 0.0, 1.0]
     second = [2.0, 2.0, 2.0, 2.0, 2.0, 2.0, 9.0, 9.0]
-    assert ranges.central_lead(first, second) == pytest.approx((0 + 0.1 + 0.1 + 0.2) / 4)
-    assert ranges.central_lead(second, first) == pytest.approx(-0.1)
+    expected = (0 + 0.1 + 0.1 + 0.2) / 4, 5.5 / 8  # a tie is half a lead
+    assert ranges.lead_across(first, second) == pytest.approx(expected)
+    assert ranges.lead_across(second, first) == pytest.approx((-0.1, 2.5 / 8))
+
+
+def test_a_lead_in_the_middle_of_the_differences_is_not_a_lead_across_most(monkeypatch):
+    monkeypatch.setattr(ranges, "factors", np.array)
+    first = [1.9, 1.9, 1.9, 1.9, 1.9, 3.0, 3.0, 3.0]
+    lead, share = ranges.lead_across(first, [2.0] * 8)
+    assert lead > 0 and share == 3 / 8

@@ -132,9 +132,7 @@ def table(
 
 @cache
 def real_imagenet() -> pd.Series:
-    """Return the committed results on real ImageNet predictions by claim, empty without them."""
-    if not REAL.exists():
-        return pd.Series(dtype=object)
+    """Return the committed results on real ImageNet predictions by claim."""
     rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
     return rows["value"] + ": " + rows["verdict"].map(inside_a_sentence)
 
@@ -340,12 +338,13 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     place, contrast, half = deciding_contrast(found, claim)
     names = [name.replace("_", " ") for name in value.index]
     show = claim["show"] or ".3f"
+    of_lead = "+z" + (claim["show"] or ".1%")
     if claim["rule"].startswith("only"):
         return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
     better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
     one = better[place // len(worse)]
     other = worse[place % len(worse)]
-    lead = with_interval(contrast, half, "+z.1%")
+    lead = with_interval(contrast, half, of_lead)
     values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
     return f"{names[one]} over {names[other]}: {lead} ({values})"
 

@@ -24,8 +24,8 @@ from tools.ranges import (
     LOW,
     MOST_EXPENSIVE,
     RESNET,
-    central_lead,
     factors,
+    lead_across,
     means_in,
     ratio,
 )
@@ -133,7 +133,7 @@ def third_gain(view: View) -> list[float]:
     return [compared(view, "three", "two", *low) - 1 for low in ([], [0.86])]
 
 
-@LENGTHS.add()
+@LENGTHS.add("sizes")
 def third_less(view: View) -> tuple[float, float]:
     return mean_of(view, "two") - 1, third_gain(view)[0]
 
@@ -145,8 +145,8 @@ def third_regimes(view: View) -> list[float]:
 
 
 @LENGTHS.add("logits")
-def triples_plain(view: View) -> float:
-    return central_lead(view.fronts["three"], view.fronts["mean logits"])
+def triples_plain(view: View) -> tuple[float, float]:
+    return lead_across(view.fronts["three"], view.fronts["mean logits"])
 
 
 @LENGTHS.add()

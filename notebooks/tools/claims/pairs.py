@@ -29,7 +29,7 @@ from tools.claims.views import (
 )
 from tools.designs import DESIGNS
 from tools.paper import Paper
-from tools.ranges import MIDDLE, UPPER, central_lead, range_of, ratio
+from tools.ranges import MIDDLE, UPPER, lead_across, range_of, ratio
 
 SAMPLES = Claims()  # of a view of pairs
 SINGLES = Claims()  # of a view of single models
@@ -124,13 +124,12 @@ def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByC
     costs = pd.DataFrame({"macs": in_macs["cost"], "time": in_time["cost"]}).dropna()
     fronts = [table[table["on_front"]] for table in (in_macs, in_time)]
     shared = fronts[0].index.intersection(fronts[1].index)
-    either = fronts[0].index.union(fronts[1].index)
     spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in fronts]
     correlation = costs["macs"].corr(costs["time"], "spearman")
     return {
         "macs-time": correlations(correlation, len(costs), len(costs)),
         "time-orders": Evidence(spans),
-        "time-overlap": Evidence((len(shared), len(either))),
+        "time-overlap": Evidence((len(shared), min(map(len, fronts)))),
     }
 
 
@@ -315,8 +314,8 @@ def topk_entropy(view: View) -> float:
 
 
 @SAMPLES.add("logits")
-def topk_sum(view: View) -> float:
-    return central_lead(view.fronts["sum"], view.fronts["entropy"])
+def topk_sum(view: View) -> tuple[float, float]:
+    return lead_across(view.fronts["sum"], view.fronts["entropy"])
 
 
 @SAMPLES.add("logits")

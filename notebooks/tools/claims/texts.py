@@ -22,8 +22,8 @@ from tools.claims.views import (
     points_at_accuracies,
 )
 from tools.paper import WITH_F1, Paper, halves
+from tools.side_by_side import METRICS_OF_OTHERS
 
-METRICS = ("max_softmax", "softmax_margin", "logits_margin", "entropy")
 TASKS = Claims()  # of one list of runs per task
 F1 = Claims()  # of a view of fronts in accuracy and in F1, by task
 
@@ -40,7 +40,9 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     if views:
         found |= F1.measure(views, min(map(len, others.values())))
     here, _ = next(iter(splits.values()))
-    tables = [cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS]
+    tables = [
+        cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS_OF_OTHERS
+    ]
     same = sum(table.equals(tables[0]) for table in tables)
     return found | {"text-metrics": Evidence(same)}
 
