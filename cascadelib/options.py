@@ -115,7 +115,7 @@ COMMANDS = {
         "which columns a table has, how its cells are read, and the command that certifies",
         TABLE | {"--fix": "CSV file for the table after reading (default: none is written)"},
     ),
-    "evaluate": ("measure a policy on a table", POLICY | TABLE),
+    "evaluate": ("measure a policy on a table (its expected figures: show)", POLICY | TABLE),
     "explore": (
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
         "other",
