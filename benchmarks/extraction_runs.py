@@ -111,7 +111,7 @@ def highest_memory(found: dict) -> Any:
 def memory(models: int, gigabytes: float) -> dict:
     """Extract models by name within a limit of memory, after a small extraction."""
     torch.set_num_threads(1)
-    loaders.find_loader = lambda name, folder: (load_model, measure_model)  # type: ignore
+    loaders.find_loader = lambda name, folder=None: (load_model, measure_model)  # type: ignore
     labels = np.arange(PHOTOGRAPHS) % 10
     samples = Photographs(tuple(map(Drawn, range(PHOTOGRAPHS))), labels)  # type: ignore[arg-type]
     names = [str(number) for number in range(models)]

@@ -166,21 +166,15 @@ def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """
     import pandas as pd
 
-    from .tables import fraction, number
+    from .tables import fraction, number, times
 
     limits = [*file_parts(policy)["thresholds"], ""]
     table = pd.DataFrame({"model": policy.models, "threshold": limits})
     table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
     table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
-    return f"{table.to_string(index=False)}\n{format_figures(figures)}"
-
-
-def format_figures(figures: dict[str, Any]) -> str:
-    """Return accuracy, cost and, if it is known, the saving of a cascade in words."""
-    from .tables import fraction, number, times
-
     text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
-    return text + (f", saving {times(figures['saving'])} ×" if "saving" in figures else "")
+    text += f", saving {times(figures['saving'])} ×" if "saving" in figures else ""
+    return f"{table.to_string(index=False)}\n{text}"
 
 
 def choose(args: Namespace) -> dict[str, Any]:
@@ -263,12 +257,11 @@ def run_check(args: Namespace) -> dict[str, Any]:
 
 
 def run_evaluate(args: Namespace) -> dict[str, Any]:
-    """Measure a policy on a table, next to its expected figures."""
+    """Measure a policy on a table. The JSON has its expected figures, too."""
     policy = cl.Policy.load(args.policy)
     here = measure(read_scores(args.table, args), policy)
-    expected = figures_of_policy(policy)
-    text = f"{format_cascade(policy, here)}; expected: {format_figures(expected)}"
-    return {"cascade": text, "here": here, "expected": known_parts(expected)}
+    expected = known_parts(figures_of_policy(policy))
+    return {"cascade": format_cascade(policy, here), "here": here, "expected": expected}
 
 
 def run_show(args: Namespace) -> dict[str, Any]:
@@ -313,14 +306,16 @@ def run_explore(args: Namespace) -> dict[str, Any]:
 def run_extract(args: Namespace) -> dict[str, Any]:
     """Store the logits of models on a folder of images, or print the plan of the extraction."""
     from .extraction.extraction import plan_extraction
+    from .zoo.loaders import find_sources
 
+    models = find_sources(args.models, checkpoint=args.checkpoints, classes=args.classes)
     images = cl.datasets.image_folder(args.images)
     names = ("memory", "batch_size", "device", "part")
     options = {name: getattr(args, name) for name in names}
     if args.plan:
-        plan = plan_extraction(args.models, images, args.store, **options)
+        plan = plan_extraction(models, images, args.store, **options)
         return {"plan": plan}
-    store = cl.extract(args.models, images, args.store, **options, progress=not args.json)
+    store = cl.extract(models, images, args.store, **options, progress=not args.json)
     return {"store": args.store, "models": len(store.models), "samples": len(store)}
 
 

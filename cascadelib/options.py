@@ -94,6 +94,8 @@ EXTRACTION = {
     "--memory": "GB for the models of a process (default: 90%% of the GPU, or half of the host)",
     "--batch-size": "images per batch (default: 256)",
     "--device": "such as cuda:1 (default: a GPU, if there is one)",
+    "--checkpoints": "file or folder of local weights for timm's models",
+    "--classes": "of the local weights (default: 1000)",
     "--part": "number and count, such as 0 4: every fourth model (default: all models)",
 }
 COMMANDS = {
@@ -113,7 +115,7 @@ COMMANDS = {
         "which columns a table has, how its cells are read, and the command that certifies",
         TABLE | {"--fix": "CSV file for the table after reading (default: none is written)"},
     ),
-    "evaluate": ("measure a policy on a table", POLICY | TABLE),
+    "evaluate": ("measure a policy on a table (its expected figures: show)", POLICY | TABLE),
     "explore": (
         "write the explorer's page, which needs no server; chosen on one part, checked on the "
         "other",
@@ -174,6 +176,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "file": {"nargs": "?"},
         "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},
+        "--classes": {"type": int, "default": 1000},
         "--part": {"type": int, "nargs": 2, "metavar": ("NUMBER", "COUNT")},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),

@@ -10,6 +10,7 @@ from PIL import Image  # noqa: E402
 from safetensors.torch import save_file  # noqa: E402
 from scripts import load_script  # noqa: E402
 
+from cascadelib import __main__ as command_line  # noqa: E402
 from cascadelib import published  # noqa: E402
 from cascadelib.store.logit_store import LogitStore  # noqa: E402
 from cascadelib.zoo import timm_models  # noqa: E402
@@ -30,6 +31,26 @@ def stand_in(tmp_path):
         path.parent.mkdir(exist_ok=True)
         save_file(state, path)
     return tmp_path
+
+
+def test_the_command_reads_local_checkpoints(stand_in):
+    command = [
+        "extract",
+        stand_in / "images",
+        stand_in / "s",
+        "--models",
+        "test_vit",
+        "--json",
+        "--checkpoints",
+        stand_in / "checkpoints",
+        "--classes",
+        2,
+        "--device",
+        "cpu",
+    ]
+    assert command_line.main([*map(str, command)]) == 0
+    stored = LogitStore(stand_in / "s").metadata("test_vit")["checkpoint"]
+    assert stored["name"] == "test_vit.safetensors"
 
 
 def test_the_models_of_the_study_are_loaded_group_by_group(stand_in, monkeypatch, capsys):

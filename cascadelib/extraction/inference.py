@@ -35,7 +35,7 @@ class Claim:
     parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
 
 
-def run_group(group: list[Candidate], residents: Residents, wait: bool, title: str = "") -> None:
+def run_group(group: list[Candidate], residents: Residents, wait: bool, title: str) -> None:
     """Compute the shards of a group that are missing and that no other process computes.
 
     Models that run out of memory next to others run again without them.

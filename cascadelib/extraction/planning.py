@@ -3,7 +3,7 @@
 import contextlib
 import gc
 import weakref
-from collections.abc import Collection, Iterable
+from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -311,14 +311,13 @@ class Probes:
         return self._prepared[1]
 
 
-def compute_needs(group: Iterable[Candidate], settings: Settings) -> tuple[float, float]:
+def compute_needs(group: list[Candidate], settings: Settings) -> tuple[float, float]:
     """Return the bytes that a group of models needs on the device and on the host.
 
     The device holds all weights, and the inputs and intermediate results of a batch. The host holds
     the logits of a shard, and a second copy of the weights of a model while it is loaded. On a CPU,
     both are the host.
     """
-    group = list(group)
     batches = []
     for candidate in group:
         size = settings.batch_limits.get(candidate.name, settings.options.batch_size)
@@ -332,7 +331,7 @@ def compute_needs(group: Iterable[Candidate], settings: Settings) -> tuple[float
     return (device, host) if settings.device.torch.type == "cuda" else (device + host,) * 2
 
 
-def fits(group: Iterable[Candidate], settings: Settings) -> bool:
+def fits(group: list[Candidate], settings: Settings) -> bool:
     """Return whether a group of models fits into the memory of the device and of the host."""
     device, host = compute_needs(group, settings)
     return device <= settings.memory and host <= settings.host_memory
@@ -347,7 +346,7 @@ def describe_need(candidate: Candidate, settings: Settings) -> str:
     )
 
 
-def pack(candidates: Iterable[Candidate], settings: Settings) -> list[list[Candidate]]:
+def pack(candidates: list[Candidate], settings: Settings) -> list[list[Candidate]]:
     """Divide models into groups that fit into memory, the largest models first.
 
     The batch of a model that does not fit alone is halved until it does. A model that fits at no

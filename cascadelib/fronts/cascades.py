@@ -376,7 +376,7 @@ class Search(NamedTuple):
     outcomes: Any
     cost: Array
     cascades: Cascades
-    lengths: tuple[int, ...] = ()
+    lengths: tuple[int, ...]
     tolerance: float | Array = 0.0
     deadline: float = np.inf
     executor: Executor | None = None

@@ -25,7 +25,7 @@ from ..store.protocol import Store
 from ..tables import fraction, number, readable
 from .cascades import Cascades
 from .kernels.sorting import neighbours
-from .kernels.state import MAX_MODELS, least_onwards
+from .kernels.state import least_onwards
 
 # Measured by the benchmark "choosing", in standard errors. The keys are `Front.expected`: whether
 # accuracies are estimated. The first value of a pair is for searches of at most two models, the
@@ -111,9 +111,7 @@ class Points:
         return improvement_factor(self.cost, least) - 1
 
 
-def confidences_around(
-    outcomes: Any, cascade: tuple, boundaries: Array, reached: int = MAX_MODELS
-) -> Array:
+def confidences_around(outcomes: Any, cascade: tuple, boundaries: Array, reached: int) -> Array:
     """Return the confidences on both sides of each boundary of a cascade, float64 (2, P, n − 1).
 
     These are the arguments of :func:`cascadelib.methods.thresholds.midway`. Only samples that reach
@@ -121,9 +119,9 @@ def confidences_around(
     at the last of these stages, so the confidences of later boundaries are nan.
     """
     around = np.full((2, *boundaries.shape), np.nan)
-    if len(cascade) > 1:
+    if reached > 1:
         group, orders, confidences = outcomes.exits(cascade[:-1])
-        for i in range(min(reached, len(cascade)) - 1):
+        for i in range(reached - 1):
             samples = neighbours(group, orders[i], boundaries, i)
             around[:, :, i] = np.where(samples < 0, np.nan, confidences[i][samples])
     return around

@@ -18,7 +18,7 @@ from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, sort_exits, threshold_for
 from ..scoring import f1, f1_of
-from ..stages import Outcome, StageFunction, prefixes_of
+from ..stages import Outcome, prefixes_of
 from .cascades import Outcomes, Search
 from .counted import search_counted
 from .front import Points
@@ -64,7 +64,7 @@ def two_model_curve(
     gain_2: Array,
     cost_1: Any,
     cost_2: Any,
-    positive: Array | None = None,
+    positive: Array | None,
 ) -> Curve:
     """Return the :class:`Curve` of one pair on k samples.
 
@@ -140,11 +140,10 @@ def search_pairs(
     ValueError
         If F1 is requested for three models or more.
     """
-    stage = search.outcomes.stage
     width = search.lengths[-1]
     if positive is not None and width > 2:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
-    run_seconds = RUN_SECONDS * len(stage.correct((0,)))
+    run_seconds = RUN_SECONDS * len(search.outcomes.stage.correct((0,)))
 
     def is_time_up(n_points: int) -> bool:
         return monotonic() + run_seconds * n_points > search.deadline or is_late()
@@ -154,7 +153,7 @@ def search_pairs(
     for number, threshold in found[2:].T:
         cascade = searched[int(number)]
         rows.append((cascade, (threshold, *[-np.inf] * len(cascade))[: len(cascade) - 1]))
-    points = points_by_running(stage, search.cost, rows, width, positive)
+    points = points_by_running(search, rows, positive)
     if skipped is None and width <= 2:
         return points
     # Pairs are sorted by the cost of their first model. The least cost bounds other cascades.
@@ -225,7 +224,7 @@ def search_copies(search: Search) -> Points:
     for models, thresholds in zip(found.models.tolist(), found.thresholds):
         n = sum(model >= 0 for model in models)
         rows.append((tuple(models[:n]), thresholds[: n - 1]))
-    points = points_by_running(stage, search.cost, rows, search.lengths[-1])
+    points = points_by_running(search, rows)
     return replace(
         points,
         floor=found.floor,
@@ -242,21 +241,13 @@ def reached_models(cascade: tuple, limits: Sequence[float]) -> tuple:
     return cascade[: 1 + [*limits, -np.inf].index(-np.inf)]
 
 
-def points_by_running(
-    stage: StageFunction,
-    cost: Array,
-    rows: list[tuple],
-    width: int,
-    positive: Array | None = None,
-) -> Points:
-    """Evaluate cascades, given as (models, thresholds), and return the non-dominated ones.
-
-    `width` is the number of models of the longest cascade.
-    """
-    outcomes = Outcomes(stage, last_only=False)
-    outcomes.prepare(reached_models(*row) for row in rows)
-    outcome = lru_cache(32)(outcomes.stage)
-    last_outcome = lru_cache(32)(outcomes.stage.last)
+def points_by_running(search: Search, rows: list[tuple], positive: Array | None = None) -> Points:
+    """Evaluate cascades, given as (models, thresholds), and return the non-dominated ones."""
+    search.outcomes.prepare(reached_models(*row) for row in rows)
+    stage = search.outcomes.stage
+    outcome = lru_cache(32)(stage)
+    last_outcome = lru_cache(32)(stage.last)
+    width = search.lengths[-1]
     models = np.full((len(rows), width), -1)
     thresholds = np.full((len(rows), width - 1), np.nan)
     rates = np.zeros((len(rows), width))
@@ -271,7 +262,7 @@ def points_by_running(
         gains, confidences = zip(*map(outcome, deciding), last_outcome(last))
         exits = exit_stages(confidences, limits[: n - 1])
         gain = np.choose(exits, gains)
-        total[row] = mean_cost([cost[m] for m in reached], exits)
+        total[row] = mean_cost([search.cost[m] for m in reached], exits)
         accuracy[row] = np.mean(gain) if positive is None else f1(gain > 0, positive)
         rates[row, :n] = np.bincount(exits, minlength=n) / len(exits)
     keep = pareto_front(total, accuracy)
@@ -281,5 +272,5 @@ def points_by_running(
         models[keep],
         thresholds[keep],
         rates[keep],
-        samples=len(outcomes.stage.correct((0,))),
+        samples=len(stage.correct((0,))),
     )

@@ -203,8 +203,12 @@ def in_threads(
 
 def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
     """Return a bar that counts the searched parts or tasks."""
-    is_hidden = is_hidden or not is_watched()
-    return tqdm(total=total, desc=f"{search.length} models", leave=False, disable=is_hidden)
+    return tqdm(
+        total=total,
+        desc=f"{search.length} models",
+        leave=False,
+        disable=is_hidden or not is_watched(),
+    )
 
 
 def run_task(
@@ -213,7 +217,6 @@ def run_task(
     outcomes: Outcomes | None,
     parts: Sequence[Part],
     reach: Array,
-    width: int,
     seconds: float,
 ) -> tuple[Array, list[Array], bool] | None:
     """Search some parts in a task of an executor.
@@ -230,8 +233,6 @@ def run_task(
         The parts.
     reach : float array of shape (k + 1,)
         Known least costs.
-    width : int
-        Number of models of the longest cascade.
     seconds : float
         Remaining time.
 
@@ -244,12 +245,12 @@ def run_task(
     """
     if outcomes is None:
         outcomes = WORKER_OUTCOMES.get(name)
-    else:
+    elif name not in WORKER_OUTCOMES:  # other threads may read it
         WORKER_OUTCOMES.clear()
         WORKER_OUTCOMES[name] = outcomes
     if outcomes is None:
         return None
-    best = new_best(len(reach) - 1, width)._replace(reach=reach.copy())
+    best = new_best(len(reach) - 1, search.lengths[-1])._replace(reach=reach.copy())
     search = search._replace(outcomes=outcomes, deadline=time.monotonic() + seconds)
     complete = in_threads(search, parts, best, workers=1)
     # A dominated cascade is on no front: another one costs less, with as many correct samples.
@@ -321,12 +322,11 @@ class TaskRunner:
         local.floor[-1] = min(self.search.cost[part.head[0]] for part in parts)
         if time.monotonic() >= self.deadline:
             return False
-        task = parts, local.reach, local.where.shape[1] // 2 + 1
         outcomes = None
         result = None
         while result is None:
             try:
-                result = self.result(outcomes, *task)
+                result = self.result(outcomes, parts, local.reach)
             except Exception as error:  # the executor raised it: a task runs no code of the user
                 self.errors.append(error)
                 return False

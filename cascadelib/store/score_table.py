@@ -1,7 +1,6 @@
 """ScoreTable: answers and confidences of models without their outputs, such as routing logs."""
 
 import copy
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -17,7 +16,7 @@ from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
 from .tables.answers import ACCEPTED, describe_gaps, read_texts
-from .tables.cells import TREATMENTS, Cells, score_arguments, select_samples
+from .tables.cells import Cells, score_arguments, select_samples
 from .tables.rules import Rule, refuse
 from .tables.score_checks import check_arguments, refuse_missing
 from .tables.table_files import LARGEST_TABLE
@@ -293,7 +292,6 @@ class ScoreTable:
         ... )
         <ScoreTable: 2 samples, 2 models>
         """
-        validate_choice(missing, TREATMENTS, "value of missing")
         validate_choice(decimal, [None, ".", ","], "value of decimal")
         named = {
             "sample": sample,
@@ -358,7 +356,7 @@ class ScoreTable:
     @cached_property
     def _models(self) -> pd.DataFrame:
         table = pd.DataFrame(index=pd.Index(self.names, name="model", dtype=object))
-        table["top1"] = math.nan
+        table["top1"] = np.nan
         if self.correct is not None:
             counts = ~np.asarray(self.unreadable) | (self.missing == ACCEPTED)
             total = np.count_nonzero(counts, axis=1)

@@ -172,7 +172,7 @@ def read_zoo(folder: Path | str, keys: tuple[str, ...] = ("models",)) -> dict:
         raise ValueError(f"{path}: not a zoo with {', '.join(keys)} ({error!r})") from None
 
 
-def list_bundled_names(folder: Path | str = FOLDER) -> list[str]:
+def list_bundled_names(folder: Path | str) -> list[str]:
     """Return the names of a zoo's models, or [] if its data are not installed."""
     return list(read_zoo(folder)["models"]) if (find_folder(folder) / "zoo.json").is_file() else []
 

@@ -186,7 +186,7 @@ class _Cuda(Device):
         return torch.cuda.max_memory_allocated(self.torch) - before
 
 
-def select_device(device: Any = None, amp: str | bool | None = None) -> Device:
+def select_device(device: Any, amp: str | bool | None = None) -> Device:
     """Return the device to run on, by default CUDA if available.
 
     amp: one of :data:`AMP`. None means mixed precision on CUDA only. True means float16 on CUDA and

@@ -164,18 +164,28 @@ def list_sources(models: Any) -> list[Source]:
     return found
 
 
-def find_source(name: str, folder: Path | str = FOLDER, **options: Any) -> Source:
+def find_source(name: str, **options: Any) -> Source:
     """Return the source of a model that :func:`load` loads with these arguments.
 
     Raises ValueError if the name is unknown.
     """
-    loader, measure = find_loader(name, folder)
+    loader, measure = find_loader(name)
     try:
         weights = measure(name)
     # Missing or invalid checkpoints raise any exception, which loading explains.
     except Exception:
         weights = 0
     return Source(name, partial(loader, name, **options), weights)
+
+
+def find_sources(names: Any, **local: Any) -> list[Source]:
+    """Return the sources of models. Those of timm are loaded with these options of its loader.
+
+    Raises ValueError if a name is unknown.
+    """
+    from .timm_models import is_timm_model
+
+    return [find_source(name, **(local if is_timm_model(name) else {})) for name in names]
 
 
 def as_model(name: str, value: Any) -> Model:

@@ -178,7 +178,7 @@ def find_family(name: str) -> str:
     return timm.models._registry._model_to_module.get(architecture, "timm")
 
 
-def build_photo_transform(module: torch.nn.Module, size: int | str = "test") -> Photos:
+def build_photo_transform(module: torch.nn.Module, size: int | str) -> Photos:
     """Build the preprocessing of a module's config.
 
     size: "test", "train", or pixels.

@@ -45,9 +45,9 @@ from cascadelib.extraction.extraction import extract
 from cascadelib.files import write_text
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.tables import readable
-from cascadelib.zoo.loaders import Source, find_source
+from cascadelib.zoo.loaders import Source, find_sources
 from cascadelib.zoo.model import Model
-from cascadelib.zoo.timm_models import find_current_name, is_timm_model
+from cascadelib.zoo.timm_models import find_current_name
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.published_models import on_fronts  # noqa: E402 - beside the notebooks
@@ -118,10 +118,7 @@ class Study:
 
     def sources(self) -> list[Source]:
         """Return the models, of which ``extract`` loads each when it needs it."""
-        local = {"checkpoint": self.checkpoints, "classes": self.classes}
-        # Models that are not timm's store their classes.
-        options = [local if is_timm_model(name) else {} for name in self.models]
-        return [find_source(name, **each) for name, each in zip(self.models, options)]
+        return find_sources(self.models, checkpoint=self.checkpoints, classes=self.classes)
 
     def save(self, folder: str | Path) -> None:
         """Write ``study.json``, a record of the study, into ``folder``."""

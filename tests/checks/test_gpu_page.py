@@ -1,5 +1,7 @@
 """The table of docs/gpu.md is computed from timm's published speeds."""
 
+import doctest
+
 import pytest
 from scripts import load_script
 
@@ -12,6 +14,11 @@ def page():
 
 def test_the_page_has_the_current_table(page):
     assert page.write_page() == page.PAGE.read_text(encoding="utf-8")
+
+
+def test_the_code_on_the_page_runs(page):
+    failed, tried = doctest.testfile(str(page.PAGE), module_relative=False)
+    assert tried > 3 and failed == 0
 
 
 def test_groups_hold_all_weights_within_the_limit(page):

@@ -206,7 +206,7 @@ def test_numbers_of_numpy_are_stored_as_plain_ones(tmp_path):
     assert len(run(models, tmp_path / "s", batch_size=4).models) == 1  # the same model
 
 
-def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsys):
+def test_one_line_before_the_start_and_a_bar_in_a_terminal_only(tmp_path, capsys, monkeypatch):
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     size = 2 * K * C * 4 / 1000
     expected = f"2 models × {K} samples: less than 1 s, {size:g} kB on disk\n"
@@ -214,6 +214,10 @@ def test_one_line_before_the_start_and_no_bar_without_a_terminal(tmp_path, capsy
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     run(models(), tmp_path / "t")
     assert capsys.readouterr() == ("", "")
+    monkeypatch.setattr(inference, "is_watched", lambda: True)
+    extract(models(), (INPUTS, LABELS), tmp_path / "u", batch_size=8)
+    err = capsys.readouterr().err
+    assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
 
 
 @pytest.mark.parametrize(
@@ -240,13 +244,6 @@ def test_the_error_of_a_grey_image_model_names_the_mode(tmp_path):
         extract(models, datasets.image_folder(tmp_path / "photos"), tmp_path / "rgb")
     grey = datasets.image_folder(tmp_path / "photos", mode="L")
     assert len(extract(models, grey, tmp_path / "grey").models) == 1
-
-
-def test_the_progress_bar_in_a_terminal_is_removed(tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(inference, "is_watched", lambda: True)
-    extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
-    err = capsys.readouterr().err
-    assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
 
 
 class Failing(nn.Module):

@@ -85,7 +85,7 @@ def test_modules_and_pairs_are_converted_to_models():
 
 
 def test_names_are_accepted_in_every_form(monkeypatch):
-    monkeypatch.setattr(loaders, "find_loader", lambda name, folder: (Model, len))
+    monkeypatch.setattr(loaders, "find_loader", lambda name: (Model, len))
     for names in ("one", ("one", "three")):
         sources = list_sources(names)
         assert [source.name for source in sources] == ([names] if names == "one" else [*names])

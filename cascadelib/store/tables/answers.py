@@ -80,9 +80,7 @@ class TextColumn:
     @classmethod
     def of(cls, values: Array) -> "TextColumn":
         """Return an array of text as codes. "" is missing."""
-        cells = values.ravel().astype(object)
-        cells[cells == ""] = None
-        codes, texts = pd.factorize(cells)
+        codes, texts = pd.factorize(np.where(values == "", None, values).ravel())
         return cls(codes.reshape(values.shape), texts.tolist())
 
     def values(self) -> Array:
@@ -376,11 +374,11 @@ def describe_gaps(store: Any, names: Iterable[str]) -> str:
     A store of outputs has all answers.
     """
     texts = []
-    for name in names if hasattr(store, "unreadable") else ():
+    unreadable: Any = getattr(store, "unreadable", None)
+    for name in () if unreadable is None else names:
         row = store.row(name)
-        unreadable = store.unreadable[row]
-        missing = ~(store.answered[row] | unreadable)
-        shares = {"missing": missing.mean(), "unreadable": unreadable.mean()}
+        missing = ~(store.answered[row] | unreadable[row])
+        shares = {"missing": missing.mean(), "unreadable": unreadable[row].mean()}
         counted = " and ".join(f"{share:.2%} {what}" for what, share in shares.items() if share)
         if counted:
             texts.append(f"answers of model {name!r}: {counted}")
@@ -402,12 +400,13 @@ def refuse_unreadable(store: Any, names: Iterable[str]) -> None:
 def find_unreadable(store: Any, names: Iterable[str]) -> list[Rule]:
     """Return a fault per model with more than 1% of unreadable answers, with usual spellings."""
     faults = []
-    for name in names if hasattr(store, "unreadable") else ():
+    unreadable: Any = getattr(store, "unreadable", None)
+    for name in () if unreadable is None else names:
         row = store.row(name)
-        share = store.unreadable[row].mean()
+        share = unreadable[row].mean()
         if share <= MOST_UNREADABLE:
             continue
-        counts = pd.Series(store.predictions[row][store.unreadable[row]]).value_counts()
+        counts = pd.Series(store.predictions[row][unreadable[row]]).value_counts()
         usual = ", ".join(f"{text!r:.60} {count:,} times" for text, count in counts[:3].items())
         labels = labels_of(store)
         option = find_option(counts.index.tolist(), labels)
