@@ -80,7 +80,7 @@ class TextColumn:
     @classmethod
     def of(cls, values: Array) -> "TextColumn":
         """Return an array of text as codes. "" is missing."""
-        codes, texts = pd.factorize(np.where(values == "", None, values).ravel())
+        codes, texts = pd.factorize(np.where(values == "", np.array(None), values).ravel())
         return cls(codes.reshape(values.shape), texts.tolist())
 
     def values(self) -> Array:
