@@ -11,7 +11,7 @@ def test_help_shows_all_defaults():
         action for action in parser_of_all("1.0")._actions if isinstance(action.choices, dict)
     ]
     chosen = {"label", "prediction", "correct", "budget", "accuracy", "loss", "goal", "epsilon"}
-    chosen |= {"reference", "models", "default_model", "filter", "metric"}
+    chosen |= {"reference", "models", "default_model", "filter", "metric", "checkpoints"}
     for command in commands.choices.values():
         for action in command._actions:
             takes_value = action.option_strings and action.nargs != 0

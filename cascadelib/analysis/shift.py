@@ -5,7 +5,7 @@ Paper, figures 6 and 12.
 
 from collections.abc import Mapping
 from dataclasses import replace
-from itertools import chain
+from itertools import repeat
 from typing import Any
 
 import numpy as np
@@ -36,6 +36,8 @@ from ..origin import join_origins
 from ..scoring import F1
 from ..store.protocol import Store
 from .uncertainty import bootstrap, interval, resampled_runs, sample_counts
+
+SWEPT = "models thresholds segment accuracy_replayed cost_replayed exit_rates_replayed".split()
 
 
 def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
@@ -129,7 +131,7 @@ def replay(store: Store, cascades: Any, ranges: bool = True) -> pd.DataFrame:
     return table
 
 
-def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFrame:
+def _sweep_segments(first: Point, pairs: pd.DataFrame, store: Store) -> pd.DataFrame:
     """Return the rows of :func:`replay` for segments of pairs.
 
     Thresholds of a segment that let the same samples exit share a row. Rows have rising cost. Their
@@ -139,17 +141,17 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
     ----------
     first : Point
         A point with the method, score and kind of cost of all rows.
-    rows : DataFrame
+    pairs : DataFrame
         The points of the segments.
     store : LogitStore or ScoreTable
         The other split.
     """
     positive = store.positives() if first.score == F1 else None
-    cascades = list(rows.groupby("models", sort=False))
-    pairs = [models for models, _ in cascades]
-    outcomes = stages_of(store, pairs, first.method, first.score)
+    cascades = list(pairs.groupby("models", sort=False))
+    names = [models for models, _ in cascades]
+    outcomes = stages_of(store, names, first.method, first.score)
     cost_of = costs_by_model(store, first.cost_kind)
-    parts = []
+    rows: list[tuple] = []
     for (models, same), ((correct_1, confidence), (correct_2, _)) in zip(cascades, outcomes):
         cost_1, cost_2 = (cost_of[name] for name in models)
         curve = two_model_curve(confidence, correct_1, correct_2, cost_1, cost_2, positive)
@@ -157,25 +159,21 @@ def _sweep_segments(first: Point, rows: pd.DataFrame, store: Store) -> pd.DataFr
             inside = convert_units(
                 first.metric, [threshold for (threshold,) in points["thresholds"]]
             )
-            low = inside.min()
-            high = inside.max()
-            least_exits = np.mean(does_exit(confidence, high))
-            most_exits = np.mean(does_exit(confidence, low))
-            positions = np.flatnonzero(
-                (curve.exit_rate >= least_exits) & (curve.exit_rate <= most_exits)
-            )[::-1]
-            thresholds = convert_units(first.metric, np.clip(curve.threshold[positions], low, high))
+            ends = (inside.min(), inside.max())
+            most, least = [np.mean(does_exit(confidence, end)) for end in ends]
+            is_inside = (curve.exit_rate >= least) & (curve.exit_rate <= most)
+            positions = np.flatnonzero(is_inside)[::-1]
+            thresholds = convert_units(first.metric, np.clip(curve.threshold[positions], *ends))
             rates = curve.exit_rate[positions]
-            part = {
-                "models": [models] * len(positions),
-                "thresholds": list(zip(thresholds.tolist())),
-                "segment": [segment] * len(positions),
-                "accuracy_replayed": curve.accuracy[positions].tolist(),
-                "cost_replayed": curve.cost[positions].tolist(),
-                "exit_rates_replayed": list(zip(rates.tolist(), (1 - rates).tolist())),
-            }
-            parts.append(part)
-    table = pd.DataFrame({name: list(chain(*(part[name] for part in parts))) for name in parts[0]})
+            rows += zip(
+                repeat(models),
+                zip(thresholds.tolist()),
+                repeat(segment),
+                curve.accuracy[positions].tolist(),
+                curve.cost[positions].tolist(),
+                zip(rates.tolist(), (1 - rates).tolist()),
+            )
+    table = pd.DataFrame(rows, columns=SWEPT)
     return table.assign(accuracy=np.nan, cost=np.nan, replayed="range")
 
 

@@ -27,6 +27,11 @@ COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
 USUAL_PARTS = ("max_softmax", "none", False)  # of a Method with default arguments
 
 
+def is_usual(method: Any) -> bool:
+    """Return whether a Method has default parts, apart from its confidence."""
+    return (method.metric, method.ensemble, method.temperature) == USUAL_PARTS
+
+
 @dataclass(frozen=True, eq=False)
 class ScoreTable:
     """Hold the correctness, confidence and cost of models on one labelled split.
@@ -408,15 +413,17 @@ class ScoreTable:
 
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
-        parts = method and (method.metric, method.ensemble, method.temperature)
-        if parts not in (None, USUAL_PARTS) or score not in (None, *COMPUTED_SCORES):
+        is_fitted = method is not None and method.confidence is not None
+        if not (method is None or is_fitted and is_usual(method)) or score not in (
+            None,
+            *COMPUTED_SCORES,
+        ):
             raise ValueError(
                 f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
                 "it supports only score='f1' and methods that fit a confidence, such as "
                 "'logistic'. Omit these options, or use a LogitStore"
             )
-        is_fitted = getattr(method, "confidence", None)
-        return method if is_fitted else None, score or "top1", self._kind(cost)
+        return method, score or "top1", self._kind(cost)
 
     def column(self, name: str, what: str) -> Array:
         """Return a further column of a model, float64 or text [n_samples]."""
@@ -429,8 +436,10 @@ class ScoreTable:
         replaces the confidence of the table. A ValueError is raised if correctness is unknown, or
         if the method or score needs outputs of models.
         """
-        fitted, *_ = self.resolve_options(method, score)
-        if fitted:
+        if method is not None and method.confidence is None and is_usual(method):
+            method = None  # as evaluate passes it
+        self.resolve_options(method, score)
+        if method is not None:
             return method.stage(self, names, score)
         if self.correct is None:
             raise ValueError(
