@@ -43,6 +43,7 @@ def serving(folder, program=("-m", "jupyterlab")):
         "ServerApp.root_dir": folder,
         "ServerApp.open_browser": False,
         "ServerApp.allow_root": True,
+        "LabApp.expose_app_in_browser": True,
         "LabApp.news_url": "",
         "LabApp.check_for_updates_class": "jupyterlab.NeverCheckForUpdate",
     }

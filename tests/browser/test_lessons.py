@@ -21,8 +21,7 @@ def run_all(page):
     while not page.locator(".cl-slider").count() and time.monotonic() < end:
         if not any("*" in prompt for prompt in prompts.all_inner_texts()):
             page.keyboard.press("Escape")  # a dialog about a kernel that is not ready
-            page.get_by_role("menuitem", name="Run", exact=True).click()
-            page.get_by_text("Run All Cells", exact=True).click()
+            page.evaluate("() => { jupyterapp.commands.execute('runmenu:run-all') }")
         page.wait_for_timeout(3000)
 
 
