@@ -414,10 +414,8 @@ class ScoreTable:
         The method is None or has a fitted confidence. A ValueError names unsupported options.
         """
         is_fitted = method is not None and method.confidence is not None
-        if not (method is None or is_fitted and is_usual(method)) or score not in (
-            None,
-            *COMPUTED_SCORES,
-        ):
+        is_known = method is None or (is_fitted and is_usual(method))
+        if not is_known or score not in (None, *COMPUTED_SCORES):
             raise ValueError(
                 f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
                 "it supports only score='f1' and methods that fit a confidence, such as "
