@@ -21,7 +21,8 @@ def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
         page = browser.new_page()
         page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOK.name}")
         link = page.locator(".jp-RenderedMarkdown a", has_text="glossary").first
-        link.click(timeout=PATIENCE)
+        link.wait_for(timeout=PATIENCE)
+        link.dispatch_event("click")  # a dialog about a kernel that is not ready may cover it
         page.locator(".lm-TabBar-tabLabel", has_text="glossary.md").wait_for(timeout=PATIENCE)
         page.close()
 
