@@ -221,40 +221,16 @@ def defer_multi_stage(w: Workspace, level: int, value: float) -> tuple[float, in
 def best_boundary(saved: Array, gains: Array, extra: Array, value: float) -> tuple[float, int]:
     """Return the largest saving of a stage, and the boundary that attains it.
 
-    Group g saves saved[g] + extra[g] + value · gains[g] if it exits. The two halves of the groups
-    are summed in one loop, because a processor can add to two independent sums simultaneously.
+    Group g saves saved[g] + extra[g] + value · gains[g] if it exits.
     """
-    size = len(saved) // 2
-    at_1 = 0
-    at_2 = 0
     at = 0
-    most_1 = 0.0
-    here_1 = 0.0
-    most_2 = 0.0
-    here_2 = 0.0
     most = 0.0
     here = 0.0
-    for g in range(size):
-        here_1 += saved[g] + extra[g] + value * gains[g]
-        at_1 = g + 1 if here_1 > most_1 else at_1
-        most_1 = max(most_1, here_1)
-        here_2 += saved[size + g] + extra[size + g] + value * gains[size + g]
-        at_2 = size + g + 1 if here_2 > most_2 else at_2
-        most_2 = max(most_2, here_2)
-    for g in range(2 * size, len(saved)):
+    for g in range(len(saved)):
         here += saved[g] + extra[g] + value * gains[g]
         at = g + 1 if here > most else at
         most = max(most, here)
-    # An exit of a later group requires the exits of all groups before it. So the sums of the parts
-    # are joined from the last part to the first.
-    if most + here_2 > most_2:
-        most += here_2
-    else:
-        most = most_2
-        at = at_2
-    if most + here_1 > most_1:
-        return most + here_1, at
-    return most_1, at_1
+    return most, at
 
 
 @inner
