@@ -10,9 +10,8 @@ import pandas as pd
 
 from .cost_kinds import COSTS
 
-FRACTIONS = tuple(
-    "accuracy top1 top5 drop share difference tolerance plateau exit_rate ece dominance".split()
-)
+FRACTIONS = tuple("accuracy top1 top5 share tolerance plateau exit_rate ece dominance".split())
+POINTS = ("difference", "drop", "loss")  # columns of differences of shares
 # Columns whose numbers are factors or counts.
 FACTORS = tuple("saving improvement ratio gap relative parameters".split())
 UNLIMITED = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
@@ -93,6 +92,11 @@ def fraction(value: float) -> str:
     return "–" if pd.isna(value) else f"{value:.2%}"
 
 
+def percentage_points(value: float) -> str:
+    """Format a difference of fractions in points with two decimals, "–" for nan."""
+    return "–" if pd.isna(value) else f"{100 * value:.2f} points"
+
+
 def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
     """Return the function that formats a column of this name, or None.
 
@@ -111,6 +115,7 @@ def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
         ("dominance", "excess"): fraction,
         FACTORS: times,
         tuple(COSTS): price,
+        POINTS: percentage_points,
         FRACTIONS: fraction,
     }
     for words, form in kinds.items():

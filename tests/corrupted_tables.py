@@ -321,7 +321,7 @@ def by_command(split):
         printed = json.loads(out.getvalue())
         text = printed.pop("certificate")
         printed.pop("policy", None)
-        observed = re.search(r"Observed loss: (.*?)%", text)
+        observed = re.search(r"Observed loss: (.*?) points", text)
         if not observed:
             return Outcome(printed, text, [np.nan])
         sound = table_of(CHECK)  # another split may certify another cascade

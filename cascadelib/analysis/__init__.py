@@ -13,7 +13,7 @@ __getattr__, __dir__, __all__ = attach(
         "Finding calibration_finding cost_ratios finding front_finding pair_trend "
         "price_of_accuracy ratio_finding shift_finding"
     ),
-    generalization="accuracy_drops fronts_under_shift guarantee_table selection_bias",
+    generalization="accuracy_drops guarantee_table selection_bias",
     shift="holds mean_improvement_moved front_on replay",
     uncertainty="basic_interval bootstrap interval",
 )

@@ -18,7 +18,7 @@ from ..fronts.selection import pick
 from ..guarantees.certificate import certify
 from ..methods.method import Method
 from ..store.protocol import Store
-from .shift import front_of, front_on, replay
+from .shift import front_of, replay
 
 
 def accuracy_drops(
@@ -84,48 +84,6 @@ def accuracy_drops(
             rows.append(row)
         tables[label] = pd.DataFrame(rows, index=pd.Index(names, name="model"))
     return pd.concat(tables, names=["split"])
-
-
-def fronts_under_shift(
-    splits: Mapping[str, Store], front: Front, own: Mapping[str, Front], near: float = 1.1
-) -> pd.DataFrame:
-    """Evaluate a front on several splits, and compare it with the front of a search there.
-
-    Parameters
-    ----------
-    splits : mapping of str to LogitStore or ScoreTable
-        The splits.
-    front : Front
-        Front of another split.
-    own : mapping of str to Front
-        Result of the same search on each split. Its costs are the least possible ones there.
-    near : float, default=1.1
-        Largest factor at which a cost counts as near that of the split's front.
-
-    Returns
-    -------
-    DataFrame
-        One row per split: mean_improvement (of `front`) and mean_improvement_own_front, relative to
-        the single models of the split. share_improved is the share of 401 accuracies at which
-        `front` costs less than single models. share_near_own_front is the share at which it costs
-        at most `near` times as much as the split's front.
-
-    References
-    ----------
-    .. [1] Lebovitz et al., TMLR 2023, figures 6 and 12.
-    """
-    rows = {}
-    for label, store in splits.items():
-        replayed_front = front_on(store, front)
-        improvement = replayed_front.improvement_curve(points=401)["improvement"]
-        best = own[label].improvement_curve(points=401)["improvement"]
-        rows[label] = {
-            "mean_improvement": replayed_front.mean_improvement(),
-            "mean_improvement_own_front": own[label].mean_improvement(),
-            "share_improved": (improvement > 1).mean(),
-            "share_near_own_front": (improvement * near >= best).mean(),
-        }
-    return pd.DataFrame.from_dict(rows, orient="index")
 
 
 def guarantee_table(

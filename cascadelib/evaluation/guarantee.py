@@ -146,7 +146,7 @@ class Guarantee:
             bounds.append(f"differs from {self.reference} in {share}")
         elif self.epsilon is not None:
             groups = f" in each of {self.groups} groups" if self.groups else ""
-            loss = f"{percent(self.epsilon)} of {self.score}"
+            loss = f"{points_text(self.epsilon)} of {self.score}"
             other = f" (the most expensive model is {self.most_expensive})"
             named = self.reference + (other if self.most_expensive else "")
             bounds.append(f"loses at most {loss} against {named}{groups}")
@@ -185,6 +185,12 @@ def draw_seed(seed: int | None) -> tuple[int, str]:
 def percent(share: float) -> str:
     """Return a share in percent with all its digits, such as "0.4%"."""
     return f"{(100 * Decimal(repr(float(share)))).normalize():f}%"
+
+
+def points_text(share: float) -> str:
+    """Return a difference of shares in points with all its digits, such as "0.4 points"."""
+    number = percent(share)[:-1]
+    return "1 point" if number == "1" else f"{number} points"
 
 
 def certainty(delta: float) -> str:

@@ -27,8 +27,8 @@ def demo(
 ) -> Path:
     """Write the explorer of a table of answers as one page and open it.
 
-    One third of the queries selects a cascade, one third certifies a loss of at most 2%, and one
-    third is shown.
+    One third of the queries selects a cascade, one third certifies a loss of at most 2 points, and
+    one third is shown.
 
     Parameters
     ----------

@@ -758,7 +758,7 @@ class View {
 
   certifiedWords() {
     const { epsilon, promise } = this.details.certificate
-    return epsilon === null ? `<b>Certified</b>: ${escaped(promise)}.` : `<b>Certified</b> to lose at most ${small(100 * epsilon)}%.`
+    return epsilon === null ? `<b>Certified</b>: ${escaped(promise)}.` : `<b>Certified</b> to lose at most ${small(100 * epsilon)} point${epsilon === 0.01 ? "" : "s"}.`
   }
 
   dataOf({ split }) {
@@ -846,7 +846,7 @@ class View {
       const labels = LABELS[Number(this.find(".cl-labels").value)]
       const { samples = 0 } = this.details.certificate ?? {}
       const loss = plannedLoss(lost, gained, k, samples + labels)
-      more.querySelector("output").innerHTML = `<b>${labels.toLocaleString("en")}</b> ${samples ? "more labels" : "labels"} would certify a loss of at most about <b>${small((100 * loss).toPrecision(2))}%</b> for this cascade (95% confidence, if new ${this.noun} resemble these)`
+      more.querySelector("output").innerHTML = `<b>${labels.toLocaleString("en")}</b> ${samples ? "more labels" : "labels"} would certify a loss of at most about <b>${small((100 * loss).toPrecision(2))} points</b> for this cascade (95% confidence, if new ${this.noun} resemble these)`
     }
   }
 

@@ -17,7 +17,7 @@ from IPython.display import display
 
 from ..cost_kinds import cost_of
 from ..front_end import displays_widgets
-from ..tables import arrow, digits, percents
+from ..tables import POINTS, arrow, digits, percents
 from .chart import select_evenly as select_evenly
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
@@ -122,7 +122,7 @@ GAIN_AXIS = {
 }
 IMPROVEMENT = "cost of single models ÷ cost of<br>cascades, at equal accuracy"
 SAVING = "cost of the large model ÷<br>cost of the cascade"
-IN_POINTS = ("difference", "gap", "loss", "drop")  # parts of names of columns
+IN_POINTS = (*POINTS, "gap")  # parts of names of columns
 
 AXIS = {
     "gridcolor": GRID,

@@ -27,7 +27,7 @@ from ..evaluation.point import Point
 from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
-from ..tables import fraction, number, times
+from ..tables import fraction, number, percentage_points, times
 from .case import (
     Case,
     labels_after_choice,
@@ -166,7 +166,7 @@ class Certificate:
                 f"{self.reference} alone {cost}: a saving of {times(saving)} ×."
             )
             if self.terms.epsilon is not None:
-                text += f" Observed loss: {fraction(row['accuracy_loss'])}"
+                text += f" Observed loss: {percentage_points(row['accuracy_loss'])}"
                 if row["unlabelled"]:
                     text += f", with the {fraction(row['unlabelled'])} without a label as lost"
                 text += "."
@@ -303,7 +303,7 @@ def certify(
     >>> tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
     >>> certificate = cl.certify(held_out, cl.search(tuning), epsilon=0.02)
     >>> certificate.promise
-    'loses at most 2% of accuracy against llama-3.3-70b'
+    'loses at most 2 points of accuracy against llama-3.3-70b'
     >>> certificate.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """

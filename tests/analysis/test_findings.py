@@ -111,7 +111,7 @@ def test_accuracy_is_called_agreement_if_all_labels_are_answers_of_the_large_mod
 def test_a_finding_states_the_guarantee_of_its_cascade_and_its_score():
     graded = replace(a_finding(), measure="F1", guarantee=GUARANTEE)
     assert graded.kept.startswith("F1: ")
-    promise = "loses at most 0.5% of accuracy against m2."
+    promise = "loses at most 0.5 points of accuracy against m2."
     assert graded.certified == f" Certified with probability at least 96%: {promise}"
 
 

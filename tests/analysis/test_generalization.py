@@ -10,8 +10,6 @@ from tiny_stores import three_models
 from cascadelib import LogitStore, Method, ScoreTable, certify, evaluate, pick, search
 from cascadelib.analysis import (
     accuracy_drops,
-    front_on,
-    fronts_under_shift,
     guarantee_table,
     mean_improvement_moved,
     selection_bias,
@@ -136,28 +134,6 @@ def test_samples_are_paired_in_the_order_of_the_other_split():
     )
     with pytest.raises(ValueError, match="other labels: row 0"):
         same_samples(STORE, relabelled)
-
-
-def test_a_front_is_compared_with_the_front_of_each_split():
-    """Shares of the accuracy range are counted accuracy by accuracy."""
-    front = search(STORE, 2)
-    splits = {"here": STORE, "there": OTHER}
-    own = {label: search(store, 2) for label, store in splits.items()}
-    table = fronts_under_shift(splits, front, own)
-    here, there = (table.loc[name] for name in ("here", "there"))
-    assert here["mean_improvement"] == here["mean_improvement_own_front"]
-    assert here["share_near_own_front"] == 1
-    assert there["mean_improvement"] == mean_improvement_moved(OTHER, front)
-    assert there["mean_improvement_own_front"] == own["there"].mean_improvement()
-    moved = front_on(OTHER, front)
-    low = moved.baseline.accuracy[moved.baseline.front[0]]
-    improved = near = 0
-    for accuracy in np.linspace(low, moved.baseline.best, 401):
-        cost = moved.cost_at(accuracy)
-        improved += cost < moved.baseline.cost_at(accuracy)
-        near += cost <= 1.1 * own["there"].cost_at(accuracy) * (1 + 1e-12)
-    assert there["share_improved"] == improved / 401
-    assert there["share_near_own_front"] == near / 401
 
 
 def test_the_table_of_guarantees_has_costs_and_held_out_losses():

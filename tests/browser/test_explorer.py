@@ -234,7 +234,6 @@ def test_mouse_and_keyboard_move_a_page_from_disk(browser, path, explorer, store
     assert {url.split("#")[0] for url in page.asked if not url.startswith("blob:")} == {
         path.as_uri()
     }
-    page.close()
 
 
 def test_links_and_policy_files_reproduce_the_cascade(browser, path, explorer, tmp_path):
@@ -282,7 +281,6 @@ def test_the_chart_agrees_with_the_sentence(browser, path, explorer):
     assert_agrees(page, explorer)
     assert page.evaluate("""() => explorer.measureFront(explorer.front).some(({accuracy, cost}) =>
         accuracy === explorer.shown.accuracy && cost === explorer.shown.cost)""")
-    page.close()
 
 
 def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
@@ -300,7 +298,6 @@ def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
     ]
     early, _, lost = ({line for line in kind if line.startswith("text ")} for kind in kinds)
     assert early and lost and not early & lost
-    page.close()
 
 
 def priced(seed, k=800):
@@ -339,7 +336,6 @@ def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path)
     page.locator(".cl-goal input").press("Enter")
     expected = cl.pick(explorer.front, budget=0.004, caution=0)
     assert assert_agrees(page, explorer).thresholds == expected.thresholds
-    page.close()
 
 
 def test_costs_of_a_table_are_no_money_without_a_unit(browser, tmp_path):
@@ -352,7 +348,6 @@ def test_costs_of_a_table_are_no_money_without_a_unit(browser, tmp_path):
     assert "cost" in titles and "price per query" not in titles
     page.locator(".cl-unit").select_option("$ per query")
     assert "price per query" in page.locator(".cl-title").all_text_contents()
-    page.close()
 
 
 # A front end of anywidget in small: a model whose traits the test sets, and what the page sends.
@@ -425,7 +420,6 @@ def test_another_session_of_the_kernel_is_a_restart(browser, explorer):
     assert not page.locator("[data-kind=method]").is_disabled()
     page.evaluate(REPORT, "second")
     locked(page, "the kernel has restarted or ended: run the cell again")
-    page.close()
 
 
 def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
@@ -439,7 +433,6 @@ def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
     for state in sent:  # in the order in which the kernel gets them
         explorer.set_state({"state": state})
     assert explorer.state == expected and explorer.notice == ""
-    page.close()
 
 
 def test_more_labels_certify_a_smaller_loss(browser, stores, tmp_path):
@@ -452,9 +445,8 @@ def test_more_labels_certify_a_smaller_loss(browser, stores, tmp_path):
         page.locator(".cl-labels").fill(str(step))
         text = page.locator(".cl-more").inner_text()
         assert f"{labels} more labels would certify a loss of at most about " in text
-        losses.append(float(re.search(r"about ([\d.]+)%", text)[1]))
+        losses.append(float(re.search(r"about ([\d.]+) points", text)[1]))
     assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
-    page.close()
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -506,7 +498,6 @@ def test_a_slider_has_a_name_a_value_and_is_reached_by_keyboard(browser, path, e
     cell = page.locator("td.improvement[data-split=validation]").inner_text()
     assert cell == "undefined: more accurate than every single model"
     assert page.locator(SENTENCE).inner_text().count("times ") >= 1
-    page.close()
 
 
 def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_path):
@@ -522,14 +513,14 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     path = explorer.save_html(tmp_path / "page.html")
     page = opened(browser, path)
     sentence = page.locator(SENTENCE)
-    assert "Certified to lose at most 8%." in sentence.inner_text()
+    assert "Certified to lose at most 8 points." in sentence.inner_text()
     note = page.locator(".cl-note").inner_text()
     many = len(certificate.certified)
     assert (
         f"{many} cascades are certified by 450 other labels (at confidence 90%, simultaneously"
         in note
     )
-    assert "each loses at most 8% of accuracy against a_network" in note
+    assert "each loses at most 8 points of accuracy against a_network" in note
     assert page.locator(".cl-band").first.is_visible()
     certified = {point.thresholds for point in certificate.certified}
     slider = page.locator(".cl-slider").first
@@ -610,7 +601,6 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
     settle(page)
     assert "Not certified." in sentence.inner_text()
     assert not page.locator(".cl-band").first.is_visible()
-    page.close()
 
 
 @pytest.fixture(scope="module")
@@ -724,7 +714,6 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
         "text => document.querySelector('.cl-sentence').innerText != text", arg=before
     )
     assert not re.search("Traceback", server[1].read_text())
-    page.close()
 
 
 SAVED = """exec(open("stores.py").read())
@@ -826,4 +815,3 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
         figure = page.locator(".jp-RenderedPlotly .plot-img")  # that JupyterLab saved
         figure.wait_for(timeout=PATIENCE)
         assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")
-    page.close()

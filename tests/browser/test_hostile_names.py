@@ -193,4 +193,3 @@ def test_names_in_the_explorer_are_text(stores, browser, tmp_path):
     assert len(point.models) == 3 and set(point.models) <= set(NAMES)
     assert str(namespace["store"].path) == str(stores[0].path)
     assert names_in(page) and page.dialogs == []
-    page.close()

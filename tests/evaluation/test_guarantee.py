@@ -63,7 +63,7 @@ def test_the_sentence_is_about_the_certified_cascade(point):
     assert point.guarantee.cascade == point.digest
     text = str(point.guarantee)
     assert text.startswith("With probability at least 95% over the draw of the 1500 samples, ")
-    assert f"{point.chain} loses at most 3% of accuracy against l, on new data" in text
+    assert f"{point.chain} loses at most 3 points of accuracy against l, on new data" in text
     assert "This holds for one certificate on these samples" in text
     assert repr(point.guarantee) == f"<Guarantee: {text}>"
     loaded = parse_cascade(text_of(point))
@@ -195,9 +195,9 @@ TERMS = Guarantee("", "s at 0.5 → l", "l", "accuracy", 0.02, None, 0.05, Desig
         ({"delta": 1e-12}, "probability at least 99.9999999999% over"),
         (
             {"epsilon": 0.0004},
-            "loses at most 0.04% of accuracy against l, on new data from the same",
+            "loses at most 0.04 points of accuracy against l, on new data from the same",
         ),
-        ({"score": "F1 of class 'fraud'"}, "2% of F1 of class 'fraud' against l"),
+        ({"score": "F1 of class 'fraud'"}, "2 points of F1 of class 'fraud' against l"),
         ({"score": AGREEMENT}, "s at 0.5 → l differs from l in at most 2% of its answers"),
         ({"budget": 12.5}, "against l and costs at most 12.5 a sample, on"),
         (

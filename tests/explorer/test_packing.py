@@ -125,7 +125,6 @@ def engine(browser):
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")
     yield page
-    page.close()
 
 
 CONTRACTS = {

@@ -57,10 +57,10 @@ def test_the_text_states_guarantee_cost_and_loss(certificate):
     text = str(certificate)
     assert text.startswith(f"{certificate.guarantee} It costs {run.cost:.4g} a sample")
     expected = f"the reference l alone 20: a saving of {20 / run.cost:.4g} ×. Observed loss: "
-    assert f"{expected}{loss:.2%}." in text
+    assert f"{expected}{100 * loss:.2f} points." in text
     tested = f"{len(certificate.certified)} of {len(certificate.table)}"
     assert repr(certificate).startswith(f"<Certificate: {tested} ")
-    assert "at most 1%" in repr(certificate) and len(repr(certificate)) < 150
+    assert "at most 1 point" in repr(certificate) and len(repr(certificate)) < 150
     within = str(certify(CHECK, front(), budget=15.0))
     assert "a sample, the reference " in within and "Observed loss" not in within
 

@@ -146,7 +146,8 @@ def test_loss_and_cost_are_certified_together_and_separately():
         point.cost <= budget and point in candidates(front_of(), both.reference, 0.02)
         for point in both.certified
     )
-    assert "loses at most 2% of accuracy against" in str(both) and "and costs at most" in str(both)
+    assert "loses at most 2 points of accuracy against" in str(both)
+    assert "and costs at most" in str(both)
     assert cost.point.accuracy == max(
         point.accuracy for point in cost.certified
     ) and "loses" not in str(cost)
@@ -292,7 +293,7 @@ def test_the_loss_of_f1_is_certified():
     ]
     point = replace(IN_TWO, score="f1")
     found = certify(two[0], point, 0.1, reference="l")
-    assert found.point == point and "at most 10% of F1 of class '1'" in str(found)
+    assert found.point == point and "at most 10 points of F1 of class '1'" in str(found)
     hits, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
     assert found.table["accuracy_loss"][0] == pytest.approx(hits - correct)
     assert certify(two[0], point, 0.001, reference="l").certified == ()

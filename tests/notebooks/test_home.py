@@ -194,7 +194,6 @@ def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, browser,
     figures = page.locator(".fig").all()
     filters = {figure.locator("img, .js-plotly-plot").first.evaluate(FILTER) for figure in figures}
     assert filters == {scheme == "dark"}
-    page.close()
 
 
 FILTER = "element => getComputedStyle(element).filter.includes('invert')"

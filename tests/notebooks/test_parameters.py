@@ -174,7 +174,6 @@ def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(executed, brow
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
         seen, cut = page.evaluate(CUT, ["[role=figure]", REPORT_PARTS])
         assert seen > 30 and cut == [], run_.source.stem
-    page.close()
 
 
 @pytest.mark.browser

@@ -219,7 +219,6 @@ def test_panels_are_stacked_on_a_phone_and_restored_side_by_side(pages, browser)
     page.set_viewport_size({"width": 1000, "height": 900})
     page.wait_for_function(FITTED, arg=1000)
     assert page.evaluate(domains) == [[0, 1]] * 3 and page.evaluate(height) < 600
-    page.close()
 
 
 @pytest.mark.browser
@@ -230,7 +229,6 @@ def test_text_has_contrast(pages, browser, scheme):
         page.goto((pages / f"{name}.html").as_uri())
         found = page.evaluate(CONTRASTS)
         assert len(found) > 5 and [text for contrast, text in found if contrast < 4.5] == []
-    page.close()
 
 
 def brightness(rgb):

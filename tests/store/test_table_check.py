@@ -69,7 +69,7 @@ def test_two_commands_lead_to_a_certificate(name, suffix, tmp_path, capsys):
     command = capsys.readouterr().out.splitlines()[-1]
     assert command.startswith("cascadelib certify ") and main(shlex.split(command)[1:]) == 0
     printed = capsys.readouterr().out
-    assert printed.startswith("summary: small at ") and "loses at most 1% of accuracy" in printed
+    assert printed.startswith("summary: small at ") and "loses at most 1 point of" in printed
 
 
 FAULTS = {
