@@ -426,5 +426,5 @@ def limits() -> str:
     for job in jobs:
         for search, after, of in in_time(job, name):
             cells = [search, f"{after:g} s", of["time"], of["median"], of["largest"]]
-            lines.append(f"| {' | '.join(cells)} |")
+            lines.append(f"|{'|'.join(cells)}|")
     return "\n".join(lines) + load_of(*jobs)
