@@ -16,6 +16,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from measured import benchmarks
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import anytime_lower
@@ -326,10 +327,9 @@ def clusters() -> str:
 
 def level() -> str:
     """Return the largest error of each guarantee, by the recorded job of the benchmarks."""
-    results = pd.read_parquet(PAGE.parents[1] / "benchmarks" / "results.parquet")
     rows = []
-    for found in results[results["module"] == "level"].to_dict("records"):
-        guarantee, _, rest = found["benchmark"].partition(": largest of ")
+    for name, found in benchmarks().loc["level"].iterrows():
+        guarantee, _, rest = str(name).partition(": largest of ")
         settings, _, rest = rest.partition(" errors, ")
         how, _, setting = rest.partition(", at ")
         rows.append([guarantee, f"{settings}, {how}", f"{found['measured']:.2%}", setting])

@@ -1,4 +1,4 @@
-"""Start a Jupyter server on a loopback port, and run a cell on its page."""
+"""Start a Jupyter server on a loopback port, run a cell on its page, and drag a slider."""
 
 import os
 import signal
@@ -100,3 +100,19 @@ def run_cell(page, address):
         page.keyboard.press("Control+Enter")
         page.wait_for_timeout(1000)
     page.wait_for_selector(DRAWN, timeout=PATIENCE)
+
+
+def drag(page, stage, *shares):
+    """Drag a slider with the mouse through shares of its track."""
+    slider = page.locator(".cl-slider").nth(stage)
+    slider.scroll_into_view_if_needed()
+    box = slider.bounding_box()
+    at = slider.evaluate("s => s.valueAsNumber / s.max")
+    knob = 16
+    x = [box["x"] + knob / 2 + share * (box["width"] - knob) for share in (at, *shares)]
+    y = box["y"] + box["height"] / 2
+    page.mouse.move(x[0], y)
+    page.mouse.down()
+    for each in x[1:]:
+        page.mouse.move(each, y, steps=4)
+    page.mouse.up()

@@ -253,8 +253,7 @@ def intervals_figure(
         across["title"] = style.escape_text(axis)
     fig = style.figure(title, xaxis=across, height=100 + ROW_HEIGHT * len(names))
     if across.get("type") == "log" and table[column].max() > 100 * table[column].min():
-        ticks = 10.0 ** np.arange(-4, 4)
-        fig.update_xaxes(tickvals=ticks, ticktext=[f"{tick:g}×" for tick in ticks])
+        fig.update_xaxes(style.factor_ticks(10.0 ** np.arange(-4, 4)))
     fig.add_vline(x=line, line=style.DOTTED)
     fig.add_scatter(
         x=table[column],

@@ -6,6 +6,7 @@ JupyterLab's dark theme inverts the lightness of figures (THEME).
 """
 
 import re
+from collections.abc import Iterable
 from html import unescape
 from typing import Any
 
@@ -114,15 +115,19 @@ KEY = (
     "to one of two single models."
 )
 GAIN = "baseline cost ÷ cascade cost"
-GAIN_TICKS = [0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100, 1000]
+
+
+def factor_ticks(ticks: Iterable[float]) -> dict:
+    """Return the ticks of an axis of factors. Log axes have no suffixes at tickvals."""
+    return {"tickvals": ticks, "ticktext": [f"{tick:g}×" for tick in ticks]}
+
+
 GAIN_AXIS = {
     "type": "log",
-    "tickvals": GAIN_TICKS,
-    "ticktext": [f"{tick:g}×" for tick in GAIN_TICKS],  # log axes have no suffixes at tickvals
+    **factor_ticks([0.01, 0.1, 0.2, 0.3, 0.5, 0.7, 1, 1.5, 2, 3, 5, 7, 10, 20, 50, 100, 1000]),
 }
 IMPROVEMENT = "cost of single models ÷ cost of<br>cascades, at equal accuracy"
 SAVING = "cost of the large model ÷<br>cost of the cascade"
-IN_POINTS = (*POINTS, "gap")  # parts of names of columns
 
 AXIS = {
     "gridcolor": GRID,
@@ -245,7 +250,7 @@ def axis_of(column: str) -> dict:
 
 def is_in_points(column: str) -> bool:
     """Return whether a column has differences of shares, which are shown in percentage points."""
-    return any(word in str(column) for word in IN_POINTS)
+    return any(word in str(column) for word in (*POINTS, "gap"))
 
 
 def in_points(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,7 @@ from urllib.request import urlopen
 
 import numpy as np
 import pytest
-from jupyter_pages import PATIENCE, run_cell, serving, write_cell
+from jupyter_pages import PATIENCE, drag, run_cell, serving, write_cell
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import paired_difference_interval
@@ -156,22 +156,6 @@ def assert_agrees(page, explorer):
     text = page.locator(SENTENCE).inner_text()
     assert f"{held.accuracy:.2%} are correct" in text
     return explorer.point
-
-
-def drag(page, stage, *shares):
-    """Drag a slider with the mouse through shares of its track."""
-    slider = page.locator(".cl-slider").nth(stage)
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    at = slider.evaluate("s => s.valueAsNumber / s.max")
-    knob = 16
-    x = [box["x"] + knob / 2 + share * (box["width"] - knob) for share in (at, *shares)]
-    y = box["y"] + box["height"] / 2
-    page.mouse.move(x[0], y)
-    page.mouse.down()
-    for each in x[1:]:
-        page.mouse.move(each, y, steps=4)
-    page.mouse.up()
 
 
 def test_mouse_and_keyboard_move_a_page_from_disk(browser, path, explorer, stores):

@@ -1,10 +1,11 @@
 """The explorer of a lesson is live: a drag in a running kernel changes what it states."""
 
 import time
+from itertools import cycle
 
 import nbformat
 import pytest
-from jupyter_pages import PATIENCE, ROOT, serving
+from jupyter_pages import PATIENCE, ROOT, drag, serving
 
 pytestmark = pytest.mark.browser
 LIVE = [
@@ -31,19 +32,6 @@ def run_all(page):
     raise TimeoutError(f"the cells have not run: {texts}")
 
 
-def drag(page):
-    """Drag the first slider to the other side."""
-    slider = page.locator(".cl-slider").first
-    slider.scroll_into_view_if_needed()
-    box = slider.bounding_box()
-    y = box["y"] + box["height"] / 2
-    at = slider.evaluate("s => s.valueAsNumber / s.max")
-    page.mouse.move(box["x"] + 8 + at * (box["width"] - 16), y)
-    page.mouse.down()
-    page.mouse.move(box["x"] + (0.2 if at > 0.5 else 0.8) * box["width"], y, steps=4)
-    page.mouse.up()
-
-
 def without_outputs(path, folder):
     """Copy a notebook without its outputs."""
     nb = nbformat.read(path, as_version=4)
@@ -66,9 +54,11 @@ def test_the_explorer_of_a_lesson_follows_a_drag(browser, tmp_path, monkeypatch,
         stated = page.locator(STATED)
         before = stated.inner_text()
         end = time.monotonic() + PATIENCE / 1000
-        while stated.inner_text() == before:  # figures that are drawn late move the slider
-            assert time.monotonic() < end, f"a drag does not change {before!r}"
-            drag(page)
+        for share in cycle((0.2, 0.8)):  # figures that are drawn late move the slider
+            drag(page, 0, share)
             page.wait_for_timeout(1000)
+            if stated.inner_text() != before:
+                break
+            assert time.monotonic() < end, f"a drag does not change {before!r}"
         assert "ended" not in page.locator(".cl-reason").inner_text()  # the kernel is alive
         page.close()

@@ -124,7 +124,7 @@ def engine(browser):
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")
-    yield page
+    return page
 
 
 CONTRACTS = {
