@@ -173,7 +173,7 @@ def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     table["threshold"] = [one if isinstance(one, str) else number(one) for one in limits]
     table["exits"] = [fraction(share) for share in figures["exit_rates"] or [math.nan] * len(table)]
     text = f"accuracy {fraction(figures['accuracy'])}, cost {number(figures['cost'])}"
-    text += f", saving {times(figures['saving'])} ×" if "saving" in figures else ""
+    text += f", saving {times(figures['saving'])}×" if "saving" in figures else ""
     return f"{table.to_string(index=False)}\n{text}"
 
 

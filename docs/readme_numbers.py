@@ -291,8 +291,8 @@ def headline() -> str:
     test = evaluated("test")
     return wrapped(
         "A small image classifier, and a large one for the inputs on which the small one is not",
-        f"confident, need **{test.cost_ratio:.2f}× fewer multiply-accumulates** (95% CI",
-        f"{test.cost_ratio_low:.2f}–{test.cost_ratio_high:.2f}) than the large one alone, with",
+        f"confident, need **{test.saving:.2f}× fewer multiply-accumulates** (95% CI",
+        f"{test.saving_low:.2f}–{test.saving_high:.2f}) than the large one alone, with",
         f"{accuracies()}, on {test.samples:,} held-out images.",
     )
 
@@ -380,7 +380,7 @@ def matched() -> str:
         alone = f"{fraction(best.top1)} at {number(best.macs)} MACs"
         cascade = f"{fraction(found.accuracy)} at {number(found.cost)}"
         row = cl.analysis.holds({label: store}, point, resamples=50).iloc[0]
-        large = factor(row.cost_ratio, row.cost_ratio_low, row.cost_ratio_high)
+        large = factor(row.saving, row.saving_low, row.saving_high)
         drawn = cl.bootstrap(store, point).improvement[:, 0]
         hull = factor(found.improvement, *cl.analysis.interval(drawn))
         rows.append(f"| {label} | {alone} | {cascade} | **{large}** | {hull} |")
@@ -442,7 +442,7 @@ def held() -> str:
                 f"{signed(row.difference_high)})"
             ),
             f"{row.exit_rate:.1%}",
-            f"{row.cost_ratio:.2f}×",
+            f"{row.saving:.2f}×",
             best,
         )
         rows.append(f"| {' | '.join(shown)} |")
@@ -470,7 +470,7 @@ def shift_bullets() -> list[tuple[str, str]]:
     )
     far = ahead.idxmax()
     macs = images("val").models["macs"]
-    saved = table["cost_ratio"][list(jointly.index)]
+    saved = table["saving"][list(jointly.index)]
     best = splits[far].models["top1"].idxmax()
     bias = cl.analysis.selection_bias(images("val"), repeats=50).mean()
     return [

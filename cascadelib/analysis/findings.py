@@ -185,8 +185,8 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
         cost_kind=cascade.cost_kind,
         measure=measure,
         data=data_of(other, front),
-        saving=row["cost_ratio"],
-        saving_ends=ends["cost_ratio"],
+        saving=row["saving"],
+        saving_ends=ends["saving"],
         exit_rate=row["exit_rate"],
         exit_ends=ends["exit_rate"],
         difference=row["difference"],
@@ -198,7 +198,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     )
 
 
-INTERVALS = ("cost_ratio", "exit_rate", "difference")  # columns of `holds` with an interval
+INTERVALS = ("saving", "exit_rate", "difference")  # columns of `holds` with an interval
 
 
 def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
@@ -281,9 +281,9 @@ def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200)
     Returns
     -------
     DataFrame
-        One row per front except the first, whose label is the name of the index: cost_ratio (below
-        1: the front is cheaper), cost_ratio_low and cost_ratio_high. The 95% intervals hold
-        simultaneously (Bonferroni).
+        One row per front except the first, whose label is the name of the index. relative_cost is
+        the cost ÷ that of the first front, with its ends relative_cost_low and relative_cost_high.
+        The 95% intervals hold simultaneously (Bonferroni).
 
     Raises
     ------
@@ -310,7 +310,7 @@ def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200)
         ratio = mean_cost_ratio(moved[name], moved[first])
         error = np.nanstd(np.log(resampled_cost_ratio(drawn[name], drawn[first])))
         factor = np.exp(quantile * error)
-        rows[name] = with_ends(1 / ratio, (1 / ratio / factor, factor / ratio), "cost_ratio")
+        rows[name] = with_ends(1 / ratio, (1 / ratio / factor, factor / ratio), "relative_cost")
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(first)
 
 
@@ -332,8 +332,8 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
     first, front = next(iter(fronts.items()))
     data = f"{in_words(front.cost_kind)}, mean at equal accuracy. {data_of(other, front)}."
     percents = ratios.sub(1).map("{:+.1%}".format).replace("-", "−", regex=True)
-    cheaper = ratios["cost_ratio_high"] < 1
-    expensive = ratios["cost_ratio_low"] > 1
+    cheaper = ratios["relative_cost_high"] < 1
+    expensive = ratios["relative_cost_low"] > 1
     if len(ratios) == 1:
         words = "no difference in cost found"
         if (cheaper | expensive).iloc[0]:
@@ -342,7 +342,7 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
         return f"With {ratios.index[0]} instead of {first}: {words}, {shown}.\n{data}"
     parts = []
     for chosen, word in ((cheaper, "cheaper"), (expensive, "more expensive")):
-        differ = percents.loc[chosen, "cost_ratio"]
+        differ = percents.loc[chosen, "relative_cost"]
         named = ", ".join(f"{name} {percent}" for name, percent in differ.items())
         parts.append(f"{len(differ)} clearly {word}" + f" ({named})" * bool(named))
     return (
@@ -369,7 +369,7 @@ def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
     """
     worse = (held["difference_high"] < 0).sum()
     better = (held["difference_low"] > 0).sum()
-    least, most = held["cost_ratio"].agg(["min", "max"])
+    least, most = held["saving"].agg(["min", "max"])
     samples = " or ".join(f"{size:,}" for size in held["samples"].unique())
     return (
         f"Clearly less accurate than the large model on {worse} of {len(held)} shifted splits, "

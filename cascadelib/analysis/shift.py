@@ -288,7 +288,7 @@ def holds(
         One row per split, with these columns:
 
         - samples, exit_rates, cost.
-        - cost_ratio: cost of the last model ÷ cost of the cascade, with an interval by
+        - saving: cost of the last model ÷ cost of the cascade, with an interval by
           :func:`cost_interval`.
         - last_model_accuracy: accuracy of the cascade's last model.
         - accuracy with Wilson's interval, and difference (cascade − last model) with a paired
@@ -296,7 +296,7 @@ def holds(
         - exit_rate of the first stage with its exact interval.
         - improvement relative to the split's single models, with bootstrap percentiles. They are
           nan if a share of more than (1 − level) / 2 of the resamples reaches the accuracy of the
-          best single model (see :func:`interval`). Use ``cost_ratio`` then.
+          best single model (see :func:`interval`). Use ``saving`` then.
     """
     point = single_point(cascade)
     counts = {k: sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
@@ -330,7 +330,7 @@ def holds(
         exits = share_interval(run.exit_stage == 0, level, "exact")
         row = {
             "samples": len(store),
-            **with_ends(ratio, (least / high, most / low), "cost_ratio"),
+            **with_ends(ratio, (least / high, most / low), "saving"),
             "last_model_accuracy": last_accuracy,
             **with_ends(run.accuracy, ends, "accuracy"),
             **with_ends(run.accuracy - last_accuracy, difference, "difference"),

@@ -239,7 +239,7 @@ def interval(values: Array, level: float = LEVEL) -> tuple:
     - Rare events. If 0.2% of 500 samples are deferred, a third of all splits contains none, and
       neither do their resamples. :func:`cost_interval` and ``share_interval`` are valid.
     - The improvement factor near the accuracy of the best single model, where 95% percentiles
-      covered 86% to 88%. :func:`holds` omits them there, and reports ``cost_ratio``.
+      covered 86% to 88%. :func:`holds` omits them there, and reports ``saving``.
     - Maxima over many cascades, see :func:`basic_interval`.
     """
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))

@@ -143,7 +143,7 @@ class Guarantee:
         bounds = []
         if self.epsilon is not None and self.score == AGREEMENT:
             share = f"at most {percent(self.epsilon)} of its answers"
-            bounds.append(f"differs from {self.reference} in {share}")
+            bounds.append(f"differs from {self.reference} alone in {share}")
         elif self.epsilon is not None:
             groups = f" in each of {self.groups} groups" if self.groups else ""
             loss = f"{points_text(self.epsilon)} of {self.score}"

@@ -299,9 +299,9 @@ def measured_text(point: Point) -> str:
     if not np.isnan(point.expected_accuracy):
         text += f", expected accuracy {point.expected_accuracy:.2%}"
     if not np.isnan(point.saving):
-        text += f", saving {point.saving:.3g} × at {100 * point.difference:+.2f} points"
+        text += f", saving {point.saving:.3g}× at {100 * point.difference:+.2f} points"
     if not np.isnan(point.improvement):
-        text += f", improvement {point.improvement:.3g} ×"
+        text += f", improvement {point.improvement:.3g}×"
     return text
 
 

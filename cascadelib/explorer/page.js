@@ -757,8 +757,7 @@ class View {
   }
 
   certifiedWords() {
-    const { epsilon, promise } = this.details.certificate
-    return epsilon === null ? `<b>Certified</b>: ${escaped(promise)}.` : `<b>Certified</b> to lose at most ${small(100 * epsilon)} point${epsilon === 0.01 ? "" : "s"}.`
+    return `<b>Certified</b>: ${escaped(this.details.certificate.promise)}.`
   }
 
   dataOf({ split }) {
@@ -1125,8 +1124,8 @@ class View {
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
       [this.costTitle, "cost", e => `<b>${this.costText(e.cost)}</b>`],
-      ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)} ×</b>`],
-      ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)} ×`],
+      ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)}×</b>`],
+      ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)}×`],
       ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
     ]
     const heads = columns.map(e => `<th>${e.split}, ${e.k.toLocaleString("en")} ${this.noun}</th>`).join("")

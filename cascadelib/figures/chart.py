@@ -60,6 +60,7 @@ def draw_chart(
     named = {singles["cost"].idxmin(): 20, singles["accuracy"].idxmax(): -12}
     for name, down in named.items():
         cost, accuracy = singles.loc[name, axes]
+        parts.append(scale.circle(cost, accuracy, 5, "ink"))  # the dot that the name belongs to
         parts.append(scale.label(as_html(name, 40), cost, accuracy, down))
     parts += [scale.circle(*place, 7, colour) for colour, place in marks.items()]
     return (

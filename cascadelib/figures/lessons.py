@@ -1,18 +1,25 @@
 """Draw one panel that names its lines and points in the plot, without a legend."""
 
+import textwrap
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from plotly.colors import sample_colorscale
 
 from ..cost_kinds import cost_of
 from ..tables import arrow
 from . import style
 
 LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure
-LABEL_HEIGHT = 0.07  # of a label, as a share of the height of the plot
-LETTER_WIDTH = 8  # pixels of a letter of a label
+LABEL_HEIGHT = 0.07  # of a line of a label, as a share of the height of the plot
+LABEL_LETTERS = 12  # of a line of a label in the margin, which leaves room for the plot on a phone
+LETTER_WIDTH = 7  # pixels of a letter of a label
+MOST_SHADE_TICKS = 3  # that a narrow scale has room for
+FEW_POINTS = 20  # of a line, each of which gets a marker
+# Viridis without its light end, which a white page hides, as a dark page hides its inversion.
+SHADES = sample_colorscale("Viridis", np.linspace(0, 0.7, 8))
 ROW_HEIGHT = 28  # pixels of a row of intervals
 
 
@@ -39,7 +46,7 @@ def saving_figure(front: Any, finding: Any, note: str = "") -> style.Figure:
         showlegend=False,
         xaxis=style.cost_axis(front.cost_kind, singles["cost"]),
         yaxis=style.per_cent_axis(title=finding.measure, domain=[0, 1 - LABEL_ROOM]),
-        margin={"r": LETTER_WIDTH * len("large model")},
+        margin={"r": LETTER_WIDTH * len("large ")},
     )
     style.add_singles(fig, singles)
     affordable = front.table[front.table["cost"] <= singles["cost"].max()]
@@ -52,7 +59,7 @@ def saving_figure(front: Any, finding: Any, note: str = "") -> style.Figure:
     fig.update_xaxes(range=[costs.min() - room, costs.max() + room])
     _add_arrow(fig, front.cost_kind, finding, high)
     _add_limit(fig, finding, singles["cost"].min())
-    _label_groups(fig, singles, affordable, low + 0.35 * (high - low))
+    _label_groups(fig, singles, affordable, low + 0.6 * (high - low))
     return fig
 
 
@@ -79,7 +86,7 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any, high: float) -> 
     )
     factor = f"{finding.saving:.2f}× {cost_of(cost_kind).less}"
     style.label(fig, costs[1], high, factor, xanchor="right", xshift=12, yshift=42, font_size=16)
-    style.label(fig, costs[1], accuracies[1], "large model", xanchor="left", xshift=8)
+    style.label(fig, costs[1], accuracies[1], "large\nmodel", xanchor="left", xshift=8)
     if len(finding.models) > 1:
         place = {"xanchor": "right", "xshift": -2, "yshift": 14}
         style.label(fig, costs[0], accuracies[0], "cascade", style.HELD_OUT, **place)
@@ -145,14 +152,21 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
     for i, (name, table) in enumerate(lines.items(), first):
         width = 2 if i else 4  # a line below another one stays visible
         colour = style.colour(i)
-        style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name)
-        style.label(fig, end, heights[name], name, colour, xanchor="left", xshift=4)
+        mode = "lines+markers" if len(table) <= FEW_POINTS else "lines"
+        style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name, mode=mode)
+        place = {"xanchor": "left", "xshift": 4, "align": "left"}
+        style.label(fig, end, heights[name], "\n".join(wrapped(name)), colour, **place)
     if lines:
         start = min(table[x].iloc[0] for table in lines.values())
         ends = np.array([start, end])  # the labels are in the margin
         fig.update_xaxes(range=np.log10(ends) if fig.layout.xaxis.type == "log" else ends)
-    width = max(map(len, lines), default=0)
+    width = max((len(line) for name in lines for line in wrapped(name)), default=0)
     return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})
+
+
+def wrapped(name: str) -> list[str]:
+    """Return the lines of a label in the margin. A long word is not broken."""
+    return textwrap.wrap(name, LABEL_LETTERS, break_long_words=False)
 
 
 def spread_labels(lines: Mapping[str, pd.Series], is_log: bool) -> dict[str, float]:
@@ -160,11 +174,13 @@ def spread_labels(lines: Mapping[str, pd.Series], is_log: bool) -> dict[str, flo
     scale = np.log10 if is_log else np.asarray
     if not lines:
         return {}
-    gap = LABEL_HEIGHT * np.ptp(scale(pd.concat(lines.values())))
+    height = LABEL_HEIGHT * np.ptp(scale(pd.concat(lines.values())))
     order = sorted(lines, key=lambda name: lines[name].iloc[-1])
     ends = np.array([scale(lines[name].iloc[-1]) for name in order], float)
-    steps = gap * np.arange(len(order))
-    heights = np.maximum.accumulate(ends - steps) + steps  # each at least a gap above the previous
+    sizes = height * np.array([len(wrapped(name)) for name in order])
+    steps = np.cumsum((sizes + np.roll(sizes, 1)) / 2)
+    steps -= steps[0]  # from the middle of the lowest label to that of each
+    heights = np.maximum.accumulate(ends - steps) + steps
     highest = max(ends[-1], ends[0] + steps[-1])
     heights = np.minimum(heights, highest - steps[::-1])
     return dict(zip(order, (10**heights if is_log else heights).tolist()))
@@ -195,6 +211,8 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
     table = style.in_points(table)
     shades = np.log10(table[colour])
     ticks = np.arange(np.ceil(shades.min()), np.floor(shades.max()) + 1)
+    if len(ticks) > MOST_SHADE_TICKS:
+        ticks = ticks[::2]
     bar = {
         "title": {"text": colour.replace("_", " "), "side": "top"},
         "thickness": 8,
@@ -203,9 +221,8 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
         "xanchor": "right",
         "y": 1,
         "yanchor": "bottom",
-        "len": 0.6,
         "tickvals": ticks,
-        "ticktext": [f"{10**tick:,.0f} ×" for tick in ticks],
+        "ticktext": [f"{10**tick:,.0f}×" for tick in ticks],
     }
     fig = style.figure(title, xaxis=style.axis_of(x), yaxis=style.axis_of(y))
     return fig.add_scatter(
@@ -213,7 +230,7 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
         y=table[y],
         text=table.index,
         mode="markers",
-        marker={"color": shades, "colorscale": "Viridis", "size": 8, "colorbar": bar},
+        marker={"color": shades, "colorscale": SHADES, "size": 8, "colorbar": bar},
         hovertemplate="%{text}<br>%{x:.4~g}, %{y:.4~g}<extra></extra>",
     )
 

@@ -207,7 +207,7 @@ def add_improvement(
     curve: table with accuracy and improvement.
     """
     curve = curve[curve["improvement"] > 0]
-    hover = "%{y:.2f} × at %{x:.2%}<extra>%{fullData.name}</extra>"
+    hover = "%{y:.2f}× at %{x:.2%}<extra>%{fullData.name}</extra>"
     trace |= {"name": label, "hovertemplate": hover}
     add_line(fig, curve["accuracy"], curve["improvement"], color, width, **trace)
 
@@ -305,7 +305,7 @@ def add_hull(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> None:
 def add_singles(fig: go.Figure, singles: pd.DataFrame, **at: Any) -> go.Figure:
     """Add single models as points, and their hull as a grey line."""
     add_hull(fig, singles, **at)
-    opacity = np.where(singles["on_front"], 1.0, 0.4)
+    opacity = np.where(singles["on_front"], 1.0, 0.55)
     marker = {"size": 8, "opacity": opacity, "color": GREY}
     add_models(fig, singles, name="single models", mode="markers", marker=marker, **at)
     return fig

@@ -281,7 +281,7 @@ class Front:
             note += f"; accuracy {self.baseline.best:.2%} of the best single model"
         if (self.steps[1] >= self.baseline.best).any():
             cost = self.cost_at(self.baseline.best)
-            note += f" at a saving of {number(self.baseline.saving(cost))} ×"
+            note += f" at a saving of {number(self.baseline.saving(cost))}×"
         return f"<p>{note}; 12 of them:</p>{self._shown._repr_html_()}"
 
     @property

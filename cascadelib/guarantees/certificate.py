@@ -4,6 +4,7 @@ The points of a front are tested by Learn-then-Test. Certificates are valid for 
 samples. Only labels that can matter are needed.
 """
 
+import html
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -145,6 +146,12 @@ class Certificate:
         """The guarantee of ``point``, None if it is the reference."""
         return self.point.guarantee
 
+    def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
+        """Return the text for a notebook, as a paragraph, which wraps between words."""
+        text = str(self)
+        page = html.escape(text).replace("$", "<span>$</span>")  # no TeX between two dollars
+        return {"text/plain": text, "text/html": f"<p>{page}</p>"}
+
     def __str__(self) -> str:
         point = self.point
         cost = number(self.reference_alone.cost)
@@ -163,7 +170,7 @@ class Certificate:
             saving = improvement_factor(self.reference_alone.cost, row["cost_here"])
             text = (
                 f"{point.guarantee} It costs {number(row['cost_here'])} a sample, the reference "
-                f"{self.reference} alone {cost}: a saving of {times(saving)} ×."
+                f"{self.reference} alone {cost}: a saving of {times(saving)}×."
             )
             if self.terms.epsilon is not None:
                 text += f" Observed loss: {percentage_points(row['accuracy_loss'])}"

@@ -40,10 +40,15 @@ def open_study(folder: Path) -> Paper:
 
 
 def tested_claims(paper: Paper) -> pd.DataFrame:
-    """Return the claims that the study tests: id, value with its interval, and verdict."""
+    """Return the claims that the study tests: id, value with its interval, and verdict.
+
+    The paper pairs models of the front, and here all four are candidates. So differences from its
+    numbers are left out.
+    """
     rows = ledger.table(ledger.evidence_of(paper), NAME)
     words = ledger.word_of(rows["verdict"])
-    tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")]
+    tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")].copy()
+    tested["verdict"] = tested["verdict"].str.replace(r": differs by [^;]*(?=[.;])", "", regex=True)
     return tested.rename(columns={"held out": "value"})[["value", "verdict"]].rename_axis("id")
 
 

@@ -24,7 +24,7 @@ from tools.report import WIDGET, last_of_each_line, outputs_of, title_of
 
 LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
-SIZE = {"width": 900, "height": 420}  # pixels, of a figure without a size
+SIZE = {"width": 640, "height": 420}  # pixels, of a figure without a size, legible on a phone
 
 
 def check_browser() -> None:

@@ -162,6 +162,7 @@ def test_the_window_of_a_moving_average_defaults_to_a_fiftieth():
     confidence = np.linspace(0, 1, 500)
     assert len(moving_average(confidence, confidence > 0.5)) == 491
     assert len(moving_average(confidence[:3], confidence[:3] > 0.5)) == 3
+    assert len(moving_average([-1e-9, 1 + 1e-9], [True, True])), "errors of rounding are no faults"
 
 
 def test_an_ideal_confidence_separates_correct_from_wrong():

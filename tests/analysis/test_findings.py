@@ -46,7 +46,7 @@ def a_finding():
 
 def test_a_finding_has_the_values_of_the_other_split():
     row = holds({"": OTHER}, pick(a_front(), "max_improvement", caution=0), 2).iloc[0]
-    assert (a_finding().saving, *a_finding().saving_ends) == tuple(row.filter(like="cost_ratio"))
+    assert (a_finding().saving, *a_finding().saving_ends) == tuple(row.filter(like="saving"))
     assert (a_finding().difference, *a_finding().difference_ends) == tuple(
         row.filter(like="difference")
     )
@@ -104,7 +104,7 @@ def test_accuracy_is_called_agreement_if_all_labels_are_answers_of_the_large_mod
     front = search(table.take(slice(0, None, 2)))
     text = str(finding(front, check, cl.certify(check, front, epsilon=0.05).point))
     assert "Agreement with llama-3.3-70b: lower (" in text
-    promise = "differs from llama-3.3-70b in at most 5% of its answers.\n"
+    promise = "differs from llama-3.3-70b alone in at most 5% of its answers.\n"
     assert f"Certified with probability at least 95%: {promise}" in text
 
 
@@ -171,19 +171,19 @@ def test_cost_ratios_are_those_of_the_other_split_with_simultaneous_intervals():
     moved = {name: front_on(OTHER, front, ranges=False) for name, front in fronts.items()}
     for name, row in table.iterrows():
         ratio = 1 / mean_cost_ratio(moved[name], moved["two"])
-        assert row["cost_ratio"] == pytest.approx(ratio)
-        assert row["cost_ratio_low"] < ratio < row["cost_ratio_high"]
+        assert row["relative_cost"] == pytest.approx(ratio)
+        assert row["relative_cost_low"] < ratio < row["relative_cost_high"]
     assert table.index.name == "two" and list(table.index) == ["three", "one"]
     single = cost_ratios({name: fronts[name] for name in ("two", "one")}, OTHER, 30).loc["one"]
     rows = (single, table.loc["one"])
-    alone, both = (np.log(row["cost_ratio_high"] / row["cost_ratio"]) for row in rows)
+    alone, both = (np.log(row["relative_cost_high"] / row["relative_cost"]) for row in rows)
     assert both / alone == pytest.approx(norm.isf(0.0125) / norm.isf(0.025))
     with pytest.raises(ValueError, match="pass two fronts or more"):
         cost_ratios({"two": a_front()}, OTHER)
 
 
 def ratios(*rows):
-    columns = ["cost_ratio", "cost_ratio_low", "cost_ratio_high"]
+    columns = ["relative_cost", "relative_cost_low", "relative_cost_high"]
     return pd.DataFrame(rows, [f"m{i}" for i in range(len(rows))], columns).rename_axis("a_b")
 
 
@@ -208,7 +208,7 @@ def test_the_words_of_a_ratio_follow_its_interval(rows, words):
 
 def test_shifted_splits_count_if_their_interval_excludes_zero():
     ends = {"difference_low": [-0.2, -0.1, 0.1], "difference_high": [-0.1, 0.1, 0.2]}
-    held = pd.DataFrame(ends | {"cost_ratio": [1.5, 3.0, 2.0], "samples": [20, 20, 1000]})
+    held = pd.DataFrame(ends | {"saving": [1.5, 3.0, 2.0], "samples": [20, 20, 1000]})
     text = shift_finding(held, a_front().point(0))
     assert "model on 1 of 3 shifted splits, clearly more accurate on 1." in text
     assert "Saving: 1.5× to 3.0×.\nm0" in text and "20 or 1,000 samples a split" in text

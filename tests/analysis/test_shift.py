@@ -221,12 +221,12 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
     here = table.loc["here"]
     assert here["accuracy"] == point.accuracy
     assert here["difference_low"] < here["difference"] < here["difference_high"]
-    assert here["cost_ratio"] == pytest.approx(
+    assert here["saving"] == pytest.approx(
         STORE.models.loc[point.models[-1], "macs"] / here["cost"]
     )
-    assert here["cost_ratio_low"] < here["cost_ratio"] < here["cost_ratio_high"]
+    assert here["saving_low"] < here["saving"] < here["saving_high"]
     wider = holds({"here": STORE}, point, resamples=100, level=0.999).loc["here"]
-    for name in ("cost_ratio", "difference", "exit_rate"):
+    for name in ("saving", "difference", "exit_rate"):
         assert wider[f"{name}_low"] < here[f"{name}_low"]
         assert here[f"{name}_high"] < wider[f"{name}_high"]
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates

@@ -497,7 +497,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     path = explorer.save_html(tmp_path / "page.html")
     page = opened(browser, path)
     sentence = page.locator(SENTENCE)
-    assert "Certified to lose at most 8 points." in sentence.inner_text()
+    assert "Certified: loses at most 8 points of accuracy against" in sentence.inner_text()
     note = page.locator(".cl-note").inner_text()
     many = len(certificate.certified)
     assert (

@@ -47,6 +47,7 @@ def test_logits_equal_those_of_a_plain_loop(tmp_path):
     record = store.metadata("small")["extraction"]
     assert [record[key] for key in ("batch_size", "amp", "device")] == [8, False, "cpu"]
     assert record["versions"]["torch"] == torch.__version__
+    assert "samples" not in record, "the digests of all samples"
     assert not (tmp_path / "s" / ".partial").exists()
     store.verify()
 

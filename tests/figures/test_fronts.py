@@ -21,8 +21,12 @@ def test_chosen_models_are_named_at_their_points():
     fig = singles_figure(SINGLES, title="t", named=["b"])
     assert [note.text for note in fig.layout.annotations] == ["b"]
     assert list(fig.data[-1].x) == [9] and "light: a cheaper one" in fig.layout.title.text
-    ends = singles_figure(SINGLES, title="t").layout.annotations
+    three = SINGLES.reindex(["a", "c", "b"]).fillna({"accuracy": 0.7, "cost": 5.0}).fillna(True)
+    fig = singles_figure(three, title="t")
+    ends = fig.layout.annotations
     assert [(note.text, 10**note.x) for note in ends] == [("a", 1), ("b", 9)]
+    fig = singles_figure(three.assign(on_front=[True, False, True]), title="t")
+    assert fig.data[1].marker.opacity.tolist() == [1, 0.55, 1]
 
 
 def test_curves_coincide_if_all_values_differ_by_at_most_two_per_cent():

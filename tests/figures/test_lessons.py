@@ -12,7 +12,7 @@ from cascadelib import pick, search
 from cascadelib.analysis import finding, front_on
 from cascadelib.evaluation.guarantee import Design, Guarantee
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
-from cascadelib.figures.lessons import spread_labels
+from cascadelib.figures.lessons import FEW_POINTS, LABEL_HEIGHT, spread_labels
 
 OTHER = three_models(1)
 
@@ -32,12 +32,15 @@ def test_the_arrow_leads_from_the_large_model_to_the_cascade(front):
     (arrow,) = (note for note in fig.layout.annotations if not note.text)
     assert 10**arrow.x == pytest.approx(found.cost) and arrow.y >= found.accuracy
     assert 10**arrow.ax == pytest.approx(found.cost * found.saving) and not arrow.ay
-    names = {"cascade", "cascades", "large model", "single models"}
+    names = {"cascade", "cascades", "large<br>model", "single models"}
     assert set(labels(fig)) == names | {f"{found.saving:.2f}× fewer MACs"}
     assert list(fig.data[-1].y) == [found.accuracy, found.last_accuracy]
     assert fig.layout.title.text.startswith(f"{found.saved}. {found.kept}.<br>")
     assert fig.layout.title.text.endswith(f"{style.KEY}</sup>") and not fig.layout.shapes
     assert fig.layout.yaxis.title.text == "accuracy"
+    low, high = np.log10(front.singles["cost"].agg(["min", "max"]))
+    room = 0.05 * (high - low)
+    assert fig.layout.xaxis.range == pytest.approx((low - room, high + room))
 
 
 def test_the_limit_of_a_guarantee_is_a_line_below_the_large_model(front):
@@ -114,11 +117,33 @@ def test_labels_of_lines_with_one_end_are_apart(is_log):
     assert heights[0] == 10 and (apart > 0).all()
 
 
+def test_a_long_label_has_lines_and_the_height_for_them():
+    table = pd.DataFrame({"x": [0, 1], "y": [0.0, 1.0]})
+    fig = lines_figure(
+        dict.fromkeys(("a", "val: optimistic", "resnet18_w32@56"), table), "x", "y", "t"
+    )
+    assert labels(fig) == ["a", "val:<br>optimistic", "resnet18_w32@56"]
+    heights = [note.y for note in fig.layout.annotations]
+    assert np.diff(heights) == pytest.approx([1.5 * LABEL_HEIGHT, 1.5 * LABEL_HEIGHT])
+
+
+def test_a_line_of_few_points_has_markers():
+    for rows, mode in ((FEW_POINTS, "lines+markers"), (FEW_POINTS + 1, "lines")):
+        table = pd.DataFrame({"x": np.arange(rows), "y": 1.0})
+        assert lines_figure({"a": table}, "x", "y", "t").data[0].mode == mode
+
+
+def test_a_scale_of_many_powers_of_ten_has_every_other_one():
+    table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "cost": [1.0, 1000.0]})
+    (trace,) = points_figure(table, "x", "y", "cost", "t").data
+    assert trace.marker.colorbar.ticktext == ("1×", "100×")
+
+
 def test_points_have_names_and_a_colour_on_a_log_scale():
     table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "cost_ratio": [10.0, 1000.0]}, ["a", "b"])
     (trace,) = points_figure(table, "x", "y", "cost_ratio", "t").data
     assert trace.marker.color.tolist() == [1, 3] and list(trace.text) == ["a", "b"]
-    assert trace.marker.colorbar.ticktext == ("10 ×", "100 ×", "1,000 ×")
+    assert trace.marker.colorbar.ticktext == ("10×", "100×", "1,000×")
 
 
 def test_intervals_have_a_row_each_with_both_ends():

@@ -180,3 +180,7 @@ def test_a_process_marks_the_folder_of_compiled_kernels(tmp_path, monkeypatch):
     (made,) = tmp_path.glob("kernels-*")
     made.rename(tmp_path / "kernels")
     assert exact.are_kernels_ready()
+
+
+def test_the_warm_up_of_methods_calls_kernels_with_arrays_that_fit():
+    exact.compile_ensembles()

@@ -51,12 +51,22 @@ def test_the_cheapest_certified_point_is_returned_with_its_loss(certificate):
     assert row["lost"] - row["gained"] == pytest.approx(loss)
 
 
+@pytest.mark.parametrize("count", [4, 5])
+def test_the_most_accurate_point_within_a_budget_is_returned(count):
+    found = certify(CHECK, front(), budget=12)
+    points = [point for point in found.certified if point.cost < 20][:count]
+    table = found.table[found.table["certified"]].iloc[:count]
+    fewer = replace(found, certified=tuple(points), table=table)
+    assert len(points) == count
+    assert fewer.point.accuracy == max(point.accuracy for point in points)
+
+
 def test_the_text_states_guarantee_cost_and_loss(certificate):
     run = evaluate(CHECK, certificate.point)
     loss = CHECK.models.loc["l", "top1"] - run.accuracy
     text = str(certificate)
     assert text.startswith(f"{certificate.guarantee} It costs {run.cost:.4g} a sample")
-    expected = f"the reference l alone 20: a saving of {20 / run.cost:.4g} ×. Observed loss: "
+    expected = f"the reference l alone 20: a saving of {20 / run.cost:.4g}×. Observed loss: "
     assert f"{expected}{100 * loss:.2f} points." in text
     tested = f"{len(certificate.certified)} of {len(certificate.table)}"
     assert repr(certificate).startswith(f"<Certificate: {tested} ")
@@ -152,6 +162,14 @@ def test_the_guarantee_names_its_score(certificate):
     assert "of accuracy against" in certificate.promise
     found = certify(store.take(slice(500, 1000)), top5, 0.3)
     assert "of top-5 accuracy against" in found.promise
+
+
+def test_a_notebook_shows_the_text_as_a_paragraph_without_html_and_tex_of_names():
+    named = ScoreTable(CORRECT, CONFIDENCE, [1, 5, 20], ["<b>s</b>", "$m", "l$"])
+    found = certify(named.take(slice(4000, 12_000)), search(named.take(slice(0, 4000)), 2), 0.02)
+    shown = found._repr_mimebundle_()
+    assert shown["text/plain"] == str(found)
+    assert "<b>" not in shown["text/html"] and "l<span>$</span>" in shown["text/html"]
 
 
 def below_the_reference():

@@ -135,6 +135,17 @@ def test_without_a_margin_a_paired_p_value_is_near_mcnemars_exact_test():
         assert 0.3 * mcnemar <= ours <= 1.2 * mcnemar
 
 
+def test_a_paired_p_value_has_the_recorded_value_of_each_grid():
+    """A bound between the points of a grid that is too small or too large shows only here."""
+    assert paired_p_value(0, 8, 193, 0.005) == pytest.approx(0.0038478856965, rel=1e-9)
+    assert paired_p_value(41, 9, 2260, 0.02) == pytest.approx(0.0436246126787, rel=1e-9)
+
+
+def test_a_loss_of_exactly_epsilon_has_a_root_of_zero():
+    """The loss 3 / 188 is not exact in binary, so the difference is a rounding error."""
+    assert signed_root(np.array([3]), np.array([3]), 188, 3 / 188).tolist() == [0]
+
+
 def test_paired_p_values_at_the_extremes():
     assert paired_p_value(0, 0, 5000, 0.01) == pytest.approx(0.05 / 500)
     assert paired_p_value(0, 0, 10, 0.01) > 0.5

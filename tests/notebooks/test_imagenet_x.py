@@ -171,7 +171,11 @@ def by_hand(here, there, three):
         "pairs-improve": np.median(spaced),
         "pairs-top": at_points[-1][0] - there.accuracy[best],
         "largest-dominates": np.median(
-            [run[2][-1] * there.cost[run[3][-1]] / run[1] for run in deferring]
+            [
+                run[2][-1] * there.cost[run[3][-1]] / run[1]
+                for run in deferring
+                if there.cost[run[3][0]] < there.cost[run[3][-1]]
+            ]
         ),
         "earlier-cost": np.median(
             [there.cost[run[3][0]] / there.cost[run[3][-1]] for run in deferring]

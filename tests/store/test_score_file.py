@@ -51,6 +51,11 @@ def test_fronts_equal_those_of_the_logits(scores, method, length):
         assert moved[0] == pytest.approx(moved[1], rel=1e-6)
 
 
+def test_an_unknown_cost_is_refused_with_the_known_ones(scores):
+    with pytest.raises(ValueError, match="unknown cost 'joules'.*'macs'"):
+        scores[0].costs("joules")
+
+
 def test_parts_of_a_file_are_those_of_the_store(scores):
     file = scores[0]
     names = ["tiny", "large"]

@@ -155,6 +155,7 @@ def test_old_names_are_mapped_to_current_ones():
     name = "vit_base_patch16_siglip_224"
     assert find_current_name(name) == f"{name}.{timm.models.get_pretrained_cfg(name).tag}"
     assert is_timm_model("tf_efficientnet_b4_ns@300") and is_timm_model("gluon_xception65")
+    assert find_current_name("resnet51") == "resnet51"
     assert not is_timm_model("resnet51") and not is_timm_model("organisation/resnet50")
 
 

@@ -393,14 +393,14 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     """Summarize all verdicts in a few sentences."""
     counts = word_of(rows["verdict"]).value_counts().reindex(DECIDED, fill_value=0)
     tested = int(counts.sum())
-    met, refuted, missed = (
-        rows["timm"].str.contains(f": {word}").sum() for word in (SUPPORTED, CONTRADICTED, NOT_MET)
-    )
+    of_timm = (SUPPORTED, CONTRADICTED, NOT_MET)
+    words = rows["timm"].str.extract(f": ({'|'.join([*DECIDED, NOT_MET])})")[0]
+    met, refuted, missed = (int((words == word).sum()) for word in of_timm)
     by_training = ""
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
-        f"Of {tested} testable claims, {counts[SUPPORTED]} hold, {counts[CONTRADICTED]} are "
+        f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} are "
         f"contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
         f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
         f"tables support {met}, contradict {refuted} and do not reproduce {missed}."

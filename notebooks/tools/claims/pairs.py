@@ -249,8 +249,10 @@ def plateau_exceeds(view: View) -> np.ndarray:
 def largest_dominates(view: View) -> float:
     front = view.fronts["macs"]
     cascades = reaching_the_last(front)
-    of_last = cascades["exit_rates"].str[-1] * cascades["models"].str[-1].map(front.singles["cost"])
-    return np.median(of_last / cascades["cost"])
+    costs = front.singles["cost"]
+    first, last = (cascades["models"].str[stage].map(costs) for stage in (0, -1))
+    of_last = cascades["exit_rates"].str[-1] * last
+    return (of_last / cascades["cost"])[first < last].median()
 
 
 @SAMPLES.add()

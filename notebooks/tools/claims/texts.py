@@ -74,7 +74,7 @@ def views_of_f1(splits: Mapping[str, tuple[Store, Store]]) -> list[View]:
 
 @TASKS.add()
 def text_improve(tasks: tuple) -> list[float]:
-    return [np.mean(runs.improvement) for runs in tasks]
+    return [np.median(runs.improvement) for runs in tasks]
 
 
 @F1.add()

@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from toy_store import LONG
 
 from cascadelib import ScoreTable, evaluate, pick, search
+from cascadelib.store.tables.numbers import TWO_READINGS
+from cascadelib.store.tables.tidy import read_all_numbers
 
 NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
 ANSWERS = {"label": "truth", "prediction": "says"}
@@ -74,6 +76,12 @@ def test_a_missing_row_costs_the_usual_price_of_its_model():
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     table = read(LONG.assign(truth=None))
     assert table.labels is None and table.correct is None
+
+
+def test_decimal_commas_in_one_column_make_a_point_in_another_ambiguous():
+    columns = {"confidence": pd.Series(["0,5"]), "cost": pd.Series(["1.234"])}
+    assert read_all_numbers(columns, None)["cost"].faults.keys() == {TWO_READINGS}
+    assert read_all_numbers(columns, ",")["cost"].values.tolist() == [1234]
 
 
 # A reader that guesses types would change, merge or lose these codes.
