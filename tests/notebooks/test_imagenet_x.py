@@ -236,12 +236,13 @@ def test_all_decided_claims_equal_loops_over_cascades_and_thresholds(clone):
 
 
 def test_two_costs_test_no_claim_that_varies_the_size_of_models(clone):
-    """Two networks are on the front. The paper's printed numbers are compared with."""
+    """Two networks are on the front, so the paper's numbers are not compared with."""
     table = script.tested_claims(script.open_study(clone[0]))
     untested = {"size-diminishes", "pairs-larger", "third-less", "third-regimes", "diversity"}
     assert not set(table.index) & untested
     committed = ledger.real_imagenet()["pairs-top"]
-    assert committed.endswith("supported: differs by +1.470%")
+    assert committed.endswith("]: supported")
+    assert not table["verdict"].str.contains("differs").any()
 
 
 def test_at_least_ten_claims_are_tested_with_the_words_of_the_ledger(clone):

@@ -400,8 +400,8 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
-        f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} are "
-        f"contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
+        f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} "
+        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
         f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
         f"tables support {met}, contradict {refuted} and do not reproduce {missed}."
     )

@@ -26,6 +26,7 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
     assert all_of_them or boxes_of(tops, bins + 1) > budget
     # With less than two bins, a box would be opened into itself.
     assert bins <= 2 or boxes_of(tops, bins) <= budget
+    assert bins <= max(1, *tops), "more bins than boundaries"
 
 
 @pytest.mark.parametrize("d", range(2, 8))

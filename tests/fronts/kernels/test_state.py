@@ -65,6 +65,14 @@ def test_reach_is_the_least_cost_with_at_least_n_correct_for_every_order_of_reco
             assert (shared.exact[n], shared.where[n, 0]) == min(noted)
 
 
+@pytest.mark.parametrize(("known", "is_recorded"), [(4.0, False), (5.0, False), (6.0, True)])
+def test_a_cascade_is_recorded_if_more_correct_samples_cost_more(known, is_recorded):
+    best = new_best(5, 2)
+    at = np.zeros(1, int)
+    record(best, 3, known, 0, at, at)
+    assert improves(best, 2, 5.0, 1, at) == is_recorded
+
+
 @pytest.mark.parametrize("cost", [0.0, 1.0])
 def test_at_the_deadline_every_box_is_skipped_and_its_cost_is_a_bound(cost):
     best = new_best(3, 2)
