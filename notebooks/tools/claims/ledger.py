@@ -401,9 +401,9 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
         f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} "
-        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the paper's "
-        f"{len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's published "
-        f"tables support {met}, contradict {refuted} and do not reproduce {missed}."
+        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the "
+        f"paper's {len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's "
+        f"published tables support {met}, contradict {refuted} and do not reproduce {missed}."
     )
 
 
