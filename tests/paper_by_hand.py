@@ -1,6 +1,6 @@
 """The paper's quantities in plain NumPy loops, without the library, for small stores."""
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -127,12 +127,49 @@ class Study:
         return front_of_singles(self.accuracy(k), self.costs[kind])
 
     def front(self, length=2, method="max_softmax", kind="macs", k=1):
+        """Return the points of cascades that no other undercuts, with chain and thresholds."""
         cost = self.costs[kind]
         points = []
-        for chain in combinations(self.candidates(kind, k), length):
-            points += cascades(
-                lambda part: self.outcome(part, method, k), cost, chain, len(self.labels)
-            )
+        for chain in permutations(self.candidates(kind, k), length):
+            if all(cost[a] <= cost[b] for a, b in zip(chain, chain[1:])):
+                points += cascades(
+                    lambda part: self.outcome(part, method, k), cost, chain, len(self.labels)
+                )
+        return front_of(points)
+
+    def run(self, chain, thresholds, kind="macs"):
+        """Return the accuracy, cost, exit rates and chain of a cascade by max softmax."""
+        left = np.ones(len(self.labels), bool)
+        hits = paid = 0.0
+        rates = []
+        for stage, t in enumerate([*thresholds, -np.inf], 1):
+            correct, confidence = self.outcome(chain[:stage])
+            exits = left & (confidence >= t)
+            paid += self.costs[kind][chain[stage - 1]] * left.mean()
+            hits += (correct & exits).mean()
+            rates.append(exits.mean())
+            left = left & ~exits
+        return hits, paid, rates, chain
+
+    def swept(self, cascades):
+        """Return the front of single models and pairs, with all thresholds of each segment.
+
+        cascades: [(chain, thresholds)] of another split's front, by accuracy. A segment is a run of
+        one chain.
+        """
+        segments = []
+        for chain, thresholds in cascades:
+            if not segments or segments[-1][0] != chain:
+                segments.append((chain, []))
+            segments[-1][1].extend(thresholds)
+        points = []
+        for chain, levels in segments:
+            if not levels:
+                points.append(self.run(chain, []))
+                continue
+            _, confidence = self.outcome(chain[:1])
+            inside = confidence[(confidence > min(levels)) & (confidence <= max(levels))]
+            points += [self.run(chain, [t]) for t in [*levels, *inside]]
         return front_of(points)
 
     def improvement(self, front, at, kind="macs", k=1):

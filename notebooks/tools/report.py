@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nbformat
@@ -67,6 +68,26 @@ class Run:
     seconds: float = 0.0
     cpu: float = 0.0
     error: str | None = None
+
+    @cached_property
+    def nb(self) -> NotebookNode:
+        """The executed notebook, or its source without outputs."""
+        if self.executed.exists():
+            return nbformat.read(self.executed, as_version=4)
+        nb = nbformat.read(self.source, as_version=4)
+        for cell in nb.cells:
+            cell.pop("outputs", None)
+        return nb
+
+    @property
+    def number(self) -> str:
+        """The first two characters of the notebook's name."""
+        return self.source.stem[:2]
+
+    @property
+    def page(self) -> str:
+        """The name of the notebook's page, without its suffix."""
+        return html.escape(self.source.stem)
 
 
 def question_of(nb: NotebookNode) -> str:
@@ -278,16 +299,11 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
     copy_shared(out)
-    sources = [run.executed if run.executed.exists() else run.source for run in runs]
-    notebooks = [nbformat.read(source, as_version=4) for source in sources]
-    pages = [
-        (f"{html.escape(run.source.stem)}.html", html.escape(question_of(nb)))
-        for run, nb in zip(runs, notebooks)
-    ]
+    pages = [(f"{run.page}.html", html.escape(question_of(run.nb))) for run in runs]
     glossary = "../glossary.html" if home else "glossary.html"
     has_explorer = False
-    for place, (run, nb) in enumerate(zip(runs, notebooks)):
-        body, _ = exporter.from_notebook_node(readable_copy(nb))
+    for place, run in enumerate(runs):
+        body, _ = exporter.from_notebook_node(readable_copy(run.nb))
         body = body.replace('href="../docs/glossary.md', f'href="{glossary}')
         if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)

@@ -15,9 +15,7 @@ from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
 from cascadelib.fronts.graded import merge_fronts
 from cascadelib.labels import check_costs
-from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
-from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
 
@@ -84,19 +82,16 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
 
 def shared_threshold_front(
     store: Store,
-    n_models: int = 2,
-    method: str | Method | None = None,
-    *,
-    score: str | None = None,
+    n_models: int,
     cost: str | None = None,
     models: Any = "all",
 ) -> Front:
-    """Return the exact front of cascades with one threshold for all stages.
+    """Return the exact front of cascades by max softmax with one threshold for all stages.
 
     Parameters
     ----------
-    store, method, score, cost, models
-        As for :func:`search`, without F1. The metric must mean the same at every stage.
+    store, cost, models
+        As for :func:`search`.
     n_models : int
         One length, 2 or more.
 
@@ -108,13 +103,11 @@ def shared_threshold_front(
     Raises
     ------
     ValueError
-        If the score is F1, if costs are per sample, or if :func:`search` refuses the inputs.
+        If costs are per sample, or if :func:`search` refuses the inputs.
 
     References
     ----------
     Lebovitz et al., TMLR 2023, section 3.
     """
-    if score == F1:
-        raise ValueError("F1 needs a threshold per stage: use cascadelib.search, or score='top1'")
-    task = SearchTask(store, method, score, cost, models)
+    task = SearchTask(store, None, None, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))

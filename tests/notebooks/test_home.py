@@ -85,13 +85,6 @@ def test_a_card_has_question_finding_and_key_figure(written):
     assert page.index("04_live") < page.index("The paper") < page.index("10_paper")
 
 
-def test_a_small_figure_names_its_lines_and_has_no_title(written):
-    small = home.in_small(figure())
-    assert small["data"] == figure()["data"]
-    assert [note["text"] for note in small["layout"]["annotations"]] == ["val", "test"]
-    assert small["layout"]["title"] is None and "width" not in small["layout"]
-
-
 def test_a_small_figure_of_two_panels_has_the_first_one():
     axes = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {"domain": [0.6, 1]}, "yaxis": {}}
     lines = [{"name": "a", "mode": "lines"}, {"name": "b", "mode": "lines", "xaxis": "x2"}]
@@ -100,16 +93,6 @@ def test_a_small_figure_of_two_panels_has_the_first_one():
     assert [trace["name"] for trace in small["data"]] == ["a"]
     assert small["layout"]["xaxis"]["domain"] == [0, 1] and small["layout"]["width"] is None
     assert small["layout"]["legend"]["yref"] == "container" and small["layout"]["height"] > 260
-
-
-def test_the_home_loads_no_file_from_elsewhere():
-    page = home.format_home([Run(path, path) for path in COMMITTED])
-    loaded = re.findall(r'(?:src|href)="([^"]*)"', page)
-    local = {"report.css", "report.js", "plotly.min.js", "glossary.html"}
-    pages = {f"{path.stem}.html" for path in COMMITTED}
-    assert {name for name in loaded if not name.startswith("data:")} - {
-        report.LIVE
-    } == local | pages
 
 
 @pytest.mark.parametrize(

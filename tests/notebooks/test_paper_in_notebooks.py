@@ -21,12 +21,6 @@ def test_all_figures_are_drawn_in_the_papers_order():
 
 
 @pytest.mark.parametrize("name", DESIGNS)
-def test_a_section_is_named_after_its_figure(name):
-    before = CELLS[CELLS.index(DRAWN[name]) - 1]
-    assert before.cell_type == "markdown" and before.source.startswith(f"## {name}: ")
-
-
-@pytest.mark.parametrize("name", DESIGNS)
 def test_a_committed_caption_is_the_design(name):
     outputs = [output for output in DRAWN[name].outputs if "data" in output]
     captions = []
@@ -34,9 +28,3 @@ def test_a_committed_caption_is_the_design(name):
         pictures = output.metadata.get("image/png", {}).get("alt", "")
         captions.append(pictures + output.data.get("text/html", ""))
     assert captions and all(DESIGNS[name].caption in caption for caption in captions)
-
-
-def test_algorithm_1_is_checked_before_the_figures():
-    ids = [cell.id for cell in CELLS]
-    assert ids.index("by-hand") < ids.index(DRAWN["Figure 1"].id)
-    assert "assert np.allclose" in CELLS[ids.index("by-hand")].source

@@ -4,7 +4,6 @@ import io
 import json
 import re
 from pathlib import Path
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -124,14 +123,8 @@ def pages(tmp_path_factory):
             ]
         path = folder / f"{name}.ipynb"
         nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
-        runs.append(
-            SimpleNamespace(
-                source=path,
-                executed=path,
-                seconds=1.0,
-                error="code cell 1" if "c" in name else None,
-            )
-        )
+        error = "code cell 1" if "c" in name else None
+        runs.append(report.Run(path, path, 1.0, error=error))
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(report, "write_page", lambda out: out.write_text("<p>live</p>"))
         home.write_report(runs, folder)

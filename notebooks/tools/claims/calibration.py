@@ -30,7 +30,6 @@ WINDOWS = 50  # windows of a moving average that share no sample
 LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
 LEAST_MODELS = 8  # of each group of which a mean is compared
 PARTS = 10  # disjoint parts of the samples, of which half choose models
-ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
 
 
 def evidence(paper: Paper) -> EvidenceByClaim:
@@ -47,7 +46,7 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     effects = [threshold_table(part, selection) for part in (unseen, *parts)]
     found |= of_models(calibration_table(unseen, selection), effects[0])
     found["perfect"] = perfect(effects[1:], len(unseen))
-    scaled = scaling_table(paper.selection, paper.unseen, ENSEMBLES)
+    scaled = scaling_table(paper.selection, paper.unseen)
     found["scaling-fronts"] = scaling_fronts(scaled, len(unseen))
     kinds = kinds_of_training(paper.selection.origin.dataset)
     by_kind = {kind: of_zoos(zoos) for kind, zoos in kinds.items()}

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from cascadelib.analysis.uncertainty import sample_counts
 
@@ -54,12 +55,12 @@ def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
     return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
 
 
-def fisher_z(correlation: Any) -> np.ndarray:
+def fisher_z(correlation: Any) -> Array:
     """Return Fisher's z of correlations, finite at 1 and −1."""
     return np.arctanh(np.clip(correlation, -0.999, 0.999))
 
 
-def normal_draws(values: Any, errors: Any) -> np.ndarray:
+def normal_draws(values: Any, errors: Any) -> Array:
     """Return draws [R, …] around values with normal errors, for values that are not resampled.
 
     The standard deviation of the draws is exactly the error.
@@ -83,7 +84,7 @@ def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
     return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
 
 
-def unbiased_correlation(found: Any, pairs: int) -> np.ndarray:
+def unbiased_correlation(found: Any, pairs: int) -> Array:
     """Return the rank correlation of a population from that of a sample of pairs.
 
     That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
@@ -117,12 +118,12 @@ def draw_models(table: pd.DataFrame) -> list[pd.DataFrame]:
     return tables
 
 
-def models_of_pairs(pairs: pd.DataFrame) -> np.ndarray:
+def models_of_pairs(pairs: pd.DataFrame) -> Array:
     """Return the names of the models of a table of pairs."""
     return pd.unique(pairs[["first", "second"]].to_numpy().ravel())
 
 
-def folds_of(split: Any) -> np.ndarray | None:
+def folds_of(split: Any) -> Array | None:
     """Return the fold of each sample, None if one network per model computed all outputs.
 
     The fold is the number in the sample's id, modulo the number of folds
@@ -137,7 +138,7 @@ def folds_of(split: Any) -> np.ndarray | None:
 shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
 
 
-def counts_of(split: Any) -> np.ndarray:
+def counts_of(split: Any) -> Array:
     """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
 
     Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.

@@ -22,6 +22,7 @@ from tools.claims.verdicts import (
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
+    Verdicts,
     combined,
     contrasts_by_rule,
     contrasts_of,
@@ -173,12 +174,12 @@ def words_of(
     return found
 
 
-def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
     """Return {id: verdict} of the claims with a rule and a number, by family.
 
     A claim with evidence by kind of training has one test for each kind.
     """
-    found: dict[str, Verdict] = {}
+    found: Verdicts = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
         tests: dict[str, Evidence] = {}
         owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
@@ -189,14 +190,14 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
                 owners[f"{name} {kind}"] = (name, kind)
         rows = family.loc[[name for name, _ in owners.values()]].set_axis([*owners], axis=0)
         verdicts = evaluate_claims(rows, tests)
-        by_kind: dict[str, dict[str, Verdict]] = {}
+        by_kind: dict[str, Verdicts] = {}
         for test, (name, kind) in owners.items():
             by_kind.setdefault(name, {})[kind] = verdicts[test]
         found |= {name: combined(kinds) for name, kinds in by_kind.items()}
     return found
 
 
-def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
     """Return :func:`verdicts_of`, with the other bounds and the differences from the paper.
 
     A claim with a bound of ours is also tested with another bound. It is undetermined if these
@@ -216,9 +217,7 @@ def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]
     return found
 
 
-def with_reasons(
-    claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
-) -> dict[str, Verdict]:
+def with_reasons(claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str) -> Verdicts:
     """Return {id: verdict} of all claims. A claim that a study cannot test has the reason."""
     decided = judge(claims[claims.apply(is_in_scope, axis=1, dataset=dataset)], evidence)
     found = {}

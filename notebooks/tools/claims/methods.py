@@ -1,6 +1,5 @@
 """The paper's claims on longer cascades and on methods (figures 3, 4, 8, 9 and 11)."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from cascadelib.tables import in_words
 from tools.claims.evidence import EvidenceByClaim
-from tools.claims.views import Claims, View, compared, make_views, mean_of
+from tools.claims.views import Claims, Fronts, View, compared, make_views, mean_of
 from tools.designs import DESIGNS
 from tools.paper import MEANS, Paper
 from tools.ranges import (
@@ -61,7 +60,7 @@ def of_lengths(paper: Paper) -> EvidenceByClaim:
     return LENGTHS.measure(views, len(paper.unseen), paper.has)
 
 
-def length_views(fronts: Mapping[str, Front], store: Store, other: Store) -> list[View]:
+def length_views(fronts: Fronts, store: Store, other: Store) -> list[View]:
     """Return the views of pairs ("two"), triples ("three") and others at their points."""
     best = [cl.pick(fronts[name], "max_improvement") for name in ("two", "three")]
     return make_views(fronts, {"best": best}, store, other, points=list(fronts))
@@ -113,13 +112,13 @@ def of_times(paper: Paper) -> EvidenceByClaim:
     return TIMES.measure(views, len(paper.unseen), paper.has)
 
 
-def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> dict[str, Front]:
+def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> Fronts:
     """Return the fronts of a figure by method, under "kind: method"."""
     design = DESIGNS[name]
     return {f"{kind}: {each}": paper.search(design, n_models, each) for each in paper.methods()}
 
 
-def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> EvidenceByClaim:
+def pairs_by_method(fronts: Fronts, store: Store, other: Store) -> EvidenceByClaim:
     """Return the evidence on pairs by method, from {method: front of ``store``}."""
     named = {f"pairs: {name}": front for name, front in fronts.items()}
     return PAIRS.measure(make_views(named, {}, store, other), len(other))

@@ -6,6 +6,7 @@ from fnmatch import fnmatch
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 import cascadelib as cl
 from cascadelib import Front, Point
@@ -228,7 +229,7 @@ def best_for_less(view: View) -> list[float]:
 
 
 @SAMPLES.add()
-def pairs_dip(view: View) -> np.ndarray:
+def pairs_dip(view: View) -> Array:
     front = view.fronts["macs"]
     return front.improvement_at(front.singles["accuracy"][view.hull].to_numpy())
 
@@ -240,7 +241,7 @@ def pairs_dip_where(view: View) -> float:
 
 
 @SAMPLES.add()
-def plateau_exceeds(view: View) -> np.ndarray:
+def plateau_exceeds(view: View) -> Array:
     runs = view.held["most accurate"]
     return runs.accuracy - runs.last_accuracy
 
@@ -266,7 +267,7 @@ def early_exits(view: View) -> float:
 
 
 @SAMPLES.add()
-def table1_close(view: View) -> np.ndarray:
+def table1_close(view: View) -> Array:
     return view.chosen["table 1"].accuracy - view.held["table 1"].accuracy
 
 
@@ -376,7 +377,7 @@ def pair_both(pairs: pd.DataFrame) -> list[float]:
     return [by_size, -by_difference]
 
 
-def lost_beyond_last(view: View, group: str) -> np.ndarray:
+def lost_beyond_last(view: View, group: str) -> Array:
     """Return the accuracy that cascades lose on held-out samples beyond their last models."""
     chosen = view.chosen[group]
     held = view.held[group]
@@ -389,7 +390,7 @@ def by_size_ratio(pairs: pd.DataFrame) -> list[pd.DataFrame]:
     return [pairs.iloc[part] for part in rows]
 
 
-def residuals(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray:
+def residuals(values: pd.Series, by: pd.Series, degree: int = 1) -> Array:
     """Return what a polynomial in ``by`` leaves of values. It has a lower degree for few values."""
     degree = min(degree, by.nunique() - 1)
     return values - np.polyval(np.polyfit(by, values, degree), by) if len(by) else values

@@ -7,6 +7,8 @@ samples of the held-out split are compared with themselves.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import norm
 
 import cascadelib as cl
@@ -16,7 +18,6 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, normal_draws
 from tools.claims.views import (
     Claims,
-    distinct_points,
     draw_front,
     points_at_accuracies,
     with_samples,
@@ -46,11 +47,11 @@ class Change:
         Changes of the exit rate of the first model.
     """
 
-    before: np.ndarray
-    after: np.ndarray
-    factors_before: np.ndarray
-    factors: np.ndarray
-    exits: np.ndarray
+    before: Array
+    after: Array
+    factors_before: Array
+    factors: Array
+    exits: Array
 
 
 def evidence(paper: Paper) -> EvidenceByClaim:
@@ -128,7 +129,9 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
 
     Paired samples are resampled together.
     """
-    points, columns = distinct_points(points_at_accuracies(front))
+    spaced = points_at_accuracies(front)
+    columns, distinct = pd.factorize(np.array(spaced, object))  # a point may be listed often
+    points = list(distinct)
     here, there = (cl.bootstrap(split, points, with_samples(split)) for split in (control, shifted))
     names = front.singles.index[front.singles["on_front"]]
     exits = there.exit_rates[..., 0] - here.exit_rates[..., 0]
@@ -143,43 +146,43 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
 
 
 @CHANGES.add()
-def shift_lose(found: Change) -> np.ndarray:
+def shift_lose(found: Change) -> Array:
     return found.before - found.after
 
 
 @CHANGES.add()
-def shift_range(found: Change) -> np.ndarray:
+def shift_range(found: Change) -> Array:
     return spread_of(found.after) - spread_of(found.before)
 
 
 @CHANGES.add()
-def shift_order(found: Change) -> np.ndarray:
+def shift_order(found: Change) -> Array:
     return falls_of(found.after) - falls_of(found.before)
 
 
 @CHANGES.add()
-def shift_span(found: Change) -> np.ndarray:
+def shift_span(found: Change) -> Array:
     return np.ptp(found.after, axis=1) - np.ptp(found.before, axis=1)
 
 
 @CHANGES.add()
-def shift_improve(found: Change) -> np.ndarray:
+def shift_improve(found: Change) -> Array:
     return np.median(found.factors, axis=1)
 
 
 @CHANGES.add()
-def shift_harm(found: Change) -> np.ndarray:
+def shift_harm(found: Change) -> Array:
     return 1 - found.factors.mean(axis=1) / found.factors_before.mean(axis=1)
 
 
 @CHANGES.add()
-def shift_exits(found: Change) -> np.ndarray:
+def shift_exits(found: Change) -> Array:
     """Return the mean square of the changes of exit rates, less that of sampling noise."""
     return np.mean(np.square(found.exits) - found.exits[1:].var(axis=0, ddof=1), axis=1)
 
 
 @CHANGES.add()
-def shift_degree(found: Change) -> np.ndarray:
+def shift_degree(found: Change) -> Array:
     return variance_over(found.exits)
 
 
@@ -189,12 +192,12 @@ def shift_near(fronts: list[tuple[Front, Front]]) -> list[float]:
     return [float(np.mean(moved * 1.1 >= searched)) for moved, searched in pairs]
 
 
-def spread_of(accuracy: np.ndarray) -> np.ndarray:
+def spread_of(accuracy: Array) -> Array:
     """Return the standard deviation of accuracies over models, less sampling noise, [1 + R]."""
     return np.sqrt(np.maximum(variance_over(accuracy), 0))
 
 
-def variance_over(values: np.ndarray) -> np.ndarray:
+def variance_over(values: Array) -> Array:
     """Return the variance over models or cascades less that of sampling noise, [1 + R].
 
     It can be negative. Noise that all have in common is not part of it. values: on a split, then on
@@ -206,7 +209,7 @@ def variance_over(values: np.ndarray) -> np.ndarray:
     return np.square(around).sum(axis=1) / freedom - noise
 
 
-def falls_of(accuracy: np.ndarray) -> np.ndarray:
+def falls_of(accuracy: Array) -> Array:
     """Return the number of models less accurate than their predecessor, float64 [1 + R].
 
     A fall counts if it exceeds two standard errors, so that more noise does not mean more falls.

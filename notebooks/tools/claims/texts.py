@@ -10,11 +10,11 @@ from collections.abc import Mapping
 import numpy as np
 
 import cascadelib as cl
-from cascadelib import Front
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim
 from tools.claims.views import (
     Claims,
+    Fronts,
     View,
     compared,
     draw_runs,
@@ -54,7 +54,7 @@ def splits_of(paper: Paper, name: str) -> tuple[Store, Store]:
     return halves(paper.texts[name])
 
 
-def of_tasks(fronts: Mapping[str, Front], others: Mapping[str, Store]) -> EvidenceByClaim:
+def of_tasks(fronts: Fronts, others: Mapping[str, Store]) -> EvidenceByClaim:
     """Return the evidence on the fronts of pairs of all tasks, on other samples."""
     runs = [draw_runs(others[name], points_at_accuracies(front)) for name, front in fronts.items()]
     return TASKS.measure(list(zip(*runs)), min(map(len, others.values())))
