@@ -177,3 +177,73 @@ class Study:
         least = [cost for accuracy, cost, *_ in front if accuracy >= at - 1e-12]
         base = hull_cost(self.accuracy(k), self.costs[kind], at)
         return base / min(least) if least else 0.0
+
+
+def midway(confidence, t):
+    """The threshold that is reported for the least confidence that exits."""
+    below = confidence[confidence < t]
+    if not len(below):
+        return -np.inf
+    return (t + below.max()) / 2 if np.isfinite(t) else t
+
+
+class ScoreStudy(Study):
+    """The correctness and confidence of single models, and their cascades by brute force."""
+
+    def __init__(self, parts, cost):
+        self.parts = parts
+        self.costs = {"macs": cost}
+        self.labels = range(len(parts[0][0]))
+        self.accuracies = np.array([correct.mean() for correct, _ in parts])
+
+    def outcome(self, chain, *_):
+        return self.parts[chain[-1]]
+
+    def accuracy(self, k=1):
+        return self.accuracies
+
+    def candidates(self, *_):
+        """All models if their front has fewer than three, or else those on the front."""
+        front = super().candidates()
+        return front if len(front) >= 3 else list(range(len(self.parts)))
+
+    def cascades(self, length):
+        """The chains of the front, with thresholds midway between confidences."""
+        found = []
+        for _, _, chain, chosen in self.front(length):
+            levels = [midway(self.parts[m][1], t) for m, t in zip(chain, chosen)]
+            found.append((chain, levels))
+        return found
+
+    def start(self):
+        """The accuracy of the best of the cheapest models."""
+        cost = self.costs["macs"]
+        return max(a for a, c in zip(self.accuracies, cost) if c == min(cost))
+
+    def base(self, accuracy):
+        """The least cost of random routing between models."""
+        return hull_cost(self.accuracies, self.costs["macs"], accuracy)
+
+    def log_ratio(self, first, second):
+        """The mean logarithm of the cost of the second points ÷ that of the first."""
+        low = self.start()
+        high = min(self.accuracies.max(), *(max(p[0] for p in part) for part in (first, second)))
+        inner = [p[0] for part in (first, second) for p in part if low < p[0] < high]
+        edges = np.unique([low, high, *inner])
+        total = 0.0
+        for lower, upper in zip(edges, edges[1:]):
+            costs = [min(p[1] for p in part if p[0] >= upper) for part in (first, second)]
+            total += (upper - lower) * np.log(costs[1] / costs[0])
+        return total / (high - low)
+
+
+def tenths_of(here, front):
+    """The best cascades with a neighbour of each first threshold among every tenth confidence."""
+    found = []
+    for chain, levels in front:
+        values = np.sort(here.parts[chain[0]][1])[::10]
+        above = np.searchsorted(values, levels[0])
+        rows = max(above - 1, 0), min(above, len(values) - 1)
+        found += [(chain, [values[row], *levels[1:]]) for row in rows]
+    kept = front_of([(*here.run(*point)[:2], point) for point in found])
+    return [point for *_, point in kept]

@@ -25,7 +25,13 @@ SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 HEIGHT = 260  # pixels
 SMALL = {"height": HEIGHT, "font": {"size": 11}}
 # A legend is below the axis title, at the bottom of the card.
-KEY = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container"}
+KEY = {
+    "orientation": "h",
+    "x": 0,
+    "y": 0,
+    "yanchor": "bottom",
+    "yref": "container",
+}
 KEY_HEIGHT = 80  # pixels
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
@@ -56,13 +62,15 @@ def thumbnail_of(run: Run) -> str:
             return framed(report.live_figure(in_small(data[PLOTLY_JSON]), label), label)
         if "image/png" in data:
             label = output.metadata.get("image/png", {}).get("alt", "")
-            return framed(PICTURE.format(data=data["image/png"].replace("\n", "")), label)
+            png = data["image/png"].replace("\n", "")
+            return framed(PICTURE.format(data=png), label)
     return ""
 
 
 def framed(content: str, label: str) -> str:
     """Return a figure of the home. label: for screen readers."""
-    return FIGURE.format(label=html.escape(label, quote=True), content=content)
+    label = html.escape(label, quote=True)
+    return FIGURE.format(label=label, content=content)
 
 
 def first_panel(figure: dict) -> dict:
@@ -73,7 +81,9 @@ def first_panel(figure: dict) -> dict:
         return figure
     data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
     data = [trace for trace in data if "text" not in trace.get("mode", "")]
-    full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
+    full = {}
+    for axis in ("xaxis", "yaxis"):
+        full[axis] = layout[axis] | {"domain": [0, 1]}
     bare: dict = {"annotations": [], "shapes": [], "width": None, "legend": {}}
     return figure | {"data": data, "layout": layout | full | bare}
 
@@ -97,7 +107,8 @@ def explorer(runs: list[Run]) -> str:
     """
     pictures = [(run, picture) for run in runs for picture in explorers_of(run)]
     if any(report.is_of_bundled_images(picture) for _, picture in pictures):
-        return LIVE.format(page=report.LIVE, frame=report.FRAME.format(page=report.LIVE, state=""))
+        frame = report.FRAME.format(page=report.LIVE, state="")
+        return LIVE.format(page=report.LIVE, frame=frame)
     for run, picture in pictures:
         return STILL.format(picture=picture, page=run.page)
     return ""

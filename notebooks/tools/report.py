@@ -110,7 +110,12 @@ def sentences(paragraph: str) -> list[str]:
 
 def tagged(nb: NotebookNode, *tags: str) -> list[NotebookNode]:
     """Return the cells that have one of these tags."""
-    return [cell for cell in nb.cells if set(tags) & set(cell.metadata.get("tags", []))]
+    found = []
+    for cell in nb.cells:
+        own = cell.metadata.get("tags", [])
+        if not set(tags).isdisjoint(own):
+            found.append(cell)
+    return found
 
 
 def outputs_of(*cells: NotebookNode) -> list[tuple[NotebookNode | None, NotebookNode]]:
@@ -186,7 +191,8 @@ def live_figure(figure: dict, title: str) -> str:
 
 def last_of_each_line(text: str) -> str:
     """Return a terminal's text after carriage returns: the last state of a progress bar."""
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    return "\n".join(line.rpartition("\r")[2] for line in lines)
 
 
 def folded(cell: NotebookNode) -> NotebookNode:
@@ -311,7 +317,8 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         top = top_of(pages, place, home)
         contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'
-        page = PAGE.format(title=pages[place][1], top=top, contents=contents, body=body)
+        _, question = pages[place]
+        page = PAGE.format(title=question, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
     if not home:
         (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")

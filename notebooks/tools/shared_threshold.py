@@ -29,13 +29,18 @@ def sum_deferred(slot: Array, weights: Array, thresholds: int) -> Array:
     return exiting[-1] - exiting
 
 
+def prefixes_of(head: tuple) -> list[tuple]:
+    """Return the first model, the first two, and so on."""
+    return [head[: i + 1] for i in range(len(head))]
+
+
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
     """Return the thresholds that the stages of a prefix can share, and how many of them defer a
     sample.
 
     These are all occurring confidences, falling float64 [V], and the counts int [n − 1, k].
     """
-    confidence = np.stack([outcomes.confidence(head[: i + 1]) for i in range(len(head))])
+    confidence = [outcomes.confidence(prefix) for prefix in prefixes_of(head)]
     rising = np.unique(confidence)
     # A sample exits at the first stage that is confident enough.
     reached = np.maximum.accumulate(confidence)
@@ -57,15 +62,18 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     for head in models.extensions((), n_models - 1):
         falling, slots = shared_levels(outcomes, head)
         levels = threshold_for(falling, np.arange(len(falling) + 1))
-        hits = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        hits = [outcomes.correct(prefix).view(np.int8) for prefix in prefixes_of(head)]
         k = len(hits[0])
-        passing = [sum_deferred(slot, np.ones(k), len(falling)) / k for slot in slots]
+        ones = np.ones(k)
+        passing = [sum_deferred(slot, ones, len(falling)) / k for slot in slots]
         for m in models.followers(head).tolist():
             cascade = (*head, m)
-            steps = np.diff([*hits, outcomes.correct(cascade).view(np.int8)], axis=0)
+            last = outcomes.correct(cascade).view(np.int8)
+            steps = np.diff([*hits, last], axis=0)
             gains = [sum_deferred(*pair, len(falling)) for pair in zip(slots, steps)]
             correct = hits[0].sum() + sum(gains)
-            total = cost[head[0]] + np.dot(cost[list(cascade[1:])], passing)
+            first, *later = cost[list(cascade)]
+            total = first + np.dot(later, passing)
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
@@ -77,7 +85,8 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     shares = [np.ones_like(total), *passing, np.zeros_like(total)]
     thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
     models_of = np.array(cascades)[number.astype(int)]
-    return Points(accuracy, total, models_of, thresholds, -np.diff(shares, axis=0).T, samples=k)
+    exit_rates = -np.diff(shares, axis=0).T
+    return Points(accuracy, total, models_of, thresholds, exit_rates, samples=k)
 
 
 def shared_threshold_front(

@@ -134,7 +134,10 @@ def threshold_curves(
     correct = store.ranks(name) == 0
     perfect = assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
-    curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
+    curves = {}
+    for label, temperature in at.items():
+        claim = claims_of(store, name, temperature)
+        curves[label] = above_below(*claim)
     curves["assumed perfect calibration"] = above_below(perfect, perfect)
     return curves | {"ideal": ideal_above_below(correct.mean())}
 
@@ -177,7 +180,8 @@ def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.Dat
     ``_held_out``. best_member_drop: the loss of its most accurate single model.
     """
     rows = []
-    for point, here, there in zip(points, evaluate(store, points), evaluate(held_out, points)):
+    runs = zip(evaluate(store, points), evaluate(held_out, points))
+    for point, (here, there) in zip(points, runs):
         row = {"models": point.models, "thresholds": point.thresholds}
         for column in ("accuracy", "cost", "saving", "improvement"):
             row |= {column: getattr(here, column), f"{column}_held_out": getattr(there, column)}

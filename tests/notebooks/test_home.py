@@ -1,22 +1,18 @@
 """The home of the report: a sentence, the explorer, and a card per notebook."""
 
-import base64
-import io
 import json
 import re
-from pathlib import Path
 
 import nbformat
 import pandas as pd
 import pytest
-from PIL import Image
 
 from cascadelib.figures import lines_figure
 from cascadelib.figures.style import PLOTLY_JSON
+from cascadelib.files import ROOT
 from tools import app, home, report
 from tools.report import Run
 
-ROOT = Path(__file__).resolve().parents[2]
 COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 HOSTILE = "<script>alert(1)</script>\"'"
 SIZES = (1440, 1000, 390)
@@ -24,14 +20,8 @@ STILL = (
     '<p class="cl-still" data-state="method={method}&amp;cost=macs" '
     'data-validation="{name} val" data-held-out="{name} test"></p>'
 )
+PIXEL = "iVBORw0KGgo="  # base64, which no test decodes
 new = nbformat.v4
-
-
-def pixel():
-    """A small picture as base64."""
-    file = io.BytesIO()
-    Image.new("RGB", (10, 10)).save(file, "PNG")
-    return base64.b64encode(file.getvalue()).decode()
 
 
 def figure():
@@ -66,7 +56,7 @@ def test_a_card_has_question_finding_and_key_figure(written):
     runs = [
         written("02_pairs", "It is in MACs\nmeasured.\nDots: of the figure."),
         written("04_live", "So", {PLOTLY_JSON: figure()}),
-        written("10_paper", drawn={"image/png": pixel()}),
+        written("10_paper", drawn={"image/png": PIXEL}),
     ]
     page = home.format_home(runs)
     assert texts("<h1>(.*?)</h1>", page) == [home.PURPOSE]
@@ -126,7 +116,7 @@ def test_texts_of_notebooks_are_escaped(written):
     run = written(f"02_{HOSTILE[:5]}", HOSTILE, error=HOSTILE)
     nb = nbformat.read(run.executed, as_version=4)
     alt = {"image/png": {"alt": HOSTILE}}
-    picture = new.new_output("display_data", {"image/png": pixel()}, metadata=alt)
+    picture = new.new_output("display_data", {"image/png": PIXEL}, metadata=alt)
     nb.cells[0].source = f"# Is {HOSTILE} it?"
     nb.cells[1].outputs.append(picture)
     nbformat.write(nb, run.executed)
@@ -156,9 +146,8 @@ def folder(tmp_path_factory):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", SIZES)
-def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, browser, width, scheme):
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
-    page.goto((folder / "index.html").as_uri())
+def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, open_page, width, scheme):
+    page = open_page((folder / "index.html").as_uri(), width, scheme)
     frame = page.frame_locator("iframe.explorer")
     slider = frame.locator(".cl-slider").first
     slider.wait_for()

@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from paper_by_hand import Study, front_of, front_of_singles, hull_cost
+from paper_by_hand import ScoreStudy, front_of, front_of_singles, midway, tenths_of
 from scripts import load_script
 
 import cascadelib as cl
@@ -41,75 +41,11 @@ def clone(tmp_path_factory):
     return root, outcomes
 
 
-def midway(confidence, t):
-    """The threshold that is reported for the least confidence that exits."""
-    below = confidence[confidence < t]
-    if not len(below):
-        return -np.inf
-    return (t + below.max()) / 2 if np.isfinite(t) else t
-
-
-class Half(Study):
+def half_of(outcomes, start):
     """Every other image of the stand-in."""
-
-    def __init__(self, outcomes, start):
-        rows = slice(start, None, 2)
-        self.parts = [tuple(part[rows] for part in outcomes[name]) for name in script.MACS]
-        self.costs = {"macs": list(script.MACS.values())}
-        self.labels = range(len(self.parts[0][0]))
-        self.accuracies = np.array([correct.mean() for correct, _ in self.parts])
-
-    def outcome(self, chain, *_):
-        return self.parts[chain[-1]]
-
-    def accuracy(self, k=1):
-        return self.accuracies
-
-    def candidates(self, *_):
-        """All networks if their front has fewer than three, or else those on the front."""
-        front = super().candidates()
-        return front if len(front) >= 3 else list(range(len(self.parts)))
-
-    def cascades(self, length):
-        """The chains of the front, with thresholds midway between confidences."""
-        found = []
-        for _, _, chain, chosen in self.front(length):
-            levels = [midway(self.parts[m][1], t) for m, t in zip(chain, chosen)]
-            found.append((chain, levels))
-        return found
-
-    def start(self):
-        """The accuracy of the best of the cheapest networks."""
-        cost = self.costs["macs"]
-        return max(a for a, c in zip(self.accuracies, cost) if c == min(cost))
-
-    def base(self, accuracy):
-        """The least cost of random routing between networks."""
-        return hull_cost(self.accuracies, self.costs["macs"], accuracy)
-
-    def log_ratio(self, first, second):
-        """The mean logarithm of the cost of the second points ÷ that of the first."""
-        low = self.start()
-        high = min(self.accuracies.max(), *(max(p[0] for p in part) for part in (first, second)))
-        inner = [p[0] for part in (first, second) for p in part if low < p[0] < high]
-        edges = np.unique([low, high, *inner])
-        total = 0.0
-        for lower, upper in zip(edges, edges[1:]):
-            costs = [min(p[1] for p in part if p[0] >= upper) for part in (first, second)]
-            total += (upper - lower) * np.log(costs[1] / costs[0])
-        return total / (high - low)
-
-
-def tenths_of(here, front):
-    """The best cascades with a neighbour of each first threshold among every tenth confidence."""
-    found = []
-    for chain, levels in front:
-        values = np.sort(here.parts[chain[0]][1])[::10]
-        above = np.searchsorted(values, levels[0])
-        rows = max(above - 1, 0), min(above, len(values) - 1)
-        found += [(chain, [values[row], *levels[1:]]) for row in rows]
-    kept = front_of([(*here.run(*point)[:2], point) for point in found])
-    return [point for *_, point in kept]
+    rows = slice(start, None, 2)
+    parts = [tuple(part[rows] for part in outcomes[name]) for name in script.MACS]
+    return ScoreStudy(parts, list(script.MACS.values()))
 
 
 def searched_triples(here, paper):
@@ -194,7 +130,7 @@ def picked_by_hand(here, there, paper):
 
 def test_all_decided_claims_equal_loops_over_cascades_and_thresholds(clone):
     root, outcomes = clone
-    here, there = (Half(outcomes, start) for start in (0, 1))
+    here, there = (half_of(outcomes, start) for start in (0, 1))
     paper = script.open_study(root)
     found = ledger.evidence_of(paper)
     expected = by_hand(here, there, searched_triples(here, paper)) | picked_by_hand(

@@ -12,7 +12,8 @@ from statistics import median
 import nbformat
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from cascadelib.files import ROOT
+
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 LESSONS = [path for path in NOTEBOOKS if path.name < "10"]  # the others are the paper's
 MOST_CELLS = 22

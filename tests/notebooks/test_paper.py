@@ -1,8 +1,10 @@
 """Figures and Table 1 show what plain NumPy computes, by the paper's designs."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,6 +13,7 @@ from paper_stores import write_split
 from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
+from cascadelib.files import ROOT
 from cascadelib.tables import in_words
 from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
 from tools.paper import DRAWN, Paper, by_kind
@@ -94,6 +97,12 @@ def test_a_caption_is_the_design(name):
     for part in drawn.values() if isinstance(drawn, dict) else [drawn]:
         title = part.columns.name if isinstance(part, pd.DataFrame) else part.layout.title.text
         assert name in title and all(word in title for word in words)
+
+
+def test_notebook_10_draws_all_figures_in_the_papers_order():
+    nb = nbformat.read(ROOT / "notebooks" / "10_paper_figures.ipynb", as_version=4)
+    sources = " ".join(cell.source for cell in nb.cells)
+    assert re.findall(r'paper\.draw\("([^"]*)"\)', sources) == list(DESIGNS)
 
 
 def drawn_lines(name, panel):

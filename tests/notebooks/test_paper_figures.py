@@ -94,7 +94,7 @@ def test_a_model_less_accurate_than_the_cheapest_is_inside_the_axes():
 def test_figure_12_has_a_line_per_segment_and_states_how_the_front_is_replayed(front, ranges):
     moved = replay(OTHER, front, ranges)
     own = search(OTHER, 2)
-    fig = segments_figure(moved, own.table, own.singles, "macs", "Figure 12")
+    fig = segments_figure(moved, own, "Figure 12")
     pieces = [trace for trace in fig.data if trace.mode == "lines+markers"]
     assert len(pieces) == moved["segment"].max() + 1
     assert sum(len(trace.x) for trace in pieces) == len(moved)

@@ -1,24 +1,16 @@
-"""The paper's settings on synthetic logits of four of its models with 1,000 classes."""
+"""A study is extracted from images, and notebook 01 reads it."""
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pandas as pd
 import pytest
-import yaml
 
 from cascadelib import LogitStore
-
-ROOT = Path(__file__).resolve().parents[2]
+from cascadelib.files import ROOT
 
 SCRIPTS = ROOT / "data" / "imagenet-1k"
 TABLE = pd.read_csv(ROOT / "cascadelib" / "models-2022-07.csv").set_index("model")
-
-
-def test_the_preset_has_the_papers_settings():
-    preset = yaml.safe_load((SCRIPTS / "paper.yml").read_text(encoding="utf-8"))
-    assert (preset["longest"], preset["top_k"], preset["prominence"]) == (3, 5, 0.3)
 
 
 @pytest.mark.soak

@@ -15,11 +15,12 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
+from cascadelib.files import ROOT
 from tools.claims import ledger
 
 pytestmark = pytest.mark.soak
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
+SCRIPTS = ROOT / "data" / "imagenet-1k"
 K = 2000
 CLASSES = 50
 
@@ -37,7 +38,7 @@ def folder(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def planted(folder):
     return json.loads((folder / "planted.json").read_text(encoding="utf-8"))
 
@@ -83,38 +84,12 @@ def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
 def test_the_study_finds_what_was_planted(folder, planted, tmp_path):
     found = benchmark.find_planted(folder)
     assert len(found) == 2 * len(planted["best_pairs"]) + 2
-    for place in (["best_pairs", 1, "all", "accuracy"], ["gaps", "held_out"]):
-        damaged = json.loads(json.dumps(planted))
-        part = damaged
-        for key in place[:-1]:
-            part = part[key]
-        part[place[-1]] += 0.15
-        made = tmp_path / place[0]
-        made.mkdir()
-        for split in ("val", "held_out"):
-            (made / split).symlink_to(folder / split)
-        (made / "planted.json").write_text(json.dumps(damaged), encoding="utf-8")
-        with pytest.raises(SystemExit, match="not as planted"):
-            benchmark.find_planted(made)
-
-
-def accuracy_at(store, models, metric, exit_rate):
-    """Return the accuracy of a pair at the threshold with this exit rate."""
-    curve = cl.fronts.pair_curve(store, *models, metric, cost="macs")
-    return curve["accuracy"][(curve["exit_rate"] - exit_rate).abs().idxmin()]
-
-
-@pytest.mark.parametrize("metric", ["softmax_margin", "max_softmax", "logits_margin"])
-def test_pairs_have_the_planted_accuracies(val, planted, metric):
-    """One metric knows the competence of a model, and the two others know it with noise."""
-    seen = 1.0 if metric == "softmax_margin" else 1 / np.sqrt(1 + rehearsal.NOISE**2)
-    for pair in planted["pairs"]:
-        accuracies = rehearsal.front_models()["top1"][pair["models"]]
-        unsure = val.ranks(pair["models"][0]) != val.ranks(pair["models"][1])
-        for exit_rate in (0.2, 0.5, 0.8):
-            wanted = rehearsal.pair_accuracy(*accuracies, exit_rate, seen)
-            found = accuracy_at(val, pair["models"], metric, exit_rate)
-            assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
+    for split in ("val", "held_out"):
+        (tmp_path / split).symlink_to(folder / split)
+    planted["gaps"]["held_out"] += 0.15
+    (tmp_path / "planted.json").write_text(json.dumps(planted), encoding="utf-8")
+    with pytest.raises(SystemExit, match="not as planted"):
+        benchmark.find_planted(tmp_path)
 
 
 def test_guesses_are_those_of_the_model_at_the_exit(folder, planted):

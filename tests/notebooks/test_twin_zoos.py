@@ -1,14 +1,12 @@
 """Findings that depend on the training of models are distinguished from chance."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import cascadelib as cl
+from cascadelib.files import ROOT
 from tools import twin_zoos
 
-ROOT = Path(__file__).resolve().parents[2]
 TWINS = ROOT / "data" / "fashion-mnist" / "twins"
 NAMES = ["mlp@14", "mlp_h256@28", "lenet@28", "small_resnet_w16x2@28"]
 

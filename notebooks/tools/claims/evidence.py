@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
+from scipy.stats import zscore
 
 from cascadelib.analysis.uncertainty import sample_counts
 
@@ -52,7 +53,8 @@ def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
     """Return a function of each draw, without missing ones. Return [] if too many are missing."""
     values = [function(draw) for draw in found.draws if is_known(draw)]
     known = [value for value in values if is_known(value)]
-    return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
+    least = max(2, FEWEST * len(found.draws))
+    return known if len(known) >= least else []
 
 
 def fisher_z(correlation: Any) -> Array:
@@ -67,7 +69,7 @@ def normal_draws(values: Any, errors: Any) -> Array:
     """
     values = np.asarray(values, float)
     noise = np.random.default_rng(0).standard_normal((RESAMPLES, *values.shape))
-    noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
+    noise = zscore(noise, ddof=1)
     return values + noise * np.asarray(errors)
 
 
@@ -80,8 +82,9 @@ def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
     if pairs < LEAST_PAIRS:
         return Evidence(values)
     values = unbiased_correlation(values, pairs)
-    errors = np.sqrt((1 + np.square(values) / 2) / (pairs - 3))
-    return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
+    variance = (1 + np.square(values) / 2) / (pairs - 3)
+    drawn = normal_draws(fisher_z(values), np.sqrt(variance))
+    return Evidence(values, list(np.tanh(drawn)), samples)
 
 
 def unbiased_correlation(found: Any, pairs: int) -> Array:
@@ -90,9 +93,11 @@ def unbiased_correlation(found: Any, pairs: int) -> Array:
     That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
     Near 1 this bias is as large as the standard error.
     """
-    pearson = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 20_001))
+    right = np.pi / 2
+    pearson = np.sin(np.linspace(-right, right, 20_001))
     half = np.arcsin(pearson / 2)
-    expected = 6 / np.pi / (pairs + 1) * (np.arcsin(pearson) + (pairs - 2) * half)
+    sum_of_angles = np.arcsin(pearson) + (pairs - 2) * half
+    expected = 6 / np.pi / (pairs + 1) * sum_of_angles
     return np.interp(found, expected, 6 / np.pi * half)
 
 
@@ -147,7 +152,7 @@ def counts_of(split: Any) -> Array:
     if folds is None:
         return shared_counts(len(split), RESAMPLES)
     counts = np.empty((len(split), RESAMPLES), np.int32)
-    for fold in np.unique(folds):
-        rows = folds == fold
-        counts[rows] = sample_counts(int(rows.sum()), RESAMPLES, seed=int(fold))
+    for fold in np.unique(folds).tolist():
+        rows = np.flatnonzero(folds == fold)
+        counts[rows] = sample_counts(len(rows), RESAMPLES, seed=fold)
     return counts

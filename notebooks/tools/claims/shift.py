@@ -69,7 +69,8 @@ def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
     fronts = []
     for split in splits:
         searched = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
-        fronts.append([draw_front(cl.analysis.front_on(split, front)), draw_front(searched)])
+        moved = cl.analysis.front_on(split, front)
+        fronts.append([draw_front(moved), draw_front(searched)])
     views = list(zip(*(zip(*pair) for pair in fronts)))
     return NEAR.measure(views, min(map(len, splits)))
 
@@ -89,8 +90,8 @@ def of_drops(front: Front, paper: Paper, samples: int) -> EvidenceByClaim:
     errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
     values = lost["drop"].to_numpy()
     drawn = normal_draws(values, errors)
-    least_and_largest = [[row.min(), row.max()] for row in (values, *drawn)]
-    return {"shift-drops": Evidence(least_and_largest[0], least_and_largest[1:], samples)}
+    value, *draws = ([row.min(), row.max()] for row in (values, *drawn))
+    return {"shift-drops": Evidence(value, draws, samples)}
 
 
 def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> EvidenceByClaim:
@@ -105,7 +106,8 @@ def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> Evidence
             values = np.median(values, axis=1)
         if name in ("shift-exits", "shift-degree"):
             values = SQUARED_POINTS * values.mean(axis=1)
-        found[name] = Evidence(values[0], list(values[1:]), samples)
+        value, *draws = values
+        found[name] = Evidence(value, draws, samples)
     return found
 
 
@@ -117,10 +119,11 @@ def of_one_size(unshifted: Store, shifted: Store) -> tuple[Store, Store]:
     if are_paired(unshifted, shifted):
         return same_samples(unshifted, shifted), shifted
     size = min(len(unshifted), len(shifted))
-    here, there = (
-        split.take(np.linspace(0, len(split) - 1, size).astype(int))
-        for split in (unshifted, shifted)
-    )
+    spaced = []
+    for split in (unshifted, shifted):
+        rows = np.linspace(0, len(split) - 1, size)
+        spaced.append(split.take(rows.astype(int)))
+    here, there = spaced
     return here, there
 
 
@@ -132,16 +135,18 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
     spaced = points_at_accuracies(front)
     columns, distinct = pd.factorize(np.array(spaced, object))  # a point may be listed often
     points = list(distinct)
-    here, there = (cl.bootstrap(split, points, with_samples(split)) for split in (control, shifted))
+    here = cl.bootstrap(control, points, with_samples(control))
+    there = cl.bootstrap(shifted, points, with_samples(shifted))
     names = front.singles.index[front.singles["on_front"]]
     exits = there.exit_rates[..., 0] - here.exit_rates[..., 0]
     several = [column for column, point in enumerate(points) if len(point.models) > 1]
+    unknown = np.full((len(exits), 1), np.nan)
     return Change(
         here.single_accuracy[:, control.models.index.get_indexer(names)],
         there.single_accuracy[:, shifted.models.index.get_indexer(names)],
         here.improvement[:, columns],
         there.improvement[:, columns],
-        exits[:, several] if several else np.full((len(exits), 1), np.nan),
+        exits[:, several] if several else unknown,
     )
 
 
@@ -172,13 +177,16 @@ def shift_improve(found: Change) -> Array:
 
 @CHANGES.add()
 def shift_harm(found: Change) -> Array:
-    return 1 - found.factors.mean(axis=1) / found.factors_before.mean(axis=1)
+    before = found.factors_before.mean(axis=1)
+    return 1 - found.factors.mean(axis=1) / before
 
 
 @CHANGES.add()
 def shift_exits(found: Change) -> Array:
     """Return the mean square of the changes of exit rates, less that of sampling noise."""
-    return np.mean(np.square(found.exits) - found.exits[1:].var(axis=0, ddof=1), axis=1)
+    noise = found.exits[1:].var(axis=0, ddof=1)
+    squares = np.square(found.exits)
+    return np.mean(squares - noise, axis=1)
 
 
 @CHANGES.add()
@@ -215,5 +223,6 @@ def falls_of(accuracy: Array) -> Array:
     A fall counts if it exceeds two standard errors, so that more noise does not mean more falls.
     """
     steps = np.diff(accuracy, axis=1)
-    falls = steps < -2 * steps[1:].std(axis=0, ddof=1)
+    error = steps[1:].std(axis=0, ddof=1)
+    falls = steps < -2 * error
     return np.count_nonzero(falls, axis=1).astype(np.float64)

@@ -144,9 +144,11 @@ class Scores:
             return np.nan
         if not decisive:
             return np.inf
-        found = self.samples * (t.isf(level / 2 / tests, self.freedom) / decisive) ** 2
-        digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
-        return float(np.ceil(found / 10**digits) * 10**digits)
+        critical = t.isf(level / 2 / tests, self.freedom)
+        found = self.samples * (critical / decisive) ** 2
+        digits = int(np.log10(max(found, 1)))
+        unit = 10 ** max(0, digits - 1)
+        return float(np.ceil(found / unit) * unit)
 
 
 def match_names(patterns: str, names: Sequence[str]) -> Array:
@@ -173,7 +175,8 @@ def leads(values: Array, better: Array, worse: Array, margin: float = 0.0) -> Ar
     Leads are shares of the mean of all values. better, worse: which of the values, bool [N].
     """
     scale = np.abs(values).mean() or 1.0  # all values are 0: so are the leads
-    return ((values[better][:, None] - (1 + margin) * values[worse]) / scale).ravel()
+    found = np.subtract.outer(values[better], (1 + margin) * values[worse])
+    return (found / scale).ravel()
 
 
 def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], Array]:
@@ -296,4 +299,6 @@ def obeys(estimate: Array, rule: str) -> bool:
     """Return whether contrasts that are not sampled obey a rule. The bounds of "in" are inside."""
     if rule.startswith("any"):
         return bool(np.any(estimate > 0))
-    return bool(np.all(estimate >= 0) if rule.startswith("in") else np.all(estimate > 0))
+    if rule.startswith("in"):
+        return bool(np.all(estimate >= 0))
+    return bool(np.all(estimate > 0))

@@ -24,7 +24,7 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
 from tools.ranges import mean_in, ratio
 
-Fronts = Mapping[str, Front]  # by name
+Fronts = dict[str, Front]  # by name
 MOST_POINTS = 200  # points of a front that are resampled
 
 
@@ -184,7 +184,9 @@ def most_of(view: View, name: str) -> float:
 
 def with_samples(split: Store) -> Array:
     """Return the weights of the samples themselves, then of the resamples: int32 [k, 1 + R]."""
-    return np.column_stack([np.ones(len(split), np.int32), counts_of(split)])
+    counts = counts_of(split)
+    ones = np.ones(len(counts), np.int32)
+    return np.column_stack([ones, counts])
 
 
 def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
@@ -208,7 +210,8 @@ def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
 
 def draw_front(front: Front) -> list[Front]:
     """Return a front on its split, and its fixed cascades on each resample of the split."""
-    rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
+    spaced = np.linspace(0, len(front) - 1, MOST_POINTS)
+    rows = np.unique(spaced.astype(int))
     points = [front.point(row) for row in rows]
     found = cl.bootstrap(front.store, points, counts_of(front.store))
     models = front.table["models"].to_numpy()[rows]
@@ -239,6 +242,7 @@ def points_at_accuracies(front: Front, count: int = MOST_POINTS) -> list[Point]:
     """
     low = front.baseline.accuracy[front.baseline.front[0]]
     accuracies = np.linspace(low, front.baseline.best, count) - 1e-12
-    rows = np.minimum(np.searchsorted(front.table["accuracy"], accuracies), len(front) - 1)
+    rows = np.searchsorted(front.table["accuracy"], accuracies)
+    rows = np.minimum(rows, len(front) - 1)
     points = {row: front.point(row) for row in np.unique(rows)}
     return [points[row] for row in rows]
