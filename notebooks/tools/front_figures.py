@@ -46,9 +46,9 @@ def front_and_improvement(
         add_front(fig, fronts[label], name, colour, 1.8, **at)
     _add_vertices(fig, first)
     for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
-        left = (point.cost, point.accuracy)
-        right = (point.accuracy, point.improvement)
-        for col, (x, y) in enumerate((left, right), 1):
+        against_cost = (point.cost, point.accuracy)
+        against_accuracy = (point.accuracy, point.improvement)
+        for col, (x, y) in enumerate((against_cost, against_accuracy), 1):
             fig.add_scatter(
                 x=[x],
                 y=[y],

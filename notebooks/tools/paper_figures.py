@@ -217,14 +217,14 @@ def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequenc
 
     cost: an axis. ends: of the scores on the left.
     """
-    left = {"row": row, "col": 1}
-    right = {"row": row, "col": 2}
+    costs_panel = {"row": row, "col": 1}
+    factors_panel = {"row": row, "col": 2}
     scores = style.per_cent_axis(title=score)
-    fig.add_hline(y=1, line=style.DOTTED, **right)
-    fig.update_xaxes(**left, **cost)
-    fig.update_yaxes(range=ends, **left, **scores)
-    fig.update_xaxes(**right, **scores)
-    fig.update_yaxes(title=style.GAIN, **right, **style.GAIN_AXIS)
+    fig.add_hline(y=1, line=style.DOTTED, **factors_panel)
+    fig.update_xaxes(**costs_panel, **cost)
+    fig.update_yaxes(range=ends, **costs_panel, **scores)
+    fig.update_xaxes(**factors_panel, **scores)
+    fig.update_yaxes(title=style.GAIN, **factors_panel, **style.GAIN_AXIS)
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: str) -> style.Figure:

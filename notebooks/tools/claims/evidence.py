@@ -93,8 +93,8 @@ def unbiased_correlation(found: Any, pairs: int) -> Array:
     That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
     Near 1 this bias is as large as the standard error.
     """
-    right = np.pi / 2
-    pearson = np.sin(np.linspace(-right, right, 20_001))
+    quarter = np.pi / 2  # of a turn
+    pearson = np.sin(np.linspace(-quarter, quarter, 20_001))
     half = np.arcsin(pearson / 2)
     sum_of_angles = np.arcsin(pearson) + (pairs - 2) * half
     expected = 6 / np.pi / (pairs + 1) * sum_of_angles
