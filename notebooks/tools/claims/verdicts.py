@@ -9,9 +9,9 @@ exchanged. Otherwise a claim is *undetermined*. Holm's procedure over a family k
 of any false verdict at 5% or less.
 """
 
+import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 from typing import Any
 
@@ -153,13 +153,12 @@ class Scores:
 
 def match_names(patterns: str, names: Sequence[str]) -> Array:
     """Return which names match one of the patterns, and none of those that begin with "!"."""
-    wanted = [part for part in patterns.split() if not part.startswith("!")]
-    unwanted = [part[1:] for part in patterns.split() if part.startswith("!")]
-    found = []
-    for name in names:
-        is_wanted = any(fnmatch(name, part) for part in wanted)
-        found.append(is_wanted and not any(fnmatch(name, part) for part in unwanted))
-    return np.array(found, bool)
+    wanted: set[str] = set()
+    unwanted: set[str] = set()
+    for pattern in patterns.split():
+        matched = fnmatch.filter(names, pattern.removeprefix("!"))
+        (unwanted if pattern.startswith("!") else wanted).update(matched)
+    return np.array([name in wanted - unwanted for name in names], bool)
 
 
 def sides_of(claim: Mapping[str, Any], names: Sequence[str]) -> tuple[Array, Array]:

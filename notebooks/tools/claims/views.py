@@ -22,7 +22,7 @@ from cascadelib import Baseline, Front, Point
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
-from tools.ranges import mean_in, ratio
+from tools.ranges import mean_in, range_of, ratio
 
 Fronts = dict[str, Front]  # by name
 MOST_POINTS = 200  # points of a front that are resampled
@@ -240,8 +240,7 @@ def points_at_accuracies(front: Front, count: int = MOST_POINTS) -> list[Point]:
 
     A cascade at several accuracies is one object.
     """
-    low = front.baseline.accuracy[front.baseline.front[0]]
-    accuracies = np.linspace(low, front.baseline.best, count) - 1e-12
+    accuracies = np.linspace(*range_of(front), count) - 1e-12
     rows = np.searchsorted(front.table["accuracy"], accuracies)
     rows = np.minimum(rows, len(front) - 1)
     points = {row: front.point(row) for row in np.unique(rows)}
