@@ -125,7 +125,7 @@ def table(
     for name, found in known.items():
         if verdicts[name].word != UNTESTABLE:
             held_out[name] = in_words(found, claims.loc[name])
-    rows["held out"] = pd.Series(held_out, dtype=object)
+    rows["held out"] = pd.Series(held_out, dtype=str)
     in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
     in_seconds = {name: found for name, found in in_seconds.items() if in_scope[name]}
     rows["machine"] = pd.Series(words_of(claims, in_seconds))
