@@ -5,9 +5,8 @@ The positive class of F1 is class 1 of two (paper, section 4.2: MRPC and QQP).
 
 import math
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from operator import eq
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,17 +105,13 @@ def accuracies(ranks: Array, classes: int) -> dict[str, float]:
     return {"top1": float((ranks < 1).mean()), "top5": top5}
 
 
-def most_given(
-    answers: Sequence, equal: Callable[[Any, Any], bool] = eq, costs: Any = 0.0
-) -> tuple[Any, float, float]:
+def most_given(answers: Sequence, costs: Any = 0.0) -> tuple[Any, float, float]:
     """Combine several answers to one input by a plurality vote.
 
     Parameters
     ----------
     answers : list
         One or more answers.
-    equal : callable, optional
-        Whether two answers agree. Defaults to ``==``.
     costs : float or list of float, default=0.0
         Costs of the answers.
 
@@ -141,7 +136,7 @@ def most_given(
     """
     if not len(answers):
         raise ValueError("answers are needed, one or more")
-    votes = [sum(bool(equal(answer, other)) for other in answers) for answer in answers]
+    votes = [answers.count(answer) for answer in answers]
     most = max(votes)
     return answers[votes.index(most)], most / len(answers), float(np.sum(costs))
 

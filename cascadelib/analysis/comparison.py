@@ -1,6 +1,6 @@
 """Compare fronts by improvement, by range dominance and by cost at equal accuracy."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,7 +16,6 @@ from .uncertainty import Resampled
 
 def compare_fronts(
     fronts: Mapping[str, Front],
-    above: Sequence[float] = (),
     *,
     held_out: Any = None,
     ranges: bool = True,
@@ -32,8 +31,6 @@ def compare_fronts(
     fronts : mapping of str to Front
         Fronts of one split, score and kind of cost, such as
         ``{name: cl.search(store, 2, name) for name in …}``.
-    above : sequence of float, optional
-        Accuracies. For each, the mean improvement from it up to the best single model is added.
     held_out : LogitStore or ScoreTable, optional
         Another labelled split on which the identical cascades are evaluated.
     ranges : bool, default=True
@@ -43,10 +40,9 @@ def compare_fronts(
     -------
     DataFrame
         One row per front, with falling mean improvement. The columns are held_out_improvement (with
-        `held_out`, relative to the baseline of that split), mean_improvement, "improvement above …"
-        for each of `above`, accuracy_dominance and cost_dominance (:func:`range_dominance`), and
-        top_accuracy (of the front's most accurate point). Of fronts that a draw of labels chose,
-        the last column is top_difference, and `above` are differences.
+        `held_out`, relative to the baseline of that split), mean_improvement, accuracy_dominance
+        and cost_dominance (:func:`range_dominance`), and top_accuracy (of the front's most accurate
+        point). Of fronts that a draw of labels chose, the last column is top_difference.
 
     Raises
     ------
@@ -64,8 +60,6 @@ def compare_fronts(
         if held_out is not None:
             row["held_out_improvement"] = mean_improvement_moved(held_out, front, ranges=ranges)
         row["mean_improvement"] = front.mean_improvement()
-        for low in above:
-            row[f"improvement above {low:.1%}"] = front.mean_improvement(low)
         rows.append(row)
     table = pd.DataFrame(rows, dominance.index).join(dominance)
     (column,) = {front.accuracy_column for front in fronts.values()}

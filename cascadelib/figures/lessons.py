@@ -16,8 +16,6 @@ LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the
 LABEL_HEIGHT = 0.07  # of a line of a label, as a share of the height of the plot
 LABEL_LETTERS = 12  # of a line of a label in the margin, which leaves room for the plot on a phone
 LETTER_WIDTH = 7  # pixels of a letter of a label
-MOST_SHADE_TICKS = 3  # that a narrow scale has room for
-FEW_POINTS = 20  # of a line, each of which gets a marker
 # Viridis without its light end, which a white page hides, as a dark page hides its inversion.
 SHADES = sample_colorscale("Viridis", np.linspace(0, 0.7, 8))
 ROW_HEIGHT = 28  # pixels of a row of intervals
@@ -152,8 +150,8 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
     for i, (name, table) in enumerate(lines.items(), first):
         width = 2 if i else 4  # a line below another one stays visible
         colour = style.colour(i)
-        mode = "lines+markers" if len(table) <= FEW_POINTS else "lines"
-        style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name, mode=mode)
+        # Without a mode, plotly marks the points of short lines.
+        style.add_line(fig, table[x], table[y], colour, width, style.dash(i), name=name, mode=None)
         place = {"xanchor": "left", "xshift": 4, "align": "left"}
         style.label(fig, end, heights[name], "\n".join(wrapped(name)), colour, **place)
     if lines:
@@ -210,9 +208,7 @@ def points_figure(table: pd.DataFrame, x: str, y: str, colour: str, title: str) 
     """
     table = style.in_points(table)
     shades = np.log10(table[colour])
-    ticks = np.arange(np.ceil(shades.min()), np.floor(shades.max()) + 1)
-    if len(ticks) > MOST_SHADE_TICKS:
-        ticks = ticks[::2]
+    ticks = np.unique([np.ceil(shades.min()), np.floor(shades.max())])  # narrow scales fit two
     bar = {
         "title": {"text": colour.replace("_", " "), "side": "top"},
         "thickness": 8,

@@ -12,7 +12,7 @@ from cascadelib import pick, search
 from cascadelib.analysis import finding, front_on
 from cascadelib.evaluation.guarantee import Design, Guarantee
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
-from cascadelib.figures.lessons import FEW_POINTS, LABEL_HEIGHT, spread_labels
+from cascadelib.figures.lessons import LABEL_HEIGHT, spread_labels
 
 OTHER = three_models(1)
 
@@ -127,23 +127,11 @@ def test_a_long_label_has_lines_and_the_height_for_them():
     assert np.diff(heights) == pytest.approx([1.5 * LABEL_HEIGHT, 1.5 * LABEL_HEIGHT])
 
 
-def test_a_line_of_few_points_has_markers():
-    for rows, mode in ((FEW_POINTS, "lines+markers"), (FEW_POINTS + 1, "lines")):
-        table = pd.DataFrame({"x": np.arange(rows), "y": 1.0})
-        assert lines_figure({"a": table}, "x", "y", "t").data[0].mode == mode
-
-
-def test_a_scale_of_many_powers_of_ten_has_every_other_one():
-    table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "cost": [1.0, 1000.0]})
-    (trace,) = points_figure(table, "x", "y", "cost", "t").data
-    assert trace.marker.colorbar.ticktext == ("1×", "100×")
-
-
 def test_points_have_names_and_a_colour_on_a_log_scale():
     table = pd.DataFrame({"x": [1, 2], "y": [3, 4], "cost_ratio": [10.0, 1000.0]}, ["a", "b"])
     (trace,) = points_figure(table, "x", "y", "cost_ratio", "t").data
     assert trace.marker.color.tolist() == [1, 3] and list(trace.text) == ["a", "b"]
-    assert trace.marker.colorbar.ticktext == ("10×", "100×", "1,000×")
+    assert trace.marker.colorbar.ticktext == ("10×", "1,000×")
 
 
 def test_intervals_have_a_row_each_with_both_ends():
