@@ -303,7 +303,7 @@ def test_files_of_a_killed_run_are_removed(tmp_path):
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
 
 
-def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys):
+def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys, monkeypatch):
     given = {f"m{width}": (conv_net(width), Scaled(0.01)) for width in (2, 20, 40)}
     options = SMALL | {"memory": 4e-5}
     call = (given, (INPUTS, LABELS), tmp_path / "s")
@@ -312,6 +312,9 @@ def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys):
     assert len(lines) > 1 and first == f"{size}, {len(lines)} groups within 40 kB"
     line = re.compile(r"  group \d: (\d) models?, \d\d kB of memory, less than 1 s")
     assert sum(int(line.fullmatch(text)[1]) for text in lines) == 3
+    with monkeypatch.context() as patched:
+        patched.setattr(extraction, "_estimate_seconds", lambda *_: 30.0)
+        assert f": about {30 * len(lines)} s," in plan_extraction(*call, **options)
     assert not (tmp_path / "s").exists()
     extract(*call, **options | {"progress": True})
     assert capsys.readouterr().out.splitlines()[1:] == lines

@@ -166,7 +166,17 @@ def test_a_search_of_longer_cascades_begins_with_triples(monkeypatch):
 
 
 def test_a_huge_search_without_a_limit_states_its_time_first(monkeypatch):
+    run = anytime.on_workers
+    numbers = []
+
+    def counting(search, parts, *more):
+        numbers.append(len(parts))
+        return run(search, parts, *more)
+
     monkeypatch.setattr(anytime, "HUGE", 0)
+    monkeypatch.setattr(anytime, "SAMPLED_PARTS", 3)
+    monkeypatch.setattr(anytime, "on_workers", counting)
     with pytest.warns(UserWarning, match="[12]0 cascades of 3 models take about 0 minutes"):
         found = search_arrays(*LARGE, 3)
     assert_equal_points(found, exact_front(3))
+    assert 1 < numbers[0] <= 3 < max(numbers), "a sample of the parts"

@@ -9,6 +9,7 @@ import pytest
 from cascadelib.monitoring import SCHEMA, monitor
 from cascadelib.monitoring.log import load_log
 from cascadelib.monitoring.schema import ACCEPTED
+from cascadelib.policy import FAILURES
 from tests.monitoring.logs import PAIR, POLICY, frame, random_rows, row, write_jsonl
 
 
@@ -125,3 +126,7 @@ def test_a_log_without_a_column_is_refused(tmp_path):
     for log in (rows, tmp_path / "log.parquet"):
         with pytest.raises(ValueError, match="the log has no column 'costs': a list with one item"):
             monitor(log, PAIR)
+
+
+def test_the_accepted_failures_are_listed_once():
+    assert ACCEPTED["failures"].replace(" or ", ", ").endswith(f": {', '.join(FAILURES)}")
