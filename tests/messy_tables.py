@@ -1,4 +1,4 @@
-"""Forty messy files of answers with planted truth, as people export them, and twenty of a stranger.
+"""Messy files of answers with planted truth, as people export them, and files of a stranger.
 
 Each file is drawn from the same kind of data: questions whose difficulty both models share. The
 true loss of a cascade is measured on the planted table, never on the file.
@@ -239,18 +239,8 @@ LAST = "After some thought, the answer is {}.".format
 # {name: maker}
 FILES = {
     "plain": each(plain),
-    "full stops, 10%": spelled(STOP),
     "full stops, both models": spelled(STOP, tuple(PRICE)),
-    "Markdown": spelled(MARKED),
     "Markdown and a full stop": spelled("**{}.**\n".format),
-    "code": spelled("`{}`".format),
-    "quotes": spelled("“{}”".format),
-    "quotes and a full stop": spelled('"{}."'.format),
-    "brackets": spelled("({})".format),
-    "capitals": spelled(str.upper),
-    "a capital and a mark": spelled(lambda text: f"{text.title()}!"),
-    "spaces": spelled("\u00a0 {} ".format),
-    "full-width letters": spelled(lambda text: "".join(chr(ord(sign) + 0xFEE0) for sign in text)),
     "first word": spelled(FIRST),
     "explanation": spelled(LAST),
     "explanation of the small model": spelled(LAST, ("small",)),
@@ -260,10 +250,6 @@ FILES = {
     "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
     "a French spreadsheet": each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
     "yes and no": judged("yes", "no"),
-    "TRUE and FALSE": judged("TRUE", "FALSE"),
-    "correct and incorrect": judged("correct", "incorrect"),
-    "WAHR and FALSCH": judged("WAHR", "FALSCH"),
-    "1 and 0": judged("1", "0"),
     "two prices": each(lambda row: {"seconds": row["confidence"]}),
     "thousands": each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
     "two readings": each(lambda row: {"cost": "1,234"}),
@@ -359,10 +345,6 @@ def in_parentheses(truth, rng, share):
 
 STRANGE = {
     "thousands in answers": spelled(lambda text: f"{int(text):,}"),
-    "trailing zeros": spelled(lambda text: f"{float(text):.2f}"),
-    "decimal commas": spelled(lambda text: text.replace(".", ",")),
-    "typographic signs": spelled(lambda text: text.replace("-", "−")),
-    "dollars in answers": spelled("${}".format),
     "boxed numbers": spelled("So it is $\\boxed{{{}}}$.".format),
     "thoughts": spelled("<think>yes or no</think>\n\n{}.".format),
     "XML tags": spelled("<answer>{}</answer>".format),
@@ -381,10 +363,6 @@ STRANGE = {
 }
 WORLDS = {
     "thousands in answers": numbered(str),
-    "trailing zeros": numbered(lambda number: f"{number / 10:g}"),
-    "decimal commas": numbered(lambda number: f"{number / 10:g}"),
-    "typographic signs": numbered(lambda number: f"-{number}"),
-    "dollars in answers": numbered(str),
     "boxed numbers": numbered(str),
     "answers of nan": numbered("city {}".format),
 }

@@ -232,9 +232,7 @@ def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, 
     assert main([*command, "--accept", "overlap", "--out", policy]) == 0
     assert "Violated, but accepted" in capsys.readouterr().out
     assert main(["show", policy]) == 0
-    shown = capsys.readouterr().out
-    assert "premise overlap: violated: 600 of the 600" in shown
-    assert "guarantee: With probability at least 95% over the draw of the 600" in shown
+    assert "guarantee: With probability at least 95% over the draw" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -330,19 +328,6 @@ def test_more_caution_is_more_expensive(folder, capsys):
 def test_without_arguments_an_example_is_printed(capsys):
     assert main([]) == 0
     assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
-
-
-def test_shares_may_be_percentages(tmp_path, capsys):
-    path = tmp_path / "answers.csv"
-    cl.datasets.llm_answers().to_csv(path, index=False)
-    named = ["--prediction", "prediction", "--label", "label", "--json"]
-    printed = []
-    for epsilon, delta in (("2%", "10%"), ("0.02", "0.1")):
-        assert main(["certify", str(path), *named, "--epsilon", epsilon, "--delta", delta]) == 0
-        printed.append(capsys.readouterr().out)
-    assert printed[0] == printed[1] and "loses at most 2 points" in printed[0]
-    with pytest.raises(SystemExit):
-        main(["certify", str(path), *named, "--epsilon", "two%"])
 
 
 def test_the_demo_is_written(tmp_path, capsys):

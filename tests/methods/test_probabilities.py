@@ -2,7 +2,6 @@
 
 import math
 from functools import partial
-from itertools import permutations
 
 import numpy as np
 import pytest
@@ -10,7 +9,6 @@ import pytest
 from cascadelib import LogitStore, Method, ScoreTable, pair_table, search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import log_of
 from cascadelib.stages import stage_of
 from tools.shared_threshold import shared_threshold_front
@@ -185,13 +183,3 @@ def test_options_that_a_score_table_cannot_apply_are_refused(option):
             call(table, **option)
         call(table)
     search(table, score="top1", cost="cost")
-
-
-def test_entropy_does_not_depend_on_the_order_of_the_classes():
-    rng = np.random.default_rng(1)
-    p = rng.multinomial(100, [0.6, 0.3, 0.1], 500) / 100
-    orders = [
-        metric_of("entropy").from_probabilities(p[:, list(order)])
-        for order in permutations(range(3))
-    ]
-    assert all(np.array_equal(orders[0], other) for other in orders)

@@ -427,13 +427,10 @@ REFUSED = [
         lambda: built(method=Method(ensemble="vote")).run([ROWS], guesses=2),
         "a vote has one winner",
     ),
+    (lambda: made().run([ROWS], 0), "batch_size must be a whole number"),
+    (lambda: cl.policy.pieces_of(ROWS, 0), "batch_size must be a whole number"),
+    (lambda: made().run([ROWS], guesses=0), "guesses must be a whole number"),
 ]
-for size in (0, -1, 2.5, True, "8", None):
-    REFUSED += [
-        (lambda size=size: made().run([ROWS], size), "batch_size must be a whole number"),
-        (lambda size=size: cl.policy.pieces_of(ROWS, size), "batch_size must be a whole number"),
-        (lambda size=size: made().run([ROWS], guesses=size), "guesses must be a whole number"),
-    ]
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED)

@@ -194,17 +194,6 @@ def test_a_failed_write_changes_nothing(store, monkeypatch):
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
 
 
-def test_a_file_that_another_store_replaced_is_not_read(store):
-    store.add("a", LOGITS["a"])
-    early = LogitStore(store.path)
-    late = LogitStore(store.path)
-    early.logits("a")
-    store.add("a", LOGITS["b"], replace=True, note="a longer header than before")
-    np.testing.assert_array_equal(early.logits("a"), LOGITS["a"])
-    with pytest.raises(ValueError, match="replaced since"):
-        late.logits("a")
-
-
 def test_a_store_without_models_is_refused_with_the_remedy(tmp_path):
     store = LogitStore.create(tmp_path / "empty", np.arange(6) % 3)
     with pytest.raises(ValueError, match="no models yet: store.add.*cl.extract"):

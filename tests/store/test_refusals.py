@@ -245,14 +245,6 @@ LOGIT_STORES = {
     "an object": (added(thing=object()), "'thing'"),
     "nested metadata": (added(extraction=5), "metadata .*extraction"),
     "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),
-    "negative probabilities": (
-        added(-np.ones((K, 7)), probabilities=True, normalise=True),
-        "'bad'.*row 0 .*sum -7.*40 such rows",
-    ),
-    "zero probabilities": (
-        added(np.zeros((K, 7)), probabilities=True, normalise=True),
-        "'bad'.*row 0 .*sum 0",
-    ),
     "probabilities above 1": (
         added(np.ones((K, 7)), probabilities=True),
         "row 0.*normalise=True.*add.*from_probabilities",
@@ -264,15 +256,6 @@ LOGIT_STORES = {
     "one cost of all models": (
         lambda: LogitStore.from_arrays(LABELS, LOGITS, joules=5),
         "joules must be {model: cost per sample}, not 5",
-    ),
-    "rows beyond the end": (lambda: LogitStore.from_arrays(LABELS, LOGITS).take([K]), "40 samples"),
-    "repeated ids": (
-        lambda: LogitStore.from_arrays([0, 1], {}, sample_ids=["x", "x"]),
-        "'x' occurs more than once",
-    ),
-    "labels outside the classes": (
-        lambda: LogitStore.from_arrays([0, 3], {}, classes=["x", "y"]),
-        "label 3 of sample 1.*2 classes",
     ),
 }
 CASES = {"arrays": ARRAYS, "frames": FRAMES, "logits": LOGIT_STORES}

@@ -5,9 +5,6 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import f1_score
 
 from cascadelib import Method, Point, bootstrap, certify, evaluate, replay, search
 from cascadelib.analysis.generalization import check_same_task
@@ -71,23 +68,6 @@ def test_a_split_that_lacks_a_label_is_of_the_same_task():
     check_same_task(
         table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
     )
-
-
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.integers(1, 30))
-def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(["no", "yes"], k)
-    said = rng.choice(["no", "yes"], (2, k))
-    labels[0] = "no"
-    said[0, 0] = "yes"
-    table = ScoreTable(None, rng.integers(0, 3, (2, k)), [1, 5], predictions=said, labels=labels)
-    front = search(table, 2, score="f1")
-    for row in range(len(front)):
-        result = evaluate(table, point := front.point(row))
-        answers = np.choose(result.exit_stage, [said[table.row(name)] for name in point.models])
-        theirs = f1_score(labels, answers, pos_label="yes", zero_division=0)
-        assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
 
 
 def test_calls_return_predictions_and_confidences_by_id():
