@@ -57,21 +57,25 @@ class Planted:
                 }
 
 
-def planted(rng, classes=CLASSES):
-    """Draw labels, and answers of two models that find the same questions difficult."""
-    ease = rng.random(K)
-    labels = rng.choice(classes, K)
+def of_difficulty(rng, ease, labels, other):
+    """Return answers of two models that find the same questions difficult.
+
+    other: a function that draws a wrong answer to each question.
+    """
     answers = {}
     confidence = {}
     for name, accuracy in ACCURACY.items():
         is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
-        shift = rng.integers(1, len(classes), K)
-        index = np.array([classes.index(label) for label in labels])
-        answers[name] = np.where(
-            is_correct, labels, np.array(classes)[(index + shift) % len(classes)]
-        )
+        answers[name] = np.where(is_correct, labels, other())
         confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
     return Planted(labels, answers, confidence)
+
+
+def planted(rng):
+    """Draw labels of two classes, and answers."""
+    ease = rng.random(K)
+    labels = rng.choice(CLASSES, K)
+    return of_difficulty(rng, ease, labels, lambda: np.where(labels == "yes", "no", "yes"))
 
 
 def csv_of(rows, separator=",", names=None, encoding="utf-8", end="\n"):
@@ -273,14 +277,14 @@ def numbered(form):
     def draw(rng):
         ease = rng.random(K)
         numbers = rng.integers(20, 99_999, K)
-        answers = {}
-        confidence = {}
-        for name, accuracy in ACCURACY.items():
-            is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
-            said = np.where(is_correct, numbers, numbers + rng.integers(1, 9, K))
-            answers[name] = np.array([form(number) for number in said.tolist()])
-            confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
-        return Planted(np.array([form(number) for number in numbers.tolist()]), answers, confidence)
+
+        def written(values):
+            return np.array([form(number) for number in values.tolist()])
+
+        def other():
+            return written(numbers + rng.integers(1, 9, K))
+
+        return of_difficulty(rng, ease, written(numbers), other)
 
     return draw
 

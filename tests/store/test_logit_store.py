@@ -146,18 +146,12 @@ def test_take_composes_like_indexing(first, data):
     assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
 
 
-def test_samples_are_taken_by_mask_slice_or_rows(store):
+def test_a_part_of_a_store_has_its_samples_and_takes_no_model(store):
     store.add("a", LOGITS["a"], macs=1)
-    mask = LABELS == 2
-    for form, rows in (
-        (mask, np.flatnonzero(mask)),
-        (slice(5, 9), range(5, 9)),
-        ([1, 1], [1, 1]),
-    ):
-        part = store.take(form)
-        np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][rows])
-        assert part.models.macs["a"] == 1 and part.classes == store.classes
-    assert store.take(slice(0, 9)).fingerprint != store.fingerprint
+    part = store.take(slice(5, 9))
+    np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][5:9])
+    assert part.models.macs["a"] == 1 and part.classes == store.classes
+    assert part.fingerprint != store.fingerprint
     with pytest.raises(ValueError, match="view of a store"):
         part.add("b", LOGITS["b"][:2])
 

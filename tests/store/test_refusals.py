@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from toy_store import IDS, LABELS, LOGITS, LONG, K
+from toy_store import CONFIDENCE, CORRECT, IDS, LABELS, LOGITS, LONG, K
 
 from cascadelib import LogitStore, ScoreTable
 
-CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
-CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 TEXTS = [["a", "A", "b"], ["a", "a", "b"]]
 READ = {
     "sample": "id",
