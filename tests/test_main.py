@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_stores import noisy_store
 
 import cascadelib as cl
 from cascadelib import __main__ as command_line
@@ -49,13 +50,7 @@ def folder(tmp_path_factory):
     frame = pd.concat(rows).sample(frac=1, random_state=0)
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet")
-    logits = {
-        f"m{i}": (1 + i) * np.eye(3)[np.arange(600) % 3] + rng.normal(size=(600, 3))
-        for i in range(3)
-    }
-    store = cl.LogitStore.create(folder / "store", np.arange(600) % 3)
-    for i, (name, values) in enumerate(logits.items()):
-        store.add(name, values, macs=10**i)
+    cl.LogitStore.merge([noisy_store(k=600, models=3, classes=3)], folder / "store")
     return folder
 
 

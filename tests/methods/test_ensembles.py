@@ -17,7 +17,7 @@ from cascadelib.store import formats
 from cascadelib.store.formats import Output
 
 
-def make(models, k, classes, seed, digits=None):
+def make(models, k, classes, seed):
     rng = np.random.default_rng(seed)
     labels = rng.integers(0, classes, k)
     shared = rng.normal(size=(k, classes))
@@ -25,9 +25,7 @@ def make(models, k, classes, seed, digits=None):
         shared + rng.normal(size=(k, classes)) + 1.5 * np.eye(classes)[labels]
         for _ in range(models)
     ]
-    return labels, [
-        (z if digits is None else np.round(z, digits)).astype(np.float32) for z in logits
-    ]
+    return labels, [z.astype(np.float32) for z in logits]
 
 
 def rank_of(mean, labels):

@@ -266,11 +266,7 @@ def test_threads_share_a_store_that_grows(store, in_memory):
             except ValueError as error:
                 assert "it was replaced since" in str(error)
             assert shared.models.index.is_unique and repr(shared)
-            if number == 7:
-                front = cl.search(shared.select(["a", "b"]), 2, "max_softmax")
-                assert front.table.equals(pair.table)
 
-    pair = cl.search(shared.select(["a", "b"]), 2, "max_softmax")
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
