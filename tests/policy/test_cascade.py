@@ -245,14 +245,6 @@ def test_texts_and_tokens_give_equal_decisions():
         tokenized({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
 
 
-@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16, torch.float64])
-def test_narrow_dtypes_give_nearly_equal_predictions(small_point, dtype):
-    cascade = Cascade.from_point(small_point, {name: load(name) for name in small_point.models})
-    wide = cascade(IMAGES.batch(0, 200))
-    narrow = cascade.to(dtype)(IMAGES.batch(0, 200))
-    assert (wide.predictions == narrow.predictions).mean() > 0.97
-
-
 def test_a_new_process_makes_equal_decisions(tmp_path, small_point, val, held_out):
     path = tmp_path / "c.json"
     cascade = Cascade.from_point(small_point, store=val, held_out=held_out)

@@ -197,10 +197,3 @@ def test_repeated_held_out_samples_are_refused(rows, how, name):
         twice = part_of(twice, slice(None), name)
     with pytest.raises(ValueError, match=f"samples repeat others.*{how}"):
         point_for_file(POINT, STORE, twice)
-
-
-def test_a_file_stores_few_outputs_of_many_samples():
-    confidence = np.random.default_rng(0).random((2, 100_000))
-    table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
-    text = text_of(point_for_file(Point(("a", "b"), (0.5,), selected_on=table.origin)))
-    assert len(text) < 110_000

@@ -180,14 +180,6 @@ def test_confidences_in_percent_are_refused(kind, tmp_path):
     assert (decisions.exit_stage == 1).all()
 
 
-def test_single_confidences_outside_the_range_seen_are_normal():
-    table, policy = scored()
-    confidence = np.append(table.confidence[0], [0.1, 1.5])
-    assert len(policy.decide([confidence]).exit_stage) == 402
-    for value in (0.1, 1.5, 93.0):
-        policy.decide([[value]])
-
-
 @pytest.mark.filterwarnings("error")
 def test_confidences_beyond_float32_are_saved_without_a_warning(tmp_path):
     _, policy = scored(1e300)
