@@ -13,6 +13,7 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
+from messy_tables import K, completions, planted
 from tiny_stores import noisy_store
 
 import cascadelib as cl
@@ -189,21 +190,12 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
 
 def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys):
     rng = np.random.default_rng(0)
-    ease = rng.random(600)
-    lines = []
-    for row in range(600):
-        label = "yes" if row % 2 else "no"
-        for model, accuracy in (("small", 0.8), ("large", 0.97)):
-            said = label if ease[row] < accuracy else {"yes": "no", "no": "yes"}[label]
-            unsure = np.clip(ease[row] + 0.1 * rng.normal(), 0.01, 0.99)
-            token = {"logprob": np.log(1 - unsure)}
-            choice = {"message": {"content": said}, "logprobs": {"content": [token]}}
-            body = {"model": model, "choices": [choice]}
-            lines.append({"custom_id": row, "label": label, "response": body})
-    lines[7] = {"custom_id": 3, "label": "yes", "error": {"code": "batch_expired"}}
+    lines = completions("{}".format)(planted(rng), rng, 1).decode().splitlines()
+    expired = json.loads(lines[K + 3]) | {"response": None, "error": {"code": "batch_expired"}}
+    lines[K + 3] = json.dumps(expired)
     path = tmp_path / "log.jsonl"
-    path.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    command = ["check", str(path), "--cost", "small=1,large=20"]
+    path.write_text("\n".join(lines))
+    command = ["check", str(path), "--cost", "small=0.0004,large=0.006"]
     assert main(command) == 2
     error = capsys.readouterr().err
     assert "Pass --default-model, or use one file per model" in error and "=," not in error
