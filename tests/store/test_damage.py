@@ -55,14 +55,6 @@ def test_a_lost_file_and_an_unlisted_file_are_named(store):
         opened.logits("a")
 
 
-def test_a_store_of_format_1_is_refused_by_name(store):
-    path = store.path / "manifest.json"
-    path.write_text(path.read_text().replace("logits 2", "logits 1"))
-    message = r"manifest\.json: .* format is 'cascadelib logits 1', not 'cascadelib logits 2'"
-    with pytest.raises(ValueError, match=message):
-        cl.LogitStore(store.path)
-
-
 def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_header(
     store, monkeypatch
 ):

@@ -96,18 +96,6 @@ def test_reading_is_that_of_a_comparison_with_each_label(labels, texts):
         assert is_unreadable == (expected is None or (expected != "" and is_doubtful))
 
 
-def test_no_step_merges_two_labels():
-    labels = np.array(["C", "C++", "us", "US"] * 20)
-    said = np.array(["C.", "C++.", "us!", "US"] * 20)
-    read = of_one_model(said, labels)
-    assert read.correct.all() and not read.unreadable.any()
-    said[[2, 6]] = "Us", "US"  # which of two labels, and a label or a spelling: unknown
-    read = of_one_model(said, labels)
-    assert np.flatnonzero(read.unreadable[0]).tolist() == [2, 6]
-    exact = of_one_model(said, labels, answer="exact")
-    assert not exact.unreadable.any() and exact.correct.sum() == 20
-
-
 PROSE = "It is hard to say"
 FIRST_WORDS = {
     "A close look shows C.": None,
