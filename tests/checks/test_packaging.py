@@ -193,11 +193,6 @@ def test_a_release_lists_what_it_lacks(tmp_path):
     assert lack.startswith("CHANGELOG.md")
 
 
-def test_citation_and_version_agree():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
-
-
 def copy_of_the_top(folder):
     """Copy the files that a build reads, without the package."""
     (folder / "data" / "semantic-sql").mkdir(parents=True)
