@@ -128,10 +128,10 @@ def gallery() -> str:
     """Return the key figures of the committed notebooks in small, each with a link and a claim."""
     cards = []
     for path in COMMITTED:
-        entry = home.Entry(report.Run(path, path))
-        claim = escape(report.finding_of(entry.nb) or report.question_of(entry.nb))
-        address = f"notebooks/{entry.page}.html"
-        cards.append(f'<a href="{address}">{home.thumbnail_of(entry)}<span>{claim}</span></a>')
+        run = report.Run(path, path)
+        claim = escape(report.finding_of(run.nb) or report.question_of(run.nb))
+        address = f"notebooks/{run.page}.html"
+        cards.append(f'<a href="{address}">{home.thumbnail_of(run)}<span>{claim}</span></a>')
     return "\n".join(['<div class="gallery">', *cards, "</div>"])
 
 

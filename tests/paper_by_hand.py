@@ -1,6 +1,6 @@
 """The paper's quantities in plain NumPy loops, without the library, for small stores."""
 
-from itertools import combinations, product
+from itertools import combinations, permutations, product
 
 import numpy as np
 from scipy.optimize import minimize_scalar
@@ -127,12 +127,49 @@ class Study:
         return front_of_singles(self.accuracy(k), self.costs[kind])
 
     def front(self, length=2, method="max_softmax", kind="macs", k=1):
+        """Return the points of cascades that no other undercuts, with chain and thresholds."""
         cost = self.costs[kind]
         points = []
-        for chain in combinations(self.candidates(kind, k), length):
-            points += cascades(
-                lambda part: self.outcome(part, method, k), cost, chain, len(self.labels)
-            )
+        for chain in permutations(self.candidates(kind, k), length):
+            if all(cost[a] <= cost[b] for a, b in zip(chain, chain[1:])):
+                points += cascades(
+                    lambda part: self.outcome(part, method, k), cost, chain, len(self.labels)
+                )
+        return front_of(points)
+
+    def run(self, chain, thresholds, kind="macs"):
+        """Return the accuracy, cost, exit rates and chain of a cascade by max softmax."""
+        left = np.ones(len(self.labels), bool)
+        hits = paid = 0.0
+        rates = []
+        for stage, t in enumerate([*thresholds, -np.inf], 1):
+            correct, confidence = self.outcome(chain[:stage])
+            exits = left & (confidence >= t)
+            paid += self.costs[kind][chain[stage - 1]] * left.mean()
+            hits += (correct & exits).mean()
+            rates.append(exits.mean())
+            left = left & ~exits
+        return hits, paid, rates, chain
+
+    def swept(self, cascades):
+        """Return the front of single models and pairs, with all thresholds of each segment.
+
+        cascades: [(chain, thresholds)] of another split's front, by accuracy. A segment is a run of
+        one chain.
+        """
+        segments = []
+        for chain, thresholds in cascades:
+            if not segments or segments[-1][0] != chain:
+                segments.append((chain, []))
+            segments[-1][1].extend(thresholds)
+        points = []
+        for chain, levels in segments:
+            if not levels:
+                points.append(self.run(chain, []))
+                continue
+            _, confidence = self.outcome(chain[:1])
+            inside = confidence[(confidence > min(levels)) & (confidence <= max(levels))]
+            points += [self.run(chain, [t]) for t in [*levels, *inside]]
         return front_of(points)
 
     def improvement(self, front, at, kind="macs", k=1):
@@ -140,3 +177,73 @@ class Study:
         least = [cost for accuracy, cost, *_ in front if accuracy >= at - 1e-12]
         base = hull_cost(self.accuracy(k), self.costs[kind], at)
         return base / min(least) if least else 0.0
+
+
+def midway(confidence, t):
+    """The threshold that is reported for the least confidence that exits."""
+    below = confidence[confidence < t]
+    if not len(below):
+        return -np.inf
+    return (t + below.max()) / 2 if np.isfinite(t) else t
+
+
+class ScoreStudy(Study):
+    """The correctness and confidence of single models, and their cascades by brute force."""
+
+    def __init__(self, parts, cost):
+        self.parts = parts
+        self.costs = {"macs": cost}
+        self.labels = range(len(parts[0][0]))
+        self.accuracies = np.array([correct.mean() for correct, _ in parts])
+
+    def outcome(self, chain, *_):
+        return self.parts[chain[-1]]
+
+    def accuracy(self, k=1):
+        return self.accuracies
+
+    def candidates(self, *_):
+        """All models if their front has fewer than three, or else those on the front."""
+        front = super().candidates()
+        return front if len(front) >= 3 else list(range(len(self.parts)))
+
+    def cascades(self, length):
+        """The chains of the front, with thresholds midway between confidences."""
+        found = []
+        for _, _, chain, chosen in self.front(length):
+            levels = [midway(self.parts[m][1], t) for m, t in zip(chain, chosen)]
+            found.append((chain, levels))
+        return found
+
+    def start(self):
+        """The accuracy of the best of the cheapest models."""
+        cost = self.costs["macs"]
+        return max(a for a, c in zip(self.accuracies, cost) if c == min(cost))
+
+    def base(self, accuracy):
+        """The least cost of random routing between models."""
+        return hull_cost(self.accuracies, self.costs["macs"], accuracy)
+
+    def log_ratio(self, first, second):
+        """The mean logarithm of the cost of the second points ÷ that of the first."""
+        low = self.start()
+        high = min(self.accuracies.max(), *(max(p[0] for p in part) for part in (first, second)))
+        inner = [p[0] for part in (first, second) for p in part if low < p[0] < high]
+        edges = np.unique([low, high, *inner])
+        total = 0.0
+        for lower, upper in zip(edges, edges[1:]):
+            costs = [min(p[1] for p in part if p[0] >= upper) for part in (first, second)]
+            total += (upper - lower) * np.log(costs[1] / costs[0])
+        return total / (high - low)
+
+
+def tenths_of(here, front):
+    """The best cascades with a neighbour of each first threshold among every tenth confidence."""
+    found = []
+    for chain, levels in front:
+        values = np.sort(here.parts[chain[0]][1])[::10]
+        above = np.searchsorted(values, levels[0])
+        rows = max(above - 1, 0), min(above, len(values) - 1)
+        found += [(chain, [values[row], *levels[1:]]) for row in rows]
+    kept = front_of([(*here.run(*point)[:2], point) for point in found])
+    return [point for *_, point in kept]

@@ -15,7 +15,7 @@ from scipy.stats import norm, spearmanr
 from cascadelib import METHODS, ScoreTable, bootstrap, search
 from cascadelib.analysis import front_on
 from tools.claims import calibration, ledger, methods, pairs, shift, texts
-from tools.claims.evidence import correlations
+from tools.claims.evidence import Evidence, correlations
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED
 from tools.claims.views import View, make_views, views_of_fronts, with_samples
 from tools.paper import MEANS
@@ -37,6 +37,15 @@ NAMES = ["tiny", "small", "middle", "large"]
 CROSSING = 0.695  # factor on noise at which cascades that 1,000 samples select lead equally often
 MODELS = 16  # in worlds of tables about models
 BOTH = [SUPPORTED, CONTRADICTED]
+
+
+def with_error(value, error):
+    """Return a value with normal draws around it."""
+    rng = np.random.default_rng(len(str(value)))
+    draws = np.asarray(value, float) + error * rng.standard_normal((60, *np.shape(value)))
+    if isinstance(value, pd.Series):
+        return Evidence(value, [pd.Series(draw, value.index) for draw in draws], 50_000)
+    return Evidence(value, list(draws), 50_000)
 
 
 def eases(rng, accuracies=ACCURACIES):

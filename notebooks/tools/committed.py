@@ -18,9 +18,10 @@ import numpy as np
 from kaleido.errors import ChromeNotFoundError
 from nbformat import NotebookNode
 from PIL import Image, ImageColor
+from scipy.cluster.vq import vq
 
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
-from tools.report import WIDGET, last_of_each_line, outputs_of, title_of
+from tools.report import ROOT, WIDGET, last_of_each_line, outputs_of, title_of
 
 LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
@@ -50,7 +51,8 @@ async def draw(figures: list[dict], kind: str = "png") -> list[bytes]:
             layout = figure["layout"]
             size = {side: layout.get(side) or default for side, default in SIZE.items()}
             bare = {"data": figure["data"], "layout": layout}
-            pictures.append(await browser.calc_fig(bare, {"format": kind, "scale": 1, **size}))
+            options = {"format": kind, "scale": 1, **size}
+            pictures.append(await browser.calc_fig(bare, options))
     return pictures
 
 
@@ -60,21 +62,18 @@ def reduce_palette(png: bytes) -> bytes:
     It has about a third of the bytes and no visible difference in a chart.
     """
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    fixed = np.array([ImageColor.getrgb(colour) for colour in ("white", *PALETTE, GREY, BLACK)])
+    names = ("white", *PALETTE, GREY, BLACK)
+    fixed = [ImageColor.getrgb(name) for name in names]
     few_colours = picture.quantize(
         256 - len(fixed), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
     )
-    others: np.ndarray = np.reshape(few_colours.getpalette() or [], (-1, 3))
+    others = np.reshape(few_colours.getpalette() or [], (-1, 3))
     colours = np.concatenate([fixed, others])[:256]
-    # Find the nearest palette colour once per distinct colour, packed as one number.
-    packed: Any = np.asarray(picture) @ (1 << 16, 1 << 8, 1)
-    found: Any
-    found, places = np.unique(packed, return_inverse=True)
-    channels = np.stack([found >> 16, found >> 8 & 255, found & 255], axis=1)
-    distances = ((channels[:, None] - colours) ** 2).sum(axis=2)
-    nearest = distances.argmin(axis=1).astype(np.uint8)
+    pixels = np.asarray(picture).reshape(-1, 3)
+    nearest, _ = vq(pixels.astype(float), colours.astype(float))
     height_and_width = picture.size[::-1]
-    small = Image.fromarray(nearest[places].reshape(height_and_width), "P")
+    rows = nearest.astype(np.uint8).reshape(height_and_width)
+    small = Image.fromarray(rows, "P")
     small.putpalette(colours.astype(np.uint8).tobytes())
     file = io.BytesIO()
     small.save(file, "PNG", optimize=True)
@@ -83,8 +82,8 @@ def reduce_palette(png: bytes) -> bytes:
 
 def without_paths(text: str) -> str:
     """Remove this machine's folders from a text: the clone, the Python installation, the kernel."""
-    for folder in {str(Path(__file__).resolve().parents[2]), sys.prefix}:
-        text = text.replace(folder + "/", "")
+    for folder in (ROOT, sys.prefix):
+        text = text.replace(f"{folder}/", "")
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 
 
@@ -118,7 +117,8 @@ def drawn_figures(notebooks: Iterable[NotebookNode]) -> dict[int, bytes]:
         figures += [output for _, output in outputs if PLOTLY_JSON in output.get("data", {})]
     if not figures:
         return {}
-    pictures = asyncio.run(draw([figure.data[PLOTLY_JSON] for figure in figures]))
+    drawn = [figure.data[PLOTLY_JSON] for figure in figures]
+    pictures = asyncio.run(draw(drawn))
     return dict(zip(map(id, figures), pictures, strict=True))
 
 
@@ -136,9 +136,9 @@ def rewrite_cell(cell: NotebookNode, result: NotebookNode, picture_of: dict[int,
 def rewrite_outputs(executed: Mapping[Path, Path]) -> None:
     """Put the outputs of each executed notebook (value) into its source (key). Cells and ids are
     unchanged."""
-    results = {path: nbformat.read(result, as_version=4) for path, result in executed.items()}
-    picture_of = drawn_figures(results.values())
-    for path, notebook in results.items():
+    results = [nbformat.read(result, as_version=4) for result in executed.values()]
+    picture_of = drawn_figures(results)
+    for path, notebook in zip(executed, results):
         nb = nbformat.read(path, as_version=4)
         for cell, result in zip(nb.cells, notebook.cells, strict=True):
             if cell.cell_type == "code":

@@ -43,10 +43,13 @@ def lines_of(output: NotebookNode) -> list[str]:
     """Return the rows of a table, or the lines of a text. Figures have none."""
     data = output.get("data", {})
     if "<table" in data.get("text/html", ""):
-        return [TIME.sub("TIME", " | ".join(row)) for row in rows_of_table(data["text/html"])]
-    is_text = set(data) <= {"text/plain", "text/html"}
-    text = data.get("text/plain", output.get("text", "")) if is_text else ""
-    return [TIME.sub("TIME", line) for line in text.splitlines()]
+        rows = rows_of_table(data["text/html"])
+        lines = [" | ".join(row) for row in rows]
+    else:
+        is_text = set(data) <= {"text/plain", "text/html"}
+        text = data.get("text/plain", output.get("text", "")) if is_text else ""
+        lines = text.splitlines()
+    return [TIME.sub("TIME", line) for line in lines]
 
 
 def read(source: Path) -> dict[str, Any]:
@@ -67,7 +70,8 @@ def differences(source: Path, executed: Path, kind: str) -> list[str]:
     found = results_of(executed) if wanted else {}
     lines = []
     for cell in {**wanted, **found}:
-        for here, there in zip_longest(wanted.get(cell, []), found.get(cell, []), fillvalue="–"):
+        both = (each.get(cell, []) for each in (wanted, found))
+        for here, there in zip_longest(*both, fillvalue="–"):
             if not are_close(here, there, expected["units"]):
                 lines.append(f"{source.stem}, cell {cell}:\n  expected {here}\n  found    {there}")
     return lines[:MOST_DIFFERENCES]
@@ -78,7 +82,8 @@ def are_close(wanted: str, found: str, units: int) -> bool:
     digits."""
     if NUMBER.sub("#", wanted) != NUMBER.sub("#", found):
         return False
-    pairs = zip(map(number, NUMBER.findall(wanted)), map(number, NUMBER.findall(found)))
+    here, there = (map(number, NUMBER.findall(line)) for line in (wanted, found))
+    pairs = zip(here, there)
     return all(abs(one - other) <= units * last_digit(one, other) for one, other in pairs)
 
 

@@ -36,16 +36,19 @@ def front_and_improvement(
     titles = ("accuracy against cost", "improvement factor at equal accuracy")
     fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
     style.add_singles(fig, singles, row=1, col=1)
-    accuracies = np.unique(np.concatenate([front.table["accuracy"] for front in fronts.values()]))
+    tables = [front.table for front in fronts.values()]
+    accuracies = np.unique(pd.concat(tables)["accuracy"])
     costs = {label: least_cost_at(front.table, accuracies) for label, front in fronts.items()}
     shown = merge_coinciding(costs)
     for i, (label, name) in enumerate(shown.items()):
         at: dict = {"name": name, "legendgroup": label, "row": 1, "col": 1}
-        add_front(fig, fronts[label], name, style.colour(i), 1.8, **at)
+        colour = style.colour(i)
+        add_front(fig, fronts[label], name, colour, 1.8, **at)
     _add_vertices(fig, first)
     for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
-        places = ((point.cost, point.accuracy), (point.accuracy, point.improvement))
-        for col, (x, y) in enumerate(places, 1):
+        against_cost = (point.cost, point.accuracy)
+        against_accuracy = (point.accuracy, point.improvement)
+        for col, (x, y) in enumerate((against_cost, against_accuracy), 1):
             fig.add_scatter(
                 x=[x],
                 y=[y],
@@ -64,7 +67,8 @@ def front_and_improvement(
     high = max(singles["accuracy"].max(), accuracies[-1])
     margin = high - low
     ends = [low - 0.04 * margin, high + 0.09 * margin]
-    label_row(fig, 1, style.cost_axis(first.cost_kind, singles["cost"]), "accuracy", ends)
+    axis = style.cost_axis(first.cost_kind, singles["cost"])
+    label_row(fig, 1, axis, "accuracy", ends)
     return fig.titled(title, width=WIDTH, legend=BELOW, margin={"b": 130})
 
 
@@ -117,14 +121,16 @@ def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str) -> style.Figur
     )
     fig, _ = panels(titles, 3, 400, horizontal_spacing=0.08)
     names = pairs["first"] + " → " + pairs["second"]
-    kinds = np.array(list(SIZES))[np.searchsorted([10, 100, 1000], pairs["cost_ratio"])]
+    places = np.searchsorted([10, 100, 1000], pairs["cost_ratio"])
+    kinds = np.array(list(SIZES))[places]
     size = pd.Series(kinds, names)
     for label, curve in curves.items():
         shown = style.select_evenly(curve, 300)
         y = shown["accuracy"] - curve["accuracy"].iloc[0]
+        colour = SIZES[size[label]]
         at: dict = {"name": label, "showlegend": False, "row": 1, "col": 1}
         at["hovertemplate"] = "%{y:.2%} at exit rate %{x:.1%}<extra>%{fullData.name}</extra>"
-        style.add_line(fig, shown["exit_rate"], y, SIZES[size[label]], 1.6, **at)
+        style.add_line(fig, shown["exit_rate"], y, colour, **at)
     fig.add_hline(y=0, line=style.DOTTED, row=1, col=1)
     hover = "%{text}<br>difference %{x:.2%}, size × %{customdata:.4s}<br>%{y:.4~g}<extra></extra>"
     for kind, colour in SIZES.items():

@@ -7,16 +7,12 @@ leaves out its part.
 import datetime
 import html
 from collections.abc import Iterable
-from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
-
-import nbformat
-from nbformat import NotebookNode
 
 from cascadelib.figures.style import PLOTLY_JSON
 
 from . import report
+from .report import Run
 
 PURPOSE = "Run a cheap model first, and an expensive one only when it is needed"
 MAIN = "02"  # the notebook whose finding is the home's
@@ -29,7 +25,13 @@ SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
 HEIGHT = 260  # pixels
 SMALL = {"height": HEIGHT, "font": {"size": 11}}
 # A legend is below the axis title, at the bottom of the card.
-KEY = {"orientation": "h", "x": 0, "y": 0, "yanchor": "bottom", "yref": "container"}
+KEY = {
+    "orientation": "h",
+    "x": 0,
+    "y": 0,
+    "yanchor": "bottom",
+    "yref": "container",
+}
 KEY_HEIGHT = 80  # pixels
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
@@ -44,56 +46,31 @@ FAILURE = '<p class="failed">failed in <code>{error}</code></p>'
 DATE = "%Y-%m-%d %H:%M"
 
 
-@dataclass(frozen=True)
-class Entry:
-    """A notebook on the home. Without an execution it has no outputs."""
-
-    run: report.Run
-
-    @cached_property
-    def nb(self) -> NotebookNode:
-        """The executed notebook, or its source without outputs."""
-        if self.run.executed.exists():
-            return nbformat.read(self.run.executed, as_version=4)
-        nb = nbformat.read(self.run.source, as_version=4)
-        for cell in nb.cells:
-            cell.pop("outputs", None)
-        return nb
-
-    @property
-    def number(self) -> str:
-        """The first two characters of the notebook's name."""
-        return self.run.source.stem[:2]
-
-    @property
-    def page(self) -> str:
-        """The name of the notebook's page, without its suffix."""
-        return html.escape(self.run.source.stem)
-
-    @property
-    def explorers(self) -> list[str]:
-        """The HTML of each explorer, a picture without scripts."""
-        outputs = report.outputs_of(*self.nb.cells)
-        pages = [output.get("data", {}).get("text/html", "") for _, output in outputs]
-        return [page for page in pages if "cl-still" in page]
+def explorers_of(run: Run) -> list[str]:
+    """Return the HTML of each explorer of a notebook, a picture without scripts."""
+    outputs = report.outputs_of(*run.nb.cells)
+    pages = [output.get("data", {}).get("text/html", "") for _, output in outputs]
+    return [page for page in pages if "cl-still" in page]
 
 
-def thumbnail_of(entry: Entry) -> str:
+def thumbnail_of(run: Run) -> str:
     """Return the figure of the cell tagged ``key-figure`` in small, "" without one."""
-    for before, output in report.outputs_of(*report.tagged(entry.nb, "key-figure")):
+    for before, output in report.outputs_of(*report.tagged(run.nb, "key-figure")):
         data = output.get("data", {})
         if PLOTLY_JSON in data:
             label = report.title_of(data[PLOTLY_JSON], before)
             return framed(report.live_figure(in_small(data[PLOTLY_JSON]), label), label)
         if "image/png" in data:
             label = output.metadata.get("image/png", {}).get("alt", "")
-            return framed(PICTURE.format(data=data["image/png"].replace("\n", "")), label)
+            png = data["image/png"].replace("\n", "")
+            return framed(PICTURE.format(data=png), label)
     return ""
 
 
 def framed(content: str, label: str) -> str:
     """Return a figure of the home. label: for screen readers."""
-    return FIGURE.format(label=html.escape(label, quote=True), content=content)
+    label = html.escape(label, quote=True)
+    return FIGURE.format(label=label, content=content)
 
 
 def first_panel(figure: dict) -> dict:
@@ -104,7 +81,9 @@ def first_panel(figure: dict) -> dict:
         return figure
     data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
     data = [trace for trace in data if "text" not in trace.get("mode", "")]
-    full = {axis: layout[axis] | {"domain": [0, 1]} for axis in ("xaxis", "yaxis")}
+    full = {}
+    for axis in ("xaxis", "yaxis"):
+        full[axis] = layout[axis] | {"domain": [0, 1]}
     bare: dict = {"annotations": [], "shapes": [], "width": None, "legend": {}}
     return figure | {"data": data, "layout": layout | full | bare}
 
@@ -121,28 +100,29 @@ def in_small(figure: dict) -> dict:
     return figure | {"layout": small, "config": {"staticPlot": True}}
 
 
-def explorer(entries: list[Entry]) -> str:
+def explorer(runs: list[Run]) -> str:
     """Return the live explorer if a notebook shows the bundled images.
 
     Otherwise return the first picture of an explorer, "" without one.
     """
-    pictures = [(entry, picture) for entry in entries for picture in entry.explorers]
+    pictures = [(run, picture) for run in runs for picture in explorers_of(run)]
     if any(report.is_of_bundled_images(picture) for _, picture in pictures):
-        return LIVE.format(page=report.LIVE, frame=report.FRAME.format(page=report.LIVE, state=""))
-    for entry, picture in pictures:
-        return STILL.format(picture=picture, page=entry.page)
+        frame = report.FRAME.format(page=report.LIVE, state="")
+        return LIVE.format(page=report.LIVE, frame=frame)
+    for run, picture in pictures:
+        return STILL.format(picture=picture, page=run.page)
     return ""
 
 
-def card_of(entry: Entry) -> str:
+def card_of(run: Run) -> str:
     """Return a notebook's card: its question, its finding, its key figure and its failure."""
-    error = entry.run.error
+    error = run.error
     return CARD.format(
-        page=entry.page,
-        number=entry.number,
-        question=html.escape(report.question_of(entry.nb)),
-        finding=html.escape(report.finding_of(entry.nb)),
-        figure=thumbnail_of(entry),
+        page=run.page,
+        number=run.number,
+        question=html.escape(report.question_of(run.nb)),
+        finding=html.escape(report.finding_of(run.nb)),
+        figure=thumbnail_of(run),
         failure=FAILURE.format(error=html.escape(error)) if error else "",
     )
 
@@ -157,29 +137,29 @@ def lede_of(answer: str) -> str:
     return f'<p class="lede"><b>{finding}</b><br>{source}{unit}</p>'
 
 
-def cards(entries: Iterable[Entry]) -> str:
-    """Return a grid of cards, "" without entries."""
-    found = [card_of(entry) for entry in entries]
+def cards(runs: Iterable[Run]) -> str:
+    """Return a grid of cards, "" without notebooks."""
+    found = [card_of(run) for run in runs]
     return "\n".join(['<div class="cards">', *found, "</div>"]) if found else ""
 
 
-def footer(entries: list[Entry], about: str, site: str) -> str:
+def footer(runs: list[Run], about: str, site: str) -> str:
     """Return when the notebooks were executed, and links to them and to the glossary."""
     if not about:
         date = datetime.datetime.now().strftime(DATE)
-        seconds = sum(entry.run.seconds for entry in entries)
+        seconds = sum(run.seconds for run in runs)
         about = f"Executed on {date}, {seconds:.0f} s in all."
     executed = [
-        f'<a href="{entry.page}.ipynb" title="{entry.run.seconds:.1f} s">{entry.number}</a>'
-        for entry in entries
-        if entry.run.seconds
+        f'<a href="{run.page}.ipynb" title="{run.seconds:.1f} s">{run.number}</a>'
+        for run in runs
+        if run.seconds
     ]
     links = f"Executed notebooks: {' '.join(executed)} · " if executed else ""
     glossary = "../glossary.html" if site else "glossary.html"
     return f'<footer><p>{about} {links}<a href="{glossary}">Glossary</a></p></footer>'
 
 
-def write_report(runs: Iterable[report.Run], out: Path, about: str = "", site: str = "") -> Path:
+def write_report(runs: Iterable[Run], out: Path, about: str = "", site: str = "") -> Path:
     """Write executed notebooks as pages in ``out``, with a home.
 
     Parameters
@@ -205,22 +185,21 @@ def write_report(runs: Iterable[report.Run], out: Path, about: str = "", site: s
     return index
 
 
-def format_home(runs: Iterable[report.Run], about: str = "", site: str = "") -> str:
+def format_home(runs: list[Run], about: str = "", site: str = "") -> str:
     """Return the home as HTML, see :func:`write_report`."""
-    entries = [Entry(run) for run in runs]
-    lessons = [entry for entry in entries if entry.number not in PAPER]
-    paper = [entry for entry in entries if entry.number in PAPER]
-    findings = [report.answer_of(entry.nb) for entry in lessons if entry.number == MAIN]
+    lessons = [run for run in runs if run.number not in PAPER]
+    paper = [run for run in runs if run.number in PAPER]
+    findings = [report.answer_of(run.nb) for run in lessons if run.number == MAIN]
     parts = [
         '<div class="home">',
         f"<h1>{PURPOSE}</h1>",
         *(lede_of(text) for text in findings if text),
-        explorer(entries),
+        explorer(runs),
         "<h2>Lessons</h2>" * bool(lessons),
         cards(lessons),
         f"<h2>The paper</h2><p>{ABOUT_PAPER}</p>" * bool(paper),
         cards(paper),
-        footer(entries, about, site),
+        footer(runs, about, site),
         "</div>",
     ]
     top = f'<a href="{site}">cascadelib</a>' if site else ""

@@ -40,15 +40,10 @@ class Notebooks(AsyncLargeFileManager):
     JupyterLab."""
 
     async def get(  # type: ignore[override]
-        self,
-        path: str,
-        content: bool = True,
-        type: str | None = None,
-        format: str | None = None,
-        **options: Any,
+        self, path: str, content: bool = True, **options: Any
     ) -> dict[str, Any]:
         """As the base class does."""
-        model = await super().get(path, content, type, format, **options)
+        model = await super().get(path, content, **options)
         return swap_metadata(model, NEUTRAL, kernel_metadata()) if content else model
 
     async def save(  # type: ignore[override]

@@ -182,7 +182,9 @@ class Paper:
         """Return the points of locally largest improvement of pairs, the largest if there are
         none."""
         front = self.search(design)
-        return cl.peaks(front, self.prominence) or [cl.pick(front, "max_improvement", caution=0)]
+        if peaks := cl.peaks(front, self.prominence):
+            return peaks
+        return [cl.pick(front, "max_improvement", caution=0)]
 
     def curves(self, design: Design, fronts: Mapping[str, Front]) -> dict[str, pd.DataFrame]:
         """Return the improvement curves of fronts from the accuracy at which a design begins."""
@@ -242,7 +244,8 @@ def open_texts(folder: Any, left_out: Collection[str]) -> Store:
 
 def halves(store: Store) -> tuple[Store, Store]:
     """Return every other sample of a store, and the others."""
-    return store.take(slice(0, None, 2)), store.take(slice(1, None, 2))
+    evens, odds = (store.take(slice(start, None, 2)) for start in (0, 1))
+    return evens, odds
 
 
 def draws(name: str) -> Callable:
@@ -269,9 +272,13 @@ def designs_table() -> pd.DataFrame:
 def figure_1(paper: Paper, design: Design) -> Any:
     front = paper.front(design)
     points = cl.peaks(front, paper.prominence)
-    letters = {chr(ord("A") + number): point for number, point in enumerate(points)}
     title = paper.caption("Figure 1", design)
-    return front_figures.front_and_improvement({"pairs": front}, title, letters)
+    return front_figures.front_and_improvement({"pairs": front}, title, letters_of(points))
+
+
+def letters_of(points: list[Point]) -> dict[str, Point]:
+    """Return the points of Table 1 by the paper's letters."""
+    return {chr(ord("A") + number): point for number, point in enumerate(points)}
 
 
 @draws("Table 1")
@@ -280,7 +287,7 @@ def table_1(paper: Paper, design: Design) -> pd.DataFrame:
     split = paper.split(design)
     found = side_by_side.on_both_splits(paper.selection, split, points)
     table = cl.tables.readable(found, cost=paper.cost(design)).T
-    return table.set_axis([chr(ord("A") + number) for number in range(len(points))], axis=1)
+    return table.set_axis([*letters_of(points)], axis=1)
 
 
 @draws("Figure 2")
@@ -388,8 +395,10 @@ def figure_7(paper: Paper, design: Design) -> Any:
 
 @draws("Figure 10")
 def figure_10(paper: Paper, design: Design) -> Any:
-    words = {"sum": f"top-{paper.top_k} softmax sum"}
-    fronts = {words.get(name, name): front for name, front in paper.top_k_fronts(design).items()}
+    fronts = {}
+    for name, front in paper.top_k_fronts(design).items():
+        label = f"top-{paper.top_k} softmax sum" if name == "sum" else name
+        fronts[label] = front
     title = f"{paper.caption('Figure 10', design)}; k = {paper.top_k}"
     return front_figures.front_and_improvement(fronts, title)
 
@@ -411,16 +420,12 @@ def figure_12(paper: Paper, design: Design) -> Any:
     front = paper.search(design)
     figures = {}
     splits = shifted_splits(paper, design)
-    for name in [name for name in paper.drawn if name in splits] or list(splits)[:1]:
-        split = splits[name]
-        found = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
-        figures[name] = paper_figures.segments_figure(
-            cl.replay(split, front),
-            found.table,
-            found.singles,
-            front.cost_kind,
-            f"{paper.caption('Figure 12', design)}; {name}",
-        )
+    first, *_ = splits
+    for name in [name for name in paper.drawn if name in splits] or [first]:
+        found = cl.search(splits[name], 2, front.method, cost=front.cost_kind, models="pareto")
+        moved = cl.replay(splits[name], front)
+        title = f"{paper.caption('Figure 12', design)}; {name}"
+        figures[name] = paper_figures.segments_figure(moved, found, title)
     return figures
 
 

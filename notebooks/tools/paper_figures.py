@@ -1,7 +1,7 @@
 """The paper's figures and the other figures of these notebooks, each from plain tables."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from itertools import chain, cycle
+from itertools import chain, cycle, islice, product
 from math import ceil
 from typing import Any
 
@@ -52,6 +52,8 @@ def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS)
     """
     fig, places = panels(kinds, len(kinds), 400, shared_yaxes=True, horizontal_spacing=0.03)
     for (row, col), kind in zip(places, kinds.values()):
+        at = {"row": row, "col": col}
+        legend = f"legend{col}"
         shown = {}
         factors = {}
         for name, curve in curves.items():
@@ -63,11 +65,11 @@ def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS)
         for words, text in merge_coinciding(factors).items():
             colour, dash = look_of(shown[words])
             width = 1.2 if colour == style.BLACK else 1.8
-            at = {"legend": f"legend{col}", "dash": dash, "row": row, "col": col}
-            style.add_improvement(fig, curves[shown[words]], text, colour, width, **at)
-        fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
-        start = fig.layout[f"xaxis{col}"].domain[0]
-        fig.update_layout({f"legend{col}": {"x": start, "y": -0.2, "yanchor": "top"}})
+            look = {"legend": legend, "dash": dash}
+            style.add_improvement(fig, curves[shown[words]], text, colour, width, **look, **at)
+        fig.add_hline(y=1, line=style.DOTTED, **at)
+        start, _ = fig.layout[f"xaxis{col}"].domain
+        fig.update_layout({legend: {"x": start, "y": -0.2, "yanchor": "top"}})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
     return fig.titled(title, width=1150, height=560, margin={"b": 150})
@@ -98,7 +100,8 @@ def replayed_improvement_figure(curves: dict[str, Tables], title: str) -> style.
         for label, curve in lines.items():
             colour = colours[label]
             width = 1.2 if colour == style.BLACK else 2
-            style.add_improvement(fig, curve, label, colour, width, **once(fig, label, row, col))
+            at = once(fig, label, row, col)
+            style.add_improvement(fig, curve, label, colour, width, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(matches="x", showticklabels=True, **style.per_cent_axis())
     fig.update_xaxes(title="accuracy", row=places[-1][0])
@@ -108,41 +111,41 @@ def replayed_improvement_figure(curves: dict[str, Tables], title: str) -> style.
     return fig.titled(title, width=1150, legend=below, margin={"b": 100})
 
 
-def segments_figure(
-    moved: pd.DataFrame,
-    own: pd.DataFrame,
-    singles: pd.DataFrame,
-    cost: str,
-    title: str,
-) -> style.Figure:
+def segments_figure(moved: pd.DataFrame, own: Front, title: str) -> style.Figure:
     """Draw figure 12: a front on another split, as segments and as its Pareto-optimal part.
 
-    moved: ``replay`` on the new split. own: ``front.table`` of that split. singles: its models.
-    Left: a line per segment (one cascade and its range of thresholds, or its points), in two
-    alternating colours. Right: the non-dominated points. The title states which of the two was
-    replayed.
+    moved: ``replay`` on the new split. own: the front that a search finds on that split. Left: a
+    line per segment (one cascade and its range of thresholds, or its points), in two alternating
+    colours. Right: the non-dominated points. The title states which of the two was replayed.
     """
     titles = ("segments, each one cascade", "the Pareto-optimal part")
     fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
     look: dict = {"mode": "lines+markers", "marker": {"size": 3}}
     axes: dict = {"x": "cost_replayed", "y": "accuracy_replayed"}
-    for (_, rows), (turn, colour) in zip(moved.groupby("segment"), cycle(TURNS.items())):
+    turns = cycle(TURNS.items())
+    for (_, rows), (turn, colour) in zip(moved.groupby("segment"), turns):
         shown = style.select_evenly(rows, 300)
-        style.add_cascades(fig, shown, colour, **axes, **look, **once(fig, turn, 1, 1))
+        at = once(fig, turn, 1, 1)
+        style.add_cascades(fig, shown, colour, **axes, **look, **at)
     best = moved[moved["on_front"]].sort_values("cost_replayed")
     x, y = (best[column] for column in axes.values())
     steps: dict = {"line_shape": "hv"}
-    style.add_line(fig, x, y, style.PALETTE[1], 2, name="replayed front", row=1, col=2, **steps)
+    at = {"name": "replayed front", "row": 1, "col": 2}
+    colour = style.PALETTE[1]
+    style.add_line(fig, x, y, colour, 2, **at, **steps)
+    cost, accuracy = own.steps
     for row, col in places:
-        at: dict = {"name": "front searched on this split", "row": row, "col": col, **steps}
+        at = {"name": "front searched on this split", "row": row, "col": col}
         at["showlegend"] = col == 2
-        style.add_line(fig, own["cost"], own["accuracy"], style.BLACK, 1.2, **at)
-    style.add_singles(fig, singles, row=1, col=2)
-    fig.update_xaxes(matches="x", **style.cost_axis(cost, singles["cost"]))
-    low = min(own["accuracy"].min(), moved["accuracy_replayed"].min())
-    high = max(own["accuracy"].max(), y.max())
+        style.add_line(fig, cost, accuracy, style.BLACK, 1.2, **at, **steps)
+    style.add_singles(fig, own.singles, row=1, col=2)
+    costs = style.cost_axis(own.cost_kind, own.singles["cost"])
+    fig.update_xaxes(matches="x", **costs)
+    low = min(accuracy.min(), moved["accuracy_replayed"].min())
+    high = max(accuracy.max(), y.max())
     margin = 0.05 * (high - low)
-    fig.update_yaxes(range=[low - margin, high + margin], **style.per_cent_axis())
+    ends = [low - margin, high + margin]
+    fig.update_yaxes(range=ends, **style.per_cent_axis())
     fig.update_yaxes(title="accuracy", col=1)
     title = f"{title}; replayed: {REPLAYED[moved['replayed'].iloc[0]]}"
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
@@ -153,7 +156,8 @@ def verdicts_figure(counts: pd.DataFrame, title: str) -> style.Figure:
 
     counts: :func:`tools.claims.ledger.count_verdicts`.
     """
-    fig = style.figure(title, barmode="stack", height=420, xaxis={"title": "claims"})
+    axis = {"title": "claims"}
+    fig = style.figure(title, barmode="stack", height=420, xaxis=axis)
     by_topic = counts.drop(columns="all")
     for word, colour in VERDICT_COLOURS.items():
         if word in by_topic.index:
@@ -178,7 +182,8 @@ def tasks_figure(tasks: dict[str, Front], cost: str, title: str) -> style.Figure
     for row, front in enumerate(tasks.values(), 1):
         singles = front.singles
         style.add_singles(fig, singles, row=row, col=1, showlegend=row == 1)
-        add_front(fig, front, "pairs", style.PALETTE[0], 2, **once(fig, "pairs", row, 1))
+        at = once(fig, "pairs", row, 1)
+        add_front(fig, front, "pairs", style.PALETTE[0], 2, **at)
         score = "F1" if front.score == "f1" else "accuracy"
         high = front.table["accuracy"].max()
         cheapest = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
@@ -212,11 +217,14 @@ def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequenc
 
     cost: an axis. ends: of the scores on the left.
     """
-    fig.add_hline(y=1, line=style.DOTTED, row=row, col=2)
-    fig.update_xaxes(row=row, col=1, **cost)
-    fig.update_yaxes(row=row, col=1, **style.per_cent_axis(title=score, range=ends))
-    fig.update_xaxes(row=row, col=2, **style.per_cent_axis(title=score))
-    fig.update_yaxes(row=row, col=2, title=style.GAIN, **style.GAIN_AXIS)
+    costs_panel = {"row": row, "col": 1}
+    factors_panel = {"row": row, "col": 2}
+    scores = style.per_cent_axis(title=score)
+    fig.add_hline(y=1, line=style.DOTTED, **factors_panel)
+    fig.update_xaxes(**costs_panel, **cost)
+    fig.update_yaxes(range=ends, **costs_panel, **scores)
+    fig.update_xaxes(**factors_panel, **scores)
+    fig.update_yaxes(title=style.GAIN, **factors_panel, **style.GAIN_AXIS)
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: str) -> style.Figure:
@@ -241,11 +249,14 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: st
                 look["hovertemplate"] = f"%{{y:.2%}} at exit rate %{{x:.1%}}<extra>{label}</extra>"
                 at = once(fig, label, row, col)
                 style.add_line(fig, shown["exit_rate"], shown[column], **look, **at)
-        for threshold in [point.thresholds[0] for point in points if point.models[0] == model]:
+        firsts = [point.thresholds[0] for point in points if point.models[0] == model]
+        for threshold in firsts:
             table = lines["uncalibrated"]
-            rate = float((table["exit_rate"][table["threshold"] >= threshold]).max())
+            exits = table["threshold"] >= threshold
+            rate = float(table["exit_rate"][exits].max())
+            dashes = {"color": style.GREY, "dash": "dash"}
             for col in range(1, len(SIDES) + 1):
-                fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row, col=col)
+                fig.add_vline(x=rate, line=dashes, row=row, col=col)
             note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right"}
             fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", row=row, col=3, **note)
     fig.update_xaxes(range=[0, 1], **style.per_cent_axis())
@@ -264,7 +275,10 @@ SIDES = {  # the panels of a model: title and column
 
 
 PANELS_IN_A_ROW = 4
-AVERAGES = {"confidence": (style.PALETTE[1], 1.6), "accuracy": (style.PALETTE[0], 1.2)}
+AVERAGES = {
+    "confidence": (style.PALETTE[1], 1.6),
+    "accuracy": (style.PALETTE[0], 1.2),
+}
 
 
 def reliability_figure(averages: Tables, title: str) -> style.Figure:
@@ -288,10 +302,12 @@ def reliability_figure(averages: Tables, title: str) -> style.Figure:
             at = once(fig, name, row, col)
             at["hovertemplate"] = f"%{{y:.2%}} at %{{x:.0%}}<extra>{name}</extra>"
             style.add_line(fig, shown["position"], shown[name], *line, **at)
-    lowest = min(table[["confidence", "accuracy"]].min().min() for table in averages.values())
+    both = pd.concat(averages.values())[list(AVERAGES)]
+    lowest = both.min(axis=None)
     shares = style.per_cent_axis(tickfont_size=10)
     fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, **shares)
-    fig.update_xaxes(range=[0, 1], tickvals=[0.25, 0.5, 0.75], **shares)
+    quarters = [0.25, 0.5, 0.75]
+    fig.update_xaxes(range=[0, 1], tickvals=quarters, **shares)
     fig.update_annotations(font_size=11)
     fig.add_annotation(
         text="share of samples, least confident first",
@@ -303,8 +319,9 @@ def reliability_figure(averages: Tables, title: str) -> style.Figure:
         showarrow=False,
         font_size=12,
     )
-    legend = BELOW | {"y": -75 / (130 * rows)}
-    return fig.titled(title, height=180 + 130 * rows, margin={"b": 100}, legend=legend)
+    inside = 130 * rows  # pixels
+    legend = BELOW | {"y": -75 / inside}
+    return fig.titled(title, height=180 + inside, margin={"b": 100}, legend=legend)
 
 
 def panels(
@@ -317,4 +334,5 @@ def panels(
     )
     fig.update_annotations(font_size=12)
     fig.update_layout(template=style.TEMPLATE, height=90 + height * rows, margin={"t": 80})
-    return fig, [(i // columns + 1, i % columns + 1) for i in range(len(titles))]
+    places = product(range(1, rows + 1), range(1, columns + 1))
+    return fig, list(islice(places, len(titles)))

@@ -31,20 +31,23 @@ def publish(executed: Iterable[Path], folder: Path) -> list[Path]:
             found = [output.get("data", {}) for output in cell.get("outputs", [])]
             charts = [data[PLOTLY_JSON] for data in found if PLOTLY_JSON in data]
             pages = [data["text/html"] for data in found if "<table" in data.get("text/html", "")]
-            figures |= dict(zip(names(folder, path, cell.id, len(charts), "svg"), charts))
-            for place, page in zip(names(folder, path, cell.id, len(pages), "tex"), pages):
+            start = f"{folder}/{path.stem}-{cell.id}"
+            figures |= dict(zip(names(start, len(charts), "svg"), charts))
+            for place, page in zip(names(start, len(pages), "tex"), pages):
                 place.write_text(latex_table(page), encoding="utf-8")
                 written.append(place)
-    pictures = asyncio.run(draw(list(figures.values()), "svg")) if figures else []
-    for place, picture in zip(figures, pictures):
-        place.write_bytes(picture)
+    if figures:
+        pictures = asyncio.run(draw(list(figures.values()), "svg"))
+        for place, picture in zip(figures, pictures):
+            place.write_bytes(picture)
     return [*written, *figures]
 
 
-def names(folder: Path, notebook: Path, cell: str, count: int, suffix: str) -> list[Path]:
-    """Return the paths of the figures or tables of a cell."""
-    numbers = [""] if count == 1 else [f"-{number}" for number in range(1, count + 1)]
-    return [folder / f"{notebook.stem}-{cell}{number}.{suffix}" for number in numbers]
+def names(start: str, count: int, suffix: str) -> list[Path]:
+    """Return the paths of the figures or tables of a cell, numbered if there are several."""
+    if count == 1:
+        return [Path(f"{start}.{suffix}")]
+    return [Path(f"{start}-{number}.{suffix}") for number in range(1, count + 1)]
 
 
 def rows_of_table(page: str) -> list[list[str]]:
@@ -52,17 +55,18 @@ def rows_of_table(page: str) -> list[list[str]]:
     rows = []
     for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL):
         cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
-        rows.append([unescape(re.sub(r"<[^>]*>", "", cell)).strip() for cell in cells])
+        texts = [re.sub(r"<[^>]*>", "", cell) for cell in cells]
+        rows.append([unescape(text).strip() for text in texts])
     return rows
 
 
 def latex_table(page: str) -> str:
     """Return the rows of a table in HTML as a LaTeX tabular."""
     rows = rows_of_table(page)
-    columns = max(map(len, rows), default=0)
-    head, *body = [" & ".join(map(latex_text, row)) + r" \\" for row in rows] or [""]
-    lines = [head, r"\hline", *body]
-    return "\n".join([rf"\begin{{tabular}}{{{'l' * columns}}}", *lines, r"\end{tabular}", ""])
+    columns = "l" * max(map(len, rows), default=0)
+    lines = [" & ".join(map(latex_text, row)) + r" \\" for row in rows]
+    lines.insert(1, r"\hline")
+    return "\n".join([rf"\begin{{tabular}}{{{columns}}}", *lines, r"\end{tabular}", ""])
 
 
 def latex_text(text: str) -> str:

@@ -10,7 +10,8 @@ from cascadelib.evaluation.pareto import Baseline
 def rounded(costs: pd.Series) -> np.ndarray:
     """Round costs to four significant digits, as the paper does: float64 of the same shape, with
     nan."""
-    return np.array([float(f"{cost:.3e}") for cost in np.asarray(costs, np.float64)])
+    digits = costs.map("{:.3e}".format)
+    return digits.to_numpy(float)
 
 
 def singles(table: pd.DataFrame, cost: str = "macs") -> pd.DataFrame:
@@ -22,7 +23,8 @@ def singles(table: pd.DataFrame, cost: str = "macs") -> pd.DataFrame:
     """
     validate_choice(cost, ["macs", "seconds"], "cost")
     rows = table.dropna(subset=[cost, "top1"])
-    return Baseline(rounded(rows[cost]), rows["top1"].to_numpy(np.float64), rows.index).table
+    costs = rounded(rows[cost])
+    return Baseline(costs, rows["top1"].to_numpy(float), rows.index).table
 
 
 def on_fronts(table: pd.DataFrame) -> pd.DataFrame:

@@ -8,7 +8,6 @@ models that is the paper's accuracy.
 from typing import Any
 
 import numpy as np
-import pandas as pd
 from scipy.stats import trim_mean
 
 LOW = 0.59856  # top-1 of the cheapest model on the paper's front in MACs
@@ -47,11 +46,6 @@ def mean_in(front: Any, low: float | None = None, high: float | None = None) -> 
 def ratio(above: float, below: float) -> float:
     """Return a ratio of factors, nan if a front does not reach the range of the second."""
     return above / below if below else np.nan
-
-
-def means_in(fronts: dict[str, Any], *ends: float | None) -> pd.Series:
-    """Return :func:`mean_in` of each of {label: front}, in their order."""
-    return pd.Series({label: mean_in(front, *ends) for label, front in fronts.items()})
 
 
 def factors(front: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ import shutil
 from collections.abc import Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import nbformat
@@ -68,6 +69,26 @@ class Run:
     cpu: float = 0.0
     error: str | None = None
 
+    @cached_property
+    def nb(self) -> NotebookNode:
+        """The executed notebook, or its source without outputs."""
+        if self.executed.exists():
+            return nbformat.read(self.executed, as_version=4)
+        nb = nbformat.read(self.source, as_version=4)
+        for cell in nb.cells:
+            cell.pop("outputs", None)
+        return nb
+
+    @property
+    def number(self) -> str:
+        """The first two characters of the notebook's name."""
+        return self.source.stem[:2]
+
+    @property
+    def page(self) -> str:
+        """The name of the notebook's page, without its suffix."""
+        return html.escape(self.source.stem)
+
 
 def question_of(nb: NotebookNode) -> str:
     """Return the first question of the opening cell, without its number and Markdown's marks."""
@@ -89,7 +110,12 @@ def sentences(paragraph: str) -> list[str]:
 
 def tagged(nb: NotebookNode, *tags: str) -> list[NotebookNode]:
     """Return the cells that have one of these tags."""
-    return [cell for cell in nb.cells if set(tags) & set(cell.metadata.get("tags", []))]
+    found = []
+    for cell in nb.cells:
+        own = cell.metadata.get("tags", [])
+        if not set(tags).isdisjoint(own):
+            found.append(cell)
+    return found
 
 
 def outputs_of(*cells: NotebookNode) -> list[tuple[NotebookNode | None, NotebookNode]]:
@@ -165,7 +191,8 @@ def live_figure(figure: dict, title: str) -> str:
 
 def last_of_each_line(text: str) -> str:
     """Return a terminal's text after carriage returns: the last state of a progress bar."""
-    return "\n".join(line.rstrip("\r").rpartition("\r")[2] for line in text.split("\n"))
+    lines = [line.rstrip("\r") for line in text.split("\n")]
+    return "\n".join(line.rpartition("\r")[2] for line in lines)
 
 
 def folded(cell: NotebookNode) -> NotebookNode:
@@ -278,16 +305,11 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         template_name="basic", exclude_input_prompt=True, exclude_output_prompt=True
     )
     copy_shared(out)
-    sources = [run.executed if run.executed.exists() else run.source for run in runs]
-    notebooks = [nbformat.read(source, as_version=4) for source in sources]
-    pages = [
-        (f"{html.escape(run.source.stem)}.html", html.escape(question_of(nb)))
-        for run, nb in zip(runs, notebooks)
-    ]
+    pages = [(f"{run.page}.html", html.escape(question_of(run.nb))) for run in runs]
     glossary = "../glossary.html" if home else "glossary.html"
     has_explorer = False
-    for place, (run, nb) in enumerate(zip(runs, notebooks)):
-        body, _ = exporter.from_notebook_node(readable_copy(nb))
+    for place, run in enumerate(runs):
+        body, _ = exporter.from_notebook_node(readable_copy(run.nb))
         body = body.replace('href="../docs/glossary.md', f'href="{glossary}')
         if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)
@@ -295,7 +317,8 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         top = top_of(pages, place, home)
         contents = contents_of(body)
         body += f'<nav class="bottom">{top}</nav>'
-        page = PAGE.format(title=pages[place][1], top=top, contents=contents, body=body)
+        _, question = pages[place]
+        page = PAGE.format(title=question, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
     if not home:
         (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")

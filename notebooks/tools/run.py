@@ -23,7 +23,7 @@ import ast
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from difflib import get_close_matches
 from pathlib import Path
@@ -109,10 +109,11 @@ def deal_parameters(
         if name not in known:
             near = get_close_matches(name, known, cutoff=0.4) or sorted(known)
             raise SystemExit(f"no parameters cell has {name!r}; nearest: {', '.join(near)}")
-    both = {**preset, **given}
-    shares = {}
-    for path in paths:
-        shares[path] = {name: value for name, value in both.items() if name in names[path]}
+    shares: dict[Path, dict[str, Any]] = {path: {} for path in paths}
+    for name, value in {**preset, **given}.items():
+        for path in paths:
+            if name in names[path]:
+                shares[path][name] = value
     return shares
 
 
@@ -197,31 +198,21 @@ def execute_parallel(tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
         pool.shutdown(cancel_futures=True)
 
 
-def show_running(tasks: Sequence[Task]) -> None:
-    """Show the running notebooks on a terminal, on a line that the next output overwrites."""
-    if sys.stdout.isatty():
-        names = ", ".join(source.stem for source, *_ in tasks)
-        print("\r\033[K" + names, end="\r", flush=True)
-
-
 def in_order(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
     """Return the tasks in parallel, those that take longest first, and those that measure time."""
     parallel: list[Task] = []
     measured: list[Task] = []
     for task in tasks:
-        name = task[0].name
-        (measured if name.startswith(committed.MEASURED) else parallel).append(task)
+        is_measured = task[0].name.startswith(committed.MEASURED)
+        (measured if is_measured else parallel).append(task)
     # A large file usually takes long.
-    parallel.sort(
-        key=lambda task: (task[0].name.startswith(committed.LONGEST), task[0].stat().st_size),
-        reverse=True,
-    )
+    parallel.sort(key=lambda task: task[0].stat().st_size, reverse=True)
+    parallel.sort(key=lambda task: not task[0].name.startswith(committed.LONGEST))
     return parallel, measured
 
 
 def show_ended(run: Run, with_report: bool) -> None:
     """Print a line about a notebook that has ended."""
-    show_running([])
     outcome = f"FAILED in {run.error}" if run.error else "ok"
     report = f" for {run.executed.parent.name}" if with_report else ""
     print(
@@ -237,19 +228,21 @@ def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Ru
     reports: {folder of a report: {notebook: its parameters}}. Notebooks
     that measure time run after the others, one by one. A line is printed when each ends.
     """
-    tasks = [(path, out, given[path]) for out, given in reports.items() for path in given]
-    for source, out, _ in tasks:
+    tasks: list[Task] = []
+    for out, given in reports.items():
         out.mkdir(parents=True, exist_ok=True)
-        (out / source.name).unlink(missing_ok=True)
+        for path, parameters in given.items():
+            (out / path.name).unlink(missing_ok=True)
+            tasks.append((path, out, parameters))
     runs: dict[Path, Run] = {}
     for waiting, simultaneous in zip(in_order(tasks), (jobs, 1)):
-        show_running(waiting[:simultaneous])
         for run in execute_parallel(waiting, simultaneous):
             runs[run.executed] = run
             show_ended(run, len(reports) > 1)
-            left = [task for task in waiting if task[1] / task[0].name not in runs]
-            show_running(left[:simultaneous])
-    return {out: [runs[out / path.name] for path in given] for out, given in reports.items()}
+    ordered = {}
+    for out, given in reports.items():
+        ordered[out] = [runs[out / path.name] for path in given]
+    return ordered
 
 
 def run_reports(reports: Mapping[Path, Parameters], jobs: int) -> list[Run]:
@@ -272,7 +265,8 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     )
     add = parser.add_argument
     add("notebooks", nargs="*", help="first characters of their names, such as 02 (default: all)")
-    add("-p", "--parameter", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
+    pair = ("NAME", "VALUE")
+    add("-p", "--parameter", nargs=2, action="append", default=[], metavar=pair)
     add("--preset", type=Path, help="a YAML file of parameters")
     add("--jobs", type=int, help="notebooks in parallel (default: by cores and free memory)")
     default = folder.parent / "build" / "report"
@@ -289,8 +283,8 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
 def ignore_warnings() -> None:
     """Let all processes that start from now on ignore the warnings of ``QUIET``."""
     filters = os.environ.get("PYTHONWARNINGS", "").split(",")
-    others = [text for text in filters if text not in ("", QUIET)]
-    os.environ["PYTHONWARNINGS"] = ",".join([*others, QUIET])
+    distinct = dict.fromkeys([*filters, QUIET])
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, distinct))
 
 
 def jobs_of(wanted: int | None, need: int = NEED) -> int:
@@ -319,7 +313,9 @@ def check_or_rewrite(executed: Mapping[Path, Path], options: argparse.Namespace)
 def are_different(executed: Mapping[Path, Path], kind: str) -> bool:
     """Print how the results of notebooks differ from the expected ones, and return whether one
     does."""
-    found = [line for pair in executed.items() for line in expected.differences(*pair, kind)]
+    found = []
+    for source, result in executed.items():
+        found += expected.differences(source, result, kind)
     for line in found:
         print(f"DIFFERENT {line}", file=sys.stderr)
     if found:
@@ -337,7 +333,8 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
-    runs = run_reports({options.out.resolve(): shares}, jobs_of(options.jobs))
+    reports = {options.out.resolve(): shares}
+    runs = run_reports(reports, jobs_of(options.jobs))
     failed = any(run.error for run in runs)
     if options.publish:
         found = publish.publish([run.executed for run in runs], options.publish)

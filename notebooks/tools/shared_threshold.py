@@ -15,9 +15,7 @@ from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
 from cascadelib.fronts.graded import merge_fronts
 from cascadelib.labels import check_costs
-from cascadelib.methods.method import Method
 from cascadelib.methods.thresholds import threshold_for
-from cascadelib.scoring import F1
 from cascadelib.stages import StageFunction
 from cascadelib.store.protocol import Store
 
@@ -31,13 +29,18 @@ def sum_deferred(slot: Array, weights: Array, thresholds: int) -> Array:
     return exiting[-1] - exiting
 
 
+def prefixes_of(head: tuple) -> list[tuple]:
+    """Return the first model, the first two, and so on."""
+    return [head[: i + 1] for i in range(len(head))]
+
+
 def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
     """Return the thresholds that the stages of a prefix can share, and how many of them defer a
     sample.
 
     These are all occurring confidences, falling float64 [V], and the counts int [n − 1, k].
     """
-    confidence = np.stack([outcomes.confidence(head[: i + 1]) for i in range(len(head))])
+    confidence = [outcomes.confidence(prefix) for prefix in prefixes_of(head)]
     rising = np.unique(confidence)
     # A sample exits at the first stage that is confident enough.
     reached = np.maximum.accumulate(confidence)
@@ -59,15 +62,18 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     for head in models.extensions((), n_models - 1):
         falling, slots = shared_levels(outcomes, head)
         levels = threshold_for(falling, np.arange(len(falling) + 1))
-        hits = [outcomes.correct(head[: i + 1]).view(np.int8) for i in range(len(head))]
+        hits = [outcomes.correct(prefix).view(np.int8) for prefix in prefixes_of(head)]
         k = len(hits[0])
-        passing = [sum_deferred(slot, np.ones(k), len(falling)) / k for slot in slots]
+        ones = np.ones(k)
+        passing = [sum_deferred(slot, ones, len(falling)) / k for slot in slots]
         for m in models.followers(head).tolist():
             cascade = (*head, m)
-            steps = np.diff([*hits, outcomes.correct(cascade).view(np.int8)], axis=0)
+            last = outcomes.correct(cascade).view(np.int8)
+            steps = np.diff([*hits, last], axis=0)
             gains = [sum_deferred(*pair, len(falling)) for pair in zip(slots, steps)]
             correct = hits[0].sum() + sum(gains)
-            total = cost[head[0]] + np.dot(cost[list(cascade[1:])], passing)
+            first, *later = cost[list(cascade)]
+            total = first + np.dot(later, passing)
             # The cost falls with the boundary. A point must be better than all later ones.
             best_after = np.maximum.accumulate(correct[::-1])[::-1]
             rows = np.flatnonzero(np.diff(best_after, append=-1))
@@ -79,24 +85,22 @@ def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int
     shares = [np.ones_like(total), *passing, np.zeros_like(total)]
     thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
     models_of = np.array(cascades)[number.astype(int)]
-    return Points(accuracy, total, models_of, thresholds, -np.diff(shares, axis=0).T, samples=k)
+    exit_rates = -np.diff(shares, axis=0).T
+    return Points(accuracy, total, models_of, thresholds, exit_rates, samples=k)
 
 
 def shared_threshold_front(
     store: Store,
-    n_models: int = 2,
-    method: str | Method | None = None,
-    *,
-    score: str | None = None,
+    n_models: int,
     cost: str | None = None,
     models: Any = "all",
 ) -> Front:
-    """Return the exact front of cascades with one threshold for all stages.
+    """Return the exact front of cascades by max softmax with one threshold for all stages.
 
     Parameters
     ----------
-    store, method, score, cost, models
-        As for :func:`search`, without F1. The metric must mean the same at every stage.
+    store, cost, models
+        As for :func:`search`.
     n_models : int
         One length, 2 or more.
 
@@ -108,13 +112,11 @@ def shared_threshold_front(
     Raises
     ------
     ValueError
-        If the score is F1, if costs are per sample, or if :func:`search` refuses the inputs.
+        If costs are per sample, or if :func:`search` refuses the inputs.
 
     References
     ----------
     Lebovitz et al., TMLR 2023, section 3.
     """
-    if score == F1:
-        raise ValueError("F1 needs a threshold per stage: use cascadelib.search, or score='top1'")
-    task = SearchTask(store, method, score, cost, models)
+    task = SearchTask(store, None, None, cost, models)
     return task.front(search_shared_threshold(task.stage, task.costs, n_models))

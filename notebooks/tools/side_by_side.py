@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import norm
 
 from cascadelib import LogitStore, Method, Point, bootstrap, confidence, search
@@ -26,44 +27,40 @@ from cascadelib.methods.thresholds import sort_exits
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
 METRICS_OF_OTHERS = (*METRICS_OF_MEANS, "entropy", "logits_margin")
+ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
+RESAMPLES = 300
 
 
-def scaling_table(
-    store: Any, other: Any, ensembles: Sequence[str], resamples: int = 300
-) -> pd.DataFrame:
+def scaling_table(store: Any, other: Any) -> pd.DataFrame:
     """Test whether temperature scaling changes a front, a row per metric and ensemble.
 
     Fronts of Pareto models, with and without, are selected (and temperatures fitted) on one split.
-    They are evaluated on the other, point by point. Columns: mean_improvement,
-    mean_improvement_scaled. cost_ratio: with ÷ without
+    They are evaluated on the other, point by point. Column: cost_ratio, with ÷ without
     (:func:`cascadelib.analysis.mean_cost_ratio`), with an interval, simultaneously 95% for all rows
     (Bonferroni). The interval is normal, and its standard error is that of the logarithm in the
     bootstrap.
     """
     kinds = []
-    for ensemble in ensembles:
+    for ensemble in ENSEMBLES:
         metrics = METRICS_OF_MEANS if ensemble.startswith("mean") else METRICS_OF_OTHERS
         kinds += [(metric, ensemble) for metric in metrics]
-    counts = sample_counts(len(other), resamples)
+    counts = sample_counts(len(other), RESAMPLES)
+    quantile = norm.isf(0.025 / len(kinds))
     rows = {}
     for kind in kinds:
         methods = [Method(*kind, is_scaled) for is_scaled in (False, True)]
         fronts = [search(store, 2, method, cost="macs", models="pareto") for method in methods]
         plain, scaled = (front_on(other, front, ranges=False) for front in fronts)
         ratio = mean_cost_ratio(plain, scaled)
-        ratios = resampled_cost_ratio(*(bootstrap(other, front, counts) for front in fronts))
-        factor = np.exp(norm.isf(0.025 / len(kinds)) * np.log(ratios).std(ddof=1))
-        row = {
-            "mean_improvement": plain.mean_improvement(),
-            "mean_improvement_scaled": scaled.mean_improvement(),
-        }
-        rows[", ".join(kind)] = row | with_ends(
-            ratio, (ratio / factor, ratio * factor), "cost_ratio"
-        )
+        drawn = [bootstrap(other, front, counts) for front in fronts]
+        error = np.log(resampled_cost_ratio(*drawn)).std(ddof=1)
+        factor = np.exp(quantile * error)
+        ends = (ratio / factor, ratio * factor)
+        rows[", ".join(kind)] = with_ends(ratio, ends, "cost_ratio")
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
-def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
+def above_below(confidence: Array, correct: Array) -> pd.DataFrame:
     """Return the accuracy of the samples above and below each threshold (paper, figure 14).
 
     confidence float [k], any metric. correct [k], bool or an assumed probability. The DataFrame has
@@ -85,17 +82,17 @@ def above_below(confidence: np.ndarray, correct: np.ndarray) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def ideal_above_below(accuracy: float, points: int = 201) -> pd.DataFrame:
+def ideal_above_below(accuracy: float) -> pd.DataFrame:
     """Return figure 14's ideal for this accuracy: a threshold separates correct from wrong
     answers."""
-    rate = np.linspace(1 / points, 1, points)
+    rate = np.linspace(1 / 201, 1, 201)
     columns = {"exit_rate": rate, "accuracy_above": np.minimum(1, accuracy / rate)}
     with np.errstate(invalid="ignore"):
         columns["accuracy_below"] = np.maximum(accuracy - rate, 0) / (1 - rate)
     return pd.DataFrame(columns)
 
 
-def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> tuple[float, float]:
+def excess_confidence(log_t: float, logits: Array, correct: Array) -> tuple[float, float]:
     """Return the mean max softmax minus the mean of ``correct``, and its derivative in log T."""
     parts = sums(logits, np.exp(log_t))
     confidence = METRICS["max_softmax"].of_sums(parts)
@@ -103,7 +100,7 @@ def excess_confidence(log_t: float, logits: np.ndarray, correct: np.ndarray) -> 
     return float(np.mean(confidence) - np.mean(correct)), float(slope)
 
 
-def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str) -> float:
+def perfect_temperature(logits: Array, correct: Array, name: str) -> float:
     """Return the temperature, between :func:`bounds_of` logits, at which mean max softmax is the
     accuracy, the mean of correct [k].
 
@@ -123,7 +120,7 @@ def perfect_temperature(logits: np.ndarray, correct: np.ndarray, name: str) -> f
     return float(np.exp(root))
 
 
-def assumed(store: LogitStore, name: str) -> np.ndarray:
+def assumed(store: LogitStore, name: str) -> Array:
     """Return max softmax [k] of a model at its :func:`perfect_temperature`."""
     logits = store.logits(name)
     return confidence(logits, temperature=perfect_temperature(logits, store.ranks(name) == 0, name))
@@ -137,7 +134,10 @@ def threshold_curves(
     correct = store.ranks(name) == 0
     perfect = assumed(store, name)
     at = {"uncalibrated": 1.0, "temperature scaled": cached_temperature(fitted_on, name)}
-    curves = {label: above_below(*claims_of(store, name, t)) for label, t in at.items()}
+    curves = {}
+    for label, temperature in at.items():
+        claim = claims_of(store, name, temperature)
+        curves[label] = above_below(*claim)
     curves["assumed perfect calibration"] = above_below(perfect, perfect)
     return curves | {"ideal": ideal_above_below(correct.mean())}
 
@@ -165,7 +165,7 @@ def threshold_table(store: LogitStore, fitted_on: LogitStore) -> pd.DataFrame:
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")
 
 
-def _at_rates(curve: pd.DataFrame, side: str) -> np.ndarray:
+def _at_rates(curve: pd.DataFrame, side: str) -> Array:
     """Return accuracy above (or below) the threshold at 199 evenly spaced exit rates: float64
     [199]."""
     rates = np.arange(1, 200) / 200
@@ -180,7 +180,8 @@ def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.Dat
     ``_held_out``. best_member_drop: the loss of its most accurate single model.
     """
     rows = []
-    for point, here, there in zip(points, evaluate(store, points), evaluate(held_out, points)):
+    runs = zip(evaluate(store, points), evaluate(held_out, points))
+    for point, (here, there) in zip(points, runs):
         row = {"models": point.models, "thresholds": point.thresholds}
         for column in ("accuracy", "cost", "saving", "improvement"):
             row |= {column: getattr(here, column), f"{column}_held_out": getattr(there, column)}

@@ -7,6 +7,7 @@ paired.
 """
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -34,7 +35,9 @@ IN_WORDS = {
     BUNDLED: "the bundled models",
 }
 KINDS = {  # kind of training: its zoos
-    IN_WORDS[zoos[0]]: zoos for zoos in ((HARD, AGAIN), ("smoothed",), ("distilled",))
+    "hard labels": (HARD, AGAIN),
+    "smoothed labels": ("smoothed",),
+    "distilled": ("distilled",),
 }
 COMPARED = {  # measure: the two methods whose costs at equal accuracy are divided
     "cost of softmax margin ÷ max softmax": ("softmax_margin", "max_softmax"),
@@ -64,7 +67,8 @@ def open_zoos() -> dict[str, Zoo]:
     bundled = []
     for part in zoos[HARD]:
         full = cl.LogitStore(f"{FOLDER}/{part.split}").select(part.models.index)
-        bundled.append(full.take(np.isin(full.sample_ids, part.sample_ids)))
+        is_shared = np.isin(full.sample_ids, part.sample_ids)
+        bundled.append(full.take(is_shared))
     return zoos | {BUNDLED: tuple(bundled)}
 
 
@@ -95,12 +99,14 @@ def measured(zoo: Zoo, counts: np.ndarray) -> dict[str, Drawn]:
         temperature = cl.fit_temperature(selection.logits(name), selection.labels)
         plain = log_softmax(logits, axis=1)
         scaled = log_softmax(logits / temperature, axis=1)
-        gains.append(scaled[rows, held_out.labels] - plain[rows, held_out.labels])
+        of_label = (rows, held_out.labels)
+        gains.append(scaled[of_label] - plain[of_label])
     found = {GAP: mean_over_models(gaps, counts), GAIN: mean_over_models(gains, counts)}
     moved: dict[str, Any] = {}
     drawn: dict[str, Any] = {}
-    for method in dict.fromkeys(name for pair in COMPARED.values() for name in pair):
-        front = cl.search(selection, 2, cl.METHODS[method].fit(selection), cost="macs")
+    for method in dict.fromkeys(chain.from_iterable(COMPARED.values())):
+        fitted = cl.METHODS[method].fit(selection)
+        front = cl.search(selection, 2, fitted, cost="macs")
         moved[method] = front_on(held_out, front, ranges=False)
         drawn[method] = cl.bootstrap(held_out, front, counts)
     factor = moved["max_softmax"].mean_improvement()
@@ -108,10 +114,12 @@ def measured(zoo: Zoo, counts: np.ndarray) -> dict[str, Drawn]:
     for label, (one, other) in COMPARED.items():
         ratio = mean_cost_ratio(moved[other], moved[one])
         found[label] = ratio, resampled_cost_ratio(drawn[other], drawn[one])
-    point = cl.pick(cl.search(selection, 2, cost="macs"), "match_best", caution=0)
+    front = cl.search(selection, 2, cost="macs")
+    point = cl.pick(front, "match_best", caution=0)
     best = selection.models["macs"][selection.models["top1"].idxmax()]
-    costs = cl.bootstrap(held_out, [point], counts).cost[:, 0]
-    found[SAVING] = float(best / cl.evaluate(held_out, point).cost), best / costs
+    cost = cl.evaluate(held_out, point).cost
+    drawn_costs = cl.bootstrap(held_out, [point], counts).cost[:, 0]
+    found[SAVING] = float(best / cost), best / drawn_costs
     return found
 
 
@@ -133,10 +141,12 @@ def dependence(zoos: dict[str, Zoo], resamples: int = 100) -> pd.DataFrame:
     counts = sample_counts(len(zoos[HARD][1]), resamples)
     found = {name: measured(zoo, counts) for name, zoo in zoos.items()}
     labels = list(found[HARD])
-    joint_level = 1 - (1 - LEVEL) / (2 * len(TAUGHT) * len(labels))
+    intervals = 2 * len(TAUGHT) * len(labels)
+    joint_level = 1 - (1 - LEVEL) / intervals
     rows = {}
     for label in labels:
-        chance = abs(found[AGAIN][label][0] - found[HARD][label][0])
+        one, other = (found[seed][label][0] for seed in (HARD, AGAIN))
+        chance = abs(other - one)
         for name in zoos:
             value, draws = found[name][label]
             row = with_ends(value, normal_ends(value, draws, LEVEL), "value")
@@ -154,7 +164,8 @@ def dependence(zoos: dict[str, Zoo], resamples: int = 100) -> pd.DataFrame:
 
 def normal_ends(value: float, draws: np.ndarray, level: float) -> tuple[float, float]:
     """Return the ends of the normal interval with the draws' standard deviation."""
-    half = float(norm.isf((1 - level) / 2) * draws.std(ddof=1))
+    quantile = norm.isf((1 - level) / 2)
+    half = float(quantile * draws.std(ddof=1))
     return value - half, value + half
 
 
@@ -166,4 +177,5 @@ def in_words(table: pd.DataFrame) -> pd.DataFrame:
         text[label, zoo] = f"{row['value']:.3f} [{row['value_low']:.3f}, {row['value_high']:.3f}]"
     shown = pd.Series(text).unstack(sort=False).rename(columns=IN_WORDS)
     depends = table["depends"].eq("yes").groupby("measured", sort=False).any()
-    return shown.assign(depends=depends.map({True: "yes", False: "–"})).rename_axis("measured")
+    answers = depends.map({True: "yes", False: "–"})
+    return shown.assign(depends=answers).rename_axis("measured")

@@ -23,7 +23,7 @@ MOST_BASE_MODULES = 17
 # Tokens of code, and tokens per line with code. Lower them to the current numbers: they only fall.
 MOST_TOKENS = {
     "cascadelib": (181_600, 9.5),
-    "notebooks/tools": (39_400, 11.1),
+    "notebooks/tools": (39_000, 10.5),
     "benchmarks": (50_400, 10.8),
     "tests": (316_700, 11.5),
 }

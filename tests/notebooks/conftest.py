@@ -30,6 +30,19 @@ def environment_of_a_test():
         yield
 
 
+@pytest.fixture
+def open_page(browser):
+    """Function (address, width, scheme) → a page of the browser at that address."""
+
+    def open_at(address, width=1000, scheme="light", height=900):
+        viewport = {"width": width, "height": height}
+        page = browser.new_page(viewport=viewport, color_scheme=scheme)
+        page.goto(address)
+        return page
+
+    return open_at
+
+
 @pytest.fixture(scope="session")
 def shell():
     """An IPython in this process, since the start of a kernel takes seconds."""
@@ -43,14 +56,16 @@ def shell():
 
 
 @pytest.fixture
-def run_cells(shell):
-    """Function (path, parameters) → the cells of a notebook with the outputs of a run."""
+def run_cells(shell, monkeypatch):
+    """Function (path, parameters) → the cells of a notebook with the outputs of a quick run."""
     import nbformat
     from IPython.utils.capture import capture_output
     from papermill.iorw import load_notebook_node
     from papermill.parameterize import parameterize_notebook
 
     def run(path, parameters):
+        monkeypatch.setenv("CASCADELIB_QUICK", "1")
+        monkeypatch.chdir(path.parent)
         notebook = parameterize_notebook(load_notebook_node(str(path)), parameters)
         shell.reset(new_session=True)
         shell.user_ns["__spec__"] = None  # as a script has it: multiprocessing reads it

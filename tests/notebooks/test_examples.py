@@ -7,7 +7,6 @@ import numpy as np
 import pandas as pd
 import pytest
 
-import cascadelib as cl
 from cascadelib.files import ROOT
 
 PRINTED = {
@@ -52,24 +51,3 @@ def test_prompt_lengths_route_better_than_chance(tmp_path, run_example):
     printed = run_example("no_confidences", tmp_path)
     ours, random = (float(share) for share in re.findall(r"([\d.]+)%", printed))
     assert printed.startswith("1500 held-out questions") and ours > random + 4
-
-
-def test_prices_per_query_equal_a_loop_over_all_thresholds():
-    log = pd.read_csv(ROOT / "examples" / "routing.csv")
-    grades, prices = (log[[f"small_{k}", f"large_{k}"]].to_numpy().T for k in ("grade", "cents"))
-    scores = cl.ScoreTable(
-        grades, np.stack([log["small_confidence"], np.ones(len(log))]), prices, ["small", "large"]
-    )
-    best = {}
-    for t in [*np.unique(log["small_confidence"]), np.inf]:
-        stays = log["small_confidence"] >= t
-        cost = (prices[0] + prices[1] * ~stays).mean()
-        best[cost] = np.where(stays, *grades).mean()
-    front = cl.search(scores).table
-    for accuracy, cost in zip(front["accuracy"], front["cost"], strict=True):
-        reachable = max(a for c, a in best.items() if c <= cost * (1 + 1e-12))
-        assert accuracy == pytest.approx(reachable)
-    assert front["accuracy"].max() == pytest.approx(max(best.values()))
-    point = cl.pick(cl.search(scores), budget=0.6, caution=0)
-    found = cl.evaluate(scores, point)
-    assert (found.accuracy, found.cost) == pytest.approx((point.accuracy, point.cost))

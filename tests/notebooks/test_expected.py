@@ -82,32 +82,33 @@ def test_times_and_figures_are_not_compared():
     assert expected.lines_of(title) == ["A"]
 
 
-def executed_notebook(path, **cells):
-    """Write a notebook whose cells, by id, have printed texts."""
-    found = []
-    for name, text in cells.items():
-        cell = nbformat.v4.new_code_cell("", id=name, metadata={"tags": ["answer"]})
-        cell.outputs = [nbformat.v4.new_output("stream", text=text)]
-        found.append(cell)
-    path.parent.mkdir(exist_ok=True)
-    nbformat.write(nbformat.v4.new_notebook(cells=found), path)
-    return path
+@pytest.fixture
+def executed(tmp_path):
+    """Function (texts by cell) → a notebook whose cells have printed these texts."""
+
+    def write(**texts):
+        cells = []
+        for name, text in texts.items():
+            cell = nbformat.v4.new_code_cell("", id=name, metadata={"tags": ["answer"]})
+            cell.outputs = [nbformat.v4.new_output("stream", text=text)]
+            cells.append(cell)
+        path = tmp_path / "-".join(texts)
+        nbformat.write(nbformat.v4.new_notebook(cells=cells), path)
+        return path
+
+    return write
 
 
-def test_a_missing_or_new_cell_and_a_missing_line_are_differences(tmp_path):
+def test_a_missing_or_new_cell_and_a_missing_line_are_differences(executed, tmp_path):
     source = tmp_path / "02_a.ipynb"
-    first = executed_notebook(tmp_path / "one" / source.name, a="1\n2", b="3")
+    first = executed(a="1\n2", b="3")
     expected.rewrite({source: first}, "full")
     assert expected.differences(source, first, "full") == []
     assert expected.differences(source, first, "quick") == []
-    second = executed_notebook(tmp_path / "two" / source.name, a="1", c="4")
+    second = executed(a="1", c="4")
     found = expected.differences(source, second, "full")
-    assert [line.splitlines()[0] for line in found] == [
-        "02_a, cell a:", "02_a, cell b:", "02_a, cell c:"
-    ]  # fmt: skip
-    file = expected.file_of(source)
-    content = json.loads(file.read_text(encoding="utf-8")) | {"units": 3}
-    file.write_text(json.dumps(content), encoding="utf-8")
+    assert [line.partition(":")[0] for line in found] == [f"02_a, cell {name}" for name in "abc"]
+    edit(expected.file_of(source), '"units": 1', '"units": 3')
     expected.rewrite({source: second}, "quick")
     assert expected.read(source)["units"] == 3, "a stated tolerance is kept"
     assert expected.differences(source, second, "quick") == []

@@ -2,16 +2,16 @@
 
 import gzip
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 
-from cascadelib import LogitStore, bootstrap, search
+from cascadelib import LogitStore
+from cascadelib.files import ROOT
 from cascadelib.zoo import load_bundled
 from tools.claims import evidence
 
-FOLDER = Path(__file__).resolve().parents[2] / "data" / "fashion-mnist"
+FOLDER = ROOT / "data" / "fashion-mnist"
 IMAGES = 800
 
 
@@ -88,12 +88,3 @@ def test_resamples_and_halves_have_equal_shares_of_the_folds(made):
             for fold in (0, 1):
                 assert (counts[folds == fold].sum(axis=0) == len(part) / 2).all()
             assert (counts > 1).any()
-
-
-def test_outputs_of_one_network_are_resampled_together():
-    store = LogitStore(FOLDER / "val").take(slice(0, 200)).select(["linear@28", "lenet@28"])
-    assert evidence.folds_of(store) is None
-    front = search(store, 2)
-    drawn = bootstrap(store, front, evidence.counts_of(store))
-    again = bootstrap(store, front, evidence.RESAMPLES)
-    assert drawn.accuracy == pytest.approx(again.accuracy)

@@ -1,16 +1,19 @@
 """Figures and Table 1 show what plain NumPy computes, by the paper's designs."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from paper_by_hand import Study, front_of
+from paper_by_hand import Study
 from paper_stores import write_split
 from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
+from cascadelib.files import ROOT
 from cascadelib.tables import in_words
 from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
 from tools.paper import DRAWN, Paper, by_kind
@@ -96,6 +99,12 @@ def test_a_caption_is_the_design(name):
         assert name in title and all(word in title for word in words)
 
 
+def test_notebook_10_draws_all_figures_in_the_papers_order():
+    nb = nbformat.read(ROOT / "notebooks" / "10_paper_figures.ipynb", as_version=4)
+    sources = " ".join(cell.source for cell in nb.cells)
+    assert re.findall(r'paper\.draw\("([^"]*)"\)', sources) == list(DESIGNS)
+
+
 def drawn_lines(name, panel):
     """Return {label: its points} of the lines of a panel, without single models and rings."""
     found = {}
@@ -142,10 +151,7 @@ def test_table_1_equals_a_loop_and_runs_unchanged_on_the_other_split():
     there = Study(TEST)
     shown = draw("Table 1")
     for column, (point, (accuracy, _, chain, _)) in enumerate(zip(points, expected)):
-        correct, confidence = there.outcome(chain[:1])
-        stay = confidence >= point.thresholds[0]
-        last, _ = there.outcome(chain[1:])
-        held_out = np.where(stay, correct, last).mean()
+        held_out, *_ = there.run(chain, point.thresholds)
         assert shown.iloc[:, column]["accuracy"] == f"{accuracy:.2%}"
         assert shown.iloc[:, column]["accuracy held out"] == f"{held_out:.2%}"
 
@@ -170,27 +176,14 @@ def test_figure_4_equals_loops_over_triples():
 
 
 def test_figure_6_replays_identical_cascades_and_ranges_of_thresholds():
-    """A segment is a run of neighbouring points of one pair, swept between its end thresholds."""
     there = Study(OTHER)
     front = PAPER.search(DESIGNS["Figure 6"])
-    runs = []
+    found = []
     for point in front.cascades:
-        if not runs or runs[-1][0] != point.models:
-            runs.append((point.models, []))
-        runs[-1][1].append(point.thresholds[0] if point.thresholds else np.inf)
-    points = []
-    for models, thresholds in runs:
-        chain = tuple(BY_HAND.names.index(name) for name in models)
-        correct, confidence = there.outcome(chain[:1])
-        last, _ = there.outcome(chain[-1:])
-        inside = (confidence > min(thresholds)) & (confidence <= max(thresholds))
-        cost = there.costs["macs"]
-        for t in [*thresholds, *confidence[inside]]:
-            stay = confidence >= t if len(models) > 1 else np.ones(len(correct), bool)
-            hits = np.where(stay, correct, last).mean()
-            points.append((hits, cost[chain[0]] + cost[chain[-1]] * (~stay).mean(), chain, t))
-    moved = {label: line for label, line in drawn_lines("Figure 6", "x").items()}
-    check_factors(moved["other split"], front_of(points), study=there)
+        chain = tuple(BY_HAND.names.index(name) for name in point.models)
+        found.append((chain, point.thresholds))
+    line = drawn_lines("Figure 6", "x")["other split"]
+    check_factors(line, there.swept(found), study=there)
 
 
 def test_figure_10_counts_the_two_best_classes():

@@ -5,12 +5,15 @@ from dataclasses import replace
 import numpy as np
 import pandas as pd
 import pytest
+from tiny_stores import three_models
 
-from cascadelib import METHODS, LogitStore, pick, replay, search
+from cascadelib import METHODS, ScoreTable, pick, replay, search
+from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures import style
 from tools.front_figures import SIZES, front_and_improvement, pairs_figure
 from tools.paper_figures import (
     methods_figure,
+    reliability_figure,
     replayed_improvement_figure,
     segments_figure,
     tasks_figure,
@@ -18,62 +21,28 @@ from tools.paper_figures import (
 )
 from tools.side_by_side import threshold_curves
 
-
-def make_store(seed, k=400, noise=1.0):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 4, k)
-    ease = 1.5 + rng.normal(size=(k, 1))
-    logits = {
-        f"m{i}": (1 + i) * ease * np.eye(4)[labels] + noise * rng.normal(size=(k, 4))
-        for i in range(3)
-    }
-    return LogitStore.from_arrays(labels, logits, macs={f"m{i}": 10.0**i for i in range(3)})
+STORE = three_models(k=400)
+OTHER = three_models(1, k=400, noise=1.6)
+CURVE = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
 
 
 @pytest.fixture(scope="module")
-def store():
-    return make_store(0)
-
-
-@pytest.fixture(scope="module")
-def other():
-    return make_store(1, noise=1.6)
-
-
-@pytest.fixture(scope="module")
-def front(store):
-    return search(store, 2)
-
-
-def names(fig):
-    return [trace.name for trace in fig.data]
-
-
-def test_methods_have_a_panel_per_kind_with_the_reference_in_black():
-    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    curves = {
-        f"{metric}, {mean}": curve * (1 + i)
-        for i, metric in enumerate(("max_softmax", "entropy"))
-        for mean in ("x", "y")
-    }
-    fig = methods_figure(curves, "means", kinds={"mean x": ", x", "mean y": ", y"})
-    assert names(fig) == ["max softmax, x", "entropy, x", "max softmax, y", "entropy, y"]
-    colours = [trace.line.color for trace in fig.data]
-    assert colours[0] == colours[2] == style.BLACK != colours[1] == colours[3]
-    assert [note.text for note in fig.layout.annotations] == ["mean x", "mean y"]
+def front():
+    return search(STORE, 2)
 
 
 def test_a_method_has_one_look_in_all_figures_and_a_unique_look_per_panel():
-    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    curves = {name: curve * (1 + i) for i, name in enumerate(METHODS)}
-    figs = [methods_figure(dict(reversed(curves.items())), "a"), methods_figure(curves, "b")]
+    curves = {name: CURVE * (1 + i) for i, name in enumerate(METHODS)}
     looks = {}
-    for fig in figs:
+    for order in (reversed(curves.items()), curves.items()):
+        fig = methods_figure(dict(order), "Figure 3")
         for panel in ("x", "x2", "x3"):
             drawn = [trace for trace in fig.data if trace.xaxis == panel]
-            assert len({(trace.line.color, trace.line.dash) for trace in drawn}) == len(drawn)
-            for trace in drawn:
-                looks.setdefault(trace.name, set()).add((trace.line.color, trace.line.dash))
+            of_panel = {trace.name: (trace.line.color, trace.line.dash) for trace in drawn}
+            assert len(set(of_panel.values())) == len(drawn)
+            assert of_panel["max softmax"] == (style.BLACK, "solid")
+            for name, look in of_panel.items():
+                looks.setdefault(name, set()).add(look)
     assert len(looks) == 12 and all(len(look) == 1 for look in looks.values())
 
 
@@ -114,53 +83,36 @@ def test_the_least_inner_vertex_of_the_hull_is_named(front):
 
 
 def test_a_model_less_accurate_than_the_cheapest_is_inside_the_axes():
-    labels = np.zeros(100, int)
-    ok = {"cheap": 70, "worse": 65, "best": 90}
-    logits = {
-        m: np.stack([np.arange(100) < n, np.arange(100) >= n], 1) * (1.0 + i)
-        for i, (m, n) in enumerate(ok.items())
-    }
-    front = search(
-        LogitStore.from_arrays(labels, logits, macs={"cheap": 1, "worse": 2, "best": 5}), 2
-    )
+    correct = np.arange(100) < np.array([[70], [65], [90]])
+    scores = ScoreTable(correct, np.arange(300).reshape(3, 100), [1, 2, 5], "abc")
+    front = search(scores, 2)
     low, _ = tasks_figure({"task": front}, "macs", "Figure 7").layout.yaxis.range
     assert 0.63 < low < 0.645
 
 
-@pytest.mark.parametrize(
-    ("ranges", "words"), [(True, "ranges of thresholds"), (False, "single points")]
-)
-def test_figure_12_states_how_a_front_is_replayed(front, other, ranges, words):
-    moved = replay(other, front, ranges)
-    own = search(other, 2)
-    fig = segments_figure(moved, own.table, own.singles, "macs", "Figure 12")
+@pytest.mark.parametrize("ranges", [True, False])
+def test_figure_12_has_a_line_per_segment_and_states_how_the_front_is_replayed(front, ranges):
+    moved = replay(OTHER, front, ranges)
+    own = search(OTHER, 2)
+    fig = segments_figure(moved, own, "Figure 12")
+    pieces = [trace for trace in fig.data if trace.mode == "lines+markers"]
+    assert len(pieces) == moved["segment"].max() + 1
+    assert sum(len(trace.x) for trace in pieces) == len(moved)
+    assert fig.layout.xaxis.title.text == "MACs per sample"
+    words = "ranges of thresholds" if ranges else "single points"
     assert f"replayed: {words}" in fig.layout.title.text.replace("<br>", " ")
 
 
-def test_figure_12_has_a_line_per_segment(front, other):
-    moved = replay(other, front)
-    own = search(other, 2)
-    fig = segments_figure(moved, own.table, own.singles, "macs", "Figure 12")
-    pieces = [t for t in fig.data if t.mode == "lines+markers"]
-    assert len(pieces) == moved["segment"].max() + 1
-    assert sum(len(t.x) for t in pieces) == len(moved)
-    assert fig.layout.xaxis.type == "log"
-    assert fig.layout.xaxis.title.text == "MACs per sample"
-
-
 def test_a_label_has_one_colour_in_all_panels_and_one_entry_in_the_legend():
-    curve = pd.DataFrame({"accuracy": [0.5, 0.6], "improvement": [1.0, 2.0]})
-    fig = replayed_improvement_figure(
-        {kind: {"val": curve, "severity 1": curve} for kind in ("noise", "blur")}, "Figure 6"
-    )
-    lines = [(t.name, t.line.color) for t in fig.data]
-    assert len(set(lines)) == 2
-    assert sum(t.showlegend for t in fig.data) == 2
+    labels = {"val": CURVE, "severity 1": CURVE}
+    fig = replayed_improvement_figure({"noise": labels, "blur": labels}, "Figure 6")
+    assert len({(trace.name, trace.line.color) for trace in fig.data}) == 2
+    assert sum(trace.showlegend for trace in fig.data) == 2
     assert fig.layout.yaxis.type == "log"
 
 
-def test_figure_14_marks_the_threshold(store, other, front):
-    curves = threshold_curves(store, "m0", other)
+def test_figure_14_marks_the_threshold(front):
+    curves = threshold_curves(STORE, "m0", OTHER)
     threshold = curves["uncalibrated"]["threshold"].iloc[100]
     point = replace(
         pick(front, "match_best", caution=0), models=("m0", "m1"), thresholds=(threshold,)
@@ -172,3 +124,14 @@ def test_figure_14_marks_the_threshold(store, other, front):
         [trace.name for trace in fig.data if trace.xaxis == axis] for axis in ("x", "x2", "x3")
     ]
     assert [len(drawn) for drawn in panels] == [4, 4, 3] and panels[0] == list(curves)
+
+
+@pytest.mark.parametrize("models", [1, 8, 16, 31])
+def test_rows_of_figure_13_have_space_for_ticks_and_titles(models):
+    correct = np.random.default_rng(0).random(400) < 0.7
+    average = moving_average(np.linspace(0.3, 1, 400), correct)
+    fig = reliability_figure({f"m{i}": average for i in range(models)}, "Figure 13")
+    assert len(fig.data) == 2 * models
+    rows = sorted({axis.domain for axis in fig.select_yaxes()})
+    between = [upper[0] - lower[1] for lower, upper in zip(rows, rows[1:])]
+    assert all(40 < share * (fig.layout.height - 140) < 80 for share in between)

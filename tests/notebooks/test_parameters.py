@@ -3,8 +3,6 @@
 Their live figures and tables then fit into their containers, in the report and in JupyterLab.
 """
 
-from pathlib import Path
-
 import nbformat
 import numpy as np
 import pandas as pd
@@ -13,11 +11,11 @@ import pytest
 from jupyter_pages import PATIENCE, serving
 
 from cascadelib import LogitStore, Method
+from cascadelib.files import ROOT
 from tools import home, report, run
 
 pytestmark = pytest.mark.soak
 
-ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
@@ -67,11 +65,7 @@ def executed(tmp_path_factory):
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_with_other_parameters(
-    path, small, run_cells, executed, tmp_path, monkeypatch
-):
-    monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.chdir(path.parent)
+def test_a_notebook_runs_with_other_parameters(path, small, run_cells, executed):
     cells = run_cells(path, other_parameters(path, small))
     for cell in cells:
         if "answer" in cell.metadata.get("tags", []):
@@ -113,9 +107,7 @@ OF_TABLES = {"method": None, "methods": [None], "cost": "cost", "top_k": 0}
 
 @pytest.mark.parametrize("form", ["tables", "scores"])
 @pytest.mark.parametrize("number", ["02", "03", "04", "05"])
-def test_a_lesson_runs_without_logits(number, form, tables, run_cells, monkeypatch):
-    monkeypatch.setenv("CASCADELIB_QUICK", "1")
-    monkeypatch.chdir(ROOT / "notebooks")
+def test_a_lesson_runs_without_logits(number, form, tables, run_cells):
     (path,) = (path for path in NOTEBOOKS if path.name.startswith(number))
     names = papermill.inspect_notebook(path).keys()
     values = {"dataset": str(tables / form), "ensembles": {}}
@@ -161,30 +153,32 @@ def lessons(executed):
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1000, 1440])
-def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(executed, browser, width, scheme):
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
+    executed, open_page, width, scheme
+):
     runs = [report.Run(path, path) for path in lessons(executed)]
     if not runs:
         pytest.skip("no lesson ran before")
     if not (executed / "index.html").exists():
         home.write_report(runs, executed)
-    page = browser.new_page(viewport={"width": width, "height": 900}, color_scheme=scheme)
     for run_ in runs:
-        page.goto((executed / f"{run_.source.stem}.html").as_uri())
+        page = open_page((executed / f"{run_.source.stem}.html").as_uri(), width, scheme)
         page.wait_for_function("document.body.dataset.fitted")
         page.locator(".js-plotly-plot .main-svg").first.wait_for()
         seen, cut = page.evaluate(CUT, ["[role=figure]", REPORT_PARTS])
         assert seen > 30 and cut == [], run_.source.stem
+        page.close()
 
 
 @pytest.mark.browser
-def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, browser):
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, open_page):
     """The window has 1,440 pixels, of which JupyterLab's sidebar takes 300."""
     if not lessons(executed):
         pytest.skip("no lesson ran before")
     with serving(executed) as (address, _):
         for path in lessons(executed):
-            page = browser.new_page(viewport={"width": 1440, "height": 8000})
-            page.goto(f"{address}/lab/workspaces/{path.stem}/tree/{path.name}")  # no other tab
+            tab = f"{address}/lab/workspaces/{path.stem}/tree/{path.name}"  # no other tab
+            page = open_page(tab, 1440, height=8000)
             page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
             page.wait_for_timeout(2000)
             seen, cut = page.evaluate(CUT, [".jp-OutputArea-output", LAB_PARTS])

@@ -27,7 +27,8 @@ from pathlib import Path
 import mutants
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from cascadelib.files import ROOT
+
 # (notebook, file, code, changed code), with the number of the draw.
 CHANGES = [
     (  # 0

@@ -27,10 +27,3 @@ def test_a_few_large_differences_do_not_decide_across_most_of_the_front(monkeypa
     expected = (0 + 0.1 + 0.1 + 0.2) / 4, 5.5 / 8  # a tie is half a lead
     assert ranges.lead_across(first, second) == pytest.approx(expected)
     assert ranges.lead_across(second, first) == pytest.approx((-0.1, 2.5 / 8))
-
-
-def test_a_lead_in_the_middle_of_the_differences_is_not_a_lead_across_most(monkeypatch):
-    monkeypatch.setattr(ranges, "factors", np.array)
-    first = [1.9, 1.9, 1.9, 1.9, 1.9, 3.0, 3.0, 3.0]
-    lead, share = ranges.lead_across(first, [2.0] * 8)
-    assert lead > 0 and share == 3 / 8

@@ -15,12 +15,12 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.evaluation.point import Point
-from tools import paper
-from tools.claims import evidence, ledger, verdicts
+from cascadelib.files import ROOT
+from tools.claims import ledger
 
 pytestmark = pytest.mark.soak
 
-SCRIPTS = Path(__file__).resolve().parents[2] / "data" / "imagenet-1k"
+SCRIPTS = ROOT / "data" / "imagenet-1k"
 K = 2000
 CLASSES = 50
 
@@ -38,7 +38,7 @@ def folder(tmp_path_factory):
     return made
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def planted(folder):
     return json.loads((folder / "planted.json").read_text(encoding="utf-8"))
 
@@ -71,12 +71,6 @@ def test_pairs_have_the_planted_exit_rates_and_costs(val, planted, cost):
         )
 
 
-def test_costs_equal_those_of_table_1_of_the_paper(planted):
-    found = [pair["macs"] for pair in planted["pairs"]]
-    wanted = [cost for _, _, cost in rehearsal.TABLE_1]
-    assert found == pytest.approx(wanted, rel=0.5 / K / 0.16)  # a sample is 1 / k of the last stage
-
-
 def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
     held_out = cl.LogitStore(folder / "held_out")
     assert held_out.dataset == "imagenetv2"
@@ -87,96 +81,15 @@ def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
     assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
 
 
-@pytest.mark.parametrize("split", ["val", "held_out"])
-def test_all_models_are_underconfident_by_the_planted_gap(folder, planted, split):
-    store = cl.LogitStore(folder / split)
-    for name in store.models.index:
-        confidence, correct = cl.analysis.claims_of(store, name)
-        spread = confidence.std() / np.sqrt(len(store))
-        gap = confidence.mean() - correct.mean()
-        assert gap == pytest.approx(planted["gaps"][split], abs=5 * spread + 0.5 / len(store))
-
-
-def test_figure_13_shows_the_calibration_of_the_validation_images(folder, planted):
-    """ImageNetV2 is the held-out split here. Its calibration differs and is not the paper's."""
-    study = paper.open_paper(str(folder), "val", "held_out", "held_out", top_k=5)
-    figure = study.draw("Figure 13")
-    means = {name: [] for name in ("confidence", "accuracy")}
-    for trace in figure.data:
-        means[trace.name].append(np.mean(trace.y))
-    gaps = np.subtract(means["confidence"], means["accuracy"])
-    assert len(gaps) == 43
-    assert gaps.mean() == pytest.approx(planted["gaps"]["val"], abs=0.02)
-
-
-def test_models_off_the_front_are_the_best_partners(planted):
-    models = rehearsal.front_models()
-    assert not models.loc[list(rehearsal.PARTNERS), "on_macs"].any()
-    first_models = [best["all"]["models"][0] for best in planted["best_pairs"]]
-    assert set(rehearsal.PARTNERS) < set(first_models)
-    for best in planted["best_pairs"]:
-        gain = best["all"]["accuracy"] - best["pareto"]["accuracy"]
-        assert gain > 0.005 if best["all"]["models"][0] in rehearsal.PARTNERS else gain == 0
-
-
 def test_the_study_finds_what_was_planted(folder, planted, tmp_path):
     found = benchmark.find_planted(folder)
     assert len(found) == 2 * len(planted["best_pairs"]) + 2
-    for place in (["best_pairs", 1, "all", "accuracy"], ["gaps", "held_out"]):
-        damaged = json.loads(json.dumps(planted))
-        part = damaged
-        for key in place[:-1]:
-            part = part[key]
-        part[place[-1]] += 0.15
-        made = tmp_path / place[0]
-        made.mkdir()
-        for split in ("val", "held_out"):
-            (made / split).symlink_to(folder / split)
-        (made / "planted.json").write_text(json.dumps(damaged), encoding="utf-8")
-        with pytest.raises(SystemExit, match="not as planted"):
-            benchmark.find_planted(made)
-
-
-def accuracy_at(store, models, metric, exit_rate):
-    """Return the accuracy of a pair at the threshold with this exit rate."""
-    curve = cl.fronts.pair_curve(store, *models, metric, cost="macs")
-    return curve["accuracy"][(curve["exit_rate"] - exit_rate).abs().idxmin()]
-
-
-@pytest.mark.parametrize("metric", ["softmax_margin", "max_softmax", "logits_margin"])
-def test_pairs_have_the_planted_accuracies(val, planted, metric):
-    """One metric knows the competence of a model, and the two others know it with noise."""
-    seen = 1.0 if metric == "softmax_margin" else 1 / np.sqrt(1 + rehearsal.NOISE**2)
-    for pair in planted["pairs"]:
-        accuracies = rehearsal.front_models()["top1"][pair["models"]]
-        unsure = val.ranks(pair["models"][0]) != val.ranks(pair["models"][1])
-        for exit_rate in (0.2, 0.5, 0.8):
-            wanted = rehearsal.pair_accuracy(*accuracies, exit_rate, seen)
-            found = accuracy_at(val, pair["models"], metric, exit_rate)
-            assert found == pytest.approx(wanted, abs=4 * np.sqrt(unsure.mean() / K))
-
-
-def test_verdicts_on_methods_recover_the_planted_effects(val, planted):
-    """A planted difference is supported. Equal methods are undetermined in both orders."""
-    values = {}
-    draws = {}
-    counts = evidence.counts_of(val)
-    one, other = planted["equal"]
-    for name in dict.fromkeys([*sum(planted["better"], []), one, other]):
-        front = cl.search(val, 2, name, models="pareto")
-        values[name] = front.mean_improvement()
-        draws[name] = cl.bootstrap(val, front, counts).mean_improvement()
-    rows = [row for _, row in pd.DataFrame(draws).iterrows()]
-    found = evidence.Evidence(pd.Series(values), rows, len(val))
-    rows_of_claims = [*planted["better"], [one, other], [other, one]]
-    claims = pd.DataFrame(rows_of_claims, columns=["better", "worse"]).assign(
-        rule="leads", over="samples"
-    )
-    words = [
-        verdict.word
-        for verdict in verdicts.evaluate_claims(claims, dict.fromkeys(claims.index, found)).values()
-    ]
-    assert words == [verdicts.SUPPORTED] * 2 + [verdicts.UNDETERMINED] * 2
+    for split in ("val", "held_out"):
+        (tmp_path / split).symlink_to(folder / split)
+    planted["gaps"]["held_out"] += 0.15
+    (tmp_path / "planted.json").write_text(json.dumps(planted), encoding="utf-8")
+    with pytest.raises(SystemExit, match="not as planted"):
+        benchmark.find_planted(tmp_path)
 
 
 def test_guesses_are_those_of_the_model_at_the_exit(folder, planted):

@@ -5,7 +5,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from references import last_of, shared_front, slow_stages
-from tables_of_scores import NOISY, RELAXED, assert_same_front, noisy_store, tables
+from tables_of_scores import NOISY, RELAXED, assert_same_front, tables
 
 from cascadelib import METHODS, evaluate, search
 from cascadelib.stages import Stage
@@ -28,11 +28,6 @@ def test_one_shared_threshold_equals_a_loop(table, n, is_infinite):
         assert points.accuracy[row] == correct[models, :][stages, np.arange(k)].mean()
         assert points.exit_rates[row] == pytest.approx(np.bincount(stages, minlength=n) / k)
         assert points.cost[row] == pytest.approx(cost[models].cumsum()[stages].mean(), rel=1e-12)
-
-
-def test_f1_is_refused():
-    with pytest.raises(ValueError, match="a threshold per stage"):
-        shared_threshold_front(noisy_store(classes=2), 2, score="f1")
 
 
 def test_a_shared_threshold_is_never_better_than_separate_ones():

@@ -1,11 +1,12 @@
 """Guesses are written in the format of the ImageNet test server."""
 
 import runpy
-from pathlib import Path
 
 import pytest
 
-SCRIPT = Path(__file__).resolve().parents[2] / "data/imagenet-1k/run_notebooks.py"
+from cascadelib.files import ROOT
+
+SCRIPT = ROOT / "data/imagenet-1k/run_notebooks.py"
 write_submission = runpy.run_path(str(SCRIPT))["write_submission"]
 
 

@@ -1,15 +1,12 @@
 """Findings that depend on the training of models are distinguished from chance."""
 
-import json
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 import cascadelib as cl
+from cascadelib.files import ROOT
 from tools import twin_zoos
 
-ROOT = Path(__file__).resolve().parents[2]
 TWINS = ROOT / "data" / "fashion-mnist" / "twins"
 NAMES = ["mlp@14", "mlp_h256@28", "lenet@28", "small_resnet_w16x2@28"]
 
@@ -66,18 +63,3 @@ def test_values_by_hand(zoo, table):
     cost = cl.evaluate(test, point).cost
     best = val.models["macs"][val.models["top1"].idxmax()]
     assert table.loc[(twin_zoos.SAVING, "hard"), "value"] == pytest.approx(best / cost)
-
-
-def test_the_zoo_variants_have_the_same_samples():
-    zoos = twin_zoos.open_zoos()
-    assert list(zoos) == ["hard", "hard-again", "smoothed", "distilled", "bundled"]
-    recipes = json.loads((TWINS / "recipes.json").read_text(encoding="utf-8"))
-    for position in range(2):
-        stores = [zoo[position] for zoo in zoos.values()]
-        assert {store.fingerprint for store in stores} == {stores[0].fingerprint}
-        assert all(set(store.models.index) == set(recipes["epochs"]) for store in stores)
-        assert len(stores[0]) == recipes["samples"] == 5000
-        for store in stores:
-            assert store.models["macs"].to_dict() == stores[-1].models["macs"].to_dict()
-    files = [path for path in TWINS.rglob("*") if path.is_file()]
-    assert sum(path.stat().st_size for path in files) <= 8e6

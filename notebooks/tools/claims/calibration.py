@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm, t
+from scipy.stats import norm, sem, t
 
 import cascadelib as cl
 from cascadelib.analysis import calibration_table
@@ -30,7 +30,6 @@ WINDOWS = 50  # windows of a moving average that share no sample
 LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
 LEAST_MODELS = 8  # of each group of which a mean is compared
 PARTS = 10  # disjoint parts of the samples, of which half choose models
-ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
 
 
 def evidence(paper: Paper) -> EvidenceByClaim:
@@ -38,7 +37,8 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     if not paper.has("metrics"):
         return {}
     names = single_models(paper, DESIGNS["Figure 13"])
-    selection, unseen = (split.select(names) for split in (paper.selection, paper.unseen))
+    selection = paper.selection.select(names)
+    unseen = paper.unseen.select(names)
     claims = {name: cl.analysis.claims_of(unseen, name) for name in names}
     found = {"rising": rising(claims, len(unseen))}
     if not paper.has("logits"):
@@ -47,7 +47,7 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     effects = [threshold_table(part, selection) for part in (unseen, *parts)]
     found |= of_models(calibration_table(unseen, selection), effects[0])
     found["perfect"] = perfect(effects[1:], len(unseen))
-    scaled = scaling_table(paper.selection, paper.unseen, ENSEMBLES)
+    scaled = scaling_table(paper.selection, paper.unseen)
     found["scaling-fronts"] = scaling_fronts(scaled, len(unseen))
     kinds = kinds_of_training(paper.selection.origin.dataset)
     by_kind = {kind: of_zoos(zoos) for kind, zoos in kinds.items()}
@@ -80,7 +80,8 @@ def of_zoos(zoos: Sequence[tuple[Store, Store]]) -> EvidenceByClaim:
     for store, other in zoos:
         parts.append(calibrated(calibration_table(other, store), threshold_table(other, store)))
     by_size = pd.concat(parts).groupby(level=0)
-    verdicts = by_size["verdict"].agg(lambda words: words.iloc[0] if words.nunique() == 1 else "–")
+    is_one = by_size["verdict"].nunique() == 1
+    verdicts = by_size["verdict"].first().where(is_one, "–")
     models = by_size[["gap", "scaled"]].mean().assign(verdict=verdicts, large=False)
     return MODELS.measure(draw_models(models), len(models))
 
@@ -114,8 +115,12 @@ def rising(claims: dict[str, tuple[Any, Any]], samples: int) -> Evidence:
     noisy to test it.
     """
     averages = [cl.analysis.moving_average(*claim) for claim in claims.values()]
-    found = [rows["accuracy"].corr(rows["confidence"], "spearman") for rows in averages]
-    errors = [1 - rows["accuracy"].mean() for rows in averages]
+    found = []
+    errors = []
+    for rows in averages:
+        accuracy = rows["accuracy"]
+        found.append(accuracy.corr(rows["confidence"], "spearman"))
+        errors.append(1 - accuracy.mean())
     is_tested = min(errors, default=0.0) * samples / WINDOWS >= LEAST_ERRORS
     return correlations(found, WINDOWS if is_tested else 0)
 
@@ -127,15 +132,19 @@ def perfect(parts: Sequence[pd.DataFrame], samples: int) -> Evidence:
     The first half of the parts chooses the models, by the smaller of both sides. The other parts
     measure them, so the effects are not those of the luckiest models.
     """
-    gains = np.array([[part["above_perfect"], -part["below_perfect"]] for part in parts])
+    sides = ["above_perfect", "below_perfect"]
+    gains = np.array([part[sides].to_numpy().T for part in parts])
+    gains[:, 1] *= -1
     half = len(gains) // 2
     chosen = gains[:half].mean(axis=0)
     best = chosen.min(axis=0).argmax()
     worst = (-chosen).min(axis=0).argmax()
-    measured = np.array([[*gain[:, best], *-gain[:, worst]] for gain in gains[half:]])
+    others = gains[half:]
+    measured = np.hstack([others[:, :, best], -others[:, :, worst]])
     value = measured.mean(axis=0)
-    error = measured.std(axis=0, ddof=1) / np.sqrt(len(measured))
-    inflated = error * t.isf(0.025, len(measured) - 1) / norm.isf(0.025)
+    error = sem(measured)
+    factor = t.isf(0.025, len(measured) - 1) / norm.isf(0.025)
+    inflated = error * factor
     return Evidence(value, list(normal_draws(value, inflated)), samples)
 
 

@@ -8,6 +8,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
+from scipy.stats import zscore
 
 from cascadelib.analysis.uncertainty import sample_counts
 
@@ -51,22 +53,23 @@ def known_draws(found: Evidence, function: Callable[[Any], Any]) -> list[Any]:
     """Return a function of each draw, without missing ones. Return [] if too many are missing."""
     values = [function(draw) for draw in found.draws if is_known(draw)]
     known = [value for value in values if is_known(value)]
-    return known if len(known) >= max(2, FEWEST * len(found.draws)) else []
+    least = max(2, FEWEST * len(found.draws))
+    return known if len(known) >= least else []
 
 
-def fisher_z(correlation: Any) -> np.ndarray:
+def fisher_z(correlation: Any) -> Array:
     """Return Fisher's z of correlations, finite at 1 and −1."""
     return np.arctanh(np.clip(correlation, -0.999, 0.999))
 
 
-def normal_draws(values: Any, errors: Any) -> np.ndarray:
+def normal_draws(values: Any, errors: Any) -> Array:
     """Return draws [R, …] around values with normal errors, for values that are not resampled.
 
     The standard deviation of the draws is exactly the error.
     """
     values = np.asarray(values, float)
     noise = np.random.default_rng(0).standard_normal((RESAMPLES, *values.shape))
-    noise = (noise - noise.mean(axis=0)) / noise.std(axis=0, ddof=1)
+    noise = zscore(noise, ddof=1)
     return values + noise * np.asarray(errors)
 
 
@@ -79,19 +82,22 @@ def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
     if pairs < LEAST_PAIRS:
         return Evidence(values)
     values = unbiased_correlation(values, pairs)
-    errors = np.sqrt((1 + np.square(values) / 2) / (pairs - 3))
-    return Evidence(values, list(np.tanh(normal_draws(fisher_z(values), errors))), samples)
+    variance = (1 + np.square(values) / 2) / (pairs - 3)
+    drawn = normal_draws(fisher_z(values), np.sqrt(variance))
+    return Evidence(values, list(np.tanh(drawn)), samples)
 
 
-def unbiased_correlation(found: Any, pairs: int) -> np.ndarray:
+def unbiased_correlation(found: Any, pairs: int) -> Array:
     """Return the rank correlation of a population from that of a sample of pairs.
 
     That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
     Near 1 this bias is as large as the standard error.
     """
-    pearson = np.sin(np.linspace(-np.pi / 2, np.pi / 2, 20_001))
+    quarter = np.pi / 2  # of a turn
+    pearson = np.sin(np.linspace(-quarter, quarter, 20_001))
     half = np.arcsin(pearson / 2)
-    expected = 6 / np.pi / (pairs + 1) * (np.arcsin(pearson) + (pairs - 2) * half)
+    sum_of_angles = np.arcsin(pearson) + (pairs - 2) * half
+    expected = 6 / np.pi / (pairs + 1) * sum_of_angles
     return np.interp(found, expected, 6 / np.pi * half)
 
 
@@ -117,12 +123,12 @@ def draw_models(table: pd.DataFrame) -> list[pd.DataFrame]:
     return tables
 
 
-def models_of_pairs(pairs: pd.DataFrame) -> np.ndarray:
+def models_of_pairs(pairs: pd.DataFrame) -> Array:
     """Return the names of the models of a table of pairs."""
     return pd.unique(pairs[["first", "second"]].to_numpy().ravel())
 
 
-def folds_of(split: Any) -> np.ndarray | None:
+def folds_of(split: Any) -> Array | None:
     """Return the fold of each sample, None if one network per model computed all outputs.
 
     The fold is the number in the sample's id, modulo the number of folds
@@ -137,7 +143,7 @@ def folds_of(split: Any) -> np.ndarray | None:
 shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
 
 
-def counts_of(split: Any) -> np.ndarray:
+def counts_of(split: Any) -> Array:
     """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
 
     Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.
@@ -146,7 +152,7 @@ def counts_of(split: Any) -> np.ndarray:
     if folds is None:
         return shared_counts(len(split), RESAMPLES)
     counts = np.empty((len(split), RESAMPLES), np.int32)
-    for fold in np.unique(folds):
-        rows = folds == fold
-        counts[rows] = sample_counts(int(rows.sum()), RESAMPLES, seed=int(fold))
+    for fold in np.unique(folds).tolist():
+        rows = np.flatnonzero(folds == fold)
+        counts[rows] = sample_counts(len(rows), RESAMPLES, seed=fold)
     return counts

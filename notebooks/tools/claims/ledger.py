@@ -22,6 +22,7 @@ from tools.claims.verdicts import (
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
+    Verdicts,
     combined,
     contrasts_by_rule,
     contrasts_of,
@@ -38,7 +39,11 @@ REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagene
 FAMILIES = (pairs, methods, shift, texts, calibration)
 MOST_PARTS = 4  # parts of a value that are listed
 DIFFERENCES = ("rises", "falls", "peaks", "first", "last", "most")  # rules on parts together
-LIMITS = {".0%": (0, 1), ".1%": (0, 1), "+z.2f": (-1, 1)}  # of shares and correlations, by "show"
+LIMITS = {  # of shares and correlations, by "show"
+    ".0%": (0, 1),
+    ".1%": (0, 1),
+    "+z.2f": (-1, 1),
+}
 NO_LIMITS = (-np.inf, np.inf)
 DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
 NOT_MET = "not reproduced"
@@ -115,19 +120,18 @@ def table(
     rows = claims[["topic", "section", "claim", "paper", "family"]].copy()
     rows["rule"] = [rule_in_words(claim) for _, claim in claims.iterrows()]
     from_timm = known_values(published.evidence(), claims)
-    rows["timm"] = [*words_of(claims, from_timm, is_published=True).values()]
-    testable = {name for name, verdict in verdicts.items() if verdict.word != UNTESTABLE}
-    held_out = {name: found for name, found in known.items() if name in testable}
-    rows["held out"] = [
-        in_words(held_out[name], claim) if name in held_out else ""
-        for name, claim in claims.iterrows()
-    ]
+    rows["timm"] = pd.Series(words_of(claims, from_timm, is_published=True))
+    held_out = {}
+    for name, found in known.items():
+        if verdicts[name].word != UNTESTABLE:
+            held_out[name] = in_words(found, claims.loc[name])
+    rows["held out"] = pd.Series(held_out, dtype=str)
     in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
     in_seconds = {name: found for name, found in in_seconds.items() if in_scope[name]}
-    rows["machine"] = [*words_of(claims, in_seconds).values()]
-    rows["real ImageNet"] = real_imagenet().reindex(rows.index).fillna("")
-    rows["verdict"] = [str(verdicts[name]) for name in rows.index]
-    return rows
+    rows["machine"] = pd.Series(words_of(claims, in_seconds))
+    rows["real ImageNet"] = real_imagenet()
+    rows["verdict"] = pd.Series(verdicts).map(str)
+    return rows.fillna("")
 
 
 @cache
@@ -160,8 +164,9 @@ def words_of(
     A value without resamples is compared as if it were exact. A number that the paper prints and
     published tables contradict is not reproduced by them.
     """
-    is_drawn = [name in values and bool(len(values[name].draws)) for name in claims.index]
-    verdicts = judge(claims.assign(over=claims["over"].where(is_drawn, "nothing")), values)
+    drawn = [name for name, value in values.items() if len(value.draws)]
+    over = claims["over"].where(claims.index.isin(drawn), "nothing")
+    verdicts = judge(claims.assign(over=over), values)
     found = dict.fromkeys(claims.index, "")
     for name, value in values.items():
         claim = claims.loc[name]
@@ -173,12 +178,12 @@ def words_of(
     return found
 
 
-def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
     """Return {id: verdict} of the claims with a rule and a number, by family.
 
     A claim with evidence by kind of training has one test for each kind.
     """
-    found: dict[str, Verdict] = {}
+    found: Verdicts = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
         tests: dict[str, Evidence] = {}
         owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
@@ -187,16 +192,17 @@ def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Ve
             for kind, part in (whole.kinds or {"": whole}).items():
                 tests[f"{name} {kind}"] = part
                 owners[f"{name} {kind}"] = (name, kind)
-        rows = family.loc[[name for name, _ in owners.values()]].set_axis([*owners], axis=0)
+        names = [name for name, _ in owners.values()]
+        rows = family.loc[names].set_axis([*owners], axis=0)
         verdicts = evaluate_claims(rows, tests)
-        by_kind: dict[str, dict[str, Verdict]] = {}
+        by_kind: dict[str, Verdicts] = {}
         for test, (name, kind) in owners.items():
             by_kind.setdefault(name, {})[kind] = verdicts[test]
         found |= {name: combined(kinds) for name, kinds in by_kind.items()}
     return found
 
 
-def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]:
+def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
     """Return :func:`verdicts_of`, with the other bounds and the differences from the paper.
 
     A claim with a bound of ours is also tested with another bound. It is undetermined if these
@@ -216,11 +222,10 @@ def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> dict[str, Verdict]
     return found
 
 
-def with_reasons(
-    claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str
-) -> dict[str, Verdict]:
+def with_reasons(claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str) -> Verdicts:
     """Return {id: verdict} of all claims. A claim that a study cannot test has the reason."""
-    decided = judge(claims[claims.apply(is_in_scope, axis=1, dataset=dataset)], evidence)
+    in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
+    decided = judge(claims[in_scope], evidence)
     found = {}
     for name, claim in claims.iterrows():
         reason = why_not(claim, evidence.get(name), dataset)
@@ -243,10 +248,11 @@ def with_other_bound(claim: pd.Series, verdict: Verdict, other: Verdict) -> Verd
 
 def different_bounds(claim: pd.Series) -> tuple[str, str]:
     """Return the bounds that differ between a claim's two rules, as text."""
-    bounds = zip(*(claim[column].split()[1:] for column in ("rule", "other_rule")))
-    changed = zip(*((ours, theirs) for ours, theirs in bounds if ours != theirs))
-    ours, theirs = (" and ".join(each).replace("-", "−") for each in changed)
-    return ours, theirs
+    _, *ours = claim["rule"].split()
+    _, *theirs = claim["other_rule"].split()
+    changed = [pair for pair in zip(ours, theirs) if len(set(pair)) > 1]
+    one, other = (" and ".join(each).replace("-", "−") for each in zip(*changed))
+    return one, other
 
 
 def rule_in_words(claim: pd.Series) -> str:
@@ -302,7 +308,9 @@ def in_words(found: Evidence, claim: pd.Series) -> str:
     if draws and not is_counted and {len(draw) for draw in draws} == {len(parts)}:
         errors = half_widths(draws, found, claim["over"])
     limits = LIMITS.get(claim["show"], NO_LIMITS)
-    texts = [with_interval(*pair, claim["show"], limits) for pair in zip(parts, errors)]
+    texts = []
+    for part, error in zip(parts, errors):
+        texts.append(with_interval(part, error, claim["show"], limits))
     text = ", ".join(texts)
     if len(parts) > MOST_PARTS:
         least = texts[int(np.argmin(parts))]
@@ -323,7 +331,9 @@ def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, fl
     contrasts = contrasts_of(claim, found.value)
     values = contrasts(found.value)
     draws = known_draws(found, contrasts)
-    errors = half_widths(draws, found, claim["over"]) if draws else np.zeros(len(values))
+    errors = np.zeros(len(values))
+    if draws:
+        errors = half_widths(draws, found, claim["over"])
     place = int(np.argmin(values / np.fmax(errors, ROUNDING)))
     return place, float(values[place]), float(errors[place])
 
@@ -341,7 +351,7 @@ def methods_in_words(found: Evidence, claim: pd.Series) -> str:
     of_lead = "+z" + (claim["show"] or ".1%")
     if claim["rule"].startswith("only"):
         return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
-    better, worse = (np.flatnonzero(side) for side in sides_of(claim, value.index))
+    better, worse = map(np.flatnonzero, sides_of(claim, value.index))
     one = better[place // len(worse)]
     other = worse[place % len(worse)]
     lead = with_interval(contrast, half, of_lead)
@@ -379,8 +389,9 @@ def word_of(verdicts: pd.Series) -> pd.Series:
 def count_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
     """Count the claims by verdict: a row per verdict, a column per topic and for all."""
     words = word_of(rows["verdict"]).rename("verdict")
-    counts = pd.crosstab(words, rows["topic"], margins=True, margins_name="all").drop("all")
-    return counts[[*rows["topic"].unique(), "all"]]
+    topics = rows["topic"]
+    counts = pd.crosstab(words, topics)[topics.unique()]
+    return counts.assign(all=counts.sum(axis=1))
 
 
 def with_verdict(rows: pd.DataFrame, word: str) -> pd.DataFrame:
@@ -391,11 +402,11 @@ def with_verdict(rows: pd.DataFrame, word: str) -> pd.DataFrame:
 
 def answer(rows: pd.DataFrame, dataset: str) -> str:
     """Summarize all verdicts in a few sentences."""
-    counts = word_of(rows["verdict"]).value_counts().reindex(DECIDED, fill_value=0)
+    words = word_of(rows["verdict"])
+    counts = words.value_counts().reindex(DECIDED, fill_value=0)
     tested = int(counts.sum())
-    met, refuted, missed = (
-        rows["timm"].str.contains(f": {word}").sum() for word in (SUPPORTED, CONTRADICTED, NOT_MET)
-    )
+    results = (SUPPORTED, CONTRADICTED, NOT_MET)
+    met, refuted, missed = (rows["timm"].str.contains(f": {word}").sum() for word in results)
     by_training = ""
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
@@ -410,8 +421,8 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
 def choices() -> pd.DataFrame:
     """Return choices that the paper leaves open, and their effect on its figures."""
     models = timm.models()
-    known = models["macs"].notna()
-    unrounded = Baseline(models.loc[known, "macs"], models.loc[known, "top1"])
+    known = models.dropna(subset=["macs"])
+    unrounded = Baseline(known["macs"], known["top1"])
     rounded = int(singles(models)["on_front"].sum())
     rows = {
         "costs are compared at four significant digits, as Table 1 is printed": (

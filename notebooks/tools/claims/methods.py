@@ -1,6 +1,5 @@
 """The paper's claims on longer cascades and on methods (figures 3, 4, 8, 9 and 11)."""
 
-from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -15,7 +14,7 @@ from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from cascadelib.tables import in_words
 from tools.claims.evidence import EvidenceByClaim
-from tools.claims.views import Claims, View, compared, make_views, mean_of
+from tools.claims.views import Claims, Fronts, View, compared, make_views, mean_of
 from tools.designs import DESIGNS
 from tools.paper import MEANS, Paper
 from tools.ranges import (
@@ -26,7 +25,7 @@ from tools.ranges import (
     RESNET,
     factors,
     lead_across,
-    means_in,
+    mean_in,
     ratio,
 )
 from tools.shared_threshold import shared_threshold_front
@@ -50,7 +49,8 @@ def evidence(paper: Paper) -> EvidenceByClaim:
 def of_lengths(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on pairs and triples by max softmax, at the points that were selected."""
     design = DESIGNS["Figure 4"]
-    two, three = (paper.search(design, length) for length in (2, 3))
+    two = paper.search(design)
+    three = paper.search(design, 3)
     fronts = {"two": two, "three": three, "tenth": thinned(three)}
     if paper.has("metrics"):
         options = {"models": list(three.candidates), "cost": three.cost_kind}
@@ -61,7 +61,7 @@ def of_lengths(paper: Paper) -> EvidenceByClaim:
     return LENGTHS.measure(views, len(paper.unseen), paper.has)
 
 
-def length_views(fronts: Mapping[str, Front], store: Store, other: Store) -> list[View]:
+def length_views(fronts: Fronts, store: Store, other: Store) -> list[View]:
     """Return the views of pairs ("two"), triples ("three") and others at their points."""
     best = [cl.pick(fronts[name], "max_improvement") for name in ("two", "three")]
     return make_views(fronts, {"best": best}, store, other, points=list(fronts))
@@ -76,14 +76,17 @@ def thinned(three: Front) -> Front:
     tenths = {}
     for name in {point.models[0] for point in points}:
         single = replace(points[0], models=(name,), thresholds=(), exit_rates=(1.0,))
-        tenths[name] = np.sort(cl.evaluate(three.store, single).confidences[0])[::TENTH]
+        run = cl.evaluate(three.store, single)
+        tenths[name] = np.sort(run.confidences[0])[::TENTH]
     found: list[Point] = []
     for point in points:
         values = tenths[point.models[0]]
         above = int(np.searchsorted(values, point.inside[0]))
-        for row in (max(above - 1, 0), min(above, len(values) - 1)):
+        below = max(above - 1, 0)
+        for row in (below, min(above, len(values) - 1)):
             first = float(convert_units(point.metric, values[row]))
-            found.append(replace(point, thresholds=(first, *point.thresholds[1:])))
+            thresholds = (first, *point.thresholds[1:])
+            found.append(replace(point, thresholds=thresholds))
     return front_of(three.store, three, replay(three.store, found))
 
 
@@ -113,16 +116,17 @@ def of_times(paper: Paper) -> EvidenceByClaim:
     return TIMES.measure(views, len(paper.unseen), paper.has)
 
 
-def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> dict[str, Front]:
+def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> Fronts:
     """Return the fronts of a figure by method, under "kind: method"."""
     design = DESIGNS[name]
     return {f"{kind}: {each}": paper.search(design, n_models, each) for each in paper.methods()}
 
 
-def pairs_by_method(fronts: Mapping[str, Front], store: Store, other: Store) -> EvidenceByClaim:
+def pairs_by_method(fronts: Fronts, store: Store, other: Store) -> EvidenceByClaim:
     """Return the evidence on pairs by method, from {method: front of ``store``}."""
     named = {f"pairs: {name}": front for name, front in fronts.items()}
-    return PAIRS.measure(make_views(named, {}, store, other), len(other))
+    views = make_views(named, {}, store, other)
+    return PAIRS.measure(views, len(other))
 
 
 LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})
@@ -130,7 +134,9 @@ LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})
 
 @LENGTHS.add("sizes")
 def third_gain(view: View) -> list[float]:
-    return [compared(view, "three", "two", *low) - 1 for low in ([], [0.86])]
+    everywhere = compared(view, "three", "two")
+    above = compared(view, "three", "two", 0.86)
+    return [everywhere - 1, above - 1]
 
 
 @LENGTHS.add("sizes")
@@ -156,12 +162,14 @@ def resnet_cut(view: View) -> float:
     low, high = np.log(hull["cost"].iloc[[0, -1]])
     share = np.log(RESNET / CHEAPEST) / np.log(MOST_EXPENSIVE / CHEAPEST)
     cost = np.exp(low + share * (high - low))
-    return 1 - three.cost_at(np.interp(cost, hull["cost"], hull["accuracy"])) / cost
+    accuracy = np.interp(cost, hull["cost"], hull["accuracy"])
+    return 1 - three.cost_at(accuracy) / cost
 
 
 @LENGTHS.add()
 def triple_loss(view: View) -> float:
-    return (view.chosen["best"].accuracy - view.held["best"].accuracy)[1]
+    lost = view.chosen["best"].accuracy - view.held["best"].accuracy
+    return lost[1]
 
 
 @LENGTHS.add()
@@ -177,18 +185,22 @@ def costlier(view: View, name: str) -> float:
 def wang(view: View, name: str) -> float:
     """Return the MACs of one of ImageNet's models ÷ those of an equally accurate triple."""
     model = cl.published.models().loc[name]
-    return model["macs"] / float(view.fronts["three"].cost_at(model["top1"]))
+    cost = view.fronts["three"].cost_at(model["top1"])
+    return model["macs"] / float(cost)
 
 
 def means_of(view: View, kind: str, *ends: float | None) -> pd.Series:
     """Return the mean factor of each method between two of the paper's accuracies."""
-    return means_in(view.group(kind), *ends)
+    fronts = view.group(kind)
+    means = {name: mean_in(front, *ends) for name, front in fronts.items()}
+    return pd.Series(means)
 
 
 def top_accuracies(view: View) -> pd.Series:
     """Return the accuracy of the most accurate pair of each method."""
     pairs = view.group("pairs")
-    return pd.Series({name: front.table["accuracy"].iloc[-1] for name, front in pairs.items()})
+    tops = {name: front.table["accuracy"].iloc[-1] for name, front in pairs.items()}
+    return pd.Series(tops)
 
 
 def worths_of_means(view: View, *kinds: str) -> list[float]:
@@ -207,17 +219,9 @@ def margin_of_means(view: View, low: float) -> list[float]:
 LENGTHS.vary(costlier, {"tenth": ["tenth"]})
 LENGTHS.vary(costlier, {"one-threshold": ["shared"]}, "metrics")
 LENGTHS.vary(wang, {"wang-b7": ["tf_efficientnet_b7"], "wang-vit": ["vit_large_patch16_384"]})
-PAIRS.vary(
-    means_of,
-    {
-        "first": ["pairs"],
-        "second": ["pairs"],
-        "compared-least": ["pairs"],
-        "ensembles-none": ["pairs"],
-        "ensembles-front": ["pairs"],
-        "margin-below-78": ["pairs", None, 0.78],
-    },
-)
+ON_ALL_MEANS = ("first", "second", "compared-least", "ensembles-none", "ensembles-front")
+PAIRS.vary(means_of, dict.fromkeys(ON_ALL_MEANS, ["pairs"]))
+PAIRS.vary(means_of, {"margin-below-78": ["pairs", None, 0.78]})
 PAIRS.vary(means_of, {"logits-86": ["pairs", 0.86]}, "logits")
 PAIRS.vary(
     mean_of,
@@ -252,7 +256,8 @@ def worst_plain(view: View) -> pd.Series:
 @PAIRS.add()
 def margin_everywhere(view: View) -> pd.Series:
     pairs = view.group("pairs")
-    return pd.Series({name: factors(front)[1:].min() for name, front in pairs.items()})
+    least = {name: factors(front)[1:].min() for name, front in pairs.items()}
+    return pd.Series(least)
 
 
 @PAIRS.add()
@@ -302,12 +307,20 @@ def rank_methods(paper: Paper) -> pd.DataFrame:
     views = make_views(fronts, {}, paper.selection, paper.unseen)
     means = pd.DataFrame([means_of(view, "pairs") for view in views])
     means = means.sort_values(0, axis=1, ascending=False)
-    median = {name: np.median(factors(front)) for name, front in views[0].group("pairs").items()}
+    pairs = views[0].group("pairs")
+    medians = {name: np.median(factors(front)) for name, front in pairs.items()}
     leads = means.diff(-1, axis=1)
-    half = t.isf(0.025, len(leads) - 2) * leads[1:].std()
-    columns = {"mean factor": means.loc[0], "median factor": pd.Series(median)}
-    columns |= {"lead": leads.loc[0], "lead_low": leads.loc[0] - half}
-    return pd.DataFrame(columns | {"lead_high": leads.loc[0] + half}).loc[means.columns]
+    quantile = t.isf(0.025, len(leads) - 2)
+    half = quantile * leads[1:].std()
+    lead = leads.loc[0]
+    columns = {
+        "mean factor": means.loc[0],
+        "median factor": pd.Series(medians),
+        "lead": lead,
+        "lead_low": lead - half,
+        "lead_high": lead + half,
+    }
+    return pd.DataFrame(columns).loc[means.columns]
 
 
 def methods_finding(found: EvidenceByClaim) -> str:
@@ -321,8 +334,9 @@ def methods_finding(found: EvidenceByClaim) -> str:
     quantile = t.isf(0.025 / pairs, len(draws) - 1)
 
     def exceeded(best: str) -> list[str]:
-        errors = (draws[[best] * len(means)].to_numpy() - draws).std(ddof=1)
-        return [name for name in means.index if means[best] - means[name] > quantile * errors[name]]
+        errors = draws.rsub(draws[best], axis=0).std(ddof=1)
+        leads = means[best] - means
+        return list(means.index[leads > quantile * errors])
 
     best = means.idxmax()
     plain = means[list(PLAIN)].idxmax()

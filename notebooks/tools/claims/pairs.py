@@ -2,10 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
-from fnmatch import fnmatch
+from fnmatch import filter as match_names
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 import cascadelib as cl
 from cascadelib import Front, Point
@@ -53,7 +54,8 @@ def of_pairs(paper: Paper) -> EvidenceByClaim:
     views = make_views({"macs": front} | top_k, groups_of(front, points), *splits)
     found = SAMPLES.measure(views, len(paper.unseen), paper.has)
     found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
-    return found | of_models(pairs_with_front(views[0].fronts["macs"], paper.unseen))
+    pairs = pairs_with_front(views[0].fronts["macs"], paper.unseen)
+    return found | of_models(pairs)
 
 
 def groups_of(front: Front, points: Sequence[Point]) -> dict[str, Sequence[Point]]:
@@ -77,7 +79,8 @@ def of_times(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on pairs and single models in the study's kind of time."""
     if not paper.has("time"):
         return {}
-    timed, counted = (paper.search(DESIGNS[name]) for name in ("Figure 5", "Figure 1"))
+    timed = paper.search(DESIGNS["Figure 5"])
+    counted = paper.search(DESIGNS["Figure 1"])
     views = time_views(timed, counted, paper.selection, paper.unseen)
     found = TIMES.measure(views, len(paper.unseen), paper.has)
     return found | singles_in_time(*singles_by_cost(paper, "macs", paper.time))
@@ -96,14 +99,18 @@ def singles_by_cost(paper: Paper, *kinds: str) -> list[pd.DataFrame]:
 
 def of_singles(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on single models. Their front is that of the selection split."""
-    kinds = ["macs", paper.time] if paper.has("time") else [paper.cost(DESIGNS["Figure 1"])]
+    kinds = [paper.cost(DESIGNS["Figure 1"])]
+    if paper.has("time"):
+        kinds = ["macs", paper.time]
     in_macs, *in_time = singles_by_cost(paper, *kinds)
     split = paper.unseen
     columns = split.models.index.get_indexer(in_macs.index)
     reference = cl.search(paper.selection, 1, cost=kinds[0]).reference
-    drawn = cl.bootstrap(split, [reference], with_samples(split)).single_accuracy[:, columns]
-    views = [View(singles=in_macs.assign(accuracy=row)) for row in drawn]
-    return SINGLES.measure(views, len(split), paper.has) | counted(in_macs, *in_time)
+    drawn = cl.bootstrap(split, [reference], with_samples(split))
+    accuracies = drawn.single_accuracy[:, columns]
+    views = [View(singles=in_macs.assign(accuracy=row)) for row in accuracies]
+    found = SINGLES.measure(views, len(split), paper.has)
+    return found | counted(in_macs, *in_time)
 
 
 def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame | None = None) -> EvidenceByClaim:
@@ -138,7 +145,8 @@ def size_diminishes(view: View) -> tuple[float, float]:
     front = view.singles[view.singles["on_front"]]
     logs = np.log10(front["cost"].to_numpy())
     accuracy = front["accuracy"].to_numpy()
-    half = np.interp((logs[0] + logs[-1]) / 2, logs, accuracy)
+    middle = (logs[0] + logs[-1]) / 2
+    half = np.interp(middle, logs, accuracy)
     return half - accuracy[0], accuracy[-1] - half
 
 
@@ -146,12 +154,12 @@ def most_accurate(front: Front) -> list[Point]:
     """Return the most accurate threshold of each front model with the largest one."""
     *firsts, last = front.singles.index[front.singles["on_front"]]
     points: list[Point] = []
+    template = front.point(len(front) - 1)
+    about = {"method": front.method, "cost": front.cost_kind}
     for first in firsts:
-        about = {"method": front.method, "cost": front.cost_kind}
         curve = cl.fronts.pair_curve(front.store, first, last, **about)
-        threshold = curve.loc[curve["accuracy"].idxmax(), "threshold"]
-        template = front.point(len(front) - 1)
-        points.append(replace(template, models=(first, last), thresholds=(float(threshold),)))
+        threshold = float(curve.loc[curve["accuracy"].idxmax(), "threshold"])
+        points.append(replace(template, models=(first, last), thresholds=(threshold,)))
     return points
 
 
@@ -188,10 +196,11 @@ def front_noise(view: View) -> float:
 def families_order(view: View) -> list[float]:
     """Return the shares of the front's cascades with a model of each family of ImageNet's."""
     models = view.fronts["macs"].table["models"]
-    return [
-        float(np.mean([any(fnmatch(name, family) for name in names) for names in models]))
-        for family in FAMILIES
-    ]
+    shares = []
+    for family in FAMILIES:
+        has_family = [bool(match_names(names, family)) for names in models]
+        shares.append(float(np.mean(has_family)))
+    return shares
 
 
 SAMPLES.vary(most_of, {"pairs-most": ["macs"]})
@@ -222,13 +231,15 @@ def pairs_top(view: View) -> float:
 def best_for_less(view: View) -> list[float]:
     runs = view.held["named"]
     best, match, _ = runs.accuracy
-    hull = runs.baseline.hull
-    routing = np.interp(runs.cost[1], runs.baseline.cost[hull], runs.baseline.accuracy[hull])
-    return [match - best, match - routing, 1 - runs.cost[1] / runs.cost[0]]
+    cost_of_best, cost, _ = runs.cost
+    single = runs.baseline
+    hull = single.hull
+    routing = np.interp(cost, single.cost[hull], single.accuracy[hull])
+    return [match - best, match - routing, 1 - cost / cost_of_best]
 
 
 @SAMPLES.add()
-def pairs_dip(view: View) -> np.ndarray:
+def pairs_dip(view: View) -> Array:
     front = view.fronts["macs"]
     return front.improvement_at(front.singles["accuracy"][view.hull].to_numpy())
 
@@ -236,11 +247,14 @@ def pairs_dip(view: View) -> np.ndarray:
 @SAMPLES.add()
 def pairs_dip_where(view: View) -> float:
     accuracies = view.fronts["macs"].singles["accuracy"][view.hull]
-    return accuracies.iloc[np.argmin(pairs_dip(view))] if len(accuracies) else np.nan
+    if accuracies.empty:
+        return np.nan
+    least = np.argmin(pairs_dip(view))
+    return accuracies.iloc[least]
 
 
 @SAMPLES.add()
-def plateau_exceeds(view: View) -> np.ndarray:
+def plateau_exceeds(view: View) -> Array:
     runs = view.held["most accurate"]
     return runs.accuracy - runs.last_accuracy
 
@@ -249,7 +263,8 @@ def plateau_exceeds(view: View) -> np.ndarray:
 def largest_dominates(view: View) -> float:
     front = view.fronts["macs"]
     cascades = reaching_the_last(front)
-    of_last = cascades["exit_rates"].str[-1] * cascades["models"].str[-1].map(front.singles["cost"])
+    cost_of_last = cascades["models"].str[-1].map(front.singles["cost"])
+    of_last = cascades["exit_rates"].str[-1] * cost_of_last
     return np.median(of_last / cascades["cost"])
 
 
@@ -257,16 +272,18 @@ def largest_dominates(view: View) -> float:
 def earlier_cost(view: View) -> float:
     costs = view.fronts["macs"].singles["cost"]
     names = reaching_the_last(view.fronts["macs"])["models"]
-    return np.median(names.str[0].map(costs) / names.str[-1].map(costs))
+    of_first = names.str[0].map(costs)
+    return np.median(of_first / names.str[-1].map(costs))
 
 
 @SAMPLES.add()
 def early_exits(view: View) -> float:
-    return np.median(reaching_the_last(view.fronts["macs"])["exit_rates"].str[0])
+    cascades = reaching_the_last(view.fronts["macs"])
+    return np.median(cascades["exit_rates"].str[0])
 
 
 @SAMPLES.add()
-def table1_close(view: View) -> np.ndarray:
+def table1_close(view: View) -> Array:
     return view.chosen["table 1"].accuracy - view.held["table 1"].accuracy
 
 
@@ -284,9 +301,11 @@ def time_improve(view: View) -> float:
 def time_less(view: View) -> float:
     fronts = [view.fronts["seconds"], view.fronts["macs"]]
     lows, highs = zip(*map(range_of, fronts))
-    if max(lows) >= min(highs):
+    low = max(lows)
+    high = min(highs)
+    if low >= high:
         return np.nan
-    return ratio(*(front.mean_improvement(max(lows), min(highs)) for front in fronts))
+    return ratio(*(front.mean_improvement(low, high) for front in fronts))
 
 
 @TIMES.add()
@@ -331,7 +350,8 @@ def topk_means_place(view: View) -> list[float]:
 
 @MODELS.add()
 def diversity(pairs: pd.DataFrame) -> float:
-    return pairs.loc[pairs["on_front"], "two_families"].mean() - pairs["two_families"].mean()
+    of_front = pairs.loc[pairs["on_front"], "two_families"]
+    return of_front.mean() - pairs["two_families"].mean()
 
 
 @MODELS.add()
@@ -376,7 +396,7 @@ def pair_both(pairs: pd.DataFrame) -> list[float]:
     return [by_size, -by_difference]
 
 
-def lost_beyond_last(view: View, group: str) -> np.ndarray:
+def lost_beyond_last(view: View, group: str) -> Array:
     """Return the accuracy that cascades lose on held-out samples beyond their last models."""
     chosen = view.chosen[group]
     held = view.held[group]
@@ -385,11 +405,14 @@ def lost_beyond_last(view: View, group: str) -> np.ndarray:
 
 def by_size_ratio(pairs: pd.DataFrame) -> list[pd.DataFrame]:
     """Return the thirds of the pairs with the smallest, middle and largest size ratio."""
-    rows = np.array_split(pairs["cost_ratio"].to_numpy().argsort(kind="stable"), 3)
-    return [pairs.iloc[part] for part in rows]
+    order = pairs["cost_ratio"].to_numpy().argsort(kind="stable")
+    return [pairs.iloc[rows] for rows in np.array_split(order, 3)]
 
 
-def residuals(values: pd.Series, by: pd.Series, degree: int = 1) -> np.ndarray:
+def residuals(values: pd.Series, by: pd.Series, degree: int = 1) -> Array:
     """Return what a polynomial in ``by`` leaves of values. It has a lower degree for few values."""
+    if by.empty:
+        return values
     degree = min(degree, by.nunique() - 1)
-    return values - np.polyval(np.polyfit(by, values, degree), by) if len(by) else values
+    fitted = np.polyfit(by, values, degree)
+    return values - np.polyval(fitted, by)

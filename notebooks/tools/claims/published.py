@@ -31,8 +31,11 @@ def evidence() -> EvidenceByClaim:
     macs, time = (rows[rows["on_front"]] for rows in (in_macs, in_time))
     found = counted(in_macs, in_time) | singles_in_time(in_macs, in_time)
     for name, families in CHANGED_IN_TIME.items():
-        counts = [[rows.index.str.contains(one).sum() for one in families] for rows in (macs, time)]
-        found[name] = Evidence(np.diff(counts, axis=0)[0].tolist())
+        added = []
+        for family in families:
+            counts = [rows.index.str.contains(family).sum() for rows in (time, macs)]
+            added.append(counts[0] - counts[1])
+        found[name] = Evidence(added)
     return found | of_front(macs) | with_binomial_draws(macs, table)
 
 
@@ -41,14 +44,15 @@ def of_front(macs: pd.DataFrame) -> EvidenceByClaim:
     cost = macs["cost"]
     accuracy = macs["accuracy"]
     baseline = Baseline(cost, accuracy)
-    factors = [float(baseline.cost_at(at)) / macs_there for at, macs_there in TABLE_1]
-    log_costs = np.log([float(baseline.cost_at(0.78)), cost.iloc[0], cost.iloc[-1]])
+    factors = [float(baseline.cost_at(top1)) / cost_there for top1, cost_there in TABLE_1]
+    at_78 = float(baseline.cost_at(0.78))
+    at, first, last = np.log([at_78, *cost.iloc[[0, -1]]])
     values = {
         "table1": factors,
         "pairs-most": factors[-1],
         "low-range": [
             (0.78 - accuracy.iloc[0]) / np.ptp(accuracy),
-            (log_costs[0] - log_costs[1]) / (log_costs[2] - log_costs[1]),
+            (at - first) / (last - first),
         ],
     }
     return {name: Evidence(value) for name, value in values.items()}
@@ -65,13 +69,16 @@ def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByCl
     top1, top5, moved = drawn
     gains = [size_diminishes(View(singles=macs.assign(accuracy=row))) for row in top1]
     lost = top1 - moved
+    spans = [np.ptp(part, axis=1) for part in (top1, top5)]
     values = {
         "size-diminishes": np.array(gains),
-        "topk-difference": np.column_stack([np.ptp(top1, axis=1), np.ptp(top5, axis=1)]),
+        "topk-difference": np.column_stack(spans),
         "shift-range": spread_of(moved) - spread_of(top1),
         "shift-lose": lost,
     }
-    found = {name: Evidence(rows[0], list(rows[1:]), IMAGES_V2) for name, rows in values.items()}
+    found = {}
+    for name, (value, *draws) in values.items():
+        found[name] = Evidence(value, draws, IMAGES_V2)
     span = np.ptp(moved[0]) - np.ptp(top1[0])  # two figures of one table, compared as printed
     return found | {
         "shift-drops": Evidence([lost[0].min(), lost[0].max()]),

@@ -7,6 +7,8 @@ samples of the held-out split are compared with themselves.
 from dataclasses import dataclass
 
 import numpy as np
+import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import norm
 
 import cascadelib as cl
@@ -16,7 +18,6 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, normal_draws
 from tools.claims.views import (
     Claims,
-    distinct_points,
     draw_front,
     points_at_accuracies,
     with_samples,
@@ -46,11 +47,11 @@ class Change:
         Changes of the exit rate of the first model.
     """
 
-    before: np.ndarray
-    after: np.ndarray
-    factors_before: np.ndarray
-    factors: np.ndarray
-    exits: np.ndarray
+    before: Array
+    after: Array
+    factors_before: Array
+    factors: Array
+    exits: Array
 
 
 def evidence(paper: Paper) -> EvidenceByClaim:
@@ -68,7 +69,8 @@ def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
     fronts = []
     for split in splits:
         searched = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
-        fronts.append([draw_front(cl.analysis.front_on(split, front)), draw_front(searched)])
+        moved = cl.analysis.front_on(split, front)
+        fronts.append([draw_front(moved), draw_front(searched)])
     views = list(zip(*(zip(*pair) for pair in fronts)))
     return NEAR.measure(views, min(map(len, splits)))
 
@@ -88,8 +90,8 @@ def of_drops(front: Front, paper: Paper, samples: int) -> EvidenceByClaim:
     errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
     values = lost["drop"].to_numpy()
     drawn = normal_draws(values, errors)
-    least_and_largest = [[row.min(), row.max()] for row in (values, *drawn)]
-    return {"shift-drops": Evidence(least_and_largest[0], least_and_largest[1:], samples)}
+    value, *draws = ([row.min(), row.max()] for row in (values, *drawn))
+    return {"shift-drops": Evidence(value, draws, samples)}
 
 
 def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> EvidenceByClaim:
@@ -104,7 +106,8 @@ def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> Evidence
             values = np.median(values, axis=1)
         if name in ("shift-exits", "shift-degree"):
             values = SQUARED_POINTS * values.mean(axis=1)
-        found[name] = Evidence(values[0], list(values[1:]), samples)
+        value, *draws = values
+        found[name] = Evidence(value, draws, samples)
     return found
 
 
@@ -116,10 +119,11 @@ def of_one_size(unshifted: Store, shifted: Store) -> tuple[Store, Store]:
     if are_paired(unshifted, shifted):
         return same_samples(unshifted, shifted), shifted
     size = min(len(unshifted), len(shifted))
-    here, there = (
-        split.take(np.linspace(0, len(split) - 1, size).astype(int))
-        for split in (unshifted, shifted)
-    )
+    spaced = []
+    for split in (unshifted, shifted):
+        rows = np.linspace(0, len(split) - 1, size)
+        spaced.append(split.take(rows.astype(int)))
+    here, there = spaced
     return here, there
 
 
@@ -128,58 +132,65 @@ def change_of(front: Front, control: Store, shifted: Store) -> Change:
 
     Paired samples are resampled together.
     """
-    points, columns = distinct_points(points_at_accuracies(front))
-    here, there = (cl.bootstrap(split, points, with_samples(split)) for split in (control, shifted))
+    spaced = points_at_accuracies(front)
+    columns, distinct = pd.factorize(np.array(spaced, object))  # a point may be listed often
+    points = list(distinct)
+    here = cl.bootstrap(control, points, with_samples(control))
+    there = cl.bootstrap(shifted, points, with_samples(shifted))
     names = front.singles.index[front.singles["on_front"]]
     exits = there.exit_rates[..., 0] - here.exit_rates[..., 0]
     several = [column for column, point in enumerate(points) if len(point.models) > 1]
+    unknown = np.full((len(exits), 1), np.nan)
     return Change(
         here.single_accuracy[:, control.models.index.get_indexer(names)],
         there.single_accuracy[:, shifted.models.index.get_indexer(names)],
         here.improvement[:, columns],
         there.improvement[:, columns],
-        exits[:, several] if several else np.full((len(exits), 1), np.nan),
+        exits[:, several] if several else unknown,
     )
 
 
 @CHANGES.add()
-def shift_lose(found: Change) -> np.ndarray:
+def shift_lose(found: Change) -> Array:
     return found.before - found.after
 
 
 @CHANGES.add()
-def shift_range(found: Change) -> np.ndarray:
+def shift_range(found: Change) -> Array:
     return spread_of(found.after) - spread_of(found.before)
 
 
 @CHANGES.add()
-def shift_order(found: Change) -> np.ndarray:
+def shift_order(found: Change) -> Array:
     return falls_of(found.after) - falls_of(found.before)
 
 
 @CHANGES.add()
-def shift_span(found: Change) -> np.ndarray:
+def shift_span(found: Change) -> Array:
     return np.ptp(found.after, axis=1) - np.ptp(found.before, axis=1)
 
 
 @CHANGES.add()
-def shift_improve(found: Change) -> np.ndarray:
+def shift_improve(found: Change) -> Array:
     return np.median(found.factors, axis=1)
 
 
 @CHANGES.add()
-def shift_harm(found: Change) -> np.ndarray:
-    return 1 - found.factors.mean(axis=1) / found.factors_before.mean(axis=1)
+def shift_harm(found: Change) -> Array:
+    before = found.factors_before.mean(axis=1)
+    return 1 - found.factors.mean(axis=1) / before
 
 
 @CHANGES.add()
-def shift_exits(found: Change) -> np.ndarray:
+def shift_exits(found: Change) -> Array:
     """Return the mean square of the changes of exit rates, less that of sampling noise."""
-    return np.mean(np.square(found.exits) - found.exits[1:].var(axis=0, ddof=1), axis=1)
+    noise = found.exits[1:].var(axis=0, ddof=1)
+    squares = np.square(found.exits)
+    return np.mean(squares - noise, axis=1)
 
 
 @CHANGES.add()
-def shift_degree(found: Change) -> np.ndarray:
+def shift_degree(found: Change) -> Array:
     return variance_over(found.exits)
 
 
@@ -189,12 +200,12 @@ def shift_near(fronts: list[tuple[Front, Front]]) -> list[float]:
     return [float(np.mean(moved * 1.1 >= searched)) for moved, searched in pairs]
 
 
-def spread_of(accuracy: np.ndarray) -> np.ndarray:
+def spread_of(accuracy: Array) -> Array:
     """Return the standard deviation of accuracies over models, less sampling noise, [1 + R]."""
     return np.sqrt(np.maximum(variance_over(accuracy), 0))
 
 
-def variance_over(values: np.ndarray) -> np.ndarray:
+def variance_over(values: Array) -> Array:
     """Return the variance over models or cascades less that of sampling noise, [1 + R].
 
     It can be negative. Noise that all have in common is not part of it. values: on a split, then on
@@ -206,11 +217,12 @@ def variance_over(values: np.ndarray) -> np.ndarray:
     return np.square(around).sum(axis=1) / freedom - noise
 
 
-def falls_of(accuracy: np.ndarray) -> np.ndarray:
+def falls_of(accuracy: Array) -> Array:
     """Return the number of models less accurate than their predecessor, float64 [1 + R].
 
     A fall counts if it exceeds two standard errors, so that more noise does not mean more falls.
     """
     steps = np.diff(accuracy, axis=1)
-    falls = steps < -2 * steps[1:].std(axis=0, ddof=1)
+    error = steps[1:].std(axis=0, ddof=1)
+    falls = steps < -2 * error
     return np.count_nonzero(falls, axis=1).astype(np.float64)

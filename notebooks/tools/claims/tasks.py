@@ -11,17 +11,16 @@ from tools.claims.methods import methods_finding, pairs_by_method
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
 from tools.paper import Paper, halves
 
+Tasks = dict[str, tuple[Any, Any]]  # by label: a split that selects, and one that evaluates
 FAMILY = "methods, pairs"
 
 
-def open_tasks(
-    paper: Paper, harder: tuple[str, str], quick: bool = False
-) -> dict[str, tuple[Any, Any]]:
+def open_tasks(paper: Paper, harder: tuple[str, str], quick: bool = False) -> Tasks:
     """Return tasks of a study, {label: a split that selects, a split that evaluates}.
 
     harder: folder and pattern of stores, of which every other sample selects. quick: texts only.
     """
-    tasks: dict[str, tuple[Any, Any]] = {}
+    tasks: Tasks = {}
     if paper.has("logits") and not quick:
         tasks["all classes"] = paper.selection, paper.unseen
         for label, data in cl.store.open_splits(*harder).items():
@@ -31,7 +30,7 @@ def open_tasks(
     return tasks
 
 
-def ranking_by_task(tasks: dict[str, tuple[Any, Any]]) -> tuple[pd.DataFrame, pd.DataFrame]:
+def ranking_by_task(tasks: Tasks) -> tuple[pd.DataFrame, pd.DataFrame]:
     """Test the paper's claims on methods of pairs, task by task: {label: two splits}.
 
     Pairs of the models on the front are selected on the first split and evaluated on the second.

@@ -4,17 +4,16 @@ A task has one split, so every other sample selects cascades and the others eval
 bundled reviews have a held-out split instead.
 """
 
-from collections import ChainMap
 from collections.abc import Mapping
 
 import numpy as np
 
 import cascadelib as cl
-from cascadelib import Front
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim
 from tools.claims.views import (
     Claims,
+    Fronts,
     View,
     compared,
     draw_runs,
@@ -35,10 +34,11 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     splits = {name: splits_of(paper, name) for name in paper.texts}
     fronts = {name: cl.search(here, 2, "max_softmax") for name, (here, _) in splits.items()}
     others = {name: other for name, (_, other) in splits.items()}
+    samples = min(map(len, others.values()))
     found = of_tasks(fronts, others)
     views = views_of_f1(splits)
     if views:
-        found |= F1.measure(views, min(map(len, others.values())))
+        found |= F1.measure(views, samples)
     here, _ = next(iter(splits.values()))
     tables = [
         cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS_OF_OTHERS
@@ -54,10 +54,14 @@ def splits_of(paper: Paper, name: str) -> tuple[Store, Store]:
     return halves(paper.texts[name])
 
 
-def of_tasks(fronts: Mapping[str, Front], others: Mapping[str, Store]) -> EvidenceByClaim:
+def of_tasks(fronts: Fronts, others: Mapping[str, Store]) -> EvidenceByClaim:
     """Return the evidence on the fronts of pairs of all tasks, on other samples."""
-    runs = [draw_runs(others[name], points_at_accuracies(front)) for name, front in fronts.items()]
-    return TASKS.measure(list(zip(*runs)), min(map(len, others.values())))
+    runs = []
+    for name, front in fronts.items():
+        points = points_at_accuracies(front)
+        runs.append(draw_runs(others[name], points))
+    samples = min(map(len, others.values()))
+    return TASKS.measure(list(zip(*runs)), samples)
 
 
 def views_of_f1(splits: Mapping[str, tuple[Store, Store]]) -> list[View]:
@@ -69,7 +73,11 @@ def views_of_f1(splits: Mapping[str, tuple[Store, Store]]) -> list[View]:
         for score in ("top1", "f1"):
             fronts[f"{score}: {name}"] = cl.search(here, 2, "max_softmax", score=score)
         tasks.append(make_views(fronts, {}, here, there))
-    return [View(ChainMap(*(view.fronts for view in views))) for views in zip(*tasks)]
+    found = []
+    for views in zip(*tasks):
+        fronts = {name: front for view in views for name, front in view.fronts.items()}
+        found.append(View(fronts))
+    return found
 
 
 @TASKS.add()

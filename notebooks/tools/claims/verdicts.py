@@ -9,14 +9,15 @@ exchanged. Otherwise a claim is *undetermined*. Holm's procedure over a family k
 of any false verdict at 5% or less.
 """
 
+import fnmatch
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from fnmatch import fnmatch
 from functools import partial
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import binomtest, norm, t
 
 from tools.claims.evidence import Evidence, fisher_z, known_draws
@@ -53,14 +54,14 @@ RULES: dict[str, Callable] = {
 }
 
 
-def distances(values: np.ndarray, others: Sequence[float]) -> np.ndarray:
+def distances(values: Array, others: Sequence[float]) -> Array:
     """Return the distances of values from others, infinite if their numbers differ."""
     if len(values) != len(others):
         return np.array([np.inf])
     return np.abs(values - others)
 
 
-def contrasts_by_rule(rule: str, value: Any) -> np.ndarray:
+def contrasts_by_rule(rule: str, value: Any) -> Array:
     """Return the contrasts of numbers by a rule of ``RULES`` with its bounds, such as "> 0.5"."""
     kind, *bounds = rule.split()
     numbers = np.atleast_1d(np.asarray(value, float))
@@ -99,6 +100,9 @@ class Verdict:
         return "; ".join(part for part in (start, self.other_bound) if part) + "."
 
 
+Verdicts = dict[str, Verdict]  # by the claim's id
+
+
 @dataclass(frozen=True)
 class Scores:
     """The contrasts of a sampled claim, in standard errors: float64 [C].
@@ -114,7 +118,7 @@ class Scores:
         Number of samples or models that were resampled, 0 if it is unknown.
     """
 
-    values: np.ndarray
+    values: Array
     freedom: float
     samples: int
     negated: bool
@@ -140,41 +144,41 @@ class Scores:
             return np.nan
         if not decisive:
             return np.inf
-        found = self.samples * (t.isf(level / 2 / tests, self.freedom) / decisive) ** 2
-        digits = max(0, int(np.floor(np.log10(max(found, 1)))) - 1)
-        return float(np.ceil(found / 10**digits) * 10**digits)
+        critical = t.isf(level / 2 / tests, self.freedom)
+        found = self.samples * (critical / decisive) ** 2
+        digits = int(np.log10(max(found, 1)))
+        unit = 10 ** max(0, digits - 1)
+        return float(np.ceil(found / unit) * unit)
 
 
-def match_names(patterns: str, names: Sequence[str]) -> np.ndarray:
+def match_names(patterns: str, names: Sequence[str]) -> Array:
     """Return which names match one of the patterns, and none of those that begin with "!"."""
-    wanted = [part for part in patterns.split() if not part.startswith("!")]
-    unwanted = [part[1:] for part in patterns.split() if part.startswith("!")]
-    found = []
-    for name in names:
-        is_wanted = any(fnmatch(name, part) for part in wanted)
-        found.append(is_wanted and not any(fnmatch(name, part) for part in unwanted))
-    return np.array(found, bool)
+    wanted: set[str] = set()
+    unwanted: set[str] = set()
+    for pattern in patterns.split():
+        matched = fnmatch.filter(names, pattern.removeprefix("!"))
+        (unwanted if pattern.startswith("!") else wanted).update(matched)
+    return np.array([name in wanted - unwanted for name in names], bool)
 
 
-def sides_of(claim: Mapping[str, Any], names: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+def sides_of(claim: Mapping[str, Any], names: Sequence[str]) -> tuple[Array, Array]:
     """Return which methods a claim states are better, and which are worse."""
     better = match_names(claim["better"], names)
     return better, match_names(claim["worse"], names) & ~better
 
 
-def leads(
-    values: np.ndarray, better: np.ndarray, worse: np.ndarray, margin: float = 0.0
-) -> np.ndarray:
+def leads(values: Array, better: Array, worse: Array, margin: float = 0.0) -> Array:
     """Return the lead of each better over each worse method, beyond a relative margin: float64 [B ×
     W].
 
     Leads are shares of the mean of all values. better, worse: which of the values, bool [N].
     """
     scale = np.abs(values).mean() or 1.0  # all values are 0: so are the leads
-    return ((values[better][:, None] - (1 + margin) * values[worse]) / scale).ravel()
+    found = np.subtract.outer(values[better], (1 + margin) * values[worse])
+    return (found / scale).ravel()
 
 
-def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], np.ndarray]:
+def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], Array]:
     """Return a function of a value: the numbers that a claim states are positive, float64 [C].
 
     The function takes ``value`` and its draws. Their names are those of ``value``, and are matched
@@ -191,7 +195,7 @@ def contrasts_of(claim: Mapping[str, Any], value: Any) -> Callable[[Any], np.nda
     return lambda v: sides * (np.asarray(v, float) - float(bounds[0]))
 
 
-def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> dict[str, Verdict]:
+def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> Verdicts:
     """Return {id: verdict} of the claims of one family that ``evidence`` has.
 
     claims: rows of :func:`tools.claims.ledger.paper_claims`. A value that is not sampled (``over``
@@ -219,7 +223,7 @@ def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> d
     return verdicts
 
 
-def combined(verdicts: Mapping[str, Verdict]) -> Verdict:
+def combined(verdicts: Verdicts) -> Verdict:
     """Combine the verdicts on one claim, by kind of training.
 
     All kinds must agree. The claim depends on training if one kind supports and another contradicts
@@ -250,7 +254,7 @@ def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
     return Scores(-scores if negated else scores, freedom, found.samples, negated)
 
 
-def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[np.ndarray, int]:
+def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[Array, int]:
     """Return standard errors from resamples [R, …] of a population, and their degrees of freedom.
 
     Resamples of few models have too small a variance, by the factor (models − 1) ÷ models.
@@ -263,7 +267,7 @@ def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[np.ndar
     return np.sqrt(variance), freedom
 
 
-def half_widths(draws: Sequence[Any], found: Evidence, over: str) -> np.ndarray:
+def half_widths(draws: Sequence[Any], found: Evidence, over: str) -> Array:
     """Return half the widths of the 95% intervals from resamples, by the test's own errors."""
     error, freedom = errors_of(draws, found, over)
     return t.isf(0.025, freedom) * error
@@ -290,8 +294,10 @@ def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:
     return rejected
 
 
-def obeys(estimate: np.ndarray, rule: str) -> bool:
+def obeys(estimate: Array, rule: str) -> bool:
     """Return whether contrasts that are not sampled obey a rule. The bounds of "in" are inside."""
     if rule.startswith("any"):
         return bool(np.any(estimate > 0))
-    return bool(np.all(estimate >= 0) if rule.startswith("in") else np.all(estimate > 0))
+    if rule.startswith("in"):
+        return bool(np.all(estimate >= 0))
+    return bool(np.all(estimate > 0))

@@ -22,8 +22,9 @@ from cascadelib import Baseline, Front, Point
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
-from tools.ranges import mean_in, ratio
+from tools.ranges import mean_in, range_of, ratio
 
+Fronts = dict[str, Front]  # by name
 MOST_POINTS = 200  # points of a front that are resampled
 
 
@@ -54,13 +55,13 @@ class View:
         Single models of the front: cost, and accuracy on this draw.
     """
 
-    fronts: Mapping[str, Front] = field(default_factory=dict)
+    fronts: Fronts = field(default_factory=dict)
     held: Mapping[str, Runs] = field(default_factory=dict)
     chosen: Mapping[str, Runs] = field(default_factory=dict)
     hull: Sequence[str] = ()
     singles: pd.DataFrame = field(default_factory=pd.DataFrame)
 
-    def group(self, kind: str) -> dict[str, Front]:
+    def group(self, kind: str) -> Fronts:
         """Return the fronts whose names begin with a kind and a colon, without that beginning."""
         start = f"{kind}: "
         return {
@@ -117,7 +118,7 @@ class Claims(dict[str, Claim]):
 
 
 def make_views(
-    fronts: Mapping[str, Front],
+    fronts: Fronts,
     groups: Mapping[str, Sequence[Point]],
     store: Store,
     other: Store,
@@ -136,28 +137,22 @@ def make_views(
     points : sequence of str
         Fronts of which pairs are not swept over ranges of thresholds.
     """
-    moved = {
-        name: move_front(front, store, other, name not in points) for name, front in fronts.items()
-    }
+    moved = dict(fronts)  # unchanged on the split that selected them
+    if other is not store:
+        for name, front in fronts.items():
+            moved[name] = cl.analysis.front_on(other, front, name not in points)
     return views_of_fronts(moved, groups, store, other)
 
 
-def move_front(front: Front, store: Store, other: Store, ranges: bool = True) -> Front:
-    """Return a front on the split that evaluates, unchanged if that split selected it."""
-    return front if other is store else cl.analysis.front_on(other, front, ranges)
-
-
 def views_of_fronts(
-    moved: Mapping[str, Front],
+    moved: Fronts,
     groups: Mapping[str, Sequence[Point]],
     store: Store,
     other: Store,
 ) -> list[View]:
     """Return the views of fronts that were already evaluated on their split."""
-    first = next(iter(moved.values()), None)
-    hull: Sequence[str] = ()
-    if first is not None:
-        hull = first.singles.index[first.singles["on_hull"]][1:-1]
+    first = next(iter(moved.values()))
+    hull = first.singles.index[first.singles["on_hull"]][1:-1]
     draws = {name: draw_front(front) for name, front in moved.items()}
     held = {name: draw_runs(other, points) for name, points in groups.items()}
     chosen = held
@@ -189,14 +184,17 @@ def most_of(view: View, name: str) -> float:
 
 def with_samples(split: Store) -> Array:
     """Return the weights of the samples themselves, then of the resamples: int32 [k, 1 + R]."""
-    return np.column_stack([np.ones(len(split), np.int32), counts_of(split)])
+    counts = counts_of(split)
+    ones = np.ones(len(counts), np.int32)
+    return np.column_stack([ones, counts])
 
 
 def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
     """Evaluate cascades on a split and on its resamples."""
-    distinct, columns = distinct_points(points)
-    found = cl.bootstrap(split, distinct, with_samples(split))
-    lasts = split.models.index.get_indexer([point.active_models[-1] for point in points])
+    columns, distinct = pd.factorize(np.array(points, object))  # a point may be listed often
+    found = cl.bootstrap(split, list(distinct), with_samples(split))
+    names = [point.active_models[-1] for point in points]
+    lasts = split.models.index.get_indexer(names)
     improvement = found.improvement
     return [
         Runs(
@@ -210,37 +208,30 @@ def draw_runs(split: Store, points: Sequence[Point]) -> list[Runs]:
     ]
 
 
-def distinct_points(points: Sequence[Point]) -> tuple[list[Point], list[int]]:
-    """Return each object of a list once, and the place of each entry among them."""
-    places: dict[int, int] = {}
-    for point in points:
-        places.setdefault(id(point), len(places))
-    distinct = list({id(point): point for point in points}.values())
-    return distinct, [places[id(point)] for point in points]
-
-
 def draw_front(front: Front) -> list[Front]:
     """Return a front on its split, and its fixed cascades on each resample of the split."""
-    rows = np.unique(np.linspace(0, len(front) - 1, MOST_POINTS).astype(int))
+    spaced = np.linspace(0, len(front) - 1, MOST_POINTS)
+    rows = np.unique(spaced.astype(int))
     points = [front.point(row) for row in rows]
     found = cl.bootstrap(front.store, points, counts_of(front.store))
-    table = front.table.iloc[rows]
+    models = front.table["models"].to_numpy()[rows]
     names = front.store.models.index
     fronts = [front]
     for row, baseline in enumerate(found.baselines):
         kept = pareto_front(found.cost[row], found.accuracy[row])
-        reached = np.minimum(found.accuracy[row, kept], baseline.best)
+        accuracy = found.accuracy[row, kept]
+        cost = found.cost[row, kept]
+        reached = np.minimum(accuracy, baseline.best)
         columns = {
-            "accuracy": found.accuracy[row, kept],
-            "cost": found.cost[row, kept],
-            "models": table["models"].to_numpy()[kept],
-            "thresholds": table["thresholds"].to_numpy()[kept],
+            "accuracy": accuracy,
+            "cost": cost,
+            "models": models[kept],
             "exit_rates": list(map(tuple, found.exit_rates[row, kept])),
-            "improvement": baseline.cost_at(reached) / found.cost[row, kept],
-            "saving": baseline.saving(found.cost[row, kept]),
+            "improvement": baseline.cost_at(reached) / cost,
         }
+        table = pd.DataFrame(columns)
         named = Baseline(baseline.cost, baseline.accuracy, names)
-        fronts.append(replace(front, replayed=pd.DataFrame(columns), baseline=named, points=None))
+        fronts.append(replace(front, replayed=table, baseline=named, points=None))
     return fronts
 
 
@@ -249,8 +240,8 @@ def points_at_accuracies(front: Front, count: int = MOST_POINTS) -> list[Point]:
 
     A cascade at several accuracies is one object.
     """
-    low = front.baseline.accuracy[front.baseline.front[0]]
-    accuracies = np.linspace(low, front.baseline.best, count) - 1e-12
-    rows = np.minimum(np.searchsorted(front.table["accuracy"], accuracies), len(front) - 1)
+    accuracies = np.linspace(*range_of(front), count) - 1e-12
+    rows = np.searchsorted(front.table["accuracy"], accuracies)
+    rows = np.minimum(rows, len(front) - 1)
     points = {row: front.point(row) for row in np.unique(rows)}
     return [points[row] for row in rows]

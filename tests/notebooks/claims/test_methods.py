@@ -4,18 +4,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from paper_stores import write_split
-from tiny_stores import three_models
 
-from cascadelib import search
-from cascadelib.analysis import mean_cost_ratio
 from tools.claims import methods
 from tools.claims.evidence import Evidence
 from tools.paper import Paper
-
-
-def test_every_tenth_threshold_costs_at_least_as_much_as_all():
-    three = search(three_models(k=400), 3)
-    assert mean_cost_ratio(three, methods.thinned(three)) >= 1
 
 
 def test_methods_are_ranked_by_their_mean_with_the_interval_of_the_lead():

@@ -7,25 +7,12 @@ import pandas as pd
 import pytest
 from tiny_stores import noisy_store, three_models
 
-from cascadelib import LogitStore, evaluate, pick, search
+from cascadelib import LogitStore, search
 from tools.claims import pairs
 from tools.claims.views import make_views
 
 STORE = three_models(k=300)
 OTHER = three_models(1, k=300, noise=1.2)
-
-
-def test_a_pair_that_matches_the_best_model_is_compared_with_it_and_with_routing():
-    front = search(STORE, 2)
-    views = make_views({"macs": front}, pairs.groups_of(front, [front.point(0)]), STORE, OTHER)
-    best, match, top = evaluate(
-        OTHER, [front.reference, pick(front, "near_best", caution=0), front.point(len(front) - 1)]
-    )
-    assert pairs.pairs_top(views[0]) == pytest.approx(top.accuracy - best.accuracy)
-    hull = match.baseline.hull
-    ends = match.baseline.cost[hull], match.baseline.accuracy[hull]
-    kept = [match.accuracy - best.accuracy, match.accuracy - np.interp(match.cost, *ends)]
-    assert pairs.best_for_less(views[0]) == pytest.approx([*kept, 1 - match.cost / best.cost])
 
 
 def test_the_least_factor_has_the_same_models_in_all_views():
@@ -54,30 +41,3 @@ def test_a_parabola_explains_gains_that_depend_on_the_difference_alone():
     assert np.abs(pairs.residuals(gains, difference)).max() > 0.05
     left = [pairs.residuals(gains[:k], difference[:k], degree=2) for k in (20, 1)]
     assert [np.abs(values).max() for values in left] == pytest.approx([0, 0], abs=1e-12)
-
-
-def test_costs_of_the_first_and_the_last_model_of_pairs():
-    front = search(STORE, 2)
-    (view, *_) = make_views({"macs": front}, {}, STORE, STORE)
-    runs = [evaluate(STORE, point) for point in front.cascades]
-    pairs_of_front = [
-        (run, *STORE.models.loc[list(run.point.models), "macs"])
-        for run in runs
-        if run.exit_rates[-1] > 0
-    ]
-    shares = [run.exit_rates[-1] * last / run.cost for run, _, last in pairs_of_front]
-    assert pairs.largest_dominates(view) == pytest.approx(np.median(shares))
-    ratios = [first / last for _, first, last in pairs_of_front]
-    assert pairs.earlier_cost(view) == pytest.approx(np.median(ratios))
-
-
-def test_fronts_are_counted_by_cost():
-    in_macs = pd.DataFrame({"cost": [1, 2, 3], "on_front": [True, True, False]}, list("abc"))
-    in_time = pd.DataFrame({"cost": [3, 2, 1], "on_front": [False, True, True]}, list("abc"))
-    found = {name: each.value for name, each in pairs.counted(in_macs, in_time).items()}
-    assert found == {
-        "candidates": 3,
-        "front-models": 2,
-        "time-front-models": 2,
-        "models": 3,
-    }
