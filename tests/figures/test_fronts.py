@@ -25,6 +25,7 @@ def test_chosen_models_are_named_at_their_points():
     fig = singles_figure(three, title="t")
     ends = fig.layout.annotations
     assert [(note.text, 10**note.x) for note in ends] == [("a", 1), ("b", 9)]
+    assert [note.xanchor for note in ends] == ["left", "right"], "where the plot has room"
     fig = singles_figure(three.assign(on_front=[True, False, True]), title="t")
     assert fig.data[1].marker.opacity.tolist() == [1, 0.55, 1]
 

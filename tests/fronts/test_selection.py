@@ -193,6 +193,7 @@ def test_a_pickled_front_has_no_outcomes_and_needs_caution_0():
     front = search(STORE, (1, 2, 3))
     copied = pickle.loads(pickle.dumps(front))
     assert copied.store is None and copied.samples == len(STORE)
+    assert replace(copied, points=None).samples == 0
     assert pick(copied, "match_best", caution=0) == pick(front, "match_best", caution=0)
     with pytest.raises(ValueError, match="give caution=0 or search again"):
         pick(copied, "match_best")
