@@ -1,6 +1,7 @@
 """The points that pick and peaks select, against loops and exact cases."""
 
 import pickle
+from dataclasses import replace
 
 import numpy as np
 import pytest
