@@ -187,28 +187,6 @@ EXPORTS = {
 }
 
 
-# Corruptions of one value per sample: functions of the ids, the values and a share of the rows.
-# They return a Series.
-def in_another_order(ids, values, share):
-    rows = some_rows(len(ids), share)
-    order = np.arange(len(ids))
-    order[rows] = shuffled(rows)
-    return pd.Series(np.array(values)[order], ids[order])
-
-
-def under_other_ids(ids, values, share):
-    ids = ids.astype(object)
-    rows = some_rows(len(ids), share)
-    ids[rows] = [f"other {name}" for name in ids[rows]]
-    return pd.Series(np.array(values), ids)
-
-
-def values_missing(ids, values, share):
-    values = np.array(values, object)
-    values[some_rows(len(ids), share)] = None
-    return pd.Series(values, ids)
-
-
 def values_shuffled(ids, values, share):
     values = np.array(values, object)
     rows = some_rows(len(ids), share)
@@ -224,8 +202,6 @@ def values_respelled(spell):
     return corrupt
 
 
-ORDERS = {"a Series in another order": in_another_order, "ids of other samples": under_other_ids}
-GAPS = {"missing values": values_missing}
 TEXTS = {name: values_respelled(how) for name, how in SPELLINGS.items()}
 SHUFFLED = {"values shuffled, ids kept": values_shuffled}
 
@@ -359,18 +335,6 @@ def by_few_labels(labels):
     return certified(unlabelled, labels=labels)
 
 
-def by_groups(groups):
-    return certified(table_of(CHECK), groups=groups)
-
-
-def by_clusters(clusters):
-    return certified(table_of(CHECK), clusters=clusters)
-
-
-def by_take(mask):
-    return certified(table_of(CHECK).take(mask))
-
-
 @cache
 def small_table():
     return cl.ScoreTable(
@@ -419,20 +383,13 @@ def by_sklearn(labels):
 
 LABELS = (CHECK.ids, CHECK.labels)
 VALUES = {
-    "store.labelled": (by_labelled, LABELS, ORDERS | GAPS | TEXTS | SHUFFLED),
-    "certify(labels=)": (by_few_labels, LABELS, ORDERS | GAPS | TEXTS | SHUFFLED),
-    "certify(groups=)": (by_groups, (CHECK.ids, np.arange(K) % 2), ORDERS | GAPS),
-    "certify(clusters=)": (by_clusters, (CHECK.ids, np.arange(K) // 2), ORDERS | GAPS),
-    "store.take": (by_take, (CHECK.ids, np.arange(K) % 3 > 0), ORDERS | GAPS),
-    "answer_table(ask)": (
-        by_ask,
-        (CHECK.ids, CHECK.predictions[1]),
-        ORDERS | GAPS | TEXTS | SHUFFLED,
-    ),
+    "store.labelled": (by_labelled, LABELS, TEXTS | SHUFFLED),
+    "certify(labels=)": (by_few_labels, LABELS, TEXTS | SHUFFLED),
+    "answer_table(ask)": (by_ask, (CHECK.ids, CHECK.predictions[1]), TEXTS | SHUFFLED),
     "CascadeClassifier.fit": (
         by_sklearn,
         (learning()[0].index.to_numpy(), learning()[1]),
-        ORDERS | GAPS | TEXTS,
+        TEXTS,
     ),
 }
 TABLES = {

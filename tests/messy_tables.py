@@ -1,4 +1,4 @@
-"""Forty messy files of answers with planted truth, as people export them, and twenty of a stranger.
+"""Messy files of answers with planted truth, as people export them, and files of a stranger.
 
 Each file is drawn from the same kind of data: questions whose difficulty both models share. The
 true loss of a cascade is measured on the planted table, never on the file.
@@ -57,21 +57,25 @@ class Planted:
                 }
 
 
-def planted(rng, classes=CLASSES):
-    """Draw labels, and answers of two models that find the same questions difficult."""
-    ease = rng.random(K)
-    labels = rng.choice(classes, K)
+def of_difficulty(rng, ease, labels, other):
+    """Return answers of two models that find the same questions difficult.
+
+    other: a function that draws a wrong answer to each question.
+    """
     answers = {}
     confidence = {}
     for name, accuracy in ACCURACY.items():
         is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
-        shift = rng.integers(1, len(classes), K)
-        index = np.array([classes.index(label) for label in labels])
-        answers[name] = np.where(
-            is_correct, labels, np.array(classes)[(index + shift) % len(classes)]
-        )
+        answers[name] = np.where(is_correct, labels, other())
         confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
     return Planted(labels, answers, confidence)
+
+
+def planted(rng):
+    """Draw labels of two classes, and answers."""
+    ease = rng.random(K)
+    labels = rng.choice(CLASSES, K)
+    return of_difficulty(rng, ease, labels, lambda: np.where(labels == "yes", "no", "yes"))
 
 
 def csv_of(rows, separator=",", names=None, encoding="utf-8", end="\n"):
@@ -239,18 +243,8 @@ LAST = "After some thought, the answer is {}.".format
 # {name: maker}
 FILES = {
     "plain": each(plain),
-    "full stops, 10%": spelled(STOP),
     "full stops, both models": spelled(STOP, tuple(PRICE)),
-    "Markdown": spelled(MARKED),
     "Markdown and a full stop": spelled("**{}.**\n".format),
-    "code": spelled("`{}`".format),
-    "quotes": spelled("“{}”".format),
-    "quotes and a full stop": spelled('"{}."'.format),
-    "brackets": spelled("({})".format),
-    "capitals": spelled(str.upper),
-    "a capital and a mark": spelled(lambda text: f"{text.title()}!"),
-    "spaces": spelled("\u00a0 {} ".format),
-    "full-width letters": spelled(lambda text: "".join(chr(ord(sign) + 0xFEE0) for sign in text)),
     "first word": spelled(FIRST),
     "explanation": spelled(LAST),
     "explanation of the small model": spelled(LAST, ("small",)),
@@ -260,10 +254,6 @@ FILES = {
     "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
     "a French spreadsheet": each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
     "yes and no": judged("yes", "no"),
-    "TRUE and FALSE": judged("TRUE", "FALSE"),
-    "correct and incorrect": judged("correct", "incorrect"),
-    "WAHR and FALSCH": judged("WAHR", "FALSCH"),
-    "1 and 0": judged("1", "0"),
     "two prices": each(lambda row: {"seconds": row["confidence"]}),
     "thousands": each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
     "two readings": each(lambda row: {"cost": "1,234"}),
@@ -287,14 +277,14 @@ def numbered(form):
     def draw(rng):
         ease = rng.random(K)
         numbers = rng.integers(20, 99_999, K)
-        answers = {}
-        confidence = {}
-        for name, accuracy in ACCURACY.items():
-            is_correct = ease + 0.02 * rng.normal(size=K) > 1 - accuracy
-            said = np.where(is_correct, numbers, numbers + rng.integers(1, 9, K))
-            answers[name] = np.array([form(number) for number in said.tolist()])
-            confidence[name] = np.clip(0.45 + 0.5 * ease + 0.02 * rng.normal(size=K), 0.001, 0.999)
-        return Planted(np.array([form(number) for number in numbers.tolist()]), answers, confidence)
+
+        def written(values):
+            return np.array([form(number) for number in values.tolist()])
+
+        def other():
+            return written(numbers + rng.integers(1, 9, K))
+
+        return of_difficulty(rng, ease, written(numbers), other)
 
     return draw
 
@@ -359,10 +349,6 @@ def in_parentheses(truth, rng, share):
 
 STRANGE = {
     "thousands in answers": spelled(lambda text: f"{int(text):,}"),
-    "trailing zeros": spelled(lambda text: f"{float(text):.2f}"),
-    "decimal commas": spelled(lambda text: text.replace(".", ",")),
-    "typographic signs": spelled(lambda text: text.replace("-", "−")),
-    "dollars in answers": spelled("${}".format),
     "boxed numbers": spelled("So it is $\\boxed{{{}}}$.".format),
     "thoughts": spelled("<think>yes or no</think>\n\n{}.".format),
     "XML tags": spelled("<answer>{}</answer>".format),
@@ -381,10 +367,6 @@ STRANGE = {
 }
 WORLDS = {
     "thousands in answers": numbered(str),
-    "trailing zeros": numbered(lambda number: f"{number / 10:g}"),
-    "decimal commas": numbered(lambda number: f"{number / 10:g}"),
-    "typographic signs": numbered(lambda number: f"-{number}"),
-    "dollars in answers": numbered(str),
     "boxed numbers": numbered(str),
     "answers of nan": numbered("city {}".format),
 }

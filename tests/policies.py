@@ -1,9 +1,11 @@
 """Tables of scores, cascades of their models, and functions in place of the models."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 from hypothesis import strategies as st
+from tiny_stores import three_scores
 
 from cascadelib import Point, ScoreTable, evaluate
 
@@ -45,16 +47,7 @@ def call_of(table, model, seen=None):
     return call
 
 
-def table_of(k=300, seed=0, models=3):
-    rng = np.random.default_rng(seed)
-    correct = rng.random((models, k)) < np.linspace(0.7, 0.95, models)[:, None]
-    confidence = np.where(correct, 0.5, 0.2) + 0.4 * rng.random(correct.shape)
-    return ScoreTable(
-        correct, confidence, 10.0 ** np.arange(models), [f"m{i}" for i in range(models)]
-    )
-
-
-TABLE = table_of()
+TABLE = replace(three_scores(k=300), names=("m0", "m1", "m2"))
 POINT = Point(TABLE.names, (0.6, 0.6), (1.0, 0.0, 0.0), 0.5, 1.0, math.nan, cost_kind="cost")
 STAGES = evaluate(TABLE, POINT).exit_stage
 CALLS = [call_of(TABLE, model) for model in range(3)]

@@ -120,8 +120,11 @@ def non_dominated(best):
     return dict(sorted(front.items()))
 
 
-def brute_front(stage, cost, lengths):
-    """Return {correct samples: least cost} of all cascades and thresholds, non-dominated."""
+def brute_front(stage, cost, lengths, is_shared=False):
+    """Return {correct samples: least cost} of all cascades and thresholds, non-dominated.
+
+    is_shared: all models of a cascade have the same threshold.
+    """
     best = {}
     for n in lengths:
         for cascade in permutations(range(len(cost)), n):
@@ -129,9 +132,11 @@ def brute_front(stage, cost, lengths):
             if any(a > b for a, b in zip(costs, costs[1:], strict=False)):
                 continue
             outcomes = [stage(cascade[: i + 1]) for i in range(n)]
-            for thresholds in product(
-                *(all_thresholds(confidence) for _, confidence in outcomes[:-1])
-            ):
+            confidences = [confidence for _, confidence in outcomes[:-1]]
+            tried = product(*map(all_thresholds, confidences))
+            if is_shared:
+                tried = ([t] * (n - 1) for t in all_thresholds(np.concatenate(confidences)))
+            for thresholds in tried:
                 correct, total, _ = single_cascade(outcomes, thresholds, costs)
                 best[correct] = min(best.get(correct, np.inf), total)
     return non_dominated(best)
@@ -139,16 +144,7 @@ def brute_front(stage, cost, lengths):
 
 def shared_front(stage, cost, n):
     """Return {correct samples: least cost} of cascades of n models with one shared threshold."""
-    best = {}
-    for cascade in permutations(range(len(cost)), n):
-        costs = [cost[m] for m in cascade]
-        if any(a > b for a, b in zip(costs, costs[1:], strict=False)):
-            continue
-        outcomes = [stage(cascade[: i + 1]) for i in range(n)]
-        for t in all_thresholds(np.concatenate([confidence for _, confidence in outcomes[:-1]])):
-            correct, total, _ = single_cascade(outcomes, [t] * (n - 1), costs)
-            best[correct] = min(best.get(correct, np.inf), total)
-    return non_dominated(best)
+    return brute_front(stage, cost, (n,), is_shared=True)
 
 
 def last_of(correct, confidence):

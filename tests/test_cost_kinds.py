@@ -1,6 +1,6 @@
 """One object adds a kind of cost to searches, figures and the explorer."""
 
-from tables_of_scores import noisy_store
+from tiny_stores import noisy_store
 
 import cascadelib as cl
 from cascadelib.cost_kinds import COSTS, Cost, times_less
@@ -9,10 +9,7 @@ from cascadelib.explorer.page import describe_cascade
 
 def test_one_object_adds_a_cost(monkeypatch):
     monkeypatch.setitem(COSTS, "joules", Cost("J", "joules a sample", "less energy", "more energy"))
-    other = noisy_store(k=240)
-    store = cl.LogitStore.from_arrays(other.labels, {})
-    for i, name in enumerate(other.models.index):
-        store.add(name, other.logits(name), macs=10.0**i, joules=3.0 ** (3 - i))
+    store = noisy_store(k=240, joules={f"m{i}": 3.0 ** (3 - i) for i in range(4)})
     front = cl.search(store, 2, cost="joules")
     assert front.cost_kind == "joules"
     assert front.singles.index[0] == "m3"

@@ -38,3 +38,5 @@ def test_each_command_has_a_function_and_prints_json_on_request(command):
 def test_a_share_is_a_fraction_or_a_percentage(text, value):
     args = parser_of_all("1.0").parse_args(["certify", "path", "--epsilon", text])
     assert args.epsilon == pytest.approx(value) and args.delta == 0.05
+    with pytest.raises(SystemExit):
+        parser_of_all("1.0").parse_args(["certify", "path", "--epsilon", "two%"])

@@ -73,9 +73,10 @@ def test_models_have_current_names(extract):
 
 @given(st.lists(st.floats(1e-6, 1e15), min_size=1, max_size=20))
 def test_costs_are_rounded_to_four_digits(costs):
-    for cost, short in zip(costs, rounded(costs)):
+    found = rounded(pd.Series(costs))
+    for cost, short in zip(costs, found):
         assert short == float(f"{cost:.4g}")
-    np.testing.assert_array_equal(rounded(rounded(costs)), rounded(costs))
+    np.testing.assert_array_equal(rounded(pd.Series(found)), found)
 
 
 def test_the_front_uses_rounded_costs():
@@ -136,21 +137,6 @@ def test_other_data_sets_and_sizes_are_not_compared(extract):
     assert len(extract.compare_with_published(store_of({name: 0.7}, sizes={name: 300}), TABLE)) == 0
     assert len(extract.compare_with_published(store_of({f"{name}@300": 0.7}), TABLE)) == 0
     assert len(extract.compare_with_published(store_of({f"{name}@380": 0.7}), TABLE)) == 1
-
-
-def test_figure_marks_every_family_and_names_every_model():
-    both = on_fronts(TABLE)
-    front = singles(TABLE)
-    fig = load_script("data/imagenet-1k/then_and_now.py").fronts_figure(
-        {"2022": front, "newer": front}, both["family"]
-    )
-    marked = {
-        name for trace in fig.data if trace.name in set(both["family"]) for name in trace.text
-    }
-    assert marked == set(front.index[front["on_front"]])
-    styles = [(t.marker.color, t.marker.symbol) for t in fig.data if t.name in set(both["family"])]
-    assert len(set(styles)) == len(styles)
-    assert {"dominated", "newer", "random routing (hull)"} <= {trace.name for trace in fig.data}
 
 
 def test_the_script_makes_a_table_and_counts_once(tmp_path, monkeypatch, capsys):
@@ -225,28 +211,13 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypat
     assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
 
 
-def test_numbers_with_separators_are_read_and_a_table_is_written_last(
-    tmp_path, monkeypatch, capsys
-):
+def test_a_table_is_written_last(tmp_path, monkeypatch):
     tables = script("tables", monkeypatch)
     out = small_files(tmp_path, monkeypatch, tables, "--source", "toy")
-    report = tables.report
-
-    def fails(*arguments):
-        report(*arguments)
-        raise ValueError("in the report")
-
-    monkeypatch.setattr(tables, "report", fails)
-    with pytest.raises(ValueError, match="in the report"):
+    monkeypatch.setattr(tables, "report", None)
+    with pytest.raises(TypeError):
         tables.main()
     assert not out.exists() and not list(tmp_path.glob(".out*"))
-    monkeypatch.setattr(tables, "report", report)
-    tables.main()
-    assert published.models(out).loc["test_vit.r160_in1k", "seconds"] == 0.001
-    assert (
-        "parameters other than timm's: ['tf_mobilenetv3_small_075', 'test_vit.r160_in1k']"
-        in capsys.readouterr().out
-    )
 
 
 def test_only_the_current_files_are_downloaded_by_their_digests(tmp_path, monkeypatch, capsys):

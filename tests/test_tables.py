@@ -5,12 +5,10 @@ import pandas as pd
 import pytest
 from tiny_stores import noisy_store
 
-from cascadelib import figures, pair_table, search
+from cascadelib import figures, search
 from cascadelib.figures.style import select_evenly
-from cascadelib.fronts.pairs import pair_curve
 from cascadelib.methods.method import METHODS
 from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
-from tools import front_figures, paper_figures
 
 
 @pytest.fixture(scope="module")
@@ -75,23 +73,6 @@ def test_large_tables_are_decimated_with_their_ends():
     assert shown["x"].iloc[[0, -1]].tolist() == [0, 99_999]
 
 
-def test_every_figure_takes_plain_tables(store):
-    front = search(store, 2)
-    curves = {"a": front.improvement_curve(points=11)}
-    made = [
-        figures.singles_figure(front.singles),
-        front_figures.front_and_improvement({"pairs": front}, "fronts"),
-        front_figures.pairs_figure(
-            pair_table(store, models="all"), {"m0 → m3": pair_curve(store, "m0", "m3")}, "pairs"
-        ),
-        paper_figures.methods_figure(
-            {"max_softmax": curves["a"], "max_softmax_mean_logits": curves["a"] * 2}, "methods"
-        ),
-    ]
-    assert all(fig.data and fig.layout.title.text for fig in made)
-    assert all(len(fig.to_json()) < 200_000 for fig in made)
-
-
 def test_seconds_have_a_unit_and_other_numbers_no_exponent():
     assert [seconds(v) for v in (2.739e-5, 0.0015, 2, 0, np.nan)] == [
         "27.39 µs",
@@ -127,16 +108,3 @@ def test_a_page_shows_ticks_and_all_rows():
     assert shown["on macs"].tolist()[:2] == ["✓", ""] and shown["holds"].tolist()[:2] == ["✓", "–"]
     for page in (shown, shown.T):
         assert page._repr_html_().count("x" * 200) == 100
-
-
-def test_a_panel_compares_each_method_with_the_first():
-    curve = pd.DataFrame({"accuracy": [0.1, 0.2], "improvement": [1.0, 2.0]})
-    names = ("max_softmax", "entropy", "max_softmax_most_confident_ts", "max_softmax_mean_logits")
-    panels = paper_figures.methods_figure(
-        {name: curve * (1 + i) for i, name in enumerate(names)}, "methods"
-    )
-    drawn = {"x": [], "x2": [], "x3": []}
-    for trace in panels.data:
-        drawn[trace.xaxis].append(trace.name)
-    words = [in_words(name) for name in names]
-    assert list(drawn.values()) == [words[:2], [words[0], words[2]], [words[0], words[3]]]

@@ -79,6 +79,15 @@ def module(hidden=8, layers=1, seed=0, names=None, classes=2):
     return BertForSequenceClassification(config)
 
 
+def swapped(small):
+    """Return a copy of ``module()`` with its two classes exchanged."""
+    clone = module()
+    clone.load_state_dict(small.state_dict())
+    clone.classifier.weight.data = small.classifier.weight.flip(0)
+    clone.classifier.bias.data = small.classifier.bias.flip(0)
+    return clone
+
+
 def trained(bert, steps=80, seed=0):
     """Train a BERT on :func:`sentences`, and return it."""
     texts, labels = sentences(32 * steps, seed)

@@ -20,6 +20,9 @@ LONG = pd.DataFrame(
         "words": [3, 4, 5] * 2,
     }
 )
+CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
+CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
+ANSWERS = {"predictions": [["a", "b", None], ["a", "a", "b"]], "labels": ["a", "a", "b"]}
 
 
 def overwrite(path):

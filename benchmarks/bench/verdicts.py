@@ -4,7 +4,9 @@ docs/bench.md."""
 import numpy as np
 import pandas as pd
 from bench.task import DELTA
-from scipy.stats import beta, binom, false_discovery_control, t, ttest_1samp
+from scipy.stats import binom, false_discovery_control, t, ttest_1samp
+
+from cascadelib.evaluation.intervals import share_interval
 
 CELL = ["file", "labels", "epsilon"]
 GUARANTEE = "guarantee"  # the league of rules with a guarantee of ε; others estimate
@@ -29,13 +31,6 @@ def placed(records: pd.DataFrame, labels: dict[str, list[int]]) -> pd.DataFrame:
         enough = [count for count in labels[file] if count >= rows["bought"].mean()]
         records.loc[rows.index, "labels"] = min(enough, default=labels[file][-1])
     return records
-
-
-def share_interval(count: int, draws: int) -> tuple[float, float]:
-    """Return the exact 95% interval of a share (Clopper and Pearson)."""
-    low = beta.ppf(LEVEL / 2, count, draws - count + 1) if count else 0.0
-    high = beta.isf(LEVEL / 2, count + 1, draws - count) if count < draws else 1.0
-    return float(low), float(high)
 
 
 def mean_interval(values: pd.Series) -> tuple[float, float]:
@@ -71,8 +66,9 @@ def cells_of(records: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     for (file, labels, epsilon, rule), own in records.groupby([*CELL, "rule"], sort=False):
-        broken = int((own["loss"] > epsilon + 1e-12).sum())
-        low, high = share_interval(broken, len(own))
+        is_broken = (own["loss"] > epsilon + 1e-12).to_numpy()
+        broken = int(is_broken.sum())
+        low, high = share_interval(is_broken, kind="exact")
         league = own["league"].iloc[0]
         p_value = float(binom.sf(broken - 1, len(own), DELTA))
         if league != GUARANTEE:

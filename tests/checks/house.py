@@ -1,4 +1,4 @@
-"""Measures of code that do not depend on its layout: tokens, nested expressions, vague names."""
+"""Measures of code that do not depend on its layout: tokens, nested expressions."""
 
 import ast
 import io
@@ -14,7 +14,6 @@ LAYOUT = {
 }
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 COMPREHENSIONS = (ast.ListComp, ast.SetComp, ast.DictComp, ast.GeneratorExp)
-VAGUE = {"sure", "right"}  # the field says confidence and correct
 
 
 def parsed(path):
@@ -113,26 +112,3 @@ def nested_conditionals(tree):
 def nested_comprehensions(tree):
     """Return the lines of comprehensions that contain another."""
     return lines_where(tree, lambda node: is_nested(node, COMPREHENSIONS))
-
-
-def identifiers(tree):
-    """Yield the name and the line of each variable, parameter, attribute and function."""
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Name):
-            yield node.id, node.lineno
-        elif isinstance(node, ast.arg):
-            yield node.arg, node.lineno
-        elif isinstance(node, ast.Attribute):
-            yield node.attr, node.lineno
-        elif isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
-            yield node.name, node.lineno
-
-
-def vague_names(tree):
-    """Return the lines with a name that contains the word "sure" or "right"."""
-    found = []
-    for name, line in identifiers(tree):
-        words = name.lower().split("_")
-        if VAGUE & {word.removesuffix("s") for word in words}:
-            found.append(line)
-    return found

@@ -1,8 +1,6 @@
 """``benchmarks/run.py``: the choice of jobs, their rows, and the summary."""
 
 import math
-import re
-import subprocess
 import sys
 from pathlib import Path
 
@@ -81,29 +79,6 @@ def test_a_full_name_chooses_one_job_and_an_unknown_name_is_refused(capsys):
     with pytest.raises(SystemExit):
         bench.main(["nothing"])
     assert "no job is called nothing" in capsys.readouterr().err
-
-
-def test_a_new_run_drops_rows_of_deleted_jobs(folder):
-    write_jobs(folder / "made_up_cellar.py", "pairs", "triples")
-    bench.main([], folder)
-    write_jobs(folder / "made_up_cellar.py", "triples")
-    bench.main(["made_up_cellar"], folder)
-    assert measured_jobs(folder) == ["triples"]
-    assert "pairs" not in (folder / "results.md").read_text(encoding="utf-8")
-
-
-def test_a_commit_is_changed_if_the_package_is(tmp_path, monkeypatch):
-    monkeypatch.setattr(bench, "HERE", tmp_path / "benchmarks")
-    assert bench.commit() == ""
-    git = ["git", "-C", str(tmp_path), "-c", "user.name=a", "-c", "user.email=a@example.org"]
-    module = tmp_path / "cascadelib" / "a.py"
-    module.parent.mkdir()
-    module.write_text("1\n", encoding="utf-8")
-    for command in (["init", "-q"], ["add", "cascadelib"], ["commit", "-q", "-m", "a"]):
-        subprocess.run([*git, *command], check=True)
-    assert re.fullmatch(r"[0-9a-f]{10}", bench.commit())
-    module.write_text("2\n", encoding="utf-8")
-    assert re.fullmatch(r"[0-9a-f]{10}, changed", bench.commit())
 
 
 @pytest.mark.parametrize(

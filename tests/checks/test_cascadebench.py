@@ -132,14 +132,6 @@ def test_a_published_curve_is_read_at_the_budget_that_its_other_seeds_choose(fil
     assert [rule.unit(task) for task in tasks] == [1, 2, 3, 1]
 
 
-def test_the_interval_of_a_share_is_exact():
-    low, high = verdicts.share_interval(3, 20)
-    assert binom.sf(2, 20, low) == pytest.approx(0.025)
-    assert binom.cdf(3, 20, high) == pytest.approx(0.025)
-    assert verdicts.share_interval(0, 20)[0] == 0
-    assert verdicts.share_interval(20, 20)[1] == 1
-
-
 def test_holm_adjusts_by_the_number_of_remaining_tests():
     adjusted = verdicts.holm(pd.Series([0.04, 0.01, 0.5, 0.015]))
     assert adjusted.tolist() == pytest.approx([0.08, 0.04, 0.5, 0.045])

@@ -25,7 +25,7 @@ MOST_TOKENS = {
     "cascadelib": (181_600, 9.5),
     "notebooks/tools": (39_000, 10.5),
     "benchmarks": (50_400, 10.8),
-    "tests": (316_700, 11.5),
+    "tests": (302_100, 11.5),
 }
 MOST_WORDS = 37_300  # of docs/*.md
 MOST_COMPLEX = 12
@@ -33,12 +33,11 @@ MOST_COMPLEX = 12
 COMPLEX: dict[str, str] = {}
 MOST_PUBLIC_NAMES = 40
 MOST_NESTED_COMPREHENSIONS = 10
-ACCEPTED = ("a, b = b, a", "a if b else c", "[a for a in b]", "correct = confidence > bright")
+ACCEPTED = ("a, b = b, a", "a if b else c", "[a for a in b]")
 REFUSED = (
     "a, b = f(x), []",
     "a if b else c if d else e",
     "[[a for a in b] for b in c]",
-    "is_right = x.sure(rights)",
 )
 
 
@@ -51,7 +50,7 @@ def test_subpackages_have_few_modules():
 @pytest.fixture(scope="module")
 def lines_of_code():
     """{rule: "file:line" of each line of the code that it finds}. Each file is parsed once."""
-    rules = [house.unrelated_assignments, house.nested_conditionals, house.vague_names]
+    rules = [house.unrelated_assignments, house.nested_conditionals]
     found = {find: [] for find in rules}
     for path in CODE:
         tree = house.parsed(path)
@@ -123,22 +122,17 @@ def test_a_statement_does_one_thing(find, lines_of_code):
     assert lines_of_code[find] == []
 
 
-def test_names_use_confidence_and_correct(lines_of_code):
-    assert lines_of_code[house.vague_names] == []
-
-
 def test_few_comprehensions_are_nested():
     nested = [line for path in MODULES for line in house.nested_comprehensions(house.parsed(path))]
     assert len(nested) <= MOST_NESTED_COMPREHENSIONS
 
 
 def test_each_rule_accepts_and_refuses_its_example():
-    rules = [house.unrelated_assignments, house.nested_conditionals]
-    rules += [house.nested_comprehensions, house.vague_names]
+    rules = [house.unrelated_assignments, house.nested_conditionals, house.nested_comprehensions]
     accepted = [find(ast.parse(code)) for find, code in zip(rules, ACCEPTED)]
     refused = [find(ast.parse(code)) for find, code in zip(rules, REFUSED)]
-    assert accepted == [[], [], [], []]
-    assert refused == [[1], [1], [1], [1, 1, 1]]
+    assert accepted == [[], [], []]
+    assert refused == [[1], [1], [1]]
 
 
 def test_docstrings_and_comments_have_no_tokens():

@@ -193,20 +193,6 @@ def test_a_release_lists_what_it_lacks(tmp_path):
     assert lack.startswith("CHANGELOG.md")
 
 
-def test_a_wheel_is_tried_before_it_is_published():
-    jobs = workflow("publish")
-    assert (jobs["publish"]["needs"], jobs["try"]["needs"]) == ("try", "build")
-    assert jobs["try"]["strategy"]["matrix"]["python"] == ["3.11", "3.13"]
-    tried = jobs["try"]["steps"][-1]["run"]
-    assert "CASCADELIB_WHEEL=" in tried and "-m soak" in tried
-    assert jobs["publish"]["permissions"] == {"id-token": "write"}
-
-
-def test_citation_and_version_agree():
-    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    assert (citation["version"], citation["license"]) == (PROJECT["version"], PROJECT["license"])
-
-
 def copy_of_the_top(folder):
     """Copy the files that a build reads, without the package."""
     (folder / "data" / "semantic-sql").mkdir(parents=True)
@@ -396,27 +382,6 @@ def test_the_command_line_works_with_the_core_only(thin, tmp_path):
     assert status == 2 and error.count("\n") == 1 and "cascadelib[explore]" in error
 
 
-BARE = """
-import importlib.abc, json, sys
-
-class Absent(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        if name.partition(".")[0] not in {*sys.stdlib_module_names, "numpy", "cascadelib"}:
-            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-sys.meta_path.insert(0, Absent())
-import cascadelib as cl
-policy = cl.Policy.load("policy.json")
-stages = policy.decide([[0.99] * 5 + [0.0] * 5] * (len(policy.models) - 1)).exit_stage
-print(stages.tolist())
-"""
-
-
-@pytest.mark.soak
-def test_decisions_need_numpy_only(thin, chosen):
-    assert alone(thin, BARE, chosen[0]) == "[0, 0, 0, 0, 0, 2, 2, 2, 2, 2]\n"
-
-
 SITE = f"import sys; sys.path.append({sysconfig.get_path('purelib')!r})\n"
 PAGES = ("docs/first-steps.md", "README.md")
 BLOCK = r"(?:In `([\w.]+)`:\n\n)?```(python|console)\n(.*?)```"
@@ -458,27 +423,6 @@ def test_every_block_of_the_readme_and_of_the_first_steps_runs(thin, tmp_path):
     assert printed.count("[0 1") == 2 and (tmp_path / "cascade.json").is_file()
     policy = (tmp_path / "policy.json").read_text()
     assert json.loads(policy)["models"][0]["name"] == "llama-3.1-8b"
-
-
-BUNDLED = """
-import os, cascadelib as cl
-from cascadelib.files import located
-for folder in (None, "nowhere", os.environ["CASCADELIB_DATA"]):
-    os.environ.pop("CASCADELIB_DATA", None)
-    os.environ |= {"CASCADELIB_DATA": folder} if folder else {}
-    try:
-        located("data/reviews")
-        print(len(cl.LogitStore("data/fashion-mnist/val")))
-    except FileNotFoundError as error:
-        print(error)
-"""
-
-
-@pytest.mark.soak
-def test_bundled_data_is_found_by_an_environment_variable(thin, tmp_path):
-    found = alone(thin, BUNDLED, tmp_path, CASCADELIB_DATA=str(ROOT / "data")).splitlines()
-    assert "set CASCADELIB_DATA to a folder" in found[0]
-    assert "nowhere/reviews" in found[1] and found[2] == "10000"
 
 
 TORCH_MODULES = """

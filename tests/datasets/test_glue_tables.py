@@ -19,15 +19,6 @@ def good():
     return tiny.trained(tiny.module(8, 1))
 
 
-def swapped(module):
-    """Classifier with its two classes exchanged."""
-    clone = tiny.module(8, 1)
-    clone.load_state_dict(module.state_dict())
-    clone.classifier.weight.data = module.classifier.weight.flip(0)
-    clone.classifier.bias.data = module.classifier.bias.flip(0)
-    return clone
-
-
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory, good):
     """Write GLUE files, checkpoints and their table: two correct ones, one swapped, one missing."""
@@ -36,7 +27,7 @@ def folder(tmp_path_factory, good):
     places = {
         "small": tiny.save(folder / "small", good),
         "large": tiny.save(folder / "large", tiny.trained(tiny.module(16, 2, seed=2))),
-        "swapped": tiny.save(folder / "swapped", swapped(good)),
+        "swapped": tiny.save(folder / "swapped", tiny.swapped(good)),
     }
     rows = [
         (task, places[m], m.title(), o)

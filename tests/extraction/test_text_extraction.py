@@ -128,17 +128,8 @@ def test_an_extraction_resumes_and_detects_other_texts(samples, good, tmp_path):
         extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
 
 
-def swapped(module):
-    """Classifier with its two classes exchanged."""
-    clone = tiny.module(8, 1)
-    clone.load_state_dict(module.state_dict())
-    clone.classifier.weight.data = module.classifier.weight.flip(0)
-    clone.classifier.bias.data = module.classifier.bias.flip(0)
-    return clone
-
-
 def test_permuted_labels_are_refused(samples, good, tmp_path):
-    wrong = swapped(good)
+    wrong = tiny.swapped(good)
     with pytest.raises(ValueError, match="'m' seems to have its classes in another order"):
         extract({"m": model(wrong)}, samples, tmp_path / "s", progress=False)
     correct = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)

@@ -63,11 +63,3 @@ def test_confidences_equal_those_of_float64(metric, classes, dtype):
     rule = metric_of(metric)
     for own, expected in zip(predict_rows(z, rule), predict_rows(wide, rule), strict=True):
         np.testing.assert_array_equal(own, expected)
-
-
-def test_a_torch_bfloat16_tensor_is_stored():
-    torch = pytest.importorskip("torch")
-    logits = torch.arange(12.0).reshape(4, 3).to(torch.bfloat16)
-    store = LogitStore.from_arrays([0, 1, 2, 0], {"a": logits}, {"a": 1}, dtype="float16")
-    assert store.logits("a").dtype == np.float16
-    assert len(search(store, 1)) == 1

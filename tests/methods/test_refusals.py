@@ -1,5 +1,7 @@
 """Each invalid metric, ensemble, method and fitted confidence is refused with its name."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 from tiny_stores import noisy_store
@@ -66,7 +68,7 @@ PARTS_THAT_DO_NOT_FIT = [
         "'logistic' with the confidence as its only input keeps the order of the samples",
     ),
 ]
-VALUES_THAT_CANNOT_BE_FITTED = [
+VALUES_THAT_CANNOT_BE_USED = [
     (lambda: search(BARE, 2, Method(confidence="isotonic_by_label")), "there are no predictions"),
     (
         lambda: fit("isotonic_by_label", ["confidence"], np.arange(60), np.repeat(["a", "b"], 30))(
@@ -101,9 +103,17 @@ VALUES_THAT_CANNOT_BE_FITTED = [
     ),
 ]
 
+for function, message in (
+    (lambda z: z[0, :, :2], "shape"),
+    (lambda z: z.mean(axis=0) * np.nan, "nan"),
+    (lambda z: 1.0, "shape"),
+):
+    of_function = partial(search, STORE, 2, Method(ensemble=function))
+    VALUES_THAT_CANNOT_BE_USED.append((of_function, message))
+
 
 @pytest.mark.parametrize(
-    ("call", "message"), UNKNOWN_NAMES + PARTS_THAT_DO_NOT_FIT + VALUES_THAT_CANNOT_BE_FITTED
+    ("call", "message"), UNKNOWN_NAMES + PARTS_THAT_DO_NOT_FIT + VALUES_THAT_CANNOT_BE_USED
 )
 def test_invalid_arguments_are_refused_with_their_name(call, message):
     with pytest.raises(ValueError, match=message):

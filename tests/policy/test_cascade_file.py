@@ -44,16 +44,6 @@ def test_a_file_stores_a_point_and_its_expected_figures(tmp_path):
     assert (tmp_path / "c.json").stat().st_size < 25_000
 
 
-def test_intervals_state_that_the_split_chose_the_cascade():
-    for held_out, words in (
-        (None, "95%, without choosing"),
-        (STORE, "95%, without choosing"),
-        (OTHER, UNCHECKED),
-    ):
-        assert point_for_file(POINT, STORE, held_out).expected.intervals == words
-    assert point_for_file(POINT).expected is None
-
-
 def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     point = replace(pick(search(STORE, 3, "entropy"), "max_improvement"), thresholds=(0.5, 0.5))
     result = expected_figures(point, STORE)
@@ -190,9 +180,11 @@ def test_a_file_stores_all_samples_that_a_cascade_has_seen(tmp_path):
 
 def test_intervals_state_whether_the_samples_were_seen():
     point = fitted_point()
-    held = {SECOND: "95%, without choosing", THIRD: "95%", OTHER: UNCHECKED}
+    seen = "95%, without choosing"
+    held = {None: seen, FIRST: seen, SECOND: seen, THIRD: "95%", OTHER: UNCHECKED}
     for store, words in held.items():
         assert point_for_file(point, FIRST, store).expected.intervals == words
+    assert point_for_file(POINT).expected is None
 
 
 @pytest.mark.parametrize(
@@ -205,10 +197,3 @@ def test_repeated_held_out_samples_are_refused(rows, how, name):
         twice = part_of(twice, slice(None), name)
     with pytest.raises(ValueError, match=f"samples repeat others.*{how}"):
         point_for_file(POINT, STORE, twice)
-
-
-def test_a_file_stores_few_outputs_of_many_samples():
-    confidence = np.random.default_rng(0).random((2, 100_000))
-    table = ScoreTable(confidence > 0.2, confidence, [1, 5], "ab")
-    text = text_of(point_for_file(Point(("a", "b"), (0.5,), selected_on=table.origin)))
-    assert len(text) < 110_000

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 from functools import partial
 
 import pytest
@@ -189,24 +188,3 @@ def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part):
     changed = method | {"fitted": [fitted | part] * 2}
     with pytest.raises(ValueError, match="columns and parameters of a fitted confidence do not f"):
         parse_cascade(sealed(text_of(Point(("a", "b"), (0.5,))), method=changed))
-
-
-@pytest.mark.parametrize("kind", ["pipe", "folder", "endless", "loop", "nothing"])
-def test_files_that_are_not_regular_are_refused_without_waiting(kind, tmp_path):
-    path = tmp_path / "c.json"
-    if kind == "pipe":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind != "nothing":
-        path.symlink_to("/dev/zero" if kind == "endless" else path)
-    with pytest.raises((ValueError, OSError), match=r"c\.json"):
-        Policy.load(path)
-
-
-def test_a_large_file_is_not_read(tmp_path):
-    path = tmp_path / "c.json"
-    path.touch()
-    os.truncate(path, 2**40)
-    with pytest.raises(ValueError, match=f"more than {LARGEST} bytes"):
-        Policy.load(path)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from policies import decide_by_steps
 
-from cascadelib import Method, Point, Policy
+from cascadelib import Point, Policy
 from cascadelib.policy import FAILURES
 
 POLICY = Policy(Point(("small", "middle", "large"), (0.6, 0.5)))
@@ -72,11 +72,3 @@ def test_the_checksum_names_all_that_decides_and_nothing_else(tmp_path):
         Policy(Point(POLICY.models, (0.6, 0.5), method="max_softmax")),
     ]
     assert len({POLICY.checksum, *(each.checksum for each in others)}) == 4
-
-
-def test_a_policy_whose_metric_is_a_function_has_no_checksum():
-    policy = Policy(
-        Point(("small", "large"), (0.6,), method=Method(metric=lambda logits: logits[:, 0]))
-    )
-    with pytest.raises(ValueError, match="is a function, which JSON cannot hold"):
-        assert policy.checksum

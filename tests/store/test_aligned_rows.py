@@ -1,6 +1,5 @@
 """Rows of different samples are found by independent correctness, and sound tables pass."""
 
-import doctest
 import warnings
 
 import numpy as np
@@ -10,7 +9,6 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib.store import aligned_rows as module
 from cascadelib.store.aligned_rows import (
     agreement_by_chance,
     aligned_rows,
@@ -204,8 +202,3 @@ def test_stores_are_tested_if_labels_are_known():
     assert check_alignment(table).status == "not verifiable"
     store = cl.LogitStore("data/reviews/val")
     assert check_alignment(store, store.models.index[:4]).status == "verified"
-
-
-def test_the_example_runs():
-    failed, tried = doctest.testmod(module, optionflags=doctest.ELLIPSIS)
-    assert (failed, tried > 0) == (0, True)

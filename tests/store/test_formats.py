@@ -1,9 +1,7 @@
 """The file of a model is checked when it is read, and a broken one is named."""
 
 import os
-import warnings
 from pathlib import Path
-from urllib.parse import unquote
 
 import numpy as np
 import pytest
@@ -12,7 +10,6 @@ from hypothesis import strategies as st
 from safetensors.numpy import save_file
 from toy_store import LABELS, LOGITS, overwrite
 
-from cascadelib.files import file_name
 from cascadelib.store.formats import Output, decode_metadata, encode_metadata, encode_tensor
 from cascadelib.store.logit_store import LogitStore
 
@@ -48,8 +45,7 @@ def test_comparing_samples_leaves_no_pages_in_memory(store):
 
 
 @given(
-    name=st.text(min_size=1, max_size=20).filter(lambda s: len(s.encode("utf-8", "ignore")) < 50),
-    value=st.recursive(
+    st.recursive(
         st.none()
         | st.booleans()
         | st.integers()
@@ -57,16 +53,9 @@ def test_comparing_samples_leaves_no_pages_in_memory(store):
         | st.text(),
         lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
         max_leaves=5,
-    ),
+    )
 )
-def test_names_and_metadata_survive_a_round_trip(name, value):
-    try:
-        name.encode()
-    except UnicodeEncodeError:
-        return
-    file = file_name(name)
-    assert "/" not in file and ":" not in file and not file.startswith(".")
-    assert unquote(file.removesuffix(".safetensors")) == name
+def test_metadata_survives_a_round_trip(value):
     assert decode_metadata(encode_metadata("key", value)) == value
 
 
@@ -80,11 +69,10 @@ def test_names_with_special_characters_are_stored(store, name):
     np.testing.assert_array_equal(opened.logits(name), LOGITS["a"])
 
 
-@pytest.mark.parametrize("name", ["", 3, "x" * 300, "\ud800"])
-def test_names_without_a_file_name_are_refused(store, name):
+def test_names_without_a_file_name_are_refused(store):
     for some in (store, LogitStore.from_arrays(LABELS, {})):
         with pytest.raises(ValueError, match="name"):
-            some.add(name, LOGITS["a"])
+            some.add("", LOGITS["a"])
 
 
 def truncated(path):
@@ -147,7 +135,9 @@ def test_a_broken_file_is_named_and_other_models_stay_readable(store, damage, ch
     opened.verify()
 
 
-def test_an_edited_tensor_is_found_by_the_first_read(store):
+def test_an_edited_tensor_is_found_by_the_first_read_or_if_it_is_large_by_verify(
+    store, monkeypatch
+):
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
     path = store.path / "bad.safetensors"
@@ -159,19 +149,11 @@ def test_an_edited_tensor_is_found_by_the_first_read(store):
         with pytest.raises(ValueError, match=r"bad\.safetensors.*SHA-256"):
             ask()
     opened.logits("good")
-
-
-def test_only_verify_computes_the_digest_of_a_large_file(store, monkeypatch):
     monkeypatch.setattr("cascadelib.store.formats.QUICKLY_HASHED", 10)
-    test_edited = store.path / "bad.safetensors"
-    store.add("bad", LOGITS["a"])
-    data = bytearray(test_edited.read_bytes())
-    data[-1] ^= 1
-    test_edited.write_bytes(data)
-    opened = LogitStore(store.path)
-    opened.logits("bad")
+    large = LogitStore(store.path)
+    large.logits("bad")
     with pytest.raises(ValueError, match="SHA-256"):
-        opened.verify()
+        large.verify()
 
 
 def test_a_header_that_the_manifest_does_not_list_is_refused(store):
@@ -184,11 +166,3 @@ def test_a_header_that_the_manifest_does_not_list_is_refused(store):
     for ask in (lambda: opened.logits("a"), opened.verify):
         with pytest.raises(ValueError, match=r"a\.safetensors.*manifest"):
             ask()
-
-
-def test_temporary_files_are_not_models(store):
-    store.add("a", LOGITS["a"])
-    (store.path / ".b.safetensors.123.tmp").write_bytes(b"half a file")
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        assert list(LogitStore(store.path).models.index) == ["a"]

@@ -146,18 +146,12 @@ def test_take_composes_like_indexing(first, data):
     assert part.models.top1["b"] == (LOGITS["b"].argmax(1) == LABELS)[rows].mean()
 
 
-def test_samples_are_taken_by_mask_slice_or_rows(store):
+def test_a_part_of_a_store_has_its_samples_and_takes_no_model(store):
     store.add("a", LOGITS["a"], macs=1)
-    mask = LABELS == 2
-    for form, rows in (
-        (mask, np.flatnonzero(mask)),
-        (slice(5, 9), range(5, 9)),
-        ([1, 1], [1, 1]),
-    ):
-        part = store.take(form)
-        np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][rows])
-        assert part.models.macs["a"] == 1 and part.classes == store.classes
-    assert store.take(slice(0, 9)).fingerprint != store.fingerprint
+    part = store.take(slice(5, 9))
+    np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][5:9])
+    assert part.models.macs["a"] == 1 and part.classes == store.classes
+    assert part.fingerprint != store.fingerprint
     with pytest.raises(ValueError, match="view of a store"):
         part.add("b", LOGITS["b"][:2])
 
@@ -192,17 +186,6 @@ def test_a_failed_write_changes_nothing(store, monkeypatch):
         store.add("a", LOGITS["b"], replace=True)
     assert files(store) == before
     np.testing.assert_array_equal(store.logits("a"), LOGITS["a"])
-
-
-def test_a_file_that_another_store_replaced_is_not_read(store):
-    store.add("a", LOGITS["a"])
-    early = LogitStore(store.path)
-    late = LogitStore(store.path)
-    early.logits("a")
-    store.add("a", LOGITS["b"], replace=True, note="a longer header than before")
-    np.testing.assert_array_equal(early.logits("a"), LOGITS["a"])
-    with pytest.raises(ValueError, match="replaced since"):
-        late.logits("a")
 
 
 def test_a_store_without_models_is_refused_with_the_remedy(tmp_path):

@@ -10,14 +10,14 @@ import cascadelib as cl
 def test_damage_of_the_manifest_and_of_the_labels_is_named(store):
     manifest = store.path / "manifest.json"
     whole = manifest.read_text()
-    for broken in (
-        "{",
-        "[]",
-        whole.replace("logits 2", "logits 9"),
-        whole.replace(store.fingerprint[:6], "000000"),
+    for broken, message in (
+        ("{", ""),
+        ("[]", ""),
+        (whole.replace("logits 2", "logits 1"), "is 'cascadelib logits 1', not .* logits 2'"),
+        (whole.replace(store.fingerprint[:6], "000000"), ""),
     ):
         manifest.write_text(broken)
-        with pytest.raises(ValueError, match=r"manifest\.json"):
+        with pytest.raises(ValueError, match=rf"manifest\.json: .*{message}"):
             cl.LogitStore(store.path)
     manifest.write_text(whole)
     (store.path / "labels.npz").write_bytes((store.path / "labels.npz").read_bytes()[:60])

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_stores import noisy_store
 from user_store import Fees, with_predictions
 
 import cascadelib as cl
@@ -17,9 +18,7 @@ from cascadelib.store.score_table import ScoreTable
 
 @pytest.fixture
 def store():
-    rng = np.random.default_rng(6)
-    logits = {name: rng.normal(size=(90, 3)) for name in ("small", "large")}
-    return cl.LogitStore.from_arrays(rng.integers(0, 3, 90), logits, macs={"small": 1, "large": 9})
+    return noisy_store(k=90, models=2, classes=3)
 
 
 def test_both_stores_implement_the_protocol(table, store):

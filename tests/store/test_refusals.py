@@ -5,12 +5,10 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from toy_store import IDS, LABELS, LOGITS, LONG, K
+from toy_store import CONFIDENCE, CORRECT, IDS, LABELS, LOGITS, LONG, K
 
 from cascadelib import LogitStore, ScoreTable
 
-CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
-CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 TEXTS = [["a", "A", "b"], ["a", "a", "b"]]
 READ = {
     "sample": "id",
@@ -245,14 +243,6 @@ LOGIT_STORES = {
     "an object": (added(thing=object()), "'thing'"),
     "nested metadata": (added(extraction=5), "metadata .*extraction"),
     "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),
-    "negative probabilities": (
-        added(-np.ones((K, 7)), probabilities=True, normalise=True),
-        "'bad'.*row 0 .*sum -7.*40 such rows",
-    ),
-    "zero probabilities": (
-        added(np.zeros((K, 7)), probabilities=True, normalise=True),
-        "'bad'.*row 0 .*sum 0",
-    ),
     "probabilities above 1": (
         added(np.ones((K, 7)), probabilities=True),
         "row 0.*normalise=True.*add.*from_probabilities",
@@ -264,15 +254,6 @@ LOGIT_STORES = {
     "one cost of all models": (
         lambda: LogitStore.from_arrays(LABELS, LOGITS, joules=5),
         "joules must be {model: cost per sample}, not 5",
-    ),
-    "rows beyond the end": (lambda: LogitStore.from_arrays(LABELS, LOGITS).take([K]), "40 samples"),
-    "repeated ids": (
-        lambda: LogitStore.from_arrays([0, 1], {}, sample_ids=["x", "x"]),
-        "'x' occurs more than once",
-    ),
-    "labels outside the classes": (
-        lambda: LogitStore.from_arrays([0, 3], {}, classes=["x", "y"]),
-        "label 3 of sample 1.*2 classes",
     ),
 }
 CASES = {"arrays": ARRAYS, "frames": FRAMES, "logits": LOGIT_STORES}

@@ -5,16 +5,11 @@ import warnings
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from sklearn.metrics import f1_score
+from toy_store import ANSWERS, CONFIDENCE, CORRECT
 
 from cascadelib import Method, Point, bootstrap, certify, evaluate, replay, search
 from cascadelib.analysis.generalization import check_same_task
 from cascadelib.store.score_table import ScoreTable
-
-CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
-CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 
 
 def test_attributes_keep_their_order_and_the_table_of_models_is_sorted_by_cost():
@@ -46,12 +41,8 @@ def test_unknown_names_are_refused_with_the_nearest():
         table.costs("macs")
 
 
-PREDICTIONS = [["a", "b", None], ["a", "a", "b"]]
-LABELS = ["a", "a", "b"]
-
-
 def test_correctness_is_computed_from_predictions_and_labels():
-    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    table = ScoreTable(None, CONFIDENCE, [1, 2], **ANSWERS)
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.positives().tolist() == [False, False, True]
     part = table.take([2, 1]).select("model 1")
@@ -60,40 +51,21 @@ def test_correctness_is_computed_from_predictions_and_labels():
 
 
 def test_predictions_without_labels_are_not_searched():
-    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS)
+    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=ANSWERS["predictions"])
     assert table.correct is None and table.models["top1"].isna().all() and len(table) == 3
     with pytest.raises(ValueError, match="answers but no labels"):
         search(table)
 
 
 def test_a_split_that_lacks_a_label_is_of_the_same_task():
-    table = ScoreTable(None, CONFIDENCE, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    table = ScoreTable(None, CONFIDENCE, [1, 2], **ANSWERS)
     check_same_task(
         table, ScoreTable(None, CONFIDENCE, [1, 2], predictions=[["a"] * 3] * 2, labels=["a"] * 3)
     )
 
 
-@settings(max_examples=30)
-@given(st.integers(0, 10**6), st.integers(1, 30))
-def test_f1_of_predictions_is_that_of_scikit_learn(seed, k):
-    rng = np.random.default_rng(seed)
-    labels = rng.choice(["no", "yes"], k)
-    said = rng.choice(["no", "yes"], (2, k))
-    labels[0] = "no"
-    said[0, 0] = "yes"
-    table = ScoreTable(None, rng.integers(0, 3, (2, k)), [1, 5], predictions=said, labels=labels)
-    front = search(table, 2, score="f1")
-    for row in range(len(front)):
-        result = evaluate(table, point := front.point(row))
-        answers = np.choose(result.exit_stage, [said[table.row(name)] for name in point.models])
-        theirs = f1_score(labels, answers, pos_label="yes", zero_division=0)
-        assert result.accuracy == pytest.approx(theirs) and point.accuracy == pytest.approx(theirs)
-
-
 def test_calls_return_predictions_and_confidences_by_id():
-    table = ScoreTable(
-        None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], predictions=PREDICTIONS, labels=LABELS
-    )
+    table = ScoreTable(None, CONFIDENCE, [1, 2], sample_ids=[7, 8, 9], **ANSWERS)
     said, confidence = table.calls()["model 0"]([9, "7"])
     assert said.tolist() == ["", "a"] and confidence.tolist() == [0.9, 0.5]
 

@@ -77,14 +77,6 @@ FAULTS = {
         changed(lambda row, n: {"label": row["label"].title()} if n % K < 300 else None),
         r"(?s)'small' that are unreadable \(.*one spelling per label, or answer='exact'",
     ),
-    "one percentage": (
-        changed_row(K + 1, confidence="93 %"),
-        rf"sign of .* percentage .*: 1 \('93 %' at sample 'q0001', model 'large', line {K + 3}\)",
-    ),
-    "no sample": (
-        changed_row(3, sample=""),
-        r"rows without a sample: 1 \(model 'small', line 5\)",
-    ),
     "no prices": (without("cost"), "price, usd.*: 0. Name them with --cost.* small=1,large=10"),
     "no labels": (without("label"), "gold.*prediction.*correct.*: 0. Name them with --label and"),
     "no models": (

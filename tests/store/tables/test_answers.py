@@ -23,6 +23,7 @@ RESPELLINGS = {
     "quotes and a full stop": lambda text: f"“{text}.”",
     "Markdown": lambda text: f"**{text}**\n",
     "brackets": lambda text: f"({text})",
+    "code": lambda text: f"`{text}`",
     "upper case": lambda text: text.upper() if text != "3" else "3.0",
     "no-break space": lambda text: f"\u00a0{text}",
     "zero-width space": lambda text: f"{text}\u200b",
@@ -93,18 +94,6 @@ def test_reading_is_that_of_a_comparison_with_each_label(labels, texts):
         assert found == (text if expected is None else expected)
         is_doubtful = found not in ("", label) and fold(found) == fold(label)
         assert is_unreadable == (expected is None or (expected != "" and is_doubtful))
-
-
-def test_no_step_merges_two_labels():
-    labels = np.array(["C", "C++", "us", "US"] * 20)
-    said = np.array(["C.", "C++.", "us!", "US"] * 20)
-    read = of_one_model(said, labels)
-    assert read.correct.all() and not read.unreadable.any()
-    said[[2, 6]] = "Us", "US"  # which of two labels, and a label or a spelling: unknown
-    read = of_one_model(said, labels)
-    assert np.flatnonzero(read.unreadable[0]).tolist() == [2, 6]
-    exact = of_one_model(said, labels, answer="exact")
-    assert not exact.unreadable.any() and exact.correct.sum() == 20
 
 
 PROSE = "It is hard to say"
@@ -208,6 +197,7 @@ PLAIN = {
     "(5)": "5",
     "-0.0": "0",
     "€ 1 024": "1024",
+    "$7": "7",
     "So it is $\\boxed{7.50}$.": "7.5",
     "<think>1 or 2</think> **−3**": "-3",
     "12%": "",

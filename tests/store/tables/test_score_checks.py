@@ -1,18 +1,15 @@
 """Missing confidences are deferred, and labels that no model predicts are valid."""
 
 import numpy as np
+from toy_store import ANSWERS, CONFIDENCE
 
 from cascadelib import search
 from cascadelib.store.score_table import ScoreTable
 
-CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
-PREDICTIONS = [["a", "b", None], ["a", "a", "b"]]
-LABELS = ["a", "a", "b"]
-
 
 def test_abstentions_and_models_without_confidences_exit_at_no_finite_threshold():
     confidence = np.array([[0.5, 0.1, np.nan], [np.nan] * 3])
-    table = ScoreTable(None, confidence, [1, 2], predictions=PREDICTIONS, labels=LABELS)
+    table = ScoreTable(None, confidence, [1, 2], **ANSWERS)
     assert table.confidence.tolist() == [[0.5, 0.1, -np.inf], [-np.inf] * 3]
     for models, thresholds in zip(*[search(table, 2).table[c] for c in ("models", "thresholds")]):
         assert models[0] == "model 0" or np.isinf(thresholds[0])

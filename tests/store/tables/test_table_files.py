@@ -16,13 +16,6 @@ from cascadelib.store.tables.table_files import read_table
 TEXT = b"sample,model,correct,cost\n0,a,1,1\n1,a,0,1\n"
 
 
-def test_a_gzipped_table_equals_the_plain_one(tmp_path):
-    (tmp_path / "t.csv").write_bytes(TEXT)
-    (tmp_path / "t.csv.gz").write_bytes(gzip.compress(TEXT, mtime=0))
-    plain, packed = (read_table(tmp_path / name) for name in ("t.csv", "t.csv.gz"))
-    assert plain.equals(packed) and plain["sample"].tolist() == ["0", "1"]
-
-
 def test_files_above_the_maximum_size_are_refused(tmp_path):
     bomb = tmp_path / "bomb.csv.gz"
     bomb.write_bytes(gzip.compress(TEXT + b"0" * 10**7, mtime=0))
