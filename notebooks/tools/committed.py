@@ -82,7 +82,7 @@ def reduce_palette(png: bytes) -> bytes:
 
 def without_paths(text: str) -> str:
     """Remove this machine's folders from a text: the clone, the Python installation, the kernel."""
-    for folder in (ROOT, sys.prefix):
+    for folder in (sys.prefix, ROOT):
         text = text.replace(f"{folder}/", "")
     return re.sub(r"\S*/ipykernel_\d+/\d+\.py", "cell", text)
 

@@ -76,13 +76,13 @@ def test_a_card_has_question_finding_and_key_figure(written):
 
 
 def test_a_small_figure_of_two_panels_has_the_first_one():
-    axes = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {"domain": [0.6, 1]}, "yaxis": {}}
-    lines = [{"name": "a", "mode": "lines"}, {"name": "b", "mode": "lines", "xaxis": "x2"}]
-    stars = {"name": "c", "mode": "markers+text", "xaxis": "x"}
-    small = home.in_small({"data": [*lines, stars], "layout": axes | {"width": 1150}})
+    layout = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {}, "yaxis": {}, "width": 1150}
+    traces = [{"name": "a"}, {"name": "b", "xaxis": "x2"}, {"name": "c", "mode": "markers+text"}]
+    small = home.in_small({"data": traces, "layout": layout})
     assert [trace["name"] for trace in small["data"]] == ["a"]
-    assert small["layout"]["xaxis"]["domain"] == [0, 1] and small["layout"]["width"] is None
-    assert small["layout"]["legend"]["yref"] == "container" and small["layout"]["height"] > 260
+    layout = small["layout"]
+    assert layout["xaxis"]["domain"] == [0, 1] and layout["width"] is None
+    assert layout["legend"]["yref"] == "container" and layout["height"] > 260
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from paper_stores import write_split
 from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
+from cascadelib.analysis import front_on
 from cascadelib.files import ROOT
 from cascadelib.tables import in_words
 from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
@@ -214,6 +215,14 @@ def test_figure_13_averages_neighbours_of_the_models_on_either_front():
         ]
         for trace, expected in zip(figure.data[2 * number : 2 * number + 2], means):
             assert np.asarray(trace.y) == pytest.approx(np.array(expected))
+
+
+def test_the_answer_has_the_mean_factors_of_pairs_and_triples_held_out():
+    answer = PAPER.answer()
+    for name, length in (("Figure 1", 2), ("Figure 4", 3), ("Figure 5", 2)):
+        front = PAPER.search(DESIGNS[name], length)
+        factor = front_on(TEST, front, ranges=False).mean_improvement()
+        assert f"{factor:.2f}×" in answer
 
 
 def test_splits_share_a_panel_by_kind():

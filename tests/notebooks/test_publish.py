@@ -27,9 +27,8 @@ def test_each_figure_and_table_has_a_file(tmp_path):
     shown = [new.new_output("display_data", {PLOTLY_JSON: figure}) for _ in range(2)]
     page = pd.DataFrame({"a": [1]})._repr_html_()
     table = new.new_output("execute_result", {"text/html": page}, execution_count=1)
-    cells = [new.new_code_cell(outputs=shown), new.new_code_cell(outputs=[table])]
-    for cell, name in zip(cells, ("charts", "table")):
-        cell["id"] = name
+    outputs = {"charts": shown, "table": [table]}
+    cells = [new.new_code_cell(outputs=found, id=name) for name, found in outputs.items()]
     path = tmp_path / "10_paper.ipynb"
     nbformat.write(new.new_notebook(cells=cells), path)
     found = publish.publish([path], tmp_path / "out")

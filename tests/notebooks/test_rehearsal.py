@@ -48,9 +48,8 @@ def val(folder):
     return cl.LogitStore(folder / "val")
 
 
-def test_the_fronts_have_the_models_of_the_paper(val):
+def test_models_have_the_published_accuracies(val):
     models = rehearsal.front_models()
-    assert (len(models), models["on_macs"].sum(), models["on_seconds"].sum()) == (43, 27, 25)
     tolerance = 0.5 / K
     published = models["top1"].to_dict()
     assert val.models["top1"].to_dict() == pytest.approx(published, abs=tolerance)

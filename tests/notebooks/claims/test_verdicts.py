@@ -66,7 +66,6 @@ MEANS = pd.Series({"a": 1.0, "b": 1.1, "a_ts": 0.9, "b_ts": 1.2})
     ("rule", "better", "worse", "word"),
     [
         ("leads", "b_ts", "*", SUPPORTED),
-        ("leads", "b", "*", CONTRADICTED),
         ("leads", "b", "* !*_ts", SUPPORTED),
         ("leads", "* !a_ts", "a_ts", SUPPORTED),
         ("leads -0.15", "a", "b", SUPPORTED),
