@@ -1,6 +1,7 @@
 """Files of each kind are read alike, and a value of another type is refused by its position."""
 
 import json
+import re
 
 import numpy as np
 import pandas as pd
@@ -120,11 +121,13 @@ def test_a_log_of_another_kind_is_refused(tmp_path):
         monitor(path, PAIR)
 
 
-def test_a_log_without_a_column_is_refused(tmp_path):
-    rows = frame([row(0)]).drop(columns="costs")
+@pytest.mark.parametrize("column", ["costs", "audited"])
+def test_a_log_without_a_column_is_refused(tmp_path, column):
+    rows = frame([row(0)]).drop(columns=column)
     rows.to_parquet(tmp_path / "log.parquet")
     for log in (rows, tmp_path / "log.parquet"):
-        with pytest.raises(ValueError, match="the log has no column 'costs': a list with one item"):
+        words = re.escape(f"the log has no column {column!r}: {ACCEPTED[column]}")
+        with pytest.raises(ValueError, match=words):
             monitor(log, PAIR)
 
 
