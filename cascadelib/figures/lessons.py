@@ -139,11 +139,8 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
     """
     fig = style.figure(title, showlegend=False, xaxis=style.axis_of(x), yaxis=style.axis_of(y))
     is_log = fig.layout.yaxis.type == "log"
-    lines = {}
-    for name, table in tables.items():
-        shown = table[table[y] > 0] if is_log else table
-        if len(shown):
-            lines[name] = style.in_points(style.select_evenly(shown.sort_values(x), 400))
+    lines = {name: drawn_rows(table, x, y, is_log) for name, table in tables.items()}
+    lines = {name: table for name, table in lines.items() if len(table)}
     heights = spread_labels({name: table[y] for name, table in lines.items()}, is_log)
     end = max((table[x].iloc[-1] for table in lines.values()), default=0)
     first = len(tables) == 1
@@ -158,8 +155,14 @@ def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str)
         start = min(table[x].iloc[0] for table in lines.values())
         ends = np.array([start, end])  # the labels are in the margin
         fig.update_xaxes(range=np.log10(ends) if fig.layout.xaxis.type == "log" else ends)
-    width = max((len(line) for name in lines for line in wrapped(name)), default=0)
-    return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * width})
+    letters = [len(line) for name in lines for line in wrapped(name)]
+    return fig.update_layout(margin={"r": 12 + LETTER_WIDTH * max([0, *letters])})
+
+
+def drawn_rows(table: pd.DataFrame, x: str, y: str, is_log: bool) -> pd.DataFrame:
+    """Return the rows of a line by rising x. A log axis shows positive values only."""
+    shown = table[table[y] > 0] if is_log else table
+    return style.in_points(style.select_evenly(shown.sort_values(x), 400))
 
 
 def wrapped(name: str) -> list[str]:
