@@ -514,7 +514,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
         value = round(float(share) * most)
         slider.evaluate("(s, v) => { s.value = v; s.dispatchEvent(new Event('input')) }", value)
         point = assert_agrees(page, explorer)
-        kept = "Certified to" in sentence.inner_text()
+        kept = "Certified:" in sentence.inner_text()
         assert kept != ("Not certified." in sentence.inner_text())
         assert kept == (point.thresholds in certified)
         seen.add(kept)
@@ -524,7 +524,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     assert not page.locator(".cl-band").first.is_visible()
     page.locator(".cl-cheapest").click()
     assert assert_agrees(page, explorer).thresholds == certificate.point.thresholds
-    assert "Certified to" in sentence.inner_text()
+    assert "Certified:" in sentence.inner_text()
     page.close()
     point = cl.pick(pair, "max_improvement", caution=0)
     empty = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, names[4])
@@ -575,7 +575,7 @@ def test_sliders_move_within_bands_of_two_thresholds(browser, stores, tmp_path):
         box.fill(f"{asked}")
         box.press("Enter")
         assert assert_agrees(page, explorer).thresholds in certified
-        assert "Certified to" in sentence.inner_text()
+        assert "Certified:" in sentence.inner_text()
     box = page.locator(".cl-threshold").nth(1)
     box.fill(f"{np.mean(seconds)}")  # between two rows: the nearer
     box.press("Enter")
