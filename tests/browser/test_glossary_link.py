@@ -1,12 +1,11 @@
 """The link to the glossary in a notebook's first cell works in JupyterLab and in the report."""
 
 import shutil
-from types import SimpleNamespace
 
 import pytest
 from jupyter_pages import PATIENCE, ROOT, serving
 
-from tools import home
+from tools import home, report
 
 pytestmark = pytest.mark.browser
 NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
@@ -29,8 +28,7 @@ def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
 
 def test_the_link_works_in_the_report(page, tmp_path):
     """The report contains a glossary, so that it can be sent."""
-    run = SimpleNamespace(source=NOTEBOOK, executed=NOTEBOOK, seconds=0, error=None)
-    home.write_report([run], tmp_path)
+    home.write_report([report.Run(NOTEBOOK, NOTEBOOK)], tmp_path)
     page.goto((tmp_path / f"{NOTEBOOK.stem}.html").as_uri())
     page.get_by_role("link", name="glossary", exact=True).first.click()
     assert page.url == (tmp_path / "glossary.html").as_uri()

@@ -1,7 +1,6 @@
 """Names of models, classes, samples, splits and paths in HTML, TeX or Python are shown as text."""
 
 import json
-from types import SimpleNamespace
 
 import nbformat
 import numpy as np
@@ -11,9 +10,10 @@ from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
+from cascadelib.figures.lessons import wrapped
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import front_figures, home, paper_figures
+from tools import front_figures, home, paper_figures, report
 from tools.side_by_side import threshold_curves
 
 then_and_now = load_script("data/imagenet-1k/then_and_now.py")
@@ -45,8 +45,11 @@ WRONG = """([root, lines, made]) => {
 
 
 def names_in(page, root="body"):
-    """Count the texts of names below the elements ``root``, and assert that all are unchanged."""
-    lines = [line for name in NAMES for line in name.split("\n")]
+    """Count the texts of names below the elements ``root``, and assert that all are unchanged.
+
+    Long labels of lines are wrapped between words.
+    """
+    lines = [line for name in NAMES for line in (*name.split("\n"), *wrapped(name))]
     seen, wrong = page.evaluate(WRONG, [root, lines, MADE])
     assert wrong == []
     return seen
@@ -100,7 +103,7 @@ def figures(store, other):
     yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
     yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
     yield paper_figures.tasks_figure(dict.fromkeys(NAMES[:3], front), "macs", NAMES[1])
-    yield paper_figures.segments_figure(replayed, table, singles, "macs", NAMES[0])
+    yield paper_figures.segments_figure(replayed, front, NAMES[0])
     panels = {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     yield paper_figures.replayed_improvement_figure(panels, NAMES[3])
     averages = moving_average(confidence, correct, 50)
@@ -124,8 +127,7 @@ def written(folder, *outputs):
     path = folder / "01_names.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[question, cell]), path)
     error = f"code cell 1, `{NAMES[0]}`: {NAMES[2]}"
-    run = SimpleNamespace(source=path, executed=path, seconds=1.0, error=error)
-    home.write_report([run], folder)
+    home.write_report([report.Run(path, path, error=error)], folder)
     return path.with_suffix(".html")
 
 

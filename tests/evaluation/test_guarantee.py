@@ -198,7 +198,7 @@ TERMS = Guarantee("", "s at 0.5 → l", "l", "accuracy", 0.02, None, 0.05, Desig
             "loses at most 0.04 points of accuracy against l, on new data from the same",
         ),
         ({"score": "F1 of class 'fraud'"}, "2 points of F1 of class 'fraud' against l"),
-        ({"score": AGREEMENT}, "s at 0.5 → l differs from l in at most 2% of its answers"),
+        ({"score": AGREEMENT}, "s at 0.5 → l differs from l alone in at most 2% of its answers"),
         ({"budget": 12.5}, "against l and costs at most 12.5 a sample, on"),
         (
             {"epsilon": None, "budget": 3, "max_price": 4},

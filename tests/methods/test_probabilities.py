@@ -10,7 +10,6 @@ from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.pairs import pair_curve
 from cascadelib.scoring import log_of
 from cascadelib.stages import stage_of
-from tools.shared_threshold import shared_threshold_front
 
 MODELS = ("a", "b", "c")
 K = 300
@@ -173,7 +172,6 @@ def test_options_that_a_score_table_cannot_apply_are_refused(option):
         search,
         lambda t, **o: pair_curve(t, "a", "b", **o),
         pair_table,
-        shared_threshold_front,
     ):
         with pytest.raises(ValueError, match="method=|unknown cost"):
             call(table, **option)
