@@ -109,12 +109,11 @@ def fork(folder, log, memory, fault=None, at=0):
     try:
         watch(folder, act)
         run(folder, log, memory)
-    except (KeyboardInterrupt, OSError) as error:
-        status = RAISED if isinstance(error, KeyboardInterrupt) or error.errno == fault else 1
-    except BaseException:
-        status = 1
-    if status == 1:
-        traceback.print_exc()
+    except BaseException as error:
+        is_fault = isinstance(error, OSError) and error.errno == fault
+        status = RAISED if is_fault or isinstance(error, KeyboardInterrupt) else 1
+        if status == 1:
+            traceback.print_exception(error)
     sys.stderr.flush()
     os._exit(status)
 
@@ -220,8 +219,13 @@ class Extractions(RuleBasedStateMachine):
             shutil.rmtree(self.base)
 
 
+# One of about 500 children failed once beside a test that took much memory. A fault of the code
+# fails twice.
+TWICE = pytest.mark.flaky(reruns=1)
+
+
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=pytest.mark.soak)])
+@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=[pytest.mark.soak, TWICE])])
 def test_any_processes_fill_one_equal_store(examples):
     options = settings(
         max_examples=examples,

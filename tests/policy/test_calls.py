@@ -14,6 +14,7 @@ from policies import CALLS, POINT, STAGES, TABLE, call_of, cascades, decide_by_s
 from tiny_stores import noisy_store
 
 from cascadelib import Cascade, Method, Point, Policy, ScoreTable, evaluate, pick, search
+from cascadelib.policy.calls import cost_per_input
 from cascadelib.policy.decisions import FAILURES
 from cascadelib.policy.form import parse_cascade, text_of
 
@@ -316,3 +317,8 @@ def test_answers_with_keys_are_read_in_the_order_of_the_inputs_only(place):
         PAIR.run([partial(small, reversed), fails], ["a", "b"])
     with pytest.raises(ValueError, match="have keys"):
         PAIR.run([lambda inputs: (dict.fromkeys(inputs), [0.9] * 2), fails], ["a", "b"])
+
+
+def test_the_cost_of_a_call_is_divided_among_its_inputs():
+    assert cost_per_input(0.6, 3).tolist() == pytest.approx([0.2, 0.2, 0.2])
+    assert cost_per_input([0.1, 0.4], 2).tolist() == [0.1, 0.4]
