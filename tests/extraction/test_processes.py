@@ -219,7 +219,7 @@ class Extractions(RuleBasedStateMachine):
             shutil.rmtree(self.base)
 
 
-# One of about 500 children failed once beside a test that took much memory. A fault of the code
+# One child failed once beside a test that took much memory. A fault of the code
 # fails twice.
 TWICE = pytest.mark.flaky(reruns=1)
 
