@@ -28,6 +28,11 @@ def watched(iterable: Iterable, what: str) -> Iterable:
     return tqdm(iterable, desc=what, leave=False, disable=not is_watched())
 
 
+def without_tex(page: str) -> str:
+    """Return HTML whose dollars are text: MathJax does not typeset across elements."""
+    return page.replace("$", "<span>$</span>")
+
+
 def displays_widgets() -> bool:
     """Return whether the kernel belongs to JupyterLab, VS Code or Colab.
 

@@ -136,6 +136,7 @@ def most_given(answers: Sequence, costs: Any = 0.0) -> tuple[Any, float, float]:
     """
     if not len(answers):
         raise ValueError("answers are needed, one or more")
+    answers = list(answers)
     votes = [answers.count(answer) for answer in answers]
     most = max(votes)
     return answers[votes.index(most)], most / len(answers), float(np.sum(costs))

@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import binary_table, slow_f1
 
-from cascadelib.scoring import accuracies, f1, f1_of, influence_on_f1
+from cascadelib.scoring import accuracies, f1, f1_of, influence_on_f1, most_given
 
 
 @given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
@@ -19,6 +19,10 @@ def test_five_classes_have_no_top5_accuracy():
     ranks = np.array([0, 4, 5])
     assert accuracies(ranks, 6) == {"top1": pytest.approx(1 / 3), "top5": pytest.approx(2 / 3)}
     assert np.isnan(accuracies(ranks, 5)["top5"])
+
+
+def test_answers_may_be_an_array():
+    assert most_given(np.array(["a", "b", "b"]), costs=2) == ("b", 2 / 3, 2)
 
 
 def test_f1_without_positives_is_0():

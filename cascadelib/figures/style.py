@@ -17,7 +17,7 @@ import plotly.io as pio
 from IPython.display import display
 
 from ..cost_kinds import cost_of
-from ..front_end import displays_widgets
+from ..front_end import displays_widgets, without_tex
 from ..tables import POINTS, arrow, digits, percents
 from .chart import select_evenly as select_evenly
 
@@ -82,8 +82,7 @@ class Figure(go.Figure):
             head, _, note = title.partition("<br>")
             note = re.sub("</?sup>", "", note)
             text = unescape(re.sub("<.*?>", "", title.replace("<br>", "\n")))
-            # MathJax typesets what is between two dollars, but not across elements.
-            page = f"<p><b>{head}</b><br>{note}</p>".replace("&#36;", "<span>&#36;</span>")
+            page = without_tex(f"<p><b>{head}</b><br>{note}</p>".replace("&#36;", "$"))
             display({"text/html": page, "text/plain": text}, raw=True)
             shown.update_layout(title=None, margin={"t": 30 if has_panel_titles(shown) else 10})
         pio.show(shown, renderer=renderer)

@@ -25,6 +25,7 @@ from ..evaluation.guarantee import (
 from ..evaluation.label_draw import LabelDraw
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point
+from ..front_end import without_tex
 from ..origin import join_origins
 from ..store.protocol import Store
 from ..store.tables.answers import refuse_unreadable
@@ -149,8 +150,7 @@ class Certificate:
     def _repr_mimebundle_(self, **_: Any) -> dict[str, str]:
         """Return the text for a notebook, as a paragraph, which wraps between words."""
         text = str(self)
-        page = html.escape(text).replace("$", "<span>$</span>")  # no TeX between two dollars
-        return {"text/plain": text, "text/html": f"<p>{page}</p>"}
+        return {"text/plain": text, "text/html": f"<p>{without_tex(html.escape(text))}</p>"}
 
     def __str__(self) -> str:
         point = self.point

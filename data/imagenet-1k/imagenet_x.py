@@ -45,10 +45,9 @@ def tested_claims(paper: Paper) -> pd.DataFrame:
     The paper pairs models of the front, and here all four are candidates. So differences from its
     numbers are left out.
     """
-    rows = ledger.table(ledger.evidence_of(paper), NAME)
+    rows = ledger.table(ledger.evidence_of(paper), NAME, has_papers_design=False)
     words = ledger.word_of(rows["verdict"])
-    tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")].copy()
-    tested["verdict"] = tested["verdict"].str.replace(r": differs by [^;]*(?=[.;])", "", regex=True)
+    tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")]
     return tested.rename(columns={"held out": "value"})[["value", "verdict"]].rename_axis("id")
 
 

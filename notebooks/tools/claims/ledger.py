@@ -83,6 +83,7 @@ def table(
     dataset: str = "",
     measured: Mapping[str, Evidence] | None = None,
     published_time: bool = True,
+    has_papers_design: bool = True,
 ) -> pd.DataFrame:
     """Return the ledger, a row per claim.
 
@@ -103,6 +104,8 @@ def table(
     published_time : bool, default=True
         Whether claims in time were evaluated with published times. If not, their values are shown
         in the column *machine* alone.
+    has_papers_design : bool, default=True
+        Whether verdicts state how values differ from the numbers that the paper prints.
 
     Raises
     ------
@@ -116,7 +119,8 @@ def table(
     if not published_time:
         in_seconds = {name: known[name] for name in in_time if name in known} | in_seconds
         known = {name: found for name, found in known.items() if name not in in_time}
-    verdicts = with_reasons(claims, known, dataset)
+    compared = claims if has_papers_design else claims.assign(printed="")
+    verdicts = with_reasons(compared, known, dataset)
     rows = claims[["topic", "section", "claim", "paper", "family"]].copy()
     rows["rule"] = [rule_in_words(claim) for _, claim in claims.iterrows()]
     from_timm = known_values(published.evidence(), claims)
@@ -405,9 +409,8 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     words = word_of(rows["verdict"])
     counts = words.value_counts().reindex(DECIDED, fill_value=0)
     tested = int(counts.sum())
-    results = (SUPPORTED, CONTRADICTED, NOT_MET)
-    by_timm = rows["timm"].str.extract(f": ({'|'.join([*DECIDED, NOT_MET])})")[0]
-    met, refuted, missed = (int((by_timm == word).sum()) for word in results)
+    by_timm = word_of(rows["timm"].str.partition(": ")[2]).value_counts()
+    met, refuted, missed = (by_timm.get(word, 0) for word in (SUPPORTED, CONTRADICTED, NOT_MET))
     by_training = ""
     if counts[DEPENDS]:
         by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
