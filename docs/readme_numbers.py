@@ -159,7 +159,8 @@ def extras() -> str:
         lines.append(f"| {name} | {PURPOSE[name]} | {more}{packages} | {more}{megabytes:,} |")
     remark = wrapped(
         "The figures of an extra are its additions to the core. Extras share packages, so the sums",
-        f"are larger than the totals. Counted by `python benchmarks/extras.py` on Linux, with torch {found['torch']}.",
+        "are larger than the totals. Counted by `python benchmarks/extras.py` on Linux, with",
+        f"torch {found['torch']}.",
         "The default torch for Linux includes CUDA and needs several GB more.",
     )
     return "\n".join([*lines, "", remark])
@@ -298,7 +299,7 @@ def headline() -> str:
 
 
 def accuracies() -> str:
-    """Compare the accuracy of the chosen cascade on held-out images with that of its large model."""
+    """Compare the held-out accuracy of the chosen cascade with that of its large model."""
     test = evaluated("test")
     return f"{fraction(test.accuracy)} accuracy instead of {fraction(test.last_model_accuracy)}"
 
@@ -389,8 +390,8 @@ def matched() -> str:
     moved = cl.analysis.front_on(test, front)
     text = wrapped(
         f"The cascade is `{arrow(point.models)}` at a max-softmax threshold of "
-        f"{point.thresholds[0]:.4f}. Intervals have 95% confidence. Near the best single model the hull is "
-        "steep, so the improvement factor is uncertain. The pair",
+        f"{point.thresholds[0]:.4f}. Intervals have 95% confidence. Near the best single model "
+        "the hull is steep, so the improvement factor is uncertain. The pair",
         f"with the largest factor on the selection split, {largest.improvement:.2f}×, has "
         f"{there.improvement:.2f}× on",
         f"the test images (`{arrow(largest.models)}`, {fraction(there.accuracy)}). Over the full "
@@ -524,7 +525,8 @@ def texts() -> str:
         "06](../notebooks/06_glue.ipynb))",
         f"is at most {100 * below[0]:.1f} points below the best single model of each other domain "
         "(product reviews,",
-        f"editorials, tweets), or {100 * below[1]:.1f} points with a bag of words among the candidates.",
+        f"editorials, tweets), or {100 * below[1]:.1f} points with a bag of words among the",
+        "candidates.",
     )
 
 
@@ -543,8 +545,8 @@ def cascade_svg() -> str:
     first, later = (f"{rate:.0%}" for rate in result.exit_rates)
     return drawing.cascade_svg(
         title=(
-            f"A cascade: {small} answers {first} of the test images, those on which it is confident. "
-            f"{large} answers the others."
+            f"A cascade: {small} answers {first} of the test images, those on which it is "
+            f"confident. {large} answers the others."
         ),
         **{
             "small": small,

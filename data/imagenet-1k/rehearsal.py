@@ -4,15 +4,16 @@
     … --samples 2000 --classes 50                             smaller, in seconds
     make imagenet LOGITS=build/rehearsal                      all notebooks on them, in one go
 
-The models are the 43 of the paper's two fronts, with their published top-1 on ImageNet (``val``) and
-ImageNetV2 (``held_out``), MACs and times. ``test`` has no labels; ``glue/`` has stores for figure 7.
-``planted.json`` has the expected results in closed form, none of them computed by the library.
+The models are the 43 of the paper's two fronts, with their published top-1 on ImageNet (``val``)
+and ImageNetV2 (``held_out``), MACs and times. ``test`` has no labels; ``glue/`` has stores for
+figure 7. ``planted.json`` has the expected results in closed form, none of them computed by the
+library.
 
-An image has a difficulty that all models share. The competence of a model on an image is normal with
-variance 1, and the competences of two models have the correlation ``SHARED``. The model is correct
-on the images with the largest sums of competence and noise (``LUCK``). Their number follows from its
-top-1 accuracy. Its largest probability rises exponentially with competence + noise, and 1 − second ÷
-largest with competence − the same noise. Therefore
+An image has a difficulty that all models share. The competence of a model on an image is normal
+with variance 1, and the competences of two models have the correlation ``SHARED``. The model is
+correct on the images with the largest sums of competence and noise (``LUCK``). Their number follows
+from its top-1 accuracy. Its largest probability rises exponentially with competence + noise, and 1
+− second ÷ largest with competence − the same noise. Therefore
 
 - the *softmax margin*, their product, orders by competence only. *Max softmax* has noise, and
   *entropy*, which follows 1 − largest − second, has more. A threshold on competence + noise is a

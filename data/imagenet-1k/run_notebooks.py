@@ -4,11 +4,12 @@
     … 02 05 -p prominence 0.5                    only these, with a parameter changed
 
 The script runs all notebooks of the paper for which the folder has data. Notebook 05 needs held-out
-data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself, as
-in the paper. Notebook 06 needs ``glue/``. If all models have published times (of an RTX 3090), the
-notebooks with a cost also run with it (report/published_seconds), and 10 and 11 use it as the time. If there is ``test``, images without labels, then the points of table 1
-run on it, and their guesses are written in the format of a test server (submission/point-1.txt …).
-All results go into the folder.
+data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself,
+as in the paper. Notebook 06 needs ``glue/``. If all models have published times (of an RTX 3090),
+the notebooks with a cost also run with it (report/published_seconds), and 10 and 11 use it as the
+time. If there is ``test``, images without labels, then the points of table 1 run on it, and their
+guesses are written in the format of a test server (submission/point-1.txt …). All results go into
+the folder.
 """
 
 import argparse

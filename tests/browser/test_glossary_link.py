@@ -11,6 +11,7 @@ pytestmark = pytest.mark.browser
 NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
 
 
+@pytest.mark.soak
 def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
     """`make lab` opens the root, and the link leads from notebooks/ to docs/."""
     for folder, path in (("notebooks", NOTEBOOK), ("docs", ROOT / "docs" / "glossary.md")):
@@ -26,6 +27,7 @@ def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
         page.close()
 
 
+@pytest.mark.soak
 def test_the_link_works_in_the_report(page, tmp_path):
     """The report contains a glossary, so that it can be sent."""
     home.write_report([report.Run(NOTEBOOK, NOTEBOOK)], tmp_path)

@@ -131,6 +131,7 @@ def written(folder, *outputs):
     return path.with_suffix(".html")
 
 
+@pytest.mark.soak
 def test_names_in_the_report_are_text(stores, tmp_path, page):
     listen(page)
     front = cl.search(stores[0], 2)

@@ -15,7 +15,13 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 CODE = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
-@pytest.mark.parametrize(("page", "block"), readme_numbers.BLOCKS)
+@pytest.mark.parametrize(
+    ("page", "block"),
+    [  # those of docs/shift.md search and replay
+        pytest.param(page, block, marks=[pytest.mark.soak] * (page == "docs/shift.md"))
+        for page, block in readme_numbers.BLOCKS
+    ],
+)
 def test_figures_of_a_page_equal_those_of_the_data(page, block):
     before = (ROOT / page).read_text(encoding="utf-8")
     assert readme_numbers.filled(before, page, [block]) == before, (

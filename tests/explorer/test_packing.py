@@ -243,6 +243,7 @@ def test_cascades_that_are_not_packed_have_no_cuts():
     assert pack.cuts(("m0", "m2"), (0.5,)) is None
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 def test_the_planned_loss_is_close_to_the_least_that_certify_proves(engine):
     """With exactly the planned numbers of lost and gained samples."""

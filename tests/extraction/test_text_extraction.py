@@ -66,6 +66,7 @@ except ModuleNotFoundError as error:
 """
 
 
+@pytest.mark.soak
 def test_texts_need_no_packages_of_photographs(good, tmp_path):
     """The extra ``[text]`` installs neither timm nor torchvision."""
     classifier = tiny.save(tmp_path / "classifier", good)

@@ -99,6 +99,7 @@ def test_after_a_round_no_gap_exceeds_its_tolerance(rounds):
         assert rounds == 1 or found.gap.max() <= max(COARSE_ROUNDS[rounds - 1]) + 1e-6
 
 
+@pytest.mark.soak
 def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
     """Of tied cascades the same one is found in every order of the search."""
     for seed in range(100 if COMPILED else 6):

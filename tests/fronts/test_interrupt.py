@@ -79,6 +79,7 @@ def test_threads_stop_soon(tmp_path):
     assert len(err.splitlines()) <= 12 and "concurrent" not in err
 
 
+@pytest.mark.soak
 def test_tasks_of_processes_stop_soon(tmp_path):
     script = tmp_path / "search.py"
     script.write_text(PROCESSES)

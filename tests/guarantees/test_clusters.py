@@ -38,6 +38,7 @@ def broken(options, loss=0.05, draws=DRAWS):
     return passed
 
 
+@pytest.mark.soak
 def test_copies_break_the_guarantee_unless_clusters_are_named():
     assert broken(lambda key: {}) > 1.5 * DELTA * DRAWS
     assert broken(lambda key: {"clusters": key}) <= binom.ppf(0.999, DRAWS, DELTA)
@@ -119,6 +120,7 @@ def priced_world(rng, k, rare):
     return ScoreTable(correct, confidence, np.stack([prices, np.full(k, 8.0)]), ("s", "l"))
 
 
+@pytest.mark.soak
 def test_a_price_that_the_split_lacks_breaks_the_guarantee_unless_max_price_names_it():
     passed = {"seen": 0, "named": 0}
     for seed in range(DRAWS):

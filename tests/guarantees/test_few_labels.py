@@ -58,6 +58,7 @@ def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon
     assert design in str(few.terms) and design in str(few)
 
 
+@pytest.mark.soak
 def test_fewer_labels_never_certify_more():
     unlabelled = without_labels(CHECK)
     ids = to_label(CHECK, front_of(), epsilon=0.02)
@@ -262,6 +263,7 @@ def drawn_worlds(k, draws):
     return [drawn_world(rng, k) for _ in range(draws)]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("way", WAYS)
 def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
     """A short run of the study in benchmarks/analysis.py, which also has 2,000 samples."""

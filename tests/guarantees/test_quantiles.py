@@ -165,6 +165,7 @@ def test_equal_confidences_exit_together_and_abstentions_are_deferred():
     assert [point.exit_rates[0] for point in points] == [0, 0.25, 1]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("of_table", [True, False])
 def test_a_ladder_at_the_boundary_fails_at_most_as_often_as_delta(of_table):
     """Correct rows exit first, and ε is between two steps of the ladder."""

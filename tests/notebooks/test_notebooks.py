@@ -213,6 +213,7 @@ def test_a_notebook_finds_its_tools_from_any_folder(path):
     assert not imports or 'sys.path.insert(0, f"{ROOT}/notebooks")' in before
 
 
+@pytest.mark.soak
 def test_papermill_runs_from_any_folder(tmp_path):
     """The kernel then starts in papermill's folder, and writes no other file there."""
     nb = nbformat.read(ROOT / "notebooks" / "02_two_model_cascades.ipynb", as_version=4)

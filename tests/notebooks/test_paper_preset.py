@@ -19,8 +19,10 @@ def test_a_study_is_extracted_and_read_by_notebook_01(tmp_path, monkeypatch):
     monkeypatch.setenv("CASCADELIB_QUICK", "1")
     monkeypatch.setenv("OMP_NUM_THREADS", "1")
     made = (
-        "import sys, numpy as np; from pathlib import Path; import stand_in as s; root = Path(sys.argv[1])\n"
-        "s.write_images(root / 'val', 1, size=(64, 48)); s.write_images(root / 'fit', 1, 1000, (64, 48))\n"
+        "import sys, numpy as np, stand_in as s\n"
+        "from pathlib import Path; root = Path(sys.argv[1])\n"
+        "s.write_images(root / 'val', 1, size=(64, 48))\n"
+        "s.write_images(root / 'fit', 1, 1000, (64, 48))\n"
         "paths = [f'{x}/{x}_1000.JPEG' for x in s.synsets()]; (root / 'weights').mkdir()\n"
         "photographs = s.Photographs(s.list_files(root / 'fit', paths), np.arange(1000), paths)\n"
         "s.write_checkpoint(root / 'weights' / 'tinynet_e.safetensors', 'tinynet_e', photographs)"

@@ -217,6 +217,7 @@ def brightness(rgb):
     ]
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 def test_colours_of_figures_have_contrast_in_the_dark(pages, open_page):
     page = open_page((pages / "index.html").as_uri(), scheme="dark")

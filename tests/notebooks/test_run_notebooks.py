@@ -130,6 +130,7 @@ def test_a_kernel_that_does_not_start_is_started_again(starts, error, tmp_path, 
     assert found is None if error is None else found.startswith(error)
 
 
+@pytest.mark.soak
 def test_notebooks_run_in_parallel_except_those_that_measure_time(
     tmp_path, write_notebook, capsys, monkeypatch
 ):

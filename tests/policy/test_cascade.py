@@ -245,6 +245,7 @@ def test_texts_and_tokens_give_equal_decisions():
         tokenized({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
 
 
+@pytest.mark.soak
 def test_a_new_process_makes_equal_decisions(tmp_path, small_point, val, held_out):
     path = tmp_path / "c.json"
     cascade = Cascade.from_point(small_point, store=val, held_out=held_out)

@@ -72,6 +72,7 @@ def test_an_optimized_cascade_makes_equal_decisions(tmp_path, val, held_out, len
     assert not any(module.training for module in cascade.train().modules())
 
 
+@pytest.mark.soak
 def test_copies_and_other_dtypes_run_the_modules_themselves(lenet_point):
     cascade = Cascade.from_point(lenet_point).optimize(IMAGES[:8])
     plain = cascade(IMAGES)

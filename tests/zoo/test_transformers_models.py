@@ -88,6 +88,7 @@ def bert_macs(layers, tokens, width, inner, classes, norms=True):
     return layers * layer + width**2 + width * classes + norm
 
 
+@pytest.mark.soak
 def test_macs_of_bert_base_equal_the_closed_form():
     module = AutoModelForSequenceClassification.from_config(BertConfig()).eval()
     transform = Tokenized(tiny.tokenizer(), 128, ("input_ids", "attention_mask", "token_type_ids"))

@@ -166,6 +166,7 @@ def test_counts_of_models_are_compared_by_an_exact_test(models):
     assert probabilities[decided].sum() <= verdicts.LEVEL
 
 
+@pytest.mark.soak
 def test_a_mean_of_few_models_is_tested_at_its_level(monkeypatch):
     """The exact t-test of normal values is the reference. Resamples only estimate its error."""
     monkeypatch.setattr("tools.claims.evidence.RESAMPLES", 200)
@@ -179,19 +180,14 @@ def test_a_mean_of_few_models_is_tested_at_its_level(monkeypatch):
     assert different <= 3
 
 
+@pytest.mark.soak
 def test_two_equal_methods_give_a_false_verdict_in_at_most_5_percent_of_families():
     """The benchmark ``ledger`` has a thousand families of each world."""
     assert false_families(30, BOUNDARY) <= 4  # of 30 at 5%: more in 1.6% of such tests
 
 
-# Worlds of each kind of claim that take at most 4 s. The others take up to 2 minutes.
-FAST = {
-    "few thresholds",
-    "harmful confidences",
-    "equal losses",
-    "unrelated gains",
-    "times like MACs",
-}
+# Worlds that take at most 4 s. The others take up to 2 minutes.
+FAST = {"harmful confidences", "unrelated gains", "times like MACs"}
 
 
 @pytest.mark.parametrize(
