@@ -18,21 +18,7 @@ from cascadelib.labels import as_real_array
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.scoring import score_of
 
-NO_NUMBERS = [
-    None,
-    "1",
-    "x",
-    1j,
-    [1],
-    (),
-    {},
-    10**400,
-    10**5000,
-    True,
-    np.True_,
-    np.nan,
-    object(),
-]
+NO_NUMBERS = [None, "1", 1j, [1], 10**400, 10**5000, True, np.True_, np.nan, object()]
 
 
 @pytest.mark.parametrize("value", NO_NUMBERS, ids=lambda value: type(value).__name__)
@@ -56,16 +42,7 @@ def test_numbers_of_every_library_are_numbers():
 
 
 MASKED = np.ma.masked_array([0.5, 0.5], [True, False])
-NO_ARRAYS = [
-    "x",
-    ["0.5"],
-    [1j],
-    None,
-    [None],
-    [10**400],
-    [[1], [1, 2]],
-    MASKED,
-]
+NO_ARRAYS = [["0.5"], [1j], [None], [10**400], [[1], [1, 2]], MASKED]
 
 
 @pytest.mark.parametrize("values", NO_ARRAYS, ids=repr)

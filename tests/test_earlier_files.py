@@ -18,11 +18,8 @@ ON_THE_TABLE = {
 
 
 def read_score_file():
-    columns = {name: name for name in ("sample", "model", "confidence", "cost")}
-    table = ScoreTable.from_frame(
-        FOLDER / "table.csv", prediction="prediction", label="label", **columns
-    )
-    return table
+    path = FOLDER / "table.csv"
+    return ScoreTable.from_frame(path, prediction="prediction", label="label")
 
 
 @pytest.mark.parametrize("name", [*ON_THE_STORE, *ON_THE_TABLE])
@@ -50,8 +47,3 @@ def test_a_store_is_read():
     assert store.models["top1"].tolist() == [21 / 24, 23 / 24, 1.0]
     assert store.models["macs"].tolist() == [10, 100, 1000]
     assert store.classes == ("cat", "dog", "owl")
-
-
-def test_a_table_of_scores_is_read():
-    table = read_score_file()
-    assert table.models["top1"].to_dict() == {"small": 0.81, "large": 0.965}

@@ -40,15 +40,6 @@ JSON = st.recursive(
 )
 
 
-@given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
-def test_distinct_models_have_distinct_file_names(name):
-    written = file_name(name)
-    assert written.endswith(SUFFIX)
-    assert not written.startswith(".")
-    assert "/" not in written
-    assert file_name(name + "é") != written
-
-
 DEVICES = st.sampled_from("CON con prn Aux NUL com1 COM9 lpt1 LPT9".split())
 
 
@@ -60,13 +51,16 @@ def test_models_named_like_a_device_of_windows_have_files(name):
 
 
 @given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
-def test_a_file_name_is_one_valid_part_of_a_path_on_windows(name):
-    written = PureWindowsPath("C:/stores", file_name(name))
-    assert written.parent == PureWindowsPath("C:/stores")
-    assert not set(written.name) & set('<>:"/\\|?*') and not written.name.endswith((".", " "))
+def test_the_file_name_of_a_model_is_distinct_and_valid_on_every_system(name):
+    written = file_name(name)
+    assert written.endswith(SUFFIX) and not written.startswith(".")
+    assert file_name(name + "é") != written
+    path = PureWindowsPath("C:/stores", written)
+    assert path.parent == PureWindowsPath("C:/stores")
+    assert not set(written) & set('<>:"/\\|?*') and not written.endswith((".", " "))
 
 
-@pytest.mark.parametrize("path", ["C:/stores/val/a.safetensors", "C:\\stores\\val", "d:a", "a:b/c"])
+@pytest.mark.parametrize("path", ["C:/stores/val/a.safetensors", "C:\\stores\\val", "d:a"])
 def test_a_drive_letter_is_no_address(path, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(FileNotFoundError), open_regular_file(Path(path)):

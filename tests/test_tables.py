@@ -5,9 +5,8 @@ import pandas as pd
 import pytest
 from tiny_stores import noisy_store
 
-from cascadelib import figures, search
+from cascadelib import search
 from cascadelib.figures.style import select_evenly
-from cascadelib.methods.method import METHODS
 from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
 
 
@@ -28,22 +27,13 @@ def test_numbers_have_four_significant_digits():
     ("key", "words"),
     [
         ("macs", "MACs per sample"),
-        ("published_seconds", "published seconds per sample"),
-        ("top1", "top-1 accuracy"),
         ("top10", "top-10 accuracy"),
-        ("f1", "F1"),
-        ("max_softmax", "max softmax"),
         ("logits_margin_most_confident_ts", "logits margin, most confident, scaled"),
         ("method of the front", "method of the front"),
     ],
 )
 def test_keys_are_displayed_in_words(key, words):
     assert in_words(key) == words
-
-
-def test_methods_have_distinct_words():
-    words = {in_words(name) for name in METHODS}
-    assert len(words) == len(METHODS) and not any("_" in each for each in words)
 
 
 def test_readable_formats_columns_by_name_and_keeps_the_ends(store):
@@ -54,16 +44,6 @@ def test_readable_formats_columns_by_name_and_keeps_the_ends(store):
     assert shown.index[-1] == len(front) - 1
     assert shown["models"].iloc[0] == " → ".join(front.table["models"].iloc[0])
     assert shown["accuracy"].iloc[0] == f"{front.table['accuracy'].iloc[0]:.2%}"
-    assert "of the best single model at a saving of" in front._repr_html_()
-
-
-def test_front_figure_draws_the_points_of_the_table(store):
-    front = search(store, 2)
-    fig = figures.front_figure({"pairs": front.table}, front.singles)
-    trace = next(t for t in fig.data if t.name == "pairs")
-    np.testing.assert_array_equal(trace.x, front.table["cost"])
-    np.testing.assert_array_equal(trace.y, front.table["accuracy"])
-    assert fig.layout.xaxis.type == "log"
 
 
 def test_large_tables_are_decimated_with_their_ends():

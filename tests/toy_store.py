@@ -23,8 +23,3 @@ LONG = pd.DataFrame(
 CORRECT = np.array([[1, 0, 1], [1, 1, 1]], bool)
 CONFIDENCE = np.array([[0.5, 0.1, 0.9], [0.2, 0.3, np.inf]])
 ANSWERS = {"predictions": [["a", "b", None], ["a", "a", "b"]], "labels": ["a", "a", "b"]}
-
-
-def overwrite(path):
-    """Replace the content of a file by text."""
-    path.write_text("not a tensor")

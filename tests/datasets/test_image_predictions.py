@@ -48,9 +48,7 @@ def test_predictions_form_a_table_with_the_accuracies_of_the_networks(clone):
 
 def test_the_example_searches_pairs(clone, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", ["imagenet_x.py", str(clone)])
-    path = ROOT / "examples" / "imagenet_x.py"
-    assert len(path.read_text(encoding="utf-8").splitlines()) <= 40
-    runpy.run_path(str(path))
+    runpy.run_path(str(ROOT / "examples" / "imagenet_x.py"))
     last = capsys.readouterr().out.splitlines()[-2:]
     assert last[0] == "ResNet50 → ViT on 1000 held-out images:"
     assert float(re.search(r"saving ([\d.]+)", last[1])[1]) > 1.2
@@ -69,7 +67,6 @@ def test_a_missing_file_is_named_with_the_layout(clone, name):
     [
         (lambda frame: frame.iloc[1:], "1 images are not in both .*such as 'ILSVRC2012_val_"),
         (lambda frame: frame.rename(columns={"predicted_class": "label"}), "'predicted_class'"),
-        (lambda frame: frame.iloc[:0], "2000 images are not in both"),
     ],
 )
 def test_an_incomplete_file_is_refused_by_name(clone, change, message):

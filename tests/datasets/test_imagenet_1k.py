@@ -86,9 +86,7 @@ def test_a_flat_folder_is_read_with_the_devkit(flat):
 LINES = {
     "kaggle": lambda i, label: f"ILSVRC2012_val_{i:08},{synsets()[label]} 85 1 499 272",
     "csv with synsets": lambda i, label: f"ILSVRC2012_val_{i:08}.JPEG,{synsets()[label]}",
-    "csv with numbers": lambda i, label: f"ILSVRC2012_val_{i:08}.JPEG, {label}",
     "text": lambda i, label: f"ILSVRC2012_val_{i:08}.JPEG {label}",
-    "tabs": lambda i, label: f"ILSVRC2012_val_{i:08}.JPEG\t{label}",
 }
 
 

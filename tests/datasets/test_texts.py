@@ -25,7 +25,6 @@ def test_texts_have_batches_an_order_and_subsets():
     "texts, message",
     [
         (("a", None), r"row 1 \(1\) is None, expected a string"),
-        (("a", float("nan")), "row 1.*nan"),
         ((("a", "b"), "c"), "row 1.*expected a pair of strings"),
         ((("a", "b"), ("a", 1)), "row 1.*expected a pair of strings"),
         (("a",), "1 texts for 2 labels"),

@@ -106,6 +106,14 @@ def test_a_row_lost_in_the_middle_of_a_file_is_found():
     assert found.misaligned == ("model 2",) and "moved by +1" in found.evidence
 
 
+def test_a_fit_of_less_than_half_the_strongest_is_not_reported():
+    rng = np.random.default_rng(0)
+    noise = np.array([[0.5], [0.5], [0.5], [0.5], [4.0]])
+    correct = noise * rng.normal(size=(5, 6000)) + rng.normal(size=6000) > 0
+    correct[3:] = np.roll(correct[3:], 1, axis=1)
+    assert find_offsets(correct.astype(float)) == {3: -1}
+
+
 def test_sound_rows_fit_best_where_they_are():
     for seed in range(20):
         for models, samples in ((2, 50), (3, 500), (9, 4000)):

@@ -8,7 +8,6 @@ import os
 import shutil
 import signal
 import sys
-import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,21 +15,16 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
+from toy_store import LABELS, LOGITS
 
 import cascadelib as cl
 from cascadelib import files
-from cascadelib.files import TEMPORARY, digest_of, remove_leftovers
+from cascadelib.files import TEMPORARY, digest_of
 from cascadelib.store import formats
-
-LABELS = np.arange(40) % 4
-LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enumerate("abc")}
 
 
 @pytest.fixture
-def store(tmp_path):
-    store = cl.LogitStore.create(
-        tmp_path / "val", LABELS, classes="wxyz", dataset="toy", split="val"
-    )
+def store(store):
     store.add("a", LOGITS["a"], macs=10)
     store.add("b", LOGITS["b"], macs=20)
     return store
@@ -66,24 +60,15 @@ def test_a_model_that_is_replaced_while_it_is_read_is_never_read_by_the_old_head
     def slowly(tensor):
         if not done:
             done.append(None)
-            writer.add("a", np.arange(160.0).reshape(40, 4), macs=77, note="x" * 64, replace=True)
+            writer.add("a", LOGITS["c"], macs=77, note="x" * 64, replace=True)
         return real(tensor)
 
     monkeypatch.setattr(formats, "sha256", slowly)
-    np.testing.assert_array_equal(reader.logits("a"), LOGITS["a"].astype(np.float32))
+    np.testing.assert_array_equal(reader.logits("a"), LOGITS["a"])
     late = cl.LogitStore(store.path)
     writer.add("a", LOGITS["b"], macs=5, replace=True)
     with pytest.raises(ValueError, match=r"a\.safetensors: it was replaced since"):
         late.logits("a")
-
-
-def test_numbers_too_large_for_a_float_are_refused(store):
-    with pytest.raises(ValueError, match="'c': macs must be a positive number"):
-        store.add("c", LOGITS["c"], macs=10**400)
-    for digests in (5, [5]):
-        sealed(store, models=store._source.manifest.models | {"a": digests})
-        with pytest.raises(ValueError, match=r"manifest\.json: .*'models': 'a'"):
-            cl.LogitStore(store.path)
 
 
 def sealed(store, **changes):
@@ -100,22 +85,24 @@ def test_metadata_that_cannot_be_read_is_not_written(store):
             store.add("c", LOGITS["c"], **wrong)
 
 
-def test_a_manifest_may_lack_class_names(store):
+def test_a_manifest_may_lack_class_names_but_no_entry_is_of_another_kind(store):
     sealed(store, classes=None)
     assert cl.LogitStore(store.path).classes is None
-    sealed(store, classes=["a", 2])
-    with pytest.raises(
-        ValueError, match=r"manifest\.json.*'classes': 1: missing or of another kind"
-    ):
-        cl.LogitStore(store.path)
+    models = store._source.manifest.models
+    for entry, changes in {
+        "'classes': 1": {"classes": ["a", 2]},
+        "'models': 'a'": {"models": models | {"a": 5}},
+        "'models': 'a'.*0": {"models": models | {"a": [5]}},
+    }.items():
+        sealed(store, **({"classes": None} | changes))
+        with pytest.raises(ValueError, match=rf"manifest\.json.*{entry}: missing or of another"):
+            cl.LogitStore(store.path)
 
 
 @pytest.fixture
 def other(tmp_path):
     """Another store with the same number of samples."""
-    other = cl.LogitStore.create(
-        tmp_path / "other", LABELS[::-1], classes="wxyz", dataset="toy", split="val"
-    )
+    other = cl.LogitStore.create(tmp_path / "other", LABELS[::-1], dataset="toy", split="val")
     other.add("a", LOGITS["b"], macs=10)
     return other
 
@@ -142,23 +129,6 @@ def test_nothing_is_added_to_a_folder_that_became_another_store(store, other):
     with pytest.raises(ValueError, match="val: another store .* Open it again"):
         store.add("a", LOGITS["c"], macs=1, replace=True)
     np.testing.assert_array_equal(cl.LogitStore(store.path).logits("a"), other.logits("a"))
-
-
-ODD = ["/proc/kmsg", "/proc/self/mem", "/proc/self/pagemap", "/dev/zero"]
-
-
-@pytest.mark.parametrize("target", [target for target in ODD if os.path.exists(target)])
-@pytest.mark.parametrize("name", ["a.safetensors", "labels.npz", "manifest.json"])
-def test_devices_are_refused_by_name(store, target, name):
-    path = store.path / name
-    path.unlink()
-    path.symlink_to(target)
-    if name != "a.safetensors":
-        with pytest.raises((ValueError, PermissionError), match=name):
-            cl.LogitStore(store.path)
-        return
-    with pytest.warns(UserWarning, match=r"a\.safetensors"):
-        assert list(cl.LogitStore(store.path).models.index) == ["b"]
 
 
 @pytest.mark.parametrize("error", [OSError(errno.EIO, "Input/output error"), None])
@@ -210,7 +180,7 @@ def test_names_that_are_not_text_are_refused_or_skipped(store, tmp_path):
     sealed(store, models={**store._source.manifest.models, "\ud800": ["x"]})
     with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
         cl.LogitStore(store.path)
-    for origin in ({"classes": ["\ud800", *"abc"]}, {"dataset": "\ud800"}):
+    for origin in ({"classes": ["\ud800", *"abcdef"]}, {"dataset": "\ud800"}):
         with pytest.raises(ValueError, match=r"manifest\.json: .*invalid text"):
             cl.LogitStore.create(tmp_path / "new", LABELS, **origin)
 
@@ -224,41 +194,30 @@ def test_a_writer_ignores_a_stray_folder(store):
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_threads_share_a_store_that_grows(store, in_memory):
     """A reader never sees a part of a change."""
-    logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
-    shared = (
-        cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
-    )
-    versions = [np.random.default_rng(i).normal(size=(40, 4)).astype(np.float32) for i in range(9)]
-    end = time.monotonic() + 0.4
-    old = sys.getswitchinterval()
+    logits = {name: LOGITS[name] for name in "ab"}
+    shared = cl.LogitStore.from_arrays(LABELS, logits) if in_memory else store
     adds = 40 if in_memory else 8
 
     def add(number):
         for i in range(adds):
-            shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
-            shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
+            note = "abc"[i % 3]
+            shared.add(f"m{number}-{i}", LOGITS[note], macs=30 + number, note=note)
+            shared.add("shared", LOGITS[note], macs=1 + i, note=note, replace=True)
 
-    def read(number):
-        while time.monotonic() < end:
+    def read(_):
+        for _ in range(5 * adds):
             part = shared.take(slice(None))
-            try:
-                table = part.models
-                assert list(table.macs) == sorted(table.macs) == list(part.costs("macs")) and {
-                    "a",
-                    "b",
-                } <= {*table.index}
-                for name in table.index[:3]:
-                    np.testing.assert_array_equal(
-                        part.ranks(name) == 0, part.logits(name).argmax(1) == LABELS
-                    )
-                    if name == "shared":
-                        np.testing.assert_array_equal(
-                            part.logits(name), versions[part.metadata(name)["note"]]
-                        )
-            except ValueError as error:
-                assert "it was replaced since" in str(error)
+            for name in part.models.index[:3]:
+                try:
+                    expected = LOGITS[part.metadata(name).get("note", name)]
+                    np.testing.assert_array_equal(part.logits(name), expected)
+                    is_correct = expected.argmax(1) == LABELS
+                    np.testing.assert_array_equal(part.ranks(name) == 0, is_correct)
+                except ValueError as error:
+                    assert "it was replaced since" in str(error)
             assert shared.models.index.is_unique and repr(shared)
 
+    old = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
@@ -349,9 +308,7 @@ def check_half_changed(folder):
     macs = store.models["macs"].to_dict()
     for name, wanted in (("a", {10: "a", 11: "c"}), ("b", {20: "b"}), ("c", {30: "c"})):
         if name in macs:
-            np.testing.assert_array_equal(
-                store.logits(name), LOGITS[wanted[macs[name]]].astype(np.float32)
-            )
+            np.testing.assert_array_equal(store.logits(name), LOGITS[wanted[macs[name]]])
     for name, value in (("c", 30), ("a", 11)):
         store.add(name, LOGITS["c"], macs=value, replace=True)
     assert cl.LogitStore(folder).models["macs"].to_dict() == {"a": 11, "b": 20, "c": 30}
@@ -395,6 +352,22 @@ def test_an_exception_at_any_call_of_a_writer_loses_nothing(copies):
     assert number > 15
 
 
+def test_a_writer_that_stops_before_its_last_manifest_loses_nothing(store, monkeypatch):
+    write = formats.Manifest.write
+    written = []
+
+    def write_once(manifest, folder):
+        if written:
+            raise KeyboardInterrupt
+        written.append(manifest)
+        write(manifest, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(formats.Manifest, "write", write_once)
+        store.add("a", LOGITS["c"], macs=11, replace=True)
+    check_half_changed(store.path)
+
+
 @pytest.mark.soak
 def test_a_kill_at_any_call_of_a_writer_loses_nothing(copies):
     for number, folder in copies:
@@ -415,7 +388,6 @@ def test_the_next_writer_removes_the_files_of_killed_ones(store):
     (store.path / f".c.safetensors.0123456789ab{TEMPORARY}").write_bytes(b"half a file")
     store.add("c", LOGITS["c"])
     assert not list(store.path.glob(".*"))
-    remove_leftovers(store.path)
 
 
 def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
@@ -425,8 +397,8 @@ def test_a_model_can_be_added_while_another_is_replaced(tmp_path):
     cl.LogitStore(early.path).add("a", LOGITS["b"], macs=11, replace=True)
     early.add("c", LOGITS["c"], macs=30)
     assert cl.LogitStore(early.path).models["macs"].to_dict() == {"a": 11, "c": 30}
-    with pytest.raises(ValueError, match="'d': logits for 5 classes, but the store has 4"):
-        early.add("d", np.zeros((40, 5)))
+    with pytest.raises(ValueError, match="'d': logits for 8 classes, but the store has 7"):
+        early.add("d", np.zeros((40, 8)))
 
 
 def test_a_model_that_another_process_has_added_is_not_overwritten(store):
@@ -434,9 +406,7 @@ def test_a_model_that_another_process_has_added_is_not_overwritten(store):
     store.add("c", LOGITS["c"], macs=30)
     with pytest.raises(ValueError, match="store already has model 'c'. Pass replace=True"):
         early.add("c", LOGITS["a"], macs=1)
-    np.testing.assert_array_equal(
-        cl.LogitStore(store.path).logits("c"), LOGITS["c"].astype(np.float32)
-    )
+    np.testing.assert_array_equal(cl.LogitStore(store.path).logits("c"), LOGITS["c"])
     early.add("c", LOGITS["a"], macs=1, replace=True)
 
 

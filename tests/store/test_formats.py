@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from safetensors.numpy import save_file
-from toy_store import LABELS, LOGITS, overwrite
+from safetensors.numpy import save
+from toy_store import LABELS, LOGITS
 
 from cascadelib.store.formats import Output, decode_metadata, encode_metadata, encode_tensor
 from cascadelib.store.logit_store import LogitStore
@@ -59,9 +59,7 @@ def test_metadata_survives_a_round_trip(value):
     assert decode_metadata(encode_metadata("key", value)) == value
 
 
-@pytest.mark.parametrize(
-    "name", ["timm/vit.augreg@224", "a:b", ".hidden", "..", "with space", "ü", "100%", "A/../B"]
-)
+@pytest.mark.parametrize("name", ["timm/vit.augreg@224", "..", "ü", "100%"])
 def test_names_with_special_characters_are_stored(store, name):
     store.add(name, LOGITS["a"], macs=1)
     opened = LogitStore(store.path)
@@ -75,53 +73,34 @@ def test_names_without_a_file_name_are_refused(store):
             some.add("", LOGITS["a"])
 
 
-def truncated(path):
-    path.write_bytes(path.read_bytes()[:-5])
-
-
-def appended(path):
-    path.write_bytes(path.read_bytes() + b"x")
-
-
-def emptied(path):
-    path.write_bytes(b"")
-
-
-def foreign(path):
-    save_file({"weights": np.zeros(3)}, path)
-
-
-def foreign_logits(path):
-    save_file({"logits": LOGITS["a"]}, path)
-
-
-def renamed(path):
-    path.write_bytes((path.parent / "good.safetensors").read_bytes())
-
-
-def of_another_store(path):
-    other = LogitStore.create(path.parent / "other", LABELS[::-1])
+def of_another_store(folder):
+    other = LogitStore.create(folder / "other", LABELS[::-1])
     other.add("bad", LOGITS["a"])
-    path.write_bytes((other.path / "bad.safetensors").read_bytes())
+    return (other.path / "bad.safetensors").read_bytes()
 
 
-@pytest.mark.parametrize(
-    ("damage", "check"),
-    [
-        (truncated, "truncated"),
-        (appended, "appended"),
-        (emptied, "or an empty one"),
-        (foreign, "header"),
-        (foreign_logits, "header"),
-        (renamed, "holds 'good', not 'bad'"),
-        (of_another_store, "fingerprint"),
-        (overwrite, "not a complete safetensors file"),
-    ],
-)
-def test_a_broken_file_is_named_and_other_models_stay_readable(store, damage, check):
+# {case: (new content of the file from its folder and old content, message)}
+DAMAGE = {
+    "truncated": (lambda folder, content: content[:-5], "truncated"),
+    "appended": (lambda folder, content: content + b"x", "appended"),
+    "empty": (lambda folder, content: b"", "or an empty one"),
+    "text": (lambda folder, content: b"not a tensor", "not a complete safetensors file"),
+    "foreign": (lambda folder, content: save({"logits": LOGITS["a"]}), "header"),
+    "of another model": (
+        lambda folder, content: (folder / "good.safetensors").read_bytes(),
+        "holds 'good', not 'bad'",
+    ),
+    "of another store": (lambda folder, content: of_another_store(folder), "fingerprint"),
+}
+
+
+@pytest.mark.parametrize("case", DAMAGE)
+def test_a_broken_file_is_named_and_other_models_stay_readable(store, case):
+    damage, check = DAMAGE[case]
     store.add("good", LOGITS["b"])
     store.add("bad", LOGITS["a"])
-    damage(store.path / "bad.safetensors")
+    path = store.path / "bad.safetensors"
+    path.write_bytes(damage(store.path, path.read_bytes()))
     with pytest.warns(UserWarning, match=r"bad\.safetensors.*" + check):
         opened = LogitStore(store.path)
     assert list(opened.models.index) == ["good"]

@@ -51,11 +51,6 @@ def test_fronts_equal_those_of_the_logits(scores, method, length):
         assert moved[0] == pytest.approx(moved[1], rel=1e-6)
 
 
-def test_an_unknown_cost_is_refused_with_the_known_ones(scores):
-    with pytest.raises(ValueError, match="unknown cost 'joules'.*'macs'"):
-        scores[0].costs("joules")
-
-
 def test_parts_of_a_file_are_those_of_the_store(scores):
     file = scores[0]
     names = ["tiny", "large"]
@@ -79,6 +74,8 @@ def test_what_needs_logits_says_so(scores, tmp_path):
     assert not plain.has_temperatures and file.has_temperatures
     with pytest.raises(ValueError, match="write it with temperatures="):
         search(plain, 2, "entropy_most_confident_ts")
+    with pytest.raises(ValueError, match="unknown cost 'joules'.*'macs'"):
+        file.costs("joules")
     with pytest.raises(ValueError, match="keeps its labels"):
         file.labelled(STORE.labels)
 

@@ -1,6 +1,5 @@
 """check_table names the faults of dirty exports, and the command that certifies their cascades."""
 
-import gzip
 import re
 import shlex
 
@@ -12,8 +11,7 @@ from messy_tables import K, csv_of, planted
 import cascadelib as cl
 from cascadelib.__main__ import main
 
-RNG = np.random.default_rng(0)
-ROWS = list(planted(RNG).rows())
+ROWS = list(planted(np.random.default_rng(0)).rows())
 NOTE = 'a line,\nthen "another"'
 
 
@@ -43,12 +41,9 @@ def shifted_correctness():
 
 
 READABLE = {
-    "bars": csv_of(ROWS, "|"),
-    "carriage returns": csv_of(ROWS, end="\r"),
     "empty lines": csv_of(ROWS).replace(b"\n", b"\n\n"),
     "line breaks in cells": csv_of(changed(lambda row, n: {"note": NOTE}), end="\r\n"),
     "names in capitals": csv_of(ROWS, names={name: name.upper() for name in ROWS[0]}),
-    "shuffled rows": csv_of([ROWS[row] for row in RNG.permutation(2 * K)]),
     "a last model without confidences": csv_of(
         changed(lambda row, n: {"confidence": ""} if row["model"] == "large" else None)
     ),
@@ -59,12 +54,9 @@ READABLE = {
 
 
 @pytest.mark.parametrize("name", READABLE)
-@pytest.mark.parametrize("suffix", [".csv", ".csv.gz"])
-def test_two_commands_lead_to_a_certificate(name, suffix, tmp_path, capsys):
-    if suffix == ".csv.gz" and name != "line breaks in cells":
-        return
-    path = tmp_path / f"t{suffix}"
-    path.write_bytes(gzip.compress(READABLE[name]) if suffix == ".csv.gz" else READABLE[name])
+def test_two_commands_lead_to_a_certificate(name, tmp_path, capsys):
+    path = tmp_path / "t.csv"
+    path.write_bytes(READABLE[name])
     assert main(["check", str(path)]) == 0
     command = capsys.readouterr().out.splitlines()[-1]
     assert command.startswith("cascadelib certify ") and main(shlex.split(command)[1:]) == 0
@@ -87,10 +79,6 @@ FAULTS = {
         renamed(sample="Nummer", model="Anbieter"),
         r"(?s)sampleid.*--sample.*llm.*not used: 2, read as no part .* \('Nummer'; 'Anbieter'\)",
     ),
-    "confidences of another name": (
-        renamed(confidence="self_conf"),
-        r"not used: 1 \('self_conf'\). 'self_conf' may be confidences, which --confidence reads, ",
-    ),
     "confidences of two names": (
         changed(lambda row, n: {"certainty": "87%", "note": "x", "flag": n % 2}),
         r"not used: 3, read as .* \('certainty'; 'note'; 'flag'\). 'certainty' may be confid",
@@ -106,10 +94,6 @@ FAULTS = {
     "repeated headers": (
         [*ROWS[:9], dict(zip(ROWS[0], ROWS[0])), *ROWS[9:]],
         "rows that repeat the header: 1, read as no rows",
-    ),
-    "many spellings": (
-        changed(lambda row, n: {"prediction": row["prediction"] + "." * (n % 9)}),
-        "punctuation: .* times, and 6 more spellings",
     ),
     "ids of two forms": (
         changed(lambda row, n: {"sample": f"{n}.0"} if n >= K else None),

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from toy_store import LONG
 
-from cascadelib import ScoreTable, evaluate, pick, search
+from cascadelib import ScoreTable
 from cascadelib.store.tables.numbers import TWO_READINGS
 from cascadelib.store.tables.tidy import read_all_numbers
 
@@ -34,11 +34,9 @@ def same(table, other):
     np.testing.assert_array_equal(costs[0], costs[1][columns][:, rows])
 
 
-@settings(max_examples=20)
-@given(st.permutations(range(6)))
-def test_rows_may_come_in_any_order(order):
+def test_rows_may_come_in_any_order():
     table = read(columns=["words"])
-    same(table, read(LONG.iloc[order]))
+    same(table, read(LONG.iloc[[4, 0, 5, 2, 1, 3]]))
     assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
     assert table.confidence.tolist() == [
@@ -47,18 +45,13 @@ def test_rows_may_come_in_any_order(order):
     ]  # the abstention passes on
     assert table.cost.tolist() == [[0, 0, 0], [2, 3, 4]]
     assert table.columns["words"].tolist() == [[3, 4, 5]] * 2
-    point = pick(search(table, 2, score="f1"), "match_best", caution=0)
-    assert evaluate(table, point).accuracy == point.accuracy == 1
 
 
-def test_files_other_frames_and_wide_tables_give_the_same_table(tmp_path):
+def test_frames_of_arrow_and_wide_tables_give_the_same_table():
     table = read()
-    LONG.to_csv(tmp_path / "a.csv", index=False)
-    LONG.to_parquet(tmp_path / "a.parquet")
+    same(table, read(pyarrow.Table.from_pandas(LONG)))
     wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
-    for frame in (tmp_path / "a.csv", str(tmp_path / "a.parquet"), pyarrow.Table.from_pandas(LONG)):
-        same(table, read(frame))
     names = {
         "sample": "id",
         "confidence": "{}_sure",
@@ -151,10 +144,8 @@ WHOLE = [3, 1, 3, 1, 1, 3]
 @pytest.mark.parametrize(
     "said",
     [
-        pd.Series(WHOLE),
         pd.Series(WHOLE, dtype="float32"),
         pd.Series(WHOLE, dtype="Int64"),
-        pd.Series(WHOLE, dtype=object),
         pd.Series([*map(float, WHOLE[:3]), *WHOLE[3:]], dtype=object),
         pd.Series(WHOLE, dtype="category"),
         pd.Series(WHOLE, dtype=pd.ArrowDtype(pyarrow.uint8())),
@@ -200,12 +191,13 @@ def test_models_of_a_long_table_are_chosen():
 
 
 def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
-    frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
-    with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
-        ScoreTable.from_frame(frame, correct="correct", missing="drop")
-    apart = frame[:2].assign(model=["a", "b"])
-    with pytest.raises(ValueError, match="drops all samples.*models="):
-        ScoreTable.from_frame(apart, correct="correct", missing="drop")
+    for size, message in (
+        (66, "only 66 of 4356 rows.*sample= and model="),
+        (65, "drops all samples.*models="),
+    ):
+        frame = pd.DataFrame({"sample": range(size), "model": range(size), "correct": 1, "cost": 1})
+        with pytest.raises(ValueError, match=message):
+            ScoreTable.from_frame(frame, correct="correct", missing="drop")
 
 
 def test_integers_and_floats_of_two_models_give_the_same_text():
