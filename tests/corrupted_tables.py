@@ -12,8 +12,7 @@ import re
 import tempfile
 import warnings
 from dataclasses import dataclass, replace
-from functools import cache, lru_cache
-from itertools import product
+from functools import cache, lru_cache, partial
 from pathlib import Path
 from typing import Any
 
@@ -265,16 +264,8 @@ def table_of(split):
     )
 
 
-def by_frame(split):
-    return certified(read(frame_of(split)))
-
-
-def by_frame_abstaining(split):
-    return certified(read(frame_of(split), missing="abstain"))
-
-
-def by_frame_dropping(split):
-    return certified(read(frame_of(split), missing="drop"))
+def by_frame(split, **keywords):
+    return certified(read(frame_of(split), **keywords))
 
 
 def by_constructor(split):
@@ -394,8 +385,8 @@ VALUES = {
 }
 TABLES = {
     "from_frame": by_frame,
-    'from_frame(missing="abstain")': by_frame_abstaining,
-    'from_frame(missing="drop")': by_frame_dropping,
+    'from_frame(missing="abstain")': partial(by_frame, missing="abstain"),
+    'from_frame(missing="drop")': partial(by_frame, missing="drop"),
     "ScoreTable": by_constructor,
     "chat_completions": by_log,
     "cascadelib certify": by_command,
@@ -431,12 +422,12 @@ def premises_in(text):
 
 
 @cache
-def results(shares=SHARES):
+def results():
     """Return a table with the result of each corruption, call and share."""
     rows = []
     sound = {name: call(CHECK) for name, call in TABLES.items()}
     for name, corrupt in EXPORTS.items():
-        for share in shares:
+        for share in SHARES:
             split = corrupt(CHECK, share)
             for name_of_call, call in TABLES.items():
                 found = result_of(call, sound[name_of_call], split)
@@ -444,7 +435,7 @@ def results(shares=SHARES):
     for name_of_call, (call, inputs, corruptions) in VALUES.items():
         sound = call(pd.Series(inputs[1], inputs[0]))
         for name, corrupt in corruptions.items():
-            for share in shares:
+            for share in SHARES:
                 found = result_of(call, sound, corrupt(*inputs, share))
                 rows.append((name, name_of_call, share, *found))
     columns = ["corruption", "call", "share", "result", "hidden", "text"]
@@ -472,20 +463,6 @@ def page_table():
             lines.append(f"| {'' if place else '; '.join(alike)} | {', '.join(named)} | {cell} |")
         calls = {name: cells for name, cells in calls.items() if name not in alike}
     return "\n".join(lines)
-
-
-def page_results(text):
-    """Return what :func:`described` returns, from the table on a page."""
-    table = text.partition("<!-- corruptions -->")[2].partition("<!-- /corruptions -->")[0]
-    found = {}
-    names: list[str] = []
-    for line in table.strip().splitlines()[2:]:
-        first, named, cell = (part.strip() for part in line.strip("|").split(" | "))
-        names = first.split("; ") if first else names
-        words = cell.split(" / ")
-        for name, call in product(names, named.split(", ")):
-            found[name, call.strip("`")] = words * (len(SHARES) // len(words))
-    return found
 
 
 def with_table(text):

@@ -203,14 +203,6 @@ def completions(form, failed=0.0):
     return make
 
 
-def flat_lines(truth, rng, share):
-    rows = (
-        row | {"confidence": float(row["confidence"]), "cost": float(row["cost"])}
-        for row in truth.rows()
-    )
-    return "\n".join(map(json.dumps, rows)).encode()
-
-
 def plain(row):
     return {}
 
@@ -223,20 +215,16 @@ FILES = {
     "full stops, both models": spelled(STOP, tuple(PRICE)),
     "first word": spelled(FIRST),
     "explanation": spelled(LAST),
-    "explanation of the small model": spelled(LAST, ("small",)),
     "labels in capitals": each(lambda row: {"label": row["label"].upper()}),
     "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
     "yes and no": judged("yes", "no"),
     "two prices": each(lambda row: {"seconds": row["confidence"]}),
-    "two readings": each(lambda row: {"cost": "1,234"}),
     "missing rows": missing_rows,
     "other rows repeated": other_rows_repeated,
     "wide": wide(lambda name, model: f"{model}_{name}"),
     "tabs": each(plain, separator="\t", encoding="utf-16"),
-    "flat lines": flat_lines,
     "completions, 1% failed": completions(STOP, 0.01),
     "prose": spelled(lambda text: "It is hard to say."),
-    "answers in other words": spelled(lambda text: f"not {text}"),
 }
 
 
@@ -258,38 +246,12 @@ def numbered(form):
     return draw
 
 
-def lost(column, text, share=0.3):
-    """Return the maker of a file in which a text replaces some of the large model's cells."""
-
-    def make(truth, rng, _):
-        return csv_of(changed(truth, rng, share, lambda row: {column: text}))
-
-    return make
-
-
-def unlabelled(text):
-    """Return the maker of a file in which a text replaces the labels of some samples."""
-
-    def make(truth, rng, share):
-        gone = {sample for sample in truth.ids if rng.random() < 0.3}
-        return csv_of(
-            row | ({"label": text} if row["sample"] in gone else {}) for row in truth.rows()
-        )
-
-    return make
-
-
 def difficult_missing(truth, rng, share):
     """The small model was not called for questions of which it would have been unsure."""
     unsure = np.array(truth.ids)[truth.confidence["small"] < 0.53]
     return csv_of(
         row for row in truth.rows() if row["model"] == "large" or row["sample"] not in unsure
     )
-
-
-def index_column(truth, rng, share):
-    rows = enumerate(truth.rows())
-    return csv_of({"": number} | row for number, row in rows)
 
 
 def percent_of_large(truth, rng, share):
@@ -305,28 +267,16 @@ STRANGE = {
     "JSON answers": spelled('{{"answer": "{}", "why": "so"}}'.format),
     "difficult rows missing": difficult_missing,
     "models in parentheses": wide(lambda name, model: f"{name.title()} ({model})"),
-    "a label of None": unlabelled("None"),
-    "answers of nan": lost("prediction", "nan"),
-    "an index column": index_column,
     "percent of one model": percent_of_large,
 }
 WORLDS = {
     "thousands in answers": numbered(str),
-    "answers of nan": numbered("city {}".format),
 }
 SUFFIXES = {
     "tabs": ".tsv",
-    "flat lines": ".jsonl",
     "completions, 1% failed": ".jsonl",
 }
-REFUSED = {
-    "two readings",
-    "other rows repeated",
-    "prose",
-    "answers in other words",
-    "a label of None",
-    "answers of nan",
-}
+REFUSED = {"other rows repeated", "prose"}
 
 
 def options_of(name):

@@ -43,20 +43,15 @@ JSON = st.recursive(
 DEVICES = st.sampled_from("CON con prn Aux NUL com1 COM9 lpt1 LPT9".split())
 
 
-@given(DEVICES | st.builds("{}.{}".format, DEVICES, st.text("ab.", max_size=3)))
-def test_models_named_like_a_device_of_windows_have_files(name):
-    written = file_name(name)
-    assert not PureWindowsPath(written).is_reserved()
-    assert unquote(written.removesuffix(SUFFIX)) == name
+NAMES = st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name))
 
 
-@given(st.text(min_size=1, max_size=20).filter(lambda name: "\ud800" > max(name)))
+@given(NAMES | DEVICES | st.builds("{}.{}".format, DEVICES, st.text("ab.", max_size=3)))
 def test_the_file_name_of_a_model_is_distinct_and_valid_on_every_system(name):
     written = file_name(name)
-    assert written.endswith(SUFFIX) and not written.startswith(".")
-    assert file_name(name + "é") != written
+    assert unquote(written.removesuffix(SUFFIX)) == name and not written.startswith(".")
     path = PureWindowsPath("C:/stores", written)
-    assert path.parent == PureWindowsPath("C:/stores")
+    assert path.parent == PureWindowsPath("C:/stores") and not path.is_reserved()
     assert not set(written) & set('<>:"/\\|?*') and not written.endswith((".", " "))
 
 

@@ -20,10 +20,6 @@ def changed(change):
     return [row | (change(row, number) or {}) for number, row in enumerate(ROWS)]
 
 
-def changed_row(number, **cells):
-    return changed(lambda row, n: cells if n == number else None)
-
-
 def renamed(**names):
     return [{names.get(name, name): cell for name, cell in row.items()} for row in ROWS]
 
@@ -84,7 +80,7 @@ FAULTS = {
         r"not used: 3, read as .* \('certainty'; 'note'; 'flag'\). 'certainty' may be confid",
     ),
     "repeated rows": (
-        ROWS + ROWS[5:7] + changed_row(8, confidence="0.5")[8:9] + changed_row(9, label="")[9:10],
+        [*ROWS, *ROWS[5:7], ROWS[8] | {"confidence": "0.5"}, ROWS[9] | {"label": ""}],
         r"(?s)other numbers: 1 \(.*another answer: 1 \(.*all cells: 2, read once \(sample 'q0005'",
     ),
     "empty confidences": (

@@ -38,10 +38,10 @@ def read(source, **options):
     return ScoreTable.from_frame(source, **NAMED, **options)
 
 
-def written(path, cells, **options):
+def written(path, cells):
     """A CSV file of a header and rows."""
     with path.open("w", newline="", encoding="utf-8") as file:
-        csv.writer(file, **options).writerows([HEADER, *cells])
+        csv.writer(file).writerows([HEADER, *cells])
     return path
 
 
@@ -129,16 +129,10 @@ def test_all_faults_of_a_file_are_listed_with_their_lines(tmp_path):
         read(tmp_path / "t.csv.gz")
 
 
-def test_ten_faults_of_each_kind_are_shown_and_all_counted(tmp_path):
-    cells = rows(30)
-    for row in range(25):
-        cells[row][3] = "high"
-        cells[row][4] = "cheap"
-    with pytest.raises(ValueError) as error:
-        read(written(tmp_path / "t.csv", cells))
-    assert str(error.value).count("that are not numbers: 25 (") == 2
-    assert str(error.value).count("'high' at ") == str(error.value).count("'cheap' at ") == 10
-    assert str(error.value).count("and 15 more") == 2
+def test_ten_faults_of_a_kind_are_shown_and_all_counted():
+    table = pd.DataFrame(rows(6), columns=HEADER, dtype=object).assign(confidence="high")
+    with pytest.raises(ValueError, match=r"not numbers: 12 \(('high' at [^;]*; ){10}and 2 more"):
+        read(table)
 
 
 TEXT = st.text("ab\n\r\",; 'é", max_size=6)
