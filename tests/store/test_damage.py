@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import sys
+import time
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -194,30 +195,43 @@ def test_a_writer_ignores_a_stray_folder(store):
 @pytest.mark.parametrize("in_memory", [False, True])
 def test_threads_share_a_store_that_grows(store, in_memory):
     """A reader never sees a part of a change."""
-    logits = {name: LOGITS[name] for name in "ab"}
-    shared = cl.LogitStore.from_arrays(LABELS, logits) if in_memory else store
+    logits = {"a": LOGITS["a"], "b": LOGITS["b"]}
+    shared = (
+        cl.LogitStore.from_arrays(LABELS, logits, macs={"a": 10, "b": 20}) if in_memory else store
+    )
+    versions = [
+        np.random.default_rng(i).normal(size=LOGITS["a"].shape).astype(np.float32) for i in range(9)
+    ]
+    end = time.monotonic() + 0.4
+    old = sys.getswitchinterval()
     adds = 40 if in_memory else 8
 
     def add(number):
         for i in range(adds):
-            note = "abc"[i % 3]
-            shared.add(f"m{number}-{i}", LOGITS[note], macs=30 + number, note=note)
-            shared.add("shared", LOGITS[note], macs=1 + i, note=note, replace=True)
+            shared.add(f"m{number}-{i}", LOGITS["a"], macs=30 + number)
+            shared.add("shared", versions[i % 9], macs=1 + i % 9, note=i % 9, replace=True)
 
-    def read(_):
-        for _ in range(5 * adds):
+    def read(number):
+        while time.monotonic() < end:
             part = shared.take(slice(None))
-            for name in part.models.index[:3]:
-                try:
-                    expected = LOGITS[part.metadata(name).get("note", name)]
-                    np.testing.assert_array_equal(part.logits(name), expected)
-                    is_correct = expected.argmax(1) == LABELS
-                    np.testing.assert_array_equal(part.ranks(name) == 0, is_correct)
-                except ValueError as error:
-                    assert "it was replaced since" in str(error)
+            try:
+                table = part.models
+                assert list(table.macs) == sorted(table.macs) == list(part.costs("macs")) and {
+                    "a",
+                    "b",
+                } <= {*table.index}
+                for name in table.index[:3]:
+                    np.testing.assert_array_equal(
+                        part.ranks(name) == 0, part.logits(name).argmax(1) == LABELS
+                    )
+                    if name == "shared":
+                        np.testing.assert_array_equal(
+                            part.logits(name), versions[part.metadata(name)["note"]]
+                        )
+            except ValueError as error:
+                assert "it was replaced since" in str(error)
             assert shared.models.index.is_unique and repr(shared)
 
-    old = sys.getswitchinterval()
     sys.setswitchinterval(1e-6)
     try:
         with ThreadPoolExecutor(8) as pool:
