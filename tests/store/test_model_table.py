@@ -5,6 +5,7 @@ import pytest
 from toy_store import LABELS, LOGITS
 
 from cascadelib import search
+from cascadelib.cost_kinds import COSTS, Cost
 from cascadelib.store.logit_store import LogitStore
 
 
@@ -51,7 +52,7 @@ def test_the_only_cost_is_the_default():
     assert search(several, 2, cost="euros").cost_kind == "euros"
 
 
-def test_metadata_that_is_not_a_cost_is_refused_as_a_cost():
+def test_metadata_that_is_not_a_cost_is_refused_as_a_cost(monkeypatch):
     store = LogitStore.from_arrays(LABELS, LOGITS, {"a": 3, "b": 1, "c": 2})
     store.add("z", LOGITS["a"], macs=9, joules=0, image_size=224)
     for wrong in ("image_size", "top1", "parameters"):
@@ -59,5 +60,8 @@ def test_metadata_that_is_not_a_cost_is_refused_as_a_cost():
             search(store, 2, cost=wrong)
     with pytest.raises(ValueError, match=r"joules must be positive.*'z' \(0\)"):
         search(store, 2, cost="joules")
+    monkeypatch.setitem(COSTS, "joules", Cost("J", "joules a sample"))
+    with pytest.raises(ValueError, match=r"joules.*'z' \(0\)"):
+        store.costs("joules")
     with pytest.raises(ValueError, match="'y': joules must be a positive number, not 'x'"):
         store.add("y", LOGITS["a"], joules="x")
