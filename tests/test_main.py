@@ -317,11 +317,6 @@ def test_without_arguments_an_example_is_printed(capsys):
     assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
 
 
-def test_the_demo_is_written(tmp_path, capsys):
-    assert main(["demo", "--out", str(tmp_path / "demo.html")]) == 0
-    assert "llama-3.1-8b" in (tmp_path / "demo.html").read_text(encoding="utf-8")
-
-
 def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
     rows = cl.datasets.llm_answers().replace({"llama-3.1-8b": "mine"})
     rows.rename(columns={"prediction": "answer"}).to_csv(tmp_path / "a.csv", index=False)

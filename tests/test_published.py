@@ -4,7 +4,6 @@ import hashlib
 import json
 import os
 import sys
-import time
 
 import numpy as np
 import pandas as pd
@@ -45,13 +44,6 @@ def test_the_fronts_are_those_of_the_paper():
     # Unrounded, one more would be on the front, by the fifth digit of its MACs.
     exact = Baseline(TABLE["macs"].to_numpy(float), TABLE["top1"].to_numpy())
     assert set(TABLE.index[exact.front]) - set(both.index) == {"mobilenetv3_rw"}
-
-
-def test_models_of_section_4_1_and_table_1_are_on_the_fronts():
-    both = on_fronts(TABLE)
-    named = ["tf_efficientnet_b3_ns", "tf_efficientnet_b4_ns", "beit_large_patch16_224"]
-    assert both["on_macs"][named].all()
-    assert both["on_seconds"]["levit_128s"] and both["on_macs"]["mobilenetv3_large_100_miil"]
 
 
 def test_macs_of_a_vision_transformer_equal_a_closed_form():
@@ -211,15 +203,6 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypat
     assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
 
 
-def test_a_table_is_written_last(tmp_path, monkeypatch):
-    tables = script("tables", monkeypatch)
-    out = small_files(tmp_path, monkeypatch, tables, "--source", "toy")
-    monkeypatch.setattr(tables, "report", None)
-    with pytest.raises(TypeError):
-        tables.main()
-    assert not out.exists() and not list(tmp_path.glob(".out*"))
-
-
 def test_only_the_current_files_are_downloaded_by_their_digests(tmp_path, monkeypatch, capsys):
     tables = script("tables", monkeypatch)
     requested = []
@@ -236,32 +219,6 @@ def test_only_the_current_files_are_downloaded_by_their_digests(tmp_path, monkey
         with pytest.raises(SystemExit):
             tables.main()
         assert "are read from a folder: --tables" in capsys.readouterr().err
-
-
-def test_a_count_that_takes_too_long_does_not_block_the_rest(tmp_path, monkeypatch, capsys):
-    """The model is named, other counts are stored, and the next run counts the rest."""
-    tables = script("tables", monkeypatch)
-    out = small_files(
-        tmp_path, monkeypatch, tables, "--source", "toy", "--limit", "5", "--processes", "1"
-    )
-    giant = "test_vit.r160_in1k"  # counted first, with fewer published GMACs
-    monkeypatch.setattr(
-        tables, "macs_of", lambda name, size: time.sleep(3600) if name == giant else (10**6, 10**6)
-    )
-    tables.main()  # stops the count of the giant
-    assert f"{giant} at 160: not within 5 s" in capsys.readouterr().err
-    assert published.models(out)["macs"].isna().to_dict() == {
-        "tf_mobilenetv3_small_075": False,
-        giant: True,
-    }
-    monkeypatch.setattr(
-        tables, "macs_of", lambda name, size: (10**7, 10**7) if name == giant else None
-    )
-    tables.main()
-    assert published.models(out)["macs"].to_dict() == {
-        "tf_mobilenetv3_small_075": 10**6,
-        giant: 10**7,
-    }
 
 
 def test_a_run_continues_the_counts_of_an_interrupted_one(tmp_path, monkeypatch, capsys):
@@ -363,12 +320,6 @@ def test_a_study_records_its_sources(tmp_path, extract):
     content = json.loads((tmp_path / "new" / "study.json").read_text())
     assert content["splits"] == {"val": vars(images)}
     assert content["models"] == ["resnet18", "own/model"] and content["checkpoints"] == "/weights"
-
-
-def test_models_of_a_study_are_a_list_of_names(extract):
-    assert extract.Study({}, ["a", "b"]).models == ("a", "b")
-    with pytest.raises(ValueError, match="models must be a list of names, not 'resnet18'"):
-        extract.Study({}, "resnet18")
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from sklearn.datasets import load_digits
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
-from sklearn.model_selection import GridSearchCV, cross_val_score, train_test_split
+from sklearn.model_selection import GridSearchCV, train_test_split
 from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
@@ -272,15 +272,6 @@ def test_pandas_values_are_aligned_by_the_index_of_X():
     assert np.array_equal(again.predict_proba(frame), expected)
 
 
-def test_groups_are_routed():
-    X, y, patient = patients(100, 1)
-    cascade = CascadeClassifier(LINES, [1, 30], epsilon=0.3, random_state=0)
-    with sklearn.config_context(enable_metadata_routing=True):
-        cascade.set_fit_request(groups=True).set_score_request(sample_weight=False)
-        scores = cross_val_score(cascade, X, y, cv=2, params={"groups": patient})
-    assert (scores > 0.7).all()
-
-
 SAME = [("a", LogisticRegression()), ("a", GaussianNB())]
 NAMES, OTHERS = ([f"{letter}{row}" for row in range(1347)] for letter in "rx")
 REFUSED = [
@@ -319,12 +310,6 @@ def test_classes_that_are_missing_or_differ_by_spelling_alone_are_refused():
         y[:3] = other
         with pytest.raises(ValueError, match=message):
             CascadeClassifier(two, [1, 2]).fit(inputs, y)
-
-
-def test_estimators_without_names_are_refused():
-    cascade = CascadeClassifier([LogisticRegression()], costs=[1])
-    with pytest.raises(TypeError, match=r"must be pairs \(name, classifier\), got Logistic"):
-        cascade.fit([[0.0], [1.0]], [0, 1])
 
 
 def test_classes_in_another_spelling_are_refused():

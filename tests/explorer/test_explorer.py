@@ -30,10 +30,6 @@ def test_the_explorer_starts_at_the_pair_that_matches_the_best_single_model(expl
     assert len(explorer.front) == len(cl.search(STORE, 2))
 
 
-def test_the_page_and_python_share_the_data_and_the_state(explorer):
-    assert {"packed", "details", "state", "notice"} <= set(explorer.traits(sync=True))
-
-
 def test_goals_select_the_points_of_pick(explorer):
     best = STORE.models["top1"].max()
     for n in (3, 2, 4):

@@ -244,13 +244,6 @@ def test_claims_that_one_study_cannot_support_are_not_testable():
     assert told["table1"] == "1.36, 2.10, 3.83"
 
 
-def test_rules_are_printed_with_both_bounds():
-    rules = ledger.table({})["rule"]
-    assert rules["earlier-cost"] == "< 0.1 (or 0.25)"
-    assert rules["scaling-means"] == "in −0.01 0.01 (or −0.05 and 0.05)"
-    assert rules["low-range"] == "near 0.667 0.25 0.05" and rules["table1"] == ""
-
-
 def test_the_deciding_lead_is_next_to_a_verdict_on_methods():
     means = pd.Series({"max_softmax": 2.0, "entropy": 1.0, "softmax_margin": 2.1})
     found = ledger.table({"first": with_error(means, 0.001)}, "x").loc["first", "held out"]
