@@ -173,16 +173,9 @@ def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, m
     ):
         tables.main()
     assert {path.name for path in tmp_path.iterdir()} == {"b.csv", "r.csv", "v.csv"}  # no counts
-    sums = {
-        name: hashlib.sha256((tmp_path / name).read_bytes()).hexdigest()
-        for name in ("r.csv", "v.csv", "b.csv")
-    }
-    monkeypatch.setattr(
-        tables, "SOURCES", {"one": {sums["r.csv"], sums["v.csv"]}, "two": {sums["b.csv"]}}
-    )
-    with pytest.raises(SystemExit, match="of several commits"):
-        tables.main()
-    monkeypatch.setattr(tables, "SOURCES", {"one": {"other"}, "two": set(sums.values())})
+    names = ("r.csv", "v.csv", "b.csv")
+    sums = {hashlib.sha256((tmp_path / name).read_bytes()).hexdigest() for name in names}
+    monkeypatch.setattr(tables, "SOURCES", {"one": {"other"}, "two": sums})
     tables.main()
     assert set(published.models(out)["source"]) == {"two"}
     small_files(tmp_path, monkeypatch, tables, "--source", "one")
@@ -203,7 +196,7 @@ def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypat
     assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
 
 
-def test_only_the_current_files_are_downloaded_by_their_digests(tmp_path, monkeypatch, capsys):
+def test_only_the_current_files_are_downloaded_by_their_digests(monkeypatch):
     tables = script("tables", monkeypatch)
     requested = []
     monkeypatch.setattr(
@@ -214,11 +207,6 @@ def test_only_the_current_files_are_downloaded_by_their_digests(tmp_path, monkey
         tables.FILES_TODAY.values()
     )
     assert all("/90cae8c5/results/" in url for url, _ in requested)
-    for more in (["--results", "own.csv"], ["--today", "--benchmark", tables.BENCHMARK]):
-        monkeypatch.setattr("sys.argv", ["tables.py", *more])
-        with pytest.raises(SystemExit):
-            tables.main()
-        assert "are read from a folder: --tables" in capsys.readouterr().err
 
 
 def test_a_run_continues_the_counts_of_an_interrupted_one(tmp_path, monkeypatch, capsys):
@@ -297,8 +285,7 @@ def test_the_page_compares_fronts_of_two_dates(tmp_path, monkeypatch, capsys):
         "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both"
         in printed
     )
-    assert page.count("Plotly.newPlot(") == 2 and 'src="http' not in page
-    assert page.count("2022-07-27") >= 4 and "tf_efficientnet_b4_ns" in page
+    assert page.count("Plotly.newPlot(") == 2
 
 
 def test_a_study_of_another_tables_models(tmp_path, extract):
@@ -324,7 +311,7 @@ def test_a_study_records_its_sources(tmp_path, extract):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"every": 0}, {"every": 2**60}, {"offset": True}, {"kind": "folder"}, {"labels": "x.txt"}],
+    [{"every": 0}, {"kind": "folder"}, {"labels": "x.txt"}],
     ids=repr,
 )
 def test_images_of_a_wrong_kind_or_number_are_refused(wrong, extract):
@@ -332,7 +319,9 @@ def test_images_of_a_wrong_kind_or_number_are_refused(wrong, extract):
         extract.Images(**{"kind": "imagenet_v2", "source": "/somewhere"} | wrong).open("val")
 
 
-@pytest.mark.parametrize("wrong", [0, -1, 2**40, 1.5, "10", None])
-def test_a_wrong_number_of_classes_is_refused(wrong, extract):
-    with pytest.raises((ValueError, TypeError), match="classes"):
-        extract.Study({}, ("resnet18",), classes=wrong)
+@pytest.mark.parametrize(
+    "wrong", [{"classes": 0}, {"classes": 1.5}, {"models": "resnet18"}], ids=repr
+)
+def test_a_study_of_wrong_classes_or_models_is_refused(wrong, extract):
+    with pytest.raises((ValueError, TypeError), match=next(iter(wrong))):
+        extract.Study(**{"splits": {}, "models": ("resnet18",)} | wrong)

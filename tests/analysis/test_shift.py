@@ -1,6 +1,5 @@
 """Fronts and cascades that are evaluated on another split, against loops and evaluate."""
 
-import copy
 from dataclasses import replace
 from itertools import groupby
 
@@ -13,7 +12,6 @@ from references import segment_range
 from tiny_stores import three_models
 
 from cascadelib import (
-    Policy,
     ScoreTable,
     certify,
     evaluate,
@@ -179,38 +177,6 @@ def test_a_certificate_is_replayed_point_by_point():
     assert moved["thresholds"].tolist() == [p.thresholds for p in certificate.certified]
     runs = evaluate(OTHER, certificate)
     assert moved["saving_replayed"].tolist() == [run.saving for run in runs]
-
-
-def counting(store):
-    """Return a copy of a store, and the list of the prefixes that are requested from it."""
-    requested = []
-    copied = copy.copy(store)
-
-    def outcome(names, method, score):
-        stage = store.outcome(names, method, score)
-
-        def counted(prefix):
-            requested.append(tuple(names[model] for model in prefix))
-            return stage(prefix)
-
-        return counted
-
-    copied.outcome = outcome
-    return copied, requested
-
-
-def test_a_cascade_is_run_once_on_each_split():
-    """Two prefixes and each single model are requested once per split."""
-    point = pick(search(STORE, 2), "max_improvement")
-    prefixes = [point.models[:1], point.models]
-    singles = sorted((name,) for name in STORE.models.index)
-    watched = {"here": counting(STORE), "there": counting(OTHER)}
-    holds({label: store for label, (store, _) in watched.items()}, point, resamples=5)
-    for _, requested in watched.values():
-        assert requested[:2] == prefixes and sorted(requested[2:]) == singles
-    copied, requested = counting(STORE)
-    Policy.from_point(point, copied)
-    assert requested == prefixes
 
 
 def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():

@@ -311,9 +311,6 @@ def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path)
     page.locator(".cl-unit").select_option("€ per 1,000 queries")
     assert "€0.0079 → " in bill.inner_text() and page.locator(".cl-sentence b").count()
     page.locator(".cl-unit").select_option("no currency")
-    assert "0.0079" in page.locator(".cl-model").first.inner_text()
-    page.locator(".cl-traffic").fill("many")
-    assert "write a number of queries" in bill.inner_text()
     page.locator(".cl-goal select").select_option("budget")
     page.locator(".cl-unit").select_option("$ per 1,000 queries")
     page.locator(".cl-goal input").fill("$0.000004")
@@ -703,12 +700,7 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
 SAVED = """exec(open("stores.py").read())
 x = cl.explore({"first": store, "second": other})
 x"""
-DRAWN = """import pandas as pd
-cl.figures.singles_figure(cl.search(store).singles)"""
 ERROR = ".jp-OutputArea-output:has-text('model not found')"
-THEME = """address => fetch(address, {method: "PUT", body: JSON.stringify(
-    {raw: JSON.stringify({theme: "JupyterLab Dark"})}),
-    headers: {"X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 END = """address => fetch(address, {method: "DELETE", headers: {
     "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 
@@ -737,7 +729,7 @@ def shows(page, dataset, method):
 def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     """The selectors equal what is computed. A picture replaces the explorer without its kernel."""
     folder = server[1].parent
-    write_cell(folder / "saved.ipynb", SAVED, DRAWN)
+    write_cell(folder / "saved.ipynb", SAVED)
     address = f"{server[0]}/doc/tree/saved.ipynb"
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, address)
@@ -767,14 +759,7 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     drag(page, 0, 0.7)
     page.wait_for_timeout(500)
     state = page.evaluate("document.querySelector('.cascadelib').view.address()")
-    run_more(page, 1)
-    page.locator(".jp-RenderedPlotly").wait_for(timeout=PATIENCE)
-    for _ in range(15):  # JupyterLab draws the picture of a figure in the background
-        page.keyboard.press("Control+s")
-        page.wait_for_timeout(2000)
-        drawn = '"image/png"' in (folder / "saved.ipynb").read_text()
-        if drawn:
-            break
+    page.locator(".cl-slider").first.press("Control+s")
     page.reload()
     shows(page, "second", "softmax_margin")
     assert page.evaluate("document.querySelector('.cascadelib').view.address()") == state
@@ -783,10 +768,6 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
         for each in json.load(urlopen(f"{server[0]}/api/sessions"))
         if each["path"] == "saved.ipynb"
     ]
-    settings = "lab/api/settings/@jupyterlab/apputils-extension:themes"
-    assert page.evaluate(
-        f"async address => (await ({THEME})(address)).ok", f"{server[0]}/{settings}"
-    )
     page.evaluate(END, f"{server[0]}/api/sessions/{session['id']}")
     page.close()
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
@@ -794,8 +775,3 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page.locator(".cl-still img").wait_for(timeout=PATIENCE)
     page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
     assert not page.locator(ERROR).is_visible()
-    page.wait_for_function("document.body.dataset.jpThemeLight == 'false'", timeout=PATIENCE)
-    if drawn:  # not on a busy machine
-        figure = page.locator(".jp-RenderedPlotly .plot-img")  # that JupyterLab saved
-        figure.wait_for(timeout=PATIENCE)
-        assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")

@@ -147,7 +147,7 @@ def test_the_page_evaluates_equal_to_python(contract, engine):
 
 def tolerance_of(store):
     """Prices of each query are summed in another order."""
-    is_priced = isinstance(store, cl.ScoreTable) and store.costs().ndim == 2
+    is_priced = isinstance(store, cl.ScoreTable) and store.cost.ndim == 2
     return 1e-12 if is_priced else 0.0
 
 

@@ -67,15 +67,6 @@ def test_a_held_out_split_with_samples_of_a_certificate_is_refused():
         ExploredSplits(choose.select(["m0", "m1"]), certificate=certificate)
 
 
-def test_an_empty_certificate_has_its_epsilon_and_delta():
-    choose, certify, held_out = thirds()
-    point = cl.pick(cl.search(choose, 2), "max_improvement", caution=0)
-    certificate = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, "m2")
-    assert not certificate.certified
-    details = cl.explore(choose, held_out, certificate=certificate).describe_certificates()
-    assert (details["epsilon"], details["deltas"], details["rows"]) == (0.005, [0.05], [])
-
-
 def test_both_splits_may_order_their_models_differently():
     other = OTHER.select(["m4", "m0", "m2", "m1", "m3"])
     explorer = cl.explore(STORE, other)

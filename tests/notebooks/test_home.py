@@ -72,16 +72,6 @@ def test_a_card_has_question_finding_and_key_figure(written):
     assert page.index("04_live") < page.index("The paper") < page.index("10_paper")
 
 
-def test_a_small_figure_of_two_panels_has_the_first_one():
-    layout = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {}, "yaxis": {}, "width": 1150}
-    traces = [{"name": "a"}, {"name": "b", "xaxis": "x2"}, {"name": "c", "mode": "markers+text"}]
-    small = home.in_small({"data": traces, "layout": layout})
-    assert [trace["name"] for trace in small["data"]] == ["a"]
-    layout = small["layout"]
-    assert layout["xaxis"]["domain"] == [0, 1] and layout["width"] is None
-    assert layout["legend"]["yref"] == "container" and layout["height"] > 260
-
-
 @pytest.mark.parametrize(
     ("data_set", "method", "is_live"),
     [

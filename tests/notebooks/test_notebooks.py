@@ -3,7 +3,6 @@
 Each rule is a function from a notebook to the list of its violations.
 """
 
-import ast
 import subprocess
 import sys
 
@@ -29,13 +28,6 @@ def outputs(nb):
     return [output for cell in code_cells(nb) for output in cell.outputs]
 
 
-def syntax_trees(nb):
-    """The syntax tree of each code cell, without the lines of magic."""
-    for cell in code_cells(nb):
-        lines = [line for line in cell.source.splitlines() if line[:1] not in "%!"]
-        yield cell, ast.parse("\n".join(lines))
-
-
 def has_one_parameters_cell(nb):
     tagged = code_cells(nb, "parameters")
     return [] if len(tagged) == 1 else [f"{len(tagged)} cells tagged parameters"]
@@ -54,21 +46,6 @@ def has_compared_outputs(nb):
     """nbval compares the outputs of these cells with the committed ones."""
     tagged = code_cells(nb, "nbval-check-output")
     return [] if len(tagged) >= LEAST_COMPARED else [f"{len(tagged)} cells are compared"]
-
-
-def imports_only_the_library(nb):
-    """NumPy, pandas, cascadelib and the standard library. No cell changes the path of modules."""
-    known = {"cascadelib", "numpy", "pandas", *sys.stdlib_module_names}
-    broken = []
-    for _, tree in syntax_trees(nb):
-        for node in ast.walk(tree):
-            if isinstance(node, ast.Import):
-                broken += [a.name for a in node.names if a.name.partition(".")[0] not in known]
-            if isinstance(node, ast.ImportFrom) and node.module.partition(".")[0] not in known:
-                broken.append(node.module)
-            if isinstance(node, ast.Attribute) and ast.unparse(node) == "sys.path":
-                broken.append("sys.path")
-    return broken
 
 
 def ran_in_order(nb):
@@ -110,7 +87,6 @@ COMMON_RULES = (
 LESSON_RULES = (
     begins_with_the_answer,
     has_compared_outputs,
-    imports_only_the_library,
 )
 
 
