@@ -40,7 +40,7 @@ def test_the_fronts_are_those_of_the_paper():
     for cost, size in (("macs", 27), ("seconds", 25)):
         assert singles(TABLE, cost)["on_front"].sum() == size
     both = on_fronts(TABLE)
-    assert len(both) == 43 and both["on_macs"].sum() == 27 and both["on_seconds"].sum() == 25
+    assert len(both) == 43
     # Unrounded, one more would be on the front, by the fifth digit of its MACs.
     exact = Baseline(TABLE["macs"].to_numpy(float), TABLE["top1"].to_numpy())
     assert set(TABLE.index[exact.front]) - set(both.index) == {"mobilenetv3_rw"}

@@ -198,16 +198,6 @@ def test_the_false_discovery_rate_is_controlled_over_all_comparisons():
         assert row["verdict"] == expected
 
 
-def test_peers_with_our_inputs_are_compared_separately():
-    table = records([0.5] * 32, [0.3] * 32)
-    fitted = table[table["rule"] == "b"].assign(rule="c", inputs=verdicts.FITTED, cost=0.7)
-    found = verdicts.compared(pd.concat([table, fitted], ignore_index=True))
-    assert dict(zip(found["inputs"], found["verdict"])) == {
-        "as documented": "lost",
-        "fitted": "won",
-    }
-
-
 def test_draws_of_one_unit_count_once():
     table = records([0.5, 0.6] * 30, [0.5] * 60)
     table.loc[table["rule"] == "b", "unit"] %= 5
