@@ -270,24 +270,6 @@ def test_current_models_are_counted_as_deployed_and_those_of_the_paper_as_traine
     assert deployed[0] < 0.95 * trained[0] and deployed[1] < trained[1]
 
 
-def test_the_page_compares_fronts_of_two_dates(tmp_path, monkeypatch, capsys):
-    both = on_fronts(TABLE)
-    newer = both[COLUMNS].assign(source="timm results/ at 1234567 (2030-01-01)")
-    newer.iloc[0, newer.columns.get_loc("current")] = "another.model"
-    newer.to_csv(tmp_path / "newer.csv")
-    then_and_now = script("then_and_now", monkeypatch)
-    arguments = [str(tmp_path / "newer.csv"), "--out", str(tmp_path / "pages" / "page.html")]
-    monkeypatch.setattr("sys.argv", ["then_and_now.py", *arguments])
-    then_and_now.main()
-    printed = capsys.readouterr().out
-    page = (tmp_path / "pages" / "page.html").read_text()
-    assert (
-        "front in MACs: 27 of 43 models in 2030-01-01, 27 of 668 models in 2022-07-27; 26 in both"
-        in printed
-    )
-    assert page.count("Plotly.newPlot(") == 2
-
-
 def test_a_study_of_another_tables_models(tmp_path, extract):
     newer = TABLE.loc[["resnet18", "tf_efficientnet_b4_ns"]].assign(top1=[0.5, 0.9])
     newer.to_csv(tmp_path / "newer.csv")

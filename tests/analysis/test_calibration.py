@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tiny_stores import three_models
 
 from cascadelib import LogitStore, Method, confidence, fit_temperature, search
 from cascadelib.analysis.calibration import (
@@ -225,13 +226,7 @@ def test_the_effect_of_scaling_on_a_threshold_has_the_sign_of_its_definition(sto
 
 
 def test_scaling_changes_no_front_of_one_models_logits_margin(monkeypatch):
-    stores = []
-    for seed in (0, 1):
-        z, labels = make_logits(1000, seed=seed)
-        noise = np.random.default_rng(seed + 7).normal(size=z.shape)
-        logits = {"small": z + 4 * noise, "middle": 2 * z + 3 * noise, "large": z}
-        macs = {"small": 1, "middle": 5, "large": 20}
-        stores.append(LogitStore.from_arrays(labels, logits, macs=macs))
+    stores = three_models(), three_models(1)
     monkeypatch.setattr(side_by_side, "RESAMPLES", 20)
     monkeypatch.setattr(side_by_side, "ENSEMBLES", ["none", "mean_softmax"])
     table = scaling_table(*stores)

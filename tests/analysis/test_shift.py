@@ -13,6 +13,7 @@ from tiny_stores import three_models
 
 from cascadelib import (
     ScoreTable,
+    bootstrap,
     certify,
     evaluate,
     pick,
@@ -197,10 +198,13 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
 
 
 def test_percentiles_of_an_improvement_are_nan_near_the_best_single_model():
-    """The factor is not defined for resamples above the best single model."""
-    front = search(STORE, 2)
-    near = holds({"here": STORE}, pick(front, "match_best"), resamples=100).loc["here"]
-    assert np.isnan([near["improvement_low"], near["improvement_high"]]).all()
-    assert np.isfinite(near["improvement"])
-    far = holds({"here": STORE}, front.point(len(front) // 4), resamples=100).loc["here"]
-    assert far["improvement_low"] <= far["improvement"] <= far["improvement_high"]
+    """The factor is not defined for resamples that exceed it."""
+    point = search(STORE, 2).point(-7)
+    drawn = bootstrap(STORE, point, resamples=100)
+    share = np.mean(drawn.accuracy[:, 0] >= [baseline.best for baseline in drawn.baselines])
+    assert 0 < share < 0.5
+    for factor, is_undefined in ((0.99, True), (1.01, False)):
+        held = holds({"here": STORE}, point, 100, level=1 - 2 * factor * share).loc["here"]
+        assert np.isnan([held["improvement_low"], held["improvement_high"]]).all() == is_undefined
+        assert is_undefined or held["improvement_low"] < held["improvement_high"]
+        assert np.isfinite(held["improvement"])

@@ -134,9 +134,6 @@ def test_ci_runs_both_tiers():
     jobs = workflow("ci")
     steps = [step.get("run") for step in jobs["test"]["steps"]]
     assert "bash .ci/run" in steps and "make run" in steps
-    assert {"3.11", "3.13"} <= set(jobs["test"]["strategy"]["matrix"]["python"])
-    lowest = " ".join(step.get("run", "") for step in jobs["lowest"]["steps"])
-    assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
 def test_actions_are_pinned_by_commit_with_their_tag_in_a_comment():
