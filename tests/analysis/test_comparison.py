@@ -119,27 +119,22 @@ def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
 
 
 def test_cost_dominance_is_nan_if_a_model_is_free():
-    rng = np.random.default_rng(0)
-    correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
-    front = search(ScoreTable(correct, rng.random((2, 50)), [0.0, 5.0]), 2)
+    correct = np.array([[True, False, False], [True, True, False]])
+    front = search(ScoreTable(correct, np.ones((2, 3)), [0.0, 5.0]), 2)
     table = range_dominance({"a": front, "b": front})
     assert table["cost_dominance"].isna().all()
     assert table["accuracy_dominance"].tolist() == [0.5, 0.5]
-    assert np.isnan(mean_cost_ratio(front, front))
 
 
 def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared():
     baseline = Baseline([1.0, 9.0], [0.5, 0.9])
     paid = np.array([1.0, 4.0]), np.array([0.5, 0.8])
     free = np.array([0.0, 4.0]), np.array([0.5, 0.8])
-    cheap = np.array([0.5, 1.0]), np.array([0.5, 0.8])
     low = np.array([1.0]), np.array([0.5])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for first, second in product((free, paid, low), repeat=2):
             ratio = _cost_ratio(baseline, first, second)
             assert np.isnan(ratio) or first is second is paid
-        assert _cost_ratio(baseline, paid, cheap) == pytest.approx(1 / 4)
-        assert _cost_ratio(baseline, cheap, paid) == pytest.approx(4)
     least = np.array([0.0, 4.0]), np.array([0.4, 0.8])  # free below what the baseline reaches
     assert np.isnan(_cost_ratio(baseline, least, paid))

@@ -1,6 +1,5 @@
 """Pages of the report have links, contents and the explorer, and read on phones and in the dark."""
 
-import io
 import json
 import re
 
@@ -8,10 +7,9 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from PIL import Image
 
 import cascadelib as cl
-from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
+from cascadelib.figures.style import PLOTLY_JSON
 from tools import home, paper_figures, report
 from tools.paper_figures import panels
 
@@ -26,26 +24,6 @@ WIDER = """() => [...document.querySelectorAll('body *')].filter(e => {
     const part = e.ownerSVGElement && e.tagName !== 'text' || e.closest('#js-plotly-tester')
     return !scrolls && !part && box.width && (box.right > innerWidth + 1 || box.left < -1)
 }).map(e => `${e.className} ${e.textContent.slice(0, 60)}`)"""
-# [contrast with the nearest background, text] of each element with text.
-CONTRASTS = """() => {
-    const numbers = text => text.match(/[\\d.]+/g).map(Number)
-    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
-    const light = rgb => rgb.slice(0, 3).map(v => linear(v / 255)).reduce(
-        (sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
-    const below = e => {
-        const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor)
-        return a || !e.parentElement ? [r, g, b] : below(e.parentElement)
-    }
-    const texts = e => [...e.childNodes].filter(n => n.nodeType === 3)
-    const own = e => texts(e).map(n => n.data.trim()).join('')
-    const shown = [...document.querySelectorAll('body *')].filter(
-        e => !e.closest('script, svg, .modebar') && own(e))
-    return shown.map(e => {
-        const both = [light(numbers(getComputedStyle(e).color)), light(below(e))]
-        const [one, two] = both.sort((a, b) => b - a)
-        return [(one + 0.05) / (two + 0.05), own(e).slice(0, 40)]
-    })
-}"""
 
 
 def figures():
@@ -196,39 +174,3 @@ def test_panels_are_stacked_on_a_phone_and_restored_side_by_side(pages, open_pag
     page.set_viewport_size({"width": 1000, "height": 900})
     page.wait_for_function(FITTED, arg=1000)
     assert page.evaluate(domains) == [[0, 1]] * 3 and page.evaluate(height) < 600
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_text_has_contrast(pages, open_page, scheme):
-    for name in ("index", "02_b"):
-        page = open_page((pages / f"{name}.html").as_uri(), scheme=scheme)
-        found = page.evaluate(CONTRASTS)
-        assert len(found) > 5 and [text for contrast, text in found if contrast < 4.5] == []
-
-
-def brightness(rgb):
-    """Return the relative luminance (WCAG) of a pixel."""
-    parts = np.asarray(rgb[:3]) / 255
-    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
-        0.2126,
-        0.7152,
-        0.0722,
-    ]
-
-
-@pytest.mark.soak
-@pytest.mark.browser
-def test_colours_of_figures_have_contrast_in_the_dark(pages, open_page):
-    page = open_page((pages / "index.html").as_uri(), scheme="dark")
-    colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]
-    boxes = "".join(
-        f"<div style='background: {colour}; width: 20px; height: 20px'></div>" for colour in colours
-    )
-    page.evaluate(
-        "boxes => document.body.innerHTML = `<div class='js-plotly-plot'>${boxes}</div>`", boxes
-    )
-    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
-    seen = [brightness(picture.getpixel((10, 20 * i + 10))) for i in range(len(colours))]
-    page.close()
-    assert seen[-1] < 0.01 and min((one + 0.05) / (seen[-1] + 0.05) for one in seen[:-1]) >= 4.5
