@@ -39,15 +39,9 @@ def folder(tmp_path_factory):
             else np.nan
         )
         answer = np.where(correct, labels, np.where(labels == "cat", "dog", "cat"))
-        sample = [f"q{i}" for i in range(600)]
-        columns = {
-            "sample": sample,
-            "model": model,
-            "label": labels,
-            "prediction": answer,
-            "cost": price,
-        }
-        rows.append(pd.DataFrame(columns | {"confidence": confidence}))
+        columns = {"sample": [f"q{i}" for i in range(600)], "model": model, "cost": price}
+        columns |= {"label": labels, "prediction": answer, "confidence": confidence}
+        rows.append(pd.DataFrame(columns))
     frame = pd.concat(rows).sample(frac=1, random_state=0)
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet")

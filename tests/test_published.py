@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import sys
 
 import numpy as np
 import pandas as pd
@@ -183,19 +182,6 @@ def test_the_source_of_a_table_follows_from_the_digests_of_its_files(tmp_path, m
         tables.main()
 
 
-def test_the_bundled_table_is_not_overwritten_by_other_files(tmp_path, monkeypatch, capsys):
-    tables = script("tables", monkeypatch)
-    assert tables.SOURCES[TABLE["source"].unique().item()] == set(tables.FILES.values())
-    monkeypatch.setattr(tables, "OWN", tmp_path / "bundled.csv")
-    small_files(tmp_path, monkeypatch, tables, "--source", "toy")
-    arguments = sys.argv.copy()
-    del arguments[(at := arguments.index("--out")) : at + 2]
-    monkeypatch.setattr("sys.argv", arguments)
-    with pytest.raises(SystemExit):
-        tables.main()
-    assert "say where these go: --out" in capsys.readouterr().err and not tables.OWN.exists()
-
-
 def test_only_the_current_files_are_downloaded_by_their_digests(monkeypatch):
     tables = script("tables", monkeypatch)
     requested = []
@@ -207,23 +193,6 @@ def test_only_the_current_files_are_downloaded_by_their_digests(monkeypatch):
         tables.FILES_TODAY.values()
     )
     assert all("/90cae8c5/results/" in url for url, _ in requested)
-
-
-def test_a_run_continues_the_counts_of_an_interrupted_one(tmp_path, monkeypatch, capsys):
-    """A line may be incomplete, and a process that dies loses only its count."""
-    tables = script("tables", monkeypatch)
-    out = small_files(tmp_path, monkeypatch, tables, "--source", "toy")
-    tables.main()
-    lines = (tmp_path / "counts.jsonl").read_text()
-    assert lines.count("\n") == 2
-    (tmp_path / "counts.jsonl").write_text(lines[:-20])
-    monkeypatch.setattr(tables, "macs_of", lambda *_: os._exit(1))
-    tables.main()
-    assert published.models(out)["macs"].notna().sum() == 1
-    assert capsys.readouterr().err.count("its process was ended") == 1
-    monkeypatch.setattr(tables, "macs_of", lambda *_: (10**6, 10**6))
-    tables.main()
-    assert published.models(out)["macs"].notna().all()
 
 
 @pytest.mark.parametrize("rows", [1, 2, 5, 40])

@@ -461,16 +461,6 @@ def test_a_slider_has_a_name_a_value_and_is_reached_by_keyboard(browser, path, e
     assert float(value.split(",")[0]) == pytest.approx(point.thresholds[0], abs=1e-5)
     rate = list(explorer.runs.values())[-1].exit_rates[0]
     assert value.endswith(f", {rate:.2%} exit here")
-    page.locator("summary", has_text="All numbers").click()
-    page.locator(".cl-goal select").select_option("accuracy")
-    best = max(cl.search(explorer.splits.store, 2).table["accuracy"])
-    page.locator(".cl-goal input").fill(f"{best}")
-    page.locator(".cl-goal input").press("Enter")
-    point = assert_agrees(page, explorer)
-    assert np.isnan(point.improvement) and point.saving > 0
-    cell = page.locator("td.improvement[data-split=validation]").inner_text()
-    assert cell == "undefined: more accurate than every single model"
-    assert page.locator(SENTENCE).inner_text().count("times ") >= 1
 
 
 def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_path):

@@ -62,13 +62,11 @@ def test_sliders_have_native_units_and_ends_for_always_and_never(method):
     assert low < high and step == pytest.approx((high - low) / 1000)
     assert explorer.sliders[0].min == low - step and explorer.sliders[0].max == high + step
     assert len(explorer.sliders) == 3 and explorer.sliders[0].description == point.models[0]
-    heard = []
     slider = explorer.sliders[0]
-    slider.observe(lambda change: heard.append(change["new"]), "value")
     assert slider.value == pytest.approx(point.thresholds[0])
     slider.value = 0.6
     moved = explorer.point
-    assert heard == [0.6] and moved.thresholds == (0.6, *point.thresholds[1:])
+    assert moved.thresholds == (0.6, *point.thresholds[1:])
     for end, rate in ((slider.min, sign < 0), (slider.max, sign > 0)):
         slider.value = end
         assert explorer.point.exit_rates[0] == 1 - rate and not np.isfinite(

@@ -11,7 +11,7 @@ from paper_stores import write_split
 from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
-from cascadelib.analysis import front_on
+from cascadelib.analysis import front_on, moving_average
 from cascadelib.tables import in_words
 from tools.designs import DESIGNS
 from tools.paper import DRAWN, Paper, by_kind
@@ -186,16 +186,12 @@ def test_figure_13_averages_neighbours_of_the_models_on_either_front():
     figure = draw("Figure 13")
     titles = [note.text for note in figure.layout.annotations][: len(names)]
     assert set(titles) == names != set(BY_HAND.names)
-    window = max(1, len(VAL) // 50)
     for number, name in enumerate(titles):
         correct, confidence = BY_HAND.outcome((BY_HAND.names.index(name),))
-        order = np.argsort(confidence, kind="stable")
-        means = [
-            [values[order][start : start + window].mean() for start in range(len(VAL) - window + 1)]
-            for values in (confidence, correct.astype(float))
-        ]
-        for trace, expected in zip(figure.data[2 * number : 2 * number + 2], means):
-            assert np.asarray(trace.y) == pytest.approx(np.array(expected))
+        averages = moving_average(confidence, correct)
+        drawn = figure.data[2 * number : 2 * number + 2]
+        for trace, column in zip(drawn, ("confidence", "accuracy")):
+            assert np.asarray(trace.y) == pytest.approx(averages[column].to_numpy())
 
 
 def test_the_answer_has_the_mean_factors_of_pairs_and_triples_held_out():

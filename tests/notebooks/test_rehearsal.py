@@ -89,6 +89,15 @@ def test_notebook_06_runs_on_each_task_of_the_folder(folder, tmp_path):
         assert Path(parameters["dataset"]) / parameters["split"] == Path(store)
 
 
+def test_parameters_of_the_command_line_replace_those_of_the_study_also_by_none(folder):
+    (path,) = run_notebooks.run.find_notebooks(run_notebooks.NOTEBOOKS, ["05"])
+    chosen = {"dataset": "elsewhere", "shifted": None}
+    reports = run_notebooks.plan_reports(folder, [path], chosen, {"shifted": ["a"]})
+    for parameters in reports.values():
+        assert parameters[path]["held_out"] == "held_out"
+        assert chosen.items() <= parameters[path].items()
+
+
 def verdicts_in(path):
     """Return {id: verdict} of the last table of an executed notebook 11."""
     (cell,) = [c for c in nbformat.read(path, as_version=4).cells if c.id == "claims"]

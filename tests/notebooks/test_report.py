@@ -114,26 +114,6 @@ def test_pages_have_neighbours_and_contents(pages):
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
-def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
-    figure = json.loads(next(figures()).update_layout(title=None).to_json())
-    answer = new.new_code_cell("draw()", metadata={"tags": ["answer"]})
-    answer.outputs = [
-        new.new_output(
-            "display_data",
-            {"text/html": "<p>It is <b>so</b></p>", "text/plain": "It is < so\n5 of 9"},
-        ),
-        new.new_output("display_data", {PLOTLY_JSON: figure}),
-    ]
-    parameters = new.new_code_cell("split = 'val'", metadata={"tags": ["parameters"]})
-    question = new.new_markdown_cell("# Is it?\n\nWhat it is.")
-    nb = new.new_notebook(cells=[question, parameters, answer])
-    assert (report.question_of(nb), report.finding_of(nb)) == ("Is it?", "It is < so")
-    _, folded, shown = report.readable_copy(nb).cells
-    assert "<details>" in folded.source and "split = 'val'\n```" in folded.source
-    assert 'aria-label="It is &lt; so 5 of 9"' in shown.outputs[1]["data"]["text/html"]
-    assert nb.cells[1] == parameters
-
-
 def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
     assert re.findall('src="live.html#([^"]*)"', text) == [
