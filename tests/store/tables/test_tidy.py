@@ -47,11 +47,11 @@ def test_rows_may_come_in_any_order():
     assert table.columns["words"].tolist() == [[3, 4, 5]] * 2
 
 
-def test_frames_of_arrow_and_wide_tables_give_the_same_table():
+def test_other_frames_and_wide_tables_give_the_same_table():
     table = read()
-    same(table, read(pyarrow.Table.from_pandas(LONG)))
     wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
+    same(table, read(pyarrow.Table.from_pandas(LONG)))
     names = {
         "sample": "id",
         "confidence": "{}_sure",
@@ -191,13 +191,11 @@ def test_models_of_a_long_table_are_chosen():
 
 
 def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
-    for size, message in (
-        (66, "only 66 of 4356 rows.*sample= and model="),
-        (65, "drops all samples.*models="),
-    ):
-        frame = pd.DataFrame({"sample": range(size), "model": range(size), "correct": 1, "cost": 1})
-        with pytest.raises(ValueError, match=message):
-            ScoreTable.from_frame(frame, correct="correct", missing="drop")
+    frame = pd.DataFrame({"sample": range(66), "model": range(66), "correct": 1, "cost": 1})
+    with pytest.raises(ValueError, match="only 66 of 4356 rows.*sample= and model="):
+        ScoreTable.from_frame(frame, correct="correct", missing="drop")
+    with pytest.raises(ValueError, match="drops all samples.*models="):
+        ScoreTable.from_frame(frame[:65], correct="correct", missing="drop")
 
 
 def test_integers_and_floats_of_two_models_give_the_same_text():
