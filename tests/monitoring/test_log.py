@@ -35,7 +35,7 @@ def test_inputs_equal_a_loop_over_the_rows(seed):
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
 def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
     rows = random_rows(40, 1)
-    more = rows + rows[:repeated] + [each | {"policy": "another"} for each in rows[:7]]
+    more = rows + rows[:repeated] + [each | {"policy": "another", "stage": 7} for each in rows[:7]]
     random.shuffle(more)
     expected = load_log(frame(rows), POLICY)
     found = load_log(frame(more), POLICY)
@@ -115,11 +115,6 @@ def test_a_bad_row_is_refused_by_its_position_and_field(fault, tmp_path):
             monitor(log, PAIR)
         assert str(refused.value).startswith(place) and f": {fault}" in str(refused.value)
         assert "Accepted: " in str(refused.value)
-
-
-def test_rows_of_other_policies_may_have_other_models_and_the_same_ids():
-    rows = [row(1), row(1, policy=POLICY, confidences=[0.1] * 3, answers=["yes"] * 3)]
-    assert monitor(frame(rows), PAIR).rows["other_policies"] == 1
 
 
 def test_a_confidence_that_is_impossible_for_its_metric_is_refused():
