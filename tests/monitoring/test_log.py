@@ -117,6 +117,11 @@ def test_a_bad_row_is_refused_by_its_position_and_field(fault, tmp_path):
         assert "Accepted: " in str(refused.value)
 
 
+def test_rows_of_other_policies_may_have_other_models_and_the_same_ids():
+    rows = [row(1), row(1, policy=POLICY, confidences=[0.1] * 3, answers=["yes"] * 3)]
+    assert monitor(frame(rows), PAIR).rows["other_policies"] == 1
+
+
 def test_a_confidence_that_is_impossible_for_its_metric_is_refused():
     policy = Policy(Point(("small", "large"), (0.5,), method="max_softmax"))
     with pytest.raises(ValueError, match=r"confidences is \[93.0\]. Accepted: .* max_softmax"):
