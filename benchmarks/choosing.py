@@ -50,6 +50,7 @@ FIRST_SEED = 91_000  # the margins were set on draws from 90,000 on
 ANY = "any samples"
 DISAGREEMENTS = "disagreements"
 CELL = ["pool", "lengths", "labels", "kind", "rule"]
+DRAW = ("pool", "labels", "lengths", "draw")  # what a draw of :func:`draw_all` is known by
 RESAMPLES = 2_000
 
 
@@ -106,26 +107,30 @@ def pools(folder: str | None, names: Iterable[str] = ()) -> Iterator[tuple[str, 
             yield name, pool
 
 
-def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) -> Iterator[dict]:
-    """Choose with each rule on the labels of a draw, and evaluate on the samples that follow.
+def draw_labels(pool: ScoreTable, count: int, seed: int) -> tuple[np.ndarray, int, dict[str, dict]]:
+    """Return an order of the samples, how many of it choose, and {rule: options of ``search``}.
 
     If the rules do not both apply, :data:`ANY` does: models may have no predictions, or too few
     samples may follow.
     """
-    ids = pool.origin.sample_ids
     options: dict[str, dict] = {ANY: {}}
-    last = count
-    if pool.has_predictions:
-        draw = to_label(pool, models="all", seed=seed)
-        order = draw.order(ids)
-        drawn = np.flatnonzero(np.isin(ids[order], draw.ids))
-        if len(drawn) >= count and (drawn[count - 1] + 1) * 1.25 <= len(pool):
-            last = drawn[count - 1] + 1
-            truth = dict(zip(ids[order].tolist(), pool.labels[order].tolist()))
-            labels = {name: truth[name] for name in draw.ids[:count].tolist()}
-            options[DISAGREEMENTS] = {"labels": labels, "draw": draw}
-    else:
-        order = np.random.default_rng(seed).permutation(len(pool))
+    if not pool.has_predictions:
+        return np.random.default_rng(seed).permutation(len(pool)), count, options
+    ids = pool.origin.sample_ids
+    draw = to_label(pool, models="all", seed=seed)
+    order = draw.order(ids)
+    drawn = np.flatnonzero(np.isin(ids[order], draw.ids))
+    if len(drawn) < count or (drawn[count - 1] + 1) * 1.25 > len(pool):
+        return order, count, options
+    truth = dict(zip(ids[order].tolist(), pool.labels[order].tolist()))
+    labels = {name: truth[name] for name in draw.ids[:count].tolist()}
+    options[DISAGREEMENTS] = {"labels": labels, "draw": draw}
+    return order, drawn[count - 1] + 1, options
+
+
+def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) -> Iterator[dict]:
+    """Choose with each rule on the labels of a draw, and evaluate on the samples that follow."""
+    order, last, options = draw_labels(pool, count, seed)
     others = pool.take(order[last:])
     for kind, rule in product(KINDS, options):
         store = pool if rule == DISAGREEMENTS else pool.take(order[:count])
@@ -166,21 +171,32 @@ def draw_all(
 
     Draws in the file are not computed again, and new ones are added to it.
     """
-    lines = path.read_text(encoding="utf-8").splitlines() if path and path.exists() else []
-    rows = [json.loads(line) for line in lines]
-    done = {tuple(each[name] for name in ("pool", "labels", "lengths", "draw")) for each in rows}
+    rows = read_rows(path)
+    done = {tuple(each[name] for name in DRAW) for each in rows}
     for name, pool in pools(folder, names):
         for length, count, draw in product(lengths, labels, range(draws)):
             cell = (name, count, length, FIRST_SEED + draw)
             if cell in done or len(pool.models) < max(LENGTHS[length]) or 2 * count > len(pool):
                 continue
-            start = dict(zip(("pool", "labels", "lengths", "draw"), cell))
+            start = dict(zip(DRAW, cell))
             found = [start | each for each in one_draw(pool, count, LENGTHS[length], cell[-1])]
             rows += found
-            if path:
-                with path.open("a", encoding="utf-8") as file:
-                    file.writelines(f"{json.dumps(each)}\n" for each in found)
+            append_rows(path, found)
     return pd.DataFrame(rows)
+
+
+def read_rows(path: Path | None) -> list[dict]:
+    """Return the rows of a file with a JSON object per line, or none without a file."""
+    if path is None or not path.exists():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+def append_rows(path: Path | None, rows: Iterable[dict]) -> None:
+    """Append rows to a file with a JSON object per line."""
+    if path is not None:
+        with path.open("a", encoding="utf-8") as file:
+            file.writelines(f"{json.dumps(each)}\n" for each in rows)
 
 
 def upper_end(values: pd.Series) -> float:
@@ -201,7 +217,7 @@ def cells_of(found: pd.DataFrame) -> pd.DataFrame:
     margins = found.groupby(CELL)["margin"].mean()
     for cell, part in by_draw.groupby(level=CELL):
         part = part.droplevel(CELL)
-        result = dict(zip(CELL, cell)) | {
+        result = dict(zip(DRAW, cell)) | {
             "draws": len(part),
             "margin": margins[cell],
             "excess": part["excess"].mean(),

@@ -85,16 +85,20 @@ def compare(decisions: Any, answers: list, log: Path, policy: Any, audits: list[
     import cascadelib as cl
 
     assert list(map(str, answers)) == list(map(str, decisions.predictions)), "answers differ"
-    files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    rows = {int(row["id"]): row for row in map(json.loads, lines)}
     count = len(answers)
-    assert len(lines) == count and sorted(rows) == list(range(count)), "inputs of the log differ"
-    stages = [rows[number]["stage"] for number in range(count)]
-    assert stages == decisions.exit_stage.tolist(), "exits differ"
-    assert [rows[number]["audited"] for number in range(count)] == audits, "audits differ"
+    rows = logged(log)
+    assert [int(row["id"]) for row in rows] == list(range(count)), "inputs of the log differ"
+    assert [row["stage"] for row in rows] == decisions.exit_stage.tolist(), "exits differ"
+    assert [row["audited"] for row in rows] == audits, "audits differ"
     report = cl.monitor(log, policy)
     assert report.rows["inputs"] == count and report.rows["audited"] == sum(audits)
+
+
+def logged(log: Path) -> list[dict]:
+    """Return the rows of a log, a file or a folder, in the order of their ids."""
+    files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
+    lines = [line for file in files for line in file.read_text().splitlines()]
+    return sorted(map(json.loads, lines), key=lambda row: int(row["id"]))
 
 
 def run_policy(inputs: int, folder: Path) -> Figures:

@@ -7,7 +7,7 @@ rule ("mapie", "bargain") and oracle_calls, the share of the rows that they call
 
 import os
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from unittest import mock
 
@@ -69,6 +69,12 @@ def calls(quick: bool) -> list[dict]:
                     if count is None:
                         ratios[what, BEST, True].append(share / least)
                 fewest = np.minimum(fewest, asked)
+    return rows + summaries(ratios, quick)
+
+
+def summaries(ratios: Mapping[tuple[str, str, bool], Sequence[float]], quick: bool) -> list[dict]:
+    """Return the mean and the largest of the ratios of :func:`calls` by (what, rule, chosen)."""
+    rows = []
     for (what, rule, chosen), values in ratios.items():
         at = f"{'chosen' if chosen else 'fixed'} labels, {what} ÷ {rule}"
         wanted, most = BARS[what, rule, chosen]

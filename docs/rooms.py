@@ -51,13 +51,21 @@ def docstrings(file: Path) -> dict[str, str]:
             there = docstrings(PACKAGE / f"{node.module}.py") if own else {}
             found |= {name: there[name] for name in own}
         elif isinstance(node, ast.Assign | ast.AnnAssign):
-            text = ""
-            if isinstance(after, ast.Expr) and isinstance(after.value, ast.Constant):
-                text = str(after.value.value)
-            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
-                if isinstance(target, ast.Name):
-                    found[target.id] = text
+            found |= dict.fromkeys(assigned(node), text_of(after))
     return found
+
+
+def assigned(node: ast.Assign | ast.AnnAssign) -> list[str]:
+    """Return the names that a statement assigns."""
+    targets = node.targets if isinstance(node, ast.Assign) else [node.target]
+    return [target.id for target in targets if isinstance(target, ast.Name)]
+
+
+def text_of(node: ast.stmt | None) -> str:
+    """Return the string that a statement consists of, or "" if it is another statement."""
+    if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant):
+        return str(node.value.value)
+    return ""
 
 
 def public(package: str) -> dict[str, str]:

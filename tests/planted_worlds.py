@@ -252,24 +252,6 @@ def top_k_of_two_methods(rng, noise, more_noise):
     return of_top_k(tables | dict.fromkeys(("sum", "mean logits", "mean softmax"), mean))
 
 
-def with_means_that_lead_everywhere(rng):
-    """Return the evidence of figure 10, where means have a factor 12% larger below the upper
-    quarter of the range, and more above it."""
-    return top_k_of_two_methods(rng, (0.8, 0.8, 0.8, 1), (0, 0, 0, 0))
-
-
-def with_means_that_lead_at_the_end(rng):
-    """Return the evidence of figure 10, where means lead from place 0.81 of the range, and are
-    slightly worse below it."""
-    return top_k_of_two_methods(rng, (1, 1, 0.3, 1), (0.15, 0.15, 0, 0))
-
-
-def with_methods_that_cross(rng):
-    """Return the evidence of figure 10, where the top-k sum leads as much of the range as
-    entropy."""
-    return top_k_of_two_methods(rng, (CROSSING, 1, 1, 1), (0, 0.8, 0.8, 0))
-
-
 def with_equal_gains_by_size(rng):
     """Return the evidence on single models whose accuracy rises evenly with the logarithm of
     cost."""
@@ -517,14 +499,20 @@ WORLDS = {
         | {"topk-means": [CONTRADICTED]},
     ),
     "means that lead everywhere": (
-        with_means_that_lead_everywhere,
+        # a factor 12% larger below the upper quarter of the range, and more above it
+        partial(top_k_of_two_methods, noise=(0.8, 0.8, 0.8, 1), more_noise=(0, 0, 0, 0)),
         {"topk-means": [SUPPORTED], "topk-means-place": [CONTRADICTED]},
     ),
     "means that lead at the end": (
-        with_means_that_lead_at_the_end,
+        # from place 0.81 of the range, and slightly worse below it
+        partial(top_k_of_two_methods, noise=(1, 1, 0.3, 1), more_noise=(0.15, 0.15, 0, 0)),
         dict.fromkeys(["topk-means", "topk-means-place"], [CONTRADICTED]),
     ),
-    "methods that cross": (with_methods_that_cross, {"topk-sum": [SUPPORTED]}),  # as in triples
+    "methods that cross": (
+        # the top-k sum leads as much of the range as entropy, as in triples
+        partial(top_k_of_two_methods, noise=(CROSSING, 1, 1, 1), more_noise=(0, 0.8, 0.8, 0)),
+        {"topk-sum": [SUPPORTED]},
+    ),
     "unrelated gains": (
         with_unrelated_gains,
         dict.fromkeys(

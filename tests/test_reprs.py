@@ -31,7 +31,6 @@ def objects():
     front = cl.search(table.select(names[:9]), (1, 2))
     point = cl.pick(front, "max_improvement")
     policy = cl.Policy.from_point(point, table)
-    method = cl.Method(temperature=True, temperatures=dict.fromkeys(names, 1.5))
     predicted = np.array([f"class {number}" for number in rng.integers(0, CLASSES, 2 * SAMPLES)])
     frame = pd.DataFrame(
         {
@@ -49,17 +48,10 @@ def objects():
         "store": store,
         "table": table,
         "front": front,
-        "arrays": cl.search_arrays(correct[:2], rng.random((2, SAMPLES)), np.array([1.0, 2.0]), 2),
-        "point": point,
         "run": cl.evaluate(table, point),
         "policy": policy,
-        "expected": policy.point.expected,
-        "labels": store.origin,
-        "seen": policy.point.selected_on,
-        "both": (policy.point.selected_on, store.origin),
-        "method": method,
-        "fitted method": fitted,
-        "fitted": next(iter(fitted.fitted.values())),
+        "origin": store.origin,
+        "method": fitted,
         "baseline": front.baseline,
         "decisions": policy.decide([table.confidence[0]] * len(point.models)),
         "samples": cl.datasets.Samples(outputs, labels, ids),

@@ -117,7 +117,8 @@ def submit(study: Path, prominence: float, devkit: Path | None) -> None:
         print(f"{path}: {cl.tables.arrow(point.models)}, threshold {point.thresholds[0]:.4f}")
 
 
-def main(arguments: list[str] | None = None) -> int:
+def parse(arguments: list[str] | None = None) -> argparse.Namespace:
+    """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
@@ -130,50 +131,68 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument(
         "--devkit", type=Path, help="ImageNet's: submissions have the challenge's class numbers"
     )
-    options = parser.parse_args(arguments)
-    study = options.study.resolve()
+    return parser.parse_args(arguments)
+
+
+def has_published_times(stores: list[LogitStore]) -> bool:
+    """Return whether all models of the splits have a published time."""
+    times = [store.models.get("published_seconds") for store in stores]
+    return all(found is not None and found.notna().all() for found in times)
+
+
+def parameters_of_study(study: Path) -> dict[str, Any]:
+    """Return the parameters of the notebooks that a study decides."""
     other = "held_out" if (study / "held_out").exists() else "val"
-    paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
-    takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
     stores = [LogitStore(study / split) for split in ("val", other)]
-    is_shifted = stores[0].origin.dataset != stores[1].origin.dataset
-    own = {
-        "dataset": str(study),
-        "held_out": other,
-        "texts": texts_of(study),
-        "shifted": None if is_shifted else [],
-    }
+    own: dict[str, Any] = {"dataset": str(study), "held_out": other, "texts": texts_of(study)}
+    if stores[0].origin.dataset == stores[1].origin.dataset:
+        own["shifted"] = []
+    if has_published_times(stores):
+        own["time"] = "published_seconds"
+    return own
+
+
+def plan_reports(
+    study: Path, paths: list[Path], chosen: dict[str, Any], preset: dict[str, Any]
+) -> dict[Path, run.Parameters]:
+    """Return the parameters of the notebooks by report, without reports that have no notebook.
+
+    chosen, preset: parameters from the command line and from a file.
+    """
+    own = parameters_of_study(study)
+    takes = {path: papermill.inspect_notebook(path).keys() for path in paths}
+
+    def with_parameters(paths: list[Path], **more: Any) -> run.Parameters:
+        """Return these notebooks with the parameters that they have."""
+        has = set().union(*(takes[path] for path in paths))
+        values = {**own, **chosen, **more}
+        given = {key: value for key, value in values.items() if key in has}
+        return run.deal_parameters(paths, given, preset)
+
+    on_texts = [path for path in paths if path.name[:2] == "06"]
+    on_images = [path for path in paths if path not in on_texts]
+    reports = {"report": with_parameters(on_images)}
+    if "time" in own:
+        timed = [path for path in on_images if "cost" in takes[path]]
+        by_time = with_parameters(timed, cost="published_seconds")
+        reports["report/published_seconds"] = by_time
+    else:
+        print("Not all models have published_seconds: no second run at that cost.")
+    for task in texts_of(study):
+        reports[f"report/glue/{task}"] = with_parameters(on_texts, **half_of_a_task(study, task))
+    return {study / name: parameters for name, parameters in reports.items() if parameters}
+
+
+def main(arguments: list[str] | None = None) -> int:
+    options = parse(arguments)
+    study = options.study.resolve()
+    paths = run.find_notebooks(NOTEBOOKS, options.notebooks or able(study))
     preset = run.preset_of(options.preset, NOTEBOOKS)
     chosen = {name: run.parse_literal(value) for name, value in options.p}
     run.deal_parameters(paths, chosen)  # a name that none has is refused
-
-    def with_parameters(paths: list[Path], **more: Any) -> run.Parameters:
-        """These notebooks with the parameters that they have."""
-        has = set().union(*(takes[path] for path in paths))
-        values = {**own, **chosen, **more}
-        given = {key: value for key, value in values.items() if value is not None and key in has}
-        return run.deal_parameters(paths, given, preset)
-
-    on_images = [path for path in paths if path.name[:2] != "06"]
-    on_texts = [path for path in paths if path.name[:2] == "06"]
-    costs = [store.models.get("published_seconds") for store in stores]
-    timed = [path for path in on_images if "cost" in takes[path]]
-    if any(cost is None or cost.isna().any() for cost in costs):
-        print("Not all models have published_seconds: no second run at that cost.")
-        timed = []
-    else:
-        own["time"] = "published_seconds"
+    reports = plan_reports(study, paths, chosen, preset)
     run.ignore_warnings()
-    reports = {
-        "report": with_parameters(on_images),
-        "report/published_seconds": with_parameters(timed, cost="published_seconds"),
-        **{
-            f"report/glue/{task}": with_parameters(on_texts, **half_of_a_task(study, task))
-            for task in texts_of(study)
-        },
-    }
-    given = {study / name: parameters for name, parameters in reports.items() if parameters}
-    runs = run.run_reports(given, run.jobs_of(None, NEED))
+    runs = run.run_reports(reports, run.jobs_of(None, NEED))
     if (study / "test").exists() and not options.notebooks:
         prominence = {**preset, **chosen}.get("prominence", 1.0)
         submit(study, float(prominence), options.devkit)

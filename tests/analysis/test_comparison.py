@@ -93,21 +93,18 @@ def test_fronts_are_ranked_by_mean_improvement():
 
 
 def test_fronts_that_a_draw_of_labels_chose_are_compared_by_differences():
-    classes = np.array(["a", "b", "c"])
     rng = np.random.default_rng(0)
     truth = rng.integers(0, 3, 300)
     is_correct = rng.random((3, 300)) < [[0.6], [0.75], [0.9]]
-    predictions = classes[np.where(is_correct, truth, (truth + 1) % 3)]
-    ids = [f"q{row}" for row in range(300)]
-    columns = (rng.random((3, 300)), [1, 5, 20], ["s", "m", "l"], ids, predictions)
-    table = ScoreTable(None, *columns)
+    predictions = np.where(is_correct, truth, (truth + 1) % 3).astype(str)
+    table = ScoreTable(None, rng.random((3, 300)), [1, 5, 20], predictions=predictions)
     draw = to_label(table, models="all", seed=5)
-    labels = {name: classes[truth[int(name[1:])]] for name in draw.ids[:100]}
-    fronts = {n: search(table, n, labels=labels, draw=draw) for n in (2, 3)}
+    labels = {name: str(truth[int(name)]) for name in draw.ids[:100]}
+    fronts = {n: search(table, n, labels=labels, draw=draw) for n in (2, (2, 3))}
     found = compare_fronts(fronts)
     assert found.loc[2, "top_difference"] == fronts[2].table["difference"].max()
     assert found.loc[2, "mean_improvement"] == fronts[2].mean_improvement()
-    assert mean_cost_ratio(fronts[2], fronts[3]) <= 1
+    assert mean_cost_ratio(fronts[2], fronts[2, 3]) <= 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])
@@ -119,27 +116,22 @@ def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
 
 
 def test_cost_dominance_is_nan_if_a_model_is_free():
-    rng = np.random.default_rng(0)
-    correct = rng.random((2, 50)) < np.array([[0.4], [0.8]])
-    front = search(ScoreTable(correct, rng.random((2, 50)), [0.0, 5.0]), 2)
+    correct = np.array([[True, False, False], [True, True, False]])
+    front = search(ScoreTable(correct, np.ones((2, 3)), [0.0, 5.0]), 2)
     table = range_dominance({"a": front, "b": front})
     assert table["cost_dominance"].isna().all()
     assert table["accuracy_dominance"].tolist() == [0.5, 0.5]
-    assert np.isnan(mean_cost_ratio(front, front))
 
 
 def test_the_cost_ratio_is_not_defined_if_either_front_is_free_or_no_accuracy_is_shared():
     baseline = Baseline([1.0, 9.0], [0.5, 0.9])
     paid = np.array([1.0, 4.0]), np.array([0.5, 0.8])
     free = np.array([0.0, 4.0]), np.array([0.5, 0.8])
-    cheap = np.array([0.5, 1.0]), np.array([0.5, 0.8])
     low = np.array([1.0]), np.array([0.5])
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         for first, second in product((free, paid, low), repeat=2):
             ratio = _cost_ratio(baseline, first, second)
             assert np.isnan(ratio) or first is second is paid
-        assert _cost_ratio(baseline, paid, cheap) == pytest.approx(1 / 4)
-        assert _cost_ratio(baseline, cheap, paid) == pytest.approx(4)
     least = np.array([0.0, 4.0]), np.array([0.4, 0.8])  # free below what the baseline reaches
     assert np.isnan(_cost_ratio(baseline, least, paid))

@@ -84,7 +84,6 @@ def test_the_words_of_a_saving_follow_its_interval(saving, ends, words):
         ((-0.01, 0.02), "no difference found (+1.00 points, 95% CI −1.00 to +2.00)"),
         ((0.001, 0.02), "higher (+1.00 points, 95% CI +0.10 to +2.00)"),
         ((-0.02, -0.001), "lower (+1.00 points, 95% CI −2.00 to −0.10)"),
-        ((0.0, 0.0), "no difference found (+1.00 points, 95% CI +0.00 to +0.00)"),
     ],
 )
 def test_the_words_of_a_difference_follow_its_interval(ends, words):
@@ -129,11 +128,6 @@ def test_a_front_finding_needs_two_single_models():
     assert front_finding(search(STORE), STORE, 5).count("selected it (optimistic)") == 1
 
 
-def test_one_pair_has_no_trend():
-    text = pair_trend(pairs_of(2, 1), "x", "y")
-    assert text.startswith("Too few pairs for a trend.\n") and "nan" not in text
-
-
 def pairs_of(models, relation):
     """A table of all pairs of models whose column y has a relation to x."""
     rng = np.random.default_rng(0)
@@ -153,6 +147,7 @@ def pairs_of(models, relation):
 )
 def test_a_trend_is_stated_if_its_interval_excludes_zero(relation, words):
     assert pair_trend(pairs_of(8, relation), "x", "y", 50).startswith(words)
+    assert pair_trend(pairs_of(2, relation), "x", "y").startswith("Too few pairs for a trend.\n")
 
 
 def test_the_price_of_accuracy_compares_two_models_on_the_other_split():
@@ -198,7 +193,6 @@ def ratios(*rows):
             "Of 4 alternatives to a b: 1 clearly cheaper (m0 −10.0%), "
             "2 clearly more expensive (m2 +20.0%, m3 +30.0%).",
         ),
-        ([(1.0, 0.9, 1.1)] * 2, "2 alternatives to a b: 0 clearly cheaper, 0 clearly more expens"),
     ],
 )
 def test_the_words_of_a_ratio_follow_its_interval(rows, words):

@@ -1,6 +1,5 @@
 """Fronts and cascades that are evaluated on another split, against loops and evaluate."""
 
-import copy
 from dataclasses import replace
 from itertools import groupby
 
@@ -13,8 +12,8 @@ from references import segment_range
 from tiny_stores import three_models
 
 from cascadelib import (
-    Policy,
     ScoreTable,
+    bootstrap,
     certify,
     evaluate,
     pick,
@@ -147,12 +146,10 @@ def test_longer_cascades_are_replayed_as_points_as_the_table_states():
     lengths = moved["models"].map(len)
     assert set(lengths) == {2, 3}
     assert moved["replayed"].tolist() == lengths.map({2: "range", 3: "point"}).tolist()
-    kept = moved[lengths == 3]
     points = replay(OTHER, front, ranges=False)
-    points = points[points["models"].map(len) == 3]
-    names = ["models", "thresholds", "accuracy", "cost", "accuracy_replayed", "cost_replayed"]
-    for column in (*names, "segment"):
-        assert kept[column].tolist() == points[column].tolist()
+    triples = points["models"].map(len) == 3
+    for column in ("models", "thresholds", "accuracy", "cost_replayed", "segment"):
+        assert moved.loc[lengths == 3, column].tolist() == points.loc[triples, column].tolist()
     assert moved["segment"].is_monotonic_increasing
     assert moved.index.tolist() == list(range(len(moved)))
 
@@ -183,38 +180,6 @@ def test_a_certificate_is_replayed_point_by_point():
     assert moved["saving_replayed"].tolist() == [run.saving for run in runs]
 
 
-def counting(store):
-    """Return a copy of a store, and the list of the prefixes that are requested from it."""
-    requested = []
-    copied = copy.copy(store)
-
-    def outcome(names, method, score):
-        stage = store.outcome(names, method, score)
-
-        def counted(prefix):
-            requested.append(tuple(names[model] for model in prefix))
-            return stage(prefix)
-
-        return counted
-
-    copied.outcome = outcome
-    return copied, requested
-
-
-def test_a_cascade_is_run_once_on_each_split():
-    """Two prefixes and each single model are requested once per split."""
-    point = pick(search(STORE, 2), "max_improvement")
-    prefixes = [point.models[:1], point.models]
-    singles = sorted((name,) for name in STORE.models.index)
-    watched = {"here": counting(STORE), "there": counting(OTHER)}
-    holds({label: store for label, (store, _) in watched.items()}, point, resamples=5)
-    for _, requested in watched.values():
-        assert requested[:2] == prefixes and sorted(requested[2:]) == singles
-    copied, requested = counting(STORE)
-    Policy.from_point(point, copied)
-    assert requested == prefixes
-
-
 def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
     point = pick(search(STORE, 2), "match_best", caution=0)
     table = holds({"here": STORE, "there": OTHER}, point, resamples=100)
@@ -233,10 +198,13 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
 
 
 def test_percentiles_of_an_improvement_are_nan_near_the_best_single_model():
-    """The factor is not defined for resamples above the best single model."""
-    front = search(STORE, 2)
-    near = holds({"here": STORE}, pick(front, "match_best"), resamples=100).loc["here"]
-    assert np.isnan([near["improvement_low"], near["improvement_high"]]).all()
-    assert np.isfinite(near["improvement"])
-    far = holds({"here": STORE}, front.point(len(front) // 4), resamples=100).loc["here"]
-    assert far["improvement_low"] <= far["improvement"] <= far["improvement_high"]
+    """The factor is not defined for resamples that exceed it."""
+    point = search(STORE, 2).point(-7)
+    drawn = bootstrap(STORE, point, resamples=100)
+    share = np.mean(drawn.accuracy[:, 0] >= [baseline.best for baseline in drawn.baselines])
+    assert 0 < share < 0.5
+    for factor, is_undefined in ((0.99, True), (1.01, False)):
+        held = holds({"here": STORE}, point, 100, level=1 - 2 * factor * share).loc["here"]
+        assert np.isnan([held["improvement_low"], held["improvement_high"]]).all() == is_undefined
+        assert is_undefined or held["improvement_low"] < held["improvement_high"]
+        assert np.isfinite(held["improvement"])

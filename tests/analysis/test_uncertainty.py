@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from references import slow_cost_ratio
 from tiny_stores import noisy_store
 
-from cascadelib import LogitStore, ScoreTable, bootstrap, evaluate, pick, search
+from cascadelib import ScoreTable, bootstrap, evaluate, pick, search
 from cascadelib.analysis.comparison import resampled_cost_ratio
 from cascadelib.analysis.shift import holds
 from cascadelib.analysis.uncertainty import basic_interval, interval, resampled_means, sample_counts
@@ -15,11 +15,7 @@ from cascadelib.evaluation.intervals import share_interval
 from cascadelib.evaluation.pareto import mean_improvement, pareto_front
 
 
-def make_scores(
-    seed=0,
-    k=120,
-    models=3,
-):
+def make_scores(seed=0, k=120, models=3):
     rng = np.random.default_rng(seed)
     ease = rng.normal(size=k)
     margin = np.stack([0.5 + 0.4 * m + ease + rng.normal(size=k) for m in range(models)])
@@ -33,12 +29,28 @@ def drawn_rows(k, seed, resample):
     return [rng.integers(k, size=k) for _ in range(resample + 1)][-1]
 
 
-@pytest.mark.parametrize("n", [1, 2, (1, 2, 3)])
-def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
-    scores = make_scores()
-    front = search(scores, n)
-    resampled = bootstrap(scores, front, resamples=4, seed=9)
-    part = scores.take(drawn_rows(len(scores), 9, 3))
+def priced(scores):
+    """Return the same scores with a cost per sample."""
+    rates = np.random.default_rng(0).uniform(1, 2, scores.correct.shape)
+    cost = rates * scores.costs()[:, None]
+    return ScoreTable(scores.correct, scores.confidence, cost)
+
+
+SETS = {  # (store, number of models, score)
+    "single models": (make_scores(), 1, "top1"),
+    "pairs": (make_scores(), 2, "top1"),
+    "all lengths": (make_scores(), (1, 2, 3), "top1"),
+    "costs per sample": (priced(make_scores(4)), 2, "top1"),
+    "F1": (noisy_store(k=200, models=2, classes=2), 2, "f1"),
+}
+
+
+@pytest.mark.parametrize("case", SETS)
+def test_a_resample_equals_the_cascade_evaluated_on_its_rows(case):
+    store, n, score = SETS[case]
+    front = search(store, n, score=score)
+    resampled = bootstrap(store, front, resamples=4, seed=9)
+    part = store.take(drawn_rows(len(store), 9, 3))
     for p in range(0, len(front), 3):
         point = front.point(p)
         again = evaluate(part, point)
@@ -48,7 +60,9 @@ def test_a_resample_equals_the_cascade_evaluated_on_its_rows(n):
         if not np.isnan(again.improvement):
             assert resampled.improvement[3, p] == pytest.approx(again.improvement)
     assert resampled.exit_rates.sum(axis=2) == pytest.approx(1)
-    assert resampled.single_accuracy[3] == pytest.approx(part.models["top1"].to_numpy())
+    singles = search(part, 1, score=score).singles.loc[store.models.index]
+    assert resampled.single_accuracy[3] == pytest.approx(singles["accuracy"].to_numpy())
+    assert resampled.single_cost[3] == pytest.approx(singles["cost"].to_numpy())
 
 
 def test_the_set_of_cascades_on_a_resample_equals_its_front_there():
@@ -77,18 +91,11 @@ def test_the_cost_ratio_of_two_sets_equals_a_loop():
     assert resampled_cost_ratio(first, first) == pytest.approx(1)
 
 
-def test_f1_is_resampled():
-    store = noisy_store(k=200, models=2, classes=2)
-    front = search(store, 2, score="f1")
-    resampled = bootstrap(store, front, resamples=3, seed=4)
-    part = store.take(drawn_rows(200, 4, 2))
-    for row in range(0, len(front), 5):
-        again = evaluate(part, front.point(row))
-        assert resampled.accuracy[2, row] == pytest.approx(again.accuracy)
-    singles = search(part, 1, score="f1").singles["accuracy"]
-    assert resampled.single_accuracy[2] == pytest.approx(singles.to_numpy())
-    held = holds({"here": store}, front.point(3), resamples=50).iloc[0]
-    assert held["accuracy"] == evaluate(store, front.point(3)).accuracy
+def test_the_f1_in_holds_has_the_interval_of_its_resamples():
+    store, n, score = SETS["F1"]
+    point = search(store, n, score=score).point(3)
+    held = holds({"here": store}, point, resamples=50).iloc[0]
+    assert held["accuracy"] == evaluate(store, point).accuracy
     assert held["difference_low"] <= held["difference"] <= held["difference_high"]
     assert held["accuracy_low"] <= held["accuracy"] <= held["accuracy_high"]
 
@@ -103,17 +110,6 @@ def test_the_accuracy_in_holds_has_wilsons_interval():
     assert narrower["accuracy_low"] > wilson[0] and narrower["accuracy_high"] < wilson[1]
 
 
-def test_costs_per_sample_are_resampled():
-    scores = make_scores(4, models=2)
-    cost = np.random.default_rng(0).uniform([[1], [5]], [[2], [9]], (2, 120))
-    scores = ScoreTable(scores.correct, scores.confidence, cost)
-    point = pick(search(scores, 2), "max_improvement")
-    resampled = bootstrap(scores, point, resamples=2, seed=1)
-    part = scores.take(drawn_rows(120, 1, 1))
-    assert resampled.cost[1, 0] == pytest.approx(evaluate(part, point).cost)
-    assert resampled.single_cost[1] == pytest.approx(part.costs())
-
-
 @settings(max_examples=50)
 @given(st.integers(1, 30), st.integers(1, 6), st.integers(0, 1000))
 def test_means_of_a_resample_equal_a_loop(k, columns, seed):
@@ -125,13 +121,6 @@ def test_means_of_a_resample_equal_a_loop(k, columns, seed):
         for r in range(3):
             rows = np.repeat(np.arange(k), counts[:, r])
             np.testing.assert_allclose(found[r], values[:, rows].mean(axis=1), atol=1e-12)
-
-
-def test_one_sample_of_one_model_is_resampled():
-    store = LogitStore.from_arrays([0], {"a": np.array([[1.0, 0.0]])}, macs={"a": 5})
-    resampled = bootstrap(store, search(store, 1), resamples=2)
-    assert resampled.accuracy.tolist() == [[1.0], [1.0]]
-    assert resampled.improvement.tolist() == [[1.0], [1.0]]
 
 
 def test_the_basic_interval_mirrors_the_percentiles():

@@ -235,11 +235,7 @@ def test_links_and_policy_files_reproduce_the_cascade(browser, path, explorer, t
     page.close()
     again = opened(browser, path, link.split("#")[1])
     assert assert_agrees(again, explorer).thresholds == point.thresholds
-    for odd, said in (
-        (re.sub(r"kind_\d", "kind_9", link.split("#")[1]), "does not have"),
-        ("models=<b>x</b>", "does not have"),
-        ("x", "method"),
-    ):
+    for odd, said in (("models=<b>x</b>", "does not have"), ("x", "method")):
         again.evaluate("hash => { location.hash = hash }", odd)
         again.wait_for_function(
             "said => document.querySelector('.cl-note').innerText.includes(said)", arg=said
@@ -311,9 +307,6 @@ def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path)
     page.locator(".cl-unit").select_option("€ per 1,000 queries")
     assert "€0.0079 → " in bill.inner_text() and page.locator(".cl-sentence b").count()
     page.locator(".cl-unit").select_option("no currency")
-    assert "0.0079" in page.locator(".cl-model").first.inner_text()
-    page.locator(".cl-traffic").fill("many")
-    assert "write a number of queries" in bill.inner_text()
     page.locator(".cl-goal select").select_option("budget")
     page.locator(".cl-unit").select_option("$ per 1,000 queries")
     page.locator(".cl-goal input").fill("$0.000004")
@@ -328,10 +321,6 @@ def test_costs_of_a_table_are_no_money_without_a_unit(browser, tmp_path):
     text = page.locator(".cascadelib").inner_text()
     assert "0.00008" in text and "$" not in page.locator("output").first.inner_text()
     assert page.locator(".cl-unit").input_value() == "no currency"
-    titles = page.locator(".cl-title").all_text_contents()
-    assert "cost" in titles and "price per query" not in titles
-    page.locator(".cl-unit").select_option("$ per query")
-    assert "price per query" in page.locator(".cl-title").all_text_contents()
 
 
 # A front end of anywidget in small: a model whose traits the test sets, and what the page sends.
@@ -472,16 +461,6 @@ def test_a_slider_has_a_name_a_value_and_is_reached_by_keyboard(browser, path, e
     assert float(value.split(",")[0]) == pytest.approx(point.thresholds[0], abs=1e-5)
     rate = list(explorer.runs.values())[-1].exit_rates[0]
     assert value.endswith(f", {rate:.2%} exit here")
-    page.locator("summary", has_text="All numbers").click()
-    page.locator(".cl-goal select").select_option("accuracy")
-    best = max(cl.search(explorer.splits.store, 2).table["accuracy"])
-    page.locator(".cl-goal input").fill(f"{best}")
-    page.locator(".cl-goal input").press("Enter")
-    point = assert_agrees(page, explorer)
-    assert np.isnan(point.improvement) and point.saving > 0
-    cell = page.locator("td.improvement[data-split=validation]").inner_text()
-    assert cell == "undefined: more accurate than every single model"
-    assert page.locator(SENTENCE).inner_text().count("times ") >= 1
 
 
 def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_path):
@@ -703,12 +682,7 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
 SAVED = """exec(open("stores.py").read())
 x = cl.explore({"first": store, "second": other})
 x"""
-DRAWN = """import pandas as pd
-cl.figures.singles_figure(cl.search(store).singles)"""
 ERROR = ".jp-OutputArea-output:has-text('model not found')"
-THEME = """address => fetch(address, {method: "PUT", body: JSON.stringify(
-    {raw: JSON.stringify({theme: "JupyterLab Dark"})}),
-    headers: {"X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 END = """address => fetch(address, {method: "DELETE", headers: {
     "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 
@@ -737,7 +711,7 @@ def shows(page, dataset, method):
 def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     """The selectors equal what is computed. A picture replaces the explorer without its kernel."""
     folder = server[1].parent
-    write_cell(folder / "saved.ipynb", SAVED, DRAWN)
+    write_cell(folder / "saved.ipynb", SAVED)
     address = f"{server[0]}/doc/tree/saved.ipynb"
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, address)
@@ -767,14 +741,8 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     drag(page, 0, 0.7)
     page.wait_for_timeout(500)
     state = page.evaluate("document.querySelector('.cascadelib').view.address()")
-    run_more(page, 1)
-    page.locator(".jp-RenderedPlotly").wait_for(timeout=PATIENCE)
-    for _ in range(15):  # JupyterLab draws the picture of a figure in the background
-        page.keyboard.press("Control+s")
-        page.wait_for_timeout(2000)
-        drawn = '"image/png"' in (folder / "saved.ipynb").read_text()
-        if drawn:
-            break
+    with page.expect_response(lambda response: response.request.method == "PUT"):
+        page.locator(".cl-slider").first.press("Control+s")
     page.reload()
     shows(page, "second", "softmax_margin")
     assert page.evaluate("document.querySelector('.cascadelib').view.address()") == state
@@ -783,10 +751,6 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
         for each in json.load(urlopen(f"{server[0]}/api/sessions"))
         if each["path"] == "saved.ipynb"
     ]
-    settings = "lab/api/settings/@jupyterlab/apputils-extension:themes"
-    assert page.evaluate(
-        f"async address => (await ({THEME})(address)).ok", f"{server[0]}/{settings}"
-    )
     page.evaluate(END, f"{server[0]}/api/sessions/{session['id']}")
     page.close()
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
@@ -794,8 +758,3 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page.locator(".cl-still img").wait_for(timeout=PATIENCE)
     page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
     assert not page.locator(ERROR).is_visible()
-    page.wait_for_function("document.body.dataset.jpThemeLight == 'false'", timeout=PATIENCE)
-    if drawn:  # not on a busy machine
-        figure = page.locator(".jp-RenderedPlotly .plot-img")  # that JupyterLab saved
-        figure.wait_for(timeout=PATIENCE)
-        assert "invert" in figure.evaluate("image => getComputedStyle(image).filter")

@@ -5,8 +5,6 @@ import shutil
 import pytest
 from jupyter_pages import PATIENCE, ROOT, serving
 
-from tools import home, report
-
 pytestmark = pytest.mark.browser
 NOTEBOOK = ROOT / "notebooks" / "02_two_model_cascades.ipynb"
 
@@ -25,23 +23,3 @@ def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
         link.dispatch_event("click")  # a dialog about a kernel that is not ready may cover it
         page.locator(".lm-TabBar-tabLabel", has_text="glossary.md").wait_for(timeout=PATIENCE)
         page.close()
-
-
-@pytest.mark.soak
-def test_the_link_works_in_the_report(page, tmp_path):
-    """The report contains a glossary, so that it can be sent."""
-    home.write_report([report.Run(NOTEBOOK, NOTEBOOK)], tmp_path)
-    page.goto((tmp_path / f"{NOTEBOOK.stem}.html").as_uri())
-    page.get_by_role("link", name="glossary", exact=True).first.click()
-    assert page.url == (tmp_path / "glossary.html").as_uri()
-    assert page.get_by_role("heading", level=1).inner_text().startswith("Glossary")
-    relative = [link for link in links_of(page) if "://" not in link and not link.startswith("#")]
-    assert all((tmp_path / link).is_file() for link in relative)
-
-
-def links_of(page):
-    """The addresses of a page's links and images, as written."""
-    return page.evaluate(
-        "() => [...document.querySelectorAll('a[href], img[src]')]"
-        ".map(e => e.getAttribute('href') ?? e.getAttribute('src'))"
-    )

@@ -9,8 +9,6 @@ import pytest
 import cascadelib
 
 ROOT = Path(cascadelib.__file__).parent
-# Subpackages in which each public function has an example.
-PACKAGES = ("datasets", "extraction", "guarantees", "monitoring", "policy", "zoo")
 PUBLIC = sorted(name for name in cascadelib.__all__ if callable(getattr(cascadelib, name)))
 # numpydoc's rules on the text (GL), the summary (SS), parameters (PR) and returned values (RT),
 # without those of layout: text next to the quotes, blank lines, and entries such as "a, b".
@@ -30,14 +28,6 @@ def test_examples_print_the_shown_output(name, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     result = doctest.testmod(importlib.import_module(name), optionflags=doctest.ELLIPSIS)
     assert result.attempted and not result.failed
-
-
-@pytest.mark.parametrize("package", PACKAGES)
-def test_public_names_of_a_subpackage_have_examples(package):
-    subpackage = getattr(cascadelib, package)
-    public = {name: getattr(subpackage, name) for name in subpackage.__all__}
-    functions = [name for name, value in public.items() if callable(value)]
-    assert [name for name in functions if ">>>" not in (public[name].__doc__ or "")] == []
 
 
 @pytest.mark.parametrize("name", PUBLIC)

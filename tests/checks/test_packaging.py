@@ -22,8 +22,6 @@ import extras  # noqa: E402 - a script, no package
 import release  # noqa: E402 - a script, no package
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-TARGETS = set("app bench cascadebench data docs fuzz help imagenet lab lint notebooks".split())
-TARGETS |= set("engines run soak test zoo".split())
 CORE = "numba numpy pandas pyarrow safetensors scipy tqdm".split()
 EXTRAS = set(
     "jupyterlab torch timm fvcore transformers plotly ipywidgets papermill nbval anywidget pooch "
@@ -81,27 +79,13 @@ def test_each_package_has_one_lower_bound():
     assert len(bounds) == len({package_name(line) for line in bounds})
 
 
-def test_conda_installs_the_same_list():
-    environment = yaml.safe_load((ROOT / "environment.yml").read_text(encoding="utf-8"))
-    plain = [item for item in environment["dependencies"] if isinstance(item, str)]
-    assert [re.match(r"\w+", item)[0] for item in plain] == ["python", "pip", "make"]
-    assert f"python{PROJECT['requires-python']}" in plain
-    assert environment["dependencies"][-1] == {"pip": ["-e .[all,test]"]}
-
-
-def test_make_lists_its_targets():
-    assert set(re.findall(r"make (\w+) ", make())) == TARGETS
-
-
 # The output of make: (arguments, texts that it contains, texts that it does not contain).
 MADE = {
-    "data": (["data"], ["python data/fashion-mnist/split.py --raw FOLDER"], []),
     "data with a folder": (
         ["-n", "data", "RAW=there"],
         ["split.py --raw there", "train.py --raw there"],
         [],
     ),
-    "imagenet": (["imagenet"], ["IMAGES=FOLDER", "LOGITS=FOLDER"], []),
     "imagenet on several GPUs": (
         ["-n", "imagenet", "IMAGES=here", "OUT=there", "GPUS=4", "ARGS=--every 5"],
         [
@@ -111,7 +95,6 @@ MADE = {
         ],
         ["--table"],
     ),
-    "imagenet with a table": (["-n", "imagenet", "IMAGES=a", "TABLE=b"], ["--table b"], []),
     "imagenet without the preset": (
         ["-n", "imagenet", "IMAGES=here", "V2=other", "PRESET="],
         ["--v2 other"],
@@ -127,7 +110,6 @@ MADE = {
         ["tables.py --tables own --near"],
         [],
     ),
-    "zoo of today": (["-n", "zoo", "RESULTS="], ["tables.py --today --near"], []),
 }
 
 
@@ -152,9 +134,6 @@ def test_ci_runs_both_tiers():
     jobs = workflow("ci")
     steps = [step.get("run") for step in jobs["test"]["steps"]]
     assert "bash .ci/run" in steps and "make run" in steps
-    assert {"3.11", "3.13"} <= set(jobs["test"]["strategy"]["matrix"]["python"])
-    lowest = " ".join(step.get("run", "") for step in jobs["lowest"]["steps"])
-    assert "--resolution lowest-direct" in lowest and "bash .ci/run" in lowest
 
 
 def test_actions_are_pinned_by_commit_with_their_tag_in_a_comment():
@@ -209,24 +188,19 @@ print((made / "METADATA").read_text(encoding="utf-8"))
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("address", [None, "https://github.com/owner/name"])
-def test_links_of_the_readme_work_on_a_package_index(tmp_path, address):
+def test_links_of_the_readme_work_on_a_package_index(tmp_path):
+    address = "https://github.com/owner/name"
     copy_of_the_top(tmp_path)
     (tmp_path / "made").mkdir()
     (tmp_path / "cascadelib").mkdir()
-    if address:
-        text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
-        text = text.replace('repository = ""', f'repository = "{address}/"')
-        (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
+    text = (tmp_path / "pyproject.toml").read_text(encoding="utf-8")
+    text = text.replace('repository = ""', f'repository = "{address}/"')
+    (tmp_path / "pyproject.toml").write_text(text, encoding="utf-8")
     metadata = alone(sys.executable, METADATA, tmp_path)
     assert "Description-Content-Type: text/markdown" in metadata
     pictures, links = (
         re.findall(rf"{mark}\[[^]]*\]\(([^)#]+)", metadata) for mark in ("!", "(?<!!)")
     )
-    assert pictures and len(links) > 10
-    if not address:
-        assert ".github/cascade.svg" in pictures and "docs/speed.md" in links
-        return
     assert (
         f"{address}/raw/HEAD/.github/cascade.svg" in pictures
         and f"{address}/blob/HEAD/docs/speed.md" in links

@@ -8,7 +8,6 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 sys.path.insert(0, str(ROOT / "docs"))
-import measured  # noqa: E402 - scripts, no package
 import readme_numbers  # noqa: E402
 
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -34,25 +33,8 @@ def test_figures_of_the_drawing_equal_those_of_the_data():
     assert drawn == readme_numbers.cascade_svg(), "run: python docs/readme_numbers.py"
 
 
-def test_a_missing_mark_is_named():
-    with pytest.raises(ValueError, match="0 blocks <!--zoo-->"):
-        readme_numbers.filled("no marks", "docs/shift.md", ["zoo"])
-
-
-def test_a_missing_benchmark_is_named():
-    with pytest.raises(ValueError, match="no row of search that starts with 'sorting'"):
-        measured.measured("search", "sorting")
-
-
 def test_the_first_code_prints_the_shown_output(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     exec(CODE[0], {})
     printed = capsys.readouterr().out
     assert " ".join(printed.split()) in " ".join(README.replace("\n> ", " ").split())
-
-
-def test_the_line_that_installs_depends_on_one_setting(tmp_path, monkeypatch):
-    assert "pip install '.[explore]'" in readme_numbers.install()
-    (tmp_path / "pyproject.toml").write_text("[tool.cascadelib]\nrepository = ''\npublished = true")
-    monkeypatch.setattr(readme_numbers, "ROOT", tmp_path)
-    assert "pip install 'cascadelib[explore]'" in readme_numbers.install()

@@ -18,10 +18,8 @@ MONITORING = (ROOT / "docs" / "monitoring.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```python\n(.*?)```", MONITORING, flags=re.S)
 
 
-def test_the_table_of_the_log_has_the_columns_of_the_schema():
-    section = MONITORING.split("## The log\n")[1].split("\n## ")[0]
-    assert re.findall(r"^\| `(\w+)` \|", section, flags=re.M) == SCHEMA.names
-    example = json.loads(re.search(r"```json\n(.*?)```", section, flags=re.S)[1])
+def test_the_row_of_a_log_on_the_page_is_monitored():
+    example = json.loads(re.search(r"```json\n(.*?)```", MONITORING, flags=re.S)[1])
     assert list(example) == SCHEMA.names
     log = pd.DataFrame([example | {"policy": PAIR.checksum}])
     assert cl.monitor(log, PAIR).rows["audited"] == 1

@@ -45,15 +45,11 @@ def test_texts_are_shortened():
     assert describe_example(("a", "b")) == {"text": "a / b"}
 
 
-def test_inputs_of_a_data_set_are_read_one_by_one():
+def test_an_example_has_its_label_and_its_input_which_a_data_set_reads():
     class Texts:
         def batch(self, start, stop):
             return [f"text {row}" for row in range(start, stop)]
 
-    shown = describe_examples(STORE, Texts(), np.array([3, 5]))
-    assert [one["text"] for one in shown] == ["text 3", "text 5"]
-
-
-def test_an_example_has_its_label():
-    (one,) = describe_examples(STORE, ["a"] * len(STORE), np.array([3]))
-    assert one == {"row": 3, "label": str(STORE.labels[3]), "text": "a"}
+    rows = [{"row": row, "label": str(STORE.labels[row]), "text": f"text {row}"} for row in (3, 5)]
+    for inputs in (Texts(), Texts().batch(0, len(STORE))):
+        assert describe_examples(STORE, inputs, np.array([3, 5])) == rows

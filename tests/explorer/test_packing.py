@@ -120,7 +120,7 @@ def positions(pack, count, lengths):
 def engine(browser):
     """A page with only the evaluator."""
     page = browser.new_page()
-    names = "unpack, evaluate, curve, interp, shareInterval, differenceInterval, plannedLoss"
+    names = "unpack, evaluate, curve, shareInterval, differenceInterval, plannedLoss"
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")
@@ -133,6 +133,7 @@ CONTRACTS = {
     "entropy, top 5": (STORE, OTHER, "entropy", "top5", 150),
     "an ensemble of each prefix": (STORE, OTHER, "max_softmax_mean_logits_ts", "top1", 150),
     "F1": (two_classes(0, 300), two_classes(1, 200), "logits_margin", "f1", 100),
+    "prices of each query": (scores(0, 500, True), scores(1, 333, True), None, "top1", 100),
 }
 
 
@@ -141,23 +142,21 @@ CONTRACTS = {
 def test_the_page_evaluates_equal_to_python(contract, engine):
     """2,000 positions have equal accuracy, cost, saving, improvement, difference and exit rates."""
     store, other, method, score, count = CONTRACTS[contract]
-    assert_agrees(engine, store, other, method, score, count, 0.0)
+    assert_agrees(engine, store, other, method, score, count)
+
+
+def tolerance_of(store):
+    """Prices of each query are summed in another order."""
+    is_priced = isinstance(store, cl.ScoreTable) and store.cost.ndim == 2
+    return 1e-12 if is_priced else 0.0
 
 
 @pytest.mark.browser
-def test_the_page_evaluates_prices_per_query_equal_to_python(engine):
-    assert_agrees(engine, scores(0, 500, True), scores(1, 333, True), None, "top1", 100, 1e-12)
-
-
-PRICED = {"prices of each query": (scores(0, 500, True), scores(1, 333, True), None, "top1", 0)}
-
-
-@pytest.mark.browser
-@pytest.mark.parametrize("contract", CONTRACTS | PRICED)
+@pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize("steps", [7, 10_000])
 def test_the_curve_of_a_slider_equals_evaluations_at_its_cuts(contract, steps, engine):
     """Cascades of two, three and four models, at every stage, on both splits."""
-    store, other, method, score, _ = (CONTRACTS | PRICED)[contract]
+    store, other, method, score, _ = CONTRACTS[contract]
     choice, pack = packed_of(store, other, method, score)
     longest_last = sorted(positions(pack, 60, (2, 3, 4)), key=lambda row: len(row[0]))
     rows = [*longest_last[:2], longest_last[30], longest_last[-1]]
@@ -167,7 +166,7 @@ def test_the_curve_of_a_slider_equals_evaluations_at_its_cuts(contract, steps, e
         *both, cuts = zip(*way["points"])
         every = max(1, way["groups"] // steps)
         assert list(cuts) == [*range(0, way["groups"], every), way["groups"]]
-        tolerance = 1e-12 if contract in PRICED else 0.0
+        tolerance = tolerance_of(store)
         found = np.transpose(both)
         np.testing.assert_allclose(found, way["evaluated"], rtol=tolerance, atol=tolerance)
 
@@ -181,7 +180,7 @@ def packed_of(store, other, method, score):
     return choice, Packed(splits, choice, cascades)
 
 
-def assert_agrees(engine, store, other, method, score, count, tolerance):
+def assert_agrees(engine, store, other, method, score, count):
     choice, pack = packed_of(store, other, method, score)
     rows = positions(pack, count, (2, 3, 4))
     packed = base64.b64encode(pack.to_bytes({})).decode()
@@ -205,7 +204,7 @@ def assert_agrees(engine, store, other, method, score, count, tolerance):
         runs = cl.evaluate(at, points)
         for run, result in zip(runs, results):
             vars(run)["baseline"] = runs[0].baseline  # computed once
-            assert_equal(run, result["results"][position], tolerance)
+            assert_equal(run, result["results"][position], tolerance_of(store))
 
 
 def assert_equal(run, result, tolerance):
@@ -220,19 +219,6 @@ def assert_equal(run, result, tolerance):
     if run.correct.dtype == bool and run.point.score != "f1":
         expected = cl.evaluation.share_interval(run.correct)
         np.testing.assert_allclose(result["interval"], expected, atol=1e-12)
-
-
-@pytest.mark.browser
-def test_interp_equals_numpy(engine):
-    rng = np.random.default_rng(0)
-    xs = np.sort(rng.random(12))
-    ys = rng.normal(size=12)
-    at = np.concatenate([rng.random(500), xs, [-1, 2]])
-    found = engine.evaluate(
-        "([at, xs, ys]) => at.map(x => engine.interp(x, xs, ys))",
-        [at.tolist(), xs.tolist(), ys.tolist()],
-    )
-    assert found == np.interp(at, xs, ys).tolist()
 
 
 def test_cascades_that_are_not_packed_have_no_cuts():

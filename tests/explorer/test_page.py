@@ -4,7 +4,6 @@ import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
 
-import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
 
@@ -36,7 +35,7 @@ def test_names_are_escaped(name, tmp_path):
     ElementTree.fromstring(explorer.still())
 
 
-def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
+def test_the_html_without_scripts_has_picture_sentence_splits_and_state(explorer):
     root = ElementTree.fromstring(explorer.still())
     assert (
         root.text == describe_cascade(explorer.runs) and arrow(explorer.point.models) in root.text
@@ -57,15 +56,6 @@ def test_the_picture_shows_the_split_that_the_sentence_states(explorer):
     assert picture.replace(' xmlns="http://www.w3.org/2000/svg"', "") == chart
 
 
-def test_the_sentence_always_states_a_saving(explorer):
-    for thresholds in ((-np.inf,), (np.inf,)):
-        explorer.show(explorer.choice, thresholds)
-        run = explorer.runs["held-out"]
-        saving = run.saving
-        said = f"{saving:.3g} times fewer" if saving >= 1 else f"{1 / saving:.3g} times more"
-        assert f"for {said} MACs." in describe_cascade(explorer.runs)
-
-
 def test_the_sentence_states_shared_samples(explorer):
     whole = cl.explore(STORE, STORE)
     assert describe_cascade(whole.runs).endswith("checked on 400 samples, 400 of them the same.")
@@ -77,9 +67,4 @@ def test_the_sentence_states_shared_samples(explorer):
 
 
 def test_the_vendored_d3_is_unchanged():
-    """It begins with the versions, digests on npm and licence of its packages."""
-    text = read_part("d3.js")
-    head = [line for line in text.splitlines() if line.startswith("//")]
-    packages = [line for line in head if re.fullmatch(r"// [\w-]+ [\d.]+ sha512-[\w+/=]{88}", line)]
-    assert len(packages) == 10 and any("Mike Bostock" in line for line in head)
-    assert hashlib.sha256(text.encode()).hexdigest() == D3
+    assert hashlib.sha256(read_part("d3.js").encode()).hexdigest() == D3

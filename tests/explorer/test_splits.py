@@ -45,6 +45,9 @@ def test_a_score_table_has_one_method(graded):
     assert explorer.choice.method == "confidence of the table" and "some text" in explorer.details
 
 
+NAMES = ("m0", "m1", "m2")
+
+
 def thirds():
     """Three parts of one split."""
     store = made(k=3000, models=3)
@@ -67,13 +70,23 @@ def test_a_held_out_split_with_samples_of_a_certificate_is_refused():
         ExploredSplits(choose.select(["m0", "m1"]), certificate=certificate)
 
 
-def test_an_empty_certificate_has_its_epsilon_and_delta():
+def test_the_page_gets_the_rows_of_certificates_with_one_guarantee():
+    """Each certificate is about one second threshold."""
     choose, certify, held_out = thirds()
-    point = cl.pick(cl.search(choose, 2), "max_improvement", caution=0)
-    certificate = cl.certify(certify.take(slice(0, 50)), point, 0.005, 0.05, "m2")
-    assert not certificate.certified
-    details = cl.explore(choose, held_out, certificate=certificate).describe_certificates()
-    assert (details["epsilon"], details["deltas"], details["rows"]) == (0.005, [0.05], [])
+    method = cl.METHODS["max_softmax"].fit(choose)
+    rows = [
+        [cl.Point(NAMES, (first, second), method=method) for first in (0.95, 0.7, 0.4)]
+        for second in (0.9, 0.6)
+    ]
+    certificates = [cl.certify(certify, row, 0.15, 0.05, "m2") for row in rows]
+    details = cl.explore(choose, held_out, certificate=certificates).describe_certificates()
+    certified = [point.thresholds for each in certificates for point in each.certified]
+    assert len({second for _, second in certified}) > 1
+    assert [tuple(row[1]) for row in details["rows"]] == certified
+    assert sum(details["deltas"]) == pytest.approx(0.1) and details["samples"] == 1000
+    foreign = cl.certify(certify, rows[0], 0.3, 0.05, "m2")
+    with pytest.raises(ValueError, match="have different guarantees"):
+        cl.explore(choose, certificate=[certificates[0], foreign])
 
 
 def test_both_splits_may_order_their_models_differently():

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from cascadelib.figures.chart import COLOURS, X_AXIS, Y_AXIS, draw_chart, round_numbers
+from cascadelib.figures.chart import X_AXIS, Y_AXIS, draw_chart, round_numbers
 
 NAMES = pd.Index(["<a>\ud800", "b", "c"], dtype=object)
 SINGLES = pd.DataFrame({"cost": [1.0, 3.0, 9.0], "accuracy": [0.6, 0.7, 0.9]}, NAMES)
@@ -53,13 +53,6 @@ def test_the_cheapest_and_the_most_accurate_model_are_named_as_text():
     names = [text.text for text in root.findall("text") if text.get("paint-order")]
     assert names == ["<a>?", "c"]
     assert "MACs per sample, log axis" in [text.text for text in root.findall("text")]
-
-
-def test_a_picture_outside_of_a_page_has_colours():
-    text = draw_chart(None, SINGLES, {"blue": (2.0, 0.7)}, "macs")
-    used = dict(re.findall(r"var\(--(\w+), (#\w+)\)", text))
-    assert text.count("var(") == len(re.findall(r"var\(--\w+, #\w+\)", text))
-    assert used == {name: COLOURS[name] for name in used} and len(used) == 5
 
 
 @pytest.mark.parametrize(("low", "high"), [(0.5, 0.6), (0.9, 0.901), (0.0, 1.0)])

@@ -74,22 +74,11 @@ def test_differences_are_in_points_and_factors_have_a_sign():
     assert "÷" in fig.layout.yaxis.title.text
 
 
-@pytest.mark.parametrize("figure", ["saving", "lines", "points"])
-def test_a_figure_has_no_width_and_no_legend(figure, front):
-    table = pd.DataFrame({"saving": [1.0, 2.0], "accuracy": [0.5, 0.6]}, ["a", "b"])
-    made = {
-        "saving": lambda: saving_figure(front, finding(front, OTHER, front.point(0))),
-        "lines": lambda: lines_figure({"a": table, "b": table}, "saving", "accuracy", "t"),
-        "points": lambda: points_figure(table, "saving", "accuracy", "saving", "t"),
-    }[figure]()
-    assert made.layout.width is None and made.layout.template.layout.width is None
-    assert not made.layout.showlegend
-
-
 def test_lines_are_named_at_their_ends_and_the_second_is_of_held_out_data():
     table = pd.DataFrame({"exit_rate": [0.5, 0.0, 1.0], "accuracy": [0.8, 0.9, 0.7]})
     fig = lines_figure({"val": table, "test": table}, "exit_rate", "accuracy", "t")
-    assert labels(fig) == ["val", "test"]
+    assert labels(fig) == ["val", "test"] and not fig.layout.showlegend
+    assert fig.layout.width is None and fig.layout.template.layout.width is None
     assert [trace.line.color for trace in fig.data] == [style.PALETTE[0], style.HELD_OUT]
     assert fig.data[0].x.tolist() == [0, 0.5, 1] and fig.data[0].y.tolist() == [0.9, 0.8, 0.7]
     assert {note.x for note in fig.layout.annotations} == {1.0}

@@ -1,10 +1,8 @@
 """Figures and Table 1 show what plain NumPy computes, by the paper's designs."""
 
-import re
 from dataclasses import replace
 from functools import cache
 
-import nbformat
 import numpy as np
 import pandas as pd
 import pytest
@@ -13,10 +11,9 @@ from paper_stores import write_split
 from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
-from cascadelib.analysis import front_on
-from cascadelib.files import ROOT
+from cascadelib.analysis import front_on, moving_average
 from cascadelib.tables import in_words
-from tools.designs import CANDIDATES, COSTS, DESIGNS, SPLITS
+from tools.designs import DESIGNS
 from tools.paper import DRAWN, Paper, by_kind
 
 VAL = write_split("toy", "val", 90, 1)
@@ -88,22 +85,6 @@ def test_a_figure_is_drawn_by_its_design(name, field):
     changed = replace(design, **{field: OTHERWISE[field][getattr(design, field)]})
     is_changed = repr(traces(draw(name))) != repr(traces(PAPER.draw(name, changed)))
     assert is_changed == ((name, field) not in NOT_APPLICABLE)
-
-
-@pytest.mark.parametrize("name", TYPED)
-def test_a_caption_is_the_design(name):
-    drawn = draw(name)
-    design = DESIGNS[name]
-    words = [CANDIDATES[design.candidates], SPLITS[design.split], COSTS[design.cost]]
-    for part in drawn.values() if isinstance(drawn, dict) else [drawn]:
-        title = part.columns.name if isinstance(part, pd.DataFrame) else part.layout.title.text
-        assert name in title and all(word in title for word in words)
-
-
-def test_notebook_10_draws_all_figures_in_the_papers_order():
-    nb = nbformat.read(ROOT / "notebooks" / "10_paper_figures.ipynb", as_version=4)
-    sources = " ".join(cell.source for cell in nb.cells)
-    assert re.findall(r'paper\.draw\("([^"]*)"\)', sources) == list(DESIGNS)
 
 
 def drawn_lines(name, panel):
@@ -205,16 +186,12 @@ def test_figure_13_averages_neighbours_of_the_models_on_either_front():
     figure = draw("Figure 13")
     titles = [note.text for note in figure.layout.annotations][: len(names)]
     assert set(titles) == names != set(BY_HAND.names)
-    window = max(1, len(VAL) // 50)
     for number, name in enumerate(titles):
         correct, confidence = BY_HAND.outcome((BY_HAND.names.index(name),))
-        order = np.argsort(confidence, kind="stable")
-        means = [
-            [values[order][start : start + window].mean() for start in range(len(VAL) - window + 1)]
-            for values in (confidence, correct.astype(float))
-        ]
-        for trace, expected in zip(figure.data[2 * number : 2 * number + 2], means):
-            assert np.asarray(trace.y) == pytest.approx(np.array(expected))
+        averages = moving_average(confidence, correct)
+        drawn = figure.data[2 * number : 2 * number + 2]
+        for trace, column in zip(drawn, ("confidence", "accuracy")):
+            assert np.asarray(trace.y) == pytest.approx(averages[column].to_numpy())
 
 
 def test_the_answer_has_the_mean_factors_of_pairs_and_triples_held_out():

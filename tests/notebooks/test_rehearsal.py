@@ -43,43 +43,6 @@ def planted(folder):
     return json.loads((folder / "planted.json").read_text(encoding="utf-8"))
 
 
-@pytest.fixture(scope="module")
-def val(folder):
-    return cl.LogitStore(folder / "val")
-
-
-def test_models_have_the_published_accuracies(val):
-    models = rehearsal.front_models()
-    tolerance = 0.5 / K
-    published = models["top1"].to_dict()
-    assert val.models["top1"].to_dict() == pytest.approx(published, abs=tolerance)
-
-
-@pytest.mark.parametrize("cost", ["macs", "published_seconds"])
-def test_pairs_have_the_planted_exit_rates_and_costs(val, planted, cost):
-    for pair in planted["pairs"]:
-        point = Point(
-            tuple(pair["models"]), (pair["threshold"],), method="max_softmax", cost_kind=cost
-        )
-        run = cl.evaluate(val, point)
-        assert run.exit_rates[0] == pytest.approx(pair["exit_rate"], abs=1e-12)
-        assert run.cost == pytest.approx(pair[cost], rel=1e-12)
-        unsure = val.ranks(point.models[0]) != val.ranks(point.models[1])
-        assert run.accuracy == pytest.approx(
-            pair["expected_accuracy"], abs=4 * np.sqrt(unsure.mean() / K)
-        )
-
-
-def test_accuracy_drops_by_the_planted_amounts(folder, planted, val):
-    held_out = cl.LogitStore(folder / "held_out")
-    assert held_out.dataset == "imagenetv2"
-    lost = cl.analysis.accuracy_drops(val, {"V2": held_out}, paired=False)["drop"].droplevel(
-        "split"
-    )
-    tolerance = 0.5 / K + 0.5 / len(held_out)
-    assert lost.to_dict() == pytest.approx(planted["drops"], abs=tolerance)
-
-
 def test_the_study_finds_what_was_planted(folder, planted, tmp_path):
     found = benchmark.find_planted(folder)
     assert len(found) == 2 * len(planted["best_pairs"]) + 2
@@ -124,6 +87,15 @@ def test_notebook_06_runs_on_each_task_of_the_folder(folder, tmp_path):
     for task, store in found.items():
         parameters = run_notebooks.half_of_a_task(folder, task)
         assert Path(parameters["dataset"]) / parameters["split"] == Path(store)
+
+
+def test_parameters_of_the_command_line_replace_those_of_the_study_also_by_none(folder):
+    (path,) = run_notebooks.run.find_notebooks(run_notebooks.NOTEBOOKS, ["05"])
+    chosen = {"dataset": "elsewhere", "shifted": None}
+    reports = run_notebooks.plan_reports(folder, [path], chosen, {"shifted": ["a"]})
+    for parameters in reports.values():
+        assert parameters[path]["held_out"] == "held_out"
+        assert chosen.items() <= parameters[path].items()
 
 
 def verdicts_in(path):

@@ -21,6 +21,7 @@ import cascadelib as cl
 from cascadelib import files
 from cascadelib.files import TEMPORARY, digest_of, remove_leftovers
 from cascadelib.store import formats
+from cascadelib.store.manifest import Manifest
 
 LABELS = np.arange(40) % 4
 LOGITS = {name: np.random.default_rng(i).normal(size=(40, 4)) for i, name in enumerate("abc")}
@@ -409,6 +410,21 @@ def test_a_kill_at_any_call_of_a_writer_loses_nothing(copies):
             break
         assert os.WIFSIGNALED(status), (number, status)
     assert number > 15
+
+
+def test_a_new_file_is_listed_before_it_is_in_place(store, monkeypatch):
+    """The writer stops between the file of the model and the last manifest."""
+    write = Manifest.write
+
+    def stop_after_the_file(manifest, folder):
+        if (folder / "c.safetensors").exists():
+            raise KeyboardInterrupt
+        write(manifest, folder)
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Manifest, "write", stop_after_the_file)
+        store.add("c", LOGITS["c"], macs=30)
+    assert list(cl.LogitStore(store.path).models.index) == ["a", "b", "c"]
 
 
 def test_the_next_writer_removes_the_files_of_killed_ones(store):

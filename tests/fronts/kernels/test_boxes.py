@@ -31,7 +31,7 @@ def test_a_grid_has_as_many_bins_as_the_budget_allows(tops, budget):
 
 @pytest.mark.parametrize("d", range(2, 8))
 def test_a_workspace_has_room_for_every_grid(d):
-    walk = workspace(10, d).parts.walk
+    levels, walk, *_ = workspace(10, d).parts
     room = len(walk.by_slot) // (2 * 3 ** (d - 1)) - 2
     assert room >= LEAST_BOXES
     for tops in ([1] * (d - 1) + [5000], [40] * d, [1] + [5000] * (d - 1)):
@@ -39,3 +39,5 @@ def test_a_workspace_has_room_for_every_grid(d):
         cells = prod(min(top, bins) + 2 for top in tops)
         assert 2 * cells <= len(walk.by_slot)
         assert 2 * cells * 2 ** (d + 1) <= len(walk.by_correctness)
+        assert 1 + (bins + 1) <= levels.edges.shape[2]
+        assert boxes_of(tops, bins) <= levels.boxes.shape[1]

@@ -1,5 +1,6 @@
 """Kernels read the arrays of a struct, with and without compilation."""
 
+import sys
 from collections import namedtuple
 
 import numba
@@ -25,3 +26,7 @@ def test_a_kernel_reads_and_writes_the_arrays_of_a_struct(call):
     struct = ArrayStruct(Whole(*parts))
     assert call(struct) == 1 + (15 + 5) + 0.5
     assert parts[1].counts[1, 2] == 20 and parts[0].counts[1, 2] == 5
+    references = sys.getrefcount(struct.address)
+    call(struct)
+    references_after = sys.getrefcount(struct.address)
+    assert references_after == references

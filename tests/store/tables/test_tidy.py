@@ -51,14 +51,11 @@ def test_rows_may_come_in_any_order(order):
     assert evaluate(table, point).accuracy == point.accuracy == 1
 
 
-def test_files_other_frames_and_wide_tables_give_the_same_table(tmp_path):
+def test_other_frames_and_wide_tables_give_the_same_table():
     table = read()
-    LONG.to_csv(tmp_path / "a.csv", index=False)
-    LONG.to_parquet(tmp_path / "a.parquet")
     wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
-    for frame in (tmp_path / "a.csv", str(tmp_path / "a.parquet"), pyarrow.Table.from_pandas(LONG)):
-        same(table, read(frame))
+    same(table, read(pyarrow.Table.from_pandas(LONG)))
     names = {
         "sample": "id",
         "confidence": "{}_sure",
@@ -200,12 +197,11 @@ def test_models_of_a_long_table_are_chosen():
 
 
 def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
-    frame = pd.DataFrame({"sample": range(3000), "model": range(3000), "correct": 1, "cost": 1})
-    with pytest.raises(ValueError, match="only 3000 of 9000000 rows.*sample= and model="):
+    frame = pd.DataFrame({"sample": range(66), "model": range(66), "correct": 1, "cost": 1})
+    with pytest.raises(ValueError, match="only 66 of 4356 rows.*sample= and model="):
         ScoreTable.from_frame(frame, correct="correct", missing="drop")
-    apart = frame[:2].assign(model=["a", "b"])
     with pytest.raises(ValueError, match="drops all samples.*models="):
-        ScoreTable.from_frame(apart, correct="correct", missing="drop")
+        ScoreTable.from_frame(frame[:65], correct="correct", missing="drop")
 
 
 def test_integers_and_floats_of_two_models_give_the_same_text():
