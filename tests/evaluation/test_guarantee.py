@@ -90,19 +90,13 @@ def test_a_point_with_any_changed_field_has_no_guarantee(point):
     renamed = [dict(each) | {"checkpoint": "another"} for each in point.records]
     methods = [cl.Method("entropy"), cl.Method("max_softmax"), cl.Method(ensemble="mean_softmax")]
     methods += [one for one in METHODS.values() if (one is None) == bool(point.fitted)]
+    methods.append(cl.Method(confidence="isotonic_by_label").fit(CHECK))
     assert replace(point, records=tuple(renamed)).guarantee is None
     for method in methods:
         assert replace(point, method=method).guarantee is None
     for name in notes - {"certified"}:
         assert replace(point, **{name: getattr(cl.Point(("a",), ()), name)}).guarantee
     assert cl.Policy(point, tuple(t + 0.01 for t in point.thresholds)).in_use.guarantee is None
-
-
-def test_a_refitted_confidence_has_no_guarantee(point):
-    if not point.fitted:
-        return
-    again = cl.Method(confidence="isotonic_by_label").fit(table(2000, 3, "again"))
-    assert replace(point, method=again).guarantee is None
 
 
 def leaves(value, path=()):

@@ -57,12 +57,6 @@ def test_differences_of_paired_samples_follow_the_formula_of_agresti_and_min(pai
     assert paired_difference_interval(first, second) == pytest.approx(expected)
 
 
-def test_a_paired_interval_of_equal_answers_is_narrow_and_contains_zero():
-    correct = np.arange(1000) % 10 > 0
-    low, high = paired_difference_interval(correct, correct)
-    assert -0.003 < low < 0 < high < 0.003
-
-
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -147,20 +141,9 @@ def test_an_anytime_bound_is_where_the_capital_reaches_its_limit(values, error, 
     assert low == -1 or capital(-1 + (1 - 1e-6 - 1e-3 * up) * (1 + low)) > (1 - 1e-6) / error
 
 
-@pytest.mark.parametrize("mean", [-0.4, 0.0, 0.005, 0.3])
-def test_the_capital_of_an_anytime_bound_is_a_martingale(mean):
-    """Its mean over all 3^5 sequences of values is exactly the stake."""
-    chance = (
-        {1: 0.2 + mean / 2, 0: 0.6, -1: 0.2 - mean / 2}
-        if abs(mean) < 0.4
-        else {1: 0.1, 0: 0.4, -1: 0.5}
-    )
-    total = sum(
-        math.prod(map(chance.get, values))
-        * math.fsum(math.prod(1 + c * (d - mean) / (1 + mean) for d in values) for c in BETS)
-        for values in itertools.product(chance, repeat=5)
-    )
-    assert total / len(BETS) == pytest.approx(1)
+def test_no_bet_can_lose_more_than_the_capital():
+    """A bet b multiplies it by 1 + b (d − mean) ÷ (1 + mean), which is 1 − b for d = −1."""
+    assert 0 < min(BETS) and max(BETS) <= 1
 
 
 def test_an_anytime_bound_falls_if_unknown_values_count_as_gains():

@@ -77,10 +77,7 @@ def test_a_point_needs_no_measurement():
     point = Point(("a", "b"), (0.5,))
     assert math.isnan(point.accuracy) and point.exit_rates == ()
     assert repr(point) == "<Point: a at 0.5 → b, given confidences>"
-
-
-def test_a_point_accepts_the_name_of_a_method():
-    assert Point(("a", "b"), (0.5,), method="entropy").method == Method("entropy")
+    assert replace(point, method="entropy").method == Method("entropy")
 
 
 @pytest.mark.parametrize("metric", ["max_softmax", "entropy"])

@@ -16,24 +16,17 @@ from cascadelib.evaluation.run import sums_of_reached
 from cascadelib.methods.ensembles import MeanStage
 from cascadelib.methods.thresholds import exit_stages
 
-SCORES = st.sampled_from([0.0, 0.25, 0.5, 1.0])
 EXTREMES = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf, np.nan]  # confidences
 LIMITS = [0.0, 0.25, 0.5, 1.0, np.inf, -np.inf]
 
 
 @settings(max_examples=60)
-@given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.data())
-def test_a_run_equals_a_loop_over_samples(n, k, own_costs, data):
-    draw = data.draw
-    confidence = np.array(
-        draw(st.lists(st.lists(SCORES, min_size=k, max_size=k), min_size=n, max_size=n))
-    )
-    correct = np.array(
-        draw(st.lists(st.lists(st.booleans(), min_size=k, max_size=k), min_size=n, max_size=n))
-    )
-    limits = tuple(
-        draw(st.lists(SCORES | st.sampled_from([np.inf, -np.inf]), min_size=n - 1, max_size=n - 1))
-    )
+@given(st.integers(1, 3), st.integers(1, 12), st.booleans(), st.integers(0, 999))
+def test_a_run_equals_a_loop_over_samples(n, k, own_costs, seed):
+    rng = np.random.default_rng(seed)
+    confidence = rng.choice(EXTREMES[:4], (n, k))
+    correct = rng.random((n, k)) < 0.5
+    limits = tuple(rng.choice(LIMITS, n - 1))
     cost = np.arange(1.0, n + 1)
     if own_costs:
         cost = cost[:, None] + np.arange(k) / 8

@@ -64,8 +64,9 @@ def test_drawn_labels_are_read_by_steps_and_others_are_refused():
     point, unlabelled, draw = text_case()
     ids = draw.ids.tolist()
     options = {"reference": "b", "draw": draw}
-    sound = certify(unlabelled, [point], 0.2, labels=dict.fromkeys(ids, "yes"), **options).table
-    spelled = dict.fromkeys(ids, "yes") | {ids[0]: "“Yes.”", ids[1]: "YES "}
+    yes = dict.fromkeys(ids, "yes")
+    sound = certify(unlabelled, [point], 0.2, labels=yes, **options).table
+    spelled = yes | {ids[0]: "“Yes.”", ids[1]: "YES "}
     assert certify(unlabelled, [point], 0.2, labels=spelled, **options).table.equals(sound)
     with pytest.raises(ValueError, match="no model predicts 'other'"):
         certify(unlabelled, [point], 0.2, labels=dict.fromkeys(ids, "other"), **options)

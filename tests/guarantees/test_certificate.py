@@ -68,9 +68,6 @@ def test_the_text_states_guarantee_cost_and_loss(certificate):
     assert text.startswith(f"{certificate.guarantee} It costs {run.cost:.4g} a sample")
     expected = f"the reference l alone 20: a saving of {20 / run.cost:.4g}×. Observed loss: "
     assert f"{expected}{100 * loss:.2f} points." in text
-    tested = f"{len(certificate.certified)} of {len(certificate.table)}"
-    assert repr(certificate).startswith(f"<Certificate: {tested} ")
-    assert "at most 1 point" in repr(certificate) and len(repr(certificate)) < 150
     within = str(certify(CHECK, front(), budget=15.0))
     assert "a sample, the reference " in within and "Observed loss" not in within
 
@@ -136,12 +133,6 @@ def test_a_larger_epsilon_or_delta_is_never_more_expensive():
         for epsilon, delta in ((0.008, 0.05), (0.015, 0.05), ("1.5%", "30%"))
     ]
     assert costs == sorted(costs, reverse=True)
-
-
-def test_points_in_sequence_are_tested_until_the_first_failure():
-    points = [front().point(len(front()) - 1), front().point(0), front().point(len(front()) - 2)]
-    found = certify(CHECK, points, 0.01, reference="l")
-    assert found.table["certified"].tolist() == [True, False] and found.certified == (points[0],)
 
 
 def test_the_most_accurate_points_of_a_front_are_tested_first():
@@ -212,7 +203,6 @@ REFUSED = [
     ({"groups": np.array([1, "a"] * 4000, object)}, "groups must be all text or all numbers"),
     ({"groups": MASKED}, "groups: 1 values are masked"),
     ({"groups": [None, *range(7999)]}, "1 samples have none .* first is '8000'"),
-    ({"groups": [np.nan, *range(7999)]}, "1 samples have none .* first is '8000'"),
     ({"cascades": lambda: replace(front().point(0), score="f1"), "clusters": range(8000)},
      "F1 is not a mean over clusters"),
     ({"clusters": [0, 1]}, r"clusters must be \[8000\], the cluster of each sample, not \[2\]"),

@@ -10,7 +10,6 @@ import pytest
 from scipy.stats import beta, binom, hypergeom
 
 import cascadelib as cl
-from cascadelib.evaluation.intervals import BETS, anytime_lower
 from cascadelib.guarantees import peeling, premises, repeats
 from cascadelib.guarantees.p_values import f1_p_value
 from cascadelib.origin import Origin
@@ -52,24 +51,6 @@ def test_a_tenth_of_delta_bounds_the_remaining_share_of_the_source(
 
 def test_all_errors_are_allowed_if_less_than_epsilon_of_the_source_remains():
     assert peeling.errors_allowed_at_source(50, 0.9, 0.2, 3990, 4000) == 49
-
-
-@pytest.mark.parametrize(
-    ("lost", "same", "gained", "error"), [(12, 80, 5, 0.04), (30, 10, 0, 0.2), (3, 500, 1, 0.01)]
-)
-def test_at_an_anytime_bound_the_mean_capital_is_one_over_the_error(lost, same, gained, error):
-    """Ville's inequality then gives that error. A smaller error gives a lower bound."""
-    low = anytime_lower(lost, same, gained, error)
-    capital = 1.0
-    for value, count in ((1, lost), (0, same), (-1, gained)):
-        capital = capital * (1 + BETS * (value - low) / (1 + low)) ** count
-    assert np.mean(capital) == pytest.approx(1 / error, rel=1e-6)
-    assert (
-        anytime_lower(lost, same, gained, error / 2)
-        < low
-        < (lost - gained) / (lost + same + gained)
-    )
-    assert anytime_lower(0, 0, 0, error) == -1.0
 
 
 def test_comparisons_at_several_digits_share_their_level(capture):

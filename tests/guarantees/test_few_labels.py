@@ -25,16 +25,10 @@ def front_of(method="max_softmax", **options):
     return cl.search(TUNE, 2, method, **options)
 
 
-def without_labels(store, path=None):
-    if path is None:
-        logits = {name: store.output(name) for name in store.models.index}
-        return LogitStore.from_arrays(
-            None, logits, store.models["macs"].to_dict(), sample_ids=store.sample_ids
-        )
-    new = LogitStore.create(path, None, store.sample_ids, store.classes)
-    for name in store.models.index:
-        new.add(name, store.output(name), macs=store.models.loc[name, "macs"])
-    return LogitStore(path)
+def without_labels(store):
+    logits = {name: store.output(name) for name in store.models.index}
+    macs = store.models["macs"].to_dict()
+    return LogitStore.from_arrays(None, logits, macs, sample_ids=store.sample_ids)
 
 
 def known(ids):
@@ -45,9 +39,9 @@ def known(ids):
     "method", ["max_softmax", "max_softmax_mean_softmax", "entropy_most_confident_ts"]
 )
 @pytest.mark.parametrize("epsilon", [0.002, 0.01])
-def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon, tmp_path):
+def test_labels_of_disagreements_give_the_p_values_of_all_labels(method, epsilon):
     front = front_of(method)
-    unlabelled = without_labels(CHECK, tmp_path / "new")
+    unlabelled = without_labels(CHECK)
     ids = to_label(unlabelled, front, epsilon=epsilon)
     assert 0 < len(ids) < len(CHECK) / 5 and len(set(ids)) == len(ids)
     assert ids.tolist() == to_label(CHECK, front, epsilon=epsilon).tolist()  # labels are not read
@@ -76,11 +70,7 @@ def test_fewer_labels_never_certify_more():
     )
     share = none["unlabelled"].iloc[0]
     assert none["lost"].iloc[0] == share > 0  # the disagreement rate
-    all_of_front = set(to_label(unlabelled, front_of()))
-    assert (
-        all_of_front > set(ids)
-        and to_label(unlabelled, front_of().point(0), "resnet18_w16@28").size > 100
-    )
+    assert set(to_label(unlabelled, front_of())) > set(ids)
 
 
 def test_labels_of_a_draw_are_the_first_that_to_label_returns():
@@ -108,10 +98,9 @@ def test_the_text_states_how_to_get_missing_labels_if_nothing_cheaper_holds():
 
 
 def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
-    new = without_labels(CHECK, tmp_path / "new")
+    new = without_labels(CHECK)
     method = cl.Method("max_softmax", temperature=True)
     assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
-    new.verify()
     needing = [
         lambda: cl.search(new, 2),
         lambda: cl.search(new, 2, cl.Method(ensemble="vote")),
@@ -127,7 +116,6 @@ def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
     again = new.labelled(CHECK.labels)
     columns = ["top1", "top5", "macs"]
     assert again.models[columns].equals(CHECK.models[columns])
-    assert cl.search(again, 2).table.equals(cl.search(CHECK, 2).table)
     with pytest.raises(ValueError, match="Pass sample_ids="):
         LogitStore.create(tmp_path / "other", None)
 
@@ -180,44 +168,6 @@ def test_the_p_value_of_groups_is_the_largest_of_the_groups():
         labels=pd.Series(known(to_label(CHECK, front_of(), epsilon=0.1))),
     )
     assert few.table["p_value"].tolist() == every.table["p_value"].tolist()
-
-
-def table_of(costs=(1.0, 8.0), **options):
-    """300 samples, of which the cascade at threshold t defers t."""
-    confidence = np.stack([np.arange(300.0), np.zeros(300)])
-    points = [
-        Point(("s", "l"), (t,), (1 - t / 300, t / 300), 0.9, 2.0, 1.0, cost_kind="cost")
-        for t in (20, 24, 27, 29, 31, 33, 36, 40)
-    ]
-    return ScoreTable(np.ones((2, 300), bool), confidence, costs, ("s", "l"), **options), points
-
-
-def test_p_values_and_selected_points_equal_those_of_mapie():
-    """Numbers of mapie 1.6.0: ltt_procedure(passed / 300, 0.15, 0.1, 300, binary=True) selects
-    the first six points with "bonferroni_holm", and the first seven with "fixed_sequence"."""
-    theirs = [
-        7.064318180056557e-06,
-        1.8679935515825255e-04,
-        1.3788108849478533e-03,
-        4.310431283654064e-03,
-    ]
-    theirs += [
-        1.1701366722833298e-02,
-        2.7863453916562253e-02,
-        8.173339345092942e-02,
-        2.361752478464963e-01,
-    ]
-    table, points = table_of()
-    simultaneous = certify(table, points, delta=0.1, budget=1 + 8 * 0.15, simultaneous=True)
-    in_turn = certify(table, points, delta=0.1, budget=1 + 8 * 0.15)
-    for found, count in ((simultaneous, 6), (in_turn, 7)):
-        np.testing.assert_allclose(found.table["p_value"], theirs, rtol=1e-9)
-        assert found.certified == tuple(points[:count])
-    backwards = certify(table, points[::-1], delta=0.1, budget=1 + 8 * 0.15, simultaneous=True)
-    assert (
-        set(backwards.certified) == set(points[:6])
-        and not backwards.table["certified"].iloc[:2].any()
-    )
 
 
 IN_TWO = Point(("s", "l"), (0.5,), (0.5, 0.5), 0.9, 5.0, 1.0, cost_kind="cost")
@@ -282,29 +232,16 @@ def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
 
 
 def test_the_loss_of_f1_is_certified():
-    rng = np.random.default_rng(0)
-    halves = [drawn_world(rng, 6000, 0.01) for _ in range(2)]
-    two = [
-        replace(
-            t,
-            labels=np.array(t.labels == "0", int),
-            predictions=(t.predictions == "0").astype(int),
-            correct=None,
-        )
-        for t in halves
-    ]
+    three = drawn_world(np.random.default_rng(0), 6000, 0.01)
+    is_first = (three.labels == "0").astype(int)
+    said = (three.predictions == "0").astype(int)
+    two = replace(three, labels=is_first, predictions=said, correct=None)
     point = replace(IN_TWO, score="f1")
-    found = certify(two[0], point, 0.1, reference="l")
+    found = certify(two, point, 0.1, reference="l")
     assert found.point == point and "at most 10 points of F1 of class '1'" in str(found)
-    hits, correct = (evaluate_f1(two[0], names) for names in (("l",), ("s", "l")))
-    assert found.table["accuracy_loss"][0] == pytest.approx(hits - correct)
-    assert certify(two[0], point, 0.001, reference="l").certified == ()
+    alone = replace(point, models=("l",), thresholds=())
+    loss = cl.evaluate(two, alone).accuracy - cl.evaluate(two, point).accuracy
+    assert found.table["accuracy_loss"][0] == pytest.approx(loss)
+    assert certify(two, point, 0.001, reference="l").certified == ()
     with pytest.raises(ValueError, match="equal top-1"):
-        certify(two[1], point, 0.1, reference="l", labels={})
-
-
-def evaluate_f1(table, names):
-    point = Point(
-        names, (0.5,) * (len(names) - 1), (1.0,), 0.9, 5.0, 1.0, score="f1", cost_kind="cost"
-    )
-    return cl.evaluate(table, point).accuracy
+        certify(two, point, 0.1, reference="l", labels={})

@@ -93,18 +93,6 @@ def test_every_form_of_a_cascade_stores_its_samples(form, ids, tmp_path):
         assert overlap(whole.take(np.random.default_rng(1).permutation(310) + 290), cascades) == 10
 
 
-def test_sorted_row_numbers_of_two_splits_are_not_shared_samples(tmp_path):
-    labels = np.repeat([0, 1], 50)
-    rng = np.random.default_rng(0)
-    stores = []
-    for split in ("train", "test"):
-        store = LogitStore.create(tmp_path / split, labels, dataset="d", split=split)
-        store.add("a", rng.normal(size=(100, 2)), macs=1.0)
-        store.add("b", rng.normal(size=(100, 2)) + np.eye(2)[labels], macs=2.0)
-        stores.append(LogitStore(tmp_path / split))
-    assert status_of(certify(stores[1], search(stores[0]), 0.9), "overlap") == "not verifiable"
-
-
 FITTED = [
     Method(confidence="auto"),
     Method(confidence="isotonic_by_label"),

@@ -156,15 +156,10 @@ def test_all_violated_premises_are_named_in_one_error():
 def test_a_policy_file_stores_the_premises_and_show_prints_them(tmp_path, capsys):
     path = tmp_path / "policy.json"
     accepted = certify(CHOOSE, front(), 0.03, accept=("overlap",))
-    assert str(accepted).index("overlap (2000 of the 2000") < str(accepted).index("Not verifiable")
     Policy.from_point(accepted.point, CHOOSE).save(path)
-    premises = Policy.load(path).point.guarantee.premises
-    assert premises == accepted.terms.premises
+    assert Policy.load(path).point.guarantee.premises == accepted.terms.premises
     assert main(["show", str(path)]) == 0
     assert "premise overlap: violated: 2000 of the 2000" in capsys.readouterr().out
-    Policy.from_point(front().point(-1), CHOOSE).save(path)
-    assert main(["show", str(path)]) == 0
-    assert "premise" not in capsys.readouterr().out
 
 
 def missing_confidences(table):
@@ -320,18 +315,14 @@ def test_the_operating_system_orders_the_samples_of_bets_and_its_seed_repeats_a_
     assert first.table["p_value"][0] != second.table["p_value"][0]
     design = first.terms.design
     assert design.order_by.startswith("the operating system (seed ")
-    assert f". They were tested in an order by {design.order_by}" in str(design)
     seed = int("".join(filter(str.isdigit, design.order_by)))
     again = certify(check, middle(), 0.04, reference="large", seed=seed)
     assert again.table["p_value"][0] == first.table["p_value"][0]
     assert "valid if it repeats a recorded draw" in again.terms.design.order_by
     counted = certify(CHECK, middle(), 0.04, reference="large", seed=5)
     assert counted.terms.design.order_by == ""
-    for options, is_ordered in (
-        ({"clusters": np.arange(2000) // 2}, True),
-        ({"budget": 15.0}, False),
-        ({"budget": 15.0, "clusters": np.arange(2000) // 2}, True),
-    ):
+    pairs = {"clusters": np.arange(2000) // 2}
+    for options, is_ordered in ((pairs, True), ({"budget": 15.0}, False)):
         found = certify(CHECK, middle(), 0.04, reference="large", **options)
         assert bool(found.terms.design.order_by) == is_ordered
 
@@ -380,23 +371,12 @@ def test_a_misaligned_model_outside_of_the_cascade_does_not_matter():
 
 def test_coarse_and_heavy_tailed_confidences_of_one_source_pass():
     rng = np.random.default_rng(1)
-    for draw in (lambda: rng.integers(0, 2, 300), lambda: rng.standard_cauchy(300)):
-        for _ in range(5):
-            seeds = rng.integers(10**9, size=2)
-            confidences = [np.array([draw(), draw()], float) for _ in seeds]
-            parts = [
-                changed(answers(300, seed), confidence=values)
-                for seed, values in zip(seeds, confidences)
-            ]
-            found = certify(parts[1], search(parts[0], 2), 0.3)
+    for draw in (lambda: rng.integers(0, 2, (2, 300)), lambda: rng.standard_cauchy((2, 300))):
+        for seed in range(0, 10, 2):
+            chosen = answers(300, seed, confidence=draw().astype(float))
+            check = answers(300, seed + 1, confidence=draw().astype(float))
+            found = certify(check, search(chosen, 2), 0.3)
             assert status_of(found, "confidences") == "verified"
-
-
-def test_stores_of_logits_verify_spelling_and_confidences():
-    store = LogitStore("data/fashion-mnist/val").select(["mlp@28", "lenet@28"])
-    found = certify(store.take(slice(5000, None)), search(store.take(slice(0, 5000)), 2), 0.02)
-    verified = found.premises.set_index("premise")["status"] == "verified"
-    assert verified.drop("independent").all()
 
 
 def test_a_ladder_compares_confidences_with_those_of_its_thresholds():
@@ -408,18 +388,13 @@ def test_a_ladder_compares_confidences_with_those_of_its_thresholds():
 
 
 def test_certificates_on_the_same_samples_are_counted():
-    table = answers(seed=77)
-    front = search(table.take(slice(0, 2000)), 2)
-    check = table.take(slice(2000, None))
-    texts = []
+    check = answers(2000, seed=77)
     for count in (1, 2, 3):
-        found = certify(check, front, 0.03)
-        texts.append(str(found))
+        found = certify(check, front(), 0.03)
         stated = f"{count} certificates of this process, 1 are accounted for"
-        assert (stated in found.premises["evidence"][0]) == (count > 1)
-    assert len(set(texts)) == 1  # the text of a certificate is the same each time
-    shared = certify(check, front, 0.03, certificates=9)
-    assert "accounted for" not in shared.premises["evidence"][0]
+        assert (stated in evidence_of(found, "independent")) == (count > 1)
+    shared = certify(check, front(), 0.03, certificates=9)
+    assert "accounted for" not in evidence_of(shared, "independent")
 
 
 def without_answers(table, absent):
@@ -463,7 +438,6 @@ def test_a_missing_answer_of_the_reference_has_the_p_value_of_the_worst_answer(s
     filled = changed(table, predictions=predictions)
     there = certify(filled, middle(), 0.1, reference="large", accept=["rows aligned"])
     assert there.table["p_value"][0] <= found.table["p_value"][0] + 1e-12
-    assert there.table["accuracy_loss"][0] <= found.table["accuracy_loss"][0] + 1e-12
 
 
 BUNDLED = ["fashion-mnist/val", "fashion-mnist/test", "reviews/val", "reviews/tweets", "answers"]
@@ -479,15 +453,15 @@ def test_no_bundled_table_is_refused(name):
     order = np.random.default_rng(0).permutation(len(store))
     halves = [store.take(np.sort(rows)) for rows in np.array_split(order, 2)]
     found = certify(halves[1], search(halves[0], 2), 0.05)
-    assert not (found.premises["status"] == "violated").any()
+    status = found.premises["status"]
+    assert not (status == "violated").any()
+    assert name == "answers" or (status.iloc[1:] == "verified").all()
 
 
 def test_answers_of_the_reference_that_are_not_labels_are_counted_in_the_text():
     predictions = TABLE.predictions.copy()
     predictions[1, ::20] = "n/a"
     table = answers(predictions=predictions)
-    with pytest.raises(ValueError, match=r"'large' that are unreadable \(5.0%\), such as 'n' 100"):
-        search(table.take(slice(0, 2000)), 2)
     with pytest.raises(ValueError, match=r"'large' that are unreadable \(5.0%\)"):
         certify(table.take(slice(2000, None)), middle(), 0.5, reference="large")
     table = answers(predictions=predictions, missing="wrong")

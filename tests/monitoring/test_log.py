@@ -35,7 +35,7 @@ def test_inputs_equal_a_loop_over_the_rows(seed):
 @given(st.randoms(use_true_random=False), st.integers(0, 40))
 def test_order_repetitions_and_other_policies_change_nothing(random, repeated):
     rows = random_rows(40, 1)
-    more = rows + rows[:repeated] + [each | {"policy": "another"} for each in rows[:7]]
+    more = rows + rows[:repeated] + [each | {"policy": "another", "stage": 7} for each in rows[:7]]
     random.shuffle(more)
     expected = load_log(frame(rows), POLICY)
     found = load_log(frame(more), POLICY)
