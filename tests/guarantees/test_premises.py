@@ -140,6 +140,11 @@ def test_a_violated_premise_is_refused_unless_it_is_accepted(case):
     assert f"{premise} (" in str(accepted).partition("Violated, but accepted")[2]
 
 
+def test_two_models_may_always_give_the_same_answer():
+    constant = changed(CHECK, predictions=np.full_like(CHECK.predictions, "0"))
+    assert status_of(certify(constant, front(), 0.03), "rows aligned") != "violated"
+
+
 def test_labels_of_disagreements_that_are_all_the_answers_of_a_model_are_refused():
     ids = to_label(unlabelled(), front(), "large")
     answer_of = dict(zip(CHECK.sample_ids.tolist(), CHECK.predictions[0].tolist()))
