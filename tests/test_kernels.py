@@ -7,6 +7,8 @@ import shutil
 import subprocess
 import sys
 
+import numba
+import numpy as np
 import pytest
 
 from cascadelib import _kernels
@@ -145,3 +147,9 @@ def test_another_compiler_has_another_stamp(module, monkeypatch):
     before = _kernels.stamp()
     monkeypatch.setattr(module, "__version__", "0.0")
     assert _kernels.stamp.__wrapped__() != before
+
+
+@pytest.mark.parametrize("form", [_kernels.entry, _kernels.inner])
+def test_a_kernel_that_allocates_is_refused_where_numba_counts_no_references(form):
+    with pytest.raises(numba.core.errors.NumbaError, match="NRT required"):
+        form(lambda count: np.empty(count)).compile((numba.int64,))

@@ -13,5 +13,6 @@ def test_a_summary_holds_order_statistics_at_ranks_that_hang_on_the_number_only(
     ranks = np.cumsum(short.counts).astype(int)
     assert short.values == tuple(np.sort(values)[ranks - 1].tolist())
     assert ranks.tolist() == np.cumsum(summary(np.arange(float(len(values)))).counts).tolist()
+    assert all(0 <= tie <= 1 for tie in short.ties)
     pairs = list(zip(short.values, short.ties, strict=True))
     assert pairs == sorted(set(pairs)) and (not values or (ranks[0], ranks[-1]) == (1, len(values)))

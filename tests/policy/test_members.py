@@ -254,13 +254,18 @@ def test_inputs_are_not_changed(lenet_point):
     np.testing.assert_array_equal(decisions.exit_stage, cascade(IMAGES[:40]).exit_stage)
 
 
-def test_a_graph_that_hides_an_overflow_is_not_used(monkeypatch):
-    """The graph has finite logits for large probes, unlike the module."""
-    module = Net(lambda layer, x: layer(x) * 1e25 * 1e25 * 1e-25 * 1e-25)
-    cascade = Cascade.from_point(alone("odd"), {"odd": module})
-    hiding = Net()
-    hiding.load_state_dict(module.state_dict())
-    monkeypatch.setattr(members, "FORMS", [lambda graph: hiding])
+@pytest.mark.parametrize(
+    ("way", "hiding"),
+    [
+        (lambda _, x: x[:, :4] * 2 / 2, lambda _, x: x[:, :4]),
+        (lambda _, x: x[:, :4] ** 2 * 5 / 5, lambda _, x: x[:, :4] ** 2),
+    ],
+    ids=["largest number", "half of its root"],
+)
+def test_a_graph_that_hides_an_overflow_is_not_used(monkeypatch, way, hiding):
+    """The graph has finite logits for one probe, unlike the module."""
+    cascade = Cascade.from_point(alone("odd"), {"odd": Net(way)})
+    monkeypatch.setattr(members, "FORMS", [lambda graph: Net(hiding)])
     with pytest.warns(UserWarning, match="its graph gives other logits"):
         cascade.optimize(np.ones((8, 8), np.float32))
     assert graphs(cascade) == [False]
