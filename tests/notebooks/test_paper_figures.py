@@ -9,7 +9,7 @@ from tiny_stores import three_models
 
 from cascadelib import METHODS, pick, replay, search
 from cascadelib.figures import style
-from tools.front_figures import SIZES, front_and_improvement, pairs_figure
+from tools.front_figures import front_and_improvement
 from tools.paper_figures import (
     methods_figure,
     segments_figure,
@@ -40,21 +40,6 @@ def test_a_method_has_one_look_in_all_figures_and_a_unique_look_per_panel():
             for name, look in of_panel.items():
                 looks.setdefault(name, set()).add(look)
     assert len(looks) == 12 and all(len(look) == 1 for look in looks.values())
-
-
-def test_a_pair_has_one_colour_in_all_panels_by_how_much_its_second_model_costs_more():
-    pairs = pd.DataFrame(
-        {"first": ["a", "b"], "second": ["c", "c"], "cost_ratio": [9.0, 2000], "plateau": 0.5}
-    )
-    pairs[["accuracy_difference", "mean_improvement"]] = [[0.1, 2.0], [0.2, 0.5]]
-    curve = pd.DataFrame({"exit_rate": [0, 1], "accuracy": [0.9, 0.8]})
-    fig = pairs_figure(pairs, {"a → c": curve, "b → c": curve}, "Figure 2")
-    cheap = SIZES["up to 10 ×"]
-    dear = SIZES["over 1,000 ×"]
-    assert [trace.line.color for trace in fig.data[:2]] == [cheap, dear]
-    shown = [trace for trace in fig.data[2:] if len(trace.x)]
-    assert [trace.marker.color for trace in shown] == [cheap, cheap, dear, dear]
-    assert [list(trace.y) for trace in shown] == [[0.5], [2.0], [0.5], [0.5]]
 
 
 def test_figure_1_has_the_points_of_table_1_by_letter_and_name(front):
