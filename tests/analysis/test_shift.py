@@ -22,6 +22,7 @@ from cascadelib import (
 )
 from cascadelib.analysis.shift import front_on, holds, mean_improvement_moved
 from cascadelib.evaluation.evaluation import outcomes_of
+from cascadelib.evaluation.intervals import cost_interval
 
 STORE = three_models(ids=False)
 OTHER = three_models(1, noise=1.5, ids=False)
@@ -195,6 +196,23 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
         assert wider[f"{name}_low"] < here[f"{name}_low"]
         assert here[f"{name}_high"] < wider[f"{name}_high"]
     assert table.loc["there", "exit_rates"] == evaluate(OTHER, point).exit_rates
+
+
+@pytest.mark.parametrize("differs_by_sample", [False, True])
+def test_the_costs_of_a_saving_share_its_error_if_both_are_uncertain(differs_by_sample):
+    rng = np.random.default_rng(0)
+    k = 200
+    cost = np.array([[1.0], [4.0]]) * rng.uniform(0.5, 1.5, (2, k if differs_by_sample else 1))
+    correct = rng.random((2, k)) < [[0.6], [0.9]]
+    cost = cost if differs_by_sample else cost[:, 0]
+    table = ScoreTable(correct, rng.random((2, k)), cost)
+    point = search(table, 2).point(3)
+    row = holds({"here": table}, point, resamples=20, level=0.9).loc["here"]
+    run = evaluate(table, point)
+    level = 0.95 if differs_by_sample else 0.9
+    least, most = cost_interval(run.exit_stage, run.costs, level)
+    cheapest, dearest = cost_interval(np.zeros(k, int), [run.costs[-1]], level)
+    assert (row["saving_low"], row["saving_high"]) == (cheapest / most, dearest / least)
 
 
 def test_percentiles_of_an_improvement_are_nan_near_the_best_single_model():

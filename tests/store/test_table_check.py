@@ -127,6 +127,16 @@ def test_the_report_of_a_frame_has_the_call_that_reads_it():
     assert str(cl.check_table(pd.DataFrame(ROWS))).splitlines()[1] == "no faults"
 
 
+def test_only_roles_without_a_column_are_asked_for():
+    report = cl.check_table(pd.DataFrame({"label": ["a", "b"], "prediction": ["a", "a"]}))
+    remedies = [line.partition("Name them with ")[2] for line in str(report).splitlines()]
+    assert [text.split()[0].strip(",") for text in remedies if text] == [
+        "--sample",
+        "--model",
+        "--cost",
+    ]
+
+
 def test_missing_rows_are_kept_and_samples_without_labels_dropped():
     frame = pd.DataFrame(ROWS).drop(index=[3, 5])
     report = cl.check_table(frame)
