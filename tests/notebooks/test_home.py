@@ -9,10 +9,13 @@ import pytest
 
 from cascadelib.figures import lines_figure
 from cascadelib.figures.style import PLOTLY_JSON
-from tools import home
+from cascadelib.files import ROOT
+from tools import app, home, report
 from tools.report import Run
 
+COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 HOSTILE = "<script>alert(1)</script>\"'"
+SIZES = (1440, 1000, 390)
 STILL = (
     '<p class="cl-still" data-state="method={method}&amp;cost=macs" '
     'data-validation="{name} val" data-held-out="{name} test"></p>'
@@ -56,6 +59,7 @@ def test_a_card_has_question_finding_and_key_figure(written):
         written("10_paper", drawn={"image/png": PIXEL}),
     ]
     page = home.format_home(runs)
+    assert texts("<h1>(.*?)</h1>", page) == [home.PURPOSE]
     assert texts('class="lede">(.*?)</p>', page) == [
         "<b>It is in MACs</b><br>measured. MACs are multiply-accumulate operations."
     ]
@@ -67,7 +71,18 @@ def test_a_card_has_question_finding_and_key_figure(written):
     )
     assert 'aria-label="So"' in cards["04_live"] and "staticPlot" in cards["04_live"]
     assert "data:image/png;base64" in cards["10_paper"]
+    assert texts("<h2>(.*?)</h2>", page) == ["Lessons", "The paper"]
     assert page.index("04_live") < page.index("The paper") < page.index("10_paper")
+
+
+def test_a_small_figure_of_two_panels_has_the_first_one():
+    layout = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {}, "yaxis": {}, "width": 1150}
+    traces = [{"name": "a"}, {"name": "b", "xaxis": "x2"}, {"name": "c", "mode": "markers+text"}]
+    small = home.in_small({"data": traces, "layout": layout})
+    assert [trace["name"] for trace in small["data"]] == ["a"]
+    layout = small["layout"]
+    assert layout["xaxis"]["domain"] == [0, 1] and layout["width"] is None
+    assert layout["legend"]["yref"] == "container" and layout["height"] > 260
 
 
 @pytest.mark.parametrize(
@@ -88,6 +103,15 @@ def test_the_explorer_is_live_for_bundled_images_and_else_a_picture(
     assert "<iframe" not in home.format_home([written("02_pairs")])
 
 
+def test_a_failed_notebook_has_a_card_with_its_error(written, tmp_path):
+    failed = written("02_pairs", error="code cell 3, `<x>`: ValueError: no")
+    never = Run(COMMITTED[0], tmp_path / "missing.ipynb", error="Kernel died")
+    page = home.format_home([never, failed])
+    assert "failed in <code>code cell 3, `&lt;x&gt;`: ValueError: no</code>" in page
+    assert "failed in <code>Kernel died</code>" in page
+    assert len(texts(r'<a class="card".*?</a>', page)) == 2 and 'class="fig"' not in page
+
+
 def test_texts_of_notebooks_are_escaped(written):
     run = written(f"02_{HOSTILE[:5]}", HOSTILE, error=HOSTILE)
     nb = nbformat.read(run.executed, as_version=4)
@@ -98,3 +122,50 @@ def test_texts_of_notebooks_are_escaped(written):
     nbformat.write(nb, run.executed)
     page = home.format_home([run])
     assert HOSTILE not in page and "<scri" not in page.replace("<script src", "")
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A home with the live explorer, the committed pictures and a live figure."""
+    folder = tmp_path_factory.mktemp("report")
+    report.copy_shared(folder)
+    app.write_page(folder / report.LIVE)
+    still = STILL.format(name="fashion-mnist", method="max_softmax")
+    cell = new.new_code_cell("x", metadata={"tags": ["key-figure"]})
+    cell.outputs = [
+        new.new_output("display_data", {"text/html": still, "text/plain": "a → b"}),
+        new.new_output("display_data", {PLOTLY_JSON: figure()}),
+    ]
+    path = folder / "09_live.ipynb"
+    nbformat.write(new.new_notebook(cells=[cell]), path)
+    text = home.format_home([*(Run(path, path) for path in COMMITTED), Run(path, path)])
+    (folder / "index.html").write_text(text, encoding="utf-8")
+    return folder
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", SIZES)
+def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, open_page, width, scheme):
+    page = open_page((folder / "index.html").as_uri(), width, scheme)
+    frame = page.frame_locator("iframe.explorer")
+    slider = frame.locator(".cl-slider").first
+    slider.wait_for()
+    page.locator(".fig .main-svg").first.wait_for()
+    box = slider.bounding_box()
+    if width == 1440:
+        assert box["y"] + box["height"] < 900
+    assert box["width"] >= 200
+    page.wait_for_function(  # the frame is as high as its page
+        "() => document.querySelector('iframe.explorer').style.height !== ''"
+    )
+    inside = frame.locator("body")
+    assert inside.evaluate("body => body.scrollHeight <= innerHeight + 1")
+    assert inside.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
+    assert page.evaluate("document.documentElement.scrollWidth") <= width
+    figures = page.locator(".fig").all()
+    filters = {figure.locator("img, .js-plotly-plot").first.evaluate(FILTER) for figure in figures}
+    assert filters == {scheme == "dark"}
+
+
+FILTER = "element => getComputedStyle(element).filter.includes('invert')"

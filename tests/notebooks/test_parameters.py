@@ -1,14 +1,18 @@
-"""Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds."""
+"""Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds.
+
+Their live figures and tables then fit into their containers, in the report and in JupyterLab.
+"""
 
 import nbformat
 import numpy as np
 import pandas as pd
 import papermill
 import pytest
+from jupyter_pages import PATIENCE, serving
 
 from cascadelib import LogitStore, Method
 from cascadelib.files import ROOT
-from tools import report, run
+from tools import home, report, run
 
 pytestmark = pytest.mark.soak
 
@@ -54,12 +58,19 @@ def other_parameters(path, small):
     return {name: value for name, value in new.items() if name in has}
 
 
+@pytest.fixture(scope="module")
+def executed(tmp_path_factory):
+    """A folder of the executed notebooks, which the first test fills."""
+    return tmp_path_factory.mktemp("executed")
+
+
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_with_other_parameters(path, small, run_cells):
+def test_a_notebook_runs_with_other_parameters(path, small, run_cells, executed):
     cells = run_cells(path, other_parameters(path, small))
     for cell in cells:
         if "answer" in cell.metadata.get("tags", []):
             assert report.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
+    nbformat.write(nbformat.v4.new_notebook(cells=cells), executed / path.name)
 
 
 @pytest.fixture(scope="module")
@@ -106,3 +117,70 @@ def test_a_lesson_runs_without_logits(number, form, tables, run_cells):
     if number == "05":
         shifts = ["darker", "pose"] if form == "tables" else [name[6:] for name in SPLITS[2:]]
         assert all(name in str(cells) for name in shifts)
+
+
+# The texts and lines of live figures that are outside of their container, and what scrolls
+# sideways. Code may scroll. containers: of the figures. parts: what may not scroll.
+CUT = """([containers, parts]) => {
+    const kind = part => part.className.baseVal ?? part.className
+    const name = part => `${kind(part)} ${part.textContent.slice(0, 60)}`
+    const isInside = (box, area) => box.left >= area.left - 1 && box.right <= area.right + 1 &&
+        box.top >= area.top - 1 && box.bottom <= area.bottom + 1
+    const cut = []
+    let seen = 0
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) {
+        const area = plot.closest(containers).getBoundingClientRect()
+        for (const part of plot.querySelectorAll(".main-svg text, .traces path, .errorbar path")) {
+            const box = part.getBoundingClientRect()
+            if (!box.width || part.closest(".hoverlayer, .modebar")) continue
+            seen++
+            if (!isInside(box, area)) cut.push(name(part))
+        }
+    }
+    for (const part of document.querySelectorAll(parts)) {
+        seen++
+        if (part.clientWidth && part.scrollWidth > part.clientWidth + 1) cut.push(name(part))
+    }
+    return [seen, cut] }"""
+REPORT_PARTS = "html, table, .output_area, .output_area pre, main p, img"
+LAB_PARTS = ".jp-RenderedHTMLCommon table, .jp-RenderedHTMLCommon p, .jp-RenderedHTMLCommon"
+
+
+def lessons(executed):
+    return [path for path in sorted(executed.glob("*.ipynb")) if path.name < "10"]
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", [390, 1000, 1440])
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
+    executed, open_page, width, scheme
+):
+    runs = [report.Run(path, path) for path in lessons(executed)]
+    if not runs:
+        pytest.skip("no lesson ran before")
+    if not (executed / "index.html").exists():
+        home.write_report(runs, executed)
+    for run_ in runs:
+        page = open_page((executed / f"{run_.source.stem}.html").as_uri(), width, scheme)
+        page.wait_for_function("document.body.dataset.fitted")
+        page.locator(".js-plotly-plot .main-svg").first.wait_for()
+        seen, cut = page.evaluate(CUT, ["[role=figure]", REPORT_PARTS])
+        assert seen > 30 and cut == [], run_.source.stem
+        page.close()
+
+
+@pytest.mark.browser
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, open_page):
+    """The window has 1,440 pixels, of which JupyterLab's sidebar takes 300."""
+    if not lessons(executed):
+        pytest.skip("no lesson ran before")
+    with serving(executed) as (address, _):
+        for path in lessons(executed):
+            tab = f"{address}/lab/workspaces/{path.stem}/tree/{path.name}"  # no other tab
+            page = open_page(tab, 1440, height=8000)
+            page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
+            page.wait_for_timeout(2000)
+            seen, cut = page.evaluate(CUT, [".jp-OutputArea-output", LAB_PARTS])
+            assert seen > 30 and cut == [], path.stem
+            page.close()

@@ -1,5 +1,6 @@
 """Pages of the report have links, contents and the explorer, and read on phones and in the dark."""
 
+import io
 import json
 import re
 
@@ -7,9 +8,10 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
+from PIL import Image
 
 import cascadelib as cl
-from cascadelib.figures.style import PLOTLY_JSON
+from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
 from tools import home, paper_figures, report
 from tools.paper_figures import panels
 
@@ -24,6 +26,26 @@ WIDER = """() => [...document.querySelectorAll('body *')].filter(e => {
     const part = e.ownerSVGElement && e.tagName !== 'text' || e.closest('#js-plotly-tester')
     return !scrolls && !part && box.width && (box.right > innerWidth + 1 || box.left < -1)
 }).map(e => `${e.className} ${e.textContent.slice(0, 60)}`)"""
+# [contrast with the nearest background, text] of each element with text.
+CONTRASTS = """() => {
+    const numbers = text => text.match(/[\\d.]+/g).map(Number)
+    const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4
+    const light = rgb => rgb.slice(0, 3).map(v => linear(v / 255)).reduce(
+        (sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0)
+    const below = e => {
+        const [r, g, b, a = 1] = numbers(getComputedStyle(e).backgroundColor)
+        return a || !e.parentElement ? [r, g, b] : below(e.parentElement)
+    }
+    const texts = e => [...e.childNodes].filter(n => n.nodeType === 3)
+    const own = e => texts(e).map(n => n.data.trim()).join('')
+    const shown = [...document.querySelectorAll('body *')].filter(
+        e => !e.closest('script, svg, .modebar') && own(e))
+    return shown.map(e => {
+        const both = [light(numbers(getComputedStyle(e).color)), light(below(e))]
+        const [one, two] = both.sort((a, b) => b - a)
+        return [(one + 0.05) / (two + 0.05), own(e).slice(0, 40)]
+    })
+}"""
 
 
 def figures():
@@ -114,6 +136,26 @@ def test_pages_have_neighbours_and_contents(pages):
     assert 'rel="next"' not in (pages / "03_c.html").read_text(encoding="utf-8")
 
 
+def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
+    figure = json.loads(next(figures()).update_layout(title=None).to_json())
+    answer = new.new_code_cell("draw()", metadata={"tags": ["answer"]})
+    answer.outputs = [
+        new.new_output(
+            "display_data",
+            {"text/html": "<p>It is <b>so</b></p>", "text/plain": "It is < so\n5 of 9"},
+        ),
+        new.new_output("display_data", {PLOTLY_JSON: figure}),
+    ]
+    parameters = new.new_code_cell("split = 'val'", metadata={"tags": ["parameters"]})
+    question = new.new_markdown_cell("# Is it?\n\nWhat it is.")
+    nb = new.new_notebook(cells=[question, parameters, answer])
+    assert (report.question_of(nb), report.finding_of(nb)) == ("Is it?", "It is < so")
+    _, folded, shown = report.readable_copy(nb).cells
+    assert "<details>" in folded.source and "split = 'val'\n```" in folded.source
+    assert 'aria-label="It is &lt; so 5 of 9"' in shown.outputs[1]["data"]["text/html"]
+    assert nb.cells[1] == parameters
+
+
 def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     text = (pages / "02_b.html").read_text(encoding="utf-8")
     assert re.findall('src="live.html#([^"]*)"', text) == [
@@ -154,3 +196,39 @@ def test_panels_are_stacked_on_a_phone_and_restored_side_by_side(pages, open_pag
     page.set_viewport_size({"width": 1000, "height": 900})
     page.wait_for_function(FITTED, arg=1000)
     assert page.evaluate(domains) == [[0, 1]] * 3 and page.evaluate(height) < 600
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_text_has_contrast(pages, open_page, scheme):
+    for name in ("index", "02_b"):
+        page = open_page((pages / f"{name}.html").as_uri(), scheme=scheme)
+        found = page.evaluate(CONTRASTS)
+        assert len(found) > 5 and [text for contrast, text in found if contrast < 4.5] == []
+
+
+def brightness(rgb):
+    """Return the relative luminance (WCAG) of a pixel."""
+    parts = np.asarray(rgb[:3]) / 255
+    return np.where(parts <= 0.04045, parts / 12.92, ((parts + 0.055) / 1.055) ** 2.4) @ [
+        0.2126,
+        0.7152,
+        0.0722,
+    ]
+
+
+@pytest.mark.soak
+@pytest.mark.browser
+def test_colours_of_figures_have_contrast_in_the_dark(pages, open_page):
+    page = open_page((pages / "index.html").as_uri(), scheme="dark")
+    colours = [*PALETTE, GREY, BLACK, "#444444", "#ffffff"]
+    boxes = "".join(
+        f"<div style='background: {colour}; width: 20px; height: 20px'></div>" for colour in colours
+    )
+    page.evaluate(
+        "boxes => document.body.innerHTML = `<div class='js-plotly-plot'>${boxes}</div>`", boxes
+    )
+    picture = Image.open(io.BytesIO(page.screenshot())).convert("RGB")
+    seen = [brightness(picture.getpixel((10, 20 * i + 10))) for i in range(len(colours))]
+    page.close()
+    assert seen[-1] < 0.01 and min((one + 0.05) / (seen[-1] + 0.05) for one in seen[:-1]) >= 4.5
