@@ -16,6 +16,7 @@ from torch import nn
 import cascadelib as cl
 from cascadelib import Cascade, LogitStore, Method, Point, pick, search
 from cascadelib.policy import members
+from cascadelib.policy.members import check_same
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.loaders import load
 from cascadelib.zoo.macs import count_macs
@@ -252,6 +253,27 @@ def test_inputs_are_not_changed(lenet_point):
     decisions = cascade(images)
     assert torch.equal(images, IMAGES[:40].float())
     np.testing.assert_array_equal(decisions.exit_stage, cascade(IMAGES[:40]).exit_stage)
+
+
+MODULE = np.array([[1.0, -8.0], [2.0, 3.0], [np.nan, 0.0]])  # logits
+
+
+@pytest.mark.parametrize("place", [(0, 0), (0, 1), (1, 1)])
+def test_every_finite_logit_of_a_graph_is_compared(place):
+    most = 1e-6 * 8.0  # precision ** (2/3) × the largest logit
+    graph = MODULE.copy()
+    graph[place] += 0.9 * most
+    check_same(graph, MODULE, 1e-9)
+    graph[place] += 0.2 * most
+    with pytest.raises(RuntimeError, match="other logits for 3 samples"):
+        check_same(graph, MODULE, 1e-9)
+
+
+def test_a_graph_has_finite_logits_where_its_module_has():
+    for graph in (MODULE[[0, 2, 2]], np.nan_to_num(MODULE)):
+        with pytest.raises(RuntimeError, match="other logits"):
+            check_same(graph, MODULE, 1e-9)
+    check_same(MODULE[[2, 2]], MODULE[[2, 2]], 1e-9)
 
 
 @pytest.mark.parametrize(
