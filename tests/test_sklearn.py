@@ -53,6 +53,7 @@ LINES = [("line", LogisticRegression()), ("other line", LogisticRegression(C=10)
 ROUGH_LINES = [(name, LogisticRegression(C=line.C, tol=0.1)) for name, line in LINES]
 
 
+@pytest.mark.soak
 @parametrize_with_checks([CascadeClassifier(ROUGH_LINES, [1, 30], random_state=0)])
 def test_the_estimator_passes_the_checks_of_scikit_learn(estimator, check):
     check(estimator)

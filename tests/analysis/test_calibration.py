@@ -79,6 +79,7 @@ def test_ece_equals_a_loop_ties_and_edges_included(samples, bins):
     assert table["samples"].sum() == len(confidence)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("binning", ["equal_width", "equal_mass"])
 @pytest.mark.parametrize("k", [60, 500, 5000])
 def test_the_ideal_ece_is_the_mean_of_simulated_ones(k, binning):

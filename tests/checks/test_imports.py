@@ -80,6 +80,7 @@ def interpreter():
     return json.loads(ran.stdout)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("step", STEPS)
 def test_a_step_loads_no_package_that_it_does_not_need(step, interpreter):
     assert set(interpreter[0][step]) & set(STEPS[step]) == set()

@@ -151,6 +151,7 @@ def tolerance_of(store):
     return 1e-12 if is_priced else 0.0
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 @pytest.mark.parametrize("contract", CONTRACTS)
 @pytest.mark.parametrize("steps", [7, 10_000])

@@ -211,6 +211,7 @@ def test_samples_of_a_point_under_new_ids_are_refused():
     assert certify(tune, replace(point, selected_on=None), 0.05, reference=largest)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("digits", [2, 3, 4, None])
 @pytest.mark.parametrize("form", ["memory", "file"])
 def test_a_selection_split_under_new_ids_or_rounded_is_always_found(digits, form, tmp_path):

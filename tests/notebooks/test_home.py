@@ -143,6 +143,7 @@ def folder(tmp_path_factory):
     return folder
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", SIZES)

@@ -132,6 +132,7 @@ def picked_by_hand(here, there, paper):
     }
 
 
+@pytest.mark.soak
 def test_all_decided_claims_equal_loops_over_cascades_and_thresholds(clone):
     root, outcomes = clone
     here, there = (half_of(outcomes, start) for start in (0, 1))

@@ -77,6 +77,7 @@ def test_designs_are_those_of_the_captions():
     assert set(DRAWN) == set(TYPED)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("field", OTHERWISE)
 @pytest.mark.parametrize("name", TYPED)
 def test_a_figure_is_drawn_by_its_design(name, field):

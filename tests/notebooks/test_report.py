@@ -198,6 +198,7 @@ def test_panels_are_stacked_on_a_phone_and_restored_side_by_side(pages, open_pag
     assert page.evaluate(domains) == [[0, 1]] * 3 and page.evaluate(height) < 600
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_has_contrast(pages, open_page, scheme):

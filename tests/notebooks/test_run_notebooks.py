@@ -46,6 +46,7 @@ def report_folder(source):
     return source.parents[1] / "build" / "report"
 
 
+@pytest.mark.soak
 def test_a_page_has_the_figure_and_the_last_state_of_each_line(report_folder):
     html = (report_folder / "01_page.html").read_text(encoding="utf-8")
     assert "Plotly.newPlot" in html and 'aria-label="A line"' in html

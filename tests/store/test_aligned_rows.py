@@ -67,6 +67,7 @@ def test_groups_of_equal_size_are_reported_together():
     assert aligned_rows(drawn(4, 3000)).status == "verified"
 
 
+@pytest.mark.soak
 @settings(max_examples=40)
 @given(
     st.lists(st.integers(0, 4), min_size=4, max_size=30).filter(lambda v: len(set(v)) > 1),

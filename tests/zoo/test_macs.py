@@ -91,6 +91,7 @@ def allowances(module, image):
     return sum(charged)
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize(
     ("name", "size", "deployed"),
     [

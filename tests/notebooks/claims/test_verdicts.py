@@ -183,14 +183,8 @@ def test_two_equal_methods_give_a_false_verdict_in_at_most_5_percent_of_families
     assert false_families(30, BOUNDARY) <= 4  # of 30 at 5%: more in 1.6% of such tests
 
 
-# Worlds that take at most 4 s. The others take up to 2 minutes.
-FAST = {"harmful confidences", "unrelated gains", "times like MACs"}
-
-
-@pytest.mark.parametrize(
-    "world",
-    [pytest.param(each, marks=[pytest.mark.soak] * (each not in FAST)) for each in WORLDS],
-)
+@pytest.mark.soak  # the worlds take up to 2 minutes
+@pytest.mark.parametrize("world", WORLDS)
 def test_claims_that_are_false_in_a_planted_world_are_rarely_decided(world):
     """The benchmark ``ledger`` has a thousand draws of each world."""
     families, _ = false_verdicts(world, 20)
