@@ -132,12 +132,33 @@ GERMAN = {
     "cost": "Preis",
     "label": "Wahrheit",
 }
+FRENCH = {
+    "sample": "Question",
+    "model": "Modèle",
+    "prediction": "Réponse",
+    "confidence": "Confiance",
+    "cost": "Coût",
+    "label": "Vérité",
+}
 
 
 def german(row):
     return {
         "confidence": row["confidence"].replace(".", ","),
         "cost": f"{1000 * float(row['cost']):.2f}".replace(".", ",") + " €",
+    }
+
+
+def french(row):
+    percent = f"{100 * float(row['confidence']):.1f}".replace(".", ",")
+    price = f"{1e7 * float(row['cost']):,.2f}".replace(",", "\u202f").replace(".", ",")
+    return {"confidence": f"{percent} %", "cost": price}
+
+
+def english(row):
+    return {
+        "confidence": f"{100 * float(row['confidence']):.1f}%",
+        "cost": f"${1e6 * float(row['cost']):,.2f}",
     }
 
 
@@ -159,23 +180,23 @@ def missing_rows(truth, rng, share):
     return csv_of(row for row in truth.rows() if row["model"] == "large" or rng.random() > 0.05)
 
 
+def repeated_rows(truth, rng, share):
+    rows = list(truth.rows())
+    return csv_of(rows + rows[:50])
+
+
 def other_rows_repeated(truth, rng, share):
     rows = list(truth.rows())
     return csv_of(rows + [row | {"confidence": "0.5"} for row in rows[:50]])
 
 
-def wide(named):
-    """Return the maker of a file with a row per sample, whose columns a function names."""
-
-    def make(truth, rng, share):
-        rows = {}
-        for row in truth.rows():
-            at = rows.setdefault(row["sample"], {"id": row["sample"], "gold": row["label"]})
-            for name in ("prediction", "confidence", "cost"):
-                at[named(name, row["model"])] = row[name]
-        return csv_of(rows.values())
-
-    return make
+def wide(truth, rng, share):
+    rows = {}
+    for row in truth.rows():
+        at = rows.setdefault(row["sample"], {"id": row["sample"], "gold": row["label"]})
+        for name in ("prediction", "confidence", "cost"):
+            at[f"{row['model']}_{name}"] = row[name] + ("." if name == "prediction" else "")
+    return csv_of(rows.values())
 
 
 def completion(row, text):
@@ -203,28 +224,50 @@ def completions(form, failed=0.0):
     return make
 
 
+def flat_lines(truth, rng, share):
+    rows = (
+        row | {"confidence": float(row["confidence"]), "cost": float(row["cost"])}
+        for row in truth.rows()
+    )
+    return "\n".join(map(json.dumps, rows)).encode()
+
+
 def plain(row):
     return {}
 
 
+MARKED = "**{}**".format
 STOP = "{}.".format
 FIRST = "{}, since the text says so.".format
 LAST = "After some thought, the answer is {}.".format
 # {name: maker}
 FILES = {
+    "plain": each(plain),
     "full stops, both models": spelled(STOP, tuple(PRICE)),
+    "Markdown and a full stop": spelled("**{}.**\n".format),
     "first word": spelled(FIRST),
     "explanation": spelled(LAST),
+    "explanation of the small model": spelled(LAST, ("small",)),
     "labels in capitals": each(lambda row: {"label": row["label"].upper()}),
+    "labels with a full stop": each(lambda row: {"label": row["label"] + "."}),
+    "an English spreadsheet": each(english, names=HEADER),
     "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
+    "a French spreadsheet": each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
     "yes and no": judged("yes", "no"),
     "two prices": each(lambda row: {"seconds": row["confidence"]}),
+    "thousands": each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
+    "two readings": each(lambda row: {"cost": "1,234"}),
     "missing rows": missing_rows,
+    "repeated rows": repeated_rows,
     "other rows repeated": other_rows_repeated,
-    "wide": wide(lambda name, model: f"{model}_{name}"),
+    "wide": wide,
     "tabs": each(plain, separator="\t", encoding="utf-16"),
-    "completions, 1% failed": completions(STOP, 0.01),
+    "flat lines": flat_lines,
+    "completions": completions(STOP),
+    "completions, 1% failed": completions(MARKED, 0.01),
+    "explained completions": completions(LAST),
     "prose": spelled(lambda text: "It is hard to say."),
+    "answers in other words": spelled(lambda text: f"not {text}"),
 }
 
 
@@ -246,6 +289,27 @@ def numbered(form):
     return draw
 
 
+def lost(column, text, share=0.3):
+    """Return the maker of a file in which a text replaces some of the large model's cells."""
+
+    def make(truth, rng, _):
+        return csv_of(changed(truth, rng, share, lambda row: {column: text}))
+
+    return make
+
+
+def unlabelled(text):
+    """Return the maker of a file in which a text replaces the labels of some samples."""
+
+    def make(truth, rng, share):
+        gone = {sample for sample in truth.ids if rng.random() < 0.3}
+        return csv_of(
+            row | ({"label": text} if row["sample"] in gone else {}) for row in truth.rows()
+        )
+
+    return make
+
+
 def difficult_missing(truth, rng, share):
     """The small model was not called for questions of which it would have been unsure."""
     unsure = np.array(truth.ids)[truth.confidence["small"] < 0.53]
@@ -254,29 +318,74 @@ def difficult_missing(truth, rng, share):
     )
 
 
+def followed(after):
+    """Return the maker of a file with further lines at its end."""
+    return lambda truth, rng, share: csv_of(truth.rows()) + after.encode()
+
+
+def json_array(truth, rng, share):
+    return json.dumps(list(truth.rows())).encode()
+
+
+def index_column(truth, rng, share):
+    rows = enumerate(truth.rows())
+    return csv_of({"": number} | row for number, row in rows)
+
+
 def percent_of_large(truth, rng, share):
     return csv_of(
         changed(truth, rng, 1, lambda row: {"confidence": f"{100 * float(row['confidence']):.1f}"})
     )
 
 
+def in_parentheses(truth, rng, share):
+    rows = {}
+    for row in truth.rows():
+        at = rows.setdefault(row["sample"], {"Question ID": row["sample"], "Gold": row["label"]})
+        for name, title in (("prediction", "Answer"), ("confidence", "Conf."), ("cost", "Price")):
+            at[f"{title} ({row['model']})"] = row[name]
+    return csv_of(rows.values())
+
+
 STRANGE = {
     "thousands in answers": spelled(lambda text: f"{int(text):,}"),
+    "boxed numbers": spelled("So it is $\\boxed{{{}}}$.".format),
     "thoughts": spelled("<think>yes or no</think>\n\n{}.".format),
     "XML tags": spelled("<answer>{}</answer>".format),
     "JSON answers": spelled('{{"answer": "{}", "why": "so"}}'.format),
     "difficult rows missing": difficult_missing,
-    "models in parentheses": wide(lambda name, model: f"{name.title()} ({model})"),
+    "empty rows": followed(",,,,,\n" * 20),
+    "cents": each(lambda row: {"cost": f"{100 * float(row['cost']):.2f}¢"}),
+    "pass and fail": judged("pass", "fail"),
+    "check marks": judged("✓", "✗"),
+    "a JSON array": json_array,
+    "models in parentheses": in_parentheses,
+    "a label of None": unlabelled("None"),
+    "answers of nan": lost("prediction", "nan"),
+    "an index column": index_column,
     "percent of one model": percent_of_large,
 }
 WORLDS = {
     "thousands in answers": numbered(str),
+    "boxed numbers": numbered(str),
+    "answers of nan": numbered("city {}".format),
 }
 SUFFIXES = {
     "tabs": ".tsv",
+    "flat lines": ".jsonl",
+    "completions": ".jsonl",
     "completions, 1% failed": ".jsonl",
+    "explained completions": ".jsonl",
+    "a JSON array": ".json",
 }
-REFUSED = {"other rows repeated", "prose"}
+REFUSED = {
+    "two readings",
+    "other rows repeated",
+    "prose",
+    "answers in other words",
+    "a label of None",
+    "answers of nan",
+}
 
 
 def options_of(name):

@@ -25,7 +25,7 @@ MOST_TOKENS = {
     "cascadelib": (181_800, 9.5),
     "notebooks/tools": (39_000, 10.5),
     "benchmarks": (50_100, 10.8),
-    "tests": (292_600, 11.5),
+    "tests": (293_300, 11.5),
 }
 MOST_WORDS = 37_300  # of docs/*.md
 MOST_COMPLEX = 12
