@@ -171,7 +171,7 @@ def draw_all(
 
     Draws in the file are not computed again, and new ones are added to it.
     """
-    rows = read_rows(path)
+    rows = read_rows(path) if path and path.exists() else []
     done = {tuple(each[name] for name in DRAW) for each in rows}
     for name, pool in pools(folder, names):
         for length, count, draw in product(lengths, labels, range(draws)):
@@ -181,22 +181,20 @@ def draw_all(
             start = dict(zip(DRAW, cell))
             found = [start | each for each in one_draw(pool, count, LENGTHS[length], cell[-1])]
             rows += found
-            append_rows(path, found)
+            if path:
+                append_rows(path, found)
     return pd.DataFrame(rows)
 
 
-def read_rows(path: Path | None) -> list[dict]:
-    """Return the rows of a file with a JSON object per line, or none without a file."""
-    if path is None or not path.exists():
-        return []
+def read_rows(path: Path) -> list[dict]:
+    """Return the rows of a file with a JSON object per line."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
 
 
-def append_rows(path: Path | None, rows: Iterable[dict]) -> None:
+def append_rows(path: Path, rows: Iterable[dict]) -> None:
     """Append rows to a file with a JSON object per line."""
-    if path is not None:
-        with path.open("a", encoding="utf-8") as file:
-            file.writelines(f"{json.dumps(each)}\n" for each in rows)
+    with path.open("a", encoding="utf-8") as file:
+        file.writelines(f"{json.dumps(each)}\n" for each in rows)
 
 
 def upper_end(values: pd.Series) -> float:
@@ -217,7 +215,7 @@ def cells_of(found: pd.DataFrame) -> pd.DataFrame:
     margins = found.groupby(CELL)["margin"].mean()
     for cell, part in by_draw.groupby(level=CELL):
         part = part.droplevel(CELL)
-        result = dict(zip(DRAW, cell)) | {
+        result = dict(zip(CELL, cell)) | {
             "draws": len(part),
             "margin": margins[cell],
             "excess": part["excess"].mean(),

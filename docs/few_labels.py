@@ -9,7 +9,6 @@ import json
 import sys
 from bisect import bisect_left
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -134,8 +133,8 @@ def saving_by_labels(cells: pd.DataFrame) -> go.Figure:
 
 def write_figure(path: Path) -> None:
     """Write few-labels.png from a file of draws."""
-    rows: list[dict[str, Any]] = [json.loads(line) for line in path.read_text().splitlines()]
-    figure = saving_by_labels(choosing.cells_of(pd.DataFrame(rows)))
+    found = pd.DataFrame(choosing.read_rows(path))
+    figure = saving_by_labels(choosing.cells_of(found))
     (picture,) = asyncio.run(draw([json.loads(figure.to_json())]))
     (HERE / "few-labels.png").write_bytes(reduce_palette(picture))
 

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 sys.path.append(str(ROOT / "benchmarks"))
 
 bench = load_script("benchmarks/run.py")
+choosing = load_script("benchmarks/choosing.py")
 
 MODULE = """
 def row(name):
@@ -93,3 +94,12 @@ def test_a_full_name_chooses_one_job_and_an_unknown_name_is_refused(capsys):
 )
 def test_a_row_meets_its_target(measured, target, verdict):
     assert bench.met(measured, target) == verdict
+
+
+def test_a_row_of_choosing_has_the_names_of_its_cell():
+    cell = dict(zip(choosing.CELL, ["images", "pairs", 500, "observed", choosing.ANY]))
+    drawn = {"draw": 0, "goal": "loss", "margin": 0, "excess": 1, "cost": 2, "reference": 6}
+    (row,) = choosing.cells_of(pd.DataFrame([cell | drawn | {"falls_back": False}])).to_dict(
+        "records"
+    )
+    assert cell.items() <= row.items() and row["saving"] == 3
