@@ -178,7 +178,7 @@ def plan_reports(
         reports["report/published_seconds"] = by_time
     else:
         print("Not all models have published_seconds: no second run at that cost.")
-    for task in texts_of(study):
+    for task in own["texts"]:
         reports[f"report/glue/{task}"] = with_parameters(on_texts, **half_of_a_task(study, task))
     return {study / name: parameters for name, parameters in reports.items() if parameters}
 

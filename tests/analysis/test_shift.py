@@ -202,9 +202,8 @@ def test_holds_has_a_row_per_split_and_wider_intervals_at_a_higher_level():
 def test_the_costs_of_a_saving_share_its_error_if_both_are_uncertain(differs_by_sample):
     rng = np.random.default_rng(0)
     k = 200
-    cost = np.array([[1.0], [4.0]]) * rng.uniform(0.5, 1.5, (2, k if differs_by_sample else 1))
     correct = rng.random((2, k)) < [[0.6], [0.9]]
-    cost = cost if differs_by_sample else cost[:, 0]
+    cost = [[1], [4]] * rng.uniform(0.5, 1.5, (2, k)) if differs_by_sample else [1, 4]
     table = ScoreTable(correct, rng.random((2, k)), cost)
     point = search(table, 2).point(3)
     row = holds({"here": table}, point, resamples=20, level=0.9).loc["here"]

@@ -39,5 +39,5 @@ def test_a_workspace_has_room_for_every_grid(d):
         cells = prod(min(top, bins) + 2 for top in tops)
         assert 2 * cells <= len(walk.by_slot)
         assert 2 * cells * 2 ** (d + 1) <= len(walk.by_correctness)
-        assert 1 + (bins + 1) <= levels.edges.shape[2]
+        assert bins + 2 <= levels.edges.shape[2]
         assert boxes_of(tops, bins) <= levels.boxes.shape[1]
