@@ -42,11 +42,6 @@ from tools.claims import ledger  # noqa: E402 - so is this
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
 DOMAINS = ("products", "editorials", "tweets")
-VERDICTS = {
-    "supported": "Supported",
-    "contradicted": "Contradicted",
-    "undetermined": "Undetermined",
-}
 
 
 def word(n: int) -> str:
@@ -248,26 +243,6 @@ def ledger_counts() -> str:
     return f"Of {counts.sum()} claims: {listed}."
 
 
-def of_methods() -> pd.DataFrame:
-    """Return the claims in notebook 11 that compare methods."""
-    families = ledger.paper_claims()["family"]
-    rows = ledger_rows()
-    is_of_methods = families.str.startswith("methods") | (families == "top5")
-    return rows.loc[[name for name in families.index[is_of_methods] if name in rows.index]]
-
-
-def ranking() -> str:
-    """Summarize the verdicts on the paper's claims about methods."""
-    rows = of_methods()
-    words = verdicts_of(rows)
-    lines = []
-    for word_, label in VERDICTS.items():
-        names = words.index[words == word_]
-        listed = ", ".join(f"`{name}`" for name in names) or "none"
-        lines.append(wrapped(f"**{label}** ({len(names)}): {listed}.", bullet="- "))
-    return "\n".join(lines)
-
-
 @functools.cache
 def images(split: str) -> cl.LogitStore:
     """Return the bundled logits on images."""
@@ -302,30 +277,6 @@ def accuracies() -> str:
     """Compare the held-out accuracy of the chosen cascade with that of its large model."""
     test = evaluated("test")
     return f"{fraction(test.accuracy)} accuracy instead of {fraction(test.last_model_accuracy)}"
-
-
-def taught() -> str:
-    """Return the number of bundled models that were distilled from the best one."""
-    models = json.loads((ROOT / "data/fashion-mnist/zoo.json").read_text(encoding="utf-8"))[
-        "models"
-    ]
-    teachers = [entry.get("recipe", {}).get("teacher") for entry in models.values()]
-    students = [teacher for teacher in teachers if teacher]
-    (teacher,) = set(students)
-    if teacher != images("val").models["top1"].idxmax():
-        raise ValueError(
-            f"{teacher} is the teacher of the distilled models, but not the best model"
-        )
-    return f"{len(students)} [distilled from the largest](docs/training.md)"
-
-
-def training() -> str:
-    """Return the measures of the model variants in notebook 11, a row each."""
-    shown = table_with("11", "hard labels").drop(index="measured")
-    lines = [f"| | {' | '.join(shown)} |", f"|---|{len(shown.columns) * '---|'}"]
-    for label, row in shown.iterrows():
-        lines.append(f"| {label} | {' | '.join(row)} |")
-    return "\n".join(lines)
 
 
 def answers() -> str:
@@ -574,13 +525,11 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
     },
     "docs/index.md": {"headline": headline, "install": install},
     "docs/first-steps.md": {"install": install, "extras": extras, "deciding": deciding},
-    "docs/training.md": {"training": training},
     "docs/scale.md": {
         "workers": functools.partial(measured.rows_of, measured.WORKERS),
         "executors": functools.partial(measured.rows_under_load, measured.EXECUTORS),
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
-    "docs/ranking.md": {"ranking": ranking},
     "docs/ledger.md": {
         "verdicts": ledger_counts,
         "finding": ledger_finding,

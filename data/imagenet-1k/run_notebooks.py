@@ -192,7 +192,8 @@ def main(arguments: list[str] | None = None) -> int:
     run.deal_parameters(paths, chosen)  # a name that none has is refused
     reports = plan_reports(study, paths, chosen, preset)
     run.ignore_warnings()
-    runs = run.run_reports(reports, run.jobs_of(None, NEED))
+    jobs = run.jobs_of(None, NEED)
+    runs = [one for out, given in reports.items() for one in run.run_report(out, given, jobs)]
     if (study / "test").exists() and not options.notebooks:
         prominence = {**preset, **chosen}.get("prominence", 1.0)
         submit(study, float(prominence), options.devkit)

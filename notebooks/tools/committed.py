@@ -14,13 +14,11 @@ from typing import Any
 
 import kaleido
 import nbformat
-import numpy as np
 from kaleido.errors import ChromeNotFoundError
 from nbformat import NotebookNode
-from PIL import Image, ImageColor
-from scipy.cluster.vq import vq
+from PIL import Image
 
-from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
+from cascadelib.figures.style import PLOTLY_JSON
 from tools.report import ROOT, WIDGET, last_of_each_line, outputs_of, title_of
 
 LONGEST = ("10", "11")  # the notebooks that take longest on large data
@@ -38,11 +36,8 @@ def check_browser() -> None:
         ) from error
 
 
-async def draw(figures: list[dict], kind: str = "png") -> list[bytes]:
-    """Return pictures of plotly figures (dicts), from one headless browser without network access.
-
-    kind: "png", or "svg" for vector graphics.
-    """
+async def draw(figures: list[dict]) -> list[bytes]:
+    """Return PNGs of plotly figures (dicts), from one headless browser without network access."""
     pictures = []
     # MathJax would come from a CDN, and Chrome reports to its vendor. A proxy at a closed port
     # blocks both. plotly.js comes from the package.
@@ -51,32 +46,16 @@ async def draw(figures: list[dict], kind: str = "png") -> list[bytes]:
             layout = figure["layout"]
             size = {side: layout.get(side) or default for side, default in SIZE.items()}
             bare = {"data": figure["data"], "layout": layout}
-            options = {"format": kind, "scale": 1, **size}
+            options = {"format": "png", "scale": 1, **size}
             pictures.append(await browser.calc_fig(bare, options))
     return pictures
 
 
 def reduce_palette(png: bytes) -> bytes:
-    """Return the picture in at most 256 colours, white and the style's colours among them.
-
-    It has about a third of the bytes and no visible difference in a chart.
-    """
+    """Return the picture in at most 256 colours, which takes about a third of the bytes."""
     picture = Image.open(io.BytesIO(png)).convert("RGB")
-    names = ("white", *PALETTE, GREY, BLACK)
-    fixed = [ImageColor.getrgb(name) for name in names]
-    few_colours = picture.quantize(
-        256 - len(fixed), Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE
-    )
-    others = np.reshape(few_colours.getpalette() or [], (-1, 3))
-    colours = np.concatenate([fixed, others])[:256]
-    pixels = np.asarray(picture).reshape(-1, 3)
-    nearest, _ = vq(pixels.astype(float), colours.astype(float))
-    height_and_width = picture.size[::-1]
-    rows = nearest.astype(np.uint8).reshape(height_and_width)
-    small = Image.fromarray(rows, "P")
-    small.putpalette(colours.astype(np.uint8).tobytes())
     file = io.BytesIO()
-    small.save(file, "PNG", optimize=True)
+    picture.quantize(256, dither=Image.Dither.NONE).save(file, "PNG", optimize=True)
     return min(png, file.getvalue(), key=len)
 
 

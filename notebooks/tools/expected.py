@@ -9,6 +9,7 @@ import json
 import re
 from collections.abc import Mapping
 from decimal import Decimal
+from html import unescape
 from itertools import zip_longest
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,6 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from .publish import rows_of_table
 from .report import tagged
 
 COMPARED = ("answer", "key-table", "nbval-check-output")  # tags of cells
@@ -50,6 +50,16 @@ def lines_of(output: NotebookNode) -> list[str]:
         text = data.get("text/plain", output.get("text", "")) if is_text else ""
         lines = text.splitlines()
     return [TIME.sub("TIME", line) for line in lines]
+
+
+def rows_of_table(page: str) -> list[list[str]]:
+    """Return the texts of the cells of a table in HTML, row by row."""
+    rows = []
+    for row in re.findall(r"<tr.*?</tr>", page, re.DOTALL):
+        cells = re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", row, re.DOTALL)
+        texts = [re.sub(r"<[^>]*>", "", cell) for cell in cells]
+        rows.append([unescape(text).strip() for text in texts])
+    return rows
 
 
 def read(source: Path) -> dict[str, Any]:

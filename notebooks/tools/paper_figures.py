@@ -31,7 +31,6 @@ LOOKS = {  # start of a method's name: its colour (the last match counts)
 VERDICT_COLOURS = {
     "supported": style.PALETTE[2],
     "contradicted": style.PALETTE[1],
-    "depends on training": style.PALETTE[4],
     "undetermined": style.PALETTE[0],
     "not testable": style.GREY,
 }

@@ -3,7 +3,6 @@
     python notebooks/tools/run.py                      all notebooks → build/report/index.html
     python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
     … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
-    … --publish FOLDER writes all figures as SVG and all tables as LaTeX
     … --rewrite        (make notebooks) also rewrites the committed outputs and expected values
     … --expect         rewrites the expected values alone
 
@@ -40,7 +39,7 @@ from traitlets.config import Config
 
 NOTEBOOKS = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, expected, home, publish  # noqa: E402 - a script has only its folder on the path
+from tools import committed, expected, home  # noqa: E402 - a script has only its folder on the path
 from tools.report import Run  # noqa: E402 - so is this
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
@@ -211,47 +210,31 @@ def in_order(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
     return parallel, measured
 
 
-def show_ended(run: Run, with_report: bool) -> None:
-    """Print a line about a notebook that has ended."""
-    outcome = f"FAILED in {run.error}" if run.error else "ok"
-    report = f" for {run.executed.parent.name}" if with_report else ""
-    print(
-        f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} ({run.cpu:.1f} s of processor time)"
-        f"{report}",
-        flush=True,
-    )
+def run_all(out: Path, given: Parameters, jobs: int) -> list[Run]:
+    """Execute notebooks into a folder, ``jobs`` in parallel, and return their runs in order.
 
-
-def run_all(reports: Mapping[Path, Parameters], jobs: int) -> dict[Path, list[Run]]:
-    """Execute notebooks, ``jobs`` in parallel, and return the runs of each report in order.
-
-    reports: {folder of a report: {notebook: its parameters}}. Notebooks
-    that measure time run after the others, one by one. A line is printed when each ends.
+    given: {notebook: its parameters}. Notebooks that measure time run after the others, one by one.
+    A line is printed when each ends.
     """
-    tasks: list[Task] = []
-    for out, given in reports.items():
-        out.mkdir(parents=True, exist_ok=True)
-        for path, parameters in given.items():
-            (out / path.name).unlink(missing_ok=True)
-            tasks.append((path, out, parameters))
+    out.mkdir(parents=True, exist_ok=True)
+    for path in given:
+        (out / path.name).unlink(missing_ok=True)
+    tasks = [(path, out, parameters) for path, parameters in given.items()]
     runs: dict[Path, Run] = {}
     for waiting, simultaneous in zip(in_order(tasks), (jobs, 1)):
         for run in execute_parallel(waiting, simultaneous):
-            runs[run.executed] = run
-            show_ended(run, len(reports) > 1)
-    ordered = {}
-    for out, given in reports.items():
-        ordered[out] = [runs[out / path.name] for path in given]
-    return ordered
+            runs[run.source] = run
+            outcome = f"FAILED in {run.error}" if run.error else "ok"
+            cpu = f"({run.cpu:.1f} s of processor time)"
+            print(f"{run.source.stem:30s}{run.seconds:7.1f} s  {outcome} {cpu}", flush=True)
+    return [runs[path] for path in given]
 
 
-def run_reports(reports: Mapping[Path, Parameters], jobs: int) -> list[Run]:
-    """Execute the notebooks of reports (:func:`run_all`), write each report, and print failures."""
-    found = run_all(reports, jobs)
-    for out, runs in found.items():
-        index = home.write_report(runs, out)
-        print(f"Report: {index}\n        {index.as_uri()}")
-    runs = [run for runs in found.values() for run in runs]
+def run_report(out: Path, given: Parameters, jobs: int) -> list[Run]:
+    """Execute notebooks (:func:`run_all`), write their report, and print failures."""
+    runs = run_all(out, given, jobs)
+    index = home.write_report(runs, out)
+    print(f"Report: {index}\n        {index.as_uri()}", flush=True)
     for run in runs:
         if run.error:
             print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
@@ -271,7 +254,6 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
     add("--jobs", type=int, help="notebooks in parallel (default: by cores and free memory)")
     default = folder.parent / "build" / "report"
     add("--out", type=Path, default=default, help="folder of the report")
-    add("--publish", type=Path, help="folder of vector figures and LaTeX tables")
     add("--rewrite", action="store_true", help="rewrite the outputs in the notebooks themselves")
     add("--expect", action="store_true", help="rewrite the expected values of notebooks/expected")
     options = parser.parse_args(arguments)
@@ -333,12 +315,8 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     paths = find_notebooks(folder, options.notebooks)
     given = {name: parse_literal(value) for name, value in options.parameter}
     shares = deal_parameters(paths, given, preset_of(options.preset, folder))
-    reports = {options.out.resolve(): shares}
-    runs = run_reports(reports, jobs_of(options.jobs))
+    runs = run_report(options.out.resolve(), shares, jobs_of(options.jobs))
     failed = any(run.error for run in runs)
-    if options.publish:
-        found = publish.publish([run.executed for run in runs], options.publish)
-        print(f"Wrote {len(found)} figures and tables to {options.publish}")
     if not failed:
         failed = check_or_rewrite({run.source: run.executed for run in runs}, options)
     if ignored := ignored_parameters(shares, given):

@@ -11,8 +11,8 @@ published result, for each of `cascadelib/analysis`, `evaluation`, `guarantees` 
   much as the reference, and if the reference has all answers.
 - `guarantees` 6: a tenth of a p-value. No notebook prints p-values, and no published threshold
   moves.
-- `notebooks/tools` 0 and 3: the layout of a figure. 4: the runner starts no notebook at all.
-- `notebooks/tools` 5: the same model is chosen.
+- `notebooks/tools` 0 and 3: the layout of a figure. 2 and 6: deleted code. 4: the runner starts no
+  notebook at all. 5: the same model is chosen.
 
 Each change runs the cheapest notebook that it reaches, at quick parameters, in a copy of the
 repository. All refactorings that reach a notebook share one run.
@@ -90,18 +90,6 @@ CHANGES = [
         "notebooks/tools/claims/methods.py",
         "zip(edges, edges[1:])",
         "zip(edges, edges[2:])",
-    ),
-    (  # 2
-        "11",
-        "notebooks/tools/twin_zoos.py",
-        "resampled_cost_ratio(drawn[other], drawn[one])",
-        "resampled_cost_ratio(drawn[one], drawn[other])",
-    ),
-    (  # 6
-        "11",
-        "notebooks/tools/claims/tasks.py",
-        'paper.has("logits") and not quick',
-        'paper.has("logits") and quick',
     ),
 ]
 # Refactorings, {notebook: (file, code, changed code)}.

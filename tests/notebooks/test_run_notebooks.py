@@ -143,18 +143,6 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
     assert points == 7 and 1 <= threads <= max(1, run.cores() // 2)
 
 
-def test_two_reports_of_a_notebook_have_separate_parameters(tmp_path, write_notebook, capsys):
-    path = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", "print(points)")
-    folders = [tmp_path / name for name in ("macs", "seconds")]
-    run.run_reports({out: {path: {"points": n}} for n, out in enumerate(folders)}, 2)
-    lines = re.findall(r"^02_a .* ok .* for (\w+)$", capsys.readouterr().out, flags=re.MULTILINE)
-    assert sorted(lines) == ["macs", "seconds"]
-    for number, out in enumerate(folders):
-        cells = nbformat.read(out / path.name, as_version=4).cells
-        assert report.printed(cells[-1]) == str(number)
-        assert (out / "index.html").exists()
-
-
 def test_parameters_and_presets_reach_the_notebooks_that_have_their_name(
     tmp_path, write_notebook, capsys, monkeypatch
 ):
@@ -165,11 +153,10 @@ def test_parameters_and_presets_reach_the_notebooks_that_have_their_name(
     nbformat.write(nb, paths[1])
     requested = []
 
-    def run_all(reports, jobs):
-        ((out, shares),) = reports.items()
+    def run_all(out, shares, jobs):
         requested.append(shares)
         out.mkdir(parents=True)
-        return {out: [run.Run(path, path, 1.0) for path in shares]}
+        return [run.Run(path, path, 1.0) for path in shares]
 
     monkeypatch.setattr(run, "run_all", run_all)
     preset = tmp_path / "preset.yml"

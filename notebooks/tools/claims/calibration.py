@@ -10,7 +10,6 @@ from scipy.stats import norm, sem, t
 
 import cascadelib as cl
 from cascadelib.analysis import calibration_table
-from cascadelib.store.protocol import Store
 from tools.claims.evidence import (
     Evidence,
     EvidenceByClaim,
@@ -22,10 +21,8 @@ from tools.claims.views import Claims
 from tools.designs import DESIGNS
 from tools.paper import Paper, single_models
 from tools.side_by_side import scaling_table, threshold_table
-from tools.twin_zoos import kinds_of_training
 
 MODELS = Claims()  # of a table of models
-DEPENDING = ("underconfident", "scaling-curves")  # claims that are tested by kind of training
 WINDOWS = 50  # windows of a moving average that share no sample
 LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
 LEAST_MODELS = 8  # of each group of which a mean is compared
@@ -49,11 +46,6 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     found["perfect"] = perfect(effects[1:], len(unseen))
     scaled = scaling_table(paper.selection, paper.unseen)
     found["scaling-fronts"] = scaling_fronts(scaled, len(unseen))
-    kinds = kinds_of_training(paper.selection.origin.dataset)
-    by_kind = {kind: of_zoos(zoos) for kind, zoos in kinds.items()}
-    for name in DEPENDING:
-        of_kinds = {kind: evidence[name] for kind, evidence in by_kind.items()}
-        found[name] = replace(found[name], kinds=of_kinds)
     return found
 
 
@@ -69,21 +61,6 @@ def of_models(table: pd.DataFrame, effects: pd.DataFrame) -> EvidenceByClaim:
     draws = found["large-families"].draws if group >= LEAST_MODELS else ()
     found["large-families"] = replace(found["large-families"], draws=draws, samples=group)
     return found
-
-
-def of_zoos(zoos: Sequence[tuple[Store, Store]]) -> EvidenceByClaim:
-    """Return the evidence over the models of one kind of training.
-
-    Zoos differ by their seeds. They are averaged, because models of one size are not independent.
-    """
-    parts = []
-    for store, other in zoos:
-        parts.append(calibrated(calibration_table(other, store), threshold_table(other, store)))
-    by_size = pd.concat(parts).groupby(level=0)
-    is_one = by_size["verdict"].nunique() == 1
-    verdicts = by_size["verdict"].first().where(is_one, "–")
-    models = by_size[["gap", "scaled"]].mean().assign(verdict=verdicts, large=False)
-    return MODELS.measure(draw_models(models), len(models))
 
 
 def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:

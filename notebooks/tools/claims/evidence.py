@@ -1,8 +1,8 @@
 """Evidence for a claim: its value on samples or models, and its values on resamples of these."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
@@ -30,14 +30,11 @@ class Evidence:
         The same on each resample. An interval needs draws.
     samples : int, default=0
         Number of resampled samples or models. 0 if more of them would not narrow the interval.
-    kinds : mapping of str to Evidence, optional
-        The same measurement by kind of training. These decide about the claim.
     """
 
     value: Any
     draws: Sequence[Any] = ()
     samples: int = 0
-    kinds: "Mapping[str, Evidence]" = field(default_factory=dict)
 
 
 EvidenceByClaim = dict[str, Evidence]  # by the claim's id
@@ -128,31 +125,9 @@ def models_of_pairs(pairs: pd.DataFrame) -> Array:
     return pd.unique(pairs[["first", "second"]].to_numpy().ravel())
 
 
-def folds_of(split: Any) -> Array | None:
-    """Return the fold of each sample, None if one network per model computed all outputs.
-
-    The fold is the number in the sample's id, modulo the number of folds
-    (``data/fashion-mnist/folds.py``).
-    """
-    if "folds" not in split.models:
-        return None
-    numbers = [int(name.rpartition("/")[2]) for name in split.origin.sample_ids]
-    return np.array(numbers) % int(split.models["folds"].max())
-
-
-shared_counts = lru_cache(maxsize=8)(sample_counts)  # equal for all splits of one size
+shared_counts = lru_cache(maxsize=8)(sample_counts)
 
 
 def counts_of(split: Any) -> Array:
-    """Return the resamples of a split: int32 [k, R], equal for all splits of one size.
-
-    Out-of-fold outputs are resampled within their folds, because the networks of a fold are fixed.
-    """
-    folds = folds_of(split)
-    if folds is None:
-        return shared_counts(len(split), RESAMPLES)
-    counts = np.empty((len(split), RESAMPLES), np.int32)
-    for fold in np.unique(folds).tolist():
-        rows = np.flatnonzero(folds == fold)
-        counts[rows] = sample_counts(len(rows), RESAMPLES, seed=fold)
-    return counts
+    """Return the resamples of a split: int32 [k, R], equal for all splits of one size."""
+    return shared_counts(len(split), RESAMPLES)

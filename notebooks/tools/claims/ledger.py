@@ -16,14 +16,12 @@ from tools.claims import calibration, methods, pairs, published, shift, texts
 from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_draws
 from tools.claims.verdicts import (
     CONTRADICTED,
-    DEPENDS,
     ROUNDING,
     SUPPORTED,
     UNDETERMINED,
     UNTESTABLE,
     Verdict,
     Verdicts,
-    combined,
     contrasts_by_rule,
     contrasts_of,
     evaluate_claims,
@@ -45,7 +43,7 @@ LIMITS = {  # of shares and correlations, by "show"
     "+z.2f": (-1, 1),
 }
 NO_LIMITS = (-np.inf, np.inf)
-DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED, DEPENDS)
+DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED)
 NOT_MET = "not reproduced"
 
 
@@ -72,16 +70,9 @@ def evidence_of(paper: Paper) -> EvidenceByClaim:
     return found
 
 
-def evidence_in_seconds(paper: Paper) -> EvidenceByClaim:
-    """Return the evidence on claims in time, in seconds that the study measured."""
-    timed = replace(paper, time="seconds")
-    return pairs.of_times(timed) | methods.of_times(timed)
-
-
 def table(
     evidence: Mapping[str, Evidence],
     dataset: str = "",
-    measured: Mapping[str, Evidence] | None = None,
     published_time: bool = True,
     has_papers_design: bool = True,
 ) -> pd.DataFrame:
@@ -89,9 +80,8 @@ def table(
 
     Columns: topic, section, claim, paper. family: claims with simultaneous tests. rule: what must
     be positive, with both bounds. timm: the result from timm's published tables. held out: the
-    value with its 95% interval, and the deciding numbers. machine: claims in time, in seconds of
-    the machine that measured the models. real ImageNet: the committed results on ImageNet-X.
-    verdict: a sentence, about the column *held out*.
+    value with its 95% interval, and the deciding numbers. real ImageNet: the committed results on
+    ImageNet-X. verdict: a sentence, about the column *held out*.
 
     Parameters
     ----------
@@ -99,11 +89,8 @@ def table(
         Of :func:`evidence_of`. Unknown values are omitted.
     dataset : str
         The name of the data set of the study.
-    measured : dict of str to Evidence, optional
-        Of :func:`evidence_in_seconds`.
     published_time : bool, default=True
-        Whether claims in time were evaluated with published times. If not, their values are shown
-        in the column *machine* alone.
+        Whether claims in time were evaluated with published times. Otherwise they are not tested.
     has_papers_design : bool, default=True
         Whether verdicts state how values differ from the numbers that the paper prints.
 
@@ -114,11 +101,8 @@ def table(
     """
     claims = paper_claims()
     known = known_values(evidence, claims)
-    in_time = claims.index[claims["cost"] == "time"]
-    in_seconds = known_values(measured or {}, claims)
-    if not published_time:
-        in_seconds = {name: known[name] for name in in_time if name in known} | in_seconds
-        known = {name: found for name, found in known.items() if name not in in_time}
+    if not published_time:  # the seconds of one machine decide no claim
+        known = {name: each for name, each in known.items() if claims.loc[name, "cost"] != "time"}
     compared = claims if has_papers_design else claims.assign(printed="")
     verdicts = with_reasons(compared, known, dataset)
     rows = claims[["topic", "section", "claim", "paper", "family"]].copy()
@@ -130,9 +114,6 @@ def table(
         if verdicts[name].word != UNTESTABLE:
             held_out[name] = in_words(found, claims.loc[name])
     rows["held out"] = pd.Series(held_out, dtype=str)
-    in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
-    in_seconds = {name: found for name, found in in_seconds.items() if in_scope[name]}
-    rows["machine"] = pd.Series(words_of(claims, in_seconds))
     rows["real ImageNet"] = real_imagenet()
     rows["verdict"] = pd.Series(verdicts).map(str)
     return rows.fillna("")
@@ -183,26 +164,10 @@ def words_of(
 
 
 def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
-    """Return {id: verdict} of the claims with a rule and a number, by family.
-
-    A claim with evidence by kind of training has one test for each kind.
-    """
+    """Return {id: verdict} of the claims with a rule and a number, by family."""
     found: Verdicts = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
-        tests: dict[str, Evidence] = {}
-        owners: dict[str, tuple[str, str]] = {}  # of a test: its claim and kind of training
-        for name in family.index.intersection(list(evidence)):
-            whole = evidence[name]
-            for kind, part in (whole.kinds or {"": whole}).items():
-                tests[f"{name} {kind}"] = part
-                owners[f"{name} {kind}"] = (name, kind)
-        names = [name for name, _ in owners.values()]
-        rows = family.loc[names].set_axis([*owners], axis=0)
-        verdicts = evaluate_claims(rows, tests)
-        by_kind: dict[str, Verdicts] = {}
-        for test, (name, kind) in owners.items():
-            by_kind.setdefault(name, {})[kind] = verdicts[test]
-        found |= {name: combined(kinds) for name, kinds in by_kind.items()}
+        found |= evaluate_claims(family, evidence)
     return found
 
 
@@ -297,12 +262,10 @@ def difference_in_words(found: Evidence, claim: pd.Series) -> str:
 def in_words(found: Evidence, claim: pd.Series) -> str:
     """Return a value with its 95% interval, and the numbers that decide the claim, as text.
 
-    Kinds of training that decide are listed. A few parts are listed. Of more parts the least and
+    A few parts are listed. Of more parts the least and
     the largest are shown, and the number that obeys a rule which not all must obey. Of methods the
     deciding lead is shown, and of an order or of most parts the deciding difference.
     """
-    if found.kinds:
-        return "; ".join(f"{kind} {in_words(each, claim)}" for kind, each in found.kinds.items())
     if isinstance(found.value, pd.Series):
         return methods_in_words(found, claim)
     parts = list(np.atleast_1d(np.asarray(found.value, object)))
@@ -411,12 +374,9 @@ def answer(rows: pd.DataFrame, dataset: str) -> str:
     tested = int(counts.sum())
     by_timm = word_of(rows["timm"].str.partition(": ")[2]).value_counts()
     met, refuted, missed = (by_timm.get(word, 0) for word in (SUPPORTED, CONTRADICTED, NOT_MET))
-    by_training = ""
-    if counts[DEPENDS]:
-        by_training = f"The verdict of {counts[DEPENDS]} depends on the training of the models. "
     return (
         f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} "
-        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\n{by_training}Of the "
+        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\nOf the "
         f"paper's {len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's "
         f"published tables support {met}, contradict {refuted} and do not reproduce {missed}."
     )

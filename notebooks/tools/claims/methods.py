@@ -111,26 +111,10 @@ def of_methods(paper: Paper) -> EvidenceByClaim:
     return found
 
 
-def of_times(paper: Paper) -> EvidenceByClaim:
-    """Return the evidence on the paper's methods in the study's kind of time."""
-    if not paper.has("metrics") or not paper.has("time"):
-        return {}
-    fronts = by_method(paper, "pairs", "Figure 3") | by_method(paper, "time", "Figure 9")
-    views = make_views(fronts, {}, paper.selection, paper.unseen)
-    return TIMES.measure(views, len(paper.unseen), paper.has)
-
-
 def by_method(paper: Paper, kind: str, name: str, n_models: int = 2) -> Fronts:
     """Return the fronts of a figure by method, under "kind: method"."""
     design = DESIGNS[name]
     return {f"{kind}: {each}": paper.search(design, n_models, each) for each in paper.methods()}
-
-
-def pairs_by_method(fronts: Fronts, store: Store, other: Store) -> EvidenceByClaim:
-    """Return the evidence on pairs by method, from {method: front of ``store``}."""
-    named = {f"pairs: {name}": front for name, front in fronts.items()}
-    views = make_views(named, {}, store, other)
-    return PAIRS.measure(views, len(other))
 
 
 LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})

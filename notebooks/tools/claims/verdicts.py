@@ -29,7 +29,6 @@ SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"
 UNTESTABLE = "not testable"
-DEPENDS = "depends on training"
 
 # rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
 RULES: dict[str, Callable] = {
@@ -221,20 +220,6 @@ def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> V
         if name in decided:
             verdicts[name] = Verdict(words[name][0])
     return verdicts
-
-
-def combined(verdicts: Verdicts) -> Verdict:
-    """Combine the verdicts on one claim, by kind of training.
-
-    All kinds must agree. The claim depends on training if one kind supports and another contradicts
-    it.
-    """
-    words = {verdict.word for verdict in verdicts.values()}
-    if len(words) == 1:
-        return next(iter(verdicts.values()))
-    kinds = ", ".join(f"{kind} {verdict.word}" for kind, verdict in verdicts.items())
-    is_opposite = {SUPPORTED, CONTRADICTED} <= words
-    return Verdict(DEPENDS if is_opposite else UNDETERMINED, reason=kinds)
 
 
 def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
