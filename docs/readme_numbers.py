@@ -3,7 +3,7 @@
 
 The text between ``<!--name-->`` and ``<!--/name-->`` is computed here, with the library's public
 calls and the defaults of the notebooks. Or it is taken from committed files: the notebooks'
-outputs, benchmarks/results.parquet and benchmarks/first-run.json. A test fails while a page
+outputs and benchmarks/results.parquet. A test fails while a page
 differs. Selection is always on ``val``, and held-out figures come first.
 """
 
@@ -96,20 +96,6 @@ def notebooks() -> str:
         link = f"[{report.question_of(nb)}](notebooks/{path.name})"
         rows.append(f"- {link} {finding}".rstrip(" .") + "." * bool(finding))
     return "\n".join(rows)
-
-
-def first_run() -> str:
-    """Return the cost of installing and running, from benchmarks/first_run.py."""
-    found = json.loads((ROOT / "benchmarks" / "first-run.json").read_text(encoding="utf-8"))
-    install, run = (
-        cl.tables.digits([round(found[part] / 60, 1)]) for part in ("install_s", "run_s")
-    )
-    return wrapped(
-        "You need Python 3.11 or newer, make and git, but no GPU.",
-        f"On {found['cores']} cores the installation takes {install} minutes and the notebooks",
-        f"{run}. The clone has {found['download_mb']} MB, its `.venv`",
-        f"{found['installed_mb'] / 1000:.1f} GB (`python benchmarks/first_run.py`).",
-    )
 
 
 def site() -> str | None:
@@ -519,7 +505,6 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "headline": headline, "live": live, "install": install, "answers": answers,
         "hosted": hosted, "notebooks": notebooks,
     },
-    "CONTRIBUTING.md": {"first-run": first_run},
     "docs/shift.md": {
         "zoo": zoo, "matched": matched, "held": held, "in-bullets": in_bullets, "texts": texts,
     },

@@ -270,7 +270,7 @@ def read_options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--draws", type=int, help=f"of each file (default: {DRAWS})")
     parser.add_argument("--minutes", type=float, default=np.inf, help="begin no draw after them")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "cascadebench")
-    parser.add_argument("--again", action="store_true", help="pages of the last run's records")
+    parser.add_argument("--again", action="store_true", help="tables of the last run's records")
     parser.add_argument(
         "--data",
         type=Path,
@@ -312,7 +312,7 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     machine = " · ".join(
         [f"{os.cpu_count()} cores", f"Python {platform.python_version()}", *versions()]
     )
-    page = write_page(options.out / "index.html", results, machine)
+    page = write_page(options.out / "results.md", results, machine)
     if not options.is_partial:
         cells_of(records).round(5).to_csv(committed, index=False)
         write_blocks(ROOT / "docs" / "bench.md", results)

@@ -136,7 +136,9 @@ def compared(records: pd.DataFrame) -> pd.DataFrame:
                 theirs = held[~held["ours"] & (held["inputs"] == inputs)]
                 row = compare(held[held["ours"]], theirs)
                 rows.append(dict(zip(CELL, cell)) | {"league": league, "inputs": inputs} | row)
-    table = pd.DataFrame(rows, columns=list(rows[0]) if rows else [*CELL, "verdict", "mean"])
+    table = pd.DataFrame(
+        rows, columns=list(rows[0]) if rows else [*CELL, "inputs", "verdict", "mean"]
+    )
     if not rows:
         return table
     tested = table["p_value"].notna()
