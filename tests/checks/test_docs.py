@@ -23,13 +23,6 @@ def reference():
     return load_script("docs/rooms.py")
 
 
-def test_the_picture_of_imports_is_current():
-    drawn = (ROOT / "docs" / "imports.svg").read_text(encoding="utf-8")
-    assert drawn == load_script("docs/imports_picture.py").picture(), (
-        "run python docs/imports_picture.py"
-    )
-
-
 @pytest.mark.parametrize("page", ["architecture.md", "few-labels.md", "running.md"])
 def test_code_on_the_page_runs(page):
     failed, tried = doctest.testfile(str(ROOT / "docs" / page), module_relative=False)
