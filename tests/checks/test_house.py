@@ -83,7 +83,7 @@ def test_docstrings_and_comments_have_no_tokens_and_an_f_string_has_one():
     source = (
         'def f(x: int) -> int:\n    """x + 1.\n\n    Twice."""\n    # why\n\n    return x + 1\n'
     )
-    assert code_tokens(source) == (12, 2)
+    assert code_tokens(source) == (14, 2)
     assert code_tokens("text = f'{a:{b}} {f(c)}' + f\"{d['e']}\"\n") == (5, 1)
 
 
