@@ -3,12 +3,10 @@
 ``python benchmarks/choosing.py [--data FOLDER] [--draws N] [--pool NAME …] [--file DRAWS.jsonl]``
 adds missing draws to a file and fills the table of docs/choosing.md from it.
 
-A cascade is selected on a draw of n labels and evaluated on the samples after the draw. Two rules
-spend the n labels: on any samples, or on those on which candidate models disagree
-(``cl.to_label(store, models="all")``). Both use the same random order of the samples. Pools are the
-bundled images and reviews (at most 16 models), the bundled answers of language models, and yes-no
-queries. The folder of ``--data``, or of the environment variable ``DATA``, may have the markets of
-FrugalML, as frugalml/NAME.parquet. A cell is a pool, n, and the lengths of cascades.
+A cascade is selected on a draw of n labels and evaluated on the samples after the draw. Pools are
+the bundled images and reviews (at most 16 models), the bundled answers of language models, and
+yes-no queries. The folder of ``--data``, or of the environment variable ``DATA``, may have the
+markets of FrugalML, as frugalml/NAME.parquet. A cell is a pool, n, and the lengths of cascades.
 
 *excess*: accuracy lost to the best model of the selection, minus the requested loss, in points, a
 mean over draws and losses. *saving*: mean cost of that model ÷ mean cost of the cascades. A cascade
@@ -30,7 +28,7 @@ import pandas as pd
 from measuring import row
 
 import cascadelib as cl
-from cascadelib import LogitStore, Method, ScoreTable, evaluate, pick, search, to_label
+from cascadelib import LogitStore, Method, ScoreTable, evaluate, pick, search
 
 ROOT = Path(__file__).resolve().parents[1]
 DATA = ROOT / "data"
@@ -47,11 +45,8 @@ BUDGETS = (0.1, 0.3)  # of the reference's cost
 DRAWS = 400
 WIDE = 0.15  # points: the upper 95% end of the mean excess
 FIRST_SEED = 91_000  # the margins were set on draws from 90,000 on
-ANY = "any samples"
-DISAGREEMENTS = "disagreements"
-CELL = ["pool", "lengths", "labels", "kind", "rule"]
+CELL = ["pool", "lengths", "labels", "kind"]
 DRAW = ("pool", "labels", "lengths", "draw")  # what a draw of :func:`draw_all` is known by
-RESAMPLES = 2_000
 
 
 def table_of(splits: list[LogitStore]) -> ScoreTable:
@@ -107,38 +102,15 @@ def pools(folder: str | None, names: Iterable[str] = ()) -> Iterator[tuple[str, 
             yield name, pool
 
 
-def draw_labels(pool: ScoreTable, count: int, seed: int) -> tuple[np.ndarray, int, dict[str, dict]]:
-    """Return an order of the samples, how many of it choose, and {rule: options of ``search``}.
-
-    If the rules do not both apply, :data:`ANY` does: models may have no predictions, or too few
-    samples may follow.
-    """
-    options: dict[str, dict] = {ANY: {}}
-    if not pool.has_predictions:
-        return np.random.default_rng(seed).permutation(len(pool)), count, options
-    ids = pool.origin.sample_ids
-    draw = to_label(pool, models="all", seed=seed)
-    order = draw.order(ids)
-    drawn = np.flatnonzero(np.isin(ids[order], draw.ids))
-    if len(drawn) < count or (drawn[count - 1] + 1) * 1.25 > len(pool):
-        return order, count, options
-    truth = dict(zip(ids[order].tolist(), pool.labels[order].tolist()))
-    labels = {name: truth[name] for name in draw.ids[:count].tolist()}
-    options[DISAGREEMENTS] = {"labels": labels, "draw": draw}
-    return order, drawn[count - 1] + 1, options
-
-
 def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) -> Iterator[dict]:
-    """Choose with each rule on the labels of a draw, and evaluate on the samples that follow."""
-    order, last, options = draw_labels(pool, count, seed)
-    others = pool.take(order[last:])
-    for kind, rule in product(KINDS, options):
-        store = pool if rule == DISAGREEMENTS else pool.take(order[:count])
-        front = search(store, lengths, expected=kind == "expected", **options[rule])
+    """Choose on the labels of a draw, and evaluate on the samples that follow."""
+    order = np.random.default_rng(seed).permutation(len(pool))
+    others = pool.take(order[count:])
+    for kind in KINDS:
+        front = search(pool.take(order[:count]), lengths, expected=kind == "expected")
         reference = front.reference
         goals = [("loss", loss, loss) for loss in LOSSES]
-        if rule == ANY:
-            goals += [("budget", share, share * reference.cost) for share in BUDGETS]
+        goals += [("budget", share, share * reference.cost) for share in BUDGETS]
         chosen = []
         for goal, value, asked in goals:
             with suppress(ValueError):  # no cascade is as cheap
@@ -148,7 +120,6 @@ def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) 
             allowed = value if goal == "loss" else 0.0
             yield {
                 "kind": kind,
-                "rule": rule,
                 "goal": goal,
                 "value": value,
                 "margin": front.caution,
@@ -167,7 +138,7 @@ def draw_all(
     labels: Iterable[int] = LABELS,
     lengths: Iterable[str] = tuple(LENGTHS),
 ) -> pd.DataFrame:
-    """Return a row per pool, n, lengths, draw, outcomes, rule and goal.
+    """Return a row per pool, n, lengths, draw, outcomes and goal.
 
     Draws in the file are not computed again, and new ones are added to it.
     """
@@ -203,11 +174,7 @@ def upper_end(values: pd.Series) -> float:
 
 
 def cells_of(found: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per cell and rule: excess, its upper end, saving, share of fallbacks.
-
-    ``ratio`` is the saving relative to that of :data:`ANY`, with the ends of its 95% interval by a
-    bootstrap of the draws.
-    """
+    """Return a row per cell: excess, its upper end, saving, share of fallbacks."""
     found = found[found["goal"] == "loss"]
     columns = ["excess", "cost", "reference", "falls_back"]
     rows = []
@@ -223,9 +190,6 @@ def cells_of(found: pd.DataFrame) -> pd.DataFrame:
             "saving": saving_of(part),
             "falls_back": part["falls_back"].mean(),
         }
-        if cell[-1] == DISAGREEMENTS:
-            others = by_draw.loc[(*cell[:-1], ANY)]
-            result |= ratio_of(part, others.loc[part.index])
         rows.append(result)
     return pd.DataFrame(rows)
 
@@ -235,45 +199,18 @@ def saving_of(draws: pd.DataFrame) -> float:
     return float(draws["reference"].mean() / draws["cost"].mean())
 
 
-def ratio_of(draws: pd.DataFrame, others: pd.DataFrame) -> dict[str, float]:
-    """Return the ratio of two savings on the same draws, with its 95% interval."""
-    rng = np.random.default_rng(0)
-    costs = [np.asarray(part[name]) for part in (draws, others) for name in ("reference", "cost")]
-    drawn = rng.integers(0, len(draws), (RESAMPLES, len(draws)))
-    means = [values[drawn].mean(axis=1) for values in costs]
-    ratios = means[0] / means[1] / (means[2] / means[3])
-    low, high = np.percentile(ratios, [2.5, 97.5])
-    return {"ratio": saving_of(draws) / saving_of(others), "low": low, "most": high}
-
-
 def as_markdown(cells: pd.DataFrame) -> str:
-    """Return the table of docs/choosing.md: a row per cell, with both rules."""
-    head = ["cascades", "outcomes", "pool", "draws"]
-    of_rule = ["excess", "saving", "falls back"]
-    head += [f"{rule}: {name}" for rule in ("any", "disagreements") for name in of_rule]
-    lines = [[*head, "ratio"], ["---"] * 3 + ["---:"] * 8]
+    """Return the table of docs/choosing.md: a row per cell."""
+    head = ["cascades", "outcomes", "pool", "draws", "excess", "saving", "falls back"]
+    lines = [head, ["---"] * 3 + ["---:"] * 4]
     shown = cells[cells["labels"] == LABELS[0]]
-    order = ["lengths", "kind", "pool"]
-    for cell, part in shown.sort_values(order, ascending=[False, True, True]).groupby(
-        order, sort=False
-    ):
-        by_rule = part.set_index("rule")
-        length, kind, pool = map(str, cell)
-        values = [length, kind, pool, str(part["draws"].min())]
-        for rule in (ANY, DISAGREEMENTS):
-            values += cells_of_rule(by_rule.loc[rule]) if rule in by_rule.index else ["–"] * 3
-        values.append("–")
-        if DISAGREEMENTS in by_rule.index:
-            found = by_rule.loc[DISAGREEMENTS]
-            values[-1] = f"{found['ratio']:.2f} ({found['low']:.2f}–{found['most']:.2f})"
+    shown = shown.sort_values(["lengths", "kind", "pool"], ascending=[False, True, True])
+    for _, found in shown.iterrows():
+        excess, high = (f"{found[name]:+.2f}".replace("-", "−") for name in ("excess", "high"))
+        values = [found["lengths"], found["kind"], found["pool"], str(found["draws"])]
+        values += [f"{excess} ({high})", f"{found['saving']:.2f}", f"{found['falls_back']:.0%}"]
         lines.append(values)
     return "\n".join(f"|{'|'.join(line)}|" for line in lines)
-
-
-def cells_of_rule(found: pd.Series) -> list[str]:
-    """Return excess, saving and fallbacks as text."""
-    excess, high = (f"{found[name]:+.2f}".replace("-", "−") for name in ("excess", "high"))
-    return [f"{excess} ({high})", f"{found['saving']:.2f}", f"{found['falls_back']:.0%}"]
 
 
 def choosing(quick: bool = False) -> list[dict]:
@@ -284,19 +221,17 @@ def choosing(quick: bool = False) -> list[dict]:
     found = draw_all(None, os.environ.get("DATA"), (), draws, labels, lengths)
     rows = []
     for _, cell in cells_of(found).iterrows():
-        at = f"{cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels of {cell['rule']}"
+        at = f"{cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels"
         at = f"{at}, {cell['kind']}"
         rows.append(row(f"{at}: mean excess", cell["excess"], "points", runs=cell["draws"]))
         most = "" if quick else f"≤ {WIDE}"
         rows.append(row(f"{at}: upper 95% end", cell["high"], "points", most))
         rows.append(row(f"{at}: reference cost ÷ mean cost", cell["saving"], "ratio"))
         rows.append(row(f"{at}: falls back to the reference", cell["falls_back"], "share"))
-        if pd.notna(cell.get("ratio")):
-            rows.append(row(f"{at}: saving ÷ that of any samples, lower end", cell["low"], "ratio"))
     budgets = found[found["goal"] == "budget"]
     shares = budgets["cost"] / (budgets["value"] * budgets["reference"])
     for cell, share in shares.groupby([budgets[name] for name in CELL]).mean().items():
-        pool, length, count, kind, _ = cell
+        pool, length, count, kind = cell
         what = f"budgets, {pool}, {length}, {count:,} labels, {kind}: cost ÷ budget"
         rows.append(row(what, share, "ratio", runs=draws))
     return rows

@@ -8,7 +8,6 @@ these draws. Only the samples are random, and the orders and draws that a guaran
 """
 
 from collections.abc import Callable, Iterator
-from functools import cache
 
 import numpy as np
 from measuring import row
@@ -16,9 +15,7 @@ from scipy.stats import binom, hypergeom
 
 from cascadelib.guarantees.p_values import (
     betting_p_value,
-    cluster_means,
     cost_p_value,
-    drawn_p_value,
     f1_p_value,
     paired_p_value,
 )
@@ -96,16 +93,8 @@ def exact_rows() -> Iterator[tuple[str, str, float]]:
 
 def drawn_rows() -> Iterator[tuple[str, str, Draw]]:
     """Yield (guarantee, setting, one draw) where outcomes are not counts."""
-    p_value = cache(drawn_p_value)
     for samples in SIZES[2:]:
         for epsilon in EPSILONS[1:]:
-
-            def few(rng: np.random.Generator, n: int = samples, e: float = epsilon) -> bool:
-                lost, gained, _ = rng.multinomial(n, [1.5 * e, 0.5 * e, 1 - 2 * e])
-                drawn = int(lost + gained + 1) // 2
-                seen = int(rng.hypergeometric(lost, gained, drawn)) if drawn else 0
-                found = p_value(seen, drawn - seen, drawn, int(lost + gained), n, e, DELTA)
-                return found <= DELTA
 
             def graded(rng: np.random.Generator, n: int = samples, e: float = epsilon) -> bool:
                 return betting_p_value(rng.random(n) < e, e, DELTA, seed_of(rng)) <= DELTA
@@ -114,24 +103,16 @@ def drawn_rows() -> Iterator[tuple[str, str, Draw]]:
                 losses = np.sort(rng.random(n) < e)
                 return betting_p_value(losses, e, DELTA, seed_of(rng)) <= DELTA
 
-            def grouped(rng: np.random.Generator, n: int = samples, e: float = epsilon) -> bool:
-                losses = np.repeat(rng.random(n // 3 + 1) < e, 3)
-                means = cluster_means(losses.astype(float), np.repeat(np.arange(n // 3 + 1), 3))
-                return betting_p_value(means, e, DELTA, seed_of(rng)) <= DELTA
-
             def priced(rng: np.random.Generator, n: int = samples, e: float = epsilon) -> bool:
                 prices = np.where(rng.random(n) < e, 100.0, 1.0)
                 exits = np.ones(n, int)
                 costs = [np.zeros(n), prices]
                 budget = 1 + 99 * e
-                p = cost_p_value(exits, costs, budget, DELTA, 100.0, seed=seed_of(rng))
-                return p <= DELTA
+                return cost_p_value(exits, costs, budget, DELTA, seed_of(rng)) <= DELTA
 
             named = f"{samples} samples, ε = {epsilon:.0%}"
-            yield "certify: loss, half of the labels drawn", named, few
             yield "certify: graded scores", named, graded
             yield "certify: graded scores, sorted by loss", named, ordered
-            yield "certify: clusters of 3", named, grouped
             yield "certify: prices by sample", named, priced
     yield from slow_rows()
 

@@ -227,13 +227,11 @@ def certificate_parts(certificate: Any) -> dict[str, Any]:
 
 
 def guarantee(args: Namespace, table: str) -> dict[str, Any]:
-    """Return the arguments of certify. --clusters and --groups are columns of ``table``."""
+    """Return the arguments of certify. --groups is a column of ``table``."""
     return {
         "epsilon": args.epsilon,
         "budget": args.budget,
         "delta": args.delta,
-        "accept": args.accept or (),
-        "clusters": read_column(table, args.clusters, args),
         "groups": read_column(table, args.groups, args),
     }
 
@@ -270,12 +268,8 @@ def run_show(args: Namespace) -> dict[str, Any]:
     if args.json:
         return file_parts(policy)
     certified = policy.point.guarantee
-    premises = {
-        f"premise {premise.name}": f"{premise.status}: {premise.evidence}"
-        for premise in getattr(certified, "premises", ())
-    }
     found = {"policy": repr(policy), "cascade": format_cascade(policy, figures_of_policy(policy))}
-    return known_parts(found | {"guarantee": certified and str(certified)}) | premises
+    return known_parts(found | {"guarantee": certified and str(certified)})
 
 
 def value_of(figure: Any) -> Any:
@@ -352,8 +346,8 @@ def with_options(message: str, options: dict[str, Any]) -> str:
 
     Examples
     --------
-    >>> with_options("accept=('rows aligned',) certifies", {"accept": None})
-    "--accept 'rows aligned' certifies"
+    >>> with_options("give epsilon=, the maximum loss", {"epsilon": None})
+    'give --epsilon, the maximum loss'
     """
 
     def option(match: re.Match) -> str:

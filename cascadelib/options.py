@@ -73,10 +73,7 @@ GUARANTEE = {
     "--budget": "largest mean cost a sample",
     "--delta": "probability that the guarantee fails (default: 5%%)",
     "--reference": "model relative to which losses are measured (default: the most accurate)",
-    "--clusters": "column whose equal values mark dependent samples, such as a user (default: all "
-    "samples are independent)",
     "--groups": "column of groups, each of which is certified (default: none)",
-    "--accept": "violated premises that are accepted (default: none)",
     "--anyway": "write the policy of the reference if nothing cheaper is certified",
     "--check": "file of a policy that is certified on the full table (default: choose a cascade)",
 }
@@ -172,7 +169,6 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--delta": {"type": share, "default": "5%"},
         "--cost": {"type": prices},
         "--check": {"metavar": "POLICY"},
-        "--accept": {"nargs": "+"},
         "file": {"nargs": "?"},
         "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},

@@ -1,9 +1,9 @@
-"""Labels and ids of the samples of one split, and traces that recognize these samples later."""
+"""Labels and ids of the samples of one split, and sketches that recognize them later."""
 
 import hashlib
 import json
-from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import Any
 from uuid import uuid4
 
@@ -13,54 +13,37 @@ from numpy import ndarray as Array
 from .labels import read_samples
 
 KEY = np.dtype("V6")  # an id in a file: six bytes of its digest
-NUMBER = np.dtype("<f4")  # a number of a model's output in a file
-MOST_KEYS = 2**16  # largest number of ids whose digests a file stores
-MOST_ROWS = 4096  # largest number of samples whose outputs a file stores
-TEXTS = 2**16  # number of values by which texts are distinguished
-MOST_COLUMNS = 8  # largest number of columns of outputs that are compared
+MOST_KEYS = 512  # largest number of ids whose digests a file stores
 
 
 @dataclass(frozen=True)
-class Trace:
-    """What a file stores of one set of samples, to recognize them.
+class Sketch:
+    """What a file stores of samples, to recognize them.
 
     Parameters
     ----------
     samples : int
-    dataset, split : str
-    fingerprint : str
-        :attr:`Origin.fingerprint`.
     keys : bytes or None
-        The smallest MOST_KEYS digests of the ids, or None without ids.
-    rows : bytes or None
-        Columns of outputs of at most MOST_ROWS random samples, one column after another.
-    draw : str
-        :attr:`Origin.draw`.
+        The MOST_KEYS smallest digests of the ids, or None without ids. If a share p of the samples
+        is in another set, none of them is found there with a probability of (1 − p)⁵¹².
+    dataset, split, fingerprint : str
+        :attr:`Origin.full_name` of a split without ids.
     """
 
     samples: int
+    keys: bytes | None = None
     dataset: str = ""
     split: str = ""
     fingerprint: str = ""
-    keys: bytes | None = None
-    rows: bytes | None = None
-    draw: str = ""
 
     def __post_init__(self) -> None:
-        sizes = {"keys": KEY.itemsize, "rows": NUMBER.itemsize * max(1, self.stored)}
-        for name, size in sizes.items():
-            if len(getattr(self, name) or b"") % size:
-                raise ValueError(f"'chosen_on': its {name} are not base64 of {size} bytes each")
-
-    @property
-    def stored(self) -> int:
-        """The number of samples in ``rows``."""
-        return min(self.samples, MOST_ROWS)
+        if len(self.keys or b"") % KEY.itemsize:
+            raise ValueError(f"'chosen_on': its keys are not base64 of {KEY.itemsize} bytes each")
 
 
 @dataclass(frozen=True, eq=False)
 class Origin:
-    """The labels and ids of k samples, or the trace of them that a file of a cascade stores.
+    """The labels and ids of k samples, or the sketch of them that a file of a cascade stores.
 
     Parameters
     ----------
@@ -75,14 +58,8 @@ class Origin:
         Whether the ids identify samples beyond this split. Row numbers do not.
     source : str
         Identifier of the full split. All parts that are taken from a split share it.
-    models : collection of str
-        The models whose outputs are known.
-    read : callable, or None
-        Function from a model's name to the columns [k] of its outputs.
-    trace : Trace, optional
+    sketch : Sketch, optional
         What a file stores of the samples, if they were read from one.
-    draw : str
-        The call that repeats the draw, if the first labels of a draw chose a cascade.
     """
 
     values: Array | None = field(repr=False)
@@ -92,10 +69,7 @@ class Origin:
     split: str = ""
     has_ids: bool = True
     source: str = field(default_factory=lambda: uuid4().hex)
-    models: Collection[str] = field(default=(), repr=False)
-    read: Callable[[str], Iterable[Array]] | None = field(default=None, repr=False)
-    trace: Trace | None = field(default=None, repr=False)
-    draw: str = ""
+    sketch: Sketch | None = field(default=None, repr=False)
 
     @classmethod
     def from_labels(
@@ -112,26 +86,21 @@ class Origin:
         return cls(values, ids, classes, str(dataset), str(split), sample_ids is not None)
 
     @classmethod
-    def from_trace(cls, trace: Trace, models: Iterable[str] = ()) -> "Origin":
-        """Return the origin of samples of which only a trace is known."""
-        named = (trace.dataset, trace.split, False, "", tuple(models))
-        return cls(None, np.array([], str), None, *named, trace=trace, draw=trace.draw)
+    def from_sketch(cls, sketch: Sketch) -> "Origin":
+        """Return the origin of samples of which only a sketch is known."""
+        named = (sketch.dataset, sketch.split, False, "")
+        return cls(None, np.array([], str), None, *named, sketch=sketch)
 
     def __len__(self) -> int:
-        return self.trace.samples if self.trace else len(self.sample_ids)
+        return self.sketch.samples if self.sketch else len(self.sample_ids)
 
     def __eq__(self, other: object) -> bool:
-        if self is other or not (isinstance(other, Origin) and self.trace):
+        if self is other or not (isinstance(other, Origin) and self.sketch):
             return self is other
-        return (self.models, self.trace) == (other.models, other.trace)
+        return self.sketch == other.sketch
 
     def __hash__(self) -> int:
         return hash((self.source, len(self)))
-
-    def __getstate__(self) -> dict:
-        """Return the attributes without ``read``, which needs the store, but with a trace."""
-        kept = vars(self) | {"read": None}
-        return kept if self.read is None else kept | {"trace": self.record(self.models).trace}
 
     @property
     def required_labels(self) -> Array:
@@ -147,8 +116,8 @@ class Origin:
     @property
     def fingerprint(self) -> str:
         """SHA-256 over the sample ids and labels in their order, or "" if a file lacks it."""
-        if self.trace:
-            return self.trace.fingerprint
+        if self.sketch:
+            return self.sketch.fingerprint
         digest = hashlib.sha256(json.dumps(self.sample_ids.tolist()).encode())
         digest.update(b"unlabelled" if self.values is None else self.values.astype("<i8").tobytes())
         return digest.hexdigest()
@@ -156,52 +125,24 @@ class Origin:
     @property
     def full_name(self) -> tuple[str, ...]:
         """Data set, split and fingerprint, which identify a labelled split without ids, or ()."""
-        is_labelled = self.values is not None or self.trace is not None
+        is_labelled = self.values is not None or self.sketch is not None
         name = (self.dataset, self.split, self.fingerprint)
         return name if is_labelled and all(name) else ()
 
-    @property
+    @cached_property
     def keys(self) -> Array | None:
-        """Digests of the ids, ``KEY`` [k], those that a file stores, or None without ids.
-
-        Two splits of 65,536 and 50,000 ids share a key by chance with a probability of 1 in 80,000.
-        """
+        """Digests of the ids, ``KEY`` [k], those that a file stores, or None without ids."""
         if self.has_ids:
-            return np.frombuffer(b"".join(each[:6] for each in digests_of(self.sample_ids)), KEY)
-        stored = None if self.trace is None else self.trace.keys
+            digests = b"".join(each[: KEY.itemsize] for each in digests_of(self.sample_ids))
+            return np.frombuffer(digests, KEY)
+        stored = None if self.sketch is None else self.sketch.keys
         return None if stored is None else np.frombuffer(stored, KEY)
-
-    def outputs(self, model: str) -> list[Array]:
-        """Return columns [k] of the outputs of a model, or [] if they cannot be read."""
-        try:
-            return [] if self.read is None else list(self.read(model))
-        except (KeyError, OSError, ValueError):
-            return []
-
-    def columns(self, models: Iterable[str]) -> Array | None:
-        """Return columns of the outputs of models as numbers, float32 [at most MOST_COLUMNS, k].
-
-        Each model contributes the same number of columns. A file has those of all its models, of
-        MOST_ROWS samples. Returns None if a model's outputs are unknown.
-        """
-        names = sorted(models)
-        if self.trace and self.read is None:
-            is_known = self.trace.rows is not None and {*names} == {*self.models}
-            rows = np.frombuffer(self.trace.rows or b"", NUMBER)
-            return rows.reshape(-1, max(1, self.trace.stored)) if is_known else None
-        numbers: list[Array] = []
-        for name in names:
-            columns = self.outputs(name)
-            if not columns:
-                return None
-            numbers += map(as_numbers, columns[: -(-MOST_COLUMNS // len(names))])
-        return np.array(numbers[:MOST_COLUMNS]) if numbers else None
 
     def take(self, rows: Array | slice) -> "Origin":
         """Return the origin of int64 ``rows``, or of a slice."""
         values = None if self.values is None else self.values[rows]
         ids = self.sample_ids[rows]
-        return replace(self, values=values, sample_ids=ids, models=(), read=None)
+        return replace(self, values=values, sample_ids=ids)
 
     def shares_ids(self, other: "Origin") -> bool:
         """Return whether equal ids of two sets mean equal samples.
@@ -231,27 +172,10 @@ class Origin:
                 f"{self.required_labels[row]}"
             )
 
-    def record(self, models: Iterable[str] = ()) -> "Origin":
-        """Return the trace that the file of a cascade of some models stores."""
-        names = tuple(models)
-        if self.trace:
-            is_same = {*names} == {*self.models}
-            return self if is_same else Origin.from_trace(replace(self.trace, rows=None), names)
-        columns = self.columns(names) if names else None
-        if columns is not None and len(self) > MOST_ROWS:
-            chosen = np.random.default_rng(0).choice(len(self), MOST_ROWS, replace=False)
-            columns = columns[:, chosen]
-        keys = None if self.keys is None else np.unique(self.keys)[:MOST_KEYS]
-        trace = Trace(
-            len(self),
-            self.dataset,
-            self.split,
-            self.fingerprint,
-            None if keys is None or not names else keys.tobytes(),
-            None if columns is None else columns.tobytes(),
-            self.draw,
-        )
-        return Origin.from_trace(trace, names)
+    @property
+    def sketch_without_ids(self) -> Sketch:
+        """What a file stores of a split without its ids."""
+        return Sketch(len(self), None, self.dataset, self.split, self.fingerprint)
 
 
 # One or several sets of samples, such as those of a fit and of a search. None is an unknown set.
@@ -280,19 +204,36 @@ def join_origins(*origins: Origins) -> Origins:
     return parts[0] if len(parts) == 1 else parts
 
 
+@lru_cache(maxsize=8)
+def sketches_of(origins: Origins) -> tuple[Sketch | None, ...]:
+    """Return what a file stores of sets of samples: one sketch of all ids, and one per other set.
+
+    The sketch has the number of different ids. Of sets from files, repeats are not known.
+    """
+    keys = []
+    others: list[Sketch | None] = []
+    unstored = 0
+    for part in parts_of(origins):
+        if part is None or part.keys is None:
+            others.append(None if part is None else part.sketch_without_ids)
+        else:
+            keys.append(part.keys)
+            unstored += len(part) - len(part.keys)
+    if not keys:
+        return tuple(others)
+    distinct = np.unique(np.concatenate(keys))
+    return (Sketch(len(distinct) + unstored, distinct[:MOST_KEYS].tobytes()), *others)
+
+
 def samples_in_common(origins: Origins, here: Origin) -> int | None:
     """Return the number of samples of ``here`` whose ids are in ``origins``, or None if unknown.
 
-    The number is unknown if no shared sample was found and at least one set cannot be compared.
+    It is a lower bound for samples of which a file has a sketch. The number is unknown if no shared
+    sample was found and at least one set cannot be compared.
     """
     known_rows = rows_by_part(origins, here)
     count = int(np.any(known_rows, axis=0).sum()) if known_rows else 0
     return count if count or len(known_rows) == len(parts_of(origins)) else None
-
-
-def rows_among(origins: Origins, here: Origin) -> Array:
-    """Return which samples of ``here`` are known to be in ``origins``, bool [k]."""
-    return np.any([np.zeros(len(here), bool), *rows_by_part(origins, here)], axis=0)
 
 
 def rows_by_part(origins: Origins, here: Origin) -> list[Array]:
@@ -316,13 +257,3 @@ def rows_by_part(origins: Origins, here: Origin) -> list[Array]:
 def digests_of(texts: Array) -> list[bytes]:
     """Return the SHA-256 of each text [k]."""
     return [hashlib.sha256(text.encode()).digest() for text in texts.tolist()]
-
-
-def as_numbers(values: Array) -> Array:
-    """Return one output of a model [k] as ``NUMBER``. A text becomes a number from 0 to 1."""
-    if values.dtype.kind == "U":
-        texts, place = np.unique(values, return_inverse=True)
-        codes = [int.from_bytes(digest[:4]) % TEXTS for digest in digests_of(texts)]
-        values = np.array(codes)[place] / TEXTS
-    with np.errstate(over="ignore"):  # numbers beyond float32 are compared as infinite
-        return values.astype(NUMBER)

@@ -2,17 +2,15 @@
 
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.special import gammaln
 from sklearn.base import ClassifierMixin, clone
 from sklearn.model_selection import GroupShuffleSplit, train_test_split
-from sklearn.neighbors import NearestNeighbors
-from sklearn.utils import _safe_indexing, get_tags, indexable
+from sklearn.utils import _safe_indexing, check_random_state, get_tags, indexable
 from sklearn.utils.metaestimators import _BaseComposition
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import (
@@ -25,14 +23,10 @@ from sklearn.utils.validation import (
 from .checks import brief, checked_share
 from .fronts.exact import search
 from .guarantees.certificate import certify
-from .guarantees.repeats import LEVEL
 from .labels import align_values, normalize_text
 from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
-
-MOST_ROWS = 4096  # largest number of rows of X that are searched for nearest neighbours
-
 
 TIMED_ROUNDS = 3  # predictions of each classifier, of which the fastest one counts
 
@@ -105,6 +99,12 @@ class TrainingData:
             self.labels[rows], scores, sample_ids=rows.astype(str), **costs
         )
 
+    def one_of_each_group(self, rows: Array) -> Array:
+        """Return one random row of each group."""
+        groups: Any = self.groups
+        shuffled = check_random_state(self.random_state).permutation(rows)
+        return shuffled[np.unique(groups[shuffled], return_index=True)[1]]
+
     def split(self, rows: Array, part: float) -> list[Array]:
         """Split rows into two parts.
 
@@ -155,7 +155,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     estimators_ : dict of {str: classifier}
         The trained classifiers.
     certificate_ : Certificate
-        The guarantee, its premises and the measured cost and loss. Print it.
+        The guarantee, what it assumes and the measured cost and loss. Print it.
     policy_ : Policy
         The chosen cascade. ``policy_.save(path)`` writes a file for other programs.
 
@@ -172,9 +172,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     reference that is trained on all of them is usually more accurate.
 
     If several samples come from the same patient, user or document, pass ``groups``. Otherwise the
-    classifiers are certified on samples that are nearly copies of training samples. The
-    certificate contains a warning if consecutive rows are nearest neighbours more often than by
-    chance. Similar rows in random order are not detected.
+    classifiers are certified on samples that are nearly copies of training samples.
 
     Examples
     --------
@@ -265,8 +263,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             Classes. A Series is aligned by its index if ``X`` is a DataFrame.
         groups : array-like of shape (n_samples,), optional
             The group of each sample, such as its patient. No group is split between training,
-            choice and certification. The certificate treats groups as the independent draws. It
-            bounds the loss per group, averaged over groups.
+            choice and certification. One random sample of each group certifies, so the certificate
+            bounds the mean over groups of the mean loss in a group.
 
         Returns
         -------
@@ -297,17 +295,17 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             training_rows, rows = data.split(rows, held_out)
             self.estimators_ = data.train(self.estimators, training_rows)
         selection_rows, certification_rows = data.split(rows, 0.5)
+        if data.groups is not None:
+            certification_rows = data.one_of_each_group(certification_rows)
         if costs is None:
             batch = _safe_indexing(data.inputs, selection_rows)
             costs = {"seconds": measure_seconds(self.estimators_, batch)}
         selection_store = data.store(self.estimators_, selection_rows, costs)
         certification_store = data.store(self.estimators_, certification_rows, costs)
         front = search(selection_store, tuple(range(1, min(len(self.estimators_), 3) + 1)))
-        clusters = None if data.groups is None else data.groups[certification_rows]
-        certificate = certify(certification_store, front, epsilon, delta, clusters=clusters)
+        certificate = certify(certification_store, front, epsilon, delta)
         self.policy_ = Policy.from_point(certificate.point, selection_store, certification_store)
-        remark = describe_similar_rows(data.inputs) if data.groups is None else ""
-        self.certificate_ = replace(certificate, remarks=(remark,) if remark else ())
+        self.certificate_ = certificate
         return self
 
     def _check_costs(self) -> dict[str, dict[str, float]] | None:
@@ -412,39 +410,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         """
         best = self.predict_proba(X).argmax(axis=1)
         return self.classes_[best]
-
-
-def describe_similar_rows(X: Any) -> str:
-    """Return a warning if consecutive rows are nearest neighbours more often than by chance.
-
-    Consecutive readings of one patient are an example. Returns "" if there is no evidence. If the n
-    rows are independent draws, their order is a random permutation. For m disjoint pairs of rows,
-    at least a pairs are then adjacent with a probability of at most C(m, a) 2ᵃ (n − a)! / n!.
-    Similar rows that are not adjacent are not detected. Text and sparse rows are not tested.
-    """
-    rows = np.asarray(X[:MOST_ROWS])
-    if rows.ndim != 2 or rows.dtype.kind not in "fiub" or len(rows) < 4:
-        return ""
-    rows = rows[:, np.isfinite(rows).all(axis=0)].astype(np.float64)
-    rows = rows[:, np.ptp(rows, axis=0) > 0]
-    if not rows.size:
-        return ""
-    distance, nearest = NearestNeighbors(n_neighbors=2).fit(rows / rows.std(axis=0)).kneighbors()
-    row = np.arange(len(rows))
-    other = nearest[:, 0]
-    is_pair = (other[other] == row) & (row < other) & (distance[:, 0] < distance[:, 1])
-    pairs = int(is_pair.sum())
-    adjacent = int((is_pair & (other == row + 1)).sum())
-    n = len(rows)
-    ways = gammaln(pairs + 1) - gammaln(adjacent + 1) - gammaln(pairs - adjacent + 1)
-    bound = ways + adjacent * np.log(2) + gammaln(n - adjacent + 1) - gammaln(n + 1)
-    if bound > np.log(LEVEL):
-        return ""
-    return (
-        f"Consecutive rows are similar: {adjacent} of {pairs} pairs of nearest neighbours are "
-        f"consecutive (by chance {2 * pairs / n:.2g}). If samples share a patient, user or "
-        "document, pass groups=, or the guarantee may not hold. Sorted rows cause this warning too."
-    )
 
 
 def align_to_index(index: Any, values: Any, what: str) -> Any:

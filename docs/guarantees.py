@@ -1,12 +1,11 @@
-"""Fill the tables of docs/guarantees.md and docs/premises.md: ``python docs/guarantees.py`` (hours,
-or ``python docs/guarantees.py NAME`` for one table).
+"""Fill the tables of docs/guarantees.md: ``python docs/guarantees.py`` (hours, or
+``python docs/guarantees.py NAME`` for one table).
 
 The text between ``<!-- name -->`` and ``<!-- /name -->`` is computed here. Cascades are selected on
 samples of ``val``. They are evaluated on all of ``test``, which never selects.
 """
 
 import functools
-import importlib
 import re
 import sys
 from bisect import bisect_left
@@ -20,11 +19,7 @@ from measured import benchmarks
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import anytime_lower
-from cascadelib.guarantees.p_values import (
-    betting_p_value,
-    cluster_means,
-    paired_p_value,
-)
+from cascadelib.guarantees.p_values import paired_p_value
 
 PAGE = Path(__file__).resolve().parent / "guarantees.md"
 SIZES = (250, 500, 1000, 2000, 5000, 10_000)  # images that choose
@@ -38,7 +33,6 @@ OFTEN = 0.8  # of the draws certify
 LOST = 0.5  # times ε: only the reference is right
 GAINED = 0.25  # only the cascade
 NEITHER = 0.5  # both are wrong, in different ways
-ALIKE = 4  # samples of a cluster, all of one outcome
 TABLES = ("sst2", "arxiv", "boolq")
 CALL_SEEDS = 10
 
@@ -143,14 +137,6 @@ def paired(rng: np.random.Generator, samples: int, epsilon: float) -> bool:
     return p_value(lost, gained, samples, epsilon) <= DELTA
 
 
-def in_clusters(rng: np.random.Generator, clusters: int, epsilon: float) -> bool:
-    """Return the same for a draw of clusters, each of which is lost, gained or unchanged as a
-    unit."""
-    lost, gained, same = counts_of(rng, clusters, epsilon)
-    losses = np.repeat([1.0, -1.0, 0.0], [lost, gained, same])
-    return betting_p_value(losses, epsilon, DELTA, int(rng.integers(2**32))) <= DELTA
-
-
 def audited(rng: np.random.Generator, inputs: int, epsilon: float) -> bool:
     """Return whether the anytime bound is below ε after a number of audited inputs."""
     lost, gained, same = counts_of(rng, inputs, epsilon)
@@ -180,7 +166,7 @@ def counted(what: str, *counts: Sequence[float]) -> list[str]:
 @functools.cache
 def labels_needed() -> dict[Callable, list[int]]:
     """Return the fewest samples that certify, for each kind of draw and each of EPSILONS."""
-    return {one: [fewest(one, e) for e in EPSILONS] for one in (paired, in_clusters, audited)}
+    return {one: [fewest(one, e) for e in EPSILONS] for one in (paired, audited)}
 
 
 def disagreements(counts: Sequence[int]) -> list[float]:
@@ -199,10 +185,6 @@ def needed() -> str:
             "`certify(…, labels=)`: samples, of which labelled",
             several[paired],
             disagreements(several[paired]),
-        ),
-        counted(
-            f"`certify(…, clusters=)`: clusters, {ALIKE} samples alike in each",
-            several[in_clusters],
         ),
         counted("`certify(…, groups=)`: labels in each group", several[paired]),
         counted(
@@ -247,12 +229,6 @@ def costs() -> str:
             "scores other than top-1",
         ],
         [
-            "the same for the mean loss and cost of a cluster (a user, a document)",
-            "[`certify(…, clusters=)`](#clusters)",
-            f"{rounded(several[in_clusters])} clusters",
-            "a single cluster; the mean over samples if large clusters lose more",
-        ],
-        [
             "the same in each group or class",
             "`certify(…, groups=)`",
             f"{labels} labels in each group",
@@ -260,9 +236,9 @@ def costs() -> str:
         ],
         [
             "the mean cost is within the budget",
-            "[`certify(…, budget=, max_price=)`](#prices)",
+            "[`certify(…, budget=)`](#prices)",
             "no labels",
-            "without `max_price=`: inputs that cost more than any sample",
+            "inputs that cost more than any sample",
         ],
         [
             "a stream: the mean loss so far, at all times",
@@ -305,26 +281,6 @@ def calls() -> str:
     return markdown(["calls ÷ rows", *TABLES], rows)
 
 
-def clusters() -> str:
-    """Return how often a loss of exactly ε is certified if samples fail together."""
-    rows = []
-    for size in (2, 5, 10):
-        cells = [f"{size}"]
-        for grouped in (False, True):
-            passed = 0
-            for seed in range(DRAWS):
-                rng = np.random.default_rng([size, seed])
-                key = np.repeat(np.arange(2_000 // size), size)
-                losses = (rng.random(2_000 // size) < EPSILON).astype(float)[key]
-                value = p_value(int(losses.sum()), 0, len(losses), EPSILON)
-                if grouped:
-                    value = betting_p_value(cluster_means(losses, key), EPSILON, DELTA, seed)
-                passed += value <= DELTA
-            cells.append(f"{passed / DRAWS:.1%}")
-        rows.append(cells)
-    return markdown(["samples alike", "broken, samples counted", "broken, `clusters=`"], rows)
-
-
 def level() -> str:
     """Return the largest error of each guarantee, by the recorded job of the benchmarks."""
     rows = []
@@ -334,47 +290,6 @@ def level() -> str:
         how, _, setting = rest.partition(", at ")
         rows.append([guarantee, f"{settings}, {how}", f"{found['measured']:.2%}", setting])
     return markdown(["guarantee", "settings", "largest error", "at"], rows, "---")
-
-
-def power() -> str:
-    """Return how often the one shuffled model of a table is named, by correlation and samples.
-
-    The last row has the largest share of all planted tables that are called verified.
-    """
-    found = {each["benchmark"]: each["measured"] for each in job("premises", "rows")}
-    rows = []
-    for phi in (0.1, 0.2, 0.3, 0.4):
-        cells = [f"{phi:.1f}"]
-        for samples in (300, 500, 1000, 1500, 3000):
-            shares = [
-                found[f"one shuffled, {models} models, φ = {phi:.1f}, k = {samples:,}: named"]
-                for models in (3, 5)
-            ]
-            cells.append(" / ".join(f"{share:.0%}" for share in shares))
-        rows.append(cells)
-    cells = ["*verified*"]
-    for samples in (300, 500, 1000, 1500, 3000):
-        ending = f"k = {samples:,}: verified"
-        cells.append(f"{max(share for name, share in found.items() if name.endswith(ending)):.1%}")
-    rows.append(cells)
-    head = [f"{samples:,} samples" for samples in (300, 500, 1000, 1500, 3000)]
-    return markdown(["φ; 3 / 5 models", *head], rows)
-
-
-def refusals() -> str:
-    """Return how many sound parts of all tables are refused, and repeated ones are not."""
-    rows = []
-    for found in job("premises", "splits"):
-        if not found["benchmark"].endswith(": sound halves refused"):  # of a single table
-            rows.append([found["benchmark"], f"{found['measured']:.3%}"])
-    return markdown(["", "share"], rows)
-
-
-@functools.cache
-def job(module: str, name: str) -> list[dict[str, Any]]:
-    """Return the rows of a job of the benchmarks."""
-    sys.path.insert(0, str(PAGE.parents[1] / "benchmarks"))
-    return importlib.import_module(module).JOBS[name]()
 
 
 def markdown(head: list[str], lines: list[list[str]], rule: str = "---:") -> str:
@@ -390,17 +305,14 @@ BLOCKS = {
     "costs": costs,
     "needed": needed,
     "calls": calls,
-    "clusters": clusters,
     "choosing": choosing,
     "ideal": ideal,
     "level": level,
 }
-PREMISES = {"power": power, "refusals": refusals}
 
 
 def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
     """Return the page with the blocks ``names`` computed."""
-    blocks = BLOCKS | PREMISES
     for name in names:
         pattern = rf"(<!-- {name} -->\n).*?(\n<!-- /{name} -->)"
         parts = re.split(pattern, text, flags=re.DOTALL)
@@ -410,11 +322,10 @@ def filled(text: str, names: Iterable[str] = BLOCKS) -> str:
                 f"{PAGE} has {found} blocks <!-- {name} --> … <!-- /{name} -->; it needs one"
             )
         before, start, end, after = parts
-        text = f"{before}{start}{blocks[name]()}{end}{after}"
+        text = f"{before}{start}{BLOCKS[name]()}{end}{after}"
     return text
 
 
 if __name__ == "__main__":
-    for path, blocks in ((PAGE, BLOCKS), (PAGE.with_name("premises.md"), PREMISES)):
-        names = [name for name in blocks if name in sys.argv[1:] or len(sys.argv) == 1]
-        path.write_text(filled(path.read_text(encoding="utf-8"), names), encoding="utf-8")
+    names = [name for name in BLOCKS if name in sys.argv[1:] or len(sys.argv) == 1]
+    PAGE.write_text(filled(PAGE.read_text(encoding="utf-8"), names), encoding="utf-8")

@@ -123,8 +123,3 @@ def assert_certified(points, exact, gap):
 def assert_equal_points(points, others):
     for field in ("accuracy", "cost", "models", "thresholds", "exit_rates"):
         np.testing.assert_array_equal(getattr(points, field), getattr(others, field))
-
-
-def status_of(certificate, premise):
-    """Return the status of one premise of a certificate."""
-    return certificate.premises.set_index("premise").loc[premise, "status"]

@@ -80,7 +80,6 @@ BY_SAMPLE = {
         lambda v: table(columns={"length": v}).column("small", "length").tolist(),
     ),
     "groups": (LABELS, lambda v: certified(groups=v)),
-    "clusters": (np.arange(K) // 3, lambda v: certified(clusters=v, seed=0)),
     "take of a table": (LABELS == "a", lambda v: contents(TABLE.take(v))),
     "take of a store": (LABELS == "a", lambda v: STORE.take(v).sample_ids.tolist()),
 }
@@ -216,8 +215,8 @@ REFUSED = {
         f"groups: .*'x{IDS[0]}' and 'x{IDS[1]}' here, '{IDS[0]}' and '{IDS[1]}' in the store",
     ),
     "a filtered index": (
-        lambda: certified(clusters=SERIES.set_axis(np.arange(K) * 2)),
-        "clusters: no value for 300 of 300.*'0' and '2' here",
+        lambda: certified(groups=SERIES.set_axis(np.arange(K) * 2)),
+        "groups: no value for 300 of 300.*'0' and '2' here",
     ),
     "repeated ids": (
         lambda: TABLE.labelled(pd.concat([SERIES, SERIES[:3]])),

@@ -94,7 +94,11 @@ def test_a_policy_is_certified_on_a_table_against_its_last_model(folder, tmp_pat
     table = folder / "t.csv"
     policy = tmp_path / "p.json"
     run_json(capsys, "search", table, *NAMED, "--budget", 5, "--out", policy)
-    command = ["certify", table, *NAMED, "--check", policy, "--accept", "overlap", "--epsilon"]
+    frame = pd.read_csv(table)
+    frame["sample"] = "new " + frame["sample"]
+    table = tmp_path / "new.csv"
+    frame.to_csv(table, index=False)
+    command = ["certify", table, *NAMED, "--check", policy, "--epsilon"]
     for guarantee, is_certified in ([0.2], True), ([0, "--delta", 1e-9], False):
         status, found = run_json(capsys, *command, *guarantee)
         assert (status, found["certified"]) == (1 - is_certified, is_certified)
@@ -201,56 +205,47 @@ def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys
     assert "--metric belongs to logs of JSON lines" in capsys.readouterr().err
 
 
-def test_a_violated_premise_is_an_error_unless_it_is_accepted(folder, tmp_path, capsys):
+def test_samples_of_the_selection_are_an_error(folder, capsys):
     table = str(folder / "t.csv")
-    command = ["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert "600 of the 600 samples took part" in error
-    assert "--accept 'overlap' certifies all the same" in error and "accept=" not in error
-    policy = str(tmp_path / "p.json")
-    assert main([*command, "--accept", "overlap", "--out", policy]) == 0
-    assert "Violated, but accepted" in capsys.readouterr().out
-    assert main(["show", policy]) == 0
-    assert "guarantee: With probability at least 95% over the draw" in capsys.readouterr().out
+    assert main(["certify", table, *NAMED, "--epsilon", "20%", "--held-out", table]) == 2
+    assert "600 of the 600 samples took part" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
     ("message", "expected"),
     [
-        ("name the groups with clusters=", "name the groups with --clusters"),
-        ("accept=('rows aligned',) certifies", "--accept 'rows aligned' certifies"),
+        ("name the columns with groups=", "name the columns with --groups"),
         ("kept (missing='drop')", "kept (--missing 'drop')"),
         ("held_out=0.5 and labels=1", "--held-out 0.5 and labels=1"),
         ("use Method(normalize=…)", "use Method(normalize=…)"),
     ],
 )
 def test_arguments_in_messages_become_options(message, expected):
-    options = dict.fromkeys(("clusters", "accept", "held_out", "missing"))
+    options = dict.fromkeys(("groups", "held_out", "missing"))
     assert with_options(message, options) == expected
 
 
-def test_clusters_and_groups_are_columns_of_the_held_out_table(folder, tmp_path, capsys):
+def test_groups_are_a_column_of_the_held_out_table(folder, tmp_path, capsys):
     frame = pd.read_csv(folder / "t.csv")
-    frame["user"] = frame["sample"].str[1:].astype(int) // 3
-    frame["topic"] = np.where(frame["user"] % 2, "art", "law")
+    number = frame["sample"].str[1:].astype(int)
+    frame["topic"] = np.where(number % 2, "art", "law")
     frame.to_csv(tmp_path / "t.csv", index=False)
     command = ["certify", tmp_path / "t.csv", *NAMED, "--epsilon", "30%"]
-    for held_out in ([], ["--held-out", tmp_path / "t.csv", "--accept", "overlap"]):
-        _, found = run_json(capsys, *command, *held_out, "--clusters", "user")
-        assert ("the 200 clusters" if held_out else "clusters of sam") in found["certificate"]
+    other = frame.assign(sample="new " + frame["sample"])
+    other.to_csv(tmp_path / "new.csv", index=False)
+    for held_out in ([], ["--held-out", tmp_path / "new.csv"]):
         _, found = run_json(capsys, *command, *held_out, "--groups", "topic")
         assert "in each of 2 groups" in found["certificate"]
     for column, message in (
         ("topics", "unknown column 'topics'; nearest: 'topic'"),
         ("model", "a sample has several values of 'model': give it one"),
     ):
-        assert main([*map(str, command), "--clusters", column]) == 2
+        assert main([*map(str, command), "--groups", column]) == 2
         assert message in capsys.readouterr().err
-    frame.loc[frame["user"] < 10, "user"] = np.nan
+    frame.loc[number < 30, "topic"] = np.nan
     frame.to_csv(tmp_path / "t.csv", index=False)
-    assert main([*map(str, command), "--clusters", "user"]) == 2
-    assert "clusters: " in (error := capsys.readouterr().err) and "have none" in error
+    assert main([*map(str, command), "--groups", "topic"]) == 2
+    assert "groups: " in (error := capsys.readouterr().err) and "have none" in error
 
 
 def test_unknown_figures_are_not_printed(folder, tmp_path, capsys):

@@ -1,4 +1,4 @@
-"""An origin refuses invalid labels, and recognizes samples of another split by ids and outputs."""
+"""An origin refuses invalid labels, and recognizes samples of another split by ids."""
 
 from types import SimpleNamespace
 
@@ -8,12 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib.origin import (
-    MOST_ROWS,
     Origin,
+    Sketch,
     join_origins,
     origin_of,
     parts_of,
     samples_in_common,
+    sketches_of,
 )
 
 IDS = ["a", "b", "c", "d"]
@@ -65,8 +66,9 @@ def test_the_first_row_that_differs_is_named():
         labels.check_same(ids, [0, 0, 0, 1])
 
 
-def stored(origin, models=("a",)):
-    return Origin.from_trace(origin.record(models).trace, models)
+def stored(origin):
+    """The origin that a file stores."""
+    return Origin.from_sketch(*sketches_of(origin))
 
 
 @given(
@@ -78,7 +80,8 @@ def test_samples_with_equal_ids_are_common(seen, here):
     labels = Origin.from_labels(None, sorted(here))
     assert samples_in_common(selected_on, labels) == len(seen & here)
     assert samples_in_common(stored(selected_on), labels) == len(seen & here)
-    assert samples_in_common(stored(selected_on, ()), labels) is None  # without keys
+    without_keys = Origin.from_sketch(selected_on.sketch_without_ids)
+    assert samples_in_common(without_keys, labels) is None
 
 
 def test_a_full_split_without_ids_is_recognized_by_its_names_and_labels():
@@ -146,26 +149,39 @@ def test_labels_as_text_become_class_numbers():
         Origin.from_labels(np.array([10, 2], object))
 
 
-def test_each_model_has_the_same_number_of_columns_as_numbers():
-    columns = {"a": [np.arange(3.0), np.array(["x", "y", "x"])], "b": [np.ones(3)] * 9}
-    origin = Origin(None, np.array(["x", "y", "z"]), models=columns, read=columns.__getitem__)
-    found = origin.columns(["b", "a"])
-    assert found[0].tolist() == [0, 1, 2] and (found[2:] == 1).all() and len(found) == 6
-    text = found[1]
-    assert text[0] == text[2] != text[1] and (text >= 0).all() and (text <= 1).all()
-    assert origin.columns(["b"]).shape == (8, 3)
-    assert origin.columns([]) is None and origin.columns(["c"]) is None
-    assert stored(origin, ("a", "b")).columns(["b", "a"]).tolist() == found.tolist()
-    assert stored(origin, ("a", "b")).columns(["a"]) is None
-    assert stored(origin, ("a", "b")).record(["a"]).columns(["a"]) is None
+@pytest.mark.parametrize("samples", [1, 10, 5000])
+def test_a_file_stores_a_bounded_number_of_ids(samples):
+    origin = Origin(None, np.arange(samples).astype(str))
+    (sketch,) = sketches_of(origin)
+    found = Origin.from_sketch(sketch)
+    assert len(found.keys) == min(samples, 512) and np.isin(found.keys, origin.keys).all()
+    assert len(found) == samples and sketches_of(found) == (sketch,)
+    smallest = sorted(key.tobytes() for key in origin.keys)[:512]
+    assert [key.tobytes() for key in found.keys] == smallest
 
 
-@pytest.mark.parametrize("samples", [1, 10, MOST_ROWS + 5])
-def test_a_file_stores_a_bounded_number_of_ids_and_rows(samples, monkeypatch):
-    monkeypatch.setattr("cascadelib.origin.MOST_KEYS", 7)
-    columns = {"a": [np.arange(float(samples))]}
-    ids = np.arange(samples).astype(str)
-    origin = Origin(None, ids, models=columns, read=columns.get)
-    found = stored(origin)
-    assert len(found.keys) == min(samples, 7) and np.isin(found.keys, origin.keys).all()
-    assert found.columns("a").shape == (1, min(samples, MOST_ROWS)) and len(found) == samples
+def test_all_ids_are_one_sketch_with_their_number():
+    """Repeats are counted once. Sets without ids and unknown sets follow."""
+    first, second = (
+        Origin.from_labels(None, list(map(str, ids))) for ids in (range(900), range(600, 1400))
+    )
+    nameless = Origin.from_labels([0, 1], dataset="d", split="val")
+    ids, *others = sketches_of((first, None, nameless, second))
+    assert ids.samples == 1400
+    assert others == [None, Sketch(2, None, "d", "val", nameless.fingerprint)]
+    from_file = join_origins(*(part and Origin.from_sketch(part) for part in (ids, *others)))
+    assert sketches_of(from_file) == (ids, *others)
+    again = sketches_of(join_origins(from_file, Origin.from_labels(None, ["new"])))
+    assert again[0].samples == 1401
+
+
+@pytest.mark.parametrize(("seen", "shared"), [(2000, 20), (2000, 400), (300, 3)])
+def test_shared_ids_of_a_file_are_found_as_often_as_stated(seen, shared):
+    """If a share p of the ids that chose is used again: with probability 1 − (1 − p) ** 512."""
+    found = 0
+    for draw in range(100):
+        chosen = Origin.from_labels(None, [f"{draw}-{row}" for row in range(seen)])
+        here = Origin.from_labels(None, [f"{draw}-{row}" for row in range(shared)] + ["new"])
+        found += bool(samples_in_common(stored(chosen), here))
+    expected = 1 - (1 - shared / seen) ** min(512, seen)
+    assert found / 100 == pytest.approx(expected if seen > 512 else 1.0, abs=0.06)

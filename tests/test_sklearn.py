@@ -18,7 +18,6 @@ from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 from sklearn.utils.estimator_checks import parametrize_with_checks
-from tables_of_scores import status_of
 
 import cascadelib.sklearn
 from cascadelib.sklearn import (
@@ -74,7 +73,7 @@ def test_each_sample_is_answered_by_the_model_of_the_policy(fitted, digits):
 
 def test_other_samples_certify_than_train_and_choose(fitted, digits):
     assert fitted.certificate_.samples == pytest.approx(len(digits[0]) / 4, abs=1)
-    assert status_of(fitted.certificate_, "overlap") == "verified"
+    assert "was chosen without them and no model" in str(fitted.certificate_)
 
 
 def test_without_a_certificate_the_reference_answers(digits):

@@ -42,7 +42,7 @@ def compare_fronts(
         One row per front, with falling mean improvement. The columns are held_out_improvement (with
         `held_out`, relative to the baseline of that split), mean_improvement, accuracy_dominance
         and cost_dominance (:func:`range_dominance`), and top_accuracy (of the front's most accurate
-        point). Of fronts that a draw of labels chose, the last column is top_difference.
+        point).
 
     Raises
     ------
@@ -62,8 +62,7 @@ def compare_fronts(
         row["mean_improvement"] = front.mean_improvement()
         rows.append(row)
     table = pd.DataFrame(rows, dominance.index).join(dominance)
-    (column,) = {front.accuracy_column for front in fronts.values()}
-    table[f"top_{column}"] = [front.steps[1][-1] for front in fronts.values()]
+    table["top_accuracy"] = [front.steps[1][-1] for front in fronts.values()]
     return table.sort_values("mean_improvement", ascending=False)
 
 
@@ -172,7 +171,7 @@ def _check_comparable(fronts: Mapping[str, Front]) -> None:
         if not isinstance(front, Front):
             raise TypeError(f"{label!r} is a {type(front).__name__}: pass {{name: Front}}")
         optimal = front.singles.query("on_front")
-        singles.add((*optimal["cost"], *optimal[front.accuracy_column]))
+        singles.add((*optimal["cost"], *optimal["accuracy"]))
     if not fronts:
         raise ValueError("there is no front to compare: pass {name: Front}, one or more")
     kinds_of(fronts.values())

@@ -5,7 +5,6 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     intervals="share_interval",
-    label_draw="LabelDraw",
     pareto="Baseline improvement_at least_cost mean_improvement pareto_front",
     point="Estimate Expected OrderStatistics Point points_of",
     run="Run evaluate runs_of",

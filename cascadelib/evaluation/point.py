@@ -9,13 +9,18 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..files import digest_of
+from ..files import digest_of, to_json
 from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
-from ..origin import Origins, Trace, join_origins
+from ..origin import Origin, Origins, Sketch, join_origins, sketches_of
 from ..stages import prefixes_of
 from .guarantee import Guarantee
+
+HEADER_FIELDS = ("checkpoint", "revision", "image_size")
+EXTRACTION_FIELDS = ("weights_sha256", "transform")
+# Measured at the selection.
+FIGURES = ("accuracy", "expected_accuracy", "cost", "improvement", "saving", "difference")
 
 
 @dataclass(frozen=True)
@@ -46,13 +51,32 @@ class OrderStatistics:
     ties: tuple[float, ...] = field(repr=False)
 
 
+@dataclass(frozen=True, eq=False)
+class LadderTable:
+    """The table whose confidences gave the thresholds of a ladder.
+
+    Parameters
+    ----------
+    origin : Origin
+        Its rows.
+    shares : mapping
+        Shares of its rows by their answers (:func:`cascadelib.guarantees.cautions.answer_shares`).
+    """
+
+    origin: Origin
+    shares: Mapping[tuple[str, str], float]
+
+    def __len__(self) -> int:
+        return len(self.origin)
+
+
 @dataclass(frozen=True)
 class Expected:
     """Hold the expected values of a cascade, measured on one split.
 
     Parameters
     ----------
-    on : Trace
+    on : Sketch
         What identifies the samples of the measurement.
     accuracy, cost : Estimate
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
@@ -64,7 +88,7 @@ class Expected:
         Description of the intervals. None in files of version 0.1.
     """
 
-    on: Trace
+    on: Sketch
     accuracy: Estimate
     cost: Estimate
     exit_rates: tuple[Estimate, ...]
@@ -106,12 +130,12 @@ class Point:
     selected_on : Origin, tuple of Origin, or None
         All samples whose labels were used to search the cascade or to fit its method. None if
         unknown.
-    thresholds_from : Origin or None
+    thresholds_from : LadderTable or None
         Unlabelled samples whose confidences determined the thresholds, as quantiles
         (:func:`cascadelib.ladder`). None if the thresholds were selected with labels.
     saving : float
         Cost of the most accurate single model on the selection split, divided by the cost of the
-        point. nan if unknown, as for a point from a file.
+        point. nan if unknown.
     difference : float
         Accuracy of the point minus the accuracy of the most accurate single model.
     expected_accuracy : float
@@ -155,7 +179,7 @@ class Point:
     score: str = "top1"
     cost_kind: str = "macs"
     selected_on: Origins = field(default=None, compare=False)
-    thresholds_from: Origins = field(default=None, compare=False, repr=False)
+    thresholds_from: LadderTable | None = field(default=None, compare=False, repr=False)
     saving: float = field(default=np.nan, compare=False)
     difference: float = field(default=np.nan, compare=False)
     expected_accuracy: float = field(default=np.nan, compare=False)
@@ -230,15 +254,13 @@ class Point:
 
         A guarantee for new samples of the same source excludes all of these samples.
         """
-        return (
-            self.seen
-            if self.thresholds_from is None
-            else join_origins(self.seen, self.thresholds_from)
-        )
+        if self.thresholds_from is None:
+            return self.seen
+        return join_origins(self.seen, self.thresholds_from.origin)
 
     @property
     def rule(self) -> list[Any]:
-        """Return what decides the answers and costs of the cascade, and its measured values.
+        """Return what decides the answers and costs of the cascade.
 
         A metric or an ensemble that is a function is identified by its place in memory.
         """
@@ -248,29 +270,31 @@ class Point:
             temperatures = [method.temperature_of(name) for name in self.models]
             fits = [asdict(fitted) for fitted in self.fitted]
             rule += [str(method.metric), str(method.ensemble), temperatures, fits]
-        measured = (*self.exit_rates, self.accuracy, self.cost, self.improvement)
-        return [*rule, [repr(float(value)) for value in measured]]
+        return rule
 
     @cached_property
     def digest(self) -> str:
-        """Return the SHA-256 of :attr:`rule` and of the records of the models."""
-        return digest_of([self.rule, records_of(self)])
+        """Return the SHA-256 of all fields: the rule, the models, the samples and the figures.
+
+        Of the guarantee, the terms are included.
+        """
+        figures = (*self.exit_rates, *(getattr(self, name) for name in FIGURES))
+        terms = self.certified and replace(self.certified, cascade="")
+        return digest_of(
+            [
+                self.rule,
+                [dict(record) for record in self.records],
+                [sketch and to_json(sketch) for sketch in sketches_of(self.origin)],
+                [repr(float(figure)) if np.isfinite(figure) else "nan" for figure in figures],
+                [self.chosen_by, dict(self.versions), to_json(self.expected), to_json(terms)],
+            ]
+        )
 
     @property
     def guarantee(self) -> Guarantee | None:
         """Return the guarantee, or None if there is none, or if it is about another cascade."""
         is_ours = self.certified is not None and self.certified.cascade == self.digest
         return self.certified if is_ours else None
-
-    def annotate(self, **changes: Any) -> "Point":
-        """Return the point with changed notes, such as records of its models, and its guarantee.
-
-        The guarantee is lost if the changes affect the :attr:`rule`.
-        """
-        point = replace(self, **changes)
-        if self.guarantee is None or self.rule != point.rule:
-            return point
-        return replace(point, certified=replace(self.guarantee, cascade=point.digest))
 
     @property
     def metric(self) -> Any:
@@ -305,12 +329,30 @@ def measured_text(point: Point) -> str:
     return text
 
 
+def bind(point: Point, terms: Guarantee) -> Point:
+    """Return the point with a guarantee that is about it. No other point has this guarantee."""
+    terms = replace(terms, cascade="", chain=point.chain)
+    point = replace(point, records=tuple(records_of(point)), certified=terms)
+    return replace(point, certified=replace(terms, cascade=point.digest))
+
+
 def records_of(point: Point) -> list[dict[str, Any]]:
     """Return a record of each model of a Point, with at least its name."""
     records = [dict(record) for record in point.records]
     if [record["name"] for record in records] == list(point.models):
         return records
     return [{"name": name} for name in point.models]
+
+
+def record_of(store: Any, name: str) -> dict[str, Any]:
+    """Return the fields of a store's header that distinguish a model from others of its name."""
+    if store.class_count is None:
+        return {"name": name}
+    header = store.metadata(name)
+    extraction = header.get("extraction") or {}
+    record = {"name": name, "classes": store.class_count}
+    record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
+    return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
 
 
 def points_of(cascades: Any) -> list[Point]:

@@ -22,7 +22,6 @@ import traitlets
 from IPython.display import display
 
 from ..checks import brief, check_number, validate_choice
-from ..evaluation.guarantee import premises_text
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
 from ..files import short_path, write_text
@@ -458,7 +457,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             "epsilon": first.terms.epsilon,
             "deltas": [certificate.terms.delta for certificate in certificates],
             "samples": first.samples,
-            "premises": premises_text(first.terms.premises),
+            "assumption": first.terms.assumption,
             "rows": [
                 self.pack.row(point.models, point.thresholds)
                 for point in self.splits.certified

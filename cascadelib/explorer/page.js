@@ -795,7 +795,7 @@ class View {
   }
 
   /** The certified cascades and their labels or, if there are none, the number of labels that would suffice. */
-  aboutCertificate({ samples, deltas, epsilon, premises, promise }) {
+  aboutCertificate({ samples, deltas, epsilon, assumption, promise }) {
     const on = `${samples.toLocaleString("en")} other labels`
     const delta = deltas.reduce((a, b) => a + b)
     if (!this.certified.length) {
@@ -805,7 +805,7 @@ class View {
     const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, simultaneously`
     const many = this.certified.length
     const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
-    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}. Others are not certified${go}<small>${escaped(premises)}</small>`
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}. Others are not certified${go}<small>${escaped(assumption)}</small>`
   }
 
   /** The gain of the last model: the best cascade of n models against that of one fewer, on the split of the chart. */

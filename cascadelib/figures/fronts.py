@@ -32,17 +32,7 @@ def singles_figure(
     Returns
     -------
     Figure
-
-    Raises
-    ------
-    ValueError
-        If the models have differences instead of accuracies, as those of a draw of labels.
     """
-    if "accuracy" not in singles:
-        raise ValueError(
-            "a front that a draw of labels chose has differences, and no accuracies: draw it by "
-            "cl.figures.lines_figure({'front': front.table}, 'cost', 'difference', title)"
-        )
     fig = style.figure(
         f"{title}\n{style.KEY}",
         xaxis=style.cost_axis(cost, singles["cost"]),

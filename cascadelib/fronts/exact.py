@@ -6,7 +6,7 @@ Paper, section 3, *Evaluation*.
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import Executor
 from functools import cache
 from typing import Any
@@ -18,7 +18,6 @@ from numpy.typing import ArrayLike
 from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
-from ..evaluation.label_draw import LabelDraw, chosen_on, take_labelled
 from ..evaluation.pareto import Baseline
 from ..front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
@@ -235,8 +234,6 @@ def search(
     tolerance: float = 0.0,
     time_limit: float | None = None,
     executor: Executor | None = None,
-    labels: Mapping | None = None,
-    draw: LabelDraw | None = None,
 ) -> Front:
     """Compute the exact Pareto front of all cascades of a store.
 
@@ -260,8 +257,7 @@ def search(
         Kind of cost, a column of ``store.models``. Defaults to MACs, or to the only kind.
     models : {"all", "pareto"} or list of str, default="all"
         Candidate models. "pareto" means the models on the Pareto front of single models. The length
-        of a cascade is then at most the number of these models. A warning names the models whose
-        rows are of other samples than those of the others.
+        of a cascade is then at most the number of these models.
     expected : bool, default=False
         Whether to replace the observed outcomes by estimated probabilities that a model is correct.
         The estimate is a ridge logistic regression on the confidences of all models. It makes the
@@ -274,12 +270,6 @@ def search(
     executor : concurrent.futures.Executor, optional
         Executor that searches cascades of three or more models. Without these, it is not used, and
         a UserWarning is issued.
-    labels : mapping, optional
-        {sample id: label} of the first ids of `draw`, for the score "top1". The store needs no
-        labels. All samples up to the last labelled one are searched.
-    draw : LabelDraw, optional
-        The result of ``to_label(store, models=…)``. Its models are the candidates. Accuracies are
-        then unknown, and the front has the difference from the most accurate single model.
 
     Returns
     -------
@@ -291,7 +281,7 @@ def search(
     ------
     ValueError
         If the method, score or cost does not apply to the store, or if :func:`search_outcomes`
-        raises a ValueError. If `labels` are not those of the first ids of `draw`.
+        raises a ValueError.
     KeyboardInterrupt
         If the search is interrupted. It is raised after all threads have stopped.
 
@@ -322,9 +312,7 @@ def search(
     >>> len(front), float(front.cost_at(0.95).round(3))
     (68, 0.269)
     """
-    if labels is not None or draw is not None:
-        store = take_labelled(store, draw, labels)
-    task = SearchTask(store, method, score, cost, models, expected, draw)
+    task = SearchTask(store, method, score, cost, models, expected)
     if isinstance(models, str) and models == "pareto":  # there may be fewer models than n_models
         most = len(task.names)
         n_models = [min(n, most) if isinstance(n, int) else n for n in items_of(n_models)]
@@ -342,9 +330,6 @@ def search(
         points = search_pairs(prepared, task.positive)
     else:
         points = find_points(search_counted if is_counted else search_copies, prepared)
-    from ..store.aligned_rows import warn_of_misaligned  # loads scipy
-
-    warn_of_misaligned(store, task.names)
     return task.front(points)
 
 
@@ -357,29 +342,6 @@ def select_models(models: Any, names: list[str], baseline: Baseline) -> list[str
     if len(set(listed)) < max(len(listed), 1):
         raise ValueError(f"models must name one model or more, none of them twice, not {listed}")
     return listed
-
-
-def check_disagreements_suffice(draw: LabelDraw | None, method: Method | None, score: str) -> None:
-    """Raise a ValueError if labels of disagreements do not determine the losses of a search."""
-    if draw is None:
-        return
-    if score != "top1":
-        raise ValueError(
-            f"labels of a draw are for score='top1', not {score!r}: models with equal predictions "
-            "have equal losses only under top-1"
-        )
-    if method is None:
-        return
-    if callable(method.ensemble):
-        raise ValueError(
-            "an ensemble that is a function may differ where all models agree, so labels of a draw "
-            "do not suffice: use one of the named ensembles, or label all samples"
-        )
-    if (method.temperature or method.confidence) and not method.is_fitted:
-        raise ValueError(
-            "temperatures and confidences are fitted on the labels of all samples, and labels= has "
-            "those of disagreements: pass method.fit(other_store), or a method without a fit"
-        )
 
 
 class SearchTask:
@@ -409,12 +371,9 @@ class SearchTask:
         cost: str | None,
         models: Any,
         expected: bool = False,
-        draw: LabelDraw | None = None,
     ) -> None:
         check_store(store)
         chosen, score, cost = resolve_options(store, method, score, cost)
-        self.draw = draw
-        check_disagreements_suffice(draw, chosen, score)
         self.score = score
         self.cost_kind = cost
         self.positive = store.positives() if score == F1 else None
@@ -440,7 +399,7 @@ class SearchTask:
         if expected:
             self.stage = expected_outcomes(self.stage, len(self.names), self.last_only)
         self.store = store
-        origin = chosen_on(store, draw)
+        origin = store.origin
         self.selected_on = origin if chosen is None else chosen.add_fit_samples(origin)
 
     def curve(self, first: str, second: str) -> Curve:
@@ -452,18 +411,10 @@ class SearchTask:
         return two_model_curve(confidence, gain_1, gain_2, cost_1, cost_2, self.positive)
 
     def front(self, points: Points) -> Front:
-        """Return the points of this search as a Front.
-
-        With a draw of labels, accuracies are relative to the most accurate single model.
-        """
-        baseline = self.baseline
-        if self.draw is not None:
-            points = points.relative_to(baseline.best)
-            relative = baseline.accuracy - baseline.best
-            baseline = Baseline(baseline.cost, relative, baseline.names)
+        """Return the points of this search as a Front."""
         return Front(
             points=points,
-            baseline=baseline,
+            baseline=self.baseline,
             candidates=tuple(self.names),
             method=self.method,
             score=self.score,
@@ -472,7 +423,6 @@ class SearchTask:
             store=self.store,
             expected=self.expected,
             best_model=find_best_model(self.store) if self.score == "top1" else None,
-            draw=self.draw,
         )
 
 

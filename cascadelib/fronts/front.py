@@ -1,6 +1,6 @@
 """Define the result of a search: Points as arrays with their certificate, and a Front."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..evaluation.label_draw import LabelDraw
 from ..evaluation.pareto import (
     Baseline,
     improvement_at,
@@ -31,7 +30,6 @@ from .kernels.state import least_onwards
 # accuracies are estimated. The first value of a pair is for searches of at most two models, the
 # second for searches of longer cascades.
 CAUTION = {False: (1.25, 1.85), True: (0.65, 1.05)}  # margin of `pick` at FEWEST_SAMPLES
-DRAWN_CAUTION = {False: (1.4, 2.05), True: (0.75, 1.2)}  # the same with labels of disagreements
 OPTIMISM = {False: (0.95, 1.4), True: (0.6, 0.85)}  # accuracy minus the mean accuracy on new data
 FEWEST_SAMPLES = 500  # smallest size of the splits on which the margins were measured
 MOST_SAMPLES = 2000  # largest size of these splits
@@ -91,11 +89,6 @@ class Points:
         if self.floor is None or self.above is None:
             return np.inf
         return self.floor[np.maximum(np.searchsorted(self.above, accuracy, "right") - 1, 0)]
-
-    def relative_to(self, accuracy: float) -> "Points":
-        """Return the points with all accuracies relative to an accuracy."""
-        above = None if self.above is None else self.above - accuracy
-        return replace(self, accuracy=self.accuracy - accuracy, above=above)
 
     @property
     def gap(self) -> Array:
@@ -183,17 +176,13 @@ class Front:
     selected_on : Origin, tuple of Origin, or None
         Samples whose labels were used to search the front or to fit its method.
     store : Store or None
-        The searched store. None in a pickled copy, which has no outcomes. With a draw of labels it
-        has the agreed class where all candidates agree, so its accuracies are too high.
+        The searched store. None in a pickled copy, which has no outcomes.
     expected : bool, default=False
         Whether the accuracies are estimated with ``search(…, expected=True)``.
     replayed : DataFrame or None
         Table of a front that was evaluated on another split.
     best_model : str, optional
         The reference. Defaults to the most accurate single model, the cheapest at a tie.
-    draw : LabelDraw, optional
-        The draw of the labels, if only disagreements are labelled. Accuracies are then unknown: all
-        of this front are differences from the most accurate single model, whose accuracy is 0.
 
     See Also
     --------
@@ -224,7 +213,6 @@ class Front:
     expected: bool = False
     replayed: pd.DataFrame | None = None
     best_model: str | None = None
-    draw: LabelDraw | None = None
 
     def __getstate__(self) -> dict:
         return vars(self) | {"store": None}
@@ -234,8 +222,7 @@ class Front:
         """Return one row per point, with rising cost and accuracy.
 
         The columns are accuracy, cost, models, thresholds (native units), exit_rates, improvement
-        and saving (cost of the most accurate single model ÷ cost). With a draw of labels, the first
-        column is the difference from the accuracy of the most accurate single model.
+        and saving (cost of the most accurate single model ÷ cost).
         """
         if self.replayed is not None:
             return self.replayed
@@ -247,7 +234,7 @@ class Front:
         rates = points.exit_rates.tolist()
         rows = [tuple(map(name_of, row[:n])) for row, n in zip(points.models.tolist(), lengths)]
         columns = {
-            self.accuracy_column: points.accuracy,
+            "accuracy": points.accuracy,
             "cost": points.cost,
             "models": rows,
             "thresholds": [tuple(row[: n - 1]) for row, n in zip(native, lengths)],
@@ -260,12 +247,7 @@ class Front:
     @property
     def singles(self) -> pd.DataFrame:
         """Return one row per model, cheapest first: accuracy, cost, on_front, on_hull."""
-        return self.baseline.table.rename(columns={"accuracy": self.accuracy_column})
-
-    @property
-    def accuracy_column(self) -> str:
-        """Return the name of the column of accuracies, "difference" if they are relative."""
-        return "accuracy" if self.draw is None else "difference"
+        return self.baseline.table
 
     def __len__(self) -> int:
         return len(self.steps[0])
@@ -277,8 +259,7 @@ class Front:
 
     def _repr_html_(self) -> str:
         note = f"{len(self)} Pareto points of {len(self.candidates)} models{self._inexact}"
-        if self.draw is None:
-            note += f"; accuracy {self.baseline.best:.2%} of the best single model"
+        note += f"; accuracy {self.baseline.best:.2%} of the best single model"
         if (self.steps[1] >= self.baseline.best).any():
             cost = self.cost_at(self.baseline.best)
             note += f" at a saving of {number(self.baseline.saving(cost))}×"
@@ -291,8 +272,6 @@ class Front:
         difference = self.steps[1] - self.baseline.best
         points = [f"{100 * difference[row]:+.2f}" for row in shown.index]
         shown.insert(list(shown).index("saving") + 1, "difference in points", points)
-        if self.draw is not None:
-            return shown.drop(columns=self.accuracy_column)
         expected = map(fraction, self.expected_accuracy_at(self.table["accuracy"][shown.index]))
         shown.insert(list(shown).index("accuracy") + 1, "expected accuracy", list(expected))
         return shown
@@ -309,11 +288,10 @@ class Front:
         """Return the default safety margin of :func:`cascadelib.pick`, in standard errors.
 
         The margin is larger if the cascades are longer, since more of them are compared. It is also
-        larger if there are fewer samples, or if only disagreements are labelled.
+        larger if there are fewer samples.
         """
         samples = min(max(1, self.samples), MOST_SAMPLES)
-        margins = CAUTION if self.draw is None else DRAWN_CAUTION
-        margin = margins[self.expected][self._is_long] * (FEWEST_SAMPLES / samples) ** SHRINKAGE
+        margin = CAUTION[self.expected][self._is_long] * (FEWEST_SAMPLES / samples) ** SHRINKAGE
         return float(round(margin, 2))
 
     @property
@@ -326,9 +304,9 @@ class Front:
 
         The result is the accuracy minus a number of its standard errors. In a benchmark, picked
         points lost this number of standard errors on new data on average. The result is nan for F1,
-        if accuracies are relative, and if the number of samples is unknown.
+        and if the number of samples is unknown.
         """
-        if not self.samples or self.score == F1 or self.draw is not None:
+        if not self.samples or self.score == F1:
             return np.full(np.shape(accuracy), np.nan)[()]
         optimism = OPTIMISM[self.expected][self._is_long]
         return accuracy - optimism * np.sqrt(accuracy * (1 - accuracy) / self.samples)
@@ -368,13 +346,13 @@ class Front:
     def point(self, row: int) -> Point:
         """Return a row of the table, by position, as a Point."""
         values = {name: column[row] for name, column in self._columns.items()}
-        return self._measured(values.pop(self.accuracy_column), **values)
+        return self._measured(values.pop("accuracy"), **values)
 
     def _measured(self, accuracy: float, **values: Any) -> Point:
         """Return a Point with the values of this front."""
         return Point(
             **values,
-            accuracy=accuracy if self.draw is None else np.nan,
+            accuracy=accuracy,
             difference=accuracy - self.baseline.best,
             expected_accuracy=float(self.expected_accuracy_at(accuracy)),
             method=self.method,
@@ -467,4 +445,4 @@ class Front:
         """
         low = float(self.baseline.accuracy[self.baseline.front[0]]) if low is None else low
         at = np.linspace(low, self.baseline.best, points)
-        return pd.DataFrame({self.accuracy_column: at, "improvement": self.improvement_at(at)})
+        return pd.DataFrame({"accuracy": at, "improvement": self.improvement_at(at)})

@@ -112,11 +112,6 @@ def pick(
             )
         return point
     if accuracy is not None:
-        if front.draw is not None:
-            raise ValueError(
-                "accuracy= is unknown if only disagreements are labelled: bound the loss relative "
-                "to the best single model with loss=, such as loss=0.01"
-            )
         form = "a fraction in [0, 1], 0.93 for 93%"
         wanted = check_number(accuracy, "accuracy", form, 0, 1)
         return most_economical(front, wanted, None, caution, f"accuracy={wanted:g}")

@@ -5,40 +5,28 @@ samples. Only labels that can matter are needed.
 """
 
 import html
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from ..checks import check_count, checked_share
-from ..evaluation.evaluation import check_store, costs_by_model
-from ..evaluation.guarantee import (
-    CALLER,
-    Design,
-    Guarantee,
-    certainty,
-    draw_seed,
-    premises_text,
-)
-from ..evaluation.label_draw import LabelDraw
+from ..checks import checked_share
+from ..evaluation.evaluation import check_store, correct_alone, costs_by_model
+from ..evaluation.guarantee import ONLY, UNCHANGED, UNFITTED, Guarantee, certainty, draw_seed
 from ..evaluation.pareto import improvement_factor
-from ..evaluation.point import Point
+from ..evaluation.point import Point, bind, record_of
 from ..front_end import without_tex
-from ..origin import join_origins
-from ..store.protocol import Store
-from ..store.tables.answers import refuse_unreadable
+from ..origin import join_origins, samples_in_common
+from ..store.protocol import Store, answered_by_models
+from ..store.tables.answers import EXACT, describe_gaps, refuse_unreadable
 from ..tables import fraction, number, percentage_points, times
-from .case import (
-    Case,
-    labels_after_choice,
-    models_of,
-    prepare_case,
-    samples_after_choice,
-)
+from .case import Case, models_of, prepare_case
+from .cautions import caution_of_draw, cautions
 from .few_labels import check_bounds, select_points
-from .premises import checked_premises, premises_table
+from .quantiles import shares_of
+from .refusals import refuse_labels_of_model, refuse_overlap, refuse_repeats
 from .trial import Trial
 
 
@@ -56,7 +44,7 @@ class Certificate:
     reference_alone : Point
         The model relative to which losses are measured, with its mean cost on these samples.
     terms : Guarantee
-        The guarantee without its cascade: bounds, design of the draw, premises.
+        The guarantee without its cascade: bounds, draw and assumptions.
     table : DataFrame
         A row per tested point, with these columns:
 
@@ -69,8 +57,6 @@ class Certificate:
           correct, or the mean loss and gain of graded scores
         - unlabelled: share of samples that count as lost because their label is missing
         - group: the group with the largest p-value
-    remarks : tuple of str
-        Further sentences of the text.
 
     See Also
     --------
@@ -83,15 +69,14 @@ class Certificate:
     >>> table = cl.ScoreTable.from_frame(answers, prediction="prediction", label="label")
     >>> tuning, held_out = table.take(slice(0, None, 2)), table.take(slice(1, None, 2))
     >>> certificate = cl.certify(held_out, cl.search(tuning), epsilon=0.02)
-    >>> certificate.premises.set_index("premise")["status"]["overlap"]
-    'verified'
+    >>> print(certificate.terms.assumes[-1])
+    this is the only certificate tried on them
     """
 
     certified: tuple[Point, ...]
     reference_alone: Point
     terms: Guarantee
     table: pd.DataFrame
-    remarks: tuple[str, ...] = ()
 
     def __repr__(self) -> str:
         tested = f"{len(self.certified)} of {len(self.table)} tested points certified"
@@ -115,16 +100,7 @@ class Certificate:
     @property
     def samples(self) -> int:
         """The number of independent draws."""
-        return self.terms.design.draws
-
-    @property
-    def premises(self) -> pd.DataFrame:
-        """The premises of the guarantee, as a DataFrame with premise, status and evidence.
-
-        The status is "verified", "violated" or "not verifiable". Violated premises were accepted
-        (``accept=`` of :func:`certify`).
-        """
-        return premises_table(self.terms.premises)
+        return self.terms.draws
 
     @property
     def point(self) -> Point:
@@ -156,28 +132,27 @@ class Certificate:
         point = self.point
         cost = number(self.reference_alone.cost)
         if point is self.reference_alone:
-            text = (
-                f"Nothing cheaper holds: {self.samples} {self.terms.design.unit} do not show at "
+            return (
+                f"Nothing cheaper holds: {self.samples} samples do not show at "
                 f"confidence {certainty(self.terms.delta)} that a cascade which is cheaper than "
                 f"the reference {self.promise}. The point is {self.reference} alone, for {cost} a "
                 "sample. Allow a larger loss or cost, or bring more samples. If few samples have "
                 "labels, cl.ladder lets all of them certify. If labels are missing, cl.to_label "
-                "returns the samples that need one (with draw=, more labels are for another "
-                f"certificate). They were labelled by {self.terms.design.labelled_by}."
+                f"returns the samples that need one.{self.terms.context}"
             )
-        else:
-            row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
-            saving = improvement_factor(self.reference_alone.cost, row["cost_here"])
-            text = (
-                f"{point.guarantee} It costs {number(row['cost_here'])} a sample, the reference "
-                f"{self.reference} alone {cost}: a saving of {times(saving)}×."
-            )
-            if self.terms.epsilon is not None:
-                text += f" Observed loss: {percentage_points(row['accuracy_loss'])}"
-                if row["unlabelled"]:
-                    text += f", with the {fraction(row['unlabelled'])} without a label as lost"
-                text += "."
-        return " ".join([text + premises_text(self.terms.premises), *self.remarks])
+        row = self.table[self.table["certified"]].iloc[self.certified.index(point)]
+        saving = improvement_factor(self.reference_alone.cost, row["cost_here"])
+        claim = replace(self.terms, chain=point.chain).claim
+        text = (
+            f"{claim} It costs {number(row['cost_here'])} a sample, the reference {self.reference} "
+            f"alone {cost}: a saving of {times(saving)}×. "
+        )
+        if self.terms.epsilon is not None:
+            text += f"Observed loss: {percentage_points(row['accuracy_loss'])}"
+            if row["unlabelled"]:
+                text += f", with the {fraction(row['unlabelled'])} without a label as lost"
+            text += ". "
+        return text + self.terms.assumption
 
 
 def certify(
@@ -190,12 +165,6 @@ def certify(
     budget: float | None = None,
     groups: Any = None,
     labels: Mapping | None = None,
-    draw: LabelDraw | None = None,
-    simultaneous: bool = False,
-    clusters: Any = None,
-    max_price: float | None = None,
-    certificates: int = 1,
-    accept: Iterable[str] = (),
     seed: int | None = None,
 ) -> Certificate:
     """Certify that cascades lose little accuracy or stay within a cost budget.
@@ -219,12 +188,15 @@ def certify(
     epsilon : float or str, optional
         Maximum loss of accuracy relative to ``reference``, in [0, 1), such as 0.02 or "2%".
     delta : float or str, default=0.05
-        Probability with which the guarantee may fail, in (0, 1).
+        Probability with which the guarantee may fail, in (0, 1). For n certificates on the same
+        samples that shall all hold, pass delta ÷ n to each.
     reference : str, optional
         Reference model. Defaults to the most accurate single model on the split where a Front was
         searched. Without a Front, it defaults to the most expensive model of the cascades.
     budget : float, optional
-        Maximum mean cost per sample. At least one of ``epsilon`` and ``budget`` is needed.
+        Maximum mean cost per sample. At least one of ``epsilon`` and ``budget`` is needed. If costs
+        differ between samples, the guarantee is for inputs that cost no more than the most
+        expensive sample in ``store``.
     groups : array-like of shape (n_samples,), optional
         Group of each sample, such as its label. The loss is then at most epsilon in each
         group that occurs.
@@ -233,33 +205,8 @@ def certify(
         which may have none. It is enough to label the samples that :func:`to_label` returns: the
         p-values are the same as with all labels. A missing label (None, nan or blank) counts as
         the worst case, so the guarantee holds for any choice of labelled samples.
-    draw : LabelDraw, optional
-        The result of ``to_label(store, models=…)`` on the same store, if `labels` are those of its
-        first ids. The samples that chose the cascades are left out, with their labels. The labels
-        that follow are a uniform draw, and certify. Their number must be fixed before any of them
-        is seen. A label that no model predicts counts as an error of both the cascade and the
-        reference.
-    simultaneous : bool, default=False
-        Whether to test all points by Holm's method instead of in sequence.
-    clusters : array-like of shape (n_samples,), optional
-        Cluster of each sample, such as its user or document. Clusters are then the independent
-        draws. The guarantee is about the loss and the cost of a cluster, which are means over the
-        samples of the cluster. With groups, only its samples in the group are averaged. Samples of
-        one cluster may repeat each other. If whole clusters were drawn from the table of a
-        :func:`ladder`, {id: cluster} must name the cluster of each row of that table.
-    max_price : float, optional
-        Upper bound on the total cost of all stages for any one input, if costs differ between
-        samples. Without it, a guarantee on cost holds for inputs that cost no more than the most
-        expensive sample in ``store``.
-    certificates : int, default=1
-        The number of certificates that will be computed on these samples. They share delta: each is
-        tested at delta ÷ certificates, and all of them hold with probability 1 − delta.
-    accept : iterable of str, default=()
-        Violated premises that do not raise an error: "independent", "overlap", "spelling",
-        "labels complete", "reference complete", "confidences", "rows aligned". The text of the
-        certificate and the policy file name them.
     seed : int, optional
-        Seed of a recorded certificate, which is repeated. Graded scores, F1, clusters, and costs of
+        Seed of a recorded certificate, which is repeated. Graded scores, F1, and costs of
         more than two stages or by sample are tested in a random order of the samples. By default,
         the operating system gives its seed, and the text of the certificate states it.
 
@@ -273,11 +220,15 @@ def certify(
     ------
     ValueError
         If epsilon or delta is out of range, the reference is unknown, or labels or groups belong to
-        other samples. If a cascade or the reference has a model that is not in ``draw``. If a
-        sample has no group or no cluster, if clusters are combined with F1 or ``draw``, or if a
-        price exceeds ``max_price``. If a premise is violated and ``accept`` does not name it
-        (docs/premises.md). For example, some samples may repeat others, or may have been used to
-        select a point or to fit its method.
+        other samples. If a sample has no group. If the samples contradict what a certificate
+        assumes: an id occurs twice or took part in finding the cascades, all labels are the answers
+        of one model, confidences separate correct from wrong answers, or samples of the table of a
+        ladder are no uniform draw from it.
+
+    Warns
+    -----
+    UserWarning
+        If the correctness of a model does not correlate with that of the others.
 
     See Also
     --------
@@ -288,11 +239,10 @@ def certify(
     Notes
     -----
     The null hypothesis of a point is that it violates a bound. The points are tested in sequence,
-    each at level δ, until one hypothesis is not rejected [1]_, [2]_. With ``simultaneous=True``
-    they are tested by Holm's method instead [4]_. P-values are valid for any number of samples
-    (:mod:`cascadelib.guarantees.p_values`). If there are several bounds or groups, the largest of
-    their p-values is used [3]_. The reference itself loses exactly 0, so its p-value is 0.
-    docs/guarantees.md explains the argument.
+    each at level δ, until one hypothesis is not rejected [1]_, [2]_. P-values are valid for any
+    number of samples (:mod:`cascadelib.guarantees.p_values`). If there are several bounds or
+    groups, the largest of their p-values is used [3]_. The reference itself loses exactly 0, so its
+    p-value is 0. docs/guarantees.md explains the argument.
 
     References
     ----------
@@ -300,7 +250,6 @@ def certify(
     .. [2] Laufer-Goldshtein, Fisch, Barzilay, Jaakkola, "Efficiently controlling multiple risks
        with Pareto testing", 2023.
     .. [3] Berger, 1982: intersection-union tests.
-    .. [4] Holm, 1979.
 
     Examples
     --------
@@ -314,24 +263,22 @@ def certify(
     >>> certificate.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
-    epsilon = check_bounds(epsilon, budget, max_price)
+    epsilon = check_bounds(epsilon, budget)
     delta = checked_share(delta, "delta")
-    certificates = check_count(certificates, "certificates")
-    check_aim(epsilon, budget, max_price, delta)
+    check_aim(epsilon, budget, delta)
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
-    rest = samples_after_choice(store, points, reference, draw)
-    if draw is not None:
-        labels = labels_after_choice(store, rest, labels, draw)
-    store = rest
-    case = prepare_case(store, points, reference, labels, draw, groups, clusters)
+    refuse_repeats(store)
+    refuse_overlap(points, store, models_of(points, reference))
+    case = prepare_case(store, points, reference, labels, groups)
+    refuse_labels_of_model(case)
     costs = costs_by_model(store, points[0].cost_kind)
     mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
     most_expensive = max(mean_costs, key=mean_costs.__getitem__)
     is_cheaper = mean_costs[reference] < mean_costs[most_expensive]
-    seed, order_by = draw_seed(seed)
-    trial = Trial(case, epsilon, budget, max_price, delta / certificates, simultaneous, seed)
+    seed = draw_seed(seed)
+    trial = Trial(case, epsilon, budget, delta, seed)
     if trial.is_ordered and case.frame and groups is not None:
         raise ValueError(
             "groups= of rows of the table that gave the thresholds: the sizes of the groups in the "
@@ -345,20 +292,21 @@ def certify(
         epsilon=epsilon,
         budget=budget,
         delta=delta,
-        design=design_of(case, labels, order_by if trial.is_ordered else ""),
-        premises=checked_premises(case, accept, certificates),
-        certificates=certificates,
+        draws=len(store),
+        assumes=assumptions(case, seed if trial.is_ordered else None),
+        remarks=remarks_about(case, trial.score_in_words),
+        cautions=cautions_about(case),
+        frame=case.frame,
         groups=0 if None in case.parts else len(case.parts),
-        max_price=trial.largest_price,
+        largest_price=trial.largest_price,
         most_expensive=most_expensive if is_cheaper else "",
     )
     table = trial.table()
-    table["certified"] &= case.is_usable[: len(table)]
     alone = Point(
         (reference,),
         (),
         (1.0,),
-        cost=trial.mean(np.full(len(store), costs[reference])),
+        cost=mean_costs[reference],
         method=None if points[0].fitted else points[0].method,
         score=points[0].score,
         cost_kind=points[0].cost_kind,
@@ -369,38 +317,87 @@ def certify(
     return Certificate(certified, alone, terms, table)
 
 
-def check_aim(
-    epsilon: float | None, budget: float | None, max_price: float | None, delta: float
-) -> None:
+def check_aim(epsilon: float | None, budget: float | None, delta: float) -> None:
     """Raise a ValueError if there is nothing to certify, or if no error is allowed."""
     if not delta:
         raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
     if epsilon is None and budget is None:
         raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
-    if max_price is not None and budget is None:
-        raise ValueError("max_price= is for budget=, the maximum mean cost: give both")
 
 
 def with_guarantee(point: Point, terms: Guarantee, store: Store) -> Point:
     """Return a certified cascade with its guarantee, which these samples gave."""
-    seen = replace(point, selected_on=join_origins(point.selected_on, store.origin))
-    return replace(seen, certified=replace(terms, cascade=seen.digest, chain=seen.chain))
+    records = tuple(record_of(store, name) for name in point.models)
+    seen_on = join_origins(point.selected_on, store.origin)
+    return bind(replace(point, selected_on=seen_on, records=records), terms)
 
 
-def design_of(case: Case, labels: Mapping | None, order_by: str) -> Design:
-    """Return how the samples were drawn and labelled, as far as the arguments state it."""
-    draw = case.draw
-    labelled_by = CALLER
-    if labels is not None:
-        matter = case.differs.any(axis=0)
-        known = f"{np.count_nonzero(matter & case.is_known)} of {np.count_nonzero(matter)}"
-        first = "" if draw is None else f", the first ones in the order of {draw.drawn_by}"
-        labelled_by += f" ({known} labels that can matter{first})"
-    return Design(
-        len(case.first_of_clusters),
-        "samples" if case.clusters is None else "clusters of samples",
-        case.frame,
-        labelled_by=labelled_by,
-        candidates=() if draw is None else draw.models,
-        order_by=order_by,
+def assumptions(case: Case, seed: int | None) -> tuple[str, ...]:
+    """Return what a certificate assumes, as clauses."""
+    source = "independently from the data on which the cascade will run"
+    if case.frame:
+        source = f"uniformly from the {case.frame} rows of the table that gave the thresholds"
+    unknown = samples_in_common(join_origins(*(point.seen for point in case.points)), case.origin)
+    compared = "" if unknown is not None else " (there are no ids by which to compare)"
+    clauses = [
+        f"the samples were drawn {source}",
+        f"the cascade was chosen without them{compared} and {UNFITTED}",
+        UNCHANGED,
+    ]
+    if seed is not None:
+        clauses.append(f"seed {seed} of the order of the samples was not chosen by its result")
+    return (*clauses, ONLY)
+
+
+def remarks_about(case: Case, score: str) -> tuple[str, ...]:
+    """Return what the score means on these samples, and what counts as the worst case."""
+    store: Any = case.store
+    meaning = "agreement with these labels"
+    if getattr(store, "labels", None) is None:
+        meaning = "the correctness in this table"
+    remarks = [f"{score[:1].upper()}{score[1:]} means {meaning}"]
+    matter = case.differs.any(axis=0)
+    if not matter.all():
+        remarks.append(
+            f"Labels are needed for the {np.count_nonzero(matter)} samples on which a cascade and "
+            "the reference differ"
+        )
+    if missing := np.count_nonzero(matter & ~case.is_known):
+        remarks[-1] += f", and the {missing} of them without one count as lost"
+    if case.absent.any():
+        remarks.append(f"The reference has no answer on {case.absent.mean():.1%} of the samples")
+    if dropped := getattr(store, "dropped", 0):
+        remarks.append(f"{dropped} samples with missing rows were left out")
+    if getattr(store, "answer", None) == EXACT:
+        remarks.append("Text was compared as written")
+    elif gaps := describe_gaps(store, case.models):
+        remarks.append(gaps)
+    return tuple(remarks)
+
+
+def cautions_about(case: Case) -> tuple[str, ...]:
+    """Return the cautions of a certificate, and warn of them."""
+    store: Any = case.store
+    known = case.is_known
+    answers = {}
+    if store.has_predictions:
+        answers = {name: store.predicted(name)[known] for name in case.models}
+    labels = getattr(store, "labels", None)
+    correct = {}
+    confidences = {}
+    if known.all():
+        rows = answered_by_models(store, case.models).all(axis=0)
+        correct = {name: correct_alone(store, name, case.score)[rows] for name in case.models}
+        if store.class_count is None:
+            stage = store.outcome(case.models, None, "top1")
+            confidences = {
+                name: stage((row,))[1][rows]
+                for row, name in enumerate(case.models)
+                if name in case.deciding
+            }
+    unlike = ""
+    if case.table:
+        unlike = caution_of_draw(shares_of(store, case.runs), case.table.shares, len(store))
+    return cautions(
+        answers, None if labels is None else labels[known], correct, confidences, unlike
     )

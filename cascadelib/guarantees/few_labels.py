@@ -1,6 +1,5 @@
 """Select the points that a certificate tests, and the samples whose labels it needs."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -8,34 +7,26 @@ from numpy import ndarray as Array
 
 from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store, costs_by_model
-from ..evaluation.guarantee import VIOLATED
-from ..evaluation.label_draw import LabelDraw, draw_labels
 from ..evaluation.point import Point, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
-from .case import compare_with_reference, models_of, rows_to_label, samples_after_choice
-from .repeats import overlap_of, refuse_repeats
+from .case import compare_with_reference, models_of
+from .refusals import refuse_overlap, refuse_repeats
 
 STEPS = 100  # largest number of tested points of a front
 
 
 def to_label(
     store: Store,
-    cascades: Any = None,
+    cascades: Any,
     reference: str | None = None,
     epsilon: float | str | None = None,
     budget: float | None = None,
-    *,
-    draw: LabelDraw | None = None,
-    models: str | Iterable[str] | None = None,
-    seed: int | None = None,
-) -> Array | LabelDraw:
-    """Return the samples whose labels :func:`search` or :func:`certify` needs.
+) -> Array:
+    """Return the samples whose labels :func:`certify` needs.
 
-    To choose a cascade, pass `models`: the result is the samples on which these candidates
-    disagree. To certify, pass `cascades`: the result is the samples on which at least one of them
-    and the reference predict different classes.
+    On these samples at least one of the cascades and the reference predict different classes.
 
     Parameters
     ----------
@@ -50,33 +41,21 @@ def to_label(
         and `budget`, all points are tested.
     budget : float, optional
         As for :func:`certify`.
-    draw : LabelDraw, optional
-        The draw whose first labels chose the cascades. The result is then in its order, without the
-        samples of the choice. ``certify(…, draw=draw)`` takes the first labels of the result.
-    models : "all" or list of str, optional
-        Candidate models, instead of `cascades`.
-    seed : int, optional
-        Seed of a recorded draw, which is repeated. By default, the operating system gives the seed,
-        and ``LabelDraw.seed`` records it.
 
     Returns
     -------
-    str array or LabelDraw
-        Ids in the order of the store, or of `draw`. With `models`, a :class:`LabelDraw`, whose
-        ``ids`` are in a random order.
+    str array
+        Ids in the order of the store.
 
     Raises
     ------
     ValueError
         If the score is not top-1, because equal predictions may then have different losses. If
         :func:`certify` would refuse the samples.
-    TypeError
-        If both or none of `cascades` and `models` are passed.
 
     See Also
     --------
-    search : Pass the labels of `models` as ``labels={id: label}, draw=draw``.
-    certify : Pass the labels as ``labels={id: label}``, and the draw, if there is one.
+    certify : Pass the labels as ``labels={id: label}``.
     ladder : Cascades that need no labels for selection.
 
     Examples
@@ -87,26 +66,14 @@ def to_label(
     >>> points = cl.ladder(table, ["llama-3.1-8b", "llama-3.3-70b"])
     >>> len(cl.to_label(table, points, "llama-3.3-70b")), len(table)
     (247, 3000)
-    >>> draw = cl.to_label(table, models="all")
-    >>> len(draw), draw.models
-    (247, ('llama-3.1-8b', 'llama-3.3-70b'))
     """
-    if (cascades is None) == (models is None):
-        raise TypeError("give either cascades, to certify them, or models=, to choose cascades")
-    if (cascades is None and draw is not None) or (models is None and seed is not None):
-        raise TypeError("draw= belongs to cascades, and seed= to models=")
     check_store(store)
-    refuse_repeats(store)
-    if models is not None:
-        return draw_labels(store, models, seed)
     epsilon = check_bounds(epsilon, budget)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
-    store = samples_after_choice(store, points, reference, draw)
-    status, evidence, remedy = overlap_of(points, store, models_of(points, reference))
-    if status == VIOLATED:
-        raise ValueError(f"{evidence}; {remedy}")
+    refuse_repeats(store)
+    refuse_overlap(points, store, models_of(points, reference))
     _, differs = compare_with_reference(store, points, reference)
-    return store.origin.sample_ids[rows_to_label(differs, store.origin, draw)]
+    return store.origin.sample_ids[differs.any(axis=0)]
 
 
 def select_points(
@@ -170,11 +137,8 @@ def candidates(
     return [front.point(int(order[step])) for step in steps]
 
 
-def check_bounds(
-    epsilon: float | str | None, budget: float | None, max_price: float | None = None
-) -> float | None:
+def check_bounds(epsilon: float | str | None, budget: float | None) -> float | None:
     """Return epsilon as a fraction, or raise a ValueError if a bound is not a number."""
-    for name, value in (("budget", budget), ("max_price", max_price)):
-        if value is not None:
-            check_number(value, name)
+    if budget is not None:
+        check_number(budget, "budget")
     return None if epsilon is None else checked_share(epsilon, "epsilon")

@@ -11,8 +11,6 @@ from ..evaluation.evaluation import paid_by
 from ..evaluation.intervals import BETS, plug_in_bets, share_interval
 
 NUISANCE = 1 / 500  # share of the level for the confidence bound on the nuisance parameter
-# Share of the level for the bound on the share of disagreements, if a draw of them is labelled.
-DRAW = 1 / 10
 TIED = 1e-9  # differences of signed roots up to this size are rounding errors
 NEGLIGIBLE = 1e-12  # probability that is omitted at each end of a sum, and added to its result
 GRIDS = (25, 100, 400, 1600)  # numbers of intervals, tried until one of them decides
@@ -173,26 +171,12 @@ def betting_p_value(
     return float(min(1.0, np.exp(-max(0.0, capital.max()))))
 
 
-def cluster_means(values: Array, clusters: Array | None) -> Array:
-    """Return the mean of the values [k] of each cluster.
-
-    clusters, int [k], are the numbers of the samples' clusters. If None, each sample is a cluster.
-    """
-    if clusters is None:
-        return values
-    counts = np.bincount(clusters)
-    occurs = counts > 0
-    return np.bincount(clusters, values)[occurs] / counts[occurs]
-
-
 def loss_p_value(
     losses: Array,
     differs: Array,
     is_labelled: Array,
-    in_order: bool,
     epsilon: float,
     level: float = 0.05,
-    clusters: Array | None = None,
     seed: int | None = None,
     frame: int = 0,
 ) -> float:
@@ -200,20 +184,15 @@ def loss_p_value(
 
     Losses are float [k] for graded scores, or int [k] with values 0 and ±1. Their type decides
     which test applies. An integer loss can differ from 0 only if ``differs``, bool [k], is True.
-    It is then known only for a labelled sample. With ``in_order``, labelled samples are a draw. The
-    means of ``clusters`` are tested as graded losses, and a missing label counts as a loss. seed
-    and frame: as for :func:`betting_p_value`.
+    It is then known only for a labelled sample.
+    seed and frame: as for :func:`betting_p_value`.
     """
-    if losses.dtype.kind == "f" or clusters is not None:
-        return betting_p_value(cluster_means(losses, clusters), epsilon, level, seed, frame)
+    if losses.dtype.kind == "f":
+        return betting_p_value(losses, epsilon, level, seed, frame)
     counted = losses[differs & is_labelled]
     missing = int(np.count_nonzero(differs & ~is_labelled))
     lost = int(np.count_nonzero(counted > 0))
     gained = int(np.count_nonzero(counted < 0))
-    if in_order:
-        return drawn_p_value(
-            lost, gained, len(counted), len(counted) + missing, len(losses), epsilon, level
-        )
     return paired_p_value(
         lost, gained, len(losses), epsilon, level, (lost + missing, lost + gained + missing)
     )
@@ -227,33 +206,6 @@ def share_above(count: int, samples: int, level: float) -> float:
 def share_below(count: int, samples: int, level: float) -> float:
     """Return Clopper and Pearson's lower bound on the share that ``count`` samples estimate."""
     return float(beta.ppf(level, count, samples - count + 1)) if count else 0.0
-
-
-def drawn_p_value(
-    lost: int,
-    gained: int,
-    drawn: int,
-    disagreements: int,
-    samples: int,
-    epsilon: float,
-    level: float = 0.05,
-) -> float:
-    """Return :func:`paired_p_value` if labels are known for a uniform draw of the disagreements.
-
-    Notes
-    -----
-    The loss is P(disagree) times the mean loss of a disagreement. Clopper and Pearson's upper bound
-    on P(disagree) fails with probability γ, a tenth of the level, which is added to the p-value.
-    Given which samples disagree and are drawn, the losses of the drawn samples are independent.
-    Their mean is tested against ε ÷ the bound.
-    """
-    gamma = level * DRAW
-    share = share_above(disagreements, samples, gamma)
-    if share < epsilon:
-        return gamma
-    if not drawn:
-        return 1.0
-    return min(1.0, gamma + paired_p_value(lost, gained, drawn, epsilon / share, level - gamma))
 
 
 def f1_p_value(
@@ -306,28 +258,23 @@ def cost_p_value(
     costs: Sequence,
     budget: float,
     level: float = 0.05,
-    max_price: float | None = None,
-    clusters: Array | None = None,
     seed: int | None = None,
     frame: int = 0,
 ) -> float:
     """Return the p-value of the hypothesis "the mean cost is above the budget".
 
     exits, int [k], are exit stages. costs are the costs of the stages, numbers or float [k]. For
-    two stages of one cost each, the test is binomial and exact. Otherwise, and for means of
-    ``clusters``, the costs of samples are tested by :func:`betting_p_value`. If costs differ
-    between samples, the cost of a sample is between 0 and ``max_price``. By default this is the
-    largest cost of all stages together. seed and frame: as for :func:`betting_p_value`.
+    two stages of one cost each, the test is binomial and exact. Otherwise, the costs of samples are
+    tested by :func:`betting_p_value`. If costs differ between samples, the cost of a sample is at
+    most the largest cost of all stages together. seed and frame: as for :func:`betting_p_value`.
     """
     has_prices = any(map(np.ndim, costs))
     least = 0.0 if has_prices else float(costs[0])
     most = float(np.max(sum(costs)))
-    if has_prices and max_price is not None:
-        most = max_price
     if not least < budget < most:
         return float(most > budget)
-    if len(costs) == 2 and not has_prices and clusters is None:
+    if len(costs) == 2 and not has_prices:
         return float(binom.cdf(np.count_nonzero(exits), len(exits), (budget - least) / costs[1]))
     span = most - least
-    paid = (cluster_means(paid_by(exits, costs), clusters) - least) / span
+    paid = (paid_by(exits, costs) - least) / span
     return betting_p_value(paid, (budget - least) / span, level, seed, frame)

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store, outcomes_of, resolve_options
-from ..evaluation.point import Point
-from ..evaluation.run import evaluate
+from ..evaluation.point import LadderTable, Point
+from ..evaluation.run import Run, evaluate
 from ..methods.method import Method
 from ..methods.thresholds import convert_units, nearest_exit_count, threshold_for
-from ..store.protocol import Store
+from ..store.protocol import Store, answered_by_models
 
 
 def ladder(
@@ -109,11 +110,39 @@ def ladder(
             score=score,
             cost_kind=cost,
             selected_on=() if chosen is None else chosen.add_fit_samples(()),
-            thresholds_from=store.origin,
         )
         for step in dict.fromkeys(map(tuple, native.tolist()))
     ]
+    runs = evaluate(with_predicted_labels, points)
+    table = LadderTable(store.origin, shares_of(store, runs))
     return [
-        replace(run.point, exit_rates=run.exit_rates, cost=run.cost)
-        for run in evaluate(with_predicted_labels, points)
+        replace(run.point, exit_rates=run.exit_rates, cost=run.cost, thresholds_from=table)
+        for run in runs
     ]
+
+
+def shares_of(store: Store, runs: Sequence[Run]) -> dict[Any, float]:
+    """Return shares of samples by which a draw of a table is compared with the table.
+
+    They are exit rates, shares of answers, and of agreement between models. Models that did not
+    answer all samples are left out.
+    """
+    shares: dict[Any, float] = {}
+    for run in runs:
+        shares |= {(run.point.thresholds, stage): rate for stage, rate in enumerate(run.exit_rates)}
+    if not store.has_predictions:
+        return shares
+    names = list(runs[0].point.models)
+    is_complete = answered_by_models(store, names).all(axis=1)
+    answers = {name: store.predicted(name) for name in np.array(names, object)[is_complete]}
+    for name, values in answers.items():
+        found, counts = np.unique(values, return_counts=True)
+        shares |= {
+            (name, "answers", answer): n / len(values)
+            for answer, n in zip(found.tolist(), counts.tolist())
+        }
+        shares |= {
+            (name, "agrees", other): float(np.mean(values == each))
+            for other, each in answers.items()
+        }
+    return shares

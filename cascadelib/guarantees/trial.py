@@ -13,7 +13,7 @@ from ..evaluation.point import Point
 from ..evaluation.run import Run
 from ..scoring import F1, f1, score_of
 from .case import Case, answered_by
-from .p_values import cluster_means, cost_p_value, f1_p_value, loss_p_value
+from .p_values import cost_p_value, f1_p_value, loss_p_value
 
 
 @dataclass(frozen=True, eq=False)
@@ -23,11 +23,9 @@ class Trial:
     Parameters
     ----------
     case : Case
-    epsilon, budget, max_price : float or None
+    epsilon, budget : float or None
     delta : float
         The level of all tests together.
-    simultaneous : bool
-        Whether points are tested by Holm's method instead of in sequence.
     seed : int
         Seed of the order of samples, if it has an effect (:attr:`is_ordered`).
     """
@@ -35,9 +33,7 @@ class Trial:
     case: Case
     epsilon: float | None
     budget: float | None
-    max_price: float | None
     delta: float
-    simultaneous: bool
     seed: int
 
     @property
@@ -46,16 +42,9 @@ class Trial:
         case = self.case
         is_graded = self.positive is not None or self.correct.dtype.kind == "f"
         bets_on_cost = [len(run.costs) > 2 or any(map(np.ndim, run.costs)) for run in case.runs]
-        return (
-            case.clusters is not None
-            or (self.epsilon is not None and is_graded)
-            or (self.budget is not None and any(bets_on_cost))
+        return (self.epsilon is not None and is_graded) or (
+            self.budget is not None and any(bets_on_cost)
         )
-
-    @property
-    def level(self) -> float:
-        """The level of the first test."""
-        return self.delta / len(self.case.runs) if self.simultaneous else self.delta
 
     @cached_property
     def correct(self) -> Array:
@@ -80,23 +69,11 @@ class Trial:
 
     @property
     def largest_price(self) -> float | None:
-        """The largest cost of an input, None without a budget or if costs are equal for all inputs.
-
-        Raises
-        ------
-        ValueError
-            If a sample costs more than ``max_price``.
-        """
+        """The largest cost of an input, None without a budget or if all inputs cost the same."""
         by_sample = [run.costs for run in self.case.runs if any(map(np.ndim, run.costs))]
         if self.budget is None or not by_sample:
             return None
-        highest = max(float(np.max(sum(costs))) for costs in by_sample)
-        if self.max_price is not None and highest > self.max_price:
-            raise ValueError(
-                f"max_price={self.max_price:g}, but all stages together cost {highest:g} for one "
-                "of the certification samples: max_price must be an upper bound for any input"
-            )
-        return highest if self.max_price is None else self.max_price
+        return max(float(np.max(sum(costs))) for costs in by_sample)
 
     def table(self) -> pd.DataFrame:
         """Return a row per tested point. Tests in sequence stop at the first failure."""
@@ -106,18 +83,18 @@ class Trial:
                 "models": run.point.models,
                 "thresholds": run.point.thresholds,
                 "cost": run.point.cost,
-                "cost_here": self.mean(run.sample_costs),
+                "cost_here": float(np.mean(run.sample_costs)),
             }
             p_values: dict[Any, float] = {}
             if self.epsilon is not None:
                 losses = self.losses(run)
-                row["accuracy_loss"] = self.mean(losses)
+                row["accuracy_loss"] = float(losses.mean())
                 if self.positive is not None:
                     of_reference = f1(self.correct, self.positive)
                     row["accuracy_loss"] = of_reference - f1(run.correct, self.positive)
-                row["lost"] = self.mean(np.maximum(losses, 0))
-                row["gained"] = self.mean(np.maximum(-losses, 0))
-                row["unlabelled"] = self.mean(differs & ~self.case.is_known)
+                row["lost"] = float(np.maximum(losses, 0).mean())
+                row["gained"] = float(np.maximum(-losses, 0).mean())
+                row["unlabelled"] = float((differs & ~self.case.is_known).mean())
                 for name, part in self.case.parts.items():
                     p_values[name] = self.p_value(run, losses, differs, part)
                 if None not in p_values:
@@ -127,18 +104,16 @@ class Trial:
                     run.exit_stage,
                     run.costs,
                     self.budget,
-                    self.level,
-                    self.max_price,
-                    self.case.clusters,
+                    self.delta,
                     self.seed,
                     self.case.frame,
                 )
             row["p_value"] = max(p_values.values())
             rows.append(row)
-            if not self.simultaneous and row["p_value"] > self.delta:
+            if row["p_value"] > self.delta:
                 break
         table = pd.DataFrame(rows)
-        table["certified"] = rejected(table["p_value"], self.delta, self.simultaneous)
+        table["certified"] = table["p_value"] <= self.delta
         return table
 
     def losses(self, run: Run) -> Array:
@@ -150,10 +125,6 @@ class Trial:
         losses = self.correct.astype(dtype) - run.correct
         losses[self.case.absent & answered_by(run, self.case.reference)] = 0
         return losses
-
-    def mean(self, values: Array) -> float:
-        """Return the mean of values [k] over samples, or over the means of clusters."""
-        return float(cluster_means(values, self.case.clusters).mean())
 
     def p_value(self, run: Run, losses: Array, differs: Array, part: Array) -> float:
         """Return the p-value of a loss of ε or more on the samples ``part``, bool [k].
@@ -170,19 +141,16 @@ class Trial:
                 correct,
                 self.positive[part],
                 epsilon,
-                self.level,
+                self.delta,
                 self.seed,
                 self.case.frame,
             )
-        clusters = self.case.clusters
         return loss_p_value(
             losses[part],
             differs[part],
             self.case.is_known[part],
-            self.case.draw is not None,
             epsilon,
-            self.level,
-            None if clusters is None else clusters[part],
+            self.delta,
             self.seed,
             self.case.frame,
         )
@@ -192,14 +160,3 @@ def is_alone(point: Point, reference: str) -> bool:
     """Return whether a point is the reference. With a custom ensemble its answers may differ."""
     ensemble = getattr(point.method, "ensemble", None)
     return point.models == (reference,) and not callable(ensemble)
-
-
-def rejected(p_values: pd.Series, delta: float, simultaneous: bool) -> pd.Series:
-    """Return whether each null hypothesis is rejected, in the order of rising p-values.
-
-    A hypothesis is rejected if its p-value and all smaller ones are at most their levels. The
-    levels are delta, or those of Holm's method if ``simultaneous``.
-    """
-    rising = p_values.sort_values()
-    divisors = len(rising) - np.arange(len(rising)) if simultaneous else 1
-    return pd.Series(np.logical_and.accumulate(rising * divisors <= delta), rising.index)

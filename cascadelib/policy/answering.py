@@ -8,25 +8,13 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pandas as pd
 
 from ..checks import check_count, check_number, error_context
-from ..evaluation.guarantee import (
-    AGREEMENT,
-    NOT_VERIFIABLE,
-    VERIFIED,
-    VIOLATED,
-    Design,
-    Guarantee,
-    Premise,
-    draw_seed,
-    premises_text,
-)
-from ..evaluation.point import Point
+from ..evaluation.guarantee import AGREEMENT, UNCHANGED, Guarantee, draw_seed
+from ..evaluation.point import Point, bind
 from ..front_end import watched
 from ..guarantees.peeling import Peeled, peel_table
-from ..guarantees.premises import UNCLUSTERED, premises_table, spelling_of
-from ..guarantees.repeats import copied_whole, number_rows, refuse_repeats
+from ..guarantees.refusals import refuse_repeats
 from ..labels import align_values, as_text
 from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, class_digests
 from ..methods.method import Method
@@ -35,10 +23,6 @@ from .policy import Policy
 
 BATCH = 256  # ids per call of ask
 REFERENCE = "reference"
-REPEATED = (
-    "rows of the table repeat others. They have equal answers and confidences more often than "
-    "independent draws. Keep one row of each"
-)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +40,6 @@ class AnsweredTable:
     policy : Policy
         The small model, then "reference". A new row keeps the small model's answer if the
         confidence is above the threshold of its class.
-    premises : DataFrame
-        The premises of the guarantee: premise, status ("verified", "violated" or "not
-        verifiable") and evidence. The policy file stores them as well.
     labels : int
         Number of calls for the random sample that certifies.
     seed : int
@@ -82,7 +63,6 @@ class AnsweredTable:
     asked: np.ndarray
     certificate: str
     policy: Policy
-    premises: pd.DataFrame
     labels: int
     seed: int
 
@@ -196,7 +176,7 @@ def answer_table(
     delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
     if labels is not None:
         labels = check_count(labels, "labels", 1, len(table))
-    seed, drawn_by = draw_seed(seed)
+    seed = draw_seed(seed)
     bought = {} if bought is None else bought
     answers_at = answers_of(table, ask, bought)
     try:
@@ -216,9 +196,7 @@ def answer_table(
         error.bought = bought  # type: ignore[attr-defined]
         error.seed = seed  # type: ignore[attr-defined]
         raise
-    is_repeated = copied_whole(number_rows([confidence, predictions]))
-    premises = list_premises(table, peeled.labels, is_repeated)
-    design = Design(peeled.labels, "labels", len(table), drawn_by, "the reference")
+    assumed = f"seed {seed} of the draw was not chosen by its result"
     about_table = Guarantee(
         cascade="",
         chain="the answered table",
@@ -227,16 +205,17 @@ def answer_table(
         epsilon=epsilon,
         budget=None,
         delta=delta,
-        design=design,
-        premises=premises,
+        draws=peeled.labels,
+        assumes=(assumed,),
+        unit="labels",
+        frame=len(table),
     )
-    point = certify_policy(point_of(peeled, table), about_table, is_repeated)
+    point = certify_policy(point_of(peeled, table), about_table)
     return AnsweredTable(
         answers.astype(str),
         asked,
-        describe_guarantees(about_table if peeled.kept.any() else None, point, is_repeated),
+        describe_guarantees(about_table if peeled.kept.any() else None, point),
         Policy(point),
-        premises_table(premises),
         peeled.labels,
         seed,
     )
@@ -295,18 +274,6 @@ def validate_answers(answers: Any, ids: list[str]) -> list[str]:
     return texts.tolist()
 
 
-def list_premises(table: ScoreTable, labels: int, is_repeated: bool) -> tuple[Premise, ...]:
-    """Return the premises. Only the guarantee for new rows needs independent rows."""
-    independent = (VIOLATED, REPEATED) if is_repeated else (NOT_VERIFIABLE, UNCLUSTERED)
-    status, written, _ = spelling_of(table, table.names)
-    return (
-        Premise("independent", *independent),
-        Premise("spelling", status, written),
-        Premise("labels complete", VERIFIED, f"the answers to all {labels} rows drawn are known"),
-        Premise("reference complete", VERIFIED, "ask returned an answer for every id"),
-    )
-
-
 def point_of(peeled: Peeled, table: ScoreTable) -> Point:
     """Return the cascade of the small model and the reference that answers new rows.
 
@@ -342,31 +309,25 @@ def step_curve(border: float, digest: str | None) -> dict[str, Any]:
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
 
 
-def certify_policy(point: Point, about_table: Guarantee, is_repeated: bool) -> Point:
+def certify_policy(point: Point, about_table: Guarantee) -> Point:
     """Return the policy's point with its guarantee about new rows, if there is one."""
-    if not point.exit_rates[0] or is_repeated:
+    if not point.exit_rates[0]:
         return point
-    labels = about_table.design
-    design = Design(
-        labels.frame,
-        "rows",
-        drawn_by=f"the caller, and {labels.draws} of them by {labels.drawn_by}",
-        labelled_by=labels.labelled_by,
+    drawn = "the rows were drawn independently from those that the policy will answer"
+    assumes = (drawn, UNCHANGED, *about_table.assumes)
+    about_rows = replace(
+        about_table, draws=about_table.frame, assumes=assumes, unit="rows", frame=0
     )
-    about_rows = replace(about_table, cascade=point.digest, chain=point.chain, design=design)
-    return replace(point, certified=about_rows)
+    return bind(point, about_rows)
 
 
-def describe_guarantees(about_table: Guarantee | None, point: Point, is_repeated: bool) -> str:
-    """Return the guarantees about the table and about new rows in words, with their premises."""
-    keeps = point.exit_rates[0]
-    table = about_table or "The reference gave all answers, so none differs from the reference's."
-    if point.guarantee is not None:
-        premises = premises_text(point.guarantee.premises)
-        return (
-            f"{table} {point.guarantee} The policy would keep the small model's answer for "
-            f"{keeps:.1%} of these rows.{premises}"
-        )
-    if is_repeated:
-        return f"{table} There is no guarantee for new rows: {REPEATED}."
-    return f"{table} The policy calls the reference for all new rows: there are too few labels."
+def describe_guarantees(about_table: Guarantee | None, point: Point) -> str:
+    """Return the guarantees about the table and about new rows in words."""
+    about = about_table or "The reference gave all answers, so none differs from the reference's."
+    if point.guarantee is None:
+        calls = "The policy calls the reference for all new rows: there are too few labels."
+        return f"{about} {calls}"
+    return (
+        f"{about} The policy would keep the small model's answer for {point.exit_rates[0]:.1%} of "
+        f"these rows. {point.guarantee}"
+    )

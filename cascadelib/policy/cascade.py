@@ -195,7 +195,9 @@ class Cascade(torch.nn.Module):
         self.differences = tuple(differences)
         if len(differences) > unchanged:  # a guarantee is about the recorded models
             point = replace(point, certified=None)
-        self.policy = Policy(point.annotate(records=tuple(identified)))
+        if point.guarantee is None:  # a guarantee is about the records that it was computed with
+            point = replace(point, records=tuple(identified))
+        self.policy = Policy(point)
         self.models = torch.nn.ModuleList(member.module for member in self.members)
         self.models.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         self.eval()

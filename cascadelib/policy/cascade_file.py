@@ -10,13 +10,13 @@ import numpy as np
 
 from ..analysis.uncertainty import interval, resampled_runs, sample_counts
 from ..evaluation.intervals import betting_interval, cost_interval, share_interval
-from ..evaluation.point import Estimate, Expected, Point, single_point
+from ..evaluation.point import Estimate, Expected, Point, bind, record_of, single_point
 from ..evaluation.run import evaluate
-from ..guarantees.repeats import refuse_repeats, samples_seen
+from ..guarantees.refusals import refuse_repeats
 from ..methods.fitted import describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import convert_units
-from ..origin import Origins, join_origins, parts_of
+from ..origin import join_origins, parts_of, samples_in_common
 from ..scoring import F1
 from ..stages import prefixes_of
 from ..store.protocol import Store
@@ -24,8 +24,6 @@ from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
-HEADER_FIELDS = ("checkpoint", "revision", "image_size")
-EXTRACTION_FIELDS = ("weights_sha256", "transform")
 
 
 def point_for_file(
@@ -51,49 +49,62 @@ def point_for_file(
     Raises
     ------
     ValueError
-        If samples of `held_out` repeat each other (:mod:`cascadelib.guarantees.repeats`).
+        If an id of `held_out` occurs twice, or if a store has other weights than those that are
+        recorded.
     """
     point = single_point(point)
-    records = point.records
-    if store is not None:
-        records = tuple(record_of(store, name) for name in point.models)
+    guarantee = point.guarantee
+    for split in (store, held_out):
+        if split is not None:
+            point = replace(point, records=matching_records(point, split))
     measured_on = store if held_out is None else held_out
     if held_out is not None:
-        refuse_repeats(held_out, point.models)
+        refuse_repeats(held_out)
     expectation = point.expected
     if measured_on is not None:
         intervals = WITHOUT_CHOOSING if held_out is None else describe_intervals(point, held_out)
         expectation = expected_figures(point, measured_on, intervals)
-    selected_on = recorded_samples(point, store)
-    return point.annotate(
-        method=point.method and restrict_method(point, selected_on),
-        selected_on=selected_on,
-        records=records,
+    parts = parts_of(point.selected_on)
+    if store is not None and parts[:1] == (None,):
+        point = replace(point, selected_on=join_origins(store.origin, *parts[1:]))
+    described = replace(
+        point,
+        method=point.method and restrict_method(point),
         expected=expectation,
         versions=point.versions or versions(),
     )
+    return described if guarantee is None else bind(described, guarantee)
 
 
-def recorded_samples(point: Point, store: Store | None) -> Origins:
-    """Return the samples that a point has seen, as its file stores them.
+def matching_records(point: Point, store: Store) -> tuple[dict[str, Any], ...]:
+    """Return the records of a point's models in a store.
 
-    The point's record takes precedence over that of its selection split.
+    Raises
+    ------
+    ValueError
+        If they differ from those of the point.
     """
-    first, *others = parts_of(point.origin)
-    if first is None and store is not None:
-        first = store.origin
-    return join_origins(*(part and part.record(point.models) for part in (first, *others)))
+    records = tuple(record_of(store, name) for name in point.models)
+    for known, record in zip(point.records, records):
+        if dict(known) != record:
+            differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
+            raise ValueError(
+                f"the store has another model {record['name']!r} than the cascade: its "
+                f"{', '.join(differing)} differ. Pass a store of the same weights, or choose and "
+                "certify the cascade on this store"
+            )
+    return records
 
 
 def describe_intervals(point: Point, held_out: Store) -> str:
     """Describe the intervals of figures on a split by whether its samples chose the point."""
-    shared = samples_seen(point.seen, held_out.origin, point.models)
+    shared = samples_in_common(point.seen, held_out.origin)
     if shared is None:
         return UNCHECKED
     return WITHOUT_CHOOSING if shared else HELD_OUT
 
 
-def restrict_method(point: Point, seen: Origins) -> Method:
+def restrict_method(point: Point) -> Method:
     """Return the method of a point, with the fits of the point's models only."""
     method: Any = point.method
     temperatures = method.temperatures
@@ -104,19 +115,7 @@ def restrict_method(point: Point, seen: Origins) -> Method:
         method = replace(method, **describe_fits(point.fitted), folds=None)
         read = map(method.models_read, prefixes_of(point.models))
         fitted = dict(zip(read, point.fitted))
-    fitted_on = None if method.fitted_on is None else seen
-    return replace(method, temperatures=temperatures, fitted=fitted, fitted_on=fitted_on)
-
-
-def record_of(store: Store, name: str) -> dict[str, Any]:
-    """Return the fields of a store's header that distinguish a model from others of its name."""
-    if store.class_count is None:
-        return {"name": name}
-    header = store.metadata(name)
-    extraction = header.get("extraction") or {}
-    record = {"name": name, "classes": store.class_count}
-    record |= {key: header[key] for key in HEADER_FIELDS if header.get(key) is not None}
-    return record | {key: extraction[key] for key in EXTRACTION_FIELDS if key in extraction}
+    return replace(method, temperatures=temperatures, fitted=fitted)
 
 
 def versions() -> dict[str, str]:
@@ -171,7 +170,7 @@ def expected_figures(point: Any, store: Store, intervals: str | None = None) -> 
         accuracy = estimate_mean(run.correct)
     exits = run.exit_stage
     return Expected(
-        on=store.origin.record().trace,  # type: ignore[arg-type]
+        on=store.origin.sketch_without_ids,
         accuracy=accuracy,
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
         exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),

@@ -8,7 +8,6 @@ compiled kernels.
 import json
 import math
 import re
-import warnings
 from collections.abc import Callable
 from dataclasses import dataclass, fields, replace
 from typing import Any
@@ -22,16 +21,16 @@ from ..checks import (
     validate_choice,
 )
 from ..evaluation.guarantee import Guarantee
-from ..evaluation.point import Expected, Point, records_of
+from ..evaluation.point import FIGURES, Expected, Point, records_of
 from ..files import digest_of, from_json, parse_json_object, to_json
 from ..methods.fitted import Fitted, describe_fits
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
-from ..origin import Origin, Origins, Trace, join_origins, parts_of
+from ..origin import Origin, Origins, Sketch, join_origins, sketches_of
 from ..stages import prefixes_of
 
 FORMAT = "cascadelib cascade"
-VERSION = 2
+VERSION = 3
 HEAD = ("format", "version", "checksum")
 LARGEST = 2**23  # bytes of a file, written or read
 MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
@@ -57,6 +56,9 @@ class Figures:
     expected_accuracy: float | None = None
     cost: float | None = None
     improvement: float | None = None
+    saving: float | None = None
+    difference: float | None = None
+    chosen_by: str = ""
 
 
 @dataclass(frozen=True)
@@ -69,7 +71,7 @@ class CascadeFile:
     score: str
     cost_kind: str
     chosen: Figures
-    chosen_on: tuple[Trace | None, ...]
+    chosen_on: tuple[Sketch | None, ...]
     versions: dict[str, str]
     expected: Expected | None = None
     certified: Guarantee | None = None
@@ -135,10 +137,8 @@ def parts_as_json(point: Point) -> dict[str, Any]:
 
     A guarantee about another cascade is left out.
     """
-    measured = {part.name: float(getattr(point, part.name)) for part in fields(Figures)[1:]}
-    finite = {name: value for name, value in measured.items() if math.isfinite(value)}
-    parts = parts_of(point.origin)
-    sets = [None if part is None else part.record(point.models).trace for part in parts]
+    measured = {name: float(getattr(point, name)) for name in FIGURES}
+    finite: Any = {name: value for name, value in measured.items() if math.isfinite(value)}
     return to_json(
         CascadeFile(
             models=tuple(records_of(point)),
@@ -146,8 +146,8 @@ def parts_as_json(point: Point) -> dict[str, Any]:
             method=method_part(point),
             score=point.score,
             cost_kind=point.cost_kind,
-            chosen=Figures(point.exit_rates, **finite),
-            chosen_on=tuple(sets),
+            chosen=Figures(point.exit_rates, **finite, chosen_by=point.chosen_by),
+            chosen_on=sketches_of(point.origin),
             versions=dict(point.versions),
             expected=point.expected,
             certified=point.guarantee,
@@ -191,7 +191,6 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     Returns
     -------
     Point
-        It has no ``saving`` and ``difference``, which a file does not store.
 
     Raises
     ------
@@ -214,15 +213,13 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     content = parse_json_object(content, "the text") if isinstance(content, str) else content
     if content.get("format") != FORMAT:
         raise ValueError(f"this is not a cascade: 'format' is not {FORMAT!r}")
-    if content.get("version") not in (1, VERSION):
+    if content.get("version") != VERSION:
         raise ValueError(
             f"format version {content.get('version')!r}, but this cascadelib reads version "
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     parts = {part: value for part, value in content.items() if part not in HEAD}
     is_unchanged = content.get("checksum") == digest_of(parts)
-    if content["version"] == 1:
-        parts = convert_version_1(parts)
     point = point_from_file(from_json(CascadeFile, parts))
     if not edited and not is_unchanged:
         raise ValueError(
@@ -234,39 +231,11 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
     return point if is_unchanged else replace(point, certified=None)
 
 
-def convert_version_1(parts: dict[str, Any]) -> dict[str, Any]:
-    """Return the parts of a file of version 0.3.0 and earlier, without its guarantee."""
-    if parts.get("guarantee"):
-        warnings.warn(
-            "the file was written by cascadelib 0.3.0 or earlier. Its guarantee is not read, since "
-            "it does not state its cascade and its draw. Certify the cascade again",
-            stacklevel=2,
-        )
-    converted = {key: parts[key] for key in parts if key not in ("guarantee", "premises")}
-    chosen_on = parts.get("chosen_on")
-    expected = parts.get("expected")
-    sets = [chosen_on]
-    if isinstance(chosen_on, dict):
-        sets += chosen_on.get("also") or []
-    converted["chosen_on"] = [convert_samples(each) for each in sets]
-    if isinstance(expected, dict):
-        converted["expected"] = expected | {"on": convert_samples(expected.get("on"))}
-    return converted
-
-
-def convert_samples(stored: Any) -> Any:
-    """Return a :class:`Trace` of a file of version 1, with its ids only."""
-    if not isinstance(stored, dict):
-        return stored
-    names = [part.name for part in fields(Trace)]
-    return {name: stored[name] for name in names if stored.get(name) is not None}
-
-
 def point_from_file(file: CascadeFile) -> Point:
     """Return the Point of a file, or raise ValueError if parts do not fit each other."""
     check_parts(file)
     names: tuple[Any, ...] = tuple(record["name"] for record in file.models)
-    sets = [None if trace is None else Origin.from_trace(trace, names) for trace in file.chosen_on]
+    sets = [None if each is None else Origin.from_sketch(each) for each in file.chosen_on]
     selected_on = join_origins(*sets)
     method = None
     if file.method:
@@ -307,6 +276,22 @@ def check_parts(file: CascadeFile) -> None:
         )
     if file.expected:
         check_expected(file.expected, len(names))
+    check_ranges(file)
+
+
+def check_ranges(file: CascadeFile) -> None:
+    """Raise ValueError unless accuracies, exit rates, epsilon and delta are in [0, 1]."""
+    shares = {"chosen": [*file.chosen.exit_rates, file.chosen.accuracy or 0]}
+    if file.expected:
+        estimates = (file.expected.accuracy, *file.expected.exit_rates)
+        shares["expected"] = [
+            end for each in estimates for end in (each.low, each.value, each.high)
+        ]
+    if file.certified:
+        shares["certified"] = [file.certified.delta, file.certified.epsilon or 0]
+    for part, values in shares.items():
+        if not 0 <= min(values) <= max(values) <= 1:
+            raise ValueError(f"{part!r}: accuracies, exit rates, epsilon and delta are in [0, 1]")
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:

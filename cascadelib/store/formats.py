@@ -9,7 +9,7 @@ import math
 import mmap
 import os
 import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from operator import attrgetter
 from pathlib import Path
@@ -323,15 +323,3 @@ def check_spellings(existing_file: Path, models: Iterable[str]) -> None:
                 f"{existing_file.parent}: the names of models {other!r} and {name!r} differ only "
                 "in case, and this disk ignores case. Give one of them another name"
             )
-
-
-def read_class_columns(models: Mapping, rows: Array | None, name: str) -> Array:
-    """Return a model's outputs for at most 32 evenly spaced classes, array [n_classes, n_rows].
-
-    These outputs identify a sample. If ``rows`` is None, all rows are returned.
-    """
-    tensor = models[name].tensor
-    classes = np.unique(np.linspace(0, tensor.shape[1] - 1, 32).astype(int))
-    columns = tensor[:, classes].T[:, slice(None) if rows is None else rows]
-    models[name].release_memory()
-    return columns

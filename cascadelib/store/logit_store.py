@@ -3,7 +3,6 @@
 import copy
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,7 +18,7 @@ from ..files import file_name, find_folder, short_path
 from ..labels import select_rows
 from ..origin import Origin
 from ..scoring import accuracies, log_of, ranks_of
-from .formats import Folder, Memory, Output, describe_duplicate, read_class_columns
+from .formats import Folder, Memory, Output, describe_duplicate
 from .manifest import create
 from .model_checks import (
     check_logits,
@@ -100,9 +99,7 @@ class LogitStore(StoreOfOutputs):
         self._rows = rows
         self._models = models
         origin = source.labels if rows is None else source.labels.take(rows)
-        outputs = source.models if models is None else models
-        read = partial(read_class_columns, outputs, rows)
-        self.origin = replace(origin, models=outputs, read=read)
+        self.origin = origin
         self.labels = self.origin.values
         self.sample_ids = self.origin.sample_ids
         self.classes = self.origin.classes

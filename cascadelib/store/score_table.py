@@ -163,13 +163,11 @@ class ScoreTable:
         for values in (*parts.values(), *parts["further_costs"].values()):
             if isinstance(values, Array):
                 values.flags.writeable = False
-        answers = parts["correct"] if parts["predictions"] is None else parts["predictions"]
-        outputs = dict(zip(parts["names"], zip(parts["confidence"], answers)))
         vars(self).pop("_models", None)  # a copy has the cached models of the full table
         vars(self).update(
             parts,
             sample_ids=origin.sample_ids if origin.has_ids else None,
-            origin=replace(origin, models=outputs, read=outputs.__getitem__),
+            origin=origin,
         )
         return self
 
@@ -312,9 +310,6 @@ class ScoreTable:
             cells, rules = read_tidy(*opened, roles, models, decimal)
             table, cell_rules = cls.of_cells(cells, prices, missing, answer)
             refuse(rules + cell_rules)
-        from .aligned_rows import warn_of_misaligned  # loads scipy
-
-        warn_of_misaligned(table, table.names)
         return table
 
     def to_frame(self) -> pd.DataFrame:

@@ -12,7 +12,6 @@ from typing import Any
 
 import pandas as pd
 
-from .aligned_rows import check_alignment
 from .score_table import ScoreTable
 from .tables.answers import ACCEPTED, describe_gaps, find_option, find_unreadable, labels_of
 from .tables.cells import ANSWERS, SKIP, UNSURE, Cells, select_samples
@@ -195,8 +194,6 @@ def check_table(
             rules += found
             if has_faults(cell_rules + found):
                 table = None
-            else:
-                rules += find_shifted_rows(table)
         else:
             rules += find_unread(opened[0], wanted)
     except ValueError as error:
@@ -322,15 +319,6 @@ def find_missing_columns(roles: Mapping[str, str], prices: Any) -> list[Rule]:
 def columns_of_costs(roles: Mapping[str, str]) -> list[str]:
     """Return the columns of costs."""
     return [name for role, name in roles.items() if role.partition(" ")[0] == "cost"]
-
-
-def find_shifted_rows(table: ScoreTable) -> list[Rule]:
-    """Return the rule for models whose rows are out of step with those of others."""
-    alignment = check_alignment(table)
-    if alignment.status != "violated":
-        return []
-    what = "models whose rows are not aligned with others"
-    return [Rule(what, 1, (alignment.evidence,), "Check the join by sample id", "as written")]
 
 
 def arguments_of(roles: Mapping[str, str]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from references import slow_cost_ratio, slow_dominance
 from tables_of_scores import noisy_store
 
-from cascadelib import Baseline, ScoreTable, search, to_label
+from cascadelib import Baseline, ScoreTable, search
 from cascadelib.analysis import (
     compare_fronts,
     mean_cost_ratio,
@@ -90,21 +90,6 @@ def test_fronts_are_ranked_by_mean_improvement():
         assert row["top_accuracy"] == front.table["accuracy"].max()
     dominance = range_dominance(all_fronts()).loc[table.index]
     assert table[dominance.columns].equals(dominance)
-
-
-def test_fronts_that_a_draw_of_labels_chose_are_compared_by_differences():
-    rng = np.random.default_rng(0)
-    truth = rng.integers(0, 3, 300)
-    is_correct = rng.random((3, 300)) < [[0.6], [0.75], [0.9]]
-    predictions = np.where(is_correct, truth, (truth + 1) % 3).astype(str)
-    table = ScoreTable(None, rng.random((3, 300)), [1, 5, 20], predictions=predictions)
-    draw = to_label(table, models="all", seed=5)
-    labels = {name: str(truth[int(name)]) for name in draw.ids[:100]}
-    fronts = {n: search(table, n, labels=labels, draw=draw) for n in (2, (2, 3))}
-    found = compare_fronts(fronts)
-    assert found.loc[2, "top_difference"] == fronts[2].table["difference"].max()
-    assert found.loc[2, "mean_improvement"] == fronts[2].mean_improvement()
-    assert mean_cost_ratio(fronts[2], fronts[2, 3]) <= 1
 
 
 @pytest.mark.parametrize("ranges", [True, False])

@@ -9,14 +9,13 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from scipy.optimize import minimize_scalar
 from scipy.special import xlogy
-from scipy.stats import beta, binom, binomtest, hypergeom, multinomial, multivariate_hypergeom
+from scipy.stats import beta, binom, binomtest, multinomial, multivariate_hypergeom
 
 from cascadelib.evaluation.intervals import BETS
 from cascadelib.guarantees import p_values
 from cascadelib.guarantees.p_values import (
     betting_p_value,
     cost_p_value,
-    drawn_p_value,
     f1_p_value,
     paired_p_value,
     probability_as_extreme,
@@ -242,38 +241,6 @@ def test_a_paired_p_value_holds_its_level_for_a_uniform_draw_of_a_table(rows, la
             assert np.nansum(chance) <= level
 
 
-def test_labels_drawn_where_candidates_disagree_hold_the_level_for_every_loss_of_epsilon():
-    """f of k samples are disagreements of candidates, and d of them of the cascade, or all. The
-    labels of a draw from the f hit j of the d: P(p ≤ δ) ≤ δ, summed over all f, d, j and outcomes.
-    """
-    k = 40
-    most = 6
-    epsilon = 0.25
-    level = 0.2
-    f, d, j = np.meshgrid(*(np.arange(n + 1) for n in (k, k, most)), indexing="ij")
-    rejected = {}
-    for drawn, total in [(b, a) for a in range(1, k + 1) for b in range(min(a, most) + 1)]:
-        every = [(a, b) for a in range(drawn + 1) for b in range(drawn + 1 - a)]
-        rejected[total, drawn] = [
-            pair for pair in every if drawn_p_value(*pair, drawn, total, k, epsilon, level) <= level
-        ]
-    largest = 0.0
-    only_the_cascade = [(share, share) for share in np.linspace(epsilon, 1, 12)]
-    several = [(0.5, 0.3), (0.8, 0.3), (0.8, 0.6), (1.0, 0.25), (1.0, 0.8)]
-    for frame, share in only_the_cascade + several:
-        hits = np.nan_to_num(hypergeom.pmf(j, f, d, np.minimum(most, f)))  # nan if d > f
-        chances = (binom.pmf(f, k, frame) * binom.pmf(d, f, share / frame) * hits).sum(axis=0)
-        for gain in np.linspace(0, (1 - epsilon / share) / 2, 3):
-            parts = [epsilon / share + gain, gain, 1 - epsilon / share - 2 * gain]
-            error = sum(
-                chances[total, drawn] * probability_of(pairs, drawn, parts)
-                for (total, drawn), pairs in rejected.items()
-                if pairs
-            )
-            largest = max(largest, error)
-    assert 0.02 < largest <= level
-
-
 def decided(lost, gained, samples, epsilon, level):
     return paired_p_value(lost, gained, samples, epsilon, level) <= level
 
@@ -420,19 +387,6 @@ def test_a_paired_p_value_is_gamma_if_too_few_samples_are_discordant():
     high = beta.isf(gamma / 2, 4, 57)
     assert paired_p_value(2, 1, 60, high + 1e-9, 0.2) == gamma
     assert paired_p_value(2, 1, 60, high - 1e-9, 0.2) > gamma
-
-
-def test_a_draw_of_labels_spends_a_tenth_of_the_level_on_the_share_of_disagreements(capture):
-    calls = capture(p_values, "paired_p_value", 0.25)
-    share = beta.isf(0.02, 31, 170)  # of 200 samples 30 disagree
-    assert drawn_p_value(3, 1, 20, 30, 200, 0.01, 0.2) == pytest.approx(0.27)
-    assert calls == [pytest.approx((3, 1, 20, 0.01 / share, 0.2 - 0.02), rel=1e-12)]
-    assert drawn_p_value(3, 1, 20, 200, 200, 0.01, 0.2) == pytest.approx(0.27)
-    assert calls[1] == pytest.approx((3, 1, 20, 0.01, 0.2 - 0.02))  # all disagree: share 1
-    assert drawn_p_value(0, 0, 0, 30, 200, 0.01, 0.2) == 1.0
-    assert drawn_p_value(0, 0, 0, 30, 200, share + 1e-9, 0.2) == pytest.approx(0.02)
-    capture(p_values, "paired_p_value", 0.99)
-    assert drawn_p_value(3, 1, 20, 30, 200, 0.01, 0.2) == 1.0
 
 
 def test_f1_spends_a_five_hundredth_of_the_level_on_the_f1_of_the_reference(capture):

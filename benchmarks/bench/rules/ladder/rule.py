@@ -17,6 +17,5 @@ def choose(task: Task) -> Choice:
         task.epsilon,
         task.delta,
         reference=task.file.reference,
-        accept=("independent",),  # the rows are drawn at random
     )
     return task.run(certificate.point)
