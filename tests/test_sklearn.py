@@ -1,7 +1,5 @@
 """A cascade as a scikit-learn classifier."""
 
-from itertools import permutations
-from math import comb, factorial
 from types import SimpleNamespace
 
 import numpy as np
@@ -23,7 +21,6 @@ import cascadelib.sklearn
 from cascadelib.sklearn import (
     CascadeClassifier,
     compute_probabilities,
-    describe_similar_rows,
 )
 
 
@@ -133,48 +130,6 @@ def test_readings_of_a_patient_do_not_certify_what_readings_of_that_patient_trai
     cascade.fit(X, y, groups=patient)
     assert true_loss() <= 0.02
     assert cascade.certificate_.samples == pytest.approx(50, abs=1)
-
-
-def test_consecutive_rows_of_a_patient_are_found():
-    X, y, patient = patients(100, 0)
-    cascade = CascadeClassifier(MEMORISING, [1, 30], epsilon=0.3, random_state=0)
-    text = str(cascade.fit(X, y).certificate_)
-    assert "Consecutive rows are similar" in text
-    assert "share a patient, user or document, pass groups=" in text
-    cascade.fit(X, y, groups=patient)
-    assert "Consecutive rows" not in str(cascade.certificate_)
-
-
-INDEPENDENT = {
-    "floats": lambda rng: rng.normal(size=(300, 3)),
-    "few values": lambda rng: rng.integers(0, 3, (300, 2)),
-    "doubled": lambda rng: rng.permutation(np.repeat(rng.normal(size=(150, 3)), 2, axis=0)),
-    "text": lambda rng: np.array(["a", "b"] * 20).reshape(-1, 1),
-    "constant": lambda rng: np.ones((50, 3)),
-}
-
-
-@pytest.mark.parametrize("kind", INDEPENDENT)
-def test_independent_rows_are_not_called_similar(kind):
-    rng = np.random.default_rng(0)
-    for _ in range(15):
-        assert describe_similar_rows(INDEPENDENT[kind](rng)) == ""
-
-
-def test_the_bound_on_neighbours_in_order_holds_in_all_orders(monkeypatch):
-    """Of all orders of 8 rows in four pairs, those in which a pairs or more follow one another."""
-    rows = np.array([0, 1, 10, 11, 20, 21, 30, 31], float)[:, None]
-    pair = np.arange(8) // 2
-    orders = np.array(list(permutations(range(8))))
-    together = (np.diff(pair[orders], axis=1) == 0).sum(axis=1)
-    for count in (2, 3, 4):
-        order = orders[np.argmax(together == count)]
-        bound = comb(4, count) * 2**count * factorial(8 - count) / factorial(8)
-        assert (together >= count).mean() <= bound
-        monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 1.001)
-        assert f"{count} of 4 pairs" in describe_similar_rows(rows[order])
-        monkeypatch.setattr(cascadelib.sklearn, "LEVEL", bound * 0.999)
-        assert describe_similar_rows(rows[order]) == ""
 
 
 @pytest.mark.parametrize("options", [{}, {"prefit": True}])

@@ -192,7 +192,7 @@ class Policy:
         """Return 12 digits that name the policy in a log.
 
         They depend on all that decides: the models, the thresholds in use, and the method with its
-        fits. They do not depend on measured figures, premises or a guarantee.
+        fits. They do not depend on measured figures or a guarantee.
 
         Raises
         ------

@@ -10,7 +10,7 @@ from tiny_stores import three_models
 
 from cascadelib import pick, search
 from cascadelib.analysis import finding, front_on
-from cascadelib.evaluation.guarantee import Design, Guarantee
+from cascadelib.evaluation.guarantee import Guarantee
 from cascadelib.figures import intervals_figure, lines_figure, points_figure, saving_figure, style
 from cascadelib.figures.lessons import LABEL_HEIGHT, spread_labels
 
@@ -44,7 +44,7 @@ def test_the_arrow_leads_from_the_large_model_to_the_cascade(front):
 
 
 def test_the_limit_of_a_guarantee_is_a_line_below_the_large_model(front):
-    terms = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.05, Design(600))
+    terms = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.05, 600, ("A",))
     found = replace(finding(front, OTHER, front.point(0)), guarantee=terms)
     fig = saving_figure(front, found, "Prices are assumed.")
     assert fig.layout.shapes[0].y0 == found.last_accuracy - 0.005

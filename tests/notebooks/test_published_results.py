@@ -49,11 +49,11 @@ CHANGES = [
         "[(1 - level) / 2, (1 + level) / 2]",
         "[(1 - level) / 2, (1 + level * 2)]",
     ),
-    (  # 0
-        "03",
+    (  # of a later commit
+        "09",
         "cascadelib/evaluation/point.py",
-        "if self.guarantee is None or self.rule",
-        "if self.guarantee is not None or self.rule",
+        "if len(points) > 1:",
+        "if len(points) >= 1:",
     ),
     (  # 1
         "09",
@@ -67,11 +67,11 @@ CHANGES = [
         "return float(self.accuracy[self.hull[-1]])",
         "return float(self.accuracy[self.hull[-2]])",
     ),
-    (  # 11
+    (  # of a later commit
         "09",
-        "cascadelib/guarantees/premises.py",
-        "spelling_of(case.store, case.models)",
-        "spelling_of(case.models, case.store)",
+        "cascadelib/guarantees/refusals.py",
+        "len(ids) - len(np.unique(ids))",
+        "len(ids) + len(np.unique(ids))",
     ),
     (  # 16
         "09",
