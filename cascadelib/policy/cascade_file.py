@@ -82,12 +82,12 @@ def matching_records(point: Point, store: Store) -> tuple[dict[str, Any], ...]:
     Raises
     ------
     ValueError
-        If they differ from those of the point.
+        If they differ from known records of the point. With a guarantee, all records are known.
     """
     records = tuple(record_of(store, name) for name in point.models)
     for known, record in zip(point.records, records):
-        if dict(known) != record:
-            differing = [key for key in {**known, **record} if known.get(key) != record.get(key)]
+        keys = {**known, **record} if point.guarantee else known
+        if differing := [key for key in keys if known.get(key) != record.get(key)]:
             raise ValueError(
                 f"the store has another model {record['name']!r} than the cascade: its "
                 f"{', '.join(differing)} differ. Pass a store of the same weights, or choose and "

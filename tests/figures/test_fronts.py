@@ -2,10 +2,8 @@
 
 import numpy as np
 import pandas as pd
-import pytest
 
 from cascadelib.figures.fronts import front_figure, merge_coinciding, singles_figure
-from cascadelib.figures.lessons import lines_figure
 
 SINGLES = pd.DataFrame(
     {"accuracy": [0.5, 0.8], "cost": [1.0, 9.0], "on_front": True, "on_hull": True},
@@ -66,13 +64,3 @@ def test_dominated_points_of_a_replayed_front_can_be_drawn():
     assert [trace.name for trace in fig.data if trace.name and "replayed" in trace.name] == [
         "replayed = same"
     ]
-
-
-def test_differences_of_a_draw_of_labels_have_another_figure():
-    table = pd.DataFrame({"difference": [-0.01, 0.0], "cost": [2.0, 3.0]})
-    singles = SINGLES.rename(columns={"accuracy": "difference"})
-    for call in (lambda: singles_figure(singles), lambda: front_figure({"a": table}, singles)):
-        with pytest.raises(ValueError, match="has differences, and no accuracies: draw it by"):
-            call()
-    fig = lines_figure({"front": table}, "cost", "difference", "a front")
-    assert fig.data[0].y.tolist() == [-1, 0], "in points"

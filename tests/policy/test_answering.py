@@ -41,7 +41,7 @@ def test_answers_come_from_as_few_calls_as_the_guarantee_needs(labels):
         "table differs from reference alone in at most 5% of its answers, on those 3000 rows."
         in text
     )
-    assert f"by the operating system (seed {result.seed}), and labelled by the reference" in text
+    assert f"It assumes that seed {result.seed} of the draw was not chosen by its result." in text
 
 
 def test_the_guarantee_holds_for_new_rows_of_a_saved_policy(tmp_path):
@@ -91,7 +91,7 @@ def test_the_operating_system_draws_the_labels_unless_a_recorded_seed_is_repeate
         result, _ = answered(*made(600), seed=seed)
         draws.setdefault(result.seed, []).append(result.asked.tolist())
     assert len(draws) == 3 and draws[7][0] == draws[7][1]
-    assert "seed 7, which is valid if it repeats a recorded draw" in str(result)
+    assert "seed 7 of the draw was not chosen by its result" in str(result)
     assert len({str(asked) for runs in draws.values() for asked in runs}) == 3
 
 
