@@ -2,24 +2,23 @@
 
 It is compared with a bare forward loop, with timm's loop over JPEGs, and, on texts sorted by
 length, with fixed padding. The faster memory format of a processor is measured as well. Compared
-runs alternate, so other load on the machine affects both. Ratios count, not times. ``extract``
-keeps freed memory between batches (:func:`cascadelib.zoo.forward.retain_freed_memory`). The loops
-over images do as well, so this is not counted as a gain of reading once.
+runs alternate, so other load on the machine affects both. Ratios count, not times. The job ``tiny``
+(``python benchmarks/run.py tiny``) measures many models within little memory.
 """
 
 import os
-import pickle
 import resource
 import statistics
+import subprocess
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-import extraction_runs as runs
-import gpu as on_gpu
 import numpy as np
 import timm
 import torch
@@ -37,7 +36,9 @@ from cascadelib.zoo.bundled import (
     load_bundled_text_model,
     read_zoo,
 )
-from cascadelib.zoo.forward import Device, retain_freed_memory
+from cascadelib.zoo.forward import Device
+from cascadelib.zoo.loaders import Source
+from cascadelib.zoo.model import Model
 from cascadelib.zoo.timm_models import build_photo_transform, build_timm_model
 from cascadelib.zoo.transforms import GreyImages, Tokenized
 
@@ -59,6 +60,8 @@ LARGE = {
     "regnetx_004": 224,
     "regnetx_002": 224,
 }
+TINY = ("test_vit", "test_efficientnet", "test_byobnet", "test_convnext", "test_resnet")
+TINY_SIZE = 160
 CPU = torch.device("cpu")
 LENGTH = 128
 TEXT_MODEL = "minilm_l2"  # untrained: time does not depend on the weights
@@ -78,8 +81,7 @@ def extraction(quick: bool = False) -> list[dict]:
     bare_loop(models, images[:GREY_BATCH])
     with tempfile.TemporaryDirectory() as folder:
         for i in range(repeats):
-            with retain_freed_memory():
-                times["bare"].append(seconds(lambda: bare_loop(models, images))[0])
+            times["bare"].append(seconds(lambda: bare_loop(models, images))[0])
             settings = {"path": Path(folder) / str(i), "batch_size": GREY_BATCH, "progress": False}
             times["extract"].append(
                 seconds(lambda s=settings: extract(models, (images, labels), **s))[0]
@@ -155,9 +157,7 @@ def imagenet(quick: bool = False) -> list[dict]:
     reading once for all models can win (4 D + ΣF) / (D + ΣF) over reading once a model, as timm's
     ``validate.py`` does; what is reported is how much of that ``extract`` gets. Two sets of models:
     small ones that wait for images, and larger ones that images wait for; the models of a set share
-    their preprocessing, as the formula has it. A last row has timm's loop as it runs by itself, in
-    memory as malloc has it.
-
+    their preprocessing, as the formula has it.
     One thread computes and one process decodes, in timm's loop as in ours: more would share two
     cores and measure how they do that. Ratios are given in elapsed time and in processor time (of
     all processes), which other people's work on the machine disturbs less; the ideal, which adds
@@ -186,19 +186,14 @@ def imagenet(quick: bool = False) -> list[dict]:
             "bare forward ÷ whole extraction, processor time": (bare_cpu, "ratio", ""),
             "D, decode and preprocess once, processor": (read / count, "s an image", ""),
             "ΣF, bare forward of four models, processor": (forwards / count, "s an image", ""),
-            "times faster than timm's loop as it is": (
-                t["timm as it is"][0] / t["ours"][0],
-                "×",
-                "",
-            ),
         }
         rows += [row(f"{label}: {what}", *values, runs=repeats) for what, values in figures.items()]
     return rows
 
 
 def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
-    """Median (elapsed, processor) seconds of: timm (four runs; "as it is": in memory as malloc has
-    it), ours (one extraction), read (D) and forward (ΣF).
+    """Median (elapsed, processor) seconds of: timm (four runs), ours (one extraction), read (D)
+    and forward (ΣF).
     """
     torch.manual_seed(0)
     folder = tree(count)
@@ -212,7 +207,6 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
     batches = count / BATCH
     times: dict[str, list] = {
         "timm": [],
-        "timm as it is": [],
         "ours": [],
         "read": [],
         "forward": [],
@@ -227,14 +221,12 @@ def measured(sizes: Any, count: int, repeats: int) -> dict[str, np.ndarray]:
                 )
             )
             four_runs = [(timm_loop, modules[name], size, folder) for name, size in sizes.items()]
-            times["timm as it is"].append(sum(timed(*one) for one in four_runs))
-            with retain_freed_memory():
-                times["timm"].append(sum(timed(*one) for one in four_runs))
-                times["read"].append(timed(reading, samples, transforms))
-                some = max(1, round(batches / 4))
-                forwards = [
-                    timed(forward, modules[name], size, some) / some for name, size in sizes.items()
-                ]
+            times["timm"].append(sum(timed(*one) for one in four_runs))
+            times["read"].append(timed(reading, samples, transforms))
+            some = max(1, round(batches / 4))
+            forwards = [
+                timed(forward, modules[name], size, some) / some for name, size in sizes.items()
+            ]
             times["forward"].append(sum(forwards) * batches)
     return {key: np.median(values, axis=0) for key, values in times.items()}
 
@@ -256,14 +248,12 @@ class _First(torch.nn.Module):
         return self.module(x)[:, : self.count]
 
 
-def tree(count: int) -> Path:
-    """A folder with one look-alike (500 × 375 JPEG) for each of ``count`` classes, below build/;
-    made where missing.
-    """
+def tree(count: int, per_class: int = 1) -> Path:
+    """Make a folder of look-alikes (500 × 375 JPEG) of ``count`` classes, below build/."""
     path = ROOT / "data" / "imagenet-1k" / "stand_in.py"
     stand_in = module_at(path)
-    folder = ROOT / "build" / f"look-alikes-{count}"
-    stand_in.write_images(folder, 1, classes=count)
+    folder = ROOT / "build" / f"look-alikes-{count * per_class}"
+    stand_in.write_images(folder, per_class, classes=count)
     return folder
 
 
@@ -415,95 +405,78 @@ def two_class_models(k: int) -> tuple[dict, np.ndarray, dict]:
     return logits, labels, dict(zip(logits, cost))
 
 
-def gpu(quick: bool = False) -> list[dict]:
-    """Rows of the table: look-alikes of ImageNet on a GPU; none, and a line that says so, where
-    there is none.
+PLAIN = "plain loop"
+WITHIN = {"memory": 0.5, "batch_size": BATCH, "workers": 0, "progress": False, "device": "cpu"}
+
+
+def load_tiny(number: int, classes: int) -> Model:
+    """Build one of timm's tiny networks with the weights of a seed."""
+    torch.manual_seed(number)
+    module = timm.create_model(TINY[number % len(TINY)], num_classes=classes).eval()
+    return Model(f"m{number}", module, build_photo_transform(module, TINY_SIZE))
+
+
+@torch.inference_mode()
+def loop_over_tiny(samples: Any, count: int) -> None:
+    """Run all models in memory, and decode each photograph once."""
+    models = [load_tiny(number, len(samples.classes)) for number in range(count)]
+    for start in range(0, len(samples), BATCH):
+        images = samples.batch(start, min(start + BATCH, len(samples)))
+        inputs = models[0].transform(images)  # type: ignore[misc]
+        inputs = inputs.contiguous(memory_format=torch.channels_last)
+        for model in models:
+            model.module(inputs)
+
+
+def run_tiny(how: str, count: int, folder: str, out: str) -> None:
+    """Run the models on a folder of photographs: the process of :func:`start_tiny`."""
+    torch.set_num_threads(THREADS)
+    samples = image_folder(folder)
+    if how == PLAIN:
+        loop_over_tiny(samples, count)
+        return
+    sources = [
+        Source(f"m{i}", partial(load_tiny, i, len(samples.classes or ()))) for i in range(count)
+    ]
+    extract(sources, samples, out, **WITHIN)
+
+
+def start_tiny(processes: int, *arguments: Any) -> tuple[float, float]:
+    """Return (processor seconds, GB of the largest process) of processes with equal arguments."""
+    command = [sys.executable, __file__, *map(str, arguments)]
+    started = [subprocess.Popen(command) for _ in range(processes)]
+    used = [os.wait4(one.pid, 0) for one in started]
+    assert not any(status for _, status, _ in used), "a process failed"
+    spent = sum(usage.ru_utime + usage.ru_stime for _, _, usage in used)
+    return spent, max(usage.ru_maxrss for _, _, usage in used) / 1e6
+
+
+def tiny(quick: bool = False) -> list[dict]:
+    """Rows of 60 tiny models on 3,000 photographs within 0.5 GB: processor time and memory.
+
+    The processor time is divided by that of a plain loop, which holds all models and decodes once.
+    Both run in turns.
     """
-    if not torch.cuda.is_available():
-        print("gpu: no GPU, nothing is measured")
-        return []
-    return on_gpu.measured(tree(1000), *((1, 1) if quick else (20,)))
-
-
-def memory(quick: bool = False) -> list[dict]:
-    """Rows of 200 models (3.8 GB) by name within 2 GB, on a processor."""
-    models, limit = (40, 0.4) if quick else (200, 2.0)
-    found = runs.read_result(runs.start("memory", models, limit))
-    assert found is not None
-    what = f"extraction of {models} models within {limit:g} GB"
-    groups = "groups, decodings per photograph with the probe's 0.05"
+    count, per_class, repeats = (6, 1, 1) if quick else (60, 3, RUNS)
+    folder = tree(100 if quick else 1000, per_class)
+    ratios = []
+    peaks: dict[int, float] = {}
+    with tempfile.TemporaryDirectory() as out:
+        for turn in range(repeats):
+            plain, _ = start_tiny(1, PLAIN, count, folder, out)
+            ours, peaks[1] = start_tiny(1, "extract", count, folder, f"{out}/{turn}")
+            ratios.append(ours / plain)
+        _, peaks[2] = start_tiny(2, "extract", count, folder, f"{out}/two")
+    what = f"{count} tiny models × {len(image_folder(folder))} photographs"
+    time_ratio = f"{what}: processor time ÷ that of a loop that decodes once"
+    peak_of = f"{what}: peak memory at memory=0.5, processes: "
     return [
-        row(f"{what}: models that are stored", found["models"], "models", f"≥ {models}"),
-        row(f"{what}: peak above the base", found["peak"], "GB", f"≤ {1.1 * limit:g}"),
-        row(f"{what}: {groups}", found["decoded"], "decodings"),
-        row(f"{what}: processor time", found["seconds"], "s"),
+        row(time_ratio, statistics.median(ratios), "ratio", "≤ 1.25", runs=repeats),
+        *(row(peak_of + str(number), peak, "GB", "≤ 1.0") for number, peak in peaks.items()),
     ]
 
 
-def processes(quick: bool = False) -> list[dict]:
-    """Rows of three processes on four groups, two of which are killed at random moments."""
-    trials = 2 if quick else 20
-    equal, kills = runs.killed_processes(trials)
-    what = "three processes, two kills -9"
-    return [
-        row(f"{what}: stores equal to that of one process", equal, "stores", f"≥ {trials}"),
-        row(f"{what}: processes that were killed", kills, "processes"),
-    ]
+JOBS = {"extraction": extraction, "imagenet": imagenet, "texts": texts, "tiny": tiny}
 
-
-def zoo(quick: bool = False) -> list[dict]:
-    """Rows of the bundled image models: processor time of this code, and ÷ that of other code.
-
-    The other code is the checkout in the environment variable CASCADELIB_OTHER. Both run in turns.
-    """
-    samples = 500 if quick else 5000
-    other = os.environ.get("CASCADELIB_OTHER")
-    codes = {"this": ROOT, "other": Path(other or ROOT)}
-    times: dict[str, list] = {name: [] for name in codes}
-    digests = set()
-    for _ in range(1 if quick else RUNS):
-        for name, code in codes.items():
-            found = runs.read_result(runs.start("zoo", samples, code=code))
-            assert found is not None
-            times[name].append(found["seconds"])
-            digests.add(found["digest"])
-    this, before = (statistics.median(values) for values in times.values())
-    what = f"bundled image models on {samples} images"
-    rows = [row(f"{what}: processor time", this, "s", runs=len(times["this"]))]
-    if other:
-        rows.append(
-            row(f"{what}: processor time ÷ that of other code", this / before, "ratio", "≤ 1.05")
-        )
-        rows.append(row(f"{what}: different logits of both", len(digests) - 1, "digests", "≤ 0"))
-    return rows
-
-
-def decoding(quick: bool = False) -> list[dict]:
-    """Rows of the processor time to decode a photograph (500 × 375) and to cut it."""
-    files = sorted(tree(100).rglob("*.jpg")) or sorted(tree(100).rglob("*.JPEG"))
-    rows = []
-    with tempfile.TemporaryDirectory() as folder:
-        jpegs = Path(folder) / "jpegs"
-        jpegs.write_bytes(pickle.dumps([path.read_bytes() for path in files[:8]]))
-        for cuts in (1, 20):
-            for loader in ("ring", "plain, timm imported first", "plain"):
-                times = []
-                for _ in range(1 if quick else 3):
-                    found = runs.read_result(runs.start("decoding", loader, cuts, jpegs))
-                    assert found is not None
-                    times.append(found["milliseconds"])
-                what = f"decoding, {cuts} cuts, {loader}: processor time per photograph"
-                rows.append(row(what, statistics.median(times), "ms", runs=len(times)))
-    return rows
-
-
-JOBS = {
-    "extraction": extraction,
-    "gpu": gpu,
-    "imagenet": imagenet,
-    "texts": texts,
-    "memory": memory,
-    "processes": processes,
-    "zoo": zoo,
-    "decoding": decoding,
-}
+if __name__ == "__main__":
+    run_tiny(sys.argv[1], int(sys.argv[2]), *sys.argv[3:])

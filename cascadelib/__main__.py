@@ -298,17 +298,13 @@ def run_explore(args: Namespace) -> dict[str, Any]:
 
 
 def run_extract(args: Namespace) -> dict[str, Any]:
-    """Store the logits of models on a folder of images, or print the plan of the extraction."""
-    from .extraction.extraction import plan_extraction
+    """Store the logits of models on a folder of images."""
     from .zoo.loaders import find_sources
 
     models = find_sources(args.models, checkpoint=args.checkpoints, classes=args.classes)
     images = cl.datasets.image_folder(args.images)
-    names = ("memory", "batch_size", "device", "part")
+    names = ("memory", "batch_size", "device")
     options = {name: getattr(args, name) for name in names}
-    if args.plan:
-        plan = plan_extraction(models, images, args.store, **options)
-        return {"plan": plan}
     store = cl.extract(models, images, args.store, **options, progress=not args.json)
     return {"store": args.store, "models": len(store.models), "samples": len(store)}
 

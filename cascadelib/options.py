@@ -87,13 +87,11 @@ EXTRACTION = {
     "images": "folder with a folder of images per class",
     "store": "folder of the LogitStore",
     "--models": "names of models, or folders of transformers",
-    "--plan": "print groups of models, memory, time and disk space, and store nothing",
     "--memory": "GB for the models of a process (default: 90%% of the GPU, or half of the host)",
     "--batch-size": "images per batch (default: 256)",
     "--device": "such as cuda:1 (default: a GPU, if there is one)",
     "--checkpoints": "file or folder of local weights for timm's models",
     "--classes": "of the local weights (default: 1000)",
-    "--part": "number and count, such as 0 4: every fourth model (default: all models)",
 }
 COMMANDS = {
     "extract": (
@@ -173,10 +171,9 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--models": {"nargs": "+", "required": "images" in options},
         "--batch-size": {"type": int, "default": 256},
         "--classes": {"type": int, "default": 1000},
-        "--part": {"type": int, "nargs": 2, "metavar": ("NUMBER", "COUNT")},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--anyway", "--expected", "--json", "--plan"), {"action": "store_true"}),
+        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

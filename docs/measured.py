@@ -101,11 +101,6 @@ EXTRACTING = (
         "large models: part of the ideal",
     ),
     (
-        "… speed-up over timm's loop with the default malloc",
-        "imagenet",
-        "large models: times faster than timm's loop as it is",
-    ),
-    (
         "images per second of `extract` ÷ a bare forward loop, inputs in memory",
         "extraction",
         "extract ÷ bare",

@@ -16,15 +16,11 @@ torch.manual_seed(0)
 
 INPUTS = torch.randint(0, 256, (K, 6, 6), dtype=torch.uint8)
 LABELS = torch.randint(0, C, (K,))
-SMALL = {
-    "batch_size": 8,
-    "shard_size": 17,
-    "progress": False,
-}  # shards of two batches; a last batch of two
+SMALL = {"batch_size": 8, "progress": False}  # a last batch of two
 
 
 def run(models, path, **options):
-    """Extract logits of INPUTS in small shards."""
+    """Extract logits of INPUTS, in shards of two batches below tests/extraction."""
     return extract(models, (INPUTS, LABELS), path, **SMALL | options)
 
 

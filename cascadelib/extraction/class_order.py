@@ -5,14 +5,13 @@ from scipy.optimize import linear_sum_assignment
 
 from ..datasets.imagenet_1k import descriptions, synsets
 from ..origin import Origin
-from .planning import Candidate
 
 IMAGENET_CLASSES = 1000
 MIN_STANDARD_ERRORS = 4  # smallest gain of accuracy that counts, on held-out samples
 MIN_SAMPLES_PER_CLASS = 4  # mean over classes; fewer samples do not determine an order
 
 
-def check_names(candidates: list[Candidate], labels: Origin) -> None:
+def check_names(name: str, metadata: dict, labels: Origin) -> None:
     """Raise ValueError if a model has the data set's class names in another order.
 
     ImageNet's classes are compared by synset (n01440764) or by description. A model whose names are
@@ -24,16 +23,15 @@ def check_names(candidates: list[Candidate], labels: Origin) -> None:
     # The names of ImageNet need timm, which models of texts do not.
     if len(labels.classes) == IMAGENET_CLASSES and labels.classes == synsets():
         spellings.append(descriptions())
-    for candidate in candidates:
-        found = tuple(map(str, candidate.metadata.get("classes") or ()))
-        for expected in spellings:
-            if sorted(found) == sorted(expected) and found != expected:
-                first = next(i for i, pair in enumerate(zip(found, expected)) if len({*pair}) > 1)
-                raise ValueError(
-                    f"model {candidate.name!r} has its classes in another order: its class {first} "
-                    f"is {found[first]!r}, and that of the data set is {expected[first]!r}. "
-                    + _format_remedy(candidate.name)
-                )
+    found = tuple(map(str, metadata.get("classes") or ()))
+    for expected in spellings:
+        if sorted(found) == sorted(expected) and found != expected:
+            first = next(i for i, pair in enumerate(zip(found, expected)) if len({*pair}) > 1)
+            raise ValueError(
+                f"model {name!r} has its classes in another order: its class {first} "
+                f"is {found[first]!r}, and that of the data set is {expected[first]!r}. "
+                + _format_remedy(name)
+            )
 
 
 def _format_remedy(name: str) -> str:
@@ -44,7 +42,7 @@ def _format_remedy(name: str) -> str:
     )
 
 
-def check_order(candidate: Candidate, logits: np.ndarray, labels: Origin) -> None:
+def check_order(name: str, metadata: dict, logits: np.ndarray, labels: Origin) -> None:
     """Raise ValueError if a model is significantly more accurate after its classes are permuted.
 
     The permutation is estimated on one random half of the samples (with a fixed seed) and tested on
@@ -53,7 +51,7 @@ def check_order(candidate: Candidate, logits: np.ndarray, labels: Origin) -> Non
     with an explicit order.
     """
     classes = logits.shape[1]
-    if "class_order" in candidate.metadata or len(labels) < MIN_SAMPLES_PER_CLASS * classes:
+    if "class_order" in metadata or len(labels) < MIN_SAMPLES_PER_CLASS * classes:
         return
     predictions = logits.argmax(1)
     first_half, second_half = np.array_split(np.random.default_rng(0).permutation(len(labels)), 2)
@@ -71,8 +69,7 @@ def check_order(candidate: Candidate, logits: np.ndarray, labels: Origin) -> Non
         names = labels.classes or range(classes)
         first = int(np.flatnonzero(order != np.arange(classes))[0])
         raise ValueError(
-            f"model {candidate.name!r} seems to have its classes in another order: its "
+            f"model {name!r} seems to have its classes in another order: its "
             f"accuracy is {unchanged.mean():.1%}, and {permuted.mean():.1%} with reordered logits "
-            f"(logit {order[first]} for class {names[first]!r}, …). "
-            + _format_remedy(candidate.name)
+            f"(logit {order[first]} for class {names[first]!r}, …). " + _format_remedy(name)
         )

@@ -1,10 +1,11 @@
 """Extract the logits of many models, in groups that fit into memory, by any number of processes."""
 
 import contextlib
-import dataclasses
+import errno
 import platform
 import statistics
-import tempfile
+import time
+from collections.abc import Iterator
 from importlib.metadata import version
 from importlib.util import find_spec
 from itertools import chain
@@ -13,27 +14,17 @@ from typing import Any
 
 import numpy as np
 
-from ..files import digest_of
+from ..files import digest_of, file_name
 from ..store.logit_store import LogitStore
-from ..store.manifest import create
-from ..tables import number
-from ..zoo.forward import retain_freed_memory
 from ..zoo.loaders import Source
 from ..zoo.model import record_failure
-from .class_order import check_names, check_order
-from .inference import is_missing, run_group
-from .planning import Candidate, Options, Probes, Residents, Settings, compute_needs, pack
-from .preparation import (
-    check_classes,
-    check_disk,
-    list_shared_settings,
-    open_existing,
-    prepare,
-    remove_finished,
-    select_pending,
-)
-from .shards import Shards, split_range
+from .class_order import check_order
+from .inference import run_group
+from .planning import Candidate, Options, Queue, Residents, Settings
+from .preparation import check_same, open_or_create, prepare, remove_finished, select_pending
+from .shards import split_range
 
+POLL_SECONDS = 0.5
 VERSIONED = ("torch", "timm", "numpy")  # packages whose versions are recorded
 
 
@@ -44,22 +35,22 @@ def extract(
     device: Any = None,
     batch_size: int = 256,
     amp: str | bool | None = None,
-    shard_size: int = 2048,
+    *,
     progress: bool = True,
     dtype: str = "float32",
     macs: dict | None = None,
     replace: bool = False,
     workers: int | None = None,
     memory: float | None = None,
-    part: tuple[int, int] | None = None,
+    verify: bool = False,
 ) -> LogitStore:
     """Run models on a data set and store their logits, MACs and measured seconds.
 
     Models run in groups that fit into memory. Any number of processes may make the same call: they
-    share the work and fill one store. An interrupted call resumes when it is repeated, and loses at
-    most one shard. With equal shard and batch sizes the tensors equal those of an uninterrupted run
-    (on a GPU, up to rounding). A model that the store has is skipped if its weights, transform and
-    settings are the same.
+    share the work and fill one store. An interrupted call resumes when it is repeated: it loses the
+    loading of a group and at most one shard of each of its models. With equal batch sizes the
+    tensors equal those of an uninterrupted run (on a GPU, up to rounding). A model that the store
+    has with the same settings is skipped.
 
     Parameters
     ----------
@@ -86,29 +77,27 @@ def extract(
     amp : {"float16", "bfloat16"} or bool, optional
         Mixed precision. True means float16 on CUDA and bfloat16 elsewhere. By default it is used
         only on CUDA, and a stored model with either setting is kept. The setting is recorded.
-    shard_size : int, default=2048
-        Samples per shard, rounded down to full batches.
     progress : bool, default=True
-        Whether to print the groups with an estimate of time and disk space, and to show a progress
-        bar per group in a terminal or notebook.
+        Whether to print the number of models after each group, and to show a progress bar per group
+        in a terminal or notebook.
     dtype : {"float16", "float32", "float64"}, default="float32"
         Type of the stored logits.
     macs : dict, optional
         MACs per sample by name, for models that fvcore cannot count.
     replace : bool, default=False
-        Whether stored models are extracted again.
+        Whether stored models with other weights, transform or settings are replaced. Models that
+        are stored with the same ones are kept, so an interrupted call continues.
     workers : int, optional
         Processes that decode photographs. Defaults to one per available core, at most 16.
     memory : float, optional
         Gigabytes (10⁹ bytes) for the models of this process on its device: weights, intermediate
         results of a batch and, on a CPU, the logits of a shard. Models that do not fit together run
         in groups. Defaults to 90% of a GPU, or to half of the memory of the machine, or of its
-        container or job if that has less. ``torchrun`` and Slurm's processes on one machine divide
-        that half.
-    part : tuple of int, optional
-        (number, count): only every count-th model, beginning with this number (from 0). For
-        machines without a shared folder: give each its part and a store, and join the stores with
-        :meth:`LogitStore.merge`.
+        container or job if that has less. The processes of ``torchrun`` on one machine divide that
+        half.
+    verify : bool, default=False
+        Whether stored models that are loaded by name or source are loaded at the end, to compare
+        their weights with the stored ones. Modules that are passed are always compared.
 
     Returns
     -------
@@ -118,13 +107,15 @@ def extract(
     Raises
     ------
     ValueError
-        Before the run: if a name is unknown, if names differ only in case, if the store has other
-        samples, another number of classes or the same model with other settings, if another process
-        fills the store with other settings, if its disk holds no locks, if `memory` is smaller than
-        a model, or if disk space is insufficient. During the run: if a sample cannot be read. After
-        the run: if a model could not be loaded, raised, fits into memory at no batch size, returned
-        nan or no logits, has uncountable MACs, or has its classes in another order. One error names
-        all failed models. The others are stored.
+        Before the run: if a name is unknown, if names differ only in case, if torch cannot use the
+        device, if the store has other samples or the same model with other settings, if `memory` is
+        smaller than a model, or if the disk has no locks and another process fills the store.
+        During the run: if a sample cannot be read. After the run: if a model could not be loaded,
+        raised, fits into memory at no batch size, returned nan or no logits, has another number of
+        classes, has uncountable MACs, has its classes in another order, or was stored by another
+        process with other settings. One error names all failed models. The others are stored.
+    OSError
+        If the disk is full. The models that are complete are stored, and the same call continues.
 
     See Also
     --------
@@ -133,11 +124,11 @@ def extract(
 
     Notes
     -----
-    Processes share the work through locks in the store's folder, by group and shard. Start them by
+    Processes share the work through locks in the store's folder, by model and shard. Start them by
     hand, ``torchrun`` (one per GPU), Slurm or Kubernetes, at any time. If one is killed, the others
-    compute its shard. On several machines, the folder must be on a disk that holds locks across
-    machines, which is checked. A model that runs out of memory next to others is set aside and runs
-    with fewer.
+    compute its shards. On several machines, the folder must be on a disk whose locks all machines
+    see. On a disk without locks, and on Windows, only one process at a time can extract. A model
+    that runs out of memory next to others is set aside and runs with fewer.
 
     Examples
     --------
@@ -152,26 +143,20 @@ def extract(
     ['large', 'small']
     """
     options = Options(
-        device,
-        batch_size,
-        amp,
-        shard_size,
-        progress,
-        dtype,
-        macs or {},
-        replace,
-        workers,
-        memory,
-        part,
+        device, batch_size, amp, progress, dtype, macs or {}, replace, workers, memory, verify
     )
     settings = prepare(models, dataset, path, options)
     pending = select_pending(settings)
     with contextlib.suppress(OSError):  # the store may be read-only
         remove_finished(settings, pending)
     if pending:
-        shared = list_shared_settings(settings)
-        with retain_freed_memory(), settings.shards.join(shared) as others:
-            _extract_pending(pending, settings, others)
+        with _explain_full_disk(settings), settings.shards.shared():
+            _extract_pending(pending, settings)
+    if verify:
+        for source in settings.sources:
+            if source not in pending and not source.is_loaded:
+                with record_failure(settings.failed, source.name):
+                    check_same(source, settings, source.load())
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(
@@ -180,131 +165,90 @@ def extract(
     return LogitStore(path)
 
 
-def plan_extraction(models: Any, dataset: Any, path: Path | str, **options: Any) -> str:
-    """Return the groups of a call of :func:`extract`, with estimates of time and disk space.
-
-    The parameters are those of :func:`extract`. Each model is loaded and called on a few samples.
-    Nothing is stored. The text also has the models that fail.
-    """
-    settings = prepare(models, dataset, path, Options(**options))
-    pending = select_pending(settings)
-    if not pending:
-        return f"{path} has all {_count(settings.sources)}"
-    with retain_freed_memory(), tempfile.TemporaryDirectory() as folder:
-        residents = Residents(dataclasses.replace(settings, shards=Shards(folder)))
-        groups = _form_groups(pending, residents)
-        residents.keep(())
-    return describe_plan(groups, settings)
-
-
-def _extract_pending(pending: list[Source], settings: Settings, others: int) -> None:
-    """Probe models, compute their missing shards group by group, and store the complete models.
-
-    others: number of other processes that share the work. Each begins with another group.
-    """
-    residents = Residents(settings)
+@contextlib.contextmanager
+def _explain_full_disk(settings: Settings) -> Iterator[None]:
+    """Make the error of a full disk name the folder, what is stored and what to do."""
     try:
-        groups = _form_groups(pending, residents)
-        if settings.options.progress and groups:
-            print(describe_plan(groups, settings, 1 + others), flush=True)
-        turns = [(group, f"group {turn} of {len(groups)}") for turn, group in enumerate(groups, 1)]
-        first = others % max(1, len(groups))
-        # First compute what no other process does, then wait for the rest.
-        for wait in (False, True):
-            for group, title in turns[first:] + turns[:first]:
-                run_group(group, residents, wait, title)
-                for candidate in group:
-                    if candidate.name not in settings.failed:
-                        with record_failure(settings.failed, candidate.name, ValueError):
-                            _assemble(candidate, settings, is_last=wait)
+        yield
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        path = settings.shards.store_path
+        stored = [source for source in settings.sources if (path / file_name(source.name)).exists()]
+        raise OSError(
+            error.errno,
+            f"the disk of {path} is full ({error.strerror}): {len(stored)} of "
+            f"{len(settings.sources)} models are stored, and the same call continues after you "
+            "free some space",
+        ) from error
+
+
+def _extract_pending(pending: list[Source], settings: Settings) -> None:
+    """Compute the missing shards of models group by group, and store the complete models."""
+    began = time.perf_counter()
+    residents = Residents(settings)
+    queue = Queue(pending, residents)
+    unfinished = []
+    try:
+        while queue.rest:
+            group = queue.form_group()
+            done = f"{len(pending) - len(queue.rest)} of {len(pending)} models"
+            title = f"{done} after {time.perf_counter() - began:.0f} s"
+            if not _run_and_store(group, residents, title):
+                unfinished.append(group)
+            if settings.options.progress:
+                print(f"{done} after {time.perf_counter() - began:.0f} s", flush=True)
+        while unfinished:  # other processes compute the rest, or have ended
+            time.sleep(POLL_SECONDS)
+            title = "shards of other processes"
+            unfinished = [one for one in unfinished if not _run_and_store(one, residents, title)]
     finally:
         residents.keep(())
 
 
-def _form_groups(pending: list[Source], residents: Residents) -> list[list[Candidate]]:
-    """Probe models and divide them into groups.
+def _run_and_store(group: list[Candidate], residents: Residents, title: str) -> bool:
+    """Compute the missing shards of a group, store complete models, and return whether all are."""
+    failed = residents.settings.failed
+    run_group(group, residents, title)
+    complete = True
+    for candidate in group:
+        if candidate.name not in failed:
+            with record_failure(failed, candidate.name, ValueError):
+                complete &= _store_if_complete(candidate, residents)
+    return complete
 
-    Raises ValueError if classes do not match, or if disk space is insufficient.
+
+def _store_if_complete(candidate: Candidate, residents: Residents) -> bool:
+    """Store a model if its shards are complete, and return whether it is stored.
+
+    Raises ValueError if another process has stored it with other settings.
     """
     settings = residents.settings
-    candidates = Probes(residents).run_all(pending)
-    check_names(candidates, settings.labels)
-    check_classes(candidates, settings.labels, settings.store)
-    check_disk(candidates, settings)
-    return pack(candidates, settings)
-
-
-def describe_plan(groups: list[list[Candidate]], settings: Settings, processes: int = 1) -> str:
-    """Return the failed models, and lines with the size, memory and time of all groups and of each.
-
-    The work is divided by the number of processes.
-    """
-    lines = [*map(str, settings.failed.values())]
-    seconds = [_estimate_seconds(group, settings) / processes for group in groups]
-    models = [*chain(*groups)]
-    if models:
-        size = sum(one.classes for one in models) * len(settings.samples) * settings.value_bytes
-        lines.append(
-            f"{_count(models)} × {len(settings.samples)} samples: {format_duration(sum(seconds))}, "
-            f"{number(size, 'B')} on disk"
-        )
-    if len(groups) > 1:
-        lines[-1] += f", {len(groups)} groups within {number(settings.memory, 'B')}"
-        for turn, group in enumerate(groups):
-            need = float(f"{compute_needs(group, settings)[0]:.2g}")
-            lines.append(
-                f"  group {turn + 1}: {_count(group)}, {number(need, 'B')} of memory, "
-                f"{format_duration(seconds[turn])}"
-            )
-    return "\n".join(lines)
-
-
-def _estimate_seconds(group: list[Candidate], settings: Settings) -> float:
-    """Return the time of a group in one process. Shards that exist cost no time."""
-    return sum(
-        candidate.seconds * (span[1] - span[0])
-        for span in settings.bounds
-        for candidate in group
-        if is_missing(candidate, span, settings)
-    )
-
-
-def _count(models: list) -> str:
-    return f"{len(models)} {'model' if len(models) == 1 else 'models'}"
-
-
-def format_duration(seconds: float) -> str:
-    """Format a duration, such as "about 40 s", "about 3 min" or "about 2.5 h"."""
-    units = ((3600, "h", 1), (60, "min", 0), (1, "s", 0))
-    size, unit, digits = next((unit for unit in units if seconds >= 2 * unit[0]), units[-1])
-    return f"about {seconds / size:.{digits}f} {unit}" if seconds >= 1 else "less than 1 s"
-
-
-def _assemble(candidate: Candidate, settings: Settings, is_last: bool) -> None:
-    """Store a model if its shards are complete and no other process has stored it.
-
-    is_last: whether a missing shard is an error, since no other process computes it.
-    """
     shards = settings.shards
-    with shards.locked(f"store-{digest_of(candidate.name)}"):
-        if not shards.is_stored(candidate.name, candidate.run):
-            parts = [shards.read(candidate.name, candidate.run, span) for span in settings.bounds]
-            if None in parts and is_last:
+    name = candidate.name
+    if any(shards.is_missing(name, candidate.run, span) for span in settings.bounds):
+        return False
+    with shards.locks.held("store"):
+        if not shards.is_stored(name, candidate.run):
+            if not settings.options.replace and shards.read_stored_run(name) is not None:
                 raise ValueError(
-                    f"model {candidate.name!r}: a shard is missing or damaged. Repeat the call, "
-                    "which computes it again"
+                    f"the store {shards.store_path} has another {name!r}, which another process "
+                    "stored with other settings. Pass replace=True to extract it again"
                 )
+            parts = [shards.read(name, candidate.run, span) for span in settings.bounds]
             if None in parts:
-                return
-            _store(candidate, parts, settings)
-        shards.remove(candidate.name)
+                return False
+            _store(candidate, parts, residents)
+    shards.remove(name)
+    return True
 
 
-def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
+def _store(candidate: Candidate, parts: list, residents: Residents) -> None:
     """Store the logits and measured seconds of a model.
 
     parts: (logits, seconds per sample of each batch) of its shards.
     """
+    settings = residents.settings
     tensors, batch_seconds = zip(*parts)
     logits = np.concatenate(tensors)
     times = [*chain(*batch_seconds)]
@@ -316,11 +260,11 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
         ]
         seconds = float(np.average(times, weights=sizes))
     elif settings.workers and settings.device.torch.type == "cpu":
-        # Workers decode on the same processor, so the time of the probe is more accurate.
+        # Workers decode on the same processor, so the time of the first samples is more accurate.
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
         seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
-    check_order(candidate, logits, settings.labels)
+    check_order(candidate.name, candidate.metadata, logits, settings.labels)
     installed = {name: version(name) for name in VERSIONED if find_spec(name)}
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
@@ -331,14 +275,9 @@ def _store(candidate: Candidate, parts: list, settings: Settings) -> None:
     if candidate.name in settings.batch_limits:
         extraction["largest_batch_in_memory"] = settings.batch_limits[candidate.name]
     metadata = {key: value for key, value in candidate.metadata.items() if key != "classes"}
-    # Another process may have created the store or changed it since the start.
-    path = settings.shards.store_path
-    with settings.shards.locked("create"):
-        store = open_existing(path, settings.labels)
-        if store is None:
-            create(path, settings.labels)
-            store = LogitStore(path)
-    store.add(
+    if residents.store is None:
+        residents.store = open_or_create(settings.shards.store_path, settings.labels)
+    residents.store.add(
         candidate.name,
         logits,
         macs=candidate.macs,

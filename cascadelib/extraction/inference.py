@@ -8,10 +8,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import torch
-from filelock import FileLock
 from tqdm import tqdm
 
-from ..files import digest_of
 from ..front_end import is_watched
 from ..zoo.forward import compute_timed_logits
 from ..zoo.model import Model, record_failure
@@ -25,32 +23,32 @@ from .shards import split_range
 class Claim:
     """Shard that this process computes.
 
-    missing: models that lack it. lock: excludes other processes. parts: {model: (logits, seconds
+    missing: models that lack it, whose locks this process has. parts: {model: (logits, seconds
     per sample of each batch)}, filled batch by batch.
     """
 
     span: tuple[int, int]
     missing: list[Candidate]
-    lock: FileLock
     parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
 
 
-def run_group(group: list[Candidate], residents: Residents, wait: bool, title: str) -> None:
+def run_group(group: list[Candidate], residents: Residents, title: str) -> None:
     """Compute the shards of a group that are missing and that no other process computes.
 
     Models that run out of memory next to others run again without them.
 
-    wait: whether to wait for the shards that other processes compute. title: text next to the
-    progress bar.
+    title: text next to the progress bar.
     """
     settings = residents.settings
-    with contextlib.ExitStack() as stack:
-        claims = _claim_shards(group, settings, wait, stack)
+    claims = _claim_shards(group, settings)
+    try:
         first = next(claims, None)
         if first is None:
             return
         models = _load_models(group, residents)
         _run_claims(itertools.chain([first], claims), models, settings, title)
+    finally:
+        settings.shards.locks.release_all()
     short = [candidate for candidate in group if lacked_memory(settings.failed.get(candidate.name))]
     if not short or len(group) == 1:
         return
@@ -58,41 +56,32 @@ def run_group(group: list[Candidate], residents: Residents, wait: bool, title: s
         del settings.failed[candidate.name]
     half = len(short) if len(short) < len(group) else len(short) // 2
     for part in filter(None, (short[:half], short[half:])):
-        run_group(part, residents, wait, title)
+        run_group(part, residents, title)
 
 
-def is_missing(candidate: Candidate, span: tuple[int, int], settings: Settings) -> bool:
-    """Return whether a shard of a model must be computed."""
+def _claim_shards(group: list[Candidate], settings: Settings) -> Iterator[Claim]:
+    """Claim the shards that models of the group lack, one span after the other."""
     shards = settings.shards
-    return (
-        candidate.name not in settings.failed
-        and shards.read(candidate.name, candidate.run, span) is None
-        and not shards.is_stored(candidate.name, candidate.run)
-    )
-
-
-def _claim_shards(
-    group: list[Candidate], settings: Settings, wait: bool, stack: contextlib.ExitStack
-) -> Iterator[Claim]:
-    """Claim the shards that models of the group lack, one after the other.
-
-    stack: releases the claims that are not released before.
-    """
-    names = digest_of([candidate.name for candidate in group])[:16]
     for span in settings.bounds:
-        if any(is_missing(candidate, span, settings) for candidate in group):
-            lock = settings.shards.claim(f"{names}-{span[0]}", wait)
-            if lock is not None:
-                stack.callback(lock.release)
+        missing = []
+        for candidate in group:
+            name = candidate.name
+            if (
+                name not in settings.failed
+                and shards.is_missing(name, candidate.run, span)
+                and shards.locks.claim(name, span)
                 # Another process may just have computed it.
-                missing = [one for one in group if is_missing(one, span, settings)]
-                yield Claim(span, missing, lock)
+                and shards.is_missing(name, candidate.run, span)
+            ):
+                missing.append(candidate)
+        if missing:
+            yield Claim(span, missing)
 
 
 def _load_models(group: list[Candidate], residents: Residents) -> dict[Candidate, Model]:
     """Return the models of a group on the device, without those that fail to load."""
     failed = residents.settings.failed
-    residents.keep({candidate.name for candidate in group})
+    residents.keep(group)
     models = {}
     for candidate in group:
         if candidate.name not in failed:
@@ -136,7 +125,7 @@ def _write_shard(claim: Claim, settings: Settings) -> None:
         if candidate.name not in settings.failed:
             shard = logits.numpy(), seconds
             settings.shards.write(candidate.name, candidate.run, claim.span, *shard)
-    claim.lock.release()
+            settings.shards.locks.release(candidate.name, claim.span)
 
 
 @contextlib.contextmanager

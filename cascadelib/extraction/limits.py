@@ -13,27 +13,20 @@ OWN_GROUP = Path("/proc/self/cgroup")
 SHARED_MEMORY = Path("/dev/shm")  # folder of the buffers that processes share
 MOST_SHARED_BYTES = 2 * 10**9
 ASSUMED_MEMORY = 8e9  # bytes of a host that does not report its memory (Windows)
-# Variables of torchrun and Slurm: number of this process on its machine, and their count.
-LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")
-LOCAL_COUNTS = ("LOCAL_WORLD_SIZE", "SLURM_NTASKS_PER_NODE")
-
-
-def read_launcher(names: tuple[str, ...]) -> int | None:
-    """Return the first of these environment variables that is set, as a number."""
-    return next((int(os.environ[name]) for name in names if name in os.environ), None)
+LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")  # numbers of a process on its machine
 
 
 def count_local_processes() -> int:
-    """Count the processes that torchrun or Slurm has started on this machine, at least one."""
-    return read_launcher(LOCAL_COUNTS) or 1
+    """Count the processes that torchrun has started on this machine, at least one."""
+    return int(os.environ.get("LOCAL_WORLD_SIZE", 1))
 
 
 def find_device() -> torch.device | None:
     """Return the GPU of a process of torchrun or Slurm, or None for others or without a GPU."""
-    rank = read_launcher(LOCAL_RANKS)
-    if rank is None or not torch.cuda.is_available():
+    ranks = [int(os.environ[name]) for name in LOCAL_RANKS if name in os.environ]
+    if not ranks or not torch.cuda.is_available():
         return None
-    return torch.device("cuda", rank % torch.cuda.device_count())
+    return torch.device("cuda", ranks[0] % torch.cuda.device_count())
 
 
 def _read_group_file(name: str) -> Iterator[list[str]]:

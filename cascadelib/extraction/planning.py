@@ -1,8 +1,12 @@
-"""Load and probe models, and divide them into groups that fit into memory."""
+"""Load and measure models one after the other, in groups that fit into memory."""
 
 import contextlib
+import errno
 import gc
+import shutil
+import time
 import weakref
+from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -13,9 +17,7 @@ import torch
 from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..datasets.texts import Texts
-from ..files import digest_of
 from ..origin import Origin
-from ..store.formats import decode_metadata, encode_metadata
 from ..store.logit_store import LogitStore
 from ..tables import number
 from ..zoo.batches import count_inputs, map_parts
@@ -24,7 +26,6 @@ from ..zoo.forward import (
     compute_timed_logits,
     is_out_of_memory,
     place_module,
-    return_freed_memory,
 )
 from ..zoo.loaders import Source
 from ..zoo.macs import add_text_costs, count_macs
@@ -35,10 +36,14 @@ from ..zoo.model import (
     record_failure,
     unwrap_compiled,
 )
+from .class_order import check_names
 from .feeding import feed
 from .shards import Shards, shard_bounds
 
-PROBE_SAMPLES = 32
+MEASURED_SAMPLES = 32
+# Seconds in which a group is loaded, which an interruption loses: the first ones, and the most.
+FIRST_LOADING = 2.0
+LONGEST_LOADING = 60.0
 GIGABYTE = 1e9  # bytes
 
 
@@ -49,14 +54,13 @@ class Options:
     device: Any = None
     batch_size: int = 256
     amp: str | bool | None = None
-    shard_size: int = 2048
     progress: bool = True
     dtype: str = "float32"
     macs: dict[str, float] = field(default_factory=dict)
     replace: bool = False
     workers: int | None = None
     memory: float | None = None
-    part: tuple[int, int] | None = None
+    verify: bool = False
 
 
 @dataclass(frozen=True)
@@ -93,12 +97,17 @@ class Settings:
             "batch_size": int(self.options.batch_size),  # it may be a number of NumPy
             "device": self.device.torch.type,
             "samples": self.labels.fingerprint,
-        }
+        } | self.device.arithmetic
+
+    def describe_run(self, model: Model) -> dict:
+        """Return the settings that determine the logits of a model."""
+        size = {key: model.metadata[key] for key in ("image_size",) if key in model.metadata}
+        return self.run | describe_identity(model) | size
 
     @property
     def bounds(self) -> list[tuple[int, int]]:
         """(start, stop) of each shard."""
-        return shard_bounds(len(self.samples), self.options.shard_size, self.options.batch_size)
+        return shard_bounds(len(self.samples), self.options.batch_size)
 
     @property
     def order(self) -> np.ndarray | None:
@@ -113,7 +122,7 @@ class Settings:
 
 @dataclass(frozen=True, eq=False)
 class Candidate:
-    """Model to extract, with the results of a probe.
+    """Model to extract, with what was measured.
 
     run: all settings that determine the logits. macs, seconds: means per sample. weights: bytes of
     the weights. inputs, working: bytes per sample of the input, and of a forward pass.
@@ -136,26 +145,31 @@ class Candidate:
 
 
 class Residents:
-    """Models on the device. A model is loaded when it is first needed, and freed by ``keep``."""
+    """Models on the device, and the store that this process fills.
+
+    A model is loaded when it is first needed, and freed by ``keep``.
+    """
 
     def __init__(self, settings: Settings):
         self.settings = settings
+        self.store: LogitStore | None = None  # opened when the first model is complete
         self._models: dict[str, Model] = {}
         self._placed: dict[str, contextlib.ExitStack] = {}  # restore what the caller has loaded
 
     def load(self, source: Source, run: dict | None = None) -> Model:
         """Return a model on the device.
 
-        run: settings with the identity of the model. Raises ValueError if a model that is loaded
-        now has other weights or another transform.
+        run: settings with the identity of the model. Raises ValueError if the model has other
+        weights or another transform, or if its weights exceed the memory of the device.
         """
         if source.name not in self._models:
             model = source.load()
             if run is not None and not describe_identity(model).items() <= run.items():
                 raise ValueError(
-                    f"model {source.name!r} is not the one that was probed: its weights or its "
-                    "transform differ. All processes must pass the same models"
+                    f"model {source.name!r} is not the one that was measured: its weights or its "
+                    "transform differ"
                 )
+            check_weights(source.name, count_weight_bytes(model.module), self.settings.memory)
             device = self.settings.device.torch
             if source.is_loaded:
                 stack = contextlib.ExitStack()
@@ -166,15 +180,9 @@ class Residents:
             self._models[source.name] = model
         return self._models[source.name]
 
-    def make_space(self, source: Source) -> None:
-        """Free all models if there is no space for another one, and for loading it."""
-        held = sum(count_weight_bytes(model.module) for model in self._models.values())
-        if held + 2 * source.weights > self.settings.memory:
-            self.keep(())
-
-    def keep(self, names: Collection[str]) -> None:
+    def keep(self, group: Collection[Candidate]) -> None:
         """Free all models but these."""
-        freed = self._models.keys() - names
+        freed = self._models.keys() - {candidate.name for candidate in group}
         loaded = [weakref.ref(self._models[name].module) for name in freed - self._placed.keys()]
         for name in freed:
             del self._models[name]
@@ -182,8 +190,16 @@ class Residents:
                 self._placed.pop(name).close()
         if any(module() is not None for module in loaded):  # it refers to itself
             gc.collect()
-        if freed:
-            return_freed_memory()
+        torch.cuda.empty_cache()
+
+
+def check_weights(name: str, weights: int, memory: float) -> None:
+    """Raise ValueError if the weights of a model exceed the memory of a device, in bytes."""
+    if weights > memory:
+        raise ValueError(
+            f"memory={memory / GIGABYTE:g} GB is too small for model {name!r}, whose weights have "
+            f"{number(weights, 'B')}. Pass a larger memory= or leave it out"
+        )
 
 
 def lacked_memory(failure: Exception | None) -> bool:
@@ -191,72 +207,108 @@ def lacked_memory(failure: Exception | None) -> bool:
     return is_out_of_memory(getattr(failure, "__cause__", None))
 
 
-class Probes:
-    """Results of calling each model on the first samples, which processes share as files."""
+class Queue:
+    """Models that have not run yet, the largest first, of which each group takes the next ones.
 
-    def __init__(self, residents: Residents):
+    Processes may form other groups, since they claim shards model by model.
+    """
+
+    def __init__(self, sources: list[Source], residents: Residents):
+        self.rest = deque(sorted(sources, key=lambda source: source.weights, reverse=True))
         self.residents = residents
         self.settings = residents.settings
+        self._seconds = FIRST_LOADING
+        self._measured: dict[str, Candidate] = {}
         self._lengths: dict = {}
         self._first: Any = None
         self._prepared: tuple = ()
 
-    def run_all(self, sources: list[Source]) -> list[Candidate]:
-        """Return the results of all models that do not fail. Processes share the models."""
-        found: dict[str, Candidate] = {}
-        # First probe what no other process does, then wait for the rest.
-        for wait in (False, True):
-            for source in sources:
-                if source.name in found or source.name in self.settings.failed:
-                    continue
-                with self.settings.shards.locked(f"probe-{digest_of(source.name)}", wait) as ours:
-                    candidate = self.find(source) if ours else None
-                if candidate is not None:
-                    found[source.name] = candidate
-        return [found[source.name] for source in sources if source.name in found]
+    def form_group(self) -> list[Candidate]:
+        """Load and measure models until memory or time is used up, and return them.
 
-    def find(self, source: Source) -> Candidate | None:
-        """Return the result that this or another process has written, or probe the model.
-
-        A model that runs out of memory next to others is probed again without them. Returns None if
-        it fails.
+        The time is short at first and doubles with each group. So a process that is soon killed
+        stores models, and one that runs for long decodes photographs few times. Models that fail or
+        that another process has stored are left out.
         """
-        shards = self.settings.shards
-        result = shards.read_probe(source.name)
-        if result is None:
-            self.residents.make_space(source)
-            result = self._try(source, alone=False)
-            if result is None and lacked_memory(self.settings.failed[source.name]):
-                del self.settings.failed[source.name]
-                self.residents.keep(())
-                result = self._try(source, alone=True)
-            if result is not None:
-                shards.write_probe(source.name, result)
-        if result is None:
-            return None
-        metadata = {key: decode_metadata(text) for key, text in result["metadata"].items()}
-        return Candidate(source, **result | {"metadata": metadata})
+        settings = self.settings
+        group: list[Candidate] = []
+        self.residents.keep(group)
+        until = time.monotonic() + self._seconds
+        self._seconds = min(2 * self._seconds, LONGEST_LOADING)
+        while self.rest and (not group or self._has_time_and_memory(group, until)):
+            source = self.rest[0]
+            candidate = None
+            with record_failure(settings.failed, source.name):
+                candidate = self._measure(source, is_alone=not group)
+            if group and lacked_memory(settings.failed.get(source.name)):
+                del settings.failed[source.name]  # it begins the next group
+                break
+            if candidate is not None:
+                if group and not fits([*group, candidate], settings):
+                    break
+                check_disk([*group, candidate], settings)
+                group.append(candidate)
+            self.rest.popleft()
+            self.residents.keep(group)
+        return group
 
-    def _try(self, source: Source, alone: bool) -> dict | None:
-        """Return the result of a probe, or None if it fails, which is recorded."""
-        with record_failure(self.settings.failed, source.name):
-            return self._probe(source, alone)
-        return None
+    def _has_time_and_memory(self, group: list[Candidate], until: float) -> bool:
+        """Return whether the next model can be loaded, for which it is held twice."""
+        held = sum(candidate.weights for candidate in group) + 2 * self.rest[0].weights
+        return held <= self.settings.memory and time.monotonic() < until
 
-    def _probe(self, source: Source, alone: bool) -> dict:
+    def _measure(self, source: Source, is_alone: bool) -> Candidate | None:
+        """Return a measured model, or None if another process has stored it.
+
+        If the model is alone on the device, its batch is halved until it fits into memory. Raises
+        ValueError if it fits at no batch size.
+        """
+        if source.name not in self._measured:
+            model = self.residents.load(source)
+            run = self.settings.describe_run(model)
+            if self.settings.shards.is_stored(source.name, run):
+                return None
+            candidate = self._call(source, model, run, is_alone)
+            check_names(candidate.name, candidate.metadata, self.settings.labels)
+            self._check_classes(candidate)
+            self._measured[source.name] = candidate
+        if is_alone:
+            halve_batch(self._measured[source.name], self.settings)
+        return self._measured[source.name]
+
+    def _check_classes(self, candidate: Candidate) -> None:
+        """Raise ValueError if a model has another number of classes than the data set.
+
+        If the data set has no class names, all models must have the number of the store or else of
+        the first model.
+        """
+        labels = self.settings.labels
+        store = self.settings.store
+        expected = len(labels.classes or ()) or (store and store.class_count)
+        expected = expected or next(iter(self._measured.values()), candidate).classes
+        found = candidate.classes
+        if found != expected:
+            raise ValueError(
+                f"model {candidate.name!r} gives {found} classes, the data set has {expected}"
+            )
+        highest = labels.required_labels.max()
+        if highest >= found:
+            raise ValueError(
+                f"model {candidate.name!r} gives {found} classes, but a label is {highest}"
+            )
+
+    def _call(self, source: Source, model: Model, run: dict, is_alone: bool) -> Candidate:
         """Count the MACs of a model unless they are passed, and time it on the first samples.
 
         The model is called twice, and the second call is timed. A compiled model is first called
-        as the original module, and a further call compiles it. Returns the fields of a
-        :class:`Candidate`, except its source.
+        as the original module, and a further call compiles it.
 
-        alone: whether no other model is on the device, so that a batch that exceeds memory is
+        is_alone: whether no other model is on the device, so that a batch that exceeds memory is
         halved.
         """
         settings = self.settings
         device = settings.device
         name = source.name
-        model = self.residents.load(source)
         macs = settings.options.macs.get(name)
         if isinstance(settings.samples, Texts):
             model, macs = add_text_costs(model, settings.samples.inputs, macs, self._lengths)
@@ -269,12 +321,11 @@ class Probes:
         metadata = model.metadata
         if isinstance(inputs, torch.Tensor) and inputs.ndim == 4:
             metadata = {"image_size": inputs.shape[-1]} | metadata
-        run = settings.run | describe_identity(model)
-        if settings.store is not None and name in settings.store.models.index:
-            run["replaces"] = settings.store.metadata(name)["sha256"]
 
         def call(called: Model) -> tuple:
-            return compute_timed_logits(called, inputs, device, settings.batch_limits, halve=alone)
+            return compute_timed_logits(
+                called, inputs, device, settings.batch_limits, halve=is_alone
+            )
 
         plain = replace(model, module=unwrap_compiled(model.module))
         with torch.inference_mode():
@@ -285,22 +336,23 @@ class Probes:
         count = count_inputs(inputs)
         sizes: list[int] = []
         map_parts(lambda part: sizes.append(part.nbytes), inputs)
-        return {
-            "run": run,
-            "macs": macs,
-            "classes": logits.shape[1],
-            "seconds": seconds(),
-            "metadata": {key: encode_metadata(key, value) for key, value in metadata.items()},
-            "weights": count_weight_bytes(model.module),
-            "inputs": sum(sizes) // count,
-            "working": working // count,
-        }
+        return Candidate(
+            source,
+            run,
+            macs,
+            classes=logits.shape[1],
+            seconds=seconds(),
+            metadata=metadata,
+            weights=count_weight_bytes(model.module),
+            inputs=sum(sizes) // count,
+            working=working // count,
+        )
 
     def _prepare(self, transform: Any) -> Any:
         """Return the transformed first samples. Photographs are decoded once for all models."""
         settings = self.settings
         if self._first is None:
-            self._first = settings.samples.take(slice(0, PROBE_SAMPLES))
+            self._first = settings.samples.take(slice(0, MEASURED_SAMPLES))
             if isinstance(self._first, Photographs):
                 images = tuple(image().copy for image in self._first.inputs)
                 self._first = replace(self._first, inputs=images)
@@ -337,34 +389,33 @@ def fits(group: list[Candidate], settings: Settings) -> bool:
     return device <= settings.memory and host <= settings.host_memory
 
 
-def describe_need(candidate: Candidate, settings: Settings) -> str:
-    """Return the message for a model that does not fit into memory at any batch size."""
-    need = max(compute_needs([candidate], settings))
-    return (
-        f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, and the "
-        f"limit is {number(settings.memory, 'B')}. Pass a larger memory="
-    )
+def halve_batch(candidate: Candidate, settings: Settings) -> None:
+    """Halve the batch of a model until it fits into memory, or raise ValueError."""
+    limits = settings.batch_limits
+    size = limits.get(candidate.name, settings.options.batch_size)
+    while not fits([candidate], settings):
+        if size == 1:
+            need = max(compute_needs([candidate], settings))
+            raise ValueError(
+                f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, "
+                f"and the limit is {number(settings.memory, 'B')}. Pass a larger memory="
+            )
+        limits[candidate.name] = size = (size + 1) // 2
 
 
-def pack(candidates: list[Candidate], settings: Settings) -> list[list[Candidate]]:
-    """Divide models into groups that fit into memory, the largest models first.
+def check_disk(group: list[Candidate], settings: Settings) -> None:
+    """Raise OSError if the disk has no space for the missing shards of a group.
 
-    The batch of a model that does not fit alone is halved until it does. A model that fits at no
-    batch size fails.
+    Shards and logits of one model exist simultaneously.
     """
-    groups: list[list[Candidate]] = []
-    for candidate in sorted(candidates, key=lambda one: one.weights, reverse=True):
-        size = settings.batch_limits.get(candidate.name, settings.options.batch_size)
-        while size > 1 and not fits([candidate], settings):
-            size = (size + 1) // 2
-            settings.batch_limits[candidate.name] = size
-        if not fits([candidate], settings):
-            settings.failed[candidate.name] = ValueError(describe_need(candidate, settings))
-            continue
-        for group in groups:
-            if fits([*group, candidate], settings):
-                group.append(candidate)
-                break
-        else:
-            groups.append([candidate])
-    return groups
+    shards = settings.shards
+    values = max(candidate.classes for candidate in group) * len(settings.samples)
+    for one in group:
+        spans = [span for span in settings.bounds if shards.is_missing(one.name, one.run, span)]
+        values += one.classes * sum(stop - start for start, stop in spans)
+    needed = values * settings.value_bytes
+    free = shutil.disk_usage(shards.store_path).free
+    if needed > free:
+        raise OSError(
+            errno.ENOSPC, f"{number(needed, 'B')} are needed, {number(free, 'B')} are free"
+        )

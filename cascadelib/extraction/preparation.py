@@ -1,7 +1,6 @@
 """Check the arguments of an extraction, and select the models that the store lacks."""
 
 import hashlib
-import shutil
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,15 +14,14 @@ from ..files import file_name, find_leftovers
 from ..origin import Origin, origin_of
 from ..store.formats import Folder
 from ..store.logit_store import LogitStore
-from ..store.manifest import MANIFEST
+from ..store.manifest import MANIFEST, create
 from ..store.model_checks import DTYPES
-from ..tables import number
 from ..zoo.forward import AMP, Device, select_device
 from ..zoo.loaders import Source, list_sources
-from ..zoo.model import Model, describe_identity, update_digest
+from ..zoo.model import Model, update_digest
 from .feeding import read_batch
 from .limits import count_usable_cores, find_device, find_memory, read_host_memory
-from .planning import GIGABYTE, Candidate, Options, Settings
+from .planning import GIGABYTE, Options, Settings, check_weights
 from .shards import Shards
 
 
@@ -44,11 +42,10 @@ def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Se
     if workers is None:
         workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
     check_count(options.batch_size, "batch_size")
-    check_count(options.shard_size, "shard_size")
     check_count(workers, "workers", 0)
     validate_choice(options.dtype, DTYPES, "dtype")
     validate_choice(options.amp, AMP, "amp")
-    sources = _select_part(list_sources(models), options.part)
+    sources = list_sources(models)
     names = [source.name for source in sources]
     for name, value in options.macs.items():
         validate_choice(name, names, "model in macs")
@@ -79,62 +76,49 @@ def _check_memory(sources: list[Source], gigabytes: float | None, device: Device
     if gigabytes is None:
         gigabytes = find_memory(device.torch)
     check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
-    memory = gigabytes * GIGABYTE
     largest = max(sources, key=lambda source: source.weights)
-    if largest.weights > memory:
-        raise ValueError(
-            f"memory={gigabytes:g} GB is too small for model {largest.name!r}, whose weights have "
-            f"{number(largest.weights, 'B')}. Pass a larger memory= or leave it out"
-        )
-    return memory
-
-
-def list_shared_settings(settings: Settings) -> dict:
-    """Return the settings that all processes which fill the store must have."""
-    options = settings.options
-    return settings.run | {
-        "models": [source.name for source in settings.sources],
-        "shard_size": options.shard_size,
-        "memory": settings.memory / GIGABYTE,
-        "macs": options.macs,
-        "replace": options.replace,
-    }
+    check_weights(largest.name, largest.weights, gigabytes * GIGABYTE)
+    return gigabytes * GIGABYTE
 
 
 def select_pending(settings: Settings) -> list[Source]:
-    """Return the models that have no intact file of logits in the store.
+    """Return the models that have no intact file of logits in the store, or all with ``replace``.
 
-    Raises ValueError if the store has another model of the same name, or the same model with other
-    inputs or settings.
+    Raises ValueError if the store has a model with other inputs or settings.
     """
     store = settings.store
     if store is None or settings.options.replace:
         return settings.sources
     pending = []
     for source in settings.sources:
-        if source.name in store.models.index:
-            _check_same(source.load(), store.metadata(source.name), settings)
-        else:
+        if source.name not in store.models.index:
             pending.append(source)
+        else:
+            check_same(source, settings, source.load() if source.is_loaded else None)
     return pending
 
 
-def _check_same(model: Model, metadata: dict, settings: Settings) -> None:
-    """Raise ValueError if a stored model has other weights, inputs or settings."""
-    defaults = settings.run | model.metadata  # accept what the store does not record
-    stored = defaults | metadata | (metadata.get("extraction") or {})
-    current = defaults | describe_identity(model)
+def check_same(source: Source, settings: Settings, model: Model | None) -> None:
+    """Raise ValueError if a stored model has other inputs or settings, or is not this model.
+
+    model: the loaded model, or None if its weights and transform are not compared.
+    """
+    assert settings.store is not None
+    metadata = settings.store.metadata(source.name)
+    current = settings.describe_run(model) if model else settings.run
+    # Accept what the store does not record.
+    stored = current | metadata | (metadata.get("extraction") or {})
     compared = ["weights_sha256", "transform", "inputs", "dtype", "image_size"]
     if settings.options.amp is not None:  # by default either setting in the store is accepted
         compared.append("amp")
     differing = [
-        f"{key}: {brief(stored.get(key))} stored, {brief(current[key])} requested"
+        f"{key}: {brief(stored[key])} stored, {brief(current[key])} requested"
         for key in compared
-        if key in current and stored.get(key) != current[key]
+        if key in current and stored[key] != current[key]
     ]
     if differing:
         raise ValueError(
-            f"the store {settings.shards.store_path} has another {model.name!r} "
+            f"the store {settings.shards.store_path} has another {source.name!r} "
             f"({'; '.join(differing)}). Pass replace=True to extract it again, or rename this model"
         )
 
@@ -145,20 +129,10 @@ def remove_finished(settings: Settings, pending: list[Source]) -> None:
     if find_leftovers(shards.store_path) or shards.path.exists():
         if settings.store is not None:
             Folder(shards.store_path).settle()
-        for source in settings.sources:
-            if source not in pending:
-                shards.remove(source.name)
-        shards.clean()
-
-
-def _select_part(sources: list[Source], part: tuple[int, int] | None) -> list[Source]:
-    """Return every count-th model from a number on. part: (number, count), or None for all."""
-    if part is None:
-        return sources
-    number, count = part
-    check_count(count, "count of part", 1, len(sources))
-    check_count(number, "number of part", 0, count - 1)
-    return sources[number::count]
+        with shards.shared():
+            for source in settings.sources:
+                if source not in pending:
+                    shards.remove(source.name)
 
 
 def _check_spellings(names: Iterable[str]) -> None:
@@ -185,45 +159,13 @@ def open_existing(path: Path | str, labels: Origin) -> LogitStore | None:
     return store
 
 
-def check_classes(candidates: list[Candidate], labels: Origin, store: LogitStore | None) -> None:
-    """Raise ValueError if models do not have the data set's number of classes.
-
-    If the data set has no class names, all models must have the same number.
-    """
-    expected = len(labels.classes or ())
-    source = "the data set"
-    if not expected and store is not None and len(store.models):
-        expected = store.class_count or 0
-        source = f"model {store.models.index[0]!r} in the store"
-    highest = labels.required_labels.max()
-    for candidate in candidates:
-        found = candidate.classes
-        name = candidate.name
-        if found != (expected or found):
-            raise ValueError(f"model {name!r} gives {found} classes, {source} has {expected}")
-        if highest >= found:
-            raise ValueError(f"model {name!r} gives {found} classes, but a label is {highest}")
-        if not expected:
-            expected = found
-            source = f"model {name!r}"
-
-
-def check_disk(candidates: list[Candidate], settings: Settings) -> None:
-    """Raise ValueError if the disk has no space for the logits.
-
-    Shards and logits of one model exist simultaneously.
-    """
-    classes = [candidate.classes for candidate in candidates]
-    rows = len(settings.samples) * settings.value_bytes
-    needed = rows * (sum(classes) + max(classes, default=0))
-    path = settings.shards.store_path
-    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
-    free = shutil.disk_usage(existing).free
-    if needed > free:
-        raise ValueError(
-            f"{path}: {number(needed, 'B')} are needed, {number(free, 'B')} are free: use another "
-            "disk"
-        )
+def open_or_create(path: Path, labels: Origin) -> LogitStore:
+    """Open the store at a path, or create it."""
+    store = open_existing(path, labels)
+    if store is None:
+        create(path, labels)
+        store = LogitStore(path)
+    return store
 
 
 def digest_inputs(samples: Any) -> str:

@@ -172,7 +172,7 @@ class LogitStore(StoreOfOutputs):
 
         See Also
         --------
-        extract : Fill one store per machine with ``part=``.
+        extract : Fill a store by running models.
 
         Examples
         --------

@@ -1,7 +1,6 @@
 """Timed forward passes on a CPU or GPU, with or without mixed precision."""
 
 import contextlib
-import ctypes
 import platform
 import time
 import warnings
@@ -17,43 +16,14 @@ from torch.utils._pytree import tree_leaves
 from .batches import count_inputs, map_parts, take_rows
 from .model import Model
 
+# Messages of the CPU's allocator, CUDA, cuBLAS and cuDNN if memory is exhausted.
+EXHAUSTED = (
+    "DefaultCPUAllocator: ",
+    "CUDA error: out of memory",
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+)
 AMP = (None, False, True, "float16", "bfloat16")
-# Parameters of glibc's mallopt(3).
-TRIM_THRESHOLD = -1
-MMAP_THRESHOLD = -3
-MMAP_MAX = -4
-UNLIMITED = 2**31 - 1
-# Values that glibc itself reaches after a large tensor was freed (mallopt(3), M_MMAP_THRESHOLD).
-GLIBC_DEFAULTS = {MMAP_MAX: 65_536, MMAP_THRESHOLD: 32 * 2**20, TRIM_THRESHOLD: 64 * 2**20}
-
-
-@contextlib.contextmanager
-def retain_freed_memory() -> Iterator[None]:
-    """Keep freed memory in the process inside the context, and return it to the system afterwards.
-
-    By default glibc returns freed blocks above 32 MB immediately. The next layer's output is then
-    mapped and cleared page by page, which takes as long as a wide layer itself. Other
-    implementations of malloc are not changed.
-    """
-    if platform.libc_ver()[0] != "glibc":
-        yield
-        return
-    libc = ctypes.CDLL(None)
-    libc.mallopt(MMAP_MAX, 0)
-    libc.mallopt(TRIM_THRESHOLD, UNLIMITED)
-    try:
-        yield
-    finally:
-        for parameter, value in GLIBC_DEFAULTS.items():
-            libc.mallopt(parameter, value)
-        libc.malloc_trim(0)
-
-
-def return_freed_memory() -> None:
-    """Return freed memory to the system and to the GPU's driver, also inside the context above."""
-    if platform.libc_ver()[0] == "glibc":
-        ctypes.CDLL(None).malloc_trim(0)
-    torch.cuda.empty_cache()
 
 
 class Allocations(TorchDispatchMode):
@@ -119,6 +89,15 @@ class Device:
             processor = next(names, "").strip()
         return f"{self.torch.type} {processor}, {torch.get_num_threads()} threads"
 
+    @property
+    def arithmetic(self) -> dict:
+        """Settings of torch that change the last digits of logits on this device."""
+        products = torch.backends.mkldnn
+        return {
+            "float32_matmul": products.matmul.fp32_precision,
+            "float32_convolution": products.conv.fp32_precision,
+        }
+
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         """Copy a tensor to the device. Later operations there see the copy."""
         return tensor.to(self.torch)
@@ -157,6 +136,17 @@ class _Cuda(Device):
         self.copies = torch.cuda.Stream(device)
         self.computing = torch.cuda.current_stream(device)
 
+    @property
+    def arithmetic(self) -> dict:
+        cudnn = torch.backends.cudnn
+        return {
+            "float32_matmul": torch.backends.cuda.matmul.fp32_precision,
+            "float32_convolution": cudnn.conv.fp32_precision,
+            "cudnn_benchmark": cudnn.benchmark,
+            "cudnn_deterministic": cudnn.deterministic,
+            "deterministic_algorithms": torch.are_deterministic_algorithms_enabled(),
+        }
+
     def upload(self, tensor: torch.Tensor) -> torch.Tensor:
         if tensor.device.type != "cpu":
             return super().upload(tensor)
@@ -190,10 +180,20 @@ def select_device(device: Any, amp: str | bool | None = None) -> Device:
     """Return the device to run on, by default CUDA if available.
 
     amp: one of :data:`AMP`. None means mixed precision on CUDA only. True means float16 on CUDA and
-    bfloat16 elsewhere.
+    bfloat16 elsewhere. Raises ValueError if torch cannot use the device.
     """
-    found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    try:
+        found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        torch.empty(0, device=found)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(
+            f"device={str(device)!r} cannot be used by torch {torch.__version__} (CUDA "
+            f"{torch.version.cuda}): {reason:.200}"
+        ) from None
     on_cuda = found.type == "cuda"
+    if on_cuda and found.index is not None:
+        torch.cuda.set_device(found)  # modules may create tensors on the current device
     if amp is None:
         amp = on_cuda
     if amp is True:
@@ -271,9 +271,8 @@ class Positional(torch.nn.Module):
 
 def is_out_of_memory(error: BaseException | None) -> bool:
     """Return whether an error means that the memory of a device or of the host is exhausted."""
-    # On a CPU, torch raises a plain RuntimeError.
-    on_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator: " in str(error)
-    return on_host or isinstance(error, torch.OutOfMemoryError | MemoryError)
+    is_named = isinstance(error, RuntimeError) and any(text in str(error) for text in EXHAUSTED)
+    return is_named or isinstance(error, torch.OutOfMemoryError | MemoryError)
 
 
 def compute_timed_logits(

@@ -22,7 +22,6 @@ from safetensors.torch import save_file
 
 from cascadelib.datasets.imagenet_1k import synsets
 from cascadelib.datasets.images import Photographs, list_files
-from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.timm_models import build_photo_transform, build_timm_model
 from cascadelib.zoo.transforms import Photos
 
@@ -133,12 +132,11 @@ def main() -> None:
     root = options.folder / "fitting"
     paths = [f"{s}/{s}_{n}.JPEG" for s in synsets() for n in (1000, 1001)]
     photographs = Photographs(list_files(root, paths), np.repeat(np.arange(1000), 2), paths)
-    with retain_freed_memory():
-        for name in FEATURES:
-            path = options.folder / "checkpoints" / f"{name}.safetensors"
-            if not path.exists():
-                write_checkpoint(path, name, photographs)
-                print(path)
+    for name in FEATURES:
+        path = options.folder / "checkpoints" / f"{name}.safetensors"
+        if not path.exists():
+            write_checkpoint(path, name, photographs)
+            print(path)
 
 
 if __name__ == "__main__":

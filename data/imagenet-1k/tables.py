@@ -44,7 +44,6 @@ from tqdm import tqdm
 from cascadelib import published
 from cascadelib.files import replace_atomically
 from cascadelib.front_end import is_watched
-from cascadelib.zoo.forward import retain_freed_memory
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import (
     WITHDRAWN,
@@ -190,11 +189,10 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
 
 def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
     """Send (MACs, parameters) from a process, or the reason why there are none."""
-    with retain_freed_memory():
-        try:
-            pipe.send(macs_of(*model, **form))
-        except (ValueError, RuntimeError) as error:
-            pipe.send(str(error))
+    try:
+        pipe.send(macs_of(*model, **form))
+    except (ValueError, RuntimeError) as error:
+        pipe.send(str(error))
 
 
 def counts(models: Iterable[tuple], limit: float, processes: int, form: dict) -> Iterator[tuple]:

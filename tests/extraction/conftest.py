@@ -3,6 +3,14 @@
 import numpy as np
 import pytest
 
+from cascadelib.extraction import shards
+
+
+@pytest.fixture(autouse=True)
+def small_shards(monkeypatch):
+    """Let a shard have 17 samples, two batches of eight."""
+    monkeypatch.setattr(shards, "SHARD_SAMPLES", 17)
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):

@@ -1,7 +1,6 @@
 """Models with another order of classes than the data set."""
 
 from contextlib import nullcontext
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -56,10 +55,9 @@ def test_a_gain_of_more_than_ten_points_is_refused(swapped, is_refused):
     for half in np.array_split(np.random.default_rng(0).permutation(len(labels)), 2):
         predictions[half[:swapped]] ^= 1
     origin = origin_of(datasets.Samples(labels[:, None], labels))
-    candidate = SimpleNamespace(name="m", metadata={})
     refused = pytest.raises(ValueError, match="'m' seems to have its classes in another order")
     with refused if is_refused else nullcontext():
-        check_order(candidate, np.eye(2)[predictions], origin)
+        check_order("m", {}, np.eye(2)[predictions], origin)
 
 
 def test_an_inaccurate_model_is_not_refused_for_its_order(tmp_path):

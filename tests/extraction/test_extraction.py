@@ -1,6 +1,8 @@
-"""Extraction: equality with a plain loop, resumption, failing models, plans, parts."""
+"""Extraction: equality with a plain loop, resumption, failing models, full disks."""
 
+import errno
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,11 +24,12 @@ from small_runs import (
 from torch import nn
 
 from cascadelib import datasets
-from cascadelib.extraction import extraction, inference, shards
-from cascadelib.extraction.extraction import extract, plan_extraction
+from cascadelib.extraction import extraction, inference, planning
+from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.shards import Shards
 from cascadelib.origin import samples_in_common
 from cascadelib.store.logit_store import LogitStore
+from cascadelib.zoo.loaders import Source
 from cascadelib.zoo.model import Model
 
 
@@ -134,7 +137,7 @@ def damage(folder):
 CHANGES = {
     "weights": (lambda module, _: nn.init.constant_(module.linear.bias, 1), None, {}),
     "transform": (lambda *_: None, lambda x: x.float(), {}),
-    "batch size": (lambda *_: None, None, {"batch_size": 4, "shard_size": 16}),
+    "batch size": (lambda *_: None, None, {"batch_size": 4}),
     "dtype": (lambda *_: None, None, {"dtype": "float64"}),
     "damage": (lambda _, folder: damage(folder), None, {}),
 }
@@ -155,29 +158,15 @@ def test_shards_of_another_run_are_not_used(tmp_path, case):
 
 def test_another_process_may_change_the_store_during_an_extraction(tmp_path, monkeypatch):
     run({"m": Counting()}, tmp_path / "s")
-    real = extraction._form_groups
+    real = extraction.run_group
 
     def replaced_meanwhile(*arguments):
         LogitStore(tmp_path / "s").add("m", np.ones((K, C)), macs=1, replace=True)
         return real(*arguments)
 
-    monkeypatch.setattr(extraction, "_form_groups", replaced_meanwhile)
+    monkeypatch.setattr(extraction, "run_group", replaced_meanwhile)
     store = run({"n": Counting()}, tmp_path / "s")
     assert {*store.models.index} == {"m", "n"}
-
-
-def test_a_call_that_cannot_share_the_folder_is_refused_before_the_run(tmp_path, monkeypatch):
-    module = Counting()
-    with (
-        Shards(tmp_path / "s").join({"batch_size": 3}),
-        pytest.raises(ValueError, match="other settings .*batch_size 3 there, 8 here"),
-    ):
-        run({"m": module}, tmp_path / "s")
-    monkeypatch.setattr(shards, "holds_locks", lambda path: False)
-    with pytest.raises(ValueError, match=r"s/\.partial: its disk holds no locks\. .*part=.*merge"):
-        run({"m": module}, tmp_path / "s")
-    assert module.batches == [] and not (tmp_path / "s" / "manifest.json").exists()
-    assert not [*(tmp_path / "s").glob(f".partial/{shards.PROCESSES}")]
 
 
 REFUSED = {
@@ -207,32 +196,19 @@ def test_numbers_of_numpy_are_stored_as_plain_ones(tmp_path):
     assert len(run(models, tmp_path / "s", batch_size=4).models) == 1  # the same model
 
 
-def test_one_line_before_the_start_and_a_bar_in_a_terminal_only(tmp_path, capsys, monkeypatch):
+def test_a_line_after_each_group_and_a_bar_in_a_terminal_only(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(extraction.time, "perf_counter", iter(range(0, 10**6, 41)).__next__)
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
-    size = 2 * K * C * 4 / 1000
-    expected = f"2 models × {K} samples: less than 1 s, {size:g} kB on disk\n"
-    assert capsys.readouterr() == (expected, "")
+    out, err = capsys.readouterr()
+    assert re.fullmatch(r"2 of 2 models after \d+ s\n", out) and err == ""
     extract(models(), (INPUTS, LABELS), tmp_path / "s", batch_size=8)
     run(models(), tmp_path / "t")
     assert capsys.readouterr() == ("", "")
     monkeypatch.setattr(inference, "is_watched", lambda: True)
     extract(models(), (INPUTS, LABELS), tmp_path / "u", batch_size=8)
     err = capsys.readouterr().err
-    assert "/100" in err and err.rsplit("\r", 1)[-1].strip() == ""
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"),
-    [
-        (0.2, "less than 1 s"),
-        (1.4, "about 1 s"),
-        (119, "about 119 s"),
-        (180, "about 3 min"),
-        (9000, "about 2.5 h"),
-    ],
-)
-def test_durations_are_formatted_with_a_unit(seconds, text):
-    assert extraction.format_duration(seconds) == text
+    assert "2 of 2 models after" in err and "/100" in err
+    assert err.rsplit("\r", 1)[-1].strip() == ""
 
 
 def test_the_error_of_a_grey_image_model_names_the_mode(tmp_path):
@@ -303,50 +279,93 @@ def test_files_of_a_killed_run_are_removed(tmp_path):
     assert list(store.models.index) == ["lock"] and not list((tmp_path / "s").glob(".*"))
 
 
-def test_a_plan_lists_the_groups_and_stores_nothing(tmp_path, capsys, monkeypatch):
-    given = {f"m{width}": (conv_net(width), Scaled(0.01)) for width in (2, 20, 40)}
-    options = SMALL | {"memory": 4e-5}
-    call = (given, (INPUTS, LABELS), tmp_path / "s")
-    first, *lines = plan_extraction(*call, **options).splitlines()
-    size = f"3 models × {K} samples: less than 1 s, 2.4 kB on disk"
-    assert len(lines) > 1 and first == f"{size}, {len(lines)} groups within 40 kB"
-    line = re.compile(r"  group \d: (\d) models?, \d\d kB of memory, less than 1 s")
-    assert sum(int(line.fullmatch(text)[1]) for text in lines) == 3
-    with monkeypatch.context() as patched:
-        patched.setattr(extraction, "_estimate_seconds", lambda *_: 30.0)
-        assert f": about {30 * len(lines)} s," in plan_extraction(*call, **options)
-    assert not (tmp_path / "s").exists()
-    extract(*call, **options | {"progress": True})
-    assert capsys.readouterr().out.splitlines()[1:] == lines
-    assert plan_extraction(*call, **options) == f"{tmp_path / 's'} has all 3 models"
+def test_a_store_of_models_with_other_settings_is_not_overwritten(tmp_path, monkeypatch):
+    """Another process may store a model with other settings after this one has started."""
+    real = extraction.run_group
+
+    def stored_meanwhile(*arguments):
+        monkeypatch.setattr(extraction, "run_group", real)
+        run({"m": Counting()}, tmp_path / "s", batch_size=4)
+        return real(*arguments)
+
+    monkeypatch.setattr(extraction, "run_group", stored_meanwhile)
+    with pytest.raises(ValueError, match="has another 'm', which another process stored"):
+        run({"m": Counting()}, tmp_path / "s")
+    assert LogitStore(tmp_path / "s").metadata("m")["extraction"]["batch_size"] == 4
 
 
-def test_existing_shards_cost_no_time_in_a_plan(tmp_path, monkeypatch):
-    monkeypatch.setattr(extraction, "format_duration", "{:.6f}".format)
-    data = (INPUTS, LABELS)
-    options = {"batch_size": 5, "shard_size": 25, "progress": False, "macs": {"m": 1}}
+def sources(loaded, bias=0.0):
+    """Return the sources of two models, which record when they are loaded."""
 
-    def plan():
-        text = plan_extraction({"m": Counting()}, data, tmp_path / "s", **options)
-        return float(text.split(": ")[1].split(",")[0])
+    def load(name):
+        loaded.append(name)
+        module = Counting()
+        nn.init.constant_(module.linear.bias, bias)
+        return Model(name, module)
 
-    monkeypatch.setattr("cascadelib.zoo.forward.time.perf_counter", iter(range(10**6)).__next__)
-    whole = plan()
+    return [Source(name, lambda name=name: load(name)) for name in "ab"]
+
+
+def test_stored_models_are_loaded_only_to_verify_them(tmp_path):
+    loaded = []
+    first, second = sources(loaded)
+    run([first], tmp_path / "s")
+    loaded.clear()
+    run([first, second], tmp_path / "s")
+    assert loaded == ["b"]
+    run([first, second], tmp_path / "s", verify=True)
+    assert loaded == ["b", "a", "b"]
+    changed = sources(loaded, bias=1.0)
+    run(changed, tmp_path / "s")
+    with pytest.raises(ValueError, match="2 of 2 models failed:\n.*another 'a' .*weights_sha256"):
+        run(changed, tmp_path / "s", verify=True)
+
+
+@pytest.fixture
+def groups_of_one(monkeypatch):
+    """Let a group have one model."""
+    monkeypatch.setattr(planning, "FIRST_LOADING", 0.0)
+
+
+def test_replacing_continues_after_an_interruption(tmp_path, groups_of_one):
+    run({name: Counting() for name in "ab"}, tmp_path / "s")
+    changed = {"a": Counting(), "b": Counting(PROBES + 4)}
+    for module in changed.values():
+        nn.init.constant_(module.linear.bias, 1.0)
     with pytest.raises(KeyboardInterrupt):
-        extract({"m": Counting(2 + 7)}, data, tmp_path / "s", **options)  # one of two shards
-    assert plan() == pytest.approx(whole / 2)
+        run(changed, tmp_path / "s", replace=True)
+    done = LogitStore(tmp_path / "s").logits("a").tobytes()
+    changed["b"].fail_at = None
+    ran = [len(module.batches) for module in changed.values()]
+    store = run(changed, tmp_path / "s", replace=True)
+    assert [len(module.batches) for module in changed.values()] == [ran[0], ran[1] + PROBES + 3]
+    assert store.logits("a").tobytes() == store.logits("b").tobytes() == done
+    assert not list((tmp_path / "s").glob(".*"))
 
 
-def test_parts_of_the_models_are_merged_into_one_store(tmp_path):
-    given = {f"m{width}": (conv_net(width), Scaled(0.01)) for width in (1, 2, 3, 4, 5)}
-    whole = run(given, tmp_path / "whole")
-    parts = [run(given, tmp_path / str(part), part=(part, 3)) for part in range(3)]
-    assert [sorted(part.models.index) for part in parts] == [["m1", "m4"], ["m2", "m5"], ["m3"]]
-    merged = LogitStore.merge([tmp_path / str(part) for part in range(3)], tmp_path / "merged")
-    merged.verify()
-    assert merged.models.macs.to_dict() == whole.models.macs.to_dict()
-    for name in given:
-        assert merged.logits(name).tobytes() == whole.logits(name).tobytes()
-        recorded = [store.metadata(name)["extraction"] for store in (merged, whole)]
-        assert recorded[0] == recorded[1]
-    assert len(run(given, tmp_path / "merged").models) == 5  # nothing is computed again
+def test_a_full_disk_is_explained_and_a_repeated_call_continues(
+    tmp_path, monkeypatch, groups_of_one
+):
+    """The shards and the logits of one model exist at the same time."""
+    given = {name: Counting() for name in "ab"}
+    needed = 2 * K * C * 4
+    usage = planning.shutil.disk_usage(tmp_path)
+    frees = iter([needed, needed - 1])
+    monkeypatch.setattr(
+        planning.shutil, "disk_usage", lambda path: usage._replace(free=next(frees))
+    )
+    text = f"the disk of {tmp_path}/s is full (1.6 kB are needed, 1.599 kB are free): 1 of 2 models"
+    with pytest.raises(OSError, match=re.escape(text)) as caught:
+        run(given, tmp_path / "s")
+    assert caught.value.errno == errno.ENOSPC and "same call continues" in str(caught.value)
+    monkeypatch.setattr(planning.shutil, "disk_usage", lambda path: usage)
+
+    def fill(self, content):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Path, "write_bytes", fill)
+        with pytest.raises(OSError, match=r"is full \(No space left on device\): 1 of 2 models"):
+            run(given, tmp_path / "s")
+    assert len(run(given, tmp_path / "s").models) == 2
+    assert not list((tmp_path / "s").glob(".*"))

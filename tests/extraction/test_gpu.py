@@ -18,7 +18,7 @@ pytestmark = [
 ]
 K = 600
 C = 10
-SETTINGS = {"batch_size": 64, "shard_size": 128, "progress": False}
+SETTINGS = {"batch_size": 64, "progress": False}
 
 
 @pytest.fixture

@@ -209,7 +209,7 @@ def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, g
     batches = 3 + 4  # the trace, two probes; two shards of two batches
     with pytest.raises(KeyboardInterrupt):
         run({"m": Counting(batches)}, tmp_path / "s")
-    assert len(list((tmp_path / "s" / ".partial" / "m").glob("[0-9]*"))) == 2
+    assert len(list((tmp_path / "s" / ".partial" / "m").glob("*"))) == 2
     resumed = Counting()
     run({"m": resumed}, tmp_path / "s")
     assert len(resumed.batches) == 3 + 7 - 4

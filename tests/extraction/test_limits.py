@@ -61,7 +61,7 @@ def test_memory_is_that_of_the_machine_or_its_container(
 ):
     sizes = {"SC_PAGE_SIZE": 4096, "SC_PHYS_PAGES": 16 * GIB // 4096}
     monkeypatch.setattr(os, "sysconf", sizes.__getitem__)
-    monkeypatch.setenv("SLURM_NTASKS_PER_NODE", str(processes))
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", str(processes))
     groups("0::/a\n", files)
     assert limits.read_host_memory() == expected * GIB
     assert limits.find_memory(torch.device("cpu")) == int(expected * GIB / 2e9)

@@ -1,7 +1,9 @@
 """Models are probed, loaded and divided into groups that fit into memory."""
 
+import itertools
 import weakref
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -10,30 +12,35 @@ from hypothesis import settings as limits
 from hypothesis import strategies as st
 from torch import nn
 
-from cascadelib.extraction import planning
+from cascadelib.extraction import planning, shards
 from cascadelib.extraction.extraction import extract
 from cascadelib.extraction.planning import (
     Candidate,
     Options,
-    Probes,
+    Queue,
     Residents,
     compute_needs,
     fits,
-    pack,
+    halve_batch,
 )
 from cascadelib.extraction.preparation import prepare
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.forward import Allocations
-from cascadelib.zoo.loaders import Source, list_sources
+from cascadelib.zoo.loaders import Source
 from cascadelib.zoo.model import Model
 
 INPUTS = torch.arange(400.0).reshape(50, 8) / 400
 LABELS = torch.arange(50) % 3
 
 
+@pytest.fixture(autouse=True)
+def shards_of_two_batches(monkeypatch, small_shards):
+    monkeypatch.setattr(shards, "SHARD_SAMPLES", 20)
+
+
 def settings_of(path, models=None, **options):
     models = models or {"m": nn.Linear(8, 3)}
-    options = {"batch_size": 10, "shard_size": 20, "device": "cpu"} | options
+    options = {"batch_size": 10, "device": "cpu"} | options
     return prepare(models, (INPUTS, LABELS), path, Options(**options))
 
 
@@ -60,37 +67,66 @@ def test_the_needs_of_a_group_are_those_of_its_models_and_one_batch(tmp_path):
     assert fits(group, replace(on_gpu, memory=device, host_memory=host))
 
 
+def queue_of(settings, candidates, seconds=None):
+    """Return a queue of models that are measured without being loaded."""
+    settings.shards.path.mkdir(parents=True, exist_ok=True)
+    queue = Queue([one.source for one in candidates], Residents(settings))
+    found = {one.name: one for one in candidates}
+
+    def measure(source, is_alone):
+        if is_alone:
+            halve_batch(found[source.name], settings)
+        return found[source.name]
+
+    queue._measure = measure
+    return queue
+
+
+def form_groups(queue):
+    groups = []
+    while queue.rest:
+        groups.append(queue.form_group())
+    return groups
+
+
 sizes = st.tuples(st.integers(1, 1000), st.integers(0, 50), st.sampled_from("xyz"))
 
 
-@limits(suppress_health_check=[HealthCheck.too_slow], deadline=None)
-@given(st.lists(sizes, min_size=1, max_size=12), st.integers(300, 3000), st.randoms())
-def test_groups_fit_into_memory_and_do_not_depend_on_the_order(
-    tmp_path_factory, models, memory, random
-):
+@limits(suppress_health_check=[*HealthCheck], deadline=None)
+@given(st.lists(sizes, min_size=1, max_size=12), st.integers(300, 3000))
+def test_groups_fit_into_memory_and_begin_with_the_largest(tmp_path_factory, models, memory):
     settings = settings_of(tmp_path_factory.getbasetemp() / "none")
     candidates = [
         candidate(str(i), weights, working, transform=transform)
         for i, (weights, working, transform) in enumerate(models)
     ]
     settings = replace(settings, memory=memory, host_memory=memory, batch_limits={}, failed={})
-    groups = pack(candidates, settings)
-    assert all(fits(group, settings) for group in groups)
-    packed = [one.name for group in groups for one in group]
-    assert sorted([*packed, *settings.failed]) == sorted(one.name for one in candidates)
+    groups = form_groups(queue_of(settings, candidates))
+    assert all(fits(group, settings) for group in groups if group)
+    formed = [one for group in groups for one in group]
+    assert [one.weights for one in formed] == sorted((one.weights for one in formed), reverse=True)
+    names = [one.name for one in formed]
+    assert sorted([*names, *settings.failed]) == sorted(one.name for one in candidates)
     for name in settings.failed:  # it does not fit with one sample at a time
         assert settings.batch_limits[name] == 1
         assert not fits([candidates[int(name)]], settings)
-    for early, late in zip(groups, groups[1:]):  # no model of a group fits into an earlier one
-        assert not fits([*early, late[0]], settings)
+
+
+def test_the_time_of_loading_doubles_with_each_group_up_to_a_limit(tmp_path, monkeypatch):
+    """A model takes three seconds: after 2, 4, 8, 16, 32, 60 and 60 s, loading stops."""
+    clock = itertools.count(0, 1.5)
+    monkeypatch.setattr(planning, "time", SimpleNamespace(monotonic=clock.__next__))
+    candidates = [candidate(str(number)) for number in range(200)]
+    groups = form_groups(queue_of(settings_of(tmp_path), candidates))
+    assert [len(group) for group in groups[:7]] == [2, 3, 6, 11, 22, 40, 40]
 
 
 def test_a_model_that_fits_with_smaller_batches_runs_with_these(tmp_path):
     settings = replace(settings_of(tmp_path), memory=1000.0, host_memory=1000.0)
-    assert pack([candidate("a", weights=400, working=70)], settings)  # 240 bytes of logits
+    halve_batch(candidate("a", weights=400, working=70), settings)  # 240 bytes of logits
     assert settings.batch_limits == {"a": 5}
-    assert pack([candidate("b", weights=800)], settings) == []
-    assert "model 'b' needs 1.04 kB for a batch of one sample" in str(settings.failed["b"])
+    with pytest.raises(ValueError, match="model 'b' needs 1.04 kB for a batch of one sample"):
+        halve_batch(candidate("b", weights=800), settings)
 
 
 def named_sources(loaded):
@@ -113,47 +149,44 @@ def count_alive(loaded):
 def test_models_are_loaded_when_they_are_needed_and_freed_afterwards(tmp_path, monkeypatch):
     loaded = []
     sources = named_sources(loaded)
-    monkeypatch.setattr("cascadelib.extraction.preparation.list_sources", lambda _: sources)
     alive = []
     own = planning.describe_identity
     monkeypatch.setattr(
         planning, "describe_identity", lambda one: alive.append(count_alive(loaded)) or own(one)
     )
-    options = {"progress": False, "device": "cpu", "shard_size": 20, "batch_size": 10}
+    options = {"progress": False, "device": "cpu", "batch_size": 10}
     data = (INPUTS, LABELS % 2)
-    extract("0123", data, tmp_path / "all", **options)
+    extract(sources, data, tmp_path / "all", **options)
     assert [name for name, _ in loaded] == [*"0123"] and count_alive(loaded) == 0
     loaded.clear()
     alive.clear()
-    extract("0123", data, tmp_path / "two", memory=1.5e-5, **options)
+    extract(sources, data, tmp_path / "two", memory=1.5e-5, **options)
     assert max(alive) == 2 and len(loaded) > 4 and count_alive(loaded) == 0
     whole = LogitStore(tmp_path / "all")
     grouped = LogitStore(tmp_path / "two")
     assert all(whole.logits(n).tobytes() == grouped.logits(n).tobytes() for n in "0123")
 
 
-def test_a_model_that_differs_from_the_probed_one_fails(tmp_path):
+def test_a_model_that_differs_from_the_measured_one_fails(tmp_path):
     settings = settings_of(tmp_path)
-    residents = Residents(settings)
     (source,) = settings.sources
-    probed = Probes(residents).find(source)
-    residents.keep(())
-    assert residents.load(source, probed.run) is residents.load(source, probed.run)
+    residents = Residents(settings)
+    run = settings.describe_run(source.load())
+    assert residents.load(source, run) is residents.load(source, run)
     residents.keep(())
     nn.init.zeros_(source.load().module.weight)
-    with pytest.raises(ValueError, match="model 'm' is not the one that was probed"):
-        residents.load(source, probed.run)
+    with pytest.raises(ValueError, match="model 'm' is not the one that was measured"):
+        residents.load(source, run)
 
 
-def test_processes_share_the_results_of_probes(tmp_path):
-    settings = settings_of(tmp_path)
-    first = Residents(settings)
-    (candidate,) = Probes(first).run_all(settings.sources)
-    (again,) = Probes(Residents(settings)).run_all(
-        list_sources({"m": settings.sources[0].load().module})
-    )
-    assert again.seconds == candidate.seconds and again.run == candidate.run
-    first.keep(())
+def test_a_model_whose_weights_exceed_the_memory_is_not_put_on_the_device(tmp_path, monkeypatch):
+    """The size of a source may be known only when the model is loaded."""
+    moved = []
+    monkeypatch.setattr(nn.Module, "to", lambda self, *a, **o: moved.append(self))
+    source = Source("m", lambda: Model("m", nn.Linear(8, 300)))
+    with pytest.raises(ValueError, match="memory=1e-05 GB is too small .*'m'.* 10.8 kB"):
+        extract([source], (INPUTS, LABELS), tmp_path, memory=1e-5, progress=False)
+    assert moved == []
 
 
 def test_allocations_count_the_tensors_that_exist_at_the_same_time():

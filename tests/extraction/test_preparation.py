@@ -12,7 +12,6 @@ from small_runs import INPUTS, LABELS, SMALL, C, Counting, K, Scaled, conv_net, 
 from torch import nn
 
 from cascadelib import datasets
-from cascadelib.extraction import preparation
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo.model import Model
@@ -89,7 +88,6 @@ FIVE_CLASSES = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
     ("keywords", "message"),
     [
         ({"batch_size": 0}, "batch_size"),
-        ({"shard_size": 2.5}, "shard_size"),
         ({"dtype": "int8"}, "unknown dtype"),
         ({"amp": "float8"}, "unknown amp 'float8'; nearest: .*'float16'"),
         ({"models": {}}, "no models"),
@@ -103,8 +101,6 @@ FIVE_CLASSES = datasets.Samples(INPUTS, LABELS, classes=list("vwxyz"))
         ({"memory": 0}, "memory must be a positive number of GB"),
         ({"memory": 1e-7}, "memory=1e-07 GB is too small for model 'm', whose weights have 592 B"),
         ({"models": {"m": conv_net(2), "M": conv_net(2)}}, "'m' and 'M' differ only in case"),
-        ({"part": (1, 1)}, "number of part must be"),
-        ({"part": (0, 2)}, "count of part must be"),
     ],
 )
 def test_invalid_arguments_are_refused(tmp_path, keywords, message):
@@ -147,19 +143,6 @@ def test_a_read_only_store_is_read_and_not_written(read_only):
     with pytest.raises(OSError, match=re.escape(str(folder))):
         again.add("b", np.zeros((K, C)))
     assert list(again.models.index) == list(LogitStore(folder).models.index) == ["a"]
-
-
-def test_insufficient_disk_space_is_refused(tmp_path, monkeypatch):
-    """The shards and the logits of one model exist at the same time."""
-    needed = 2 * K * C * 4
-    usage = preparation.shutil.disk_usage(tmp_path)
-    for free in (needed - 1, needed):
-        smaller = usage._replace(free=free)
-        monkeypatch.setattr(preparation.shutil, "disk_usage", lambda _, smaller=smaller: smaller)
-        if free < needed:
-            with pytest.raises(ValueError, match=r"1\.6 kB are needed, 1\.599 kB are free"):
-                run({"m": Counting()}, tmp_path / "s")
-    assert len(run({"m": Counting()}, tmp_path / "s").models) == 1
 
 
 def test_a_model_with_a_damaged_file_is_extracted_again(tmp_path):

@@ -26,6 +26,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from cascadelib.extraction import shards
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import forward
@@ -61,9 +62,12 @@ def run(folder, log, memory, **options):
     torch.set_num_threads(1)
     inputs = torch.arange(36).reshape(12, 3) / 36
     models = {name: Logged(seed, log) for seed, name in enumerate(NAMES)}
-    options = {"batch_size": 3, "shard_size": 6, "progress": False, "memory": memory} | options
+    options = {"batch_size": 3, "progress": False, "memory": memory} | options
     clock = map(float, itertools.count()).__next__
-    with mock.patch.object(forward.time, "perf_counter", clock):  # that of all tests: restored
+    with (
+        mock.patch.object(shards, "SHARD_SAMPLES", 6),
+        mock.patch.object(forward.time, "perf_counter", clock),  # that of all tests: restored
+    ):
         return extract(models, (inputs, torch.arange(12) % 3), folder, **options, device="cpu")
 
 

@@ -1,26 +1,53 @@
-"""Shards in a folder, and the locks and settings that processes share there."""
+"""Shards in a folder, and the locks of the processes that fill them."""
 
+import contextlib
+import errno
+import multiprocessing
 import os
 import warnings
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cascadelib.extraction import shards as module
+from cascadelib.extraction import locks, shards
 from cascadelib.extraction.shards import Shards, shard_bounds
 
 EYE = np.eye(2, dtype=np.float32)
 SPAN = (0, 2)
+FORK = multiprocessing.get_context("fork")
 
 
-@pytest.fixture
-def shards(tmp_path):
-    return Shards(tmp_path / "s")
+@contextlib.contextmanager
+def others(path, count=1):
+    """Let other processes call methods of Shards. Yields a function that returns their results."""
+
+    def work(pipe):
+        own = Shards(path)
+        with own.shared():
+            pipe.send(None)
+            for name, *arguments in iter(pipe.recv, None):
+                pipe.send(getattr(own.locks, name)(*arguments))
+
+    pipes, ends = zip(*(FORK.Pipe() for _ in range(count)))
+    children = [FORK.Process(target=work, args=(end,), daemon=True) for end in ends]
+    for child in children:
+        child.start()
+
+    def call(*request):
+        for pipe in pipes:
+            pipe.send(request)
+        return [pipe.recv() for pipe in pipes]
+
+    assert [pipe.recv() for pipe in pipes] == [None] * count
+    yield call
+    for pipe, child in zip(pipes, children):
+        pipe.send(None)
+        child.join()
+        assert child.exitcode == 0
 
 
 @pytest.mark.parametrize(
-    ("count", "shard", "batch", "expected"),
+    ("count", "most", "batch", "expected"),
     [
         (10, 4, 2, [(0, 4), (4, 8), (8, 10)]),
         (10, 5, 2, [(0, 4), (4, 8), (8, 10)]),
@@ -28,98 +55,94 @@ def shards(tmp_path):
         (8, 8, 8, [(0, 8)]),
     ],
 )
-def test_shards_have_full_batches(count, shard, batch, expected):
-    assert shard_bounds(count, shard, batch) == expected
+def test_shards_have_full_batches(monkeypatch, count, most, batch, expected):
+    monkeypatch.setattr(shards, "SHARD_SAMPLES", most)
+    assert shard_bounds(count, batch) == expected
 
 
-def test_shards_of_other_runs_or_damaged_ones_read_as_missing(shards):
+def test_shards_of_other_runs_or_damaged_ones_are_missing(tmp_path):
+    ours = Shards(tmp_path)
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        shards.write("m/1", {"a": 1}, SPAN, EYE, [0.5])
-        assert shards.read("m/1", {"a": 2}, SPAN) is None
-        assert shards.read("m/1", {"a": 1}, (2, 4)) is None
-        logits, seconds = shards.read("m/1", {"a": 1}, SPAN)
+        ours.write("m/1", {"a": 1}, SPAN, EYE, [0.5])
+        for run, span in (({"a": 2}, SPAN), ({"a": 1}, (2, 4))):
+            assert ours.read("m/1", run, span) is None and ours.is_missing("m/1", run, span)
+        logits, seconds = ours.read("m/1", {"a": 1}, SPAN)
         assert logits.tolist() == EYE.tolist() and seconds == [0.5]
-        (path,) = shards.path.glob("m%2F1/*")
+        assert not ours.is_missing("m/1", {"a": 1}, SPAN)
+        (path,) = ours.path.glob("m%2F1/*")
         path.write_bytes(path.read_bytes()[:-1] + b"x")
-        assert shards.read("m/1", {"a": 1}, SPAN) is None
+        assert ours.read("m/1", {"a": 1}, SPAN) is None
+        assert ours.is_missing("m/1", {"a": 1}, SPAN)
 
 
-def test_a_lock_excludes_others_until_it_is_released(shards):
-    lock = shards.claim("key")
-    assert shards.claim("key") is None
-    with shards.locked("key", wait=False) as ours, shards.locked("other", wait=False) as also:
-        assert (ours, also) == (False, True)
-    lock.release()
-    with shards.locked("key") as ours:
-        assert ours and shards.claim("key") is None
+def test_a_lock_excludes_others_until_it_is_released(tmp_path):
+    ours = Shards(tmp_path)
+    with others(tmp_path) as call, ours.shared():
+        assert ours.locks.claim("m", SPAN) and ours.locks.claim("n", SPAN)
+        assert call("claim", "m", SPAN) == [False] and call("claim", "m", (2, 4)) == [True]
+        assert not ours.locks.claim("m", (2, 4))
+        ours.locks.release("m", SPAN)
+        assert call("claim", "m", SPAN) == [True] and call("claim", "n", SPAN) == [False]
+        ours.locks.release_all()
+        assert call("claim", "n", SPAN) == [True]
+        call("release_all")
+        with ours.locks.held("store"):
+            assert call("claim", "store") == [False]
+        assert call("claim", "store") == [True]
 
 
-def test_the_last_process_removes_the_folder_and_unfinished_shards_remain(shards):
-    with shards.join({"a": 1}) as others, Shards(shards.store_path).join({"a": 1}) as more:
-        assert (others, more) == (0, 1)
-    assert not shards.path.exists()
-    with shards.join({}):
-        shards.write_probe("m", {"macs": 1})
-        with Shards(shards.store_path).join({}):
-            assert shards.read_probe("m") == {"macs": 1}  # the first process needs it
-        assert shards.path.exists()
-        shards.write("m", {}, SPAN, EYE, [])
-    assert shards.read("m", {}, SPAN) is not None
-    with shards.join({}):
-        assert shards.read_probe("m") is None  # it is of an earlier call
-        shards.remove("m")
-    assert not shards.path.exists()
+def test_the_last_process_removes_the_folder_unless_shards_remain(tmp_path):
+    ours = Shards(tmp_path)
+    with others(tmp_path, 2):
+        with ours.shared():
+            pass
+        assert ours.path.exists()
+    assert not ours.path.exists()
+    with ours.shared():
+        ours.write("m", {}, SPAN, EYE, [])
+    assert not ours.is_missing("m", {}, SPAN)
+    with ours.shared():
+        ours.remove("m")
+    assert not ours.path.exists()
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ({"size": 4, "models": ["a"]}, r"other settings \(size 8 there, 4 here\)"),
-        ({"size": 8, "models": ["a", "b"]}, r"models \['a'\] there, \['a', 'b'\] here"),
-    ],
-)
-def test_a_process_with_other_settings_is_refused_while_another_runs(shards, call, message):
-    other = Shards(shards.store_path)
-    with shards.join({"size": 8, "models": ["a"]}):
-        with pytest.raises(ValueError, match=message):
-            other.join(call).__enter__()
-        with other.join({"size": 8, "models": ("a",)}) as others:  # JSON has no tuples
-            assert others == 1
-    with other.join(call) as others:
-        assert others == 0
+def test_processes_that_begin_and_end_together_lose_no_file(tmp_path):
+    """Processes that removed the folder made others fail."""
+
+    def work():
+        for number in range(200):
+            ours = Shards(tmp_path)
+            with ours.shared():
+                ours.write(f"m{os.getpid()}", {}, SPAN, EYE, [])
+                assert not ours.is_missing(f"m{os.getpid()}", {}, SPAN), number
+                ours.remove(f"m{os.getpid()}")
+
+    children = [FORK.Process(target=work, daemon=True) for _ in range(3)]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join()
+    assert [child.exitcode for child in children] == [0, 0, 0]
+    assert not (tmp_path / shards.PARTIAL).exists()
 
 
-@pytest.mark.parametrize("runs", [True, False])
-def test_a_process_of_another_machine_whose_lock_is_not_seen_is_refused(shards, monkeypatch, runs):
-    """It changes its file while it runs. The file of an ended one is removed."""
-    shards.path.mkdir(parents=True)
-    record = shards.path / ".process-elsewhere-1-00000000"
-    record.touch()
-    waited = []
+def fail_to_lock(*arguments):
+    raise OSError(errno.ENOLCK, "No locks available")
 
-    def sleep(seconds):
-        waited.append(seconds)
-        os.utime(record, (0, 0)) if runs else None
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(sleep=sleep))
-    if runs:
-        with pytest.raises(ValueError, match="process .*process-elsewhere-1.*part="):
-            shards.join({}).__enter__()
+@pytest.mark.parametrize("system", ["disk", "Windows"])
+def test_one_process_at_a_time_works_without_locks(tmp_path, monkeypatch, system):
+    if system == "Windows":
+        monkeypatch.setattr(locks, "fcntl", None)
     else:
-        with shards.join({}) as others:
-            assert others == 0
-    assert record.exists() == runs and waited == [4 * module.BEAT_SECONDS]
-
-
-def test_a_process_changes_its_file_until_it_stops(tmp_path):
-    record = tmp_path / "record"
-    record.touch()
-    os.utime(record, (0, 0))
-    answers = iter([False, False, True])
-    waited = []
-    stop = SimpleNamespace(wait=lambda seconds: waited.append(seconds) or next(answers))
-    module._beat(record, stop)
-    assert module._read_time(record) > 0 and waited == [module.BEAT_SECONDS] * 3
-    record.unlink()
-    assert module._read_time(record) is None
+        monkeypatch.setattr(locks.fcntl, "lockf", fail_to_lock)
+    ours = Shards(tmp_path)
+    message = rf"without locks .*Process {os.getpid()} on .* does\. .*delete .*\.owner"
+    for _ in range(2):
+        with ours.shared(), ours.locks.held("store"):
+            assert ours.locks.claim("m", SPAN)
+            with pytest.raises(ValueError, match=message):
+                Shards(tmp_path).shared().__enter__()
+            ours.locks.release_all()
+        assert not ours.path.exists()

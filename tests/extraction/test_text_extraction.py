@@ -40,7 +40,7 @@ def one_by_one(module, transform, texts):
 
 def test_logits_are_stored_in_the_order_of_the_data_set(samples, good, tmp_path):
     models = {"good": model(good), "raw": model(tiny.module(16, 2, seed=1))}
-    store = extract(models, samples, tmp_path / "s", batch_size=16, shard_size=32, progress=False)
+    store = extract(models, samples, tmp_path / "s", batch_size=16, progress=False)
     for name, one in models.items():
         expected = one_by_one(one.module, one.transform, samples.inputs)
         assert np.abs(store.logits(name) - expected).max() < 1e-5
@@ -105,7 +105,7 @@ def test_long_texts_are_truncated_counted_and_reported(samples, good, tmp_path):
 
 
 def test_an_extraction_resumes_and_detects_other_texts(samples, good, tmp_path):
-    options = {"batch_size": 16, "shard_size": 32, "progress": False, "macs": {"m": 1.0}}
+    options = {"batch_size": 16, "progress": False, "macs": {"m": 1.0}}
 
     class Fails(torch.nn.Module):
         calls = 0

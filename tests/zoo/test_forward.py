@@ -1,5 +1,6 @@
 """Forward passes: devices, precision, restored modules, batches limited by memory."""
 
+import re
 import warnings
 from types import SimpleNamespace
 
@@ -13,8 +14,8 @@ from cascadelib.zoo.forward import (
     Positional,
     call_module,
     compute_timed_logits,
+    is_out_of_memory,
     place_module,
-    retain_freed_memory,
     select_device,
     upload_batch,
 )
@@ -37,6 +38,62 @@ def test_the_precision_on_a_cpu_follows_amp(amp, expected):
     device = select_device("cpu", amp)
     assert device.torch.type == "cpu" and device.amp == expected
     assert device.name.startswith("cpu ") and device.name.endswith(" threads")
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:7", "mps", "gpu"])
+def test_a_device_that_torch_cannot_use_is_refused(device):
+    if device == "cuda" and torch.cuda.is_available():
+        pytest.skip("there is a GPU")
+    message = rf"device='{device}' cannot be used by torch {re.escape(torch.__version__)} \(CUDA "
+    with pytest.raises(ValueError, match=message):
+        select_device(device)
+
+
+@pytest.mark.parametrize(("name", "current"), [("cuda:1", [1]), ("cuda", [])])
+def test_an_indexed_gpu_becomes_the_current_device(monkeypatch, name, current):
+    """Modules may create tensors on the current device."""
+    found = []
+    monkeypatch.setattr(torch, "empty", lambda *_, **options: None)
+    monkeypatch.setattr(torch.cuda, "set_device", lambda device: found.append(device.index))
+    monkeypatch.setattr(forward, "_Cuda", lambda device, amp: device)
+    assert select_device(name).type == "cuda" and found == current
+
+
+def test_the_settings_of_products_are_recorded(monkeypatch):
+    cudnn = torch.backends.cudnn
+    gpu = object.__new__(forward._Cuda)
+    before = gpu.arithmetic
+    with cudnn.flags(enabled=True, benchmark=True, deterministic=True, allow_tf32=False):
+        changed = gpu.arithmetic
+    differing = ["float32_convolution", "cudnn_benchmark", "cudnn_deterministic"]
+    assert [key for key in before if before[key] != changed[key]] == differing
+    precision = torch.get_float32_matmul_precision()
+    cpu = select_device("cpu")
+    arithmetic = [gpu.arithmetic, cpu.arithmetic]
+    torch.set_float32_matmul_precision("medium")
+    try:
+        for device, earlier in zip((gpu, cpu), arithmetic):
+            assert device.arithmetic["float32_matmul"] != earlier["float32_matmul"]
+    finally:
+        torch.set_float32_matmul_precision(precision)
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"),
+    [
+        (RuntimeError(NO_MEMORY), True),
+        (RuntimeError("CUDA error: out of memory"), True),
+        (RuntimeError("CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate`"), True),
+        (RuntimeError("cuDNN error: CUDNN_STATUS_ALLOC_FAILED"), True),
+        (torch.OutOfMemoryError("CUDA out of memory"), True),
+        (MemoryError(), True),
+        (RuntimeError("CUDA error: an illegal memory access was encountered"), False),
+        (ValueError(NO_MEMORY), False),
+        (None, False),
+    ],
+)
+def test_errors_of_exhausted_memory_are_recognized(error, expected):
+    assert is_out_of_memory(error) == expected
 
 
 def test_a_module_is_restored_after_a_forward_pass():
@@ -157,23 +214,3 @@ def test_mixed_precision_uses_the_requested_dtype():
         device = select_device("cpu", amp)
         logits, _ = compute_timed_logits(Model("m", module), torch.ones(4, 2), device, {})
         assert logits.dtype == dtype
-
-
-@pytest.mark.parametrize("library", ["glibc", "musl"])
-def test_glibc_keeps_freed_memory_inside_the_context(monkeypatch, library):
-    """The numbers are those of mallopt(3)."""
-    called = []
-    libc = SimpleNamespace(
-        mallopt=lambda *arguments: called.append(arguments),
-        malloc_trim=lambda padding: called.append("trim"),
-    )
-    monkeypatch.setattr(forward, "ctypes", SimpleNamespace(CDLL=lambda name: libc))
-    monkeypatch.setattr(forward.platform, "libc_ver", lambda: (library, ""))
-    with pytest.raises(KeyError), retain_freed_memory():
-        inside = [*called]
-        raise KeyError
-    if library == "glibc":
-        assert inside == [(-4, 0), (-1, 2**31 - 1)]
-        assert called[2:] == [(-4, 65_536), (-3, 2**25), (-1, 2**26), "trim"]
-    else:
-        assert called == []
