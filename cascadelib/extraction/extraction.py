@@ -21,7 +21,13 @@ from ..zoo.model import record_failure
 from .class_order import check_order
 from .inference import run_group
 from .planning import Candidate, Options, Queue, Residents, Settings
-from .preparation import check_same, open_or_create, prepare, remove_finished, select_pending
+from .preparation import (
+    check_stored_model,
+    open_or_create,
+    prepare,
+    remove_finished,
+    select_pending,
+)
 from .shards import split_range
 
 POLL_SECONDS = 0.5
@@ -156,7 +162,7 @@ def extract(
         for source in settings.sources:
             if source not in pending and not source.is_loaded:
                 with record_failure(settings.failed, source.name):
-                    check_same(source, settings, source.load())
+                    check_stored_model(source, settings, source.load())
     if settings.failed:
         texts = "\n".join(map(str, settings.failed.values()))
         raise ValueError(

@@ -94,11 +94,11 @@ def select_pending(settings: Settings) -> list[Source]:
         if source.name not in store.models.index:
             pending.append(source)
         else:
-            check_same(source, settings, source.load() if source.is_loaded else None)
+            check_stored_model(source, settings, source.load() if source.is_loaded else None)
     return pending
 
 
-def check_same(source: Source, settings: Settings, model: Model | None) -> None:
+def check_stored_model(source: Source, settings: Settings, model: Model | None) -> None:
     """Raise ValueError if a stored model has other inputs or settings, or is not this model.
 
     model: the loaded model, or None if its weights and transform are not compared.

@@ -57,8 +57,6 @@ def record_failure(
     except kinds as error:
         traceback.clear_frames(error.__traceback__)  # frees the model's tensors
         text = str(error) if isinstance(error, ValueError | OSError) else f"{error!r:.500}"
-        if "to have 1 channels, but got 3" in text:
-            text += '. For a model of grey images, image_folder(…, mode="L") reads one channel.'
         failed[name] = ValueError(text if repr(name) in text else f"model {name!r}: {text}")
         failed[name].__cause__ = error
 

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from small_runs import (
     INPUTS,
     LABELS,
@@ -209,18 +208,6 @@ def test_a_line_after_each_group_and_a_bar_in_a_terminal_only(tmp_path, capsys, 
     err = capsys.readouterr().err
     assert "2 of 2 models after" in err and "/100" in err
     assert err.rsplit("\r", 1)[-1].strip() == ""
-
-
-def test_the_error_of_a_grey_image_model_names_the_mode(tmp_path):
-    for name in ("cat", "dog"):
-        (tmp_path / "photos" / name).mkdir(parents=True)
-        Image.new("L", (8, 8), 90).save(tmp_path / "photos" / name / "0.png")
-    net = nn.Sequential(nn.Conv2d(1, 2, 8), nn.Flatten())
-    models = {"net": (net, lambda image: torch.tensor(np.array(image)).view(-1, 8, 8) / 255)}
-    with pytest.raises(ValueError, match=r'grey images, image_folder\(…, mode="L"\)'):
-        extract(models, datasets.image_folder(tmp_path / "photos"), tmp_path / "rgb")
-    grey = datasets.image_folder(tmp_path / "photos", mode="L")
-    assert len(extract(models, grey, tmp_path / "grey").models) == 1
 
 
 class Failing(nn.Module):
