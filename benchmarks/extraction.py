@@ -406,7 +406,13 @@ def two_class_models(k: int) -> tuple[dict, np.ndarray, dict]:
 
 
 PLAIN = "plain loop"
-WITHIN = {"memory": 0.5, "batch_size": BATCH, "workers": 0, "progress": False, "device": "cpu"}
+WITHIN: dict[str, Any] = {
+    "memory": 0.5,
+    "batch_size": BATCH,
+    "workers": 0,
+    "progress": False,
+    "device": "cpu",
+}
 
 
 def load_tiny(number: int, classes: int) -> Model:
