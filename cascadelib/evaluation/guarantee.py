@@ -51,8 +51,6 @@ class Guarantee:
         The number of groups in each of which the loss is bounded, 0 for all samples together.
     largest_price : float or None
         The largest cost of one of the samples, if costs differ between them.
-    most_expensive : str
-        The most expensive model of the samples, "" if it is the reference.
 
     See Also
     --------
@@ -74,7 +72,6 @@ class Guarantee:
     frame: int = 0
     groups: int = 0
     largest_price: float | None = None
-    most_expensive: str = ""
 
     @property
     def bounds(self) -> str:
@@ -86,9 +83,7 @@ class Guarantee:
         elif self.epsilon is not None:
             groups = f" in each of {self.groups} groups" if self.groups else ""
             loss = f"{points_text(self.epsilon)} of {self.score}"
-            other = f" (the most expensive model is {self.most_expensive})"
-            named = self.reference + (other if self.most_expensive else "")
-            bounds.append(f"loses at most {loss} against {named}{groups}")
+            bounds.append(f"loses at most {loss} against {self.reference}{groups}")
         if self.budget is not None:
             bounds.append(f"costs at most {self.budget:.6g} a sample")
             if self.largest_price is not None:

@@ -75,11 +75,6 @@ class Case:
         """The number of rows of :attr:`table`. 0 without it."""
         return 0 if self.table is None else len(self.table)
 
-    @property
-    def deciding(self) -> set[str]:
-        """The models whose confidences are compared with thresholds."""
-        return {name for point in self.points for name in point.models[:-1]}
-
     @cached_property
     def absent(self) -> Array:
         """Whether the reference has no answer, bool [k]."""

@@ -22,7 +22,7 @@ LEVEL = 1e-6  # probability with which a uniform draw of a table is cautioned
 
 def cautions(
     answers: Mapping[str, Array],
-    labels: Array | None,
+    labels: Any,
     correct: Mapping[str, Array],
     confidences: Mapping[str, Array],
     *others: str,
@@ -33,7 +33,7 @@ def cautions(
     ----------
     answers : mapping of {model: array of shape (k,)}
     labels : array of shape (k,), or None
-        None if correctness is known, but not the labels.
+        None if there are no answers.
     correct : mapping of {model: array of shape (k,)}
         Correctness or graded scores. Empty if they are known for some samples only.
     confidences : mapping of {model: array of shape (k,)}
@@ -42,9 +42,7 @@ def cautions(
         Further clauses, or "".
     """
     found = [*others, caution_of_correlation(correct)]
-    if labels is not None and len(labels) >= FEWEST:
-        for name, each in answers.items():
-            found += [caution_of_answers(name, each, labels, bool(correct))]
+    found += [caution_of_answers(*each, labels, bool(correct)) for each in answers.items()]
     found += [caution_of_grade(name, correct[name], each) for name, each in confidences.items()]
     clauses = tuple(filter(None, found))
     if clauses:
@@ -60,6 +58,8 @@ def caution_of_answers(name: str, answers: Array, labels: Array, are_all: bool) 
     Only if ``are_all`` of the labels are known, equality by chance means anything.
     """
     agreeing = float(np.mean(answers == labels))
+    if len(labels) < FEWEST:
+        return ""
     if agreeing >= NEARLY_ALL:
         return f"{agreeing:.1%} of the labels are the answers of {name}"
     shares = [pd.Series(values).value_counts(normalize=True) for values in (answers, labels)]
@@ -76,7 +76,7 @@ def caution_of_correlation(correct: Mapping[str, Array]) -> str:
 
     Models of one task find the same samples difficult. Constant models are left out.
     """
-    varying = {name: values for name, values in correct.items() if (values != values[0]).any()}
+    varying = {name: values for name, values in correct.items() if len(np.unique(values)) > 1}
     if len(varying) < 2:
         return ""
     scores = np.array([*varying.values()], np.float64)

@@ -13,11 +13,12 @@ import numpy as np
 import pandas as pd
 
 from ..checks import checked_share
-from ..evaluation.evaluation import check_store, correct_alone, costs_by_model
+from ..evaluation.evaluation import check_store, costs_by_model, outcomes_of
 from ..evaluation.guarantee import ONLY, UNCHANGED, UNFITTED, Guarantee, certainty, draw_seed
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point, bind, record_of
 from ..front_end import without_tex
+from ..methods.method import Method
 from ..origin import join_origins, samples_in_common
 from ..store.protocol import Store, answered_by_models
 from ..store.tables.answers import EXACT, describe_gaps, refuse_unreadable
@@ -273,10 +274,6 @@ def certify(
     refuse_overlap(points, store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, groups)
     refuse_labels_of_model(case)
-    costs = costs_by_model(store, points[0].cost_kind)
-    mean_costs = {name: float(np.mean(cost)) for name, cost in costs.items()}
-    most_expensive = max(mean_costs, key=mean_costs.__getitem__)
-    is_cheaper = mean_costs[reference] < mean_costs[most_expensive]
     seed = draw_seed(seed)
     trial = Trial(case, epsilon, budget, delta, seed)
     if trial.is_ordered and case.frame and groups is not None:
@@ -299,14 +296,13 @@ def certify(
         frame=case.frame,
         groups=0 if None in case.parts else len(case.parts),
         largest_price=trial.largest_price,
-        most_expensive=most_expensive if is_cheaper else "",
     )
     table = trial.table()
     alone = Point(
         (reference,),
         (),
         (1.0,),
-        cost=mean_costs[reference],
+        cost=float(np.mean(costs_by_model(store, points[0].cost_kind)[reference])),
         method=None if points[0].fitted else points[0].method,
         score=points[0].score,
         cost_kind=points[0].cost_kind,
@@ -365,7 +361,8 @@ def remarks_about(case: Case, score: str) -> tuple[str, ...]:
     if missing := np.count_nonzero(matter & ~case.is_known):
         remarks[-1] += f", and the {missing} of them without one count as lost"
     if case.absent.any():
-        remarks.append(f"The reference has no answer on {case.absent.mean():.1%} of the samples")
+        share = f"{case.absent.mean():.1%} of the samples"
+        remarks.append(f"The reference has no answer on {share}, which count as the worst case")
     if dropped := getattr(store, "dropped", 0):
         remarks.append(f"{dropped} samples with missing rows were left out")
     if getattr(store, "answer", None) == EXACT:
@@ -379,25 +376,20 @@ def cautions_about(case: Case) -> tuple[str, ...]:
     """Return the cautions of a certificate, and warn of them."""
     store: Any = case.store
     known = case.is_known
-    answers = {}
-    if store.has_predictions:
-        answers = {name: store.predicted(name)[known] for name in case.models}
     labels = getattr(store, "labels", None)
+    answers = {}
+    if labels is not None and store.has_predictions:
+        answers = {name: store.predicted(name)[known] for name in case.models}
+        labels = labels[known]
     correct = {}
     confidences = {}
-    if known.all():
-        rows = answered_by_models(store, case.models).all(axis=0)
-        correct = {name: correct_alone(store, name, case.score)[rows] for name in case.models}
+    rows = answered_by_models(store, case.models).all(axis=0)
+    for name in case.models if known.all() else ():
+        outcome = outcomes_of(store, [name], Method(), case.score)[0]
+        correct[name] = outcome[0][rows]
         if store.class_count is None:
-            stage = store.outcome(case.models, None, "top1")
-            confidences = {
-                name: stage((row,))[1][rows]
-                for row, name in enumerate(case.models)
-                if name in case.deciding
-            }
+            confidences[name] = outcome[1][rows]
     unlike = ""
     if case.table:
         unlike = caution_of_draw(shares_of(store, case.runs), case.table.shares, len(store))
-    return cautions(
-        answers, None if labels is None else labels[known], correct, confidences, unlike
-    )
+    return cautions(answers, labels, correct, confidences, unlike)

@@ -7,7 +7,7 @@ from numpy import ndarray as Array
 
 from ..checks import brief, check_number, checked_share, validate_choice
 from ..evaluation.evaluation import check_store, costs_by_model
-from ..evaluation.point import Point, points_of
+from ..evaluation.point import Point, kinds_of, points_of
 from ..fronts.front import Front
 from ..fronts.selection import cost_bound
 from ..store.protocol import Store
@@ -92,11 +92,7 @@ def select_points(
         validate_choice(reference, cascades.singles.index, "model")
         return candidates(cascades, reference, epsilon, budget), reference
     points = points_of(cascades)
-    if len(scores := {point.score for point in points}) > 1:
-        raise ValueError(
-            f"the points have different scores, {', '.join(sorted(scores))}: certify each score "
-            "by itself"
-        )
+    kinds_of(points)
     if reference is None:
         costs = costs_by_model(store, points[0].cost_kind)
         models = {name for point in points for name in point.models} & costs.keys()

@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store, outcomes_of, resolve_options
@@ -124,25 +125,18 @@ def ladder(
 def shares_of(store: Store, runs: Sequence[Run]) -> dict[Any, float]:
     """Return shares of samples by which a draw of a table is compared with the table.
 
-    They are exit rates, shares of answers, and of agreement between models. Models that did not
-    answer all samples are left out.
+    They are exit rates, shares of answers, and of agreement with the last model. Models that did
+    not answer all samples are left out.
     """
     shares: dict[Any, float] = {}
     for run in runs:
         shares |= {(run.point.thresholds, stage): rate for stage, rate in enumerate(run.exit_rates)}
-    if not store.has_predictions:
-        return shares
-    names = list(runs[0].point.models)
+    names = list(runs[0].point.models) if store.has_predictions else []
     is_complete = answered_by_models(store, names).all(axis=1)
     answers = {name: store.predicted(name) for name in np.array(names, object)[is_complete]}
     for name, values in answers.items():
-        found, counts = np.unique(values, return_counts=True)
-        shares |= {
-            (name, "answers", answer): n / len(values)
-            for answer, n in zip(found.tolist(), counts.tolist())
-        }
-        shares |= {
-            (name, "agrees", other): float(np.mean(values == each))
-            for other, each in answers.items()
-        }
+        counts = pd.Series(values).value_counts(normalize=True)
+        shares |= {(name, "answers", answer): share for answer, share in counts.items()}
+        if names[-1] in answers:
+            shares[name, names[-1]] = float(np.mean(values == answers[names[-1]]))
     return shares

@@ -182,7 +182,7 @@ REFUSED = [
     ({"cascades": below_the_reference, "reference": "l"}, "even on the selection split"),
     ({"budget": 0.5}, "budget=0.5, even on the selection split"),
     ({"cascades": lambda: front().point(0), "reference": ["l"]}, "must be the name of a model"),
-    ({"cascades": of_two_scores, "reference": "l"}, "different scores, f1,"),
+    ({"cascades": of_two_scores, "reference": "l"}, "differ in score or kind of cost"),
     ({"labels": [0, 1]}, "labels must be {sample id: label}, not"),
     ({"labels": {"stranger": 1}}, "1 ids are not in the store, the first is 'stranger'"),
     ({"groups": [0, 1]}, r"groups must be \[8000\], the group of each sample, not \[2\]"),

@@ -186,15 +186,3 @@ def test_a_model_that_answered_only_easy_samples_is_not_the_reference():
     answered = predictions[0] != ""
     assert table.correct[0, answered].mean() > table.correct[1].mean()
     assert search(table).best_model == "l"
-
-
-def test_a_certificate_names_the_most_expensive_model_if_it_is_not_the_reference():
-    rng = np.random.default_rng(0)
-    ease = rng.random(2000)
-    correct = ease > [[0.2], [0.05], [0.1]]
-    confidence = np.clip(ease + 0.05 * rng.normal(size=(3, 2000)), 0, 1)
-    table = ScoreTable(correct, confidence, [1, 9, 30], ["small", "best", "dear"])
-    certificate = certify(table.take(slice(1000, None)), search(table.take(slice(1000))), 0.05)
-    first = str(certificate).split(". ")[0]
-    assert certificate.reference == "best" and certificate.point.models == ("small", "best")
-    assert "against best (the most expensive model is dear)" in first
