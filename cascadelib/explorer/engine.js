@@ -3,7 +3,6 @@
 
 const RAW = 255 // digits of a separator that is stored as eight bytes
 const Z = 1.959963984540054 // of 95% intervals
-const ONE_SIDED = 1.6448536269514722 // of 95% bounds
 
 /** Inflate the bytes of Packed.to_bytes. */
 export async function unpack(bytes) {
@@ -175,21 +174,6 @@ export function differenceInterval(gained, lost, samples) {
   return [Math.max(-1, difference - half), Math.min(1, difference + half)]
 }
 
-/** The least loss that this many labels would certify at 95% confidence if they have the shares of lost and gained
- * samples of k samples. Approximate: the studentized loss of paired_p_value (p_values.py) is compared with a normal quantile. */
-export function plannedLoss(lost, gained, k, labels) {
-  const discordant = (lost + gained) / k * labels
-  const excess = (lost - gained) / k * labels
-  let low = 0, high = 1
-  for (let step = 0; step < 40; step++) {
-    const loss = (low + high) / 2
-    const spread = Math.sqrt(Math.max(discordant, labels * loss) + 1 - labels * loss * loss)
-    if (labels * loss - excess >= ONE_SIDED * spread) high = loss
-    else low = loss
-  }
-  return high
-}
-
 /** Evaluate a cascade of models (positions) at cuts on each split. */
 export function evaluate(pack, models, cuts, kind) {
   const outputs = outputsOf(pack, models)
@@ -312,26 +296,6 @@ export function curve(pack, split, models, cuts, kind, stage, steps = 600) {
     saved.forEach((less, s) => { loads[s] -= less[bin] })
   }
   return points
-}
-
-/** Correct and incorrect samples of a split that reach a stage, by bins of confidence. */
-export function histogram(pack, split, models, cuts, stage, bins = 40) {
-  const outputs = outputsOf(pack, models)
-  const separators = pack.separators(models, stage)
-  const [high, low] = outputs[stage].ends.map(end => pack.sign * end)
-  const width = (high - low) / bins || 1
-  const correct = new Float64Array(bins)
-  const wrong = new Float64Array(bins)
-  const { ranks } = outputs[stage]
-  const stages = exitStages(split, outputs, cuts)
-  for (let i = 0, at = split.from; i < stages.length; i++, at++) {
-    if (stages[i] < stage || ranks[at] >= separators.length) continue
-    const bin = Math.min(bins - 1, Math.max(0, Math.floor((separators[ranks[at]] - low) / width)))
-    const right = outputs[stage].correct[at]
-    correct[bin] += right
-    wrong[bin] += 1 - right
-  }
-  return { correct, wrong, low, high }
 }
 
 /** The row of a front that cl.pick chooses, or null: goal is "match_best", "near_best", "max_improvement", {budget} or {accuracy}. */

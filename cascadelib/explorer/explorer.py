@@ -6,7 +6,7 @@ The page evaluates cascades. The kernel searches fronts and stores the current c
 import asyncio
 import json
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import replace
@@ -28,23 +28,13 @@ from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
-from ..policy.cascade_file import point_for_file
-from ..policy.form import FORMAT, VERSION, parts_as_json
 from ..store.protocol import Store
 from ..tables import in_words
 from .examples import describe_examples, select_examples
 from .packing import Packed
 from .page import describe_cascade, format_page, format_still, read_part, read_script
-from .splits import KINDS, Choice, ExploredSplits, dataset_of, format_state, parse_state
+from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
-# Units of prices: the currency, and the number of queries that cost one price.
-UNITS = {
-    f"{currency} per {queries}": (currency, number)
-    for currency in "$€£"
-    for queries, number in (("query", 1), ("1,000 queries", 1000))
-}
-NO_CURRENCY = "no currency"
-UNITS[NO_CURRENCY] = ("", 1)
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 SLIDER_STEPS = 1000
 # The outputs of at most this number of cascades are sent. The limit only matters for ensembles,
@@ -54,22 +44,19 @@ LENGTHS_IN_FILES = (2, 3)  # models per cascade of the fronts that a saved page 
 
 
 def explore(
-    store: Store | Mapping[str, Store],
-    held_out: Store | Mapping[str, Store] | None = None,
+    store: Store,
+    held_out: Store | None = None,
     images: Any = None,
-    front: Front | Mapping[str, Front] | None = None,
-    state: str = "",
+    front: Front | None = None,
+    state: str | None = None,
     certificate: Any = None,
-    unit: str = NO_CURRENCY,
 ) -> "Explorer":
     """Show a page with a slider for each threshold of a cascade.
 
     Parameters
     ----------
-    store : LogitStore or ScoreTable, or dict of them
-        Split on which cascades are selected. A dict has the split of each data set by its name. The
-        page then has a selector of data sets. `held_out`, `images`, `front` and `certificate` are
-        then dicts too, which may lack some data sets.
+    store : LogitStore or ScoreTable
+        Split on which cascades are selected.
     held_out : LogitStore or ScoreTable, optional
         Another split with all models of the first. The page evaluates each cascade on it too.
     images : sequence, optional
@@ -78,16 +65,12 @@ def explore(
         examples.
     front : Front, optional
         Result of a search of `store`, to start from. By default all pairs are searched.
-    state : str, default=""
+    state : str, optional
         The ``.state`` of another explorer, or the part after # of its page's address. The page
-        opens with the same data set, cascade and thresholds.
+        opens with the same cascade and thresholds.
     certificate : Certificate or list of Certificate, optional
         Certificates whose cascades are marked. Several certificates hold simultaneously with a
         probability of at least 1 minus the sum of their δ.
-    unit : str, default="no currency"
-        Unit of the costs of a ScoreTable: "$", "€" or "£", followed by "per query" or "per 1,000
-        queries". They are shown as money only if a unit is passed, since they may be relative. A
-        selector of the page changes it.
 
     Returns
     -------
@@ -98,11 +81,11 @@ def explore(
     Raises
     ------
     TypeError
-        If an argument is not a store, or if `store` is a dict and another argument is not.
+        If an argument is not a store.
     ValueError
         If `held_out` lacks a model, or has samples on which `certificate` was tested. If the number
         of images differs from the number of samples. If `state` does not fit the splits, for
-        example if they lack one of its models. If `unit` is unknown.
+        example if they lack one of its models.
 
     See Also
     --------
@@ -118,20 +101,7 @@ def explore(
     >>> explorer.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
-    validate_choice(unit, UNITS, "unit")
-    options = {"held_out": held_out, "images": images, "front": front, "certificate": certificate}
-    if not isinstance(store, Mapping):
-        return Explorer({"": ExploredSplits(store, **options)}, state, unit)
-    for name, option in options.items():
-        if option is not None and not isinstance(option, Mapping):
-            raise TypeError(f"{name} must be a dict by data set, as store is, not {brief(option)}")
-    datasets = {}
-    for dataset, split in store.items():
-        of_dataset = {name: (values or {}).get(dataset) for name, values in options.items()}
-        datasets[dataset] = ExploredSplits(split, **of_dataset)
-    if not datasets:
-        raise ValueError("store is an empty dict: pass at least one store")
-    return Explorer(datasets, state, unit)
+    return Explorer(ExploredSplits(store, held_out, front, certificate, images), state)
 
 
 class PageWidget(widgets.Widget):
@@ -159,17 +129,12 @@ class ThresholdSlider(PageWidget, widgets.FloatSlider):
 
 
 class Explorer(PageWidget, anywidget.AnyWidget):
-    """Widget of the explorer, see :func:`explore`.
-
-    ``dataset`` is the name of the current data set, "" if there is only one. Set it to change the
-    data set.
-    """
+    """Widget of the explorer, see :func:`explore`."""
 
     _esm = read_script() + "\nexport default { render }\n"
     _css = read_part("page.css")
     packed = traitlets.Bytes().tag(sync=True)
     details = traitlets.Unicode("{}").tag(sync=True)
-    dataset = traitlets.Unicode().tag(sync=True)
     state = traitlets.Unicode().tag(sync=True)
     notice = traitlets.Unicode().tag(sync=True)
     pack: Packed
@@ -177,48 +142,37 @@ class Explorer(PageWidget, anywidget.AnyWidget):
     thresholds: tuple[float, ...] = ()
     sliders: Any = traitlets.List().tag(sync=True, **widgets.widget_serialization)
 
-    def __init__(self, datasets: Mapping[str, ExploredSplits], state: str, unit: str) -> None:
+    def __init__(self, splits: ExploredSplits, state: str | None) -> None:
         super().__init__()
-        self.datasets = datasets
-        self.unit = unit
+        self.splits = splits
         self.requests = 0  # number of the page's last request. Only this request is answered
-        most = max(splits.lengths[-1] for splits in self.datasets.values())
-        self.sliders = [ThresholdSlider() for _ in range(most - 1)]
+        self.sliders = [ThresholdSlider() for _ in range(splits.lengths[-1] - 1)]
         self.observe(self.load_state, "state")
         self.on_msg(self.handle_request)
-        named = dataset_of(state) if len(datasets) > 1 else ""
-        self.dataset = named or next(iter(datasets))
-        self.open_dataset(state)
-        self.observe(lambda _: self.open_dataset(), "dataset")
+        with self.hold_sync():  # the page gets arrays and state in one message
+            self.show(*self.first_cascade(state))
         for stage, slider in enumerate(self.sliders):
             slider.observe(partial(self.apply_slider, stage), "value")
 
-    def open_dataset(self, state: str = "") -> None:
-        """Show a first cascade of the data set.
+    def first_cascade(self, state: str | None) -> tuple[Choice, tuple[float, ...]]:
+        """Return the cascade that is shown first and its thresholds, and set the goal.
 
         With `state`, it is the cascade of the state. Without a front, it is the cheapest certified
         cascade, if there is one. Otherwise it is the "near_best" cascade (:func:`pick`) of the
         front, or of all pairs.
         """
-        splits = self.datasets[self.dataset]
-        if state:
+        splits = self.splits
+        if state is not None:
             choice, thresholds, self.goal = parse_state(state, splits)
+            return choice, thresholds
+        names = splits.store.models.index[:2]
+        choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
+        self.goal = {"goal": "near_best"}
+        if splits.front is None and splits.certified:
+            point = min(splits.certified, key=attrgetter("cost"))
         else:
-            names = splits.store.models.index[:2]
-            choice = splits.choice(names, splits.first, splits.costs[0], splits.scores[0])
-            self.goal = {"goal": "near_best"}
-            if splits.front is None and splits.certified:
-                point = min(splits.certified, key=attrgetter("cost"))
-            else:
-                point = pick(splits.front or splits.search(choice), **self.goal, caution=0)
-            choice = replace(choice, models=point.models)
-            thresholds = point.thresholds
-        self.splits = splits
-        self.requests += 1
-        with self.hold_sync():  # the page gets arrays and state in one message
-            self.packed = b""
-            self.state = ""  # so that an equal state of another data set counts as a change
-            self.show(choice, thresholds)
+            point = pick(splits.front or splits.search(choice), **self.goal, caution=0)
+        return replace(choice, models=point.models), point.thresholds
 
     @property
     def point(self) -> Point:
@@ -272,7 +226,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
 
     def show(self, choice: Choice, thresholds: Sequence[float]) -> None:
         """Show a cascade at thresholds in native units, on the page and on the sliders."""
-        self.state = format_state(choice, self.splits, thresholds, self.goal, self.dataset)
+        self.state = format_state(choice, self.splits, thresholds, self.goal)
         for slider, name, threshold in zip(self.sliders, choice.models, thresholds):
             slider.description = name
             slider.value = float(np.clip(threshold, slider.min, slider.max))
@@ -315,23 +269,9 @@ class Explorer(PageWidget, anywidget.AnyWidget):
 
     # Messages of a page
 
-    @traitlets.validate("dataset")
-    def check_dataset(self, proposal: Any) -> str:
-        """Return the name of a data set, or raise ValueError."""
-        return validate_choice(proposal["value"], self.datasets, "data set")
-
     def load_state(self, _: Any) -> None:
-        """Load the current state, which a page or code has set.
-
-        A state of another data set is refused. A page that drags may send it before it gets the
-        arrays of a new data set.
-        """
+        """Load the current state, which a page or code has set."""
         is_from_page = self.take_received("state")
-        if not self.state:
-            return
-        if len(self.datasets) > 1 and dataset_of(self.state) not in ("", self.dataset):
-            self.show(self.choice, self.thresholds)
-            return
         try:
             parsed = parse_state(self.state, self.splits)
         except ValueError as error:
@@ -425,17 +365,12 @@ class Explorer(PageWidget, anywidget.AnyWidget):
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
         details: dict[str, Any] = {
-            "dataset": self.dataset,
-            "datasets": {name: name for name in self.datasets},
             "state": self.state,
-            "unit": self.unit,
-            "units": UNITS,
             "fronts": fronts,
             "lengths": splits.lengths,
             "methods": {name: in_words(name) for name in splits.methods},
             "scores": {name: in_words(name) for name in splits.scores},
             "paths": [store.path and short_path(store.path) for store in splits.stores.values()],
-            "policy": self.policy_parts(),
             "certificate": self.describe_certificates(),
         }
         if splits.images is not None:
@@ -464,32 +399,6 @@ class Explorer(PageWidget, anywidget.AnyWidget):
                 if (point.method, point.score) == (task.method, task.score)
             ],
         }
-
-    def policy_parts(self) -> dict[str, Any] | None:
-        """Return the format and JSON texts of all models, from which the page composes a file.
-
-        None if a file cannot store the method.
-        """
-        task = self.pack.tasks[0]
-        if task.method is not None and task.method.confidence is not None:
-            return None
-        point = Point(
-            tuple(task.names),
-            (math.inf,) * (len(task.names) - 1),
-            method=task.method,
-            score=task.score,
-            selected_on=task.selected_on,
-        )
-        try:
-            parts = parts_as_json(point_for_file(point, self.splits.store))
-        except ValueError:  # a metric without a name
-            return None
-        # The outputs are those of all models, and a file has those of its own models only.
-        parts["chosen_on"] = [part and part | {"rows": None} for part in parts["chosen_on"]]
-        as_text = partial(json.dumps, sort_keys=True)
-        texts = {part: as_text(parts[part]) for part in ("method", "chosen_on", "versions")}
-        models = list(map(as_text, parts["models"]))
-        return texts | {"models": models, "format": FORMAT, "version": VERSION}
 
     def _ipython_display_(self) -> None:
         """Display the cascade in words and as a picture and, in a front end, the widget below them.

@@ -71,8 +71,7 @@ def demo(
     answers: Any = report.table
     selection, certification, others = (answers.take(slice(part, None, 3)) for part in range(3))
     certificate = certify(certification, search(selection), epsilon=0.02)
-    unit = "$ per 1,000 queries" if is_example else "no currency"
-    explorer = explore(selection, others, certificate=certificate, unit=unit)
+    explorer = explore(selection, others, certificate=certificate)
     page = Path(out or Path(tempfile.mkdtemp()) / "cascade.html")
     explorer.save_html(page, EXAMPLE_NOTE if is_example else "")
     if browser:

@@ -213,7 +213,6 @@ class Packed:
         header = {
             "models": self.names,
             "method": self.choice.method,
-            "method_words": in_words(self.choice.method),
             "score": self.choice.score,
             "score_words": in_words(self.choice.score),
             "costs": {kind: in_words(kind) for kind in kinds},

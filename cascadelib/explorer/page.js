@@ -17,8 +17,6 @@ const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before cont
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
-const PRICE = "cost" // the kind of cost that is a price, as in explorer.py
-const LABELS = [50, 100, 200, 500, 1000, 2000, 5000, 10_000, 20_000, 50_000] // steps of the slider of labels
 const LETTER = 7.5 // pixels of a bold letter of an axis title
 const SVG = "http://www.w3.org/2000/svg"
 
@@ -43,24 +41,6 @@ function amount(value, digits = 4) {
   return Number((value / size).toPrecision(digits)) + prefix
 }
 
-/** Format a price with two significant digits and at least two decimals: $0.00057, $0.20, $51.30, $12,300. */
-function money(value, currency) {
-  if (!Number.isFinite(value)) return "–"
-  if (value >= 100) return currency + Math.round(value).toLocaleString("en")
-  const decimals = value > 0 && value < 1 ? Math.min(20, 1 - Math.floor(Math.log10(value))) : 2
-  return currency + value.toFixed(decimals).replace(/(\.\d\d\d*?)0+$/, "$1")
-}
-
-/** Format a float as Python's repr does, since the checksums of files are computed from it. */
-function pythonFloat(value) {
-  if (Number.isInteger(value) && Math.abs(value) < 1e16) return Object.is(value, -0) ? "-0.0" : `${value}.0`
-  const [digits, exponent] = value.toExponential().split("e")
-  const power = Number(exponent)
-  if (power >= 16 || power < -4) return `${digits}e${power < 0 ? "-" : "+"}${String(Math.abs(power)).padStart(2, "0")}`
-  if (!String(value).includes("e")) return String(value)
-  return value.toFixed(20).replace(/0+$/, "")
-}
-
 const element = (name, attributes = {}, text) => {
   const node = document.createElementNS(SVG, name)
   for (const [key, value] of Object.entries(attributes)) node.setAttribute(key, value)
@@ -80,21 +60,18 @@ const LAYOUT = `
 <div class="cl-stages"></div>
 <p class="cl-hatched"><i></i><span></span></p>
 <p class="cl-note" aria-live="polite"></p>
-<p class="cl-plan cl-bill" hidden><input class="cl-traffic" inputmode="numeric" size="7" value="40,000" aria-label="queries a month"> queries a month, prices in <select class="cl-unit" aria-label="unit of the prices"></select>: <output></output></p>
-<p class="cl-plan cl-more" hidden><input class="cl-labels" type="range" min="0" max="${LABELS.length - 1}" value="2" aria-label="labels for a certificate"> <output></output></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
-  <button data-copy="link">copy link</button><button data-copy="python">copy Python</button><button data-copy="policy">policy file</button>
+  <button data-copy="link">copy link</button><button data-copy="python">copy Python</button>
   <span class="cl-settings"></span><span class="cl-reason" role="status"></span>
   <span class="cl-copied" aria-live="polite"></span>
 </div>
 <textarea class="cl-text" hidden readonly aria-label="text to copy"></textarea>
 <details class="cl-numbers"><summary>All numbers, with intervals</summary><div></div></details>
-<details class="cl-histogram"><summary>Confidences of the samples that reach each model</summary><div></div></details>
 <details class="cl-examples" open hidden><summary>Examples that this cascade corrects and loses</summary><div></div></details>`
 
 class View {
-  /** host: null in a file, or {request(message), open(dataset), silent(), changed(state, finite thresholds)} in a notebook. */
+  /** host: null in a file, or {request(message), silent(), changed(state, finite thresholds)} in a notebook. */
   constructor(el, host) {
     this.el = el
     this.host = host
@@ -123,22 +100,16 @@ class View {
     goals.innerHTML = Object.entries(GOALS).map(([key, text]) => `<option value="${key}">${text}</option>`).join("")
     goals.addEventListener("change", () => {
       value.hidden = !["accuracy", "budget"].includes(goals.value)
-      value.placeholder = goals.value === "budget" ? `e.g. ${this.costText(this.shown.cost, 2)}` : "e.g. 94.2%"
+      value.placeholder = goals.value === "budget" ? `e.g. ${amount(this.shown.cost, 2)}` : "e.g. 94.2%"
       if (value.hidden) this.go(goals.value)
       else value.focus()
     })
     value.addEventListener("change", () => this.goTyped(goals.value, value.value))
     this.progress.querySelector("button").addEventListener("click", () => this.stop())
     this.find(".cl-undo").addEventListener("click", () => this.undo())
-    for (const control of this.root.querySelectorAll(".cl-traffic, .cl-labels")) control.addEventListener("input", () => this.drawPlan())
-    this.find(".cl-unit").addEventListener("change", event => {
-      this.unit = event.target.value
-      this.drawn = null
-      this.draw()
-    })
     for (const button of this.root.querySelectorAll("[data-copy]"))
       button.addEventListener("click", () => this.copy(button.dataset.copy))
-    for (const name of ["histogram", "numbers", "examples"])
+    for (const name of ["numbers", "examples"])
       this.find(`.cl-${name}`).addEventListener("toggle", () => this.pack && this.drawDetails())
     this.root.addEventListener("keydown", event => {
       if (!event.ctrlKey && !event.metaKey) event.stopPropagation() // not to the notebook's shortcuts of one key
@@ -161,14 +132,6 @@ class View {
     this.details = details
     if (isFirst || !(this.cost in pack.costs)) this.cost = Object.keys(pack.costs)[0]
     if (before && (before.method !== pack.method || before.score !== pack.score)) this.past = []
-    if (this.dataset !== details.dataset) { // its models have other numbers
-      this.models = null
-      this.past = []
-      clearTimeout(this.sending)
-      this.sending = null
-    }
-    this.dataset = details.dataset
-    this.unit ??= details.unit
     this.certified = details.certificate?.rows ?? []
     this.buildBar()
   }
@@ -189,16 +152,7 @@ class View {
 
   name(model) { return this.pack.models[model] }
 
-  /** The currency of the costs and their number of queries, or null if the costs are no prices. */
-  get prices() { return this.cost === PRICE ? this.details.units[this.unit] : null }
-
-  /** Format a cost: a price in its currency for one query, another cost with a prefix. */
-  costText(value, digits) {
-    const [currency, queries] = this.prices ?? []
-    return queries ? money(value / queries, currency) : amount(value, digits)
-  }
-
-  get costTitle() { return this.prices?.[0] ? "price per query" : this.pack.costs[this.cost] }
+  get costTitle() { return this.pack.costs[this.cost] }
 
   buildBar() {
     const number = this.find(".cl-number")
@@ -210,11 +164,9 @@ class View {
     const list = (kind, words, value) => Object.keys(words).length < 2 ? "" :
       `<label>${kind} <select data-kind="${kind}">${Object.entries(words).map(([name, text]) =>
         `<option value="${escaped(name)}"${name === value ? " selected" : ""}>${escaped(text)}</option>`).join("")}</select></label>`
-    const { datasets, methods, scores } = this.host ? this.details : { datasets: {}, methods: {}, scores: {} }
-    settings.innerHTML = list("data", datasets, this.dataset) + list("cost", this.pack.costs, this.cost) +
-      list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
+    const { methods, scores } = this.host ? this.details : { methods: {}, scores: {} }
+    settings.innerHTML = list("cost", this.pack.costs, this.cost) + list("method", methods, this.pack.method) + list("score", scores, this.pack.score)
     settings.onchange = event => this.change(event.target.dataset.kind, event.target.value)
-    this.find(".cl-unit").innerHTML = Object.keys(this.details.units).map(unit => `<option${unit === this.unit ? " selected" : ""}>${escaped(unit)}</option>`).join("")
     this.drawLocks()
   }
 
@@ -245,7 +197,7 @@ class View {
 
   /** Show the computed method, score, cost and number of models in the selectors. */
   drawSelectors() {
-    const values = { data: this.dataset, method: this.pack.method, score: this.pack.score, cost: this.cost }
+    const values = { method: this.pack.method, score: this.pack.score, cost: this.cost }
     for (const [kind, value] of Object.entries(values)) {
       const select = this.find(`[data-kind="${kind}"]`)
       if (select) select.value = value
@@ -258,7 +210,6 @@ class View {
   /** The text after # in the address, which is Explorer.state. */
   address() {
     const query = new URLSearchParams()
-    if (this.dataset) query.append("dataset", this.dataset)
     for (const model of this.models) query.append("models", this.name(model))
     query.append("method", this.pack.method)
     query.append("cost", this.cost)
@@ -268,15 +219,8 @@ class View {
     return query.toString()
   }
 
-  /** Whether an address belongs to the current data set. One without a name belongs to all. */
-  belongs(text) {
-    const dataset = new URLSearchParams(text.replace(/^#/, "")).get("dataset")
-    return !dataset || !this.dataset || dataset === this.dataset
-  }
-
   /** Show the cascade of an address, or throw an Error that names what this page does not have. */
   open(text) {
-    if (!this.belongs(text)) throw new Error(`this page shows the data set ${this.dataset}, not that of the address`)
     const query = new URLSearchParams(text.replace(/^#/, ""))
     const models = query.getAll("models").map(name => {
       const model = this.pack.models.indexOf(name)
@@ -493,10 +437,6 @@ class View {
 
   change(kind, name) {
     const control = `label:has([data-kind=${kind}])`
-    if (kind === "data") {
-      this.drawSelectors()
-      return this.reason ? this.showMessage(this.reason) : this.host.open(name)
-    }
     if (kind !== "cost") return this.search({ [kind]: name }, control)
     this.past.push([this.models, this.cuts, this.exact, this.cost])
     this.cost = name
@@ -557,10 +497,9 @@ class View {
   }
 
   goTyped(kind, text) {
-    const match = /^\s*[$€£]?([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
-    if (!match || !Number.isFinite(Number(match[1]))) return this.showMessage("write a number such as 11M, $0.0005, 94.2% or 0.942")
+    const match = /^\s*([\d.]+(?:e[+-]?\d+)?)\s*([kMGT%]?)\s*$/.exec(text)
+    if (!match || !Number.isFinite(Number(match[1]))) return this.showMessage("write a number such as 11M, 94.2% or 0.942")
     let value = Number(match[1]) * (SIZES[match[2]] ?? 1)
-    if (kind === "budget") value *= this.prices?.[1] ?? 1
     if (kind === "accuracy" && (match[2] === "%" || value > 1)) value = Number(`${match[1]}e-2`)
     this.go({ [kind]: value })
   }
@@ -571,7 +510,7 @@ class View {
     if (!front) return this.host ? this.search({ n }, ".cl-goal") : this.showMessage(`this page has no front of ${n} models`)
     const row = pick(front, this.pack.splits[0].baselines[this.cost], goal)
     if (row === null) {
-      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${this.costText(front.cost[0])}`
+      const end = goal.budget === undefined ? `the best has ${percent(front.accuracy.at(-1))}` : `the cheapest costs ${amount(front.cost[0])}`
       this.showMessage(`no cascade of ${n} models meets this goal: ${end}`)
       this.draw()
       return
@@ -597,8 +536,7 @@ class View {
   // Exports
 
   copy(what) {
-    const text = { link: () => `${location.href.split("#")[0]}#${this.address()}`, python: () => this.python(), policy: () => null }[what]()
-    if (what === "policy") return this.savePolicy()
+    const text = { link: () => `${location.href.split("#")[0]}#${this.address()}`, python: () => this.python() }[what]()
     if (what === "link" && this.host) return this.offer(this.address(), "state= of cl.explore")
     this.offer(text, what)
   }
@@ -630,48 +568,6 @@ class View {
     }
   }
 
-  /** The text of the policy file, with the checksum that cascadelib computes. */
-  async policyText() {
-    const { policy } = this.details
-    if (!policy) throw new Error("a file cannot store this method: create the policy in Python")
-    const [chosen] = this.evaluated
-    const method = JSON.parse(policy.method)
-    if (method?.temperatures) for (const name of Object.keys(method.temperatures)) if (!this.models.some(m => this.name(m) === name)) delete method.temperatures[name]
-    const inMethod = value => {
-      if (typeof value === "number") return pythonFloat(value)
-      if (value && typeof value === "object") return `{${Object.keys(value).sort().map(key => `${ascii(key)}: ${inMethod(value[key])}`).join(", ")}}`
-      return typeof value === "string" ? ascii(value) : JSON.stringify(value)
-    }
-    const thresholds = this.models.slice(0, -1).map((_, stage) => this.threshold(stage))
-    const improvement = Number.isFinite(chosen.improvement) ? `, "improvement": ${pythonFloat(chosen.improvement)}` : ""
-    const parts = {
-      chosen: `{"accuracy": ${pythonFloat(chosen.accuracy)}, "cost": ${pythonFloat(chosen.cost)}, "exit_rates": [${chosen.exitRates.map(pythonFloat).join(", ")}]${improvement}}`,
-      chosen_on: policy.chosen_on,
-      cost_kind: ascii(this.cost),
-      method: method ? inMethod(method) : "null",
-      models: `[${this.models.map(m => policy.models[m]).join(", ")}]`,
-      score: ascii(this.pack.score),
-      thresholds: `[${thresholds.map(t => typeof t === "string" ? ascii(t) : pythonFloat(t)).join(", ")}]`,
-      versions: policy.versions,
-    }
-    const body = Object.entries(parts).map(([key, text]) => `"${key}": ${text}`).join(", ")
-    const digest = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(`{${body}}`))
-    const checksum = Array.from(new Uint8Array(digest), byte => byte.toString(16).padStart(2, "0")).join("")
-    return `{"format": ${ascii(policy.format)}, "version": ${policy.version}, "checksum": "${checksum}", ${body}}\n`
-  }
-
-  async savePolicy() {
-    try {
-      const link = document.createElement("a")
-      link.href = URL.createObjectURL(new Blob([await this.policyText()], { type: "application/json" }))
-      link.download = "cascade.json"
-      link.click()
-      setTimeout(() => URL.revokeObjectURL(link.href), 10_000)
-    } catch (error) {
-      this.showMessage(error.message)
-    }
-  }
-
   // Drawing
 
   /** Draw everything, without the details while a slider moves. */
@@ -682,7 +578,6 @@ class View {
     this.drawNote()
     this.drawExits()
     this.drawStages()
-    this.drawPlan()
     this.drawChart()
     this.find(".cl-undo").disabled = !this.past.length
     this.drawSelectors()
@@ -825,36 +720,6 @@ class View {
     return this.gainText
   }
 
-  /** Draw the monthly bill at the traffic, and the loss that more labels would certify. */
-  drawPlan() {
-    const { gained, lost, k, isCounted, split } = this.shown
-    const bill = this.find(".cl-bill")
-    bill.hidden = !this.prices
-    if (this.prices) {
-      const queries = Math.round(Number(this.find(".cl-traffic").value.replace(/[,\s]/g, "")))
-      const epsilon = this.isCertified ? this.details.certificate.epsilon : null
-      const most = epsilon ?? (isCounted ? Math.max(0, -differenceInterval(gained, lost, k)[0]) : null)
-      const source = epsilon === null ? `95% interval, ${split === "held-out" ? "held out" : "selection split, optimistic"}` : "certified"
-      const wrong = most === null ? "" : `, at most ${Math.floor(most * queries).toLocaleString("en")} more wrong answers (${source})`
-      const [before, after] = [this.reference, this.shown].map(({ cost }) => money(cost * queries / this.prices[1], this.prices[0]))
-      bill.querySelector("output").innerHTML = queries > 0 ? `<b>${before} → ${after}</b>${wrong}` : "write a number of queries"
-    }
-    const more = this.find(".cl-more")
-    more.hidden = !isCounted || this.n < 2
-    if (!more.hidden) {
-      const labels = LABELS[Number(this.find(".cl-labels").value)]
-      const { samples = 0 } = this.details.certificate ?? {}
-      const loss = plannedLoss(lost, gained, k, samples + labels)
-      more.querySelector("output").innerHTML = `<b>${labels.toLocaleString("en")}</b> ${samples ? "more labels" : "labels"} would certify a loss of at most about <b>${small((100 * loss).toPrecision(2))} points</b> for this cascade (95% confidence, if new ${this.noun} resemble these)`
-    }
-  }
-
-  /** The most accurate single model on the split of the chart: {accuracy, cost}. */
-  get reference() {
-    const { accuracy, cost } = this.split.baselines[this.cost]
-    return { accuracy: accuracy.at(-1), cost: cost.at(-1) }
-  }
-
   drawExits() {
     const { exitRates, exits, exitsCorrect, k } = this.shown
     const strip = this.find(".cl-exits")
@@ -868,7 +733,7 @@ class View {
 
   /** Build the rows of sliders of another cascade. */
   buildStages() {
-    const key = [this.models, this.cost, this.unit].join()
+    const key = [this.models, this.cost].join()
     if (this.built?.key === key && this.built.pack === this.pack) return
     this.built = { key, pack: this.pack }
     this.reserveHeight()
@@ -876,7 +741,7 @@ class View {
     const focused = box.contains(document.activeElement) ? `.${document.activeElement.className}[data-stage="${document.activeElement.dataset.stage}"]` : null
     const { singles } = this.split.baselines[this.cost]
     const options = chosen => this.pack.models.map((name, model) =>
-      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${this.costText(singles[1][model], 3)}</option>`).join("")
+      `<option value="${model}"${model === chosen ? " selected" : ""}>${escaped(name)} · ${(100 * singles[0][model]).toFixed(1)}% · ${amount(singles[1][model], 3)}</option>`).join("")
     box.innerHTML = this.models.map((model, stage) => {
       const name = escaped(this.name(model))
       const label = `<span class="cl-chip" style="background:${STAGES[stage % 4]}">${stage + 1}</span><select class="cl-model" data-stage="${stage}" aria-label="model ${stage + 1}">${options(model)}</select>`
@@ -1057,7 +922,7 @@ class View {
     const xTicks = logTicks(...x.domain(), width < 500 ? 4 : 8)
     for (const value of xTicks) {
       svg.append(element("line", { class: "cl-grid", x1: x(value), x2: x(value), y1: margin.top, y2: height - margin.bottom }))
-      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, this.costText(value)))
+      svg.append(element("text", { class: "cl-tick", x: x(value), y: height - margin.bottom + 14, "text-anchor": "middle" }, amount(value)))
     }
     const yTicks = y.ticks(Math.max(3, Math.floor(height / 60)))
     const decimals = Math.max(0, Math.ceil(-Math.log10(100 * (yTicks[1] - yTicks[0]) + 1e-12)))
@@ -1110,7 +975,6 @@ class View {
 
   drawDetails() {
     if (this.find(".cl-numbers").open) this.find(".cl-numbers div").innerHTML = this.table()
-    if (this.find(".cl-histogram").open) this.drawHistogram()
     this.find(".cl-examples").hidden = !this.details.examples?.length || this.n < 2
     if (this.details.examples?.length && this.n > 1 && this.find(".cl-examples").open) this.drawExamples()
   }
@@ -1123,7 +987,7 @@ class View {
       [this.scoreTitle, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
       ["gained, lost", "gained", e => `${amount(e.gained)}, ${amount(e.lost)}`],
-      [this.costTitle, "cost", e => `<b>${this.costText(e.cost)}</b>`],
+      [this.costTitle, "cost", e => `<b>${amount(e.cost)}</b>`],
       ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)}×</b>`],
       ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)}×`],
       ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
@@ -1132,37 +996,6 @@ class View {
     const body = rows.map(([title, kind, text]) => `<tr><th>${escaped(title).replaceAll("&#38;", "&")}</th>${columns.map(e => `<td class="${kind}" data-split="${e.split}">${text(e)}</td>`).join("")}</tr>`).join("")
     return `<table><thead><tr><th></th>${heads}</tr></thead><tbody>${body}</tbody></table>
       <p>Ranges are 95% intervals for new samples of the same distribution. They do not cover other distributions. On the samples that selected a cascade they are too optimistic.</p>`
-  }
-
-  drawHistogram() {
-    const box = this.find(".cl-histogram div")
-    box.replaceChildren()
-    for (let stage = 0; stage < this.n - 1; stage++) {
-      const { correct, wrong, low, high } = histogram(this.pack, this.pack.splits.at(-1), this.models, this.cuts, stage)
-      const width = 320, height = 110
-      const most = Math.max(1, ...correct.map((c, i) => c + wrong[i]))
-      const svg = element("svg", { viewBox: `0 0 ${width} ${height + 32}`, role: "img", "aria-label": `confidences at ${this.name(this.models[stage])}` })
-      const bar = width / correct.length
-      correct.forEach((count, i) => {
-        const tall = Math.sqrt(count / most) * height
-        const full = Math.sqrt((count + wrong[i]) / most) * height
-        svg.append(element("rect", { class: "cl-wrong", x: i * bar, y: height - full, width: bar - 0.5, height: full - tall }))
-        svg.append(element("rect", { class: "cl-correct", x: i * bar, y: height - tall, width: bar - 0.5, height: tall }))
-      })
-      const threshold = this.threshold(stage)
-      if (typeof threshold === "number") {
-        const at = Math.min(1, Math.max(0, (this.pack.sign * threshold - low) / (high - low || 1))) * width
-        svg.append(element("line", { class: "cl-cut", x1: at, x2: at, y1: 0, y2: height }))
-      }
-      const ends = [low, high].map(v => small(this.pack.sign * v))
-      svg.append(element("text", { class: "cl-tick", x: 0, y: height + 13 }, ends[0]))
-      svg.append(element("text", { class: "cl-tick", x: width, y: height + 13, "text-anchor": "end" }, ends[1]))
-      svg.append(element("text", { class: "cl-title", x: width / 2, y: height + 27, "text-anchor": "middle" }, `${this.pack.method_words}, ${this.name(this.models[stage])}`))
-      box.append(svg)
-    }
-    const words = document.createElement("p")
-    words.innerHTML = `<i class="cl-correct"></i>correct <i class="cl-wrong"></i>incorrect. Heights are square roots. Samples to the right of the line exit.`
-    box.append(words)
   }
 
   drawExamples() {
@@ -1185,7 +1018,6 @@ class View {
   }
 }
 
-const ascii = text => JSON.stringify(text).replace(/[\u007f-\uffff]/g, c => `\\u${c.charCodeAt(0).toString(16).padStart(4, "0")}`)
 const asNumber = text => text === "always" || text === "never" ? text : Number(text)
 
 const pointsOf = front => front.cost.map((cost, row) => ({ cost, accuracy: front.accuracy[row] }))
@@ -1255,10 +1087,6 @@ function render({ model, el }) {
   let sliders = []
   const host = {
     request: message => model.send(message),
-    open(dataset) {
-      model.set("dataset", dataset)
-      model.save_changes()
-    },
     silent() {
       isSilent = true
       poll()
@@ -1295,11 +1123,7 @@ function render({ model, el }) {
   }
   const show = () => {
     if (!view?.pack) return
-    let state = model.get("state")
-    if (!view.belongs(state)) { // it was sent before the arrays of this data set
-      if (view.models) return
-      state = view.details.state
-    }
+    const state = model.get("state")
     if (view.models && state === view.address()) return
     try {
       view.open(state)

@@ -253,25 +253,11 @@ def parse_goal(text: str) -> dict[str, Any]:
 
 
 def format_state(
-    choice: Choice,
-    splits: ExploredSplits,
-    thresholds: Sequence[float],
-    goal: dict,
-    dataset: str = "",
+    choice: Choice, splits: ExploredSplits, thresholds: Sequence[float], goal: dict
 ) -> str:
-    """Format a choice, thresholds in native units and a goal as a query, exact to the last bit.
-
-    It starts with the name of the data set if there are several.
-    """
+    """Format a choice, thresholds in native units and a goal as a query, exact to the last bit."""
     written = [threshold_to_json(splits.metric(choice), threshold) for threshold in thresholds]
-    parts: dict[str, Any] = {"dataset": dataset} if dataset else {}
-    parts |= {**vars(choice), "thresholds": written, "goal": format_goal(goal)}
-    return urlencode(parts, doseq=True)
-
-
-def dataset_of(state: str) -> str:
-    """Return the name of the data set in the text of :func:`format_state`, "" without one."""
-    return parse_qs(str(state).strip().removeprefix("#")).get("dataset", [""])[0]
+    return urlencode({**vars(choice), "thresholds": written, "goal": format_goal(goal)}, doseq=True)
 
 
 def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float, ...], dict]:
@@ -290,7 +276,7 @@ def parse_state(text: str, splits: ExploredSplits) -> tuple[Choice, tuple[float,
             max_num_fields=99,
         )
         for key in parts:
-            validate_choice(key, ["dataset", "models", "thresholds", "goal", *KINDS], "part")
+            validate_choice(key, ["models", "thresholds", "goal", *KINDS], "part")
         names = {key: " ".join(parts.get(key, [])) for key in KINDS}
         models = parts.get("models", [])
         choice = splits.choice(models, **names)

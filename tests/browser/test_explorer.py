@@ -11,7 +11,6 @@ import pytest
 from jupyter_pages import PATIENCE, drag, run_cell, serving, write_cell
 
 import cascadelib as cl
-from cascadelib.evaluation.intervals import paired_difference_interval
 from cascadelib.explorer.page import read_part, read_script
 from cascadelib.explorer.splits import ExploredSplits
 
@@ -117,7 +116,7 @@ def path(explorer, tmp_path_factory):
 
 def opened(browser, path, state="", **options):
     """A page with a file of the explorer, and the requests that it makes."""
-    size = {"viewport": {"width": 1280, "height": 900}, "accept_downloads": True}
+    size = {"viewport": {"width": 1280, "height": 900}}
     page = browser.new_page(**(size | options))
     asked = []
     page.on("request", lambda request: asked.append(request.url))
@@ -220,16 +219,10 @@ def test_mouse_and_keyboard_move_a_page_from_disk(browser, path, explorer, store
     }
 
 
-def test_links_and_policy_files_reproduce_the_cascade(browser, path, explorer, tmp_path):
+def test_a_link_reproduces_the_cascade(browser, path, explorer):
     page = opened(browser, path)
     drag(page, 0, 0.5)
     point = assert_agrees(page, explorer)
-    with page.expect_download() as waiting:
-        page.get_by_role("button", name="policy file").click()
-    policy = cl.Policy.load(waiting.value.path())
-    assert (policy.models, policy.point.thresholds) == (point.models, point.thresholds)
-    assert (policy.point.accuracy, policy.point.cost) == (point.accuracy, point.cost)
-    assert policy.point.selected_on is not None
     page.get_by_role("button", name="copy link").click()
     link = page.locator("textarea").input_value()
     page.close()
@@ -280,49 +273,6 @@ def test_early_exits_exclude_those_that_are_lost(browser, stores, tmp_path):
     assert early and lost and not early & lost
 
 
-def priced(seed, k=800):
-    """Two models with prices per query."""
-    rng = np.random.default_rng(seed)
-    confidence = rng.random((2, k))
-    correct = rng.random((2, k)) < np.stack([confidence[0] ** 0.3, np.full(k, 0.95)])
-    return cl.ScoreTable(correct, confidence, [0.00008, 0.0079], ["small", "large"])
-
-
-def test_prices_are_money_and_the_bill_is_that_of_the_traffic(browser, tmp_path):
-    table = priced(0)
-    other = priced(1)
-    explorer = cl.explore(table, other, unit="$ per query")
-    page = opened(browser, explorer.save_html(tmp_path / "page.html"))
-    bill = page.locator(".cl-bill")
-    run = explorer.runs["held-out"]
-    low, _ = paired_difference_interval(other.correct[1], run.correct)
-    text = f"$316 → ${run.cost * 40_000:.0f}, at most {int(-low * 40_000):,} more wrong answers"
-    assert f"{text} (95% interval, held out)" in bill.inner_text()
-    ticks = page.locator(".cl-tick").all_text_contents()
-    assert any(re.fullmatch(r"\$0\.00\d+", tick) for tick in ticks)
-    assert "small · 7" in page.locator(".cl-model").first.inner_text()
-    assert "$0.00008" in page.locator(".cl-model").first.inner_text()
-    page.locator(".cl-traffic").fill("1,000")
-    assert f"$7.90 → ${run.cost * 1000:.2f}" in bill.inner_text()
-    page.locator(".cl-unit").select_option("€ per 1,000 queries")
-    assert "€0.0079 → " in bill.inner_text() and page.locator(".cl-sentence b").count()
-    page.locator(".cl-unit").select_option("no currency")
-    page.locator(".cl-goal select").select_option("budget")
-    page.locator(".cl-unit").select_option("$ per 1,000 queries")
-    page.locator(".cl-goal input").fill("$0.000004")
-    page.locator(".cl-goal input").press("Enter")
-    expected = cl.pick(explorer.front, budget=0.004, caution=0)
-    assert assert_agrees(page, explorer).thresholds == expected.thresholds
-
-
-def test_costs_of_a_table_are_no_money_without_a_unit(browser, tmp_path):
-    """They may be relative."""
-    page = opened(browser, cl.explore(priced(0), priced(1)).save_html(tmp_path / "page.html"))
-    text = page.locator(".cascadelib").inner_text()
-    assert "0.00008" in text and "$" not in page.locator("output").first.inner_text()
-    assert page.locator(".cl-unit").input_value() == "no currency"
-
-
 # A front end of anywidget in small: a model whose traits the test sets, and what the page sends.
 FRONT_END = """
 const listeners = {}
@@ -350,17 +300,6 @@ const receive = message => {
 window.receive = receive
 window.show = message => { receive(message); render({model, el: document.body}) }
 """
-# A drag on the old arrays that the page sends after the new ones arrived, before it reads them.
-LATE_DRAG = """async message => {
-    const {view} = document.querySelector(".cascadelib")
-    receive(message)
-    model.set("state", view.address().replace(/thresholds=[^&]*/, "thresholds=0.123"))
-    view.drag(0, 3)
-    await new Promise(done => setTimeout(done, 500))
-    return [view.address(), sent]
-}"""
-
-
 # What a kernel reports with each request: it is busy, then idle.
 REPORT = """session => kernel.iopubMessage.emit(
     kernel, {header: {msg_type: "status", session}, content: {execution_state: "busy"}})"""
@@ -369,7 +308,7 @@ REPORT = """session => kernel.iopubMessage.emit(
 def message_of(explorer):
     """The traits of an explorer that a page receives."""
     packed = base64.b64encode(explorer.packed).decode()
-    names = ("details", "dataset", "state")
+    names = ("details", "state")
     return {name: getattr(explorer, name) for name in names} | {"packed": packed}
 
 
@@ -393,33 +332,6 @@ def test_another_session_of_the_kernel_is_a_restart(browser, explorer):
     assert not page.locator("[data-kind=method]").is_disabled()
     page.evaluate(REPORT, "second")
     locked(page, "the kernel has restarted or ended: run the cell again")
-
-
-def test_a_late_drag_does_not_reach_another_data_set(browser, stores):
-    """Both data sets have the same models."""
-    explorer = cl.explore(dict(zip("ab", stores)))
-    page = shown(browser, explorer)
-    explorer.dataset = "b"
-    expected = explorer.state
-    address, sent = page.evaluate(LATE_DRAG, message_of(explorer))
-    assert address == expected and address.startswith("dataset=b&")
-    for state in sent:  # in the order in which the kernel gets them
-        explorer.set_state({"state": state})
-    assert explorer.state == expected and explorer.notice == ""
-
-
-def test_more_labels_certify_a_smaller_loss(browser, stores, tmp_path):
-    choose, certify = (stores[0].take(slice(i, None, 2)) for i in range(2))
-    certificate = cl.certify(certify, cl.search(choose), 0.08, 0.05)
-    explorer = cl.explore(choose, stores[1], certificate=certificate)
-    page = opened(browser, explorer.save_html(tmp_path / "page.html"))
-    losses = []
-    for step, labels in enumerate(("50", "100", "200", "500", "1,000")):
-        page.locator(".cl-labels").fill(str(step))
-        text = page.locator(".cl-more").inner_text()
-        assert f"{labels} more labels would certify a loss of at most about " in text
-        losses.append(float(re.search(r"about ([\d.]+) points", text)[1]))
-    assert losses == sorted(losses, reverse=True) and losses[-1] < losses[0]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
@@ -680,31 +592,21 @@ def test_in_jupyterlab_with_a_busy_and_a_restarted_kernel(browser, server, store
 
 
 SAVED = """exec(open("stores.py").read())
-x = cl.explore({"first": store, "second": other})
+x = cl.explore(store, other)
 x"""
 ERROR = ".jp-OutputArea-output:has-text('model not found')"
 END = """address => fetch(address, {method: "DELETE", headers: {
     "X-XSRFToken": document.cookie.match(/_xsrf=([^;]*)/)[1]}})"""
 
 
-def computed(page):
-    """The data set and the method of the selectors, and those of the shown arrays."""
-    return page.evaluate("""() => {
-        const {view} = document.querySelector(".cascadelib")
-        const value = kind => document.querySelector(`[data-kind=${kind}]`).value
-        return [[value("data"), value("method")], [view.details.dataset, view.pack.method]] }""")
-
-
-def shows(page, dataset, method):
-    """Wait until the selectors and the arrays have this data set and method."""
+def shows(page, method):
+    """Wait until the arrays have this method, and assert that the selector has it too."""
     page.wait_for_function(
-        """wanted => {
-            const {view} = document.querySelector(".cascadelib") ?? {}
-            return view?.models && String([view.details.dataset, view.pack.method]) == wanted }""",
-        arg=f"{dataset},{method}",
+        "method => document.querySelector('.cascadelib')?.view.pack?.method === method",
+        arg=method,
         timeout=PATIENCE,
     )
-    assert computed(page) == [[dataset, method]] * 2
+    assert page.locator("[data-kind=method]").input_value() == method
 
 
 @pytest.mark.soak
@@ -715,7 +617,7 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     address = f"{server[0]}/doc/tree/saved.ipynb"
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, address)
-    shows(page, "first", "max_softmax")
+    shows(page, "max_softmax")
     still = page.locator(".cl-still img")
     assert still.count() == 1 and not still.is_visible()
     drag(page, 0, 0.4)
@@ -725,18 +627,16 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
         page.locator(".cl-slider").first.press("Control+s")
         page.wait_for_timeout(500)
     page.locator("[data-kind=method]").select_option("entropy")
-    shows(page, "first", "entropy")
-    page.locator("[data-kind=data]").select_option("second")
-    shows(page, "second", "max_softmax")
+    shows(page, "entropy")
     page.evaluate("""() => { // before the search ends
         const method = document.querySelector("[data-kind=method]")
         method.value = "logits_margin"
         method.dispatchEvent(new Event("change", {bubbles: true}))
         document.querySelector(".cl-progress button").click() }""")
     page.locator(".cl-progress").wait_for(state="detached")
-    shows(page, "second", "max_softmax")
+    shows(page, "entropy")
     page.locator("[data-kind=method]").select_option("softmax_margin")
-    shows(page, "second", "softmax_margin")
+    shows(page, "softmax_margin")
     page.wait_for_timeout(300)
     drag(page, 0, 0.7)
     page.wait_for_timeout(500)
@@ -744,7 +644,7 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     with page.expect_response(lambda response: response.request.method == "PUT"):
         page.locator(".cl-slider").first.press("Control+s")
     page.reload()
-    shows(page, "second", "softmax_margin")
+    shows(page, "softmax_margin")
     assert page.evaluate("document.querySelector('.cascadelib').view.address()") == state
     (session,) = [
         each

@@ -3,20 +3,17 @@
 import base64
 import json
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
 from hypothesis import given
 from hypothesis import strategies as st
-from scipy.optimize import brentq
 
 import cascadelib as cl
 from cascadelib.explorer.packing import Packed, distinct_falling, separators
 from cascadelib.explorer.page import read_part
 from cascadelib.explorer.splits import Choice, ExploredSplits
-from cascadelib.guarantees.p_values import paired_p_value
 from cascadelib.methods.thresholds import LARGEST, convert_units, count_exiting, does_exit
 
 FLOATS = st.lists(st.floats(allow_nan=True, width=64), min_size=1, max_size=30)
@@ -228,21 +225,3 @@ def test_cascades_that_are_not_packed_have_no_cuts():
     pack = Packed(splits, choice, [("m0", "m1")])
     assert pack.holds(("m0", "m1")) and not pack.holds(("m0", "m2"))
     assert pack.cuts(("m0", "m2"), (0.5,)) is None
-
-
-@pytest.mark.soak
-@pytest.mark.browser
-def test_the_planned_loss_is_close_to_the_least_that_certify_proves(engine):
-    """With exactly the planned numbers of lost and gained samples."""
-    cases = [(lost, gained, k) for k in (300, 3000) for lost in (0, 6, 30) for gained in (0, 6, 30)]
-    planned = engine.evaluate(
-        "cases => cases.map(([l, g, k]) => engine.plannedLoss(l / 10, g / 10, k / 10, k))", cases
-    )
-    for case, loss in zip(cases, planned):
-        excess = partial(p_value_above_level, case)
-        least = 0.0 if excess(1e-6) <= 0 else brentq(excess, 1e-6, 0.5)
-        assert loss == pytest.approx(least, rel=0.2, abs=0.5 / case[2])
-
-
-def p_value_above_level(case, epsilon):
-    return paired_p_value(*case, epsilon) - 0.05
