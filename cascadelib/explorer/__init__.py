@@ -1,4 +1,4 @@
-"""The interactive explorer: sliders for thresholds, fronts, histograms and examples."""
+"""The interactive explorer: sliders for thresholds, fronts and examples."""
 
 from .._lazy import attach
 

@@ -32,7 +32,7 @@ from ..store.protocol import Store
 from ..tables import in_words
 from .examples import describe_examples, select_examples
 from .packing import Packed
-from .page import describe_cascade, format_page, format_still, read_part, read_script
+from .page import format_page, format_still, read_part, read_script, still_outputs
 from .splits import KINDS, Choice, ExploredSplits, format_state, parse_state
 
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -265,7 +265,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
 
     def still(self) -> str:
         """Return the current cascade as HTML without scripts."""
-        return format_still(self.runs, self.front, self.state)
+        return format_still(self.runs, self.state)
 
     # Messages of a page
 
@@ -401,12 +401,14 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         }
 
     def _ipython_display_(self) -> None:
-        """Display the cascade in words and as a picture and, in a front end, the widget below them.
+        """Display the cascade in words and as a figure and, in a front end, the widget below them.
 
-        The widget hides the picture while it is shown. A saved notebook has only the picture.
+        The widget hides both while it is shown. A saved notebook has only these two.
         """
-        display({"text/plain": describe_cascade(self.runs), "text/html": self.still()}, raw=True)
-        if displays_widgets():
+        is_live = displays_widgets()
+        for output in still_outputs(self.runs, self.front, self.state, is_live):
+            display(output, raw=True)
+        if is_live:
             bundle: Any = self._repr_mimebundle_()
             display({WIDGET_VIEW: bundle[0][WIDGET_VIEW]}, raw=True)  # without the long text form
 

@@ -2,23 +2,29 @@
 
 import base64
 import html
+import json
 from collections.abc import Mapping
 from importlib.resources import files
+from typing import Any
+
+import pandas as pd
 
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
-from ..figures.chart import draw_chart
 from ..fronts.front import Front
 from ..origin import samples_in_common
 from ..tables import arrow
 
-# JupyterLab shows "model not found" below the picture if the widget is missing. Hide this output.
+# JupyterLab shows "model not found" below the figure if the widget is missing. Hide this output.
 HIDE_ERROR = (
-    ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:not(:has(.cascadelib)) "
-    "{display: none}"
+    ".jp-OutputArea-child:has(.cl-still) + .jp-OutputArea-child:has(.jp-RenderedPlotly) "
+    "+ .jp-OutputArea-child:not(:has(.cascadelib)) {display: none}"
 )
-LEGEND = "Orange: this cascade. Line: the front on the selection split. Grey: single models."
-SVG = '<svg xmlns="http://www.w3.org/2000/svg"'  # outside of HTML
+LEGEND = (
+    "Red point: this cascade. Line: the best cascades on the selection split, which is optimistic. "
+    "Grey: single models."
+)
+MOST_STEPS = 300  # points of the front in a stored figure
 PARTS = ("d3.js", "engine.js", "page.js")  # files of the page's ES module, in this order
 PAGE = """<!DOCTYPE html>
 <html lang="en"><head><meta charset="utf-8"><title>{title}</title>
@@ -91,28 +97,43 @@ def describe_cascade(runs: Mapping[str, Run]) -> str:
     )
 
 
-def format_still(runs: Mapping[str, Run], front: Front | None, state: str) -> str:
-    """Return the sentence and a picture as HTML, with the state and the names of the splits.
-
-    If JupyterLab cannot show the widget that follows, the HTML hides its error message.
-    """
+def format_still(runs: Mapping[str, Run], state: str) -> str:
+    """Return the sentence as HTML, with the state and the names of the splits."""
     data = {"state": state}
     for split, run in runs.items():
         origin = run.store.origin
         data[split] = f"{origin.dataset} {origin.split}"
     written = " ".join(f'data-{key}="{html.escape(text)}"' for key, text in data.items())
-    image = base64.b64encode(draw_still(runs, front).encode()).decode()
-    return (
-        f'<p class="cl-still" {written}>{html.escape(describe_cascade(runs))}<br/>'
-        f'<img alt="accuracy against cost" src="data:image/svg+xml;base64,{image}"/><br/>'
-        f"{LEGEND}<style>{HIDE_ERROR}</style></p>"
-    )
+    return f'<p class="cl-still" {written}>{html.escape(describe_cascade(runs))}</p>'
 
 
-def draw_still(runs: Mapping[str, Run], front: Front | None) -> str:
-    """Return an SVG file of the single models, the front and the cascade."""
+def still_outputs(
+    runs: Mapping[str, Run], front: Front | None, state: str, is_live: bool
+) -> list[dict[str, Any]]:
+    """Return the outputs of a notebook without the widget: the sentence, and a plotly figure.
+
+    The figure shows the cascade and the single models of the last split, and the front.
+    is_live: whether the widget follows.
+    """
+    from ..figures import style  # plotly is slow to import
+    from ..figures.fronts import front_figure, singles_figure
+
+    page = f"{format_still(runs, state)}<p>{LEGEND}</p>"
+    if is_live:
+        page += f"<style>{HIDE_ERROR} {style.DARK}</style>"
     *_, run = runs.values()
-    steps = None if front is None else front.table
-    mark = {"orange": (run.cost, run.accuracy)}
-    chart = draw_chart(steps, run.baseline.table, mark, run.point.cost_kind)
-    return chart.replace("<svg", SVG, 1)
+    singles = run.baseline.table
+    cost = run.point.cost_kind
+    if front is None:
+        figure = singles_figure(singles, cost)
+    else:
+        table = style.select_evenly(front.table[["cost", "accuracy"]], MOST_STEPS)
+        figure = front_figure({"best on the selection split": table}, singles, cost)
+    here = pd.DataFrame({"cost": run.cost, "accuracy": run.accuracy}, ["this cascade"])
+    marker = {"size": 12, "color": style.HELD_OUT}
+    style.add_models(figure, here, mode="markers", marker=marker, showlegend=False)
+    figure.update_layout(title=None, margin={"t": 10})
+    return [
+        {"text/plain": describe_cascade(runs), "text/html": page},
+        {style.PLOTLY_JSON: json.loads(figure.to_json())},
+    ]

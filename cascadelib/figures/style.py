@@ -19,16 +19,24 @@ from IPython.display import display
 from ..cost_kinds import cost_of
 from ..front_end import displays_widgets, without_tex
 from ..tables import POINTS, arrow, digits, percents
-from .chart import select_evenly as select_evenly
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
+DARK = (
+    'body[data-jp-theme-light="false"] .jp-RenderedPlotly :is(.main-svg, .plot-img) '
+    "{filter: invert(0.93) hue-rotate(180deg) saturate(2.5)}"
+)
+"""CSS that restyles figures in JupyterLab's dark theme."""
 THEME = (
-    '<style class="cl-theme">body[data-jp-theme-light="false"] .jp-RenderedPlotly '
-    ":is(.main-svg, .plot-img) {filter: invert(0.93) hue-rotate(180deg) saturate(2.5)} "
-    ".jp-OutputArea-child:has(.cl-theme) {display: none}</style>"
+    f'<style class="cl-theme">{DARK} .jp-OutputArea-child:has(.cl-theme) {{display: none}}</style>'
 )
 """HTML that a notebook outputs to restyle figures in JupyterLab. It has no height."""
+
+
+def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
+    """Return at most ``most`` evenly spread rows with the first and the last one."""
+    rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
+    return table.iloc[np.unique(rows)]
 
 
 def renderer_without_script(default: str | None) -> str | None:

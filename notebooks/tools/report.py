@@ -213,7 +213,9 @@ def readable_copy(nb: NotebookNode) -> NotebookNode:
             nb.cells[place] = folded(cell)
         for before, output in outputs_of(cell):
             data = output.get("data", {})
-            if PLOTLY_JSON in data:
+            if before and LIVE in before.get("data", {}).get("text/html", ""):
+                output.data = {"text/html": ""}  # the figure of the explorer, which is live
+            elif PLOTLY_JSON in data:
                 figure = data[PLOTLY_JSON]
                 output.data = {"text/html": live_figure(figure, title_of(figure, before))}
             else:

@@ -611,15 +611,17 @@ def shows(page, method):
 
 @pytest.mark.soak
 def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
-    """The selectors equal what is computed. A picture replaces the explorer without its kernel."""
+    """The selectors equal what is computed. A figure replaces the explorer without its kernel."""
     folder = server[1].parent
     write_cell(folder / "saved.ipynb", SAVED)
     address = f"{server[0]}/doc/tree/saved.ipynb"
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     run_cell(page, address)
     shows(page, "max_softmax")
-    still = page.locator(".cl-still img")
-    assert still.count() == 1 and not still.is_visible()
+    figure = page.locator(".jp-RenderedPlotly .main-svg").first
+    for still in (page.locator(".cl-still"), figure):
+        still.wait_for(state="attached", timeout=PATIENCE)
+        assert not still.is_visible()
     drag(page, 0, 0.4)
     end = time.monotonic() + PATIENCE / 1000
     while "cl-still" not in (folder / "saved.ipynb").read_text():
@@ -655,6 +657,7 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page.close()
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(address)
-    page.locator(".cl-still img").wait_for(timeout=PATIENCE)
+    page.locator(".cl-still").wait_for(timeout=PATIENCE)
+    page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
     page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
     assert not page.locator(ERROR).is_visible()

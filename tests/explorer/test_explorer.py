@@ -12,6 +12,7 @@ from explorer_stores import OTHER, STORE, assert_same, fields_of, made
 import cascadelib as cl
 from cascadelib.explorer.explorer import WIDGET_VIEW
 from cascadelib.explorer.splits import format_state
+from cascadelib.figures.style import PLOTLY_JSON
 
 
 def request(explorer, **wanted):
@@ -185,7 +186,7 @@ def test_sliders_work_for_one_or_two_samples(k):
 
 
 @pytest.mark.parametrize("front_end", [False, True])
-def test_an_output_has_a_picture_and_in_a_front_end_the_widget(explorer, monkeypatch, front_end):
+def test_an_output_has_a_figure_and_in_a_front_end_the_widget(explorer, monkeypatch, front_end):
     for name in ("JPY_SESSION_NAME", "VSCODE_PID", "COLAB_RELEASE_TAG"):
         monkeypatch.delenv(name, raising=False)
     if front_end:
@@ -194,9 +195,10 @@ def test_an_output_has_a_picture_and_in_a_front_end_the_widget(explorer, monkeyp
     display = "cascadelib.explorer.explorer.display"
     monkeypatch.setattr(display, lambda data, raw: outputs.append(data))
     explorer._ipython_display_()
-    still, *views = outputs
+    still, figure, *views = outputs
     assert f"{explorer.runs['held-out'].accuracy:.2%} are correct" in still["text/plain"]
-    assert "<img " in still["text/html"]
+    assert list(figure) == [PLOTLY_JSON] and len(json.dumps(figure)) < 50_000
+    assert ("<style>" in still["text/html"]) == front_end
     assert [list(view) for view in views] == ([[WIDGET_VIEW]] if front_end else [])
     assert all(view[WIDGET_VIEW]["model_id"] == explorer.model_id for view in views)
 

@@ -117,7 +117,7 @@ def positions(pack, count, lengths):
 def engine(browser):
     """A page with only the evaluator."""
     page = browser.new_page()
-    names = "unpack, evaluate, curve, shareInterval, differenceInterval, plannedLoss"
+    names = "unpack, evaluate, curve, shareInterval, differenceInterval"
     module = read_part("engine.js") + f"\nwindow.engine = {{ {names} }}"
     page.add_script_tag(content=module, type="module")
     page.wait_for_function("() => window.engine")

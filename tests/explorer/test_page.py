@@ -1,15 +1,17 @@
 """The page as a file, and its sentence without scripts."""
 
+import base64
 import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
 
+import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
-from cascadelib.explorer.page import describe_cascade, draw_still, read_part
-from cascadelib.figures.chart import draw_chart
+from cascadelib.explorer.page import describe_cascade, read_part, still_outputs
+from cascadelib.figures.style import HELD_OUT, PLOTLY_JSON
 from cascadelib.tables import arrow
 
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
@@ -35,7 +37,7 @@ def test_names_are_escaped(name, tmp_path):
     ElementTree.fromstring(explorer.still())
 
 
-def test_the_html_without_scripts_has_picture_sentence_splits_and_state(explorer):
+def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
     root = ElementTree.fromstring(explorer.still())
     assert (
         root.text == describe_cascade(explorer.runs) and arrow(explorer.point.models) in root.text
@@ -46,14 +48,15 @@ def test_the_html_without_scripts_has_picture_sentence_splits_and_state(explorer
         assert root.get(f"data-{split}") == f"{origin.dataset} {origin.split}"
 
 
-def test_the_picture_shows_the_split_that_the_sentence_states(explorer):
+def test_the_figure_shows_the_split_that_the_sentence_states(explorer):
     run = explorer.runs["held-out"]
-    singles = OTHER.models.rename(columns={"top1": "accuracy", "macs": "cost"})
-    mark = {"orange": (run.cost, run.accuracy)}
-    picture = draw_still(explorer.runs, explorer.front)
-    assert ElementTree.fromstring(picture).tag == "{http://www.w3.org/2000/svg}svg"
-    chart = draw_chart(explorer.front.table, singles, mark, "macs")
-    assert picture.replace(' xmlns="http://www.w3.org/2000/svg"', "") == chart
+    _, figure = still_outputs(explorer.runs, explorer.front, explorer.state, False)
+    traces = figure[PLOTLY_JSON]["data"]
+    models = next(trace for trace in traces if trace.get("name") == "single models")
+    assert models["text"] == list(run.baseline.table.index)
+    (mark,) = [trace for trace in traces if trace.get("marker", {}).get("color") == HELD_OUT]
+    place = [np.frombuffer(base64.b64decode(mark[axis]["bdata"])) for axis in "xy"]
+    assert place == [run.cost, run.accuracy]
 
 
 def test_the_sentence_states_shared_samples(explorer):
