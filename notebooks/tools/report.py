@@ -205,7 +205,7 @@ def readable_copy(nb: NotebookNode) -> NotebookNode:
     """Return a copy of the notebook for reading.
 
     The parameters are folded. Figures are HTML, and the explorer of the bundled images is live. Any
-    other explorer is a picture.
+    other explorer is its sentence and its figure.
     """
     nb = deepcopy(nb)
     for place, cell in enumerate(nb.cells):
@@ -213,11 +213,10 @@ def readable_copy(nb: NotebookNode) -> NotebookNode:
             nb.cells[place] = folded(cell)
         for before, output in outputs_of(cell):
             data = output.get("data", {})
-            if before and LIVE in before.get("data", {}).get("text/html", ""):
-                output.data = {"text/html": ""}  # the figure of the explorer, which is live
-            elif PLOTLY_JSON in data:
-                figure = data[PLOTLY_JSON]
-                output.data = {"text/html": live_figure(figure, title_of(figure, before))}
+            if PLOTLY_JSON in data:
+                figure = live_figure(data[PLOTLY_JSON], title_of(data[PLOTLY_JSON], before))
+                shows_live = before and LIVE in before.get("data", {}).get("text/html", "")
+                output.data = {"text/html": "" if shows_live else figure}
             else:
                 make_readable(output)
     nb.metadata.pop("widgets", None)

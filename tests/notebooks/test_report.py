@@ -80,13 +80,16 @@ def data(k=300):
 
 
 def stills():
-    """Return the outputs of two explorers without a kernel, one of the bundled images."""
+    """Return the outputs of two explorers without a kernel, the first of the bundled images."""
     still = (
         '<p data-state="models=a&amp;method=max_softmax&amp;goal=near_best" '
         'data-validation="{} val" data-held-out="{} test">a → b</p>'
     )
-    sentences = [still.format(name, name) for name in ("fashion-mnist", "mine")]
-    return [new.new_output("display_data", {"text/html": one}) for one in sentences]
+    sentences = [{"text/html": still.format(name, name)} for name in ("fashion-mnist", "mine")]
+    front = next(figures()).update_layout(title="front")
+    figure = {PLOTLY_JSON: json.loads(front.to_json())}
+    parts = (sentences[0], figure, sentences[1], figure)
+    return [new.new_output("display_data", part) for part in parts]
 
 
 @pytest.fixture(scope="module")
@@ -161,7 +164,7 @@ def test_only_the_explorer_of_the_bundled_images_is_live(pages):
     assert re.findall('src="live.html#([^"]*)"', text) == [
         "models=a&amp;method=max_softmax&amp;goal=near_best"
     ]
-    assert text.count("data-state") == 1
+    assert text.count("data-state") == text.count('"text":"front"') == 1
     assert (pages / "live.html").exists()
     assert "live.html" not in (pages / "01_a.html").read_text(encoding="utf-8")
 
