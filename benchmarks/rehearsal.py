@@ -115,7 +115,7 @@ def find_planted(folder: Path) -> list[dict[str, Any]]:
     val = splits["val"]
     rows = [row for pair in planted["pairs"] for row in compare_table_1(val, pair)]
     rows += compare_best_pairs(val, planted["best_pairs"])
-    rows.append(compare_losses(*splits.values(), planted["drops"]))
+    rows.append(compare_losses(val, splits["held_out"], planted["drops"]))
     rows += [compare_calibration(store, planted["gaps"][name]) for name, store in splits.items()]
     rows += compare_methods(val, planted["better"], planted["equal"])
     different = [row for row in rows if not row["agrees"]]
@@ -135,7 +135,9 @@ def compare_table_1(val: cl.LogitStore, planted: dict[str, Any]) -> list[dict[st
 
     The rounding of float16 logits moves images across the threshold.
     """
-    point = Point(tuple(planted["models"]), (planted["threshold"],), method="max_softmax")
+    point = Point(
+        tuple(planted["models"]), (planted["threshold"],), method=cl.METHODS["max_softmax"]
+    )
     run = cl.evaluate(val, point)
     first, second = (val.models["published_seconds"][name] for name in point.models)
     seconds = first + (1 - run.exit_rates[0]) * second
@@ -185,10 +187,12 @@ def compare_best_pairs(val: cl.LogitStore, planted: list[dict[str, Any]]) -> lis
             same = pairs[0] == pairs[1]
             title = f"best pair of all models {at}"
             rows.append({"planted": title, "wanted": names[0], "found": names[1], "agrees": same})
-        gains = [best["all"]["accuracy"] - best["pareto"]["accuracy"]]
-        gains.append(found["all"].accuracy - found["pareto"].accuracy)
-        close = abs(gains[1] - gains[0]) <= ERRORS * np.hypot(*errors.values())
-        rows.append(planted_row(f"accuracy gained by models off the front {at}", *gains, close))
+        wanted = best["all"]["accuracy"] - best["pareto"]["accuracy"]
+        gain = found["all"].accuracy - found["pareto"].accuracy
+        close = abs(gain - wanted) <= ERRORS * np.hypot(errors["all"], errors["pareto"])
+        rows.append(
+            planted_row(f"accuracy gained by models off the front {at}", wanted, gain, close)
+        )
     return rows
 
 
@@ -205,8 +209,9 @@ def compare_losses(
     wanted = pd.Series(planted)
     found = (val.models["top1"] - held_out.models["top1"])[wanted.index]
     close = (found - wanted).abs().max() <= 0.5 / len(val) + 0.5 / len(held_out) + 1e-9
-    ends = ([each.min(), each.max()] for each in (wanted, found))
-    return planted_row("least and largest loss of all models on ImageNetV2", *ends, close)
+    ends, found_ends = ([each.min(), each.max()] for each in (wanted, found))
+    title = "least and largest loss of all models on ImageNetV2"
+    return planted_row(title, ends, found_ends, close)
 
 
 def compare_calibration(store: cl.LogitStore, gap: float) -> dict[str, Any]:
