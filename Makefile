@@ -1,7 +1,7 @@
 # `make` lists what there is to do. Every target makes its own virtual environment, .venv, when it is missing
 # or older than the list of packages in pyproject.toml.
 .DEFAULT_GOAL := help
-.PHONY: help run test soak lint fuzz lab app bench cascadebench engines docs data imagenet zoo notebooks
+.PHONY: help run test soak nightly lint fuzz lab app bench cascadebench engines docs data imagenet zoo notebooks
 
 BIN := .venv/bin
 READY := .venv/.installed
@@ -16,18 +16,25 @@ run: $(READY) ## run all notebooks on the bundled data; HTML report in build/rep
 	$(BIN)/python notebooks/tools/run.py $(ARGS)
 
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
-# The types are checked while the tests run; both must pass.
-test: $(READY) ## lint, the tests, and every notebook at its quick parameters under nbval
+# The types are checked while the tests run; both must pass. The kernels are compiled once, not in every worker.
+test: $(READY) ## lint, the tests, and the lessons at their quick parameters under nbval
 	$(call FORMAT)
 	@mkdir -p build
-	@$(BIN)/python -c 'import cascadelib; cascadelib.warm()' # once, not in every worker
 	@$(BIN)/mypy > build/mypy.txt 2>&1 & types=$$!; \
+	$(BIN)/python -c 'import cascadelib; cascadelib.warm()'; \
 	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n auto --dist loadfile --no-loadscope-reorder \
 		$(ARGS); tests=$$?; wait $$types; typed=$$?; cat build/mypy.txt; exit $$((tests | typed))
 
-soak: $(READY) ## the tests that take long and rarely fail: other parameters, the paper's preset, packages, kills
-	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m soak -n auto --dist loadfile \
-		--no-loadscope-reorder tests $(ARGS)
+soak: $(READY) ## what CI runs beside: the paper's notebooks, other parameters, packages, kills
+	$(call TIER,soak)
+
+nightly: $(READY) ## what a schedule runs: changed results, the rehearsal, planted worlds, simulated levels, live lessons
+	$(call TIER,nightly)
+
+define TIER
+	CASCADELIB_QUICK=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m $(1) -n auto --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
+endef
 
 define FORMAT
 	$(BIN)/ruff check .

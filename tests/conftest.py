@@ -82,14 +82,18 @@ def pytest_pycollect_makemodule(module_path, parent):
     return Module.from_parent(parent, path=module_path)
 
 
+@pytest.hookimpl(tryfirst=True)  # before tiers are selected
 def pytest_collection_modifyitems(items):
-    """Sort the slowest files first, and let tests in a browser run twice.
+    """Sort the slowest files first, let tests in a browser run twice, and mark the paper's
+    notebooks, which CI runs in the second tier.
 
     The order within a file stays.
     """
     places = {name: place for place, name in enumerate(SLOWEST)}
     items.sort(key=lambda item: places.get(item.path.name, len(places)))
     for item in items:
+        if item.path.suffix == ".ipynb" and item.path.name >= "10":
+            item.add_marker(pytest.mark.soak)
         if item.get_closest_marker("browser"):  # a browser or a server may die
             item.add_marker(pytest.mark.flaky(reruns=1))
 

@@ -7,7 +7,7 @@ import nbformat
 import pytest
 from jupyter_pages import PATIENCE, ROOT, drag, serving
 
-pytestmark = [pytest.mark.browser, pytest.mark.soak]
+pytestmark = [pytest.mark.browser, pytest.mark.nightly]
 LIVE = ["02", "03", "05", "06", "07"]
 STATED = ".cl-sentence:not(.cl-longest)"
 

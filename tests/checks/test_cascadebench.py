@@ -233,7 +233,7 @@ def test_a_rule_that_buys_its_labels_counts_at_the_number_that_covers_them():
         assert placed.groupby("rule")["labels"].first().to_dict() == {"a": 300, "b": labels}
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 def test_a_quick_run_writes_no_committed_results(tmp_path, monkeypatch):
     monkeypatch.delenv("CASCADEBENCH_DATA", raising=False)
     monkeypatch.setattr(run, "QUICK_FILES", ("reviews", "boolq"))

@@ -126,7 +126,7 @@ def workflow(name):
     return yaml.safe_load(path.read_text(encoding="utf-8"))["jobs"]
 
 
-def test_ci_runs_both_tiers():
+def test_ci_runs_two_tiers_and_the_schedule_all():
     script = ROOT / ".ci" / "run"
     assert os.access(script, os.X_OK)
     assert script.read_text(encoding="utf-8").rstrip().endswith("\nmake test\nexec make soak")
@@ -134,6 +134,8 @@ def test_ci_runs_both_tiers():
     jobs = workflow("ci")
     steps = [step.get("run") for step in jobs["test"]["steps"]]
     assert "bash .ci/run" in steps and "make run" in steps
+    nightly = workflow("nightly")["jobs"]["strategy"]["matrix"]["include"]
+    assert "make nightly" in [row["run"] for row in nightly]
 
 
 def test_actions_are_pinned_by_commit_with_their_tag_in_a_comment():

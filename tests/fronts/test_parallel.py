@@ -167,7 +167,7 @@ def dask_client():
         yield client
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 @pytest.mark.parametrize("has_outcomes", [False, True])
 def test_a_killed_worker_of_dask_does_not_change_the_front(dask_client, has_outcomes):
     """The worker dies before the last task of a round, or when it has the only copy of outcomes."""

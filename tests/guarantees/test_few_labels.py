@@ -198,7 +198,7 @@ def drawn_worlds(k, draws):
     return [drawn_world(rng, k) for _ in range(draws)]
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 @pytest.mark.parametrize("way", WAYS)
 def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
     """A short run of the study in benchmarks/analysis.py, which also has 2,000 samples."""

@@ -163,7 +163,7 @@ def test_a_betting_p_value_holds_its_level_if_a_file_is_sorted_by_its_errors():
     assert betting_p_value(np.zeros(2000), 0.01) < 0.05 < betting_p_value(np.full(2000, 0.02), 0.01)
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 @pytest.mark.parametrize(("k", "frame"), [(60, 200), (160, 200), (200, 200), (900, 0)])
 def test_bets_and_f1_hold_their_level_for_rows_of_a_table(k, frame):
     """The table loses exactly ε. k of its rows are drawn, with replacement if frame is 0."""

@@ -261,7 +261,7 @@ def fast(monkeypatch):
     monkeypatch.setattr(peeling, "PILOT", 40)
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 def test_at_the_boundary_each_guarantee_fails_as_often_as_its_test_allows(fast):
     """The error is the largest probability of an outcome that is at most δ."""
     allowed = peeling.errors_allowed(200, 20, 80, DELTA)

@@ -152,7 +152,7 @@ def test_a_ladder_reads_only_the_cost_of_the_last_model():
     assert [p.cost for p in others] == [p.cost for p in points]
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 @pytest.mark.parametrize("of_table", [True, False])
 def test_a_ladder_at_the_boundary_fails_at_most_as_often_as_delta(of_table):
     """Correct rows exit first, and ε is between two steps of the ladder."""

@@ -14,8 +14,6 @@ from cascadelib import LogitStore, Method
 from cascadelib.files import ROOT
 from tools import home, report, run
 
-pytestmark = pytest.mark.soak
-
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 BUNDLED = ROOT / "data" / "fashion-mnist"
@@ -60,17 +58,30 @@ def other_parameters(path, small):
 
 @pytest.fixture(scope="module")
 def executed(tmp_path_factory):
-    """A folder of the executed notebooks, which the first test fills."""
+    """A folder of the executed notebooks, which the tests of a tier share."""
     return tmp_path_factory.mktemp("executed")
 
 
+@pytest.fixture
+def execute(small, run_cells, executed):
+    """Function (path) → the cells of a notebook with other parameters, executed once."""
+
+    def cells_of(path):
+        target = executed / path.name
+        if not target.exists():
+            cells = run_cells(path, other_parameters(path, small))
+            nbformat.write(nbformat.v4.new_notebook(cells=cells), target)
+        return nbformat.read(target, as_version=4).cells
+
+    return cells_of
+
+
+@pytest.mark.soak
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
-def test_a_notebook_runs_with_other_parameters(path, small, run_cells, executed):
-    cells = run_cells(path, other_parameters(path, small))
-    for cell in cells:
+def test_a_notebook_runs_with_other_parameters(path, execute):
+    for cell in execute(path):
         if "answer" in cell.metadata.get("tags", []):
             assert report.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
-    nbformat.write(nbformat.v4.new_notebook(cells=cells), executed / path.name)
 
 
 @pytest.fixture(scope="module")
@@ -105,6 +116,7 @@ def tables(small, tmp_path_factory):
 OF_TABLES = {"method": None, "methods": [None], "cost": "cost", "top_k": 0}
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("form", ["tables", "scores"])
 @pytest.mark.parametrize("number", ["02", "03", "04", "05"])
 def test_a_lesson_runs_without_logits(number, form, tables, run_cells):
@@ -146,19 +158,23 @@ REPORT_PARTS = "html, table, .output_area, .output_area pre, main p, img"
 LAB_PARTS = ".jp-RenderedHTMLCommon table, .jp-RenderedHTMLCommon p, .jp-RenderedHTMLCommon"
 
 
-def lessons(executed):
-    return [path for path in sorted(executed.glob("*.ipynb")) if path.name < "10"]
+@pytest.fixture
+def lessons(executed, execute):
+    """The lessons with other parameters, executed."""
+    paths = [path for path in NOTEBOOKS if path.name < "10"]
+    for path in paths:
+        execute(path)
+    return [executed / path.name for path in paths]
 
 
+@pytest.mark.soak
 @pytest.mark.browser
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("width", [390, 1000, 1440])
 def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
-    executed, open_page, width, scheme
+    executed, lessons, open_page, width, scheme
 ):
-    runs = [report.Run(path, path) for path in lessons(executed)]
-    if not runs:
-        pytest.skip("no lesson ran before")
+    runs = [report.Run(path, path) for path in lessons]
     if not (executed / "index.html").exists():
         home.write_report(runs, executed)
     for run_ in runs:
@@ -170,13 +186,12 @@ def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
         page.close()
 
 
+@pytest.mark.nightly
 @pytest.mark.browser
-def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, open_page):
+def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, lessons, open_page):
     """The window has 1,440 pixels, of which JupyterLab's sidebar takes 300."""
-    if not lessons(executed):
-        pytest.skip("no lesson ran before")
     with serving(executed) as (address, _):
-        for path in lessons(executed):
+        for path in lessons:
             tab = f"{address}/lab/workspaces/{path.stem}/tree/{path.name}"  # no other tab
             page = open_page(tab, 1440, height=8000)
             page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)

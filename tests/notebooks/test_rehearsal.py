@@ -18,7 +18,7 @@ from cascadelib.evaluation.point import Point
 from cascadelib.files import ROOT
 from tools.claims import ledger
 
-pytestmark = pytest.mark.soak
+pytestmark = pytest.mark.nightly
 
 SCRIPTS = ROOT / "data" / "imagenet-1k"
 K = 2000

@@ -45,7 +45,7 @@ def test_a_best_method_must_exceed_every_other_one(ensemble, error, finding):
     )
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 def test_the_best_of_equal_methods_is_rarely_significant():
     """The data choose the best, so all pairs are compared. Of 100 draws at 5%: more in 1% of
     tests."""

@@ -163,7 +163,7 @@ def test_counts_of_models_are_compared_by_an_exact_test(models):
     assert probabilities[decided].sum() <= verdicts.LEVEL
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 def test_a_mean_of_few_models_is_tested_at_its_level(monkeypatch):
     """The exact t-test of normal values is the reference. Resamples only estimate its error."""
     monkeypatch.setattr("tools.claims.evidence.RESAMPLES", 200)
@@ -177,13 +177,13 @@ def test_a_mean_of_few_models_is_tested_at_its_level(monkeypatch):
     assert different <= 3
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 def test_two_equal_methods_give_a_false_verdict_in_at_most_5_percent_of_families():
     """The benchmark ``ledger`` has a thousand families of each world."""
     assert false_families(30, BOUNDARY) <= 4  # of 30 at 5%: more in 1.6% of such tests
 
 
-@pytest.mark.soak  # the worlds take up to 2 minutes
+@pytest.mark.nightly  # the worlds take up to 2 minutes
 @pytest.mark.parametrize("world", WORLDS)
 def test_claims_that_are_false_in_a_planted_world_are_rarely_decided(world):
     """The benchmark ``ledger`` has a thousand draws of each world."""
