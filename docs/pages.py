@@ -31,8 +31,28 @@ from tools.app import write_page  # noqa: E402
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
     """Use the repository's address in pyproject.toml, if it has one, for links to it."""
-    config.repo_url = setup.about()["repository"] or None
+    repository = setup.about()["repository"]
+    config.repo_url = repository or None
+    config.site_url = setup.urls(repository).get("Documentation")
     return config
+
+
+def on_post_build(config: MkDocsConfig) -> None:
+    """Write 404.html without links if the address of the site is unknown.
+
+    A server shows it at any depth, so a relative link leads nowhere.
+    """
+    if not config.site_url:
+        Path(config.site_dir, "404.html").write_text(NOT_FOUND, encoding="utf-8")
+
+
+NOT_FOUND = """<!DOCTYPE html>
+<html lang="en"><head><meta charset="utf-8"><title>Page not found: cascadelib</title>
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="color-scheme" content="light dark"></head>
+<body><h1>This page does not exist</h1>
+<p>Go back, or shorten the address to that of the documentation.</p></body></html>
+"""
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -59,12 +79,16 @@ COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
 TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
 TOP["benchmarks/results.md"] = "benchmarks.md"
+ON_THE_SITE = TOP | {
+    "cascadelib/__init__.py": "reference/index.md",
+    "notebooks": "notebooks/index.html",
+}
 
 
 def target_of(path: str) -> str:
     """Return the site's page of a file of the repository. Other paths stay, and a strict build
     refuses them."""
-    return TOP.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
+    return ON_THE_SITE.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
 
 
 def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:

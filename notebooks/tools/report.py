@@ -7,9 +7,10 @@ site.
 """
 
 import html
+import os
 import re
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from copy import deepcopy
 from dataclasses import dataclass
 from functools import cached_property
@@ -28,6 +29,8 @@ from .app import write_page
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 GLOSSARY = ROOT / "docs" / "glossary.md"
+# A link of a notebook to a notebook or page of this checkout, and its anchor.
+LINK = re.compile(r'href="([\w./-]+\.(?:ipynb|md))(?=["#])')
 WIDGET = "application/vnd.jupyter.widget-view+json"
 LIVE = "live.html"  # the explorer of the bundled images
 # The explorer in a page. It sends its height, which the frame then has.
@@ -280,6 +283,25 @@ def glossary_page(exporter: HTMLExporter, out: Path) -> str:
     return PAGE.format(title="glossary", top=top, contents=contents_of(body), body=body)
 
 
+def target_of(link: str, names: Container[str], out: Path, home: str) -> str:
+    """Return where a link of a notebook to a file of the checkout leads from a page in ``out``.
+
+    It is the other page of the report, or the page of the site, or else the file. names: the pages
+    of the report. home: as for :func:`write`.
+    """
+    path = Path(link)
+    if path.suffix == ".ipynb" and path.stem in names:
+        return f"{path.stem}.html"
+    if link == "../docs/glossary.md" and not home:
+        return "glossary.html"
+    is_of_docs = link.startswith("../docs/")
+    if home and is_of_docs:
+        return f"../{path.stem}.html"
+    page = ROOT / "build" / "docs" / f"{path.stem}.html"
+    file = page if is_of_docs and page.is_file() else ROOT / "notebooks" / link
+    return Path(os.path.relpath(file, out)).as_posix()
+
+
 def copy_shared(out: Path) -> None:
     """Write the files that all pages load into ``out``."""
     (out / "plotly.min.js").write_text(get_plotlyjs(), encoding="utf-8")
@@ -307,11 +329,11 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
     )
     copy_shared(out)
     pages = [(f"{run.page}.html", html.escape(question_of(run.nb))) for run in runs]
-    glossary = "../glossary.html" if home else "glossary.html"
+    names = {run.page for run in runs}
     has_explorer = False
     for place, run in enumerate(runs):
         body, _ = exporter.from_notebook_node(readable_copy(run.nb))
-        body = body.replace('href="../docs/glossary.md', f'href="{glossary}')
+        body = LINK.sub(lambda m: f'href="{target_of(m[1], names, out, home)}', body)
         if f'src="{LIVE}#' in body and not has_explorer:
             write_page(out / LIVE)
             has_explorer = True
