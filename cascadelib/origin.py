@@ -94,14 +94,6 @@ class Origin:
     def __len__(self) -> int:
         return self.sketch.samples if self.sketch else len(self.sample_ids)
 
-    def __eq__(self, other: object) -> bool:
-        if self is other or not (isinstance(other, Origin) and self.sketch):
-            return self is other
-        return self.sketch == other.sketch
-
-    def __hash__(self) -> int:
-        return hash((self.source, len(self)))
-
     @property
     def required_labels(self) -> Array:
         """The labels. Raises ValueError if there are none."""

@@ -19,7 +19,7 @@ from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point, bind, record_of
 from ..front_end import without_tex
 from ..methods.method import Method
-from ..origin import join_origins, samples_in_common
+from ..origin import join_origins
 from ..store.protocol import Store, answered_by_models
 from ..store.tables.answers import EXACT, describe_gaps, refuse_unreadable
 from ..tables import fraction, number, percentage_points, times
@@ -264,14 +264,17 @@ def certify(
     >>> certificate.point.models
     ('llama-3.1-8b', 'llama-3.3-70b')
     """
-    epsilon = check_bounds(epsilon, budget)
+    epsilon, budget = check_bounds(epsilon, budget)
     delta = checked_share(delta, "delta")
-    check_aim(epsilon, budget, delta)
+    if not delta:
+        raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
+    if epsilon is None and budget is None:
+        raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_unreadable(store, models_of(points, reference))
     refuse_repeats(store)
-    refuse_overlap(points, store, models_of(points, reference))
+    are_compared = refuse_overlap(points, store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, groups)
     refuse_labels_of_model(case)
     seed = draw_seed(seed)
@@ -290,7 +293,7 @@ def certify(
         budget=budget,
         delta=delta,
         draws=len(store),
-        assumes=assumptions(case, seed if trial.is_ordered else None),
+        assumes=assumptions(case, are_compared, seed if trial.is_ordered else None),
         remarks=remarks_about(case, trial.score_in_words),
         cautions=cautions_about(case),
         frame=case.frame,
@@ -313,14 +316,6 @@ def certify(
     return Certificate(certified, alone, terms, table)
 
 
-def check_aim(epsilon: float | None, budget: float | None, delta: float) -> None:
-    """Raise a ValueError if there is nothing to certify, or if no error is allowed."""
-    if not delta:
-        raise ValueError("delta must be above 0, such as 0.05: no certificate is certain")
-    if epsilon is None and budget is None:
-        raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
-
-
 def with_guarantee(point: Point, terms: Guarantee, store: Store) -> Point:
     """Return a certified cascade with its guarantee, which these samples gave."""
     records = tuple(record_of(store, name) for name in point.models)
@@ -328,17 +323,19 @@ def with_guarantee(point: Point, terms: Guarantee, store: Store) -> Point:
     return bind(replace(point, selected_on=seen_on, records=records), terms)
 
 
-def assumptions(case: Case, seed: int | None) -> tuple[str, ...]:
+def assumptions(case: Case, are_compared: bool, seed: int | None) -> tuple[str, ...]:
     """Return what a certificate assumes, as clauses."""
     source = "independently from the data on which the cascade will run"
     if case.frame:
         source = f"uniformly from the {case.frame} rows of the table that gave the thresholds"
-    unknown = samples_in_common(join_origins(*(point.seen for point in case.points)), case.origin)
-    compared = "" if unknown is not None else " (there are no ids by which to compare)"
+    compared = "" if are_compared else " (there are no ids by which to compare)"
+    records = [record_of(case.store, name) for name in case.models]
+    has_digests = all("weights_sha256" in record for record in records)
+    unrecorded = "" if has_digests else " (no digest of their weights is recorded)"
     clauses = [
         f"the samples were drawn {source}",
         f"the cascade was chosen without them{compared} and {UNFITTED}",
-        UNCHANGED,
+        f"{UNCHANGED}{unrecorded}" if case.store.class_count else UNCHANGED,
     ]
     if seed is not None:
         clauses.append(f"seed {seed} of the order of the samples was not chosen by its result")

@@ -68,7 +68,7 @@ def to_label(
     (247, 3000)
     """
     check_store(store)
-    epsilon = check_bounds(epsilon, budget)
+    epsilon, budget = check_bounds(epsilon, budget)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
     refuse_repeats(store)
     refuse_overlap(points, store, models_of(points, reference))
@@ -133,8 +133,10 @@ def candidates(
     return [front.point(int(order[step])) for step in steps]
 
 
-def check_bounds(epsilon: float | str | None, budget: float | None) -> float | None:
-    """Return epsilon as a fraction, or raise a ValueError if a bound is not a number."""
+def check_bounds(
+    epsilon: float | str | None, budget: float | None
+) -> tuple[float | None, float | None]:
+    """Return epsilon as a fraction and the budget, or raise a ValueError if one is not a number."""
     if budget is not None:
-        check_number(budget, "budget")
-    return None if epsilon is None else checked_share(epsilon, "epsilon")
+        budget = check_number(budget, "budget")
+    return None if epsilon is None else checked_share(epsilon, "epsilon"), budget

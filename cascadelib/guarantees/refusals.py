@@ -23,10 +23,11 @@ def refuse_repeats(store: Any) -> None:
         )
 
 
-def refuse_overlap(points: Sequence[Point], store: Store, models: Sequence[str]) -> None:
+def refuse_overlap(points: Sequence[Point], store: Store, models: Sequence[str]) -> bool:
     """Raise ValueError if samples selected or fitted the points, or trained a network.
 
-    Models with out-of-fold outputs have the metadata ``folds``, the number of networks.
+    Return whether all samples could be compared by their ids. Models with out-of-fold outputs have
+    the metadata ``folds``, the number of networks.
     """
     folds = store.models.get("folds", pd.Series()).reindex(models).dropna()
     if len(folds):
@@ -37,7 +38,7 @@ def refuse_overlap(points: Sequence[Point], store: Store, models: Sequence[str])
         )
     shared = samples_in_common(join_origins(*(point.seen for point in points)), store.origin)
     if not shared:
-        return
+        return shared is not None
     remedy = (
         "a guarantee needs other samples. Search on store.take(slice(0, None, 2)), and certify on "
         "store.take(slice(1, None, 2))"

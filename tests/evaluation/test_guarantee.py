@@ -212,12 +212,29 @@ def test_a_guarantee_is_about_the_weights_that_were_certified(tmp_path):
     chosen, check, held_out = splits(tmp_path, "first")
     point = cl.certify(check, cl.search(chosen), 0.05, reference="b").point
     assert {record["weights_sha256"] for record in point.records} == {"first"}
+    assert "no digest of their weights" not in str(point.guarantee)
     kept = cl.Policy.from_point(point, chosen, held_out).point
     assert kept.guarantee and kept.expected is not None
     others = splits(tmp_path, "other")
     for options in ({"store": others[0]}, {"held_out": others[2]}):
         with pytest.raises(ValueError, match="another model 'a' .*weights_sha256 differ"):
             cl.Policy.from_point(point, **options)
+
+
+@pytest.mark.parametrize("bounds", [{"budget": 15}, {"epsilon": "3%", "delta": "10%"}])
+def test_bounds_of_other_types_are_read_unchanged_from_a_file(bounds):
+    point = cl.certify(CHECK, cl.search(CHOSEN, 2), **bounds).point
+    assert point.guarantee and parse_cascade(text_of(point)).guarantee == point.guarantee
+
+
+def test_weights_without_a_digest_are_assumed():
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 1000)
+    logits = {name: rng.normal(size=(1000, 3)) + 3 * np.eye(3)[labels] for name in "ab"}
+    store = cl.LogitStore.from_arrays(labels, logits, macs={"a": 1, "b": 5}, sample_ids=range(1000))
+    halves = [store.take(slice(start, start + 500)) for start in (0, 500)]
+    found = cl.certify(halves[1], cl.search(halves[0]), 0.05, reference="b")
+    assert "without the label (no digest of their weights is recorded)" in str(found.terms)
 
 
 def test_a_file_of_two_models_has_at_most_7_kb(point):
