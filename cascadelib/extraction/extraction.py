@@ -6,13 +6,12 @@ import platform
 import statistics
 import time
 from collections.abc import Iterator
-from importlib.metadata import version
-from importlib.util import find_spec
 from itertools import chain
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from ..files import digest_of, file_name
 from ..store.logit_store import LogitStore
@@ -28,10 +27,8 @@ from .preparation import (
     remove_finished,
     select_pending,
 )
-from .shards import split_range
 
 POLL_SECONDS = 0.5
-VERSIONED = ("torch", "timm", "numpy")  # packages whose versions are recorded
 
 
 def extract(
@@ -156,7 +153,7 @@ def extract(
     with contextlib.suppress(OSError):  # the store may be read-only
         remove_finished(settings, pending)
     if pending:
-        with _explain_full_disk(settings), settings.shards.shared():
+        with _explain_full_disk(settings), settings.shards.locks.shared():
             _extract_pending(pending, settings)
     if verify:
         for source in settings.sources:
@@ -260,22 +257,17 @@ def _store(candidate: Candidate, parts: list, residents: Residents) -> None:
     times = [*chain(*batch_seconds)]
     if settings.order is not None:
         logits = logits[np.argsort(settings.order)]
-        # Texts are sorted by length, so all batches count.
-        sizes = [
-            stop - start for start, stop in split_range(0, len(logits), settings.options.batch_size)
-        ]
-        seconds = float(np.average(times, weights=sizes))
+        seconds = statistics.fmean(times)  # texts are sorted by length, so all batches count
     elif settings.workers and settings.device.torch.type == "cpu":
         # Workers decode on the same processor, so the time of the first samples is more accurate.
         seconds = candidate.seconds
     else:  # only full batches count, since a smaller last batch is less efficient
         seconds = statistics.median(times[: len(logits) // settings.options.batch_size] or times)
     check_order(candidate.name, candidate.metadata, logits, settings.labels)
-    installed = {name: version(name) for name in VERSIONED if find_spec(name)}
     extraction = candidate.run | {
         "run": digest_of(candidate.run),
         "device_name": settings.device.name,
-        "versions": {"python": platform.python_version()} | installed,
+        "versions": {"python": platform.python_version(), "torch": torch.__version__},
     }
     extraction.pop("samples")
     if candidate.name in settings.batch_limits:

@@ -10,10 +10,9 @@ import torch
 
 from ..datasets.images import Photographs
 from ..origin import origin_of
-from ..tables import number
 from ..zoo.forward import Device, upload_batch
 from ..zoo.transforms import find_distinct, prepare_batch
-from .limits import MOST_SHARED_BYTES, SHARED_MEMORY, find_shared_memory
+from .limits import SHARED_MEMORY, find_shared_memory
 from .shards import split_range
 
 CHUNK = 16  # photographs per task of a worker
@@ -64,31 +63,25 @@ class _CutPhotographs:
     returns None.
 
     source: the photographs. cuts: functions of one photograph. ring: lists with one buffer per cut.
-    first_cut: {row: cut photographs} of the first row, which determine the shapes of the buffers.
+    first: a cut photograph of the first row, which determines the shapes of the buffers.
 
     The main process computes the first row before it starts workers. So timm is imported once. If
-    each worker imported it, a photograph would cost 10 ms of processor time instead of 4
-    (``benchmarks/extraction.py``, job ``decoding``).
+    each worker imported it, a photograph would cost 10 ms of processor time instead of 4.
     """
 
     def __init__(self, source: Any, cuts: list[Callable], row: int):
         self.source = source
         self.cuts = cuts
         self.ring: list[list[torch.Tensor]] = []
-        self.first_cut: dict[int, list[torch.Tensor]] = {}
-        self.first_cut[row] = self.cut_row(row)
-        self.bytes = sum(cut.nbytes for cut in self.first_cut[row])  # of a photograph
+        self.first = self.cut_row(row)
 
     def create_buffers(self, size: int, is_shared: bool = False) -> list[torch.Tensor]:
         """Create one buffer per cut for ``size`` photographs."""
-        (first,) = self.first_cut.values()
-        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in first]
+        buffers = [torch.empty((size, *cut.shape), dtype=cut.dtype) for cut in self.first]
         return [one.share_memory_() if is_shared else one for one in buffers]
 
     def cut_row(self, row: int) -> list[torch.Tensor]:
         """Compute all cuts of one photograph."""
-        if row in self.first_cut:
-            return self.first_cut[row]
         try:
             image = self.source[row]()
             return [torch.as_tensor(cut(image)) for cut in self.cuts]
@@ -115,25 +108,20 @@ class _CutPhotographs:
         return None
 
 
-def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int, int]:
-    """Return (workers, photographs per chunk, chunks that each worker prefetches).
+def size_ring(photograph_bytes: int, workers: int) -> tuple[int, int]:
+    """Return (workers, chunks that each worker prefetches), which depend on the shared memory.
 
-    There is a buffer for each prefetched chunk, and one for the chunk that is read. Together they
-    use at most 2 GB, and at most half of the free shared memory of the system.
+    There is a buffer for each prefetched chunk, and one for the chunk that is read.
     """
-    limit = find_shared_memory()
-    fitting = limit // photograph_bytes
-    usable = max(0, min(workers, fitting - 1))
-    chunk = min(CHUNK, fitting // (usable + 1)) if usable else CHUNK
-    prefetched = min(PREFETCHED_CHUNKS, (fitting // chunk - 1) // usable) if usable else 0
-    if limit < MOST_SHARED_BYTES and (usable, chunk) != (workers, CHUNK):
+    chunks = find_shared_memory() // (CHUNK * photograph_bytes)
+    usable = max(0, min(workers, chunks - 1))
+    if usable < workers:
         warnings.warn(
-            f"{SHARED_MEMORY} has little free memory ({number(2 * limit, 'B')}), so {usable} of "
-            f"{workers} processes decode photographs, {chunk} at a time. Enlarge it, for example "
-            "with docker run --shm-size=4g",
+            f"{SHARED_MEMORY} has little free memory, so {usable} of {workers} processes decode "
+            "photographs. Enlarge it, for example with docker run --shm-size=4g",
             stacklevel=2,
         )
-    return usable, chunk, prefetched
+    return usable, min(PREFETCHED_CHUNKS, (chunks - 1) // usable) if usable else 0
 
 
 def _feed_photographs(
@@ -145,11 +133,11 @@ def _feed_photographs(
         return
     photographs = _CutPhotographs(samples.inputs, cuts, first[-2])
     workers = min(workers, -(-len(samples) // CHUNK))
-    workers, chunk, prefetched = size_ring(photographs.bytes, workers)
+    workers, prefetched = size_ring(sum(cut.nbytes for cut in photographs.first), workers)
     for _ in range(1 + workers * prefetched):
-        photographs.ring.append(photographs.create_buffers(chunk, workers > 0))
+        photographs.ring.append(photographs.create_buffers(CHUNK, workers > 0))
     ahead, due = itertools.tee(itertools.chain([first], batches))
-    chunks = (range(*rows) for *_, start, stop in ahead for rows in split_range(start, stop, chunk))
+    chunks = (range(*rows) for *_, start, stop in ahead for rows in split_range(start, stop, CHUNK))
     loader = torch.utils.data.DataLoader(
         photographs,  # type: ignore[arg-type]
         batch_size=None,
@@ -161,7 +149,7 @@ def _feed_photographs(
     for batch in due:
         *_, start, stop = batch
         whole = photographs.create_buffers(stop - start)
-        for begin, end in split_range(0, stop - start, chunk):
+        for begin, end in split_range(0, stop - start, CHUNK):
             buffers, error = next(arriving)
             if error is not None:
                 raise error

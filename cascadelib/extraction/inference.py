@@ -4,7 +4,7 @@ import contextlib
 import itertools
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -23,13 +23,12 @@ from .shards import split_range
 class Claim:
     """Shard that this process computes.
 
-    missing: models that lack it, whose locks this process has. parts: {model: (logits, seconds
-    per sample of each batch)}, filled batch by batch.
+    parts: {model: (logits, seconds per sample of each batch)} of the models that lack it, whose
+    locks this process has. They are filled batch by batch.
     """
 
     span: tuple[int, int]
-    missing: list[Candidate]
-    parts: dict[Candidate, tuple[torch.Tensor, list]] = field(default_factory=dict)
+    parts: dict[Candidate, tuple[torch.Tensor, list]]
 
 
 def run_group(group: list[Candidate], residents: Residents, title: str) -> None:
@@ -54,7 +53,7 @@ def run_group(group: list[Candidate], residents: Residents, title: str) -> None:
         return
     for candidate in short:
         del settings.failed[candidate.name]
-    half = len(short) if len(short) < len(group) else len(short) // 2
+    half = (len(short) + 1) // 2
     for part in filter(None, (short[:half], short[half:])):
         run_group(part, residents, title)
 
@@ -63,7 +62,7 @@ def _claim_shards(group: list[Candidate], settings: Settings) -> Iterator[Claim]
     """Claim the shards that models of the group lack, one span after the other."""
     shards = settings.shards
     for span in settings.bounds:
-        missing = []
+        parts: dict[Candidate, tuple[torch.Tensor, list]] = {}
         for candidate in group:
             name = candidate.name
             if (
@@ -73,9 +72,9 @@ def _claim_shards(group: list[Candidate], settings: Settings) -> Iterator[Claim]
                 # Another process may just have computed it.
                 and shards.is_missing(name, candidate.run, span)
             ):
-                missing.append(candidate)
-        if missing:
-            yield Claim(span, missing)
+                parts[candidate] = _allocate_logits(candidate, span, settings), []
+        if parts:
+            yield Claim(span, parts)
 
 
 def _load_models(group: list[Candidate], residents: Residents) -> dict[Candidate, Model]:
@@ -100,17 +99,15 @@ def _run_claims(
     """
     bar = tqdm(
         total=len(settings.samples) * len(models),
-        unit="sample",
         leave=False,
         disable=not (settings.options.progress and is_watched()),
-        mininterval=0.5,
         desc=title,
     )
     started = _start_batches(claims, models, settings)
     with contextlib.closing(started), bar, torch.inference_mode():
         for claim, stop, outputs in delay_items(started, settings.device.delay):
             for output in outputs:
-                with _record_and_print(output.candidate, settings):
+                with record_failure(settings.failed, output.candidate.name):
                     output.wait()
                     _check_finite(output, settings)
                     claim.parts[output.candidate][1].append(output.seconds())
@@ -120,35 +117,20 @@ def _run_claims(
 
 
 def _write_shard(claim: Claim, settings: Settings) -> None:
-    """Write a complete shard of the models that have not failed, and release it."""
+    """Write a complete shard of the models that have not failed."""
     for candidate, (logits, seconds) in claim.parts.items():
         if candidate.name not in settings.failed:
             shard = logits.numpy(), seconds
             settings.shards.write(candidate.name, candidate.run, claim.span, *shard)
-            settings.shards.locks.release(candidate.name, claim.span)
-
-
-@contextlib.contextmanager
-def _record_and_print(candidate: Candidate, settings: Settings) -> Iterator[None]:
-    """Record an exception of a model, and print it unless the model may run with fewer others."""
-    with record_failure(settings.failed, candidate.name):
-        yield
-    failure = settings.failed.get(candidate.name)
-    if failure is not None and settings.options.progress and not lacked_memory(failure):
-        tqdm.write(str(failure))
 
 
 def delay_items(items: Iterator, delay: int) -> Iterator:
-    """Yield each item ``delay`` items later, and the rest at the end or before an exception."""
+    """Yield each item ``delay`` items later."""
     waiting: deque = deque()
-    try:
-        for item in items:
-            waiting.append(item)
-            if len(waiting) > delay:
-                yield waiting.popleft()
-    except (Exception, KeyboardInterrupt):
-        yield from waiting
-        raise
+    for item in items:
+        waiting.append(item)
+        if len(waiting) > delay:
+            yield waiting.popleft()
     yield from waiting
 
 
@@ -203,7 +185,7 @@ def _start_outputs(
     device.
     """
     failed = settings.failed
-    remaining = [one for one in claim.missing if one in models and one.name not in failed]
+    remaining = [one for one in claim.parts if one.name not in failed]
     rows = slice(start - claim.span[0], stop - claim.span[0])
     for transform in find_distinct(models[candidate].transform for candidate in remaining):
         inputs = None
@@ -211,12 +193,12 @@ def _start_outputs(
             model = models[candidate]
             if model.transform != transform:
                 continue
-            with _record_and_print(candidate, settings):
+            with record_failure(failed, candidate.name):
                 inputs = prepare(transform) if inputs is None else inputs
                 output, seconds = compute_timed_logits(
                     model, inputs, settings.device, settings.batch_limits, halve=len(models) == 1
                 )
-                logits = _get_buffer(claim, candidate, settings)[rows]
+                logits = claim.parts[candidate][0][rows]
                 if output.shape != logits.shape:
                     raise ValueError(
                         f"model {model.name!r} returned {tuple(output.shape)} for rows {start} … "
@@ -226,15 +208,13 @@ def _start_outputs(
                 yield BatchLogits(candidate, start, logits.numpy(), wait, seconds)
 
 
-def _get_buffer(claim: Claim, candidate: Candidate, settings: Settings) -> torch.Tensor:
-    """Return the logits of a shard, which are allocated at its first batch."""
-    if candidate not in claim.parts:
-        start, stop = claim.span
-        dtype = getattr(torch, settings.options.dtype)
-        pinned = settings.device.pins_memory
-        logits = torch.empty((stop - start, candidate.classes), dtype=dtype, pin_memory=pinned)
-        claim.parts[candidate] = (logits, [])
-    return claim.parts[candidate][0]
+def _allocate_logits(
+    candidate: Candidate, span: tuple[int, int], settings: Settings
+) -> torch.Tensor:
+    """Return a tensor for the logits of a shard."""
+    dtype = getattr(torch, settings.options.dtype)
+    shape = (span[1] - span[0], candidate.classes)
+    return torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
 
 
 def _check_finite(output: BatchLogits, settings: Settings) -> None:

@@ -13,7 +13,6 @@ OWN_GROUP = Path("/proc/self/cgroup")
 SHARED_MEMORY = Path("/dev/shm")  # folder of the buffers that processes share
 MOST_SHARED_BYTES = 2 * 10**9
 ASSUMED_MEMORY = 8e9  # bytes of a host that does not report its memory (Windows)
-LOCAL_RANKS = ("LOCAL_RANK", "SLURM_LOCALID")  # numbers of a process on its machine
 
 
 def count_local_processes() -> int:
@@ -23,10 +22,10 @@ def count_local_processes() -> int:
 
 def find_device() -> torch.device | None:
     """Return the GPU of a process of torchrun or Slurm, or None for others or without a GPU."""
-    ranks = [int(os.environ[name]) for name in LOCAL_RANKS if name in os.environ]
-    if not ranks or not torch.cuda.is_available():
+    rank = os.environ.get("LOCAL_RANK") or os.environ.get("SLURM_LOCALID")
+    if rank is None or not torch.cuda.is_available():
         return None
-    return torch.device("cuda", ranks[0] % torch.cuda.device_count())
+    return torch.device("cuda", int(rank) % torch.cuda.device_count())
 
 
 def _read_group_file(name: str) -> Iterator[list[str]]:

@@ -27,25 +27,27 @@ PRESENCE = 0  # byte that each process locks while it works
 class Locks:
     """Locks of the processes that work on a folder.
 
+    The last process removes the folder, unless a file matches ``unfinished``.
+
     On a disk or system (Windows) without such locks, one process at a time may work.
     """
 
-    def __init__(self, folder: Path):
+    def __init__(self, folder: Path, unfinished: str):
         self.folder = folder
+        self.unfinished = unfinished
         self._file: int | None = None  # None if this process works alone
 
     @contextlib.contextmanager
-    def shared(self, unfinished: str) -> Iterator[None]:
+    def shared(self) -> Iterator[None]:
         """Take part in the work on the folder, which is created if it does not exist.
 
-        The last process removes the folder at the end, unless a file matches ``unfinished``. Raises
-        ValueError if there are no locks and another process works on the folder.
+        Raises ValueError if there are no locks and another process works on the folder.
         """
         self._enter()
         try:
             yield
         finally:
-            if self._is_last() and not any(self.folder.glob(unfinished)):
+            if self._is_last() and not any(self.folder.glob(self.unfinished)):
                 shutil.rmtree(self.folder, ignore_errors=True)
             if self._file is not None:
                 os.close(self._file)
@@ -87,32 +89,27 @@ class Locks:
         if self._file is None:
             (self.folder / OWNER).unlink(missing_ok=True)
             return True
-        _unlock(self._file, PRESENCE, 0)
+        fcntl.lockf(self._file, fcntl.LOCK_UN)
         return _lock(self._file, PRESENCE)
 
     def claim(self, *key: Any) -> bool:
         """Return whether no other process has the lock of a key, which this one now has."""
         return self._file is None or _lock(self._file, _find_byte(key))
 
-    def release(self, *key: Any) -> None:
-        """Release the lock of a key."""
-        if self._file is not None:
-            _unlock(self._file, _find_byte(key))
-
     def release_all(self) -> None:
         """Release the locks of all keys."""
         if self._file is not None:
-            _unlock(self._file, PRESENCE + 1, 0)
+            fcntl.lockf(self._file, fcntl.LOCK_UN, 0, PRESENCE + 1)
 
     @contextlib.contextmanager
     def held(self, *key: Any) -> Iterator[None]:
-        """Wait for the lock of a key, and hold it inside the context."""
+        """Wait for the lock of a key, and release the locks of all keys at the end."""
         if self._file is not None:
             _lock(self._file, _find_byte(key), wait=True)
         try:
             yield
         finally:
-            self.release(*key)
+            self.release_all()
 
 
 def _lock(file: int, byte: int, exclusive: bool = True, wait: bool = False) -> bool:
@@ -128,11 +125,6 @@ def _lock(file: int, byte: int, exclusive: bool = True, wait: bool = False) -> b
     except (BlockingIOError, PermissionError):
         return False
     return True
-
-
-def _unlock(file: int, byte: int, length: int = 1) -> None:
-    """Unlock bytes of a file. length: 0 means all following bytes."""
-    fcntl.lockf(file, fcntl.LOCK_UN, length, byte)
 
 
 def _find_byte(key: tuple) -> int:

@@ -5,7 +5,6 @@ import errno
 import gc
 import shutil
 import time
-import weakref
 from collections import deque
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
@@ -68,9 +67,9 @@ class Settings:
     """Checked arguments of an extraction, its store, and what fails during the run.
 
     sources: the requested models. store: the existing store. inputs: digest of the inputs. workers:
-    number of processes that decode images. memory, host_memory: bytes for models on the device and
-    on the host, which are the same on a CPU. batch_limits: {model: largest batch that fits into
-    memory} of models for which a full batch does not fit. failed: {model: error} of skipped models.
+    number of processes that decode images. memory: bytes for models on the device. batch_limits:
+    {model: largest batch that fits into memory} of models for which a full batch does not fit.
+    failed: {model: error} of skipped models.
     """
 
     options: Options
@@ -83,7 +82,6 @@ class Settings:
     device: Device
     workers: int
     memory: float
-    host_memory: float
     batch_limits: dict[str, int] = field(default_factory=dict)
     failed: dict[str, Exception] = field(default_factory=dict)
 
@@ -125,7 +123,7 @@ class Candidate:
     """Model to extract, with what was measured.
 
     run: all settings that determine the logits. macs, seconds: means per sample. weights: bytes of
-    the weights. inputs, working: bytes per sample of the input, and of a forward pass.
+    the weights. working: bytes per sample of the input and of a forward pass.
     """
 
     source: Source
@@ -135,7 +133,6 @@ class Candidate:
     seconds: float
     metadata: dict
     weights: int
-    inputs: int
     working: int
 
     @property
@@ -163,6 +160,7 @@ class Residents:
         weights or another transform, or if its weights exceed the memory of the device.
         """
         if source.name not in self._models:
+            check_weights(source.name, source.weights, self.settings.memory)
             model = source.load()
             if run is not None and not describe_identity(model).items() <= run.items():
                 raise ValueError(
@@ -183,14 +181,13 @@ class Residents:
     def keep(self, group: Collection[Candidate]) -> None:
         """Free all models but these."""
         freed = self._models.keys() - {candidate.name for candidate in group}
-        loaded = [weakref.ref(self._models[name].module) for name in freed - self._placed.keys()]
         for name in freed:
             del self._models[name]
             if name in self._placed:
                 self._placed.pop(name).close()
-        if any(module() is not None for module in loaded):  # it refers to itself
-            gc.collect()
-        torch.cuda.empty_cache()
+        if freed:
+            gc.collect()  # a module may refer to itself
+            torch.cuda.empty_cache()
 
 
 def check_weights(name: str, weights: int, memory: float) -> None:
@@ -244,7 +241,7 @@ class Queue:
                 del settings.failed[source.name]  # it begins the next group
                 break
             if candidate is not None:
-                if group and not fits([*group, candidate], settings):
+                if group and compute_need([*group, candidate], settings) > settings.memory:
                     break
                 check_disk([*group, candidate], settings)
                 group.append(candidate)
@@ -279,22 +276,16 @@ class Queue:
     def _check_classes(self, candidate: Candidate) -> None:
         """Raise ValueError if a model has another number of classes than the data set.
 
-        If the data set has no class names, all models must have the number of the store or else of
-        the first model.
+        If the data set has no class names, the number is that of the store.
         """
         labels = self.settings.labels
         store = self.settings.store
-        expected = len(labels.classes or ()) or (store and store.class_count)
-        expected = expected or next(iter(self._measured.values()), candidate).classes
         found = candidate.classes
-        if found != expected:
+        expected = len(labels.classes or ()) or (store and store.class_count) or found
+        if found != expected or found <= labels.required_labels.max():
             raise ValueError(
-                f"model {candidate.name!r} gives {found} classes, the data set has {expected}"
-            )
-        highest = labels.required_labels.max()
-        if highest >= found:
-            raise ValueError(
-                f"model {candidate.name!r} gives {found} classes, but a label is {highest}"
+                f"model {candidate.name!r} gives {found} classes. The data set has {expected}, and "
+                f"labels up to {labels.required_labels.max()}"
             )
 
     def _call(self, source: Source, model: Model, run: dict, is_alone: bool) -> Candidate:
@@ -333,7 +324,6 @@ class Queue:
             if plain.module is not model.module:
                 call(model)
             logits, seconds = call(model)
-        count = count_inputs(inputs)
         sizes: list[int] = []
         map_parts(lambda part: sizes.append(part.nbytes), inputs)
         return Candidate(
@@ -344,8 +334,7 @@ class Queue:
             seconds=seconds(),
             metadata=metadata,
             weights=count_weight_bytes(model.module),
-            inputs=sum(sizes) // count,
-            working=working // count,
+            working=(sum(sizes) + working) // count_inputs(inputs),
         )
 
     def _prepare(self, transform: Any) -> Any:
@@ -363,39 +352,30 @@ class Queue:
         return self._prepared[1]
 
 
-def compute_needs(group: list[Candidate], settings: Settings) -> tuple[float, float]:
-    """Return the bytes that a group of models needs on the device and on the host.
+def compute_need(group: list[Candidate], settings: Settings) -> float:
+    """Return the bytes that a group of models needs on the device.
 
-    The device holds all weights, and the inputs and intermediate results of a batch. The host holds
-    the logits of a shard, and a second copy of the weights of a model while it is loaded. On a CPU,
-    both are the host.
+    These are all weights, and the input and intermediate results of a batch. A CPU also holds the
+    logits of a shard, and a second copy of the weights of a model while it is loaded.
     """
     batches = []
     for candidate in group:
         size = settings.batch_limits.get(candidate.name, settings.options.batch_size)
         batches.append(min(size, len(settings.samples)) * candidate.working)
-    inputs = {candidate.run["transform"]: candidate.inputs for candidate in group}
-    batch = min(settings.options.batch_size, len(settings.samples)) * sum(inputs.values())
-    device = sum(candidate.weights for candidate in group) + max(batches) + batch
+    need = sum(candidate.weights for candidate in group) + max(batches)
+    if settings.device.torch.type == "cuda":
+        return need
     loading = [one.weights for one in group if not one.source.is_loaded]
-    rows = settings.bounds[0][1] * settings.value_bytes
-    host = rows * sum(candidate.classes for candidate in group) + max(loading, default=0)
-    return (device, host) if settings.device.torch.type == "cuda" else (device + host,) * 2
-
-
-def fits(group: list[Candidate], settings: Settings) -> bool:
-    """Return whether a group of models fits into the memory of the device and of the host."""
-    device, host = compute_needs(group, settings)
-    return device <= settings.memory and host <= settings.host_memory
+    shard = settings.bounds[0][1] * settings.value_bytes
+    return need + shard * sum(one.classes for one in group) + max(loading, default=0)
 
 
 def halve_batch(candidate: Candidate, settings: Settings) -> None:
     """Halve the batch of a model until it fits into memory, or raise ValueError."""
     limits = settings.batch_limits
     size = limits.get(candidate.name, settings.options.batch_size)
-    while not fits([candidate], settings):
+    while (need := compute_need([candidate], settings)) > settings.memory:
         if size == 1:
-            need = max(compute_needs([candidate], settings))
             raise ValueError(
                 f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, "
                 f"and the limit is {number(settings.memory, 'B')}. Pass a larger memory="
@@ -404,17 +384,13 @@ def halve_batch(candidate: Candidate, settings: Settings) -> None:
 
 
 def check_disk(group: list[Candidate], settings: Settings) -> None:
-    """Raise OSError if the disk has no space for the missing shards of a group.
+    """Raise OSError if the disk has no space for the logits of a group.
 
     Shards and logits of one model exist simultaneously.
     """
-    shards = settings.shards
-    values = max(candidate.classes for candidate in group) * len(settings.samples)
-    for one in group:
-        spans = [span for span in settings.bounds if shards.is_missing(one.name, one.run, span)]
-        values += one.classes * sum(stop - start for start, stop in spans)
-    needed = values * settings.value_bytes
-    free = shutil.disk_usage(shards.store_path).free
+    classes = [candidate.classes for candidate in group]
+    needed = (sum(classes) + max(classes)) * len(settings.samples) * settings.value_bytes
+    free = shutil.disk_usage(settings.shards.store_path).free
     if needed > free:
         raise OSError(
             errno.ENOSPC, f"{number(needed, 'B')} are needed, {number(free, 'B')} are free"

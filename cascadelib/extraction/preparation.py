@@ -1,7 +1,6 @@
 """Check the arguments of an extraction, and select the models that the store lacks."""
 
 import hashlib
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,18 +9,18 @@ import torch
 from ..checks import POSITIVE, brief, check_count, check_number, error_context, validate_choice
 from ..datasets.images import Photographs
 from ..datasets.samples import Samples
-from ..files import file_name, find_leftovers
+from ..files import find_leftovers
 from ..origin import Origin, origin_of
 from ..store.formats import Folder
 from ..store.logit_store import LogitStore
 from ..store.manifest import MANIFEST, create
 from ..store.model_checks import DTYPES
-from ..zoo.forward import AMP, Device, select_device
+from ..zoo.forward import AMP, select_device
 from ..zoo.loaders import Source, list_sources
 from ..zoo.model import Model, update_digest
 from .feeding import read_batch
-from .limits import count_usable_cores, find_device, find_memory, read_host_memory
-from .planning import GIGABYTE, Options, Settings, check_weights
+from .limits import count_usable_cores, find_device, find_memory
+from .planning import GIGABYTE, Options, Settings
 from .shards import Shards
 
 
@@ -52,10 +51,9 @@ def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Se
         check_number(value, f"model {name!r}: macs", "a positive number", *POSITIVE)
     labels = origin_of(samples)
     store = open_existing(path, labels)
-    _check_spellings(names if store is None else [*store.models.index, *names])
     device = select_device(options.device or find_device(), options.amp)
-    memory = _check_memory(sources, options.memory, device)
-    on_gpu = device.torch.type == "cuda"
+    memory = find_memory(device.torch) if options.memory is None else options.memory
+    check_number(memory, "memory", "a positive number of GB", *POSITIVE)
     return Settings(
         options,
         sources,
@@ -66,19 +64,8 @@ def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Se
         Shards(path),
         device,
         workers,
-        memory,
-        read_host_memory() / 2 if on_gpu else memory,
+        memory * GIGABYTE,
     )
-
-
-def _check_memory(sources: list[Source], gigabytes: float | None, device: Device) -> float:
-    """Return the bytes for models. Raises ValueError if the largest model has more weights."""
-    if gigabytes is None:
-        gigabytes = find_memory(device.torch)
-    check_number(gigabytes, "memory", "a positive number of GB", *POSITIVE)
-    largest = max(sources, key=lambda source: source.weights)
-    check_weights(largest.name, largest.weights, gigabytes * GIGABYTE)
-    return gigabytes * GIGABYTE
 
 
 def select_pending(settings: Settings) -> list[Source]:
@@ -103,8 +90,7 @@ def check_stored_model(source: Source, settings: Settings, model: Model | None) 
 
     model: the loaded model, or None if its weights and transform are not compared.
     """
-    assert settings.store is not None
-    metadata = settings.store.metadata(source.name)
+    metadata = settings.store.metadata(source.name)  # type: ignore[union-attr]
     current = settings.describe_run(model) if model else settings.run
     # Accept what the store does not record.
     stored = current | metadata | (metadata.get("extraction") or {})
@@ -129,22 +115,10 @@ def remove_finished(settings: Settings, pending: list[Source]) -> None:
     if find_leftovers(shards.store_path) or shards.path.exists():
         if settings.store is not None:
             Folder(shards.store_path).settle()
-        with shards.shared():
+        with shards.locks.shared():
             for source in settings.sources:
                 if source not in pending:
                     shards.remove(source.name)
-
-
-def _check_spellings(names: Iterable[str]) -> None:
-    """Raise ValueError if names differ only in case, since many disks ignore case."""
-    spelled: dict[str, str] = {}
-    for name in names:
-        other = spelled.setdefault(file_name(name).lower(), name)
-        if other != name:
-            raise ValueError(
-                f"the names of models {other!r} and {name!r} differ only in case. Give one of "
-                "them another name"
-            )
 
 
 def open_existing(path: Path | str, labels: Origin) -> LogitStore | None:

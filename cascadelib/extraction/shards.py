@@ -38,11 +38,7 @@ class Shards:
     def __init__(self, store_path: Path | str):
         self.store_path = Path(store_path)
         self.path = self.store_path / PARTIAL
-        self.locks = Locks(self.path)
-
-    def shared(self) -> contextlib.AbstractContextManager[None]:
-        """Take part in the work on the folder. It is removed at the end, unless shards remain."""
-        return self.locks.shared(f"*/*{SUFFIX}")
+        self.locks = Locks(self.path, unfinished=f"*/*{SUFFIX}")
 
     def _folder(self, model: str) -> Path:
         return self.path / file_name(model).removesuffix(SUFFIX)

@@ -4,7 +4,6 @@ timm and transformers are imported only when a model is built, since their impor
 """
 
 import functools
-import math
 from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 
 import pandas as pd
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import nn
 
@@ -123,13 +122,6 @@ def read_weights(path: Path) -> dict[str, torch.Tensor]:
     return {name: value.float() for name, value in tensors.items()}
 
 
-def _count_float32_bytes(path: Path) -> int:
-    """Count the bytes of the weights that :func:`read_weights` returns, from the file's header."""
-    with safe_open(path, "np") as file:
-        names = [name for name in file.keys() if not name.endswith(SCALE_SUFFIX)]  # noqa: SIM118
-        return sum(4 * math.prod(file.get_slice(name).get_shape()) for name in names)
-
-
 SPECIAL_TOKENS = {f"{kind}_token": f"[{kind.upper()}]" for kind in "pad unk cls sep mask".split()}
 
 
@@ -238,7 +230,7 @@ def load_bundled(name: str, folder: Path | str = FOLDER) -> Model:
     ValueError
         If the name is unknown or the weights do not fit.
     FileNotFoundError
-        If the weights are missing. The message lists the models with weights.
+        If the weights are missing.
 
     See Also
     --------
@@ -288,16 +280,7 @@ def load_bundled_text_model(name: str, folder: Path | str = REVIEWS) -> Model:
     return Model(name, module, transform, metadata)
 
 
-def measure_bundled_model(name: str, folder: Path | str = FOLDER) -> int:
-    """Return the bytes of a bundled model's weights, from the headers of its files."""
-    entry, path = _find_weights(name, read_zoo(folder), folder)
-    files = [path]
-    if entry.get("shared_embeddings"):
-        files.append(path.parent / "embeddings.safetensors")
-    return sum(map(_count_float32_bytes, files))
-
-
-@functools.lru_cache(maxsize=2)
+@functools.cache
 def _tokenizer(folder: Path) -> Any:
     """Read the tokenizer of a text zoo."""
     from transformers import PreTrainedTokenizerFast
@@ -310,11 +293,7 @@ def _find_weights(name: str, zoo: dict, folder: Path | str) -> tuple[dict, Path]
     entry = zoo["models"][validate_choice(name, zoo["models"], "model")]
     path = _weights_file(folder, entry["weights"])
     if not path.is_file():
-        models = zoo["models"].items()
-        found = [name for name, e in models if _weights_file(folder, e["weights"]).is_file()]
-        raise FileNotFoundError(
-            f"no weights {path} for model {name!r}. Bundled are {found}. train.py makes the others."
-        )
+        raise FileNotFoundError(f"no weights {path} for model {name!r}. train.py makes them")
     return entry, path
 
 

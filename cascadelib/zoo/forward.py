@@ -84,9 +84,6 @@ class Device:
         if self.torch.type == "cuda":
             return torch.cuda.get_device_name(self.torch)
         processor = platform.processor() or platform.machine()
-        with contextlib.suppress(OSError), open("/proc/cpuinfo") as file:
-            names = (line.split(":", 1)[1] for line in file if line.startswith("model name"))
-            processor = next(names, "").strip()
         return f"{self.torch.type} {processor}, {torch.get_num_threads()} threads"
 
     @property
@@ -186,10 +183,9 @@ def select_device(device: Any, amp: str | bool | None = None) -> Device:
         found = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
         torch.empty(0, device=found)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).splitlines()[0]
         raise ValueError(
             f"device={str(device)!r} cannot be used by torch {torch.__version__} (CUDA "
-            f"{torch.version.cuda}): {reason:.200}"
+            f"{torch.version.cuda}): {error!s:.150}"
         ) from None
     on_cuda = found.type == "cuda"
     if on_cuda and found.index is not None:

@@ -1,6 +1,7 @@
 """Load models by name from the bundled zoo, timm or transformers."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from importlib.util import find_spec
@@ -11,13 +12,7 @@ import torch
 
 from ..checks import items_of, validate_choice
 from ..files import REVIEWS, file_name
-from .bundled import (
-    FOLDER,
-    list_bundled_names,
-    load_bundled,
-    load_bundled_text_model,
-    measure_bundled_model,
-)
+from .bundled import FOLDER, list_bundled_names, load_bundled, load_bundled_text_model
 from .model import Model, count_parameters, count_weight_bytes
 
 
@@ -36,8 +31,8 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
     anywhere : bool, default=True
         Whether transformers models are allowed. Their folder or repository may have any author.
     **options
-        Options of the loader. timm models have ``checkpoint``, ``size``, ``revision``, ``classes``
-        and ``reparameterize``. Image classifiers of transformers have ``revision``, sequence
+        Options of the loader. timm models have ``checkpoint``, ``size``, ``revision`` and
+        ``classes``. Image classifiers of transformers have ``revision``, sequence
         classifiers ``revision`` and ``max_length``. Bundled models have none.
 
     Returns
@@ -71,18 +66,18 @@ def load(name: str, folder: Path | str = FOLDER, anywhere: bool = True, **option
 
 def find_loader(
     name: str, folder: Path | str = FOLDER, anywhere: bool = True
-) -> tuple[Callable[..., Model], Callable[[str], int]]:
+) -> tuple[Callable[..., Model], Callable[[str], int] | None]:
     """Return (function that loads this model, function that returns the bytes of its weights).
 
-    The bytes are those of the checkpoint's header, or of a network on the meta device.
+    There is no second function for models whose weights are known only after they are loaded.
     """
     # An installed package has no bundled zoo, but can load timm's models.
     images = list_bundled_names(folder)
     texts = list_bundled_names(REVIEWS)
     if name in images:
-        return partial(load_bundled, folder=folder), partial(measure_bundled_model, folder=folder)
+        return partial(load_bundled, folder=folder), None
     if name in texts:
-        return load_bundled_text_model, partial(measure_bundled_model, folder=REVIEWS)
+        return load_bundled_text_model, None
     # These imports take seconds. Models of one library do not need the other.
     if find_spec("timm"):
         from . import timm_models
@@ -92,11 +87,10 @@ def find_loader(
     if anywhere:
         from . import transformers_models
 
-        measure = transformers_models.measure_transformers_model
         if transformers_models.is_sequence_classifier(name):
-            return transformers_models.load_sequence_classifier, measure
+            return transformers_models.load_sequence_classifier, None
         if transformers_models.is_transformers_model(name):  # any "owner/name"
-            return transformers_models.load_image_model, measure
+            return transformers_models.load_image_model, None
     import timm
 
     validate_choice(name, [*images, *texts, *timm.list_models(pretrained=True)], "model")
@@ -170,11 +164,10 @@ def find_source(name: str, **options: Any) -> Source:
     Raises ValueError if the name is unknown.
     """
     loader, measure = find_loader(name)
-    try:
-        weights = measure(name)
-    # Missing or invalid checkpoints raise any exception, which loading explains.
-    except Exception:
-        weights = 0
+    weights = 0
+    if measure is not None:
+        with suppress(Exception):  # loading explains what is invalid
+            weights = measure(name)
     return Source(name, partial(loader, name, **options), weights)
 
 

@@ -56,16 +56,8 @@ def _count_convolution(inputs: list, outputs: list) -> int:
     return output[0] * math.prod(output[2:]) * math.prod(weights)
 
 
-def _count_lstm(inputs: list, outputs: list) -> int:
-    """Count each weight matrix (gates, directions, projections) once per step and sample."""
-    shapes = [get_shape(value) for value in inputs[2].node().inputs()]
-    matrices = sum(math.prod(shape) for shape in shapes if len(shape) == 2)
-    return math.prod(get_shape(inputs[0])[:2]) * matrices
-
-
 HANDLES = {
     "aten::_convolution_mode": _count_convolution,
-    "aten::lstm": _count_lstm,
     "aten::matmul": _count_matmul,
     "aten::einsum": _count_einsum,
     "aten::scaled_dot_product_attention": _count_attention,
@@ -92,9 +84,9 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     Raises
     ------
     ValueError
-        If fvcore has no formula for an operation that multiplies (a GRU, a fused kernel, a custom
-        function). The message names the operation and the module. Such a module is refused and not
-        undercounted.
+        If fvcore has no formula for an operation that multiplies (a GRU, an LSTM, a fused kernel, a
+        custom function). The message names the operation and the module. Such a module is refused
+        and not undercounted.
 
     See Also
     --------
@@ -103,7 +95,7 @@ def count_macs(module: torch.nn.Module, example_input: Any) -> int:
     Notes
     -----
     As in the paper, the number is fvcore's total. It counts one per multiply-add in convolutions,
-    linear layers, matrix products, einsum, LSTMs and fused attention. It also includes fvcore's
+    linear layers, matrix products, einsum and fused attention. It also includes fvcore's
     allowances for norms (batch norm 2 per element, layer and group norm 5), bilinear and bicubic
     upsampling (4 and 16 per output) and adaptive average pooling (1 per input). Biases,
     activations, other pooling, softmax and elementwise products count 0. Only the path that the
@@ -187,8 +179,8 @@ TOKEN_COUNTS = (8, 16, 24, 32)  # three lengths determine the formula, the fourt
 def compute_mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np.ndarray) -> float:
     """Compute the mean MACs per text at the texts' lengths, without padding.
 
-    A transformer has a + b L + c L² MACs at L tokens, with c for attention. If a module does not
-    follow this formula (for example because it pools tokens), it is counted at every length.
+    A transformer has a + b L + c L² MACs at L tokens, with c for attention. Raises ValueError if a
+    module does not follow this formula, for example because it pools tokens.
 
     lengths: tokens of each text with special tokens, int [k].
     """
@@ -204,11 +196,10 @@ def compute_mean_macs(module: torch.nn.Module, transform: Tokenized, lengths: np
     counted = [count_at(n) for n in TOKEN_COUNTS]
     first, slope, bend, rest = (np.diff(counted, order)[0] for order in range(len(TOKEN_COUNTS)))
     if rest:
-        occurring, place = np.unique(lengths, return_inverse=True)
-        macs = np.array([count_at(n) for n in occurring.tolist()])[place]
-    else:  # Newton's forward differences, exact since divisors are powers of two
-        x = lengths / TOKEN_COUNTS[0] - 1
-        macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)
+        raise ValueError(_format_refusal(module, "they are not a + b L + c L² at L tokens"))
+    # Newton's forward differences, exact since divisors are powers of two
+    x = lengths / TOKEN_COUNTS[0] - 1
+    macs = np.rint(first + x * slope + x * (x - 1) / 2 * bend).astype(np.int64)
     return int(macs.sum()) / len(lengths)
 
 

@@ -31,20 +31,12 @@ CORRECTED = {
     "ig_resnext101_32x16d": "resnext101_32x16d.fb_wsl_ig1b_ft_in1k",
     "ig_resnext101_32x32d": "resnext101_32x32d.fb_wsl_ig1b_ft_in1k",
 }
-# {checkpoint that timm no longer has: (current name, options) of the same network}. The names are
-# used to count MACs and to load local weights.
-WITHDRAWN = {
-    "gluon_xception65": ("xception65", {}),
-    "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
-    "vit_base_patch16_224_sam": ("vit_base_patch16_224", {}),
-    "vit_base_patch32_224_sam": ("vit_base_patch32_224", {}),
-}
 
 
 def is_timm_model(name: str) -> bool:
     """Return whether timm has this architecture, also under a newer name. "@288" is ignored."""
     base = split_size(name)[0]
-    return "/" not in base and (base in WITHDRAWN or is_model(base))
+    return "/" not in base and is_model(base)
 
 
 def find_current_name(name: str) -> str:
@@ -54,7 +46,7 @@ def find_current_name(name: str) -> str:
     the default has others. This may be another checkpoint than in earlier versions of timm.
     """
     name = timm_name(name)
-    name, _ = WITHDRAWN.get(name, (CORRECTED.get(name, name), {}))
+    name = CORRECTED.get(name, name)
     name = get_deprecated_models().get(name) or name
     cfg = get_pretrained_cfg(name, allow_unregistered=True)
     if cfg is not None and cfg.num_classes != 1000 and "." not in name:
@@ -73,8 +65,6 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
     """
     current = find_current_name(name)
     config = get_pretrained_cfg(current, allow_unregistered=True)
-    name = timm_name(name)
-    options = WITHDRAWN.get(name, (name, {}))[1] | options
     fixed = config is not None and config.fixed_input_size
     if size is None or not fixed or size == config.input_size[-1]:
         return timm.create_model(current, **options).eval()
@@ -84,24 +74,12 @@ def build_timm_model(name: str, size: int | None = None, **options: Any) -> torc
         raise ValueError(f"model {name!r} cannot run at {size} pixels: {error}") from None
 
 
-def deploy(module: torch.nn.Module) -> bool:
-    """Convert a module in place to its inference form, and return whether this changed it.
-
-    Parallel branches are merged into one convolution, and norms into the preceding layer (RepVGG,
-    MobileOne, GhostNetV3, LeViT …).
-    """
-    trained = set(module.state_dict())
-    reparameterize_model(module, inplace=True)
-    return set(module.state_dict()) != trained
-
-
 def load_timm_model(
     name: str,
     checkpoint: Path | str | None = None,
     size: int | str = "test",
     revision: str | None = None,
     classes: int = 1000,
-    reparameterize: bool = True,
 ) -> Model:
     """Load a timm classifier of photographs.
 
@@ -121,8 +99,6 @@ def load_timm_model(
         Revision of the Hub's repository. It is recorded, like size and preprocessing.
     classes : int, default=1000
         Number of classes of a local checkpoint.
-    reparameterize : bool, default=True
-        Whether to :func:`deploy` the module, which is recorded as ``reparameterized``.
 
     Returns
     -------
@@ -146,7 +122,8 @@ def load_timm_model(
     else:
         path = _find_checkpoint(base, Path(checkpoint))
         module, source = _load_checkpoint(base, path, fixed_size, classes)
-    reparameterized = reparameterize and deploy(module)
+    # Merge parallel branches and norms into convolutions (RepVGG, MobileOne, LeViT …).
+    module = reparameterize_model(module, inplace=True)
     transform = build_photo_transform(module, size)
     preprocessing = asdict(transform.cut) | {
         "mean": transform.mean,
@@ -158,7 +135,6 @@ def load_timm_model(
         "architecture": module.pretrained_cfg.get("architecture") or base,
         "image_size": transform.cut.size[-1],
         "parameters": count_parameters(module),
-        "reparameterized": reparameterized,
         "checkpoint": source,
         "preprocessing": preprocessing,
     }
@@ -202,7 +178,7 @@ def _load_pretrained(name: str, size: int | None, revision: str | None) -> tuple
     except RuntimeError as error:
         tags = timm.list_models(f"{timm.models.get_arch_name(name)}.*", pretrained=True)
         raise ValueError(f"model {name!r}: {error} Known: {', '.join(tags)}") from None
-    if cfg is None or not cfg.has_weights or name in WITHDRAWN:
+    if cfg is None or not cfg.has_weights:
         raise ValueError(
             f"timm has no pretrained weights for {name!r}. Pass a local file as checkpoint=…"
         )

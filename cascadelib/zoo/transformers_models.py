@@ -14,7 +14,7 @@ import transformers
 
 from ..checks import timm_name
 from ..hub import cached_revision, check_reachable, is_reachable, weights_only
-from .model import Model, count_parameters, count_weight_bytes
+from .model import Model, count_parameters
 from .transforms import Tokenized
 
 # Code of a repository never runs. Without this option, transformers asks the user.
@@ -191,18 +191,6 @@ def load_sequence_classifier(
         re.sub(r"[\s-]+", "_", label.strip().lower()) for label in metadata["classes"]
     ]
     return Model(name, module.float().eval(), transform, metadata)
-
-
-def measure_transformers_model(name: str) -> int:
-    """Return the bytes of a classifier's weights. It is built on the meta device, without them."""
-    place, revision = _split_revision(name)
-    with _wrap_read_errors(name, place, revision, "a classifier"):
-        config = transformers.AutoConfig.from_pretrained(place, revision=revision, **OPTIONS)
-    is_text = any("ForSequenceClassification" in one for one in config.architectures or ())
-    kind = "AutoModelForSequenceClassification" if is_text else "AutoModelForImageClassification"
-    with torch.device("meta"):
-        module = getattr(transformers, kind).from_config(config, dtype=torch.float32)
-    return count_weight_bytes(module)
 
 
 def _describe_module(module: Any, checkpoint: dict, preprocessing: dict) -> dict:

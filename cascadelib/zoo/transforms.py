@@ -53,7 +53,7 @@ class Cut:
         return torch.as_tensor(_timm_transform(self)(image))
 
 
-@functools.lru_cache(maxsize=256)
+@functools.cache
 def _timm_transform(cut: Cut) -> Callable:
     """Return timm's transform of one photograph to uint8."""
     from timm.data import create_transform  # takes seconds, and only photographs need it
@@ -89,7 +89,7 @@ class Photos:
         return cut.to(torch.float32).sub_(mean).div_(std)
 
 
-@functools.lru_cache(maxsize=256)
+@functools.cache
 def _normalization_scale(photos: Photos, device: torch.device) -> torch.Tensor:
     """Return mean and standard deviation of pixels, float32 [2, 1, 3, 1, 1].
 

@@ -39,6 +39,7 @@ import pooch
 import timm
 import torch
 from timm.models import get_arch_name, get_pretrained_cfg
+from timm.utils.model import reparameterize_model
 from tqdm import tqdm
 
 from cascadelib import published
@@ -46,9 +47,7 @@ from cascadelib.files import replace_atomically
 from cascadelib.front_end import is_watched
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import (
-    WITHDRAWN,
     build_timm_model,
-    deploy,
     find_current_name,
     find_family,
 )
@@ -87,6 +86,13 @@ OWN = published.TABLE
 GIGA = 1e9
 ROUNDING = 0.005  # timm writes GMACs with two decimals
 # What went by this name in 2022 is called otherwise now, and another network has taken the name.
+# {checkpoint that timm no longer has: (current name, options) of the same network}
+WITHDRAWN = {
+    "gluon_xception65": ("xception65", {}),
+    "ig_resnext101_32x48d": ("resnext101_32x8d", {"base_width": 48}),
+    "vit_base_patch16_224_sam": ("vit_base_patch16_224", {}),
+    "vit_base_patch32_224_sam": ("vit_base_patch32_224", {}),
+}
 THEN = {"tnt_s_patch16_224": "tnt_s_legacy_patch16_224.in1k"}
 
 
@@ -179,9 +185,10 @@ def kept(results: pd.DataFrame) -> pd.DataFrame:
 def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
     """(MACs an image, parameters) of a timm model with random weights at ``size`` pixels, as
     deployed or as trained."""
-    module = build_timm_model(THEN.get(name, name), size)
+    current, options = WITHDRAWN.get(name, (THEN.get(name, name), {}))
+    module = build_timm_model(current, size, **options)
     if not trained:
-        deploy(module)
+        reparameterize_model(module, inplace=True)
     return count_macs(module, torch.zeros(1, 3, size, size)), sum(
         p.numel() for p in module.parameters()
     )
@@ -349,7 +356,7 @@ def table_of(
             "parameters": counts["parameters"],
             "macs": counts["macs"],
             "seconds": [float(f"{s:.6g}") for s in seconds],
-            "family": [find_family(m) for m in results["model"]],
+            "family": [find_family(WITHDRAWN.get(m, (m,))[0]) for m in results["model"]],
             "current": [today(m) for m in results["model"]],
             "source": source,
         }

@@ -110,13 +110,12 @@ def test_photographs_of_several_shapes_are_refused_by_row(folder):
     ("limit", "warning"),
     [
         (2 * 10**9, None),
-        (40_000, "80 kB), so 2 of 2 processes decode photographs, 5 at a time"),
-        (9_000, "18 kB), so 2 of 2 processes decode photographs, 1 at a time"),
-        (2_000, "4 kB), so 0 of 2 processes decode"),
+        (60_000, "little free memory, so 1 of 2 processes decode photographs"),
+        (9_000, "little free memory, so 0 of 2 processes decode photographs"),
     ],
 )
 def test_workers_fill_few_buffers_with_equal_photographs(folder, monkeypatch, limit, warning):
-    """The limit holds all chunks, small chunks, chunks of one photograph, or no buffers."""
+    """The limit holds all chunks, two, or none."""
     samples = datasets.image_folder(folder)
     transforms = [Photos(SMALL, MEAN, STD), Photos(LARGE, MEAN, STD)]
     shared = []

@@ -205,16 +205,6 @@ def test_the_fake_device_records_waits_of_the_host(tmp_path, gpus):
     assert {"item", "copy_", "tensor"} <= set(OnDevice.waits) and len(OnDevice.waits) >= 3 * 7
 
 
-def test_an_interruption_on_a_gpu_loses_no_more_shards_than_on_a_cpu(tmp_path, gpus):
-    batches = 3 + 4  # the trace, two probes; two shards of two batches
-    with pytest.raises(KeyboardInterrupt):
-        run({"m": Counting(batches)}, tmp_path / "s")
-    assert len(list((tmp_path / "s" / ".partial" / "m").glob("*"))) == 2
-    resumed = Counting()
-    run({"m": resumed}, tmp_path / "s")
-    assert len(resumed.batches) == 3 + 7 - 4
-
-
 def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
     asked = []
     own = inference.feed
@@ -302,17 +292,3 @@ def test_a_failing_model_that_lacks_more_shards_does_not_shift_the_batches_of_ot
     alone = run({"good": Counting()}, tmp_path / "t")
     assert LogitStore(tmp_path / "s").logits("good").tobytes() == alone.logits("good").tobytes()
     assert len(again["good"].batches) == 2 + 1  # the last shard has one batch
-
-
-def test_a_failure_is_printed_as_soon_as_it_is_known(tmp_path, capsys):
-    printed = []
-
-    class Watches(Counting):
-        def forward(self, x):
-            printed.append("bad news" in capsys.readouterr().out)
-            return super().forward(x)
-
-    models = {"bad": Counting(4, ValueError("bad news")), "watches": Watches()}
-    with pytest.raises(ValueError, match="bad news"):
-        run(models, tmp_path / "s", macs={"bad": 1, "watches": 1}, progress=True)
-    assert printed.index(True) == 2 + 2  # two probes; the model fails in the third batch

@@ -19,8 +19,7 @@ from cascadelib.extraction.planning import (
     Options,
     Queue,
     Residents,
-    compute_needs,
-    fits,
+    compute_need,
     halve_batch,
 )
 from cascadelib.extraction.preparation import prepare
@@ -44,30 +43,26 @@ def settings_of(path, models=None, **options):
     return prepare(models, (INPUTS, LABELS), path, Options(**options))
 
 
-def candidate(name, weights=0, working=0, inputs=0, classes=3, transform="", is_loaded=True):
+def candidate(name, weights=0, working=0, is_loaded=True):
     source = Source(name, None, weights, is_loaded)
-    run = {"transform": transform}
-    return Candidate(source, run, 1, classes, 1.0, {}, weights, inputs, working)
+    return Candidate(source, {}, 1, 3, 1.0, {}, weights, working)
 
 
-def test_the_needs_of_a_group_are_those_of_its_models_and_one_batch(tmp_path):
+def test_the_need_of_a_group_is_that_of_its_models_and_one_batch(tmp_path):
     settings = settings_of(tmp_path)
     group = [
-        candidate("a", weights=1000, working=7, inputs=5, transform="x"),
-        candidate("b", weights=500, working=9, inputs=5, transform="x"),
-        candidate("c", weights=300, working=1, inputs=2, transform="y", is_loaded=False),
+        candidate("a", weights=1000, working=7),
+        candidate("b", weights=500, working=9),
+        candidate("c", weights=300, working=1, is_loaded=False),
     ]
-    device = 1800 + 10 * 9 + 10 * (5 + 2)  # weights, the largest forward pass, two inputs
+    device = 1800 + 10 * 9  # weights, the largest forward pass
     host = 20 * 3 * 4 * 3 + 300  # logits of a shard, a copy while c is loaded
-    assert compute_needs(group, settings) == (device + host,) * 2
-    cuda = torch.device("cuda")
-    on_gpu = replace(settings, device=type("Gpu", (), {"torch": cuda, "amp": False})())
-    assert compute_needs(group, on_gpu) == (device, host)
-    assert not fits(group, replace(on_gpu, memory=device, host_memory=host - 1))
-    assert fits(group, replace(on_gpu, memory=device, host_memory=host))
+    assert compute_need(group, settings) == device + host
+    on_gpu = SimpleNamespace(torch=torch.device("cuda"), amp=False)
+    assert compute_need(group, replace(settings, device=on_gpu)) == device
 
 
-def queue_of(settings, candidates, seconds=None):
+def queue_of(settings, candidates):
     """Return a queue of models that are measured without being loaded."""
     settings.shards.path.mkdir(parents=True, exist_ok=True)
     queue = Queue([one.source for one in candidates], Residents(settings))
@@ -89,27 +84,24 @@ def form_groups(queue):
     return groups
 
 
-sizes = st.tuples(st.integers(1, 1000), st.integers(0, 50), st.sampled_from("xyz"))
+sizes = st.tuples(st.integers(1, 1000), st.integers(0, 50))
 
 
 @limits(suppress_health_check=[*HealthCheck], deadline=None)
 @given(st.lists(sizes, min_size=1, max_size=12), st.integers(300, 3000))
 def test_groups_fit_into_memory_and_begin_with_the_largest(tmp_path_factory, models, memory):
     settings = settings_of(tmp_path_factory.getbasetemp() / "none")
-    candidates = [
-        candidate(str(i), weights, working, transform=transform)
-        for i, (weights, working, transform) in enumerate(models)
-    ]
-    settings = replace(settings, memory=memory, host_memory=memory, batch_limits={}, failed={})
+    candidates = [candidate(str(number), *sizes) for number, sizes in enumerate(models)]
+    settings = replace(settings, memory=memory, batch_limits={}, failed={})
     groups = form_groups(queue_of(settings, candidates))
-    assert all(fits(group, settings) for group in groups if group)
+    assert all(compute_need(group, settings) <= memory for group in groups if group)
     formed = [one for group in groups for one in group]
     assert [one.weights for one in formed] == sorted((one.weights for one in formed), reverse=True)
     names = [one.name for one in formed]
     assert sorted([*names, *settings.failed]) == sorted(one.name for one in candidates)
     for name in settings.failed:  # it does not fit with one sample at a time
         assert settings.batch_limits[name] == 1
-        assert not fits([candidates[int(name)]], settings)
+        assert compute_need([candidates[int(name)]], settings) > memory
 
 
 def test_the_time_of_loading_doubles_with_each_group_up_to_a_limit(tmp_path, monkeypatch):
@@ -122,7 +114,7 @@ def test_the_time_of_loading_doubles_with_each_group_up_to_a_limit(tmp_path, mon
 
 
 def test_a_model_that_fits_with_smaller_batches_runs_with_these(tmp_path):
-    settings = replace(settings_of(tmp_path), memory=1000.0, host_memory=1000.0)
+    settings = replace(settings_of(tmp_path), memory=1000.0)
     halve_batch(candidate("a", weights=400, working=70), settings)  # 240 bytes of logits
     assert settings.batch_limits == {"a": 5}
     with pytest.raises(ValueError, match="model 'b' needs 1.04 kB for a batch of one sample"):

@@ -30,7 +30,6 @@ CLOSED_FORMS = {
     "conv": (nn.Conv2d(3, 8, 3, padding=1), torch.zeros(1, 3, 5, 6), 3 * 8 * 9 * 30),
     "grouped conv": (nn.Conv2d(4, 8, 3, groups=4), torch.zeros(1, 4, 5, 5), 8 * 9 * 9),
     "padded conv": (nn.Conv2d(3, 8, 3, padding="same"), torch.zeros(1, 3, 5, 6), 3 * 8 * 9 * 30),
-    "lstm": (nn.LSTM(4, 5, batch_first=True), torch.zeros(1, 7, 4), 7 * 4 * 5 * (4 + 5)),
     "batch norm": (nn.BatchNorm2d(3), torch.zeros(1, 3, 4, 4), 2 * 48),
     "matmul": (Of(lambda a, b: a @ b), (torch.zeros(1, 4, 5), torch.zeros(1, 5, 6)), 120),
     "broadcast left": (
