@@ -53,8 +53,8 @@ TABLE = {
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
 CHOICE = {
     "--n-models": "lengths of cascades (default: 1 2)",
-    "--method": "for a table: isotonic_by_label, logistic or auto (default: unchanged "
-    "confidences); for a store: a method of search() (default: max_softmax)",
+    "--method": "for a table: isotonic_by_label (default: unchanged confidences); for a store: a "
+    "method of search() (default: max_softmax)",
     "--expected": "search expected outcomes",
     "--score": "top1, top<k> or f1 (default: top1)",
     "--out": "file for the policy (default: none is written)",

@@ -7,6 +7,7 @@ import numpy as np
 from tiny_stores import noisy_store
 
 from cascadelib import Method, Point
+from cascadelib.methods.fitted import Fits
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import text_of
 
@@ -19,7 +20,7 @@ POINT = Point(
     0.73,
     70.0,
     1.25,
-    Method("max_softmax", "mean_logits", True, {"m0": 0.8, "m1": 1.1}, fitted_on=STORE.origin),
+    Method("max_softmax", "mean_logits", True, {"m0": 0.8, "m1": 1.1}, fitted=Fits(STORE.origin)),
     selected_on=STORE.origin,
 )
 

@@ -1,7 +1,6 @@
 """Slow and obvious reference implementations, with which tests compare the library."""
 
 import math
-from collections import Counter
 from itertools import permutations, product
 
 import numpy as np
@@ -63,18 +62,13 @@ def slow_output(logits, metric, ensemble):
     answers = [(int(np.argmax(z)), slow_confidence(z, metric)) for z in logits]
     if len(answers) == 1 or ensemble == "none":
         return answers[-1]
-    if ensemble == "vote":
-        votes = Counter(chosen for chosen, _ in answers)
-        answers = [each for each in answers if votes[each[0]] == max(votes.values())]
-    if ensemble in ("vote", "most_confident"):
+    if ensemble == "most_confident":
         return max(answers, key=lambda answer: answer[1])  # the first of equal ones
     if ensemble == "mean_softmax":
         p = np.exp(logits - np.max(logits, axis=1, keepdims=True))
         mean = np.log(np.mean(p / p.sum(axis=1, keepdims=True), axis=0))
-    elif ensemble == "mean_logits":
-        mean = np.mean(logits, axis=0)
     else:
-        mean = ensemble(np.array(logits)[:, None])[0]
+        mean = np.mean(logits, axis=0)
     return int(np.argmax(mean)), slow_confidence(mean, metric)
 
 

@@ -14,7 +14,6 @@ from ..methods.fitted import Fitted
 from ..methods.method import Method, method_named
 from ..methods.thresholds import convert_units
 from ..origin import Origin, Origins, Sketch, join_origins, sketches_of
-from ..stages import prefixes_of
 from .guarantee import Guarantee
 
 HEADER_FIELDS = ("checkpoint", "revision", "image_size")
@@ -312,7 +311,7 @@ class Point:
         method = self.method
         if method is None or method.confidence is None:
             return ()
-        return tuple(map(method.fitted_after, prefixes_of(self.models)))
+        return tuple(map(method.fits.of_model, self.models))
 
 
 def measured_text(point: Point) -> str:

@@ -118,19 +118,20 @@ class ExploredSplits:
             self.first = OF_TABLE
             self.methods = {OF_TABLE: None}
         if self.source is not None and self.source.method is not None:
-            bare = replace(self.source.method, temperatures=None)
+            bare = replace(self.source.method, temperatures=None, fitted=None)
             same = (name for name, method in METHODS.items() if method == bare)
             self.first = next(same, OF_FRONT)
             self.methods[self.first] = self.fit_all(self.source.method)
 
     def fit_all(self, method: Method) -> Method:
         """Fit a method on all models if it was fitted on some of them, on the first split."""
-        fitted_on = method.fitted_on
-        here = self.store.origin.fingerprint
-        if not isinstance(fitted_on, Origin) or fitted_on.fingerprint != here:
+        fits = method.fitted
+        if fits is None or not isinstance(fits.samples, Origin):
             return method
-        fitted = method.temperatures or {name for read in method.fitted or () for name in read}
-        return method if set(self.store.models.index) <= set(fitted) else method.fit(self.store)
+        fitted = method.temperatures or fits.confidences
+        is_complete = set(self.store.models.index) <= set(fitted)
+        is_elsewhere = fits.samples.fingerprint != self.store.origin.fingerprint
+        return method if is_complete or is_elsewhere else method.fit(self.store)
 
     def list_fronts(self) -> None:
         """Set the candidates, the searched fronts, and the possible numbers of models."""

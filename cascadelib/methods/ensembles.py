@@ -4,7 +4,7 @@ Each ensemble is implemented twice: for a full split (:meth:`Ensemble.stage_func
 running cascade (:meth:`Ensemble.add_model`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from functools import cache
 from itertools import groupby
 from typing import Any, NamedTuple
@@ -13,10 +13,8 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import validate_choice
-from ..scoring import ranks_of
 from ..stages import DelayingStage, Outcome, StageFunction
 from .confidence_metrics import (
-    BLOCK_ROWS,
     METRICS,
     Metric,
     map_blocks,
@@ -36,8 +34,7 @@ class EnsembleOutput(NamedTuple):
     confidence : float64 array of shape (N,)
         Confidence, higher = more confident. nan before the first model.
     memory : array or None
-        State for the next models: a sum over models (N, n_classes), or one entry per model
-        (N, n, …), nan for models without an output.
+        State for the next models: a sum over models (N, n_classes).
     seen : array of shape (N,) or None
         Number of models in the sum.
     """
@@ -79,33 +76,30 @@ class Ensemble:
         Whether only the last model of a prefix counts.
     of_softmax : bool
         Whether metrics are computed from softmax instead of logits.
-    one_winner : bool
-        Whether only the best class is ranked.
     """
 
     name = "none"
     last_only = True
     of_softmax = False
-    one_winner = False
 
     def stage_function(self, split: Any) -> StageFunction:
         """Return the stage function on a :class:`cascadelib.methods.method.ModelsOnSplit`."""
         return LastStage(split)
 
-    def empty_output(self, samples: int, classes: int, models: int, guesses: int) -> EnsembleOutput:
+    def empty_output(self, samples: int, classes: int, guesses: int) -> EnsembleOutput:
         """Return the :class:`EnsembleOutput` before the first model."""
         return EnsembleOutput(
             np.full((samples, guesses), -1),
             np.full(samples, np.nan),
-            *self.memory(samples, classes, models),
+            *self.memory(samples, classes),
         )
 
-    def memory(self, samples: int, classes: int, models: int) -> tuple:
+    def memory(self, samples: int, classes: int) -> tuple:
         """Return the initial `memory` and `seen` of an output, if the ensemble needs them."""
         return ()
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput
     ) -> EnsembleOutput:
         """Return the output after the model of a stage, from its finite logits (N, n_classes)."""
         return EnsembleOutput(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
@@ -146,9 +140,9 @@ class MostConfident(Ensemble):
         return stage
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput
     ) -> EnsembleOutput:
-        output = super().add_model(metric, temperature, logits, before, stage)
+        output = super().add_model(metric, temperature, logits, before)
         # The comparison is false for nan, before the first model.
         return output.where(before.confidence >= output.confidence, before)
 
@@ -165,11 +159,11 @@ class Mean(Ensemble):
     def stage_function(self, split: Any) -> StageFunction:
         return MeanStage(split, self.of_softmax)
 
-    def memory(self, samples: int, classes: int, models: int) -> tuple:
+    def memory(self, samples: int, classes: int) -> tuple:
         return np.zeros((samples, classes)), np.zeros(samples)
 
     def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
+        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput
     ) -> EnsembleOutput:
         scaled = (
             softmax(logits, temperature)
@@ -180,7 +174,7 @@ class Mean(Ensemble):
         total = before.memory + scaled
         first = seen == 1
         if first.any():
-            single = super().add_model(metric, temperature, logits, before, stage)
+            single = super().add_model(metric, temperature, logits, before)
             single = single._replace(memory=total, seen=seen)
             if first.all():
                 return single
@@ -192,114 +186,6 @@ class Mean(Ensemble):
         return output.where(first, single) if first.any() else output
 
 
-class StoredOutputs(Ensemble):
-    """Store an output per model, and combine all of them.
-
-    Subclasses define ``part``, the entry of a model in the memory, and ``combine``.
-    """
-
-    last_only = False
-    part: Any
-    combine: Any
-
-    def add_model(
-        self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput, stage: int
-    ) -> EnsembleOutput:
-        memory = before.memory.copy()
-        guesses = before.guesses.copy()
-        confidence = before.confidence.copy()
-        memory[:, stage] = self.part(metric, temperature, logits)
-        has_output = ~np.isnan(memory[:, :, 0])
-        for members in np.unique(has_output, axis=0):  # samples with outputs of the same models
-            rows = (has_output == members).all(axis=1)
-            parts = memory[rows][:, members].swapaxes(0, 1)
-            guesses[rows], confidence[rows] = self.combine(metric, parts, guesses.shape[1])
-        return EnsembleOutput(guesses, confidence, memory)
-
-
-class Vote(StoredOutputs):
-    """Select the class with the most votes, see :func:`vote`."""
-
-    name = "vote"
-    one_winner = True
-
-    def stage_function(self, split: Any) -> StageFunction:
-        if split.rank != 1:
-            raise ValueError(
-                "a vote has one winner and does not rank other classes. Use score='top1'"
-            )
-
-        def stage(prefix: tuple) -> tuple:
-            confidence = np.stack([split.single_outcome(m)[1] for m in prefix])
-            votes = np.stack([split.store.predicted(split.names[m]) for m in prefix])
-            winner, confidence = vote(votes, confidence)
-            return winner == split.store.origin.required_labels, confidence
-
-        return stage
-
-    def memory(self, samples: int, classes: int, models: int) -> tuple:
-        return (np.full((samples, models, 2), np.nan),)
-
-    def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
-        guess, confidence = predict_rows(logits, metric, temperature)
-        return np.stack([guess[:, 0], confidence], axis=1)
-
-    def combine(self, metric: Metric, parts: Array, guesses: int) -> tuple:
-        winner, confidence = vote(parts[:, :, 0].astype(np.int64), parts[:, :, 1])
-        return winner[:, None], confidence
-
-
-class CustomEnsemble(StoredOutputs):
-    """Combine models by a user's function.
-
-    The function gets logits / T of two or more models, float64 (n_models, k, n_classes), and
-    returns combined logits (k, n_classes). It is not called for a single model.
-    """
-
-    def __init__(self, function: Callable) -> None:
-        self.name = getattr(function, "__name__", "custom")
-        self.function = function
-
-    def stage_function(self, split: Any) -> StageFunction:
-        labels = split.store.origin.required_labels
-
-        def stage(prefix: tuple) -> tuple:
-            if len(prefix) == 1:
-                return split.single_outcome(prefix[0])
-            parts = []
-            for start in range(0, len(labels), BLOCK_ROWS):
-                rows = slice(start, start + BLOCK_ROWS)
-                output = self.call(np.stack([split.logits(m, rows) for m in prefix]))
-                correct = ranks_of(output, labels[rows]) < split.rank
-                parts.append((correct, split.metric.from_logits(output)))
-            return tuple(np.concatenate(part) for part in zip(*parts))
-
-        return stage
-
-    def memory(self, samples: int, classes: int, models: int) -> tuple:
-        return (np.full((samples, models, classes), np.nan),)
-
-    def part(self, metric: Metric, temperature: float, logits: Array) -> Array:
-        return logits.astype(np.float64) / temperature
-
-    def combine(self, metric: Metric, parts: Array, guesses: int) -> tuple:
-        logits = parts[0] if len(parts) == 1 else self.call(parts)
-        return predict_rows(logits, metric, 1.0, guesses)
-
-    def call(self, logits: Array) -> Array:
-        """Call the function, and raise a ValueError if shape or values of its result are wrong."""
-        output = np.asarray(self.function(logits), np.float64)
-        if output.shape != logits.shape[1:]:
-            raise ValueError(
-                f"the ensemble function returned shape {output.shape} for {len(logits)} models, "
-                f"{logits.shape[1]} samples, {logits.shape[2]} classes. It must return combined "
-                "logits [samples, classes]"
-            )
-        if not np.isfinite(output).all():
-            raise ValueError("the ensemble function returned nan or infinite values")
-        return output
-
-
 ENSEMBLES = {
     ensemble.name: ensemble
     for ensemble in (
@@ -307,29 +193,14 @@ ENSEMBLES = {
         Mean("mean_logits", False),
         Mean("mean_softmax", True),
         MostConfident(),
-        Vote(),
     )
 }
 """Ensembles by name."""
 
 
-def ensemble_of(ensemble: str | Callable) -> Ensemble:
-    """Return the :class:`Ensemble` of a name or of a user's function."""
-    if callable(ensemble):
-        return CustomEnsemble(ensemble)
+def ensemble_of(ensemble: str) -> Ensemble:
+    """Return the :class:`Ensemble` of a name."""
     return ENSEMBLES[validate_choice(ensemble, ENSEMBLES, "ensemble")]
-
-
-def vote(votes: Array, confidence: Array) -> tuple[Array, Array]:
-    """Return the plurality vote of n models: class, int64 (k,), and confidence, float64 (k,).
-
-    Votes and confidences are arrays (n, k). A tie goes to the class with the most confident voter.
-    The confidence is that of the winner's most confident voter. Of equally confident voters, the
-    first counts.
-    """
-    count = sum((votes == one).astype(np.int64) for one in votes)
-    voter = np.where(count == count.max(axis=0), confidence, -np.inf).argmax(axis=0)[None]
-    return np.take_along_axis(votes, voter, 0)[0], np.take_along_axis(confidence, voter, 0)[0]
 
 
 CACHED = (2, 3)  # models of a mean whose correctness is cached

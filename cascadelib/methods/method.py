@@ -2,7 +2,6 @@
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from itertools import compress, permutations
 from threading import Lock
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,24 +15,7 @@ from ..scoring import log_of, score_of
 from ..stages import Outcome, StageFunction
 from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
 from .ensembles import Ensemble, ensemble_of
-from .fitted import (
-    AGREEMENT,
-    AUTO,
-    BY_LABEL,
-    CONFIDENCE,
-    DERIVED,
-    KINDS,
-    Features,
-    Fitted,
-    Folds,
-    assign_folds,
-    find_folds,
-    fit_folds,
-    out_of_fold,
-    read_features,
-    refuse_free_text,
-    value_columns,
-)
+from .fitted import BY_LABEL, FOLDS, Fits, assign_folds, fit_confidence
 from .temperature import fit_temperature
 
 
@@ -45,40 +27,21 @@ class Method:
     ----------
     metric : str or callable, default="max_softmax"
         Confidence metric: a key of ``METRICS``, "top<k>_softmax_sum", or a function.
-    ensemble : str or callable, default="none"
+    ensemble : str, default="none"
         - "none": the output of the current model.
         - "mean_logits", "mean_softmax": the mean over the models called so far.
         - "most_confident": for each sample the output of the most confident model called so far. A
           tie goes to the cheapest model. This is the paper's comparison ensemble.
-        - "vote": the class with the most votes.
-        - a function from logits of shape (n_models, n_samples, n_classes) to combined logits of
-          shape (n_samples, n_classes).
     temperature : bool, default=False
         Whether each model's logits are divided by its temperature first.
     temperatures : dict, optional
         Temperature of each model, set by :meth:`fit` and applied unchanged to other splits.
-    confidence : {"isotonic_by_label", "logistic", "auto"}, optional
-        Replace the metric by the probability that the model is correct, fitted by :meth:`fit`.
-        Thresholds then refer to that probability. "auto" chooses per model between the two fits and
-        the unchanged metric. The samples of the fit get out-of-fold probabilities.
-    columns : tuple of str, optional
-        Inputs of a fitted confidence: names of metrics or of columns of the table, or one of these:
-
-        - "confidence": the metric, or the confidence of a ScoreTable.
-        - "label": the predicted class.
-        - "agreement": whether the previous model predicted the same class.
-
-        By default, "auto" uses these three and all columns of a ScoreTable. For a LogitStore, it
-        uses "softmax_margin" and "entropy" instead of the columns. "label" and "agreement" are
-        omitted if the store has no predictions.
-    fitted : dict, optional
-        Fitted confidence of each model, set by :meth:`fit`. With "agreement", there is one fitted
-        confidence per pair of models.
-    fitted_on : Origin, tuple of Origin, or None
-        Samples whose labels :meth:`fit` used. None if they are unknown or if nothing was fitted.
-    folds : dict, optional
-        The :class:`.fitted.Folds` of each item of `fitted`, for out-of-fold confidences. They are
-        not saved to files.
+    confidence : {"isotonic_by_label"}, optional
+        Replace the metric, or the confidence of a ScoreTable, by the probability that the model is
+        correct, given its prediction. :meth:`fit` fits it. Thresholds then refer to that
+        probability. The samples of the fit get out-of-fold probabilities.
+    fitted : Fits, optional
+        Fitted confidences, and the samples of the fit. Set by :meth:`fit`.
 
     Raises
     ------
@@ -107,20 +70,17 @@ class Method:
     """
 
     metric: str | Callable = "max_softmax"
-    ensemble: str | Callable = "none"
+    ensemble: str = "none"
     temperature: bool = False
     temperatures: Mapping[str, float] | None = field(default=None, repr=False)
     confidence: str | None = None
-    columns: tuple[str, ...] = (CONFIDENCE,)
-    fitted: Mapping[tuple[str, ...], Fitted] | None = field(default=None, repr=False)
-    fitted_on: Origins = field(default=None, compare=False, repr=False)
-    folds: Mapping[tuple[str, ...], Folds] | None = field(default=None, compare=False, repr=False)
+    fitted: Fits | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         ensemble = self.combination
         rule = self.rule
         if self.confidence is not None:
-            validate_choice(self.confidence, [AUTO, *KINDS], "fitted confidence")
+            validate_choice(self.confidence, [BY_LABEL], "fitted confidence")
             if self.temperature or ensemble.name != "none":
                 raise ValueError(
                     "a fitted confidence uses the output of one model. Omit temperature= and "
@@ -148,7 +108,9 @@ class Method:
 
     def add_fit_samples(self, selected_on: Origins) -> Origins:
         """Return `selected_on` with the samples of the fit, if something was fitted."""
-        return join_origins(selected_on, self.fitted_on) if self.is_fitted else selected_on
+        if not self.is_fitted:
+            return selected_on
+        return join_origins(selected_on, self.fitted.samples if self.fitted else None)
 
     @property
     def is_fitted(self) -> bool:
@@ -158,8 +120,7 @@ class Method:
     @property
     def last_only(self) -> bool:
         """Return whether outcomes depend only on the last model called."""
-        has_agreement = self.confidence is not None and AGREEMENT in self.columns
-        return self.combination.last_only and not has_agreement
+        return self.combination.last_only
 
     def fit(self, store: Any, models: Iterable[str] | None = None) -> "Method":
         """Fit the temperatures or confidences of models on the samples of a store.
@@ -177,85 +138,34 @@ class Method:
             The fitted method, or this one if there is nothing to fit.
         """
         names = list(store.models.index if models is None else models)
-        if self.confidence is None:
-            if not self.temperature:
-                return self
-            temperatures = {name: cached_temperature(store, name) for name in names}
-            return replace(self, temperatures=temperatures, fitted_on=store.origin)
-        method = self.with_columns_of(store)
+        if self.confidence is not None:
+            return replace(self, fitted=self.fit_confidences(store, names))
+        if not self.temperature:
+            return self
+        temperatures = {name: cached_temperature(store, name) for name in names}
+        return replace(self, temperatures=temperatures, fitted=Fits(store.origin))
+
+    def fit_confidences(self, store: Any, names: list[str]) -> Fits:
+        """Fit the confidence of each model to all samples, and to those outside each fold."""
         outcome = store.outcome(names, Method(self.metric), "top1")
         fold = assign_folds(store.origin.sample_ids)
-        folds = {}
-        may_be_free_text = self.confidence == BY_LABEL and store.class_count is None
-        # Fit one confidence per model, or one per pair of models if "agreement" is an input.
-        for length in (1,) if method.last_only else (1, 2):
-            for models_read in permutations(names, length):
-                correct, confidence = outcome((names.index(models_read[-1]),))
-                features = self.features_of(store, models_read, confidence, method.columns)
-                with error_context(f"model {models_read[-1]!r}"):
-                    if self.confidence != AUTO:
-                        refuse_free_text(features, may_be_free_text)
-                    folds[models_read] = fit_folds(self.confidence, features, correct, fold)
-        fitted = {read: one.full for read, one in folds.items()}
-        return replace(method, fitted=fitted, fitted_on=store.origin, folds=folds)
+        fits = Fits(store.origin, {}, {})
+        for m, name in enumerate(names):
+            correct, confidence = outcome((m,))
+            columns = confidence, store.predicted(name), correct
+            with error_context(f"model {name!r}"):
+                fits.confidences[name] = fit_confidence(*columns)
+            fits.without_fold[name] = [
+                fit_confidence(*(column[fold != one] for column in columns)) for one in range(FOLDS)
+            ]
+        return fits
 
-    def with_columns_of(self, store: Any) -> "Method":
-        """Return the method with the columns of a store that a fitted confidence reads.
-
-        Raises ValueError if the fit keeps the order of the samples.
-        """
-        if self.confidence == AUTO:
-            columns = self.columns
-            if columns == (CONFIDENCE,):  # the default: all columns of the store
-                columns = getattr(store, "columns", ())
-                if store.class_count is not None:
-                    columns = ("softmax_margin", "entropy")
-                columns = (*columns, *(DERIVED if store.has_predictions else ()))
-            return replace(self, columns=tuple(dict.fromkeys((CONFIDENCE, *columns))))
-        if self.confidence == "logistic" and self.columns == (CONFIDENCE,):
-            raise ValueError(
-                "'logistic' with the confidence as its only input keeps the order of the "
-                "samples, so the front does not change. Add columns=, or use 'isotonic_by_label' "
-                "or 'auto'"
-            )
-        return self
-
-    def fitted_after(self, models: Sequence[str]) -> Fitted:
-        """Return the fitted confidence of the last of `models`, which are called in this order."""
+    @property
+    def fits(self) -> Fits:
+        """Return the fitted confidences, or raise a ValueError if there are none."""
         if self.fitted is None:
             raise ValueError("the confidence of this method is not fitted: call method.fit(store)")
-        read = self.models_read(models)
-        return self.fitted[validate_choice(read, self.fitted, "models with a fitted confidence")]
-
-    def models_read(self, models: Sequence[str]) -> tuple[str, ...]:
-        """Return the models whose outputs a fitted confidence reads: the last one or two."""
-        return tuple(models[-1:] if self.last_only else models[-2:])
-
-    @staticmethod
-    def features_of(
-        store: Any, models: Sequence[str], confidence: Array, columns: Sequence[str]
-    ) -> Features:
-        """Return the inputs of the fitted confidence of the last of `models`.
-
-        `confidence` is the confidence of the last model, array of shape (n_samples,).
-        """
-        names = value_columns(columns)
-        values = []
-        for name in names:
-            column = confidence if name == CONFIDENCE else store.column(models[-1], name)
-            if column is None:  # a store of outputs has no columns: the name is a metric
-                column = cached_confidence(store, models[-1], name, 1.0)
-            values.append(column)
-        is_text = [column.dtype.kind == "U" for column in values]
-        if any(is_text):
-            values = [column.astype(object) for column in values]
-        predictions = before = None
-        if store.has_predictions:
-            predictions = store.predicted(models[-1])
-            before = store.predicted(models[-2]) if len(models) > 1 else None
-        array = np.reshape(values, (len(values), len(confidence))).T
-        categories = tuple(compress(names, is_text))
-        return read_features(columns, array, predictions, before, categories)
+        return self.fitted
 
     def temperature_of(self, name: str) -> float:
         """Return the temperature of a model, 1.0 without temperature scaling."""
@@ -297,16 +207,12 @@ class Method:
         """
         if self.confidence is not None:
             outcome = store.outcome(names, Method(self.metric), score)
-            fold = find_folds(self.fitted_on if self.folds else None, store.origin)
+            fold = self.fits.folds_of(store.origin)
 
             def stage(prefix: tuple[int, ...]) -> Outcome:
                 correct, confidence = outcome(prefix[-1:])
-                models = [names[m] for m in prefix]
-                folds = Folds(self.fitted_after(models), ())
-                if self.folds:
-                    folds = self.folds[self.models_read(models)]
-                features = self.features_of(store, models, confidence, folds.full.columns)
-                return correct, out_of_fold(folds, features, fold)
+                name = names[prefix[-1]]
+                return correct, self.fits.apply(name, confidence, store.predicted(name), fold)
 
             return stage
         rank = score_of(score).rank
@@ -461,15 +367,14 @@ METHODS = {
 
 
 def method_named(method: str | Method) -> Method:
-    """Return the Method of a name, which is a key of METHODS, METRICS or KINDS, or "auto"."""
+    """Return the Method of a name: a key of METHODS or METRICS, or "isotonic_by_label"."""
     if isinstance(method, Method):
         return method
     if callable(method):
         raise ValueError(
-            "method must be a name or a Method, not a function. Use cascadelib.Method(function) "
-            "for a metric, or Method(ensemble=function) for an ensemble"
+            "method must be a name or a Method, not a function. Use cascadelib.Method(function)"
         )
-    if method in (AUTO, *KINDS):
+    if method == BY_LABEL:
         return Method(confidence=method)
     validate_choice(method, METRICS | METHODS, "method")
     return Method(method) if method in METRICS else METHODS[method]

@@ -16,7 +16,7 @@ from ..front_end import watched
 from ..guarantees.peeling import Peeled, peel_table
 from ..guarantees.refusals import refuse_repeats
 from ..labels import align_values, as_text
-from ..methods.fitted import BY_LABEL, CONFIDENCE, Fitted, class_digests
+from ..methods.fitted import BY_LABEL, Fits, Fitted, IsotonicCurve, label_digest
 from ..methods.method import Method
 from ..store.score_table import ScoreTable
 from .policy import Policy
@@ -281,16 +281,13 @@ def point_of(peeled: Peeled, table: ScoreTable) -> Point:
     border and 1 above it, and the threshold is ½.
     """
     *borders, others = peeled.borders.tolist()
-    digests = class_digests(peeled.classes)
-    curves = list(map(step_curve, [others, *borders], [None, *digests]))
+    digests = map(label_digest, peeled.classes)
+    fitted = Fitted(list(map(step_curve, [others, *borders], [None, *digests])))
     small = table.names[0]
-    fitted: dict[tuple[str, ...], Fitted] = {
-        (small,): Fitted(BY_LABEL, (CONFIDENCE,), curves),
-        (REFERENCE,): Fitted(BY_LABEL, (CONFIDENCE,), []),
-    }
-    exits = fitted[small,](*read_single_model(table)) >= 0.5
+    exits = fitted(*read_single_model(table)) >= 0.5
     keeps = float(exits.mean())
-    method = Method(confidence=BY_LABEL, fitted=fitted, fitted_on=table.origin)
+    fits = Fits(table.origin, {small: fitted, REFERENCE: Fitted([])})
+    method = Method(confidence=BY_LABEL, fitted=fits)
     return Point(
         (small, REFERENCE),
         (0.5,),
@@ -301,7 +298,7 @@ def point_of(peeled: Peeled, table: ScoreTable) -> Point:
     )
 
 
-def step_curve(border: float, digest: str | None) -> dict[str, Any]:
+def step_curve(border: float, digest: str | None) -> IsotonicCurve:
     """Return a curve that is 0 up to a border and 1 above it."""
     if np.isinf(border):
         return {"digest": digest, "knots": [0.0], "values": [float(border < 0)]}

@@ -123,7 +123,6 @@ def call_model(
     call: Callable,
     inputs: list,
     ids: Sequence,
-    before: np.ndarray | None,
     expectation: Expectation,
 ) -> Called:
     """Call the model of a stage once, and check its answer to each input.
@@ -138,7 +137,7 @@ def call_model(
         answer = call(inputs)
         failure = MALFORMED
         with error_context(f"model {name!r}"):
-            read = read_answer(point, stage, answer, count, before, expectation)
+            read = read_answer(point, stage, answer, count, expectation)
     except Exception as error:
         add_note(error, name, count)
         failures = np.full(count, failure or failure_of(error), np.int8)
@@ -155,7 +154,6 @@ def read_answer(
     stage: int,
     answer: Any,
     count: int,
-    before: np.ndarray | None,
     expectation: Expectation,
 ) -> Answer:
     """Check what the call of a stage's model returned for ``count`` inputs, input by input.
@@ -170,8 +168,6 @@ def read_answer(
     answer : tuple
         (predictions, confidences) or (predictions, confidences, cost).
     count : int
-    before : array of objects of shape (count,), optional
-        The predictions before this stage.
     expectation : Expectation
 
     Raises
@@ -191,9 +187,7 @@ def read_answer(
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
     failures = np.array([expectation.failure_in(each) for each in predictions], np.int8)
-    read = check_answer(
-        point, stage, predictions, confidences, before, failures, expectation.bounds
-    )
+    read = check_answer(point, stage, predictions, confidences, failures, expectation.bounds)
     if costs and costs[0] is not None:
         read.costs = cost_per_input(costs[0], count)
     return read

@@ -14,9 +14,7 @@ import torch
 
 from ..checks import CLASSES, brief, check_count, error_context, items_of
 from ..evaluation.point import Point, records_of
-from ..methods.confidence_metrics import metric_of
 from ..methods.ensembles import EnsembleOutput
-from ..methods.fitted import CONFIDENCE, value_columns
 from ..methods.thresholds import convert_units
 from ..zoo.batches import concatenate_batches, count_samples, map_parts, take_rows
 from ..zoo.model import describe_identity
@@ -355,18 +353,13 @@ class Cascade(torch.nn.Module):
         Raises
         ------
         ValueError
-            If ``guesses`` > 1 for a vote, which has one winner, or ``batches`` is not an iterable.
+            If ``batches`` is not an iterable.
         BaseException
             If the iterable or a model raises it. ``error.decided`` has the decisions so far, with
             the exit stage −1 for undecided samples.
         """
         classes = self.members[0].classes or CLASSES.stop
         guesses = check_count(guesses, "guesses", 1, classes)
-        if guesses > 1 and self.method.combination.one_winner:
-            raise ValueError(
-                "a vote has one winner and does not rank other classes. Use a cascade with another "
-                "ensemble"
-            )
         size = check_count(batch_size, "batch_size")
         try:
             batches = iter(batches)
@@ -416,21 +409,15 @@ class Cascade(torch.nn.Module):
             check_class_counts(self.members)
             check_count(guesses, "guesses", 1, classes)
         ensemble = self.method.combination
-        before = batch.output or ensemble.empty_output(samples, classes, len(self.members), guesses)
+        before = batch.output or ensemble.empty_output(samples, classes, guesses)
         is_broken = np.zeros(samples, bool)
         if not np.isfinite(logits).all():
             is_broken = ~np.isfinite(logits).all(axis=1)
             logits = np.where(is_broken[:, None], 0, logits)
         temperature = self.method.temperature_of(self.members[stage].name)
-        output = ensemble.add_model(self.method.rule, temperature, logits, before, stage)
+        output = ensemble.add_model(self.method.rule, temperature, logits, before)
         if self.policy.fitted:
-            fitted = self.policy.fitted[stage]
-            values = [
-                output.confidence if name == CONFIDENCE else metric_of(name).from_logits(logits)
-                for name in value_columns(fitted.columns)
-            ]
-            answer_before = before.guesses[:, 0] if stage else None
-            confidence = fitted(np.column_stack(values), output.guesses[:, 0], answer_before)
+            confidence = self.policy.fitted[stage](output.confidence, output.guesses[:, 0])
             output = output._replace(confidence=confidence)
         batch.output = output.where(is_broken, before) if is_broken.any() else output
         confidence = convert_units(self.policy.metric, batch.output.confidence)

@@ -13,12 +13,11 @@ from ..evaluation.intervals import betting_interval, cost_interval, share_interv
 from ..evaluation.point import Estimate, Expected, Point, bind, record_of, single_point
 from ..evaluation.run import evaluate
 from ..guarantees.refusals import refuse_repeats
-from ..methods.fitted import describe_fits
+from ..methods.fitted import Fits
 from ..methods.method import Method
 from ..methods.thresholds import convert_units
 from ..origin import join_origins, parts_of, samples_in_common
 from ..scoring import F1
-from ..stages import prefixes_of
 from ..store.protocol import Store
 from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
 
@@ -110,12 +109,10 @@ def restrict_method(point: Point) -> Method:
     temperatures = method.temperatures
     if method.temperature:
         temperatures = {name: method.temperature_of(name) for name in point.models}
-    fitted = method.fitted
-    if point.fitted:
-        method = replace(method, **describe_fits(point.fitted), folds=None)
-        read = map(method.models_read, prefixes_of(point.models))
-        fitted = dict(zip(read, point.fitted))
-    return replace(method, temperatures=temperatures, fitted=fitted)
+    fits = method.fitted
+    if fits is not None:
+        fits = Fits(fits.samples, dict(zip(point.models, point.fitted)))
+    return replace(method, temperatures=temperatures, fitted=fits)
 
 
 def versions() -> dict[str, str]:

@@ -14,7 +14,6 @@ from ..evaluation.point import Point
 from ..labels import align_values, as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
-from ..methods.fitted import value_columns
 from ..methods.thresholds import convert_units, does_exit
 from ..scoring import most_given as most_given
 
@@ -207,9 +206,8 @@ def align_inputs(point: Point, confidences: Any, predictions: Any) -> tuple[list
     both = (*columns, *answers)
     order = next((values.axes[0] for values in both if hasattr(values, "axes")), None)
     for stage, values in enumerate(columns):
-        names = value_columns(point.fitted[stage].columns) if point.fitted else None
-        values = align_values(values, "confidences", order, names)
-        columns[stage] = None if values is None else read_columns(point, stage, values)
+        values = align_values(values, "confidences", order)
+        columns[stage] = None if values is None else read_confidences(values)
     return columns, [align_values(values, "predictions", order) for values in answers]
 
 
@@ -258,7 +256,6 @@ def check_answer(
     stage: int,
     predictions: np.ndarray,
     confidences: Any,
-    before: np.ndarray | None,
     failures: np.ndarray,
     bounds: tuple[float, float] = UNBOUNDED,
 ) -> Answer:
@@ -271,9 +268,7 @@ def check_answer(
     point : Point
     stage : int
     predictions : array of objects of shape (s,)
-    confidences : array of shape (s,), or (s, c) columns that a fitted confidence reads, or None
-    before : array of objects of shape (s,), optional
-        The predictions of the previous stage.
+    confidences : array of shape (s,) or None
     failures : int8 array of shape (s,)
         Failures that are known already.
     bounds : (float, float)
@@ -287,20 +282,18 @@ def check_answer(
     count = len(failures)
     values = np.full(count, np.nan)
     if confidences is not None:
-        values = read_columns(point, stage, confidences)
-    if len(values) != count or values.ndim > 1 and not point.fitted:
+        values = read_confidences(confidences)
+    if values.shape != (count,):
         raise ValueError(f"confidences of shape {list(values.shape)} for {count} samples")
     is_malformed = find_malformed(point, stage, values, bounds)
     failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
     lowest = convert_units(point.metric, np.array(-np.inf))  # always defers
-    is_missing = values != values  # nan
-    if values.ndim > 1:
-        is_missing = is_missing.any(axis=1)
+    is_missing = np.isnan(values)
     if point.fitted:
         confidence = np.full(count, lowest)
         rows = np.flatnonzero(~is_missing & (failures == 0))
         if not is_missing.all():
-            confidence[rows] = fitted_confidence(point, stage, values, predictions, before, rows)
+            confidence[rows] = fitted_confidence(point, stage, values, predictions, rows)
     else:
         confidence = np.where(is_missing, lowest, values)
     fault = describe_shift(point, stage, confidence[failures == 0])
@@ -312,18 +305,13 @@ def check_answer(
 def find_malformed(
     point: Point, stage: int, values: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
-    """Return which samples have a confidence out of bounds, or none where one is needed, bool [s].
-
-    values: array of shape (s,), or (s, c) for a fitted confidence.
-    """
+    """Return which samples have a confidence out of bounds, or lack a needed one, bool [s]."""
     is_malformed: Any = np.zeros(values.shape, bool)
-    if bounds != UNBOUNDED and values.dtype != object:
+    if bounds != UNBOUNDED:
         lowest = convert_units(point.metric, np.array(-np.inf))
         is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
     if stage < len(point.inside) and point.inside[stage] > -np.inf:
-        is_malformed = is_malformed | (values != values)  # nan
-    if values.ndim > 1:
-        is_malformed = is_malformed.any(axis=1)
+        is_malformed = is_malformed | np.isnan(values)
     if point.metric is not None:
         is_malformed = is_malformed | impossible(values, point.metric)
     return is_malformed
@@ -334,7 +322,6 @@ def fitted_confidence(
     stage: int,
     values: np.ndarray,
     predictions: np.ndarray,
-    before: np.ndarray | None,
     rows: np.ndarray,
 ) -> np.ndarray:
     """Return the fitted confidences of the samples ``rows``. The arguments are those of
@@ -342,8 +329,7 @@ def fitted_confidence(
     chosen = predictions[rows]
     if any(prediction is None for prediction in chosen):
         raise ValueError("predictions are needed, since its confidence is fitted")
-    earlier = before if before is None else before[rows]
-    return point.fitted[stage](values[rows], chosen, earlier)
+    return point.fitted[stage](values[rows], chosen)
 
 
 def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
@@ -366,10 +352,8 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
     )
 
 
-def read_columns(point: Point, stage: int, confidences: Any) -> np.ndarray:
-    """Return confidences as float64 [s] or [s, c], or as objects if a fit also reads text."""
-    if point.fitted and point.fitted[stage].categories:
-        return np.atleast_1d(np.asarray(confidences, object))
+def read_confidences(confidences: Any) -> np.ndarray:
+    """Return confidences as float64 [s]."""
     return np.atleast_1d(as_real_array(confidences, "confidences"))
 
 

@@ -23,11 +23,10 @@ from ..checks import (
 from ..evaluation.guarantee import Guarantee
 from ..evaluation.point import FIGURES, Expected, Point, records_of
 from ..files import digest_of, from_json, parse_json_object, to_json
-from ..methods.fitted import Fitted, describe_fits
+from ..methods.fitted import BY_LABEL, Fits, Fitted
 from ..methods.method import Method
 from ..methods.thresholds import WORDS, convert_units
 from ..origin import Origin, Origins, Sketch, join_origins, sketches_of
-from ..stages import prefixes_of
 
 FORMAT = "cascadelib cascade"
 VERSION = 3
@@ -116,7 +115,7 @@ def text_of(point: Point) -> str:
     if (size := len(text.encode())) > LARGEST:
         raise ValueError(
             f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
-            "written and read. Use a fitted confidence with fewer parameters, such as 'logistic'"
+            "written and read"
         )
     return text
 
@@ -311,16 +310,15 @@ def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Orig
         raise ValueError("'temperatures' must be positive, and are needed if 'temperature' is true")
     method = Method(part.metric, part.ensemble, part.temperature, temperatures or None)
     if temperatures:
-        method = replace(method, fitted_on=selected_on)
+        method = replace(method, fitted=Fits(selected_on))
         for name in names:
             method.temperature_of(name)
     if not part.fitted:
         return method
     if len(part.fitted) != len(names):
         raise ValueError(f"a fitted confidence is needed of each of the {len(names)} models")
-    method = replace(method, **describe_fits(part.fitted), fitted_on=selected_on)
-    read = map(method.models_read, prefixes_of(names))
-    return replace(method, fitted=dict(zip(read, part.fitted)))
+    fitted = Fits(selected_on, dict(zip(names, part.fitted)))
+    return replace(method, confidence=BY_LABEL, fitted=fitted)
 
 
 def check_expected(expected: Expected, models: int) -> None:

@@ -207,7 +207,6 @@ class Policy:
         stage: int,
         predictions: Any,
         confidences: Any = None,
-        before: Any = None,
         labels: Iterable | None = None,
         confidence_range: Sequence[float] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
@@ -221,10 +220,8 @@ class Policy:
             0 = first model.
         predictions : sequence of N answers
             An exception is the failure of its sample.
-        confidences : array of shape (N,), or (N, n_columns) for a fitted confidence, optional
+        confidences : array of shape (N,), optional
             As in :meth:`run`. The last model needs none.
-        before : sequence of N answers, optional
-            The previous answer to each sample, which some fitted confidences read.
         labels : iterable, optional
             The valid predictions. The default: all are valid.
         confidence_range : (float, float), optional
@@ -265,7 +262,6 @@ class Policy:
                 stage,
                 (answers, confidences),
                 len(answers),
-                None if before is None else objects(before),
                 Expectation(labels, confidence_range),
             )
         return exits_of(self.in_use, stage, answer), answer.failures
@@ -337,10 +333,9 @@ class Policy:
         for stage, (predicted, column) in enumerate(zip(answers, columns)):
             predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
-            before = decisions.predictions[rows] if stage and point.fitted else None
             with error_context(f"model {point.models[stage]!r}"):
                 no_failures = np.zeros(len(ids), np.int8)
-                answer = check_answer(point, stage, predicted, values, before, no_failures)
+                answer = check_answer(point, stage, predicted, values, no_failures)
                 refuse_failures(point, ids, answer)
             exits = decisions.write(point, stage, rows, answer)
             rows = ids = ids[np.flatnonzero(~exits)]
@@ -415,10 +410,9 @@ class Policy:
 
         def decide_rows(stage: int, rows: np.ndarray) -> np.ndarray:
             """Call the model of a stage on some inputs, and return the deferred rows."""
-            before = decisions.predictions[rows] if stage else None
             batch = [inputs[row] for row in rows.tolist()]
             ids = decisions.ids[rows]
-            called = call_model(point, stage, functions[stage], batch, ids, before, expectation)
+            called = call_model(point, stage, functions[stage], batch, ids, expectation)
             if called.fault is not None and stops:
                 raise called.fault
             if called.has_failed and len(rows) > 1:

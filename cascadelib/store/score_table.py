@@ -413,8 +413,8 @@ class ScoreTable:
         if not is_known or score not in (None, *COMPUTED_SCORES):
             raise ValueError(
                 f"method={brief(method)} and score={score!r}: a table has no outputs of models, so "
-                "it supports only score='f1' and methods that fit a confidence, such as "
-                "'logistic'. Omit these options, or use a LogitStore"
+                "it supports only score='f1' and method='isotonic_by_label'. Omit these options, "
+                "or use a LogitStore"
             )
         return method, score or "top1", self._kind(cost)
 

@@ -94,7 +94,7 @@ def test_calls_that_need_labels_refuse_a_store_without_them(tmp_path):
     assert new.labels is None and new.models["top1"].isna().all() and len(new.take([1, 2])) == 2
     needing = [
         lambda: cl.search(new, 2),
-        lambda: cl.search(new, 2, cl.Method(ensemble="vote")),
+        lambda: cl.search(new, 2, cl.Method(ensemble="most_confident")),
         lambda: cl.evaluate(new, front_of().point(0)),
         lambda: method.fit(new),
         lambda: cl.analysis.calibration_table(new, new),

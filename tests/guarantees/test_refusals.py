@@ -104,7 +104,6 @@ def test_every_form_of_a_cascade_stores_its_samples(form, ids, tmp_path):
 
 
 FITTED = [
-    Method(confidence="auto"),
     Method(confidence="isotonic_by_label"),
     Method(temperature=True),
 ]

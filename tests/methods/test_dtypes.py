@@ -7,8 +7,7 @@ from cascadelib import METHODS, LogitStore, Method, confidence, evaluate, search
 from cascadelib.methods.confidence_metrics import METRICS, metric_of, predict_rows
 from cascadelib.methods.ensembles import ENSEMBLES
 
-OTHERS = {f"vote_{metric}": Method(metric, "vote") for metric in METRICS}
-OTHERS |= {
+OTHERS = {
     f"{metric}_{ensemble}": Method(metric, ensemble)
     for metric in ("entropy", "softmax_margin", "top2_softmax_sum")
     for ensemble in ("mean_logits", "mean_softmax", "most_confident")

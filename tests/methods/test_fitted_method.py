@@ -1,18 +1,18 @@
 """Methods with a fitted confidence: searches and evaluations equal a reference implementation."""
 
 import numpy as np
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from references import brute_front
 from tiny_stores import noisy_store
 
 import cascadelib as cl
-from cascadelib.methods.fitted import KINDS, assign_folds, fit_confidence, read_features
+from cascadelib.methods.fitted import assign_folds, fit_confidence
 from cascadelib.methods.method import method_named
 
 COST = [1.0, 2.5, 7.0]
 KIND = "isotonic_by_label"
-LABELLED = ("confidence", "label")
 
 
 def scores(seed, k=14):
@@ -22,51 +22,36 @@ def scores(seed, k=14):
     confidence = rng.integers(0, 4, (3, k)) / 4
     correct = rng.random((3, k)) < np.where(labels == "a", confidence, 0.6)
     said = np.where(correct, labels, np.where(labels == "a", "b", "a"))
-    columns = {"length": np.arange(k) * 40.0}
-    return cl.ScoreTable(None, confidence, COST, predictions=said, labels=labels, columns=columns)
+    ids = [f"{seed} {row}" for row in range(k)]
+    return cl.ScoreTable(None, confidence, COST, None, ids, predictions=said, labels=labels)
 
 
-def read_of(table, columns, model, before):
-    """Features of a table after ``model``, and after the model ``before`` it if not None."""
-    of_column = {"confidence": table.confidence[model]}
-    of_column |= {name: values[model] for name, values in table.columns.items()}
-    values = np.column_stack([of_column[name] for name in columns if name != "agreement"])
-    said_before = None if before is None else table.predictions[before]
-    return read_features(columns, values, table.predictions[model], said_before)
+def fit_of(table, model, rows=slice(None)):
+    """The fit of a model on some rows."""
+    parts = table.confidence[model], table.predictions[model], table.correct[model]
+    return fit_confidence(*(part[rows] for part in parts))
 
 
-def chosen_by(kind, columns, table, model, before):
+def out_of_fold(table, model):
     """Confidence [k] on the samples of the fit, each by the fit without its fold."""
-    read = read_of(table, columns, model, before)
     fold = assign_folds(table.origin.sample_ids)
     confidence = np.empty(len(table))
     for one in set(fold.tolist()):
-        fitted = fit_confidence(kind, read.take(fold != one), table.correct[model][fold != one])
-        confidence[fold == one] = fitted.apply(read.take(fold == one))
+        fitted = fit_of(table, model, fold != one)
+        rows = fold == one
+        confidence[rows] = fitted(table.confidence[model][rows], table.predictions[model][rows])
     return confidence
 
 
-def confidence_on(kind, columns, table, other, model, before):
-    """Confidence [k] on another table, by the fit on all samples of the first."""
-    read = read_of(table, columns, model, before)
-    fitted = fit_confidence(kind, read, table.correct[model])
-    return fitted.apply(read_of(other, columns, model, before))
-
-
 @settings(max_examples=40)
-@given(
-    st.integers(0, 10**6),
-    st.sampled_from([(2,), (3,), (1, 2, 3)]),
-    st.sampled_from([(KIND, ("confidence",)), ("logistic", ("confidence", "agreement", "length"))]),
-)
-def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, lengths, fit):
+@given(st.integers(0, 10**6), st.sampled_from([(2,), (3,), (1, 2, 3)]))
+def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, lengths):
     table = scores(seed)
     other = scores(seed + 1, 20)
-    front = cl.search(table, lengths, cl.Method(confidence=fit[0], columns=fit[1]))
+    front = cl.search(table, lengths, KIND)
 
     def stage(prefix):
-        before = prefix[-2] if len(prefix) > 1 else None
-        return table.correct[prefix[-1]], chosen_by(*fit, table, prefix[-1], before)
+        return table.correct[prefix[-1]], out_of_fold(table, prefix[-1])
 
     twin = brute_front(stage, COST, lengths)
     found = {round(a * 14): c for a, c in front.table[["accuracy", "cost"]].to_numpy()}
@@ -78,7 +63,8 @@ def test_fronts_equal_brute_force_and_apply_unchanged_to_other_tables(seed, leng
     stages = np.full(20, len(rows) - 1)
     is_clear = np.ones(20, bool)  # rounding cannot decide
     for i in reversed(range(len(rows) - 1)):
-        moved = confidence_on(*fit, table, other, rows[i], rows[i - 1] if i else None)
+        model = rows[i]
+        moved = fit_of(table, model)(other.confidence[model], other.predictions[model])
         stages[moved >= point.thresholds[i]] = i
         is_clear &= abs(moved - point.thresholds[i]) > 1e-8
     result = cl.evaluate(other, point)
@@ -93,24 +79,39 @@ def test_a_store_and_a_table_of_its_confidences_have_one_front():
     confidence = np.stack([cl.confidence(store.logits(name), "softmax_margin") for name in names])
     said = [store.predicted(name) for name in names]
     table = cl.ScoreTable(None, confidence, COST, names, predictions=said, labels=store.labels)
-    for fitted in ({"confidence": KIND}, {"confidence": "logistic", "columns": LABELLED}):
-        method = cl.Method("softmax_margin", **fitted)
-        of_store = cl.search(store, (1, 2, 3), method).table.drop(columns="improvement")
-        of_table = cl.search(table, (1, 2, 3), cl.Method(**fitted)).table
-        assert of_store.equals(of_table.drop(columns="improvement"))
-    several = cl.Method(confidence="logistic", columns=("confidence", "entropy", "agreement"))
-    assert cl.search(store, 2, several).table["accuracy"].max() <= 1
+    method = cl.Method("softmax_margin", confidence=KIND)
+    of_store = cl.search(store, (1, 2, 3), method).table.drop(columns="improvement")
+    of_table = cl.search(table, (1, 2, 3), KIND).table
+    assert of_store.equals(of_table.drop(columns="improvement"))
 
 
-def test_each_kind_of_fitted_confidence_is_a_method():
-    for kind in ("auto", *KINDS):
-        assert method_named(kind) == cl.Method(confidence=kind)
+def test_the_kind_of_fitted_confidence_is_a_method():
+    assert method_named(KIND) == cl.Method(confidence=KIND)
 
 
-def test_rare_classes_of_outputs_are_no_free_text():
-    """As in a study of ImageNet with one sample per class."""
+@pytest.mark.parametrize("samples", ["ids", "row numbers"])
+def test_samples_of_the_fit_are_answered_out_of_fold(samples):
+    table = scores(0, 400)
+    if samples == "row numbers":
+        table = cl.ScoreTable(
+            None, table.confidence, COST, predictions=table.predictions, labels=table.labels
+        )
+    front = cl.search(table, 2, KIND)
+    point = front.point(len(front) // 2)
+    model = table.names.index(point.models[0])
+    run = cl.evaluate(table, point)
+    assert run.accuracy == point.accuracy
+    np.testing.assert_array_equal(run.confidences[0], out_of_fold(table, model))
+    part = cl.evaluate(table.take(slice(9, 50)), point)
+    np.testing.assert_array_equal(part.confidences[0], run.confidences[0][9:50])
+    full = fit_of(table, model)(table.confidence[model], table.predictions[model])
+    assert (run.confidences[0] != full).any()
+
+
+def test_free_text_gets_the_common_curve():
+    """Also the rare classes of a study of ImageNet with one sample per class."""
     labels = np.arange(150)
     logits = {f"m{i}": np.random.default_rng(i).normal(size=(150, 150)) for i in range(2)}
     store = cl.LogitStore.from_arrays(labels, logits, dict(zip(logits, COST)))
-    fitted = cl.Method("max_softmax", confidence="isotonic_by_label").fit(store)
-    assert set(fitted.fitted) == {("m0",), ("m1",)}
+    fitted = cl.Method("max_softmax", confidence=KIND).fit(store).fitted
+    assert {name: len(one.curves) for name, one in fitted.confidences.items()} == {"m0": 1, "m1": 1}

@@ -131,23 +131,6 @@ def test_answers_in_another_case_are_read_as_labels_of_the_table():
     assert not result.asked.all() and set(result.answers) == {"billing", "other"}
 
 
-def test_the_policy_of_a_table_accepts_all_spellings_of_a_class():
-    rng = np.random.default_rng(0)
-    billing = np.where(rng.random(2000) < 0.5, "Billing ", "other")
-    confidence = rng.random(2000)
-    wrong = rng.random(2000) < np.where(billing == "other", 0.3, 0.02) * (1 - confidence)
-    truth = np.where(wrong, "none", np.char.upper(billing))
-    table = cl.ScoreTable(None, [confidence], [1], predictions=[billing])
-    policy = answered(table, truth, labels=600)[0].policy
-    kept = {
-        text: (policy.decide([confidence], [[text] * 2000]).exit_stage == 0).tolist()
-        for text in ("billing", "Billing ", "BILLING", "other", " Other", "OTHER")
-    }
-    assert kept["billing"] == kept["Billing "] == kept["BILLING"]
-    assert kept["other"] == kept[" Other"] == kept["OTHER"]
-    assert sum(kept["billing"]) > sum(kept["other"])
-
-
 def test_the_reference_answers_all_abstentions():
     table, truth = made()
     predicted = table.predictions.copy()

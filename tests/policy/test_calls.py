@@ -230,12 +230,8 @@ def test_tables_with_missing_confidences_give_a_policy(make, goal, tmp_path):
     np.testing.assert_array_equal(policy.run(calls, range(100)).exit_stage, expected.exit_stage)
 
 
-@pytest.mark.parametrize(
-    ("kind", "columns"),
-    [("isotonic_by_label", ["confidence"]), ("logistic", ["words", "agreement"])],
-)
 @pytest.mark.filterwarnings("ignore:.*failed for:RuntimeWarning")
-def test_a_fitted_confidence_is_stored_and_decides(kind, columns, tmp_path):
+def test_a_fitted_confidence_is_stored_and_decides(tmp_path):
     rng = np.random.default_rng(2)
     labels = rng.integers(0, 3, 600)
     classes = np.array(["a", "b", "c"])
@@ -244,31 +240,28 @@ def test_a_fitted_confidence_is_stored_and_decides(kind, columns, tmp_path):
     )
     said = classes[np.where(correct, labels, (labels + 1) % 3)]
     confidence = np.round(np.where(correct, 0.6, 0.4) + rng.normal(0, 0.15, correct.shape), 1)
-    words = np.where(correct, 3.0, 5.0) + rng.normal(size=correct.shape)
-    scores = {"predictions": said, "labels": classes[labels], "columns": {"words": words}}
-    table = ScoreTable(None, confidence, [1, 5, 30], "xyz", **scores)
+    answers = {"predictions": said, "labels": classes[labels]}
+    table = ScoreTable(None, confidence, [1, 5, 30], "xyz", **answers)
     chosen = table.take(slice(0, 300))
     other = table.take(slice(300, 600))
-    method = Method(confidence=kind, columns=tuple(columns))
-    point = pick(search(chosen, 3, method), "max_improvement")
+    point = pick(search(chosen, 3, "isotonic_by_label"), "max_improvement")
     policy = Policy.from_point(point, chosen, other)
     policy.save(tmp_path / "p.json")
     assert Policy.load(tmp_path / "p.json") == policy
-    assert policy.metric is None and f", {kind}>" in repr(policy)
+    assert policy.metric is None and ", isotonic_by_label>" in repr(policy)
     policy = Policy.load(tmp_path / "p.json")
     expected = evaluate(other, point)
     stages = expected.exit_stage.tolist()
     assert evaluate(other, policy).exit_stage.tolist() == stages and len(set(stages)) > 1
     rows = [other.row(name) for name in policy.models]
-    read = other.confidence if columns == ["confidence"] else other.columns["words"][:, :, None]
-    read = read[rows].copy()
+    read = other.confidence[rows].copy()
     answers = other.predictions[rows]
     decisions = policy.decide(read, answers)
     assert decisions.exit_stage.tolist() == stages
     assert (decisions.predictions == other.labels).tolist() == expected.correct.tolist()
     assert decide_by_steps(policy, answers, read)[0].tolist() == stages
     with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*predictions"):
-        policy.decide(read) if columns == ["confidence"] else policy.decide(read[:, :, 0], None)
+        policy.decide(read)
     row = stages.index(0)
     read[0][row] = np.nan
     with pytest.raises(ValueError, match=f"^model {policy.models[0]!r}.*no confidence .nan"):
@@ -282,18 +275,11 @@ def test_a_fitted_confidence_is_stored_and_decides(kind, columns, tmp_path):
     assert np.delete(found, row).tolist() == np.delete(stages, row).tolist()
 
 
-@pytest.mark.parametrize(
-    ("kind", "columns"),
-    [
-        ("isotonic_by_label", ("confidence",)),
-        ("logistic", ("confidence", "softmax_margin", "agreement")),
-    ],
-)
-def test_a_cascade_applies_a_fitted_confidence(kind, columns, tmp_path):
+def test_a_cascade_applies_a_fitted_confidence(tmp_path):
     store = noisy_store(k=400, models=3, classes=3)
     chosen = store.take(slice(0, 200))
     held_out = store.take(slice(200, 400))
-    method = Method("entropy", confidence=kind, columns=columns)
+    method = Method("entropy", confidence="isotonic_by_label")
     point = pick(search(chosen, 2, method), "max_improvement")
     calls = {name: lambda rows, name=name: held_out.logits(name)[rows] for name in point.models}
     Policy.from_point(point, chosen).save(tmp_path / "p.json")

@@ -71,10 +71,6 @@ def made(point=None, **changes):
     )
 
 
-def mean_of(logits):
-    return logits.mean(axis=0)
-
-
 def one_sample(point, j):
     """Reference implementation of algorithm 1 for one sample: prediction, stage, confidence."""
     method = point.method
@@ -88,7 +84,7 @@ def one_sample(point, j):
             return answer, stage, sign * confidence
 
 
-ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident", "vote", mean_of]
+ENSEMBLES = ["none", "mean_logits", "mean_softmax", "most_confident"]
 METRICS = ["max_softmax", "softmax_margin", "logits_margin", "entropy", "top2_softmax_sum"]
 ALL = [(m, e) for m in METRICS for e in ENSEMBLES if (m, e) != ("logits_margin", "mean_softmax")]
 
@@ -351,7 +347,7 @@ def test_guesses_are_at_most_the_classes():
             one.run([ROWS], guesses=10**9)
 
 
-@pytest.mark.parametrize("ensemble", ENSEMBLES[:-1])
+@pytest.mark.parametrize("ensemble", ENSEMBLES)
 @pytest.mark.parametrize("dtype", [np.float16, np.longdouble, np.int8, np.uint64, ">f4", ">f8"])
 def test_logits_of_any_number_type_give_equal_decisions(dtype, ensemble):
     point = make_point([0.6, 0.7], Method("max_softmax", ensemble))
@@ -411,10 +407,6 @@ REFUSED = [
     *(
         (lambda stream=stream: made().run(stream), "a stream of batches is needed")
         for stream in (None, 5, np.array(5), torch.tensor(5), np.arange)
-    ),
-    (
-        lambda: built(method=Method(ensemble="vote")).run([ROWS], guesses=2),
-        "a vote has one winner",
     ),
     (lambda: made().run([ROWS], 0), "batch_size must be a whole number"),
     (lambda: cl.policy.pieces_of(ROWS, 0), "batch_size must be a whole number"),

@@ -165,7 +165,7 @@ def test_a_file_stores_all_samples_that_a_cascade_has_seen(tmp_path):
         Policy.from_point(point, store).save(tmp_path / "c.json")
         assert "image 1" not in (tmp_path / "c.json").read_text()
         point = Policy.load(tmp_path / "c.json").point
-        assert point.selected_on == point.method.fitted_on
+        assert point.selected_on == point.method.fitted.samples
         for part, shared in ((FIRST, 1), (SECOND, 1), (THIRD, 0)):
             for count in (100, 50):
                 here = part.take(slice(count))

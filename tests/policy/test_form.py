@@ -180,10 +180,12 @@ def test_forged_files_are_refused_by_name(case, tmp_path):
         Policy.load(path)
 
 
-@pytest.mark.parametrize("part", [{"columns": []}, {"parameters": [2**70, 2**70, 2**70]}])
-def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part):
-    fitted = {"kind": "logistic", "columns": ["confidence", "words"], "parameters": [0, 1, 2]}
+@pytest.mark.parametrize(
+    ("part", "message"),
+    [({"kind": "logistic"}, "unknown fitted confidence 'logistic'"), ({"columns": []}, "columns")],
+)
+def test_a_fitted_confidence_that_cannot_be_computed_is_refused(part, message):
     method = {"metric": "max_softmax", "ensemble": "none", "temperature": False}
-    changed = method | {"fitted": [fitted | part] * 2}
-    with pytest.raises(ValueError, match="columns and parameters of a fitted confidence do not f"):
+    changed = method | {"fitted": [{"kind": "isotonic_by_label", "curves": []} | part] * 2}
+    with pytest.raises(ValueError, match=message):
         parse_cascade(sealed(text_of(Point(("a", "b"), (0.5,))), method=changed))

@@ -136,7 +136,7 @@ print(sorted(heavy & (set(sys.modules) - before)))
 
 
 def test_loading_and_deciding_need_numpy_only(tmp_path):
-    methods = ["entropy", Method(confidence="isotonic_by_label"), Method(confidence="auto")]
+    methods = ["entropy", Method(confidence="isotonic_by_label")]
     paths = [tmp_path / f"{number}.json" for number in range(len(methods))]
     for path, method in zip(paths, methods):
         point = pick(search(STORE, 2, method), "max_improvement")

@@ -1,6 +1,5 @@
 """All functions accept any class with the members of the Protocol of stores."""
 
-import dataclasses
 import re
 from pathlib import Path
 
@@ -58,19 +57,11 @@ def test_to_label_accepts_a_custom_store():
     assert len(expected) and found.tolist() == expected.tolist()
 
 
-COLUMNS_OF = {"logistic": ("confidence", "length", "agreement"), "isotonic_by_label": ("length",)}
-
-
-@pytest.mark.parametrize("kind", COLUMNS_OF)
-def test_confidences_are_fitted_on_a_custom_store(kind):
-    rng = np.random.default_rng(9)
-    given = with_predictions()
-    theirs = dataclasses.replace(given, columns={"length": rng.integers(1, 9, (3, 60))})
-    method = cl.Method(confidence=kind, columns=COLUMNS_OF[kind])
+def test_confidences_are_fitted_on_a_custom_store():
+    theirs = with_predictions()
+    method = cl.Method(confidence="isotonic_by_label")
     found = [cl.search(store, 2, method.fit(store)) for store in (theirs, Fees(theirs))]
     assert found[0].table.equals(found[1].table)
-    with pytest.raises(ValueError, match="unknown column 'lenght'; nearest: 'length'"):
-        cl.Method(confidence=kind, columns=("lenght",)).fit(Fees(theirs))
 
 
 def test_a_custom_store_gives_the_front_of_its_table(table):
