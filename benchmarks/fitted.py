@@ -1,6 +1,6 @@
 """Compare fitted with original confidences, at three budgets, held out.
 
-Data are markets, yes-no queries and free text.
+Data are markets and yes-no queries.
 The markets of FrugalML are not bundled. The environment variable ``FRUGALML`` is their folder.
 """
 
@@ -23,18 +23,13 @@ DRAWS = 20
 PRICE = 50.0  # of the large model, in prices of the small one
 
 
-def queries(name: str, are_free_text: bool = False) -> ScoreTable:
-    """Yes-no queries: a small model and the reference, in whose answers it is correct; as free text
-    hardly an answer occurs twice."""
+def queries(name: str) -> ScoreTable:
+    """Yes-no queries: a small model and the reference, in whose answers it is correct."""
     frame = pd.read_parquet(DATA / f"{name}.parquet")
     yes = frame["proxy_pred_true_prob"].to_numpy(np.float64)
     reference = frame["oracle_pred"].to_numpy() == 1
     answers = np.stack([yes >= 0.5, reference]).astype(int).astype(str)
     labels = answers[1]
-    if are_free_text:
-        rows = np.arange(len(frame)).astype(str)
-        answers = np.char.add(answers, rows)
-        labels = answers[1]
     confidence = np.stack([np.maximum(yes, 1 - yes), np.full(len(yes), np.nan)])
     return ScoreTable(
         None, confidence, [1.0, PRICE], ["small", "large"], predictions=answers, labels=labels
@@ -44,7 +39,6 @@ def queries(name: str, are_free_text: bool = False) -> ScoreTable:
 def tables() -> dict[str, ScoreTable]:
     """Return all available tables, by name."""
     found = {name: queries(name) for name in QUERIES}
-    found["arxiv as free text"] = queries("arxiv", are_free_text=True)
     if "FRUGALML" in os.environ:
         columns = {
             "model": "service",
@@ -59,7 +53,7 @@ def tables() -> dict[str, ScoreTable]:
 
 
 def differences(table: ScoreTable, draws: int) -> np.ndarray:
-    """Return held-out accuracy with method="auto" minus that with the original confidences.
+    """Return held-out accuracy with method="isotonic_by_label" minus that with the original confidences.
 
     float64 [draws, budgets].
     """
@@ -75,7 +69,7 @@ def differences(table: ScoreTable, draws: int) -> np.ndarray:
         judge = table.take(order[choosing : choosing + JUDGES])
         lengths = tuple(range(1, min(3, len(price)) + 1))
         held_out = []
-        for method in (None, "auto"):
+        for method in (None, "isotonic_by_label"):
             front = search(choose, lengths, method)
             points = [pick(front, budget=budget) for budget in budgets]
             held_out.append([run.accuracy for run in evaluate(judge, points)])

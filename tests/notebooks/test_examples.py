@@ -47,6 +47,6 @@ def test_prompt_lengths_route_better_than_chance(tmp_path, run_example):
     frame[large] = rng.random(3000) < 0.9
     for part in range(2):
         frame[part::2].to_csv(tmp_path / f"mmlu_{part}.csv", index=False)
-    printed = run_example("no_confidences", tmp_path)
+    printed = run_example("fitted_confidence", tmp_path)
     ours, random = (float(share) for share in re.findall(r"([\d.]+)%", printed))
     assert printed.startswith("1500 held-out questions") and ours > random + 4
