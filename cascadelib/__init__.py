@@ -20,7 +20,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         policy as policy,
         published as published,
         store as store,
-        tables as tables,
         zoo as zoo,
     )
     from .analysis import (
@@ -64,7 +63,6 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
     from .store import (
         LogitStore as LogitStore,
         ScoreTable as ScoreTable,
-        check_table as check_table,
     )
     from .zoo import count_macs as count_macs
 
@@ -73,7 +71,7 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     modules=(
         "analysis datasets evaluation explorer extraction figures fronts guarantees methods "
-        "monitoring policy published store tables zoo"
+        "monitoring policy published store zoo"
     ),
     analysis="bootstrap mean_improvement_moved replay",
     evaluation="Baseline Point evaluate pareto_front",
@@ -85,7 +83,7 @@ __getattr__, __dir__, __all__ = attach(
     methods="METHODS Method confidence fit_temperature",
     monitoring="audited_table is_audited monitor",
     policy="Cascade Policy answer_table",
-    store="LogitStore ScoreTable check_table",
+    store="LogitStore ScoreTable",
     sklearn="CascadeClassifier",
     zoo="count_macs",
 )

@@ -7,49 +7,45 @@ import os
 import re
 import sys
 from argparse import Namespace
-from dataclasses import replace
 from io import TextIOWrapper
 from typing import Any
 
 import cascadelib as cl
 
-from .options import COLUMNS, COMMANDS, LOG, parser_of_all
+from .checks import validate_choice
+from .options import COLUMNS, COMMANDS, parser_of_all
 
 CERTIFY = {flag.strip("-").replace("-", "_"): None for flag in COMMANDS["certify"][1]}
 PRINTED = {
     "expected_accuracy": "accuracy expected on new samples (lower, since the cascade was chosen "
     "for its accuracy)"
 }
+POLICIES = ("policy", "check")
+INPUTS = (*POLICIES, "table", "held_out", "file")
 MEASURED = ("accuracy", "cost", "exit_rates", "saving", "improvement")
 
 
 def column_options(args: Namespace) -> dict[str, Any]:
-    """Return the options that are parameters of ``from_frame``, without those that are not set."""
+    """Return the options that are parameters of ``from_frame``, without those that are not set.
+
+    Answers and labels are columns of these names by default.
+    """
     names = (*COLUMNS, "cost")
     options = {name: getattr(args, name) for name in names if getattr(args, name)}
     if options.get("confidence") in ("none", "None"):
         options["confidence"] = None
+    if "correct" not in options:
+        options = {"prediction": "prediction", "label": "label"} | options
     return options
 
 
 def read_scores(path: str, args: Namespace) -> Any:
-    """Return the LogitStore of a folder, or the ScoreTable of a file.
-
-    An error of a table that ``check`` can read ends with the command that it found.
-    """
+    """Return the LogitStore of a folder, or the ScoreTable of a file."""
     from .files import find_folder
 
-    options = column_options(args)
-    if not (find_folder(path) / "manifest.json").exists():
-        table = open_table(path, args)
-        try:
-            return cl.ScoreTable.from_frame(table, **options)
-        except ValueError as error:
-            report = check_file(path, args)
-            if not report.command:
-                raise
-            raise ValueError(f"{error}. check reads this table: {report.command}") from None
-    named = [name for name in options if name in COLUMNS]
+    if not find_folder(path).is_dir():
+        return cl.ScoreTable.from_frame(path, **column_options(args))
+    named = [name for name in COLUMNS if getattr(args, name)]
     if named:
         raise ValueError(
             f"{path}: a store has no columns to name: leave out --{', --'.join(named)}"
@@ -57,37 +53,13 @@ def read_scores(path: str, args: Namespace) -> Any:
     return cl.LogitStore(path)
 
 
-def check_file(path: str, args: Namespace) -> Any:
-    """Return the report of a table, with the options that read it."""
-    report = cl.check_table(open_table(path, args), **column_options(args))
-    return replace(report, source=path, options=report.options | log_options(args))
-
-
-def open_table(path: str, args: Namespace) -> Any:
-    """Return the rows of a log of JSON lines as a DataFrame, or the path of another table."""
-    options = log_options(args)
-    from .store.tables.table_files import JSON_LINES
-
-    if os.path.isdir(path) or path.lower().endswith(JSON_LINES):
-        return cl.datasets.read_log(path, **options)
-    for name in options:
-        raise ValueError(f"{path}: {name}= belongs to logs of JSON lines. Leave it out")
-    return path
-
-
-def log_options(args: Namespace) -> dict[str, str]:
-    """Return the options that are parameters of ``read_log``, without those that are not set."""
-    return {name: getattr(args, name) for name in LOG if getattr(args, name)}
-
-
 def read_column(path: str, column: str | None, args: Namespace) -> Any:
     """Return the texts of a column of a table, by sample id."""
-    from .checks import validate_choice
-    from .store.tables.tidy import open_frame
+    from .store.tables.frames import open_frame
 
     if column is None:
         return None
-    frame, _ = open_frame(open_table(path, args), encoding=args.encoding)
+    frame = open_frame(path)
     sample = args.sample or "sample"
     for name in (sample, column):
         validate_choice(name, frame.columns, "column")
@@ -166,7 +138,7 @@ def format_cascade(policy: Any, figures: dict[str, Any]) -> str:
     """
     import pandas as pd
 
-    from .tables import fraction, number, times
+    from .figures.tables import fraction, number, times
 
     limits = [*file_parts(policy)["thresholds"], ""]
     table = pd.DataFrame({"model": policy.models, "threshold": limits})
@@ -236,24 +208,6 @@ def guarantee(args: Namespace, table: str) -> dict[str, Any]:
     }
 
 
-def run_check(args: Namespace) -> dict[str, Any]:
-    """Check a table, write it as it was read to ``--fix``, and name the command that certifies."""
-    report = check_file(args.table, args)
-    text = str(report)
-    if args.fix and report.command:
-        report.table.to_frame().to_csv(args.fix, index=False)
-        same = {key: value for key, value in report.options.items() if value in ("exact", "wrong")}
-        fixed = cl.check_table(args.fix, cost=report.table.cost_names, **same)
-        text = text.removesuffix(report.command)
-        text += f"{args.fix} has the table after reading\n{fixed.command}"
-        report = fixed
-    if not args.json:
-        unfixed = {"certified": False} if args.fix and not report.command else {}
-        return {"report": text} | unfixed
-    found = {"columns": report.columns, "faults": report.faults.to_dict("records")}
-    return found | {"command": report.command}
-
-
 def run_evaluate(args: Namespace) -> dict[str, Any]:
     """Measure a policy on a table. The JSON has its expected figures, too."""
     policy = cl.Policy.load(args.policy)
@@ -311,8 +265,8 @@ def run_extract(args: Namespace) -> dict[str, Any]:
 
 def run_demo(args: Namespace) -> dict[str, Any]:
     """Write the explorer of a table, or of example data, and open it."""
-    table = args.file and open_table(args.file, args)
-    page = cl.demo(table, out=args.out, browser=args.out is None, **column_options(args))
+    options = column_options(args) if args.file else {}
+    page = cl.demo(args.file, out=args.out, browser=args.out is None, **options)
     return {"page": str(page)}
 
 
@@ -322,14 +276,25 @@ def check_out(args: Namespace) -> None:
 
     from .files import check_replaceable
 
-    inputs = [getattr(args, name, None) for name in ("table", "held_out", "policy")]
-    for option in ("out", "fix"):
-        out = getattr(args, option, None)
-        if out is None:
-            continue
-        if Path(out).resolve() in [Path(path).resolve() for path in filter(None, inputs)]:
-            raise ValueError(f"--{option} {out} is an input: choose another name")
-        check_replaceable(Path(out))
+    out = getattr(args, "out", None)
+    if out is None:
+        return
+    inputs = [getattr(args, name, None) for name in INPUTS]
+    if Path(out).resolve() in [Path(path).resolve() for path in filter(None, inputs)]:
+        raise ValueError(f"--out {out} is an input: choose another name")
+    check_replaceable(Path(out))
+
+
+def check_inputs(args: Namespace) -> None:
+    """Raise a ValueError that names an input of another kind than its command needs."""
+    for name in INPUTS:
+        path = getattr(args, name, None) or ""
+        is_json = path.lower().endswith(".json")
+        is_table = os.path.isdir(path) or path.lower().endswith((".csv", ".gz", ".parquet"))
+        if name in POLICIES and is_table:
+            raise ValueError(f"{path} is a table or store, where {args.command} needs a policy")
+        if name not in POLICIES and is_json:
+            raise ValueError(f"{path} is a policy or log, where {args.command} needs a table")
 
 
 def known_parts(parts: dict[str, Any]) -> dict[str, Any]:
@@ -350,6 +315,7 @@ def with_options(message: str, options: dict[str, Any]) -> str:
         name, value = match.groups()
         if name not in options:
             return match[0]
+        value = "" if value == "True" else value
         return f"--{name.replace('_', '-')} {value}".rstrip()
 
     return re.sub(
@@ -361,7 +327,6 @@ RUN = {
     "extract": run_extract,
     "search": choose,
     "certify": run_certify,
-    "check": run_check,
     "evaluate": run_evaluate,
     "explore": run_explore,
     "demo": run_demo,
@@ -374,7 +339,7 @@ def main(argv: list[str] | None = None) -> int:
     """Run a command line and return its exit status.
 
     The status is 1 if nothing is certified, 2 after an error, 130 after Ctrl-C, and otherwise 0. An
-    error is printed as one line.
+    error is printed as one line, or as one line per fault of a table and per line of pandas.
     """
     argv = sys.argv[1:] if argv is None else argv
     for stream in (sys.stdout, sys.stderr):
@@ -386,8 +351,11 @@ def main(argv: list[str] | None = None) -> int:
         if not argv:
             parser.print_help()
             return 0
+        if not argv[0].startswith("-"):
+            validate_choice(argv[0], COMMANDS, "command")
         args = parser.parse_args(argv)
         options = vars(args)
+        check_inputs(args)
         check_out(args)
         found = RUN[args.command](args)
         for line in lines_of(found, args.json):
@@ -397,7 +365,9 @@ def main(argv: list[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except (ValueError, TypeError, LookupError, OSError, ImportError) as error:
-        message = with_options(" ".join(str(error).split()), options)
+        message = with_options(str(error), options)
+        if isinstance(error, FileNotFoundError) and error.filename:
+            message = f"there is no file {error.filename}"
         print(f"cascadelib: {message}{installation(error, options)}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

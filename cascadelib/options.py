@@ -14,25 +14,20 @@ EXAMPLE = """a table has a row per query and model:
   …
 
   cascadelib demo answers.csv
-  cascadelib certify answers.csv --prediction prediction --label label --epsilon 2% \\
-      --out policy.json
-  cascadelib explore answers.csv --prediction prediction --label label
+  cascadelib certify answers.csv --epsilon 2% --out policy.json
+  cascadelib evaluate policy.json more-answers.csv
 """
 COLUMNS = {  # parameters of ScoreTable.from_frame
     "sample": "column of the queries (default: sample)",
     "model": "column of the models' names (default: model)",
     "confidence": "column of the confidences, or none (default: confidence)",
-    "label": "column of the true answers, with --prediction",
-    "prediction": "column of the models' answers, with --label",
-    "correct": "column with yes or no, true or false, or a grade in [0, 1], of each answer",
+    "label": "column of the true answers (default: label)",
+    "prediction": "column of the models' answers (default: prediction)",
+    "correct": "column with true or false, or a grade in [0, 1], of each answer (default: none)",
     "models": "models to read, in this order (default: all)",
-    "answer": "first word, or a regular expression with one group: reads answers that are no label "
-    "after removing case, outer spaces, quotes, Markdown and final punctuation; exact: as written "
-    "(default: those steps only)",
-    "decimal": "sign before decimals, . or , (default: the one that all cells of a column fit)",
-    "encoding": "of a CSV file (default: utf-8)",
-    "missing": "missing rows, labels and confidences: refuse, drop, abstain, or wrong, which "
-    "counts unreadable answers as wrong, too (default: refuse)",
+    "missing": "missing rows, answers, labels and confidences: refuse, drop or abstain (default: "
+    "refuse)",
+    "exact": "count all answers as wrong that are not written as their label",
 }
 POLICY = {"policy": "file of a policy"}
 READING = {
@@ -40,14 +35,8 @@ READING = {
     "--cost": "column with the price of a query (default: cost), several as usd,seconds, or prices "
     "as small=1,large=10; of a store, the kind of cost (default: macs, if it has them)",
 }
-LOG = {  # parameters of read_log
-    "default_model": "model of failed requests in a log of chat completions",
-    "filter": "filter of lm-evaluation-harness whose scores are read",
-    "metric": "score of lm-evaluation-harness (default: acc or exact_match)",
-}
-READING |= {f"--{name.replace('_', '-')}": text for name, text in LOG.items()}
 TABLE = {
-    "table": "CSV or parquet file, log of JSON lines, or the folder of a LogitStore",
+    "table": "CSV or parquet file, or the folder of a LogitStore",
     **READING,
 }
 SPLIT = {"--held-out": "another table, or a share of this one (default: 0.5)"}
@@ -79,7 +68,7 @@ GUARANTEE = {
 }
 PAGE = {"--out": "file for the page (default: explorer.html)"}
 DEMO = {
-    "file": "table or log of answers (default: example data of two language models)",
+    "file": "table of answers (default: example data of two language models)",
     **READING,
     "--out": "file for the page (default: a temporary one, opened)",
 }
@@ -93,6 +82,7 @@ EXTRACTION = {
     "--checkpoints": "file or folder of local weights for timm's models",
     "--classes": "of the local weights (default: 1000)",
 }
+FLAGS = ("--anyway", "--exact", "--expected", "--json")
 COMMANDS = {
     "extract": (
         "store the logits of models on images; any number of processes may run the same command",
@@ -105,10 +95,6 @@ COMMANDS = {
     "certify": (
         "certify the cheapest cascade that loses at most epsilon; exit status 1: none is",
         TABLE | SPLIT | CHOICE | GUARANTEE,
-    ),
-    "check": (
-        "which columns a table has, how its cells are read, and the command that certifies",
-        TABLE | {"--fix": "CSV file for the table after reading (default: none is written)"},
     ),
     "evaluate": ("measure a policy on a table (its expected figures: show)", POLICY | TABLE),
     "explore": (
@@ -173,7 +159,7 @@ def add_options(parser: Any, options: dict[str, str]) -> None:
         "--classes": {"type": int, "default": 1000},
         **dict.fromkeys(("--budget", "--caution", "--memory"), {"type": float}),
         **dict.fromkeys(shares, {"type": share}),
-        **dict.fromkeys(("--anyway", "--expected", "--json"), {"action": "store_true"}),
+        **dict.fromkeys(FLAGS, {"action": "store_true"}),
     }
     for flag, text in options.items():
         parser.add_argument(flag, help=text, **kinds.get(flag, {}))

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import cascadelib as cl
-from cascadelib.tables import arrow
+from cascadelib.figures.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))

@@ -26,7 +26,7 @@ import numpy as np
 import pandas as pd
 
 import cascadelib as cl
-from cascadelib.tables import arrow, fraction, number
+from cascadelib.figures.tables import arrow, fraction, number
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path[:0] = [str(ROOT), str(ROOT / "docs"), str(ROOT / "notebooks")]

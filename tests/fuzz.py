@@ -249,7 +249,7 @@ def make_tables(folder):
             "sample": np.tile([f"{row:04d}" for row in range(k)], 2),
             "model": np.repeat(["small", "large"], k),
             "label": np.tile(rng.choice(["01", "02"], k), 2),
-            "prediction": rng.choice(["01", "02", 'say "x"'], 2 * k),
+            "prediction": rng.choice(["01", "02", "77"], 2 * k),
             "confidence": rng.random(2 * k),
             "cost": np.repeat([1, 10], k),
         }

@@ -1,4 +1,4 @@
-"""Messy files of answers with planted truth, as people export them, and files of a stranger.
+"""Messy files of answers with planted truth, as people export them.
 
 Each file is drawn from the same kind of data: questions whose difficulty both models share. The
 true loss of a cascade is measured on the planted table, never on the file.
@@ -232,43 +232,7 @@ def flat_lines(truth, rng, share):
     return "\n".join(map(json.dumps, rows)).encode()
 
 
-def plain(row):
-    return {}
-
-
-MARKED = "**{}**".format
-STOP = "{}.".format
-FIRST = "{}, since the text says so.".format
 LAST = "After some thought, the answer is {}.".format
-# {name: maker}
-FILES = {
-    "plain": each(plain),
-    "full stops, both models": spelled(STOP, tuple(PRICE)),
-    "Markdown and a full stop": spelled("**{}.**\n".format),
-    "first word": spelled(FIRST),
-    "explanation": spelled(LAST),
-    "explanation of the small model": spelled(LAST, ("small",)),
-    "labels in capitals": each(lambda row: {"label": row["label"].upper()}),
-    "labels with a full stop": each(lambda row: {"label": row["label"] + "."}),
-    "an English spreadsheet": each(english, names=HEADER),
-    "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
-    "a French spreadsheet": each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
-    "yes and no": judged("yes", "no"),
-    "two prices": each(lambda row: {"seconds": row["confidence"]}),
-    "thousands": each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
-    "two readings": each(lambda row: {"cost": "1,234"}),
-    "missing rows": missing_rows,
-    "repeated rows": repeated_rows,
-    "other rows repeated": other_rows_repeated,
-    "wide": wide,
-    "tabs": each(plain, separator="\t", encoding="utf-16"),
-    "flat lines": flat_lines,
-    "completions": completions(STOP),
-    "completions, 1% failed": completions(MARKED, 0.01),
-    "explained completions": completions(LAST),
-    "prose": spelled(lambda text: "It is hard to say."),
-    "answers in other words": spelled(lambda text: f"not {text}"),
-}
 
 
 def numbered(form):
@@ -318,9 +282,8 @@ def difficult_missing(truth, rng, share):
     )
 
 
-def followed(after):
-    """Return the maker of a file with further lines at its end."""
-    return lambda truth, rng, share: csv_of(truth.rows()) + after.encode()
+def empty_rows(truth, rng, share):
+    return csv_of(truth.rows()) + b",,,,,\n" * 20
 
 
 def json_array(truth, rng, share):
@@ -347,29 +310,63 @@ def in_parentheses(truth, rng, share):
     return csv_of(rows.values())
 
 
-STRANGE = {
-    "thousands in answers": spelled(lambda text: f"{int(text):,}"),
-    "boxed numbers": spelled("So it is $\\boxed{{{}}}$.".format),
-    "thoughts": spelled("<think>yes or no</think>\n\n{}.".format),
-    "XML tags": spelled("<answer>{}</answer>".format),
-    "JSON answers": spelled('{{"answer": "{}", "why": "so"}}'.format),
-    "difficult rows missing": difficult_missing,
-    "empty rows": followed(",,,,,\n" * 20),
-    "cents": each(lambda row: {"cost": f"{100 * float(row['cost']):.2f}¢"}),
-    "pass and fail": judged("pass", "fail"),
-    "check marks": judged("✓", "✗"),
-    "a JSON array": json_array,
-    "models in parentheses": in_parentheses,
-    "a label of None": unlabelled("None"),
-    "answers of nan": lost("prediction", "nan"),
+# {name: maker of the file}. The comment above a group is what happens to its files.
+FILES = {
+    # They are read.
+    "plain": each(lambda row: {}),
+    "two prices": each(lambda row: {"seconds": row["confidence"]}),
     "an index column": index_column,
     "percent of one model": percent_of_large,
+    # They are refused, and the printed lines of pandas repair them.
+    "full stops, both models": spelled("{}.".format, tuple(PRICE)),
+    "Markdown and a full stop": spelled("**{}.**\n".format),
+    "first word": spelled("{}, since the text says so.".format),
+    "explanation": spelled(LAST),
+    "explanation of the small model": spelled(LAST, ("small",)),
+    "labels in capitals": each(lambda row: {"label": row["label"].upper()}),
+    "answers in other words": spelled("not {}".format),
+    "thoughts": spelled("<think>yes or no</think>\n\n{}.".format),
+    "thousands": each(lambda row: {"cost": f"{1e6 * float(row['cost']):,.1f}"}),
+    "cents": each(lambda row: {"cost": f"{100 * float(row['cost']):.2f}¢"}),
+    "repeated rows": repeated_rows,
+    "empty rows": empty_rows,
+    "thousands in answers": spelled(lambda text: f"{int(text):,}"),
+    "boxed numbers": spelled("So it is $\\boxed{{{}}}$.".format),
+    "numbers with a full stop": spelled("{}.".format),
+    "floats": spelled("{}.0".format),
+    "euros": spelled("{} €".format),
+    "a sentence": spelled("It is {}.".format),
+    "bold numbers": spelled("**{}**".format),
+    "a leading zero": spelled("0{}".format),
+    # They are refused.
+    "labels with a full stop": each(lambda row: {"label": row["label"] + "."}),
+    "an English spreadsheet": each(english, names=HEADER),
+    "a German spreadsheet": each(german, separator=";", names=GERMAN, encoding="cp1252"),
+    "a French spreadsheet": each(french, separator=";", names=FRENCH, encoding="utf-8-sig"),
+    "yes and no": judged("yes", "no"),
+    "pass and fail": judged("pass", "fail"),
+    "check marks": judged("✓", "✗"),
+    "two readings": each(lambda row: {"cost": "1,234"}),
+    "missing rows": missing_rows,
+    "difficult rows missing": difficult_missing,
+    "other rows repeated": other_rows_repeated,
+    "wide": wide,
+    "models in parentheses": in_parentheses,
+    "tabs": each(lambda row: {}, separator="\t", encoding="utf-16"),
+    "completions": completions("{}.".format),
+    "completions, 1% failed": completions("**{}**".format, 0.01),
+    "explained completions": completions(LAST),
+    "flat lines": flat_lines,
+    "a JSON array": json_array,
+    "prose": spelled(lambda text: "It is hard to say."),
+    "XML tags": spelled("<answer>{}</answer>".format),
+    "JSON answers": spelled('{{"answer": "{}", "why": "so"}}'.format),
+    "a label of None": unlabelled("None"),
+    "answers of nan": lost("prediction", "nan"),
 }
-WORLDS = {
-    "thousands in answers": numbered(str),
-    "boxed numbers": numbered(str),
-    "answers of nan": numbered("city {}".format),
-}
+FIRST_REPAIRED = "full stops, both models"
+FIRST_REFUSED = "labels with a full stop"
+NUMBERED = "thousands in answers", "a leading zero"  # the first and last file of free text
 SUFFIXES = {
     "tabs": ".tsv",
     "flat lines": ".jsonl",
@@ -378,16 +375,19 @@ SUFFIXES = {
     "explained completions": ".jsonl",
     "a JSON array": ".json",
 }
-REFUSED = {
-    "two readings",
-    "other rows repeated",
-    "prose",
-    "answers in other words",
-    "a label of None",
-    "answers of nan",
-}
 
 
-def options_of(name):
-    """Return the options of both commands for a file."""
-    return ["--cost", "small=0.0004,large=0.006"] if "completions" in name else []
+def world_of(name):
+    """Return the function that draws the truth of a file."""
+    names = list(FILES)
+    first, last = map(names.index, NUMBERED)
+    if first <= names.index(name) <= last:
+        return numbered(str)
+    return numbered("city {}".format) if name == "answers of nan" else planted
+
+
+def outcome_of(name):
+    """Return what happens to a file: "read", "repaired" or "refused"."""
+    place = list(FILES).index(name)
+    bounds = [list(FILES).index(first) for first in (FIRST_REPAIRED, FIRST_REFUSED)]
+    return ("read", "repaired", "refused")[sum(place >= bound for bound in bounds)]

@@ -16,7 +16,7 @@ SHOWN = """
 import cascadelib, cascadelib.fronts
 front = cascadelib.pareto_front([1], [1])
 print(cascadelib.__file__, cascadelib.__all__, dir(cascadelib.fronts), front)
-print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadelib.tables.__name__)
+print(cascadelib.ScoreTable.__name__, cascadelib.fronts.Front.__name__, cascadelib.figures.__name__)
 """
 
 
@@ -51,4 +51,4 @@ def test_a_package_of_compiled_files_has_the_same_names(tmp_path):
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(f"{package}{os.sep}__init__.pyc")
     assert str(cascadelib.__all__) in done.stdout
-    assert done.stdout.endswith("ScoreTable Front cascadelib.tables\n")
+    assert done.stdout.endswith("ScoreTable Front cascadelib.figures\n")

@@ -7,7 +7,7 @@ from tiny_stores import noisy_store
 
 from cascadelib import search
 from cascadelib.figures.style import select_evenly
-from cascadelib.tables import digits, fraction, in_words, number, readable, seconds
+from cascadelib.figures.tables import digits, fraction, in_words, number, readable, seconds
 
 
 @pytest.fixture(scope="module")

@@ -12,9 +12,9 @@ from ..evaluation.evaluation import singles_correct
 from ..evaluation.guarantee import AGREEMENT, Guarantee, certainty
 from ..evaluation.intervals import LEVEL, paired_difference_interval, with_ends
 from ..evaluation.point import Point
+from ..figures.tables import arrow, in_words, number
 from ..fronts.front import Front
 from ..store.protocol import Store
-from ..tables import arrow, in_words, number
 from .comparison import mean_cost_ratio, resampled_cost_ratio
 from .shift import front_on, holds
 from .uncertainty import basic_interval, bootstrap, interval

@@ -4,7 +4,7 @@ from .._lazy import attach
 
 __getattr__, __dir__, __all__ = attach(
     __name__,
-    answer_logs="chat_completions lm_eval_samples read_log",
+    answer_logs="chat_completions",
     bundled="fashion_mnist reviews",
     glue_tasks="TASKS glue",
     image_predictions="image_factors imagenet_x",

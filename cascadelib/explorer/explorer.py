@@ -24,12 +24,12 @@ from IPython.display import display
 from ..checks import brief, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
+from ..figures.tables import in_words
 from ..files import short_path, write_text
 from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..store.protocol import Store
-from ..tables import in_words
 from .examples import describe_examples, select_examples
 from .packing import Packed
 from .page import format_page, format_still, read_part, read_script, still_outputs

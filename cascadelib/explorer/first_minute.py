@@ -8,7 +8,7 @@ from typing import Any
 from ..datasets.language_models import llm_answers
 from ..fronts.exact import search
 from ..guarantees.certificate import certify
-from ..store.table_check import check_table
+from ..store.score_table import ScoreTable
 from .explorer import explore
 
 EXAMPLE_NOTE = (
@@ -40,8 +40,8 @@ def demo(
     browser : bool, default=True
         Whether to open the page in a browser.
     **columns
-        Columns of `table`, as for :meth:`cascadelib.ScoreTable.from_frame`. By default they are
-        recognized by their names.
+        Columns of `table`, as for :meth:`cascadelib.ScoreTable.from_frame`. Without ``correct``,
+        predictions and labels are the columns ``prediction`` and ``label`` by default.
 
     Returns
     -------
@@ -51,7 +51,7 @@ def demo(
     Raises
     ------
     ValueError
-        If the table has no labels, or cannot be read (see :func:`cascadelib.check_table`).
+        If the table has no labels, or cannot be read.
 
     See Also
     --------
@@ -65,10 +65,9 @@ def demo(
     '.html'
     """
     is_example = table is None
-    report = check_table(llm_answers() if is_example else table, **columns)
-    if not report.command:
-        raise ValueError(f"the table has no labels, or faults that must be corrected: {report}")
-    answers: Any = report.table
+    if "correct" not in columns:
+        columns = {"prediction": "prediction", "label": "label"} | columns
+    answers: Any = ScoreTable.from_frame(llm_answers() if is_example else table, **columns)
     selection, certification, others = (answers.take(slice(part, None, 3)) for part in range(3))
     certificate = certify(certification, search(selection), epsilon=0.02)
     explorer = explore(selection, others, certificate=certificate)

@@ -21,11 +21,11 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..cost_kinds import cost_of
+from ..figures.tables import in_words
 from ..methods.thresholds import LARGEST, convert_units, count_exiting
 from ..origin import samples_in_common
 from ..policy.form import threshold_to_json
 from ..scoring import F1
-from ..tables import in_words
 from .splits import Choice, ExploredSplits
 
 MAX_DIGITS = 15  # decimals of a separator, so that 10^decimals is exact

@@ -11,9 +11,9 @@ import pandas as pd
 
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
+from ..figures.tables import arrow
 from ..fronts.front import Front
 from ..origin import samples_in_common
-from ..tables import arrow
 
 # JupyterLab shows "model not found" below the figure if the widget is missing. Hide this output.
 HIDE_ERROR = (

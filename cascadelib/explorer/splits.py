@@ -10,6 +10,7 @@ import pandas as pd
 
 from ..checks import brief, error_context, items_of, validate_choice
 from ..evaluation.evaluation import check_store
+from ..figures.tables import arrow
 from ..fronts.exact import SearchTask, search
 from ..fronts.front import Front
 from ..guarantees.certificate import Certificate
@@ -19,7 +20,6 @@ from ..origin import Origin, samples_in_common
 from ..policy.form import threshold_from_json, threshold_to_json
 from ..scoring import F1
 from ..store.protocol import Store
-from ..tables import arrow
 
 LENGTHS = (2, 3, 4)  # possible numbers of models, in addition to those of the input front
 PATIENCE = 30.0  # time limit in seconds of a search of four or more models, which is then inexact

@@ -16,9 +16,9 @@ import torch
 from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..datasets.texts import Texts
+from ..figures.tables import number
 from ..origin import Origin
 from ..store.logit_store import LogitStore
-from ..tables import number
 from ..zoo.batches import count_inputs, map_parts
 from ..zoo.forward import (
     Device,

@@ -9,8 +9,8 @@ import pandas as pd
 from plotly.colors import sample_colorscale
 
 from ..cost_kinds import cost_of
-from ..tables import arrow
 from . import style
+from .tables import arrow
 
 LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure
 LABEL_HEIGHT = 0.07  # of a line of a label, as a share of the height of the plot

@@ -18,7 +18,7 @@ from IPython.display import display
 
 from ..cost_kinds import cost_of
 from ..front_end import displays_widgets, without_tex
-from ..tables import POINTS, arrow, digits, percents
+from .tables import POINTS, arrow, digits, percents
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""

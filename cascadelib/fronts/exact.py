@@ -28,7 +28,7 @@ from ..scoring import F1
 from ..stages import Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
-from ..store.tables.answers import find_best_model, refuse_unreadable
+from ..store.tables.comparison import find_best_model
 from .cascades import Search, prepare_search
 from .counted import search_counted
 from .front import Front, Points
@@ -383,7 +383,6 @@ class SearchTask:
             costs = store.sample_costs(cost)
             self.baseline = baseline_of(store, score, cost)
         self.names = select_models(models, names, self.baseline)
-        refuse_unreadable(store, self.names)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:
             chosen = chosen.fit(store, self.names)

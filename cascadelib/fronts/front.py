@@ -16,12 +16,12 @@ from ..evaluation.pareto import (
     mean_improvement,
 )
 from ..evaluation.point import Point
+from ..figures.tables import fraction, number, readable
 from ..methods.method import Method
 from ..methods.thresholds import convert_units, midway
 from ..origin import Origins
 from ..scoring import F1
 from ..store.protocol import Store
-from ..tables import fraction, number, readable
 from .cascades import Cascades
 from .kernels.sorting import neighbours
 from .kernels.state import least_onwards

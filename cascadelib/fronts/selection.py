@@ -11,7 +11,6 @@ from numpy import ndarray as Array
 from ..checks import POSITIVE, check_number, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
-from ..store.tables.answers import refuse_unreadable
 from .front import Front
 
 GOALS = ("max_improvement", "match_best", "near_best")
@@ -95,7 +94,6 @@ def pick(
     2.0
     """
     caution = check_goal(front, goal, (accuracy, loss, budget), caution)
-    refuse_unreadable(front.store, front.candidates)
     if goal == "max_improvement":
         return front.point(int(np.nanargmax(front.table["improvement"].to_numpy())))
     if budget is not None:

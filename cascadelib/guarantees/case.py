@@ -16,7 +16,7 @@ from ..evaluation.run import Run, evaluate
 from ..labels import align_values
 from ..origin import Origin
 from ..store.protocol import Store
-from ..store.tables.score_checks import refuse_missing
+from ..store.tables.arguments import refuse_missing
 from .refusals import table_of
 
 

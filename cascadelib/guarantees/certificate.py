@@ -17,12 +17,12 @@ from ..evaluation.evaluation import check_store, costs_by_model, outcomes_of
 from ..evaluation.guarantee import ONLY, UNCHANGED, UNFITTED, Guarantee, certainty, draw_seed
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point, bind, record_of
+from ..figures.tables import fraction, number, percentage_points, times
 from ..front_end import without_tex
 from ..methods.method import Method
 from ..origin import join_origins
 from ..store.protocol import Store, answered_by_models
-from ..store.tables.answers import EXACT, describe_gaps, refuse_unreadable
-from ..tables import fraction, number, percentage_points, times
+from ..store.tables.comparison import describe_comparison, describe_errors, describe_gaps
 from .case import Case, models_of, prepare_case
 from .cautions import caution_of_draw, cautions
 from .few_labels import check_bounds, select_points
@@ -272,7 +272,6 @@ def certify(
         raise ValueError("give epsilon=, the maximum loss, or budget=, the maximum mean cost")
     check_store(store)
     points, reference = select_points(store, cascades, reference, epsilon, budget)
-    refuse_unreadable(store, models_of(points, reference))
     refuse_repeats(store)
     are_compared = refuse_overlap(points, store, models_of(points, reference))
     case = prepare_case(store, points, reference, labels, groups)
@@ -362,11 +361,12 @@ def remarks_about(case: Case, score: str) -> tuple[str, ...]:
         remarks.append(f"The reference has no answer on {share}, which count as the worst case")
     if dropped := getattr(store, "dropped", 0):
         remarks.append(f"{dropped} samples with missing rows were left out")
-    if getattr(store, "answer", None) == EXACT:
-        remarks.append("Text was compared as written")
-    elif gaps := describe_gaps(store, case.models):
-        remarks.append(gaps)
-    return tuple(remarks)
+    remarks += [
+        describe_comparison(store),
+        describe_errors(store, case.reference),
+        describe_gaps(store, case.models),
+    ]
+    return tuple(filter(None, remarks))
 
 
 def cautions_about(case: Case) -> tuple[str, ...]:

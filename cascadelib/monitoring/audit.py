@@ -239,7 +239,7 @@ def audited_table(
         policy.models,
         read.audits["id"].to_numpy(str),
         predictions=read.audits[["first", "reference"]].fillna("").to_numpy(str).T,
-        answer="exact",
+        exact=True,
     )
 
 

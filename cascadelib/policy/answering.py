@@ -250,7 +250,7 @@ def answers_of(
         for start in watched(range(0, len(missing), BATCH), "calling the reference"):
             names = missing[start : start + BATCH]
             bought.update(zip(names, validate_answers(ask(names), names), strict=True))
-        return table.read_as_labels([bought[name] for name in ids[rows].tolist()])
+        return as_text([bought[name] for name in ids[rows].tolist()])
 
     return answers_at
 

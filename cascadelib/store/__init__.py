@@ -9,5 +9,4 @@ __getattr__, __dir__, __all__ = attach(
     score_file="ScoreFile",
     score_table="ScoreTable",
     splits="open_split open_splits",
-    table_check="check_table",
 )

@@ -1,8 +1,9 @@
 """ScoreTable: answers and confidences of models without their outputs, such as routing logs."""
 
 import copy
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -15,12 +16,18 @@ from ..labels import align_values, as_text, select_rows
 from ..origin import Origin
 from ..scoring import F1
 from ..stages import StageFunction
-from .tables.answers import ACCEPTED, describe_gaps, read_texts
-from .tables.cells import Cells, score_arguments, select_samples
-from .tables.rules import Rule, refuse
-from .tables.score_checks import check_arguments, refuse_missing
-from .tables.table_files import LARGEST_TABLE
-from .tables.tidy import open_frame, read_tidy, roles_of, source_of
+from .tables.arguments import check_arguments, refuse_missing
+from .tables.comparison import describe_gaps
+from .tables.faults import refuse
+from .tables.frames import (
+    TREATMENTS,
+    open_frame,
+    read_frame,
+    roles_of,
+    score_arguments,
+    select_samples,
+)
+from .tables.table_files import describe_frame
 
 NO_LABEL = "(no label)"  # replaces the empty label, since an empty prediction is an abstention
 COMPUTED_SCORES = ("top1", F1)  # other scores need the outputs of models
@@ -55,28 +62,21 @@ class ScoreTable:
     sample_ids : array of shape (n_samples,), optional
         Distinct ids. :func:`certify` uses them to detect samples that other tables share.
     predictions : array of shape (n_models, n_samples), optional
-        Predictions, as text. They are read as labels by the steps of the Notes. "" means that the
-        model abstained. An abstention counts as wrong. Its sample is deferred if the confidence is
-        nan.
+        Predictions, as text, compared with labels as they are written (see the Notes). "" means
+        that the model abstained. An abstention counts as wrong. Its sample is deferred if the
+        confidence is nan.
     labels : array of shape (n_samples,), optional
         True labels, compared as text.
     columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
         More features of the samples, as numbers or text, from which a :class:`Method` can fit a
         confidence.
-    answer : {None, "exact", "first word"}, regular expression or callable, default=None
-        Reads answers that the steps of the Notes do not read: the first word, the only group of a
-        regular expression, or the result of a function of the text. "exact" compares predictions
-        with labels as they are written, without these steps.
-    missing : {"refuse", "wrong"}, default="refuse"
-        "wrong" counts unreadable answers as wrong. Otherwise :func:`search`, :func:`pick` and
-        :func:`certify` refuse a model if more than 1% of its answers are unreadable.
+    exact : bool, default=False
+        Whether predictions and labels that differ are different for certain, without the checks of
+        the Notes.
     dropped : int, default=0
         Number of samples that :meth:`from_frame` dropped.
     answered : bool array of shape (n_models, n_samples), optional
-        Whether a model answered a sample. With predictions, it did if its prediction is readable.
-    unreadable : bool array of shape (n_models, n_samples), optional
-        Whether an answer is neither right nor wrong, since it cannot be read. Defaults to the
-        result of reading predictions.
+        Whether a model answered a sample. With predictions, it did if its prediction is not "".
     cost_kind : str, default="cost"
         Name of the default kind of cost.
     further_costs : mapping of str to array, optional
@@ -84,11 +84,11 @@ class ScoreTable:
 
     Attributes
     ----------
+    comparison : {"", "numbers", "text", "exact"}
+        How correctness was computed from predictions and labels, "" if it is an argument. "text" is
+        the comparison of the Notes, and "exact" is text without their checks.
     origin : Origin
         Ids, labels and classes of the samples.
-    spellings : DataFrame
-        One row per text of an answer that was changed or not read: spelling, label ("" if it is
-        unreadable), step, count and models. A part of a table has the list of the full table.
 
     Raises
     ------
@@ -99,22 +99,15 @@ class ScoreTable:
     --------
     ScoreTable.from_frame : Read a table from a file or a frame.
     LogitStore : Outputs of models, for all confidence metrics and ensembles.
-    check_table : Find all faults of a table.
 
     Notes
     -----
-    A prediction is read as a label in this order: as written; without outer spaces, quotes,
-    brackets, Markdown and final punctuation; the part after ``</think>`` or in ``\\boxed{}``,
-    without case and Unicode forms, and with whole numbers such as 1.0 as 1; as a number such as
-    $1,024, if all labels are numbers; by `answer`. No step reads a form that two labels share. The
-    label set has all labels, or, without labels, the answers of the most expensive model after
-    these steps.
-
-    If there are two labels or more, but at most one per five samples, a prediction that is none of
-    them is unreadable, except for whole numbers if all labels are such. Otherwise labels are free
-    text. A wrong answer is then unreadable if it contains its label, if its number equals the label
-    in another locale, or if it is a word for an empty cell, such as nan. So is an answer if it and
-    its label are two labels that differ in spelling only.
+    Text is compared as it is written, without outer spaces. Since "Yes." is not "yes", a table in
+    which formatting may decide which model is correct is refused. If there are two labels or more,
+    but at most one per five samples, a prediction must be one of them, or "", or a whole number if
+    all labels are such, and no two labels may differ in spelling only. Otherwise labels are free
+    text, and a wrong answer must not contain the words and numbers of its label. Other wordings
+    cannot be recognized, such as "37%" for 0.37: they count as wrong.
 
     Examples
     --------
@@ -142,20 +135,18 @@ class ScoreTable:
     predictions: Array | None = None
     labels: Array | None = None
     columns: Mapping[str, Array] = field(default_factory=dict)
-    answer: Any = None
-    missing: str = "refuse"
+    exact: bool = False
     dropped: int = 0
     answered: Array | None = None
-    unreadable: Array | None = None
     cost_kind: str = "cost"
     further_costs: Mapping[str, Array] = field(default_factory=dict)
+    comparison: str = field(init=False, default="")
     origin: Origin = field(init=False, repr=False)
-    spellings: pd.DataFrame = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         """Replace the arguments by checked, read-only arrays."""
-        parts, rules = check_arguments(self)
-        refuse(rules)
+        parts, faults = check_arguments(self)
+        refuse(faults)
         self._set_checked(**parts)
 
     def _set_checked(self, origin: Origin, **parts: Any) -> "ScoreTable":
@@ -170,32 +161,6 @@ class ScoreTable:
             origin=origin,
         )
         return self
-
-    @classmethod
-    def of_cells(
-        cls,
-        cells: Cells,
-        prices: Mapping[str, float] | None = None,
-        missing: str = "refuse",
-        answer: Any = None,
-    ) -> tuple["ScoreTable", list[Rule]]:
-        """Return the table of cells, and the rules for them. It is valid if none is a fault.
-
-        Parameters
-        ----------
-        cells : Cells
-            The result of :func:`read_tidy`.
-        prices : mapping of str to float, optional
-            Prices by model, if no column has the costs.
-        missing, answer
-            As for :meth:`from_frame`.
-        """
-        used, rules = select_samples(cells, missing)
-        table = cls.__new__(cls)
-        given = score_arguments(used, prices) | {"missing": missing, "answer": answer}
-        vars(table).update(given)
-        parts, value_rules = check_arguments(table, used.place)
-        return table._set_checked(**parts), rules + value_rules
 
     @classmethod
     def from_frame(
@@ -213,10 +178,7 @@ class ScoreTable:
         categories: Iterable[str] = (),
         models: Iterable[str] | None = None,
         missing: str = "refuse",
-        answer: Any = None,
-        decimal: str | None = None,
-        largest: int = LARGEST_TABLE,
-        encoding: str | None = None,
+        exact: bool = False,
     ) -> "ScoreTable":
         """Read a table from a file or a frame.
 
@@ -228,7 +190,7 @@ class ScoreTable:
         Parameters
         ----------
         frame : path, pandas.DataFrame, or a frame that narwhals supports
-            A local parquet or CSV file (also ``.csv.gz``), or a frame.
+            A local parquet file, or CSV in UTF-8 with commas (also ``.csv.gz``), or a frame.
         sample, model : str, default="sample", "model"
             Columns of the sample id and the model.
         confidence : str or None, default="confidence"
@@ -238,33 +200,23 @@ class ScoreTable:
             Column of the cost of a query, columns of several kinds of cost, or {model: cost}. 0 is
             free. The first of several columns is the default kind, and all have their names.
         label, prediction : str, optional
-            Columns of text. Predictions are read as labels, as in :class:`ScoreTable`. `correct`,
+            Columns of text, compared as in :class:`ScoreTable`. `correct`,
             or `label` and `prediction`, is required. `prediction` is enough if labels follow later.
             A missing prediction is an abstention.
         correct : str, optional
-            Column of truth values (yes and no, true and false, correct and incorrect, 1 and 0), or
-            of a grade in [0, 1].
+            Column of truth values (true and false, 1 and 0), or of a grade in [0, 1].
         columns, categories : iterable of str, optional
             Further columns of numbers and of text, for fitted confidences.
         models : iterable of str, optional
             The models to read, in this order. It is needed if other columns of a wide table match
             the template.
-        missing : {"refuse", "drop", "abstain", "wrong"}, default="refuse"
+        missing : {"refuse", "drop", "abstain"}, default="refuse"
             What happens to rows that are missing or lack a label or correctness, and to empty
             confidences. "refuse" raises an error. "drop" drops their samples and counts them in
             `dropped`. "abstain" treats these rows as abstentions at the usual cost of the model.
-            An answer without confidence is kept, and exits at no finite threshold. "wrong" is
-            "abstain", and counts unreadable answers as wrong.
-        answer : {None, "exact", "first word"}, regular expression or callable, default=None
-            How further answers are read, as in :class:`ScoreTable`.
-        decimal : {".", ","}, optional
-            Sign before decimals in columns of text. By default, it is the one with which all cells
-            of a column are numbers. A column that both signs fit is refused.
-        largest : int, default=2**30
-            Maximum size in bytes, before and after decompression.
-        encoding : str, optional
-            Encoding of a CSV file. Defaults to UTF-8, or to UTF-16 if the file starts with its
-            mark.
+            An answer without confidence is kept, and exits at no finite threshold.
+        exact : bool, default=False
+            As for :class:`ScoreTable`.
 
         Returns
         -------
@@ -275,13 +227,9 @@ class ScoreTable:
         ------
         ValueError
             If the table has faults. The message lists each kind of fault, the number of cells, the
-            first ten with sample, model and line, and the remedy.
+            first ten with sample, model and row, and the remedy in pandas.
         TypeError
             If `frame` is not a table.
-
-        See Also
-        --------
-        check_table : Recognize the columns, and report the same faults.
 
         Examples
         --------
@@ -295,7 +243,7 @@ class ScoreTable:
         ... )
         <ScoreTable: 2 samples, 2 models>
         """
-        validate_choice(decimal, [None, ".", ","], "value of decimal")
+        validate_choice(missing, TREATMENTS, "value of missing")
         named = {
             "sample": sample,
             "model": model,
@@ -305,12 +253,15 @@ class ScoreTable:
             "label": label,
         }
         roles, prices = roles_of(named, cost, columns, categories)
-        opened = open_frame(frame, largest, encoding)
-        with error_context(source_of(frame)):
-            cells, rules = read_tidy(*opened, roles, models, decimal)
-            table, cell_rules = cls.of_cells(cells, prices, missing, answer)
-            refuse(rules + cell_rules)
-        return table
+        rows = open_frame(frame)
+        with error_context(os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"):
+            cells, faults = read_frame(rows, roles, models)
+            used, gaps = select_samples(cells, missing)
+            table = cls.__new__(cls)
+            vars(table).update(score_arguments(used, prices) | {"exact": exact})
+            parts, unclear = check_arguments(table, used.place, used.column_of)
+            refuse(faults + gaps + unclear, describe_frame(frame))
+        return table._set_checked(**parts)
 
     def to_frame(self) -> pd.DataFrame:
         """Return the table as :meth:`from_frame` reads it, a row per sample and model.
@@ -358,9 +309,7 @@ class ScoreTable:
         table = pd.DataFrame(index=pd.Index(self.names, name="model", dtype=object))
         table["top1"] = np.nan
         if self.correct is not None:
-            counts = ~np.asarray(self.unreadable) | (self.missing == ACCEPTED)
-            total = np.count_nonzero(counts, axis=1)
-            table["top1"] = np.where(counts, self.correct, 0).sum(axis=1) / np.maximum(total, 1)
+            table["top1"] = np.asarray(self.correct, float).mean(axis=1)
         for kind, cost in self._costs.items():
             table[kind] = cost if cost.ndim == 1 else cost.mean(axis=1)
         return table.sort_values(self.default_cost, kind="stable")
@@ -491,16 +440,12 @@ class ScoreTable:
         labels = align_values(labels, "labels", ids)
         refuse_missing(labels, "label", ids)
         labels = as_text(labels)
-        labels = self.read_as_labels(np.where(labels == "", NO_LABEL, labels))
-        return replace(self, correct=None, labels=labels, sample_ids=self.origin)
-
-    def read_as_labels(self, texts: Any) -> Array:
-        """Return labels or further answers in the spelling of the labels of this table.
-
-        They are read by the steps of the Notes. A text that no step reads is returned unchanged.
-        """
-        known = self.predictions if self.labels is None else self.labels
-        return as_text(texts) if known is None else read_texts(as_text(texts), known, self.answer)
+        table = copy.copy(self)
+        labels = np.where(labels == "", NO_LABEL, labels)
+        vars(table).update(correct=None, labels=labels, sample_ids=self.origin)
+        parts, faults = check_arguments(table, is_partial=True)
+        refuse(faults)
+        return table._set_checked(**parts)
 
     def take(self, indices: Any) -> "ScoreTable":
         """Return the table of some samples: indices (may repeat), a bool mask or a slice."""
@@ -519,7 +464,7 @@ class ScoreTable:
             rows = values[models]
             return rows if rows.ndim == 1 else rows[:, samples]
 
-        arrays = ("correct", "confidence", "cost", "predictions", "answered", "unreadable")
+        arrays = ("correct", "confidence", "cost", "predictions", "answered")
         return copy.copy(self)._set_checked(
             self.origin.take(samples),
             **{name: cut(getattr(self, name)) for name in arrays},

@@ -42,9 +42,9 @@ from cascadelib import datasets, published
 from cascadelib.checks import CLASSES, brief, check_count, split_size, validate_choice
 from cascadelib.datasets.images import Photographs
 from cascadelib.extraction.extraction import extract
+from cascadelib.figures.tables import readable
 from cascadelib.files import write_text
 from cascadelib.store.logit_store import LogitStore
-from cascadelib.tables import readable
 from cascadelib.zoo.loaders import Source, find_sources
 from cascadelib.zoo.model import Model
 from cascadelib.zoo.timm_models import find_current_name

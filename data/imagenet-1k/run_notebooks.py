@@ -114,7 +114,8 @@ def submit(study: Path, prominence: float, devkit: Path | None) -> None:
     for number, point in enumerate(cl.peaks(front, prominence), 1):
         path = study / "submission" / f"point-{number}.txt"
         write_submission(path, guesses_of(test, point), order)
-        print(f"{path}: {cl.tables.arrow(point.models)}, threshold {point.thresholds[0]:.4f}")
+        chain = " → ".join(point.models)
+        print(f"{path}: {chain}, threshold {point.thresholds[0]:.4f}")
 
 
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:

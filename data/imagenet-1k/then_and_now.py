@@ -17,8 +17,8 @@ import pandas as pd
 
 from cascadelib import published
 from cascadelib.figures import style
+from cascadelib.figures.tables import readable
 from cascadelib.files import replace_atomically
-from cascadelib.tables import readable
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
 from tools.published_models import on_fronts, singles  # noqa: E402 - beside the notebooks

@@ -8,7 +8,7 @@ import pandas as pd
 from cascadelib import Front, Point
 from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
-from cascadelib.tables import arrow
+from cascadelib.figures.tables import arrow
 from tools.paper_figures import BELOW, Tables, add_front, label_row, panels
 
 WIDTH = 1150

@@ -286,7 +286,7 @@ def table_1(paper: Paper, design: Design) -> pd.DataFrame:
     points = paper.points(design)
     split = paper.split(design)
     found = side_by_side.on_both_splits(paper.selection, split, points)
-    table = cl.tables.readable(found, cost=paper.cost(design)).T
+    table = cl.figures.readable(found, cost=paper.cost(design)).T
     return table.set_axis([*letters_of(points)], axis=1)
 
 

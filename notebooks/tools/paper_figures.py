@@ -11,7 +11,7 @@ from plotly.subplots import make_subplots
 from cascadelib import Front
 from cascadelib.figures import style
 from cascadelib.figures.fronts import merge_coinciding
-from cascadelib.tables import in_words
+from cascadelib.figures.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar

@@ -137,7 +137,7 @@ def test_names_in_the_report_are_text(stores, tmp_path, page):
     front = cl.search(stores[0], 2)
     tables = [
         front,
-        cl.tables.readable(front.table),
+        cl.figures.readable(front.table),
         stores[0].models,
         pd.DataFrame(1, index=NAMES, columns=NAMES),
     ]

@@ -12,7 +12,7 @@ from explorer_stores import OTHER, STORE
 import cascadelib as cl
 from cascadelib.explorer.page import describe_cascade, read_part, still_outputs
 from cascadelib.figures.style import HELD_OUT, PLOTLY_JSON
-from cascadelib.tables import arrow
+from cascadelib.figures.tables import arrow
 
 D3 = "2740fadd6762e1ea58b62cd8623adc9d7a1350e9c4280db1560147f682a0aabf"
 

@@ -12,7 +12,7 @@ from scipy.signal import find_peaks
 
 from cascadelib import METHODS, ScoreTable
 from cascadelib.analysis import front_on, moving_average
-from cascadelib.tables import in_words
+from cascadelib.figures.tables import in_words
 from tools.designs import DESIGNS
 from tools.paper import DRAWN, Paper, by_kind
 

@@ -1,1 +1,1 @@
-"""Tables of scores, from a file or a frame to the checked arguments of a ScoreTable."""
+"""Tables of scores: read strictly, from a file or a frame to the arguments of a ScoreTable."""

@@ -10,9 +10,9 @@ import cascadelib as cl
 from cascadelib import Front, Point
 from cascadelib.analysis import mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
+from cascadelib.figures.tables import in_words
 from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
-from cascadelib.tables import in_words
 from tools.claims.evidence import EvidenceByClaim
 from tools.claims.views import Claims, Fronts, View, compared, make_views, mean_of
 from tools.designs import DESIGNS

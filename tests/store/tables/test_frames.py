@@ -1,4 +1,4 @@
-"""ScoreTable.from_frame reads long and wide tables from files and frames of any library alike."""
+"""ScoreTable.from_frame reads long and wide tables alike, and names or drops missing cells."""
 
 import csv
 
@@ -12,15 +12,14 @@ from hypothesis import strategies as st
 from toy_store import LONG
 
 from cascadelib import ScoreTable
-from cascadelib.store.tables.numbers import TWO_READINGS
-from cascadelib.store.tables.tidy import read_all_numbers
 
 NAMES = {"sample": "id", "model": "who", "confidence": "sure", "cost": "usd"}
 ANSWERS = {"label": "truth", "prediction": "says"}
+NAMED = {"label": "label", "prediction": "prediction"}
 
 
-def read(frame=LONG, **options):
-    return ScoreTable.from_frame(frame, **NAMES, **ANSWERS, **options)
+def read(frame=LONG, missing="abstain", **options):
+    return ScoreTable.from_frame(frame, **NAMES, **ANSWERS, missing=missing, **options)
 
 
 def same(table, other):
@@ -59,7 +58,7 @@ def test_other_frames_and_wide_tables_give_the_same_table():
         "label": "truth",
         "prediction": "{}_says",
     }
-    same(table, ScoreTable.from_frame(wide.reset_index(), **names))
+    same(table, ScoreTable.from_frame(wide.reset_index(), **names, missing="abstain"))
 
 
 def test_a_missing_row_costs_the_usual_price_of_its_model():
@@ -68,17 +67,11 @@ def test_a_missing_row_costs_the_usual_price_of_its_model():
     assert table.correct[1].tolist() == [True, False, True] and table.cost[1].tolist() == [2, 3, 4]
     assert table.confidence[1].tolist() == [0.7, -np.inf, 0.5]
     table = read(LONG.assign(truth=None))
-    assert table.labels is None and table.correct is None
-
-
-def test_decimal_commas_in_one_column_make_a_point_in_another_ambiguous():
-    columns = {"confidence": pd.Series(["0,5"]), "cost": pd.Series(["1.234"])}
-    assert read_all_numbers(columns, None)["cost"].faults.keys() == {TWO_READINGS}
-    assert read_all_numbers(columns, ",")["cost"].values.tolist() == [1234]
+    assert table.labels is None and table.correct is None and table.comparison == ""
 
 
 # A reader that guesses types would change, merge or lose these codes.
-HOSTILE = ["01", "1", "1.0", "1e5", "100000", "NaN", "None", "NA", "TRUE", "True", "-0", " x", "x "]
+HOSTILE = ["01", "1", "1.0", "1e5", "100000", "NaN", "None", "NA", "TRUE", "True", "-0", " x", "y "]
 HOSTILE += ["a,b", 'say "no"', "line\nline", "line\r\nline", "\ufeffx", "é", "_1", "0x10", "inf"]
 NUMBERS = ["0.5", "0.1", "1e-3", "0.30000000000000004", "5e-324", "1", "00.5", " 0.25 ", ""]
 
@@ -101,8 +94,9 @@ def frames_of_text(draw):
     text = st.sampled_from(HOSTILE) | st.text(
         st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=4
     )
-    samples = draw(st.lists(text, min_size=1, max_size=5, unique=True))
-    models = draw(st.lists(text, min_size=1, max_size=3, unique=True))
+    text = text.filter(str.strip)
+    samples = draw(st.lists(text, min_size=1, max_size=5, unique_by=str.strip))
+    models = draw(st.lists(text, min_size=1, max_size=3, unique_by=str.strip))
     labels = [draw(text) for _ in samples]
     rows = []
     for model in models:
@@ -121,18 +115,19 @@ def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end
     written(folder / "t.csv", frame, end, mark)
     frame.to_parquet(folder / "t.parquet")
     named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
-    named["answer"] = "exact"
+    named |= {"exact": True, "missing": "abstain", "confidence": None}
     tables = [
         ScoreTable.from_frame(source, **named)
         for source in (frame, folder / "t.csv", folder / "t.parquet", frame.astype("category"))
     ]
-    assert tables[0].sample_ids.tolist() == list(dict.fromkeys(frame["sample"]))
+    assert tables[0].sample_ids.tolist() == list(dict.fromkeys(frame["sample"].str.strip()))
     for table in tables[1:]:
         assert table.names == tables[0].names
         for part in ("sample_ids", "labels", "predictions", "correct", "confidence", "cost"):
             assert getattr(table, part).tolist() == getattr(tables[0], part).tolist()
         np.testing.assert_array_equal(table.columns["length"], tables[0].columns["length"])
-    said = {(row.sample, row.model): row.prediction or "" for row in frame.itertuples()}
+    frame = frame.fillna("").map(str.strip)
+    said = {(row.sample, row.model): row.prediction for row in frame.itertuples()}
     for name, row in zip(tables[0].names, tables[0].predictions.tolist(), strict=True):
         ids = tables[0].sample_ids.tolist()
         assert row == [said[sample, name] for sample in ids]
@@ -192,6 +187,7 @@ def test_models_of_a_long_table_are_chosen():
 
 def test_columns_of_samples_and_models_that_are_exchanged_are_refused():
     frame = pd.DataFrame({"sample": range(66), "model": range(66), "correct": 1, "cost": 1})
+    frame["confidence"] = 0.5
     with pytest.raises(ValueError, match="only 66 of 4356 rows.*sample= and model="):
         ScoreTable.from_frame(frame, correct="correct", missing="drop")
     with pytest.raises(ValueError, match="drops all samples.*models="):
@@ -203,7 +199,8 @@ def test_integers_and_floats_of_two_models_give_the_same_text():
     wide = pd.DataFrame(
         {"sample": [7, 8], "label": [1, 2], "a_says": [1, 2], "b_says": [1.0, None]}
     )
-    table = ScoreTable.from_frame(wide, label="label", prediction="{}_says", cost={"a": 1, "b": 2})
+    named = {"label": "label", "prediction": "{}_says", "cost": {"a": 1, "b": 2}}
+    table = ScoreTable.from_frame(wide, **named, confidence=None, missing="abstain")
     assert table.sample_ids.tolist() == ["7", "8"] and table.labels.tolist() == ["1", "2"]
     assert table.predictions.tolist() == [["1", "2"], ["1", ""]]
 
@@ -215,7 +212,7 @@ def test_correctness_is_bool_a_grade_or_agrees_with_labels():
         assert ScoreTable.from_frame(frame, **NAMES, correct="graded").correct.dtype == kind
     graded = {**NAMES, **ANSWERS, "correct": "judged"}
     judged = [1, 0, 0, 1, 1, 1]
-    table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded)
+    table = ScoreTable.from_frame(LONG.assign(judged=judged), **graded, missing="abstain")
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
 
 
@@ -225,3 +222,95 @@ def test_string_views_of_arrow_are_read(tmp_path):
     path = tmp_path / "views.parquet"
     pyarrow.parquet.write_table(pyarrow.table(views), path)
     same(read(), read(path))
+
+
+def rows(changes, k=4):
+    """Return rows of two models on k samples as a frame of text, with some cells changed."""
+    names = ["small", "large"] * k
+    table = pd.DataFrame({"sample": [f"q{row // 2}" for row in range(2 * k)], "model": names})
+    table = table.assign(prediction="yes", confidence="0.5", cost="1", label="yes").astype(object)
+    for (row, column), cell in changes.items():
+        table.loc[row, column] = cell
+    return table
+
+
+EMPTY = {(1, "confidence"): "", (4, "confidence"): "nan"}
+
+
+def test_empty_confidences_are_named_dropped_or_kept_as_answers():
+    table = rows(EMPTY)
+    with pytest.raises(ValueError, match=r"or confidences: 2 .sample 'q0', model 'large', row 1"):
+        ScoreTable.from_frame(table, **NAMED)
+    dropped = ScoreTable.from_frame(table, **NAMED, missing="drop")
+    assert dropped.sample_ids.tolist() == ["q1", "q3"]
+    assert dropped.dropped == dropped.take([0]).dropped == dropped.select("small").dropped == 2
+    kept = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    assert kept.dropped == 0 and kept.answered.all() and kept.correct.all()
+    assert kept.confidence.tolist() == [[0.5, 0.5, -np.inf, 0.5], [-np.inf, 0.5, 0.5, 0.5]]
+    table = table.assign(correct="1").drop(columns=["label", "prediction"])
+    for missing, samples in (("drop", 2), ("abstain", 4)):
+        assert len(ScoreTable.from_frame(table, correct="correct", missing=missing)) == samples
+
+
+def test_an_empty_answer_is_refused_unless_missing_says_what_it_is():
+    table = rows({(3, "prediction"): " "})
+    with pytest.raises(ValueError, match="empty answers or confidences: 1 .sample 'q1'"):
+        ScoreTable.from_frame(table, **NAMED)
+    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 1
+    kept = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    assert kept.answered.tolist() == [[True] * 4, [True, False, True, True]]
+    assert kept.correct.tolist() == kept.answered.tolist()
+
+
+def test_a_missing_row_is_not_answered():
+    table = rows({(3, "prediction"): ""}).drop(index=0)
+    found = ScoreTable.from_frame(table, **NAMED, missing="abstain")
+    small, large = (found.answered[found.row(name)] for name in ("small", "large"))
+    ids = found.sample_ids.tolist()
+    assert [ids[row] for row in np.flatnonzero(~small)] == ["q0"]
+    assert [ids[row] for row in np.flatnonzero(~large)] == ["q1"]
+    assert not found.correct[~found.answered].any() and not found.answered.flags.writeable
+    part = found.take(~small).select("small")
+    assert part.answered.tolist() == [[False]]
+    graded = table.assign(correct=1.0).drop(columns=["prediction", "label"])
+    judged = ScoreTable.from_frame(graded, correct="correct", missing="abstain")
+    assert np.isneginf(judged.confidence[~judged.answered]).tolist() == [True]
+
+
+def test_samples_without_a_label_are_dropped_or_named():
+    table = rows({(2, "label"): "", (3, "label"): "", (5, "confidence"): None})
+    assert ScoreTable.from_frame(table, **NAMED, missing="drop").dropped == 2
+    with pytest.raises(ValueError, match="samples without a label: 1 .sample 'q1'.*missing='drop'"):
+        ScoreTable.from_frame(table, **NAMED, missing="abstain")
+
+
+def test_one_error_names_every_missing_column_and_those_of_the_table():
+    table = rows({}).rename(columns={"model": "llm", "confidence": "conf"})
+    message = r"no columns for model='model', confidence='confidence' \(confidence=None: there is "
+    with pytest.raises(
+        ValueError, match=message + r"none\). The columns are 'sample', 'llm', 'pre"
+    ):
+        ScoreTable.from_frame(table, **NAMED)
+
+
+def test_one_error_names_every_fault_with_its_rows(tmp_path):
+    changes = {(1, "confidence"): "high", (7, "prediction"): "Yes.", (8, "label"): "no"}
+    changes |= {(20, "confidence"): "", (22, "sample"): "", (24, "cost"): "-1", (26, "label"): "no"}
+    table = rows(changes, 30)
+    table.loc[[8, 9], "label"] = "no"
+    table = pd.concat([table, table[40:41].assign(confidence="0.4")])
+    table.to_csv(tmp_path / "t.csv", index=False)
+    with pytest.raises(ValueError) as error:
+        ScoreTable.from_frame(tmp_path / "t.csv", **NAMED)
+    said = str(error.value)
+    assert said.startswith(f"{tmp_path / 't.csv'}: ") and said.endswith("index=False) writes it")
+    for part in (
+        "cells of frame['confidence'] that are not finite numbers: 1 ('high' in row 1)",
+        "empty answers or confidences: 1 (sample 'q10', model 'small', row 20)",
+        "rows without a sample: 1 (model 'small', row 22)",
+        "infinite or negative: 1 (-1.0 at sample 'q12', model 'small', row 24)",
+        "labels that differ from others of their sample: 1 (sample 'q13', model 'large', row 27)",
+        "rows that repeat a sample and model: 1 (sample 'q20', model 'small', row 60)",
+        "answers of frame['prediction'] that may be their label in other words: 1 ('Yes.' for the",
+    ):
+        assert part in said, part

@@ -1,6 +1,6 @@
 """Check the arguments of a :class:`ScoreTable`, from arrays or from the cells of a frame."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -8,31 +8,41 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import error_context, validate_choice
+from ...checks import error_context
 from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
-from .answers import ACCEPTED, EXACT, Answers, TextColumn, describe_spellings, read_answers
-from .cells import TREATMENTS
-from .numbers import EMPTY
-from .rules import Place, Rule, find_cells
+from .comparison import TextColumn, find_unclear
+from .faults import Fault, Place, find_cells, quoting
 
-NEITHER = "a ScoreTable needs correct= or predictions=, got neither"
-NO_ANSWERS = "the columns of answers are not known: pass correct=, or label= and prediction="
+NO_ANSWERS = "a ScoreTable needs correct=, or prediction= and label=, got neither"
 
 
-def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, Any], list[Rule]]:
-    """Return the attributes of a :class:`ScoreTable`, and the rules for its values.
+def column_of_arrays(role: str, model: int) -> str:
+    """Return a column of the arguments of a :class:`ScoreTable` in pandas."""
+    return "pd.Series(labels)" if role == "label" else f"pd.Series(predictions[{model}])"
+
+
+def check_arguments(
+    table: Any,
+    place: Place | None = None,
+    column_of: Callable[[str, int], str] = column_of_arrays,
+    is_partial: bool = False,
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the attributes of a :class:`ScoreTable`, and the faults of its values.
 
     Parameters
     ----------
     table : ScoreTable
         Its attributes are the arguments.
     place : callable, optional
-        Converts the numbers of a model and a sample to their place in words.
+        Returns the place of a model and a sample in words.
+    column_of : callable
+        Returns the column of a role and a model in pandas.
+    is_partial : bool
+        Whether some labels are those of a model, since they are not known yet.
     """
-    validate_choice(table.missing, TREATMENTS, "value of missing")
     if table.correct is None and table.predictions is None:
-        raise ValueError(NO_ANSWERS if place else NEITHER)
+        raise ValueError(NO_ANSWERS)
     parts = convert_arguments(table)
     names = parts["names"]
     ids = parts["origin"].sample_ids
@@ -41,17 +51,21 @@ def check_arguments(table: Any, place: Place | None = None) -> tuple[dict[str, A
         def place(model: int, sample: int) -> str:
             return f"sample {str(ids[sample])!r}, model {names[model]!r}"
 
-    rules = []
+    faults = []
     correct = parts["correct"]
     if correct is not None:
         outside = ~((correct >= 0) & (correct <= 1))
-        rules += find_cells("values of correctness outside [0, 1]", outside, place, shown=correct)
-    confidence, confidence_rules = check_confidence(parts, place)
-    read, answer_rules = check_answers(table, parts, place)
-    rules += answer_rules + confidence_rules
+        what = "values of correctness outside [0, 1]"
+        faults += find_cells(what, outside, place, quoting(correct))
+    confidence, confidence_faults = check_confidence(parts, place)
+    read, answer_faults = check_answers(parts, table.exact, place)
+    faults += answer_faults + confidence_faults
     for cost in (parts["cost"], *parts["further_costs"].values()):
-        rules += check_cost(cost, names, place)
-    return parts | read | {"confidence": confidence}, rules
+        faults += check_cost(cost, names, place)
+    if "comparison" in read and not table.exact:
+        columns = parts["predictions"], parts["labels"]
+        faults += find_unclear(*columns, place, column_of, is_partial)
+    return parts | read | {"confidence": confidence}, faults
 
 
 def convert_arguments(table: Any) -> dict[str, Any]:
@@ -80,7 +94,6 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "correct": convert_cells(table.correct, "correct", shape, *axes),
         "predictions": convert_cells(table.predictions, "predictions", shape, *axes),
         "answered": convert_cells(table.answered, "answered", shape, *axes),
-        "unreadable": convert_cells(table.unreadable, "unreadable", shape, *axes),
         "labels": convert_labels(table.labels, shape[1], ids),
         "cost": costs.pop(first),
         "cost_kind": first,
@@ -95,7 +108,7 @@ def convert_cells(values: Any, name: str, shape: tuple[int, ...], *axes: Any) ->
     if isinstance(values, TextColumn):
         return values
     if values is None:
-        return {"answered": np.ones(shape, bool), "unreadable": np.zeros(shape, bool)}.get(name)
+        return np.ones(shape, bool) if name == "answered" else None
     values = refuse_masked(align_values(values, name, *axes), name)
     array = as_text(values) if name == "predictions" else np.array(values)
     if array.ndim != 2 or not array.size:
@@ -118,10 +131,11 @@ def convert_labels(labels: Any, count: int, ids: Any) -> TextColumn | None:
     texts = as_text(align_values(labels, "labels", ids))
     if texts.shape != (count,):
         raise ValueError(f"labels must be [{count}], one per sample, not {list(texts.shape)}")
-    missing = texts == ""
+    column = TextColumn.of(texts)
+    missing = column.codes < 0
     if missing.any():
         raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
-    return TextColumn.of(texts)
+    return column
 
 
 def split_costs(table: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -144,7 +158,7 @@ def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:
     return cost
 
 
-def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[Rule]]:
+def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[Fault]]:
     """Return confidences without nan, and the fault of values that must not be nan.
 
     A model may have no confidences, and an abstention needs none. Such samples are deferred.
@@ -153,96 +167,49 @@ def check_confidence(parts: dict[str, Any], place: Place) -> tuple[Array, list[R
     is_deferred = unknown.all(axis=1, keepdims=True)
     if parts["predictions"] is not None:
         is_deferred = is_deferred | (parts["predictions"].codes < 0)
-    rules = find_cells("confidences that are nan", unknown & ~is_deferred, place)
-    return np.where(unknown, -np.inf, parts["confidence"]), rules
+    faults = find_cells("confidences that are nan", unknown & ~is_deferred, place)
+    return np.where(unknown, -np.inf, parts["confidence"]), faults
 
 
 def check_answers(
-    table: Any, parts: dict[str, Any], place: Place
-) -> tuple[dict[str, Any], list[Rule]]:
-    """Return the attributes that answers and labels determine, and the rules for them."""
+    parts: dict[str, Any], is_exact: bool, place: Place
+) -> tuple[dict[str, Any], list[Fault]]:
+    """Return the attributes that answers and labels determine, and their faults."""
     predictions = parts["predictions"]
     labels = parts["labels"]
-    correct = parts["correct"]
-    price = parts["cost"]
-    last = int(np.argmax(price.reshape(len(price), -1).mean(axis=1)))
-    none = TextColumn(np.empty((0, parts["confidence"].shape[1]), np.int64), [])
-    texts = none if predictions is None else predictions
-    answers = read_answers(texts, labels, table.answer, parts["names"], last)
-    read: dict[str, Any] = {"spellings": answers.spellings}
-    rules: list[Rule] = []
+    columns = [column for column in (predictions, labels) if column is not None]
+    classes = tuple(sorted({text for column in columns for text in column.texts}))
+    read: dict[str, Any] = {}
     if labels is not None:
-        origin = replace(parts["origin"], values=answers.values, classes=answers.classes)
-        read |= {"origin": origin, "labels": labels.values()}
+        values = labels.numbered(classes)
+        read["origin"] = replace(parts["origin"], values=values, classes=classes)
+        read["labels"] = labels.values()
     if predictions is None:
-        return read, rules
-    unreadable = answers.unreadable
-    if correct is not None:
-        unreadable = parts["unreadable"]
-    elif labels is not None:
-        read["correct"] = answers.said == answers.values
-    is_lost = unreadable & (table.missing != ACCEPTED)
-    read |= {
-        "predictions": answers.predictions,
-        "unreadable": unreadable,
-        "answered": (predictions.codes >= 0) & ~is_lost,
-    }
-    if labels is not None:
-        if table.answer != EXACT:
-            rules += find_empty_labels(answers, labels)
-        rules += compare_with_labels(answers, labels, parts, place)
-    return read, rules + describe_spellings(answers.spellings)
-
-
-def compare_with_labels(
-    answers: Answers, labels: TextColumn, parts: dict[str, Any], place: Place
-) -> list[Rule]:
-    """Return the faults of answers and labels, and of a correctness that contradicts them."""
+        return read, []
+    read |= {"predictions": predictions.values(), "answered": predictions.codes >= 0}
+    if labels is None:
+        return read, []
     correct = parts["correct"]
-    is_correct = answers.said == answers.values
+    is_correct = predictions.numbered(classes) == values
     if correct is None:
-        return [] if is_correct.any() else find_foreign(answers, labels)
-    if correct.dtype != bool:
-        return []
-    return find_cells(
-        "predictions whose correctness contradicts their label",
-        (correct != is_correct) & (parts["predictions"].codes >= 0) & ~answers.unreadable,
-        place,
-        "Omit correct=, or omit label= and prediction=",
-        answers.predictions,
-    )
+        read |= {"correct": is_correct, "comparison": "exact" if is_exact else "text"}
+        if predictions.has_numbers() and labels.has_numbers():
+            read["comparison"] = "numbers"
+        return read, []
+    contradicts = (correct != is_correct) & read["answered"] & (correct.dtype == bool)
+    what = "predictions whose correctness contradicts their label"
+    remedy = "Omit correct=, or omit label= and prediction="
+    quote = quoting(read["predictions"])
+    return read, find_cells(what, contradicts, place, quote, remedy=remedy)
 
 
-def find_empty_labels(answers: Answers, labels: TextColumn) -> list[Rule]:
-    """Return the fault of labels such as None that no model predicts, since they may be missing."""
-    words = [text for text in labels.texts if text.strip().casefold() in EMPTY]
-    suspicious = [word for word in words if not (answers.said == answers.classes.index(word)).any()]
-    if not suspicious:
-        return []
-    count = sum(labels.frequencies()[word] for word in suspicious)
-    what = f"labels such as {suspicious[0]!r}, a word for an empty cell, that no model predicts"
-    remedy = "Leave cells empty whose label is not known, or pass answer='exact' if this is a class"
-    return [Rule(what, count, (), remedy)]
-
-
-def find_foreign(answers: Answers, labels: TextColumn) -> list[Rule]:
-    """Return the fault of readable predictions if there are several labels, and none is one."""
-    if answers.unreadable.any() or len(labels.texts) < 2:
-        return []
-    if np.isin(answers.said, answers.values).any():
-        return []
-    first = f"{str(answers.predictions.flat[0])!r} for the label {str(labels.values()[0])!r}"
-    what = "predictions that are none of the labels"
-    return [Rule(what, answers.predictions.size, (first,), "Use one spelling for both")]
-
-
-def check_cost(cost: Array, names: tuple[str, ...], place: Place) -> list[Rule]:
+def check_cost(cost: Array, names: tuple[str, ...], place: Place) -> list[Fault]:
     """Return the fault of costs that are missing, infinite or negative."""
     by_sample = cost.reshape(len(cost), -1)
     bad = ~(np.isfinite(by_sample) & (by_sample >= 0))
     cost_place = place if cost.ndim > 1 else lambda model, _: f"model {names[model]!r}"
     what = "costs that are missing, infinite or negative"
-    return find_cells(what, bad, cost_place, shown=by_sample)
+    return find_cells(what, bad, cost_place, quoting(by_sample))
 
 
 def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
