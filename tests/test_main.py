@@ -4,7 +4,6 @@ import io
 import json
 import os
 import re
-import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -13,7 +12,6 @@ from unittest import mock
 import numpy as np
 import pandas as pd
 import pytest
-from messy_tables import K, completions, planted
 from tiny_stores import noisy_store
 
 import cascadelib as cl
@@ -124,15 +122,16 @@ def test_search_reads_a_store(folder, tmp_path, capsys):
 
 ERRORS = {
     "no goal": (["search", "t.csv"], "--budget --accuracy --loss --goal is required"),
-    "a missing file": (["search", "none.csv", "--budget", "1"], "none.csv"),
-    "an unknown column": (
-        ["search", "t.csv", "--label", "lable", "--budget", "1"],
-        "unknown column 'lable'; nearest: 'label'",
+    "a missing file": (["search", "none.csv", "--budget", "1"], "there is no file none.csv"),
+    "missing columns": (
+        ["search", "t.csv", "--label", "lable", "--model", "llm", "--budget", "1"],
+        "no columns for --model 'llm', --label 'lable'. The columns are 'sample', 'model', 'cost'",
     ),
-    "no correctness": (
-        ["search", "t.csv", "--budget", "1"],
-        "pass --correct, or --label and --prediction",
-    ),
+    "an unknown command": (["certfy", "t.csv"], "unknown command 'certfy'; nearest: 'certify'"),
+    "another kind of file": (["explore", "t.txt"], "t.txt: neither .csv, .csv.gz nor .parquet"),
+    "a folder without a store": (["explore", "."], ". is not a store: it has no manifest.json"),
+    "swapped arguments": (["evaluate", "t.csv", "p.json"], "t.csv is a table or store, where eva"),
+    "a policy for a table": (["certify", "p.json"], "p.json is a policy or log, where certify nee"),
     "an unknown goal": (["search", "t.csv", *NAMED, "--goal", "best"], "unknown goal 'best'"),
     "too small a budget": (
         ["search", "t.csv", *NAMED, "--budget", "-1"],
@@ -154,7 +153,8 @@ ERRORS = {
         ["certify", "t.csv", *NAMED, "--epsilon", "0.1", "--held-out", "0"],
         "--held-out",
     ),
-    "no policy": (["show", "t.csv"], "t.csv: not JSON"),
+    "no policy": (["show", "t.csv"], "t.csv is a table or store, where show needs a policy"),
+    "no JSON": (["show", "t.txt"], "t.txt: not JSON"),
     "another table": (["evaluate", "p.json", "store"], "unknown model of this store"),
     "an empty file": (["explore", "empty.csv"], "empty.csv: not a regular file, or an empty"),
     "a table without rows": (["explore", "header.csv"], "header.csv: a table without rows"),
@@ -174,6 +174,7 @@ ERRORS = {
 def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     monkeypatch.chdir(folder)
     (folder / "empty.csv").touch()
+    (folder / "t.txt").write_text("x")
     (folder / "header.csv").write_text("sample,model,confidence,cost\n")
     if not (folder / "p.json").exists():
         run_json(capsys, "search", "t.csv", *NAMED, "--budget", 5, "--out", "p.json")
@@ -185,24 +186,6 @@ def test_errors_are_one_line(case, folder, capsys, monkeypatch):
     out, err = capsys.readouterr()
     assert (status, out, err.count("\n")) == (2, "", 1)
     assert err.startswith("cascadelib") and message in err
-
-
-def test_options_of_logs_are_part_of_the_command_that_certifies(tmp_path, capsys):
-    rng = np.random.default_rng(0)
-    lines = completions("{}".format)(planted(rng), rng, 1).decode().splitlines()
-    expired = json.loads(lines[K + 3]) | {"response": None, "error": {"code": "batch_expired"}}
-    lines[K + 3] = json.dumps(expired)
-    path = tmp_path / "log.jsonl"
-    path.write_text("\n".join(lines))
-    command = ["check", str(path), "--cost", "small=0.0004,large=0.006"]
-    assert main(command) == 2
-    error = capsys.readouterr().err
-    assert "Pass --default-model, or use one file per model" in error and "=," not in error
-    assert main([*command, "--default-model", "large"]) == 0
-    certify = shlex.split(capsys.readouterr().out.splitlines()[-1])
-    assert certify[-4:-2] == ["--default-model", "large"] and main(certify[1:]) == 0
-    assert main(["check", __file__, "--metric", "acc"]) == 2
-    assert "--metric belongs to logs of JSON lines" in capsys.readouterr().err
 
 
 def test_samples_of_the_selection_are_an_error(folder, capsys):
@@ -304,12 +287,25 @@ def test_without_arguments_an_example_is_printed(capsys):
     assert "sample,model,prediction,confidence,cost,label" in capsys.readouterr().out
 
 
-def test_the_demo_opens_a_file_whose_columns_it_recognizes(tmp_path, capsys):
+def test_commands_read_a_file_by_the_same_options(tmp_path, capsys):
     rows = cl.datasets.llm_answers().replace({"llama-3.1-8b": "mine"})
-    rows.rename(columns={"prediction": "answer"}).to_csv(tmp_path / "a.csv", index=False)
-    assert main(["demo", str(tmp_path / "a.csv"), "--out", str(tmp_path / "demo.html")]) == 0
-    page = (tmp_path / "demo.html").read_text(encoding="utf-8").split("<script")[0]
-    assert "mine" in page and "Example data" not in page
+    rows["label"] = rows["label"].str.upper()
+    table, policy, page = (str(tmp_path / name) for name in ("a.csv", "p.json", "demo.html"))
+    rows.rename(columns={"prediction": "answer"}).to_csv(table, index=False)
+    assert main(["certify", table, "--prediction", "answer", "--epsilon", "2%"]) == 2
+    error = capsys.readouterr().err
+    assert "\n    frame['answer'] = frame['answer'].str.upper()\n" in error
+    assert "--exact counts all of them as wrong" in error
+    rows.rename(columns={"prediction": "answer"}).replace({"yes": "YES", "no": "NO"}).to_csv(
+        table, index=False
+    )
+    options = ["--prediction", "answer", "--exact"]
+    assert main(["certify", table, *options, "--epsilon", "2%", "--out", policy]) == 0
+    assert "Text was compared as written" in capsys.readouterr().out
+    assert main(["evaluate", policy, table, *options]) == 0
+    assert main(["demo", table, *options, "--out", page]) == 0
+    text = Path(page).read_text(encoding="utf-8").split("<script")[0]
+    assert "mine" in text and "Example data" not in text
 
 
 @pytest.mark.parametrize(("name", "extra"), [("extract", "vision"), ("explore", "explore")])

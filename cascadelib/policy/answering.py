@@ -183,7 +183,7 @@ def answer_table(
         peeled = peel_table(
             confidence,
             predictions,
-            lambda rows: answers_at(rows) != predictions[rows],
+            lambda rows: np.char.strip(answers_at(rows)) != predictions[rows],
             epsilon,
             delta,
             labels,

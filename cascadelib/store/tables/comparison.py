@@ -166,7 +166,9 @@ def find_empty_words(
         words = [text for text in column.texts if text.casefold() in EMPTY]
         words = [text for text in words if text not in other.texts]
         is_word = np.isin(np.atleast_2d(column.codes), [column.texts.index(text) for text in words])
-        for name in dict.fromkeys(column_of(role, model) for model in np.nonzero(is_word)[0]):
+        for name in dict.fromkeys(
+            column_of(role, model) for model in np.nonzero(is_word)[0].tolist()
+        ):
             lines = (f"{name} = {name}.replace({words!r}, None)  # empties these cells",)
             what = f"words for empty cells in {name}"
             count = int(np.count_nonzero(is_word))
@@ -220,7 +222,7 @@ def describe_errors(store: Any, model: str) -> str:
 
 def describe_gaps(store: Any, names: Iterable[str]) -> str:
     """Return the shares of missing answers in words, "" if there are none or outputs of models."""
-    answered = getattr(store, "answered", None)
+    answered: Any = getattr(store, "answered", None)
     texts = []
     for name in () if answered is None else names:
         if share := 1 - answered[store.row(name)].mean():
