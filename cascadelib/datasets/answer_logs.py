@@ -103,7 +103,7 @@ def parse_completion(
     response = line.get("response") or {}
     completion = response.get("body") or response
     choices = completion.get("choices") or []
-    texts = [answer(text_of(choice["message"])) for choice in choices]
+    texts = [answer(message_text(choice["message"])) for choice in choices]
     prediction, confidence, _ = most_given(texts or [""])
     if len(choices) == 1:
         tokens = (choices[0].get("logprobs") or {}).get("content")
@@ -122,7 +122,7 @@ def parse_completion(
     return row
 
 
-def text_of(message: dict) -> str:
+def message_text(message: dict) -> str:
     """Return the text of a message, "" for a refusal or a call of a tool."""
     return "" if message.get("tool_calls") else message["content"] or ""
 

@@ -22,7 +22,7 @@ from .tables.faults import refuse
 from .tables.frames import (
     TREATMENTS,
     open_frame,
-    read_frame,
+    read_cells,
     roles_of,
     score_arguments,
     select_samples,
@@ -255,7 +255,7 @@ class ScoreTable:
         roles, prices = roles_of(named, cost, columns, categories)
         rows = open_frame(frame)
         with error_context(os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"):
-            cells, faults = read_frame(rows, roles, models)
+            cells, faults = read_cells(rows, roles, models)
             used, gaps = select_samples(cells, missing)
             table = cls.__new__(cls)
             vars(table).update(score_arguments(used, prices) | {"exact": exact})

@@ -92,10 +92,10 @@ class LabelSet:
         """Return whether a wrong answer may be its label in other words."""
         if text in (label, "") or text.casefold() in EMPTY:
             return False
-        if self.is_closed and parts_of(text) != parts_of(label):
+        if self.is_closed and words_of(text) != words_of(label):
             is_number = self.accepts_numbers and text.isdecimal()
             return not (self.is_partial or is_number or text in self.known)
-        return parts_of(label) in parts_of(text)
+        return words_of(label) in words_of(text)
 
 
 def find_unclear(
@@ -177,12 +177,12 @@ def find_empty_words(
 
 
 @cache
-def parts_of(text: str) -> str:
+def words_of(text: str) -> str:
     """Return the words and numbers of a text between spaces, in one form.
 
     Examples
     --------
-    >>> parts_of("**Yes.**"), parts_of("It is 1,024.0"), parts_of("05/01")
+    >>> words_of("**Yes.**"), words_of("It is 1,024.0"), words_of("05/01")
     (' yes ', ' it is 1024.0 ', ' 5.0 1.0 ')
     """
     text = unicodedata.normalize("NFKC", text).casefold().replace("−", "-")

@@ -292,7 +292,7 @@ class Cells:
         return f"frame[{name!r}]"
 
 
-def read_frame(
+def read_cells(
     frame: pd.DataFrame, roles: Mapping[str, str], models: Iterable[str] | None = None
 ) -> tuple[Cells, list[Fault]]:
     """Read the columns of a table, and return its cells and the faults of numbers and rows.
