@@ -53,7 +53,7 @@ def tables() -> dict[str, ScoreTable]:
 
 
 def differences(table: ScoreTable, draws: int) -> np.ndarray:
-    """Return held-out accuracy with method="isotonic_by_label" minus that with the original confidences.
+    """Return held-out accuracy with fitted confidences minus that with the original ones.
 
     float64 [draws, budgets].
     """

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from ..datasets.images import Photographs
-from ..figures.tables import number
 from ..origin import origin_of
 from ..zoo.forward import Device, upload_batch
 from ..zoo.transforms import find_distinct, prepare_batch
