@@ -62,12 +62,10 @@ def decide_by_steps(policy, answers, confidences, **options):
     stages = np.full(len(answers[0]), -1)
     failures = np.zeros((len(stages), len(answers)), int)
     rows = np.arange(len(stages))
-    before = None
     for stage in range(len(answers)):
         answer = answers[stage][rows]
-        exits, failed = policy.step(stage, answer, confidences[stage][rows], before, **options)
+        exits, failed = policy.step(stage, answer, confidences[stage][rows], **options)
         failures[rows, stage] = failed
         stages[rows[exits]] = stage
         rows = rows[~exits]
-        before = answer[~exits]
     return stages, failures

@@ -24,7 +24,7 @@ from cascadelib.analysis import (
     ratio_finding,
     shift_finding,
 )
-from cascadelib.evaluation.guarantee import Design, Guarantee
+from cascadelib.evaluation.guarantee import Guarantee
 
 STORE = three_models()
 OTHER = three_models(1)
@@ -35,7 +35,7 @@ def a_front():
     return search(STORE)
 
 
-GUARANTEE = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.04, Design(600))
+GUARANTEE = Guarantee("digest", "m0 → m2", "m2", "accuracy", 0.005, None, 0.04, 600, ("a",))
 MACS = dict(zip(STORE.models.index, STORE.models["macs"]))
 
 

@@ -34,7 +34,7 @@ def test_none_nan_and_blanks_are_missing_labels_and_labels_that_no_model_predict
     none = certify(table, front, 0.02).table
     for nothing in (None, np.nan, pd.NA, "", " "):
         assert certify(table, front, 0.02, labels=dict.fromkeys(ids, nothing)).table.equals(none)
-    spaced = {name: f" {label}. " for name, label in labels.items()}
+    spaced = {name: f" {label} " for name, label in labels.items()}
     assert certify(table, front, 0.02, labels=spaced).table.equals(every)
     for wrong in ("yes", 7, -1):
         with pytest.raises(ValueError, match="no model predicts '"):

@@ -131,11 +131,6 @@ REFACTORINGS = {
             "middle = (ends[:-1] + ends[1:]) / 2",
         ),
         (
-            "cascadelib/guarantees/repeats.py",
-            "max(filter(None, by_numbers), default=0)",
-            "max((number for number in by_numbers if number), default=0)",
-        ),
-        (
             "cascadelib/guarantees/certificate.py",
             "np.flatnonzero(costs < self.reference_alone.cost)",
             "np.flatnonzero(self.reference_alone.cost > costs)",
