@@ -46,9 +46,8 @@ def cautions(
     found += [caution_of_grade(name, correct[name], each) for name, each in confidences.items()]
     clauses = tuple(filter(None, found))
     if clauses:
-        warnings.warn(
-            f"Caution: {'; '.join(clauses)}", stacklevel=4
-        )  # the caller of certify or monitor
+        caller = 4  # of certify or monitor
+        warnings.warn(f"Caution: {'; '.join(clauses)}", stacklevel=caller)
     return clauses
 
 
@@ -57,9 +56,9 @@ def caution_of_answers(name: str, answers: Array, labels: Array, are_all: bool) 
 
     Only if ``are_all`` of the labels are known, equality by chance means anything.
     """
-    agreeing = float(np.mean(answers == labels))
     if len(labels) < FEWEST:
         return ""
+    agreeing = float(np.mean(answers == labels))
     if agreeing >= NEARLY_ALL:
         return f"{agreeing:.1%} of the labels are the answers of {name}"
     shares = [pd.Series(values).value_counts(normalize=True) for values in (answers, labels)]
