@@ -1,5 +1,6 @@
 """Fronts, methods and calibrations as the notebooks show them."""
 
+import os
 import warnings
 from collections.abc import Sequence
 from typing import Any
@@ -28,7 +29,7 @@ METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 """Metrics for mean ensembles in the table of temperature scaling."""
 METRICS_OF_OTHERS = (*METRICS_OF_MEANS, "entropy", "logits_margin")
 ENSEMBLES = ("none", "most_confident", "mean_logits", "mean_softmax")
-RESAMPLES = 300
+RESAMPLES = 20 if os.environ.get("CASCADELIB_QUICK") else 300
 
 
 def scaling_table(store: Any, other: Any) -> pd.DataFrame:

@@ -59,7 +59,7 @@ def fronts_of_one_split(draw):
     return fronts
 
 
-@settings(max_examples=100)
+@settings(max_examples=25)
 @given(fronts_of_one_split())
 def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     table = range_dominance({str(i): front for i, front in enumerate(fronts)})
@@ -71,7 +71,7 @@ def test_dominance_is_the_sum_over_stretches_between_points(fronts):
     np.testing.assert_allclose(table.to_numpy(), expected, atol=1e-12)
 
 
-@settings(max_examples=100)
+@settings(max_examples=25)
 @given(fronts_of_one_split())
 def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     first, second = fronts[:2]

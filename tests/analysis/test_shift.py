@@ -109,7 +109,7 @@ def two_tables(draw):
     ]
 
 
-@settings(max_examples=100)
+@settings(max_examples=40)
 @given(two_tables())
 def test_every_threshold_of_a_segments_range_is_replayed(tables):
     here, there = tables

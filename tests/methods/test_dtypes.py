@@ -31,9 +31,10 @@ def stores(classes, dtype, probabilities):
         yield LogitStore.from_arrays(labels, own, macs, dtype=kind, probabilities=probabilities)
 
 
-@pytest.mark.parametrize("probabilities", [False, True], ids=["logits", "probabilities"])
-@pytest.mark.parametrize("classes", [2, 33])
-@pytest.mark.parametrize("dtype", ["float16", "float32"])
+@pytest.mark.parametrize(  # each pair of values once
+    ("dtype", "classes", "probabilities"),
+    [("float16", 2, False), ("float16", 33, True), ("float32", 2, True), ("float32", 33, False)],
+)
 @pytest.mark.parametrize("ensemble", [*ENSEMBLES])
 @pytest.mark.filterwarnings("ignore:temperature of")
 def test_fronts_equal_those_of_float64(dtype, classes, ensemble, probabilities):

@@ -176,6 +176,7 @@ def test_parameters_and_presets_reach_the_notebooks_that_have_their_name(
             run.main(arguments, folder)
 
 
+@pytest.mark.soak
 def test_nbval_compares_tagged_cells_except_their_times(tmp_path, write_notebook):
     clock = "import time; print(time.time(), 's')"
     source = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", "points", "print(0.3)", clock)
