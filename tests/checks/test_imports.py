@@ -88,7 +88,8 @@ def test_a_step_loads_no_package_that_it_does_not_need(step, interpreter):
 
 def test_importing_the_package_loads_only_the_standard_library():
     code = "import sys; before = {*sys.modules}; import cascadelib; print(*{*sys.modules} - before)"
-    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    options = {"capture_output": True, "text": True, "cwd": PACKAGE.parent}
+    ran = subprocess.run([sys.executable, "-c", code], check=True, **options)
     loaded = {name.split(".")[0] for name in ran.stdout.split()}
     assert loaded - {"cascadelib"} <= set(sys.stdlib_module_names)
 
