@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import time
+from itertools import groupby
 from urllib.request import urlopen
 
 import numpy as np
@@ -416,6 +417,15 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
         assert kept == (point.thresholds in certified)
         seen.add(kept)
     assert seen == {True, False}
+    slider.press("Home")
+    seen = [(most + 1, False)]
+    while seen[-1][
+        0
+    ]:  # each key moves the slider, within the band to certified cuts, and leaves it
+        slider.press("ArrowRight")
+        seen.append(tuple(page.evaluate("() => [explorer.cuts[0], explorer.isCertified]")))
+        assert seen[-1][0] < seen[-2][0]
+    assert [kept for kept, _ in groupby(kept for _, kept in seen)] == [False, True, False]
     page.locator(".cl-model").first.select_option(index=1)
     assert "Not certified." in sentence.inner_text()
     assert not page.locator(".cl-band").first.is_visible()
