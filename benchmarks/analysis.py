@@ -216,7 +216,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "no labels": lambda t: {"labels": {}},
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
-    "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
+    "the worse of two groups": lambda t: {"groups": np.arange(len(t)) % 2},
     "the worst of three classes": lambda t: {"groups": t.labels},
     "F1": lambda t: {},
     "a budget that prices are at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
@@ -278,7 +278,6 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
         np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes
     )
     confidence = np.stack([rng.random(k), np.zeros(k)])
-    columns = {"group": rng.integers(0, 2, k)}
     predictions = np.stack([small, large])
     table = ScoreTable(
         None,
@@ -287,7 +286,6 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
         ("s", "l"),
         predictions=predictions,
         labels=label,
-        columns=columns,
     )
     return table, replace(HALF, score="f1") if two else HALF
 
