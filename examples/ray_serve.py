@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import ray
 from ray import serve
 
@@ -90,7 +91,7 @@ class Cascade:
         last = len(self.models) - 1
         row: dict = {name: [each[name] for each in answers] for name in answers[0]}
         row |= {"id": id, "time": decided, "policy": POLICY.checksum, "stage": len(answers) - 1}
-        row["audited"] = bool(cl.is_audited([id], AUDIT_SHARE, self.salt)[0])
+        row |= {"audited": bool(cl.is_audited([id], AUDIT_SHARE, self.salt)[0]), "reference": None}
         if row["audited"]:
             reference = answers[-1] if len(answers) > last else await self.ask(last, input)
             row["reference"] = reference["predictions"]
@@ -110,7 +111,8 @@ async def main(folder: Path, salt: bytes) -> None:
     handle = deploy(folder, salt)
     await asyncio.gather(*[handle.remote(str(n), n * 37 % 1000 / 1000) for n in range(1000)])
     await asyncio.sleep(2)  # for the last audits
-    print(cl.monitor(folder, POLICY).stages.T)
+    parts = [pd.read_json(path, lines=True, dtype=False) for path in folder.iterdir()]
+    print(cl.monitor(pd.concat(parts), POLICY).stages.T)
 
 
 if __name__ == "__main__":
