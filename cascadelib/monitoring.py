@@ -198,14 +198,15 @@ def log_rows(
     is_missing = pd.isna(answers) if answers.dtype == object else answers < 0
     # A cascade does not call a middle model after logits that are not finite.
     failures = np.where((decisions.failures == 0) & is_missing, MALFORMED, decisions.failures)
+    nothing = np.array(None)
     by_stage = {
         "models": np.broadcast_to(np.array(policy.models, object), failures.shape),
-        "predictions": np.where(failures == 0, as_text(answers), None),
+        "predictions": np.where(failures == 0, as_text(answers), nothing),
         "failures": np.array(FAILURES, object)[failures],
     }
     for name in ("confidences", "costs"):
         numbers = getattr(decisions, name)
-        by_stage[name] = np.where(numbers > -np.inf, numbers.astype(object), None)
+        by_stage[name] = np.where(numbers > -np.inf, numbers.astype(object), nothing)
     stages = decisions.exit_stage
     texts = as_text(np.full(len(stages), reference, object))
     columns = {

@@ -1,7 +1,6 @@
 """Serve a cascade with Ray Serve, and monitor it from its log: python examples/ray_serve.py
 
-Each model is a deployment with replicas and batches of its own, and its replica decides a batch at
-once. Replace `small` and `large` by functions from a list of inputs to (predictions, confidences).
+Each model has its own replicas and batches, and its replica decides a batch. Replace the models.
 """
 
 import asyncio
@@ -66,8 +65,7 @@ class Cascade:
     """Ask one model after another until the policy lets an input exit, and log the input."""
 
     def __init__(self, folder: str, salt: bytes, *models: Any) -> None:
-        self.models = models
-        self.salt = salt
+        self.models, self.salt = models, salt
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.log = Path(folder, f"{secrets.token_hex(8)}.jsonl").open("a", buffering=1)  # noqa: SIM115
         self.audits: set[asyncio.Task] = set()
