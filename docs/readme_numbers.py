@@ -18,7 +18,6 @@ import sys
 import tempfile
 import textwrap
 from collections.abc import Callable, Iterable
-from html import unescape
 from pathlib import Path
 
 import nbformat
@@ -36,8 +35,7 @@ import measured  # noqa: E402 - so is this
 from corruptions import SHIFTED  # noqa: E402 - so is this
 
 import setup  # noqa: E402 - so is this
-from tools import report  # noqa: E402 - scripts beside the notebooks
-from tools.claims import ledger  # noqa: E402 - so is this
+from tools import expected, report  # noqa: E402 - scripts beside the notebooks
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
@@ -71,20 +69,6 @@ def cells(start: str) -> list:
     """Return the cells of the committed notebook of that number."""
     (path,) = NOTEBOOKS.glob(f"{start}_*.ipynb")
     return nbformat.read(path, as_version=4).cells
-
-
-def table_with(start: str, column: str) -> pd.DataFrame:
-    """Return the table of a committed notebook that has a column of that name, as text."""
-    for output in [output for cell in cells(start) for output in cell.get("outputs", [])]:
-        page = output.get("data", {}).get("text/html", "")
-        lines = re.findall(r"<tr.*?</tr>", page, re.DOTALL)
-        rows = [re.findall(r"<t[hd][^>]*>(.*?)</t[hd]>", line, re.DOTALL) for line in lines]
-        if rows and column in rows[0]:
-            body = [
-                [unescape(cell) for cell in row] for row in rows[1:] if len(row) == len(rows[0])
-            ]
-            return pd.DataFrame([row[1:] for row in body], [row[0] for row in body], rows[0][1:])
-    raise ValueError(f"notebook {start} shows no table with a column {column!r}: make notebooks")
 
 
 def notebooks() -> str:
@@ -165,68 +149,23 @@ def hosted() -> str:
     return "The report, with live figures, is `build/report/index.html`."
 
 
-@functools.cache
-def ledger_rows() -> pd.DataFrame:
-    """Return the claims of the paper in notebook 11, by id."""
-    return table_with("11", "section").drop(index="id", errors="ignore")
-
-
-def verdicts_of(rows: pd.DataFrame) -> pd.Series:
-    """Return the verdicts of claims, each by its first words."""
-    return ledger.word_of(rows["verdict"])
-
-
-def ledger_table() -> str:
-    """Return the claims that the bundled data test, with their verdicts."""
-    rows = ledger_rows()
-    columns = ["claim", "paper", "rule", "held out", "verdict", "real ImageNet", "timm"]
-    tested = rows.loc[verdicts_of(rows) != "not testable", columns]
-    return markdown_table(tested.rename_axis("id").reset_index())
-
-
-def other_claims() -> str:
-    """Return the claims that the bundled data cannot test, with other evidence or by name."""
-    rows = ledger_rows()
-    columns = ["claim", "paper", "rule", "machine", "timm"]
-    others = rows.loc[verdicts_of(rows) == "not testable", columns]
-    has_evidence = (others[["machine", "timm"]] != "").any(axis=1)
-    names = ", ".join(f"`{name}`" for name in others.index[~has_evidence])
-    table = markdown_table(others[has_evidence].rename_axis("id").reset_index())
-    return f"{table}\n\n{wrapped('Without evidence here:', f'{names}.')}"
-
-
-def ledger_families() -> str:
-    """List the claims with an interval that the bundled data test, by family."""
-    rows = ledger_rows()
-    rows = rows[verdicts_of(rows) != "not testable"]
-    sampled = rows[ledger.paper_claims().loc[rows.index, "over"] != "nothing"]
+def ledger_table(cell_id: str) -> str:
+    """Return a table of the committed notebook 11 in Markdown."""
+    (cell,) = [cell for cell in cells("11") if cell.id == cell_id]
+    (output,) = cell.outputs
+    columns, index, *rows = expected.rows_of_table(output.data["text/html"])
+    columns[0] = index[0]  # the name of the index has a row of its own
     lines = []
-    for family, members in sampled.groupby("family", sort=False):
-        names = ", ".join(f"`{name}`" for name in members.index)
-        lines.append(wrapped(f"*{family}* ({len(members)}): {names}.", bullet="- "))
+    for row in [columns, ["---"] * len(columns), *rows]:
+        escaped = [text.replace("|", "\\|") for text in row]
+        lines.append(f"|{'|'.join(escaped)}|")
     return "\n".join(lines)
 
 
-def ledger_finding() -> str:
-    """Return what the mean factors of the methods support."""
-    (cell,) = [cell for cell in cells("11") if cell.id == "methods"]
-    return f"**Methods**: {report.printed(cell).strip()}"
-
-
-def markdown_table(rows: pd.DataFrame) -> str:
-    """Return a table of text in Markdown."""
-    lines = []
-    for row in [list(rows), ["---"] * len(rows.columns), *rows.astype(str).to_numpy().tolist()]:
-        cells = [cell.replace("|", "\\|") for cell in row]
-        lines.append(f"|{'|'.join(cells)}|")
-    return "\n".join(lines)
-
-
-def ledger_counts() -> str:
-    """Count the claims by verdict, in a sentence."""
-    counts = verdicts_of(ledger_rows()).value_counts()
-    listed = ", ".join(f"*{verdict}* {number}" for verdict, number in counts.items())
-    return f"Of {counts.sum()} claims: {listed}."
+def ledger_answer() -> str:
+    """Return which main claims are supported, and the number of claims by verdict."""
+    (cell,) = [cell for cell in cells("11") if cell.id == "answer"]
+    return wrapped(report.printed(cell))
 
 
 @functools.cache
@@ -516,11 +455,8 @@ PAGES: dict[str, dict[str, Callable[[], str]]] = {
         "memory": functools.partial(measured.rows_of, measured.MEMORY),
     },
     "docs/ledger.md": {
-        "verdicts": ledger_counts,
-        "finding": ledger_finding,
-        "families": ledger_families,
-        "ledger": ledger_table,
-        "others": other_claims,
+        "answer": ledger_answer,
+        **{name: functools.partial(ledger_table, name) for name in ("held", "not", "needs", "all")},
     },
     "docs/speed.md": {
         name: functools.partial(measured.rows_of, entries)

@@ -123,14 +123,15 @@ class Study:
     def accuracy(self, k=1):
         return np.array([is_hit(z, self.labels, k).mean() for z in self.logits])
 
-    def candidates(self, kind="macs", k=1):
-        return front_of_singles(self.accuracy(k), self.costs[kind])
+    def candidates(self, kind="macs"):
+        """The models on the front in top-1, whatever is searched among them."""
+        return front_of_singles(self.accuracy(), self.costs[kind])
 
     def front(self, length=2, method="max_softmax", kind="macs", k=1):
         """Return the points of cascades that no other undercuts, with chain and thresholds."""
         cost = self.costs[kind]
         points = []
-        for chain in permutations(self.candidates(kind, k), length):
+        for chain in permutations(self.candidates(kind), length):
             if all(cost[a] <= cost[b] for a, b in zip(chain, chain[1:])):
                 points += cascades(
                     lambda part: self.outcome(part, method, k), cost, chain, len(self.labels)

@@ -14,7 +14,7 @@ from scipy.stats import norm, spearmanr
 
 from cascadelib import METHODS, ScoreTable, bootstrap, search
 from cascadelib.analysis import front_on
-from tools.claims import calibration, ledger, methods, pairs, shift, texts
+from tools.claims import calibration, catalogue, ledger, methods, pairs, shift, singles, texts
 from tools.claims.evidence import Evidence, correlations
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED
 from tools.claims.views import View, make_views, views_of_fronts, with_samples
@@ -23,7 +23,6 @@ from tools.paper import MEANS
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])
 COSTS = [1.0, 10.0, 100.0, 1000.0]
-SIMILAR_COSTS = [1.0, 2.0, 4.0, 8.0]
 TIMES = [1.0, 3.0, 30.0, 50.0]
 EQUAL_STEPS = np.array([0.6, 0.7, 0.8, 0.9])  # accuracies
 BELOW_THE_HULL = np.array([0.66, 0.70, 0.76, 0.95])  # the third model, at the costs
@@ -80,12 +79,12 @@ def of_pairs(front, there, points=()):
     """Return the evidence on a front of pairs, on another split."""
     points = list(points) or [front.point(len(front) // 2)]
     views = make_views({"macs": front}, pairs.groups_of(front, points), front.store, there)
-    return pairs.SAMPLES.measure(views, len(there), has_scores)
+    return pairs.SAMPLES.measure(views, len(there), without_logits(pairs.SAMPLES))
 
 
-def has_scores(topic):
-    """A ScoreTable has no logits."""
-    return topic != "logits"
+def without_logits(claims):
+    """The names of the claims that a ScoreTable can test."""
+    return [name for name, claim in claims.items() if "logits" not in claim.needs]
 
 
 def with_useless_confidences(rng):
@@ -179,7 +178,6 @@ def of_lengths(here, there, means=None):
     fronts = {"two": search(here, 2), "three": search(here, 3)}
     fronts["tenth"] = methods.thinned(fronts["three"])
     fronts["shared"] = fronts["three"]
-    topics = has_scores
     if means is not None:
         moved = {name: front_on(there, front, ranges=False) for name, front in fronts.items()}
         moved["mean logits"] = front_on(means[1], search(means[0], 3), ranges=False)
@@ -188,14 +186,8 @@ def of_lengths(here, there, means=None):
         }
         views = views_of_fronts(moved, groups, here, there)
         return methods.LENGTHS.measure(views, len(there))
-    return methods.LENGTHS.measure(methods.length_views(fronts, here, there), len(there), topics)
-
-
-def with_similar_costs(rng):
-    """Return the evidence on the share of the first models, where a model costs half of the
-    next."""
-    here, there = (scores(rng, 1.0, part, SIMILAR_COSTS) for part in ("here", "there"))
-    return of_pairs(search(here, 2), there) | of_lengths(here, there)
+    views = methods.length_views(fronts, here, there)
+    return methods.LENGTHS.measure(views, len(there), without_logits(methods.LENGTHS))
 
 
 def with_useless_third_models(rng):
@@ -256,11 +248,11 @@ def with_equal_gains_by_size(rng):
     """Return the evidence on single models whose accuracy rises evenly with the logarithm of
     cost."""
     there = scores(rng, 1.0, "there", accuracies=EQUAL_STEPS)
-    singles = search(scores(rng, 1.0, "here", accuracies=EQUAL_STEPS), 1).singles
+    selected = search(scores(rng, 1.0, "here", accuracies=EQUAL_STEPS), 1).singles
     reference = search(there, 1).reference
     drawn = bootstrap(there, [reference], with_samples(there)).single_accuracy
-    views = [View(singles=singles.assign(accuracy=row)) for row in drawn]
-    return pairs.SINGLES.measure(views, SAMPLES)
+    views = [View(singles=selected.assign(accuracy=row)) for row in drawn]
+    return singles.SINGLES.measure(views, SAMPLES)
 
 
 def with_harmful_confidences(rng):
@@ -282,7 +274,7 @@ def without_selection(rng):
     fronts = {"two": two, "three": search(chosen, 3)}
     fronts |= {"tenth": fronts["three"], "shared": fronts["three"]}
     views = methods.length_views(fronts, here, there)
-    return found | methods.LENGTHS.measure(views, SAMPLES, has_scores)
+    return found | methods.LENGTHS.measure(views, SAMPLES, without_logits(methods.LENGTHS))
 
 
 def with_times_like_macs(rng):
@@ -295,11 +287,11 @@ def with_times_like_macs(rng):
     groups = {"spaced": [timed.point(0)]}
     views = views_of_fronts({"seconds": timed, "macs": counted}, groups, there[0], there[0])
     macs = np.exp(np.arange(MODELS))
-    singles = [
+    tables = [
         pd.DataFrame({"cost": cost, "on_front": True})
         for cost in (macs, macs * np.exp(0.01 * rng.normal(size=MODELS)))
     ]
-    return pairs.TIMES.measure(views, SAMPLES) | pairs.singles_in_time(*singles)
+    return pairs.TIMES.measure(views, SAMPLES) | singles.singles_in_time(*tables)
 
 
 def with_a_model_below_the_hull(rng):
@@ -427,7 +419,7 @@ WORLDS = {
     "few thresholds": (with_few_thresholds, {"tenth": [SUPPORTED]}),
     "no shift": (
         without_shift,
-        dict.fromkeys(["shift-lose", "shift-exits", "shift-degree"], [SUPPORTED])
+        dict.fromkeys(["shift-lose", "shift-degree"], [SUPPORTED])
         | dict.fromkeys(["shift-range", "shift-order", "shift-harm"], BOTH),
     ),
     "equal losses": (
@@ -436,8 +428,7 @@ WORLDS = {
     ),
     "twelve equal methods": (
         with_twelve_equal_methods,
-        dict.fromkeys(["ensembles-none", "scaling-means"], [CONTRADICTED])
-        | {"margin-everywhere": [SUPPORTED]}
+        {"margin-everywhere": [SUPPORTED]}
         | dict.fromkeys(
             [
                 "first",
@@ -446,8 +437,6 @@ WORLDS = {
                 "margin-below-78",
                 "mac-dominance",
                 "compared-least",
-                "ensembles-front",
-                "ensembles-top",
                 "means-softmax",
                 "logits-86",
                 "logits-top",
@@ -470,13 +459,9 @@ WORLDS = {
         with_equal_methods_in_time,
         dict.fromkeys(["time-means", "time-softmax"], BOTH),
     ),
-    "similar costs": (
-        with_similar_costs,
-        {"earlier-cost": [SUPPORTED]},
-    ),
     "useless third models": (
         with_useless_third_models,
-        dict.fromkeys(["third-gain", "third-less", "third-regimes"], [SUPPORTED]),
+        dict.fromkeys(["third-less", "third-regimes"], [SUPPORTED]),
     ),
     "equal methods in triples": (
         # Leads at fewer than half of the accuracies are frequent there, and contradict the claim.
@@ -542,7 +527,7 @@ def false_verdicts(world, draws, seed=0, first=0):
     """Count the draws with a false verdict, by family and by claim. first: number of the first
     draw."""
     evidence_in, false_words = WORLDS[world]
-    claims = ledger.paper_claims().loc[list(false_words)]
+    claims = catalogue.paper_claims().loc[list(false_words)]
     by_claim = Counter()
     families = Counter()
     for number in range(first, first + draws):

@@ -17,6 +17,8 @@ from cascadelib.files import ROOT
 
 sys.path.insert(0, str(ROOT / "notebooks"))
 from tools.claims import ledger  # noqa: E402 - beside the notebooks, not a package
+from tools.claims.catalogue import claims_in_scope  # noqa: E402 - so is this
+from tools.claims.verdicts import UNDETERMINED, UNTESTABLE  # noqa: E402 - so is this
 from tools.paper import Paper  # noqa: E402 - so is this
 
 MACS = {"SimCLR": 4.11e9, "ResNet50": 4.11e9, "DINO": 17.58e9, "ViT": 17.58e9}
@@ -45,10 +47,14 @@ def tested_claims(paper: Paper) -> pd.DataFrame:
     The paper pairs models of the front, and here all four are candidates. So differences from its
     numbers are left out.
     """
-    rows = ledger.table(ledger.evidence_of(paper), NAME, has_papers_design=False)
-    words = ledger.word_of(rows["verdict"])
-    tested = rows[words.isin(ledger.DECIDED) & (rows["held out"] != "")]
-    return tested.rename(columns={"held out": "value"})[["value", "verdict"]].rename_axis("id")
+    claims = claims_in_scope(NAME).assign(printed="")
+    found = ledger.results_of(claims, ledger.known_values(ledger.evidence_of(paper)), NAME)
+    rows = {
+        name: {"value": result.here, "verdict": result.verdict.word}
+        for name, result in found.items()
+        if result.verdict.word != UNTESTABLE
+    }
+    return pd.DataFrame.from_dict(rows, orient="index").rename_axis("id")
 
 
 def main() -> None:
@@ -59,7 +65,7 @@ def main() -> None:
     table = tested_claims(open_study(parser.parse_args().folder))
     text = SOURCE + table.to_csv(lineterminator="\n")
     ledger.REAL.write_text(text, encoding="utf-8")
-    decided = ledger.word_of(table["verdict"]) != "undetermined"
+    decided = table["verdict"] != UNDETERMINED
     print(f"{len(table)} claims tested, {decided.sum()} decided")
 
 

@@ -7,7 +7,7 @@ states the candidates, the split, the cost or the accuracies of a figure.
 from dataclasses import dataclass
 
 CANDIDATES = {
-    "front": "models on the front of single models",
+    "front": "models on the selection split's front of single models in top-1",
     "either front": "models on the front in MACs or in time",
     "all": "all models",
 }

@@ -145,17 +145,28 @@ class Paper:
     def search(
         self, design: Design, n_models: int = 2, method: Any = None, score: str = "top1"
     ) -> Front:
-        """Search the candidates of a design on the selection split, by max softmax by default."""
-        models = "all" if self.takes_all(design) else "pareto"
+        """Search the candidates of a design on the selection split, by max softmax by default.
+
+        score: of the cascades. The candidates are those in top-1, whatever the score.
+        """
         if method is None and self.has("metrics"):
             method = "max_softmax"
-        options = {"models": models, "cost": self.cost(design)}
+        options = {"models": self.candidates(design), "cost": self.cost(design)}
         if self.has("metrics"):
             options["score"] = score
-        key = (n_models, method, score, *options.values())
+        key = (n_models, method, score, options["cost"], *options["models"])
         if key not in self.fronts:
             self.fronts[key] = cl.search(self.selection, n_models, method, **options)
         return self.fronts[key]
+
+    def candidates(self, design: Design) -> list[str]:
+        """Return the models that a design cascades: those on the selection split's front of single
+        models in top-1, or all."""
+        names = self.selection.models.index
+        if self.takes_all(design):
+            return list(names)
+        singles = cl.search(self.selection, 1, cost=self.cost(design)).singles
+        return list(names[singles["on_front"].reindex(names).to_numpy(bool)])
 
     def takes_all(self, design: Design) -> bool:
         """Return whether all models are candidates: as declared, or since the front is too short
@@ -422,9 +433,10 @@ def figure_12(paper: Paper, design: Design) -> Any:
     splits = shifted_splits(paper, design)
     first, *_ = splits
     for name in [name for name in paper.drawn if name in splits] or [first]:
-        found = cl.search(splits[name], 2, front.method, cost=front.cost_kind, models="pareto")
+        options = {"cost": front.cost_kind, "models": list(front.candidates)}
+        found = cl.search(splits[name], 2, front.method, **options)
         moved = cl.replay(splits[name], front)
-        title = f"{paper.caption('Figure 12', design)}; {name}"
+        title = f"{paper.caption('Figure 12', design)}; {name}, also searched among these models"
         figures[name] = paper_figures.segments_figure(moved, found, title)
     return figures
 

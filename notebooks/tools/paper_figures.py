@@ -28,12 +28,6 @@ LOOKS = {  # start of a method's name: its colour (the last match counts)
     "max_softmax_mean_logits": style.PALETTE[3],
     "max_softmax_mean_softmax": style.PALETTE[5],
 }
-VERDICT_COLOURS = {
-    "supported": style.PALETTE[2],
-    "contradicted": style.PALETTE[1],
-    "undetermined": style.PALETTE[0],
-    "not testable": style.GREY,
-}
 LOOKS_OF_CURVES = {  # both of the first lines stay visible if they overlap
     "uncalibrated": {"color": style.PALETTE[0], "width": 5.0, "opacity": 0.45},
     "temperature scaled": {"color": style.PALETTE[1], "width": 1.5},
@@ -148,22 +142,6 @@ def segments_figure(moved: pd.DataFrame, own: Front, title: str) -> style.Figure
     fig.update_yaxes(title="accuracy", col=1)
     title = f"{title}; replayed: {REPLAYED[moved['replayed'].iloc[0]]}"
     return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
-
-
-def verdicts_figure(counts: pd.DataFrame, title: str) -> style.Figure:
-    """Draw the number of claims by verdict, a bar per topic.
-
-    counts: :func:`tools.claims.ledger.count_verdicts`.
-    """
-    axis = {"title": "claims"}
-    fig = style.figure(title, barmode="stack", height=420, xaxis=axis)
-    by_topic = counts.drop(columns="all")
-    for word, colour in VERDICT_COLOURS.items():
-        if word in by_topic.index:
-            y = list(by_topic)
-            bar = {"orientation": "h", "marker_color": colour, "name": word}
-            fig.add_bar(x=by_topic.loc[word], y=y, **bar)
-    return fig.update_yaxes(autorange="reversed").update_layout(legend=BELOW)
 
 
 def tasks_figure(tasks: dict[str, Front], cost: str, title: str) -> style.Figure:

@@ -6,11 +6,11 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from paper_by_hand import Study
+from paper_by_hand import Study, front_of_singles
 from paper_stores import write_split
 from scipy.signal import find_peaks
 
-from cascadelib import METHODS, ScoreTable
+from cascadelib import METHODS, ScoreTable, search
 from cascadelib.analysis import front_on, moving_average
 from cascadelib.figures.tables import in_words
 from tools.designs import DESIGNS
@@ -180,6 +180,23 @@ def test_figure_10_counts_the_two_best_classes():
         if label in lines:
             check_factors(lines[label], BY_HAND.front(2, method, k=2), k=2)
     assert "max softmax" in lines and len(lines) >= 3
+
+
+def test_top_k_and_shifted_samples_do_not_change_the_candidates():
+    """The paper cascades the same 27 models in figures 1, 10 and 12."""
+    split = write_split("toy", "val", 90, 2)
+    by_hand = Study(split)
+    of_top_k = front_of_singles(by_hand.accuracy(2), by_hand.costs["macs"])
+    assert by_hand.candidates() != of_top_k
+    paper = Paper(split, split, {"hard": OTHER}, top_k=2)
+    expected = [by_hand.names[m] for m in by_hand.candidates()]
+    fronts = paper.top_k_fronts(DESIGNS["Figure 10"]).values()
+    assert all(sorted(front.candidates) == sorted(expected) for front in fronts)
+    figure = paper.draw("Figure 12")["hard"]
+    drawn = next(trace for trace in figure.data if trace.name == "front searched on this split")
+    cost, _ = search(OTHER, 2, "max_softmax", cost="macs", models=expected).steps
+    assert list(drawn.x) == pytest.approx(cost)
+    assert "also searched among these models" in figure.layout.title.text
 
 
 def test_figure_13_averages_neighbours_of_the_models_on_either_front():

@@ -10,6 +10,7 @@ from scipy.stats import norm, sem, t
 
 import cascadelib as cl
 from cascadelib.analysis import calibration_table
+from tools.claims.catalogue import ids_in_scope
 from tools.claims.evidence import (
     Evidence,
     EvidenceByClaim,
@@ -22,6 +23,9 @@ from tools.designs import DESIGNS
 from tools.paper import Paper, single_models
 from tools.side_by_side import scaling_table, threshold_table
 
+CLAIMS = frozenset(
+    "underconfident large-families rising scaling-curves perfect scaling-fronts".split()
+)
 MODELS = Claims()  # of a table of models
 WINDOWS = 50  # windows of a moving average that share no sample
 LEAST_ERRORS = 10  # wrong answers per window, so that windows differ by more than chance
@@ -31,7 +35,7 @@ PARTS = 10  # disjoint parts of the samples, of which half choose models
 
 def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
-    if not paper.has("metrics"):
+    if not paper.has("metrics") or not CLAIMS & ids_in_scope(paper):
         return {}
     names = single_models(paper, DESIGNS["Figure 13"])
     selection = paper.selection.select(names)

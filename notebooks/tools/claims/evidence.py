@@ -29,12 +29,15 @@ class Evidence:
     draws : sequence, optional
         The same on each resample. An interval needs draws.
     samples : int, default=0
-        Number of resampled samples or models. 0 if more of them would not narrow the interval.
+        Number of resampled samples or models.
+    data : str, default=""
+        The name of the data if they are not those of the study.
     """
 
     value: Any
     draws: Sequence[Any] = ()
     samples: int = 0
+    data: str = ""
 
 
 EvidenceByClaim = dict[str, Evidence]  # by the claim's id

@@ -1,69 +1,52 @@
-"""The ledger: every claim of the paper, its values, and a verdict for each."""
+"""The ledger: every claim of the paper, the best evidence here, and a verdict."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from cascadelib import Baseline
-from cascadelib import published as timm
 from cascadelib.checks import validate_choice
-from tools.claims import calibration, methods, pairs, published, shift, texts
-from tools.claims.evidence import Evidence, EvidenceByClaim, is_known, known_draws
+from tools.claims import calibration, methods, pairs, published, shift, singles, texts
+from tools.claims.catalogue import BUNDLED, claims_in_scope, paper_claims
+from tools.claims.evidence import Evidence, EvidenceByClaim, is_known
 from tools.claims.verdicts import (
     CONTRADICTED,
-    ROUNDING,
     SUPPORTED,
-    UNDETERMINED,
     UNTESTABLE,
     Verdict,
     Verdicts,
-    contrasts_by_rule,
-    contrasts_of,
     evaluate_claims,
-    half_widths,
-    sides_of,
 )
+from tools.claims.words import difference_in_words, in_words
 from tools.paper import Paper
-from tools.published_models import singles
-from tools.ranges import BEST, LOW
 
-CLAIMS = Path(__file__).with_name("claims.csv")
 REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagenet_x.py
-FAMILIES = (pairs, methods, shift, texts, calibration)
-MOST_PARTS = 4  # parts of a value that are listed
-DIFFERENCES = ("rises", "falls", "peaks", "first", "last", "most")  # rules on parts together
-LIMITS = {  # of shares and correlations, by "show"
-    ".0%": (0, 1),
-    ".1%": (0, 1),
-    "+z.2f": (-1, 1),
-}
-NO_LIMITS = (-np.inf, np.inf)
-DECIDED = (SUPPORTED, CONTRADICTED, UNDETERMINED)
+FAMILIES = (singles, pairs, methods, shift, texts, calibration)
 NOT_MET = "not reproduced"
+NEEDS = {"glue": "needs GLUE"}  # by scope
+NEEDS_IMAGENET = "needs ImageNet"
+DECIDED = (SUPPORTED, CONTRADICTED, NOT_MET)
+LACKING = "needs outputs or models that this study lacks"
+MOST_LINES = 12  # of the first screen
 
 
-@cache
-def paper_claims() -> pd.DataFrame:
-    """Return the paper's claims, a row each, by id.
+@dataclass(frozen=True)
+class Result:
+    """The value of a claim on some data as text, and the verdict."""
 
-    Columns: topic, section, claim (in our words) and paper (its value). printed: the paper's
-    numbers, with their precision. show: the format of a number. family: claims with simultaneous
-    tests. cost: "macs" or "time". over: the population of the interval ("samples", "models",
-    "nothing"). rule (of :mod:`tools.claims.verdicts`). other_rule: the same rule with another
-    bound, if the paper states none and the bound is ours. better, worse: patterns of methods.
-    scope: the first letters of the names of data sets that can test it. why: the reason if they
-    can't.
-    """
-    return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
+    here: str
+    data: str
+    verdict: Verdict
+
+
+Results = dict[str, Result]  # by the claim's id
 
 
 def evidence_of(paper: Paper) -> EvidenceByClaim:
-    """Return the evidence of a study on all claims, on held-out samples."""
+    """Return the evidence of a study on the claims that it can test, on held-out samples."""
     found: EvidenceByClaim = {}
     for family in FAMILIES:
         found |= family.evidence(paper)
@@ -71,17 +54,14 @@ def evidence_of(paper: Paper) -> EvidenceByClaim:
 
 
 def table(
-    evidence: Mapping[str, Evidence],
-    dataset: str = "",
-    published_time: bool = True,
-    has_papers_design: bool = True,
+    evidence: Mapping[str, Evidence], dataset: str = "", published_time: bool = True
 ) -> pd.DataFrame:
     """Return the ledger, a row per claim.
 
-    Columns: topic, section, claim, paper. family: claims with simultaneous tests. rule: what must
-    be positive, with both bounds. timm: the result from timm's published tables. held out: the
-    value with its 95% interval, and the deciding numbers. real ImageNet: the committed results on
-    ImageNet-X. verdict: a sentence, about the column *held out*.
+    Columns: topic, claim, paper (its value), here (the value with its 95% interval, and the data),
+    verdict. place, headline: of the first screen. If several data test a claim, the first of them
+    that decides it is shown. timm's tables and ImageNet-X come before the bundled data, and a
+    study of other data comes first.
 
     Parameters
     ----------
@@ -91,8 +71,6 @@ def table(
         The name of the data set of the study.
     published_time : bool, default=True
         Whether claims in time were evaluated with published times. Otherwise they are not tested.
-    has_papers_design : bool, default=True
-        Whether verdicts state how values differ from the numbers that the paper prints.
 
     Raises
     ------
@@ -100,303 +78,132 @@ def table(
         If an id is not that of a claim.
     """
     claims = paper_claims()
-    known = known_values(evidence, claims)
-    if not published_time:  # the seconds of one machine decide no claim
-        known = {name: each for name, each in known.items() if claims.loc[name, "cost"] != "time"}
-    compared = claims if has_papers_design else claims.assign(printed="")
-    verdicts = with_reasons(compared, known, dataset)
-    rows = claims[["topic", "section", "claim", "paper", "family"]].copy()
-    rows["rule"] = [rule_in_words(claim) for _, claim in claims.iterrows()]
-    from_timm = known_values(published.evidence(), claims)
-    rows["timm"] = pd.Series(words_of(claims, from_timm, is_published=True))
-    held_out = {}
-    for name, found in known.items():
-        if verdicts[name].word != UNTESTABLE:
-            held_out[name] = in_words(found, claims.loc[name])
-    rows["held out"] = pd.Series(held_out, dtype=str)
-    rows["real ImageNet"] = real_imagenet()
-    rows["verdict"] = pd.Series(verdicts).map(str)
-    return rows.fillna("")
+    scope = claims_in_scope(dataset, published_time)
+    of_study = results_of(scope, known_values(evidence), dataset)
+    sources = [results_from_timm(), results_on_real_images()]
+    sources.insert(2 if dataset in BUNDLED else 0, of_study)
+    rows = {}
+    for name, claim in claims.iterrows():
+        found = [source[str(name)] for source in sources if name in source]
+        decided = [result for result in found if result.verdict.word in DECIDED]
+        result = next(iter(decided), of_study.get(str(name)))
+        if result is None:
+            values = [each for each in found if not claim["rule"]]
+            result = next(iter(values), Result("", "", untested(claim, name in scope.index)))
+        here = f"{result.here}, {result.data}" if result.here else ""
+        rows[name] = {"here": here, "verdict": str(result.verdict)}
+    shown = claims[["topic", "claim", "paper", "place", "headline"]]
+    return shown.join(pd.DataFrame.from_dict(rows, orient="index"))
 
 
-@cache
-def real_imagenet() -> pd.Series:
-    """Return the committed results on real ImageNet predictions by claim."""
-    rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
-    return rows["value"] + ": " + rows["verdict"].map(inside_a_sentence)
+def untested(claim: pd.Series, is_in_scope: bool) -> Verdict:
+    """Return the verdict on a claim without a result: what it needs, or why it is not tested."""
+    if is_in_scope or claim["why"]:
+        return Verdict(UNTESTABLE, claim["why"] or LACKING)
+    return Verdict(NEEDS.get(claim["scope"], NEEDS_IMAGENET))
 
 
-def inside_a_sentence(verdict: str) -> str:
-    """Return a verdict without its capital and its full stop."""
-    return verdict[0].lower() + verdict[1:].removesuffix(".")
-
-
-def known_values(values: Mapping[str, Any], claims: pd.DataFrame) -> EvidenceByClaim:
+def known_values(values: Mapping[str, Any]) -> EvidenceByClaim:
     """Return the evidence without missing parts. Refuse ids of other claims."""
     known = {}
     for name, found in values.items():
-        validate_choice(name, claims.index, "claim")
+        validate_choice(name, paper_claims().index, "claim")
         if is_known(found.value):
             known[name] = found
     return known
 
 
-def words_of(
-    claims: pd.DataFrame, values: EvidenceByClaim, is_published: bool = False
-) -> dict[str, str]:
-    """Return {id: value and verdict as text}, "" without a value.
-
-    A value without resamples is compared as if it were exact. A number that the paper prints and
-    published tables contradict is not reproduced by them.
-    """
-    drawn = [name for name, value in values.items() if len(value.draws)]
-    over = claims["over"].where(claims.index.isin(drawn), "nothing")
-    verdicts = judge(claims.assign(over=over), values)
-    found = dict.fromkeys(claims.index, "")
-    for name, value in values.items():
+def results_of(claims: pd.DataFrame, evidence: EvidenceByClaim, data: str) -> Results:
+    """Return the results of some claims, with the differences from printed numbers."""
+    verdicts = verdicts_of(claims, evidence)
+    found = {}
+    for name, verdict in verdicts.items():
         claim = claims.loc[name]
-        found[name] = in_words(value, claim)
-        if verdict := verdicts.get(name):
-            if is_published and verdict.word == CONTRADICTED and claim["printed"]:
-                verdict = replace(verdict, word=NOT_MET)
-            found[name] += f": {inside_a_sentence(str(verdict))}"
+        if verdict.word in DECIDED:
+            verdict = replace(verdict, reason=difference_in_words(evidence[name], claim))
+        text = "" if verdict.word == UNTESTABLE else in_words(evidence[name], claim)
+        found[name] = Result(text, evidence[name].data or data, verdict)
     return found
 
 
 def verdicts_of(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
-    """Return {id: verdict} of the claims with a rule and a number, by family."""
+    """Return {id: verdict} of the claims with a rule and a value, by family."""
     found: Verdicts = {}
     for _, family in claims[claims["rule"] != ""].groupby("family"):
         found |= evaluate_claims(family, evidence)
     return found
 
 
-def judge(claims: pd.DataFrame, evidence: EvidenceByClaim) -> Verdicts:
-    """Return :func:`verdicts_of`, with the other bounds and the differences from the paper.
+@cache
+def results_from_timm() -> Results:
+    """Return the results from timm's published tables.
 
-    A claim with a bound of ours is also tested with another bound. It is undetermined if these
-    verdicts are opposite. A decided claim states by how much it differs from the printed number.
+    A value without draws is compared as if it were exact. A number that the paper prints and the
+    tables contradict is not reproduced. A claim without a rule has its value only.
     """
-    decided = verdicts_of(claims, evidence)
-    rules = claims["other_rule"].where(claims["other_rule"] != "", claims["rule"])
-    others = verdicts_of(claims.assign(rule=rules), evidence)  # families keep their size
-    found = {}
-    for name, verdict in decided.items():
+    evidence = published.evidence()
+    claims = paper_claims()
+    drawn = [name for name, value in evidence.items() if len(value.draws)]
+    exact = claims.assign(over=claims["over"].where(claims.index.isin(drawn), "nothing"))
+    found = results_of(exact, evidence, "timm")
+    for name, result in found.items():
+        if result.verdict.word == CONTRADICTED and claims.loc[name, "printed"]:
+            found[name] = replace(result, verdict=replace(result.verdict, word=NOT_MET))
+    for name in set(evidence) - set(found):
         claim = claims.loc[name]
-        if claim["other_rule"]:
-            verdict = with_other_bound(claim, verdict, others[name])
-        elif verdict.word in (SUPPORTED, CONTRADICTED):
-            verdict = replace(verdict, reason=difference_in_words(evidence[name], claim))
-        found[name] = verdict
+        found[name] = Result(in_words(evidence[name], claim), "timm", untested(claim, True))
     return found
 
 
-def with_reasons(claims: pd.DataFrame, evidence: EvidenceByClaim, dataset: str) -> Verdicts:
-    """Return {id: verdict} of all claims. A claim that a study cannot test has the reason."""
-    in_scope = claims.apply(is_in_scope, axis=1, dataset=dataset)
-    decided = judge(claims[in_scope], evidence)
-    found = {}
-    for name, claim in claims.iterrows():
-        reason = why_not(claim, evidence.get(name), dataset)
-        found[name] = Verdict(UNTESTABLE, reason=reason) if reason else decided[name]
-    return found
-
-
-def with_other_bound(claim: pd.Series, verdict: Verdict, other: Verdict) -> Verdict:
-    """Add the verdict with another bound. If both are opposite, only the bound decides."""
-    ours, theirs = different_bounds(claim)
-    if {verdict.word, other.word} == {SUPPORTED, CONTRADICTED}:
-        return Verdict(
-            UNDETERMINED,
-            reason=f"{verdict.word} with bound {ours}, {other.word} with bound {theirs}",
-        )
-    if verdict.word == UNTESTABLE:
-        return verdict
-    return replace(verdict, other_bound=f"{other.word} with bound {theirs}")
-
-
-def different_bounds(claim: pd.Series) -> tuple[str, str]:
-    """Return the bounds that differ between a claim's two rules, as text."""
-    _, *ours = claim["rule"].split()
-    _, *theirs = claim["other_rule"].split()
-    changed = [pair for pair in zip(ours, theirs) if len(set(pair)) > 1]
-    one, other = (" and ".join(each).replace("-", "−") for each in zip(*changed))
-    return one, other
-
-
-def rule_in_words(claim: pd.Series) -> str:
-    """Return a claim's rule, with the other bound if it has one."""
-    text = claim["rule"].replace("-", "−")
-    return f"{text} (or {different_bounds(claim)[1]})" if claim["other_rule"] else text
-
-
-def is_in_scope(claim: pd.Series, dataset: str) -> bool:
-    """Return whether a data set can test a claim."""
-    return claim["scope"] == "any" or dataset.startswith(claim["scope"])
-
-
-def why_not(claim: pd.Series, found: Evidence | None, dataset: str) -> str:
-    """Return the reason that a study can't test a claim, "" if it can."""
-    if claim["rule"] and is_in_scope(claim, dataset) and found is not None:
-        return ""
-    return claim["why"] or "needs outputs or models that this study lacks"
-
-
-def difference_in_words(found: Evidence, claim: pd.Series) -> str:
-    """Return by how much a value differs from the paper's number, "" within its precision."""
-    printed = claim["printed"].split()
-    if not printed:
-        return ""
-    parts = np.atleast_1d(np.asarray(found.value, float))
-    texts = []
-    is_different = len(parts) != len(printed)
-    for part, text in zip(parts, printed):
-        digits = len(text.partition(".")[2])
-        difference = part - float(text)
-        is_different |= abs(difference) > 0.5 * 10**-digits + 1e-12
-        show = claim["show"].lstrip("+z")
-        texts.append(f"{difference:+{show}}".replace("-", "−"))
-    return f"differs by {' and '.join(texts)}" if is_different else ""
-
-
-def in_words(found: Evidence, claim: pd.Series) -> str:
-    """Return a value with its 95% interval, and the numbers that decide the claim, as text.
-
-    A few parts are listed. Of more parts the least and
-    the largest are shown, and the number that obeys a rule which not all must obey. Of methods the
-    deciding lead is shown, and of an order or of most parts the deciding difference.
-    """
-    if isinstance(found.value, pd.Series):
-        return methods_in_words(found, claim)
-    parts = list(np.atleast_1d(np.asarray(found.value, object)))
-    draws = known_draws(found, lambda draw: np.atleast_1d(np.asarray(draw, float)))
-    errors = np.zeros(len(parts))  # half the width of each part's interval
-    is_counted = claim["rule"] == "more"  # by an exact test
-    if draws and not is_counted and {len(draw) for draw in draws} == {len(parts)}:
-        errors = half_widths(draws, found, claim["over"])
-    limits = LIMITS.get(claim["show"], NO_LIMITS)
-    texts = []
-    for part, error in zip(parts, errors):
-        texts.append(with_interval(part, error, claim["show"], limits))
-    text = ", ".join(texts)
-    if len(parts) > MOST_PARTS:
-        least = texts[int(np.argmin(parts))]
-        largest = texts[int(np.argmax(parts))]
-        text = f"{least} to {largest}{count_obeying(parts, claim['rule'])}"
-    if claim["rule"].startswith(DIFFERENCES) and errors.any():
-        _, difference, half = deciding_contrast(found, claim)
-        show = "+z" + claim["show"].lstrip("+z")
-        text += f"; deciding difference {with_interval(difference, half, show)}"
-    return text
-
-
-def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, float]:
-    """Return the contrast that decides a claim: its place, its value and half its 95% interval.
-
-    It has the least value ÷ standard error.
-    """
-    contrasts = contrasts_of(claim, found.value)
-    values = contrasts(found.value)
-    draws = known_draws(found, contrasts)
-    errors = np.zeros(len(values))
-    if draws:
-        errors = half_widths(draws, found, claim["over"])
-    place = int(np.argmin(values / np.fmax(errors, ROUNDING)))
-    return place, float(values[place]), float(errors[place])
-
-
-def methods_in_words(found: Evidence, claim: pd.Series) -> str:
-    """Return the lead that decides a claim on methods: names, values, and its 95% interval.
-
-    The lead with the least estimate ÷ standard error decides. It is in percent of the mean of all
-    methods. For "only", it is the distance of one method from the bound.
-    """
-    value = found.value.astype(float)
-    place, contrast, half = deciding_contrast(found, claim)
-    names = [name.replace("_", " ") for name in value.index]
-    show = claim["show"] or ".3f"
-    of_lead = "+z" + (claim["show"] or ".1%")
-    if claim["rule"].startswith("only"):
-        return f"{names[place]} {with_interval(value.iloc[place], half, show)}"
-    better, worse = map(np.flatnonzero, sides_of(claim, value.index))
-    one = better[place // len(worse)]
-    other = worse[place % len(worse)]
-    lead = with_interval(contrast, half, of_lead)
-    values = f"{value.iloc[one]:{show}} and {value.iloc[other]:{show}}"
-    return f"{names[one]} over {names[other]}: {lead} ({values})"
-
-
-def with_interval(
-    part: Any, error: float, show: str, limits: tuple[float, float] = NO_LIMITS
-) -> str:
-    """Return a part as text, with its interval if it has one. limits: of a part, but not of a
-    difference of parts."""
-    text = format(part, show)
-    if not error > 0:
-        return text
-    low, high = limits
-    of_ends = ",.1f" if show == "," else show
-    return f"{text} [{max(low, part - error):{of_ends}}, {min(high, part + error):{of_ends}}]"
-
-
-def count_obeying(parts: Sequence[float], rule: str) -> str:
-    """Return the number of parts that obey a rule for "most" or "any" of them, "" for another
-    rule."""
-    if not rule.startswith(("most", "any")):
-        return ""
-    obeying = contrasts_by_rule(rule.replace("most", "any"), parts) > 0
-    return f" ({np.count_nonzero(obeying)} of {len(parts)})"
+@cache
+def results_on_real_images() -> Results:
+    """Return the committed results on real ImageNet predictions."""
+    rows = pd.read_csv(REAL, keep_default_na=False, comment="#").set_index("id")
+    return {
+        str(name): Result(row["value"], "ImageNet-X", Verdict(row["verdict"]))
+        for name, row in rows.iterrows()
+    }
 
 
 def word_of(verdicts: pd.Series) -> pd.Series:
-    """Return the first words of verdicts, such as "not testable"."""
-    return verdicts.str.extract(r"^([^.:;]*)", expand=False).str.lower()
+    """Return the first words of verdicts, such as "not tested here"."""
+    return verdicts.str.partition(":")[0]
 
 
-def count_verdicts(rows: pd.DataFrame) -> pd.DataFrame:
-    """Count the claims by verdict: a row per verdict, a column per topic and for all."""
-    words = word_of(rows["verdict"]).rename("verdict")
-    topics = rows["topic"]
-    counts = pd.crosstab(words, topics)[topics.unique()]
-    return counts.assign(all=counts.sum(axis=1))
+def what_held(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the first screen: the supported claims with a place on it, the main ones first."""
+    return on_first_screen(rows, SUPPORTED)
 
 
-def with_verdict(rows: pd.DataFrame, word: str) -> pd.DataFrame:
-    """Return the claims with a verdict, in short."""
-    chosen = rows[word_of(rows["verdict"]) == word]
-    return chosen[["topic", "claim", "paper", "held out", "verdict"]]
+def what_did_not(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims that are contradicted or not reproduced."""
+    return full_table(rows[word_of(rows["verdict"]).isin([CONTRADICTED, NOT_MET])])
 
 
-def answer(rows: pd.DataFrame, dataset: str) -> str:
-    """Summarize all verdicts in a few sentences."""
+def what_needs_imagenet(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the main claims that need ImageNet. The others are in the full table."""
+    return on_first_screen(rows, NEEDS_IMAGENET)[["paper"]]
+
+
+def on_first_screen(rows: pd.DataFrame, word: str) -> pd.DataFrame:
+    """Return the claims with a verdict and a place, in plain words, with both values."""
+    placed = rows[(rows["place"] != "") & (word_of(rows["verdict"]) == word)]
+    placed = placed.sort_values("place", key=pd.to_numeric).head(MOST_LINES)
+    return placed.set_index("headline")[["here", "paper"]].rename_axis("claim")
+
+
+def full_table(rows: pd.DataFrame) -> pd.DataFrame:
+    """Return the claims with their columns claim (the index), paper, here and verdict."""
+    return rows.set_index("claim")[["paper", "here", "verdict"]]
+
+
+def answer(rows: pd.DataFrame) -> str:
+    """Return which main claims are supported, and count all verdicts."""
     words = word_of(rows["verdict"])
-    counts = words.value_counts().reindex(DECIDED, fill_value=0)
-    tested = int(counts.sum())
-    by_timm = word_of(rows["timm"].str.partition(": ")[2]).value_counts()
-    met, refuted, missed = (by_timm.get(word, 0) for word in (SUPPORTED, CONTRADICTED, NOT_MET))
+    main = rows["headline"].str.extract(r"^Main claim (\d)", expand=False)
+    held = ", ".join(sorted(main[words == SUPPORTED].dropna().unique()))
+    listed = ", ".join(f"{word} {count}" for word, count in words.value_counts().items())
     return (
-        f"Of {tested} testable claims, {counts[SUPPORTED]} are supported, {counts[CONTRADICTED]} "
-        f"are contradicted, and {counts[UNDETERMINED]} are undetermined.\nOf the "
-        f"paper's {len(rows)} claims, {len(rows) - tested} are not testable on {dataset}. timm's "
-        f"published tables support {met}, contradict {refuted} and do not reproduce {missed}."
+        f"Of the paper's five main claims, supported here: {held or 'none'}. "
+        f"All {len(rows)} claims: {listed}."
     )
-
-
-def choices() -> pd.DataFrame:
-    """Return choices that the paper leaves open, and their effect on its figures."""
-    models = timm.models()
-    known = models.dropna(subset=["macs"])
-    unrounded = Baseline(known["macs"], known["top1"])
-    rounded = int(singles(models)["on_front"].sum())
-    rows = {
-        "costs are compared at four significant digits, as Table 1 is printed": (
-            f"{rounded} models are on the front in MACs; unrounded, {len(unrounded.front)}"
-        ),
-        "Table 1's points are local maxima of the factor of at least some prominence": (
-            "0.3 (`data/imagenet-1k/paper.yml`) finds the paper's three; 1.0 on the bundled data"
-        ),
-        "where the paper speaks of an accuracy, a study is measured at that share of its range": (
-            f"from {LOW:.2%} to {BEST:.2%} on the paper's front"
-        ),
-    }
-    return pd.DataFrame({"effect on the paper's figures": rows}).rename_axis("choice")

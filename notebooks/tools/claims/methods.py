@@ -4,13 +4,11 @@ from dataclasses import replace
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 import cascadelib as cl
 from cascadelib import Front, Point
 from cascadelib.analysis import mean_cost_ratio, range_dominance, replay
 from cascadelib.analysis.shift import front_of
-from cascadelib.figures.tables import in_words
 from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import EvidenceByClaim
@@ -49,16 +47,18 @@ def evidence(paper: Paper) -> EvidenceByClaim:
 def of_lengths(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on pairs and triples by max softmax, at the points that were selected."""
     design = DESIGNS["Figure 4"]
-    two = paper.search(design)
     three = paper.search(design, 3)
-    fronts = {"two": two, "three": three, "tenth": thinned(three)}
-    if paper.has("metrics"):
+    fronts = {"two": paper.search(design), "three": three}
+    tested = LENGTHS.in_scope(paper)
+    if "tenth" in tested:
+        fronts["tenth"] = thinned(three)
+    if "one-threshold" in tested:
         options = {"models": list(three.candidates), "cost": three.cost_kind}
         fronts["shared"] = shared_threshold_front(paper.selection, 3, **options)
-    if paper.has("logits"):
+    if "triples-plain" in tested:
         fronts["mean logits"] = paper.search(design, 3, LOGITS)
     views = length_views(fronts, paper.selection, paper.unseen)
-    return LENGTHS.measure(views, len(paper.unseen), paper.has)
+    return LENGTHS.measure(views, len(paper.unseen), LENGTHS.in_scope(paper))
 
 
 def length_views(fronts: Fronts, store: Store, other: Store) -> list[View]:
@@ -92,12 +92,13 @@ def thinned(three: Front) -> Front:
 
 def of_methods(paper: Paper) -> EvidenceByClaim:
     """Return the evidence on the paper's methods, in MACs and in the study's kind of time."""
-    if not paper.has("metrics"):
+    families = [family for family in (PAIRS, TRIPLES, MEAN_METRICS) if family.in_scope(paper)]
+    is_timed = paper.has("time") and bool(TIMES.in_scope(paper))
+    families += [TIMES] * is_timed
+    if not paper.has("metrics") or not families:
         return {}
-    families = [PAIRS, TRIPLES, MEAN_METRICS]
     fronts = by_method(paper, "pairs", "Figure 3") | by_method(paper, "triples", "Figure 8", 3)
-    if paper.has("time"):
-        families.append(TIMES)
+    if is_timed:
         fronts |= by_method(paper, "time", "Figure 9")
     if paper.has("logits"):
         for mean in MEANS:
@@ -107,7 +108,7 @@ def of_methods(paper: Paper) -> EvidenceByClaim:
     views = make_views(fronts, {}, paper.selection, paper.unseen)
     found: EvidenceByClaim = {}
     for claims in families:
-        found |= claims.measure(views, len(paper.unseen), paper.has)
+        found |= claims.measure(views, len(paper.unseen), claims.in_scope(paper))
     return found
 
 
@@ -121,15 +122,8 @@ LENGTHS.vary(mean_of, {"triples-87": ["three", 0.87]})
 
 
 @LENGTHS.add("sizes")
-def third_gain(view: View) -> list[float]:
-    everywhere = compared(view, "three", "two")
-    above = compared(view, "three", "two", 0.86)
-    return [everywhere - 1, above - 1]
-
-
-@LENGTHS.add("sizes")
 def third_less(view: View) -> tuple[float, float]:
-    return mean_of(view, "two") - 1, third_gain(view)[0]
+    return mean_of(view, "two") - 1, compared(view, "three", "two") - 1
 
 
 @LENGTHS.add("sizes")
@@ -207,7 +201,7 @@ def margin_of_means(view: View, low: float) -> list[float]:
 LENGTHS.vary(costlier, {"tenth": ["tenth"]})
 LENGTHS.vary(costlier, {"one-threshold": ["shared"]}, "metrics")
 LENGTHS.vary(wang, {"wang-b7": ["tf_efficientnet_b7"], "wang-vit": ["vit_large_patch16_384"]})
-ON_ALL_MEANS = ("first", "second", "compared-least", "ensembles-none", "ensembles-front")
+ON_ALL_MEANS = ("first", "second", "compared-least")
 PAIRS.vary(means_of, dict.fromkeys(ON_ALL_MEANS, ["pairs"]))
 PAIRS.vary(means_of, {"margin-below-78": ["pairs", None, 0.78]})
 PAIRS.vary(means_of, {"logits-86": ["pairs", 0.86]}, "logits")
@@ -216,7 +210,7 @@ PAIRS.vary(
     {"first-factor": ["pairs: softmax_margin"], "second-factor": ["pairs: max_softmax"]},
 )
 PAIRS.vary(compared, {"means-softmax": [f"pairs: {SOFTMAX}", f"pairs: {LOGITS}"]}, "logits")
-PAIRS.vary(top_accuracies, {"logits-top": [], "ensembles-top": []}, "logits")
+PAIRS.vary(top_accuracies, {"logits-top": []}, "logits")
 TRIPLES.vary(
     means_of,
     {
@@ -254,12 +248,6 @@ def mac_dominance(view: View) -> pd.Series:
 
 
 @PAIRS.add("logits")
-def scaling_means(view: View) -> list[float]:
-    names = [f"pairs: {method}" for method in (LOGITS, SOFTMAX)]
-    return [compared(view, f"{name}_ts", name) - 1 for name in names]
-
-
-@PAIRS.add("logits")
 def logits_top_accuracy(view: View) -> float:
     return top_accuracies(view)[LOGITS]
 
@@ -282,56 +270,3 @@ def ensembles_as_one(means: pd.Series) -> pd.Series:
 def worth_of_means(means: pd.Series) -> float:
     """Return the mean factor of the mean ensembles, on average, ÷ that of max softmax."""
     return ratio(ensembles_as_one(means)["mean_ensembles"], means["max_softmax"])
-
-
-def rank_methods(paper: Paper) -> pd.DataFrame:
-    """Rank the methods by their mean factor of pairs on held-out samples, a row each.
-
-    Columns: mean factor and median factor over the accuracies. lead: mean factor minus that of the
-    next method, with its 95% interval. The mean depends much on few accuracies, the median does
-    not.
-    """
-    fronts = by_method(paper, "pairs", "Figure 3")
-    views = make_views(fronts, {}, paper.selection, paper.unseen)
-    means = pd.DataFrame([means_of(view, "pairs") for view in views])
-    means = means.sort_values(0, axis=1, ascending=False)
-    pairs = views[0].group("pairs")
-    medians = {name: np.median(factors(front)) for name, front in pairs.items()}
-    leads = means.diff(-1, axis=1)
-    quantile = t.isf(0.025, len(leads) - 2)
-    half = quantile * leads[1:].std()
-    lead = leads.loc[0]
-    columns = {
-        "mean factor": means.loc[0],
-        "median factor": pd.Series(medians),
-        "lead": lead,
-        "lead_low": lead - half,
-        "lead_high": lead + half,
-    }
-    return pd.DataFrame(columns).loc[means.columns]
-
-
-def methods_finding(found: EvidenceByClaim) -> str:
-    """Return what the mean factors of pairs support, from the evidence of the claim "first".
-
-    All pairs of methods are compared simultaneously (Bonferroni), since the data choose the best.
-    """
-    means = found["first"].value
-    draws = pd.DataFrame(list(found["first"].draws))
-    pairs = len(means) * (len(means) - 1) / 2
-    quantile = t.isf(0.025 / pairs, len(draws) - 1)
-
-    def exceeded(best: str) -> list[str]:
-        errors = draws.rsub(draws[best], axis=0).std(ddof=1)
-        leads = means[best] - means
-        return list(means.index[leads > quantile * errors])
-
-    best = means.idxmax()
-    plain = means[list(PLAIN)].idxmax()
-    better = [name for name in means.index.difference(PLAIN) if plain in exceeded(name)]
-    is_best = len(exceeded(best)) == len(means) - 1
-    first = f"{in_words(best)} is" if is_best else "no method is"
-    ensembles = " and ".join(map(in_words, better)) or "no ensemble"
-    verb = "exceed" if len(better) > 1 else "exceeds"
-    text = f"{first} significantly best; {ensembles} significantly {verb} {in_words(plain)}."
-    return text[0].upper() + text[1:]

@@ -1,4 +1,4 @@
-"""The paper's claims on single models and on pairs (figures 1, 2, 5, 10 and Table 1)."""
+"""The paper's claims on pairs (figures 1, 2, 5, 10 and Table 1)."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -14,7 +14,6 @@ from cascadelib.store.protocol import Store
 from tools.claims.evidence import (
     Evidence,
     EvidenceByClaim,
-    correlations,
     draw_models,
     models_of_pairs,
 )
@@ -26,14 +25,12 @@ from tools.claims.views import (
     mean_of,
     most_of,
     points_at_accuracies,
-    with_samples,
 )
 from tools.designs import DESIGNS
 from tools.paper import Paper
 from tools.ranges import MIDDLE, UPPER, lead_across, range_of, ratio
 
 SAMPLES = Claims()  # of a view of pairs
-SINGLES = Claims()  # of a view of single models
 MODELS = Claims()  # of a table of pairs
 TIMES = Claims()  # of a view of pairs in time and in MACs
 FAMILIES = ("*efficientnet*ns*", "*mobilenetv3*", "beit*", "tinynet*", "levit*")  # of the paper
@@ -42,7 +39,7 @@ MEAN_NAMES = ("mean logits", "mean softmax")
 
 def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
-    return of_singles(paper) | of_pairs(paper) | of_times(paper)
+    return of_pairs(paper) | of_times(paper)
 
 
 def of_pairs(paper: Paper) -> EvidenceByClaim:
@@ -52,7 +49,7 @@ def of_pairs(paper: Paper) -> EvidenceByClaim:
     splits = (paper.selection, paper.unseen)
     top_k = paper.top_k_fronts(DESIGNS["Figure 10"]) if paper.has("logits") else {}
     views = make_views({"macs": front} | top_k, groups_of(front, points), *splits)
-    found = SAMPLES.measure(views, len(paper.unseen), paper.has)
+    found = SAMPLES.measure(views, len(paper.unseen), SAMPLES.in_scope(paper))
     found["table1-thresholds"] = Evidence([point.thresholds[0] for point in points])
     pairs = pairs_with_front(views[0].fronts["macs"], paper.unseen)
     return found | of_models(pairs)
@@ -76,78 +73,19 @@ def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
 
 
 def of_times(paper: Paper) -> EvidenceByClaim:
-    """Return the evidence on pairs and single models in the study's kind of time."""
-    if not paper.has("time"):
+    """Return the evidence on pairs in the study's kind of time."""
+    if not TIMES.in_scope(paper) or not paper.has("time"):
         return {}
     timed = paper.search(DESIGNS["Figure 5"])
     counted = paper.search(DESIGNS["Figure 1"])
     views = time_views(timed, counted, paper.selection, paper.unseen)
-    found = TIMES.measure(views, len(paper.unseen), paper.has)
-    return found | singles_in_time(*singles_by_cost(paper, "macs", paper.time))
+    return TIMES.measure(views, len(paper.unseen), TIMES.in_scope(paper))
 
 
 def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list[View]:
     """Return the views of fronts of pairs in time and in MACs."""
     groups = {"spaced": points_at_accuracies(timed)}
     return make_views({"seconds": timed, "macs": counted}, groups, store, other)
-
-
-def singles_by_cost(paper: Paper, *kinds: str) -> list[pd.DataFrame]:
-    """Return the single models of the selection split for each kind of cost."""
-    return [cl.search(paper.selection, 1, cost=kind).singles for kind in kinds]
-
-
-def of_singles(paper: Paper) -> EvidenceByClaim:
-    """Return the evidence on single models. Their front is that of the selection split."""
-    kinds = [paper.cost(DESIGNS["Figure 1"])]
-    if paper.has("time"):
-        kinds = ["macs", paper.time]
-    in_macs, *in_time = singles_by_cost(paper, *kinds)
-    split = paper.unseen
-    columns = split.models.index.get_indexer(in_macs.index)
-    reference = cl.search(paper.selection, 1, cost=kinds[0]).reference
-    drawn = cl.bootstrap(split, [reference], with_samples(split))
-    accuracies = drawn.single_accuracy[:, columns]
-    views = [View(singles=in_macs.assign(accuracy=row)) for row in accuracies]
-    found = SINGLES.measure(views, len(split), paper.has)
-    return found | counted(in_macs, *in_time)
-
-
-def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame | None = None) -> EvidenceByClaim:
-    """Count the models on fronts. The tables have the columns cost and on_front."""
-    macs = in_macs.index[in_macs["on_front"]]
-    found = {
-        "candidates": len(in_macs),
-        "front-models": len(macs),
-    }
-    if in_time is not None:
-        time = in_time.index[in_time["on_front"]]
-        found |= {"time-front-models": len(time), "models": len(macs.union(time))}
-    return {name: Evidence(value) for name, value in found.items()}
-
-
-def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
-    """Return the evidence on single models in time, from tables with cost and on_front."""
-    costs = pd.DataFrame({"macs": in_macs["cost"], "time": in_time["cost"]}).dropna()
-    fronts = [table[table["on_front"]] for table in (in_macs, in_time)]
-    shared = fronts[0].index.intersection(fronts[1].index)
-    spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in fronts]
-    correlation = costs["macs"].corr(costs["time"], "spearman")
-    return {
-        "macs-time": correlations(correlation, len(costs), len(costs)),
-        "time-orders": Evidence(spans),
-        "time-overlap": Evidence((len(shared), min(map(len, fronts)))),
-    }
-
-
-@SINGLES.add("sizes")
-def size_diminishes(view: View) -> tuple[float, float]:
-    front = view.singles[view.singles["on_front"]]
-    logs = np.log10(front["cost"].to_numpy())
-    accuracy = front["accuracy"].to_numpy()
-    middle = (logs[0] + logs[-1]) / 2
-    half = np.interp(middle, logs, accuracy)
-    return half - accuracy[0], accuracy[-1] - half
 
 
 def most_accurate(front: Front) -> list[Point]:
@@ -267,14 +205,6 @@ def largest_dominates(view: View) -> float:
     first, last = (cascades["models"].str[stage].map(costs) for stage in (0, -1))
     of_last = cascades["exit_rates"].str[-1] * last
     return (of_last / cascades["cost"])[first < last].median()
-
-
-@SAMPLES.add()
-def earlier_cost(view: View) -> float:
-    costs = view.fronts["macs"].singles["cost"]
-    names = reaching_the_last(view.fronts["macs"])["models"]
-    of_first = names.str[0].map(costs)
-    return np.median(of_first / names.str[-1].map(costs))
 
 
 @SAMPLES.add()

@@ -65,10 +65,11 @@ def evidence(paper: Paper) -> EvidenceByClaim:
 
 
 def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
-    """Return the evidence on a front relative to a search on each shifted split."""
+    """Return the evidence on a front relative to a search of its models on each shifted split."""
     fronts = []
+    options = {"cost": front.cost_kind, "models": list(front.candidates)}
     for split in splits:
-        searched = cl.search(split, 2, front.method, cost=front.cost_kind, models="pareto")
+        searched = cl.search(split, 2, front.method, **options)
         moved = cl.analysis.front_on(split, front)
         fronts.append([draw_front(moved), draw_front(searched)])
     views = list(zip(*(zip(*pair) for pair in fronts)))
@@ -104,7 +105,7 @@ def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> Evidence
         values = np.stack(by_split, axis=1)  # [1 + R, splits, …]
         if name == "shift-lose":  # of each model
             values = np.median(values, axis=1)
-        if name in ("shift-exits", "shift-degree"):
+        if name == "shift-degree":
             values = SQUARED_POINTS * values.mean(axis=1)
         value, *draws = values
         found[name] = Evidence(value, draws, samples)
@@ -179,14 +180,6 @@ def shift_improve(found: Change) -> Array:
 def shift_harm(found: Change) -> Array:
     before = found.factors_before.mean(axis=1)
     return 1 - found.factors.mean(axis=1) / before
-
-
-@CHANGES.add()
-def shift_exits(found: Change) -> Array:
-    """Return the mean square of the changes of exit rates, less that of sampling noise."""
-    noise = found.exits[1:].var(axis=0, ddof=1)
-    squares = np.square(found.exits)
-    return np.mean(squares - noise, axis=1)
 
 
 @CHANGES.add()

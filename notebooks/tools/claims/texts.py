@@ -5,6 +5,7 @@ bundled reviews have a held-out split instead.
 """
 
 from collections.abc import Mapping
+from dataclasses import replace
 
 import numpy as np
 
@@ -44,7 +45,9 @@ def evidence(paper: Paper) -> EvidenceByClaim:
         cl.search(here, 2, metric).table[["accuracy", "cost"]] for metric in METRICS_OF_OTHERS
     ]
     same = sum(table.equals(tables[0]) for table in tables)
-    return found | {"text-metrics": Evidence(same)}
+    found["text-metrics"] = Evidence(same)
+    data = ", ".join(splits)
+    return {name: replace(each, data=data) for name, each in found.items()}
 
 
 def splits_of(paper: Paper, name: str) -> tuple[Store, Store]:

@@ -3,10 +3,10 @@
 A claim states that some numbers are positive. These are its *contrasts*: the distance of a value
 from a bound, or the lead of one method over another. A contrast is tested by its estimate ÷ its
 standard error over resamples. A claim is *supported* if every contrast is significantly positive
-(intersection-union test). It is *contradicted* if one contrast is significantly negative
-(Bonferroni over its contrasts). Claims that at least one number is positive have both rules
-exchanged. Otherwise a claim is *undetermined*. Holm's procedure over a family keeps the probability
-of any false verdict at 5% or less.
+(intersection-union test). It is *contradicted* if one contrast is significantly negative. Claims
+that at least one number is positive have both rules exchanged. Otherwise a claim is *undetermined*.
+Holm's procedure, over the contrasts of a claim and over the claims of a family, keeps the
+probability of any false verdict in a family at 5% or less.
 """
 
 import fnmatch
@@ -24,11 +24,10 @@ from tools.claims.evidence import Evidence, fisher_z, known_draws
 
 LEVEL = 0.05  # the largest probability of a false verdict in a family
 ROUNDING = 1e-9  # contrasts and errors below it come from rounding
-MOST_SAMPLES = 10**8  # larger numbers are not distinguished
 SUPPORTED = "supported"
 CONTRADICTED = "contradicted"
 UNDETERMINED = "undetermined"
-UNTESTABLE = "not testable"
+UNTESTABLE = "not tested here"
 
 # rule: (numbers v [P] of a value, bounds) → the contrasts that the rule states are positive
 RULES: dict[str, Callable] = {
@@ -69,34 +68,13 @@ def contrasts_by_rule(rule: str, value: Any) -> Array:
 
 @dataclass(frozen=True)
 class Verdict:
-    """The verdict on a claim, as text a sentence of at most 12 words.
-
-    Parameters
-    ----------
-    word : str
-        The verdict.
-    samples : float
-        The number of ``unit`` that would decide the claim, nan if unknown.
-    reason : str
-        A comment that replaces that number.
-    other_bound : str
-        The verdict with another bound, for a claim whose bound is ours.
-    """
+    """The verdict on a claim: a word and, if it needs one, a reason."""
 
     word: str
-    samples: float = np.nan
     reason: str = ""
-    other_bound: str = ""
-    unit: str = "samples"
 
     def __str__(self) -> str:
-        reason = self.reason
-        if not reason and self.samples > MOST_SAMPLES:
-            reason = f"more than {MOST_SAMPLES:,} {self.unit} would decide"
-        elif not reason and not np.isnan(self.samples):
-            reason = f"about {self.samples:,.0f} {self.unit} would decide"
-        start = f"{self.word.capitalize()}: {reason}" if reason else self.word.capitalize()
-        return "; ".join(part for part in (start, self.other_bound) if part) + "."
+        return f"{self.word}: {self.reason}" if self.reason else self.word
 
 
 Verdicts = dict[str, Verdict]  # by the claim's id
@@ -113,14 +91,11 @@ class Scores:
         negated contrasts, and a contradiction of their claim supports this one.
     freedom : float
         Degrees of freedom.
-    samples : int
-        Number of samples or models that were resampled, 0 if it is unknown.
     """
 
     values: Array
     freedom: float
-    samples: int
-    negated: bool
+    negated: bool = False
 
     def verdict(self) -> tuple[str, float]:
         """Return the likelier verdict and the p-value of its two-sided test."""
@@ -129,25 +104,6 @@ class Scores:
         is_supported = (all_positive < one_negative) != self.negated
         p = min(1.0, 2 * min(all_positive, one_negative))
         return SUPPORTED if is_supported else CONTRADICTED, float(p)
-
-    def samples_to_decide(self, level: float) -> float:
-        """Return the number of samples that would decide at this level, if estimates were exact.
-
-        Standard errors fall with the square root of the number. A claim is contradicted by one
-        negative contrast and supported by all. The result is infinite if an estimate is 0.
-        """
-        negative = self.values[self.values < 0]
-        tests = len(self.values) if len(negative) else 1
-        decisive = np.abs(negative).max() if len(negative) else self.values.min()
-        if not self.samples:
-            return np.nan
-        if not decisive:
-            return np.inf
-        critical = t.isf(level / 2 / tests, self.freedom)
-        found = self.samples * (critical / decisive) ** 2
-        digits = int(np.log10(max(found, 1)))
-        unit = 10 ** max(0, digits - 1)
-        return float(np.ceil(found / unit) * unit)
 
 
 def match_names(patterns: str, names: Sequence[str]) -> Array:
@@ -211,14 +167,11 @@ def evaluate_claims(claims: pd.DataFrame, evidence: Mapping[str, Evidence]) -> V
         elif scores := scores_of(claim, evidence[name]):
             tested[name] = scores
         else:
-            verdicts[name] = Verdict(UNTESTABLE, reason="too few models or samples for an interval")
+            verdicts[name] = Verdict(UNTESTABLE, "too few models or samples for an interval")
     words = {name: scores.verdict() for name, scores in tested.items()}
     decided = rejected_by_holm({name: p for name, (_, p) in words.items()})
-    for name, scores in tested.items():
-        needed = scores.samples_to_decide(LEVEL / len(tested))
-        verdicts[name] = Verdict(UNDETERMINED, needed, unit=claims.loc[name, "over"])
-        if name in decided:
-            verdicts[name] = Verdict(words[name][0])
+    for name in tested:
+        verdicts[name] = Verdict(words[name][0] if name in decided else UNDETERMINED)
     return verdicts
 
 
@@ -236,7 +189,7 @@ def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.where(is_rounding, 0.0, estimate / error)
     negated = claim["rule"].startswith("any")
-    return Scores(-scores if negated else scores, freedom, found.samples, negated)
+    return Scores(-scores if negated else scores, freedom, negated)
 
 
 def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[Array, int]:
@@ -266,7 +219,7 @@ def sign_scores(counted: Evidence) -> Scores:
     first, second = counted.value
     p = binomtest(first, first + second).pvalue if first + second else 1.0
     score = np.sign(first - second) * norm.isf(p / 2)
-    return Scores(np.array([score]), np.inf, counted.samples, False)
+    return Scores(np.array([score]), np.inf)
 
 
 def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:

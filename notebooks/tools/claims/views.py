@@ -9,7 +9,7 @@ all values are optimistic.
 """
 
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -21,7 +21,9 @@ import cascadelib as cl
 from cascadelib import Baseline, Front, Point
 from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.store.protocol import Store
+from tools.claims.catalogue import ids_in_scope
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
+from tools.paper import Paper
 from tools.ranges import mean_in, range_of, ratio
 
 Fronts = dict[str, Front]  # by name
@@ -100,10 +102,19 @@ class Claims(dict[str, Claim]):
         for name, arguments in rows.items():
             self[name] = Claim(function, needs, arguments)
 
+    def in_scope(self, paper: Paper) -> Collection[str]:
+        """Return the ids of the claims that a study can test."""
+        tested = ids_in_scope(paper)
+        return [
+            name
+            for name, claim in self.items()
+            if name in tested and all(map(paper.has, claim.needs))
+        ]
+
     def measure(
-        self, views: Sequence[Any], samples: int, has: Callable[[str], bool] = lambda topic: True
+        self, views: Sequence[Any], samples: int, names: Collection[str] | None = None
     ) -> EvidenceByClaim:
-        """Return the evidence of all claims whose needs are met.
+        """Return the evidence of all claims, or of those with some names.
 
         samples: the number of samples, or of models, that were resampled.
         """
@@ -111,7 +122,7 @@ class Claims(dict[str, Claim]):
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("ignore", RuntimeWarning)  # means of few models are nan
             for name, claim in self.items():
-                if all(map(has, claim.needs)):
+                if names is None or name in names:
                     value, *draws = [claim.function(view, *claim.arguments) for view in views]
                     found[name] = Evidence(value, draws, samples)
         return found
