@@ -336,9 +336,11 @@ class LogitStore(StoreOfOutputs):
         if cached_outputs != outputs:
             table = make_model_table({name: output.metadata for name, output in outputs.items()})
             if self._rows is not None and self.labels is not None:
-                for name in table.index:
-                    scores = accuracies(self.ranks(name), outputs[name].shape[1])
-                    table.loc[name, [*scores]] = [*scores.values()]
+                scores = {
+                    name: accuracies(self.ranks(name), outputs[name].shape[1])
+                    for name in table.index
+                }
+                table = table.assign(**pd.DataFrame.from_dict(scores, orient="index"))
             self._table = (outputs, table)
         return table.copy()
 

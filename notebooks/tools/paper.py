@@ -1,5 +1,7 @@
 """Draw the figures and the table of the paper on a study, each by its declared design."""
 
+import math
+import os
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -19,6 +21,8 @@ from tools.ranges import accuracy_at
 
 MEANS = ("mean_logits", "mean_softmax")
 LEAST_CANDIDATES = 3
+# Of the selection and the held-out split.
+MOST_SAMPLES = 2000 if os.environ.get("CASCADELIB_QUICK") else math.inf
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin", "entropy")
 WITH_F1 = ("reviews", "mrpc", "qqp")  # tasks of texts
 DRAWN: dict[str, Callable[["Paper", Design], Any]] = {}  # by figure
@@ -243,8 +247,17 @@ def open_paper(
         if located(folder).name == "val" and test.exists():
             held_out_tasks[name] = open_texts(test, left_out)
     splits = cl.store.open_splits(dataset, shifted) if shifted else {}
-    selection, other = (cl.store.open_split(f"{dataset}/{name}") for name in (split, held_out))
+    selection, other = (
+        at_most(MOST_SAMPLES, cl.store.open_split(f"{dataset}/{name}"))
+        for name in (split, held_out)
+    )
     return Paper(selection, other, splits, tasks, held_out_tasks, **options)
+
+
+def at_most(most: float, store: Store) -> Store:
+    """Return a store, or every second or further sample of it if it has more than ``most``."""
+    step = math.ceil(len(store) / most) or 1
+    return store if step == 1 else store.take(slice(None, None, step))
 
 
 def open_texts(folder: Any, left_out: Collection[str]) -> Store:

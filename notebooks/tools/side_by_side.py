@@ -170,8 +170,9 @@ def _at_rates(curve: pd.DataFrame, side: str) -> Array:
     """Return accuracy above (or below) the threshold at 199 evenly spaced exit rates: float64
     [199]."""
     rates = np.arange(1, 200) / 200
-    defined = curve.dropna()
-    return np.interp(rates, defined["exit_rate"], defined[f"accuracy_{side}"])
+    is_defined = curve["accuracy_below"].notna().to_numpy()
+    columns = (curve[name].to_numpy()[is_defined] for name in ("exit_rate", f"accuracy_{side}"))
+    return np.interp(rates, *columns)
 
 
 def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.DataFrame:
