@@ -1,4 +1,4 @@
-"""Measure false alarms, and the level and the power of guarantees.
+"""Measure the level and the power of guarantees.
 
 Synthetic scores have a known truth. A population of 200,000 samples is the world, and the data are
 samples of it.
@@ -7,26 +7,22 @@ samples of it.
 import json
 import sys
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from level import level
-from measuring import row, seconds
+from measuring import row
 from peeling import labels
 from scipy.stats import binom
 from synthetic import scores
 
 from cascadelib import (
-    LogitStore,
     Point,
     ScoreTable,
     certify,
-    evaluate,
-    pick,
     search,
     to_label,
 )
@@ -34,112 +30,11 @@ from cascadelib.evaluation import runs_of
 from cascadelib.files import ROOT, write_text
 from cascadelib.guarantees.few_labels import candidates
 from cascadelib.guarantees.p_values import betting_p_value, paired_p_value
-from cascadelib.methods.thresholds import exit_stages
-from cascadelib.monitoring.drift import log_capital
-from cascadelib.policy.confidence_summary import summary
 
-RATES = (0.01, 0.05)
 POPULATION = 200_000
 SAMPLES = 2_000
 EPSILON = 0.01
 DELTA = 0.1
-
-
-def monitoring(quick: bool = False) -> list[dict]:
-    """Return the rows of monitoring.
-
-    They are: false alarms over the full length of unchanged streams, each with a separate
-    reference. Inputs until an alarm on the ten bundled shifts. Seconds.
-    """
-    return [row(*values) for values in false_alarms(quick) + delays(quick)]
-
-
-def at_each_stage(confidence: list[np.ndarray], thresholds: np.ndarray) -> list[tuple]:
-    """Return [(numbers of the inputs that reach the stage, their confidences)] of confidences
-    [n][N]."""
-    stage = exit_stages(confidence, thresholds)
-    return [(np.flatnonzero(stage >= i), values[stage >= i]) for i, values in enumerate(confidence)]
-
-
-def first_alarms(reference: list, stream: list, rates: Sequence[float]) -> np.ndarray:
-    """Return the input at which the bets against drift alarm at each total rate, or inf.
-
-    reference, stream: as :func:`at_each_stage` returns them.
-    """
-    first = np.full(len(rates), np.inf)
-    for (_, before), (numbers, values) in zip(reference, stream):
-        path = np.maximum.accumulate(log_capital(summary(before), values))
-        at = np.searchsorted(path, np.log(len(reference) / np.array(rates)))
-        first = np.minimum(first, np.append(numbers + 1.0, np.inf)[at])
-    return first
-
-
-def false_alarms(quick: bool) -> list[tuple]:
-    """Return rows of a synthetic cascade of three stages, with exact and with tied confidences."""
-    streams, inputs = (20, 2_000) if quick else (1_000, 20_000)
-    world = ScoreTable(*scores(8, 40_000 if quick else 200_000, seed=5))
-    rng = np.random.default_rng(2)
-    rows: list[tuple] = []
-    point = pick(search(world.take(np.arange(5_000)), 3), "max_improvement")
-    for size in (500, 5_000):
-        confidence = evaluate(world, point).confidences
-        thresholds = point.inside
-        ever: dict[str, list] = {}
-        spent = 0.0
-        for _ in range(streams):
-            order = rng.integers(0, len(world), size + inputs)
-            for name, values in (
-                ("", confidence),
-                (", rounded to a tenth", [np.round(s, 1) for s in confidence]),
-            ):
-                before = at_each_stage([s[order[:size]] for s in values], thresholds)
-                parts = before, at_each_stage([s[order[size:]] for s in values], thresholds)
-                seconds_now, first = seconds(partial(first_alarms, *parts, RATES))
-                spent += 0 if name else seconds_now / inputs
-                ever.setdefault(name, []).append(np.isfinite(first))
-        what = f"{streams} streams of {inputs:,} unchanged inputs, a reference of {size:,} for each"
-        for name in ("", ", rounded to a tenth"):
-            for rate, share in zip(RATES, np.mean(ever[name], axis=0)):
-                most = f"≤ {binom.ppf(0.999, streams, rate) / streams:.3g} by chance"
-                rows.append(
-                    (
-                        f"drift alarms, ever: {what}{name}, stated in total {rate:.0%}",
-                        share,
-                        "share",
-                        most,
-                    )
-                )
-        rows.append(
-            ("… an input, three stages, mean", spent / streams * 1e6, "µs", "", None, streams)
-        )
-    return rows
-
-
-def delays(quick: bool) -> list[tuple]:
-    """Return median delays over orders of the stored samples.
-
-    The reference is the half of the split that did not select the cascade.
-    """
-    orders = 2 if quick else 50
-    folder = "data/fashion-mnist"
-    rows = []
-    val = LogitStore(f"{folder}/val")
-    rng = np.random.default_rng(0)
-    point = pick(search(val.take(slice(0, None, 2)), 2), "match_best", caution=0)
-    unseen = evaluate(val.take(slice(1, None, 2)), point)
-    reference = at_each_stage(unseen.confidences, point.inside)
-    for name in sorted(path.name for path in Path(f"{folder}/shift").iterdir()):
-        confidence = evaluate(LogitStore(f"{folder}/shift/{name}"), point).confidences
-        found = []
-        for _ in range(orders):
-            order = rng.permutation(len(confidence[0]))
-            stream = at_each_stage([s[order] for s in confidence], point.inside)
-            found.append(first_alarms(reference, stream, RATES[:1])[0])
-        share = np.isfinite(found).mean()
-        text = f"drift alarm at 1% in total: {name}, {share:.0%} of {orders} orders of "
-        text += f"{len(order):,} inputs, median delay"
-        rows.append((text, np.median(found), "inputs", ""))
-    return rows
 
 
 def guarantee(quick: bool = False) -> list[dict]:
@@ -216,7 +111,7 @@ PROMISED = {  # what certify is asked for, of a cascade that loses or costs exac
     "no labels": lambda t: {"labels": {}},
     "loss and a budget that holds": lambda t: {"budget": 6.0},
     "a budget that it is at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
-    "the worse of two groups": lambda t: {"groups": t.columns["group"][0]},
+    "the worse of two groups": lambda t: {"groups": np.arange(len(t)) % 2},
     "the worst of three classes": lambda t: {"groups": t.labels},
     "F1": lambda t: {},
     "a budget that prices are at, and loss": lambda t: {"budget": 5.0, "epsilon": 0.5},
@@ -278,7 +173,6 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
         np.isin(kind, (0, 3)), label, (label + 1 + rng.integers(0, classes - 1, k)) % classes
     )
     confidence = np.stack([rng.random(k), np.zeros(k)])
-    columns = {"group": rng.integers(0, 2, k)}
     predictions = np.stack([small, large])
     table = ScoreTable(
         None,
@@ -287,7 +181,6 @@ def labelled_world(rng: np.random.Generator, k: int, two: bool = False) -> tuple
         ("s", "l"),
         predictions=predictions,
         labels=label,
-        columns=columns,
     )
     return table, replace(HALF, score="f1") if two else HALF
 
@@ -387,7 +280,6 @@ def import_worlds() -> None:
 JOBS = {
     "ledger": ledger,
     "ledger_worlds": ledger_worlds,
-    "monitoring": monitoring,
     "guarantee": guarantee,
     "few_labels": few_labels,
     "labels": labels,

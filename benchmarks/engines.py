@@ -28,6 +28,7 @@ from types import ModuleType
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import psutil
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -86,19 +87,19 @@ def compare(decisions: Any, answers: list, log: Path, policy: Any, audits: list[
 
     assert list(map(str, answers)) == list(map(str, decisions.predictions)), "answers differ"
     count = len(answers)
-    rows = logged(log)
-    assert [int(row["id"]) for row in rows] == list(range(count)), "inputs of the log differ"
-    assert [row["stage"] for row in rows] == decisions.exit_stage.tolist(), "exits differ"
-    assert [row["audited"] for row in rows] == audits, "audits differ"
-    report = cl.monitor(log, policy)
+    rows = read_log(log)
+    report = cl.monitor(rows, policy)
+    rows = rows.sort_values("id", key=lambda ids: ids.astype(int))
+    assert [*map(int, rows["id"])] == [*range(count)], "inputs of the log differ"
+    assert rows["stage"].tolist() == decisions.exit_stage.tolist(), "exits differ"
+    assert rows["audited"].tolist() == audits, "audits differ"
     assert report.rows["inputs"] == count and report.rows["audited"] == sum(audits)
 
 
-def logged(log: Path) -> list[dict]:
-    """Return the rows of a log, a file or a folder, in the order of their ids."""
-    files = sorted(log.glob("*.jsonl")) if log.is_dir() else [log]
-    lines = [line for file in files for line in file.read_text().splitlines()]
-    return sorted(map(json.loads, lines), key=lambda row: int(row["id"]))
+def read_log(folder: Path) -> pd.DataFrame:
+    """Return the rows of a log, as docs/monitoring.md reads them."""
+    lines = [line for path in folder.glob("*.jsonl") for line in path.open(encoding="utf-8")]
+    return pd.DataFrame([json.loads(line) for line in lines if line.endswith("\n")])
 
 
 def run_policy(inputs: int, folder: Path) -> Figures:
@@ -123,8 +124,8 @@ def run_steps(inputs: int, folder: Path, size: int) -> Figures:
     return watch.figures
 
 
-def run_report(inputs: int, folder: Path, suffix: str) -> Figures:
-    """Measure cl.monitor on a file with a row per input."""
+def run_report(inputs: int, folder: Path) -> Figures:
+    """Measure cl.monitor on a row per input."""
     import ray_serve as example
 
     import cascadelib as cl
@@ -132,14 +133,8 @@ def run_report(inputs: int, folder: Path, suffix: str) -> Figures:
     values = np.random.default_rng(1).random(10 * inputs).tolist()
     decisions = example.POLICY.run([example.small, example.large], values)
     rows = cl.monitoring.log_rows(decisions, example.POLICY)
-    path = folder / f"log{suffix}"
-    if suffix == ".parquet":
-        rows.to_parquet(path)
-    else:
-        lines = map(json.dumps, rows.to_dict("records"))
-        path.write_text("".join(f"{line}\n" for line in lines))
     with Stopwatch(len(rows)) as watch:
-        cl.monitor(path, example.POLICY)
+        cl.monitor(rows, example.POLICY)
     return watch.figures
 
 
@@ -202,7 +197,7 @@ def run_litellm(inputs: int, folder: Path) -> Figures:
     ]
     decisions = example.POLICY.run(calls, values)
     audits = cl.is_audited(range(inputs), example.AUDIT_SHARE, example.SALT).tolist()
-    compare(decisions, answers, path, example.POLICY, audits)
+    compare(decisions, answers, folder, example.POLICY, audits)
     fallbacks = example.router_of(
         example.deployment("gpt-4o-mini", "gpt-4o-mini", "litellm.InternalServerError"),
         example.deployment("gpt-4o", "gpt-4o", "no"),
@@ -211,8 +206,9 @@ def run_litellm(inputs: int, folder: Path) -> Figures:
         num_retries=0,
         allowed_fails=10**6,
     )
-    answers = asyncio.run(drive(folder / "fallback.jsonl", values[:100], router=fallbacks))
-    stages = cl.monitor(folder / "fallback.jsonl", example.POLICY).stages
+    path.unlink()
+    answers = asyncio.run(drive(path, values[:100], router=fallbacks))
+    stages = cl.monitor(read_log(folder), example.POLICY).stages
     assert stages["other_model"].tolist() == [100, 0], "answers of the fallback are not counted"
     assert answers == ["no"] * 100, "an answer of the fallback has exited"
     return watch.figures
@@ -260,8 +256,7 @@ ENGINES: dict[str, Callable[[int, Path], Figures]] = {
     "policy_run": run_policy,
     "policy_step": partial(run_steps, size=1),
     "policy_step_64": partial(run_steps, size=64),
-    "report_jsonl": partial(run_report, suffix=".jsonl"),
-    "report_parquet": partial(run_report, suffix=".parquet"),
+    "report": run_report,
     "litserve_app": run_litserve,
     "ray_serve": run_ray,
     "litellm_router": run_litellm,

@@ -53,11 +53,7 @@ if TYPE_CHECKING:  # for editors and mypy; tests compare it with the table below
         confidence as confidence,
         fit_temperature as fit_temperature,
     )
-    from .monitoring import (
-        audited_table as audited_table,
-        is_audited as is_audited,
-        monitor as monitor,
-    )
+    from .monitoring import is_audited as is_audited, monitor as monitor
     from .policy import Cascade as Cascade, Policy as Policy, answer_table as answer_table
     from .sklearn import CascadeClassifier as CascadeClassifier
     from .store import (
@@ -81,7 +77,7 @@ __getattr__, __dir__, __all__ = attach(
     fronts=("Front pair_table peaks pick search search_arrays search_outcomes warm"),
     guarantees="certify ladder to_label",
     methods="METHODS Method confidence fit_temperature",
-    monitoring="audited_table is_audited monitor",
+    monitoring="is_audited monitor",
     policy="Cascade Policy answer_table",
     store="LogitStore ScoreTable",
     sklearn="CascadeClassifier",

@@ -20,6 +20,7 @@ from typing import Any
 os.environ.setdefault("LITELLM_LOCAL_MODEL_COST_MAP", "True")  # no download of prices
 
 import litellm
+import pandas as pd
 from litellm import Router
 
 import cascadelib as cl
@@ -87,7 +88,7 @@ async def decide(id: str, input: dict, log: Any, router: Router = ROUTER) -> str
         answers.append(await ask(len(answers), input, router))
     row: dict = {name: [each[name] for each in answers] for name in answers[0]}
     row |= {"id": id, "time": time.time(), "policy": POLICY.checksum, "stage": len(answers) - 1}
-    row["audited"] = bool(cl.is_audited([id], AUDIT_SHARE, SALT)[0])
+    row |= {"audited": bool(cl.is_audited([id], AUDIT_SHARE, SALT)[0]), "reference": None}
     if row["audited"]:  # a service would do this after its reply
         last = len(POLICY.models) - 1
         reference = answers[-1] if len(answers) > last else await ask(last, input, router)
@@ -104,7 +105,7 @@ async def main(path: Path) -> None:
         for number in range(200):
             confidence = number * 37 % 200 / 200
             await decide(str(number), {"question": f"q {number}", "confidence": confidence}, log)
-    report = cl.monitor(path, POLICY)
+    report = cl.monitor(pd.read_json(path, lines=True, dtype=False), POLICY)
     print(report.stages.T, report.cost, report.loss, sep="\n\n")
 
 

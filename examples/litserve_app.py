@@ -21,6 +21,7 @@ from pathlib import Path
 import httpx
 import litserve as ls
 import numpy as np
+import pandas as pd
 import torch
 
 import cascadelib as cl
@@ -59,9 +60,8 @@ class CascadeAPI(ls.LitAPI):
 
     def batch(self, requests: list[dict]) -> tuple[list[str], torch.Tensor]:
         numbers = [float(request["input"]) for request in requests]
-        return [str(request["id"]) for request in requests], torch.tensor(
-            numbers, dtype=torch.float64
-        )
+        ids = [str(request["id"]) for request in requests]
+        return ids, torch.tensor(numbers, dtype=torch.float64)
 
     def predict(self, batch: tuple[list[str], torch.Tensor]) -> list[int]:
         ids, inputs = batch
@@ -112,7 +112,8 @@ def main(port: int = 8000) -> None:
         asyncio.run(send(port, np.random.default_rng(0).normal(size=1000).tolist()))
     finally:
         os.killpg(server.pid, signal.SIGKILL)  # with its workers
-    print(cl.monitor(folder, cl.Policy(POINT)).stages.T)
+    parts = [pd.read_json(path, lines=True, dtype=False) for path in Path(folder).iterdir()]
+    print(cl.monitor(pd.concat(parts), cl.Policy(POINT)).stages.T)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,6 @@
 """Serve a cascade with Ray Serve, and monitor it from its log: python examples/ray_serve.py
 
-Each model is a deployment with replicas and batches of its own, and its replica decides a batch at
-once. Replace `small` and `large` by functions from a list of inputs to (predictions, confidences).
+Each model has its own replicas and batches, and its replica decides a batch. Replace the models.
 """
 
 import asyncio
@@ -13,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import ray
 from ray import serve
 
@@ -65,8 +65,7 @@ class Cascade:
     """Ask one model after another until the policy lets an input exit, and log the input."""
 
     def __init__(self, folder: str, salt: bytes, *models: Any) -> None:
-        self.models = models
-        self.salt = salt
+        self.models, self.salt = models, salt
         Path(folder).mkdir(parents=True, exist_ok=True)
         self.log = Path(folder, f"{secrets.token_hex(8)}.jsonl").open("a", buffering=1)  # noqa: SIM115
         self.audits: set[asyncio.Task] = set()
@@ -90,7 +89,7 @@ class Cascade:
         last = len(self.models) - 1
         row: dict = {name: [each[name] for each in answers] for name in answers[0]}
         row |= {"id": id, "time": decided, "policy": POLICY.checksum, "stage": len(answers) - 1}
-        row["audited"] = bool(cl.is_audited([id], AUDIT_SHARE, self.salt)[0])
+        row |= {"audited": bool(cl.is_audited([id], AUDIT_SHARE, self.salt)[0]), "reference": None}
         if row["audited"]:
             reference = answers[-1] if len(answers) > last else await self.ask(last, input)
             row["reference"] = reference["predictions"]
@@ -110,7 +109,8 @@ async def main(folder: Path, salt: bytes) -> None:
     handle = deploy(folder, salt)
     await asyncio.gather(*[handle.remote(str(n), n * 37 % 1000 / 1000) for n in range(1000)])
     await asyncio.sleep(2)  # for the last audits
-    print(cl.monitor(folder, POLICY).stages.T)
+    parts = [pd.read_json(path, lines=True, dtype=False) for path in folder.iterdir()]
+    print(cl.monitor(pd.concat(parts), POLICY).stages.T)
 
 
 if __name__ == "__main__":

@@ -75,10 +75,6 @@ BY_SAMPLE = {
         PREDICTIONS[0],
         lambda v: contents(table(predictions={"large": PREDICTIONS[1], "small": v})),
     ),
-    "a further column": (
-        CONFIDENCE[1],
-        lambda v: table(columns={"length": v}).column("small", "length").tolist(),
-    ),
     "groups": (LABELS, lambda v: certified(groups=v)),
     "take of a table": (LABELS == "a", lambda v: contents(TABLE.take(v))),
     "take of a store": (LABELS == "a", lambda v: STORE.take(v).sample_ids.tolist()),
@@ -146,10 +142,8 @@ def test_frames_are_aligned_by_model_and_sample(rows, models):
         confidence=frame(CONFIDENCE),
         predictions=frame(PREDICTIONS),
         cost=frame(prices),
-        columns={"length": frame(CONFIDENCE)},
     )
     assert contents(found) == contents(expected)
-    assert found.column("large", "length").tolist() == CONFIDENCE[1].tolist()
 
 
 @pytest.mark.parametrize("kind", [dict, pd.Series])

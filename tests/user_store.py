@@ -34,9 +34,6 @@ class Fees:
     def resolve_options(self, method, score, cost):
         return method, "top1", "cost"
 
-    def column(self, name, what):
-        return self.table.column(name, what)
-
     def predicted(self, name):
         return self.table.predicted(name)
 

@@ -205,7 +205,6 @@ def unlabelled_part(file: File, draw: int, labels: int) -> cl.ScoreTable:
         rest.cost,
         rest.names,
         predictions=rest.predictions,
-        columns=rest.columns,
     )
 
 

@@ -362,6 +362,7 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             fronts[kind] = {
                 **table[["accuracy", "cost"]].to_dict("list"),
                 "gap": float(np.nan_to_num(front.gap).max(initial=0)),
+                "candidates": len(front.candidates),
                 "rows": list(map(self.pack.row, table["models"], table["thresholds"])),
             }
         details: dict[str, Any] = {

@@ -17,7 +17,8 @@ const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before cont
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
-const LETTER = 7.5 // pixels of a bold letter of an axis title
+const NARROW = 7 // pixels of a letter of a name in the chart
+const [ABOVE, BELOW] = [-19, 5] // pixels from a point to the top of its name
 const SVG = "http://www.w3.org/2000/svg"
 
 // Words
@@ -29,8 +30,6 @@ const points = (value, k = 100) => {
   return `${value < 0 ? text.replace("-", "−") : `+${text}`} points`
 }
 const times = value => value >= 100 ? value.toFixed(0) : value.toPrecision(value >= 10 ? 3 : 2)
-/** Shorten a title of an axis that is too long for it: "agreement with large" becomes "agreement". */
-const fitted = (title, pixels) => title.length * LETTER > pixels ? title.split(" with ")[0] : title
 const small = value => String(Number(Number(value).toPrecision(6)))
 
 /** Format a number with significant digits and a prefix: 14.39G, 0.7112, 26µ. */
@@ -144,7 +143,6 @@ class View {
   get front() { return this.frontOf(this.n) }
   /** The split of the sentence and of the chart: held out, if there is one. */
   get split() { return this.pack.splits.at(-1) }
-  get anyFront() { return this.details.lengths.map(n => this.frontOf(n)).filter(Boolean).at(-1) }
   get noun() {
     const [first] = this.details.examples ?? []
     return first ? first.image ? "images" : "texts" : "samples"
@@ -299,16 +297,18 @@ class View {
 
   // User actions
 
-  /** Move the cut of a stage, within a band to the nearest certified one. */
-  drag(stage, cut) {
+  /** Move the cut of a stage, within a band to the nearest certified one, with a key to another one than the current. */
+  drag(stage, cut, isKey = false) {
     this.active = stage
     const cuts = this.cuts.slice()
     const exact = this.exact.slice()
     cuts[stage] = cut
     exact[stage] = null
     const band = this.band(stage)
-    if (band.length > 1 && cut >= band[0].cut && cut <= band.at(-1).cut) {
-      const nearest = band.reduce((a, b) => Math.abs(b.cut - cut) < Math.abs(a.cut - cut) ? b : a)
+    const way = cut - this.cuts[stage]
+    const reachable = isKey ? band.filter(each => (each.cut - this.cuts[stage]) * way > 0) : band
+    if (band.length > 1 && reachable.length && cut >= band[0].cut && cut <= band.at(-1).cut) {
+      const nearest = reachable.reduce((a, b) => Math.abs(b.cut - cut) < Math.abs(a.cut - cut) ? b : a)
       cuts[stage] = nearest.cut
       exact[stage] = nearest.threshold
     }
@@ -660,12 +660,12 @@ class View {
     return data ? ` of ${escaped(data)}` : ""
   }
 
-  /** Reserve the height of the longest sentence, so that nothing below it moves. */
+  /** Reserve the height of the longest sentence of these models, so that nothing below it moves with a slider. */
   reserveHeight() {
-    const names = [...this.pack.models].sort((a, b) => b.length - a.length).slice(0, Math.max(...this.details.lengths))
-    const exitRates = names.map((_, i) => i ? 0 : 1)
-    const longest = this.evaluated.map(each => ({ ...each, exitRates, saving: 100 }))
-    this.find(".cl-longest").innerHTML = this.sentence(names, longest).replace("Not certified.", () => this.certifiedWords())
+    const exitRates = this.models.map((_, i) => i ? 0 : 1)
+    const longest = this.sentence(this.models.map(m => this.name(m)), this.evaluated.map(each => ({ ...each, exitRates, saving: 100 })))
+    const hasCertified = this.certified.some(row => String(row[0]) === String(this.models))
+    this.find(".cl-longest").innerHTML = hasCertified ? longest.replace("Not certified.", () => this.certifiedWords()) : longest
   }
 
   drawNote() {
@@ -679,7 +679,6 @@ class View {
       if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
     } else if (!this.message && front?.gap) texts.push(`no cascade of ${this.n} models is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
     if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models, so this cascade is not optimized`)
-    if (!this.message) texts.push(this.gainOfLastModel())
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
     if (this.noteHtml === html) return
@@ -700,24 +699,7 @@ class View {
     const sure = `at confidence ${Number((100 * Math.max(0, 1 - delta)).toPrecision(6))}%, simultaneously`
     const many = this.certified.length
     const go = this.cheapestCertified ? ` <button class="cl-cheapest">show the cheapest</button>` : ""
-    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}. Others are not certified${go}<small>${escaped(assumption)}</small>`
-  }
-
-  /** The gain of the last model: the best cascade of n models against that of one fewer, on the split of the chart. */
-  gainOfLastModel() {
-    const less = this.frontOf(this.n - 1)
-    const { front } = this
-    if (!less || !front) return ""
-    const baseline = this.pack.splits[0].baselines[this.cost]
-    const rows = [less, front].map(each => each.rows[pick(each, baseline, this.goal)])
-    if (rows.some((row, i) => !row?.[2] || row[0].length !== this.n - 1 + i)) return ""
-    const key = `${this.n} ${this.cost} ${JSON.stringify(this.goal)} ${this.pack.method}`
-    if (this.gainKey !== key) {
-      const [before, after] = rows.map(row => evaluate(this.pack, row[0], row[2], this.cost).at(-1))
-      this.gainKey = key
-      this.gainText = `a ${["", "first", "second", "third", "fourth"][this.n] ?? `${this.n}th`} model changes the best by ${points(after.accuracy - before.accuracy, after.k)} at ${(100 * (after.cost / before.cost - 1)).toFixed(1).replace("-", "−")}% cost`
-    }
-    return this.gainText
+    return `◇ ${many === 1 ? "one cascade is" : `${many.toLocaleString("en")} cascades are`} certified by ${on} (${sure}): each ${escaped(promise)}. Others are not certified${go} <small>${escaped(assumption)}</small>`
   }
 
   drawExits() {
@@ -725,9 +707,9 @@ class View {
     const strip = this.find(".cl-exits")
     strip.innerHTML = exitRates.map((rate, stage) => {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
-      return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * strip.clientWidth > 52 ? `<span>${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
+      return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * (1 - wrong) * strip.clientWidth > 52 ? `<span style="margin-right:${100 * wrong}%">${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
-    this.find(".cl-hatched span").textContent = `hatched in the bar: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}${this.evaluated.length > 1 ? ". Faint lines and circles: the selection split" : ""}`
+    this.find(".cl-hatched span").textContent = `hatched in the bar: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}`
     strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} exit at ${this.name(model)}`).join(", "))
   }
 
@@ -760,11 +742,12 @@ class View {
         this.drawChart()
       })
       slider.addEventListener("keydown", event => { // an arrow is a visible step, with Shift a single sample
-        const direction = { ArrowRight: 1, ArrowUp: 1, ArrowLeft: -1, ArrowDown: -1 }[event.key]
-        if (!direction) return
+        const steps = { ArrowRight: 1, ArrowUp: 1, PageUp: 20, ArrowLeft: -1, ArrowDown: -1, PageDown: -20 }[event.key]
+        if (!steps) return
         event.preventDefault()
-        const step = event.shiftKey ? 1 : Math.max(1, Math.round(Number(slider.max) / 200))
-        this.drag(stage, Math.min(Number(slider.max), Math.max(0, this.cuts[stage] - direction * step)))
+        const most = Number(slider.max)
+        const cuts = event.shiftKey ? steps : Math.sign(steps) * Math.max(1, Math.round(Math.abs(steps) * most / 200))
+        this.drag(stage, Math.min(most, Math.max(0, this.cuts[stage] - cuts)), true)
       })
     }
     for (const field of box.querySelectorAll(".cl-threshold"))
@@ -808,13 +791,13 @@ class View {
 
   /** Ends of the axes, which do not depend on thresholds: the possible costs, and accuracies from that of the first model. */
   domain() {
-    const { splits } = this.pack
-    const each = this.split.baselines[this.cost].singles[1]
+    const { accuracy, singles: [accuracies, each] } = this.split.baselines[this.cost]
     const costs = this.models.map(m => each[m])
     const total = costs.reduce((a, b) => a + b)
     const least = Math.max(costs[0], total * 1e-9, 1e-300)
-    const low = Math.min(...splits.map(split => split.baselines[this.cost].singles[0][this.models[0]]))
-    let high = Math.max(...splits.map(split => split.baselines[this.cost].accuracy.at(-1)), ...this.evaluated.map(e => e.accuracy), this.front?.accuracy.at(-1) ?? 0)
+    const low = accuracies[this.models[0]]
+    const ofFront = this.front ? this.measureFront(this.front).map(point => point.accuracy) : []
+    let high = Math.max(accuracy.at(-1), this.shown.accuracy, ...ofFront)
     const k = this.shown.k
     high += 1.2 * (shareInterval(high, k)[1] - high)
     const span = Math.max(high - low, 1e-6)
@@ -824,33 +807,39 @@ class View {
   drawChart() {
     const figure = this.find(".cl-chart")
     const width = Math.max(260, Math.floor(figure.clientWidth))
-    const height = (Math.floor(figure.clientHeight) || 260) - (width < 500 ? 36 : 24)
+    const height = (Math.floor(figure.clientHeight) || 260) - 2
     const { x: xs, y: ys } = this.domain()
     const { front, certifiedPoints } = this
-    const key = [width, height, xs, ys, this.models, this.cost, this.active].join(" ")
+    const others = this.cuts.filter((_, stage) => stage !== this.active)
+    const key = [width, height, xs, ys, this.models, this.cost, this.active, others].join(" ")
     const drawn = this.drawn
     if (drawn?.key !== key || drawn.front !== front || drawn.certified !== certifiedPoints || drawn.pack !== this.pack)
       this.drawn = { key, front, certified: certifiedPoints, pack: this.pack, ...this.drawBackground(figure, width, height, xs, ys) }
-    const { x, y, locator, curves, points } = this.drawn
+    const { x, y, curves, points, boxes } = this.drawn
     const path = d3.line(p => x(p[0]), p => y(p[1]))
-    const [chosen] = this.evaluated
-    const held = this.evaluated.length > 1 ? this.shown : null
-    const curveNode = (stage, split, kind) => {
-      const node = element("path", { class: `cl-curve ${kind}`, d: path(this.curveOf(stage, split)) })
-      node.style.stroke = this.n > 2 ? STAGES[stage % 4] : ""
-      return node
+    const held = this.evaluated.length > 1
+    curves.replaceChildren(...this.models.slice(0, -1).flatMap((_, stage) => {
+      const line = this.curveOf(stage)
+      const node = element("path", { class: `cl-curve${stage === this.active ? " cl-active" : ""}`, d: path(line) })
+      if (this.n === 2 || !line.length) return [node]
+      node.style.stroke = STAGES[stage % 4]
+      const [cost, accuracy] = line[0] // if this model never exits
+      return [node, element("circle", { cx: x(cost), cy: y(accuracy), r: 7, fill: STAGES[stage % 4] }), element("text", { class: "cl-digit", x: x(cost), y: y(accuracy) + 4 }, stage + 1)]
+    }))
+    const { cost, accuracy, isCounted, k } = this.shown
+    const [px, py] = [x(cost), y(accuracy)]
+    const nodes = []
+    const ends = [py - 5, py + 5]
+    if (held && isCounted) {
+      const [bottom, highest] = y.range()
+      const [low, high] = shareInterval(accuracy, k).map(end => Math.min(bottom, Math.max(highest, y(end))))
+      nodes.push(element("line", { class: "cl-interval", x1: px, x2: px, y1: low, y2: high }))
+      ends.splice(0, 2, high, low)
     }
-    const curveNodes = this.models.slice(0, -1).map((_, stage) => curveNode(stage, this.split, stage === this.active ? "cl-active" : ""))
-    if (held && curveNodes.length) curveNodes.unshift(curveNode(this.active, this.pack.splits[0], "cl-faint"))
-    curves.replaceChildren(...curveNodes)
-    const nodes = [element("circle", { class: `cl-now${held ? " cl-faint" : ""}`, cx: x(chosen.cost), cy: y(chosen.accuracy), r: 5.5 })]
-    if (held?.isCounted) {
-      const [bottom, top] = y.range()
-      const [low, high] = shareInterval(held.accuracy, held.k).map(end => Math.min(bottom, Math.max(top, y(end))))
-      nodes.push(element("line", { class: "cl-interval", x1: x(held.cost), x2: x(held.cost), y1: low, y2: high }))
-    }
-    if (held) nodes.push(element("path", { class: "cl-held", d: `M${x(held.cost)},${y(held.accuracy) - 7}l7,7l-7,7l-7,-7Z` }))
-    nodes.push(element("circle", { class: "cl-now cl-small", cx: locator.x(this.shown.cost), cy: locator.y(this.shown.accuracy), r: 3 }))
+    nodes.push(element("path", { class: held ? "cl-held" : "cl-now", d: `M${px},${py - 7}l7,7l-7,7l-7,-7Z` }))
+    const name = [`this cascade${held && isCounted ? ", 95% interval" : ""}`, [[px, ends[0], ABOVE], [px, ends[1], BELOW]]]
+    const certified = certifiedPoints.map(each => [x(each.cost), y(each.accuracy)])
+    nodes.push(...placed([name], certified, [...x.range(), ...y.range()], boxes).nodes)
     points.replaceChildren(...nodes)
   }
 
@@ -872,7 +861,6 @@ class View {
     inside.append(element("line", { class: "cl-reference", x1: margin.left, x2: width - margin.right, y1: y(best), y2: y(best) }))
     const { front } = this
     const rough = front?.gap > ROUGH ? " cl-rough" : ""
-    if (front && this.pack.splits.length > 1) inside.append(element("path", { class: `cl-front cl-faint${rough}`, d: steps(pointsOf(front), x, y) }))
     if (front) inside.append(element("path", { class: `cl-front${rough}`, d: steps(this.measureFront(front), x, y) }))
     baseline.singles[0].forEach((accuracy, model) => {
       const cost = baseline.singles[1][model]
@@ -884,37 +872,56 @@ class View {
       const hasSameModels = String(row[0]) === String(this.models)
       if (cost > 0) inside.append(element("path", { class: `cl-certified${hasSameModels ? "" : " cl-other"}`, d: `M${x(cost)},${y(accuracy) - 6}l6,6l-6,6l-6,-6Z` }))
     }
-    svg.append(element("text", { class: "cl-best", x: margin.left + 6, y: Math.max(margin.top + 10, y(best) - 5) }, `${this.name(baseline.best)} alone`))
-    const locator = this.drawLocator(svg, front ?? this.anyFront, xs, ys, width, height, margin)
+    const names = this.names(x, y)
+    svg.append(...names.nodes)
     const points = element("g")
     svg.append(points)
-    figure.replaceChildren(svg, this.legend())
+    figure.replaceChildren(svg)
     svg.addEventListener("click", event => this.clicked(event, svg, x, y))
-    return { x, y, locator, curves, points }
+    return { x, y, curves, points, boxes: names.boxes }
   }
 
-  /** Points on a split as one slider moves, which are computed once per position of the others. */
-  curveOf(stage, split) {
+  /** Points on the split of the chart as one slider moves, computed once per position of the others. */
+  curveOf(stage) {
     const key = [this.models, this.cuts.filter((_, other) => other !== stage), this.cost, this.pack.method].join(" ")
-    const place = `${split.name} ${stage}`
     this.curveCache ??= {}
-    if (this.curveCache[place]?.key !== key || this.curveCache[place].pack !== this.pack) {
-      const line = curve(this.pack, split, this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
-      this.curveCache[place] = { key, pack: this.pack, line }
+    if (this.curveCache[stage]?.key !== key || this.curveCache[stage].pack !== this.pack) {
+      const line = curve(this.pack, this.split, this.models, this.cuts, this.cost, stage).filter(point => point[0] > 0)
+      this.curveCache[stage] = { key, pack: this.pack, line }
     }
-    return this.curveCache[place].line
+    return this.curveCache[stage].line
   }
 
-  legend() {
-    const box = document.createElement("figcaption")
-    const isHeldOut = this.evaluated.length > 1
-    const items = [["now", isHeldOut ? "selection split" : "this cascade"], ["front", this.front?.gap > ROUGH ? "best found" : "best of all"], ["single", "single models"]]
-    if (isHeldOut) items.unshift(["held", "held out, 95% interval"])
-    if (this.n > 1) items.push(["curve", this.n > 2 ? `as slider ${this.active + 1} moves` : "as the slider moves"])
-    if (this.certified.length) items.push(["certified", "certified"])
-    box.innerHTML = items.filter(([kind]) => kind !== "front" || this.front).map(([kind, text]) => `<span><i class="cl-key-${kind}"></i>${text}</span>`).join("")
-    if (this.n > 2) box.style.setProperty("--curve", STAGES[this.active % 4])
-    return box
+  /** The name of the front. On held-out data, other cascades can lie above it. */
+  get frontName() {
+    const { front } = this
+    const of = front.candidates < this.pack.models.length ? ` of ${front.candidates} candidates` : ""
+    return (front.gap > ROUGH ? "best found" : this.pack.splits.length > 1 ? "best on the selection split" : "best") + of
+  }
+
+  /** The names of lines and points, each where the chart has room: {nodes, boxes}. */
+  names(x, y) {
+    const { front, split } = this
+    const { singles, best, accuracy } = split.baselines[this.cost]
+    const [left, right] = x.range()
+    const [bottom, top] = y.range()
+    const at = ({ cost, accuracy }) => [x(cost), y(accuracy)]
+    const inside = points => points.filter(([px, py]) => px >= left && px <= right && py >= top && py <= bottom)
+    const dots = inside(singles[0].flatMap((each, model) => this.models.includes(model) ? [] : [[x(singles[1][model]), y(each)]]))
+    const certified = inside(this.certifiedPoints.map(at))
+    const ofFront = front ? inside(along(this.measureFront(front).flatMap((point, i, all) => i ? [[x(point.cost), y(all[i - 1].accuracy)], at(point)] : [at(point)]))) : []
+    const ofCurve = this.n > 1 ? inside(along(this.curveOf(this.active).map(([cost, accuracy]) => [x(cost), y(accuracy)]))) : []
+    const level = y(accuracy.at(-1))
+    const interval = shareInterval(this.shown.accuracy, this.shown.k).map(end => [x(this.shown.cost), y(end)])
+    const fixed = [...along([[left, level], [right, level]]), ...along(interval)]
+    const texts = [
+      [`${this.name(best)} alone`, [[right, level], [left, level]]],
+      [this.n > 2 ? `as slider ${this.active + 1} moves` : "as the slider moves", ofCurve.toReversed()],
+      [front ? this.frontName : "", ofFront],
+      ["certified", certified],
+      ["single models", dots],
+    ]
+    return placed(texts, [...dots, ...certified, ...ofFront, ...ofCurve, ...fixed], [left, right, bottom, top])
   }
 
   drawAxes(svg, x, y, width, height, margin) {
@@ -931,30 +938,7 @@ class View {
       svg.append(element("text", { class: "cl-tick", x: left - 6, y: y(value) + 4, "text-anchor": "end" }, `${(100 * value).toFixed(decimals)}%`))
     }
     svg.append(element("text", { class: "cl-title", x: (left + right) / 2, y: height - 4, "text-anchor": "middle" }, this.costTitle))
-    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, fitted(this.scoreTitle, height - margin.top - margin.bottom)))
-  }
-
-  /** Draw the full front in small with the window of the chart, and return its scales. */
-  drawLocator(svg, front, xs, ys, width, height, margin) {
-    const isNarrow = width < 500
-    const { singles } = this.split.baselines[this.cost]
-    const points = front ? this.measureFront(front) : []
-    const cost = [...points.map(p => p.cost), ...singles[1]].filter(c => c > 0)
-    const accuracy = [...points.map(p => p.accuracy), ...singles[0]]
-    const size = isNarrow ? [84, 50] : [130, 76]
-    const at = [width - margin.right - size[0] - 6, height - margin.bottom - size[1] - 6]
-    const x = d3.scaleLog([Math.min(...cost), Math.max(...cost) * 1.0001], [at[0] + 4, at[0] + size[0] - 4])
-    const y = d3.scaleLinear([Math.min(...accuracy) - 1e-9, Math.max(...accuracy)], [at[1] + size[1] - 4, at[1] + 4])
-    const box = element("g", { class: "cl-locator" })
-    box.append(element("rect", { x: at[0], y: at[1], width: size[0], height: size[1], rx: 3 }))
-    box.append(element("path", { class: "cl-front", d: steps(points, x, y) }))
-    if (!isNarrow) box.append(element("text", { class: "cl-tick", x: at[0] + size[0] - 4, y: at[1] + size[1] - 5, "text-anchor": "end" }, "all cascades"))
-    const clamp = (value, low, high) => Math.min(high, Math.max(low, value))
-    const [x1, x2] = xs.map(v => clamp(x(v), at[0], at[0] + size[0]))
-    const [y1, y2] = ys.map(v => clamp(y(v), at[1], at[1] + size[1]))
-    box.append(element("rect", { class: "cl-window", x: x1, y: y2, width: Math.max(2, x2 - x1), height: Math.max(2, y1 - y2) }))
-    svg.append(box)
-    return { x, y }
+    svg.append(element("text", { class: "cl-title", transform: `translate(11,${(height - margin.bottom + margin.top) / 2}) rotate(-90)`, "text-anchor": "middle" }, `${this.agreement() ? "agreement" : this.scoreTitle}, ${this.evaluated.length > 1 ? "held out" : "selection split"}`))
   }
 
   /** Show the certified point or point of the front that is nearest to a click. */
@@ -1020,7 +1004,38 @@ class View {
 
 const asNumber = text => text === "always" || text === "never" ? text : Number(text)
 
-const pointsOf = front => front.cost.map((cost, row) => ({ cost, accuracy: front.accuracy[row] }))
+/** Points of pixels at most 6 apart along a line of pixels. */
+function along(line) {
+  return line.flatMap(([px, py], i) => {
+    const [qx, qy] = line[i - 1] ?? [px, py]
+    const parts = Math.max(1, Math.ceil(Math.hypot(px - qx, py - qy) / 6))
+    return Array.from({ length: parts }, (_, part) => [px + (qx - px) * part / parts, py + (qy - py) * part / parts])
+  })
+}
+
+/** Place each text next to one of its anchors [x, y, ABOVE or BELOW or neither], where it covers no other text and the
+ * fewest points: {nodes, boxes}. A box is [left, right, top, bottom], plot is [left, right, bottom, top]. */
+function placed(texts, points, plot, taken = []) {
+  const boxes = [...taken]
+  const covers = ([l, r, t, b], [px, py]) => px > l && px < r && py > t && py < b
+  const overlaps = (a, b) => a[0] < b[1] + 8 && b[0] < a[1] + 8 && a[2] < b[3] && b[2] < a[3]
+  const nodes = texts.filter(([text, anchors]) => text && anchors.length).map(([text, anchors]) => {
+    const wide = text.length * NARROW
+    let best = null, least = Infinity
+    const every = Math.ceil(anchors.length / 40)
+    for (const [px, py, only] of anchors.filter((_, i) => i % every === 0))
+      for (const down of only ? [only] : [ABOVE, BELOW]) for (const back of [wide / 2, 0, wide]) {
+        const left = Math.max(plot[0] + 4, Math.min(plot[1] - wide - 2, px - back))
+        const box = [left, left + wide, py + down, py + down + 14]
+        const clashes = (box[2] < plot[3] || box[3] > plot[2]) + boxes.filter(other => overlaps(box, other)).length
+        const cost = 1000 * clashes + points.filter(point => covers(box, point)).length
+        if (cost < least) [best, least] = [box, cost]
+      }
+    boxes.push(best)
+    return element("text", { class: "cl-name", x: (best[0] + best[1]) / 2, y: best[3] - 3 }, text)
+  })
+  return { nodes, boxes }
+}
 
 /** The path of points {cost, accuracy} by rising cost, as steps. */
 function steps(points, x, y) {

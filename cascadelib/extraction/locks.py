@@ -48,14 +48,17 @@ class Locks:
             yield
         finally:
             if self._is_last() and not any(self.folder.glob(self.unfinished)):
-                shutil.rmtree(self.folder, ignore_errors=True)
+                self._remove_folder()
             if self._file is not None:
                 os.close(self._file)
 
     def _enter(self) -> None:
         """Lock the byte that all processes share, in a file that no process has removed."""
         while True:
-            self.folder.mkdir(parents=True, exist_ok=True)
+            self.folder.parent.mkdir(parents=True, exist_ok=True)
+            # exist_ok=True fails if the last process has just removed the folder.
+            with contextlib.suppress(FileExistsError):
+                self.folder.mkdir()
             try:
                 self._file = os.open(self.folder / LOCKS, os.O_RDWR | os.O_CREAT)
             except FileNotFoundError:  # the last process has just removed the folder
@@ -91,6 +94,15 @@ class Locks:
             return True
         fcntl.lockf(self._file, fcntl.LOCK_UN)
         return _lock(self._file, PRESENCE)
+
+    def _remove_folder(self) -> None:
+        """Remove the folder, and the file of locks last, so that no process enters before."""
+        with contextlib.suppress(OSError):  # another process has entered meanwhile
+            for path in self.folder.iterdir():
+                if path.is_dir():
+                    shutil.rmtree(path)
+            (self.folder / LOCKS).unlink(missing_ok=True)
+            self.folder.rmdir()
 
     def claim(self, *key: Any) -> bool:
         """Return whether no other process has the lock of a key, which this one now has."""

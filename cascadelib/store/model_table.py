@@ -29,9 +29,6 @@ class StoreOfOutputs:
             self.default_cost if cost is None else cost,
         )
 
-    def column(self, name: str, what: str) -> None:
-        """Return None: there are no columns, so fitted confidences use metrics."""
-
     def temperature(self, name: str) -> float | None:
         """Return the temperature of a model, or None if it is to be fitted on these samples."""
         return None

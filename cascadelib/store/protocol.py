@@ -68,12 +68,6 @@ class Store(Protocol):
         For F1, a stage returns which predictions are correct, as for top-1.
         """
 
-    def column(self, name: str, what: str) -> Array | None:
-        """Return a column of a model for a fitted confidence, float64 or text [k].
-
-        None means that ``what`` is a metric of the outputs. An unknown column raises a ValueError.
-        """
-
     def predicted(self, name: str) -> Array:
         """Return the predictions of a model [k], or raise a ValueError if they are unknown."""
 

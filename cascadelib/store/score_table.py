@@ -67,9 +67,6 @@ class ScoreTable:
         confidence is nan.
     labels : array of shape (n_samples,), optional
         True labels, compared as text.
-    columns : mapping of str to array of shape (n_samples,) or (n_models, n_samples), optional
-        More features of the samples, as numbers or text, from which a :class:`Method` can fit a
-        confidence.
     exact : bool, default=False
         Whether predictions and labels that differ are different for certain, without the checks of
         the Notes.
@@ -134,7 +131,6 @@ class ScoreTable:
     sample_ids: Array | Origin | None = None
     predictions: Array | None = None
     labels: Array | None = None
-    columns: Mapping[str, Array] = field(default_factory=dict)
     exact: bool = False
     dropped: int = 0
     answered: Array | None = None
@@ -174,8 +170,6 @@ class ScoreTable:
         label: str | None = None,
         prediction: str | None = None,
         correct: str | None = None,
-        columns: Iterable[str] = (),
-        categories: Iterable[str] = (),
         models: Iterable[str] | None = None,
         missing: str = "refuse",
         exact: bool = False,
@@ -205,8 +199,6 @@ class ScoreTable:
             A missing prediction is an abstention.
         correct : str, optional
             Column of truth values (true and false, 1 and 0), or of a grade in [0, 1].
-        columns, categories : iterable of str, optional
-            Further columns of numbers and of text, for fitted confidences.
         models : iterable of str, optional
             The models to read, in this order. It is needed if other columns of a wide table match
             the template.
@@ -252,7 +244,7 @@ class ScoreTable:
             "confidence": confidence,
             "label": label,
         }
-        roles, prices = roles_of(named, cost, columns, categories)
+        roles, prices = roles_of(named, cost)
         rows = open_frame(frame)
         with error_context(os.fspath(frame) if isinstance(frame, str | os.PathLike) else "frame"):
             cells, faults = read_cells(rows, roles, models)
@@ -367,10 +359,6 @@ class ScoreTable:
             )
         return method, score or "top1", self._kind(cost)
 
-    def column(self, name: str, what: str) -> Array:
-        """Return a further column of a model, float64 or text [n_samples]."""
-        return self.columns[validate_choice(what, self.columns, "column")][self.row(name)]
-
     def outcome(self, names: list[str], method: Any = None, score: str = "top1") -> StageFunction:
         """Return the stage function of models.
 
@@ -470,6 +458,5 @@ class ScoreTable:
             **{name: cut(getattr(self, name)) for name in arrays},
             names=tuple(np.array(self.names, object)[models]),
             labels=None if self.labels is None else self.labels[samples],
-            columns={name: cut(values) for name, values in self.columns.items()},
             further_costs={name: cut(values) for name, values in self.further_costs.items()},
         )

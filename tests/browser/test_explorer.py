@@ -4,6 +4,7 @@ import base64
 import json
 import re
 import time
+from itertools import groupby
 from urllib.request import urlopen
 
 import numpy as np
@@ -60,7 +61,7 @@ CONTRASTS = """() => {
         if ((ground[3] ?? 1) > 0.99) return ground } return [255, 255, 255] }
     const own = e => [...e.childNodes].some(n => n.nodeType == 3 && n.textContent.trim())
     return [...document.querySelectorAll(".cascadelib *, main > *")].filter(
-        e => own(e) && e.checkVisibility() && !e.closest(":disabled, option")).map(e => {
+        e => own(e) && e.checkVisibility() && !e.closest(":disabled, option, .cl-digit")).map(e => {
         const style = getComputedStyle(e), ground = solid(e)
         const ink = parts(e.closest("svg") ? style.fill : style.color).slice(0, 3)
         const [a, b] = [ink, ground.slice(0, 3)].map(light)
@@ -72,8 +73,8 @@ WIDER = """() => [...document.querySelectorAll(".cascadelib *")].filter(
     e => e.className + " " + e.textContent.slice(0, 40))"""
 # The tops of all above the sliders, and whether a text is cut.
 TOPS = """() => [".cl-bar", ".cl-sentence", ".cl-chart", ".cl-exits", ".cl-stages"].map(
-    name => document.querySelector(name).getBoundingClientRect().top)"""
-CUT = """() => [".cl-words", "figcaption", ".cl-note"].filter(name => {
+    name => document.querySelector(name).getBoundingClientRect().top + scrollY)"""
+CUT = """() => [".cl-words", ".cl-note"].filter(name => {
     const {scrollHeight, clientHeight} = document.querySelector(name)
     return scrollHeight > clientHeight + 3 })"""
 
@@ -336,19 +337,25 @@ def test_another_session_of_the_kernel_is_a_restart(browser, explorer):
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
 def test_the_page_fits_four_widths(browser, path, theme):
-    """With two to four models, nothing above the sliders moves, and no text is clipped."""
+    """With two to four models, no slider moves what is above it, and no text is clipped."""
     for width, height in ((1440, 900), (1000, 900), (600, 900), (390, 844)):
         page = opened(
             browser, path, viewport={"width": width, "height": height}, color_scheme=theme
         )
-        tops = page.evaluate(TOPS)
-        for n in (3, 4):
+        for n in (2, 3, 4):
             page.locator(".cl-number label", has_text=f"{n} models").click()
-            assert page.evaluate(TOPS) == tops
-            assert page.evaluate(CUT) == [] and page.evaluate(WIDER) == []
-        last = page.locator(".cl-slider").nth(2).bounding_box()
-        assert last["width"] >= 200
-        assert last["y"] + last["height"] <= height
+            tops = page.evaluate(TOPS)
+            for key in ("Home", "End"):
+                page.locator(".cl-slider").first.press(key)
+                settle(page)
+                assert page.evaluate(TOPS) == tops
+                assert page.evaluate(CUT) == [] and page.evaluate(WIDER) == []
+            sliders = [each.bounding_box() for each in page.locator(".cl-slider").all()]
+            assert min(each["width"] for each in sliders) >= 170
+            if width > 720 or n == 2:
+                assert sliders[-1]["y"] + sliders[-1]["height"] <= height
+        chart = page.locator(".cl-chart").bounding_box()
+        assert width > 720 or chart["height"] >= height / 2
         for summary in page.locator("summary:visible").all()[:2]:
             summary.click()
         page.locator(".cl-numbers tbody th").first.wait_for()
@@ -410,6 +417,15 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
         assert kept == (point.thresholds in certified)
         seen.add(kept)
     assert seen == {True, False}
+    slider.press("Home")
+    seen = [(most + 1, False)]
+    while seen[-1][
+        0
+    ]:  # each key moves the slider, within the band to certified cuts, and leaves it
+        slider.press("ArrowRight")
+        seen.append(tuple(page.evaluate("() => [explorer.cuts[0], explorer.isCertified]")))
+        assert seen[-1][0] < seen[-2][0]
+    assert [kept for kept, _ in groupby(kept for _, kept in seen)] == [False, True, False]
     page.locator(".cl-model").first.select_option(index=1)
     assert "Not certified." in sentence.inner_text()
     assert not page.locator(".cl-band").first.is_visible()

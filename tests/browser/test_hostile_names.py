@@ -185,7 +185,7 @@ def test_names_in_the_explorer_are_text(stores, browser, tmp_path):
     page.goto(path.as_uri())
     page.locator(".cl-number label", has_text="3 models").click()
     page.locator("summary", has_text="All numbers").click()
-    for root in (".cl-sentence", "option", ".cl-best", "table", "figure"):
+    for root in (".cl-sentence", "option", ".cl-name", "table", "figure"):
         assert names_in(page, root), root
     page.get_by_role("button", name="copy Python").click()
     namespace = {}

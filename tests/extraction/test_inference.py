@@ -9,7 +9,7 @@ import torch
 from small_runs import INPUTS, SMALL, C, Counting, run
 
 from cascadelib import datasets
-from cascadelib.extraction import feeding, inference, preparation
+from cascadelib.extraction import feeding, preparation
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import forward
@@ -193,25 +193,6 @@ def test_the_host_waits_in_no_batch(tmp_path, folder, gpus):
     OnDevice.waits.clear()
     run({"b": net(1)}, tmp_path / "tensors")
     assert OnDevice.waits == []
-
-
-def test_the_fake_device_records_waits_of_the_host(tmp_path, gpus):
-    class Curious(torch.nn.Module):
-        def forward(self, x):
-            assert float(x.sum().item()) >= 0
-            return torch.zeros(len(x), C).copy_(x[:, 0, :C]) + torch.tensor(0.0, device=x.device)
-
-    run({"a": Curious()}, tmp_path / "s", macs={"a": 1})
-    assert {"item", "copy_", "tensor"} <= set(OnDevice.waits) and len(OnDevice.waits) >= 3 * 7
-
-
-def test_the_default_number_of_workers_is_that_of_usable_cores(tmp_path, folder, monkeypatch):
-    asked = []
-    own = inference.feed
-    monkeypatch.setattr(preparation, "count_usable_cores", lambda: 3)
-    monkeypatch.setattr(inference, "feed", lambda *a: asked.append(a[-1]) or own(*a[:-1], 0))
-    extract({"a": (net(1, 192), cut(8))}, datasets.image_folder(folder), tmp_path / "s", **SMALL)
-    assert asked == [3]
 
 
 class Crowded(torch.nn.Module):

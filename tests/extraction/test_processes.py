@@ -2,6 +2,7 @@
 
 import errno
 import itertools
+import multiprocessing
 import os
 import shutil
 import signal
@@ -30,6 +31,8 @@ from cascadelib.extraction import shards
 from cascadelib.extraction.extraction import extract
 from cascadelib.store.logit_store import LogitStore
 from cascadelib.zoo import forward
+from cascadelib.zoo.loaders import Source
+from cascadelib.zoo.model import Model
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 EVENTS = ("os.mkdir", "os.rename", "os.remove", "os.rmdir")
@@ -238,3 +241,42 @@ def test_any_processes_fill_one_equal_store(examples):
         suppress_health_check=[*HealthCheck],
     )
     run_state_machine_as_test(Extractions, settings=options)
+
+
+def extract_slowly_loaded(folder, count):
+    """Extract linear models that each take 0.3 s to load."""
+    torch.set_num_threads(1)
+
+    def load(number):
+        time.sleep(0.3)
+        torch.manual_seed(number)
+        return Model(str(number), torch.nn.Linear(16, 5))
+
+    sources = [Source(str(number), lambda number=number: load(number)) for number in range(count)]
+    torch.manual_seed(0)
+    data = torch.randn(500, 16), torch.arange(500) % 5
+    return extract(sources, data, folder, batch_size=50, progress=False, device="cpu")
+
+
+@pytest.mark.soak
+@pytest.mark.usefixtures("one_thread")
+def test_processes_that_are_often_killed_store_all_models(tmp_path):
+    """They were killed before all models were loaded, and never stored one."""
+    context = multiprocessing.get_context("fork")
+    count = 24
+    deadline = time.monotonic() + PATIENCE
+    while len(list(tmp_path.glob("s/*.safetensors"))) < count:
+        assert time.monotonic() < deadline
+        children = [
+            context.Process(target=extract_slowly_loaded, args=(tmp_path / "s", count))
+            for _ in range(2)
+        ]
+        for child in children:
+            child.start()
+        time.sleep(6)  # less than loading all models takes
+        for child in children:
+            child.kill()
+            child.join()
+    extract_slowly_loaded(tmp_path / "s", count)
+    extract_slowly_loaded(tmp_path / "alone", count)
+    assert read_store(tmp_path / "s") == read_store(tmp_path / "alone")

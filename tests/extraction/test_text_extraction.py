@@ -10,7 +10,7 @@ import torch
 
 from cascadelib.datasets.texts import Texts
 from cascadelib.extraction.extraction import extract
-from cascadelib.zoo.model import Model, reordered
+from cascadelib.zoo.model import Model
 from cascadelib.zoo.transforms import Tokenized
 
 CLASSES = ("negative", "positive")
@@ -102,39 +102,3 @@ def test_long_texts_are_truncated_counted_and_reported(samples, good, tmp_path):
         store = extract({"m": model(good, max_length=10)}, long, tmp_path / "s", **options)
     row = store.models.loc["m"]
     assert row.truncated == expected and row.tokens <= 10 and row.macs == 7
-
-
-def test_an_extraction_resumes_and_detects_other_texts(samples, good, tmp_path):
-    options = {"batch_size": 16, "progress": False, "macs": {"m": 1.0}}
-
-    class Fails(torch.nn.Module):
-        calls = 0
-
-        def forward(self, **inputs):
-            Fails.calls += 1
-            if Fails.calls == 9:
-                raise KeyboardInterrupt
-            return good(**inputs)
-
-    wrapped = {"m": model(Fails())}
-    with pytest.raises(KeyboardInterrupt):
-        extract(wrapped, samples, tmp_path / "s", **options)
-    store = extract(wrapped, samples, tmp_path / "s", **options)
-    # The finished shards did not run again. Two calls are the probe.
-    assert Fails.calls - 9 < 10 + 2
-    whole = extract({"m": model(good)}, samples, tmp_path / "whole", **options)
-    assert np.array_equal(store.logits("m"), whole.logits("m"))
-    other = Texts(tuple(f"{text} film" for text in samples.inputs), samples.labels, classes=CLASSES)
-    with pytest.raises(ValueError, match="inputs: '"):
-        extract({"m": model(good)}, other, tmp_path / "whole", progress=False)
-
-
-def test_permuted_labels_are_refused(samples, good, tmp_path):
-    wrong = tiny.swapped(good)
-    with pytest.raises(ValueError, match="'m' seems to have its classes in another order"):
-        extract({"m": model(wrong)}, samples, tmp_path / "s", progress=False)
-    correct = extract({"m": model(good)}, samples, tmp_path / "t", progress=False)
-    swap = {"m": reordered(model(wrong), [1, 0])}
-    store = extract(swap, samples, tmp_path / "s", progress=False)
-    assert np.allclose(store.logits("m"), correct.logits("m"), atol=1e-6)
-    assert store.models.macs["m"] == correct.models.macs["m"]

@@ -17,7 +17,6 @@ READ = {
     "cost": "usd",
     "label": "truth",
     "prediction": "says",
-    "columns": ["words"],
 }
 WIDE = pd.DataFrame({"id": ["1"], "a_says": ["x"], "a_sure": [0.5], "truth": ["x"]})
 READ_WIDE = {"sample": "id", "prediction": "{}_says", "label": "truth", "cost": {"a": 1}}
@@ -95,7 +94,6 @@ ARRAYS = {
     ),
     "one label of three": (of_texts(labels=["a"]), "labels must be .3., one per sample"),
     "a missing label": (of_texts(labels=["a", "", "b"]), "labels must not be missing.*sample 1"),
-    "a reserved column": (of_arrays(columns={"label": [1, 2, 3]}), "'label'.*Rename it"),
 }
 FRAMES = {
     "columns that do not exist": (
@@ -141,12 +139,12 @@ FRAMES = {
         r"(?s)'id': 6 .0.5 is not.*'says': 6 .a cell",
     ),
     "a word": (
-        cells(words=[*"123", "many", *"56"]),
-        r"frame\['words'\] that are not finite numbers: 1 .'many' in row 3.\n",
+        cells(usd=[*"123", "many", *"56"]),
+        r"frame\['usd'\] that are not finite numbers: 1 .'many' in row 3.\n",
     ),
     "a number too large": (cells(usd="1e999"), "'usd'.* not finite numbers: 6 .'1e999' in row 0"),
     "truth as a cost": (cells(usd="True"), "'usd'.* not finite numbers: 6 .'True' in row 0"),
-    "dates for numbers": (cells(words=pd.Timestamp("2020-01-01")), "'words'.* not finite numbers"),
+    "dates for numbers": (cells(usd=pd.Timestamp("2020-01-01")), "'usd'.* not finite numbers"),
     "periods": (
         cells(sure=pd.period_range("2020-01", periods=6, freq="M")),
         "'sure'.* not finite numbers: 6 .*row 0",
@@ -154,10 +152,6 @@ FRAMES = {
     "two columns of one name": (
         read(pd.concat([LONG, LONG[["sure"]]], axis=1)),
         "2 columns are called 'sure'",
-    ),
-    "a reserved column of a frame": (
-        read(LONG.assign(label=1), columns=["label"]),
-        "column 'label': this name has another meaning .*Rename it",
     ),
     "no models in a table": (cells(who=None), r"rows without a model: 6 \(sample 'x', row 0;"),
     "no rows": (read(LONG[:0]), "no rows: one row per sample and model is needed"),

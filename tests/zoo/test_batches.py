@@ -11,7 +11,6 @@ from cascadelib.zoo.batches import (
     count_inputs,
     count_samples,
     is_tuple_of_batches,
-    map_parts,
     take_rows,
 )
 
@@ -73,13 +72,6 @@ def test_a_tuple_contains_samples_or_batches():
     for samples in (("a text", "another"), mixed, pairs, (), [torch.ones(2)]):
         assert not is_tuple_of_batches(samples)
     assert count_samples(("a text", "another")) == 2 and count_samples((("of a", "pair"),)) == 1
-
-
-def test_a_function_receives_corresponding_parts():
-    one = {"x": torch.tensor([1.0, 2.0]), "y": (np.array([3.0]), np.array([4.0]))}
-    other = {"x": torch.tensor([10.0, 20.0]), "y": (np.array([30.0]), np.array([40.0]))}
-    added = map_parts(lambda a, b: (a + b).tolist(), one, other)
-    assert added == {"x": [11.0, 22.0], "y": ([33.0], [44.0])}
 
 
 @pytest.mark.parametrize(

@@ -118,10 +118,9 @@ class Pooled(torch.nn.Module):
         return self.head(self.words(input_ids)[:, ::5]).mean(1)
 
 
-def test_a_module_without_the_formula_is_counted_at_every_length():
-    transform = Tokenized(tiny.tokenizer(), 64)
-    lengths = np.array([3, 6, 6, 11])
-    assert compute_mean_macs(Pooled(), transform, lengths) == np.mean([8, 16, 16, 24])
+def test_a_module_without_the_formula_is_refused():
+    with pytest.raises(ValueError, match=r"MACs of Pooled .* not a \+ b L \+ c L² .*macs="):
+        compute_mean_macs(Pooled(), Tokenized(tiny.tokenizer(), 64), np.array([3, 6]))
 
 
 def test_the_bag_of_words_ignores_the_order():

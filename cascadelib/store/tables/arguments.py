@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ...checks import error_context
 from ...labels import align_values, as_real_array, as_text, refuse_masked
 from ...origin import Origin
 from .comparison import TextColumn, find_unclear
@@ -99,7 +98,6 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "cost_kind": first,
         "further_costs": costs,
         "names": names,
-        "columns": check_columns(table.columns, shape, *axes),
     }
 
 
@@ -221,21 +219,3 @@ def refuse_missing(values: Any, what: str, sample_ids: Array) -> None:
             f"{what}s: {len(missing)} samples have none (None or nan), the first is {first!r}. "
             f"Give each sample a {what}, or leave out these samples"
         )
-
-
-def check_columns(
-    columns: Mapping[str, Any], shape: tuple[int, ...], names: Any = None, ids: Any = None
-) -> dict[str, Array]:
-    """Return {name: float64 or text [models, samples]}. Models may share a column [samples]."""
-    checked = {}
-    for name, values in columns.items():
-        with error_context(f"column {name!r}"):
-            if name in ("confidence", "label", "agreement"):
-                raise ValueError("this name has another meaning for fitted confidences. Rename it")
-            items = list(values.values()) if isinstance(values, Mapping) else values
-            axes = [ids] if np.ndim(items) == 1 else [names, ids]
-            values = align_values(values, "it", *axes)
-            is_text = any(isinstance(one, str) for one in np.ravel(values)[:1].tolist())
-            read = as_text(values) if is_text else as_real_array(values, "it")
-            checked[name] = np.broadcast_to(read, shape)
-    return checked

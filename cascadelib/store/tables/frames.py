@@ -24,7 +24,6 @@ LARGEST_TEXT = 2**33  # bytes of an array of text, whose cells are as wide as th
 SHOWN_COLUMNS = 30
 SPARSE = 64  # missing rows per row, above which sample= or model= is a wrong column
 TEXT_ROLES = ("sample", "model", "label", "prediction")
-FURTHER = ("column ", "category ")  # prefixes of roles of further columns
 TREATMENTS = ("refuse", "drop", "abstain")  # values of missing=
 TRUTH = {"true": "1", "false": "0"}
 ONE_KIND: tuple[set[type], ...] = ({str}, {bool}, {int, float})
@@ -34,10 +33,7 @@ UNSURE = f"{DROP}, 'abstain' counts empty answers as wrong, and keeps others for
 
 
 def roles_of(
-    named: Mapping[str, Any],
-    cost: Any = None,
-    columns: Iterable[str] = (),
-    categories: Iterable[str] = (),
+    named: Mapping[str, Any], cost: Any = None
 ) -> tuple[dict[str, str], dict[str, float] | None]:
     """Return {role: column}, and the prices by model if `cost` has them.
 
@@ -45,12 +41,10 @@ def roles_of(
     ----------
     named : mapping
         Columns by role. None is no column.
-    cost, columns, categories
+    cost
         As for :meth:`ScoreTable.from_frame`. Several columns of costs have their names as roles.
     """
     roles = {role: name for role, name in named.items() if name is not None}
-    roles |= {f"column {name}": name for name in items_of(columns)}
-    roles |= {f"category {name}": name for name in items_of(categories)}
     prices = dict(cost) if isinstance(cost, Mapping | pd.Series) else None
     if prices is None:
         names = items_of(cost) or [None]
@@ -310,8 +304,7 @@ def read_cells(
     columns: dict[str, Any] = {}
     faults: list[Fault] = []
     for role in parts[0]:
-        is_text = role in TEXT_ROLES or role.startswith("category ")
-        read = join_text if is_text else join_numbers
+        read = join_text if role in TEXT_ROLES else join_numbers
         columns[role], found = read([part[role] for part in parts], role)
         faults += found
     if None in [columns[role] for role in TEXT_ROLES if role in columns]:
@@ -444,7 +437,6 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
         "sample_ids": Origin(np.zeros(len(cells.samples), np.int64), cells.samples),
         "answered": cells.row_at >= 0,
         "dropped": cells.dropped,
-        "columns": further_columns(cells),
     }
     if "correct" in cells.columns:
         correct = np.nan_to_num(cells.values("correct"))
@@ -463,25 +455,12 @@ def score_arguments(cells: Cells, prices: Mapping[str, float] | None) -> dict[st
     return arguments | {"cost_kind": first, "cost": costs.pop(first), "further_costs": costs}
 
 
-def further_columns(cells: Cells) -> dict[str, Array]:
-    """Return further columns [models, samples] by name, for fitted confidences."""
-    found = {}
-    for role in cells.columns:
-        if role.startswith(FURTHER):
-            values = cells.values(role)
-            found[role.partition(" ")[2]] = (
-                values.values() if isinstance(values, TextColumn) else values
-            )
-    return found
-
-
 def costs_of(cells: Cells) -> dict[str, Array]:
     """Return costs [n_models], or [n_models, n_samples] if they differ by sample, by kind.
 
     An empty row has the median price of its model.
     """
     roles = [role for role in cells.columns if role not in ("sample", "model", "label")]
-    roles = [role for role in roles if not role.startswith("category ")]
     is_filled = np.any([cells.is_filled(role) for role in roles], axis=0)
     costs = {}
     for role in cells.columns:

@@ -34,7 +34,7 @@ def same(table, other):
 
 
 def test_rows_may_come_in_any_order():
-    table = read(columns=["words"])
+    table = read()
     same(table, read(LONG.iloc[[4, 0, 5, 2, 1, 3]]))
     assert table.names == ("small", "large") and table.sample_ids.tolist() == ["x", "y", "z"]
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
@@ -43,7 +43,6 @@ def test_rows_may_come_in_any_order():
         [0.7, 0.6, 0.5],
     ]  # the abstention passes on
     assert table.cost.tolist() == [[0, 0, 0], [2, 3, 4]]
-    assert table.columns["words"].tolist() == [[3, 4, 5]] * 2
 
 
 def test_other_frames_and_wide_tables_give_the_same_table():
@@ -114,7 +113,7 @@ def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end
     folder = tmp_path_factory.mktemp("hostile")
     written(folder / "t.csv", frame, end, mark)
     frame.to_parquet(folder / "t.parquet")
-    named = {"label": "label", "prediction": "prediction", "columns": ["length"]}
+    named = {"label": "label", "prediction": "prediction"}
     named |= {"exact": True, "missing": "abstain", "confidence": None}
     tables = [
         ScoreTable.from_frame(source, **named)
@@ -125,7 +124,6 @@ def test_csv_parquet_and_frames_give_the_same_table(tmp_path_factory, frame, end
         assert table.names == tables[0].names
         for part in ("sample_ids", "labels", "predictions", "correct", "confidence", "cost"):
             assert getattr(table, part).tolist() == getattr(tables[0], part).tolist()
-        np.testing.assert_array_equal(table.columns["length"], tables[0].columns["length"])
     frame = frame.fillna("").map(str.strip)
     said = {(row.sample, row.model): row.prediction for row in frame.itertuples()}
     for name, row in zip(tables[0].names, tables[0].predictions.tolist(), strict=True):

@@ -1,8 +1,8 @@
 """Two language models on MMLU, from the folder ``routellm-mmlu`` of ``--data``, without
 confidences.
 
-``mmlu.parquet``: a row per question, with columns subject, characters (of the prompt) and one
-column per model (correct or not).
+``mmlu.parquet``: a row per question, with the column characters (of the prompt) and one column per
+model (correct or not).
 """
 
 from collections.abc import Iterator
@@ -17,8 +17,8 @@ from cascadelib import ScoreTable
 TITLE = "RouteLLM's MMLU"
 ABOUT = (
     "MMLU: Mixtral 8x7B before GPT-4, at list prices of 0.24 and 24.7 dollars for a million tokens "
-    "(RouteLLM: Ong et al., 2024, Apache-2.0; not bundled). No confidences: the given one says "
-    "that short questions are easy, and only a fitted one can read the subject."
+    "(RouteLLM: Ong et al., 2024, Apache-2.0; not bundled). No confidences: the one used here says "
+    "that short questions are easy."
 )
 MODELS = {"mistralai/Mixtral-8x7B-Instruct-v0.1": 0.24, "gpt-4-1106-preview": 24.7}
 
@@ -35,10 +35,6 @@ def files(folder: Path | None) -> Iterator[File]:
             list(MODELS.values()),
             list(MODELS),
             predictions=np.full(correct.shape, "answer"),
-            columns={
-                "subject": frame["subject"].to_numpy(str),
-                "shortness": np.log(shortness),
-            },
         )
         small, reference = MODELS
         yield File("mmlu", ABOUT, table, small, reference)

@@ -1,23 +1,13 @@
-"""Rows of a log for tests, and a report computed row by row."""
-
-import json
+"""Rows of a log for tests."""
 
 import numpy as np
 import pandas as pd
 
-from cascadelib import Point, Policy, ScoreTable
+from cascadelib import Point, Policy
 from cascadelib.policy import FAILURES
 
-MODELS = ("small", "middle", "large")
-POLICY = Policy(Point(MODELS, (0.6, 0.5)))
+POLICY = Policy(Point(("small", "middle", "large"), (0.6, 0.5)))
 PAIR = Policy(Point(("small", "large"), (0.5,)))
-
-
-def policy_with_figures(seed=0, k=800):
-    """A policy of two models whose expected confidences are uniform."""
-    confidence = np.random.default_rng(seed).random(k)
-    table = ScoreTable(np.ones((2, k), bool), [confidence, np.zeros(k)], [1, 10], PAIR.models)
-    return Policy.from_point(Point(PAIR.models, (0.5,), cost_kind="cost"), table)
 
 
 def row(number, policy=PAIR, confidences=(0.9,), answers=("yes",), **changes):
@@ -78,13 +68,4 @@ def disagreeing(count=300, each=3, reference="yes"):
     """A log of audited inputs. The cascade's answer is "no" for one in ``each``."""
     answers = ["no" if number % each == 0 else "yes" for number in range(count)]
     rows = enumerate(answers)
-    return frame([row(n, answers=[a], audited=True, reference=reference) for n, a in rows])
-
-
-def frame(rows):
-    return pd.DataFrame(rows)
-
-
-def write_jsonl(path, rows, end=""):
-    path.write_text("".join(json.dumps(each) + "\n" for each in rows) + end)
-    return path
+    return pd.DataFrame([row(n, answers=[a], audited=True, reference=reference) for n, a in rows])
