@@ -3,26 +3,29 @@
 The certificate bounds the share of answers that differ from the reference's.
 """
 
+import warnings
 from collections.abc import Callable, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from ..checks import check_count, check_number, error_context
+from ..checks import check_count, checked_share, error_context
 from ..evaluation.guarantee import AGREEMENT, UNCHANGED, Guarantee, draw_seed
 from ..evaluation.point import Point, bind
 from ..front_end import watched
-from ..guarantees.peeling import Peeled, peel_table
+from ..guarantees.peeling import peel_table, usual_labels
 from ..guarantees.refusals import refuse_repeats
 from ..labels import align_values, as_text
 from ..methods.fitted import BY_LABEL, Fits, Fitted, IsotonicCurve, label_digest
 from ..methods.method import Method
+from ..methods.thresholds import LARGEST
 from ..store.score_table import ScoreTable
 from .policy import Policy
 
 BATCH = 256  # ids per call of ask
 REFERENCE = "reference"
+INDEPENDENT = "the rows were drawn independently from those that the policy will answer"
 
 
 @dataclass(frozen=True, eq=False)
@@ -82,16 +85,15 @@ def answer_table(
     *,
     delta: float = 0.05,
     labels: int | None = None,
-    groups: Any = None,
     bought: MutableMapping[str, str] | None = None,
     seed: int | None = None,
 ) -> AnsweredTable:
     """Answer a table by a small model, with as few reference calls as a guarantee needs.
 
-    The reference labels a uniform sample of the rows. Then rows are removed in chunks, each from
-    the predicted class whose next rows are riskiest. The removal stops when few enough of the
-    remaining labelled rows are wrong. The remaining rows keep the small model's answer. The
-    reference answers the removed rows.
+    The reference labels a uniform sample of the rows. Then rows are removed in the order of their
+    confidence, always from the predicted class that is riskiest by its last labels. The removal
+    stops when few enough of the remaining labelled rows are wrong. The remaining rows keep the
+    small model's answer. The reference answers the removed rows.
 
     Parameters
     ----------
@@ -107,9 +109,8 @@ def answer_table(
     delta : float, default=0.05
         Probability that a guarantee is given but does not hold, in (0, 1).
     labels : int, optional
-        Number of rows to draw. The default follows from a pilot sample of 200 calls.
-    groups : None
-        Not supported. Call the function for the rows of each group, ``table.take(rows)``.
+        Number of rows to draw. The default for n rows is 1.5 n^⅔, or more if these do not allow
+        three errors. If the table is too small for that, a warning precedes the first call.
     bought : mutable mapping of str to str, optional
         Existing answers by id, which are not requested again. Each batch of new answers is written
         to it, such as to a ``shelve`` on disk. An exception has the mapping as its ``bought`` and
@@ -166,37 +167,36 @@ def answer_table(
     """
     confidence, predictions = read_single_model(table)
     refuse_repeats(table)
-    if groups is not None:
-        raise ValueError(
-            "answer_table has no guarantee per group. Call it for the rows of each group: "
-            "table.take(groups == name)"
-        )
-    inside = (np.nextafter(0, 1), np.nextafter(1, 0))
-    epsilon = check_number(epsilon, "epsilon", "a number from 0 to below 1", 0, inside[1])
-    delta = check_number(delta, "delta", "a number between 0 and 1", *inside)
-    if labels is not None:
-        labels = check_count(labels, "labels", 1, len(table))
+    epsilon = checked_share(epsilon, "epsilon")
+    delta = checked_share(delta, "delta")
+    count = len(table)
+    if labels is None:
+        labels = usual_labels(count, epsilon, delta)
+        if labels == count:
+            warnings.warn(
+                f"{count} rows are too few to certify ε = {epsilon:g} by fewer labels: the "
+                "reference answers all rows",
+                stacklevel=2,
+            )
+    labels = check_count(labels, "labels", 1, count)
     seed = draw_seed(seed)
+    rng = np.random.default_rng(seed)
+    is_drawn = rng.permutation(count) < labels
     bought = {} if bought is None else bought
     answers_at = answers_of(table, ask, bought)
+    answers = predictions.astype(object)
     try:
-        peeled = peel_table(
-            confidence,
-            predictions,
-            lambda rows: np.char.strip(answers_at(rows)) != predictions[rows],
-            epsilon,
-            delta,
-            labels,
-            seed=seed,
+        answers[is_drawn] = answers_at(is_drawn)
+        is_wrong = np.char.strip(as_text(answers)) != predictions
+        kept, borders = peel_table(
+            confidence, predictions, is_drawn, is_wrong, rng.random(count), epsilon, delta
         )
-        asked = ~peeled.kept
-        answers = predictions.astype(object)
-        answers[asked] = answers_at(np.flatnonzero(asked))
+        asked = ~kept | (confidence == -LARGEST)
+        answers[asked] = answers_at(asked)
     except BaseException as error:
         error.bought = bought  # type: ignore[attr-defined]
         error.seed = seed  # type: ignore[attr-defined]
         raise
-    assumed = f"seed {seed} of the draw was not chosen by its result"
     about_table = Guarantee(
         cascade="",
         chain="the answered table",
@@ -205,20 +205,24 @@ def answer_table(
         epsilon=epsilon,
         budget=None,
         delta=delta,
-        draws=peeled.labels,
-        assumes=(assumed,),
+        draws=labels,
+        assumes=(f"seed {seed} of the draw was not chosen by its result",),
         unit="labels",
-        frame=len(table),
+        frame=count,
     )
-    point = certify_policy(point_of(peeled, table), about_table)
-    return AnsweredTable(
-        answers.astype(str),
-        asked,
-        describe_guarantees(about_table if peeled.kept.any() else None, point),
-        Policy(point),
-        peeled.labels,
-        seed,
+    about_rows = replace(
+        about_table,
+        draws=count,
+        assumes=(INDEPENDENT, UNCHANGED, *about_table.assumes),
+        unit="rows",
+        frame=0,
     )
+    point = bind(point_of(borders, table), about_rows)
+    certificate = (
+        f"{about_table} The policy would keep the small model's answer for "
+        f"{point.exit_rates[0]:.1%} of these rows. {point.guarantee}"
+    )
+    return AnsweredTable(answers.astype(str), asked, certificate, Policy(point), labels, seed)
 
 
 def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
@@ -229,28 +233,28 @@ def read_single_model(table: ScoreTable) -> tuple[np.ndarray, np.ndarray]:
             "answer_table needs a ScoreTable of one model, with its predictions: "
             "ScoreTable(None, confidence, cost, predictions=…), each [1, samples]"
         )
-    if table.names[0] == REFERENCE:
+    if REFERENCE in table.names:
         raise ValueError(
             f"the small model is called {REFERENCE!r}, the name of the reference. Rename it"
         )
-    return table.confidence[0], predictions[0]
+    return np.nan_to_num(table.confidence[0], nan=-LARGEST), predictions[0]
 
 
 def answers_of(
-    table: ScoreTable, ask: Callable, bought: MutableMapping[str, str]
+    table: ScoreTable, ask: Callable, bought: MutableMapping
 ) -> Callable[[np.ndarray], np.ndarray]:
-    """Return the function from rows to the reference's answers.
+    """Return the function from rows, bool [k], to the reference's answers.
 
     It requests missing answers in batches, and writes them to ``bought`` before they are checked.
     """
-    ids = table.origin.sample_ids
 
     def answers_at(rows: np.ndarray) -> np.ndarray:
-        missing = [name for name in ids[rows].tolist() if name not in bought]
+        names = table.origin.sample_ids[rows].tolist()
+        missing = [name for name in names if name not in bought]
         for start in watched(range(0, len(missing), BATCH), "calling the reference"):
-            names = missing[start : start + BATCH]
-            bought.update(zip(names, validate_answers(ask(names), names), strict=True))
-        return as_text([bought[name] for name in ids[rows].tolist()])
+            batch = missing[start : start + BATCH]
+            bought.update(zip(batch, validate_answers(ask(batch), batch)))
+        return as_text([bought[name] for name in names])
 
     return answers_at
 
@@ -265,66 +269,35 @@ def validate_answers(answers: Any, ids: list[str]) -> list[str]:
         texts = as_text(answers)
         if texts.shape != (len(ids),):
             raise ValueError(f"of shape {list(texts.shape)}")
-    missing = np.flatnonzero(texts == "")
-    if len(missing):
-        raise ValueError(
-            f"ask returned no answer for id {ids[missing[0]]!r}. Retry within ask, or return "
-            "a text such as 'unknown'"
-        )
+        for row in np.flatnonzero(texts == "")[:1]:
+            raise ValueError(f"with no answer for id {ids[row]!r}: retry, or return 'unknown'")
     return texts.tolist()
 
 
-def point_of(peeled: Peeled, table: ScoreTable) -> Point:
+def point_of(borders: dict[str | None, float], table: ScoreTable) -> Point:
     """Return the cascade of the small model and the reference that answers new rows.
 
     Each class has a border, below which its rows were removed. The fitted confidence is 0 up to the
     border and 1 above it, and the threshold is ½.
     """
-    *borders, others = peeled.borders.tolist()
-    digests = map(label_digest, peeled.classes)
-    fitted = Fitted(list(map(step_curve, [others, *borders], [None, *digests])))
+    fitted = Fitted([step_curve(border, name) for name, border in borders.items()])
     small = table.names[0]
-    exits = fitted(*read_single_model(table)) >= 0.5
-    keeps = float(exits.mean())
+    keeps = np.mean(fitted(*read_single_model(table)) >= 0.5).item()
     fits = Fits(table.origin, {small: fitted, REFERENCE: Fitted([])})
-    method = Method(confidence=BY_LABEL, fitted=fits)
     return Point(
         (small, REFERENCE),
         (0.5,),
         (keeps, 1 - keeps),
-        method=method,
+        method=Method(confidence=BY_LABEL, fitted=fits),
         cost_kind=table.default_cost,
         selected_on=table.origin,
     )
 
 
-def step_curve(border: float, digest: str | None) -> IsotonicCurve:
-    """Return a curve that is 0 up to a border and 1 above it."""
-    if np.isinf(border):
-        return {"digest": digest, "knots": [0.0], "values": [float(border < 0)]}
+def step_curve(border: float, label: str | None) -> IsotonicCurve:
+    """Return the curve of a label that is 0 up to a border and 1 above it."""
+    digest = None if label is None else label_digest(label)
+    if border >= LARGEST:
+        return {"digest": digest, "knots": [0.0], "values": [0.0]}
     above = float(np.nextafter(border, np.inf))
     return {"digest": digest, "knots": [border, above], "values": [0.0, 1.0]}
-
-
-def certify_policy(point: Point, about_table: Guarantee) -> Point:
-    """Return the policy's point with its guarantee about new rows, if there is one."""
-    if not point.exit_rates[0]:
-        return point
-    drawn = "the rows were drawn independently from those that the policy will answer"
-    assumes = (drawn, UNCHANGED, *about_table.assumes)
-    about_rows = replace(
-        about_table, draws=about_table.frame, assumes=assumes, unit="rows", frame=0
-    )
-    return bind(point, about_rows)
-
-
-def describe_guarantees(about_table: Guarantee | None, point: Point) -> str:
-    """Return the guarantees about the table and about new rows in words."""
-    about = about_table or "The reference gave all answers, so none differs from the reference's."
-    if point.guarantee is None:
-        calls = "The policy calls the reference for all new rows: there are too few labels."
-        return f"{about} {calls}"
-    return (
-        f"{about} The policy would keep the small model's answer for {point.exit_rates[0]:.1%} of "
-        f"these rows. {point.guarantee}"
-    )

@@ -5,6 +5,7 @@ import pytest
 from answered_tables import Reference, made
 
 import cascadelib as cl
+from cascadelib.methods.thresholds import LARGEST
 from cascadelib.policy.answering import step_curve
 
 
@@ -99,7 +100,7 @@ def test_answers_that_are_free_text_share_one_threshold():
     predicted = np.array([f"answer {row}" for row in range(2_000)])
     truth = np.where(rng.random(2_000) < 0.4 / (1 + np.exp(confidence / 10)), "other", predicted)
     table = cl.ScoreTable(None, [confidence], [0], predictions=[predicted])
-    result, _ = answered(table, truth, labels=300)
+    result, _ = answered(table, truth, labels=300, delta=0.001)
     assert np.mean(result.answers != truth) <= 0.05
     assert 0.05 < result.asked.mean() < 0.9
     keeps = result.policy.decide([[-100.0, 100.0]], [["new", "newer"]]).exit_stage == 0
@@ -119,7 +120,9 @@ def test_answers_are_returned_verbatim_and_compared_exactly():
     predicted = np.array([f"answer {row}" for row in range(300)])
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[predicted])
     result, _ = answered(table, np.char.upper(predicted))
-    assert result.asked.all() and result.answers.tolist() == np.char.upper(predicted).tolist()
+    assert result.asked.mean() > 0.9
+    upper = np.char.upper(predicted)
+    assert result.answers.tolist() == np.where(result.asked, upper, predicted).tolist()
     bought = {}
     result, _ = answered(table, np.char.add(predicted, " "), bought=bought)
     assert not result.asked.all() and {text[-1] for text in bought.values()} == {" "}
@@ -141,14 +144,28 @@ def test_the_reference_answers_all_rows_if_labels_are_too_few():
     result, _ = answered(table, truth, 0.01, labels=20)
     assert result.asked.all() and result.answers.tolist() == truth.tolist()
     assert result.policy.decide([[1.0]], [["1"]]).exit_stage.tolist() == [1]
-    assert "The reference gave all answers" in str(result) and "too few labels" in str(result)
+    assert "answered 400 of 400 rows (100.0%)" in str(result)
+    assert "keep the small model's answer for 0.0% of these rows" in str(result)
 
 
-@pytest.mark.parametrize("border", [0.0, -1e300, 0.3, 1.0])
+def test_a_table_that_is_too_small_is_named_before_the_first_call():
+    table, _ = made(40)
+
+    def ask(ids):
+        raise ConnectionError("asked")
+
+    warned = pytest.warns(UserWarning, match="40 rows are too few to certify ε = 0.01 by fewer")
+    with warned, pytest.raises(ConnectionError):
+        cl.answer_table(table, ask, 0.01)
+
+
+@pytest.mark.parametrize("border", [0.0, -LARGEST, 0.3, 1.0, 1.7e308])
 def test_a_step_is_0_up_to_its_border_and_1_above_it(border):
     curve = step_curve(border, None)
-    x = [border - abs(border) - 1, border, np.nextafter(border, np.inf), border + abs(border) + 1]
+    x = [-np.inf, border, np.nextafter(border, np.inf), np.inf]
     assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 1, 1]
+    curve = step_curve(np.inf, None)
+    assert np.interp(x, curve["knots"], curve["values"]).tolist() == [0, 0, 0, 0]
 
 
 async def answer_later(ids):
@@ -170,13 +187,12 @@ def said(predictions, **options):
         ({"table": said([["a"]], names=["reference"])}, "Rename it"),
         ({"labels": 0}, "labels must be a whole number from 1 to 300"),
         ({"labels": 301}, "labels must be a whole number from 1 to 300"),
-        ({"groups": ["a"] * 300}, "no guarantee per group. Call it for the rows of each group"),
-        ({"epsilon": 1}, "epsilon must be a number from 0 to below 1"),
-        ({"delta": 0}, "delta must be a number between 0 and 1"),
+        ({"epsilon": 1}, r"epsilon must be in \[0, 1\), got 1"),
+        ({"delta": 2}, r"delta must be in \[0, 1\), got 2"),
         ({"seed": -1}, "seed must be a whole number of 0 or more"),
         ({"ask": lambda ids: ["a"]}, "one answer per id, in their order.* a list: of shape"),
-        ({"ask": lambda ids: (ids, None)}, "must return a list.* for 200 ids it returned a tuple"),
-        ({"ask": lambda ids: dict.fromkeys(ids[1:], "1")}, "no value for 1 of 200 ids, such as 'q"),
+        ({"ask": lambda ids: (ids, None)}, "must return a list.* for 67 ids it returned a tuple"),
+        ({"ask": lambda ids: dict.fromkeys(ids[1:], "1")}, "no value for 1 of 67 ids, such as 'q"),
         ({"ask": answer_later}, "must not be async.* it returned a coroutine"),
         ({"ask": lambda ids: [None, *ids[1:]]}, "no answer for id"),
     ],

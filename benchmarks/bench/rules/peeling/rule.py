@@ -10,28 +10,18 @@ ABOUT = "`cl.answer_table(…, labels=n)`: its policy for new rows, a border per
 
 
 def choose(task: Task) -> Choice:
-    # peel_table labels the first rows of a permutation: place the labelled rows there.
-    place = np.random.default_rng(task.seed).permutation(len(task.confidence))
-    row = np.argsort(place)
-    confidence = np.empty_like(task.confidence)
-    predictions = np.empty_like(task.predictions)
-    confidence[place] = task.confidence
-    predictions[place] = task.predictions
-    peeled = peel_table(
-        confidence,
-        predictions,
-        lambda rows: task.lost(row[rows]),
-        task.epsilon,
-        task.delta,
-        task.labels,
-        seed=task.seed,
+    count = len(task.confidence)
+    is_drawn = np.arange(count) < task.labels
+    lost = np.zeros(count, bool)
+    lost[is_drawn] = task.lost(np.flatnonzero(is_drawn))
+    ties = np.random.default_rng(task.seed).random(count)
+    _, border = peel_table(
+        task.confidence, task.predictions, is_drawn, lost, ties, task.epsilon, task.delta
     )
-    border = dict(zip(peeled.classes, peeled.borders))
-    others = peeled.borders[-1]
 
     def keeps(confidence: np.ndarray, predictions: np.ndarray) -> np.ndarray:
         names, number = np.unique(predictions, return_inverse=True)
-        borders = np.array([border.get(name, others) for name in names.tolist()])
+        borders = np.array([border.get(name, border[None]) for name in names.tolist()])
         return confidence > borders[number]
 
     return task.keep(keeps)
