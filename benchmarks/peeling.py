@@ -36,12 +36,13 @@ def labels(quick: bool = False) -> list[dict]:
     folder = os.environ.get("SEMANTIC_SQL_PEERS")
     peers = pd.read_csv(Path(folder) / "peers.csv") if folder else None
     rows = []
-    ratios = defaultdict(list)
+    ratios: dict[tuple[str, bool], list[float]] = defaultdict(list)
     for file in FILES:
         for epsilon in EPSILONS:
             fewest = 1.0
             for count in (*LABELS, None):
-                asked = np.mean([called(file, epsilon, count, seed) for seed in range(draws)])
+                drawn = [called(file, epsilon, count, seed) for seed in range(draws)]
+                asked = float(np.mean(drawn))
                 at = f"{file}, ε = {epsilon:.1%}, {count or 'usual'} labels"
                 rows.append(row(f"{at}: rows asked", asked, "share", runs=draws))
                 theirs = others(peers, file, epsilon, count)
