@@ -9,13 +9,12 @@ import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
 
-from ..checks import error_context
-from ..evaluation.known_labels import read_known_labels, unanswered, with_labels
+from ..checks import brief, error_context
 from ..evaluation.point import LadderTable, Point
 from ..evaluation.run import Run, evaluate
-from ..labels import align_values
+from ..labels import align_values, as_text, check_distinct, texts_of_keys, written_value
 from ..origin import Origin
-from ..store.protocol import Store
+from ..store.protocol import Store, answered_by_models
 from ..store.tables.arguments import refuse_missing
 from .refusals import table_of
 
@@ -78,7 +77,7 @@ class Case:
     @cached_property
     def absent(self) -> Array:
         """Whether the reference has no answer, bool [k]."""
-        return unanswered(self.store, self.reference)
+        return ~answered_by_models(self.store, [self.reference])[0]
 
 
 def prepare_case(
@@ -164,7 +163,7 @@ def compare_with_reference(
     part = store.select(models_of(points, reference))
     with error_context(f"compared with the predictions of {reference!r}"):
         agreed = part.labelled(part.predicted(reference))
-    absent = unanswered(store, reference)
+    absent = ~answered_by_models(store, [reference])[0]
     runs = evaluate(agreed, list(points))
     return agreed, np.stack(
         [~run.correct & ~(absent & answered_by(run, reference)) for run in runs]
@@ -194,3 +193,46 @@ def apply_labels(
     agreed, differs = compare_with_reference(store, points, reference)
     is_known = np.isin(ids, list(label_of))
     return with_labels(agreed, agreed.predicted(reference), label_of), differs, is_known
+
+
+def read_known_labels(labels: Any, sample_ids: Array) -> dict[str, Any]:
+    """Return {sample id: label} of the labels that are not None, nan or blank text.
+
+    Raises
+    ------
+    ValueError
+        If the labels have no ids, such as a list or a Series with a default index.
+    """
+    keys = labels.keys() if hasattr(labels, "keys") else None
+    texts = np.array([]) if keys is None else texts_of_keys(keys)
+    is_default = hasattr(keys, "step") and not np.array_equal(texts, sample_ids)
+    if keys is None or is_default:
+        raise ValueError(
+            f"labels must be {{sample id: label}}, not {brief(labels)}: dict(zip(ids, labels))"
+        )
+    check_distinct(texts, "labels")
+    pairs = zip(texts.tolist(), labels.values() if isinstance(labels, Mapping) else labels)
+    written = ((sample, written_value(label)) for sample, label in pairs)
+    return {sample: label for sample, label in written if str(label).strip()}
+
+
+def with_labels(store: Store, others: Array, label_of: Mapping[str, Any]) -> Store:
+    """Return a store with the labels ``label_of`` by id, and ``others`` [k] for other samples."""
+    pairs = zip(store.origin.sample_ids.tolist(), others.tolist())
+    merged: Any = [label_of.get(sample, prediction) for sample, prediction in pairs]
+    if others.dtype.kind == "U":  # only labels that are text can be misspelled
+        check_predicted(store, label_of)
+        merged = as_text(np.array(merged, object))
+    with error_context("labels"):
+        return store.labelled(merged)
+
+
+def check_predicted(store: Any, label_of: Mapping[str, Any]) -> None:
+    """Raise ValueError for a known label that no model predicts, since it may be misspelled."""
+    predicted = {text for name in store.models.index for text in store.predicted(name).tolist()}
+    for sample, label in label_of.items():
+        if str(label).strip() not in predicted:
+            raise ValueError(
+                f"labels: no model predicts {str(label)!r}, the label of sample {sample!r}: write "
+                "labels as predictions are written, and leave out labels that no model predicts"
+            )

@@ -3,7 +3,7 @@
 import copy
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any, ClassVar
 
@@ -431,8 +431,14 @@ class ScoreTable:
         table = copy.copy(self)
         labels = np.where(labels == "", NO_LABEL, labels)
         vars(table).update(correct=None, labels=labels, sample_ids=self.origin)
-        parts, faults = check_arguments(table, is_partial=True)
-        refuse(faults)
+
+        def column_of(role: str, model: int) -> str:
+            return "labels" if role == "label" else f"model {self.names[model]!r}"
+
+        parts, faults = check_arguments(table, column_of=column_of, is_partial=True)
+        # Lines of pandas would change arguments that the caller does not have.
+        unrepaired = [replace(fault, lines=()) for fault in faults]
+        refuse(unrepaired, "Labels and predictions must be written alike")
         return table._set_checked(**parts)
 
     def take(self, indices: Any) -> "ScoreTable":

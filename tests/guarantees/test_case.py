@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import cascadelib as cl
-from cascadelib import ScoreTable, certify, to_label
+from cascadelib import ScoreTable, certify, ladder, to_label
+from cascadelib.guarantees.case import read_known_labels
 
 
 def test_none_nan_and_blanks_are_missing_labels_and_labels_that_no_model_predicts_are_refused():
@@ -39,6 +40,29 @@ def test_none_nan_and_blanks_are_missing_labels_and_labels_that_no_model_predict
     for wrong in ("yes", 7, -1):
         with pytest.raises(ValueError, match="no model predicts '"):
             certify(table, front, 0.02, labels=labels | {ids[0]: wrong})
+
+
+@pytest.mark.parametrize("labels", [["yes"], pd.Series(["yes", "no"]), 3])
+def test_labels_without_ids_are_refused(labels):
+    with pytest.raises(ValueError, match="labels must be {sample id: label}"):
+        read_known_labels(labels, np.array(["a", "b"]))
+
+
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_labels_in_another_spelling_are_refused_without_a_line_of_pandas(elsewhere):
+    """No line can repair a table that is built. The other spelling may be an answer elsewhere."""
+    said = np.where(np.arange(200) % 3, "cat", "dog")
+    said = np.array([said, np.where(elsewhere & (np.arange(200) == 0), "Cat", said)])
+    table = ScoreTable(None, np.random.default_rng(0).random((2, 200)), [1, 5], "st", None, said)
+    points = ladder(table, ["s", "t"])
+    labels = {str(row): said[0, row].title() if elsewhere else "dog." for row in range(200)}
+    words = "labels: no model predicts 'dog.', the label of sample '0'"
+    if elsewhere:
+        labels |= {str(row): "dog" for row in range(200) if said[0, row] == "dog"}
+        words = "labels: answers of model 's' that may be their label .* 'cat' for the label 'Cat'"
+    with pytest.raises(ValueError, match=words) as error:
+        certify(table, points, 0.1, labels=labels)
+    assert "pd." not in str(error.value) and "written" in str(error.value)
 
 
 def answers(k=4000, seed=0, **changes):

@@ -89,8 +89,8 @@ ARRAYS = {
     ),
     "another spelling": (
         of_texts(predictions=[["A", "a", "b"]] * 2),
-        r"""answers of pd.Series\(predictions\[1\]\) .*: 1 \('A' for the label 'a' at sample '0', .*
-    pd.Series\(predictions\[1\]\) = pd.Series\(predictions\[1\]\).str.lower\(\)""",
+        r"""answers of predictions\[1\] .*: 1 \('A' for the label 'a' at sample '0', .*
+    predictions\[1\] = pd.Series\(predictions\[1\]\).str.lower\(\)""",
     ),
     "one label of three": (of_texts(labels=["a"]), "labels must be .3., one per sample"),
     "a missing label": (of_texts(labels=["a", "", "b"]), "labels must not be missing.*sample 1"),

@@ -4,6 +4,7 @@ import dataclasses
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 from toy_store import ANSWERS, CONFIDENCE, CORRECT
 
@@ -40,6 +41,16 @@ def test_correctness_is_computed_from_predictions_and_labels():
     part = table.take([2, 1]).select("model 1")
     assert part.predictions.tolist() == [["b", "a"]] and part.labels.tolist() == ["b", "a"]
     assert part.positives().tolist() == [True, False]
+
+
+def test_the_printed_line_of_pandas_repairs_an_argument():
+    predictions = [["yes", "no"] * 9, ["Yes.", "No."] * 9]
+    rest = {"confidence": np.ones((2, 18)), "cost": [1, 2], "labels": ["yes", "no"] * 9}
+    with pytest.raises(ValueError, match="answers of predictions.1. that may be") as error:
+        ScoreTable(None, predictions=predictions, **rest)
+    (line,) = str(error.value).splitlines()[1:]
+    exec(line.strip(), {"pd": pd, "predictions": predictions})
+    assert ScoreTable(None, predictions=predictions, **rest).correct.all()
 
 
 def test_predictions_without_labels_are_not_searched():

@@ -17,8 +17,8 @@ NO_ANSWERS = "a ScoreTable needs correct=, or prediction= and label=, got neithe
 
 
 def column_of_arrays(role: str, model: int) -> str:
-    """Return a column of the arguments of a :class:`ScoreTable` in pandas."""
-    return "pd.Series(labels)" if role == "label" else f"pd.Series(predictions[{model}])"
+    """Return the argument of a :class:`ScoreTable` that has the column of a role and a model."""
+    return "labels" if role == "label" else f"predictions[{model}]"
 
 
 def check_arguments(

@@ -52,18 +52,20 @@ def run(steps: Steps, column: pd.Series) -> pd.Series:
 
 
 def written(steps: Steps, column: str) -> str:
-    """Return steps as a line of pandas.
+    """Return steps as a line of pandas, for a column of a frame or for an array.
 
     Examples
     --------
     >>> written((("str.strip", (".",), {}), ("str.lower", (), {})), "frame['answer']")
     "frame['answer'] = frame['answer'].str.strip('.').str.lower()"
+    >>> written((("str.lower", (), {}),), "predictions[0]")
+    'predictions[0] = pd.Series(predictions[0]).str.lower()'
     """
-    calls = ""
+    calls = column if column.startswith("frame[") else f"pd.Series({column})"
     for name, arguments, options in steps:
         named = [f"{key}={value}" for key, value in options.items()]
         calls += f".{name}({', '.join([*map(repr, arguments), *named])})"
-    return f"{column} = {column}{calls}"
+    return f"{column} = {calls}"
 
 
 def lines_for_numbers(column: pd.Series, name: str) -> tuple[str, ...]:
