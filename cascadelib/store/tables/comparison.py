@@ -16,7 +16,7 @@ import pandas as pd
 from numpy import ndarray as Array
 
 from .faults import Fault, Place, find_cells
-from .repairs import EMPTY, find_line, written
+from .repairs import EMPTY, Steps, find_line, written
 
 MISSING = -1  # the code of an empty cell, and the row of a missing cell
 FEW_CLASSES = 0.2  # distinct labels per sample, above which labels are free text
@@ -169,7 +169,7 @@ def find_empty_words(
         for name in dict.fromkeys(
             column_of(role, model) for model in np.nonzero(is_word)[0].tolist()
         ):
-            emptied = (("replace", (words, None), {}),)
+            emptied: Steps = (("replace", (words, None), {}),)
             lines = (f"{written(emptied, name)}  # empties these cells",)
             what = f"words for empty cells in {name}"
             count = int(np.count_nonzero(is_word))
