@@ -11,7 +11,7 @@ from ..checks import error_context, validate_choice
 from ..evaluation.evaluation import correct_alone, quality, singles_correct
 from ..evaluation.intervals import LEVEL, difference_interval, paired_difference_interval, with_ends
 from ..evaluation.run import evaluate
-from ..front_end import watched
+from ..figures.front_end import watched
 from ..fronts.exact import search
 from ..fronts.front import Front
 from ..fronts.selection import pick

@@ -21,12 +21,12 @@ import numpy as np
 import traitlets
 from IPython.display import display
 
-from ..checks import brief, check_number, validate_choice
+from ..checks import brief, validate_choice
 from ..evaluation.point import Point
 from ..evaluation.run import Run, evaluate
+from ..figures.front_end import displays_widgets
 from ..figures.tables import in_words
 from ..files import short_path, write_text
-from ..front_end import displays_widgets
 from ..fronts.front import Front
 from ..fronts.selection import pick
 from ..store.protocol import Store
@@ -260,12 +260,9 @@ class Explorer(PageWidget, anywidget.AnyWidget):
         packed = self.pack.to_bytes(self.describe())
         dataset = self.splits.store.origin.dataset
         title = f"Model cascades on {dataset}" if dataset else "Model cascades"
-        write_text(path, format_page(title, packed, self.still(), note))
+        still = format_still(self.runs, self.state)
+        write_text(path, format_page(title, packed, still, note))
         return Path(path)
-
-    def still(self) -> str:
-        """Return the current cascade as HTML without scripts."""
-        return format_still(self.runs, self.state)
 
     # Messages of a page
 
@@ -305,8 +302,6 @@ class Explorer(PageWidget, anywidget.AnyWidget):
             choice = self.splits.choice(
                 ("",) * validate_choice(n, self.splits.lengths, "length"), **names
             )
-            if seconds is not None:
-                check_number(seconds, "seconds", "a number up to 3600", 0, 3600)
         except ValueError as error:
             self.notice = str(error)
             return

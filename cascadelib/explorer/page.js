@@ -17,7 +17,7 @@ const BUSY_POLLS = 4 // consecutive polls in which a kernel is busy, before cont
 const POLL = 400 // milliseconds between two polls of the kernel
 const ENDED = ["starting", "restarting", "autorestarting", "terminating", "dead"] // after a widget was shown
 const FRONT_SAMPLES = 3e6 // evaluations of samples for a front on the held-out split
-const NARROW = 7 // pixels of a letter of a name in the chart
+const ruler = document.createElement("canvas").getContext("2d") // measures the names in the chart
 const [ABOVE, BELOW] = [-19, 5] // pixels from a point to the top of its name
 const SVG = "http://www.w3.org/2000/svg"
 
@@ -55,9 +55,9 @@ const LAYOUT = `
 <div class="cl-words"><p class="cl-sentence" aria-live="polite"></p><p class="cl-sentence cl-longest" aria-hidden="true"></p></div>
 <figure class="cl-chart"></figure>
 <div class="cl-exits" role="img"></div>
+<p class="cl-hatched"><i></i><span></span></p>
 <div class="cl-ways" aria-hidden="true"><span>◂ more exit</span><span>more are deferred ▸</span></div>
 <div class="cl-stages"></div>
-<p class="cl-hatched"><i></i><span></span></p>
 <p class="cl-note" aria-live="polite"></p>
 <div class="cl-bar cl-tools">
   <button class="cl-undo" disabled>undo</button>
@@ -84,8 +84,7 @@ class View {
     this.progress = document.createElement("span")
     this.progress.className = "cl-progress"
     this.progress.innerHTML = `<span role="status"></span> <button title="Keep the current cascade. The kernel ends its search in the background.">stop</button>`
-    const jupyter = document.body.dataset.jpThemeLight !== undefined
-    this.root.classList.toggle("cl-jupyter", jupyter)
+    this.root.classList.toggle("cl-jupyter", document.body.dataset.jpThemeLight !== undefined)
     el.append(this.root)
     this.find = selector => this.root.querySelector(selector)
     this.listen()
@@ -536,9 +535,9 @@ class View {
   // Exports
 
   copy(what) {
-    const text = { link: () => `${location.href.split("#")[0]}#${this.address()}`, python: () => this.python() }[what]()
-    if (what === "link" && this.host) return this.offer(this.address(), "state= of cl.explore")
-    this.offer(text, what)
+    if (what === "python") return this.offer(this.python(), what)
+    if (this.host) return this.offer(this.address(), "state= of cl.explore")
+    this.offer(`${location.href.split("#")[0]}#${this.address()}`, what)
   }
 
   /** Python that creates the policy of the current cascade. */
@@ -670,15 +669,11 @@ class View {
 
   drawNote() {
     const { certificate } = this.details
-    const texts = []
-    const front = this.front
-    if (this.message) texts.push(`<b>${escaped(this.message)}</b>`)
-    if (certificate) texts.push(this.aboutCertificate(certificate))
-    if (!this.message && front && front.gap > ROUGH) {
-      texts.push(`best found in ${PATIENCE} s: another cascade may be up to ${(100 * front.gap / (1 + front.gap)).toFixed(0)}% cheaper`)
-      if (this.host) texts.push(`<button class="cl-longer">search longer</button>`)
-    } else if (!this.message && front?.gap) texts.push(`no cascade of ${this.n} models is more than ${(100 * front.gap / (1 + front.gap)).toFixed(1)}% cheaper at equal accuracy`)
-    if (!this.message && !front && !this.host) texts.push(`this page has no front of ${this.n} models, so this cascade is not optimized`)
+    const texts = [
+      this.message && `<b>${escaped(this.message)}</b>`,
+      certificate && this.aboutCertificate(certificate),
+      !this.message && this.aboutFront(),
+    ]
     const note = this.find(".cl-note")
     const html = texts.filter(Boolean).join(" · ")
     if (this.noteHtml === html) return
@@ -686,6 +681,16 @@ class View {
     note.querySelector(".cl-longer")?.addEventListener("click", () => this.search({ seconds: 4 * PATIENCE }, ".cl-note"))
     this.drawLocks()
     note.querySelector(".cl-cheapest")?.addEventListener("click", () => this.load(this.cheapestCertified))
+  }
+
+  /** How much cheaper other cascades may be than those of the front. */
+  aboutFront() {
+    const { front, host, n } = this
+    if (!front) return host ? "" : `this page has no front of ${n} models, so this cascade is not optimized`
+    const cheaper = 100 * front.gap / (1 + front.gap)
+    if (front.gap <= ROUGH) return cheaper && `no cascade of ${n} models is more than ${cheaper.toFixed(1)}% cheaper at equal accuracy`
+    const longer = host ? ` · <button class="cl-longer">search longer</button>` : ""
+    return `best found in ${PATIENCE} s: another cascade may be up to ${cheaper.toFixed(0)}% cheaper${longer}`
   }
 
   /** The certified cascades and their labels or, if there are none, the number of labels that would suffice. */
@@ -709,7 +714,7 @@ class View {
       const wrong = exits[stage] ? 1 - exitsCorrect[stage] / exits[stage] : 0
       return `<div style="flex-basis:${100 * rate}%;background:${STAGES[stage % 4]}"><i style="width:${100 * wrong}%"></i>${rate * (1 - wrong) * strip.clientWidth > 52 ? `<span style="margin-right:${100 * wrong}%">${(100 * rate).toFixed(1)}%</span>` : ""}</div>`
     }).join("")
-    this.find(".cl-hatched span").textContent = `hatched in the bar: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}`
+    this.find(".cl-hatched span").textContent = `hatched: ${this.agreement() ? "other answers than the large model's" : "incorrect answers"}`
     strip.setAttribute("aria-label", this.models.map((model, stage) => `${percent(exitRates[stage], k)} exit at ${this.name(model)}`).join(", "))
   }
 
@@ -843,7 +848,7 @@ class View {
     points.replaceChildren(...nodes)
   }
 
-  /** Draw what does not move with a slider: axes, front, single models, certified points and locator. Returns the scales
+  /** Draw what does not move with a slider: axes, front, single models, certified points and names. Returns the scales
    * and the groups of what moves. */
   drawBackground(figure, width, height, xs, ys) {
     const margin = { left: 66, right: 12, top: 10, bottom: 36 }
@@ -959,14 +964,15 @@ class View {
 
   drawDetails() {
     if (this.find(".cl-numbers").open) this.find(".cl-numbers div").innerHTML = this.table()
-    this.find(".cl-examples").hidden = !this.details.examples?.length || this.n < 2
-    if (this.details.examples?.length && this.n > 1 && this.find(".cl-examples").open) this.drawExamples()
+    const hasExamples = this.details.examples?.length && this.n > 1
+    this.find(".cl-examples").hidden = !hasExamples
+    if (hasExamples && this.find(".cl-examples").open) this.drawExamples()
   }
 
   table() {
     const columns = [...this.evaluated].reverse()
     const interval = (ends, text) => ends ? ` <small>${ends.map(text).join(" … ")}</small>` : ""
-    const reference = escaped(this.name(columns[0].reference))
+    const reference = this.name(columns[0].reference)
     const rows = [
       [this.scoreTitle, "accuracy", e => `<b>${percent(e.accuracy, e.k)}</b>${interval(e.isCounted && shareInterval(e.accuracy, e.k), v => percent(v, e.k))}`],
       [`difference from ${reference}`, "difference", e => `<b>${points(e.difference, e.k)}</b>${interval(e.isCounted && differenceInterval(e.gained, e.lost, e.k), v => points(v, e.k))}`],
@@ -974,10 +980,10 @@ class View {
       [this.costTitle, "cost", e => `<b>${amount(e.cost)}</b>`],
       ["saving: cost of that model ÷ cost of the cascade", "saving", e => `<b>${e.saving.toPrecision(3)}×</b>`],
       ["improvement over random routing at equal accuracy", "improvement", e => Number.isNaN(e.improvement) ? "undefined: more accurate than every single model" : `${e.improvement.toPrecision(3)}×`],
-      ...this.models.map((model, stage) => [`exit at ${escaped(this.name(model))}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
+      ...this.models.map((model, stage) => [`exit at ${this.name(model)}`, `exit-rate-${stage + 1}`, e => `${percent(e.exitRates[stage])} <small>${e.exits[stage].toLocaleString("en")}, ${e.exits[stage] ? percent(e.exitsCorrect[stage] / e.exits[stage]) : "–"} correct</small>`]),
     ]
     const heads = columns.map(e => `<th>${e.split}, ${e.k.toLocaleString("en")} ${this.noun}</th>`).join("")
-    const body = rows.map(([title, kind, text]) => `<tr><th>${escaped(title).replaceAll("&#38;", "&")}</th>${columns.map(e => `<td class="${kind}" data-split="${e.split}">${text(e)}</td>`).join("")}</tr>`).join("")
+    const body = rows.map(([title, kind, text]) => `<tr><th>${escaped(title)}</th>${columns.map(e => `<td class="${kind}" data-split="${e.split}">${text(e)}</td>`).join("")}</tr>`).join("")
     return `<table><thead><tr><th></th>${heads}</tr></thead><tbody>${body}</tbody></table>
       <p>Ranges are 95% intervals for new samples of the same distribution. They do not cover other distributions. On the samples that selected a cascade they are too optimistic.</p>`
   }
@@ -1017,10 +1023,11 @@ function along(line) {
  * fewest points: {nodes, boxes}. A box is [left, right, top, bottom], plot is [left, right, bottom, top]. */
 function placed(texts, points, plot, taken = []) {
   const boxes = [...taken]
+  ruler.font = "12px system-ui, sans-serif"
   const covers = ([l, r, t, b], [px, py]) => px > l && px < r && py > t && py < b
   const overlaps = (a, b) => a[0] < b[1] + 8 && b[0] < a[1] + 8 && a[2] < b[3] && b[2] < a[3]
   const nodes = texts.filter(([text, anchors]) => text && anchors.length).map(([text, anchors]) => {
-    const wide = text.length * NARROW
+    const wide = ruler.measureText(text).width + 4
     let best = null, least = Infinity
     const every = Math.ceil(anchors.length / 40)
     for (const [px, py, only] of anchors.filter((_, i) => i % every === 0))

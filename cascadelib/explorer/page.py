@@ -7,8 +7,6 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-import pandas as pd
-
 from ..cost_kinds import times_less
 from ..evaluation.run import Run
 from ..figures.tables import arrow
@@ -129,9 +127,9 @@ def still_outputs(
     else:
         table = style.select_evenly(front.table[["cost", "accuracy"]], MOST_STEPS)
         figure = front_figure({"best on the selection split": table}, singles, cost)
-    here = pd.DataFrame({"cost": run.cost, "accuracy": run.accuracy}, ["this cascade"])
+    here = {"x": [run.cost], "y": [run.accuracy], "name": "this cascade"}
     marker = {"size": 12, "color": style.HELD_OUT}
-    style.add_models(figure, here, mode="markers", marker=marker, showlegend=False)
+    figure.add_scatter(**here, mode="markers", marker=marker, showlegend=False)
     figure.update_layout(title=None, margin={"t": 10})
     return [
         {"text/plain": describe_cascade(runs), "text/html": page},

@@ -196,12 +196,8 @@ class ExploredSplits:
 
     def choice(self, models: Sequence[str], method: Any, cost: Any, score: Any) -> Choice:
         """Return a :class:`Choice`, or raise ValueError for an unavailable name."""
-        return Choice(
-            models=tuple(models),
-            method=validate_choice(method, self.methods, "method"),
-            cost=validate_choice(cost, self.costs, "cost"),
-            score=validate_choice(score, self.scores, "score"),
-        )
+        offered = (self.methods, self.costs, self.scores)
+        return Choice(tuple(models), *map(validate_choice, (method, cost, score), offered, KINDS))
 
     def metric(self, choice: Choice) -> Any:
         """Return the metric whose native units a choice's thresholds have, or None for a table."""

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from ..front_end import is_watched
+from ..figures.front_end import is_watched
 from ..zoo.forward import compute_timed_logits
 from ..zoo.model import Model, record_failure
 from ..zoo.transforms import find_distinct

@@ -92,7 +92,7 @@ def front_figure(
     for i, (label, name) in enumerate(merge_coinciding(costs).items()):
         style.add_cascades(
             fig,
-            style.select_evenly(tables[label]),
+            tables[label],
             style.colour(i),
             name=name,
             line_shape="hv",
@@ -120,16 +120,13 @@ def merge_coinciding(curves: dict[str, pd.Series]) -> dict[str, str]:
     """
     names: dict[str, str] = {}
     for label, curve in curves.items():
-        for first in names:
-            if not are_close(curve, curves[first], 0.02):
-                continue
-            if are_close(curve, curves[first], 1e-9):
-                names[first] += f" = {label}"
-            else:
-                names[first] += f"\n≈ {label} (within 2%)"
-            break
-        else:
+        near = next((first for first in names if are_close(curve, curves[first], 0.02)), None)
+        if near is None:
             names[label] = label
+        elif are_close(curve, curves[near], 1e-9):
+            names[near] += f" = {label}"
+        else:
+            names[near] += f"\n≈ {label} (within 2%)"
     return names
 
 

@@ -48,7 +48,7 @@ def saving_figure(front: Any, finding: Any, note: str = "") -> style.Figure:
     )
     style.add_singles(fig, singles)
     affordable = front.table[front.table["cost"] <= singles["cost"].max()]
-    style.add_cascades(fig, style.select_evenly(affordable), style.HELD_OUT, line_shape="hv")
+    style.add_cascades(fig, affordable, style.HELD_OUT, line_shape="hv")
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
     high = max(singles["accuracy"].max(), affordable["accuracy"].max())
     fig.update_yaxes(range=[low - 0.06 * (high - low), high + 0.03 * (high - low)])
@@ -86,8 +86,9 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any, high: float) -> 
     style.label(fig, costs[1], high, factor, xanchor="right", xshift=12, yshift=42, font_size=16)
     style.label(fig, costs[1], accuracies[1], "large\nmodel", xanchor="left", xshift=8)
     if len(finding.models) > 1:
-        place = {"xanchor": "right", "xshift": -2, "yshift": 14}
-        style.label(fig, costs[0], accuracies[0], "cascade", style.HELD_OUT, **place)
+        style.label(
+            fig, *ends.iloc[0], "cascade", style.HELD_OUT, xanchor="right", xshift=-2, yshift=14
+        )
 
 
 def _add_limit(fig: style.Figure, finding: Any, left: float) -> None:
@@ -106,12 +107,12 @@ def _label_groups(
     """Name the front and the single models, each where the plot has room."""
     above = table[table["accuracy"] >= middle]
     first = (above if len(above) else table).iloc[0]
-    place: dict[str, Any] = {"xanchor": "right", "xshift": -6, "yshift": 8}
-    style.label(fig, first["cost"], first["accuracy"], "cascades", style.HELD_OUT, **place)
+    x, y = first[["cost", "accuracy"]]
+    style.label(fig, x, y, "cascades", style.HELD_OUT, xanchor="right", xshift=-6, yshift=8)
     cheap = singles[singles["on_front"]].sort_values("cost").iloc[:2]
     second = cheap.iloc[-1] if singles["on_front"].sum() > 2 else cheap.iloc[0]
-    place = {"xanchor": "left", "xshift": 8, "yshift": -8}
-    style.label(fig, second["cost"], second["accuracy"], "single models", style.LINE, **place)
+    x, y = second[["cost", "accuracy"]]
+    style.label(fig, x, y, "single models", style.LINE, xanchor="left", xshift=8, yshift=-8)
 
 
 def lines_figure(tables: Mapping[str, pd.DataFrame], x: str, y: str, title: str) -> style.Figure:

@@ -17,8 +17,8 @@ import plotly.io as pio
 from IPython.display import display
 
 from ..cost_kinds import cost_of
-from ..front_end import displays_widgets, without_tex
-from .tables import POINTS, arrow, digits, percents
+from .front_end import displays_widgets, without_tex
+from .tables import POINTS, arrow, digits, percents, select_evenly
 
 PLOTLY_JSON = "application/vnd.plotly.v1+json"
 """MIME type of a figure in a notebook's outputs."""
@@ -31,12 +31,6 @@ THEME = (
     f'<style class="cl-theme">{DARK} .jp-OutputArea-child:has(.cl-theme) {{display: none}}</style>'
 )
 """HTML that a notebook outputs to restyle figures in JupyterLab. It has no height."""
-
-
-def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
-    """Return at most ``most`` evenly spread rows with the first and the last one."""
-    rows = np.linspace(0, len(table) - 1, min(most, len(table))).astype(int)
-    return table.iloc[np.unique(rows)]
 
 
 def renderer_without_script(default: str | None) -> str | None:
@@ -194,6 +188,7 @@ def add_cascades(
     **trace: Any,
 ) -> None:
     """Add a line over cascades, with models, thresholds and exit rates as hover text."""
+    table = select_evenly(table)
     shows = {"models": arrow, "thresholds": digits, "exit_rates": percents}
     parts = [table[column].map(show) for column, show in shows.items() if column in table]
     text = ["\n".join(lines) for lines in zip(*parts)] or None

@@ -15,6 +15,7 @@ POINTS = ("difference", "drop", "loss")  # columns of differences of shares
 # Columns whose numbers are factors or counts.
 FACTORS = tuple("saving improvement ratio gap relative parameters".split())
 UNLIMITED = ("display.max_colwidth", None, "display.max_rows", None, "display.max_columns", None)
+Format = Callable[[Any], str]
 TICKS = {True: "✓", False: ""}
 PREFIXES = {
     1e12: "T",
@@ -97,13 +98,13 @@ def percentage_points(value: float) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.2f} points"
 
 
-def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
+def formatter(column: Any, cost: str = "cost") -> Format | None:
     """Return the function that formats a column of this name, or None.
 
     `cost` is the kind of cost of a column named "cost".
     """
     name = str(column).replace(" ", "_")
-    tuples: dict[str, Callable[[Any], str]] = {
+    tuples: dict[str, Format] = {
         "models": arrow,
         "thresholds": digits,
         "exit_rates": percents,
@@ -111,7 +112,7 @@ def formatter(column: Any, cost: str = "cost") -> Callable[[Any], str] | None:
     if name in tuples:
         return tuples[name]
     price = seconds if "seconds" in name.replace("cost", cost) else number
-    kinds: dict[tuple[str, ...], Callable[[Any], str]] = {
+    kinds: dict[tuple[str, ...], Format] = {
         ("dominance", "excess"): fraction,
         FACTORS: times,
         tuple(COSTS): price,
@@ -136,6 +137,12 @@ class FullTable(pd.DataFrame):
             return super()._repr_html_()
 
 
+def select_evenly(table: pd.DataFrame, most: int = 1500) -> pd.DataFrame:
+    """Return at most ``most`` evenly spread rows with the first and the last one."""
+    rows = np.linspace(0, len(table) - 1, min(most, len(table))).round()
+    return table.iloc[rows.astype(int)]
+
+
 def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -> pd.DataFrame:
     """Format every column of a table by its name.
 
@@ -153,9 +160,7 @@ def readable(table: pd.DataFrame, rows: int | None = None, cost: str = "cost") -
     DataFrame
         The same rows and columns, as text.
     """
-    if rows is not None and len(table) > rows:
-        step = (len(table) - 1) / (rows - 1)
-        table = table.iloc[[round(i * step) for i in range(rows)]]
+    table = select_evenly(table, rows or len(table))
     texts = {}
     for column in table:
         values = table[column]

@@ -19,7 +19,7 @@ from .._kernels import cache_folder
 from ..checks import items_of, validate_choice
 from ..evaluation.evaluation import baseline_of, check_store, resolve_options
 from ..evaluation.pareto import Baseline
-from ..front_end import watched
+from ..figures.front_end import watched
 from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes

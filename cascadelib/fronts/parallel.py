@@ -17,7 +17,7 @@ import numpy as np
 from numpy import ndarray as Array
 from tqdm.auto import tqdm
 
-from ..front_end import is_watched
+from ..figures.front_end import is_watched
 from .cascades import Outcomes, Search
 from .kernels.boxes import open_prefix, search_root
 from .kernels.grid import sweep_pair

@@ -17,8 +17,8 @@ from ..evaluation.evaluation import check_store, costs_by_model, outcomes_of
 from ..evaluation.guarantee import ONLY, UNCHANGED, UNFITTED, Guarantee, certainty, draw_seed
 from ..evaluation.pareto import improvement_factor
 from ..evaluation.point import Point, bind, record_of
+from ..figures.front_end import without_tex
 from ..figures.tables import fraction, number, percentage_points, times
-from ..front_end import without_tex
 from ..methods.method import Method
 from ..origin import join_origins
 from ..store.protocol import Store, answered_by_models

@@ -13,7 +13,7 @@ import numpy as np
 from ..checks import check_count, checked_share, error_context
 from ..evaluation.guarantee import AGREEMENT, UNCHANGED, Guarantee, draw_seed
 from ..evaluation.point import Point, bind
-from ..front_end import watched
+from ..figures.front_end import watched
 from ..guarantees.peeling import peel_table, usual_labels
 from ..guarantees.refusals import refuse_repeats
 from ..labels import align_values, as_text

@@ -43,8 +43,8 @@ from timm.utils.model import reparameterize_model
 from tqdm import tqdm
 
 from cascadelib import published
+from cascadelib.figures.front_end import is_watched
 from cascadelib.files import replace_atomically
-from cascadelib.front_end import is_watched
 from cascadelib.zoo.macs import count_macs
 from cascadelib.zoo.timm_models import (
     build_timm_model,

@@ -183,8 +183,7 @@ def add_front(
     fig: style.Figure, front: Front, label: str, colour: str, width: float, **trace: Any
 ) -> None:
     """Add a front to both panels of a row: its cascades, and its improvement factor."""
-    table = style.select_evenly(front.table)
-    style.add_cascades(fig, table, colour, line_shape="hv", **trace)
+    style.add_cascades(fig, front.table, colour, line_shape="hv", **trace)
     trace |= {"showlegend": False, "col": 2}
     style.add_improvement(fig, front.improvement_curve(), label, colour, width, **trace)
 

@@ -419,9 +419,7 @@ def test_only_certified_thresholds_are_called_certified(browser, stores, tmp_pat
     assert seen == {True, False}
     slider.press("Home")
     seen = [(most + 1, False)]
-    while seen[-1][
-        0
-    ]:  # each key moves the slider, within the band to certified cuts, and leaves it
+    while seen[-1][0]:  # each key moves: within the band to certified cuts, then out of it
         slider.press("ArrowRight")
         seen.append(tuple(page.evaluate("() => [explorer.cuts[0], explorer.isCertified]")))
         assert seen[-1][0] < seen[-2][0]

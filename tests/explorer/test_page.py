@@ -1,16 +1,14 @@
 """The page as a file, and its sentence without scripts."""
 
-import base64
 import hashlib
 import re
 import xml.etree.ElementTree as ElementTree
 
-import numpy as np
 import pytest
 from explorer_stores import OTHER, STORE
 
 import cascadelib as cl
-from cascadelib.explorer.page import describe_cascade, read_part, still_outputs
+from cascadelib.explorer.page import describe_cascade, format_still, read_part, still_outputs
 from cascadelib.figures.style import HELD_OUT, PLOTLY_JSON
 from cascadelib.figures.tables import arrow
 
@@ -34,11 +32,11 @@ def test_names_are_escaped(name, tmp_path):
     explorer = cl.explore(store)
     text = explorer.save_html(tmp_path / "page.html").read_text(encoding="utf-8")
     assert name not in text.split("<script", 1)[0] and text.count("</script>") == 2
-    ElementTree.fromstring(explorer.still())
+    ElementTree.fromstring(format_still(explorer.runs, explorer.state))
 
 
 def test_the_html_without_scripts_has_sentence_splits_and_state(explorer):
-    root = ElementTree.fromstring(explorer.still())
+    root = ElementTree.fromstring(format_still(explorer.runs, explorer.state))
     assert (
         root.text == describe_cascade(explorer.runs) and arrow(explorer.point.models) in root.text
     )
@@ -55,8 +53,7 @@ def test_the_figure_shows_the_split_that_the_sentence_states(explorer):
     models = next(trace for trace in traces if trace.get("name") == "single models")
     assert models["text"] == list(run.baseline.table.index)
     (mark,) = [trace for trace in traces if trace.get("marker", {}).get("color") == HELD_OUT]
-    place = [np.frombuffer(base64.b64decode(mark[axis]["bdata"])) for axis in "xy"]
-    assert place == [run.cost, run.accuracy]
+    assert (mark["x"], mark["y"]) == ([run.cost], [run.accuracy])
 
 
 def test_the_sentence_states_shared_samples(explorer):

@@ -6,8 +6,15 @@ import pytest
 from tiny_stores import noisy_store
 
 from cascadelib import search
-from cascadelib.figures.style import select_evenly
-from cascadelib.figures.tables import digits, fraction, in_words, number, readable, seconds
+from cascadelib.figures.tables import (
+    digits,
+    fraction,
+    in_words,
+    number,
+    readable,
+    seconds,
+    select_evenly,
+)
 
 
 @pytest.fixture(scope="module")

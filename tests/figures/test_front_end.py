@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from cascadelib.front_end import displays_widgets, is_watched
+from cascadelib.figures.front_end import displays_widgets, is_watched
 
 
 @pytest.mark.parametrize(
