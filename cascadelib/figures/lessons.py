@@ -86,9 +86,8 @@ def _add_arrow(fig: style.Figure, cost_kind: str, finding: Any, high: float) -> 
     style.label(fig, costs[1], high, factor, xanchor="right", xshift=12, yshift=42, font_size=16)
     style.label(fig, costs[1], accuracies[1], "large\nmodel", xanchor="left", xshift=8)
     if len(finding.models) > 1:
-        style.label(
-            fig, *ends.iloc[0], "cascade", style.HELD_OUT, xanchor="right", xshift=-2, yshift=14
-        )
+        place = {"xanchor": "right", "xshift": -2, "yshift": 14}
+        style.label(fig, costs[0], accuracies[0], "cascade", style.HELD_OUT, **place)
 
 
 def _add_limit(fig: style.Figure, finding: Any, left: float) -> None:
