@@ -49,15 +49,12 @@ def points(values: Iterable[float]) -> list[str]:
 
 
 def one_choice(store: Any, test: cl.LogitStore, seed: int) -> dict[str, Any]:
-    """Return a row of pairs selected on a store: expected accuracy, estimate of halves, ``test``
-    accuracy."""
+    """Return a row of pairs selected on a store: expected accuracy and ``test`` accuracy."""
     front = cl.search(store, 2)
     best = cl.pick(front, "max_improvement")
     reference = front.singles["accuracy"].idxmax()
     matching = cl.pick(front, "match_best", caution=0)
-    bias = cl.analysis.selection_bias(store, 2, repeats=5, seed=seed).mean()
-    row = {"promised": best.improvement, "halves": bias["best_improvement_measured"]}
-    row["kept"] = cl.evaluate(test, best).improvement
+    row = {"promised": best.improvement, "kept": cl.evaluate(test, best).improvement}
     row["promised_accuracy"] = matching.accuracy - front.baseline.best
     row["kept_accuracy"] = cl.evaluate(test, matching).accuracy - test.models.loc[reference, "top1"]
     order = np.random.default_rng(seed).permutation(len(store))
@@ -88,7 +85,7 @@ def choosing() -> str:
         middle = rows.drop(columns="certified").astype(float).median()
         certified = rows[rows["certified"]]
         cells = [f"{k:,}"]
-        cells += [f"{middle[name]:.1f}" for name in ("promised", "halves", "kept")]
+        cells += [f"{middle[name]:.1f}" for name in ("promised", "kept")]
         cells += points([middle["promised_accuracy"], middle["kept_accuracy"]])
         cells += points([rows["kept_accuracy"].min()])
         cells.append(f"{len(certified)} of {len(rows)}")
@@ -98,7 +95,7 @@ def choosing() -> str:
         else:
             cells += ["–", "–"]
         lines.append(cells)
-    head = ["images", "× promised", "× in halves", "× kept", "points promised", "points kept"]
+    head = ["images", "× promised", "× kept", "points promised", "points kept"]
     head += ["worst of ten", "certified", "cost ÷ reference's", "largest loss, points"]
     return markdown(head, lines)
 

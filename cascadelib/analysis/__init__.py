@@ -5,15 +5,14 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     calibration=(
-        "VERDICTS brier_score calibration_bins calibration_table claims_of confidence_gap "
-        "expected_calibration_error ideal_calibration_error moving_average"
+        "calibration_table claims_of confidence_gap expected_calibration_error "
+        "ideal_calibration_error moving_average"
     ),
-    comparison="compare_fronts mean_cost_ratio range_dominance resampled_cost_ratio",
+    comparison="mean_cost_ratio range_dominance resampled_cost_ratio",
     findings=(
-        "Finding calibration_finding cost_ratios finding front_finding pair_trend "
-        "price_of_accuracy ratio_finding shift_finding"
+        "Finding calibration_finding cost_ratios finding pair_trend ratio_finding shift_finding"
     ),
-    generalization="accuracy_drops guarantee_table selection_bias",
+    generalization="accuracy_drops guarantee_table",
     shift="holds mean_improvement_moved front_on replay",
-    uncertainty="basic_interval bootstrap interval",
+    uncertainty="bootstrap interval",
 )

@@ -6,16 +6,12 @@ Figures 13 and 14 of the paper as tables.
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.stats import norm, rankdata
+from scipy.stats import norm
 
-from ..checks import check_count, validate_choice
+from ..checks import check_count
 from ..evaluation.intervals import LEVEL, with_ends
-from ..methods.confidence_metrics import BLOCK_ROWS, softmax
 from ..methods.method import cached_confidence, cached_temperature
 from ..store.logit_store import LogitStore
-
-VERDICTS = ("underconfident", "neither", "overconfident")
-"""Verdicts on a model, in the order of rising mean confidence − accuracy."""
 
 
 def check_confidences_and_outcomes(confidence: Array, correct: Array) -> tuple[Array, Array]:
@@ -42,23 +38,16 @@ def check_confidences_and_outcomes(confidence: Array, correct: Array) -> tuple[A
     return confidence, correct
 
 
-def bin_numbers(confidence: Array, bins: int = 15, binning: str = "equal_width") -> Array:
+def bin_numbers(confidence: Array, bins: int = 15) -> Array:
     """Return the bin of each confidence in [0, 1], int64 (n_samples,) in 0 … bins − 1.
 
-    "equal_width" bins are (i / bins, (i + 1) / bins], and the first contains 0. "equal_mass" bins
-    contain about n_samples / bins samples each, by rank. Equal confidences share their mean rank,
-    so they are never separated.
+    Bins are (i / bins, (i + 1) / bins], and the first contains 0.
     """
-    if validate_choice(binning, ("equal_width", "equal_mass"), "binning") == "equal_width":
-        return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
-    shares = (rankdata(confidence) - 0.5) / len(confidence)
-    return np.minimum((shares * bins).astype(np.int64), bins - 1)
+    return np.digitize(confidence, np.linspace(0, 1, bins + 1)[1:-1], right=True)
 
 
-def calibration_bins(
-    confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
-) -> pd.DataFrame:
-    """Return the mean confidence and the accuracy in bins of confidence.
+def expected_calibration_error(confidence: Array, correct: Array, bins: int = 15) -> float:
+    """Return the mean |accuracy − confidence| of bins of equal width, weighted by samples.
 
     Parameters
     ----------
@@ -68,41 +57,6 @@ def calibration_bins(
         Whether each answer is correct.
     bins : int, default=15
         Number of bins.
-    binning : {"equal_width", "equal_mass"}, default="equal_width"
-        Bins of equal width, or with equal numbers of samples.
-
-    Returns
-    -------
-    DataFrame
-        One row per bin with samples: confidence and accuracy (means), samples (their number).
-
-    Raises
-    ------
-    ValueError
-        If shapes differ, if there is no sample, if a confidence is outside [0, 1], or if the
-        binning is unknown.
-    """
-    confidence, correct = check_confidences_and_outcomes(confidence, correct)
-    table = pd.DataFrame(
-        {
-            "bin": bin_numbers(confidence, bins, binning),
-            "confidence": confidence,
-            "accuracy": correct,
-        }
-    )
-    grouped = table.groupby("bin")
-    return grouped.mean().assign(samples=grouped.size())
-
-
-def expected_calibration_error(
-    confidence: Array, correct: Array, bins: int = 15, binning: str = "equal_width"
-) -> float:
-    """Return the mean |accuracy − confidence| of :func:`calibration_bins`, weighted by samples.
-
-    Parameters
-    ----------
-    confidence, correct, bins, binning
-        As for :func:`calibration_bins`.
 
     Returns
     -------
@@ -112,26 +66,24 @@ def expected_calibration_error(
     Raises
     ------
     ValueError
-        As for :func:`calibration_bins`.
+        If shapes differ, if there is no sample, or if a confidence is outside [0, 1].
 
     References
     ----------
     .. [1] Naeini et al., 2015. Guo et al., 2017.
     """
-    table = calibration_bins(confidence, correct, bins, binning)
-    errors = (table["accuracy"] - table["confidence"]).abs()
-    return float(np.average(errors, weights=table["samples"]))
+    confidence, correct = check_confidences_and_outcomes(confidence, correct)
+    excess = np.bincount(bin_numbers(confidence, bins), correct - confidence)
+    return float(np.abs(excess).sum() / len(confidence))
 
 
-def ideal_calibration_error(
-    confidence: Array, bins: int = 15, binning: str = "equal_width"
-) -> float:
+def ideal_calibration_error(confidence: Array, bins: int = 15) -> float:
     """Return the mean :func:`expected_calibration_error` of a perfectly calibrated model.
 
     Parameters
     ----------
-    confidence, bins, binning
-        As for :func:`calibration_bins`.
+    confidence, bins
+        As for :func:`expected_calibration_error`.
 
     Returns
     -------
@@ -141,7 +93,7 @@ def ideal_calibration_error(
     Raises
     ------
     ValueError
-        As for :func:`calibration_bins`.
+        As for :func:`expected_calibration_error`.
 
     Notes
     -----
@@ -150,37 +102,8 @@ def ideal_calibration_error(
     is used for small v. The result is the sum over bins ÷ the number of samples.
     """
     confidence, _ = check_confidences_and_outcomes(confidence, confidence)
-    v = np.bincount(bin_numbers(confidence, bins, binning), confidence * (1 - confidence))
+    v = np.bincount(bin_numbers(confidence, bins), confidence * (1 - confidence))
     return float(np.minimum(np.sqrt(2 * np.maximum(v, 0) / np.pi), 2 * v).sum() / len(confidence))
-
-
-def brier_score(logits: Array, labels: Array, temperature: float = 1.0) -> float:
-    """Return the mean of Σ_c (p_c − [c is the label])² over samples, with p = softmax(logits / T).
-
-    Parameters
-    ----------
-    logits : float array of shape (n_samples, n_classes)
-        Logits of a model.
-    labels : int array of shape (n_samples,)
-        Labels.
-    temperature : float, default=1.0
-        T.
-
-    Returns
-    -------
-    float
-        The Brier score in [0, 2].
-
-    References
-    ----------
-    .. [1] Brier, 1950.
-    """
-    total = 0.0
-    for start in range(0, len(logits), BLOCK_ROWS):
-        p = softmax(logits[start : start + BLOCK_ROWS], temperature)
-        label_probability = p[np.arange(len(p)), labels[start : start + BLOCK_ROWS]]
-        total += np.sum(p**2) - 2 * label_probability.sum() + len(p)
-    return float(total / len(logits))
 
 
 def moving_average(confidence: Array, correct: Array, window: int | None = None) -> pd.DataFrame:
@@ -189,7 +112,7 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
     Parameters
     ----------
     confidence, correct
-        As for :func:`calibration_bins`.
+        As for :func:`expected_calibration_error`.
     window : int, optional
         Number of samples per mean. Defaults to n_samples / 50. The paper uses 1,000 of 50,000.
 
@@ -202,7 +125,8 @@ def moving_average(confidence: Array, correct: Array, window: int | None = None)
     Raises
     ------
     ValueError
-        If the window is larger than the number of samples, or as for :func:`calibration_bins`.
+        If the window is larger than the number of samples, or as for
+        :func:`expected_calibration_error`.
 
     References
     ----------
@@ -275,36 +199,29 @@ def calibration_table(store: LogitStore, fitted_on: LogitStore, bins: int = 15) 
     -------
     DataFrame
         One row per model, cheapest first. The columns are accuracy, confidence (mean), gap
-        (confidence − accuracy) with its 95% interval, verdict, ece, ece_equal_mass, brier and
-        temperature. ece_null and ece_equal_mass_null are from :func:`ideal_calibration_error`.
-        Columns …_scaled have the gap and all errors at the fitted temperature.
+        (confidence − accuracy) with its 95% interval, temperature, and ece and ece_null, the
+        results of :func:`expected_calibration_error` and :func:`ideal_calibration_error`. Columns
+        …_scaled have the gap and the errors at the fitted temperature.
 
     References
     ----------
     .. [1] Lebovitz et al., TMLR 2023, figures 13 and 14.
     """
-    underconfident, neither, overconfident = VERDICTS
     rows = {}
     for name in store.models.index:
         confidence, correct = claims_of(store, name)
         temperature = cached_temperature(fitted_on, name)
         gap, low, high = confidence_gap(confidence, correct)
-        verdict = overconfident if low > 0 else neither
         row = {
             "accuracy": correct.mean(),
             "confidence": confidence.mean(),
             **with_ends(gap, (low, high), "gap"),
-            "verdict": underconfident if high < 0 else verdict,
             "temperature": temperature,
         }
         for suffix, t in (("", 1.0), ("_scaled", temperature)):
             confidence, _ = claims_of(store, name, t)
             row[f"gap{suffix}"] = confidence.mean() - correct.mean()
-            for error, binning in (("ece", "equal_width"), ("ece_equal_mass", "equal_mass")):
-                row[f"{error}{suffix}"] = expected_calibration_error(
-                    confidence, correct, bins, binning
-                )
-                row[f"{error}_null{suffix}"] = ideal_calibration_error(confidence, bins, binning)
-            row[f"brier{suffix}"] = brier_score(store.logits(name), store.origin.required_labels, t)
+            row[f"ece{suffix}"] = expected_calibration_error(confidence, correct, bins)
+            row[f"ece_null{suffix}"] = ideal_calibration_error(confidence, bins)
         rows[name] = row
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis("model")

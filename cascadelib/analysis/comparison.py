@@ -1,7 +1,6 @@
 """Compare fronts by improvement, by range dominance and by cost at equal accuracy."""
 
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -10,60 +9,7 @@ from numpy import ndarray as Array
 from ..evaluation.pareto import Baseline, breakpoints, least_cost
 from ..evaluation.point import kinds_of
 from ..fronts.front import Front, Steps
-from .shift import mean_improvement_moved
 from .uncertainty import Resampled
-
-
-def compare_fronts(
-    fronts: Mapping[str, Front],
-    *,
-    held_out: Any = None,
-    ranges: bool = True,
-) -> pd.DataFrame:
-    """Rank fronts of one store by their mean improvement.
-
-    Fronts may differ in method, number of models or candidates. A ranking on the selection split is
-    optimistic, and the optimism grows with the number of fronts. To avoid it, pass `held_out` and
-    compare the column held_out_improvement.
-
-    Parameters
-    ----------
-    fronts : mapping of str to Front
-        Fronts of one split, score and kind of cost, such as
-        ``{name: cl.search(store, 2, name) for name in …}``.
-    held_out : LogitStore or ScoreTable, optional
-        Another labelled split on which the identical cascades are evaluated.
-    ranges : bool, default=True
-        Whether pairs are swept on `held_out`, see :func:`cascadelib.replay`.
-
-    Returns
-    -------
-    DataFrame
-        One row per front, with falling mean improvement. The columns are held_out_improvement (with
-        `held_out`, relative to the baseline of that split), mean_improvement, accuracy_dominance
-        and cost_dominance (:func:`range_dominance`), and top_accuracy (of the front's most accurate
-        point).
-
-    Raises
-    ------
-    TypeError, ValueError
-        As for :func:`range_dominance`.
-
-    References
-    ----------
-    .. [1] Lebovitz et al., TMLR 2023, section 4.1 and figures 3, 8 and 9.
-    """
-    dominance = range_dominance(fronts)
-    rows = []
-    for front in fronts.values():
-        row = {}
-        if held_out is not None:
-            row["held_out_improvement"] = mean_improvement_moved(held_out, front, ranges=ranges)
-        row["mean_improvement"] = front.mean_improvement()
-        rows.append(row)
-    table = pd.DataFrame(rows, dominance.index).join(dominance)
-    table["top_accuracy"] = [front.steps[1][-1] for front in fronts.values()]
-    return table.sort_values("mean_improvement", ascending=False)
 
 
 def range_dominance(fronts: Mapping[str, Front]) -> pd.DataFrame:
@@ -158,8 +104,7 @@ def resampled_cost_ratio(first: Resampled, second: Resampled) -> Array:
     Returns
     -------
     float64 array of shape (n_resamples,)
-        The ratios. To get an interval, pass them and the ratio on the full split to
-        :func:`cascadelib.analysis.basic_interval`.
+        The ratios.
     """
     return np.array([*map(_cost_ratio, first.baselines, first.fronts, second.fronts)])
 

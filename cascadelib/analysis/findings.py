@@ -2,60 +2,64 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from scipy.stats import norm
 
 from ..cost_kinds import cost_of
-from ..evaluation.evaluation import singles_correct
 from ..evaluation.guarantee import AGREEMENT, Guarantee, certainty
-from ..evaluation.intervals import LEVEL, paired_difference_interval, with_ends
+from ..evaluation.intervals import LEVEL, with_ends
 from ..evaluation.point import Point
-from ..figures.tables import arrow, in_words, number
+from ..figures.tables import arrow, in_words
 from ..fronts.front import Front
 from ..store.protocol import Store
 from .comparison import mean_cost_ratio, resampled_cost_ratio
-from .shift import front_on, holds
-from .uncertainty import basic_interval, bootstrap, interval
+from .shift import compare_with, front_on
+from .uncertainty import bootstrap, interval, sample_counts
 
 Ends = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Finding:
-    """The saving of one cascade relative to its last model, with 95% intervals.
+    """The saving of one cascade relative to a large model, with 95% intervals.
 
     Parameters
     ----------
     models : tuple of str
         The models of the cascade.
+    reference : str
+        The large model: the last one of the cascade, or the most accurate single model for a point
+        of one model.
     cost_kind : str
         The kind of cost.
     measure : str
-        What accuracy means: "accuracy", another score, or the agreement with the last model, if all
-        labels are its answers.
+        What accuracy means: "accuracy", another score, or the agreement with the large model, if
+        all labels are its answers.
     data : str
         Number and source of the samples, and number of candidate models.
     saving, exit_rate, difference : float
-        Cost of the last model ÷ cost of the cascade, share of inputs that exit at the first model,
-        and accuracy of the cascade minus accuracy of the last model.
-    saving_ends, exit_ends, difference_ends : tuple of float
+        Cost of the large model ÷ cost of the cascade, share of inputs that exit at the first model,
+        and accuracy of the cascade minus accuracy of the large model.
+    saving_ends, exit_rate_ends, difference_ends : tuple of float
         Their 95% intervals.
     accuracy, last_accuracy, cost : float
-        Accuracy of the cascade and of its last model, and mean cost of the cascade.
+        Accuracy of the cascade and of the large model, and mean cost of the cascade.
     guarantee : Guarantee, optional
         The guarantee of a certified cascade.
     """
 
     models: tuple[str, ...]
+    reference: str
     cost_kind: str
     measure: str
     data: str
     saving: float
     saving_ends: Ends
     exit_rate: float
-    exit_ends: Ends
+    exit_rate_ends: Ends
     difference: float
     difference_ends: Ends
     accuracy: float
@@ -67,7 +71,7 @@ class Finding:
     def saved(self) -> str:
         """Return the saving and its interval: "4.23× fewer MACs than the large model (95% …)"."""
         low, high = self.saving_ends
-        if len(self.models) == 1:
+        if self.models == (self.reference,):
             return f"No cascade: {self.models[0]} answers everything"
         if low < 1 < high:
             return f"No clear saving: factor {self.saving:.2f} (95% CI {low:.2f} to {high:.2f})"
@@ -80,7 +84,7 @@ class Finding:
 
     @property
     def kept(self) -> str:
-        """Return how the accuracy differs from that of the last model."""
+        """Return how the accuracy differs from that of the large model."""
         low, high = self.difference_ends
         words = "no difference found"
         if low > 0:
@@ -104,18 +108,20 @@ class Finding:
     @property
     def exits(self) -> str:
         """Return the share of inputs that exit at the first model, as a sentence."""
-        low, high = self.exit_ends
+        low, high = self.exit_rate_ends
         ends = f"95% CI {low:.1%} to {high:.1%}"
         return f"{self.exit_rate:.0%} of the inputs need only the first model ({ends})"
 
     @property
     def source(self) -> str:
         """Return what was measured, and on which samples."""
-        return (
-            f"{arrow(self.models)}: {self.accuracy:.2%}, the last model alone: "
-            f"{self.last_accuracy:.2%}. {self.exit_rate:.0%} of the inputs need only the first "
-            f"model. {self.data}."
-        )
+        large = "the last model alone"
+        exits = f" {self.exit_rate:.0%} of the inputs need only the first model."
+        if len(self.models) == 1:
+            large = self.reference
+            exits = ""
+        accuracies = f"{self.accuracy:.2%}, {large}: {self.last_accuracy:.2%}."
+        return f"{arrow(self.models)}: {accuracies}{exits} {self.data}."
 
     def __str__(self) -> str:
         return f"{self.saved}. {self.kept}.{self.certified}\n{self.source}"
@@ -137,7 +143,7 @@ def data_of(other: Store, front: Front) -> str:
 
 
 def finding(front: Front, other: Store, cascade: Point) -> Finding:
-    """Evaluate a cascade of a front on a split that did not select it.
+    """Evaluate a cascade or a single model of a front on a split that did not select it.
 
     Parameters
     ----------
@@ -146,7 +152,7 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     other : LogitStore or ScoreTable
         Labelled samples. If they are those of the front, the finding is named optimistic.
     cascade : Point
-        The cascade.
+        The cascade. A single model is compared with the front's reference.
 
     Returns
     -------
@@ -175,95 +181,28 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     >>> print(found.kept)
     Agreement with llama-3.3-70b: lower (−1.33 points, 95% CI −1.93 to −0.74)
     """
-    row = holds({"": other}, cascade, resamples=2).iloc[0]
-    ends = {name: (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS}
+    *_, reference = front.reference.models if len(cascade.models) == 1 else cascade.models
+    row = compare_with(reference, other, cascade, sample_counts(len(other), 2), LEVEL)
+    ends: dict[str, Any] = {
+        f"{name}_ends": (row[f"{name}_low"], row[f"{name}_high"]) for name in INTERVALS
+    }
     measure = "accuracy" if cascade.score == "top1" else in_words(cascade.score)
     if cascade.score == "top1" and row["last_model_accuracy"] == 1:
-        measure = f"agreement with {cascade.models[-1]}"
+        measure = f"agreement with {reference}"
     return Finding(
         models=cascade.models,
+        reference=reference,
         cost_kind=cascade.cost_kind,
         measure=measure,
         data=data_of(other, front),
-        saving=row["saving"],
-        saving_ends=ends["saving"],
-        exit_rate=row["exit_rate"],
-        exit_ends=ends["exit_rate"],
-        difference=row["difference"],
-        difference_ends=ends["difference"],
-        accuracy=row["accuracy"],
+        **{name: row[name] for name in (*INTERVALS, "accuracy", "cost")},
+        **ends,
         last_accuracy=row["last_model_accuracy"],
-        cost=row["cost"],
         guarantee=cascade.guarantee,
     )
 
 
 INTERVALS = ("saving", "exit_rate", "difference")  # columns of `holds` with an interval
-
-
-def front_finding(front: Front, other: Store, resamples: int = 200) -> str:
-    """State the mean improvement of a front's cascades on a split that did not select them.
-
-    Parameters
-    ----------
-    front : Front
-        The cascades, with their thresholds.
-    other : LogitStore or ScoreTable
-        Labelled samples.
-    resamples : int, default=200
-        Number of resamples of the bootstrap.
-
-    Returns
-    -------
-    str
-        The mean improvement, with a 95% interval.
-
-    See Also
-    --------
-    mean_improvement_moved : The value, with ``ranges=False``.
-    """
-    moved = front_on(other, front, ranges=False)
-    if len(moved.baseline.front) == 1:
-        return "The cheapest single model is also the most accurate one on held-out data."
-    mean = moved.mean_improvement()
-    low, high = basic_interval(bootstrap(other, front, resamples).mean_improvement(), mean)
-    return (
-        f"At equal accuracy, single models cost {mean:.2f}× as much as cascades on average "
-        f"(95% CI {low:.2f} to {high:.2f}).\n"
-        f"{in_words(front.cost_kind)}. {data_of(other, front)}."
-    )
-
-
-def price_of_accuracy(singles: Front, other: Store, cheaper: Point) -> str:
-    """State what the last bit of accuracy of the best single model costs.
-
-    Parameters
-    ----------
-    singles : Front
-        Single models, ``cl.search(store, 1)``, whose reference is the best one.
-    other : LogitStore or ScoreTable
-        Labelled samples that measure their accuracies.
-    cheaper : Point
-        The other model, such as ``cl.pick(singles, loss=0.01)``.
-
-    Returns
-    -------
-    str
-        The ratio of the costs and the difference of the accuracies, with a 95% interval.
-    """
-    names = [cheaper.models[-1], singles.reference.models[-1]]
-    places = [other.models.index.get_loc(name) for name in names]
-    costs = [other.costs(singles.cost_kind)[place] for place in places]
-    lesser, best = (singles_correct(other, singles.score)[place] for place in places)
-    ends = paired_difference_interval(lesser, best)
-    shown = (best.mean() - lesser.mean(), *ends)
-    difference, low, high = (points(share).removeprefix("+") for share in shown)
-    return (
-        f"The last {difference} points of accuracy (95% CI {low} to {high}) multiply the cost by "
-        f"{costs[1] / costs[0]:.1f}.\n"
-        f"From {names[0]} ({number(costs[0])}) to {names[1]} ({number(costs[1])}), "
-        f"{in_words(singles.cost_kind)}. {data_of(other, singles)}."
-    )
 
 
 def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200) -> pd.DataFrame:

@@ -11,14 +11,9 @@ from ..checks import error_context, validate_choice
 from ..evaluation.evaluation import correct_alone, quality, singles_correct
 from ..evaluation.intervals import LEVEL, difference_interval, paired_difference_interval, with_ends
 from ..evaluation.run import evaluate
-from ..figures.front_end import watched
-from ..fronts.exact import search
 from ..fronts.front import Front
-from ..fronts.selection import pick
 from ..guarantees.certificate import certify
-from ..methods.method import Method
 from ..store.protocol import Store
-from .shift import front_of, replay
 
 
 def accuracy_drops(
@@ -102,7 +97,7 @@ def guarantee_table(
     held_out : LogitStore or ScoreTable
         Samples that were used neither for selection nor for certification.
     delta : float, default=0.05
-        Largest probability that a guarantee fails.
+        Largest probability that one of the guarantees fails. Each has δ ÷ the number of losses.
 
     Returns
     -------
@@ -113,7 +108,7 @@ def guarantee_table(
     """
     rows = []
     for epsilon in losses:
-        certificate = certify(store, front, epsilon, delta)
+        certificate = certify(store, front, epsilon, delta / len(losses))
         models: tuple[str, ...] = ("–",)
         cost = loss = np.nan
         if certificate.guarantee is not None:
@@ -125,60 +120,6 @@ def guarantee_table(
         rows.append((epsilon, models, cost, loss))
     columns = ["accuracy_loss_allowed", "models", "cost", "accuracy_loss_held_out"]
     return pd.DataFrame(rows, columns=columns)
-
-
-def selection_bias(
-    store: Any,
-    n_models: int | tuple[int, ...] = 2,
-    method: Method | str | None = None,
-    *,
-    repeats: int = 20,
-    seed: int = 0,
-    **options: Any,
-) -> pd.DataFrame:
-    """Measure the optimism of selection: search one half of a store, evaluate on the other.
-
-    Parameters
-    ----------
-    store : LogitStore or ScoreTable
-        Labelled samples.
-    n_models, method, **options
-        As for :func:`cascadelib.search`.
-    repeats : int, default=20
-        Number of random halvings.
-    seed : int, default=0
-        Seed of the halves.
-
-    Returns
-    -------
-    DataFrame
-        One row per repeat. Columns come in pairs, ``…_chosen`` on the half of the search and
-        ``…_measured`` on the other: accuracy (mean over the front's points), single_models (mean
-        accuracy of all single models, which differs by chance only), mean_improvement of the front,
-        and best_improvement of the point with the largest improvement factor.
-    """
-    rng = np.random.default_rng(seed)
-    rows = []
-    for _ in watched(range(repeats), "halves"):
-        order = rng.permutation(len(store))
-        chosen = store.take(order[: len(store) // 2])
-        measured = store.take(order[len(store) // 2 :])
-        front = search(chosen, n_models, method, **options)
-        best = pick(front, "max_improvement")
-        replayed = replay(measured, front, ranges=False)
-        replayed_front = front_of(measured, front, replayed)
-        row = {
-            "accuracy_chosen": front.table["accuracy"].mean(),
-            "accuracy_measured": replayed["accuracy_replayed"].mean(),
-            "single_models_chosen": chosen.models["top1"].mean(),
-            "single_models_measured": measured.models["top1"].mean(),
-            "mean_improvement_chosen": front.mean_improvement(),
-            "mean_improvement_measured": replayed_front.mean_improvement(),
-            "best_improvement_chosen": best.improvement,
-            "best_improvement_measured": evaluate(measured, best).improvement,
-        }
-        rows.append(row)
-    return pd.DataFrame(rows)
 
 
 def same_samples(store: Store, other: Store) -> Store:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 
 from ..evaluation.evaluation import (
     baseline_of,
@@ -300,44 +301,54 @@ def holds(
     """
     point = single_point(cascade)
     counts = {k: sample_counts(k, resamples) for k in {len(store) for store in splits.values()}}
-    rows = []
-    for store in splits.values():
-        run = evaluate(store, point)
-        last = store.models.index.get_loc(point.models[-1])
-        singles = singles_correct(store, point.score)
-        last_accuracy = float(quality(store, singles[last], point.score))
-        resampled = resampled_runs(store, [(0, run)], [point], counts[len(store)], singles)
-        if point.score == F1:  # F1 is not a share of samples, so Wilson's interval does not apply
-            resampled_f1 = resampled.accuracy[:, 0]
-            ends = interval(resampled_f1, level)
-            difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
-        else:
-            ends = share_interval(run.correct, level)
-            difference = paired_difference_interval(singles[last], run.correct, level)
-        reached = min(run.accuracy, run.baseline.best)
-        improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
-        percentiles = interval(resampled.improvement[:, 0], level)
-        best = [baseline.best for baseline in resampled.baselines]
-        if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
-            percentiles = (np.nan, np.nan)
-        last_cost = run.costs[-1]
-        # The last model's cost has an interval only if it differs by sample. Then each of the two
-        # intervals gets half of the error.
-        cost_level = 1 - (1 - level) / (1 + np.ndim(last_cost))
-        low, high = cost_interval(run.exit_stage, run.costs, cost_level)
-        least, most = cost_interval(np.zeros(len(store), int), [last_cost], cost_level)
-        ratio = float(np.mean(last_cost)) / run.cost
-        exits = share_interval(run.exit_stage == 0, level, "exact")
-        row = {
-            "samples": len(store),
-            **with_ends(ratio, (least / high, most / low), "saving"),
-            "last_model_accuracy": last_accuracy,
-            **with_ends(run.accuracy, ends, "accuracy"),
-            **with_ends(run.accuracy - last_accuracy, difference, "difference"),
-            "exit_rates": run.exit_rates,
-            **with_ends(run.exit_rates[0], exits, "exit_rate"),
-            "cost": run.cost,
-            **with_ends(improvement, percentiles, "improvement"),
-        }
-        rows.append(row)
+    large = point.models[-1]
+    rows = [
+        compare_with(large, store, point, counts[len(store)], level) for store in splits.values()
+    ]
     return pd.DataFrame(rows, index=pd.Index(splits, name="split"))
+
+
+def compare_with(
+    reference: str, store: Store, point: Point, counts: Array, level: float
+) -> dict[str, Any]:
+    """Return a row of :func:`holds`, in which another model may replace the last one.
+
+    `counts` are the :func:`.uncertainty.sample_counts` of the split.
+    """
+    run = evaluate(store, point)
+    last = store.models.index.get_loc(reference)
+    singles = singles_correct(store, point.score)
+    last_accuracy = float(quality(store, singles[last], point.score))
+    resampled = resampled_runs(store, [(0, run)], [point], counts, singles)
+    if point.score == F1:  # F1 is not a share of samples, so Wilson's interval does not apply
+        resampled_f1 = resampled.accuracy[:, 0]
+        ends = interval(resampled_f1, level)
+        difference = interval(resampled_f1 - resampled.single_accuracy[:, last], level)
+    else:
+        ends = share_interval(run.correct, level)
+        difference = paired_difference_interval(singles[last], run.correct, level)
+    reached = min(run.accuracy, run.baseline.best)
+    improvement = float(improvement_factor(run.baseline.cost_at(reached), run.cost))
+    percentiles = interval(resampled.improvement[:, 0], level)
+    best = [baseline.best for baseline in resampled.baselines]
+    if np.mean(resampled.accuracy[:, 0] >= best) > (1 - level) / 2:
+        percentiles = (np.nan, np.nan)
+    last_cost = costs_by_model(store, point.cost_kind)[reference]
+    # The last model's cost has an interval only if it differs by sample. Then each of the two
+    # intervals gets half of the error.
+    cost_level = 1 - (1 - level) / (1 + np.ndim(last_cost))
+    low, high = cost_interval(run.exit_stage, run.costs, cost_level)
+    least, most = cost_interval(np.zeros(len(store), int), [last_cost], cost_level)
+    ratio = float(np.mean(last_cost)) / run.cost
+    exits = share_interval(run.exit_stage == 0, level, "exact")
+    return {
+        "samples": len(store),
+        **with_ends(ratio, (least / high, most / low), "saving"),
+        "last_model_accuracy": last_accuracy,
+        **with_ends(run.accuracy, ends, "accuracy"),
+        **with_ends(run.accuracy - last_accuracy, difference, "difference"),
+        "exit_rates": run.exit_rates,
+        **with_ends(run.exit_rates[0], exits, "exit_rate"),
+        "cost": run.cost,
+        **with_ends(improvement, percentiles, "improvement"),
+    }

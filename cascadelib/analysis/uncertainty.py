@@ -15,7 +15,6 @@ from ..evaluation.evaluation import check_store, singles_correct
 from ..evaluation.intervals import LEVEL
 from ..evaluation.pareto import (
     Baseline,
-    improvement_at,
     improvement_factor,
     mean_improvement,
     pareto_front,
@@ -79,18 +78,6 @@ class Resampled:
         keep = [pareto_front(*pair) for pair in zip(self.cost, self.accuracy)]
         return [(cost[k], accuracy[k]) for cost, accuracy, k in zip(self.cost, self.accuracy, keep)]
 
-    def improvement_at(self, accuracies: Array) -> Array:
-        """Return the improvement factor of all cascades together at A accuracies, float64 (R, A).
-
-        It is 0 if no cascade has the accuracy. Above the best single model of a resample, the
-        accuracy of that model is used.
-        """
-        at = np.asarray(accuracies, np.float64)
-        pairs = zip(self.baselines, self.fronts)
-        return np.stack(
-            [improvement_at(base, *front, np.minimum(at, base.best)) for base, front in pairs]
-        )
-
     def mean_improvement(self, low: float | None = None) -> Array:
         """Return the mean improvement over the accuracy range of each resample, float64 (R,).
 
@@ -137,8 +124,8 @@ def bootstrap(
     Returns
     -------
     Resampled
-        Accuracy, cost, saving and improvement per resample and cascade. Its methods
-        ``improvement_at`` and ``mean_improvement`` treat all cascades together as one front.
+        Accuracy, cost and improvement per resample and cascade. Its method ``mean_improvement``
+        treats all cascades together as one front.
 
     Raises
     ------
@@ -240,31 +227,8 @@ def interval(values: Array, level: float = LEVEL) -> tuple:
       neither do their resamples. :func:`cost_interval` and ``share_interval`` are valid.
     - The improvement factor near the accuracy of the best single model, where 95% percentiles
       covered 86% to 88%. :func:`holds` omits them there, and reports ``saving``.
-    - Maxima over many cascades, see :func:`basic_interval`.
+    - The mean improvement of a set of cascades. At each accuracy only the best one counts, so
+      resampled values exceed the estimate about as much as the estimate exceeds the true value.
+      Mirror the percentiles at the estimate.
     """
     return tuple(np.quantile(values, [(1 - level) / 2, (1 + level) / 2], axis=0))
-
-
-def basic_interval(values: Array, estimate: float, level: float = LEVEL) -> tuple:
-    """Return the percentiles of resampled values, mirrored at the estimate.
-
-    Use it for the mean improvement of a *set* of cascades. At each accuracy, only the best of many
-    cascades counts, which is optimistic. So resampled values exceed the estimate about as much as
-    the estimate exceeds the true value. For single cascades see :func:`interval`.
-
-    Parameters
-    ----------
-    values : float array of shape (n_resamples, ...)
-        Resampled values.
-    estimate : float
-        The value on the full split.
-    level : float, default=0.95
-        Coverage.
-
-    Returns
-    -------
-    tuple of float or array
-        (low, high), of the shape of the other axes.
-    """
-    low, high = interval(values, level)
-    return 2 * estimate - high, 2 * estimate - low

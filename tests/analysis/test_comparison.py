@@ -13,9 +13,7 @@ from tables_of_scores import noisy_store
 
 from cascadelib import Baseline, ScoreTable, search
 from cascadelib.analysis import (
-    compare_fronts,
     mean_cost_ratio,
-    mean_improvement_moved,
     range_dominance,
 )
 from cascadelib.analysis.comparison import _cost_ratio
@@ -79,25 +77,6 @@ def test_the_cost_ratio_is_the_mean_over_stretches_between_points(fronts):
     ratio = mean_cost_ratio(first, second)
     assert ratio == pytest.approx(expected, nan_ok=True)
     assert mean_cost_ratio(second, first) == pytest.approx(1 / ratio, nan_ok=True)
-
-
-def test_fronts_are_ranked_by_mean_improvement():
-    table = compare_fronts(all_fronts())
-    assert table["mean_improvement"].is_monotonic_decreasing
-    for name, front in all_fronts().items():
-        row = table.loc[name]
-        assert row["mean_improvement"] == front.mean_improvement()
-        assert row["top_accuracy"] == front.table["accuracy"].max()
-    dominance = range_dominance(all_fronts()).loc[table.index]
-    assert table[dominance.columns].equals(dominance)
-
-
-@pytest.mark.parametrize("ranges", [True, False])
-def test_held_out_improvements_are_those_of_the_identical_cascades(ranges):
-    table = compare_fronts(all_fronts(), held_out=OTHER, ranges=ranges)
-    for name, front in all_fronts().items():
-        there = mean_improvement_moved(OTHER, front, ranges=ranges)
-        assert table.loc[name, "held_out_improvement"] == there
 
 
 def test_cost_dominance_is_nan_if_a_model_is_free():

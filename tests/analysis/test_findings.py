@@ -10,17 +10,15 @@ from scipy.stats import norm
 from tiny_stores import three_models
 
 import cascadelib as cl
-from cascadelib import LogitStore, mean_improvement_moved, pick, search
+from cascadelib import pick, search
 from cascadelib.analysis import (
     calibration_finding,
     cost_ratios,
     finding,
-    front_finding,
     front_on,
     holds,
     mean_cost_ratio,
     pair_trend,
-    price_of_accuracy,
     ratio_finding,
     shift_finding,
 )
@@ -50,7 +48,7 @@ def test_a_finding_has_the_values_of_the_other_split():
     assert (a_finding().difference, *a_finding().difference_ends) == tuple(
         row.filter(like="difference")
     )
-    assert (a_finding().exit_rate, *a_finding().exit_ends) == tuple(
+    assert (a_finding().exit_rate, *a_finding().exit_rate_ends) == tuple(
         row[["exit_rate", "exit_rate_low", "exit_rate_high"]]
     )
     text = str(a_finding())
@@ -114,20 +112,6 @@ def test_a_finding_states_the_guarantee_of_its_cascade_and_its_score():
     assert graded.certified == f" Certified with probability at least 96%: {promise}"
 
 
-def test_a_front_finding_has_the_mean_on_the_other_split():
-    mean = mean_improvement_moved(OTHER, a_front(), ranges=False)
-    text = front_finding(a_front(), OTHER, 20)
-    assert f"cost {mean:.2f}× as much" in text and "600 held-out samples of seed 1" in text
-
-
-def test_a_front_finding_needs_two_single_models():
-    logits = {name: 9 * np.eye(5)[:2] for name in MACS}
-    same = LogitStore.from_arrays([0, 1], logits, macs=MACS, classes=tuple("abcde"))
-    text = front_finding(a_front(), same, 5)
-    assert text == "The cheapest single model is also the most accurate one on held-out data."
-    assert front_finding(search(STORE), STORE, 5).count("selected it (optimistic)") == 1
-
-
 def pairs_of(models, relation):
     """A table of all pairs of models whose column y has a relation to x."""
     rng = np.random.default_rng(0)
@@ -150,14 +134,19 @@ def test_a_trend_is_stated_if_its_interval_excludes_zero(relation, words):
     assert pair_trend(pairs_of(2, relation), "x", "y").startswith("Too few pairs for a trend.\n")
 
 
-def test_the_price_of_accuracy_compares_two_models_on_the_other_split():
+def test_a_single_model_is_compared_with_the_most_accurate_one():
     singles = search(STORE, 1)
-    text = price_of_accuracy(singles, OTHER, singles.point(0))
-    rows = OTHER.models
-    drop = 100 * (rows["top1"].iloc[-1] - rows["top1"].iloc[0])
-    assert text.startswith(f"The last {drop:.2f} points of accuracy (95% CI ")
-    assert "multiply the cost by 100.0.\nFrom m0 (" in text and "600 held-out samples" in text
-    assert "multiply the cost by 1.0.\n" in price_of_accuracy(singles, OTHER, singles.reference)
+    found = finding(singles, OTHER, singles.point(0))
+    m0, _, m2 = OTHER.models["top1"]
+    assert found.saving == pytest.approx(100) and found.difference == pytest.approx(m0 - m2)
+    assert f"m0: {m0:.2%}, m2: {m2:.2%}. 600 held-out samples" in str(found)
+
+
+def test_a_front_of_cascades_is_compared_with_single_models():
+    fronts = {"single models": search(STORE, 1), "cascades": a_front()}
+    ratio = cost_ratios(fronts, OTHER, 30)["relative_cost"].item()
+    moved = [front_on(OTHER, front, ranges=False) for front in fronts.values()]
+    assert ratio == pytest.approx(mean_cost_ratio(*moved)) and ratio < 1
 
 
 def test_cost_ratios_are_those_of_the_other_split_with_simultaneous_intervals():
