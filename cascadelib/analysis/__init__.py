@@ -10,7 +10,8 @@ __getattr__, __dir__, __all__ = attach(
     ),
     comparison="mean_cost_ratio range_dominance resampled_cost_ratio",
     findings=(
-        "Finding calibration_finding cost_ratios finding pair_trend ratio_finding shift_finding"
+        "Finding calibration_finding cost_ratios finding pair_trend price_of_accuracy "
+        "ratio_finding shift_finding"
     ),
     generalization="accuracy_drops guarantee_table",
     shift="holds mean_improvement_moved front_on replay",

@@ -146,10 +146,23 @@ def _share_led(pieces: list[Array], widths: Array) -> Array:
 
 def _cost_ratio(baseline: Baseline, first: Steps, second: Steps) -> float:
     """Return the geometric mean of the cost ratio over the accuracies that both fronts reach."""
-    costs, accuracies = zip(first, second)
+    return ratio_between(*common_range(baseline, first, second), first, second)
+
+
+def common_range(baseline: Baseline, first: Steps, second: Steps) -> tuple[float, float]:
+    """Return the lowest and the highest accuracy at which two fronts are compared."""
     low = baseline.accuracy[baseline.front[0]]
-    high = min(accuracies[0][-1], accuracies[1][-1], baseline.best)
-    if not low < high or min(costs[0][0], costs[1][0]) == 0:
+    return low, min(first[1][-1], second[1][-1], baseline.best)
+
+
+def ratio_between(low: float, high: float, first: Steps, second: Steps) -> float:
+    """Return the geometric mean of the cost ratio over a range of accuracies.
+
+    It is nan if a front does not reach all of them, or if it begins with a free model.
+    """
+    costs, accuracies = zip(first, second)
+    reached = min(accuracies[0][-1], accuracies[1][-1])
+    if not low < high <= reached or min(costs[0][0], costs[1][0]) == 0:
         return float("nan")
     ends = breakpoints(low, high, *accuracies)
     logs = np.log([least_cost(*front, ends[1:]) for front in (first, second)])

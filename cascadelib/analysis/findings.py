@@ -2,10 +2,12 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
+from itertools import groupby, pairwise
 from typing import Any
 
 import numpy as np
 import pandas as pd
+from numpy import ndarray as Array
 from scipy.stats import norm
 
 from ..cost_kinds import cost_of
@@ -15,7 +17,7 @@ from ..evaluation.point import Point
 from ..figures.tables import arrow, in_words
 from ..fronts.front import Front
 from ..store.protocol import Store
-from .comparison import mean_cost_ratio, resampled_cost_ratio
+from .comparison import common_range, mean_cost_ratio, ratio_between, resampled_cost_ratio
 from .shift import compare_with, front_on
 from .uncertainty import bootstrap, interval, sample_counts
 
@@ -202,7 +204,38 @@ def finding(front: Front, other: Store, cascade: Point) -> Finding:
     )
 
 
+PARTS = 5  # of the range of accuracies, in each of which two fronts are compared
 INTERVALS = ("saving", "exit_rate", "difference")  # columns of `holds` with an interval
+
+
+def price_of_accuracy(singles: Front, other: Store, points: float = 0.01) -> str:
+    """State what the last points of accuracy cost on a split that did not select the models.
+
+    Parameters
+    ----------
+    singles : Front
+        Cascades of one model, by a search of length 1.
+    other : LogitStore or ScoreTable
+        Labelled samples.
+    points : float, default=0.01
+        The difference of accuracy below the most accurate model.
+
+    Returns
+    -------
+    str
+        The cost of the most accurate model ÷ the cost of this much less accuracy on the hull of the
+        single models, with its 95% interval over resamples.
+    """
+    baseline = front_on(other, singles, ranges=False).baseline
+    drawn = bootstrap(other, singles, 200).baselines
+    value, *draws = (b.cost_at(b.best) / b.cost_at(b.best - points) for b in (baseline, *drawn))
+    factor = np.exp(norm.isf((1 - LEVEL) / 2) * np.std(np.log(draws)))
+    return (
+        f"The last {'point' if points == 0.01 else f'{100 * points:g} points'} of accuracy, from "
+        f"{baseline.best - points:.2%} to {baseline.best:.2%}, multiplies the cost by "
+        f"{value:.1f} (95% CI {value / factor:.1f} to {value * factor:.1f}).\n"
+        f"{in_words(singles.cost_kind)}, on the hull of single models. {data_of(other, singles)}."
+    )
 
 
 def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200) -> pd.DataFrame:
@@ -220,9 +253,13 @@ def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200)
     Returns
     -------
     DataFrame
-        One row per front except the first, whose label is the name of the index. relative_cost is
-        the cost ÷ that of the first front, with its ends relative_cost_low and relative_cost_high.
-        The 95% intervals hold simultaneously (Bonferroni).
+        One row per front except the first, whose label is the name of the index.
+
+        - relative_cost: the cost ÷ that of the first front, with its ends relative_cost_low and
+          relative_cost_high. The 95% intervals hold simultaneously (Bonferroni).
+        - cheaper_at, dearer_at: where the cost clearly differs, as "87.2% to 93.7%" or "none":
+          the fifths of the range of accuracies whose interval excludes an equal cost. The five
+          intervals of a row hold simultaneously at 95%.
 
     Raises
     ------
@@ -244,13 +281,29 @@ def cost_ratios(fronts: Mapping[str, Front], other: Store, resamples: int = 200)
     drawn = {name: bootstrap(other, front, resamples) for name, front in fronts.items()}
     moved = {name: front_on(other, front, ranges=False) for name, front in fronts.items()}
     quantile = norm.isf((1 - LEVEL) / (2 * len(others)))
-    rows = {}
+    rows: dict[str, dict[str, Any]] = {}
     for name in others:
         ratio = mean_cost_ratio(moved[name], moved[first])
         error = np.nanstd(np.log(resampled_cost_ratio(drawn[name], drawn[first])))
         factor = np.exp(quantile * error)
         rows[name] = with_ends(1 / ratio, (1 / ratio / factor, factor / ratio), "relative_cost")
+        steps = moved[first].steps, moved[name].steps
+        edges = np.linspace(*common_range(moved[first].baseline, *steps), PARTS + 1)
+        parts = np.log([ratio_between(*part, *steps) for part in pairwise(edges)])
+        pairs = list(zip(drawn[first].fronts, drawn[name].fronts))
+        resampled = [[ratio_between(*part, *pair) for part in pairwise(edges)] for pair in pairs]
+        errors = np.nanstd(np.log(resampled), axis=0)
+        is_clear = np.abs(parts) > norm.isf((1 - LEVEL) / (2 * PARTS)) * errors
+        rows[name]["cheaper_at"] = ranges_in_words(edges, is_clear & (parts < 0))
+        rows[name]["dearer_at"] = ranges_in_words(edges, is_clear & (parts > 0))
     return pd.DataFrame.from_dict(rows, orient="index").rename_axis(first)
+
+
+def ranges_in_words(edges: Array, chosen: Array) -> str:
+    """Return the chosen parts between edges as "87.2% to 93.7%", neighbours as one range."""
+    runs = [list(run) for is_chosen, run in groupby(range(len(chosen)), chosen.item) if is_chosen]
+    words = [f"{edges[run[0]]:.1%} to {edges[run[-1] + 1]:.1%}" for run in runs]
+    return " and ".join(words) or "none"
 
 
 def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Store) -> str:
@@ -270,7 +323,8 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
     """
     first, front = next(iter(fronts.items()))
     data = f"{in_words(front.cost_kind)}, mean at equal accuracy. {data_of(other, front)}."
-    percents = ratios.sub(1).map("{:+.1%}".format).replace("-", "−", regex=True)
+    ends = ["relative_cost", "relative_cost_low", "relative_cost_high"]
+    percents = ratios[ends].sub(1).map("{:+.1%}".format).replace("-", "−", regex=True)
     cheaper = ratios["relative_cost_high"] < 1
     expensive = ratios["relative_cost_low"] > 1
     if len(ratios) == 1:
@@ -278,7 +332,12 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
         if (cheaper | expensive).iloc[0]:
             words = "lower cost" if cheaper.iloc[0] else "higher cost"
         shown = "{} (95% CI {} to {})".format(*percents.iloc[0])
-        return f"With {ratios.index[0]} instead of {first}: {words}, {shown}.\n{data}"
+        cheaper_at, dearer_at = ratios[["cheaper_at", "dearer_at"]].iloc[0]
+        return (
+            f"With {ratios.index[0]} instead of {first}: {words}, {shown}. Clearly cheaper at "
+            f"accuracies: {cheaper_at}; more expensive: {dearer_at}.\n{data} "
+            "Clearly: the interval of a fifth of the range excludes an equal cost."
+        )
     parts = []
     for chosen, word in ((cheaper, "cheaper"), (expensive, "more expensive")):
         differ = percents.loc[chosen, "relative_cost"]
@@ -290,8 +349,29 @@ def ratio_finding(ratios: pd.DataFrame, fronts: Mapping[str, Front], other: Stor
     )
 
 
-def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
-    """State on how many shifted splits a cascade follows its last model, and what it saves there.
+SHIFTS = {  # column of `holds`: what is lower and what is higher on a split, and how it is found
+    "difference": (
+        "less accurate than the large model",
+        "more accurate",
+        "the interval of the difference excludes zero",
+    ),
+    "exit_rate": (
+        "fewer inputs exit at the first model than held out",
+        "more inputs",
+        "the interval excludes the line",
+    ),
+    "improvement": (
+        "worse than single models",
+        "better",
+        "the interval excludes an equal cost",
+    ),
+}
+
+
+def shift_finding(
+    held: pd.DataFrame, cascade: Point, column: str = "difference", line: float = 0
+) -> str:
+    """State on how many shifted splits a cascade does worse or better than a line.
 
     Parameters
     ----------
@@ -300,21 +380,27 @@ def shift_finding(held: pd.DataFrame, cascade: Point) -> str:
         of splits.
     cascade : Point
         The cascade.
+    column : {"difference", "exit_rate", "improvement"}, default="difference"
+        A column of `held` with an interval.
+    line : float, default=0
+        The value to compare with.
 
     Returns
     -------
     str
-        The number of splits on which it is less or more accurate, and the range of the savings.
+        The number of splits whose interval is below the line, and above it, and the range of the
+        savings.
     """
-    worse = (held["difference_high"] < 0).sum()
-    better = (held["difference_low"] > 0).sum()
+    below = (held[f"{column}_high"] < line).sum()
+    above = (held[f"{column}_low"] > line).sum()
+    lower, higher, meaning = SHIFTS[column]
     least, most = held["saving"].agg(["min", "max"])
     samples = " or ".join(f"{size:,}" for size in held["samples"].unique())
     return (
-        f"Clearly less accurate than the large model on {worse} of {len(held)} shifted splits, "
-        f"clearly more accurate on {better}. Saving: {least:.1f}× to {most:.1f}×.\n"
+        f"Clearly {lower} on {below} of {len(held)} shifted splits, clearly {higher} on {above}. "
+        f"Saving: {least:.1f}× to {most:.1f}×.\n"
         f"{arrow(cascade.models)}, {samples} samples a split. Saving: cost of the large model ÷ "
-        f"cost of the cascade, {in_words(cascade.cost_kind)}. Clearly: the interval excludes zero. "
+        f"cost of the cascade, {in_words(cascade.cost_kind)}. Clearly: {meaning}. "
         "The 95% intervals hold simultaneously."
     )
 
@@ -334,9 +420,15 @@ def calibration_finding(table: pd.DataFrame) -> str:
     """
     over = (table["gap_low"] > 0).sum()
     under = (table["gap_high"] < 0).sum()
+    found = (
+        f"Of {len(table)} models, {over} are clearly overconfident, {under} clearly underconfident"
+    )
+    if len(table) == 1:
+        found = f"{table.index[0]} is neither clearly over- nor clearly underconfident"
+    if len(table) == 1 and over + under:
+        found = f"{table.index[0]} is clearly {'over' if over else 'under'}confident"
     return (
-        f"Of {len(table)} models, {over} are clearly overconfident, {under} clearly "
-        "underconfident.\nMean confidence − accuracy on held-out data. Clearly: the model's 95% "
+        f"{found}.\nMean confidence − accuracy on held-out data. Clearly: the model's 95% "
         "interval excludes zero."
     )
 

@@ -1,5 +1,6 @@
 """Findings state held-out values and intervals, in the words of the intervals."""
 
+import re
 from dataclasses import replace
 from functools import cache
 
@@ -19,10 +20,13 @@ from cascadelib.analysis import (
     holds,
     mean_cost_ratio,
     pair_trend,
+    price_of_accuracy,
     ratio_finding,
     shift_finding,
 )
+from cascadelib.analysis.findings import ranges_in_words
 from cascadelib.evaluation.guarantee import Guarantee
+from cascadelib.evaluation.pareto import least_cost
 
 STORE = three_models()
 OTHER = three_models(1)
@@ -166,9 +170,44 @@ def test_cost_ratios_are_those_of_the_other_split_with_simultaneous_intervals():
         cost_ratios({"two": a_front()}, OTHER)
 
 
+def test_a_ratio_differs_at_the_fifths_whose_interval_excludes_an_equal_cost(monkeypatch):
+    fronts = {"two": a_front(), "one": search(STORE, 1)}
+    (row,) = cost_ratios(fronts, OTHER, 30).itertuples()
+    moved, base = (front_on(OTHER, front, ranges=False) for front in fronts.values())
+    low, high = base.steps[1][[0, -1]]  # the best single model bounds the range of both
+    edges = np.linspace(low, high, 6)
+    levels = np.linspace(low, high, 5 * 400 + 1)[1:].reshape(5, 400)
+    costs = [least_cost(*front.steps, levels) for front in (moved, base)]
+    logs = np.log(costs[1] / costs[0]).mean(axis=1)
+    for text, sign in ((row.cheaper_at, -1), (row.dearer_at, 1)):
+        for part in np.flatnonzero(logs * sign < -1e-3):  # a part of the other sign is not named
+            assert f"{edges[part]:.1%} to {edges[part + 1]:.1%}" not in text
+    assert row.dearer_at != "none" and row.cheaper_at == "none"
+
+
+def test_neighbouring_parts_are_one_range_in_words():
+    edges = np.array([0.5, 0.6, 0.7, 0.8, 0.9])
+    chosen = np.array([True, True, False, True])
+    assert ranges_in_words(edges, chosen) == "50.0% to 70.0% and 80.0% to 90.0%"
+    assert ranges_in_words(edges, ~chosen) == "70.0% to 80.0%"
+    assert ranges_in_words(edges, chosen & False) == "none"
+
+
+def test_the_price_of_accuracy_is_that_on_the_hull_of_the_other_split():
+    singles = search(STORE, 1)
+    baseline = front_on(OTHER, singles, ranges=False).baseline
+    ratio = baseline.cost_at(baseline.best) / baseline.cost_at(baseline.best - 0.02)
+    text = price_of_accuracy(singles, OTHER, 0.02)
+    assert f"The last 2 points of accuracy, from {baseline.best - 0.02:.2%}" in text
+    found, low, high = map(float, re.findall(r"by ([\d.]+) \(95% CI ([\d.]+) to ([\d.]+)", text)[0])
+    assert found == pytest.approx(ratio, abs=0.05) and low < found < high
+    assert "The last point of accuracy" in price_of_accuracy(singles, OTHER)
+
+
 def ratios(*rows):
     columns = ["relative_cost", "relative_cost_low", "relative_cost_high"]
-    return pd.DataFrame(rows, [f"m{i}" for i in range(len(rows))], columns).rename_axis("a_b")
+    table = pd.DataFrame(rows, [f"m{i}" for i in range(len(rows))], columns).rename_axis("a_b")
+    return table.assign(cheaper_at="80.0% to 85.0%", dearer_at="none")
 
 
 @pytest.mark.parametrize(
@@ -195,9 +234,16 @@ def test_shifted_splits_count_if_their_interval_excludes_zero():
     text = shift_finding(held, a_front().point(0))
     assert "model on 1 of 3 shifted splits, clearly more accurate on 1." in text
     assert "Saving: 1.5× to 3.0×.\nm0" in text and "20 or 1,000 samples a split" in text
+    exits = held.rename(columns=lambda name: name.replace("difference", "exit_rate"))
+    text = shift_finding(exits, a_front().point(0), "exit_rate", 0.15)
+    assert "held out on 2 of 3 shifted splits, clearly more inputs on 0." in text
 
 
 def test_models_count_as_overconfident_if_the_interval_of_their_gap_excludes_zero():
     table = pd.DataFrame({"gap_low": [0.1, -0.1, -0.2], "gap_high": [0.2, 0.1, -0.1]})
     text = calibration_finding(table)
     assert text.startswith("Of 3 models, 1 are clearly overconfident, 1 clearly underconfident.")
+    table.index = ["a", "b", "c"]
+    words = ["is clearly overconfident", "neither clearly over- nor", "is clearly underconfident"]
+    for name, word in zip(table.index, words, strict=True):
+        assert f"{name} is {word}".replace("is is", "is") in calibration_finding(table.loc[[name]])
