@@ -16,11 +16,11 @@ import torch
 from cascadelib import Cascade, evaluate
 from cascadelib.checks import check_count
 from cascadelib.evaluation.point import single_point
-from cascadelib.policy import Decisions, pieces_of
+from cascadelib.policy import Decisions
 from cascadelib.policy.members import Member
 from cascadelib.scoring import F1
 from cascadelib.store.protocol import Store
-from cascadelib.zoo.batches import count_samples
+from cascadelib.zoo.batches import count_samples, take_rows
 
 
 @torch.inference_mode()
@@ -38,7 +38,6 @@ def time_cascade(
       from the device
     - ``ideal``: Σ C_i · reach_i from these times and the exit rates of the run
     - ``cascade``: batch by batch
-    - ``cascade, stream``: deferred samples wait for full batches
     - ``exit decisions``: the part of ``cascade`` from logits to exits
 
     Columns: seconds (per sample), share_run (samples that reached the model), seconds_in_cascade
@@ -47,7 +46,8 @@ def time_cascade(
     the machine therefore affects all of them.
     """
     size = count_samples(inputs)
-    pieces = pieces_of(inputs, batch_size)
+    starts = range(0, size, batch_size)
+    pieces = [take_rows(inputs, slice(start, start + batch_size)) for start in starts]
     repeats = check_count(repeats, "repeats")
 
     def run_single(member: Member) -> list:
@@ -64,7 +64,6 @@ def time_cascade(
         member.name: partial(run_single, member) for member in cascade.members
     }
     calls["cascade"] = in_cascade
-    calls["cascade, stream"] = lambda: cascade.run(pieces, batch_size)
     times: dict[str, list[float]] = {name: [] for name in calls}
     in_parts = []
     for _ in range(repeats + 1):  # the first round warms up
@@ -81,7 +80,7 @@ def time_cascade(
     *models, decisions = in_parts[times["cascade"].index(seconds["cascade"], 1)].tolist()
     parts = pd.Series(models, names)
     seconds["exit decisions"] = decisions
-    ratio = (seconds["ideal"] / seconds)[["cascade", "cascade, stream"]]
+    ratio = (seconds["ideal"] / seconds)[["cascade"]]
     table = seconds.to_frame().assign(
         share_run=reach, seconds_in_cascade=parts, throughput_to_ideal=ratio
     )
@@ -95,7 +94,7 @@ def timed(cascade: Cascade, seconds: np.ndarray) -> Iterator[None]:
     """While the block lasts, add up the seconds of each member's logits and, last, of exit
     decisions."""
     calls: list[tuple[Any, str]] = [(member, "logits") for member in cascade.members]
-    calls += [(cascade, "answer_after"), (Decisions, "write")]
+    calls += [(cascade, "add_output"), (Decisions, "write")]
     with ExitStack() as stack:
         for number, (owner, name) in enumerate(calls):
             called = getattr(owner, name)

@@ -19,7 +19,7 @@ from .guarantees.cautions import LEVEL
 from .labels import as_text, normalize_text
 from .methods.confidence_range import impossible
 from .methods.thresholds import LARGEST, convert_units, does_exit
-from .policy.decisions import FAILURES, MALFORMED, Decisions
+from .policy.decisions import FAILURES, Decisions
 from .policy.policy import Policy
 
 SALT_BYTES = 16  # least length of the secret
@@ -194,14 +194,11 @@ def log_rows(
     >>> cl.monitor(rows, policy)
     <Report: 2 inputs, 0 audited, alarms: none>
     """
-    answers = decisions.answers
-    is_missing = pd.isna(answers) if answers.dtype == object else answers < 0
-    # A cascade does not call a middle model after logits that are not finite.
-    failures = np.where((decisions.failures == 0) & is_missing, MALFORMED, decisions.failures)
+    failures = decisions.failures
     nothing = np.array(None)
     by_stage = {
         "models": np.broadcast_to(np.array(policy.models, object), failures.shape),
-        "predictions": np.where(failures == 0, as_text(answers), nothing),
+        "predictions": np.where(failures == 0, as_text(decisions.answers), nothing),
         "failures": np.array(FAILURES, object)[failures],
     }
     for name in ("confidences", "costs"):
@@ -356,7 +353,7 @@ def calls_of(inputs: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     is_number = numbers.notna() == texts.notna()
     calls[["confidences", "costs"]] = numbers
     has_answer = calls["failures"] == FAILURES[0]
-    may_have_number = has_answer & ~impossible(numbers["confidences"], policy.metric)
+    may_have_number = has_answer & ~impossible(numbers["confidences"], policy.point.metric)
     is_valid = {
         "failures": calls["failures"].isin(FAILURES),
         "models": ~has_answer | are(calls["models"], str),
@@ -365,9 +362,9 @@ def calls_of(inputs: pd.DataFrame, policy: Policy) -> pd.DataFrame:
         "confidences": is_number["confidences"] & (may_have_number | texts["confidences"].isna()),
     }
     check_values(inputs, is_valid)
-    for stage, threshold in enumerate(policy.in_use.inside):
+    for stage, threshold in enumerate(policy.point.inside):
         part = calls[has_answer & (calls["call"] == stage)]
-        values = pd.Series(convert_units(policy.metric, part["confidences"]), part.index)
+        values = pd.Series(convert_units(policy.point.metric, part["confidences"]), part.index)
         exits = does_exit(values.fillna(-np.inf), threshold)
         # A confidence that is nearly the threshold may have been rounded.
         is_near = np.isclose(values, threshold, rtol=ROUNDING, atol=ROUNDING)
@@ -452,7 +449,7 @@ def is_uniform_draw(calls: pd.DataFrame) -> bool:
 def count_stages(calls: pd.DataFrame, policy: Policy) -> pd.DataFrame:
     """Return one row per model: failures, exits and cost."""
     rows = []
-    expected = policy.in_use.expected
+    expected = policy.point.expected
     for stage, name in enumerate(policy.models):
         part = calls[calls["call"] == stage]
         counts = part["failures"].value_counts().reindex(FAILURES, fill_value=0)

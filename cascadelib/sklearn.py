@@ -1,6 +1,5 @@
 """A cascade as a scikit-learn classifier. It needs the extra ``[sklearn]``."""
 
-import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -28,8 +27,6 @@ from .methods.confidence_metrics import metric_of
 from .policy.policy import Policy
 from .store.logit_store import LogitStore
 
-TIMED_ROUNDS = 3  # predictions of each classifier, of which the fastest one counts
-
 
 def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> np.ndarray:
     """Return the probabilities of sorted classes, float64 [k, classes]. Unseen classes get 0.
@@ -46,17 +43,6 @@ def compute_probabilities(estimator: Any, inputs: Any, classes: np.ndarray) -> n
     probabilities = np.zeros((len(found), len(classes)))
     probabilities[:, np.searchsorted(classes, estimator.classes_)] = found
     return probabilities
-
-
-def measure_seconds(estimators: Mapping[str, Any], inputs: Any) -> dict[str, float]:
-    """Return the seconds per sample of each classifier on a batch, the least of several rounds."""
-    least = dict.fromkeys(estimators, np.inf)
-    for _ in range(TIMED_ROUNDS):
-        for name, estimator in estimators.items():
-            start = time.perf_counter()
-            found = estimator.predict_proba(inputs)
-            least[name] = min(least[name], (time.perf_counter() - start) / len(found))
-    return least
 
 
 @dataclass(frozen=True, eq=False)
@@ -85,18 +71,15 @@ class TrainingData:
         answers = self.classes[self.labels[rows]]
         return {name: clone(model).fit(inputs, answers) for name, model in estimators}
 
-    def store(self, trained: Mapping[str, Any], rows: Array, costs: Mapping) -> LogitStore:
-        """Return the store of the probabilities of trained classifiers on these rows.
-
-        costs: {kind of cost: {name: cost}}.
-        """
+    def store(self, trained: Mapping[str, Any], rows: Array, price: Mapping) -> LogitStore:
+        """Return the store of the probabilities of trained classifiers on these rows."""
         inputs = _safe_indexing(self.inputs, rows)
         scores = {
             name: compute_probabilities(model, inputs, self.classes)
             for name, model in trained.items()
         }
         return LogitStore.from_probabilities(
-            self.labels[rows], scores, sample_ids=rows.astype(str), **costs
+            self.labels[rows], scores, sample_ids=rows.astype(str), price=price
         )
 
     def one_of_each_group(self, rows: Array) -> Array:
@@ -132,9 +115,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     ----------
     estimators : list of (str, classifier)
         Classifiers with ``predict_proba``. They are cloned, unless ``prefit`` is True.
-    costs : list of float, dict of {str: float}, or "time"
-        The positive cost of a prediction by each classifier, in any unit. "time" measures the
-        seconds per sample on this machine, for the samples that choose the cascade as one batch.
+    costs : list of float or dict of {str: float}
+        The positive cost of a prediction by each classifier, in any unit.
     epsilon : float or str, default=0.02
         The largest loss of accuracy, such as 0.02 or "2%".
     delta : float or str, default=0.05
@@ -143,11 +125,10 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         The share of the samples that do not train the classifiers. Half of them choose the cascade
         and half certify it. If ``prefit`` is True, this parameter is not used.
     prefit : bool, default=False
-        Whether the classifiers are trained already, on samples other than those of ``fit``.
+        Whether the classifiers are trained already. Then all samples of ``fit`` are held out, and
+        the certificate assumes that none of them has trained a classifier.
     random_state : int, RandomState instance or None, default=None
         The seed of the splits.
-    cv : None
-        Must be None. ``fit`` refuses the ``cv="prefit"`` of scikit-learn and says what to use.
 
     Attributes
     ----------
@@ -192,14 +173,13 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
     def __init__(
         self,
         estimators: Sequence[tuple[str, Any]],
-        costs: Sequence[float] | Mapping[str, float] | str,
+        costs: Sequence[float] | Mapping[str, float],
         *,
         epsilon: float | str = 0.02,
         delta: float | str = 0.05,
         held_out: float | str = 0.5,
         prefit: bool = False,
         random_state: Any = None,
-        cv: None = None,
     ) -> None:
         self.estimators = estimators
         self.costs = costs
@@ -208,7 +188,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.held_out = held_out
         self.prefit = prefit
         self.random_state = random_state
-        self.cv = cv
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
         """Return the parameters by name.
@@ -275,18 +254,12 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         ------
         ValueError
             If a parameter is out of range, if ``y`` has one class, or if there are too few samples
-            for the parts. If the index of ``y`` or ``groups`` does not fit that of ``X``. If ``cv``
-            is not None.
+            for the parts. If the index of ``y`` or ``groups`` does not fit that of ``X``.
         """
-        if self.cv is not None:
-            raise ValueError(
-                f"cv must be None, got {self.cv!r}. If the classifiers are trained, pass "
-                "prefit=True and fit on other samples. Otherwise held_out= sets the split"
-            )
         epsilon = checked_share(self.epsilon, "epsilon")
         delta = checked_share(self.delta, "delta")
         held_out = checked_share(self.held_out, "held_out")
-        costs = self._check_costs()  # None: measured below
+        costs = self._check_costs()
         data = self._check_training_data(X, y, groups)
         self.classes_ = data.classes
         self.estimators_ = dict(self.estimators)
@@ -297,9 +270,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         selection_rows, certification_rows = data.split(rows, 0.5)
         if data.groups is not None:
             certification_rows = data.one_of_each_group(certification_rows)
-        if costs is None:
-            batch = _safe_indexing(data.inputs, selection_rows)
-            costs = {"seconds": measure_seconds(self.estimators_, batch)}
         selection_store = data.store(self.estimators_, selection_rows, costs)
         certification_store = data.store(self.estimators_, certification_rows, costs)
         front = search(selection_store, tuple(range(1, min(len(self.estimators_), 3) + 1)))
@@ -308,11 +278,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
         self.certificate_ = certificate
         return self
 
-    def _check_costs(self) -> dict[str, dict[str, float]] | None:
-        """Return {"price": {name: cost}}, or None if costs are measured.
-
-        Raises ValueError if names repeat or a cost is not positive.
-        """
+    def _check_costs(self) -> dict[str, float]:
+        """Return {name: cost}. Raise ValueError if names repeat or a cost is not positive."""
         for pair in self.estimators:
             if not isinstance(pair, tuple) or len(pair) != 2:
                 raise TypeError(
@@ -320,10 +287,6 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
                 )
         names = [name for name, _ in self.estimators]
         self._validate_names(names)
-        if isinstance(self.costs, str):
-            if self.costs != "time":
-                raise ValueError(f"costs must be numbers or 'time', got {self.costs!r}")
-            return None
         costs = list(align_values(self.costs, "costs", names))
         if len(costs) != len(names):
             raise ValueError(f"{len(names)} estimators, {len(costs)} costs: pass one cost for each")
@@ -333,7 +296,7 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
                     f"the cost of {name!r} must be positive and finite, got {cost!r}. If a "
                     "prediction is almost free, pass a small cost such as 1e-6."
                 )
-        return {"price": dict(zip(names, map(float, costs)))}
+        return dict(zip(names, map(float, costs)))
 
     def _check_training_data(self, X: Any, y: Any, groups: Any) -> TrainingData:
         """Return the checked arguments of ``fit``."""
@@ -391,7 +354,8 @@ class CascadeClassifier(ClassifierMixin, _BaseComposition):
             scores = compute_probabilities(self.estimators_[name], part, self.classes_)
             answers[rows] = scores
             confidence = metric.convert(metric.from_probabilities(scores))
-            rows = rows[~self.policy_.exits(stage, confidence)]
+            exits, _ = self.policy_.step(stage, rows, confidence)
+            rows = rows[~exits]
             if len(rows) == 0:
                 break
         return answers

@@ -350,7 +350,7 @@ def test_the_rows_of_a_run_are_its_decisions():
 
 
 def test_the_rows_of_a_cascade_are_its_decisions():
-    """The first model fails for nan. The second is then not called."""
+    """All models fail for nan."""
     point = cl.Point(("a", "b", "c"), (0.8, 0.6), method=cl.Method())
     models = {
         name: lambda batch, scale=scale: np.stack([scale * batch, -scale * batch], axis=1)

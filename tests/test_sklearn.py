@@ -1,12 +1,10 @@
 """A cascade as a scikit-learn classifier."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest
 import sklearn
-from sklearn.datasets import load_digits
+from sklearn.datasets import load_digits, make_classification
 from sklearn.ensemble import RandomForestClassifier
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
@@ -15,6 +13,7 @@ from sklearn.naive_bayes import GaussianNB, MultinomialNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 import cascadelib.sklearn
@@ -42,7 +41,8 @@ def digits():
 def fitted(digits):
     """A cascade of two on three quarters of the digits."""
     X, _, y, _ = digits
-    return CascadeClassifier(two(), [1, 30], epsilon=0.04, random_state=0).fit(X, y)
+    costs = {"forest": 30, "line": 1}
+    return CascadeClassifier(two(), costs, epsilon="4%", random_state=0).fit(X, y)
 
 
 LINES = [("line", LogisticRegression()), ("other line", LogisticRegression(C=10))]
@@ -73,12 +73,6 @@ def test_other_samples_certify_than_train_and_choose(fitted, digits):
     assert "was chosen without them and no model" in str(fitted.certificate_)
 
 
-def test_without_a_certificate_the_reference_answers(digits):
-    X, _, y, _ = digits
-    strict = CascadeClassifier(two(), [1, 30], epsilon=0.0001, random_state=0).fit(X[:200], y[:200])
-    assert strict.policy_.point.models == (strict.certificate_.reference,)
-
-
 def test_the_estimator_works_in_grid_searches_and_pipelines(digits):
     X, _, y, _ = digits
     pipe = make_pipeline(StandardScaler(), CascadeClassifier(two(10), [1, 30], random_state=0))
@@ -95,6 +89,21 @@ def test_trained_classifiers_of_texts_are_used():
     cascade = CascadeClassifier(trained, [1, 2], epsilon=0.05, prefit=True)
     assert cascade.fit(texts[100:], y[100:]).score(texts, y) == 1
     assert cascade.estimators_["1"] is trained[0][1]
+
+
+def test_classifiers_that_their_own_training_samples_certify_are_cautioned():
+    """The certified loss is 2 points, and the true loss is larger."""
+    X, y = make_classification(6_000, 20, n_informative=8, flip_y=0.05, random_state=0)
+    models = [DecisionTreeClassifier(max_depth=8), RandomForestClassifier(60, random_state=0)]
+    tree, forest = (model.fit(X[:2_000], y[:2_000]) for model in models)
+    estimators = [("tree", tree), ("forest", forest)]
+    cascade = CascadeClassifier(estimators, [1, 30], epsilon=0.02, prefit=True, random_state=1)
+    with pytest.warns(UserWarning, match="100.0% of the labels are the answers of forest"):
+        cascade.fit(X[:2_000], y[:2_000])
+    assert forest.score(X[2_000:], y[2_000:]) - cascade.score(X[2_000:], y[2_000:]) > 0.03
+    text = str(cascade.certificate_)
+    assert "It assumes that" in text and "no model or confidence was fitted on them" in text
+    assert "Caution: " in text and "100.0% of the labels are the answers of forest" in text
 
 
 def patients(n, seed, readings=6):
@@ -166,46 +175,6 @@ def test_a_sample_without_a_probability_never_exits_early(fitted, digits):
     assert np.array_equal(broken.predict(X), fitted.estimators_["forest"].predict(X))
 
 
-def test_costs_are_read_by_name_and_shares_as_percent(fitted, digits):
-    X, _, y, _ = digits
-    by_name = CascadeClassifier(two(), {"forest": 30, "line": 1}, epsilon="4%", random_state=0)
-    assert str(by_name.fit(X, y).certificate_) == str(fitted.certificate_)
-
-
-@pytest.fixture
-def clock(monkeypatch):
-    """The time of day, which only a Waiting classifier and a look at it change."""
-    now = SimpleNamespace(seconds=0.0)
-
-    def look():
-        now.seconds += 0.001
-        return now.seconds
-
-    monkeypatch.setattr(cascadelib.sklearn, "time", SimpleNamespace(perf_counter=look))
-    return now
-
-
-class Waiting(LogisticRegression):
-    """A classifier whose predictions take 50 ms."""
-
-    clock = None
-
-    def predict_proba(self, X):
-        Waiting.clock.seconds += 0.05
-        return super().predict_proba(X)
-
-
-def test_the_seconds_of_each_classifier_are_measured(digits, clock):
-    X, _, y, _ = digits
-    Waiting.clock = clock
-    models = [("slow", Waiting(max_iter=300)), ("fast", LogisticRegression(C=1e-4, tol=0.01))]
-    cascade = CascadeClassifier(models, "time", epsilon="10%", random_state=0).fit(X, y)
-    assert cascade.policy_.models[0] == "fast"
-    assert cascade.policy_.point.cost_kind == "seconds"
-    slow = cascade.certificate_.reference_alone.cost
-    assert slow * cascade.certificate_.samples == pytest.approx(0.051, rel=0.1)
-
-
 def test_pandas_values_are_aligned_by_the_index_of_X():
     X, y, patient = patients(60, 1)
     names = [f"r{row}" for row in range(len(y))]
@@ -227,8 +196,6 @@ NAMES, OTHERS = ([f"{letter}{row}" for row in range(1347)] for letter in "rx")
 REFUSED = [
     ({"costs": [1]}, {}, "2 estimators, 1 costs: pass one cost for each"),
     ({"costs": {"line": 1}}, {}, ".*'other line'"),
-    ({"costs": "seconds"}, {}, "costs must be numbers or 'time', got 'seconds'"),
-    ({"cv": "prefit"}, {}, "cv must be None, got 'prefit'.*prefit=True"),
     ({"costs": [0, 1]}, {}, ".*'line' must be positive and finite, got 0"),
     ({}, {"y": np.full(1347, "zero")}, ".*class"),
     ({"epsilon": 2}, {}, ".*For 2% write 0.02 or '2%'"),

@@ -6,6 +6,6 @@ __getattr__, __dir__, __all__ = attach(
     __name__,
     intervals="share_interval",
     pareto="Baseline improvement_at least_cost mean_improvement pareto_front",
-    point="Estimate Expected OrderStatistics Point points_of",
+    point="ConfidenceRange Estimate Expected Point points_of",
     run="Run evaluate runs_of",
 )

@@ -32,22 +32,12 @@ class Estimate:
 
 
 @dataclass(frozen=True)
-class OrderStatistics:
-    """Summarize a sample by its values at some ranks.
+class ConfidenceRange:
+    """Hold the least and the largest confidence at a stage, and the number of samples there."""
 
-    Parameters
-    ----------
-    values : tuple of float
-        The values, rising.
-    counts : tuple of int
-        Rank of each value minus the rank of the previous value.
-    ties : tuple of float
-        Random numbers in [0, 1], one per value, by which equal values are sorted.
-    """
-
-    values: tuple[float, ...] = field(repr=False)
-    counts: tuple[int, ...] = field(repr=False)
-    ties: tuple[float, ...] = field(repr=False)
+    least: float
+    most: float
+    samples: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +71,7 @@ class Expected:
         Accuracy (F1 under that score) and mean cost per sample, with 95% intervals.
     exit_rates : tuple of Estimate
         Early exit rate of each stage.
-    confidences : tuple of OrderStatistics
+    confidences : tuple of ConfidenceRange or None
         Confidences of the samples that reach each stage, in the metric's native units.
     intervals : str or None
         Description of the intervals. None in files of version 0.1.
@@ -91,7 +81,7 @@ class Expected:
     accuracy: Estimate
     cost: Estimate
     exit_rates: tuple[Estimate, ...]
-    confidences: tuple[OrderStatistics, ...]
+    confidences: tuple[ConfidenceRange | None, ...]
     intervals: str | None = None
 
 

@@ -248,27 +248,15 @@ def sums(logits: Array, temperature: float = 1.0) -> Sums:
     return Sums(*np.concatenate(parts, axis=1))
 
 
-def predict_rows(
-    logits: Array, metric: Metric, temperature: float = 1.0, guesses: int = 1
-) -> tuple[Array, Array]:
-    """Return the best classes, int64 (N, guesses), and the confidence, float64 (N,), of each row.
+def predict_rows(logits: Array, metric: Metric, temperature: float = 1.0) -> tuple[Array, Array]:
+    """Return the best class, int64 (N,), and the confidence, float64 (N,), of each row.
 
-    `logits` are the finite logits (N, n_classes) of one model.
+    `logits` are the finite logits (N, n_classes) of one model. If logits are equal, the lower class
+    is the best.
     """
     from .kernels import sums_of_rows
 
     if metric.of_sums is None:
-        return rank_classes(logits, guesses), metric.from_logits(logits, temperature)
-    out, top = sums_of_rows(as_compiled(logits), float(temperature))
-    best = top[:, None] if guesses == 1 else rank_classes(logits, guesses)
+        return logits.argmax(axis=1), metric.from_logits(logits, temperature)
+    out, best = sums_of_rows(as_compiled(logits), float(temperature))
     return best, metric.of_sums(Sums(*out))
-
-
-def rank_classes(scores: Array, guesses: int) -> Array:
-    """Return the best classes of each row of scores (N, n_classes), int64 (N, guesses).
-
-    If scores are equal, the lower class is first.
-    """
-    if guesses == 1:
-        return scores.argmax(axis=1)[:, None]
-    return np.argsort(-np.asarray(scores, np.float64), axis=1, kind="stable")[:, :guesses]

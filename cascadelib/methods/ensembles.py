@@ -19,7 +19,6 @@ from .confidence_metrics import (
     Metric,
     map_blocks,
     predict_rows,
-    rank_classes,
     softmax,
 )
 
@@ -29,8 +28,8 @@ class EnsembleOutput(NamedTuple):
 
     Parameters
     ----------
-    guesses : int64 array of shape (N, g)
-        Classes, the best one first. −1 before the first model.
+    predictions : int64 array of shape (N,)
+        Classes, −1 before the first model.
     confidence : float64 array of shape (N,)
         Confidence, higher = more confident. nan before the first model.
     memory : array or None
@@ -39,7 +38,7 @@ class EnsembleOutput(NamedTuple):
         Number of models in the sum.
     """
 
-    guesses: Array
+    predictions: Array
     confidence: Array
     memory: Any = None
     seen: Any = None
@@ -57,12 +56,6 @@ class EnsembleOutput(NamedTuple):
                 part = np.where(mask, others, part)
             parts.append(part)
         return EnsembleOutput(*parts)
-
-    @classmethod
-    def joined(cls, outputs: Any) -> "EnsembleOutput":
-        """Concatenate several outputs."""
-        columns = zip(*outputs, strict=True)
-        return cls._make(None if part[0] is None else np.concatenate(part) for part in columns)
 
 
 class Ensemble:
@@ -86,12 +79,10 @@ class Ensemble:
         """Return the stage function on a :class:`cascadelib.methods.method.ModelsOnSplit`."""
         return LastStage(split)
 
-    def empty_output(self, samples: int, classes: int, guesses: int) -> EnsembleOutput:
+    def empty_output(self, samples: int, classes: int) -> EnsembleOutput:
         """Return the :class:`EnsembleOutput` before the first model."""
         return EnsembleOutput(
-            np.full((samples, guesses), -1),
-            np.full(samples, np.nan),
-            *self.memory(samples, classes),
+            np.full(samples, -1), np.full(samples, np.nan), *self.memory(samples, classes)
         )
 
     def memory(self, samples: int, classes: int) -> tuple:
@@ -102,7 +93,7 @@ class Ensemble:
         self, metric: Metric, temperature: float, logits: Array, before: EnsembleOutput
     ) -> EnsembleOutput:
         """Return the output after the model of a stage, from its finite logits (N, n_classes)."""
-        return EnsembleOutput(*predict_rows(logits, metric, temperature, before.guesses.shape[1]))
+        return EnsembleOutput(*predict_rows(logits, metric, temperature))
 
 
 class LastStage(DelayingStage):
@@ -180,9 +171,7 @@ class Mean(Ensemble):
                 return single
         mean = total / seen[:, None]
         confidence = metric.of_softmax(mean) if self.of_softmax else predict_rows(mean, metric)[1]
-        output = EnsembleOutput(
-            rank_classes(total, before.guesses.shape[1]), confidence, total, seen
-        )
+        output = EnsembleOutput(total.argmax(axis=1), confidence, total, seen)
         return output.where(first, single) if first.any() else output
 
 

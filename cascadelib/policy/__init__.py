@@ -5,7 +5,7 @@ from .._lazy import attach
 __getattr__, __dir__, __all__ = attach(
     __name__,
     answering="AnsweredTable answer_table",
-    cascade="Cascade pieces_of",
+    cascade="Cascade",
     cascade_file="expected_figures",
     decisions="FAILURES Decisions most_given",
     form="parse_cascade text_of",

@@ -3,10 +3,8 @@
 This module needs only NumPy.
 """
 
-import inspect
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import suppress
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
@@ -66,27 +64,10 @@ class Expectation:
             return UNKNOWN
 
 
-class Called(NamedTuple):
-    """The outcome of one call of a model.
-
-    Parameters
-    ----------
-    read : Answer
-    fault : exception or None
-        Of the first input for which the model failed.
-    has_failed : bool
-        Whether the call failed as a whole: it raised an exception, or its answer is malformed.
-    """
-
-    read: Answer
-    fault: BaseException | None
-    has_failed: bool = False
-
-
 def validate_calls(point: Point, calls: Any) -> list[Callable]:
     """Return one function per model, in their order.
 
-    Raises ValueError if a function is missing or async, or the cascade has an ensemble.
+    Raises ValueError if a function is missing, or the cascade has an ensemble.
     """
     functions = align_by_model(point.models, calls, "calls")
     for name, call in zip(point.models, functions):
@@ -94,11 +75,6 @@ def validate_calls(point: Point, calls: Any) -> list[Callable]:
             raise ValueError(
                 f"model {name!r}: a function that calls it is needed, not {brief(call)}. The "
                 f"policy's models are {list(point.models)}. The calls are {brief(items_of(calls))}"
-            )
-        if inspect.iscoroutinefunction(call):
-            raise ValueError(
-                f"model {name!r}: its call is async, and run is not. Await it in your own code or "
-                "engine, and decide by policy.step (docs/running.md)"
             )
     ensemble = "none" if point.method is None else point.method.ensemble
     if ensemble != "none":
@@ -122,31 +98,25 @@ def call_model(
     stage: int,
     call: Callable,
     inputs: list,
-    ids: Sequence,
+    ids: np.ndarray,
     expectation: Expectation,
-) -> Called:
+) -> tuple[Answer, BaseException | None]:
     """Call the model of a stage once, and check its answer to each input.
 
     The parameters are those of :func:`read_answer`, with the function ``call`` and the ``ids`` of
-    the inputs.
+    the inputs. The second result is an exception for the first input for which the model failed.
     """
-    name = point.models[stage]
     count = len(inputs)
     failure = 0
     try:
         answer = call(inputs)
         failure = MALFORMED
-        with error_context(f"model {name!r}"):
+        with error_context(f"model {point.models[stage]!r}"):
             read = read_answer(point, stage, answer, count, expectation)
     except Exception as error:
-        add_note(error, name, count)
         failures = np.full(count, failure or failure_of(error), np.int8)
-        read = Answer(objects([None] * count)[:, None], np.full(count, np.nan), failures)
-        return Called(read, error, has_failed=True)
-    fault = next(filter(None, faults_of(point, read, ids, name)), None)
-    if fault is not None:
-        add_note(fault, name, count)
-    return Called(read, fault)
+        return Answer(objects([None] * count), np.full(count, np.nan), failures), error
+    return read, first_fault(point, stage, read, ids)
 
 
 def read_answer(
@@ -178,11 +148,14 @@ def read_answer(
     if not (isinstance(answer, tuple | list) and len(answer) in (2, 3)) or answer[0] is None:
         raise ValueError(
             "its call must return (predictions, confidences) or (predictions, confidences, cost), "
-            f"not {brief(answer)}"
+            f"and must not be async. It returned {brief(answer)}"
         )
     predictions, confidences, *costs = answer
-    for what, values in zip(("predictions", "confidences", "costs"), answer):
-        refuse_keys(values, what)
+    if any(hasattr(values, "keys") for values in answer):  # a dict or a Series
+        raise ValueError(
+            "the answers have keys, but a call returns one value per input, in the order of the "
+            "inputs: sort them so, and return a list or .to_numpy()"
+        )
     predictions = objects(predictions)
     if len(predictions) != count:
         raise ValueError(f"{len(predictions)} predictions for {count} inputs")
@@ -193,20 +166,6 @@ def read_answer(
     return read
 
 
-def refuse_keys(values: Any, what: str) -> None:
-    """Raise ValueError for values with keys: a call returns one value per input, in order."""
-    is_mapping = isinstance(values, Mapping)
-    keys = values if is_mapping else getattr(values, "index", None)
-    if keys is None or callable(keys):  # list.index is a method
-        return
-    keys = list(keys)
-    if is_mapping or keys != list(range(len(keys))):
-        raise ValueError(
-            f"the {what} have keys ({brief(keys[:2])}), but a call returns one value per input, in "
-            "the order of the inputs: sort them so, and return a list or .to_numpy()"
-        )
-
-
 def cost_per_input(costs: Any, count: int) -> np.ndarray:
     """Return the cost of each input, from one number per input or one for the whole call."""
     paid = as_real_array(costs, "costs")
@@ -215,24 +174,18 @@ def cost_per_input(costs: Any, count: int) -> np.ndarray:
     return paid if paid.ndim else np.full(count, paid / count)
 
 
-def faults_of(point: Point, read: Answer, ids: Sequence, name: str) -> list[BaseException | None]:
-    """Return an exception for each input for which the model ``name`` failed, else None."""
-    faults: list[BaseException | None] = [None] * len(ids)
-    for row in np.flatnonzero(read.failures).tolist():
-        fault = read.guesses[row, 0]
-        if not isinstance(fault, BaseException):
-            fault = ValueError(f"model {name!r}: {describe_failure(point, ids[row], read, row)}")
-        faults[row] = fault
-    return faults
+def first_fault(point: Point, stage: int, answer: Answer, ids: np.ndarray) -> BaseException | None:
+    """Return an exception for the first input for which the model of a stage failed."""
+    for row in np.flatnonzero(answer.failures)[:1]:
+        fault = answer.predictions[row]
+        if isinstance(fault, BaseException):
+            return fault
+        reason = describe_failure(point, ids[row], answer, row)
+        return ValueError(f"model {point.models[stage]!r}: {reason}")
+    return None
 
 
 def failure_of(error: BaseException) -> int:
     """Return TIMEOUT if the type or name of an exception is that of a timeout, else ERROR."""
     is_timeout = isinstance(error, TimeoutError) or "Timeout" in type(error).__name__
     return TIMEOUT if is_timeout else ERROR
-
-
-def add_note(error: BaseException, name: str, inputs: int) -> None:
-    """Add to the traceback of an exception which call raised it."""
-    with suppress(Exception):  # a class may refuse attributes
-        error.add_note(f"in the call of model {name!r} for {inputs} inputs")

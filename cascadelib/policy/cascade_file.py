@@ -10,7 +10,15 @@ import numpy as np
 
 from ..analysis.uncertainty import interval, resampled_runs, sample_counts
 from ..evaluation.intervals import betting_interval, cost_interval, share_interval
-from ..evaluation.point import Estimate, Expected, Point, bind, record_of, single_point
+from ..evaluation.point import (
+    ConfidenceRange,
+    Estimate,
+    Expected,
+    Point,
+    bind,
+    record_of,
+    single_point,
+)
 from ..evaluation.run import evaluate
 from ..guarantees.refusals import refuse_repeats
 from ..methods.fitted import Fits
@@ -19,8 +27,10 @@ from ..methods.thresholds import convert_units
 from ..origin import join_origins, parts_of, samples_in_common
 from ..scoring import F1
 from ..store.protocol import Store
-from .confidence_summary import HELD_OUT, WITHOUT_CHOOSING, summary
+from .form import without_old_figures
 
+WITHOUT_CHOOSING = "95%, without choosing"  # intervals measured on the selection split
+HELD_OUT = "95%"  # intervals measured on other samples
 PACKAGES = ("cascadelib", "torch", "timm", "transformers", "numpy")
 UNCHECKED = "95%, if none of these samples chose or fitted, which was not checked"
 
@@ -51,7 +61,7 @@ def point_for_file(
         If an id of `held_out` occurs twice, or if a store has other weights than those that are
         recorded.
     """
-    point = single_point(point)
+    point = without_old_figures(single_point(point))
     guarantee = point.guarantee
     for split in (store, held_out):
         if split is not None:
@@ -166,14 +176,19 @@ def expected_figures(point: Any, store: Store, intervals: str | None = None) -> 
     else:
         accuracy = estimate_mean(run.correct)
     exits = run.exit_stage
+    confidences = [
+        convert_units(point.metric, np.nan_to_num(values)) for values in run.stage_confidences
+    ]
     return Expected(
         on=store.origin.sketch_without_ids,
         accuracy=accuracy,
         cost=Estimate(run.cost, *cost_interval(exits, run.costs)),
         exit_rates=tuple(estimate_mean(exits == stage, "exact") for stage in range(len(run.costs))),
         confidences=tuple(
-            summary(convert_units(point.metric, np.nan_to_num(values)))
-            for values in run.stage_confidences
+            ConfidenceRange(float(values.min()), float(values.max()), len(values))
+            if len(values)
+            else None
+            for values in confidences
         ),
         intervals=intervals,
     )

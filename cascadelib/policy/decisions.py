@@ -4,12 +4,12 @@ This module needs only NumPy.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
-from ..checks import brief, check_count, items_of, validate_choice
+from ..checks import brief, items_of, validate_choice
 from ..evaluation.point import Point
 from ..labels import align_values, as_real_array
 from ..methods.confidence_metrics import metric_of
@@ -29,27 +29,19 @@ class Decisions:
 
     Parameters
     ----------
-    guesses : array [N, g]
-        The g best classes, best first. ``predictions`` [N] are the first. A :class:`Cascade`
-        returns int64, with −1 if no model had a finite output. A :class:`Policy` returns the
-        predictions that it received: int arrays as int64, with −1 for a missing prediction, and all
-        others as objects, with None.
     exit_stage : int64 [N]
         Stage at which each sample exits, 0 = first model, as in a :class:`Run`. It is −1 if an
         error came before the decision.
-    confidence : float64 [N]
-        Confidence of the prediction, in the metric's native units.
     confidences : float64 [N, n]
-        Confidence at each stage, nan if a sample did not reach it or the model failed.
+        Confidence at each stage, in the metric's native units, nan if a sample did not reach it or
+        the model failed.
     failures : int8 [N, n]
         Failure of each sample at each stage, as a position in ``FAILURES``: none, timeout, error,
         malformed (also nan or infinite logits), unknown label.
-    answered : int64 [N]
-        Stage whose model gave the prediction. It is the exit stage, unless that model failed. It
-        is −1 if no model answered.
     answers : array [N, n]
-        Prediction of the cascade after each stage, of the type of the predictions. None or −1 if a
-        sample did not reach it or the model failed.
+        Prediction of the cascade after each stage. None or −1 if a sample did not reach it or the
+        model failed. A :class:`Cascade` returns int64. A :class:`Policy` returns the objects that
+        it received.
     costs : float64 [N, n]
         Cost of the answers, nan if a call did not return it.
     ids : array [N]
@@ -72,39 +64,40 @@ class Decisions:
     (['yes', 'yes'], ['small', 'large'])
     """
 
-    guesses: np.ndarray
     exit_stage: np.ndarray
-    confidence: np.ndarray
     confidences: np.ndarray
     failures: np.ndarray
-    answered: np.ndarray = None  # type: ignore[assignment]
-    answers: np.ndarray = None  # type: ignore[assignment]
-    costs: np.ndarray = None  # type: ignore[assignment]
-    ids: np.ndarray = None  # type: ignore[assignment]
-    models: tuple[str, ...] = ()
+    answers: np.ndarray
+    costs: np.ndarray
+    ids: np.ndarray
+    models: tuple[str, ...]
 
     def __len__(self) -> int:
-        return len(self.guesses)
+        return len(self.exit_stage)
 
     def __repr__(self) -> str:
-        stages = range(self.confidences.shape[1])
-        exits = [int(np.count_nonzero(self.exit_stage == stage)) for stage in stages]
+        exits = [int(np.sum(self.exit_stage == stage)) for stage in range(len(self.models))]
         return f"<Decisions: {len(self)} samples; samples that exited at each stage: {exits}>"
 
     @property
+    def answered(self) -> np.ndarray:
+        """Return the stage whose model gave each prediction, int64 [N].
+
+        It is the exit stage, unless that model failed. It is −1 if no model answered.
+        """
+        stages = np.arange(len(self.models))
+        is_valid = (self.failures == 0) & (stages <= self.exit_stage[:, None])
+        return np.where(is_valid, stages, -1).max(axis=1)
+
+    @property
     def predictions(self) -> np.ndarray:
-        """Return the best of the ``guesses`` of each sample, [N]."""
-        return self.guesses[:, 0]
+        """Return the prediction of each sample, [N], None or −1 if there is none."""
+        return self.answers[np.arange(len(self)), self.answered]
 
     @property
-    def arrays(self) -> dict[str, Any]:
-        """Return all arrays by name."""
-        return {name: values for name, values in vars(self).items() if name != "models"}
-
-    @property
-    def failure_counts(self) -> np.ndarray:
-        """Return the number of samples for which each model failed, int64 [n]."""
-        return np.count_nonzero(self.failures, axis=0)
+    def confidence(self) -> np.ndarray:
+        """Return the confidence of each prediction, float64 [N], nan if there is none."""
+        return self.confidences[np.arange(len(self)), self.answered]
 
     @property
     def model(self) -> np.ndarray:
@@ -112,88 +105,62 @@ class Decisions:
         return np.array([*self.models, None], object)[self.answered]
 
     @property
-    def status(self) -> np.ndarray:
-        """Return the last failure of each sample, [N]: one of ``FAILURES``, or "undecided"."""
-        last = self.failures.shape[1] - 1 - np.argmax(self.failures[:, ::-1] > 0, axis=1)
-        kinds = np.array(FAILURES, object)[self.failures[np.arange(len(self)), last]]
-        return np.where(self.exit_stage < 0, "undecided", kinds)
-
-    def take(self, rows: Any) -> "Decisions":
-        """Return the decisions of some samples, by a slice, int64 [s] or bool [N]."""
-        return replace(self, **{name: values[rows] for name, values in self.arrays.items()})
-
-    def joined(self, *others: "Decisions") -> "Decisions":
-        """Return these decisions, followed by others."""
-        arrays: dict[str, Any] = {}
-        for name in self.arrays:
-            arrays[name] = np.concatenate([getattr(each, name) for each in (self, *others)])
-        return replace(self, **arrays)
+    def failure_counts(self) -> np.ndarray:
+        """Return the number of samples for which each model failed, int64 [n]."""
+        return np.count_nonzero(self.failures, axis=0)
 
     def write(self, point: Point, stage: int, rows: np.ndarray, answer: "Answer") -> np.ndarray:
-        """Write a model's answer for the undecided samples ``rows`` (int64 [s], or a slice).
+        """Write a model's answer for the undecided samples ``rows``, int64 [s].
 
         Return which of them exit, bool [s]. After the last stage, all exit.
         """
         exits = exits_of(point, stage, answer)
-        answered_rows = rows
-        is_valid = slice(None)
-        if answer.failures.any():
-            is_valid = answer.failures == 0
-            answered_rows = rows[is_valid]
-            self.failures[rows, stage] = answer.failures
+        is_valid = answer.failures == 0
+        self.failures[rows, stage] = answer.failures
         if answer.costs is not None:
             self.costs[rows, stage] = answer.costs
-        self.guesses[answered_rows] = answer.guesses[is_valid]
-        self.confidence[answered_rows] = answer.confidence[is_valid]
-        self.confidences[answered_rows, stage] = answer.confidence[is_valid]
-        self.answered[answered_rows] = stage
-        self.answers[answered_rows, stage] = answer.guesses[is_valid, 0]
-        self.exit_stage[rows] = exits * (stage + 1) - 1  # stage, or −1
+        self.confidences[rows[is_valid], stage] = answer.confidence[is_valid]
+        self.answers[rows[is_valid], stage] = answer.predictions[is_valid]
+        self.exit_stage[rows[exits]] = stage
         return exits
-
-    def undecide(self) -> None:
-        """Remove the predictions of samples that have not exited."""
-        is_undecided = self.exit_stage < 0
-        self.guesses[is_undecided] = None if self.guesses.dtype == object else -1
-        self.confidence[is_undecided] = np.nan
-        self.answered[is_undecided] = -1
 
 
 @dataclass(eq=False)
 class Answer:
     """A model's answer for s samples.
 
-    It has guesses [s, g], best first, confidence float64 [s] in the metric's native units,
+    It has predictions [s], confidence float64 [s] in the metric's native units,
     failures int8 [s], and costs float64 [s] or None. ``fault`` describes a malformed answer.
     """
 
-    guesses: np.ndarray
+    predictions: np.ndarray
     confidence: np.ndarray
     failures: np.ndarray
     costs: np.ndarray | None = None
     fault: str = ""
 
 
-def empty_decisions(
-    samples: int, models: Sequence[str], unknown: Any = None, guesses: int = 1
-) -> Decisions:
-    """Return :class:`Decisions` of samples that no model has seen, with predictions ``unknown``.
-
-    Costs and ids are read-only. ``take`` returns a copy in which they are writable.
-    """
-    shape = len(models), samples  # the values of a stage are contiguous
+def empty_decisions(ids: np.ndarray, models: Sequence[str], unknown: Any = None) -> Decisions:
+    """Return :class:`Decisions` of samples that no model has seen, with answers ``unknown``."""
+    shape = len(models), len(ids)  # the values of a stage are contiguous
     return Decisions(
-        np.full((samples, guesses), unknown),
-        exit_stage=np.full(samples, -1),
-        confidence=np.full(samples, np.nan),
+        exit_stage=np.full(len(ids), -1),
         confidences=np.full(shape, np.nan).T,
         failures=np.zeros(shape, np.int8).T,
-        answered=np.full(samples, -1),
         answers=np.full(shape, unknown).T,
-        costs=np.broadcast_to(np.nan, (samples, len(models))),
-        ids=np.broadcast_to(np.array(None), samples),
+        costs=np.full(shape, np.nan).T,
+        ids=ids,
         models=tuple(models),
     )
+
+
+def join_decisions(parts: Sequence[Decisions]) -> Decisions:
+    """Return the decisions of consecutive batches together, numbered from 0."""
+    arrays: dict[str, Any] = {}
+    for name in ("exit_stage", "confidences", "failures", "answers", "costs"):
+        arrays[name] = np.concatenate([getattr(part, name) for part in parts])
+    ids = np.arange(len(arrays["exit_stage"]))
+    return Decisions(**arrays, ids=ids, models=parts[0].models)
 
 
 def align_inputs(point: Point, confidences: Any, predictions: Any) -> tuple[list, list]:
@@ -211,17 +178,6 @@ def align_inputs(point: Point, confidences: Any, predictions: Any) -> tuple[list
     return columns, [align_values(values, "predictions", order) for values in answers]
 
 
-def is_int_array(values: Any) -> bool:
-    """Return whether values are an int array of one axis."""
-    return isinstance(values, np.ndarray) and values.ndim == 1 and values.dtype.kind == "i"
-
-
-def refuse_failures(point: Point, ids: np.ndarray, answer: Answer) -> None:
-    """Raise ValueError for the first sample for which a model failed."""
-    for row in np.flatnonzero(answer.failures)[:1]:
-        raise ValueError(describe_failure(point, ids[row], answer, row))
-
-
 def validate_ids(ids: Sequence | None, count: int) -> np.ndarray:
     """Return the ids of ``count`` inputs, texts or whole numbers, by default their positions."""
     names = np.arange(count) if ids is None else objects(ids)
@@ -230,25 +186,15 @@ def validate_ids(ids: Sequence | None, count: int) -> np.ndarray:
     return names
 
 
-def find_exits(point: Point, stage: int, confidence: np.ndarray) -> np.ndarray:
-    """Return which samples exit after a stage (0 = first model), bool [N].
-
-    After the last stage, all exit. confidence is float64 [N], higher = more confident. A sample
-    with nan is deferred.
-    """
-    stage = check_count(stage, "stage", 0, len(point.inside))
-    if stage == len(point.inside):
-        return np.ones(confidence.shape, bool)
-    return does_exit(confidence, point.inside[stage])
-
-
 def exits_of(point: Point, stage: int, answer: Answer) -> np.ndarray:
     """Return which samples exit after a model's answer, bool [s].
 
-    A sample whose model has failed does not exit before the last stage.
+    After the last stage, all exit. Before, a sample whose model has failed is deferred.
     """
-    exits = find_exits(point, stage, convert_units(point.metric, answer.confidence))
-    return exits if stage == len(point.inside) else exits & (answer.failures == 0)
+    if stage == len(point.inside):
+        return np.ones(len(answer.failures), bool)
+    confidence = convert_units(point.metric, answer.confidence)
+    return does_exit(confidence, point.inside[stage]) & (answer.failures == 0)
 
 
 def check_answer(
@@ -288,48 +234,29 @@ def check_answer(
     is_malformed = find_malformed(point, stage, values, bounds)
     failures = np.where((failures == 0) & is_malformed, MALFORMED, failures)
     lowest = convert_units(point.metric, np.array(-np.inf))  # always defers
-    is_missing = np.isnan(values)
+    confidence = np.where(np.isnan(values), lowest, values)
     if point.fitted:
+        rows = np.flatnonzero(~np.isnan(values) & (failures == 0))
+        chosen = predictions[rows]
+        if any(prediction is None for prediction in chosen):
+            raise ValueError("predictions are needed, since its confidence is fitted")
         confidence = np.full(count, lowest)
-        rows = np.flatnonzero(~is_missing & (failures == 0))
-        if not is_missing.all():
-            confidence[rows] = fitted_confidence(point, stage, values, predictions, rows)
-    else:
-        confidence = np.where(is_missing, lowest, values)
+        confidence[rows] = point.fitted[stage](values[rows], chosen)
     fault = describe_shift(point, stage, confidence[failures == 0])
     if fault:
         failures = np.where(failures == 0, MALFORMED, failures)
-    return Answer(predictions[:, None], confidence, failures, fault=fault)
+    return Answer(predictions, confidence, failures, fault=fault)
 
 
 def find_malformed(
     point: Point, stage: int, values: np.ndarray, bounds: tuple[float, float]
 ) -> np.ndarray:
     """Return which samples have a confidence out of bounds, or lack a needed one, bool [s]."""
-    is_malformed: Any = np.zeros(values.shape, bool)
-    if bounds != UNBOUNDED:
-        lowest = convert_units(point.metric, np.array(-np.inf))
-        is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
+    lowest = convert_units(point.metric, np.array(-np.inf))
+    is_malformed = ((values < bounds[0]) | (values > bounds[1])) & (values != lowest)
     if stage < len(point.inside) and point.inside[stage] > -np.inf:
-        is_malformed = is_malformed | np.isnan(values)
-    if point.metric is not None:
-        is_malformed = is_malformed | impossible(values, point.metric)
-    return is_malformed
-
-
-def fitted_confidence(
-    point: Point,
-    stage: int,
-    values: np.ndarray,
-    predictions: np.ndarray,
-    rows: np.ndarray,
-) -> np.ndarray:
-    """Return the fitted confidences of the samples ``rows``. The arguments are those of
-    :func:`check_answer`."""
-    chosen = predictions[rows]
-    if any(prediction is None for prediction in chosen):
-        raise ValueError("predictions are needed, since its confidence is fitted")
-    return point.fitted[stage](values[rows], chosen)
+        is_malformed |= np.isnan(values)
+    return is_malformed | impossible(values, point.metric)
 
 
 def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
@@ -338,17 +265,14 @@ def describe_shift(point: Point, stage: int, confidence: np.ndarray) -> str:
     Return "" if the median is inside, or the range is not known.
     """
     seen = point.expected and point.expected.confidences[stage]
-    if point.metric is not None or stage == len(point.inside) or not seen or not seen.values:
+    if point.metric is not None or stage == len(point.inside) or not seen:
         return ""
-    least = seen.values[0]
-    most = seen.values[-1]
-    count = sum(seen.counts)
-    if not median_outside(confidence, least, most, count):
+    if not median_outside(confidence, seen.least, seen.most, seen.samples):
         return ""
     return (
         f"the median of {len(confidence)} confidences is {np.nanmedian(confidence):.4g}, and all "
-        f"{count} seen when the cascade was chosen are from {least:.4g} to {most:.4g}. Pass "
-        "confidences of one kind, such as 0.93 or 93"
+        f"{seen.samples} seen when the cascade was chosen are from {seen.least:.4g} to "
+        f"{seen.most:.4g}. Pass confidences of one kind, such as 0.93 or 93"
     )
 
 
@@ -360,7 +284,7 @@ def read_confidences(confidences: Any) -> np.ndarray:
 def describe_failure(point: Point, name: Any, answer: Answer, row: int) -> str:
     """Describe the failure in a row of an answer, which is about the input ``name``."""
     if answer.failures[row] == UNKNOWN:
-        prediction = brief(answer.guesses[row, 0])
+        prediction = brief(answer.predictions[row])
         return f"sample {name} has the prediction {prediction}, which is not one of the labels"
     if answer.fault:
         return answer.fault

@@ -32,7 +32,6 @@ FORMAT = "cascadelib cascade"
 VERSION = 3
 HEAD = ("format", "version", "checksum")
 LARGEST = 2**23  # bytes of a file, written or read
-MOST_SAMPLES = 2**23  # samples whose quantiles a file may store
 
 
 @dataclass(frozen=True)
@@ -79,6 +78,14 @@ class CascadeFile:
 PARTS = tuple(part.name for part in fields(CascadeFile))
 
 
+def without_old_figures(point: Point) -> Point:
+    """Return the point without figures and guarantee, if these are about other thresholds."""
+    if point.chosen == (point.models, point.thresholds):
+        return point
+    kept = ("models", "thresholds", "method", "score", "cost_kind", "records")
+    return Point(**{name: getattr(point, name) for name in kept}, selected_on=point.seen)
+
+
 def text_of(point: Point) -> str:
     """Return the JSON text of a Point: format, version, a checksum that reveals edits, and parts.
 
@@ -111,24 +118,13 @@ def text_of(point: Point) -> str:
     parts = parts_as_json(point)
     content = {"format": FORMAT, "version": VERSION, "checksum": digest_of(parts)} | parts
     whole = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False)
-    text = re.sub(r"[\[{]\n[^\[\]{}]*[\]}]", join_lines, whole) + "\n"
+    text = re.sub(r"\[\n[^\[\]{}]*\]", lambda found: re.sub(r"\n *", " ", found[0]), whole) + "\n"
     if (size := len(text.encode())) > LARGEST:
         raise ValueError(
             f"a part is too large: the cascade takes {size} bytes, and {LARGEST} at most are "
             "written and read"
         )
     return text
-
-
-def join_lines(match: re.Match) -> str:
-    """Join the lines of a list or object of plain values, unless the result is long.
-
-    Lists within a fitted confidence are always joined, as there are two per class.
-    """
-    opening, *middle, closing = (line.strip() for line in match[0].split("\n"))
-    line = opening + " ".join(middle) + closing
-    within_fitted = re.fullmatch(" {12,}.*", match[0].rpartition("\n")[2])
-    return line if len(line) < 120 or within_fitted else match[0]
 
 
 def parts_as_json(point: Point) -> dict[str, Any]:
@@ -177,15 +173,13 @@ def method_part(point: Point) -> MethodPart | None:
     return MethodPart(*rule, temperatures, point.fitted or None)
 
 
-def parse_cascade(content: str | dict, edited: bool = False) -> Point:
+def parse_cascade(content: str | dict) -> Point:
     """Return the Point that :func:`text_of` wrote.
 
     Parameters
     ----------
     content : str or dict
         The text, or the JSON object in it.
-    edited : bool, default=False
-        Whether the text may have been edited since it was written.
 
     Returns
     -------
@@ -218,16 +212,15 @@ def parse_cascade(content: str | dict, edited: bool = False) -> Point:
             f"{VERSION}. Use the cascadelib that wrote it, or save the cascade again with this one"
         )
     parts = {part: value for part, value in content.items() if part not in HEAD}
-    is_unchanged = content.get("checksum") == digest_of(parts)
     point = point_from_file(from_json(CascadeFile, parts))
-    if not edited and not is_unchanged:
+    if content.get("checksum") != digest_of(parts):
         raise ValueError(
             "the file was edited after it was written: its checksum does not fit. Its expected "
-            "accuracy, cost and exit rates may no longer hold. Choose the point again. If the edit "
-            "is intended, write the file again: "
-            "cascadelib.Policy.load(path, edited=True).save(path)"
+            "accuracy, cost and exit rates may no longer hold. Choose the point again, or replace "
+            "the thresholds of the original: cl.Policy(dataclasses.replace(policy.point, "
+            "thresholds=…)).save(path)"
         )
-    return point if is_unchanged else replace(point, certified=None)
+    return point
 
 
 def point_from_file(file: CascadeFile) -> Point:
@@ -280,17 +273,14 @@ def check_parts(file: CascadeFile) -> None:
 
 def check_ranges(file: CascadeFile) -> None:
     """Raise ValueError unless accuracies, exit rates, epsilon and delta are in [0, 1]."""
-    shares = {"chosen": [*file.chosen.exit_rates, file.chosen.accuracy or 0]}
+    shares = [*file.chosen.exit_rates, file.chosen.accuracy or 0]
     if file.expected:
-        estimates = (file.expected.accuracy, *file.expected.exit_rates)
-        shares["expected"] = [
-            end for each in estimates for end in (each.low, each.value, each.high)
-        ]
+        for estimate in (file.expected.accuracy, *file.expected.exit_rates):
+            shares += vars(estimate).values()
     if file.certified:
-        shares["certified"] = [file.certified.delta, file.certified.epsilon or 0]
-    for part, values in shares.items():
-        if not 0 <= min(values) <= max(values) <= 1:
-            raise ValueError(f"{part!r}: accuracies, exit rates, epsilon and delta are in [0, 1]")
+        shares += [file.certified.delta, file.certified.epsilon or 0]
+    if not 0 <= min(shares) <= max(shares) <= 1:
+        raise ValueError("accuracies, exit rates, epsilon and delta must be in [0, 1]")
 
 
 def threshold_from_json(metric: str | Callable | None, value: Any) -> float:
@@ -322,15 +312,6 @@ def method_from_part(part: MethodPart, names: tuple[str, ...], selected_on: Orig
 
 
 def check_expected(expected: Expected, models: int) -> None:
-    """Raise ValueError unless the expectations have one entry per model, of bounded size."""
+    """Raise ValueError unless the expectations have one entry per model."""
     if {len(expected.exit_rates), len(expected.confidences)} != {models}:
         raise ValueError(f"exit rates and confidences are needed of {models} models")
-    for stage in expected.confidences:
-        order = [*zip(stage.values, stage.ties)]
-        has_parts = len(stage.values) == len(stage.ties) == len(stage.counts)
-        is_counted = min(stage.counts, default=1) >= 1 and sum(stage.counts) <= MOST_SAMPLES
-        if not (has_parts and is_counted and sorted(order) == order):
-            raise ValueError(
-                "'expected': confidences must rise. Each has a count and a tie. There are at most "
-                f"{MOST_SAMPLES} samples"
-            )

@@ -1,14 +1,10 @@
-"""Run the models of a cascade: their inputs, their logits and their frozen graphs."""
+"""Run the models of a cascade: their inputs and their logits."""
 
 import contextlib
-import copy
-import math
 import os
 import re
-import timeit
-import warnings
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -18,15 +14,13 @@ import torch
 from ..checks import error_context
 from ..evaluation.point import Point, records_of
 from ..labels import refuse_masked
-from ..zoo.batches import count_samples, map_parts, take_rows
-from ..zoo.forward import Positional, call_module, upload_batch
+from ..zoo.batches import count_samples, map_parts
+from ..zoo.forward import call_module, upload_batch
 from ..zoo.loaders import as_model, load, split_transform
-from ..zoo.model import Model, unwrap_compiled
+from ..zoo.model import Model
 from ..zoo.transforms import prepare_batch
 
 COMMIT = re.compile("[0-9a-f]{40}")
-FORMS = (torch.jit.freeze, torch.jit.optimize_for_inference)
-TIMING_ROUNDS = 7  # alternating runs of the module and its graphs
 # Exceptions that modules and transforms raise for a batch of the wrong kind.
 UNFIT = (TypeError, ValueError, AttributeError, LookupError, AssertionError, RuntimeError)
 
@@ -57,19 +51,12 @@ class Member:
         As in a :class:`~cascadelib.zoo.Model`.
     classes : int, optional
         Number of classes, set at the first output.
-    graphs : dict
-        Frozen graphs from :meth:`optimize` that replace the module. A key is the
-        :func:`kind_of` the inputs of its graph.
     """
 
     name: str
     module: torch.nn.Module
     transform: Callable | None
     classes: int | None = None
-    graphs: dict = field(default_factory=dict)
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"graphs": {}}  # a copy has no graphs
 
     @contextlib.contextmanager
     def explain_errors(self, batch: Any) -> Iterator[None]:
@@ -122,15 +109,8 @@ class Member:
             return self.check_logits(self.module(raw), samples)
         with self.explain_errors(batch):
             inputs = self.inputs(batch)
-        return self.logits_of(inputs, samples, batch)
-
-    def logits_of(self, inputs: Any, samples: int, batch: Any) -> np.ndarray:
-        """Return the logits of the module's inputs, which were made from ``batch``."""
-        with self.explain_errors(batch):
-            # Graphs and some modules return finite logits for nan and inf.
-            unusable = unusable_rows(inputs, samples)
-            graph = None if unusable is not None else self.graphs.get(kind_of(inputs))
-            output = call_module(self.module if graph is None else graph, inputs)
+            output = call_module(self.module, inputs)
+            unusable = unusable_rows(inputs, samples)  # some modules answer nan and inf
         logits = self.check_logits(output, samples)
         return logits if unusable is None else np.where(unusable[:, None], np.nan, logits)
 
@@ -154,56 +134,6 @@ class Member:
         with np.errstate(over="ignore"):  # an overflow to inf marks the sample as failed
             return logits.astype(np.float32 if narrow else np.float64, copy=False)
 
-    def optimize(self, batch: Any) -> None:
-        """Choose the fastest on a raw batch of N samples: the module or one of its graphs.
-
-        A traced graph repeats the operations that the module ran on the batch. It is used only if
-        two conditions hold. The module runs on tensors without values, so its code does not depend
-        on them. And the logits of the graph agree with those of the module: for 1 sample, for half
-        of the samples, for all, and for probes with one value that may overflow. They may differ by
-        at most ε^⅔ × the largest logit, for the ε of the dtype. Inputs with nan or inf are always
-        left to the module.
-
-        Raises
-        ------
-        RuntimeError
-            If a condition does not hold, or tracing fails.
-        """
-        inputs = self.inputs(batch)
-        if isinstance(self.module, CallableModule) or not isinstance(inputs, torch.Tensor):
-            raise RuntimeError("only a module that takes one tensor can be frozen")
-        choices = [replace(self, graphs={})]
-        with warnings.catch_warnings(), torch.no_grad():
-            warnings.simplefilter("ignore")  # tracing warns about code that it misses; see below
-            module = Positional(unwrap_compiled(self.module)).eval()
-            copy.deepcopy(module).to("meta")(inputs.to("meta"))
-            counts = (1, len(inputs) // 2 + 1, len(inputs))
-            precision = torch.finfo(inputs.dtype).eps
-            parts = [self.inputs(take_rows(batch, np.arange(count))) for count in counts]
-            largest = torch.finfo(inputs.dtype).max
-            for value in (largest, math.sqrt(largest) / 2):
-                probe = inputs[:2].clone()
-                probe[(0,) * probe.ndim] = value
-                parts.append(probe)
-            expected = [choices[0].logits_of(part, len(part), part) for part in parts]
-            for form in FORMS:
-                graph = form(torch.jit.trace(module, inputs, check_trace=False))
-                frozen = replace(self, graphs={kind_of(inputs): graph})
-                for part, logits in zip(parts, expected):
-                    check_same(frozen.logits_of(part, len(part), part), logits, precision)
-                choices.append(frozen)
-            calls = [partial(choice.logits, batch) for choice in choices]
-            rounds = [
-                [timeit.timeit(call, number=1) for call in calls] for _ in range(TIMING_ROUNDS)
-            ]
-        self.graphs = choices[np.argmin(np.min(rounds, axis=0))].graphs
-
-
-def kind_of(inputs: Any) -> tuple:
-    """Return what all inputs of one graph share: type, shape without N, dtype, device."""
-    parts = (getattr(inputs, name, None) for name in ("dtype", "device"))
-    return type(inputs), tuple(getattr(inputs, "shape", ())[1:]), *parts
-
 
 def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
     """Return which samples of a module's inputs hold nan or inf, bool [samples].
@@ -225,20 +155,6 @@ def unusable_rows(inputs: Any, samples: int) -> np.ndarray | None:
         else:  # all samples share it
             unusable |= not bool(finite.all())
     return unusable
-
-
-def check_same(found: np.ndarray, expected: np.ndarray, precision: float) -> None:
-    """Raise RuntimeError unless a graph's logits [n, classes] equal those of the module.
-
-    precision is ε of the dtype in which both run.
-    """
-    finite = np.isfinite(expected).all(axis=1)
-    same = np.array_equal(np.isfinite(found).all(axis=1), finite)
-    if same and finite.any():
-        most = precision ** (2 / 3) * np.abs(expected[finite]).max()
-        same = np.abs(found[finite] - expected[finite]).max() <= most
-    if not same:
-        raise RuntimeError(f"its graph gives other logits for {len(expected)} samples")
 
 
 def check_class_counts(members: list[Member]) -> None:

@@ -3,11 +3,10 @@
 Loading a policy and deciding need NumPy, but not torch, pandas or compiled kernels.
 """
 
-import math
 import warnings
 from collections.abc import Iterable, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -18,22 +17,17 @@ from ..checks import check_count, error_context, items_of, validate_choice
 from ..evaluation.point import Point
 from ..files import digest_of, read_json, write_text
 from ..labels import as_real_array
-from ..methods.fitted import Fitted
-from ..methods.thresholds import convert_units
-from .calls import Expectation, call_model, list_inputs, read_answer, validate_calls
+from .calls import Expectation, call_model, first_fault, list_inputs, read_answer, validate_calls
 from .decisions import (
     Decisions,
     align_inputs,
     check_answer,
     empty_decisions,
     exits_of,
-    find_exits,
-    is_int_array,
     objects,
-    refuse_failures,
     validate_ids,
 )
-from .form import LARGEST, parse_cascade, parts_as_json, text_of
+from .form import LARGEST, parse_cascade, parts_as_json, text_of, without_old_figures
 
 
 @dataclass(frozen=True, repr=False)
@@ -46,10 +40,8 @@ class Policy:
     Parameters
     ----------
     point : Point
-        The chosen cascade, with all that its file stores.
-    thresholds : tuple of float, optional
-        The thresholds in use, one fewer than models, in the metric's native units, without nan. The
-        default: those of `point`.
+        The chosen cascade, with all that its file stores. For other thresholds, pass
+        ``dataclasses.replace(point, thresholds=…)``.
 
     Raises
     ------
@@ -72,16 +64,13 @@ class Policy:
     """
 
     point: Point
-    thresholds: tuple[float, ...] = None  # type: ignore[assignment]
 
     def __post_init__(self) -> None:
-        thresholds = self.point.thresholds if self.thresholds is None else self.thresholds
-        values = tuple(as_real_array(items_of(thresholds), "thresholds").tolist())
-        if len(values) != len(self.models) - 1 or any(map(math.isnan, values)):
+        values = as_real_array(items_of(self.point.thresholds), "thresholds")
+        if len(values) != len(self.models) - 1 or np.isnan(values).any():
             raise ValueError(
-                f"{len(self.models) - 1} thresholds without nan are needed, not {values}"
+                f"{len(self.models) - 1} thresholds without nan are needed, not {values.tolist()}"
             )
-        object.__setattr__(self, "thresholds", values)
 
     @classmethod
     def from_point(cls, point: Point, store: Any = None, held_out: Any = None) -> "Policy":
@@ -114,14 +103,12 @@ class Policy:
         return cls(point_for_file(point, store, held_out))
 
     @classmethod
-    def load(cls, path: str | Path, edited: bool = False) -> "Policy":
+    def load(cls, path: str | Path) -> "Policy":
         """Read a policy that :meth:`save` or :meth:`Cascade.save` wrote.
 
         Parameters
         ----------
         path : str or Path
-        edited : bool, default=False
-            Whether the file may have been edited since it was written.
 
         Returns
         -------
@@ -135,13 +122,12 @@ class Policy:
         """
         content = read_json(Path(path), LARGEST)
         with error_context(str(path)):
-            return cls(parse_cascade(content, edited))
+            return cls(parse_cascade(content))
 
     def save(self, path: str | Path) -> None:
         """Write the policy to a file atomically.
 
-        The file has the thresholds in use. Without those of ``point``, it has no figures and no
-        guarantee, which are about the thresholds of ``point``.
+        If other thresholds were chosen than those in use, the file has no figures and no guarantee.
 
         Parameters
         ----------
@@ -152,25 +138,15 @@ class Policy:
         ValueError
             If the metric or the ensemble is a function.
         """
-        point = self.point
-        if self.thresholds != point.thresholds:
-            point = Point(self.models, self.thresholds, method=point.method, records=point.records)
-        write_text(path, text_of(point))
+        write_text(path, text_of(without_old_figures(self.point)))
 
     def __repr__(self) -> str:
-        return f"<Policy: {self.in_use.chain}, {self.in_use.decided_by}>"
-
-    @cached_property
-    def in_use(self) -> Point:
-        """Return the point at the thresholds in use."""
-        if self.thresholds == self.point.thresholds:
-            return self.point
-        return replace(self.point, thresholds=self.thresholds)
+        return f"<Policy: {self.point.chain}, {self.point.decided_by}>"
 
     @property
     def cascades(self) -> tuple[Point, ...]:
         """Return the policy's only point, for :func:`points_of`."""
-        return (self.in_use,)
+        return (self.point,)
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -178,28 +154,23 @@ class Policy:
         return self.point.models
 
     @property
-    def metric(self) -> str | None:
-        """Return the metric of the thresholds, or None if a table or a fit gives confidences."""
-        return self.point.metric
-
-    @property
-    def fitted(self) -> tuple[Fitted, ...]:
-        """Return the fitted confidence after each model, or an empty tuple."""
-        return self.point.fitted
+    def thresholds(self) -> tuple[float, ...]:
+        """Return the thresholds, in the metric's native units."""
+        return self.point.thresholds
 
     @cached_property
     def checksum(self) -> str:
         """Return 12 digits that name the policy in a log.
 
-        They depend on all that decides: the models, the thresholds in use, and the method with its
-        fits. They do not depend on measured figures or a guarantee.
+        They depend on all that decides: the models, the thresholds, and the method with its fits.
+        They do not depend on measured figures or a guarantee.
 
         Raises
         ------
         ValueError
             If the metric or the ensemble is a function.
         """
-        parts = parts_as_json(self.in_use)
+        parts = parts_as_json(self.point)
         return digest_of([parts[name] for name in ("models", "thresholds", "method")])[:12]
 
     def step(
@@ -258,36 +229,13 @@ class Policy:
         answers = objects(predictions)
         with error_context(f"model {self.models[stage]!r}"):
             answer = read_answer(
-                self.in_use,
+                self.point,
                 stage,
                 (answers, confidences),
                 len(answers),
                 Expectation(labels, confidence_range),
             )
-        return exits_of(self.in_use, stage, answer), answer.failures
-
-    def exits(self, stage: int, confidence: np.ndarray) -> np.ndarray:
-        """Return which samples exit after a stage. After the last stage, all exit.
-
-        Parameters
-        ----------
-        stage : int
-            0 = first model.
-        confidence : float array of shape (n_samples,)
-            Confidence of the cascade's output after that stage (the ensemble's, if the method has
-            one), in the metric's native units. A sample with nan is deferred.
-
-        Returns
-        -------
-        bool array of shape (n_samples,)
-
-        Raises
-        ------
-        ValueError
-            If the cascade has no such stage.
-        """
-        values = convert_units(self.metric, as_real_array(confidence, "confidence"))
-        return find_exits(self.in_use, stage, values)
+        return exits_of(self.point, stage, answer), answer.failures
 
     def decide(self, confidences: Any, predictions: Any = None) -> Decisions:
         """Decide N samples from confidences and predictions of the models, as :func:`evaluate`.
@@ -315,30 +263,26 @@ class Policy:
         --------
         Policy.run : Call the models for undecided inputs only.
         """
-        point = self.in_use
+        point = self.point
         columns, answers = align_inputs(point, confidences, predictions)
-        are_int = all(map(is_int_array, answers))
-        if not are_int:
-            answers = [each if each is None else objects(each) for each in answers]
+        answers = [each if each is None else objects(each) for each in answers]
         sizes = {len(values) for values in (*columns, *answers) if values is not None}
         if len(sizes) > 1:
             raise ValueError(
                 "confidences and predictions must have the same number of samples, not "
                 f"{sorted(sizes)}"
             )
-        decisions = empty_decisions(max(sizes, default=0), point.models, -1 if are_int else None)
-        ids = np.arange(len(decisions))
-        decisions = replace(decisions, ids=ids)
-        rows: Any = slice(None)  # all ids, without a copy
+        rows = np.arange(max(sizes, default=0))
+        decisions = empty_decisions(rows, point.models)
         for stage, (predicted, column) in enumerate(zip(answers, columns)):
-            predicted = np.full(len(ids), None) if predicted is None else predicted[rows]
+            predicted = np.full(len(rows), None) if predicted is None else predicted[rows]
             values = column if column is None else column[rows]
             with error_context(f"model {point.models[stage]!r}"):
-                no_failures = np.zeros(len(ids), np.int8)
+                no_failures = np.zeros(len(rows), np.int8)
                 answer = check_answer(point, stage, predicted, values, no_failures)
-                refuse_failures(point, ids, answer)
-            exits = decisions.write(point, stage, rows, answer)
-            rows = ids = ids[np.flatnonzero(~exits)]
+            if fault := first_fault(point, stage, answer, rows):
+                raise fault
+            rows = rows[~decisions.write(point, stage, rows, answer)]
         return decisions
 
     def run(
@@ -372,9 +316,9 @@ class Policy:
             Maximum number of inputs per call.
         on_error : str, default="stop"
             What happens after a failure: an exception, a malformed answer, or a prediction that is
-            not among ``labels``. "stop": it is raised. "next": the call is repeated for each input
-            of the batch. Inputs that fail are deferred to the next model. At the last model, they
-            keep the answer of a previous one.
+            not among ``labels``. "stop": it is raised. "next": the inputs that fail are deferred to
+            the next model. These are all inputs of the batch if the call raises an exception. At
+            the last model, they keep the answer of a previous one.
         labels : iterable, optional
             The valid predictions. The default: all are valid.
         confidence_range : (float, float), optional
@@ -397,38 +341,31 @@ class Policy:
         --------
         Policy.decide : Decide from existing confidences.
         """
-        point = self.in_use
+        point = self.point
         functions = validate_calls(point, calls)
         size = check_count(batch_size, "batch_size")
         stops = validate_choice(on_error, ["stop", "next"], "on_error") == "stop"
         expectation = Expectation(labels, confidence_range)
         inputs = list_inputs(inputs)
         rows = np.arange(len(inputs))
-        decisions = empty_decisions(len(inputs), self.models).take(rows)
-        decisions = replace(decisions, ids=validate_ids(ids, len(rows)))
+        decisions = empty_decisions(validate_ids(ids, len(rows)), self.models)
         first_faults: dict[int, BaseException] = {}  # by stage
-
-        def decide_rows(stage: int, rows: np.ndarray) -> np.ndarray:
-            """Call the model of a stage on some inputs, and return the deferred rows."""
-            batch = [inputs[row] for row in rows.tolist()]
-            ids = decisions.ids[rows]
-            called = call_model(point, stage, functions[stage], batch, ids, expectation)
-            if called.fault is not None and stops:
-                raise called.fault
-            if called.has_failed and len(rows) > 1:
-                return np.concatenate([decide_rows(stage, row) for row in rows[:, None]])
-            if called.fault is not None:
-                first_faults.setdefault(stage, called.fault)
-            exits = decisions.write(point, stage, rows, called.read)
-            return rows[~exits]
-
         try:
-            for stage in range(len(functions)):
-                starts = range(0, len(rows), size)
-                deferred = [decide_rows(stage, rows[start : start + size]) for start in starts]
-                rows = np.concatenate([rows[:0], *deferred])
+            for stage, call in enumerate(functions):
+                deferred = [rows[:0]]
+                for start in range(0, len(rows), size):
+                    part = rows[start : start + size]
+                    batch = [inputs[row] for row in part.tolist()]
+                    answer, fault = call_model(
+                        point, stage, call, batch, decisions.ids[part], expectation
+                    )
+                    if fault is not None and stops:
+                        raise fault
+                    if fault is not None:
+                        first_faults.setdefault(stage, fault)
+                    deferred.append(part[~decisions.write(point, stage, part, answer)])
+                rows = np.concatenate(deferred)
         except BaseException as error:
-            decisions.undecide()
             with suppress(Exception):  # a class may refuse attributes
                 error.decided = decisions  # type: ignore[attr-defined]
             raise

@@ -4,7 +4,7 @@ A batch is a tensor or array [N, …] or a list or tuple of N samples (texts, pa
 mapping or tuple of batches of the same N samples is also a batch.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -84,16 +84,3 @@ def take_rows(batch: Any, rows: np.ndarray | slice, samples: int | None = None) 
         return [part[row] for row in rows]
 
     return map_parts(take, batch)
-
-
-def concatenate_batches(batches: Sequence) -> Any:
-    """Concatenate batches of one form."""
-
-    def concatenate(*parts: Any) -> Any:
-        if isinstance(parts[0], torch.Tensor):
-            return torch.cat(parts)
-        if isinstance(parts[0], np.ndarray):
-            return np.concatenate(parts)
-        return [sample for part in parts for sample in part]
-
-    return map_parts(concatenate, *batches)

@@ -82,7 +82,7 @@ def write_submission(
     ----------
     path : path
     guesses : int [k, g]
-        Such as ``cascade.run(batches, guesses=g).guesses``, in the order of the images.
+        Such as those of :func:`guesses_of`, in the order of the images.
     order : int [classes], optional
         From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
         server expects. Without it they are labels as in the stores.

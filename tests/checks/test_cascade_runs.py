@@ -27,7 +27,7 @@ def images():
 
 def test_the_ideal_time_follows_from_times_and_exit_rates(point, images):
     table = time_cascade(Cascade.from_point(point, store=VAL), images[:64], 32, 1)
-    assert list(table.index[:4]) == [*SMALL, "cascade", "cascade, stream"]
+    assert list(table.index[:3]) == [*SMALL, "cascade"]
     reach = table["share_run"].dropna()
     assert list(reach.index) == SMALL and reach.iloc[0] == 1 and 0 <= reach.iloc[1] <= 1
     assert table.loc["ideal", "seconds"] == pytest.approx((table["seconds"][SMALL] * reach).sum())

@@ -112,10 +112,9 @@ def test_a_guarantee_with_any_changed_term_is_none(point):
 
 def test_a_policy_with_other_thresholds_has_no_guarantee(point):
     for value in other(point.thresholds[0])[:2]:
-        policy = cl.Policy(point, (value, *point.thresholds[1:]))
-        assert policy.in_use.guarantee is None
-        assert cl.Policy.from_point(policy).point.guarantee is None
-    assert cl.Policy(point).in_use.guarantee
+        moved = replace(point, thresholds=(value, *point.thresholds[1:]))
+        assert cl.Policy.from_point(cl.Policy(moved)).point.guarantee is None
+    assert cl.Policy(point).point.guarantee
 
 
 def leaves(value, path=()):
@@ -140,7 +139,6 @@ def changed_file(text, path, value):
 def test_an_edited_renamed_or_rebuilt_file_has_no_guarantee(point):
     """Edited: the checksum is old. Rebuilt: it fits. A rebuilt file is another cascade."""
     text = text_of(point)
-    edits = 0
     rebuilt = 0
     for path in leaves(json.loads(text)):
         if path[0] in ("format", "version", "checksum"):
@@ -152,22 +150,15 @@ def test_an_edited_renamed_or_rebuilt_file_has_no_guarantee(point):
             content = changed_file(text, path, new)
             with pytest.raises(ValueError):
                 parse_cascade(content)
+            parts = {part: content[part] for part in PARTS if part in content}
             try:
-                found = parse_cascade(content, edited=True)
+                found = parse_cascade(content | {"checksum": digest_of(parts)})
             except ValueError:
                 continue
             assert found.guarantee is None, path
-            assert parse_cascade(text_of(found)).guarantee is None
-            edits += 1
-            parts = {part: content[part] for part in PARTS if part in content}
-            found = parse_cascade(content | {"checksum": digest_of(parts)})
-            assert found.guarantee is None, path
+            assert "certified" not in json.loads(text_of(found))
             rebuilt += 1
-    assert edits > 30 and rebuilt > 30
-    name = json.dumps(point.models[0])
-    renamed = parse_cascade(json.loads(text.replace(name, '"another"')), edited=True)
-    assert renamed.models[0] == "another" and renamed.guarantee is None
-    assert "certified" not in json.loads(text_of(renamed))
+    assert rebuilt > 30
 
 
 @pytest.mark.parametrize("version", [1, 2, 4, None])
@@ -191,7 +182,7 @@ def test_a_file_of_another_version_is_refused_by_its_name(point, version):
 def test_shares_of_a_file_are_checked_for_their_range(point, path, value):
     content = changed_file(text_of(point), path, value)
     parts = {part: content[part] for part in PARTS if part in content}
-    with pytest.raises(ValueError, match=f"'{path[0]}': accuracies, exit rates, epsilon and delta"):
+    with pytest.raises(ValueError, match="^accuracies, exit rates, epsilon and delta must be"):
         parse_cascade(content | {"checksum": digest_of(parts)})
 
 

@@ -10,7 +10,6 @@ from tiny_stores import noisy_store, three_scores
 
 from cascadelib import Method, Point, Policy, certify, pick, search
 from cascadelib.evaluation import points_of
-from cascadelib.evaluation.point import OrderStatistics
 
 TABLE = three_scores()
 
@@ -23,7 +22,7 @@ def a_front():
 def test_points_policies_fronts_certificates_and_lists_are_cascades():
     point = a_front().point(1)
     policy = Policy.from_point(point)
-    moved = replace(policy, thresholds=(0.5,))
+    moved = Policy(replace(point, thresholds=(0.5,)))
     certificate = certify(three_scores(seed=1), a_front(), 0.2, 0.5)
     assert points_of(point) == [point] == points_of((point,)) == points_of(policy)
     assert points_of(moved) == [replace(point, thresholds=(0.5,))]
@@ -124,7 +123,3 @@ def test_points_that_differ_in_one_part_are_not_equal(change):
     point = Point(("a", "b"), (0.5,), cost=2.0)
     assert replace(point, **change) != point != "a at 0.5 → b"
     assert replace(point, chosen_by="by hand", saving=3.0) == point
-
-
-def test_the_repr_of_order_statistics_omits_their_values():
-    assert repr(OrderStatistics((0.5,), (1,), (0.2,))) == "OrderStatistics()"

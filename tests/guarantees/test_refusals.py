@@ -153,9 +153,10 @@ def test_samples_of_replaced_thresholds_are_unknown(tmp_path):
     point = next(point for point in front.cascades if len(point.thresholds) == 1)
     assert overlap(store_of(APART), Policy(point)) == 0
     other = (0.512,)
-    Policy.from_point(Policy(point, other)).save(tmp_path / "other.json")
+    moved = replace(point, thresholds=other)
+    Policy.from_point(moved).save(tmp_path / "other.json")
     loaded = Policy.load(tmp_path / "other.json")
-    for one in (Policy(point, other), replace(point, thresholds=other), loaded):
+    for one in (Policy(moved), moved, loaded):
         assert overlap(store_of(APART), one) is None
         assert overlap(store_of(FIRST), one) == 300
 

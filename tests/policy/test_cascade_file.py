@@ -9,11 +9,11 @@ from pathlib import Path
 import fuzz
 import numpy as np
 import pytest
-from points_of_files import POINT, STORE, edited, make_store, same
+from points_of_files import POINT, STORE, make_store, same
 
 from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
 from cascadelib.evaluation.intervals import betting_interval, cost_interval, share_interval
-from cascadelib.evaluation.point import OrderStatistics
+from cascadelib.evaluation.point import ConfidenceRange
 from cascadelib.origin import samples_in_common
 from cascadelib.policy.cascade_file import (
     UNCHECKED,
@@ -21,7 +21,6 @@ from cascadelib.policy.cascade_file import (
     estimate_mean,
     expected_figures,
     point_for_file,
-    summary,
 )
 from cascadelib.policy.form import text_of
 from cascadelib.policy.policy import Policy
@@ -50,9 +49,10 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     entropy = [-stage((i,))[1] for i in range(3)]
     reach = [np.ones(len(STORE), bool), entropy[0] > 0.5, (entropy[0] > 0.5) & (entropy[1] > 0.5)]
     for i in range(3):
-        assert result.confidences[i] == summary(entropy[i][reach[i]])
+        seen = entropy[i][reach[i]]
+        assert result.confidences[i] == ConfidenceRange(seen.min(), seen.max(), len(seen))
     nobody = expected_figures(replace(point, thresholds=(math.inf, 0.5)), STORE)
-    assert nobody.confidences[1] == OrderStatistics((), (), ()) and nobody.exit_rates[0].value == 1
+    assert nobody.confidences[1] is None and nobody.exit_rates[0].value == 1
 
 
 def test_expected_figures_have_the_intervals_of_shares_costs_and_scores():
@@ -76,13 +76,6 @@ def test_expected_figures_have_the_intervals_of_shares_costs_and_scores():
 def test_a_function_cannot_be_written():
     with pytest.raises(ValueError, match="the metric .*is a function"):
         text_of(point_for_file(replace(POINT, method=Method(metric=max))))
-
-
-def test_an_intended_edit_can_be_saved_again(tmp_path):
-    path = tmp_path / "c.json"
-    path.write_text(edited(lambda content: content.update(thresholds=[0.5])))
-    Policy.load(path, edited=True).save(path)
-    assert Policy.load(path).point.thresholds == (0.5,)
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -14,7 +14,6 @@ from cascadelib.files import digest_of
 from cascadelib.policy.cascade_file import point_for_file
 from cascadelib.policy.form import (
     LARGEST,
-    MOST_SAMPLES,
     PARTS,
     parse_cascade,
     text_of,
@@ -104,14 +103,6 @@ def stating(text, **other):
     return sealed(text, models=[first | other, *rest])
 
 
-def told(text, confidences):
-    """A file's text with other confidences expected at the first stage."""
-    expected = json.loads(text)["expected"]
-    return sealed(
-        text, expected=expected | {"confidences": [confidences, *expected["confidences"][1:]]}
-    )
-
-
 def test_a_temperature_is_a_float_however_large(tmp_path):
     path = tmp_path / "c.json"
     method = json.loads(edited(lambda content: None))["method"]
@@ -140,14 +131,11 @@ ABSURD = {
     "only depth": lambda text: "[" * 100_000,
     "an integer beyond floats": lambda text: sealed(text, thresholds=[10**400]),
     "nan": lambda text: text.replace('"cost": ', '"cost": NaN, "price": '),
-    "too many samples": lambda text: told(text, counted(MOST_SAMPLES + 1)),
     "no classes": lambda text: stating(text, classes=0),
     "classes beyond counting": lambda text: stating(text, classes=2**52),
-    "a count of 0": lambda text: told(text, {"values": [0.5], "counts": [0]}),
-    "ties of fewer": lambda text: told(
-        text, {"values": [0.4, 0.5], "counts": [1, 599], "ties": [0.5]}
+    "confidences of fewer models": lambda text: sealed(
+        text, expected=json.loads(text)["expected"] | {"confidences": []}
     ),
-    "missing ties": lambda text: told(text, {"values": [], "counts": []}),
     **{f"depth in {part}": partial(deepened, part=part) for part in PARTS},
     "megabytes": lambda text: text + " " * LARGEST,
 }
@@ -158,17 +146,6 @@ def sealed(text, **parts):
     content = json.loads(text) | parts
     parts = {part: content[part] for part in PARTS if part in content}
     return json.dumps(content | {"checksum": digest_of(parts)})
-
-
-def counted(samples):
-    """The confidences of a stage that this number of samples has reached."""
-    return {"values": [0.5], "counts": [samples], "ties": [0.5]}
-
-
-def test_a_file_may_count_many_samples():
-    text = text_of(Policy.from_point(POINT, STORE).point)
-    stage = parse_cascade(told(text, counted(MOST_SAMPLES))).expected.confidences[0]
-    assert stage.counts == (MOST_SAMPLES,)
 
 
 @pytest.mark.parametrize("case", ABSURD)

@@ -30,33 +30,24 @@ def a_point():
 SCORES = st.sampled_from([-math.inf, 0.0, 0.25, 0.5, math.inf])
 
 
-@given(
-    st.lists(SCORES, min_size=1, max_size=3),
-    st.lists(SCORES | st.just(math.nan), min_size=1),
-    st.booleans(),
-)
-def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence, negated):
-    """At −inf all exit except nan, at inf none. After the last stage all exit."""
-    sign = -1.0 if negated else 1.0
-    names = tuple(f"m{i}" for i in range(len(thresholds) + 1))
-    method = Method("entropy" if negated else "max_softmax")
-    policy = Policy(Point(names, tuple(sign * t for t in thresholds), method=method))
+@given(st.lists(SCORES, min_size=1, max_size=3), st.lists(SCORES | st.just(math.nan), min_size=1))
+def test_exits_at_ties_infinite_thresholds_and_nan(thresholds, confidence):
+    """At −inf all exit, at inf none, and nan is deferred. After the last stage all exit."""
+    policy = Policy(Point(tuple(f"m{i}" for i in range(len(thresholds) + 1)), tuple(thresholds)))
     for i, t in enumerate(thresholds):
-        expected = [c >= t and t != math.inf for c in confidence]
-        assert policy.exits(i, sign * np.array(confidence)).tolist() == expected
-    assert policy.exits(len(thresholds), confidence).all()
+        expected = [t == -math.inf or c >= t and t != math.inf for c in confidence]
+        assert policy.step(i, confidence, confidence)[0].tolist() == expected
+    assert policy.step(len(thresholds), confidence)[0].all()
 
 
-@given(st.data(), st.integers(1, 3), st.integers(0, 6), st.booleans())
-def test_decide_equals_a_loop_over_rows_and_stages(data, n, k, is_array):
-    """Arrays of whole numbers stay such arrays."""
+@given(st.data(), st.integers(1, 3), st.integers(0, 6))
+def test_decide_equals_a_loop_over_rows_and_stages(data, n, k):
     thresholds = data.draw(st.lists(SCORES, min_size=n - 1, max_size=n - 1))
     rows = st.lists(SCORES, min_size=k, max_size=k)
     confidence = np.array(data.draw(st.lists(rows, min_size=n, max_size=n))).reshape(n, k)
     said = np.arange(n * k).reshape(n, k)
     policy = Policy(Point(tuple(f"m{i}" for i in range(n)), tuple(thresholds)))
-    decisions = policy.decide(confidence, said if is_array else said.tolist())
-    assert decisions.predictions.dtype == (np.int64 if is_array else object)
+    decisions = policy.decide(confidence, said)
     for row, stage in enumerate(slow_stages(confidence, thresholds)):
         reached = [confidence[i, row] if i <= stage else math.nan for i in range(n)]
         assert decisions.exit_stage[row] == decisions.answered[row] == stage
@@ -86,7 +77,7 @@ def test_policy_and_cascade_share_the_file(tmp_path):
 @pytest.mark.parametrize("make", [a_point, lambda: Point(("a", "b"), (0.5,))])
 def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_path):
     point = make()
-    policy = replace(Policy.from_point(point), thresholds=(-math.inf,) * len(point.thresholds))
+    policy = Policy(replace(point, thresholds=(-math.inf,) * len(point.thresholds)))
     policy.save(tmp_path / "p.json")
     loaded = Policy.load(tmp_path / "p.json")
     assert loaded.thresholds == policy.thresholds and loaded.checksum == policy.checksum
@@ -96,21 +87,11 @@ def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_pat
 UNREAL = [["0.5"], np.ma.masked_array([0.5], [True])]
 REFUSED = [
     *(
-        (lambda p, v=v: replace(p, thresholds=v), "2 thr")
-        for v in ((), (math.nan, 0.5), (0.5,) * 3)
+        (lambda p, v=v: Policy(replace(p.point, thresholds=v)), ".*thresholds")
+        for v in ((), (math.nan, 0.5), (0.5,) * 3, ["0.5", 0.5])
     ),
-    *((lambda p, v=v: p.exits(v, np.zeros(2)), "stage must be a whole number") for v in (-1, 3)),
-    *((lambda p, v=v: p.exits(0, v), "confidence must be real numbers") for v in UNREAL),
-    *((lambda p, v=v: p.exits(2, v), "confidence must be real numbers") for v in UNREAL),
-    *(
-        (lambda p, v=v: setattr(running(), "thresholds", v), ".*thresholds")
-        for v in [*UNREAL, 5, None]
-    ),
+    *((lambda p, v=v: p.decide([v] * 3), "confidences must be real numbers") for v in UNREAL),
 ]
-
-
-def running():
-    return Cascade.from_point(a_point(), MODULES)
 
 
 @pytest.mark.parametrize(("call", "message"), REFUSED)
@@ -127,7 +108,7 @@ for path in sys.argv[1:]:
     policy = Policy.load(path)
     answers = [["a", "b", "c"]] * len(policy.models)
     assert len(policy.decide([[0.1] * 3] * len(policy.models), answers)) == 3
-    assert policy.exits(0, [0.0]).all() == (policy.metric == "entropy")
+    assert policy.step(0, ["a"], [0.0])[0].all() == (policy.point.metric == "entropy")
     policy.save(path)
 heavy = {"torch", "pandas", "scipy", "numba", "timm", "transformers", "plotly", "pyarrow"}
 heavy |= {"safetensors", "tqdm"}

@@ -7,7 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from cascadelib.zoo.batches import (
-    concatenate_batches,
     count_inputs,
     count_samples,
     is_tuple_of_batches,
@@ -59,8 +58,6 @@ def test_batches_have_their_samples_in_order(form, values, data):
     picked = take_rows(batch, np.array(rows))
     assert samples_of(picked) == [samples[row] for row in rows]
     assert samples_of(take_rows(batch, slice(1, 3))) == samples[1:3]
-    assert samples_of(concatenate_batches([batch])) == samples
-    assert samples_of(concatenate_batches([batch, picked])) == samples + samples_of(picked)
 
 
 def test_a_tuple_contains_samples_or_batches():
