@@ -30,8 +30,8 @@ from ..evaluation.intervals import (
 from ..evaluation.pareto import improvement_factor, pareto_front
 from ..evaluation.point import Point, kinds_of, points_of, single_point
 from ..evaluation.run import evaluate
+from ..fronts.curves import two_model_curve
 from ..fronts.front import Front
-from ..fronts.graded import two_model_curve
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
 from ..scoring import F1

@@ -10,7 +10,6 @@ from concurrent.futures import Executor
 from dataclasses import dataclass
 from functools import wraps
 from itertools import tee
-from math import perm
 from typing import Any, NamedTuple
 from uuid import uuid4
 
@@ -25,7 +24,6 @@ from .kernels.sorting import falling_order, groups_in
 from .kernels.state import MAX_MODELS
 
 LARGEST_NUMBER = 2**63 - 1  # of a cascade
-MOST_CACHED = 2**26  # samples of all cached results, 1 to 5 bytes each
 # Bins of a root have about equal weights. A sample has weight 1. All boundaries together have this
 # weight times the number of samples.
 BOUNDARY_WEIGHT = 0.5
@@ -75,14 +73,6 @@ class Cascades:
             return
         for m in self.followers(prefix).tolist():
             yield from self.extensions((*prefix, m), length)
-
-    def count(self, length: int) -> int:
-        """Return the number of cascades of a length without listing them."""
-        counts = np.ones(1, object)  # by number of models, Python integers of any size
-        for equal in np.unique(self.cost, return_counts=True)[1].tolist():
-            orders = [perm(equal, n) for n in range(length + 1)]
-            counts = np.convolve(counts, np.array(orders, object))[: length + 1]
-        return counts[length]
 
     def first(self, prefix: tuple, length: int) -> tuple[int, ...] | None:
         """Return the first cascade of a length that begins with a prefix, None without one."""
@@ -197,7 +187,7 @@ def refuse_prefix(prefix: tuple) -> tuple:
 
 
 def cache_single_models(compute: Callable) -> Any:
-    """Cache the results of a method of :class:`Outcomes` for single models, as memory allows.
+    """Cache the results of a method of :class:`Outcomes` for single models.
 
     Results for longer prefixes are not cached, since there are too many prefixes.
     """
@@ -209,7 +199,7 @@ def cache_single_models(compute: Callable) -> Any:
             return self.results[key]
         result = compute(self, prefix, *arguments)
         if len(self.key(prefix)) == 1:
-            self.cache(key, result, len(self.correct(prefix)))
+            self.results[key] = result
         return result
 
     return method
@@ -238,11 +228,6 @@ class Outcomes:
     def key(self, prefix: tuple) -> tuple:
         """Return the key that prefixes with the same outcomes share."""
         return prefix[-1:] if self.last_only else prefix
-
-    def cache(self, key: tuple, result: Any, n_samples: int) -> None:
-        """Store a result, unless the results have too many samples."""
-        if len(self.results) * n_samples < MOST_CACHED:
-            self.results[key] = result
 
     def prepare(self, cascades: Iterable[tuple]) -> None:
         """Announce all cascades to a stage, which may compute many prefixes together."""
@@ -302,7 +287,7 @@ class Outcomes:
             order = falling_order(confidence)
             group = groups_in(order, confidence, LARGEST)
             if len(key) == 1:
-                self.cache(("order", key), order.astype(np.uint32), len(order))
+                self.results["order", key] = order.astype(np.uint32)
             self.groups_by_key[key] = group.astype(np.min_scalar_type(group[order[-1]]))
         return self.groups_by_key[key].astype(np.int32)
 

@@ -30,11 +30,11 @@ from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from ..store.tables.comparison import find_best_model
 from .cascades import Search, prepare_search
-from .counted import search_counted
+from .curves import Curve, search_copies, search_pairs, two_model_curve
 from .front import Front, Points
-from .graded import Curve, search_copies, search_pairs, two_model_curve
 from .kernels.boxes import search_root
 from .kernels.grid import sweep_pair
+from .rounds import search_counted
 
 COMPILED = "searches"  # file that marks a folder of compiled kernels
 POLL_SECONDS = 0.05

@@ -13,8 +13,8 @@ from ..evaluation.pareto import improvement_at, mean_improvement, pareto_front
 from ..methods.method import Method
 from ..methods.thresholds import convert_units
 from ..store.protocol import Store
+from .curves import Curve
 from .exact import SearchTask
-from .graded import Curve
 
 DROP = 0.05  # share of the difference of accuracy at which a plateau ends
 COLUMNS = [

@@ -11,9 +11,9 @@ from numpy.typing import ArrayLike
 
 from cascadelib.checks import check_count
 from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of
+from cascadelib.fronts.curves import merge_fronts
 from cascadelib.fronts.exact import SearchTask
 from cascadelib.fronts.front import Front, Points
-from cascadelib.fronts.graded import merge_fronts
 from cascadelib.labels import check_costs
 from cascadelib.methods.thresholds import threshold_for
 from cascadelib.stages import StageFunction

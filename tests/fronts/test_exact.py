@@ -24,10 +24,10 @@ from tables_of_scores import (
 )
 
 from cascadelib import ScoreTable, evaluate, replay, search
-from cascadelib.fronts import exact, graded
+from cascadelib.fronts import curves, exact
 from cascadelib.fronts.cascades import cascades_of, prepare_search
+from cascadelib.fronts.curves import search_copies, search_pairs
 from cascadelib.fronts.exact import search_arrays, search_outcomes
-from cascadelib.fronts.graded import search_copies, search_pairs
 from cascadelib.methods.thresholds import count_exiting, does_exit
 
 LENGTHS = [1, 2, 3, 4, (1, 2), (2, 3), (1, 2, 3), (3, 4), (1, 2, 4)]
@@ -149,7 +149,7 @@ def test_while_another_process_compiles_pairs_are_searched_until_the_deadline(
     pairs, triples = (search_arrays(*table, n) for n in (2, 3))
     waits = []
     clock = lambda: len(waits) + 0.5  # noqa: E731
-    for module in (exact.time, graded):
+    for module in (exact.time, curves):
         monkeypatch.setattr(module, "monotonic", clock)
     monkeypatch.setattr(exact.time, "sleep", waits.append)
     monkeypatch.setattr(exact, "start_compiling", lambda: None)

@@ -10,7 +10,7 @@ from tables_of_scores import (
     exact_front,
 )
 
-from cascadelib.fronts import parallel
+from cascadelib.fronts import workers
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import improves, new_best, record
 
@@ -38,7 +38,7 @@ def test_once_time_is_up_no_cascade_is_opened(monkeypatch):
     opened = []
     for n in (2, 4):  # before kernels are compiled, pairs are searched without them
         exact_front(n)
-    monkeypatch.setattr(parallel, "open_prefix", lambda *arguments: opened.append(arguments))
+    monkeypatch.setattr(workers, "open_prefix", lambda *arguments: opened.append(arguments))
     points = search_arrays(*LARGE, 4, time_limit=1e-9)
     assert not opened and points.floor is not None
     assert len(points.cost) and (points.thresholds == -np.inf).all()

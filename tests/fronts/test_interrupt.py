@@ -14,13 +14,13 @@ from cascadelib.files import ROOT
 LONG = """
 import signal, sys, threading, numpy as np, cascadelib as cl
 from concurrent.futures import ProcessPoolExecutor
-from cascadelib.fronts import parallel
+from cascadelib.fronts import workers
 signal.signal(signal.SIGINT, signal.default_int_handler)
 rng = np.random.default_rng(0)
 M, k = 10, 300
 correct = rng.random((M, k)) < np.linspace(0.5, 0.9, M)[:, None]
 table = cl.ScoreTable(correct, rng.random((M, k)) + 0.2 * correct, 2.0 ** np.arange(M))
-once = parallel.prefixes_in
+once = workers.prefixes_in
 begun = threading.Lock()
 def endless(search, part):
     while True:
@@ -28,7 +28,7 @@ def endless(search, part):
         if begun.acquire(blocking=False):
             sys.stdout.write("searching\\n")
             sys.stdout.flush()
-parallel.prefixes_in = endless
+workers.prefixes_in = endless
 def search(**how):
     try:
         cl.search(table, 4, **how)

@@ -11,7 +11,7 @@ import cascadelib as cl
 from cascadelib import LogitStore, Method, pair_table, search
 from cascadelib.evaluation.pareto import Baseline, pareto_front
 from cascadelib.fronts.cascades import prepare_search
-from cascadelib.fronts.graded import Curve, search_pairs
+from cascadelib.fronts.curves import Curve, search_pairs
 from cascadelib.fronts.pairs import pair_curve, plateau
 
 

@@ -9,7 +9,7 @@ from tiny_stores import noisy_store
 
 from cascadelib import ScoreTable, pick, search, search_arrays
 from cascadelib.fronts.cascades import prepare_search
-from cascadelib.fronts.counted import search_counted
+from cascadelib.fronts.rounds import search_counted
 
 STORE = noisy_store(k=60)
 TABLE = ScoreTable(np.full((2, 10), 0.5), np.zeros((2, 10)), [1, 2])

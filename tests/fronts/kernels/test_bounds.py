@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tables_of_scores import COMPILED, assert_front_of_all, synthetic, uncompiled
 
-from cascadelib.fronts import parallel
+from cascadelib.fronts import workers
 from cascadelib.fronts.kernels import bounds
 from cascadelib.fronts.kernels.bounds import SAFETY, best_boundary, is_closed, open_between
 from cascadelib.fronts.kernels.state import new_best
@@ -69,6 +69,6 @@ def test_the_open_part_of_a_stretch_is_that_of_a_loop(costs, data):
 def test_a_box_that_few_lines_do_not_cover_is_opened(monkeypatch, lines):
     monkeypatch.setattr(bounds, "LINES", lines)
     for bins in ("COARSE_BINS", "ROOT_BINS"):
-        monkeypatch.setattr(parallel, bins, {2: 2})
+        monkeypatch.setattr(workers, bins, {2: 2})
     for seed in range(4):
         assert_front_of_all(synthetic(4, 15, seed), 3)

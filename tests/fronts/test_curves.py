@@ -11,8 +11,8 @@ from references import every_exit
 from tables_of_scores import bound_at
 
 from cascadelib import ScoreTable, evaluate, pareto_front, search, search_arrays
-from cascadelib.fronts import graded
-from cascadelib.fronts.graded import copies_of_grades, merge_fronts
+from cascadelib.fronts import curves
+from cascadelib.fronts.curves import copies_of_grades, merge_fronts
 
 LENGTHS = [1, 2, (1, 2), 3, (2, 3), (1, 2, 3)]
 
@@ -62,7 +62,7 @@ def test_the_front_equals_a_loop_over_all_cascades(seed, k, lengths, scale):
 @given(SEEDS, st.integers(1, 7), st.sampled_from([3, (2, 3)]), st.sampled_from([4, 64]))
 def test_no_cascade_exceeds_a_rounded_front_by_more_than_its_error(seed, k, lengths, most):
     gain, confidence, cost = drawn(seed, k, grades=0)
-    with patch.object(graded, "MOST_COPIES", most):
+    with patch.object(curves, "MOST_COPIES", most):
         front = search(ScoreTable(gain, confidence, cost[:, 0]), lengths)
     assert front.error == 1 / most and not front.exact
     c, a = every_cascade(gain, confidence, np.broadcast_to(cost, gain.shape), lengths)
@@ -97,7 +97,7 @@ def test_the_bound_of_pairs_is_valid_whenever_time_is_up(seed, k, lengths, check
     clock = count()
     with (
         patch("cascadelib.fronts.cascades.time.monotonic", lambda: 0),
-        patch.object(graded, "monotonic", lambda: next(clock)),
+        patch.object(curves, "monotonic", lambda: next(clock)),
     ):
         front = search(ScoreTable(gain, confidence, cost), lengths, time_limit=checks)
     assert len(front) > 0

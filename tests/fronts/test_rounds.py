@@ -16,12 +16,12 @@ from tables_of_scores import (
     exact_front,
 )
 
-from cascadelib.fronts import anytime, parallel
-from cascadelib.fronts.anytime import COARSE_ROUNDS, Floors, promising_parts
+from cascadelib.fronts import rounds, workers
 from cascadelib.fronts.cascades import Cascades, prepare_search
 from cascadelib.fronts.exact import search_arrays
 from cascadelib.fronts.kernels.state import least_onwards
-from cascadelib.fronts.parallel import Part
+from cascadelib.fronts.rounds import COARSE_ROUNDS, Floors, promising_parts
+from cascadelib.fronts.workers import Part
 
 COSTS = st.sampled_from([0.0, 1.0, 1.0, 1.5, 2.0, 7.0, 40.0, np.inf])
 
@@ -32,7 +32,7 @@ def test_bounds_of_parts_are_kept_by_accuracy(costs, data):
     reach = np.append(np.sort(costs), np.inf)
     size = len(reach)
     parts = [Part((m, 9)) for m in range(3)]
-    with patch.object(anytime, "MOST_STEPS", data.draw(st.sampled_from([2, 4, 1024]))):
+    with patch.object(rounds, "MOST_STEPS", data.draw(st.sampled_from([2, 4, 1024]))):
         floors = Floors(parts, np.zeros(10), reach)
     noted = np.array(
         [data.draw(st.lists(COSTS, min_size=size, max_size=size)) for _ in parts], float
@@ -80,23 +80,23 @@ def hostile(seed):
     return correct, confidence, kinds[seed % 5], n if seed % 2 else tuple(range(1, n + 1))
 
 
-@pytest.mark.parametrize("rounds", [1, 2, 3, 5])
-def test_after_a_round_no_gap_exceeds_its_tolerance(rounds):
+@pytest.mark.parametrize("number", [1, 2, 3, 5])
+def test_after_a_round_no_gap_exceeds_its_tolerance(number):
     for seed in range(1, 25 if COMPILED else 7, 2):  # of one length each
         table = hostile(seed)
         exact = search_arrays(*table)
-        calls = iter(range(rounds))
+        calls = iter(range(number))
 
         def few(*arguments, calls=calls):
-            return next(calls, None) is not None and parallel.on_workers(*arguments)
+            return next(calls, None) is not None and workers.on_workers(*arguments)
 
         with (
-            patch.object(anytime, "MOST_STEPS", 2),
-            patch.object(anytime, "on_workers", few),
+            patch.object(rounds, "MOST_STEPS", 2),
+            patch.object(rounds, "on_workers", few),
         ):
             found = search_arrays(*table, time_limit=60)
         assert (bound_at(found, exact.accuracy) <= exact.cost * (1 + 1e-12)).all()
-        assert rounds == 1 or found.gap.max() <= max(COARSE_ROUNDS[rounds - 1]) + 1e-6
+        assert number == 1 or found.gap.max() <= max(COARSE_ROUNDS[number - 1]) + 1e-6
 
 
 @pytest.mark.soak
@@ -108,22 +108,20 @@ def test_hostile_fronts_do_not_depend_on_rounds_roots_or_threads():
         few = dict.fromkeys(range(2, 8), 2)
         with (
             patch("os.cpu_count", return_value=8 if seed % 3 else 1),
-            patch.object(parallel, "ROOT_BINS", few if seed % 4 == 0 else parallel.ROOT_BINS),
+            patch.object(workers, "ROOT_BINS", few if seed % 4 == 0 else workers.ROOT_BINS),
         ):
             found = search_arrays(*table, lengths, time_limit=600)
         assert_equal_points(found, expected)
         assert (found.gap == 0).all()
 
 
-def test_a_watched_search_shows_its_certified_gaps(monkeypatch, capsys):
-    monkeypatch.setattr(anytime, "UPDATE_SECONDS", 0.0)
-    search_arrays(*LARGE, 4, time_limit=600)
+def test_a_watched_search_shows_a_bar_until_it_ends(monkeypatch, capsys):
+    search_arrays(*LARGE, 3)
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr(parallel, "is_watched", lambda: True)
-    search_arrays(*LARGE, 4, time_limit=600)
+    monkeypatch.setattr(workers, "is_watched", lambda: True)
+    search_arrays(*LARGE, 3)
     shown = capsys.readouterr().err
-    assert "points, median gap" in shown and "largest" in shown
-    assert shown.endswith("\r")  # the line is removed
+    assert "3 models" in shown and shown.endswith("\r")  # the line is removed
 
 
 def test_promising_cascades_are_those_with_the_largest_product_over_pairs():
@@ -147,8 +145,8 @@ def test_promising_cascades_are_those_with_the_largest_product_over_pairs():
 @pytest.mark.parametrize("time_limit", [1e-6, 0.2, 600])
 def test_a_large_search_with_a_limit_begins_with_promising_cascades(time_limit, monkeypatch):
     exact = search_arrays(*LARGE, 3)
-    monkeypatch.setattr(anytime, "LARGE", 0)
-    monkeypatch.setattr(anytime, "MOST_PARTS", 6)  # a part per first model
+    monkeypatch.setattr(rounds, "LARGE", 0)
+    monkeypatch.setattr(rounds, "MOST_PARTS", 6)  # a part per first model
     found = search_arrays(*LARGE, 3, time_limit=time_limit)
     assert_certified(found, exact, np.inf)
     if time_limit == 600:
@@ -158,26 +156,9 @@ def test_a_large_search_with_a_limit_begins_with_promising_cascades(time_limit, 
 
 def test_a_search_of_longer_cascades_begins_with_triples(monkeypatch):
     triples, exact = map(exact_front, (3, 4))
-    monkeypatch.setattr(anytime, "on_workers", lambda *_: False)
+    monkeypatch.setattr(rounds, "on_workers", lambda *_: False)
     found = search_arrays(*LARGE, 4, time_limit=600)
     assert_certified(found, exact, np.inf)
     is_extended = triples.models[:, -1] < len(LARGE[2]) - 1  # a more expensive model follows
     for accuracy, cost in zip(triples.accuracy[is_extended], triples.cost[is_extended]):
         assert found.cost[found.accuracy >= accuracy].min() <= cost
-
-
-def test_a_huge_search_without_a_limit_states_its_time_first(monkeypatch):
-    run = anytime.on_workers
-    numbers = []
-
-    def counting(search, parts, *more):
-        numbers.append(len(parts))
-        return run(search, parts, *more)
-
-    monkeypatch.setattr(anytime, "HUGE", 0)
-    monkeypatch.setattr(anytime, "SAMPLED_PARTS", 3)
-    monkeypatch.setattr(anytime, "on_workers", counting)
-    with pytest.warns(UserWarning, match="[12]0 cascades of 3 models take about 0 minutes"):
-        found = search_arrays(*LARGE, 3)
-    assert_equal_points(found, exact_front(3))
-    assert 1 < numbers[0] <= 3 < max(numbers), "a sample of the parts"

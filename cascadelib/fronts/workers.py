@@ -1,7 +1,4 @@
-"""Run the work of an exact search on all cores, by threads or by tasks of an executor.
-
-The work is divided into *parts*. A part is all cascades that begin with the same models.
-"""
+"""Search the parts of a search by threads, or by tasks of an executor, until a deadline."""
 
 import os
 import time
@@ -9,7 +6,6 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from copy import copy
 from threading import TIMEOUT_MAX, Lock, Timer
 from typing import Any, NamedTuple
 
@@ -133,28 +129,6 @@ def sweep_part(
     return True
 
 
-def finish_part(
-    search: Search, part: Part, complete: bool, local: Best, best: Best, floors: Any, bar: Any
-) -> None:
-    """Move the bound of skipped cascades to `floors`, and advance the progress bar.
-
-    If a part is not complete, its bound is the previous one, or the cost of its first model.
-    """
-    if floors is None and not complete:
-        local.floor[-1] = min(local.floor[-1], search.cost[part.head[0]])
-    elif floors is not None:
-        if complete:
-            floors.update([part], local.floor)
-        local.floor[:] = np.inf
-        floors.show_progress(bar, best.reach)
-    bar.update()
-
-
-def number_of_cores() -> int:
-    """Return the number of processor cores, 1 if it is unknown."""
-    return os.cpu_count() or 1
-
-
 def in_threads(
     search: Search,
     parts: Iterable[Part],
@@ -165,50 +139,46 @@ def in_threads(
 ) -> bool:
     """Search parts in threads, and return whether all were searched before the deadline.
 
-    All threads read and lower the same array of least known costs. `floors` is a
-    :class:`.anytime.Floors` with a bound per part. If it is None, the bound is merged into
-    ``best.floor``, except for an iterator of parts, which is not read further after the deadline.
+    All threads read and lower the same array of least known costs. `floors` gets the bound of each
+    searched part. If it is None, the bound of all parts is merged into ``best.floor``.
     """
-    workers = workers or number_of_cores()
+    workers = workers or os.cpu_count() or 1
     k = len(best.reach) - 1
-    total = len(parts) if isinstance(parts, Sequence) else None
-    bar = progress_bar(search, total, is_hidden=floors is None)
     pending = iter(parts)
     lock = Lock()
 
     def work(local: Best) -> bool:
         space = workspace(k, search.length - 1) if run is search_part else None
-        all_complete = True
         while True:
             with lock:
                 part = next(pending, None)
             if part is None:
-                return all_complete
-            if np.isinf(shared[0]) and (floors is not None or total is None):
+                return True
+            if np.isinf(shared[0]) or not run(search, part, local, space, shared):
                 return False
-            complete = not np.isinf(shared[0]) and run(search, part, local, space, shared)
-            finish_part(search, part, complete, local, best, floors, bar)
-            all_complete &= complete
+            if floors is not None:
+                floors.update([part], local.floor)
+                bar.update()
 
     bests = [same_reach(best) for _ in range(workers)]
     # The tolerance is the inner context. After an interrupt it becomes inf first, so that the
     # threads stop before the pool waits for them.
     limited = shared_tolerance(search.tolerance, search.deadline, k)
+    bar = progress_bar(search, parts, floors)
     with bar, ThreadPoolExecutor(workers) as pool, limited as shared:
-        all_complete = all(list(pool.map(work, bests)))
+        complete = all(list(pool.map(work, bests)))
     merge_best(best, bests)
+    if not complete:
+        best.floor[-1] = min(best.floor[-1], search.cost.min())
     # At the deadline the tolerance of the parts that are being searched becomes inf.
-    return all_complete and not np.isinf(shared[0])
+    return complete and not np.isinf(shared[0])
 
 
-def progress_bar(search: Search, total: int | None, is_hidden: bool) -> tqdm:
-    """Return a bar that counts the searched parts or tasks."""
-    return tqdm(
-        total=total,
-        desc=f"{search.length} models",
-        leave=False,
-        disable=is_hidden or not is_watched(),
-    )
+def progress_bar(search: Search, parts: Any, floors: Any) -> tqdm:
+    """Return a bar that counts the searched parts of a round."""
+    if floors is None or not is_watched():
+        return tqdm(disable=True)
+    return tqdm(total=len(parts), desc=f"{search.length} models", leave=False)
 
 
 def run_task(
@@ -279,20 +249,13 @@ class TaskRunner:
         self.lock = Lock()
 
     def shared_outcomes(self) -> Any:
-        """Return the outcomes of all cascades, or a Dask future of them."""
+        """Return the outcomes of all cascades, which can be pickled."""
         with self.lock:  # several workers may lack them
             if self.outcomes is None:
                 # Pairs have all outcomes that depend on the last model only.
                 length = 2 if self.search.outcomes.last_only else self.search.length
                 cascades = self.search.cascades.extensions((), length)
                 self.outcomes = self.search.outcomes.copy_for(cascades)
-                client = getattr(self.search.executor, "_client", None)
-                if client:
-                    # The result of a task is computed again if its worker dies. Scattered data
-                    # would be lost, since Dask keeps one copy of it after two seconds.
-                    with warnings.catch_warnings():
-                        warnings.filterwarnings("ignore", "Sending large graph")
-                        self.outcomes = client.submit(copy, self.outcomes, pure=False)
         return self.outcomes
 
     def result(self, outcomes: Any, *arguments: Any) -> tuple | None:
@@ -353,14 +316,13 @@ def on_workers(search: Search, parts: Sequence[Part], best: Best, floors: Any) -
         workers = sum(search.executor._client.nthreads().values()) or UNKNOWN_WORKERS
     count = min(TASKS * workers, len(parts))
     runner = TaskRunner(search)
-    bar = progress_bar(search, count, is_hidden=False)
+    bar = progress_bar(search, parts, floors)
 
     def run(share: Sequence[Part]) -> bool:
         local = same_reach(best)
         complete = runner.run(share, local)
         floors.update(share, local.floor)
-        floors.show_progress(bar, best.reach)
-        bar.update()
+        bar.update(len(share))
         with runner.lock:
             merge_best(best, [local])
         return complete

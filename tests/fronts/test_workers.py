@@ -23,11 +23,11 @@ from tables_of_scores import (
 )
 
 from cascadelib import search
-from cascadelib.fronts import parallel
+from cascadelib.fronts import workers as module
 from cascadelib.fronts.cascades import Cascades, Outcomes
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.kernels.state import new_best
-from cascadelib.fronts.parallel import Part, Search, TaskRunner
+from cascadelib.fronts.workers import Part, Search, TaskRunner
 
 
 def test_an_executor_of_processes_gives_the_same_front():
@@ -119,24 +119,6 @@ def test_tasks_are_sent_per_worker_and_start_from_earlier_results(workers):
     assert (after <= before).all() and (after < before).any()
 
 
-def test_outcomes_are_sent_once_to_a_cluster():
-    sent = []
-
-    class Client:
-        def submit(self, function, what, **_):
-            time.sleep(0.02)
-            sent.append(function(what))
-            return sent[-1]
-
-    class Cluster(Executor):
-        _client = Client()
-
-    runner = TaskRunner(search_of(synthetic(4, 50, seed=0), executor=Cluster()))
-    with ThreadPoolExecutor(4) as pool:
-        known = list(pool.map(lambda _: runner.shared_outcomes(), range(4)))
-    assert len(sent) == 1 and all(one is sent[0] for one in known)
-
-
 def test_outcomes_are_sent_only_to_processes_that_lack_them():
     sizes = []
     results = []
@@ -168,36 +150,23 @@ def dask_client():
 
 
 @pytest.mark.nightly
-@pytest.mark.parametrize("has_outcomes", [False, True])
-def test_a_killed_worker_of_dask_does_not_change_the_front(dask_client, has_outcomes):
-    """The worker dies before the last task of a round, or when it has the only copy of outcomes."""
+def test_a_killed_worker_of_dask_does_not_change_the_front(dask_client):
+    """The worker dies before the last task of a round."""
     table = synthetic(9, 2000 if COMPILED else 10, seed=6, digits=3)
     executor = dask_client.get_executor()
     submit = executor.submit
     pids = dask_client.run(os.getpid)
     submitted = []
-    killed = []
-
-    def kill(worker):
-        os.kill(pids[worker], signal.SIGKILL)
-        killed.append(worker)
 
     def watched(*arguments):
-        outcomes = arguments[3]
-        if has_outcomes and outcomes is not None and not killed:
-            outcomes.result()
-            dask_client.amm.run_once()
-            while len(holders := dask_client.who_has(outcomes)[outcomes.key]) != 1:
-                time.sleep(0.01)
-            kill(holders[0])
         submitted.append(submit(*arguments))
-        if len(submitted) == 8 and not has_outcomes:
-            kill(min(pids))
+        if len(submitted) == 8:
+            os.kill(pids[min(pids)], signal.SIGKILL)
         return submitted[-1]
 
     executor.submit = watched
     there = search_arrays(*table, 3, executor=executor)
-    assert killed and len(submitted) > 8
+    assert len(submitted) > 8
     assert_equal_points(there, search_arrays(*table, 3))
     dask_client.wait_for_workers(2)
 
@@ -209,7 +178,7 @@ def test_a_worker_uses_outcomes_that_it_cannot_keep(monkeypatch):
         def __setitem__(self, *_):
             pass
 
-    monkeypatch.setattr(parallel, "WORKER_OUTCOMES", Forgetful())
+    monkeypatch.setattr(module, "WORKER_OUTCOMES", Forgetful())
     task = search_of(synthetic(4, 50, seed=0))
     parts = [Part((0, 1))]
     sent = (
@@ -218,7 +187,7 @@ def test_a_worker_uses_outcomes_that_it_cannot_keep(monkeypatch):
         task.outcomes.copy_for([(0, 1, 2), (0, 1, 3)]),
         parts,
     )
-    _, _, complete = parallel.run_task(*sent, new_best(50, 3).reach, 600.0)
+    _, _, complete = module.run_task(*sent, new_best(50, 3).reach, 600.0)
     assert complete
 
 
@@ -237,7 +206,7 @@ def test_a_task_that_is_sent_again_gets_the_seconds_that_are_left_then(monkeypat
 
     search = search_of(synthetic(4, 50, seed=0), executor=Empty(), deadline=10.0)
     runner = TaskRunner(search)
-    monkeypatch.setattr(parallel, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: next(clock)))
     assert runner.run([Part((0, 1))], new_best(50, 3))
     assert given == [9.0, 5.0]
 
@@ -266,29 +235,29 @@ def send_task(search, parts, best):
 
 
 def run_late(search, parts, best):
-    return parallel.in_threads(search, parts, best, workers=1)
+    return module.in_threads(search, parts, best, workers=1)
 
 
 @pytest.mark.parametrize(
-    ("run", "executor", "seconds"),
+    ("run", "executor", "seconds", "bound"),
     [
-        (send_task, Broken(), np.inf),
-        (send_task, Silent(), 0.05),
-        (send_task, Executor(), -np.inf),
-        (run_late, None, -np.inf),
+        (send_task, Broken(), np.inf, 1.0),
+        (send_task, Silent(), 0.05, 1.0),
+        (send_task, Executor(), -np.inf, 1.0),
+        (run_late, None, -np.inf, 0.5),
     ],
 )
-def test_the_bound_of_a_lost_part_is_the_cost_of_its_cheapest_first_model(
-    run, executor, seconds, monkeypatch
+def test_the_bound_of_a_lost_part_is_the_cost_of_a_first_model(
+    run, executor, seconds, bound, monkeypatch
 ):
-    """Prefixes start with models of costs 5, 1 and 3, so the bound is 1."""
-    monkeypatch.setattr(parallel, "LATE_SECONDS", 0.0)
+    """Prefixes start with models of costs 5, 1 and 3. The cheapest of all models costs 0.5."""
+    monkeypatch.setattr(module, "LATE_SECONDS", 0.0)
     deadline = time.monotonic() + seconds
     table = *synthetic(4, 50, seed=0)[:2], np.array([5.0, 1.0, 3.0, 0.5])
     parts = [Part((first, 3)) for first in (0, 1, 2)]
     best = new_best(50, 3)
     assert not run(search_of(table, executor=executor, deadline=deadline), parts, best)
-    assert best.floor[-1] == 1.0 and np.isinf(best.floor[:-1]).all()
+    assert best.floor[-1] == bound and np.isinf(best.floor[:-1]).all()
 
 
 def test_a_part_that_the_deadline_interrupts_is_not_complete():
@@ -299,8 +268,8 @@ def test_a_part_that_the_deadline_interrupts_is_not_complete():
         tolerance.fill(np.inf)
         return True
 
-    assert parallel.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1)
-    assert not parallel.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1, run=interrupt)
+    assert module.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1)
+    assert not module.in_threads(only, [Part((0, 1))], new_best(200, 3), workers=1, run=interrupt)
 
 
 @pytest.mark.parametrize("n", [1, 2, (1, 2)])
@@ -311,7 +280,7 @@ def test_an_executor_is_not_used_for_pairs_and_a_warning_states_this(n):
 
 
 def test_the_timer_of_a_deadline_does_not_keep_a_process_alive():
-    with parallel.shared_tolerance(0.5, time.monotonic() + 1000, 3) as shared:
+    with module.shared_tolerance(0.5, time.monotonic() + 1000, 3) as shared:
         timers = [each for each in threading.enumerate() if isinstance(each, threading.Timer)]
         assert [timer.daemon for timer in timers] == [True]
         assert shared.tolist() == [0.5] * 4
@@ -325,7 +294,7 @@ def test_no_thread_remains_after_the_search(monkeypatch):
             super().__init__(workers)
             pools.append(self)
 
-    monkeypatch.setattr(parallel, "ThreadPoolExecutor", Remembered)
+    monkeypatch.setattr(module, "ThreadPoolExecutor", Remembered)
     with ThreadPoolExecutor(2) as executor:
         search_arrays(*synthetic(5, 100, seed=0), 3, executor=executor)
     assert pools and not [t for pool in pools for t in pool._threads if t.is_alive()]

@@ -1,25 +1,28 @@
-"""Search cascades of three or more models, in rounds of falling tolerance.
+"""Search exact fronts of samples that are correct or wrong, with one cost per model.
 
-The work is divided into parts, see :mod:`cascadelib.fronts.parallel`. A search within a time limit
-is as good as its largest certified gap, and the bound of a single part determines this gap. The
-first round therefore bounds all parts. Each later round has a tolerance. The excess of a part is
-the share by which the known costs exceed its bound. A round searches the parts whose excess is at
-least the tolerance, the largest excess first.
+Pairs are swept. Cascades of three or more models are searched in rounds of falling tolerance. The
+work is divided into parts, which threads or the tasks of an executor search. A search within a time
+limit is as good as its largest certified gap, and the bound of a single part determines this gap.
+The first round therefore bounds all parts. Each later round has a tolerance. The excess of a part
+is the share by which the known costs exceed its bound. A round searches the parts whose excess is
+at least the tolerance, the largest excess first.
 """
 
+import os
 import time
-import warnings
 from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import pairwise
-from typing import Any
+from math import comb
 
 import numpy as np
 from numpy import ndarray as Array
 
-from .cascades import Search
-from .kernels.state import Best, least_onwards
-from .parallel import Part, in_threads, on_workers, sweep_part
+from .cascades import Search, cascades_of
+from .front import Points, points_from
+from .kernels.state import Best, improves, least_onwards, new_best, record
+from .workers import Part, in_threads, numbered, on_workers, sweep_part
 
 # Tolerances of all rounds but the last. In each pair, the first applies at the accuracies of most
 # points of the front, the second at higher accuracies. The first round opens no box.
@@ -40,13 +43,49 @@ MOST_BOUNDS = 2**22  # largest number of bounds of all parts together
 MOST_PARTS = 2**17
 SMALL = 1e-200  # added to costs, which may be zero
 ROUNDING = 1e-13  # relative error of a bound
-UPDATE_SECONDS = 1.0  # between two updates of the progress bar
 LARGE = 2e9  # cascades × samples from which promising cascades are searched first
-HUGE = 2e10  # cascades × samples from which the time is estimated
-SAMPLED_PARTS = 64  # for the estimate
 # The first cascades are those with the largest product of closeness over their pairs. Each pass
 # goes down to the next of these values.
 CLOSENESS = (np.inf, 0.9, 0.7, 0.5, 0.35, 0.25, 0.18, 0.12, 0.06)
+
+
+def search_counted(search: Search) -> Points:
+    """Return the front of all cascades of a search's lengths at all thresholds."""
+    outcomes = search.outcomes
+    models = range(len(search.cost))
+    k = len(outcomes.correct((0,)))
+    if k == 0:
+        raise ValueError("no samples: the split is empty")
+    outcomes.prepare(cascades_of(search.cost, search.lengths))
+    if search.lengths[-1] > 1:
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # sorts run without the GIL
+            list(pool.map(outcomes.groups, [(m,) for m in models]))
+    best = new_best(k, search.lengths[-1])
+    floor = np.full(k + 1, np.inf)
+    for length in search.lengths:
+        search = search._replace(length=length)
+        record_first_models(search, best)
+        if length == 2:
+            in_threads(search, [Part((m,)) for m in models], best, run=sweep_part)
+        elif length > 2:
+            search_rounds(search, best)
+        np.minimum(floor, best.floor, out=floor)
+        best.floor[:] = np.inf
+    best.floor[:] = floor
+    return points_from(outcomes, best, search.cascades)
+
+
+def record_first_models(search: Search, best: Best) -> None:
+    """Record a cascade for each first model. All samples exit at this model.
+
+    The front then has a point for each single model, however short the time limit is.
+    """
+    zeros = np.zeros(search.length - 1, np.int64)  # samples that reach the later stages
+    singles = search._replace(length=1, full_length=search.length)
+    for number, first in numbered(singles, (), np.arange(len(search.cost))):
+        n = int(search.outcomes.correct((first,)).sum())
+        if improves(best, n, search.cost[first], number, zeros):
+            record(best, n, search.cost[first], number, zeros, zeros)
 
 
 class Floors:
@@ -68,7 +107,6 @@ class Floors:
 
     def __init__(self, parts: Sequence[Part], cost: Array, reach: Array) -> None:
         self.parts = parts
-        self.last_update = 0.0  # of the progress bar
         self.row = {part.head: row for row, part in enumerate(parts)}
         known = reach[np.isfinite(reach)]
         steps = max(min(MOST_STEPS, MOST_BOUNDS // len(parts)), 2)
@@ -110,18 +148,6 @@ class Floors:
         exceeds = (excess >= allowed).any(axis=1)
         return [self.parts[row] for row in order[exceeds[order]]]
 
-    def show_progress(self, bar: Any, reach: Array) -> None:
-        """Show the number of points and their certified gaps in a progress bar, once a second."""
-        now = time.monotonic()
-        if bar.disable or now < self.last_update + UPDATE_SECONDS:
-            return
-        self.last_update = now
-        points = np.flatnonzero(np.isfinite(reach) & (reach < np.append(reach[1:], np.inf)))
-        floor = least_onwards(self.total())[np.append(0, points[:-1] + 1)]
-        gap = np.maximum((reach[points] + SMALL) / (floor + SMALL) - 1, 0)
-        certified = f"median gap {np.median(gap):.2%}, largest {gap.max():.3%}"
-        bar.set_postfix_str(f"{len(points)} points, {certified}")
-
     def total(self) -> Array:
         """Return the bound of all parts in the form of ``Best.floor``, float (k + 1,)."""
         floor = np.full(self.last[-1] + 1, np.inf)
@@ -132,7 +158,7 @@ class Floors:
 def divide_search(search: Search) -> list[Part]:
     """Return the parts of a search. Their heads are as long as their number allows."""
     length = search.length - 1
-    while length > 1 and search.cascades.count(length) > MOST_PARTS:
+    while length > 1 and comb(len(search.cost), length) > MOST_PARTS:
         length -= 1
     heads = search.cascades.extensions((), length)
     return [Part(head) for head in heads if len(search.cascades.followers(head))]
@@ -142,7 +168,7 @@ def promising_parts(search: Search, closeness: Array, low: float, high: float) -
     """Yield the cascades with a product of closeness in [low, high), by prefix.
 
     The product is over all pairs of models of a cascade. `closeness`, float64 (n_models, n_models),
-    is the result of :func:`.parallel.sweep_part`.
+    is the result of :func:`sweep_part`.
     """
 
     def extend(prefix: tuple, product: float, to_next: Array) -> Iterator[Part]:
@@ -194,49 +220,23 @@ def search_triples(search: Search, best: Best) -> None:
     best.floor[:] = np.inf
 
 
-def warn_of_long_search(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
-    """Issue a warning with the estimated time, from the time that some parts take."""
-    sample = parts[:: len(parts) // SAMPLED_PARTS + 1]
-    before = time.monotonic()
-    on_workers(
-        search._replace(tolerance=np.full(len(best.reach), 1e300), coarse=True),
-        sample,
-        best,
-        floors,
-    )
-    rounds = 2
-    minutes = rounds * (time.monotonic() - before) * len(parts) / len(sample) / 60
-    warnings.warn(
-        f"{search.cascades.count(search.length):,} cascades of {search.length} models take about "
-        f"{minutes:.0f} minutes. With time_limit= the search returns the front so far and its gap",
-        UserWarning,
-        stacklevel=2,
-    )
-
-
 def search_rounds(search: Search, best: Best) -> None:
     """Search cascades of three or more models until the deadline, or completely without one.
 
     Afterwards ``best.floor`` bounds the cascades that were not searched. It is inf if the search
     was exact.
     """
-    work = search.cascades.count(search.length) * len(best.reach)
-    if search.length > 3 and search.cascades.count(3) * len(best.reach) < LARGE:
+    models = len(search.cost)
+    k = len(best.reach)
+    if search.length > 3 and comb(models, 3) * k < LARGE:
         search_triples(search, best)
-    if search.deadline < np.inf and work > LARGE:
+    if search.deadline < np.inf and comb(models, search.length) * k > LARGE:
         search_promising(search, best)
     if time.monotonic() >= search.deadline:
         best.floor[-1] = search.cost.min()
         return
     parts = divide_search(search)
     floors = Floors(parts, search.cost, best.reach)
-    if search.deadline == np.inf and work > HUGE:
-        warn_of_long_search(search, parts, best, floors)
-    search_parts(search, parts, best, floors)
-
-
-def search_parts(search: Search, parts: Sequence[Part], best: Best, floors: Floors) -> None:
-    """Search all parts in rounds of smaller tolerances, and set ``best.floor``."""
     certain = np.zeros(len(best.reach))  # bound that the completed rounds imply
     complete = True
     for pair in rounds_until(search.deadline):

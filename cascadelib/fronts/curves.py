@@ -2,7 +2,7 @@
 
 Pairs are swept at all thresholds. In longer cascades, each sample with a graded correctness is
 replaced by copies that are correct or wrong, and a cost per sample by its mean. Then
-:mod:`cascadelib.fronts.counted` searches the copies.
+:mod:`cascadelib.fronts.rounds` searches the copies.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -20,8 +20,8 @@ from ..methods.thresholds import exit_stages, sort_exits, threshold_for
 from ..scoring import f1, f1_of
 from ..stages import Outcome, prefixes_of
 from .cascades import Outcomes, Search
-from .counted import search_counted
 from .front import Points
+from .rounds import search_counted
 
 MOST_COPIES = 64  # largest number of copies of a sample
 ALL_COPIES = 2**23  # of all samples and models together, about, if grades have to be rounded
@@ -144,11 +144,18 @@ def search_pairs(
     if positive is not None and width > 2:
         raise ValueError(f"n_models={search.lengths}: F1 is exact for one and two models only")
     run_seconds = RUN_SECONDS * len(search.outcomes.stage.correct((0,)))
-
-    def is_time_up(n_points: int) -> bool:
-        return monotonic() + run_seconds * n_points > search.deadline or is_late()
-
-    searched, found, skipped = sweep_pairs(search, positive, is_time_up)
+    searched: list[tuple[int, ...]] = []
+    found = np.empty((4, 0))  # cost, accuracy, position of the cascade, threshold
+    skipped = None
+    for cascade in first_cascades(search):
+        is_time_up = monotonic() + run_seconds * found.shape[1] > search.deadline
+        if searched and (is_time_up or is_late()):
+            skipped = cascade
+            break
+        curve = curve_of(search, cascade, positive)
+        number = np.full(len(curve.cost), len(searched))
+        found = merge_fronts(found, np.stack([curve.cost, curve.accuracy, number, curve.threshold]))
+        searched.append(cascade)
     rows = []
     for number, threshold in found[2:].T:
         cascade = searched[int(number)]
@@ -160,27 +167,6 @@ def search_pairs(
     cheapest = skipped[0] if skipped and search.lengths == (2,) else search.cascades.order[0]
     floor = search.cascades.cost[cheapest]
     return replace(points, floor=np.array([floor]), above=np.array([-1.0]))
-
-
-def sweep_pairs(
-    search: Search, positive: Array | None, is_time_up: Callable[[int], bool]
-) -> tuple[list[tuple[int, ...]], Array, tuple[int, ...] | None]:
-    """Return the searched cascades, their non-dominated points, and the first skipped cascade.
-
-    The points are float64 (4, P): cost, accuracy, position of the cascade and threshold. A cascade
-    is skipped, with all later ones, if `is_time_up` is true for the number of points. The first
-    cascade is always searched.
-    """
-    found = np.empty((4, 0))
-    searched: list[tuple[int, ...]] = []
-    for cascade in first_cascades(search):
-        if searched and is_time_up(found.shape[1]):
-            return searched, found, cascade
-        curve = curve_of(search, cascade, positive)
-        number = np.full(len(curve.cost), len(searched))
-        found = merge_fronts(found, np.stack([curve.cost, curve.accuracy, number, curve.threshold]))
-        searched.append(cascade)
-    return searched, found, None
 
 
 def copies_of_grades(grades: Array) -> int | None:
