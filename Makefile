@@ -13,7 +13,7 @@ help: ## list the targets
 		|| grep -hE '^[a-z]+:.* ## ' $(MAKEFILE_LIST)
 
 run: $(READY) ## run all notebooks on the bundled data; HTML report in build/report (ARGS="-p split test" passes on)
-	$(BIN)/python notebooks/tools/run.py $(ARGS)
+	$(BIN)/python notebooks/tools/report/run.py $(ARGS)
 
 # A worker a core, so one thread a worker: torch's threads wait for one another by spinning, minutes where cores are shared.
 # The types are checked while the tests run; both must pass. The kernels are compiled once, not in every worker.
@@ -50,12 +50,12 @@ fuzz: $(READY) ## damage stores, cascade files and tables for longer than the te
 	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook
-	$(BIN)/python notebooks/tools/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) \
+	$(BIN)/python notebooks/tools/report/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir="$(CURDIR)" --FileCheckpoints.checkpoint_dir="$(CURDIR)/build/checkpoints" \
 		$(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
 app: $(READY) ## write the explorer of the bundled images as one page, build/explorer.html, and open it (ARGS="--no-browser …")
-	$(BIN)/python notebooks/tools/app.py $(ARGS)
+	$(BIN)/python notebooks/tools/report/app.py $(ARGS)
 
 bench: $(READY) ## run the benchmarks; rewrites benchmarks/results.md (ARGS="--quick" for a look)
 	$(BIN)/python benchmarks/run.py $(ARGS)
@@ -122,7 +122,7 @@ zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts besi
 	$(BIN)/python data/imagenet-1k/then_and_now.py build/zoo/models.csv --out build/zoo/then-and-now.html
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
-	$(BIN)/python notebooks/tools/run.py --rewrite $(ARGS)
+	$(BIN)/python notebooks/tools/report/run.py --rewrite $(ARGS)
 	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py

@@ -14,7 +14,7 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "notebooks")]
 from conftest import BROWSER_FLAGS, find_browser  # noqa: E402 - the tests' helpers are no package
 
-from tools.app import write_page  # noqa: E402
+from tools.report.app import write_page  # noqa: E402
 
 SIZE = {"width": 1000, "height": 640}
 SMALL = (760, 486)  # pixels of the animation

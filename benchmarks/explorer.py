@@ -27,7 +27,7 @@ sys.path[:0] = [str(HERE.parent / "tests"), str(HERE.parent / "notebooks")]
 from conftest import BROWSER_FLAGS, find_browser  # type: ignore[attr-defined]  # noqa: E402
 from jupyter_pages import PATIENCE, run_cell, serving  # noqa: E402
 
-from tools.app import write_page  # noqa: E402
+from tools.report.app import write_page  # noqa: E402
 
 NOTEBOOK = HERE.parent / "notebooks" / "02_two_model_cascades.ipynb"
 STORES = """

@@ -15,7 +15,7 @@ from cascadelib.figures.tables import arrow
 
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent / "notebooks"))
-from tools.committed import draw, reduce_palette  # noqa: E402
+from tools.report.committed import draw, reduce_palette  # noqa: E402
 
 VAL = "data/fashion-mnist/val"
 TEST = "data/fashion-mnist/test"

@@ -1,9 +1,9 @@
 """Pages of the site that are generated when MkDocs reads its files (a hook).
 
 They are the API reference from docstrings, a page per subpackage, and the notebooks as pages of the
-report (notebooks/tools/report.py). Notebooks are those that ``make run`` has executed, or else the
-committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The first page
-gets a gallery of the committed figures.
+report (notebooks/tools/report/rendering.py). Notebooks are those that ``make run`` has executed, or
+else the committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The
+first page gets a gallery of the committed figures.
 """
 
 import re
@@ -25,8 +25,8 @@ sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "notebooks")]
 from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
 
 import setup  # noqa: E402 - the script of the package
-from tools import home, report  # noqa: E402
-from tools.app import write_page  # noqa: E402
+from tools.report import home, rendering  # noqa: E402
+from tools.report.app import write_page  # noqa: E402
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -68,13 +68,13 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
 
 def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     """Add the live explorer and the gallery. Point links out of docs/ to the site's pages."""
-    markdown = markdown.replace("<!--explorer-->", report.FRAME.format(page=LIVE, state=""))
+    markdown = markdown.replace("<!--explorer-->", rendering.FRAME.format(page=LIVE, state=""))
     if "<!--gallery-->" in markdown:
         markdown = markdown.replace("<!--gallery-->", gallery())
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
-LIVE = f"notebooks/{report.LIVE}"
+LIVE = f"notebooks/{rendering.LIVE}"
 COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
 TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
@@ -152,8 +152,8 @@ def gallery() -> str:
     """Return the key figures of the committed notebooks in small, each with a link and a claim."""
     cards = []
     for path in COMMITTED:
-        run = report.Run(path, path)
-        claim = escape(report.finding_of(run.nb) or report.question_of(run.nb))
+        run = rendering.Run(path, path)
+        claim = escape(rendering.finding_of(run.nb) or rendering.question_of(run.nb))
         address = f"notebooks/{run.page}.html"
         cards.append(f'<a href="{address}">{home.thumbnail_of(run)}<span>{claim}</span></a>')
     return "\n".join(['<div class="gallery">', *cards, "</div>"])
@@ -162,15 +162,15 @@ def gallery() -> str:
 def notebooks() -> dict[str, Any]:
     """Return {path: content} of the report's pages, live if the notebook ran with default
     parameters."""
-    runs = [report.Run(path, executed(path)) for path in COMMITTED]
+    runs = [rendering.Run(path, executed(path)) for path in COMMITTED]
     about = (
         "The figures of notebooks that were run before this site was built are live: hover over a "
         "point to read it."
     )
     with TemporaryDirectory() as folder:
         home.write_report(runs, Path(folder), about, site="../index.html")
-        if not Path(folder, report.LIVE).exists():  # the home page shows it
-            write_page(Path(folder, report.LIVE))
+        if not Path(folder, rendering.LIVE).exists():  # the home page shows it
+            write_page(Path(folder, rendering.LIVE))
         return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
 
 

@@ -35,7 +35,7 @@ import measured  # noqa: E402 - so is this
 from corruptions import SHIFTED  # noqa: E402 - so is this
 
 import setup  # noqa: E402 - so is this
-from tools import expected, report  # noqa: E402 - scripts beside the notebooks
+from tools.report import expected, rendering  # noqa: E402 - scripts beside the notebooks
 
 NOTEBOOKS = ROOT / "notebooks"
 WORDS = "none one two three four five six seven eight nine ten eleven twelve".split()
@@ -75,7 +75,7 @@ def notebooks() -> str:
     """Return the list of lessons, each by its question."""
     rows = []
     for path in sorted(NOTEBOOKS.glob("0[0-9]_*.ipynb")):
-        question = report.question_of(nbformat.read(path, as_version=4))
+        question = rendering.question_of(nbformat.read(path, as_version=4))
         rows.append(f"- [{question}](notebooks/{path.name})")
     return "\n".join(rows)
 
@@ -132,7 +132,7 @@ def extras() -> str:
 def live() -> str:
     """Return the link to the live explorer if the site has an address, else the command."""
     if address := site():
-        page = f"{address.rstrip('/')}/notebooks/{report.LIVE}"
+        page = f"{address.rstrip('/')}/notebooks/{rendering.LIVE}"
         return f"[**Drag its thresholds in your browser**]({page})."
     return "```console\n$ cascadelib demo    # drag thresholds in your browser\n```"
 
@@ -153,7 +153,7 @@ def ledger_table(cell_id: str) -> str:
 def ledger_answer() -> str:
     """Return which main claims are supported, and the number of claims by verdict."""
     (cell,) = [cell for cell in cells("11") if cell.id == "answer"]
-    return wrapped(report.printed(cell))
+    return wrapped(rendering.printed(cell))
 
 
 @functools.cache

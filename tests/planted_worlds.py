@@ -18,7 +18,7 @@ from tools.claims import calibration, catalogue, ledger, methods, pairs, shift, 
 from tools.claims.evidence import Evidence, correlations
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED
 from tools.claims.views import View, make_views, views_of_fronts, with_samples
-from tools.paper import MEANS
+from tools.designs import MEANS
 
 METRICS_OF_MEANS = ("max_softmax", "softmax_margin")
 ACCURACIES = np.array([0.70, 0.80, 0.88, 0.93])

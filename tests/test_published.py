@@ -16,7 +16,7 @@ from scripts import load_script
 from cascadelib import published
 from cascadelib.evaluation.pareto import Baseline
 from cascadelib.store.logit_store import LogitStore
-from tools.published_models import on_fronts, rounded, singles
+from tools.claims.published_models import on_fronts, rounded, singles
 
 TABLE = published.models()
 COLUMNS = published.COLUMNS

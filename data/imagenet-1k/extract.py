@@ -50,7 +50,7 @@ from cascadelib.zoo.model import Model
 from cascadelib.zoo.timm_models import find_current_name
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.published_models import on_fronts  # noqa: E402 - beside the notebooks
+from tools.claims.published_models import on_fronts  # noqa: E402 - beside the notebooks
 
 FILE = "study.json"
 KINDS = {"hub": "hub_images"} | {

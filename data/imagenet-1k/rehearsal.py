@@ -43,7 +43,7 @@ from cascadelib.datasets.imagenet_1k import synsets
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
-from tools.published_models import on_fronts, rounded  # noqa: E402 - beside the notebooks
+from tools.claims.published_models import on_fronts, rounded  # noqa: E402 - beside the notebooks
 
 SHARED = 0.85  # correlation of two models' competences
 LUCK = 0.5  # standard deviation of the noise that, with competence, decides about correctness

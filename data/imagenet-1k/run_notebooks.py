@@ -28,7 +28,7 @@ from cascadelib.files import replace_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import run  # noqa: E402 - a script beside the notebooks, not a package
+from tools.report import run  # noqa: E402 - a script beside the notebooks, not a package
 
 NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
 GUESSES = 5  # that the test server takes per image

@@ -53,7 +53,7 @@ from cascadelib.zoo.timm_models import (
 )
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.published_models import singles  # noqa: E402 - beside the notebooks
+from tools.claims.published_models import singles  # noqa: E402 - beside the notebooks
 
 HERE = Path(__file__).parent
 COMMIT = "e987e29036"

@@ -21,7 +21,7 @@ from cascadelib.figures.tables import readable
 from cascadelib.files import replace_atomically
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2] / "notebooks"))
-from tools.published_models import on_fronts, singles  # noqa: E402 - beside the notebooks
+from tools.claims.published_models import on_fronts, singles  # noqa: E402 - beside the notebooks
 
 SYMBOLS = "circle square diamond triangle-up cross x star pentagon hexagon hourglass".split()
 WORDS = {"macs": "MACs", "seconds": "seconds an image"}

@@ -6,6 +6,8 @@ states the candidates, the split, the cost or the accuracies of a figure.
 
 from dataclasses import dataclass
 
+MEANS = ("mean_logits", "mean_softmax")
+WITH_F1 = ("reviews", "mrpc", "qqp")  # tasks of texts
 CANDIDATES = {
     "front": "models on the selection split's front of single models in top-1",
     "either front": "models on the front in MACs or in time",

@@ -2,11 +2,10 @@
 
 import math
 import os
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
 import cascadelib as cl
@@ -15,17 +14,13 @@ from cascadelib.checks import validate_choice
 from cascadelib.files import located
 from cascadelib.store import ScoreFile
 from cascadelib.store.protocol import Store
-from tools import front_figures, paper_figures, side_by_side
 from tools.designs import DESIGNS, TOPICS, Design
-from tools.ranges import accuracy_at
+from tools.figures.drawings import DRAWN
+from tools.figures.ranges import accuracy_at
 
-MEANS = ("mean_logits", "mean_softmax")
 LEAST_CANDIDATES = 3
 # Of the selection and the held-out split.
 MOST_SAMPLES = 2000 if os.environ.get("CASCADELIB_QUICK") else math.inf
-METRICS_OF_MEANS = ("max_softmax", "softmax_margin", "entropy")
-WITH_F1 = ("reviews", "mrpc", "qqp")  # tasks of texts
-DRAWN: dict[str, Callable[["Paper", Design], Any]] = {}  # by figure
 
 
 @dataclass(frozen=True)
@@ -164,13 +159,17 @@ class Paper:
         return self.fronts[key]
 
     def candidates(self, design: Design) -> list[str]:
-        """Return the models that a design cascades: those on the selection split's front of single
-        models in top-1, or all."""
+        """Return the models of a design, cheapest first: those on the selection split's front of
+        single models in top-1, or all."""
         names = self.selection.models.index
         if self.takes_all(design):
             return list(names)
-        singles = cl.search(self.selection, 1, cost=self.cost(design)).singles
-        return list(names[singles["on_front"].reindex(names).to_numpy(bool)])
+        kinds = [self.cost(design)]
+        if design.candidates == "either front" and self.has("time"):
+            kinds.append(self.time)
+        fronts = [cl.search(self.selection, 1, cost=kind).singles["on_front"] for kind in kinds]
+        is_used = pd.concat(fronts, axis=1).any(axis=1)
+        return list(names[is_used[names]])
 
     def takes_all(self, design: Design) -> bool:
         """Return whether all models are candidates: as declared, or since the front is too short
@@ -183,7 +182,7 @@ class Paper:
     def caption(self, name: str, design: Design) -> str:
         """Return the title of a figure: its name, and its design in the second line."""
         text = f"{name}: {design.what}\n{design.caption}"
-        if design.candidates == "front" and self.takes_all(design):
+        if design.candidates != "all" and self.takes_all(design):
             text += f"; all models, since the front has fewer than {LEAST_CANDIDATES}"
         return text
 
@@ -272,16 +271,6 @@ def halves(store: Store) -> tuple[Store, Store]:
     return evens, odds
 
 
-def draws(name: str) -> Callable:
-    """Register the function that draws a figure or table."""
-
-    def register(function: Callable[[Paper, Design], Any]) -> Callable:
-        DRAWN[name] = function
-        return function
-
-    return register
-
-
 def designs_table() -> pd.DataFrame:
     """Return the declared designs, a row per figure."""
     rows = {}
@@ -290,198 +279,3 @@ def designs_table() -> pd.DataFrame:
         rows[name] = (design.what, design.candidates, design.split, design.cost, above)
     columns = ["what", "candidates", "split", "cost", "accuracies"]
     return pd.DataFrame.from_dict(rows, orient="index", columns=columns)
-
-
-@draws("Figure 1")
-def figure_1(paper: Paper, design: Design) -> Any:
-    front = paper.front(design)
-    points = cl.peaks(front, paper.prominence)
-    title = paper.caption("Figure 1", design)
-    return front_figures.front_and_improvement({"pairs": front}, title, letters_of(points))
-
-
-def letters_of(points: list[Point]) -> dict[str, Point]:
-    """Return the points of Table 1 by the paper's letters."""
-    return {chr(ord("A") + number): point for number, point in enumerate(points)}
-
-
-@draws("Table 1")
-def table_1(paper: Paper, design: Design) -> pd.DataFrame:
-    points = paper.points(design)
-    split = paper.split(design)
-    found = side_by_side.on_both_splits(paper.selection, split, points)
-    table = cl.figures.readable(found, cost=paper.cost(design)).T
-    return table.set_axis([*letters_of(points)], axis=1)
-
-
-@draws("Figure 2")
-def figure_2(paper: Paper, design: Design) -> Any:
-    front = paper.search(design)
-    method = "max_softmax" if paper.has("metrics") else None
-    about = {"method": method, "cost": paper.cost(design)}
-    split = paper.split(design)
-    *firsts, last = front.singles.index[front.singles["on_front"]]
-    if paper.takes_all(design):
-        *firsts, last = front.candidates
-    curves = {
-        f"{first} → {last}": cl.fronts.pair_curve(split, first, last, **about) for first in firsts
-    }
-    pairs = cl.pair_table(split, **about, models=list(front.candidates))
-    return front_figures.pairs_figure(pairs, curves, paper.caption("Figure 2", design))
-
-
-def by_methods(name: str, n_models: int) -> Callable[[Paper, Design], Any]:
-    """Return a function that draws the improvement by methods."""
-
-    def figure(paper: Paper, design: Design) -> Any:
-        methods = paper.methods()
-        fronts = {method: paper.front(design, n_models, method) for method in methods}
-        kinds = {}
-        for panel, part in paper_figures.KINDS.items():
-            if any(part in method for method in methods):
-                kinds[panel] = part
-        curves = paper.curves(design, fronts)
-        return paper_figures.methods_figure(curves, paper.caption(name, design), kinds)
-
-    return figure
-
-
-DRAWN["Figure 3"] = by_methods("Figure 3", 2)
-DRAWN["Figure 8"] = by_methods("Figure 8", 3)
-DRAWN["Figure 9"] = by_methods("Figure 9", 2)
-
-
-@draws("Figure 4")
-def figure_4(paper: Paper, design: Design) -> Any:
-    fronts = {"2 models": paper.front(design), "3 models": paper.front(design, 3)}
-    if paper.has("logits"):
-        fronts["3 models, mean logits"] = paper.front(design, 3, "max_softmax_mean_logits")
-    return front_figures.front_and_improvement(fronts, paper.caption("Figure 4", design))
-
-
-@draws("Figure 5")
-def figure_5(paper: Paper, design: Design) -> Any:
-    title = paper.caption("Figure 5", design)
-    return front_figures.front_and_improvement({"pairs": paper.front(design)}, title)
-
-
-def shifted_splits(paper: Paper, design: Design) -> dict[str, Store]:
-    """Return the splits of figures 6 and 12."""
-    if design.split == "shifted":
-        return dict(paper.shifted)
-    return {design.split: paper.split(design)}
-
-
-def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
-    """Regroup {split: table} as {kind: {label: table}}.
-
-    Splits named <kind>-<severity> share a panel. Each panel also has the table of ``first``, the
-    selection split.
-    """
-    grouped: dict[str, dict[str, Any]] = {}
-    for name, table in tables.items():
-        if name == first:
-            continue
-        kind, _, severity = name.rpartition("-")
-        if kind and severity.isdigit():
-            panel = kind
-            label = f"severity {severity}"
-        else:
-            panel = name
-            label = "other split"
-        grouped.setdefault(panel, {first: tables[first]})[label] = table
-    return grouped
-
-
-@draws("Figure 6")
-def figure_6(paper: Paper, design: Design) -> Any:
-    front = paper.search(design)
-    curves = {"selection split": front.improvement_curve()}
-    for name, split in shifted_splits(paper, design).items():
-        curves[name] = cl.analysis.front_on(split, front).improvement_curve()
-    panels = by_kind(curves, "selection split")
-    return paper_figures.replayed_improvement_figure(panels, paper.caption("Figure 6", design))
-
-
-@draws("Figure 7")
-def figure_7(paper: Paper, design: Design) -> Any:
-    tasks = {}
-    models = "all" if design.candidates == "all" else "pareto"
-    for name, store in paper.texts.items():
-        cost = "macs" if design.cost == "macs" else paper.time
-        about = {"cost": cost, "models": models}
-        tasks[f"{name}, accuracy"] = cl.search(store, 2, "max_softmax", **about)
-        if name in WITH_F1:
-            found = cl.search(store, 2, "max_softmax", score="f1", **about)
-            tasks[f"{name}, F1"] = found
-    return paper_figures.tasks_figure(tasks, cost, paper.caption("Figure 7", design))
-
-
-@draws("Figure 10")
-def figure_10(paper: Paper, design: Design) -> Any:
-    fronts = {}
-    for name, front in paper.top_k_fronts(design).items():
-        label = f"top-{paper.top_k} softmax sum" if name == "sum" else name
-        fronts[label] = front
-    title = f"{paper.caption('Figure 10', design)}; k = {paper.top_k}"
-    return front_figures.front_and_improvement(fronts, title)
-
-
-@draws("Figure 11")
-def figure_11(paper: Paper, design: Design) -> Any:
-    fronts = {}
-    for mean in MEANS:
-        for metric in METRICS_OF_MEANS:
-            fronts[f"{metric}, {mean}"] = paper.front(design, 2, Method(metric, mean))
-    kinds = {mean.replace("_", " "): f", {mean}" for mean in MEANS}
-    curves = paper.curves(design, fronts)
-    return paper_figures.methods_figure(curves, paper.caption("Figure 11", design), kinds)
-
-
-@draws("Figure 12")
-def figure_12(paper: Paper, design: Design) -> Any:
-    """Return {split: figure}."""
-    front = paper.search(design)
-    figures = {}
-    splits = shifted_splits(paper, design)
-    first, *_ = splits
-    for name in [name for name in paper.drawn if name in splits] or [first]:
-        options = {"cost": front.cost_kind, "models": list(front.candidates)}
-        found = cl.search(splits[name], 2, front.method, **options)
-        moved = cl.replay(splits[name], front)
-        title = f"{paper.caption('Figure 12', design)}; {name}, also searched among these models"
-        figures[name] = paper_figures.segments_figure(moved, found, title)
-    return figures
-
-
-@draws("Figure 13")
-def figure_13(paper: Paper, design: Design) -> Any:
-    claims = {}
-    split = paper.split(design)
-    for name in single_models(paper, design):
-        claims[name] = cl.analysis.claims_of(split, name)
-    averages = {name: cl.analysis.moving_average(*claim) for name, claim in claims.items()}
-    return paper_figures.reliability_figure(averages, paper.caption("Figure 13", design))
-
-
-def single_models(paper: Paper, design: Design) -> list[str]:
-    """Return the models of figure 13, cheapest first."""
-    names = paper.selection.models.index
-    if design.candidates == "all":
-        return list(names)
-    kinds = ["macs", paper.time] if design.candidates == "either front" else ["macs"]
-    is_used = np.zeros(len(names), bool)
-    for kind in kinds:
-        if kind in paper.selection.cost_names:
-            singles = cl.search(paper.selection, 1, cost=kind).singles
-            is_used |= singles["on_front"].reindex(names).to_numpy(bool)
-    return list(names[is_used])
-
-
-@draws("Figure 14")
-def figure_14(paper: Paper, design: Design) -> Any:
-    points = paper.points(design)
-    firsts = dict.fromkeys(point.models[0] for point in points)
-    split = paper.split(design)
-    curves = {name: side_by_side.threshold_curves(split, name, paper.selection) for name in firsts}
-    return paper_figures.threshold_figure(curves, points, paper.caption("Figure 14", design))

@@ -18,8 +18,8 @@ from cascadelib.analysis.calibration import (
 from cascadelib.analysis.comparison import mean_cost_ratio
 from cascadelib.analysis.shift import front_on
 from cascadelib.methods.confidence_metrics import softmax
-from tools import side_by_side
-from tools.side_by_side import (
+from tools.figures import calibration
+from tools.figures.calibration import (
     above_below,
     ideal_above_below,
     perfect_temperature,
@@ -203,8 +203,8 @@ def test_the_effect_of_scaling_on_a_threshold_has_the_sign_of_its_definition(sto
 
 def test_scaling_changes_no_front_of_one_models_logits_margin(monkeypatch):
     stores = three_models(), three_models(1)
-    monkeypatch.setattr(side_by_side, "RESAMPLES", 20)
-    monkeypatch.setattr(side_by_side, "ENSEMBLES", ["none", "mean_softmax"])
+    monkeypatch.setattr(calibration, "RESAMPLES", 20)
+    monkeypatch.setattr(calibration, "ENSEMBLES", ["none", "mean_softmax"])
     table = scaling_table(*stores)
     assert len(table) == 6
     assert table.loc["logits_margin, none", "cost_ratio"] == 1

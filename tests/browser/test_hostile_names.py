@@ -13,8 +13,9 @@ from cascadelib.analysis.calibration import moving_average
 from cascadelib.figures.lessons import wrapped
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.fronts.pairs import pair_curve, pair_table
-from tools import front_figures, home, paper_figures, report
-from tools.side_by_side import threshold_curves
+from tools.figures import front_plots, plots
+from tools.figures.calibration import threshold_curves
+from tools.report import home, rendering
 
 then_and_now = load_script("data/imagenet-1k/then_and_now.py")
 pytestmark = pytest.mark.browser
@@ -96,20 +97,20 @@ def figures(store, other):
     curves = threshold_curves(store, NAMES[0], store)
     yield fig.singles_figure(singles, NAMES[1], NAMES[0], NAMES)
     yield fig.front_figure(dict.fromkeys(NAMES, table), singles, title=NAMES[5])
-    yield front_figures.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
+    yield front_plots.front_and_improvement({NAMES[4]: front}, NAMES[0], {"A": front.point(0)})
     pairs = pair_table(store)
     labels = pairs["first"] + " → " + pairs["second"]
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
-    yield front_figures.pairs_figure(pairs, curves_of, NAMES[2])
+    yield front_plots.pairs_figure(pairs, curves_of, NAMES[2])
     yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
-    yield paper_figures.tasks_figure(dict.fromkeys(NAMES[:3], front), "macs", NAMES[1])
-    yield paper_figures.segments_figure(replayed, front, NAMES[0])
+    yield plots.tasks_figure(dict.fromkeys(NAMES[:3], front), "macs", NAMES[1])
+    yield plots.segments_figure(replayed, front, NAMES[0])
     panels = {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
-    yield paper_figures.replayed_improvement_figure(panels, NAMES[3])
+    yield plots.replayed_improvement_figure(panels, NAMES[3])
     averages = moving_average(confidence, correct, 50)
-    yield paper_figures.reliability_figure(dict.fromkeys(NAMES, averages), NAMES[4])
+    yield plots.reliability_figure(dict.fromkeys(NAMES, averages), NAMES[4])
     of_models = dict.fromkeys(NAMES, curves)
-    yield paper_figures.threshold_figure(of_models, [front.point(0)], NAMES[5])
+    yield plots.threshold_figure(of_models, [front.point(0)], NAMES[5])
     yield fig.lines_figure(dict.fromkeys(NAMES, curve), "accuracy", "improvement", NAMES[3])
     points = pd.DataFrame({"x": 1, "y": 2, "cost_ratio": 10.0}, NAMES)
     yield fig.points_figure(points, "x", "y", "cost_ratio", NAMES[5])
@@ -127,7 +128,7 @@ def written(folder, *outputs):
     path = folder / "01_names.ipynb"
     nbformat.write(nbformat.v4.new_notebook(cells=[question, cell]), path)
     error = f"code cell 1, `{NAMES[0]}`: {NAMES[2]}"
-    home.write_report([report.Run(path, path, error=error)], folder)
+    home.write_report([rendering.Run(path, path, error=error)], folder)
     return path.with_suffix(".html")
 
 

@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from tools import home, report
+from tools.report import home, rendering
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKDOWN = [
@@ -41,7 +41,7 @@ def leads_nowhere(page, link):
     target = (page.parent / unquote(parts.path)).resolve() if parts.path else page
     if not target.exists():
         return True
-    has_anchors = target.suffix in (".html", ".md") and target.name != report.LIVE
+    has_anchors = target.suffix in (".html", ".md") and target.name != rendering.LIVE
     names = {parts.fragment, unquote(parts.fragment)}
     return bool(parts.fragment) and has_anchors and not names & anchors(target)
 
@@ -75,5 +75,5 @@ def test_links_of_the_site_lead_somewhere(tmp_path):
 
 def test_links_of_the_report_lead_somewhere(tmp_path):
     paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    home.write_report([report.Run(path, path) for path in paths], tmp_path)
+    home.write_report([rendering.Run(path, path) for path in paths], tmp_path)
     assert dead_links(tmp_path) == []

@@ -5,7 +5,7 @@ import json
 import nbformat
 import pytest
 
-from tools import expected, run
+from tools.report import expected, run
 
 TABLE = "import pandas as pd\npd.DataFrame({'factor': [points / 7], 'models': ['a → b']})"
 ANSWER = "print(f'{points} claims hold, {points / 7:.3f}× less')"

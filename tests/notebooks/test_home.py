@@ -10,8 +10,8 @@ import pytest
 from cascadelib.figures import lines_figure
 from cascadelib.figures.style import PLOTLY_JSON
 from cascadelib.files import ROOT
-from tools import app, home, report
-from tools.report import Run
+from tools.report import app, home, rendering
+from tools.report.rendering import Run
 
 COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
 HOSTILE = "<script>alert(1)</script>\"'"
@@ -128,8 +128,8 @@ def test_texts_of_notebooks_are_escaped(written):
 def folder(tmp_path_factory):
     """A home with the live explorer, the committed pictures and a live figure."""
     folder = tmp_path_factory.mktemp("report")
-    report.copy_shared(folder)
-    app.write_page(folder / report.LIVE)
+    rendering.copy_shared(folder)
+    app.write_page(folder / rendering.LIVE)
     still = STILL.format(name="fashion-mnist", method="max_softmax")
     cell = new.new_code_cell("x", metadata={"tags": ["key-figure"]})
     cell.outputs = [

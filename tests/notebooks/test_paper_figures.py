@@ -9,13 +9,13 @@ from tiny_stores import three_models
 
 from cascadelib import METHODS, pick, replay, search
 from cascadelib.figures import style
-from tools.front_figures import front_and_improvement
-from tools.paper_figures import (
+from tools.figures.calibration import threshold_curves
+from tools.figures.front_plots import front_and_improvement
+from tools.figures.plots import (
     methods_figure,
     segments_figure,
     threshold_figure,
 )
-from tools.side_by_side import threshold_curves
 
 STORE = three_models(k=400)
 OTHER = three_models(1, k=400, noise=1.6)

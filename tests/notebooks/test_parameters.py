@@ -12,7 +12,7 @@ from jupyter_pages import PATIENCE, serving
 
 from cascadelib import LogitStore, Method
 from cascadelib.files import ROOT
-from tools import home, report, run
+from tools.report import home, rendering, run
 
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
@@ -81,7 +81,7 @@ def execute(small, run_cells, executed):
 def test_a_notebook_runs_with_other_parameters(path, execute):
     for cell in execute(path):
         if "answer" in cell.metadata.get("tags", []):
-            assert report.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
+            assert rendering.answer_of(nbformat.v4.new_notebook(cells=[cell])), "the answer is text"
 
 
 @pytest.fixture(scope="module")
@@ -174,7 +174,7 @@ def lessons(executed, execute):
 def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
     executed, lessons, open_page, width, scheme
 ):
-    runs = [report.Run(path, path) for path in lessons]
+    runs = [rendering.Run(path, path) for path in lessons]
     if not (executed / "index.html").exists():
         home.write_report(runs, executed)
     for run_ in runs:

@@ -183,7 +183,7 @@ def copy(tmp_path_factory):
 def run_changed(copy, notebook, rows):
     """Return the exit status and the errors of the runner on one notebook, with changed files."""
     before = {copy / file: (copy / file).read_text(encoding="utf-8") for file, _, _ in rows}
-    command = [sys.executable, "notebooks/tools/run.py", notebook, "--out", "build/report"]
+    command = [sys.executable, "notebooks/tools/report/run.py", notebook, "--out", "build/report"]
     quick = {"CASCADELIB_QUICK": "1", "OMP_NUM_THREADS": "1", "PYTHONPATH": str(copy)}
     options = {"cwd": copy, "env": os.environ | quick, "capture_output": True, "text": True}
     try:

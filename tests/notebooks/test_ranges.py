@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from cascadelib.evaluation.pareto import Baseline
-from tools import ranges
+from tools.figures import ranges
 
 
 def test_ranges_are_shares_of_the_runs_range():

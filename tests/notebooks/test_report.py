@@ -12,8 +12,9 @@ from PIL import Image
 
 import cascadelib as cl
 from cascadelib.figures.style import BLACK, GREY, PALETTE, PLOTLY_JSON
-from tools import home, paper_figures, report
-from tools.paper_figures import panels
+from tools.figures import plots
+from tools.figures.plots import panels
+from tools.report import home, rendering
 
 new = nbformat.v4
 
@@ -54,7 +55,7 @@ def figures():
         cl.LogitStore.from_arrays(*data(), macs={"a": 1, "b": 5, "c": 9})
     ).improvement_curve()
     names = ["max_softmax", "entropy", "entropy_most_confident_ts", "max_softmax_mean_logits_ts"]
-    yield paper_figures.methods_figure(
+    yield plots.methods_figure(
         dict.fromkeys(names, curve), "A title of many words that no telephone shows in one line"
     )
     grid, places = panels([f"panel {i}" for i in range(10)], 4)
@@ -117,9 +118,9 @@ def pages(tmp_path_factory):
         path = folder / f"{name}.ipynb"
         nbformat.write(new.new_notebook(cells=cells), path)
         error = "code cell 1" if "c" in name else None
-        runs.append(report.Run(path, path, 1.0, error=error))
+        runs.append(rendering.Run(path, path, 1.0, error=error))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(report, "write_page", lambda out: out.write_text("<p>live</p>"))
+        patch.setattr(rendering, "write_page", lambda out: out.write_text("<p>live</p>"))
         home.write_report(runs, folder)
     return folder
 
@@ -152,8 +153,8 @@ def test_parameters_are_folded_and_a_figure_is_named_by_the_title_before_it():
     parameters = new.new_code_cell("split = 'val'", metadata={"tags": ["parameters"]})
     question = new.new_markdown_cell("# Is it?\n\nWhat it is.")
     nb = new.new_notebook(cells=[question, parameters, answer])
-    assert (report.question_of(nb), report.finding_of(nb)) == ("Is it?", "It is < so")
-    _, folded, shown = report.readable_copy(nb).cells
+    assert (rendering.question_of(nb), rendering.finding_of(nb)) == ("Is it?", "It is < so")
+    _, folded, shown = rendering.readable_copy(nb).cells
     assert "<details>" in folded.source and "split = 'val'\n```" in folded.source
     assert 'aria-label="It is &lt; so 5 of 9"' in shown.outputs[1]["data"]["text/html"]
     assert nb.cells[1] == parameters

@@ -10,7 +10,7 @@ from browsers import find_browser
 
 from cascadelib.figures import style
 from cascadelib.files import ROOT
-from tools import report, run
+from tools.report import rendering, run
 
 FIGURE = """from cascadelib.figures.style import Figure
 line = {"x": list(range(points)), "y": list(range(points))}
@@ -138,7 +138,7 @@ def test_notebooks_run_in_parallel_except_those_that_measure_time(
     index = (out / "index.html").read_text()
     cards = re.findall(r'<a class="card" href="(\d\d)_', index)
     assert sorted(cards) == ["01", "02", "03", "08"]
-    printed = report.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1])
+    printed = rendering.printed(nbformat.read(out / "03_early.ipynb", as_version=4).cells[-1])
     points, threads = map(int, printed.split())
     assert points == 7 and 1 <= threads <= max(1, run.cores() // 2)
 
@@ -204,13 +204,13 @@ def test_nbval_compares_tagged_cells_except_their_times(tmp_path, write_notebook
 )
 def test_the_question_is_the_first_of_the_opening_cell(text, question):
     nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    assert report.question_of(nb) == question
+    assert rendering.question_of(nb) == question
 
 
 def test_a_figure_without_a_title_is_named_by_its_axes():
     layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
-    assert report.title_of({"layout": layout}) == "Accuracy against MACs"
-    assert report.title_of({}) == "Figure"
+    assert rendering.title_of({"layout": layout}) == "Accuracy against MACs"
+    assert rendering.title_of({}) == "Figure"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from tables_of_scores import NOISY, RELAXED, assert_same_front, tables
 
 from cascadelib import METHODS, evaluate, search
 from cascadelib.stages import Stage
-from tools.shared_threshold import search_shared_threshold, shared_threshold_front
+from tools.claims.shared_threshold import search_shared_threshold, shared_threshold_front
 
 ENDS = np.array([-np.inf, 0.0, 1.0, np.inf])
 

@@ -20,8 +20,8 @@ from tools.claims.evidence import (
 )
 from tools.claims.views import Claims
 from tools.designs import DESIGNS
-from tools.paper import Paper, single_models
-from tools.side_by_side import scaling_table, threshold_table
+from tools.figures.calibration import scaling_table, threshold_table
+from tools.paper import Paper
 
 CLAIMS = frozenset(
     "underconfident large-families rising scaling-curves perfect scaling-fronts".split()
@@ -37,7 +37,7 @@ def evidence(paper: Paper) -> EvidenceByClaim:
     """Return the evidence of all claims of this module."""
     if not paper.has("metrics") or not CLAIMS & ids_in_scope(paper):
         return {}
-    names = single_models(paper, DESIGNS["Figure 13"])
+    names = paper.candidates(DESIGNS["Figure 13"])
     selection = paper.selection.select(names)
     unseen = paper.unseen.select(names)
     claims = {name: cl.analysis.claims_of(unseen, name) for name in names}

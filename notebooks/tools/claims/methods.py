@@ -12,10 +12,10 @@ from cascadelib.analysis.shift import front_of
 from cascadelib.methods.thresholds import convert_units
 from cascadelib.store.protocol import Store
 from tools.claims.evidence import EvidenceByClaim
+from tools.claims.shared_threshold import shared_threshold_front
 from tools.claims.views import Claims, Fronts, View, compared, make_views, mean_of
-from tools.designs import DESIGNS
-from tools.paper import MEANS, Paper
-from tools.ranges import (
+from tools.designs import DESIGNS, MEANS
+from tools.figures.ranges import (
     BEST,
     CHEAPEST,
     LOW,
@@ -26,7 +26,7 @@ from tools.ranges import (
     mean_in,
     ratio,
 )
-from tools.shared_threshold import shared_threshold_front
+from tools.paper import Paper
 
 LENGTHS = Claims()  # of a view of pairs and triples, at their points
 PAIRS = Claims()  # of a view of pairs by method

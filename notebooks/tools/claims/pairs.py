@@ -27,8 +27,8 @@ from tools.claims.views import (
     points_at_accuracies,
 )
 from tools.designs import DESIGNS
+from tools.figures.ranges import MIDDLE, UPPER, lead_across, range_of, ratio
 from tools.paper import Paper
-from tools.ranges import MIDDLE, UPPER, lead_across, range_of, ratio
 
 SAMPLES = Claims()  # of a view of pairs
 MODELS = Claims()  # of a table of pairs

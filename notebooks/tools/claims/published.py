@@ -5,10 +5,10 @@ import pandas as pd
 
 from cascadelib import Baseline, published
 from tools.claims.evidence import RESAMPLES, Evidence, EvidenceByClaim
+from tools.claims.published_models import singles
 from tools.claims.shift import spread_of
 from tools.claims.singles import counted, singles_in_time, size_diminishes
 from tools.claims.views import View
-from tools.published_models import singles
 
 THIRD_POINT = (0.8732, 14.39e9)  # of Table 1: accuracy and cost
 IMAGES = 50_000  # of ImageNet's validation set

@@ -23,8 +23,8 @@ from tools.claims.views import (
     with_samples,
 )
 from tools.designs import DESIGNS
+from tools.figures.ranges import factors
 from tools.paper import Paper
-from tools.ranges import factors
 
 CHANGES = Claims()  # of one shifted split
 NEAR = Claims()  # of a list of fronts: evaluated and searched on each shifted split

@@ -21,8 +21,9 @@ from tools.claims.views import (
     make_views,
     points_at_accuracies,
 )
-from tools.paper import WITH_F1, Paper, halves
-from tools.side_by_side import METRICS_OF_OTHERS
+from tools.designs import WITH_F1
+from tools.figures.calibration import METRICS_OF_OTHERS
+from tools.paper import Paper, halves
 
 TASKS = Claims()  # of one list of runs per task
 F1 = Claims()  # of a view of fronts in accuracy and in F1, by task

@@ -23,8 +23,8 @@ from cascadelib.evaluation.pareto import pareto_front
 from cascadelib.store.protocol import Store
 from tools.claims.catalogue import ids_in_scope
 from tools.claims.evidence import Evidence, EvidenceByClaim, counts_of
+from tools.figures.ranges import mean_in, range_of, ratio
 from tools.paper import Paper
-from tools.ranges import mean_in, range_of, ratio
 
 Fronts = dict[str, Front]  # by name
 MOST_POINTS = 200  # points of a front that are resampled

@@ -10,11 +10,11 @@ from planted_worlds import with_error
 from scipy.stats import t
 
 from cascadelib import METHODS, published
-from tools import ranges
 from tools.claims import catalogue, ledger, verdicts
 from tools.claims.evidence import Evidence
 from tools.claims.published import evidence as published_evidence
 from tools.claims.verdicts import CONTRADICTED, SUPPORTED, UNDETERMINED
+from tools.figures import ranges
 
 TOLD = {name: found.value for name, found in published_evidence().items()}
 

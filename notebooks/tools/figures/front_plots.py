@@ -9,7 +9,7 @@ from cascadelib import Front, Point
 from cascadelib.figures import style
 from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.figures.tables import arrow
-from tools.paper_figures import BELOW, Tables, add_front, label_row, panels
+from tools.figures.plots import BELOW, Tables, add_front, label_row, panels
 
 WIDTH = 1150
 SIZES = {  # the ratio of a pair's costs: its colour

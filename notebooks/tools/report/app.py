@@ -1,6 +1,6 @@
 """Write the explorer of the bundled images as one page (`make app`) and open it.
 
-python notebooks/tools/app.py --out build/explorer.html --no-browser
+python notebooks/tools/report/app.py --out build/explorer.html --no-browser
 """
 
 import argparse
@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cascadelib as cl
 
-ROOT = Path(__file__).resolve().parents[2]
+ROOT = Path(__file__).resolve().parents[3]
 DATA = "data/fashion-mnist"
 
 

@@ -1,10 +1,10 @@
 """Run the notebooks headless and in parallel, and write one HTML report that reads offline.
 
-    python notebooks/tools/run.py                      all notebooks → build/report/index.html
-    python notebooks/tools/run.py 02 05 -p split test  only these, with a parameter changed
-    … --preset data/imagenet-1k/paper.yml              parameters from a file: NAME: VALUE
-    … --rewrite        (make notebooks) also rewrites the committed outputs and expected values
-    … --expect         rewrites the expected values alone
+    make run                                all notebooks → build/report/index.html
+    make run ARGS="02 05 -p split test"     only these, with a parameter changed
+    … --preset data/imagenet-1k/paper.yml   parameters from a file: NAME: VALUE
+    … --rewrite   (make notebooks) also rewrites the committed outputs and expected values
+    … --expect    rewrites the expected values alone
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
 Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
@@ -37,10 +37,10 @@ from nbclient.exceptions import CellExecutionError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
-NOTEBOOKS = Path(__file__).resolve().parents[1]
+NOTEBOOKS = Path(__file__).resolve().parents[2]
 sys.path.insert(0, str(NOTEBOOKS))
-from tools import committed, expected, home  # noqa: E402 - a script has only its folder on the path
-from tools.report import Run  # noqa: E402 - so is this
+from tools.report import committed, expected, home  # noqa: E402 - a script has only its folder on the path
+from tools.report.rendering import Run  # noqa: E402 - so is this
 
 # timm and torchvision script functions on import, which torch deprecates. Readers can't act on it.
 QUIET = "ignore:`torch.jit."

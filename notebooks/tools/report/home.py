@@ -11,8 +11,8 @@ from pathlib import Path
 
 from cascadelib.figures.style import PLOTLY_JSON
 
-from . import report
-from .report import Run
+from . import rendering
+from .rendering import Run
 
 PURPOSE = "Run a cheap model first, and an expensive one only when it is needed"
 MAIN = "02"  # the notebook whose finding is the home's
@@ -48,18 +48,18 @@ DATE = "%Y-%m-%d %H:%M"
 
 def explorers_of(run: Run) -> list[str]:
     """Return the HTML of each explorer of a notebook, a picture without scripts."""
-    outputs = report.outputs_of(*run.nb.cells)
+    outputs = rendering.outputs_of(*run.nb.cells)
     pages = [output.get("data", {}).get("text/html", "") for _, output in outputs]
     return [page for page in pages if "cl-still" in page]
 
 
 def thumbnail_of(run: Run) -> str:
     """Return the figure of the cell tagged ``key-figure`` in small, "" without one."""
-    for before, output in report.outputs_of(*report.tagged(run.nb, "key-figure")):
+    for before, output in rendering.outputs_of(*rendering.tagged(run.nb, "key-figure")):
         data = output.get("data", {})
         if PLOTLY_JSON in data:
-            label = report.title_of(data[PLOTLY_JSON], before)
-            return framed(report.live_figure(in_small(data[PLOTLY_JSON]), label), label)
+            label = rendering.title_of(data[PLOTLY_JSON], before)
+            return framed(rendering.live_figure(in_small(data[PLOTLY_JSON]), label), label)
         if "image/png" in data:
             label = output.metadata.get("image/png", {}).get("alt", "")
             png = data["image/png"].replace("\n", "")
@@ -106,9 +106,9 @@ def explorer(runs: list[Run]) -> str:
     Otherwise return the first picture of an explorer, "" without one.
     """
     pictures = [(run, picture) for run in runs for picture in explorers_of(run)]
-    if any(report.is_of_bundled_images(picture) for _, picture in pictures):
-        frame = report.FRAME.format(page=report.LIVE, state="")
-        return LIVE.format(page=report.LIVE, frame=frame)
+    if any(rendering.is_of_bundled_images(picture) for _, picture in pictures):
+        frame = rendering.FRAME.format(page=rendering.LIVE, state="")
+        return LIVE.format(page=rendering.LIVE, frame=frame)
     for run, picture in pictures:
         return STILL.format(picture=picture, page=run.page)
     return ""
@@ -120,8 +120,8 @@ def card_of(run: Run) -> str:
     return CARD.format(
         page=run.page,
         number=run.number,
-        question=html.escape(report.question_of(run.nb)),
-        finding=html.escape(report.finding_of(run.nb)),
+        question=html.escape(rendering.question_of(run.nb)),
+        finding=html.escape(rendering.finding_of(run.nb)),
         figure=thumbnail_of(run),
         failure=FAILURE.format(error=html.escape(error)) if error else "",
     )
@@ -167,7 +167,7 @@ def write_report(runs: Iterable[Run], out: Path, about: str = "", site: str = ""
     runs : iterable of Run
         The notebooks in their order.
     out : Path
-        An existing folder. It gets ``index.html`` and the files of :func:`report.write`.
+        An existing folder. It gets ``index.html`` and the files of :func:`rendering.write`.
     about : str
         A sentence for the end of the home, instead of the date and the duration of the runs.
     site : str
@@ -179,7 +179,7 @@ def write_report(runs: Iterable[Run], out: Path, about: str = "", site: str = ""
         The home.
     """
     runs = list(runs)
-    report.write(runs, out, site)
+    rendering.write(runs, out, site)
     index = out / "index.html"
     index.write_text(format_home(runs, about, site), encoding="utf-8")
     return index
@@ -189,7 +189,7 @@ def format_home(runs: list[Run], about: str = "", site: str = "") -> str:
     """Return the home as HTML, see :func:`write_report`."""
     lessons = [run for run in runs if run.number not in PAPER]
     paper = [run for run in runs if run.number in PAPER]
-    findings = [report.answer_of(run.nb) for run in lessons if run.number == MAIN]
+    findings = [rendering.answer_of(run.nb) for run in lessons if run.number == MAIN]
     parts = [
         '<div class="home">',
         f"<h1>{PURPOSE}</h1>",
@@ -204,4 +204,4 @@ def format_home(runs: list[Run], about: str = "", site: str = "") -> str:
     ]
     top = f'<a href="{site}">cascadelib</a>' if site else ""
     body = "\n".join(filter(None, parts))
-    return report.PAGE.format(title="notebooks", top=top, contents="", body=body)
+    return rendering.PAGE.format(title="notebooks", top=top, contents="", body=body)

@@ -66,7 +66,7 @@ def swap_metadata(
 
 
 if __name__ == "__main__":  # a script has only its folder on the path
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+    sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
     LabApp.launch_instance(
-        [*sys.argv[1:], "--ServerApp.contents_manager_class=tools.lab.Notebooks"]
+        [*sys.argv[1:], "--ServerApp.contents_manager_class=tools.report.lab.Notebooks"]
     )

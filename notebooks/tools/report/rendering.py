@@ -27,7 +27,7 @@ from cascadelib.figures.style import PLOTLY_JSON
 from .app import write_page
 
 HERE = Path(__file__).resolve().parent
-ROOT = HERE.parents[1]
+ROOT = HERE.parents[2]
 GLOSSARY = ROOT / "docs" / "glossary.md"
 # A link of a notebook to a notebook or page of this checkout, and its anchor.
 LINK = re.compile(r'href="([\w./-]+\.(?:ipynb|md))(?=["#])')

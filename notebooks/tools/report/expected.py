@@ -17,7 +17,7 @@ from typing import Any
 import nbformat
 from nbformat import NotebookNode
 
-from .report import tagged
+from .rendering import tagged
 
 COMPARED = ("answer", "key-table", "nbval-check-output")  # tags of cells
 UNITS = 1  # of the last printed digit of a number that is not whole

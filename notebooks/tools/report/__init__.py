@@ -1,0 +1,1 @@
+"""Notebooks run headless, and the report of their results."""
