@@ -155,7 +155,7 @@ def gallery() -> str:
         run = rendering.Run(path, path)
         claim = escape(rendering.finding_of(run.nb) or rendering.question_of(run.nb))
         address = f"notebooks/{run.page}.html"
-        cards.append(f'<a href="{address}">{home.thumbnail_of(run)}<span>{claim}</span></a>')
+        cards.append(f'<a href="{address}">{home.picture_of(run)}<span>{claim}</span></a>')
     return "\n".join(['<div class="gallery">', *cards, "</div>"])
 
 

@@ -69,20 +69,10 @@ def test_a_card_has_question_finding_and_key_figure(written):
     assert (
         'class="finding">It is in MACs</p>' in cards["02_pairs"] and "fig" not in cards["02_pairs"]
     )
-    assert 'aria-label="So"' in cards["04_live"] and "staticPlot" in cards["04_live"]
+    assert "fig" not in cards["04_live"], "its page draws the figure"
     assert "data:image/png;base64" in cards["10_paper"]
     assert texts("<h2>(.*?)</h2>", page) == ["Lessons", "The paper"]
     assert page.index("04_live") < page.index("The paper") < page.index("10_paper")
-
-
-def test_a_small_figure_of_two_panels_has_the_first_one():
-    layout = {"xaxis": {"domain": [0, 0.4]}, "xaxis2": {}, "yaxis": {}, "width": 1150}
-    traces = [{"name": "a"}, {"name": "b", "xaxis": "x2"}, {"name": "c", "mode": "markers+text"}]
-    small = home.in_small({"data": traces, "layout": layout})
-    assert [trace["name"] for trace in small["data"]] == ["a"]
-    layout = small["layout"]
-    assert layout["xaxis"]["domain"] == [0, 1] and layout["width"] is None
-    assert layout["legend"]["yref"] == "container" and layout["height"] > 260
 
 
 @pytest.mark.parametrize(
@@ -126,16 +116,13 @@ def test_texts_of_notebooks_are_escaped(written):
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A home with the live explorer, the committed pictures and a live figure."""
+    """A home with the live explorer and the committed pictures."""
     folder = tmp_path_factory.mktemp("report")
     rendering.copy_shared(folder)
     app.write_page(folder / rendering.LIVE)
     still = STILL.format(name="fashion-mnist", method="max_softmax")
-    cell = new.new_code_cell("x", metadata={"tags": ["key-figure"]})
-    cell.outputs = [
-        new.new_output("display_data", {"text/html": still, "text/plain": "a → b"}),
-        new.new_output("display_data", {PLOTLY_JSON: figure()}),
-    ]
+    cell = new.new_code_cell("x")
+    cell.outputs = [new.new_output("display_data", {"text/html": still, "text/plain": "a → b"})]
     path = folder / "09_live.ipynb"
     nbformat.write(new.new_notebook(cells=[cell]), path)
     text = home.format_home([*(Run(path, path) for path in COMMITTED), Run(path, path)])
@@ -152,7 +139,6 @@ def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, open_pag
     frame = page.frame_locator("iframe.explorer")
     slider = frame.locator(".cl-slider").first
     slider.wait_for()
-    page.locator(".fig .main-svg").first.wait_for()
     box = slider.bounding_box()
     if width == 1440:
         assert box["y"] + box["height"] < 900
@@ -164,8 +150,7 @@ def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, open_pag
     assert inside.evaluate("body => body.scrollHeight <= innerHeight + 1")
     assert inside.evaluate("() => document.documentElement.scrollWidth <= innerWidth")
     assert page.evaluate("document.documentElement.scrollWidth") <= width
-    figures = page.locator(".fig").all()
-    filters = {figure.locator("img, .js-plotly-plot").first.evaluate(FILTER) for figure in figures}
+    filters = {picture.evaluate(FILTER) for picture in page.locator(".fig img").all()}
     assert filters == {scheme == "dark"}
 
 

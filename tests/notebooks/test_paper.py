@@ -14,7 +14,8 @@ from cascadelib import METHODS, ScoreTable, search
 from cascadelib.analysis import front_on, moving_average
 from cascadelib.figures.tables import in_words
 from tools.designs import DESIGNS
-from tools.paper import DRAWN, Paper, by_kind
+from tools.figures.drawings import DRAWN, by_kind
+from tools.paper import Paper
 
 VAL = write_split("toy", "val", 90, 1)
 TEST = write_split("toy", "test", 70, 2)

@@ -106,11 +106,6 @@ REFACTORINGS = {
             "run, *_ = of_cascade\n        n = len(run.outcomes)",
         ),
         (
-            "cascadelib/analysis/shift.py",
-            "last_cost = run.costs[-1]",
-            "*_, last_cost = run.costs",
-        ),
-        (
             "cascadelib/evaluation/run.py",
             "totals = totals.reshape(*grid, resamples)",
             "totals = np.reshape(totals, (*grid, resamples))",

@@ -9,8 +9,6 @@ import html
 from collections.abc import Iterable
 from pathlib import Path
 
-from cascadelib.figures.style import PLOTLY_JSON
-
 from . import rendering
 from .rendering import Run
 
@@ -21,18 +19,6 @@ ABOUT_PAPER = (
     "These notebooks redraw the figures and test the claims of <i>Efficient Inference With Model "
     "Cascades</i> (Lebovitz, Cavigelli, Magno and Müller, TMLR 2023)."
 )
-SMALL_MARGIN = {"l": 10, "r": 10, "t": 10, "b": 10}
-HEIGHT = 260  # pixels
-SMALL = {"height": HEIGHT, "font": {"size": 11}}
-# A legend is below the axis title, at the bottom of the card.
-KEY = {
-    "orientation": "h",
-    "x": 0,
-    "y": 0,
-    "yanchor": "bottom",
-    "yref": "container",
-}
-KEY_HEIGHT = 80  # pixels
 LIVE = """<section class="live"><p><b>Try it.</b> Drag the threshold. The small model answers the
 images above it, the large model answers the others. <a href="{page}">Full page</a></p>
 {frame}</section>"""
@@ -40,8 +26,7 @@ STILL = """<section class="live still">{picture}<p><a href="{page}.html">The fig
 cascade</a></p></section>"""
 CARD = """<a class="card" href="{page}.html"><p class="tag">{number}</p><h3>{question}</h3>
 <p class="finding">{finding}</p>{figure}{failure}</a>"""
-FIGURE = '<div class="fig" role="img" aria-label="{label}">{content}</div>'
-PICTURE = '<img src="data:image/png;base64,{data}" alt="">'
+PICTURE = '<div class="fig"><img src="data:image/png;base64,{data}" alt="{label}"></div>'
 FAILURE = '<p class="failed">failed in <code>{error}</code></p>'
 DATE = "%Y-%m-%d %H:%M"
 
@@ -53,51 +38,18 @@ def explorers_of(run: Run) -> list[str]:
     return [page for page in pages if "cl-still" in page]
 
 
-def thumbnail_of(run: Run) -> str:
-    """Return the figure of the cell tagged ``key-figure`` in small, "" without one."""
-    for before, output in rendering.outputs_of(*rendering.tagged(run.nb, "key-figure")):
-        data = output.get("data", {})
-        if PLOTLY_JSON in data:
-            label = rendering.title_of(data[PLOTLY_JSON], before)
-            return framed(rendering.live_figure(in_small(data[PLOTLY_JSON]), label), label)
-        if "image/png" in data:
+def picture_of(run: Run) -> str:
+    """Return the picture of the cell tagged ``key-figure``, "" without one.
+
+    Committed notebooks have pictures. A figure that a notebook's page draws is not drawn again.
+    """
+    for _, output in rendering.outputs_of(*rendering.tagged(run.nb, "key-figure")):
+        png = output.get("data", {}).get("image/png", "")
+        if png:
             label = output.metadata.get("image/png", {}).get("alt", "")
-            png = data["image/png"].replace("\n", "")
-            return framed(PICTURE.format(data=png), label)
+            label = html.escape(label, quote=True)
+            return PICTURE.format(label=label, data=png.replace("\n", ""))
     return ""
-
-
-def framed(content: str, label: str) -> str:
-    """Return a figure of the home. label: for screen readers."""
-    label = html.escape(label, quote=True)
-    return FIGURE.format(label=label, content=content)
-
-
-def first_panel(figure: dict) -> dict:
-    """Return a figure with its first panel only, without marks that a legend must name one by
-    one."""
-    layout = figure.get("layout", {})
-    if "xaxis2" not in layout:
-        return figure
-    data = [trace for trace in figure["data"] if trace.get("xaxis", "x") == "x"]
-    data = [trace for trace in data if "text" not in trace.get("mode", "")]
-    full = {}
-    for axis in ("xaxis", "yaxis"):
-        full[axis] = layout[axis] | {"domain": [0, 1]}
-    bare: dict = {"annotations": [], "shapes": [], "width": None, "legend": {}}
-    return figure | {"data": data, "layout": layout | full | bare}
-
-
-def in_small(figure: dict) -> dict:
-    """Return a figure without its title and controls, in the size of a card."""
-    figure = first_panel(figure)
-    layout = figure.get("layout", {})
-    margin = SMALL_MARGIN | {"r": layout.get("margin", {}).get("r", 10)}
-    small = layout | SMALL | {"title": None, "margin": margin}
-    if "legend" in layout:
-        small |= {"height": HEIGHT + KEY_HEIGHT, "legend": KEY}
-        margin["b"] += KEY_HEIGHT
-    return figure | {"layout": small, "config": {"staticPlot": True}}
 
 
 def explorer(runs: list[Run]) -> str:
@@ -122,7 +74,7 @@ def card_of(run: Run) -> str:
         number=run.number,
         question=html.escape(rendering.question_of(run.nb)),
         finding=html.escape(rendering.finding_of(run.nb)),
-        figure=thumbnail_of(run),
+        figure=picture_of(run),
         failure=FAILURE.format(error=html.escape(error)) if error else "",
     )
 

@@ -127,7 +127,7 @@ async function fit(plot) {
 }
 
 const fitAll = async () => {
-    for (const plot of document.querySelectorAll(".js-plotly-plot:not(.fig *)")) await fit(plot)
+    for (const plot of document.querySelectorAll(".js-plotly-plot")) await fit(plot)
     document.body.dataset.fitted = PHONE.matches ? "phone" : "page"
 }
 const open = () => document.querySelectorAll("details.contents").forEach(part => part.open = WIDE.matches)
