@@ -111,7 +111,7 @@ def test_search_reads_a_store(folder, tmp_path, capsys):
     )
     assert status == 0 and found["held_out"]["samples"] == 150
     assert found["where_chosen"]["samples"] == 450
-    assert cl.Policy.load(tmp_path / "p.json").metric == "entropy"
+    assert cl.Policy.load(tmp_path / "p.json").point.metric == "entropy"
     status, found = run_json(
         capsys, *command, "--held-out", folder / "store", "--method", "isotonic_by_label"
     )
