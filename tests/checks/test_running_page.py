@@ -2,11 +2,13 @@
 
 import json
 import re
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 import cascadelib as cl
 from cascadelib.monitoring import COLUMNS
@@ -57,6 +59,20 @@ def test_the_code_about_monitoring_runs_and_certifies_a_new_policy(audited_log):
     assert len(scope["table"]) == 1500 and len(scope["wanted"]) < 1000
     policy = cl.Policy.load("policy-new.json")
     assert 0.2 < policy.thresholds[0] < 0.4
+
+
+def test_the_code_about_torch_models_runs(monkeypatch):
+    """A compiled cascade makes equal decisions. The backend is one without a compiler."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend="eager"))
+    store = cl.LogitStore("data/fashion-mnist/val")
+    point = cl.pick(cl.search(store, 2, models=["mlp@28", "lenet@28"]), "max_improvement")
+    images = cl.datasets.fashion_mnist("test").batch(0, 300)
+    scope = {"cl": cl, "store": store, "point": point, "images": images}
+    first, second = re.findall(r"```python\n(.*?)```", RUNNING, flags=re.S)
+    exec(first, scope)
+    stages = scope["decisions"].exit_stage
+    exec(second, scope)
+    np.testing.assert_array_equal(scope["cascade"](images).exit_stage, stages)
 
 
 # {what make engines measures: (page, text around its number)}. The unit of a number is ms or µs.
