@@ -40,7 +40,6 @@ def extract(
     amp: str | bool | None = None,
     *,
     progress: bool = True,
-    dtype: str = "float32",
     macs: dict | None = None,
     replace: bool = False,
     workers: int | None = None,
@@ -83,8 +82,6 @@ def extract(
     progress : bool, default=True
         Whether to print the number of models after each group, and to show a progress bar per group
         in a terminal or notebook.
-    dtype : {"float16", "float32", "float64"}, default="float32"
-        Type of the stored logits.
     macs : dict, optional
         MACs per sample by name, for models that fvcore cannot count.
     replace : bool, default=False
@@ -146,7 +143,7 @@ def extract(
     ['large', 'small']
     """
     options = Options(
-        device, batch_size, amp, progress, dtype, macs or {}, replace, workers, memory, verify
+        device, batch_size, amp, progress, macs or {}, replace, workers, memory, verify
     )
     settings = prepare(models, dataset, path, options)
     pending = select_pending(settings)
@@ -203,8 +200,11 @@ def _extract_pending(pending: list[Source], settings: Settings) -> None:
                 print(f"{done} after {time.perf_counter() - began:.0f} s", flush=True)
         while unfinished:  # other processes compute the rest, or have ended
             time.sleep(POLL_SECONDS)
-            title = "shards of other processes"
-            unfinished = [one for one in unfinished if not _run_and_store(one, residents, title)]
+            unfinished = [
+                group
+                for group in unfinished
+                if not _run_and_store(group, residents, "shards of other processes")
+            ]
     finally:
         residents.keep(())
 
@@ -281,7 +281,6 @@ def _store(candidate: Candidate, parts: list, residents: Residents) -> None:
         macs=candidate.macs,
         seconds=seconds,
         replace=True,
-        dtype=candidate.run["dtype"],
         extraction=extraction,
         **metadata,
     )

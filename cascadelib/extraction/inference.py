@@ -212,9 +212,8 @@ def _allocate_logits(
     candidate: Candidate, span: tuple[int, int], settings: Settings
 ) -> torch.Tensor:
     """Return a tensor for the logits of a shard."""
-    dtype = getattr(torch, settings.options.dtype)
     shape = (span[1] - span[0], candidate.classes)
-    return torch.empty(shape, dtype=dtype, pin_memory=settings.device.pins_memory)
+    return torch.empty(shape, dtype=torch.float32, pin_memory=settings.device.pins_memory)
 
 
 def _check_finite(output: BatchLogits, settings: Settings) -> None:
@@ -223,6 +222,6 @@ def _check_finite(output: BatchLogits, settings: Settings) -> None:
     if len(bad):
         row = bad[0] if settings.order is None else settings.order[bad[0]]
         raise ValueError(
-            f"model {output.candidate.name!r}: nan or inf in the logits of row {row} (as "
-            f"{output.logits.dtype}). For half precision, try amp=False or dtype='float32'."
+            f"model {output.candidate.name!r}: nan or inf in the logits of row {row}. For mixed "
+            "precision, try amp=False"
         )

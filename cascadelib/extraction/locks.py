@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from ..files import digest_of
+from ..files import SUFFIX, digest_of
 
 try:
     import fcntl
@@ -21,20 +21,20 @@ except ImportError:  # Windows
 
 LOCKS = ".locks"  # file whose bytes are locked
 OWNER = ".owner"  # file of the only process, if the disk has no locks
+UNFINISHED = f"*/*{SUFFIX}"  # files that the next process needs
 PRESENCE = 0  # byte that each process locks while it works
 
 
 class Locks:
     """Locks of the processes that work on a folder.
 
-    The last process removes the folder, unless a file matches ``unfinished``.
+    The last process removes the folder, unless a model is unfinished.
 
     On a disk or system (Windows) without such locks, one process at a time may work.
     """
 
-    def __init__(self, folder: Path, unfinished: str):
+    def __init__(self, folder: Path):
         self.folder = folder
-        self.unfinished = unfinished
         self._file: int | None = None  # None if this process works alone
 
     @contextlib.contextmanager
@@ -47,7 +47,7 @@ class Locks:
         try:
             yield
         finally:
-            if self._is_last() and not any(self.folder.glob(self.unfinished)):
+            if self._is_last() and not any(self.folder.glob(UNFINISHED)):
                 self._remove_folder()
             if self._file is not None:
                 os.close(self._file)
@@ -101,6 +101,8 @@ class Locks:
             for path in self.folder.iterdir():
                 if path.is_dir():
                     shutil.rmtree(path)
+                elif path.name != LOCKS:
+                    path.unlink()
             (self.folder / LOCKS).unlink(missing_ok=True)
             self.folder.rmdir()
 

@@ -16,7 +16,6 @@ import torch
 from ..checks import POSITIVE, is_number
 from ..datasets.images import Photographs
 from ..datasets.texts import Texts
-from ..figures.tables import number
 from ..origin import Origin
 from ..store.logit_store import LogitStore
 from ..zoo.batches import count_inputs, map_parts
@@ -44,6 +43,7 @@ MEASURED_SAMPLES = 32
 FIRST_LOADING = 2.0
 LONGEST_LOADING = 60.0
 GIGABYTE = 1e9  # bytes
+LOGIT_BYTES = 4  # of a stored logit, in float32
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,6 @@ class Options:
     batch_size: int = 256
     amp: str | bool | None = None
     progress: bool = True
-    dtype: str = "float32"
     macs: dict[str, float] = field(default_factory=dict)
     replace: bool = False
     workers: int | None = None
@@ -90,7 +89,6 @@ class Settings:
         """Settings that determine the logits, except the identity of the model."""
         return {
             "inputs": self.inputs,
-            "dtype": self.options.dtype,
             "amp": self.device.amp,
             "batch_size": int(self.options.batch_size),  # it may be a number of NumPy
             "device": self.device.torch.type,
@@ -111,11 +109,6 @@ class Settings:
     def order(self) -> np.ndarray | None:
         """Rows in the order in which they run, or None for the order of the data set."""
         return getattr(self.samples, "order", None)
-
-    @property
-    def value_bytes(self) -> int:
-        """Bytes of a stored number."""
-        return np.dtype(self.options.dtype).itemsize
 
 
 @dataclass(frozen=True, eq=False)
@@ -195,7 +188,7 @@ def check_weights(name: str, weights: int, memory: float) -> None:
     if weights > memory:
         raise ValueError(
             f"memory={memory / GIGABYTE:g} GB is too small for model {name!r}, whose weights have "
-            f"{number(weights, 'B')}. Pass a larger memory= or leave it out"
+            f"{weights / GIGABYTE:.4g} GB. Pass a larger memory= or leave it out"
         )
 
 
@@ -366,7 +359,7 @@ def compute_need(group: list[Candidate], settings: Settings) -> float:
     if settings.device.torch.type == "cuda":
         return need
     loading = [one.weights for one in group if not one.source.is_loaded]
-    shard = settings.bounds[0][1] * settings.value_bytes
+    shard = settings.bounds[0][1] * LOGIT_BYTES
     return need + shard * sum(one.classes for one in group) + max(loading, default=0)
 
 
@@ -377,21 +370,26 @@ def halve_batch(candidate: Candidate, settings: Settings) -> None:
     while (need := compute_need([candidate], settings)) > settings.memory:
         if size == 1:
             raise ValueError(
-                f"model {candidate.name!r} needs {number(need, 'B')} for a batch of one sample, "
-                f"and the limit is {number(settings.memory, 'B')}. Pass a larger memory="
+                f"model {candidate.name!r} needs {need / GIGABYTE:.4g} GB for a batch of one "
+                f"sample, and the limit is {settings.memory / GIGABYTE:g} GB. Pass a larger memory="
             )
         limits[candidate.name] = size = (size + 1) // 2
 
 
 def check_disk(group: list[Candidate], settings: Settings) -> None:
-    """Raise OSError if the disk has no space for the logits of a group.
+    """Raise OSError if the disk has no space for the missing shards of a group.
 
     Shards and logits of one model exist simultaneously.
     """
-    classes = [candidate.classes for candidate in group]
-    needed = (sum(classes) + max(classes)) * len(settings.samples) * settings.value_bytes
+    values = max(candidate.classes for candidate in group) * len(settings.samples)
+    for candidate in group:
+        for start, stop in settings.bounds:
+            if settings.shards.is_missing(candidate.name, candidate.run, (start, stop)):
+                values += candidate.classes * (stop - start)
+    needed = values * LOGIT_BYTES
     free = shutil.disk_usage(settings.shards.store_path).free
     if needed > free:
         raise OSError(
-            errno.ENOSPC, f"{number(needed, 'B')} are needed, {number(free, 'B')} are free"
+            errno.ENOSPC,
+            f"{needed / GIGABYTE:.4g} GB are needed, {free / GIGABYTE:.4g} GB are free",
         )

@@ -14,7 +14,6 @@ from ..origin import Origin, origin_of
 from ..store.formats import Folder
 from ..store.logit_store import LogitStore
 from ..store.manifest import MANIFEST, create
-from ..store.model_checks import DTYPES
 from ..zoo.forward import AMP, select_device
 from ..zoo.loaders import Source, list_sources
 from ..zoo.model import Model, update_digest
@@ -42,7 +41,6 @@ def prepare(models: Any, dataset: Any, path: Path | str, options: Options) -> Se
         workers = min(16, count_usable_cores()) if isinstance(samples, Photographs) else 0
     check_count(options.batch_size, "batch_size")
     check_count(workers, "workers", 0)
-    validate_choice(options.dtype, DTYPES, "dtype")
     validate_choice(options.amp, AMP, "amp")
     sources = list_sources(models)
     names = [source.name for source in sources]
@@ -94,7 +92,7 @@ def check_stored_model(source: Source, settings: Settings, model: Model | None) 
     current = settings.describe_run(model) if model else settings.run
     # Accept what the store does not record.
     stored = current | metadata | (metadata.get("extraction") or {})
-    compared = ["weights_sha256", "transform", "inputs", "dtype", "image_size"]
+    compared = ["weights_sha256", "transform", "inputs", "image_size"]
     if settings.options.amp is not None:  # by default either setting in the store is accepted
         compared.append("amp")
     differing = [

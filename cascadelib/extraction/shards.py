@@ -38,7 +38,7 @@ class Shards:
     def __init__(self, store_path: Path | str):
         self.store_path = Path(store_path)
         self.path = self.store_path / PARTIAL
-        self.locks = Locks(self.path, unfinished=f"*/*{SUFFIX}")
+        self.locks = Locks(self.path)
 
     def _folder(self, model: str) -> Path:
         return self.path / file_name(model).removesuffix(SUFFIX)

@@ -85,9 +85,6 @@ def main() -> None:
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
     parser.add_argument("--device", help="default: CUDA if available")
-    parser.add_argument(
-        "--dtype", default="float32", help="of the stored logits: float16 halves the files"
-    )
     parser.add_argument("--replace", action="store_true", help="extract existing models again")
     parser.add_argument(
         "--seconds",
@@ -104,7 +101,6 @@ def main() -> None:
     settings = {
         "device": args.device,
         "batch_size": args.batch_size,
-        "dtype": args.dtype,
         "amp": False,
     }
     stores = {

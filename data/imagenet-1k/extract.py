@@ -273,9 +273,6 @@ def parsed(arguments: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument(
         "--compile", action="store_true", help="run the models as torch.compile makes them"
     )
-    parser.add_argument(
-        "--dtype", default="float32", help="of the stored logits: float16 halves the files"
-    )
     return parser.parse_args(arguments)
 
 
@@ -286,7 +283,7 @@ def main(arguments: list[str] | None = None) -> None:
     samples = {split: asked.samples(split) for split in asked.splits}  # what fails, fails at once
     table = published.models(options.table)
     models = [prepared(source, table, options.compile) for source in asked.sources()]
-    names = ("device", "batch_size", "workers", "amp", "dtype", "memory")
+    names = ("device", "batch_size", "workers", "amp", "memory")
     settings = {name: getattr(options, name) for name in names}
     for split in samples:
         store = extract(models, samples[split], options.out / split, **settings)

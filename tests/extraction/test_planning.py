@@ -2,9 +2,11 @@
 
 import itertools
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import HealthCheck, given
@@ -19,6 +21,7 @@ from cascadelib.extraction.planning import (
     Options,
     Queue,
     Residents,
+    check_disk,
     compute_need,
     halve_batch,
 )
@@ -117,8 +120,20 @@ def test_a_model_that_fits_with_smaller_batches_runs_with_these(tmp_path):
     settings = replace(settings_of(tmp_path), memory=1000.0)
     halve_batch(candidate("a", weights=400, working=70), settings)  # 240 bytes of logits
     assert settings.batch_limits == {"a": 5}
-    with pytest.raises(ValueError, match="model 'b' needs 1.04 kB for a batch of one sample"):
+    with pytest.raises(ValueError, match="model 'b' needs 1.04e-06 GB for a batch of one sample"):
         halve_batch(candidate("b", weights=800), settings)
+
+
+def test_the_disk_needs_space_for_missing_shards_and_one_model(tmp_path, monkeypatch):
+    settings = settings_of(tmp_path)
+    settings.shards.write("a", {}, (0, 20), np.zeros((20, 3), np.float32), [])
+    needed = (50 + 30 + 50) * 3 * 4  # logits of a model, shards of both
+    for free in (needed, needed - 1):
+        usage = SimpleNamespace(free=free)
+        monkeypatch.setattr(planning.shutil, "disk_usage", lambda path, usage=usage: usage)
+        is_refused = pytest.raises(OSError, match=r"1.56e-06 GB are needed, 1.559e-06 GB are free")
+        with nullcontext() if free == needed else is_refused:
+            check_disk([candidate("a"), candidate("b")], settings)
 
 
 def named_sources(loaded):
@@ -176,7 +191,7 @@ def test_a_model_whose_weights_exceed_the_memory_is_not_put_on_the_device(tmp_pa
     moved = []
     monkeypatch.setattr(nn.Module, "to", lambda self, *a, **o: moved.append(self))
     source = Source("m", lambda: Model("m", nn.Linear(8, 300)))
-    with pytest.raises(ValueError, match="memory=1e-05 GB is too small .*'m'.* 10.8 kB"):
+    with pytest.raises(ValueError, match="memory=1e-05 GB is too small .*'m'.* 1.08e-05 GB"):
         extract([source], (INPUTS, LABELS), tmp_path, memory=1e-5, progress=False)
     assert moved == []
 
