@@ -69,9 +69,8 @@ cascadebench: $(PEERS)/.installed ## our rules and others' on the same score fil
 ENGINES := build/engines/venv
 engines: $(ENGINES)/.installed ## run the examples of LitServe, Ray Serve and LiteLLM, and compare them with Policy.run (ARGS="ray_serve")
 	$(ENGINES)/bin/python benchmarks/engines.py $(ARGS)
-	$(if $(ARGS),,$(ENGINES)/bin/python benchmarks/run.py scale_executors)
 
-docs: $(READY) ## build the site into build/docs, strictly: no broken link, no public name without a docstring
+docs: $(READY) ## build the site into build/docs, strictly: no broken link
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 	@echo 'Site: build/docs/index.html'
 
@@ -123,7 +122,6 @@ zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts besi
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/tools/report/run.py --rewrite $(ARGS)
-	$(BIN)/python docs/improvement.py
 	$(BIN)/python .github/explorer.py
 	$(BIN)/python docs/readme_numbers.py
 	$(BIN)/python docs/guarantees.py

@@ -15,17 +15,14 @@ mean over draws and losses. *saving*: mean cost of that model ÷ mean cost of th
 
 import argparse
 import json
-import os
 import re
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import suppress
 from functools import partial
 from itertools import product
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from measuring import row
 
 import cascadelib as cl
 from cascadelib import LogitStore, Method, ScoreTable, evaluate, pick, search
@@ -41,9 +38,7 @@ LABELS = (500, 2_000)
 LENGTHS = {"pairs": (1, 2), "triples": (1, 2, 3)}
 KINDS = ("observed", "expected")
 LOSSES = (0.0, 0.005, 0.01)
-BUDGETS = (0.1, 0.3)  # of the reference's cost
 DRAWS = 400
-WIDE = 0.15  # points: the upper 95% end of the mean excess
 FIRST_SEED = 91_000  # the margins were set on draws from 90,000 on
 CELL = ["pool", "lengths", "labels", "kind"]
 DRAW = ("pool", "labels", "lengths", "draw")  # what a draw of :func:`draw_all` is known by
@@ -109,21 +104,12 @@ def one_draw(pool: ScoreTable, count: int, lengths: tuple[int, ...], seed: int) 
     for kind in KINDS:
         front = search(pool.take(order[:count]), lengths, expected=kind == "expected")
         reference = front.reference
-        goals = [("loss", loss, loss) for loss in LOSSES]
-        goals += [("budget", share, share * reference.cost) for share in BUDGETS]
-        chosen = []
-        for goal, value, asked in goals:
-            with suppress(ValueError):  # no cascade is as cheap
-                chosen.append((goal, value, pick(front, **{goal: asked})))
-        alone, *runs = evaluate(others, [reference, *(point for *_, point in chosen)])
-        for (goal, value, point), run in zip(chosen, runs, strict=True):
-            allowed = value if goal == "loss" else 0.0
+        chosen = [pick(front, loss=loss) for loss in LOSSES]
+        alone, *runs = evaluate(others, [reference, *chosen])
+        for loss, point, run in zip(LOSSES, chosen, runs, strict=True):
             yield {
                 "kind": kind,
-                "goal": goal,
-                "value": value,
-                "margin": front.caution,
-                "excess": 100 * (alone.accuracy - run.accuracy - allowed),
+                "excess": 100 * (alone.accuracy - run.accuracy - loss),
                 "cost": run.cost,
                 "reference": alone.cost,
                 "falls_back": point.models == reference.models,
@@ -138,7 +124,7 @@ def draw_all(
     labels: Iterable[int] = LABELS,
     lengths: Iterable[str] = tuple(LENGTHS),
 ) -> pd.DataFrame:
-    """Return a row per pool, n, lengths, draw, outcomes and goal.
+    """Return a row per pool, n, lengths, draw, outcomes and loss.
 
     Draws in the file are not computed again, and new ones are added to it.
     """
@@ -175,16 +161,13 @@ def upper_end(values: pd.Series) -> float:
 
 def cells_of(found: pd.DataFrame) -> pd.DataFrame:
     """Return a row per cell: excess, its upper end, saving, share of fallbacks."""
-    found = found[found["goal"] == "loss"]
     columns = ["excess", "cost", "reference", "falls_back"]
     rows = []
     by_draw = found.groupby([*CELL, "draw"])[columns].mean()
-    margins = found.groupby(CELL)["margin"].mean()
     for cell, part in by_draw.groupby(level=CELL):
         part = part.droplevel(CELL)
         result = dict(zip(CELL, cell)) | {
             "draws": len(part),
-            "margin": margins[cell],
             "excess": part["excess"].mean(),
             "high": upper_end(part["excess"]),
             "saving": saving_of(part),
@@ -211,30 +194,6 @@ def as_markdown(cells: pd.DataFrame) -> str:
         values += [f"{excess} ({high})", f"{found['saving']:.2f}", f"{found['falls_back']:.0%}"]
         lines.append(values)
     return "\n".join(f"|{'|'.join(line)}|" for line in lines)
-
-
-def choosing(quick: bool = False) -> list[dict]:
-    """Return rows of the table: for each cell the excess and the saving, then budgets."""
-    draws = 2 if quick else DRAWS
-    labels = LABELS[:1] if quick else LABELS
-    lengths = ("pairs",) if quick else tuple(LENGTHS)
-    found = draw_all(None, os.environ.get("DATA"), (), draws, labels, lengths)
-    rows = []
-    for _, cell in cells_of(found).iterrows():
-        at = f"{cell['pool']}, {cell['lengths']}, {cell['labels']:,} labels"
-        at = f"{at}, {cell['kind']}"
-        rows.append(row(f"{at}: mean excess", cell["excess"], "points", runs=cell["draws"]))
-        most = "" if quick else f"≤ {WIDE}"
-        rows.append(row(f"{at}: upper 95% end", cell["high"], "points", most))
-        rows.append(row(f"{at}: reference cost ÷ mean cost", cell["saving"], "ratio"))
-        rows.append(row(f"{at}: falls back to the reference", cell["falls_back"], "share"))
-    budgets = found[found["goal"] == "budget"]
-    shares = budgets["cost"] / (budgets["value"] * budgets["reference"])
-    for cell, share in shares.groupby([budgets[name] for name in CELL]).mean().items():
-        pool, length, count, kind = cell
-        what = f"budgets, {pool}, {length}, {count:,} labels, {kind}: cost ÷ budget"
-        rows.append(row(what, share, "ratio", runs=draws))
-    return rows
 
 
 def main() -> None:

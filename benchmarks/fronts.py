@@ -8,26 +8,20 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable
-from functools import partial
-from itertools import combinations, product
+from itertools import combinations
 from tempfile import TemporaryDirectory, mkdtemp
 from typing import Any
-from unittest.mock import patch
 
 import numpy as np
-import scaling
-from choosing import choosing
 from measuring import RUNS, Seconds, alone, median, row, seconds
 from recipes import peers, recipe_pairs, recipe_triple
 from synthetic import KINDS, Table, listed_scores, scores
 
 from cascadelib import ScoreTable
 from cascadelib import search as search_store
-from cascadelib.fronts.exact import compile_searches, search_arrays, start_compiling
+from cascadelib.fronts.exact import compile_searches, search_arrays
 
 TUPLES = {2: "pairs", 3: "triples", 4: "quadruples"}
-FIELDS = ("accuracy", "cost", "models", "thresholds", "exit_rates")
 
 
 def compile_kernels() -> None:
@@ -148,15 +142,12 @@ def scale(quick: bool = False) -> list[dict]:
         (10, 1_000_000, 2, "≤ 5", "≤ 1"),
         (60, 50_000, 3, "≤ 20", ""),
         (200, 10_000, 2, "≤ 0.7", ""),
-        (100, 50_000, 3, "", ""),
-        (668, 50_000, 2, "", ""),
     )
     for m, k, n, within, memory in sizes:
         m, k = (5, 2000) if quick else (m, k)
         what = f"scale: {n} of {m}, k = {k}"
         table = scores(m, k)
-        # What has no target takes half a minute, and is run once.
-        took, _ = seconds(lambda n=n, t=table: search_arrays(*(*t, n)), RUNS if within else 1)
+        took, _ = seconds(lambda n=n, t=table: search_arrays(*(*t, n)), RUNS)
         rows.append(row(what, took, "s", within))
         rows.append(row(f"{what}, peak memory", alone(only, m, k, n)[1], "GiB", memory))
     return rows
@@ -181,8 +172,6 @@ def quadruples(quick: bool = False) -> list[dict]:
         rows += in_time(table, 4, kind, 10, "≤ 5", "≤ 50")
         for limit in (1, 2) if quick else (2.5, 5, 20, 40):
             rows += in_time(table, 4, kind, limit)
-    for n in (5, 6):
-        rows += in_time(scores(*size), n, "smooth accuracies", 10, "", "≤ 1e300 (finite)")
     return rows
 
 
@@ -203,117 +192,37 @@ def in_time(
     ]
 
 
-def limited(table_of: Callable[[], Any], n: int, limit: float, warm: bool = True) -> dict:
-    """Return what a search of n models within a time limit took and found, in this process."""
-    if warm:
-        compile_searches()
-    table = table_of()
+def limited(models: int, samples: int, limit: float, planted: int) -> dict:
+    """Search triples of models like those of timm within a time limit, in this process.
+
+    The cascades of the models of ``planted`` triples cost less than all others.
+    """
+    compile_searches()
+    correct, confidence, cost = listed_scores(models, samples, planted=planted)
     before = time.monotonic()
-    correct, confidence, cost = table
-    points = search_arrays(correct, confidence, cost, n, time_limit=limit)
+    points = search_arrays(correct, confidence, cost, 3, time_limit=limit)
     late = time.monotonic() - before - limit
-    if not warm:
-        start_compiling().kill()  # otherwise it would compile during the next search
+    cheapest = set(np.argsort(cost)[: 3 * planted].tolist())
     return {
         "late": late,
         "gap": 100 * points.gap,
-        "outcomes": (table[0].nbytes + table[1].nbytes) / 2**30,
-        "models": points.models.tolist(),
-        "cost": table[2],
+        "outcomes": (correct.nbytes + confidence.nbytes) / 2**30,
+        "planted": sum(set(three) <= cheapest for three in points.models.tolist()),
     }
 
 
-def limits(quick: bool = False, m: int = 27, k: int = 50_000) -> list[dict]:
-    """Return rows of the time that searches exceed their limit by, and of their gaps.
-
-    Kernels are compiled before, or not compiled. Each search runs in a process of its own.
-    """
-    rows = []
-    m, k = (6, 1000) if quick else (m, k)
-    table_of = partial(scores, m, k)
-    for n in (2, 3, 4):
-        for limit in (0.2,) if quick else (0.2, 5, 60):
-            found, _ = alone(limited, table_of, n, limit)
-            rows += of_limit(f"limits: {n} of {m}, k = {k}, {limit:g} s", found, limit)
-        limit = 1 if quick else 10
-        with TemporaryDirectory() as folder, patch.dict(os.environ, NUMBA_CACHE_DIR=folder):
-            found, _ = alone(limited, table_of, n, limit, False)
-            what = f"limits: {n} of {m}, k = {k}, {limit} s, nothing compiled"
-            rows += of_limit(what, found, limit)
-    return rows
-
-
-def of_limit(what: str, found: dict, limit: float) -> list[dict]:
-    """Return rows of a result of :func:`limited`: time beyond the limit, and gap."""
+def many_models(quick: bool = False) -> list[dict]:
+    """Return rows of the triples of all models that timm lists, within a time limit."""
+    m, k, limit, planted = (12, 500, 5, 1) if quick else (1_700, 50_000, 600, 5)
+    found, memory = alone(limited, m, k, limit, planted)
+    what = f"many models: 3 of {m}, k = {k}, {limit} s"
     return [
         row(f"{what}: time beyond the limit", found["late"], "s", f"≤ {1 + 0.1 * limit:g}"),
         row(f"{what}: median certified gap", np.median(found["gap"]), "%"),
-        row(f"{what}: largest certified gap", found["gap"].max(), "%", "≤ 1e300 (finite)"),
-    ]
-
-
-def many_models(quick: bool = False) -> list[dict]:
-    """Return rows of the triples of all models that timm lists, within a time limit.
-
-    The cascades of the models of five planted triples cost less than all others.
-    """
-    m, k, limit, planted = (12, 500, 5, 1) if quick else (1_700, 50_000, 600, 5)
-    table_of = partial(listed_scores, m, k, planted=planted)
-    found, memory = alone(limited, table_of, 3, limit)
-    cheapest = set(np.argsort(found["cost"])[: 3 * planted].tolist())
-    on_front = sum(set(models) <= cheapest for models in found["models"])
-    what = f"many models: 3 of {m}, k = {k}, {limit} s"
-    return [
-        *of_limit(what, found, limit),
+        row(f"{what}: largest certified gap", found["gap"].max(), "%"),
         row(f"{what}: peak memory ÷ outcomes", memory / found["outcomes"], "ratio", "≤ 3"),
-        row(f"{what}: points of planted models", on_front, "points", "≥ 5"),
+        row(f"{what}: points of planted models", found["planted"], "points", "≥ 5"),
     ]
-
-
-def all_of_timm(quick: bool = False) -> list[dict]:
-    """Return rows of all triples of 400 models like those of timm, without a time limit."""
-    m, k = (12, 500) if quick else (400, 20_000)
-    own, memory = alone(of_listed, m, k)
-    return [
-        row(f"many models: 3 of {m}, k = {k}, every threshold", own, "s", "≤ 3600"),
-        row(f"many models: 3 of {m}, k = {k}, every threshold: peak memory", memory, "GiB"),
-    ]
-
-
-def of_listed(m: int, k: int) -> Any:
-    """Return the seconds of an exact search of triples of models like those of timm."""
-    compile_kernels()
-    table = listed_scores(m, k)
-    return seconds(lambda: search_arrays(*table, 3))[0]
-
-
-def graded_table(models: int, samples: int) -> ScoreTable:
-    """Return synthetic scores in [0, 1] of models with rising price and quality."""
-    rng = np.random.default_rng(0)
-    skill = np.linspace(-0.3, 1.6, models)[:, None]
-    ease = skill - rng.normal(size=samples) + rng.normal(0, 0.8, (models, samples))
-    mean = 1 / (1 + np.exp(-1.7 * ease))
-    gain = rng.beta(4 * mean + 0.05, 4 * (1 - mean) + 0.05)
-    return ScoreTable(gain, mean + rng.normal(0, 0.08, mean.shape), np.geomspace(1, 100, models))
-
-
-def graded(quick: bool = False) -> list[dict]:
-    """Return rows of graded scores: the error of their rounding, and gaps in limited time."""
-    search_store(graded_table(3, 400), 3)
-    rows = []
-    for m, k in ((5, 500),) if quick else ((12, 2000), (12, 20_000)):
-        table = graded_table(m, k)
-        for n, limit in product((3, 4, 5), (1,) if quick else (2, 10, 30)):
-            own, front = seconds(lambda t=table, n=n, s=limit: search_store(t, n, time_limit=s))
-            what = f"search: graded, {n} of {m}, k = {k}"
-            gap = 100 * front.gap
-            rows += [
-                row(f"{what}, time_limit={limit}", own, "s"),
-                row(f"{what}, error of accuracy after {limit} s", front.error, "share"),
-                row(f"{what}, median certified gap after {limit} s", np.median(gap), "%"),
-                row(f"{what}, largest certified gap after {limit} s", gap.max(), "%"),
-            ]
-    return rows
 
 
 def quadruples_exact(quick: bool = False) -> list[dict]:
@@ -326,55 +235,6 @@ def quadruples_exact(quick: bool = False) -> list[dict]:
         rows.append(row(what, own, "s", "≤ 150"))
         rows.append(row(f"{what}: peak memory", memory, "GiB", "≤ 0.6"))
     return rows
-
-
-def threads(quick: bool = False) -> list[dict]:
-    """Rows of the table: of many default searches, how many differ from one on a single thread
-    (none should).
-
-    Scores of two kinds: uniform at random (many points, found in many orders) and those of
-    ``synthetic``. Searches run with as many threads as there are cores, and with eight. Quick: a
-    few runs.
-    """
-    kinds = (("uniform", uniform), ("synthetic", scores))
-    rows = []
-    for models, samples, n, runs in (
-        (18, 10_000, 2, 200),
-        (27, 50_000, 2, 60),
-        (12, 10_000, 3, 20),
-    ):
-        runs = 3 if quick else runs
-        for name, make in kinds:
-            for many in sorted({os.cpu_count() or 1, 8}):
-                what = (
-                    f"threads: {n} of {models}, k = {samples}, {name}, "
-                    f"{many} threads, {runs} runs that differ"
-                )
-                rows.append(
-                    row(what, differing(make(models, samples), n, runs, many), "runs", "≤ 0")
-                )
-    return rows
-
-
-def uniform(models: int, samples: int, seed: int = 0) -> Table:
-    """Return (correct, confidence, cost) like ``scores``, uniformly at random."""
-    rng = np.random.default_rng(seed)
-    correct = rng.random((models, samples)) < np.linspace(0.5, 0.9, models)[:, None]
-    return correct, rng.random((models, samples)), np.sort(rng.uniform(1, 100, models))
-
-
-def differing(table: Table, n_models: int, runs: int, threads: int) -> int:
-    """Count the runs with a number of threads that differ from a run with one."""
-    with patch("os.cpu_count", return_value=1):
-        single = search_arrays(*table, n_models)
-    with patch("os.cpu_count", return_value=threads):
-        found = (search_arrays(*table, n_models) for _ in range(runs))
-        return sum(not same_points(points, single) for points in found)
-
-
-def same_points(points: Any, others: Any) -> bool:
-    """Return whether two searches found identical points."""
-    return all(np.array_equal(getattr(points, f), getattr(others, f)) for f in FIELDS)
 
 
 FIRST = """
@@ -429,17 +289,8 @@ JOBS = {
     "first_use": first_use,
     "search": search,
     "scale": scale,
-    "scale_executors": scaling.executors,
-    "scale_memory": scaling.memory,
-    "scale_workers": scaling.workers,
     "quadruples": quadruples,
     "quadruples_exact": quadruples_exact,
-    "graded": graded,
-    "limits": limits,
-    "limits_of_300": partial(limits, m=300, k=20_000),
     "many_models": many_models,
-    "all_of_timm": all_of_timm,
-    "threads": threads,
-    "choosing": choosing,
     "peers": peers,
 }

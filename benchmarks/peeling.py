@@ -99,3 +99,6 @@ def called(file: str, epsilon: float, count: int | None, seed: int) -> float:
         DELTA,
     )
     return float(1 - kept.mean())
+
+
+JOBS = {"labels": labels}

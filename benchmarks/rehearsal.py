@@ -1,107 +1,26 @@
-"""Run the full study on logits of ImageNet's shape, and write its times to rehearsal.json.
+"""Compare the planted effects of a rehearsal of the full study with those that the library finds.
 
-    python benchmarks/rehearsal.py                    50,000 images, 1,000 classes; 6 GB of disk
-    python benchmarks/rehearsal.py --samples 5000     smaller
-
-All notebooks run on both axes of cost. There is a row for each notebook and report: its seconds,
-and the processor seconds of all its processes. Seconds depend on other load on the machine, and
-``load`` is the mean number of its running processes. ``memory_mb`` is the most memory of all
-kernels together. Then the planted effects are compared with those that the study finds.
+python data/imagenet-1k/rehearsal.py build/rehearsal     writes it; 6 GB of disk
+python benchmarks/rehearsal.py build/rehearsal           prints a row per effect
 """
 
-import argparse
-import contextlib
 import json
-import os
-import re
-import resource
-import subprocess
 import sys
-import tempfile
-import threading
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import psutil
 
 import cascadelib as cl
 from cascadelib.analysis.uncertainty import sample_counts
 from cascadelib.evaluation.point import Point
 
-HERE = Path(__file__).resolve().parent
-SCRIPTS = HERE.parent / "data" / "imagenet-1k"
-LINE = re.compile(r"(\d\d)_\w+ +(\S+) s  (ok|FAILED.*) \((\S+) s of processor time\)")
-REPORT = re.compile(r"Report: \S*/(\w+)/index\.html")  # after its notebooks
-
-
-def run_script(*command: Any) -> tuple[dict[str, float], list[dict[str, Any]]]:
-    """Run a command and echo its output. It must succeed.
-
-    Returns {seconds, cpu} of all its processes, and a row for each notebook that it ran.
-    """
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    start = time.perf_counter()
-    rows = []
-    arguments = [sys.executable, "-u", *map(str, command)]
-    with subprocess.Popen(arguments, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout is not None
-        for line in process.stdout:
-            print(line, end="", flush=True)
-            if found := LINE.match(line):
-                number, seconds, outcome, cpu = found.groups()
-                row = {"notebook": number, "report": "", "seconds": float(seconds)}
-                rows.append(row | {"cpu": float(cpu), "outcome": outcome})
-            elif found := REPORT.match(line):
-                for row in rows:
-                    row["report"] = row["report"] or found[1]
-    if process.returncode:
-        raise SystemExit(f"{command[0]} failed with status {process.returncode}")
-    seconds = time.perf_counter() - start
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    cpu = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return {"seconds": round(seconds, 1), "cpu": round(cpu, 1)}, rows
-
-
-SAMPLING = 1.0  # seconds between two readings of memory
 LEAST_SAMPLES = 50_000  # of val, at which the planted best pairs are found exactly
 ERRORS = 4  # standard errors that a found value may differ from a planted one
 ROUNDED = 0.01  # relative error that float16 logits cause in exit rates
 RESAMPLES = 40
-
-
-class PeakMemory(threading.Thread):
-    """Read the memory of all child processes together, and keep the largest sum.
-
-    Pages that several processes share, such as those of memory-mapped logits, count once.
-    """
-
-    def __init__(self) -> None:
-        super().__init__(daemon=True)
-        self.bytes = 0
-        self.ended = threading.Event()
-
-    def run(self) -> None:
-        while not self.ended.wait(SAMPLING):
-            self.bytes = max(self.bytes, memory_of_children())
-
-    def stop(self) -> int:
-        """Return the peak in MB."""
-        self.ended.set()
-        self.join()
-        return self.bytes // 2**20
-
-
-def memory_of_children() -> int:
-    """Return the proportional set sizes of all child processes, in bytes."""
-    total = 0
-    for process in psutil.Process().children(recursive=True):
-        with contextlib.suppress(psutil.Error):  # it has ended
-            total += process.memory_full_info().pss
-    return total
 
 
 def find_planted(folder: Path) -> list[dict[str, Any]]:
@@ -252,50 +171,5 @@ def compare_methods(
     return [*rows, planted_row(title, 0.0, lead, close)]
 
 
-def megabytes(folder: Path) -> int:
-    """Return the MB of the files of a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) // 2**20
-
-
-def rehearse(folder: Path, samples: int, classes: int) -> dict[str, Any]:
-    """Write a study into a folder, run all notebooks on it, and return the measurements.
-
-    They are the sizes, the seconds of writing and of the notebooks, the most memory of all kernels
-    together, and the planted effects that were found. An existing folder is used as it is.
-    """
-    size = ["--samples", samples, "--classes", classes]
-    measured: dict[str, Any] = {"samples": samples, "classes": classes, "cores": os.cpu_count()}
-    if not (folder / "planted.json").exists():
-        measured["written"], _ = run_script(SCRIPTS / "rehearsal.py", folder, *size)
-    measured["disk_mb"] = megabytes(folder)
-    preset = ["--preset", SCRIPTS / "paper.yml"]
-    memory = PeakMemory()
-    memory.start()
-    measured["all"], measured["notebooks"] = run_script(
-        SCRIPTS / "run_notebooks.py", folder, *preset
-    )
-    measured["memory_mb"] = memory.stop()
-    measured["load"] = round(os.getloadavg()[2], 1)
-    measured["planted"] = find_planted(folder)
-    return measured
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--samples", type=int, default=50_000, help="images of val")
-    parser.add_argument("--classes", type=int, default=1000)
-    parser.add_argument("--folder", type=Path, help="stores the study (default: a temporary one)")
-    parser.add_argument("--out", type=Path, default=HERE / "rehearsal.json")
-    options = parser.parse_args()
-    with tempfile.TemporaryDirectory() as name:
-        folder = options.folder or Path(name) / "logits"
-        measured = rehearse(folder, options.samples, options.classes)
-    text = json.dumps(measured, indent=2, ensure_ascii=False) + "\n"
-    options.out.write_text(text, encoding="utf-8")
-    print(text)
-
-
 if __name__ == "__main__":
-    main()
+    print(pd.DataFrame(find_planted(Path(sys.argv[1]))).to_string(index=False))

@@ -37,7 +37,6 @@ HERE = Path(__file__).resolve().parent
 NO_ROOMS = ("run", "synthetic", "measuring")
 COLUMNS = ["benchmark", "measured", "unit", "cpu", "runs", "target", "met"]
 WATCHED = ["load_before", "load_after", "others"]
-TIMES = {"s", "ms", "µs", "1/s", "texts/s", "s an image"}
 RULES = f"""Medians of at least {RUNS} runs; what takes more than {LONG:.0f} s may be run less \
 often.
 *cpu*: processor seconds of a run, all its processes together. A job was *not quiet* if other
@@ -197,8 +196,7 @@ def conditions(rows: pd.DataFrame) -> str:
 
 
 def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
-    """Return targets met and missed, jobs on a busy machine, jobs with too few runs, and ``jobs``
-    without rows.
+    """Return targets met and missed, jobs on a busy machine, and ``jobs`` without rows.
 
     The text is Markdown, a line each.
     """
@@ -208,11 +206,6 @@ def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
     unmeasured = sorted({*jobs} - {*table.module})
     noisy = table[table.quiet == "no"].groupby("module").others.first()
     unknown = table.module[table.quiet == ""].unique()
-    few = (
-        table.unit.isin(TIMES)
-        & ~(table.runs >= RUNS)
-        & ~((table.unit == "s") & (table.measured > LONG))
-    )
     values = [f"{name[i]}: {r.measured:.4g} {r.unit} ({r.target})" for i, r in missed.iterrows()]
     groups = {
         f"targets met: {(table.met == 'yes').sum()}, missed: {len(missed)}": values,
@@ -220,9 +213,6 @@ def summary(table: pd.DataFrame, jobs: Iterable[str] = ()) -> str:
             f"{job} (others used {used:.2f} cores)" for job, used in noisy.items()
         ],
         f"jobs of which that is not recorded: {len(unknown)}": list(unknown),
-        f"times of fewer than {RUNS} runs, or not said of how many: {few.sum()}": [
-            f"{job}: {count}" for job, count in table.module[few].value_counts(sort=False).items()
-        ],
         f"jobs not measured: {len(unmeasured)}": unmeasured,
     }
     lines = [

@@ -6,7 +6,8 @@ the README's cascade.
 """
 
 PARTS = """<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 740 250" width="740" role="img">
-<title>{title}</title>
+<title>A cascade: {small} answers {first} of the test images, those on which it is confident. \
+{large} answers the others.</title>
 <style>
   .page {{ fill: #ffffff; stroke: #d0d7de; }} \
 text {{ fill: #1f2328; font: 17px Helvetica, Arial, sans-serif; }}
@@ -49,12 +50,3 @@ markerHeight="7" orient="auto">
 <text class="small" x="150" y="230">on average</text>
 </svg>
 """
-
-
-def cascade_svg(**figures: str) -> str:
-    """Return the drawing.
-
-    figures: title, small, small_cost, threshold, first and later (shares that exit), large,
-    large_cost, cost (of the cascade).
-    """
-    return PARTS.format(**figures)

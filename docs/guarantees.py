@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from measured import benchmarks
 
 import cascadelib as cl
 from cascadelib.evaluation.intervals import anytime_lower
@@ -278,17 +277,6 @@ def calls() -> str:
     return markdown(["calls ÷ rows", *TABLES], rows)
 
 
-def level() -> str:
-    """Return the largest error of each guarantee, by the recorded job of the benchmarks."""
-    rows = []
-    for name, found in benchmarks().loc["level"].iterrows():
-        guarantee, _, rest = str(name).partition(": largest of ")
-        settings, _, rest = rest.partition(" errors, ")
-        how, _, setting = rest.partition(", at ")
-        rows.append([guarantee, f"{settings}, {how}", f"{found['measured']:.2%}", setting])
-    return markdown(["guarantee", "settings", "largest error", "at"], rows, "---")
-
-
 def markdown(head: list[str], lines: list[list[str]], rule: str = "---:") -> str:
     """Return a Markdown table from its head and rows of text.
 
@@ -304,7 +292,6 @@ BLOCKS = {
     "calls": calls,
     "choosing": choosing,
     "ideal": ideal,
-    "level": level,
 }
 
 

@@ -1,11 +1,13 @@
 """Pages of the site that are generated when MkDocs reads its files (a hook).
 
 They are the API reference from docstrings, a page per subpackage, and the notebooks as pages of the
-report (notebooks/tools/report/rendering.py). Notebooks are those that ``make run`` has executed, or
-else the committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The
-first page gets a gallery of the committed figures.
+report (notebooks/tools/report). Notebooks are those that ``make run`` has executed, or else the
+committed ones. CONTRIBUTING.md, SECURITY.md, CHANGELOG.md and the benchmarks follow. The first page
+gets a gallery of the committed figures.
 """
 
+import importlib
+import inspect
 import re
 import sys
 from html import escape
@@ -13,20 +15,28 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
-import nbformat
 from mkdocs.config.defaults import MkDocsConfig
-from mkdocs.exceptions import PluginError
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 sys.path[:0] = [str(HERE), str(ROOT), str(ROOT / "notebooks")]
-from rooms import docstrings, listed, markdown, public, rooms, undocumented  # noqa: E402
+from rooms import listed, markdown, paths, rooms  # noqa: E402
 
 import setup  # noqa: E402 - the script of the package
 from tools.report import home, rendering  # noqa: E402
 from tools.report.app import write_page  # noqa: E402
+
+LIVE = f"notebooks/{rendering.LIVE}"
+COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
+ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
+TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
+TOP["benchmarks/results.md"] = "benchmarks.md"
+ON_THE_SITE = TOP | {
+    "cascadelib/__init__.py": "reference/index.md",
+    "notebooks": "notebooks/index.html",
+}
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -56,13 +66,13 @@ NOT_FOUND = """<!DOCTYPE html>
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """Add the pages. Refuse to build if a public name has no docstring."""
-    if missing := undocumented():
-        raise PluginError(f"public names without a docstring: {', '.join(missing)}")
-    pages = reference() | notebooks() | top_level()
-    for path, content in pages.items():
+    """Add the pages, those of the reference also to the navigation."""
+    pages = reference()
+    for entry in config.nav or []:
+        if "API reference" in entry:
+            entry["API reference"] = list(pages)
+    for path, content in (pages | notebooks() | top_level()).items():
         files.append(File.generated(config, path, content=content))
-    config.nav = [with_pages(entry, pages) for entry in config.nav or []]
     return files
 
 
@@ -74,73 +84,40 @@ def on_page_markdown(markdown: str, page: Page, **_: Any) -> str:
     return ELSEWHERE.sub(lambda m: f"]({target_of(m[1])}", markdown)
 
 
-LIVE = f"notebooks/{rendering.LIVE}"
-COMMITTED = sorted((ROOT / "notebooks").glob("[0-9][0-9]_*.ipynb"))
-ELSEWHERE = re.compile(r"\]\(\.\./([\w./-]+)")
-TOP = {name: name.lower() for name in ("CONTRIBUTING.md", "SECURITY.md", "CHANGELOG.md")}
-TOP["benchmarks/results.md"] = "benchmarks.md"
-ON_THE_SITE = TOP | {
-    "cascadelib/__init__.py": "reference/index.md",
-    "notebooks": "notebooks/index.html",
-}
-
-
 def target_of(path: str) -> str:
     """Return the site's page of a file of the repository. Other paths stay, and a strict build
     refuses them."""
     return ON_THE_SITE.get(path) or re.sub(r"^(notebooks/\w+)\.ipynb$", r"\1.html", path)
 
 
-def with_pages(entry: dict[str, Any], pages: dict[str, Any]) -> dict[str, Any]:
-    """Replace a folder in the site's navigation by the pages written into it, its list first."""
-    ((title, folder),) = entry.items()
-    if not str(folder).endswith("/"):
-        return entry
-    inside = sorted(path for path in pages if path.startswith(folder) and path.endswith(".md"))
-    return {title: sorted(inside, key=lambda path: not path.endswith("/index.md"))}
-
-
-def first_sentence(text: str) -> str:
+def summary(value: Any) -> str:
     """Return the first sentence of a docstring on one line, for a cell of a table."""
-    paragraph = " ".join(text.split("\n\n")[0].split())
+    text = inspect.getdoc(value) if callable(value) or inspect.ismodule(value) else ""
+    paragraph = " ".join((text or "").split("\n\n")[0].split())
     return markdown(re.split(r"(?<=[.:]) (?=[A-Z(])", paragraph)[0]).replace("|", "\\|")
 
 
 def reference() -> dict[str, Any]:
     """Return {path: Markdown}: ``reference/index.md``, then a page per subpackage."""
-    pages = {f"reference/{room}.md": room_page(room) for room in rooms()}
-    own = public("")
-    rows = []
-    for name, module in listed("").items():
-        if name in own:
-            rows.append(f"| [`cl.{name}`][cascadelib.{name}] | {first_sentence(own[name])} |")
-        elif module:
-            rows.append(
-                f"| [`cl.{name}`][cascadelib.{module}.{name}] | "
-                f"{first_sentence(public(module)[name])} |"
-            )
-        else:
-            about = docstrings(ROOT / "cascadelib" / name / "__init__.py")[""]
-            rows.append(f"| [`cl.{name}`]({name}.md) | {first_sentence(about)} |")
-    entries = [f"::: cascadelib.{name}" for name in own]
-    head = (
-        "# API reference\n\nThe names of `import cascadelib as cl`, and the "
-        "subpackages with the others."
-    )
-    return pages | {"reference/index.md": "\n\n".join([head, table(rows), *entries])}
+    import cascadelib
 
-
-def room_page(room: str) -> str:
-    """Return a table of a subpackage's public names, then their docstrings."""
-    names = public(room)
-    rows = [
-        f"| [`{name}`][cascadelib.{room}.{name}] | {first_sentence(text)} |"
-        for name, text in names.items()
-    ]
-    about = docstrings(ROOT / "cascadelib" / room / "__init__.py")[""]
-    return "\n\n".join(
-        [f"# {room}", about, table(rows), *(f"::: cascadelib.{room}.{name}" for name in names)]
-    )
+    pages = {}
+    index = []
+    for room in rooms():
+        module = importlib.import_module(f"cascadelib.{room}")
+        index.append(f"| [`cl.{room}`]({room}.md) | {summary(module)} |")
+        rows = [f"| [`{n}`][{paths()[n]}] | {summary(getattr(module, n))} |" for n in listed(room)]
+        entries = [f"::: {paths()[name]}" for name in listed(room)]
+        parts = [f"# {room}", markdown(module.__doc__ or ""), table(rows), *entries]
+        pages[f"reference/{room}.md"] = "\n\n".join(parts)
+    modules = {name: f"cascadelib.{name}" for name in ("monitoring", "published", "sklearn")}
+    own = {
+        name: paths().get(name, f"cascadelib.{home}.{name}") for name, home in listed("").items()
+    }
+    rows = [f"| [`cl.{n}`][{own[n]}] | {summary(getattr(cascadelib, n))} |" for n in own]
+    head = "# API reference\n\nThe names of `import cascadelib as cl`, and its subpackages."
+    entries = [f"::: {path}" for path in modules.values()]
+    return {"reference/index.md": "\n\n".join([head, table(rows + index), *entries])} | pages
 
 
 def table(rows: list[str]) -> str:
@@ -160,9 +137,9 @@ def gallery() -> str:
 
 
 def notebooks() -> dict[str, Any]:
-    """Return {path: content} of the report's pages, live if the notebook ran with default
-    parameters."""
-    runs = [rendering.Run(path, executed(path)) for path in COMMITTED]
+    """Return {path: content} of the report's pages, live if ``make run`` has run the notebook."""
+    copies = [(path, ROOT / "build" / "report" / path.name) for path in COMMITTED]
+    runs = [rendering.Run(path, copy if copy.is_file() else path) for path, copy in copies]
     about = (
         "The figures of notebooks that were run before this site was built are live: hover over a "
         "point to read it."
@@ -172,19 +149,6 @@ def notebooks() -> dict[str, Any]:
         if not Path(folder, rendering.LIVE).exists():  # the home page shows it
             write_page(Path(folder, rendering.LIVE))
         return {f"notebooks/{path.name}": path.read_bytes() for path in Path(folder).iterdir()}
-
-
-def executed(path: Path) -> Path:
-    """Return the copy of a notebook from `make run` if it is complete with default parameters.
-
-    Otherwise return the notebook.
-    """
-    copy = ROOT / "build" / "report" / path.name
-    if not copy.is_file():
-        return path
-    about = nbformat.read(copy, as_version=4).metadata.get("papermill", {})
-    whole = bool(about) and about.get("exception") is not True
-    return copy if whole and not about.get("parameters") else path
 
 
 def top_level() -> dict[str, Any]:

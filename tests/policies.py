@@ -69,3 +69,16 @@ def decide_by_steps(policy, answers, confidences, **options):
         stages[rows[exits]] = stage
         rows = rows[~exits]
     return stages, failures
+
+
+def same_decisions(store, point, decisions, tolerance=1e-5):
+    """Count the decisions that equal those of the evaluator, and the others whose confidence is
+    within ``tolerance`` of a threshold, since a batch of another size rounds differently."""
+    expected = evaluate(store, point)
+    same = decisions.exit_stage == expected.exit_stage
+    same &= (decisions.predictions == store.labels) == expected.correct
+    near = np.zeros(len(store), bool)
+    for stage, threshold in enumerate(point.thresholds):
+        is_close = np.abs(expected.confidences[stage] - threshold) <= tolerance
+        near |= is_close & (expected.exit_stage >= stage)
+    return {"same": same.sum(), "near": (~same & near).sum(), "other": (~same & ~near).sum()}

@@ -1,4 +1,4 @@
-"""Write CascadeBench's page in Markdown, and the tables of docs/bench.md."""
+"""Write CascadeBench's page in Markdown, and the tables of docs/speed.md."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -10,7 +10,6 @@ import numpy as np
 import pandas as pd
 from bench.task import File
 from bench.verdicts import (
-    DOCUMENTED,
     EVEN,
     FITTED,
     LOST,
@@ -106,10 +105,8 @@ SUMMARY = (
     Column("breaks in", "breaks", "{:.0f}".format),
     Column("broken", "broken", lambda value: percent(value, 1)),
     Column("pooled", "pooled", str),
-    Column("adjusted p", "pooled_adjusted", chance),
     Column("cost", "cost", percent),
     Column("choosing", "seconds", seconds),
-    Column("lines", "lines", "{:.0f}".format),
 )
 CELLS = (
     Column("file", "file"),
@@ -171,12 +168,9 @@ def limit_of(records: pd.DataFrame) -> str:
     for peer in ("LTT, fitted", "MAPIE, fitted"):
         found = ratios(records, "peeling", peer)
         if len(found):
-            by_file = ", ".join(
-                f"{name} {value:.2f}" for name, value in found.groupby(level=0).mean().items()
-            )
             sentences.append(
                 f"Peeling costs {found.mean():.2f} of *{peer}* in the mean of {len(found)} cells "
-                f"({found.min():.2f} to {found.max():.2f}; means: {by_file})."
+                f"({found.min():.2f} to {found.max():.2f})."
             )
     return " ".join(sentences)
 
@@ -201,8 +195,8 @@ def write_page(path: Path, results: Results, machine: str) -> Path:
     records = results.records
     files = [f"- {each.name}, {len(each.table):,} rows: {each.about}" for each in results.files]
     parts = [
-        "# CascadeBench\n\nCosts are shares of the cost of the reference. docs/bench.md has the "
-        "criteria.",
+        "# CascadeBench\n\nCosts are shares of the cost of the reference. "
+        "benchmarks/bench/README.md has the criteria.",
         f"{counted(compared(records))} {limit_of(records)}",
         "## Comparisons\n\n" + as_markdown(with_words(compared(records)), COMPARED),
         "## Rules\n\n" + as_markdown(summary(results), SUMMARY),
@@ -226,25 +220,15 @@ def as_markdown(rows: pd.DataFrame, columns: Sequence[Column]) -> str:
     return "\n".join(lines)
 
 
-def by_file(comparisons: pd.DataFrame) -> pd.DataFrame:
-    """Return a row per file: counts lost / level / won for each kind of peers."""
-    counts = comparisons.groupby(["file", "inputs", "verdict"], sort=False).size()
-    counts = counts.unstack(fill_value=0).reindex(columns=[LOST, EVEN, WON], fill_value=0)
-    texts = counts.apply(lambda row: " / ".join(map(str, row)), axis=1).unstack(fill_value="–")
-    return texts.reindex(columns=[DOCUMENTED, FITTED], fill_value="–").reset_index()
-
-
 def write_blocks(path: Path, results: Results) -> None:
-    """Write the tables of docs/bench.md, each between two comments with its name."""
+    """Write the tables of docs/speed.md, each between two comments with its name."""
     comparisons = with_words(compared(results.records))
     lost = comparisons[comparisons["verdict"] == LOST]
-    counts = [Column(key, key) for key in ("file", DOCUMENTED, FITTED)]
     blocks = {
         "counted": f"{counted(comparisons)} {results.records['draw'].nunique()} draws of each of "
         f"{len(results.files)} files.",
         "lost": as_markdown(lost, LOST_ONES) if len(lost) else NOWHERE,
         "limit": limit_of(results.records),
-        "files": as_markdown(by_file(comparisons), counts),
         "rules": as_markdown(summary(results), SUMMARY),
         "missing": "\n".join(f"- Not measured: {one}." for one in results.missing)
         or "All files and rules were measured.",

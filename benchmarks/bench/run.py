@@ -8,7 +8,7 @@
 
 The last two change no committed file. An interrupted run continues with its missing draws.
 
-Each folder of ``files/`` and ``rules/`` is used. docs/bench.md has the criteria, and explains how
+Each folder of ``files/`` and ``rules/`` is used. README.md has the criteria, and explains how
 to add a file or a rule.
 """
 
@@ -141,17 +141,8 @@ def missing(folder: Path | None, measured: Sequence[File]) -> list[str]:
     ]
 
 
-def lines_of_code(path: Path) -> int:
-    """Count the lines of a script as :func:`ast.unparse` writes them, without docstrings."""
-    tree = ast.parse(path.read_text(encoding="utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, DEFINITIONS) and ast.get_docstring(node) is not None:
-            node.body = node.body[1:] or [ast.Pass()]
-    return sum(1 for line in ast.unparse(tree).splitlines() if line.strip())
-
-
 def described(all_rules: list[Rule]) -> pd.DataFrame:
-    """Return a row per rule: about, ours, league, inputs, lines."""
+    """Return a row per rule: about, ours, league, inputs."""
     rows = []
     for rule in all_rules:
         rows.append(
@@ -161,7 +152,6 @@ def described(all_rules: list[Rule]) -> pd.DataFrame:
                 "ours": rule.ours,
                 "league": rule.league,
                 "inputs": rule.inputs,
-                "lines": lines_of_code(Path(rule.module.__file__ or "")),
             }
         )
     return pd.DataFrame(rows).set_index("rule")
@@ -315,7 +305,7 @@ def main(arguments: list[str] | None = None, committed: Path = HERE / "results.c
     page = write_page(options.out / "results.md", results, machine)
     if not options.is_partial:
         cells_of(records).round(5).to_csv(committed, index=False)
-        write_blocks(ROOT / "docs" / "bench.md", results)
+        write_blocks(ROOT / "docs" / "speed.md", results)
     print(f"{page}, {time.perf_counter() - begun:.0f} s")
     return 0
 

@@ -1,5 +1,5 @@
 """Turn records, a row per draw and rule, into tests and comparisons, by the criteria of
-docs/bench.md."""
+README.md."""
 
 import numpy as np
 import pandas as pd

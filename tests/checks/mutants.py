@@ -253,7 +253,7 @@ def copy_tree():
         (COPY / name).symlink_to(ROOT / name)
 
 
-def run_tests(tests, options, is_kernel, log):
+def run_tests(tests, is_kernel, log):
     """In a child process: run tests in the copy; the exit status is pytest's."""
     for output in (1, 2):
         os.dup2(log.fileno(), output)
@@ -262,20 +262,16 @@ def run_tests(tests, options, is_kernel, log):
     os.environ.update(SETTINGS | {"NUMBA_DISABLE_JIT": str(int(is_kernel))})
     numba.config.reload_config()
     sys.path.insert(0, str(COPY))
-    sys.exit(
-        int(
-            pytest.main(["-q", "-x", "-o", "timeout=0", "-p", "no:cacheprovider", *options, *tests])
-        )
-    )
+    sys.exit(int(pytest.main(["-q", "-x", "-o", "timeout=0", "-p", "no:cacheprovider", *tests])))
 
 
-def killer(tests, options, is_kernel):
+def killer(tests, is_kernel):
     """The first of these tests that fails in the copy, or None."""
     log_path = COPY / "build" / "log"
     log_path.parent.mkdir(exist_ok=True)
     names = [t.relative_to(ROOT).as_posix() for t in tests]
     with log_path.open("w") as log:
-        process = FORK.Process(target=run_tests, args=(names, options, is_kernel, log))
+        process = FORK.Process(target=run_tests, args=(names, is_kernel, log))
         process.start()
         process.join(10 * MOST_SECONDS)  # a deadlock takes no processor time
         process.kill()
@@ -287,7 +283,7 @@ def killer(tests, options, is_kernel):
     return failed[1] if failed else text[-1000:]
 
 
-def first_killer(file, mutant, batches, options):
+def first_killer(file, mutant, batches):
     """The first test that notices a mutant, or None."""
     target = COPY / file.relative_to(ROOT)
     original = target.read_bytes()
@@ -295,7 +291,7 @@ def first_killer(file, mutant, batches, options):
     try:
         # structs.py has what only the compiler calls
         is_kernel = file.parent.name == "kernels" and file.stem != "structs"
-        return next(filter(None, (killer(batch, options, is_kernel) for batch in batches)), None)
+        return next(filter(None, (killer(batch, is_kernel) for batch in batches)), None)
     finally:
         target.write_bytes(original)
 
@@ -313,28 +309,21 @@ def main(arguments=None):
     parser.add_argument("--folder", default="cascadelib", help="of the drawn mutants")
     parser.add_argument("--at", action="append", default=[], metavar="FILE:LINE")
     parser.add_argument("--tests", nargs="+", type=Path, help="instead of the module's")
-    parser.add_argument("--deselect", action="append", default=[], help="a test of pytest's")
     parser.add_argument("--out", type=Path, default=ROOT / "build" / "mutants.jsonl")
-    parser.add_argument("--skip", type=int, default=0, help="mutants that an earlier run tested")
     parser.add_argument("--accepted", type=int, default=0, help="survivors that are no failure")
-    parser.add_argument("--list", action="store_true", help="only print them")
     chosen = parser.parse_args(arguments)
     found = [one for place in chosen.at for one in at_line(place)]
     found = found if chosen.at else drawn(chosen.seed, chosen.count, chosen.folder)
-    if chosen.list:
-        print(*(f"{number} {described(*one)}" for number, one in enumerate(found)), sep="\n")
-        return 0
     copy_tree()
     for name in PRELOADED:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     survivors = 0
-    options = [f"--deselect={name}" for name in chosen.deselect]
-    for number, (file, mutant) in list(enumerate(found))[chosen.skip :]:
+    for number, (file, mutant) in enumerate(found):
         _, kind, old, new, _ = mutant
         begun = time.monotonic()
         batches = [[t.resolve() for t in chosen.tests]] if chosen.tests else tests_of(file)
-        killed_by = first_killer(file, mutant, batches, options)
+        killed_by = first_killer(file, mutant, batches)
         survivors += killed_by is None
         outcome = "SURVIVES" if killed_by is None else "killed"
         print(f"{outcome} {number} {described(file, mutant)}", flush=True)
@@ -343,7 +332,7 @@ def main(arguments=None):
         chosen.out.parent.mkdir(exist_ok=True)
         with chosen.out.open("a") as rows:
             rows.write(json.dumps(row | {"seconds": round(time.monotonic() - begun, 1)}) + "\n")
-    print(f"{survivors} of {len(found) - chosen.skip} mutants survive")
+    print(f"{survivors} of {len(found)} mutants survive")
     return survivors > chosen.accepted
 
 

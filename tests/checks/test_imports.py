@@ -1,7 +1,5 @@
-"""Imports beyond the contracts in pyproject.toml: only the explorer is asynchronous, only
-the hub reads the network, and packages are loaded when they are needed."""
+"""Packages are loaded when they are needed, and importing changes no settings."""
 
-import ast
 import json
 import subprocess
 import sys
@@ -12,7 +10,6 @@ import pytest
 import cascadelib
 
 PACKAGE = Path(cascadelib.__file__).parent
-HTTP = {"http", "urllib.request", "requests", "httpx", "aiohttp", "fastapi", "uvicorn", "starlette"}
 HEAVY = "torch torchvision timm transformers fvcore PIL plotly ipywidgets anywidget".split()
 # Steps of a new interpreter, and the packages that it must not have loaded after each.
 CORE_SUBPACKAGES = "store methods evaluation fronts guarantees analysis".split()
@@ -42,31 +39,6 @@ for found in pkgutil.walk_packages(cascadelib.__path__, "cascadelib."):
         importlib.import_module(found.name)
 print(json.dumps([loaded, settings() == before]))
 """
-
-
-def imported_by(path):
-    """Return the modules that a file imports from outside the package, with all their parents."""
-    names = set()
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.Import):
-            names |= {alias.name for alias in node.names}
-        elif isinstance(node, ast.ImportFrom) and not node.level:
-            names |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
-    parts = [name.split(".") for name in names]
-    return {".".join(each[:end]) for each in parts for end in range(1, len(each) + 1)}
-
-
-def importers(modules):
-    """Return the files of the package that import any of these modules."""
-    return {path.name for path in PACKAGE.rglob("*.py") if imported_by(path) & set(modules)}
-
-
-def test_only_the_explorer_imports_asyncio():
-    assert importers({"asyncio"}) == {"explorer.py"}
-
-
-def test_only_hub_imports_an_http_library():
-    assert importers(HTTP) == {"hub.py"}
 
 
 @pytest.fixture(scope="module")

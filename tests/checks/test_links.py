@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 import pytest
 from bs4 import BeautifulSoup
 
-from tools.report import home, rendering
+from tools.report import rendering
 
 ROOT = Path(__file__).resolve().parents[2]
 MARKDOWN = [
@@ -70,10 +70,4 @@ def test_links_of_the_site_lead_somewhere(tmp_path):
     environment = os.environ | {"NO_MKDOCS_2_WARNING": "1"}
     built = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, env=environment)
     assert built.returncode == 0, built.stderr[-2000:]
-    assert dead_links(tmp_path) == []
-
-
-def test_links_of_the_report_lead_somewhere(tmp_path):
-    paths = sorted((ROOT / "notebooks").glob("*.ipynb"))
-    home.write_report([rendering.Run(path, path) for path in paths], tmp_path)
     assert dead_links(tmp_path) == []

@@ -201,7 +201,6 @@ def drawn_worlds(k, draws):
 @pytest.mark.nightly
 @pytest.mark.parametrize("way", WAYS)
 def test_a_loss_of_epsilon_is_certified_at_most_as_often_as_delta(way):
-    """A short run of the study in benchmarks/analysis.py, which also has 2,000 samples."""
     draws = 60
     delta = 0.2
     tables = drawn_worlds(500, draws)

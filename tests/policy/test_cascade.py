@@ -4,11 +4,9 @@ It refuses unsuitable inputs and files.
 """
 
 import json
-import sys
 import warnings
 from dataclasses import replace
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -16,15 +14,13 @@ import tiny_checkpoints as tiny
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from policies import same_decisions
 from references import slow_output
 
 import cascadelib as cl
 from cascadelib import Cascade, Method, Point, search
 from cascadelib.policy.policy import Policy
 from cascadelib.zoo.loaders import load
-
-sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
-from cascade_runs import same_decisions  # noqa: E402 - benchmarks are no package
 
 IMAGES = cl.datasets.fashion_mnist("test")
 FEW = 500
