@@ -181,11 +181,6 @@ def root_of(group: Array, correct: Array, bins: int) -> RootStage:
     return RootStage(2 * slot[group] + correct, number.astype(np.int32)[group], boundaries, edges)
 
 
-def refuse_prefix(prefix: tuple) -> tuple:
-    """Raise a KeyError, as the stage function of a copy, which must never compute an outcome."""
-    raise KeyError(prefix)
-
-
 def cache_single_models(compute: Callable) -> Any:
     """Cache the results of a method of :class:`Outcomes` for single models.
 
@@ -314,19 +309,16 @@ class Outcomes:
             self.last_exits = prefix, (group, orders, confidences)
         return self.last_exits[1]
 
-    def copy_for(self, cascades: Iterable[tuple]) -> "Outcomes":
-        """Return a copy that can be pickled, with the outcomes of some cascades."""
-        copy = Outcomes(refuse_prefix, self.last_only)
-        for cascade in cascades:
-            for stage in prefixes_of(cascade):
-                key = self.key(stage)
-                if key not in copy.correct_by_key:
-                    self.correct(stage)
-                    copy.correct_by_key[key] = self.correct_by_key[key]
-                if stage != cascade and key not in copy.groups_by_key:
-                    self.groups(stage)
-                    copy.groups_by_key[key] = self.groups_by_key[key]
-        return copy
+    def fill(self, cascades: Iterable[tuple]) -> None:
+        """Compute the outcomes of cascades, which a pickled copy has instead of a stage."""
+        for *deciding, last in map(prefixes_of, cascades):
+            for prefix in deciding:
+                self.correct(prefix)
+                self.groups(prefix)
+            self.correct(last)
+
+    def __getstate__(self) -> dict:
+        return vars(self) | {"stage": None, "results": {}, "last_exits": ((), None)}
 
 
 class Search(NamedTuple):

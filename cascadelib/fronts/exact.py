@@ -377,11 +377,9 @@ class SearchTask:
         self.score = score
         self.cost_kind = cost
         self.positive = store.positives() if score == F1 else None
-        names = None
-        while names != list(store.models.index):  # repeated if another thread adds a model
-            names = list(store.models.index)
-            costs = store.sample_costs(cost)
-            self.baseline = baseline_of(store, score, cost)
+        names = list(store.models.index)
+        costs = store.sample_costs(cost)
+        self.baseline = baseline_of(store, score, cost)
         self.names = select_models(models, names, self.baseline)
         self.costs = costs[[names.index(name) for name in self.names]]
         if chosen is not None and not chosen.is_fitted:

@@ -133,16 +133,14 @@ def points_from(outcomes: Any, best: Any, cascades: Cascades) -> Points:
     numbers, boundaries, at = np.split(best.where[correct], [1, 1 + d], axis=1)
     models = np.full((len(correct), d + 1), -1, np.int64)
     around = np.full((2, len(correct), d), np.nan)
-    # Group the rows by cascade and number of stages that samples reach. Cascades with the same
-    # prefix, whose exits are cached, have adjacent numbers.
     stages = 1 + np.count_nonzero(at, axis=1)
-    order = np.lexsort((stages, numbers[:, 0]))
-    entries = np.stack([numbers[order, 0], stages[order]])
-    is_new = (np.diff(entries) != 0).any(axis=0)
-    for rows in np.split(order, 1 + np.flatnonzero(is_new)) if len(order) else ():
-        cascade = cascades.cascade(int(numbers[rows[0], 0]))
+    rows_of: dict[tuple[int, int], list[int]] = {}
+    for row, entry in enumerate(zip(numbers[:, 0].tolist(), stages.tolist())):
+        rows_of.setdefault(entry, []).append(row)
+    # Cascades with the same prefix, whose exits are cached, have adjacent numbers.
+    for (cascade_number, reached), rows in sorted(rows_of.items()):
+        cascade = cascades.cascade(cascade_number)
         n = len(cascade)
-        reached = int(stages[rows[0]])
         cascade = next(cascades.extensions(cascade[:reached], n))
         models[rows, :n] = cascade
         around[:, rows, : n - 1] = confidences_around(
@@ -345,8 +343,7 @@ class Front:
 
     def point(self, row: int) -> Point:
         """Return a row of the table, by position, as a Point."""
-        values = {name: column[row] for name, column in self._columns.items()}
-        return self._measured(values.pop("accuracy"), **values)
+        return self.cascades[row]
 
     def _measured(self, accuracy: float, **values: Any) -> Point:
         """Return a Point with the values of this front."""
@@ -364,35 +361,22 @@ class Front:
     @property
     def reference(self) -> Point:
         """Return the reference, a single model, as a Point."""
-        single = self._reference_row
+        name = self.best_model or self.singles["accuracy"].idxmax()
+        accuracy, cost = self.singles.loc[name, ["accuracy", "cost"]]
         return self._measured(
-            float(single["accuracy"]),
-            models=(single.name,),
+            float(accuracy),
+            cost=float(cost),
+            models=(name,),
             thresholds=(),
             exit_rates=(1.0,),
-            cost=float(single["cost"]),
             improvement=1.0,
             saving=1.0,
         )
 
-    @property
-    def _reference_row(self) -> pd.Series:
-        singles = self.baseline.table
-        return singles.loc[self.best_model or singles["accuracy"].idxmax()]
-
-    @property
-    def reference_accuracy(self) -> float:
-        """Return the accuracy of the reference, as accuracies of this front are measured."""
-        return float(self._reference_row["accuracy"])
-
     @cached_property
     def cascades(self) -> tuple[Point, ...]:
         """Return all points."""
-        return tuple(self.point(row) for row in range(len(self)))
-
-    @cached_property
-    def _columns(self) -> dict[str, list]:
-        return self.table.to_dict("list")
+        return tuple(self._measured(**row) for row in self.table.to_dict("records"))
 
     def cost_at(self, accuracy: Any) -> Any:
         """Return the least cost of a point with at least this accuracy, inf if there is none."""

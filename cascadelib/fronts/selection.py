@@ -16,7 +16,6 @@ from .front import Front
 GOALS = ("max_improvement", "match_best", "near_best")
 ROUNDING = 1e-8  # differences of accuracy up to this size are rounding errors
 BELOW_ONE = math.nextafter(1, 0)
-BATCH = 8  # size of the first batch of evaluated points. The size of each further batch doubles
 
 
 def pick(
@@ -115,7 +114,7 @@ def pick(
         return most_economical(front, wanted, None, caution, f"accuracy={wanted:g}")
     form = "a fraction in [0, 1), 0.03 for 3 points"
     may_lose = 0.0 if loss is None else check_number(loss, "loss", form, 0, BELOW_ONE)
-    wanted = front.reference_accuracy - may_lose
+    wanted = front.reference.accuracy - may_lose
     if goal == "near_best":
         reaching = np.flatnonzero(front.steps[1] >= wanted - ROUNDING)
         if not len(reaching):
@@ -171,7 +170,7 @@ def most_economical(
     best = front.reference
     if point is not None and improves_on(point, best, reference, caution):
         return point
-    if point is not None or caution and front.reference_accuracy >= wanted:
+    if point is not None or caution and best.accuracy >= wanted:
         less = "" if point is None else " for less"
         reason = f"no cascade is {margin_text(caution)} {rule}{less}"
         return replace(best, chosen_by=f"{reason}: the most accurate single model")
@@ -223,15 +222,11 @@ def first_inside(
     if not caution:
         return front.point(int(rows[0])) if len(rows) else None
     store: Any = front.store
-    size = BATCH
-    while len(rows):
-        batch = rows[:size].tolist()
-        for row, run in zip(batch, evaluate(store, [front.point(row) for row in batch])):
-            values = values_of(run)
-            if margins[row] >= caution * float(np.std(values) / np.sqrt(len(values))) - ROUNDING:
-                return replace(front.point(row), chosen_by=f"{margin_text(caution)} {rule}")
-        rows = rows[size:]
-        size *= 2
+    for row in rows.tolist():
+        point = front.point(row)
+        values = values_of(evaluate(store, point))
+        if margins[row] >= caution * float(np.std(values) / np.sqrt(len(values))) - ROUNDING:
+            return replace(point, chosen_by=f"{margin_text(caution)} {rule}")
     return None
 
 

@@ -245,18 +245,19 @@ class TaskRunner:
         self.deadline = search.deadline
         self.futures: list[Future] = []
         self.errors: list[Exception] = []
-        self.outcomes: Any = None
+        self.is_filled = False
         self.lock = Lock()
 
-    def shared_outcomes(self) -> Any:
-        """Return the outcomes of all cascades, which can be pickled."""
+    def filled_outcomes(self) -> Outcomes:
+        """Return the outcomes of all cascades."""
+        outcomes = self.search.outcomes
         with self.lock:  # several workers may lack them
-            if self.outcomes is None:
+            if not self.is_filled:
                 # Pairs have all outcomes that depend on the last model only.
-                length = 2 if self.search.outcomes.last_only else self.search.length
-                cascades = self.search.cascades.extensions((), length)
-                self.outcomes = self.search.outcomes.copy_for(cascades)
-        return self.outcomes
+                length = 2 if outcomes.last_only else self.search.length
+                outcomes.fill(self.search.cascades.extensions((), length))
+                self.is_filled = True
+        return outcomes
 
     def result(self, outcomes: Any, *arguments: Any) -> tuple | None:
         """Return the result of :func:`run_task`.
@@ -294,7 +295,7 @@ class TaskRunner:
                 self.errors.append(error)
                 return False
             if result is None:
-                outcomes = self.shared_outcomes()
+                outcomes = self.filled_outcomes()
         rows, values, complete = result
         local.floor[-1] = np.inf
         for array, found in zip(local[1:], values, strict=True):

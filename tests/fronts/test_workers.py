@@ -180,13 +180,9 @@ def test_a_worker_uses_outcomes_that_it_cannot_keep(monkeypatch):
 
     monkeypatch.setattr(module, "WORKER_OUTCOMES", Forgetful())
     task = search_of(synthetic(4, 50, seed=0))
-    parts = [Part((0, 1))]
-    sent = (
-        task._replace(outcomes=None),
-        ("name", 3),
-        task.outcomes.copy_for([(0, 1, 2), (0, 1, 3)]),
-        parts,
-    )
+    task.outcomes.fill([(0, 1, 2), (0, 1, 3)])
+    copy = pickle.loads(pickle.dumps(task.outcomes))
+    sent = (task._replace(outcomes=None), ("name", 3), copy, [Part((0, 1))])
     _, _, complete = module.run_task(*sent, new_best(50, 3).reach, 600.0)
     assert complete
 
