@@ -10,10 +10,10 @@ import pandas as pd
 from numpy import ndarray as Array
 from scipy.stats import norm
 
-from ..cost_kinds import cost_of
 from ..evaluation.guarantee import AGREEMENT, Guarantee, certainty
 from ..evaluation.intervals import LEVEL, with_ends
 from ..evaluation.point import Point
+from ..figures.cost_kinds import cost_of
 from ..figures.tables import arrow, in_words
 from ..fronts.front import Front
 from ..store.protocol import Store

@@ -20,7 +20,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray as Array
 
-from ..cost_kinds import cost_of
+from ..figures.cost_kinds import cost_of
 from ..figures.tables import in_words
 from ..methods.thresholds import LARGEST, convert_units, count_exiting
 from ..origin import samples_in_common

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from importlib.resources import files
 from typing import Any
 
-from ..cost_kinds import times_less
 from ..evaluation.run import Run
+from ..figures.cost_kinds import times_less
 from ..figures.tables import arrow
 from ..fronts.front import Front
 from ..origin import samples_in_common

@@ -8,8 +8,8 @@ import numpy as np
 import pandas as pd
 from plotly.colors import sample_colorscale
 
-from ..cost_kinds import cost_of
 from . import style
+from .cost_kinds import cost_of
 from .tables import arrow
 
 LABEL_ROOM = 0.16  # above the plot of a saving, as a share of the height of the figure

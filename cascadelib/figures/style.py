@@ -16,7 +16,7 @@ import plotly.graph_objects as go
 import plotly.io as pio
 from IPython.display import display
 
-from ..cost_kinds import cost_of
+from .cost_kinds import cost_of
 from .front_end import displays_widgets, without_tex
 from .tables import POINTS, arrow, digits, percents, select_evenly
 

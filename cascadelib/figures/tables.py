@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..cost_kinds import COSTS
+from .cost_kinds import COSTS
 
 FRACTIONS = tuple("accuracy top1 top5 share tolerance plateau exit_rate ece dominance".split())
 POINTS = ("difference", "drop", "loss")  # columns of differences of shares

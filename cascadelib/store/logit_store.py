@@ -13,7 +13,7 @@ from numpy import ndarray as Array
 from numpy.typing import ArrayLike
 
 from ..checks import error_context, items_of, validate_choice
-from ..cost_kinds import COSTS
+from ..figures.cost_kinds import COSTS
 from ..files import file_name, find_folder, short_path
 from ..labels import select_rows
 from ..origin import Origin

@@ -7,7 +7,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import POSITIVE, check_number, error_context, validate_choice
-from ..cost_kinds import COSTS
+from ..figures.cost_kinds import COSTS
 from ..labels import align_values, as_text, refuse_masked
 from ..origin import Origin
 from ..scoring import accuracies, ranks_of

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from ..cost_kinds import COSTS, NO_COSTS
+from ..figures.cost_kinds import COSTS, NO_COSTS
 from ..stages import StageFunction
 
 FIRST_COLUMNS = "top1 top5 macs seconds parameters".split()

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from numpy import ndarray as Array
 
 from ..checks import error_context, items_of, validate_choice
-from ..cost_kinds import COSTS
+from ..figures.cost_kinds import COSTS
 from ..files import replace_atomically
 from ..labels import select_rows
 from ..origin import Origin

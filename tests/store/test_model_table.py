@@ -5,7 +5,7 @@ import pytest
 from toy_store import LABELS, LOGITS
 
 from cascadelib import search
-from cascadelib.cost_kinds import COSTS, Cost
+from cascadelib.figures.cost_kinds import COSTS, Cost
 from cascadelib.store.logit_store import LogitStore
 
 

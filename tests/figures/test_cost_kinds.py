@@ -3,8 +3,8 @@
 from tiny_stores import noisy_store
 
 import cascadelib as cl
-from cascadelib.cost_kinds import COSTS, Cost, times_less
 from cascadelib.explorer.page import describe_cascade
+from cascadelib.figures.cost_kinds import COSTS, Cost, times_less
 
 
 def test_one_object_adds_a_cost(monkeypatch):
