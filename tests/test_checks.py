@@ -16,7 +16,7 @@ from cascadelib.checks import (
 )
 from cascadelib.labels import as_real_array
 from cascadelib.methods.confidence_metrics import metric_of
-from cascadelib.scoring import score_of
+from cascadelib.stages import score_of
 
 NO_NUMBERS = [None, "1", 1j, [1], 10**400, 10**5000, True, np.True_, np.nan, object()]
 

@@ -1,10 +1,22 @@
 """Stage functions are wrapped once, and a stage is prepared for all prefixes of a search."""
 
 import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from tables_of_scores import binary_table, slow_f1
 from tiny_stores import three_models
 
 from cascadelib import Method, search, search_arrays, search_outcomes
-from cascadelib.stages import Stage, stage_of
+from cascadelib.stages import (
+    Stage,
+    accuracies,
+    f1,
+    f1_of,
+    influence_on_f1,
+    most_given,
+    stage_of,
+)
 
 CORRECT = np.array([[1, 1, 0, 0, 1], [1, 0, 1, 0, 1], [1, 1, 1, 1, 0]], bool)
 CONFIDENCE = np.array([[5, 4, 3, 2, 1], [2, 5, 1, 4, 3], [1, 1, 1, 1, 1]], float)
@@ -57,3 +69,39 @@ def test_single_models_need_no_confidence():
     front = search(store, 1, Method(never))
     assert len(front) == search(store, 1).singles["on_front"].sum()
     assert [point.accuracy for point in front.cascades] == front.table["accuracy"].tolist()
+
+
+@given(st.integers(0, 10**6), st.integers(1, 30), st.sampled_from([0.0, 0.5, 1.0]))
+def test_f1_equals_precision_and_recall(seed, k, share):
+    predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
+    assert f1(predicted[0] == labels, labels == 1) == pytest.approx(slow_f1(predicted[0], labels))
+
+
+def test_five_classes_have_no_top5_accuracy():
+    ranks = np.array([0, 4, 5])
+    assert accuracies(ranks, 6) == {"top1": pytest.approx(1 / 3), "top5": pytest.approx(2 / 3)}
+    assert np.isnan(accuracies(ranks, 5)["top5"])
+
+
+def test_answers_may_be_an_array():
+    assert most_given(np.array(["a", "b", "b"]), costs=2) == ("b", 2 / 3, 2)
+
+
+def test_f1_without_positives_is_0():
+    assert f1_of(0, 0) == 0 and f1_of(0, 5) == 0 and f1_of(3, 0) == 1
+    assert f1_of(np.array([0, 1]), np.array([0, 2])).tolist() == [0, 0.5]
+
+
+@given(st.integers(0, 10**6), st.integers(2, 30), st.sampled_from([0.0, 0.5, 1.0]))
+def test_influences_are_slopes_of_f1(seed, k, share):
+    """The slope is that of F1 in the weight of one sample."""
+    predicted, _, labels, _ = binary_table(seed, 1, k, 3, share)
+    correct = predicted[0] == labels
+    positive = labels == 1
+    influences = influence_on_f1(correct, positive)
+    for sample in range(k):
+        weight = np.ones(k)
+        weight[sample] += 1e-6
+        hits = weight @ (correct & positive)
+        more = f1_of(hits, weight @ ~correct) - f1(correct, positive)
+        assert influences[sample] / k * 1e-6 == pytest.approx(more, abs=1e-10)

@@ -34,7 +34,7 @@ from ..fronts.curves import two_model_curve
 from ..fronts.front import Front
 from ..methods.thresholds import convert_units, does_exit
 from ..origin import join_origins
-from ..scoring import F1
+from ..stages import F1
 from ..store.protocol import Store
 from .uncertainty import bootstrap, interval, resampled_runs, sample_counts
 

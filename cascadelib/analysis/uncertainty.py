@@ -21,7 +21,7 @@ from ..evaluation.pareto import (
 )
 from ..evaluation.point import Point, kinds_of, points_of
 from ..evaluation.run import Run, resampled_cascade, runs_of
-from ..scoring import F1, f1_of
+from ..stages import F1, f1_of
 from ..store.protocol import Store
 
 

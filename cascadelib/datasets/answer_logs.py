@@ -10,7 +10,7 @@ import pandas as pd
 
 from ..checks import error_context, validate_choice
 from ..files import open_regular_file, parse_json_object
-from ..scoring import most_given
+from ..stages import most_given
 
 LARGEST_LOG = 2**30  # bytes
 

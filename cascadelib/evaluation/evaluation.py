@@ -9,8 +9,7 @@ from numpy import ndarray as Array
 
 from ..checks import validate_choice
 from ..methods.method import Method, method_named
-from ..scoring import F1, f1, score_of
-from ..stages import Outcome, prefixes_of, stage_of
+from ..stages import F1, Outcome, f1, prefixes_of, score_of, stage_of
 from ..store.protocol import Store
 from .pareto import Baseline
 

@@ -10,8 +10,7 @@ from numpy import ndarray as Array
 
 from ..methods.thresholds import exit_stages
 from ..origin import join_origins
-from ..scoring import F1, f1_of, influence_on_f1
-from ..stages import Outcome
+from ..stages import F1, Outcome, f1_of, influence_on_f1
 from ..store.protocol import Store
 from .evaluation import (
     baseline_of,
@@ -218,7 +217,6 @@ def runs_of(store: Store, points: Sequence[Point]) -> Iterator[tuple[int, Run]]:
 
 
 SUMS_AT_ONCE = 2**24  # sums of a grid of thresholds, which limit the memory
-MOST_DIMENSIONS = 3  # of a grid of thresholds. With more, a grid has few tuples
 
 
 def sums_of_reached(
@@ -263,13 +261,6 @@ def sums_of_reached(
         add_by_cell(np.zeros(k, np.int64), parts[0], counts, first)
         found[0] = first
         sums.append(found)
-    if len(dimension_of) > MOST_DIMENSIONS:
-        weights = counts.astype(np.float64)
-        for point, limits in enumerate(thresholds):
-            reaches = exit_stages(confidences, limits) >= np.arange(len(confidences) + 1)[:, None]
-            for parts, found in zip(values, sums):
-                found[:, point] = (parts * reaches) @ weights
-        return sums
     cells_at_once = min(k, SUMS_AT_ONCE // resamples)
     tuples = max(1, int(cells_at_once ** (1 / max(1, len(dimension_of)))))
     for start in range(0, len(thresholds), tuples):

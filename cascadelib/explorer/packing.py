@@ -25,7 +25,7 @@ from ..figures.tables import in_words
 from ..methods.thresholds import LARGEST, convert_units, count_exiting
 from ..origin import samples_in_common
 from ..policy.form import threshold_to_json
-from ..scoring import F1
+from ..stages import F1
 from .splits import Choice, ExploredSplits
 
 MAX_DIGITS = 15  # decimals of a separator, so that 10^decimals is exact

@@ -18,7 +18,7 @@ from ..methods.method import METHODS, Method
 from ..methods.thresholds import WORDS
 from ..origin import Origin, samples_in_common
 from ..policy.form import threshold_from_json, threshold_to_json
-from ..scoring import F1
+from ..stages import F1
 from ..store.protocol import Store
 
 LENGTHS = (2, 3, 4)  # possible numbers of models, in addition to those of the input front

@@ -17,8 +17,7 @@ from numpy import ndarray as Array
 from ..evaluation.evaluation import mean_cost
 from ..evaluation.pareto import pareto_front
 from ..methods.thresholds import exit_stages, sort_exits, threshold_for
-from ..scoring import f1, f1_of
-from ..stages import Outcome, prefixes_of
+from ..stages import Outcome, f1, f1_of, prefixes_of
 from .cascades import Outcomes, Search
 from .front import Points
 from .rounds import search_counted

@@ -24,8 +24,7 @@ from ..labels import align_values, as_real_array, check_costs, refuse_masked
 from ..methods.confidence_metrics import confidence as confidence_of
 from ..methods.expected import expected_outcomes
 from ..methods.method import METHODS, Method
-from ..scoring import F1
-from ..stages import Outcome, StageFunction, stage_of
+from ..stages import F1, Outcome, StageFunction, stage_of
 from ..store.logit_store import LogitStore
 from ..store.protocol import Store
 from ..store.tables.comparison import find_best_model

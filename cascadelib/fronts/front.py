@@ -20,7 +20,7 @@ from ..figures.tables import fraction, number, readable
 from ..methods.method import Method
 from ..methods.thresholds import convert_units, midway
 from ..origin import Origins
-from ..scoring import F1
+from ..stages import F1
 from ..store.protocol import Store
 from .cascades import Cascades
 from .kernels.sorting import neighbours

@@ -11,7 +11,7 @@ from numpy import ndarray as Array
 from ..evaluation.evaluation import correct_alone
 from ..evaluation.point import Point
 from ..evaluation.run import Run
-from ..scoring import F1, f1, score_of
+from ..stages import F1, f1, score_of
 from .case import Case, answered_by
 from .p_values import cost_p_value, f1_p_value, loss_p_value
 

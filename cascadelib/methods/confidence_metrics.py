@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray as Array
 
 from ..checks import validate_choice
-from ..scoring import Sums, log_of, sums_of_block
+from ..stages import Sums, log_of, sums_of_block
 
 BLOCK_ROWS = 4096  # samples per block
 MAX_CLASSES_OF_LOOP = 32  # up to this number, a compiled loop over rows is faster than NumPy

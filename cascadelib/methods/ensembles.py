@@ -192,7 +192,6 @@ def ensemble_of(ensemble: str) -> Ensemble:
     return ENSEMBLES[validate_choice(ensemble, ENSEMBLES, "ensemble")]
 
 
-CACHED = (2, 3)  # models of a mean whose correctness is cached
 MEAN_ROWS = 32  # samples per block, since 27 models × 1,000 classes in float64 are 7 MB
 
 
@@ -212,8 +211,7 @@ class MeanStage(DelayingStage):
     """Compute the outcomes of a mean ensemble on a :class:`ModelsOnSplit`.
 
     :meth:`prepare` computes many prefixes in one pass over the samples. The result equals that of
-    single calls, bit for bit. The correctness of pairs and triples is cached for the store,
-    because most searches and replays need it.
+    single calls, bit for bit.
     """
 
     def __init__(self, split: Any, of_softmax: bool) -> None:
@@ -241,7 +239,6 @@ class MeanStage(DelayingStage):
             if len(prefix) == 1:
                 single, self._confidence[prefix] = self.split.single_outcome(prefix[0])
                 self._correct[prefix] = np.packbits(single)
-        new_keys = self._take_cached(correct)
         # Sorted, so that prefixes with the same models before the last are adjacent.
         of_correct = sorted(sorted(correct - self._correct.keys()), key=len)
         of_confidence = sorted(sorted(confidence - self._confidence.keys()), key=len)
@@ -272,24 +269,6 @@ class MeanStage(DelayingStage):
         map_blocks(k, MEAN_ROWS, block)
         self._correct |= zip(of_correct, bits)
         self._confidence |= zip(of_confidence, confidences)
-        for prefix, key in new_keys.items():
-            self.split.cache[key] = self._correct[prefix].copy()
-
-    def _take_cached(self, prefixes: set[tuple]) -> dict[tuple, tuple]:
-        """Take cached correctness of prefixes, and return {prefix: key} of those without.
-
-        The cached correctness of pairs and triples does not depend on the metric. It depends on the
-        order of the models by rounding.
-        """
-        new_keys = {}
-        for prefix in prefixes - self._correct.keys():
-            if len(prefix) in CACHED:
-                key = self.of_softmax, self.split.rank, *map(self.split.key_of, prefix)
-                if key in self.split.cache:
-                    self._correct[prefix] = self.split.cache[key]
-                else:
-                    new_keys[prefix] = key
-        return new_keys
 
     def _mean_confidence(self, values: Array, members: Array, new: Array) -> Array:
         """Return the confidences (P, s) of the means over P combinations of n models each.

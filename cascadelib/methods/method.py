@@ -11,8 +11,7 @@ from numpy import ndarray as Array
 
 from ..checks import error_context, validate_choice
 from ..origin import Origins, join_origins
-from ..scoring import log_of, score_of
-from ..stages import Outcome, StageFunction
+from ..stages import Outcome, StageFunction, log_of, score_of
 from .confidence_metrics import METRICS, Metric, Sums, metric_of, softmax_in_place, sums
 from .ensembles import Ensemble, ensemble_of
 from .fitted import BY_LABEL, FOLDS, Fits, assign_folds, fit_confidence
@@ -256,15 +255,6 @@ class ModelsOnSplit:
     def correct(self, m: int) -> Array:
         """Return the correctness of one model, bool (k,)."""
         return self.store.ranks(self.names[m]) < self.rank
-
-    @property
-    def cache(self) -> dict:
-        """Return the cached values of the store."""
-        return CACHE.setdefault(self.store.cache_owner, {})
-
-    def key_of(self, m: int) -> tuple[str, int, float]:
-        """Return the name of a model, the version of its outputs, and its temperature."""
-        return self.names[m], self.store.version(self.names[m]), self.scales[m]
 
     def outputs(self, models: Sequence[int], rows: slice, of_softmax: bool) -> Array:
         """Return logits / T, or softmax, of models for some rows, float64 (s, n_models, n_classes).

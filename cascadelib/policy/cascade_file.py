@@ -25,7 +25,7 @@ from ..methods.fitted import Fits
 from ..methods.method import Method
 from ..methods.thresholds import convert_units
 from ..origin import join_origins, parts_of, samples_in_common
-from ..scoring import F1
+from ..stages import F1
 from ..store.protocol import Store
 from .form import without_old_figures
 

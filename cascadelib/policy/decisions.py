@@ -15,7 +15,7 @@ from ..labels import align_values, as_real_array
 from ..methods.confidence_metrics import metric_of
 from ..methods.confidence_range import impossible, median_outside
 from ..methods.thresholds import convert_units, does_exit
-from ..scoring import most_given as most_given
+from ..stages import most_given as most_given
 
 FAILURES = ("none", "timeout", "error", "malformed", "unknown label")
 """Kinds of failures of a model, by the numbers that :meth:`Policy.step` returns."""

@@ -17,7 +17,7 @@ from ..figures.cost_kinds import COSTS
 from ..files import file_name, find_folder, short_path
 from ..labels import select_rows
 from ..origin import Origin
-from ..scoring import accuracies, log_of, ranks_of
+from ..stages import accuracies, log_of, ranks_of
 from .formats import Folder, Memory, Output, describe_duplicate
 from .manifest import create
 from .model_checks import (

@@ -10,7 +10,7 @@ from ..checks import POSITIVE, check_number, error_context, validate_choice
 from ..figures.cost_kinds import COSTS
 from ..labels import align_values, as_text, refuse_masked
 from ..origin import Origin
-from ..scoring import accuracies, ranks_of
+from ..stages import accuracies, ranks_of
 from .formats import decode_metadata, encode_metadata
 from .model_table import RESERVED, find_cost_names
 

@@ -16,7 +16,7 @@ from ..figures.cost_kinds import COSTS
 from ..files import replace_atomically
 from ..labels import select_rows
 from ..origin import Origin
-from ..scoring import log_of, sums_of_block
+from ..stages import log_of, sums_of_block
 from .model_table import StoreOfOutputs
 
 FORMAT = b"cascadelib scores 1"

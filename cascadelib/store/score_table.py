@@ -14,8 +14,7 @@ from numpy import ndarray as Array
 from ..checks import brief, error_context, items_of, validate_choice
 from ..labels import align_values, as_text, select_rows
 from ..origin import Origin
-from ..scoring import F1
-from ..stages import StageFunction
+from ..stages import F1, StageFunction
 from .tables.arguments import check_arguments, refuse_missing
 from .tables.comparison import describe_gaps
 from .tables.faults import refuse

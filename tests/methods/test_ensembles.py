@@ -112,27 +112,6 @@ def test_one_file_is_mapped_at_a_time_if_memory_is_limited(tmp_path, monkeypatch
         assert all(map(np.array_equal, here, there))
 
 
-def test_the_correctness_of_pairs_is_cached_until_a_model_is_replaced(monkeypatch):
-    labels, logits = make(3, 60, 4, seed=1)
-    names = ["a", "b", "c"]
-    store = LogitStore.from_arrays(labels, dict(zip(names, logits)))
-    pairs = list(combinations(range(3), 2))
-
-    def correct_pairs(metric="max_softmax"):
-        stage = Method(metric, "mean_logits").stage(store, names)
-        stage.prepare(pairs, [])
-        return [stage.correct(pair).tolist() for pair in pairs]
-
-    first = correct_pairs()
-    with monkeypatch.context() as patched:
-        patched.setattr(ModelsOnSplit, "outputs", None)
-        assert correct_pairs("entropy") == first
-    store.add("c", -logits[2], replace=True)
-    ab, ac, bc = correct_pairs()
-    assert ab == first[0] and ac != first[1] and bc != first[2]
-    assert ac == (rank_of((logits[0] - logits[2]) / 2, labels) == 0).tolist()
-
-
 def test_confidences_of_views_are_computed_once_for_the_store(monkeypatch):
     labels, logits = make(2, 80, 4, seed=2)
     store = LogitStore.from_arrays(labels, {"a": logits[0], "b": logits[1]})

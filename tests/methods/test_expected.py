@@ -25,40 +25,33 @@ def outcomes(seed, models, k):
     return margin > 0.2, np.round(margin + rng.normal(0, 0.5, (models, k)), 1)
 
 
-def slow_ridge(columns, correct, penalty, prior):
-    """Coefficients by an optimizer without derivatives."""
+def slow_ridge(columns, correct):
+    """Coefficients by an optimizer without derivatives. The constant has no penalty."""
 
     def loss(curve):
         log_odds = columns @ curve
         fit = np.logaddexp(0, log_odds).sum() - correct @ log_odds
-        return float(fit + penalty @ (curve - prior) ** 2 / 2)
+        return float(fit + PENALTY * np.sum(curve[1:] ** 2) / 2)
 
     start = np.zeros(columns.shape[1])
     return minimize(loss, start, method="BFGS", options={"gtol": 1e-7}).x
 
 
 @settings(max_examples=25)
-@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(2, 40), st.booleans())
-def test_the_fit_equals_an_optimizer(seed, width, k, graded):
+@given(st.integers(0, 10_000), st.integers(1, 4), st.integers(5, 40))
+def test_the_fit_equals_an_optimizer(seed, width, k):
     rng = np.random.default_rng(seed)
     columns = np.column_stack([np.ones(k), rng.normal(size=(k, width))])
-    correct = rng.random(k) if graded else (rng.random(k) < 0.7) * 1.0
-    penalty = np.full(width + 1, PENALTY)
-    prior = rng.normal(size=width + 1)
-    found, covariance = ridge_logistic(columns, correct, penalty, prior, np.zeros(width + 1))
-    np.testing.assert_allclose(found, slow_ridge(columns, correct, penalty, prior), atol=2e-4)
-    chance = 1 / (1 + np.exp(-columns @ found))
-    curvature = (columns.T * (chance * (1 - chance))) @ columns + np.diag(penalty)
-    np.testing.assert_allclose(covariance @ curvature, np.eye(width + 1), atol=1e-6)
+    correct = rng.random(k)
+    found = ridge_logistic(columns, correct)
+    np.testing.assert_allclose(found, slow_ridge(columns, correct), atol=2e-4)
 
 
 @settings(max_examples=50)
-@given(st.lists(st.sampled_from([-np.inf, np.nan, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
+@given(st.lists(st.sampled_from([-np.inf, 0.0, 0.5, 2.0, np.inf]), min_size=1, max_size=12))
 def test_normal_scores_are_those_of_mean_ranks(values):
-    ranks = rankdata(np.nan_to_num(values, nan=-np.inf, posinf=np.inf, neginf=-np.inf))
-    np.testing.assert_allclose(
-        normal_scores(np.array(values)), norm.ppf((ranks - 0.5) / len(values))
-    )
+    expected = norm.ppf((rankdata(values) - 0.5) / len(values))
+    np.testing.assert_allclose(normal_scores(np.array(values)), expected)
 
 
 @settings(max_examples=25)
@@ -82,17 +75,16 @@ def test_expectations_use_the_confidences_of_all_models():
     correct = rng.random(2000) < 0.6
     silent = np.zeros(2000)
     other = correct + rng.normal(0, 0.3, 2000)
-    scores = np.stack([normal_scores(silent), normal_scores(other), normal_scores(silent)])
-    chance = expected_correct(correct, scores, 0)
+    singles = np.stack([normal_scores(silent), normal_scores(other)])
+    chance = expected_correct(correct, singles, singles[0], 0)
     assert chance[correct].mean() > 0.9 and chance[~correct].mean() < 0.2
 
 
 def test_constant_outcomes_are_not_fitted():
-    scores = np.zeros((2, 7))
-    assert expected_correct(np.ones(7, bool), scores, 0).tolist() == [1.0] * 7
-    assert expected_correct(np.zeros(7, bool), scores, 0).tolist() == [0.0] * 7
-    assert expected_correct(np.array([True]), scores[:, :1], 0).tolist() == [1.0]
-    half = expected_correct(np.array([True, False]), scores[:, :2], 0)
+    zeros = np.zeros((1, 7))
+    for value in (0.0, 1.0):
+        assert expected_correct(np.full(7, value), zeros, zeros[0], 0).tolist() == [value] * 7
+    half = expected_correct(np.array([True, False]), zeros[:, :2], zeros[0, :2], 0)
     np.testing.assert_allclose(half, 0.5)
 
 

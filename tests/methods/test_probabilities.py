@@ -8,8 +8,7 @@ import pytest
 from cascadelib import LogitStore, Method, ScoreTable, pair_table, search
 from cascadelib.fronts.exact import search_arrays, search_outcomes
 from cascadelib.fronts.pairs import pair_curve
-from cascadelib.scoring import log_of
-from cascadelib.stages import stage_of
+from cascadelib.stages import log_of, stage_of
 
 MODELS = ("a", "b", "c")
 K = 300

@@ -8,7 +8,7 @@ from cascadelib import Method, Point, ScoreTable, confidence, evaluate, search
 from cascadelib.methods.confidence_metrics import metric_of
 from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.fitted import fit_confidence
-from cascadelib.scoring import score_of
+from cascadelib.stages import score_of
 
 STORE = noisy_store(k=60, models=2)
 BARE = ScoreTable(np.eye(2, 9) > 0, np.random.default_rng(0).random((2, 9)), [1, 2], ["a", "b"])
