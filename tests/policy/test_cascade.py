@@ -124,13 +124,9 @@ def test_only_deferred_samples_reach_later_models():
     assert first.seen == [list(range(60))] and second.seen == [np.flatnonzero(stage == 1).tolist()]
 
 
-@pytest.mark.parametrize(
-    ("method", "n"), [("max_softmax_mean_logits_ts", 3), ("entropy_most_confident_ts", 2)]
-)
-def test_decisions_on_the_bundled_zoo_equal_the_evaluator(val, held_out, method, n):
-    front = search(
-        val, n, method, models=["mlp@28", "lenet@28", "resnet18_w8@28", "resnet18_w16@28"]
-    )
+def test_decisions_on_the_bundled_zoo_equal_the_evaluator(val, held_out):
+    models = ["mlp@28", "lenet@28", "resnet18_w8@28"]
+    front = search(val, 3, "max_softmax_mean_logits_ts", models=models)
     point = front.point(int(len(front) * 0.8))
     decisions = Cascade.from_point(point, store=val).run(
         IMAGES.batch(i, i + 50) for i in range(0, FEW, 50)
@@ -156,56 +152,11 @@ def test_samples_with_broken_logits_are_deferred_and_keep_their_previous_output(
     assert {3, 5, 7} <= set(cascade.models[1].seen[0])
     assert decisions.predictions[7] == decisions.answered[7] == -1
     assert np.isnan(decisions.confidence[7]) and decisions.exit_stage[7] == 2
-    answer = TABLE["b"][[3, 5]].argmax(1).tolist()
-    assert decisions.answers[[3, 5], 1].tolist() == answer
+    assert decisions.answers[[3, 5], 1].tolist() == TABLE["b"][[3, 5]].argmax(1).tolist()
+    kept = made(make_point([2.0]), b=spoil([0]))(np.arange(3))
+    assert kept.predictions[0] == TABLE["a"][0].argmax() and kept.exit_stage[0] == 1
     rest = np.setdiff1d(ROWS, [3, 4, 5, 7])
     np.testing.assert_array_equal(decisions.predictions[rest], made(point)(ROWS).predictions[rest])
-
-
-def test_a_broken_last_model_keeps_the_previous_output():
-    with pytest.warns(RuntimeWarning, match="kept the previous output"):
-        decisions = made(make_point([2.0]), b=spoil([0]))(np.arange(3))
-    assert decisions.predictions[0] == TABLE["a"][0].argmax()
-    assert decisions.exit_stage.tolist() == [1, 1, 1]
-
-
-@pytest.mark.parametrize("batch", [torch.empty(0), np.empty(0), [], {"rows": torch.empty(0)}])
-def test_an_empty_batch_gives_empty_decisions(batch):
-    decisions = made()(batch)
-    assert len(decisions) == 0 and decisions.confidences.shape == (0, 2)
-
-
-class Words(torch.nn.Module):
-    """A model of texts, whose keywords are tensors of a tokenizer."""
-
-    def __init__(self):
-        super().__init__()
-        torch.manual_seed(0)
-        self.table = torch.nn.Embedding(300, 4)
-
-    def forward(self, input_ids, attention_mask):
-        return (self.table(input_ids) * attention_mask[..., None]).sum(1)
-
-
-def tokens(texts):
-    """Characters as tokens, padded to the longest text of the batch."""
-    width = max(map(len, texts))
-    ids = torch.tensor([[ord(c) % 300 for c in text.ljust(width)] for text in texts])
-    lengths = torch.tensor([[len(text)] for text in texts])
-    return {"input_ids": ids, "attention_mask": (torch.arange(width) < lengths).float()}
-
-
-def test_texts_and_tokens_give_equal_decisions():
-    texts = ("a", "few words", "and many more of them", "x" * 40)
-    plain, tokenized = (
-        Cascade.from_point(make_point([0.9]), {name: (Words(), transform) for name in "ab"})
-        for transform in (tokens, dict)
-    )
-    found = tokenized(tokens(texts))
-    for part in PARTS:
-        np.testing.assert_array_equal(getattr(plain(texts), part), getattr(found, part))
-    with pytest.raises(ValueError, match=r"model 'a' cannot run on dict \[1\].*attention_mask"):
-        tokenized({"input_ids": torch.zeros(2, 3, dtype=torch.long)})
 
 
 def test_loading_names_differences_from_the_record(tmp_path, small_point, val):
@@ -308,12 +259,7 @@ def save_names(path, name):
     Policy.from_point(replace(make_point(), models=(name, "b"))).save(path)
 
 
-LONG = "x" * 5000
-
-
-@pytest.mark.parametrize(
-    "name", [LONG, f"x/{LONG}", f"/{LONG}", "\0", "a\nb", "resnet18@²", "resnet18@" + "9" * 5000]
-)
+@pytest.mark.parametrize("name", ["x/" + "x" * 5000, "\0", "resnet18@²", "resnet18@" + "9" * 5000])
 def test_impossible_names_are_refused_with_the_file(tmp_path, offline, name):
     save_names(tmp_path / "c.json", name)
     for allowed in (False, True):
@@ -326,12 +272,7 @@ UNFIT = {
     "texts": (["a shoe", "a bag"], r"list \[2\]; expected inputs of GreyImages"),
     "no batch": (None, r"not None: a tensor or array \[N"),
     "one number": (7, "a batch is needed, not 7"),
-    "a scalar": (np.float32(7), "a batch is needed"),
-    "a generator": (iter([1]), "a batch is needed"),
-    "a set": ({1, 2}, "a batch is needed"),
     "too few dimensions": (np.zeros((3, 28), np.uint8), r"cannot run on uint8 \[3, 28\]"),
-    "too many": (torch.zeros(3, 1, 28, 28, 2), r"cannot run on torch.float32 \[3, 1, 28, 28, 2\]"),
-    "objects": (np.array([None, None]), r"cannot run on object \[2\]"),
     "names": ({"image": np.zeros((2, 28, 28), np.uint8)}, r"cannot run on dict \[1\]"),
 }
 

@@ -17,6 +17,7 @@ from tiny_stores import noisy_store
 
 from cascadelib import Cascade, Method, Point, Policy, ScoreTable, pick, search
 from cascadelib.files import ROOT
+from cascadelib.policy import text_of
 
 STORE = noisy_store(k=200, models=3, classes=4, ease=None)
 MODULES = {name: torch.nn.Identity() for name in STORE.models.index}
@@ -56,12 +57,6 @@ def test_decide_equals_a_loop_over_rows_and_stages(data, n, k):
         np.testing.assert_array_equal(decisions.confidences[row], reached)
 
 
-@pytest.mark.parametrize("said", [[[1, 2], None], [None, None], [np.array([1, 2]), None]])
-def test_missing_predictions_are_none(said):
-    decisions = Policy(Point(("a", "b"), (0.5,))).decide([[0.9, 0.1]], said)
-    assert decisions.predictions.tolist() == [said[0] if said[0] is None else 1, None]
-
-
 def test_policy_and_cascade_share_the_file(tmp_path):
     cascade = Cascade.from_point(a_point(), MODULES, STORE)
     cascade.save(tmp_path / "cascade.json")
@@ -86,6 +81,7 @@ def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_pat
 
 UNREAL = [["0.5"], np.ma.masked_array([0.5], [True])]
 REFUSED = [
+    (lambda p: text_of(replace(p.point, method=Method(metric=max))), "the metric .*is a function"),
     *(
         (lambda p, v=v: Policy(replace(p.point, thresholds=v)), ".*thresholds")
         for v in ((), (math.nan, 0.5), (0.5,) * 3, ["0.5", 0.5])
@@ -159,20 +155,3 @@ def test_confidences_in_percent_are_refused(kind, tmp_path):
     with pytest.warns(RuntimeWarning, match=where):
         decisions = policy.run(calls_of(100 * confidence), rows, on_error="next")
     assert (decisions.exit_stage == 1).all()
-
-
-@pytest.mark.filterwarnings("error")
-def test_confidences_beyond_float32_are_saved_without_a_warning(tmp_path):
-    _, policy = scored(1e300)
-    policy.save(tmp_path / "p.json")
-    assert Policy.load(tmp_path / "p.json").thresholds == policy.thresholds
-
-
-def test_a_policy_chosen_on_a_part_of_a_table_is_saved_with_the_samples_of_that_part(tmp_path):
-    """Rows without ids: neither the part nor the table has a digest of ids."""
-    table, _ = scored()
-    part = table.take(slice(0, None, 2))
-    policy = Policy.from_point(pick(search(part, 2), "max_improvement"), table)
-    policy.save(tmp_path / "policy.json")
-    loaded = Policy.load(tmp_path / "policy.json")
-    assert len(policy.point.selected_on) == len(loaded.point.selected_on) == 200
