@@ -8,14 +8,13 @@ import numpy as np
 import pytest
 from points_of_files import POINT, STORE, make_store, same
 
-from cascadelib import LogitStore, Method, Point, ScoreTable, evaluate, pick, search
-from cascadelib.evaluation.intervals import betting_interval, cost_interval, share_interval
+from cascadelib import LogitStore, Method, evaluate, pick, search
+from cascadelib.evaluation.intervals import cost_interval, share_interval
 from cascadelib.evaluation.point import ConfidenceRange
 from cascadelib.origin import samples_in_common
 from cascadelib.policy.cascade_file import (
     UNCHECKED,
     WITHOUT_CHOOSING,
-    estimate_mean,
     expected_figures,
     point_for_file,
 )
@@ -30,8 +29,10 @@ def test_a_file_stores_a_point_and_its_expected_figures(tmp_path):
     assert same(point, POINT)
     there = evaluate(OTHER, point)
     measured = point.expected
-    assert measured.accuracy.value == there.accuracy
-    assert measured.cost.value == pytest.approx(there.cost)
+    accuracy, cost = measured.accuracy, measured.cost
+    assert (accuracy.low, accuracy.high) == share_interval(there.correct)
+    assert (cost.low, cost.high) == cost_interval(there.exit_stage, there.costs)
+    assert (accuracy.value, cost.value) == (there.accuracy, pytest.approx(there.cost))
     assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
     assert point.selected_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
     assert set(point.method.temperatures) == set(POINT.models)
@@ -51,48 +52,15 @@ def test_expected_confidences_are_of_the_samples_that_reach_a_stage():
     assert nobody.confidences[1] is None and nobody.exit_rates[0].value == 1
 
 
-def test_expected_figures_have_the_intervals_of_shares_costs_and_scores():
-    """A stage that no sample has reached has a wide interval as well."""
-    point = replace(POINT, thresholds=(-math.inf,))
-    for each in (POINT, point):
-        run = evaluate(STORE, each)
-        found = expected_figures(each, STORE)
-        assert (found.accuracy.low, found.accuracy.high) == share_interval(run.correct)
-        assert (found.cost.low, found.cost.high) == cost_interval(run.exit_stage, run.costs)
-        assert found.cost.low < found.cost.high
-        for stage, rate in enumerate(found.exit_rates):
-            exact = share_interval(run.exit_stage == stage, kind="exact")
-            assert (rate.low, rate.high) == exact
-    scores = np.random.default_rng(0).random(300)
-    graded = estimate_mean(scores)
-    assert graded.value == scores.mean()
-    assert (graded.low, graded.high) == betting_interval(scores, 0, 1)
-
-
 @pytest.mark.parametrize("seed", range(3))
 def test_damaged_cascades_and_studies_are_read_unchanged_or_refused_by_name(seed):
     assert fuzz.fuzz_cascades(seed, cases=150) == 150
 
 
-def by_label(classes, k):
-    """A policy with a curve per class."""
-    rng = np.random.default_rng(0)
-    labels, wrong = (
-        np.array([f"account {i:06}" for i in rng.integers(0, classes, k)]) for _ in range(2)
-    )
-    correct = rng.random((2, k)) < [[0.7], [0.8]]
-    confidence = np.where(correct, 0.7, 0.4) + rng.normal(0, 0.2, correct.shape)
-    predictions = np.where(correct, labels, wrong)
-    table = ScoreTable(None, confidence, [1, 5], "ab", predictions=predictions, labels=labels)
-    method = Method(confidence="isotonic_by_label").fit(table)
-    return Policy.from_point(Point(("a", "b"), (0.5,), method=method))
-
-
 def test_a_file_that_is_too_large_is_neither_written_nor_read(tmp_path, monkeypatch):
-    policy = by_label(50, 2_000)
+    policy = Policy.from_point(POINT, STORE)
     path = tmp_path / "p.json"
     policy.save(path)
-    assert "account" not in path.read_text() and Policy.load(path) == policy
     size = path.stat().st_size
     monkeypatch.setattr("cascadelib.policy.form.LARGEST", size - 1)
     with pytest.raises(ValueError, match=f"takes {size} bytes, and {size - 1} at most"):

@@ -101,27 +101,19 @@ def test_complex_inputs_are_refused():
 
 
 @pytest.mark.parametrize("dtype", [torch.float16, torch.float32, torch.complex64])
-def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs(dtype):
+@pytest.mark.parametrize("value", POISON)
+def test_rows_that_are_not_finite_are_found_in_every_form_of_inputs(dtype, value):
     """A value that all samples share makes all of them unusable."""
-
-    def unusable(place=None, value=np.nan):
-        """The unusable rows of three samples, of which a value was replaced, in both forms."""
-        images = torch.ones(3, 2, 4, 4, dtype=dtype).to(memory_format=torch.channels_last)
-        numbers = torch.ones(3, dtype=dtype)
-        shared = torch.ones(5, dtype=dtype)
-        parts = {"images": images, "numbers": numbers, "shared": shared}
-        if place:
-            parts[place[0]][place[1:]] = value
-        parts["mask"] = torch.ones(3, 7, dtype=torch.int64)
-        found, again = (members.unusable_rows(p, 3) for p in (parts, tuple(parts.values())))
-        np.testing.assert_array_equal(found, again)
-        return found
-
-    assert unusable() is None
-    for value in POISON:
-        assert unusable(("images", 1, 1, 3, 3), value).tolist() == [False, True, False]
-        assert unusable(("numbers", 2), value).tolist() == [False, False, True]
-        assert unusable(("shared", 1), value).all()
+    found = {}
+    for name in ("images", "numbers", "shared", None):
+        parts = {"images": torch.ones(3, 2, 4, 4, dtype=dtype), "mask": torch.ones(3, 7).long()}
+        parts |= {"numbers": torch.ones(3, dtype=dtype), "shared": torch.ones(5, dtype=dtype)}
+        if name is not None:
+            parts[name][1] = value
+        found[name] = members.unusable_rows(parts, 3)
+        np.testing.assert_array_equal(found[name], members.unusable_rows((*parts.values(),), 3))
+    assert found[None] is None and found["shared"].all()
+    assert found["images"].tolist() == found["numbers"].tolist() == [False, True, False]
     assert not members.unusable_rows(torch.full((2, 2), 3e38), 2).any()  # the sum overflows
 
 

@@ -81,6 +81,8 @@ def test_a_file_has_the_thresholds_in_use_and_no_figures_of_others(make, tmp_pat
 
 UNREAL = [["0.5"], np.ma.masked_array([0.5], [True])]
 REFUSED = [
+    *((lambda p, v=v: p.step(v, ["yes"]), "stage must be a whole number") for v in (-1, 3)),
+    (lambda p: p.step(0, ["yes", "no"], [0.9]), "model 'm0': confidences of shape"),
     (lambda p: text_of(replace(p.point, method=Method(metric=max))), "the metric .*is a function"),
     *(
         (lambda p, v=v: Policy(replace(p.point, thresholds=v)), ".*thresholds")
@@ -123,12 +125,12 @@ def test_loading_and_deciding_need_numpy_only(tmp_path):
     assert (done.stdout, done.stderr) == ("[]\n", "")
 
 
-def scored(factor=1):
-    """A table of two models with confidences from 0.3 to 1, times a factor, and its policy."""
+def scored():
+    """A table of two models with confidences from 0.3 to 1, and its policy."""
     rng = np.random.default_rng(0)
     confidence = rng.uniform(0.3, 1, (2, 400))
     correct = rng.random((2, 400)) < np.stack([confidence[0], np.full(400, 0.97)])
-    table = ScoreTable(correct, factor * confidence, [1.0, 30.0], ["small", "large"])
+    table = ScoreTable(correct, confidence, [1.0, 30.0], ["small", "large"])
     return table, Policy.from_point(pick(search(table, 2), "max_improvement"), table)
 
 

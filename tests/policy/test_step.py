@@ -48,19 +48,6 @@ def test_a_confidence_outside_of_the_stated_range_does_not_exit():
     assert [FAILURES[each] for each in failures] == ["malformed", "none"]
 
 
-@pytest.mark.parametrize(
-    ("call", "message"),
-    [
-        ((3, ["yes"]), "stage must be a whole number from 0 to 2, not 3"),
-        ((-1, ["yes"]), "stage must be a whole number from 0 to 2, not -1"),
-        ((0, ["yes", "no"], [0.9]), "model 'small': confidences of shape"),
-    ],
-)
-def test_a_step_of_another_stage_or_length_is_refused(call, message):
-    with pytest.raises(ValueError, match=f"^{message}"):
-        POLICY.step(*call)
-
-
 def test_the_checksum_names_all_that_decides_and_nothing_else(tmp_path):
     measured = Policy(Point(POLICY.models, (0.6, 0.5), (0.3, 0.3, 0.4), accuracy=0.9))
     measured.save(tmp_path / "policy.json")
