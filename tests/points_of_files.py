@@ -1,6 +1,5 @@
 """A cascade as a file stores it, and comparisons of points."""
 
-import json
 from functools import partial
 
 import numpy as np
@@ -8,8 +7,6 @@ from tiny_stores import noisy_store
 
 from cascadelib import Method, Point
 from cascadelib.methods.fitted import Fits
-from cascadelib.policy.cascade_file import point_for_file
-from cascadelib.policy.form import text_of
 
 make_store = partial(noisy_store, k=300, models=3, dataset="made up")
 STORE = make_store()
@@ -40,9 +37,3 @@ def same(a, b):
     return (
         np.array_equal(*numbers, equal_nan=True) and method[0] == method[1] and rest[0] == rest[1]
     )
-
-
-def edited(change):
-    content = json.loads(text_of(point_for_file(POINT, STORE)))
-    change(content)
-    return json.dumps(content)

@@ -91,19 +91,6 @@ def test_the_operating_system_draws_the_labels_unless_a_recorded_seed_is_repeate
     assert "seed 7 of the draw was not chosen by its result" in str(recorded)
 
 
-def test_answers_that_are_free_text_share_one_threshold():
-    rng = np.random.default_rng(0)
-    confidence = rng.normal(size=2_000) * 40  # log-probabilities of whole answers, say
-    predicted = np.array([f"answer {row}" for row in range(2_000)])
-    truth = np.where(rng.random(2_000) < 0.4 / (1 + np.exp(confidence / 10)), "other", predicted)
-    table = cl.ScoreTable(None, [confidence], [0], predictions=[predicted])
-    result, _ = answered(table, truth, labels=300, delta=0.001)
-    assert np.mean(result.answers != truth) <= 0.05
-    assert 0.05 < result.asked.mean() < 0.9
-    keeps = result.policy.decide([[-100.0, 100.0]], [["new", "newer"]]).exit_stage == 0
-    assert keeps.tolist() == [False, True]
-
-
 def test_answers_are_returned_verbatim_and_compared_without_outer_spaces():
     predicted = np.array([f"answer {row}" for row in range(300)])
     table = cl.ScoreTable(None, [np.linspace(0, 1, 300)], [0], predictions=[predicted])
