@@ -142,13 +142,6 @@ def test_editing_a_file_of_kernels_changes_the_stamp(name, package, monkeypatch)
     assert stamp() != before
 
 
-@pytest.mark.parametrize("module", [_kernels.numba, _kernels.llvmlite])
-def test_another_compiler_has_another_stamp(module, monkeypatch):
-    before = _kernels.stamp()
-    monkeypatch.setattr(module, "__version__", "0.0")
-    assert _kernels.stamp.__wrapped__() != before
-
-
 @pytest.mark.parametrize("form", [_kernels.entry, _kernels.inner])
 def test_a_kernel_that_allocates_is_refused_where_numba_counts_no_references(form):
     with pytest.raises(numba.core.errors.NumbaError, match="NRT required"):

@@ -41,14 +41,6 @@ def test_a_function_becomes_a_stage_once():
     np.testing.assert_array_equal(stage.correct((0, 2)), CORRECT[2])
 
 
-def test_preparing_a_function_does_not_read_the_prefixes():
-    def never():
-        raise AssertionError("read")
-        yield ()
-
-    stage_of(outcome).prepare(never(), never())
-
-
 def test_a_stage_is_prepared_for_all_prefixes_of_a_search():
     stage = Recording(outcome)
     points = search_outcomes(stage, [1, 2, 4], (1, 3))

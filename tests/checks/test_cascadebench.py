@@ -59,18 +59,6 @@ def test_a_rule_sees_no_label_beyond_its_number(file):
     assert file.labels == [300]
 
 
-def test_lost_rows_are_bought(file):
-    task = Task(file, 0, 300, 0.05)
-    small, large = task.pool.correct
-    assert (task.lost(np.array([5, 7])) == (large & ~small)[[5, 7]]).all()
-    assert task.bought == {5, 7}
-    greedy = run.Rule("greedy", sys)
-    run.check_labels(greedy, task)
-    task.lost(np.array([300]))
-    with pytest.raises(ValueError, match="greedy read labels of rows beyond its 300"):
-        run.check_labels(greedy, task)
-
-
 @pytest.mark.parametrize(("exceeding", "breaks"), [(8, False), (9, True)])
 def test_a_rule_breaks_by_the_exact_test_of_all_cells_and_rules(exceeding, breaks):
     """There are ten tests of 60 draws. P(binomial(60, 5%) ≥ 8) is 0.0098, and 0.0028 for 9."""

@@ -183,40 +183,6 @@ def test_the_core_is_at_most_twenty_packages_and_none_is_missing(thin):
     assert "No broken requirements" in pip(thin, "check")
 
 
-FROM_SCORES = """
-import sys, numpy as np, cascadelib as cl
-rng = np.random.default_rng(0)
-correct = rng.random(4000) < [[0.7], [0.8], [0.9]]  # all find the same samples difficult
-confidence = np.where(correct, 0.5, 0.2) + 0.5 * rng.random(correct.shape)
-scores = cl.ScoreTable(correct, confidence, [1, 5, 30], ["s", "m", "l"])
-front = cl.search(scores.take(slice(0, None, 3)), n_models=(1, 2, 3), cost="cost")
-point = cl.pick(front, "match_best", caution=0)
-held_out = cl.evaluate(scores.take(slice(1, None, 3)), point)
-certificate = cl.certify(scores.take(slice(2, None, 3)), front, epsilon=0.03)
-policy = cl.Policy.from_point(certificate.point, scores)
-policy.save("policy.json")
-assert cl.Policy.load("policy.json") == policy and held_out.cost < 30
-heavy = {"torch", "torchvision", "timm", "transformers", "datasets", "fvcore"}
-heavy |= {"plotly", "ipywidgets", "PIL"}
-print(cl.__version__, len(cl.published.models()), certificate.point.models[-1])
-print(heavy & set(sys.modules))
-"""
-
-
-@pytest.fixture(scope="session")
-def chosen(thin, tmp_path_factory):
-    """A folder with a policy that the core chose, and the output of the program."""
-    folder = tmp_path_factory.mktemp("chosen")
-    return folder, alone(thin, FROM_SCORES, folder).split()
-
-
-@pytest.mark.soak
-def test_scores_become_a_policy_with_the_core_only(chosen):
-    version, published, last, heavy = chosen[1]
-    assert (version, published, heavy) == (PROJECT["version"], "668", "set()")
-    assert last in ("m", "l")
-
-
 SCORES = """
 import numpy as np, pandas as pd
 rng = np.random.default_rng(0)

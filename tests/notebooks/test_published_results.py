@@ -1,6 +1,6 @@
 """A change of a result turns `make run` red, and a refactoring does not.
 
-The changes are the first three draws of `mutants.py --seed 64 --list --folder FOLDER` that change a
+The changes are the first three draws of `mutants.py --seed 64 --folder FOLDER` that change a
 published result, for each of `cascadelib/analysis`, `evaluation`, `guarantees` and
 `notebooks/tools`, of the code at commit 694f75d7. These draws were replaced by the next one:
 
