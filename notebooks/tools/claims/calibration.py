@@ -69,7 +69,10 @@ def of_models(table: pd.DataFrame, effects: pd.DataFrame) -> EvidenceByClaim:
 
 def calibrated(table: pd.DataFrame, effects: pd.DataFrame) -> pd.DataFrame:
     """Return the columns gap, verdict and scaled of each model."""
-    return table[["gap", "verdict"]].assign(scaled=effects["above_scaled_size"])
+    verdict = pd.Series("neither", table.index)
+    verdict = verdict.mask(table["gap_high"] < 0, "underconfident")
+    verdict = verdict.mask(table["gap_low"] > 0, "overconfident")
+    return table[["gap"]].assign(verdict=verdict, scaled=effects["above_scaled_size"])
 
 
 @MODELS.add()
