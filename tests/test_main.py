@@ -43,7 +43,10 @@ def folder(tmp_path_factory):
     frame = pd.concat(rows).sample(frac=1, random_state=0)
     frame.to_csv(folder / "t.csv", index=False)
     frame.to_parquet(folder / "t.parquet")
-    cl.LogitStore.merge([noisy_store(k=600, models=3, classes=3)], folder / "store")
+    noisy = noisy_store(k=600, models=3, classes=3)
+    store = cl.LogitStore.create(folder / "store", noisy.labels, dataset="toy", split="val")
+    for name in noisy.models.index:
+        store.add(name, noisy.logits(name), macs=noisy.models.loc[name, "macs"])
     return folder
 
 
@@ -115,7 +118,10 @@ def test_search_reads_a_store(folder, tmp_path, capsys):
     status, found = run_json(
         capsys, *command, "--held-out", folder / "store", "--method", "isotonic_by_label"
     )
-    assert found["held_out"] == found["where_chosen"] and cl.Policy.load(tmp_path / "p.json").fitted
+    assert (
+        found["held_out"] == found["where_chosen"]
+        and cl.Policy.load(tmp_path / "p.json").point.method.fitted
+    )
     status, found = run_json(capsys, *command, "--held-out", 0)
     assert "held_out" not in found and found["where_chosen"]["samples"] == 600
 

@@ -150,8 +150,13 @@ class Output:
         Raises a ValueError if the file was replaced, or if ``hashed`` is true and the tensor does
         not match its SHA-256.
         """
-        if self.path is None:
+        if self.path is None and "tensor" in self.cache:
             return self.cache["tensor"]
+        if self.path is None:
+            raise ValueError(
+                f"this needs the logits of model {self.metadata['model']!r}, which a file of "
+                "scores lacks. Use the LogitStore"
+            )
         with open_regular_file(self.path) as file:
             # Another process may replace the file, even between these two checks.
             is_same = Output.read(self.path).digest == self.digest
@@ -172,18 +177,11 @@ class Output:
     def tensor(self) -> Array:
         """Map the tensor once, so that it stays the same if another process replaces the file.
 
-        The SHA-256 of small files is checked first. If the address space of this process is
-        limited, the file is mapped again for each use, because a store may be larger than the
-        limit.
+        The SHA-256 of small files is checked first.
         """
-        if "tensor" in self.cache:
-            return self.cache["tensor"]
-        size = self.dtype.itemsize * math.prod(self.shape)
-        tensor = self.open(size <= QUICKLY_HASHED and "hashed" not in self.cache)
-        self.cache["hashed"] = None
-        if not memory_is_limited():
-            self.cache["tensor"] = tensor
-        return tensor
+        if "tensor" not in self.cache:
+            self.cache["tensor"] = self.open(math.prod(self.shape) <= QUICKLY_HASHED)
+        return self.cache["tensor"]
 
     def release_memory(self) -> None:
         """Free the pages of a mapped file, which count as memory of this process."""
@@ -192,16 +190,7 @@ class Output:
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
 
 
-def memory_is_limited() -> bool:
-    """Return whether the address space of this process is limited (``ulimit -v``)."""
-    try:
-        import resource  # POSIX only
-    except ImportError:
-        return False
-    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
-
-
-QUICKLY_HASHED = 256 * 2**20  # bytes of a tensor. Only verify() hashes larger tensors
+QUICKLY_HASHED = 2**26  # values of a tensor. Only verify() hashes larger tensors
 
 
 class Memory:

@@ -73,23 +73,13 @@ def refuse_rows(name: str, bad: Array, what: str, labels: Origin) -> None:
         )
 
 
-def check_probabilities(name: str, p: Array, normalise: bool, labels: Origin) -> Array:
-    """Return probabilities [k, classes], after division by the sums of rows if ``normalise``.
-
-    A ValueError names the model and the first row that does not sum to 1. Rows are not divided if
-    a value is negative or a row is all zero.
-    """
+def check_probabilities(name: str, p: Array, labels: Origin) -> None:
+    """Raise a ValueError that names the model and the first row that does not sum to 1."""
     exact = np.asarray(p, np.float64)
     sums = exact.sum(axis=1)
-    if normalise and (exact >= 0).all() and (sums > 0).all():
-        p = (p / sums[:, None]).astype(p.dtype)
-        exact = np.asarray(p, np.float64)
-        sums = exact.sum(axis=1)
     bad = ~((exact >= 0) & (exact <= 1 + 1e-6)).all(axis=1) | ~(abs(sums - 1) <= 1e-3)
-    remedy = "normalise=True, in add(probabilities=…) and in from_probabilities, divides by sums"
-    found = f"does not hold probabilities that sum to 1 (sum {sums[bad.argmax()]:g}; {remedy})"
-    refuse_rows(name, bad, found, labels)
-    return p
+    found = f"does not hold probabilities that sum to 1 (sum {sums[bad.argmax()]:g})"
+    refuse_rows(name, bad, f"{found}. Divide by the sums: p / p.sum(axis=1, keepdims=True)", labels)
 
 
 def group_costs_by_model(kinds: Mapping[str, Any], names: Iterable[str]) -> dict[str, dict]:

@@ -1,41 +1,15 @@
 """Make the table of models from their headers, and find the kinds of cost."""
 
 from collections.abc import Iterable
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from ..figures.cost_kinds import COSTS, NO_COSTS
-from ..stages import StageFunction
 
 FIRST_COLUMNS = "top1 top5 macs seconds parameters".split()
 NEXT_COLUMNS = ["family", "architecture", "image_size"]
 RESERVED = set("model samples sha256 order top1 top5".split())
-
-
-class StoreOfOutputs:
-    """Define the options of stores that hold outputs, so that a method gives the confidences."""
-
-    default_cost: Any
-
-    def resolve_options(
-        self, method: Any = None, score: str | None = None, cost: str | None = None
-    ) -> tuple[Any, str, str]:
-        """Return (method, score, kind of cost) of a search, with the defaults filled in."""
-        return (
-            "max_softmax" if method is None else method,
-            "top1" if score is None else score,
-            self.default_cost if cost is None else cost,
-        )
-
-    def temperature(self, name: str) -> float | None:
-        """Return the temperature of a model, or None if it is to be fitted on these samples."""
-        return None
-
-    def outcome(self, names: list[str], method: Any, score: str = "top1") -> StageFunction:
-        """Return the stage function of models under a Method (:meth:`cascadelib.Method.stage`)."""
-        return method.stage(self, names, score)
 
 
 def find_cost_names(headers: Iterable[dict]) -> list[str]:

@@ -53,9 +53,8 @@ class ScoreTable:
     confidence : array of shape (n_models, n_samples)
         A higher value is more confident. ±inf is allowed. nan is allowed only if all values of a
         model are nan. No sample then exits at this model, if its threshold is finite.
-    cost : array of shape (n_models,) or (n_models, n_samples), or mapping of str to such arrays
-        Cost of a query in any unit, 0 or more. A mapping has several kinds of cost by name, such as
-        ``{"usd": …, "seconds": …}``. The first one is the default.
+    cost : array of shape (n_models,) or (n_models, n_samples)
+        Cost of a query in any unit, 0 or more.
     names : iterable of str, optional
         Distinct names of the models. Defaults to "model 0", "model 1" and so on.
     sample_ids : array of shape (n_samples,), optional
@@ -182,7 +181,7 @@ class ScoreTable:
 
         Parameters
         ----------
-        frame : path, pandas.DataFrame, or a frame that narwhals supports
+        frame : path or pandas.DataFrame
             A local parquet file, or CSV in UTF-8 with commas (also ``.csv.gz``), or a frame.
         sample, model : str, default="sample", "model"
             Columns of the sample id and the model.

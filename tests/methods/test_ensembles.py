@@ -1,8 +1,5 @@
 """Mean ensembles of many combinations equal NumPy, one combination at a time."""
 
-import os
-import time
-import weakref
 from itertools import combinations
 
 import numpy as np
@@ -13,8 +10,6 @@ from cascadelib.methods import method
 from cascadelib.methods.confidence_metrics import confidence, metric_of, softmax
 from cascadelib.methods.ensembles import ensemble_of
 from cascadelib.methods.method import ModelsOnSplit
-from cascadelib.store import formats
-from cascadelib.store.formats import Output
 
 
 def make(models, k, classes, seed):
@@ -76,40 +71,6 @@ def test_a_single_prefix_has_the_same_bits_as_among_many(metric):
         alone = Method(metric, "mean_softmax").stage(store, [f"m{m}" for m in prefix])((0, 1))
         np.testing.assert_array_equal(alone[0], stage.correct(prefix))
         np.testing.assert_array_equal(alone[1], stage(prefix)[1])
-
-
-def test_one_file_is_mapped_at_a_time_if_memory_is_limited(tmp_path, monkeypatch):
-    labels, logits = make(3, 400, 5, 0)
-    store = LogitStore.create(tmp_path / "store", labels, dataset="made up", split="val")
-    for i, one in enumerate(logits):
-        store.add(f"m{i}", one, macs=i + 1)
-    method = Method(ensemble="mean_logits")
-    prefixes = [(0, 1), (0, 2), (1, 2), (0, 1, 2)]
-
-    def outcomes():
-        stage = method.stage(LogitStore(tmp_path / "store"), ["m0", "m1", "m2"])
-        stage.prepare(correct=prefixes, confidence=prefixes)
-        return [stage(prefix) for prefix in prefixes]
-
-    mapped = []
-    together = []
-    real = Output.open
-
-    def slowly(self, hashed=True):
-        tensor = real(self, hashed)
-        mapped.append(weakref.ref(tensor))
-        time.sleep(0.001)
-        together.append(sum(one() is not None for one in mapped))
-        return tensor
-
-    at_ease = outcomes()
-    monkeypatch.setattr(os, "cpu_count", lambda: 4)
-    monkeypatch.setattr(formats, "memory_is_limited", lambda: True)
-    monkeypatch.setattr(Output, "open", slowly)
-    limited = outcomes()
-    assert len(together) > 30 and max(together) == 1
-    for here, there in zip(limited, at_ease, strict=True):
-        assert all(map(np.array_equal, here, there))
 
 
 def test_confidences_of_views_are_computed_once_for_the_store(monkeypatch):

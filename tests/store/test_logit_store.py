@@ -227,34 +227,3 @@ def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path):
     )
     assert ran.returncode == 0, ran.stderr[-2000:]
     assert int(ran.stdout.split()[0]) > 10
-
-
-def test_stores_of_the_same_samples_are_merged(tmp_path):
-    rng = np.random.default_rng(0)
-    p = rng.dirichlet(np.ones(3), 8)
-    labels = np.arange(8) % 3
-    first = LogitStore.create(tmp_path / "1", labels, dataset="toy", split="val", classes="abc")
-    first.add("m", rng.normal(size=(8, 3)), macs=5, dtype="float64", settings={"depth": 3})
-    second = LogitStore.from_probabilities(labels, {"p": p}, classes="abc", joules={"p": 2})
-    merged = LogitStore.merge([tmp_path / "1", second], tmp_path / "both")
-    merged.verify()
-    assert (merged.dataset, merged.split, merged.classes) == ("toy", "val", ("a", "b", "c"))
-    for store, name in ((first, "m"), (second, "p")):
-        assert merged.output(name).tobytes() == store.output(name).tobytes()
-        for key in store.metadata(name).keys() - {"sha256", "samples", "order"}:
-            assert repr(merged.metadata(name)[key]) == repr(store.metadata(name)[key])
-    refused = {
-        "no stores": [],
-        "another split than": [
-            first,
-            LogitStore.from_arrays(1 - labels % 2, {"n": p}, classes="abc"),
-        ],
-        "model 'm' is in .* and in": [first, first],
-        "its classes are": [first, LogitStore.from_arrays(labels, {"n": p}, classes="xyz")],
-    }
-    for message, stores in refused.items():
-        with pytest.raises(ValueError, match=message):
-            LogitStore.merge(stores, tmp_path / "refused")
-    with pytest.raises(ValueError, match="already has a store"):
-        LogitStore.merge([first], tmp_path / "both")
-    assert not (tmp_path / "refused").exists()

@@ -196,7 +196,7 @@ LOGIT_STORES = {
     "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),
     "probabilities above 1": (
         added(np.ones((K, 7)), probabilities=True),
-        "row 0.*normalise=True.*add.*from_probabilities",
+        "row 0.*Divide by the sums",
     ),
     "costs of another model": (
         lambda: LogitStore.from_arrays(LABELS, LOGITS, {"d": 3}),

@@ -76,7 +76,7 @@ def test_what_needs_logits_says_so(scores, tmp_path):
         search(plain, 2, "entropy_most_confident_ts")
     with pytest.raises(ValueError, match="unknown cost 'joules'.*'macs'"):
         file.costs("joules")
-    with pytest.raises(ValueError, match="keeps its labels"):
+    with pytest.raises(ValueError, match="needs the logits"):
         file.labelled(STORE.labels)
 
 

@@ -122,7 +122,8 @@ def test_a_table_with_several_costs_is_searched_by_each(tmp_path):
     rng = np.random.default_rng(0)
     correct = rng.random((2, 50)) < [[0.7], [0.9]]
     costs = {"usd": [1.0, 9.0], "seconds": rng.random((2, 50)) + [[3], [1]]}
-    table = ScoreTable(correct, rng.random((2, 50)), costs, ["small", "large"])
+    further = {"cost_kind": "usd", "further_costs": {"seconds": costs["seconds"]}}
+    table = ScoreTable(correct, rng.random((2, 50)), costs["usd"], ["small", "large"], **further)
     assert table.cost_names == ["usd", "seconds"] and table.default_cost == "usd"
     assert table.models["seconds"].tolist() == pytest.approx(costs["seconds"].mean(axis=1))
     assert search(table).point(0).cost == 1

@@ -1,6 +1,6 @@
 """Check the arguments of a :class:`ScoreTable`, from arrays or from the cells of a frame."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
@@ -83,10 +83,7 @@ def convert_arguments(table: Any) -> dict[str, Any]:
     origin = table.sample_ids
     if not isinstance(origin, Origin):
         origin = Origin.from_labels(np.zeros(shape[1], np.int64), origin)
-    costs = {
-        kind: convert_cost(cost, shape, *axes) for kind, cost in split_costs(table, names).items()
-    }
-    first, *_ = costs
+    further = dict(table.further_costs).items()
     return {
         "origin": origin,
         "confidence": confidence,
@@ -94,9 +91,8 @@ def convert_arguments(table: Any) -> dict[str, Any]:
         "predictions": convert_cells(table.predictions, "predictions", shape, *axes),
         "answered": convert_cells(table.answered, "answered", shape, *axes),
         "labels": convert_labels(table.labels, shape[1], ids),
-        "cost": costs.pop(first),
-        "cost_kind": first,
-        "further_costs": costs,
+        "cost": convert_cost(table.cost, shape, *axes),
+        "further_costs": {kind: convert_cost(cost, shape, *axes) for kind, cost in further},
         "names": names,
     }
 
@@ -134,15 +130,6 @@ def convert_labels(labels: Any, count: int, ids: Any) -> TextColumn | None:
     if missing.any():
         raise ValueError(f"labels must not be missing: sample {np.argmax(missing)} has none")
     return column
-
-
-def split_costs(table: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Return costs by kind. A mapping whose keys are no models has one kind of cost per key."""
-    cost = table.cost
-    has_kinds = isinstance(cost, Mapping) and {*names}.isdisjoint(cost)
-    if has_kinds and all(map(np.ndim, cost.values())):
-        return {str(name): values for name, values in cost.items()}
-    return {table.cost_kind: cost} | dict(table.further_costs)
 
 
 def convert_cost(cost: Any, shape: tuple[int, ...], *axes: Any) -> Array:

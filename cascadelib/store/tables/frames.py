@@ -56,19 +56,14 @@ def roles_of(
 
 
 def open_frame(source: Any) -> pd.DataFrame:
-    """Return a DataFrame with rows numbered from 0, from one, a path, or a frame of narwhals."""
+    """Return a DataFrame with rows numbered from 0, from one or a path."""
     if isinstance(source, str | os.PathLike):
         return read_table(source)
     if not isinstance(source, pd.DataFrame):
-        try:
-            import narwhals
-        except ImportError:
-            raise TypeError(
-                f"a pandas DataFrame or a path is needed, not a {type(source).__name__}; frames of "
-                "other libraries need narwhals: pip install narwhals"
-            ) from None
-        table = narwhals.from_native(source).lazy().collect().to_arrow()
-        source = table.to_pandas(types_mapper=pd.ArrowDtype)
+        raise TypeError(
+            f"a pandas DataFrame or a path is needed, not a {type(source).__name__}. Other "
+            "libraries convert their frames: frame.to_pandas()"
+        )
     if not len(source):
         raise ValueError("the table has no rows: one row per sample and model is needed")
     return source.reset_index(drop=True)

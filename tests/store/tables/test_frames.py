@@ -45,11 +45,12 @@ def test_rows_may_come_in_any_order():
     assert table.cost.tolist() == [[0, 0, 0], [2, 3, 4]]
 
 
-def test_other_frames_and_wide_tables_give_the_same_table():
+def test_wide_tables_give_the_same_table():
     table = read()
     wide = LONG.pivot(index=["id", "truth"], columns="who", values=["sure", "says", "usd"])
     wide.columns = [f"{who}_{what}" for what, who in wide.columns]
-    same(table, read(pyarrow.Table.from_pandas(LONG)))
+    with pytest.raises(TypeError, match="not a Table.*to_pandas"):
+        read(pyarrow.Table.from_pandas(LONG))
     names = {
         "sample": "id",
         "confidence": "{}_sure",
