@@ -50,7 +50,7 @@ fuzz: $(READY) ## damage stores, cascade files and tables for longer than the te
 	$(BIN)/python tests/fuzz.py $(ARGS)
 
 lab: $(READY) ## open JupyterLab at the first notebook
-	$(BIN)/python notebooks/tools/report/lab.py $(if $(filter 0,$(shell id -u)),--allow-root) \
+	$(BIN)/jupyter lab $(if $(filter 0,$(shell id -u)),--allow-root) \
 		--ServerApp.root_dir="$(CURDIR)" --FileCheckpoints.checkpoint_dir="$(CURDIR)/build/checkpoints" \
 		$(firstword $(sort $(wildcard notebooks/*.ipynb)))
 
@@ -109,16 +109,15 @@ else
 	@echo '    make imagenet IMAGES=FOLDER [V2=FOLDER] [OUT=build/imagenet] [GPUS=8] [TABLE=build/zoo/models.csv] [PRESET=] \'
 	@echo '        [ARGS="--models resnet50.a1_in1k …"]'
 	@echo 'or a folder with stores of logits, val and whichever there are of held_out, test and glue/…:'
-	@echo '    make imagenet LOGITS=FOLDER [PRESET=] [ARGS="02 05 -p prominence 0.5 --devkit ILSVRC2012_devkit_t12"]'
+	@echo '    make imagenet LOGITS=FOLDER [PRESET=] [ARGS="02 05 -p prominence 0.5"]'
 	@echo 'To try it without ImageNet: $(BIN)/python data/imagenet-1k/stand_in.py build/stand-in makes images,'
 	@echo '    $(BIN)/python data/imagenet-1k/rehearsal.py build/rehearsal logits with planted truth.'
 endif
 
 # RESULTS: folder with timm's results/; without one those of 2026-01-06 are downloaded
-zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts beside those of 2022; ARGS="--limit 3600 …"
+zoo: $(READY) ## the table of today's timm (RESULTS=folder), and its fronts (ARGS="--near 1e9" counts all)
 	$(BIN)/python data/imagenet-1k/tables.py $(if $(RESULTS),--tables $(RESULTS),--today) --near 1.1 \
 		--out build/zoo/models.csv $(ARGS)
-	$(BIN)/python data/imagenet-1k/then_and_now.py build/zoo/models.csv --out build/zoo/then-and-now.html
 
 notebooks: $(READY) ## execute the notebooks again and rewrite their committed outputs (draws with Chrome or Chromium)
 	$(BIN)/python notebooks/tools/report/run.py --rewrite $(ARGS)

@@ -43,7 +43,7 @@ FOREIGN_MESSAGES = {
 
 # The slowest files start first, so that no worker runs one of them when the others are finished.
 SLOWEST = (
-    "test_published_results.py test_parameters.py 04_metrics_comparison.ipynb test_packaging.py "
+    "test_parameters.py 04_metrics_comparison.ipynb test_packaging.py "
     "test_explorer.py 08_deployment.ipynb test_kernels.py test_paper_preset.py test_few_labels.py "
     "test_docs.py 07_calibration.ipynb test_sklearn.py test_extraction.py test_corruptions.py "
     "test_members.py test_notebook_06.py 11_ledger.ipynb 10_paper_figures.ipynb "

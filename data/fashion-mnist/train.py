@@ -189,20 +189,13 @@ def accuracy(
     return correct / len(labels)
 
 
-def train(
-    name: str,
-    zoo: dict,
-    data: Labelled,
-    held_out: Labelled,
-    state_folder: Path = STATE,
-    weights_folder: Path = HERE / "weights",
-) -> None:
+def train(name: str, zoo: dict, data: Labelled, held_out: Labelled) -> None:
     """Train one model to the end, from its last finished epoch; write weights (float16) and the
     log."""
     entry = zoo["models"][name]
     images, labels = data
     recipe = entry["recipe"]
-    state_file = state_folder / f"{name}.pt"
+    state_file = STATE / f"{name}.pt"
     sizes = sizes_by_epoch(recipe)
     torch.manual_seed(recipe["seed"])
     rng = torch.Generator().manual_seed(recipe["seed"])
@@ -255,14 +248,15 @@ def train(
         state |= {"log": log, "rng": rng.get_state(), "torch_rng": torch.get_rng_state()}
         torch.save(state, state_file.with_suffix(".new"))
         state_file.with_suffix(".new").replace(state_file)
-    with open(state_folder / f"{name}.csv", "w", newline="") as file:
+    with open(STATE / f"{name}.csv", "w", newline="") as file:
         csv.writer(file).writerows(log)
     weights = {k: v.half() if v.is_floating_point() else v for k, v in model.state_dict().items()}
     weights = {
         k: v.contiguous() for k, v in weights.items() if not k.endswith("num_batches_tracked")
     }
+    weights_folder = HERE / "weights"
     weights_folder.mkdir(exist_ok=True)
-    written = state_folder / f"{name}.safetensors"
+    written = STATE / f"{name}.safetensors"
     save_file(weights, written, {"model": name})
     written.chmod(0o644)
     written.replace(weights_folder / written.name)
@@ -286,34 +280,21 @@ def write_log(zoo: dict) -> None:
 
 def tensors(raw: Path, split: str) -> Labelled:
     """(images uint8 [k, 28, 28], labels int64 [k]) of a split."""
-    return as_tensors(*read_split(raw, split))
-
-
-def as_tensors(images: np.ndarray, labels: np.ndarray) -> Labelled:
-    """Return copies of images and labels as tensors."""
+    images, labels = read_split(raw, split)
     return torch.from_numpy(images.copy()), torch.from_numpy(labels.astype(np.int64))
 
 
-def read_options(description: str | None, names: str) -> argparse.Namespace:
-    """Read --raw, --threads and the names of the models, and set the number of threads.
-
-    ``names`` describes the default of the names.
-    """
+def main() -> None:
     parser = argparse.ArgumentParser(
-        description=description, formatter_class=argparse.RawDescriptionHelpFormatter
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument(
         "--raw", type=Path, required=True, help="folder with the four IDX files of Fashion-MNIST"
     )
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
-    parser.add_argument("names", nargs="*", help=f"models to train (default: {names})")
-    options = parser.parse_args()
-    torch.set_num_threads(options.threads)
-    return options
-
-
-def main() -> None:
-    args = read_options(__doc__, "those of zoo.json")
+    parser.add_argument("names", nargs="*", help="models to train (default: those of zoo.json)")
+    args = parser.parse_args()
+    torch.set_num_threads(args.threads)
     zoo = json.loads((HERE / "zoo.json").read_text())
     data = tensors(args.raw, "train")
     held_out = tensors(args.raw, "val")

@@ -5,9 +5,8 @@
     make imagenet LOGITS=build/rehearsal                      all notebooks on them, in one go
 
 The models are the 43 of the paper's two fronts, with their published top-1 on ImageNet (``val``)
-and ImageNetV2 (``held_out``), MACs and times. ``test`` has no labels; ``glue/`` has stores for
-figure 7. ``planted.json`` has the expected results in closed form, none of them computed by the
-library.
+and ImageNetV2 (``held_out``), MACs and times. ``planted.json`` has the expected results in closed
+form, none of them computed by the library.
 
 An image has a difficulty that all models share. The competence of a model on an image is normal
 with variance 1, and the competences of two models have the correlation ``SHARED``. The model is
@@ -52,25 +51,21 @@ CLIP = 3.0  # standard deviations at which competence and noise are clipped
 SLOPE = 0.04  # of log probability per unit of competence or noise
 MOST = 0.9  # of 1 − second ÷ largest probability
 TAIL = 0.15  # standard deviation of the other classes' logits
-GAPS = {"val": 0.25, "held_out": 0.15, "test": 0.25}  # accuracy − mean max softmax
+GAPS = {"val": 0.25, "held_out": 0.15}  # accuracy − mean max softmax
 NEXT = 0.6  # share of the wrong answers whose second guess is right
 TABLE_1 = (  # first model, second model, cost in the paper's Table 1: its exit rates follow
     ("tf_mobilenetv3_small_075", "mobilenetv3_large_100_miil", 136.2e6),
     ("mobilenetv3_large_100_miil", "tf_efficientnet_b3_ns", 732.4e6),
     ("tf_efficientnet_b4_ns", "beit_large_patch16_224", 14.39e9),
 )
-SPLITS = {  # data set, column of the published accuracy, images at full size, whether labelled
-    "val": ("imagenet-1k", "top1", 50_000, True),
-    "held_out": ("imagenetv2", "imagenetv2_top1", 10_000, True),
-    "test": ("imagenet-1k", "top1", 10_000, False),
+SPLITS = {  # data set, column of the published accuracy, images at full size
+    "val": ("imagenet-1k", "top1", 50_000),
+    "held_out": ("imagenetv2", "imagenetv2_top1", 10_000),
 }
 BETTER = (("softmax_margin", "max_softmax"), ("max_softmax", "entropy"))
 EQUAL = ("max_softmax", "logits_margin")
 PARTNERS = ("levit_128s", "convnext_base_in22ft1k")
 BEST_AT = (4e8, 1e9, 2e10)  # MACs at which ``planted.json`` has the best pair
-GLUE = {"sst2": (872, 0.51), "mrpc": (408, 0.68), "qnli": (5463, 0.51), "qqp": (40_430, 0.37)}
-"""Task: how many texts its validation set has, and the share of class 1."""
-CHECKPOINTS = NOTEBOOKS.parent / "data" / "glue" / "checkpoints.csv"
 ROWS = 5000  # images in memory at a time, with the logits of one model
 
 
@@ -182,15 +177,13 @@ def write_split(
     folder: Path, split: str, samples: int, classes: int, dtype: str, models: pd.DataFrame
 ) -> dict[str, Behaviour]:
     """Make one store of all models, and return the behaviour of each."""
-    dataset, column, _, labelled = SPLITS[split]
+    dataset, column, _ = SPLITS[split]
     rng = generator(split)
     labels = rng.permutation(np.arange(samples) % classes)
     difficulty = rng.standard_normal(samples)
     names = synsets()[:classes]
     ids = [f"{split}/{number:05d}" for number in range(samples)]
-    store = LogitStore.create(
-        folder / split, labels if labelled else None, ids, names, dataset, split
-    )
+    store = LogitStore.create(folder / split, labels, ids, names, dataset, split)
     behaviours = {}
     for name, row in models.iterrows():
         own = generator(split, name)
@@ -205,31 +198,6 @@ def write_split(
         store.add(name, logits, macs=row["macs"], seconds=3 * row["seconds"], dtype=dtype, **facts)
         behaviours[name] = behaviour
     return behaviours
-
-
-def write_glue(folder: Path, share: float) -> None:
-    """Figure 7's stores, of a share of the tasks' texts: two classes, names and reported accuracies
-    of checkpoints, with a table of them."""
-    table = pd.read_csv(CHECKPOINTS).query("reported_accuracy.notna()")
-    folder.mkdir()
-    table.to_csv(folder / "checkpoints.csv", index=False)
-    for task, (count, positives) in GLUE.items():
-        k = max(200, round(share * count))
-        rng = generator(task)
-        labels = (np.arange(k) >= round(k * (1 - positives))).astype(int)
-        difficulty = rng.standard_normal(k)
-        ids = [f"{task}/{number:05d}" for number in range(k)]
-        store = LogitStore.create(folder / task, labels, ids, ("0", "1"), f"glue-{task}", "val")
-        rows = table[table["task"] == task].sort_values("reported_accuracy")
-        for number, row in enumerate(rows.itertuples()):
-            macs = 1e8 * 2 ** (number / 2)
-            own = generator(task, row.name)
-            behaviour = Behaviour(difficulty, row.reported_accuracy, own, GAPS["val"])
-            towards = np.where(behaviour.correct, labels, 1 - labels)
-            distance = np.exp(behaviour.above / 2)
-            logits = np.stack([-distance, distance], axis=1) / 2 * (2 * towards - 1)[:, None]
-            facts = {"family": row.family, "parameters": round(macs / 100), "tokens": 25.0}
-            store.add(row.name, logits, macs=macs, seconds=macs / 1e12, truncated=0, **facts)
 
 
 def exceeding(first: float, second: float, correlation: float) -> float:
@@ -333,10 +301,9 @@ def write(folder: Path, samples: int = 50_000, classes: int = 1000, dtype: str =
     models = front_models()
     share = samples / SPLITS["val"][2]
     behaviours = {}
-    for split, (_, _, count, _) in SPLITS.items():
+    for split, (_, _, count) in SPLITS.items():
         k = samples if split == "val" else max(classes, round(share * count))
         behaviours[split] = write_split(folder, split, k, classes, dtype, models)
-    write_glue(folder / "glue", share)
     content = planted(models, behaviours["val"])
     (folder / "planted.json").write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     return content

@@ -7,9 +7,7 @@ The script runs all notebooks of the paper for which the folder has data. Notebo
 data of another data set, such as ImageNetV2. Without held-out data, ``val`` is checked on itself,
 as in the paper. Notebook 06 needs ``glue/``. If all models have published times (of an RTX 3090),
 the notebooks with a cost also run with it (report/published_seconds), and 10 and 11 use it as the
-time. If there is ``test``, images without labels, then the points of table 1 run on it, and their
-guesses are written in the format of a test server (submission/point-1.txt …). All results go into
-the folder.
+time. All results go into the folder.
 """
 
 import argparse
@@ -17,22 +15,15 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-import pandas as pd
 import papermill
 
-import cascadelib as cl
 from cascadelib import LogitStore
-from cascadelib.datasets.imagenet_1k import read_ilsvrc_order
-from cascadelib.files import replace_atomically
 
 NOTEBOOKS = Path(__file__).resolve().parents[2] / "notebooks"
 sys.path.insert(0, str(NOTEBOOKS))
 from tools.report import run  # noqa: E402 - a script beside the notebooks, not a package
 
 NEED = 8 * 2**30  # bytes of memory for a notebook at ImageNet's size
-GUESSES = 5  # that the test server takes per image
-ROWS = 5000  # images whose logits are sorted at a time
 
 
 def texts_of(study: Path) -> dict[str, str]:
@@ -59,65 +50,6 @@ def able(study: Path) -> list[str]:
     return [name for name in names if name in there]
 
 
-def guesses_of(test: LogitStore, point: cl.Point) -> np.ndarray:
-    """The ``GUESSES`` best classes of each image, best first, of the model that it leaves at: int
-    [k, ``GUESSES``]. No label is read, nor need there be any."""
-    unread = test.labelled(test.predicted(point.models[-1]))
-    stage = cl.evaluate(unread, point).exit_stage
-    found = np.empty((len(test), GUESSES), np.int64)
-    for number, name in enumerate(point.models):
-        for start in range(0, len(test), ROWS):
-            rows = start + np.flatnonzero(stage[start : start + ROWS] == number)
-            order = np.argsort(-test.logits(name)[rows], axis=1, kind="stable")
-            found[rows] = order[:, :GUESSES]
-    return found
-
-
-def write_submission(
-    path: str | Path, guesses: np.ndarray, order: np.ndarray | None = None
-) -> None:
-    """Write a file with a line per image: its guesses, best first, separated by spaces.
-
-    Parameters
-    ----------
-    path : path
-    guesses : int [k, g]
-        Such as those of :func:`guesses_of`, in the order of the images.
-    order : int [classes], optional
-        From :func:`read_ilsvrc_order`. The numbers are then the challenge's, 1 … 1000, as the test
-        server expects. Without it they are labels as in the stores.
-
-    Raises
-    ------
-    ValueError
-        If a guess is a class that ``order`` lacks.
-    """
-    guesses = np.asarray(guesses)
-    if order is not None:
-        guesses = 1 + pd.Index(order).get_indexer(guesses.ravel()).reshape(guesses.shape)
-        unknown = np.flatnonzero((guesses == 0).any(axis=1))
-        if len(unknown):
-            raise ValueError(
-                f"order names {len(order)} classes, but image {unknown[0]} has another"
-            )
-    with replace_atomically(Path(path)) as temporary:
-        lines = [" ".join(map(str, row)) + "\n" for row in guesses.tolist()]
-        temporary.write_text("".join(lines), encoding="utf-8")
-
-
-def submit(study: Path, prominence: float, devkit: Path | None) -> None:
-    """Table 1's points of pairs by max softmax, chosen on ``val``, on the images of ``test``."""
-    test = LogitStore(study / "test")
-    order = None if devkit is None else read_ilsvrc_order(devkit)
-    front = cl.search(LogitStore(study / "val"), 2, "max_softmax")
-    (study / "submission").mkdir(exist_ok=True)
-    for number, point in enumerate(cl.peaks(front, prominence), 1):
-        path = study / "submission" / f"point-{number}.txt"
-        write_submission(path, guesses_of(test, point), order)
-        chain = " → ".join(point.models)
-        print(f"{path}: {chain}, threshold {point.thresholds[0]:.4f}")
-
-
 def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     """Return the arguments of the command line."""
     parser = argparse.ArgumentParser(
@@ -129,9 +61,6 @@ def parse(arguments: list[str] | None = None) -> argparse.Namespace:
     )
     parser.add_argument("--preset", type=Path, help="a YAML file of parameters, as paper.yml")
     parser.add_argument("-p", nargs=2, action="append", default=[], metavar=("NAME", "VALUE"))
-    parser.add_argument(
-        "--devkit", type=Path, help="ImageNet's: submissions have the challenge's class numbers"
-    )
     return parser.parse_args(arguments)
 
 
@@ -195,9 +124,6 @@ def main(arguments: list[str] | None = None) -> int:
     run.ignore_warnings()
     jobs = run.jobs_of(None, NEED)
     runs = [one for out, given in reports.items() for one in run.run_report(out, given, jobs)]
-    if (study / "test").exists() and not options.notebooks:
-        prominence = {**preset, **chosen}.get("prominence", 1.0)
-        submit(study, float(prominence), options.devkit)
     return int(any(one.error for one in runs))
 
 

@@ -1,12 +1,11 @@
 """Make the table of pretrained ImageNet models: timm's published accuracies and speeds, and MACs
 counted by fvcore.
 
-    python data/imagenet-1k/tables.py                       the paper's 668 models → the table in
-    cascadelib python data/imagenet-1k/tables.py --tables FOLDER       from local copies of
-    timm's three files python data/imagenet-1k/tables.py --tables FOLDER --near 1.1 --out
-    models-today.csv
-        newer tables (--results, --v2 and --benchmark where those are called otherwise, or for
-        another GPU)
+    tables.py                             the paper's 668 models → the table in cascadelib
+    tables.py --tables FOLDER             from local copies of timm's three files
+    tables.py --tables FOLDER --near 1.1 --out models-today.csv
+                                          newer tables (--results, --v2 and --benchmark if those
+                                          have other names, or for another GPU)
 
 Without ``--tables`` the files of 2022-07-27, or with ``--today`` those of 2026-01-06, are
 downloaded from that commit and checked against pinned SHA-256 sums. The source of a table follows
@@ -14,22 +13,18 @@ from the sums of the files. For files of neither of two known commits of timm, i
 with ``--source``. The table is written after the report. Rows are printed and omitted if this timm
 lacks their model, or if the checkpoint has other classes than ImageNet's 1,000.
 
-Each model is counted in its own process with a limit of ``--limit`` seconds. Each count is written
-to ``build/macs.jsonl``, so an interrupted run resumes. With ``--near``, only rows that can be on a
-front are counted. The models of the bundled table are counted in their training form, as in the
-paper. All others are counted in their deployed form, with branches and norms folded if timm can.
+Each count is written to ``build/macs.jsonl``, so an interrupted run resumes. With ``--near``, only
+rows that can be on a front are counted. The models of the bundled table are counted in their
+training form, as in the paper. All others are counted in their deployed form, with branches and
+norms folded if timm can.
 """
 
 import argparse
 import json
-import multiprocessing
 import os
 import sys
-import time
-from collections.abc import Iterable, Iterator
-from multiprocessing.connection import Connection, wait
+from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
 
 os.environ["TIMM_FUSED_ATTN"] = "0"  # before timm is imported: what is fused, fvcore does not see
 
@@ -125,30 +120,15 @@ def paths_of(
 def source_of(paths: list[Path], stated: str | None = None) -> str:
     """Return the source of files by their SHA-256: the commit that has all of them, or ``stated``.
 
-    Raises SystemExit if nothing is stated, with the files that no known commit has, or if another
-    source is stated for the files of a known commit.
+    Raises SystemExit if no known commit has the files and nothing is stated.
     """
-    sums = {path.name: pooch.file_hash(str(path)) for path in paths}
-    found = next(
-        (source for source, known in SOURCES.items() if known.issuperset(sums.values())), None
-    )
-    if found is not None and stated not in (None, found):
-        raise SystemExit(
-            f"these files are those of {found!r}, not of {stated!r}: leave --source out"
-        )
-    if found is None and stated is None:
-        unknown = [
-            name
-            for name, digest in sums.items()
-            if not any(digest in known for known in SOURCES.values())
-        ]
-        why = (
-            f"no known commit has {', '.join(unknown)}"
-            if unknown
-            else "they are of several commits"
-        )
-        raise SystemExit(f"where do these files come from? {why}: state it with --source")
-    return found or stated
+    sums = {pooch.file_hash(str(path)) for path in paths}
+    for source, known in SOURCES.items():
+        if known >= sums:
+            return source
+    if stated is None:
+        raise SystemExit("no known commit has these files: state their source with --source")
+    return stated
 
 
 def read_table(path: Path) -> pd.DataFrame:
@@ -194,50 +174,6 @@ def macs_of(name: str, size: int, trained: bool = False) -> tuple[int, int]:
     )
 
 
-def count_alone(pipe: Connection, *model: Any, **form: bool) -> None:
-    """Send (MACs, parameters) from a process, or the reason why there are none."""
-    try:
-        pipe.send(macs_of(*model, **form))
-    except (ValueError, RuntimeError) as error:
-        pipe.send(str(error))
-
-
-def counts(models: Iterable[tuple], limit: float, processes: int, form: dict) -> Iterator[tuple]:
-    """((name, size), (MACs, parameters) or why there are none, seconds) as they come, each from its
-    own process.
-
-    After ``limit`` seconds a process is ended, and counts as "not within … s".
-    """
-    fork = multiprocessing.get_context("fork")
-    waiting = list(models)[::-1]
-    running = {}
-    while waiting or running:
-        while waiting and len(running) < processes:
-            here, there = fork.Pipe(duplex=False)
-            process = fork.Process(
-                target=count_alone, args=(there, *waiting[-1]), kwargs=form, daemon=True
-            )
-            process.start()
-            there.close()  # so that a process that ends without an answer is seen
-            running[here] = waiting.pop(), process, time.monotonic()
-        first = min(start for _, _, start in running.values())
-        answered = wait(running, max(0, first + limit - time.monotonic()))
-        for pipe, (model, process, start) in list(running.items()):
-            seconds = time.monotonic() - start
-            answer = f"not within {limit:g} s"
-            if pipe in answered:
-                try:
-                    answer = pipe.recv()
-                except EOFError:
-                    answer = "its process was ended (out of memory?)"
-            elif seconds < limit:
-                continue
-            process.kill()
-            process.join()
-            del running[pipe]
-            yield model, answer, seconds
-
-
 def rows_of(cache: Path) -> list[dict]:
     """Return the counts of earlier runs with this timm. An incomplete last line is removed."""
     cache.parent.mkdir(parents=True, exist_ok=True)
@@ -249,44 +185,30 @@ def rows_of(cache: Path) -> list[dict]:
     return [row for row in map(json.loads, text.splitlines()) if row["timm"] == timm.__version__]
 
 
-def counted(
-    models: Iterable[tuple], cache: Path, limit: float, processes: int, trained: bool
-) -> pd.DataFrame:
+def counted(models: Iterable[tuple], cache: Path, trained: bool) -> pd.DataFrame:
     """Return counts of (name, size) pairs, stored in ``cache``: macs and parameters, or nan.
 
     A pair that could not be counted is printed, and tried again in the next run.
     """
+    models = list(models)
     done = {
-        (r["model"], r["size"]): r
-        for r in rows_of(cache)
-        if r["macs"] and r.get("trained", True) == trained
+        (row["model"], row["size"]): row
+        for row in rows_of(cache)
+        if row["macs"] and row.get("trained", True) == trained
     }
     left = [model for model in models if model not in done]
-    with (
-        open(cache, "a", encoding="utf-8") as file,
-        tqdm(total=len(left), disable=not is_watched()) as bar,
-    ):
-        for (name, size), answer, seconds in counts(
-            left, limit, processes, {"trained": True} if trained else {}
-        ):
-            bar.update()
-            if isinstance(answer, str):
-                print(f"{name} at {size}: {answer}", file=sys.stderr, flush=True)
+    with open(cache, "a", encoding="utf-8") as file:
+        for name, size in tqdm(left, disable=not is_watched()):
+            try:
+                macs, parameters = macs_of(name, size, trained)
+            except (ValueError, RuntimeError) as error:
+                print(f"{name} at {size}: {error}", file=sys.stderr, flush=True)
                 continue
-            macs, parameters = answer
-            row = {
-                "model": name,
-                "size": size,
-                "macs": macs,
-                "parameters": parameters,
-                "timm": timm.__version__,
-            }
-            done[name, size] = row | {"trained": trained, "counting_s": round(seconds, 2)}
-            file.write(json.dumps(done[name, size]) + "\n")
-            file.flush()
-    return pd.DataFrame(
-        [done.get(key, {}) for key in models], columns=["macs", "parameters"], dtype="Int64"
-    )
+            row = {"model": name, "size": size, "macs": macs, "parameters": parameters}
+            done[name, size] = row | {"timm": timm.__version__, "trained": trained}
+            print(json.dumps(done[name, size]), file=file, flush=True)
+    found = [done.get(key, {}) for key in models]
+    return pd.DataFrame(found, columns=["macs", "parameters"], dtype="Int64")
 
 
 def measured(results: pd.DataFrame, benchmark: pd.DataFrame, column: str) -> np.ndarray:
@@ -368,25 +290,12 @@ def today(name: str) -> str:
     return "" if name in WITHDRAWN else find_current_name(THEN.get(name, name))
 
 
-def report(table: pd.DataFrame, results: pd.DataFrame, gmacs: np.ndarray) -> None:
-    """Print the check against timm's own numbers, and the fronts. gmacs: of timm, float [rows]."""
+def report(table: pd.DataFrame, gmacs: np.ndarray) -> None:
+    """Print counts that differ from timm's own, and the fronts. gmacs: of timm, float [rows]."""
     rows = table.assign(published=gmacs, counted=table["macs"].astype(float) / GIGA)
-    rows["ratio"] = rows["counted"] / rows["published"]
-    print(
-        f"{len(table)} models, {table['seconds'].isna().sum()} without time, "
-        f"{table['macs'].isna().sum()} without MACs"
-    )
-    off = (table["parameters"].astype(float) / 1e6 - results["param_count"]).abs() > 0.0051
-    print(f"parameters other than timm's: {table['model'][off].tolist()}")
-    both = rows[rows["ratio"].notna()]
-    others = both[(both["counted"] - both["published"]).abs() > ROUNDING + 1e-4]
-    least, most = both["ratio"][both["published"] >= 1].agg(["min", "max"])
-    print(
-        f"of {len(both)} published GMACs, {len(both) - len(others)} agree to their two decimals; "
-        "the others:"
-    )
-    print(others[["model", "image_size", "macs", "published", "ratio"]].to_string(index=False))
-    print(f"of one GMAC and more, counts are {least:.4f} to {most:.4f} of timm's")
+    others = rows[(rows["counted"] - rows["published"]).abs() > ROUNDING + 1e-4]
+    print(f"of {len(rows)} models, {len(others)} have other GMACs than timm publishes:")
+    print(others[["model", "image_size", "macs", "published"]].to_string(index=False))
     indexed = table.set_index("model")
     for cost in ("macs", "seconds"):
         front = front_of(indexed, cost)
@@ -418,12 +327,7 @@ def main() -> None:
         metavar="FACTOR",
         help="count only rows so near a front in timm's GMACs",
     )
-    parser.add_argument("--limit", type=float, default=300, help="seconds that one count may take")
     parser.add_argument("--counts", type=Path, default=HERE.parents[1] / "build" / "macs.jsonl")
-    parser.add_argument(
-        "--processes", type=int, default=os.cpu_count(), help="models that are counted at a time"
-    )
-    parser.add_argument("--threads", type=int, default=1, help="of each")
     options = parser.parse_args()
     files = FILES_TODAY if options.today else FILES
     if options.tables is None and {options.results, options.v2, options.benchmark or RESULTS} - set(
@@ -435,7 +339,6 @@ def main() -> None:
     source = source_of(paths, options.source)
     if options.out is None and source != OF_2022:
         parser.error(f"{OWN.name} is for the files of 2022-07-27; say where these go: --out FILE")
-    torch.set_num_threads(options.threads)
     results, v2, benchmark = map(read_table, paths)
     results = kept(results)
     seconds = 1 / measured(results, benchmark, "infer_samples_per_sec")
@@ -444,9 +347,9 @@ def main() -> None:
     )
     counts = counts_of(results, seconds, gmacs, options, source == OF_2022)
     table = table_of(results, v2, seconds, counts, source)
-    report(table, results, gmacs)
+    report(table, gmacs)
     if options.out is None and table["macs"].isna().any():
-        parser.error(f"{OWN.name} needs all counts; some are missing: more time is --limit SECONDS")
+        parser.error(f"{OWN.name} needs all counts; some are missing")
     write(table, options.out or OWN)
 
 
@@ -464,7 +367,7 @@ def counts_of(
         print(f"{chosen.sum()} of {len(results)} rows are near a front and counted", flush=True)
     order = np.flatnonzero(chosen)[np.argsort(gmacs[chosen], kind="stable")]
     models = list(zip(results["model"].iloc[order], results["img_size"].iloc[order].tolist()))
-    found = counted(models, options.counts, options.limit, options.processes, trained)
+    found = counted(models, options.counts, trained)
     return found.set_axis(order).reindex(range(len(results)))
 
 

@@ -10,7 +10,6 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib import Front, LogitStore, Method, Point
-from cascadelib.checks import validate_choice
 from cascadelib.files import located
 from cascadelib.store import ScoreFile
 from cascadelib.store.protocol import Store
@@ -42,10 +41,6 @@ class Paper:
         Number of best classes of figure 10.
     prominence : float
         Prominence of the points of Table 1.
-    drawn : collection of str
-        Shifted splits of figure 12. Without any of them, the first one.
-    figures : collection of str or "all"
-        The figures to draw.
     """
 
     selection: Store
@@ -56,23 +51,13 @@ class Paper:
     time: str = "seconds"
     top_k: int = 5
     prominence: float = 0.3
-    drawn: Collection[str] = ()
-    figures: Collection[str] = "all"
     fronts: dict[Any, Front] = field(default_factory=dict, repr=False)  # by the arguments
 
-    def __post_init__(self) -> None:
-        if self.figures != "all":
-            for name in self.figures:
-                validate_choice(name, DESIGNS, "figure")
-
     def draw(self, name: str, design: Design | None = None) -> Any:
-        """Return a figure or table. If it was not requested or needs other data, print the reason.
+        """Return a figure or table, or print which other data it needs.
 
         design: replaces the declared design.
         """
-        if self.figures != "all" and name not in self.figures:
-            print(f"{name} was not requested (figures=).")
-            return None
         design = DESIGNS[name] if design is None else design
         if missing := [topic for topic in design.needs if not self.has(topic)]:
             print(f"{name} needs {' and '.join(TOPICS[topic] for topic in missing)}.")
@@ -83,25 +68,21 @@ class Paper:
         return drawn
 
     def answer(self) -> str:
-        """Return the mean factors of figures 1, 4 and 5 as sentences, held out if possible."""
+        """Return the mean factors of figures 1, 4 and 5 as a sentence, held out if possible."""
         kinds = {"pairs": "Figure 1", "triples": "Figure 4", "pairs in time": "Figure 5"}
-        factors = {}
-        optimistic = []
+        factors = []
         for kind, name in kinds.items():
             design = DESIGNS[name]
             if all(map(self.has, design.needs)):
                 front = self.search(design, 3 if kind == "triples" else 2)
-                optimistic.append(f"{front.mean_improvement():.2f}×")
+                factor = f"{front.mean_improvement():.2f}× where selected"
                 if self.has_held_out:
-                    front = cl.analysis.front_on(self.held_out, front, ranges=False)
-                factors[kind] = f"{front.mean_improvement():.2f}×"
-        where = "held out" if self.has_held_out else "where selected (optimistic)"
-        text = (
-            f"Single models cost {factors.pop('pairs')} as much as equally accurate pairs, {where}."
+                    moved = cl.analysis.front_on(self.held_out, front, ranges=False)
+                    factor = f"{moved.mean_improvement():.2f}× held out ({factor})"
+                factors.append(f"{kind} {factor}")
+        return (
+            f"Mean cost of single models ÷ that of equally accurate cascades: {', '.join(factors)}."
         )
-        others = ", ".join(f"{kind} {factor}" for kind, factor in factors.items())
-        text += f" Mean factors of other cascades: {others}." if others else ""
-        return f"{text} [Selected: {', '.join(optimistic)}.]" if self.has_held_out else text
 
     def has(self, topic: str) -> bool:
         """Return whether the study has what a design needs."""
@@ -269,13 +250,3 @@ def halves(store: Store) -> tuple[Store, Store]:
     """Return every other sample of a store, and the others."""
     evens, odds = (store.take(slice(start, None, 2)) for start in (0, 1))
     return evens, odds
-
-
-def designs_table() -> pd.DataFrame:
-    """Return the declared designs, a row per figure."""
-    rows = {}
-    for name, design in DESIGNS.items():
-        above = f"above {design.above:.0%}" if design.above else "all"
-        rows[name] = (design.what, design.candidates, design.split, design.cost, above)
-    columns = ["what", "candidates", "split", "cost", "accuracies"]
-    return pd.DataFrame.from_dict(rows, orient="index", columns=columns)

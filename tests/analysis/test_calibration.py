@@ -208,7 +208,7 @@ def test_scaling_changes_no_front_of_one_models_logits_margin(monkeypatch):
     table = scaling_table(*stores)
     assert len(table) == 6
     assert table.loc["logits_margin, none", "cost_ratio"] == 1
-    assert (table["cost_ratio_low"] <= table["cost_ratio_high"]).all()
+    assert (table["error"] >= 0).all()
     methods = [Method("entropy", "none", scaled).fit(stores[0]) for scaled in (False, True)]
     fronts = [search(stores[0], 2, method, models="pareto") for method in methods]
     moved = [front_on(stores[1], front, ranges=False) for front in fronts]

@@ -15,10 +15,7 @@ def test_the_link_works_in_jupyterlab_at_the_root(browser, tmp_path):
     for folder, path in (("notebooks", NOTEBOOK), ("docs", ROOT / "docs" / "glossary.md")):
         (tmp_path / folder).mkdir()
         shutil.copy(path, tmp_path / folder)
-    with serving(tmp_path, [str(ROOT / "notebooks" / "tools" / "report" / "lab.py")]) as (
-        address,
-        _,
-    ):
+    with serving(tmp_path) as (address, _):
         page = browser.new_page()
         page.goto(f"{address}/lab/tree/notebooks/{NOTEBOOK.name}")
         link = page.locator(".jp-RenderedMarkdown a", has_text="glossary").first

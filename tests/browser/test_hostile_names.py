@@ -6,7 +6,6 @@ import nbformat
 import numpy as np
 import pandas as pd
 import pytest
-from scripts import load_script
 
 import cascadelib as cl
 from cascadelib.analysis.calibration import moving_average
@@ -17,7 +16,6 @@ from tools.figures import front_plots, plots
 from tools.figures.calibration import threshold_curves
 from tools.report import home, rendering
 
-then_and_now = load_script("data/imagenet-1k/then_and_now.py")
 pytestmark = pytest.mark.browser
 NAMES = [
     "<img src=x onerror=alert(1)>hostile0",
@@ -91,7 +89,6 @@ def figures(store, other):
     table = front.table
     curve = front.improvement_curve(points=20)
     replayed = cl.replay(other, front)
-    families = pd.Series(NAMES[::-1], index=NAMES)
     correct = store.logits(NAMES[-1]).argmax(1) == store.labels
     confidence = cl.confidence(store.logits(NAMES[-1]))
     curves = threshold_curves(store, NAMES[0], store)
@@ -102,8 +99,6 @@ def figures(store, other):
     labels = pairs["first"] + " → " + pairs["second"]
     curves_of = dict.fromkeys(labels[:4], pair_curve(store, *NAMES[:2]))
     yield front_plots.pairs_figure(pairs, curves_of, NAMES[2])
-    yield then_and_now.fronts_figure(dict.fromkeys(NAMES, singles), families)
-    yield plots.tasks_figure(dict.fromkeys(NAMES[:3], front), "macs", NAMES[1])
     yield plots.segments_figure(replayed, front, NAMES[0])
     panels = {name: dict.fromkeys(NAMES[::-1], curve) for name in NAMES}
     yield plots.replayed_improvement_figure(panels, NAMES[3])

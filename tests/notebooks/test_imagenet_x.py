@@ -3,7 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
-from paper_by_hand import ScoreStudy, front_of, front_of_singles, midway, tenths_of
+from paper_by_hand import ScoreStudy, front_of, tenths_of
 from scripts import load_script
 
 import cascadelib as cl
@@ -113,13 +113,6 @@ def picked_by_hand(here, there, paper):
     )
     expensive = cl.pick(fronts[0], "max_improvement"), cl.pick(fronts[1], "max_improvement")
     cost = there.costs["macs"]
-    *firsts, last = front_of_singles(here.accuracies, cost)
-    exceeding = []
-    for first in firsts:
-        confidence = here.parts[first][1]
-        levels = [np.inf, *sorted({midway(confidence, t) for t in confidence}, reverse=True)]
-        level = max(levels, key=lambda t: here.run((first, last), [t])[0])
-        exceeding.append(there.run((first, last), [level])[0] - there.accuracies[last])
     return {
         "best-for-less": [
             hits - there.accuracies[best],
@@ -127,7 +120,6 @@ def picked_by_hand(here, there, paper):
             1 - paid / cost[best],
         ],
         "triple-cost": [on(there, point)[1] / on(here, point)[1] - 1 for point in expensive],
-        "plateau-exceeds": exceeding,
     }
 
 

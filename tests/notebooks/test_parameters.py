@@ -1,6 +1,6 @@
 """Each notebook runs with other parameters: another folder, swapped splits, entropy, seconds.
 
-Their live figures and tables then fit into their containers, in the report and in JupyterLab.
+Their live figures and tables then fit into their containers in the report.
 """
 
 import nbformat
@@ -8,7 +8,6 @@ import numpy as np
 import pandas as pd
 import papermill
 import pytest
-from jupyter_pages import PATIENCE, serving
 
 from cascadelib import LogitStore, Method
 from cascadelib.files import ROOT
@@ -155,7 +154,6 @@ CUT = """([containers, parts]) => {
     }
     return [seen, cut] }"""
 REPORT_PARTS = "html, table, .output_area, .output_area pre, main p, img"
-LAB_PARTS = ".jp-RenderedHTMLCommon table, .jp-RenderedHTMLCommon p, .jp-RenderedHTMLCommon"
 
 
 @pytest.fixture
@@ -184,18 +182,3 @@ def test_no_live_figure_or_table_of_a_lesson_is_cut_in_the_report(
         seen, cut = page.evaluate(CUT, ["[role=figure]", REPORT_PARTS])
         assert seen > 30 and cut == [], run_.source.stem
         page.close()
-
-
-@pytest.mark.nightly
-@pytest.mark.browser
-def test_no_live_figure_or_table_of_a_lesson_is_cut_in_jupyterlab(executed, lessons, open_page):
-    """The window has 1,440 pixels, of which JupyterLab's sidebar takes 300."""
-    with serving(executed) as (address, _):
-        for path in lessons:
-            tab = f"{address}/lab/workspaces/{path.stem}/tree/{path.name}"  # no other tab
-            page = open_page(tab, 1440, height=8000)
-            page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
-            page.wait_for_timeout(2000)
-            seen, cut = page.evaluate(CUT, [".jp-OutputArea-output", LAB_PARTS])
-            assert seen > 30 and cut == [], path.stem
-            page.close()

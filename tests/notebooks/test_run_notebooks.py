@@ -1,7 +1,6 @@
 """The runner on small notebooks: pages that read offline, committed outputs, failures, presets."""
 
 import re
-import subprocess
 import sys
 
 import nbformat
@@ -9,7 +8,6 @@ import pytest
 from browsers import find_browser
 
 from cascadelib.figures import style
-from cascadelib.files import ROOT
 from tools.report import rendering, run
 
 FIGURE = """from cascadelib.figures.style import Figure
@@ -92,7 +90,7 @@ def test_a_failing_notebook_is_reported_and_the_others_run(tmp_path, write_noteb
     printed = capsys.readouterr()
     error = "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero"
     assert error in printed.err
-    assert "FAILED 02_dead.ipynb: code cell 2, `import os`: DeadKernelError" in printed.err
+    assert "FAILED 02_dead.ipynb: DeadKernelError" in printed.err
     assert re.search(r"03_good +\d+\.\d s  ok", printed.out)
     index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
     assert index.count('class="failed"') == 2 and "03_good.html" in index
@@ -163,8 +161,6 @@ def test_parameters_and_presets_reach_the_notebooks_that_have_their_name(
     preset.write_text("points: 8  # many\nsplit: own\n", encoding="utf-8")
     assert run.main(["--preset", str(preset), "-p", "split", "test"], folder) == 0
     assert requested == [{paths[0]: {"points": 8}, paths[1]: {"split": "test"}}]
-    last_line = capsys.readouterr().out.splitlines()[-1]
-    assert last_line == "No such parameter, so it was ignored: split in 01"
     preset.write_text("pints: 8\n", encoding="utf-8")
     refused = {
         "'pints'; nearest: points": ["02", "--preset", str(preset)],
@@ -176,41 +172,9 @@ def test_parameters_and_presets_reach_the_notebooks_that_have_their_name(
             run.main(arguments, folder)
 
 
-@pytest.mark.soak
-def test_nbval_compares_tagged_cells_except_their_times(tmp_path, write_notebook):
-    clock = "import time; print(time.time(), 's')"
-    source = write_notebook(tmp_path / "notebooks" / "02_a.ipynb", "points", "print(0.3)", clock)
-    assert run.main(["--out", str(tmp_path / "full")], source.parent) == 0
-    nb = nbformat.read(tmp_path / "full" / source.name, as_version=4)
-    for cell in nb.cells[-2:]:
-        cell.metadata["tags"] = ["nbval-check-output"]
-    nbformat.write(nb, source)
-    other = source.with_name("03_b.ipynb")
-    other.write_text(
-        source.read_text(encoding="utf-8").replace("0.3\\n", "0.4\\n"), encoding="utf-8"
-    )
-    tested = subprocess.run([*NBVAL, source, other], cwd=ROOT, capture_output=True, text=True)
-    assert "1 failed, " in tested.stdout, tested.stdout
-
-
-@pytest.mark.parametrize(
-    ("text", "question"),
-    [
-        ("# 02 · Pairs\n\nWhich two? And why?", "Which two?"),
-        ("# Which *two* models?\nText.", "Which two models?"),
-        ("# Title\n\nA word first. Is 0.5% of `x` much?", "Is 0.5% of x much?"),
-        ("# Title\n\nNone here.", "Title"),
-    ],
-)
-def test_the_question_is_the_first_of_the_opening_cell(text, question):
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    assert rendering.question_of(nb) == question
-
-
-def test_a_figure_without_a_title_is_named_by_its_axes():
-    layout = {"xaxis": {"title": {"text": "MACs"}}, "yaxis": {"title": {"text": "Accuracy"}}}
-    assert rendering.title_of({"layout": layout}) == "Accuracy against MACs"
-    assert rendering.title_of({}) == "Figure"
+def test_the_question_is_the_heading_without_its_number():
+    cell = nbformat.v4.new_markdown_cell("# 02 · Which *two* models?\n\nText.")
+    assert rendering.question_of(nbformat.v4.new_notebook(cells=[cell])) == "Which two models?"
 
 
 @pytest.mark.parametrize(

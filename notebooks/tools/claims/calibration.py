@@ -133,11 +133,6 @@ def perfect(parts: Sequence[pd.DataFrame], samples: int) -> Evidence:
 
 
 def scaling_fronts(table: pd.DataFrame, samples: int) -> Evidence:
-    """Return costs with temperature scaling ÷ without, from ``scaling_table``.
-
-    The intervals of the table are simultaneous.
-    """
+    """Return costs with temperature scaling ÷ without, from ``scaling_table``."""
     ratios = table["cost_ratio"].to_numpy()
-    ends = (table["cost_ratio_high"] - table["cost_ratio_low"]).to_numpy()
-    errors = ends / 2 / norm.isf(0.025 / len(table))
-    return Evidence(ratios, list(normal_draws(ratios, errors)), samples)
+    return Evidence(ratios, list(normal_draws(ratios, table["error"])), samples)

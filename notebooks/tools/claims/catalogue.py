@@ -22,8 +22,9 @@ def paper_claims() -> pd.DataFrame:
     "macs" or "time". over: the population of the interval ("samples", "models", "nothing"). rule
     (of :mod:`tools.claims.verdicts`). better, worse: patterns of methods. scope: "any" study, a
     "larger" one than the bundled images, which decided nothing, or the first letters of the names
-    of data sets. why: the reason if no other study can test it. place, headline: the place and the
-    words of a claim on the first screen.
+    of data sets. why: the reason if no other study can test it. decides: the number of bundled
+    samples or models that would decide it, if their estimates were exact. place, headline: the
+    place and the words of a claim on the first screen.
     """
     return pd.read_csv(CLAIMS, dtype=str, keep_default_na=False).set_index("id")
 

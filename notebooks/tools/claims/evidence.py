@@ -76,29 +76,14 @@ def normal_draws(values: Any, errors: Any) -> Array:
 def correlations(values: Any, pairs: int, samples: int = 0) -> Evidence:
     """Return the Evidence of rank correlations of a number of pairs each.
 
-    They are corrected by :func:`unbiased_correlation`. The error of Fisher's z is that of Bonett
-    and Wright (2000). It is too small for few pairs, so that these have no interval.
+    The error of Fisher's z is that of Bonett and Wright (2000). It is too small for few pairs, so
+    that these have no interval.
     """
     if pairs < LEAST_PAIRS:
         return Evidence(values)
-    values = unbiased_correlation(values, pairs)
     variance = (1 + np.square(values) / 2) / (pairs - 3)
     drawn = normal_draws(fisher_z(values), np.sqrt(variance))
     return Evidence(values, list(np.tanh(drawn)), samples)
-
-
-def unbiased_correlation(found: Any, pairs: int) -> Array:
-    """Return the rank correlation of a population from that of a sample of pairs.
-
-    That of a sample is too small on average, by the formula of Moran (1948) for normal variables.
-    Near 1 this bias is as large as the standard error.
-    """
-    quarter = np.pi / 2  # of a turn
-    pearson = np.sin(np.linspace(-quarter, quarter, 20_001))
-    half = np.arcsin(pearson / 2)
-    sum_of_angles = np.arcsin(pearson) + (pairs - 2) * half
-    expected = 6 / np.pi / (pairs + 1) * sum_of_angles
-    return np.interp(found, expected, 6 / np.pi * half)
 
 
 def draw_models(table: pd.DataFrame) -> list[pd.DataFrame]:

@@ -9,7 +9,7 @@ from typing import Any
 import pandas as pd
 
 from cascadelib.checks import validate_choice
-from tools.claims import calibration, methods, pairs, published, shift, singles, texts
+from tools.claims import calibration, methods, pairs, published, shift, texts
 from tools.claims.catalogue import BUNDLED, claims_in_scope, paper_claims
 from tools.claims.evidence import Evidence, EvidenceByClaim, is_known
 from tools.claims.verdicts import (
@@ -20,11 +20,11 @@ from tools.claims.verdicts import (
     Verdicts,
     evaluate_claims,
 )
-from tools.claims.words import difference_in_words, in_words
+from tools.claims.words import in_words
 from tools.paper import Paper
 
 REAL = Path(__file__).with_name("imagenet-x.csv")  # of data/imagenet-1k/imagenet_x.py
-FAMILIES = (singles, pairs, methods, shift, texts, calibration)
+FAMILIES = (pairs, methods, shift, texts, calibration)
 NOT_MET = "not reproduced"
 NEEDS = {"glue": "needs GLUE"}  # by scope
 NEEDS_IMAGENET = "needs ImageNet"
@@ -86,10 +86,8 @@ def table(
     for name, claim in claims.iterrows():
         found = [source[str(name)] for source in sources if name in source]
         decided = [result for result in found if result.verdict.word in DECIDED]
-        result = next(iter(decided), of_study.get(str(name)))
-        if result is None:
-            values = [each for each in found if not claim["rule"]]
-            result = next(iter(values), Result("", "", untested(claim, name in scope.index)))
+        needed = Result("", "", untested(claim, name in scope.index))
+        result = next(iter(decided), of_study.get(str(name), needed))
         here = f"{result.here}, {result.data}" if result.here else ""
         rows[name] = {"here": here, "verdict": str(result.verdict)}
     shown = claims[["topic", "claim", "paper", "place", "headline"]]
@@ -100,7 +98,7 @@ def untested(claim: pd.Series, is_in_scope: bool) -> Verdict:
     """Return the verdict on a claim without a result: what it needs, or why it is not tested."""
     if is_in_scope or claim["why"]:
         return Verdict(UNTESTABLE, claim["why"] or LACKING)
-    return Verdict(NEEDS.get(claim["scope"], NEEDS_IMAGENET))
+    return Verdict(NEEDS.get(claim["scope"], NEEDS_IMAGENET), claim["decides"])
 
 
 def known_values(values: Mapping[str, Any]) -> EvidenceByClaim:
@@ -114,14 +112,11 @@ def known_values(values: Mapping[str, Any]) -> EvidenceByClaim:
 
 
 def results_of(claims: pd.DataFrame, evidence: EvidenceByClaim, data: str) -> Results:
-    """Return the results of some claims, with the differences from printed numbers."""
+    """Return the results of some claims."""
     verdicts = verdicts_of(claims, evidence)
     found = {}
     for name, verdict in verdicts.items():
-        claim = claims.loc[name]
-        if verdict.word in DECIDED:
-            verdict = replace(verdict, reason=difference_in_words(evidence[name], claim))
-        text = "" if verdict.word == UNTESTABLE else in_words(evidence[name], claim)
+        text = "" if verdict.word == UNTESTABLE else in_words(evidence[name], claims.loc[name])
         found[name] = Result(text, evidence[name].data or data, verdict)
     return found
 
@@ -139,7 +134,7 @@ def results_from_timm() -> Results:
     """Return the results from timm's published tables.
 
     A value without draws is compared as if it were exact. A number that the paper prints and the
-    tables contradict is not reproduced. A claim without a rule has its value only.
+    tables contradict is not reproduced.
     """
     evidence = published.evidence()
     claims = paper_claims()
@@ -149,9 +144,6 @@ def results_from_timm() -> Results:
     for name, result in found.items():
         if result.verdict.word == CONTRADICTED and claims.loc[name, "printed"]:
             found[name] = replace(result, verdict=replace(result.verdict, word=NOT_MET))
-    for name in set(evidence) - set(found):
-        claim = claims.loc[name]
-        found[name] = Result(in_words(evidence[name], claim), "timm", untested(claim, True))
     return found
 
 

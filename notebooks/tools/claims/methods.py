@@ -53,8 +53,7 @@ def of_lengths(paper: Paper) -> EvidenceByClaim:
     if "tenth" in tested:
         fronts["tenth"] = thinned(three)
     if "one-threshold" in tested:
-        options = {"models": list(three.candidates), "cost": three.cost_kind}
-        fronts["shared"] = shared_threshold_front(paper.selection, 3, **options)
+        fronts["shared"] = shared_threshold_front(three)
     if "triples-plain" in tested:
         fronts["mean logits"] = paper.search(design, 3, LOGITS)
     views = length_views(fronts, paper.selection, paper.unseen)
@@ -164,13 +163,6 @@ def costlier(view: View, name: str) -> float:
     return mean_cost_ratio(view.fronts["three"], view.fronts[name])
 
 
-def wang(view: View, name: str) -> float:
-    """Return the MACs of one of ImageNet's models ÷ those of an equally accurate triple."""
-    model = cl.published.models().loc[name]
-    cost = view.fronts["three"].cost_at(model["top1"])
-    return model["macs"] / float(cost)
-
-
 def means_of(view: View, kind: str, *ends: float | None) -> pd.Series:
     """Return the mean factor of each method between two of the paper's accuracies."""
     fronts = view.group(kind)
@@ -200,7 +192,6 @@ def margin_of_means(view: View, low: float) -> list[float]:
 
 LENGTHS.vary(costlier, {"tenth": ["tenth"]})
 LENGTHS.vary(costlier, {"one-threshold": ["shared"]}, "metrics")
-LENGTHS.vary(wang, {"wang-b7": ["tf_efficientnet_b7"], "wang-vit": ["vit_large_patch16_384"]})
 ON_ALL_MEANS = ("first", "second", "compared-least")
 PAIRS.vary(means_of, dict.fromkeys(ON_ALL_MEANS, ["pairs"]))
 PAIRS.vary(means_of, {"margin-below-78": ["pairs", None, 0.78]})

@@ -1,8 +1,6 @@
 """The paper's claims on pairs (figures 1, 2, 5, 10 and Table 1)."""
 
 from collections.abc import Sequence
-from dataclasses import replace
-from fnmatch import filter as match_names
 
 import numpy as np
 import pandas as pd
@@ -23,7 +21,6 @@ from tools.claims.views import (
     compared,
     make_views,
     mean_of,
-    most_of,
     points_at_accuracies,
 )
 from tools.designs import DESIGNS
@@ -33,7 +30,6 @@ from tools.paper import Paper
 SAMPLES = Claims()  # of a view of pairs
 MODELS = Claims()  # of a table of pairs
 TIMES = Claims()  # of a view of pairs in time and in MACs
-FAMILIES = ("*efficientnet*ns*", "*mobilenetv3*", "beit*", "tinynet*", "levit*")  # of the paper
 MEAN_NAMES = ("mean logits", "mean softmax")
 
 
@@ -58,13 +54,24 @@ def of_pairs(paper: Paper) -> EvidenceByClaim:
 def groups_of(front: Front, points: Sequence[Point]) -> dict[str, Sequence[Point]]:
     """Return the groups of cascades on which claims on pairs are tested. points: of Table 1."""
     match = cl.pick(front, "near_best", caution=0)
+    dip = least_improved(front)
     return {
         "front": front.cascades,
         "spaced": points_at_accuracies(front),
         "named": [front.reference, match, front.point(len(front) - 1)],
-        "most accurate": most_accurate(front),
         "table 1": points,
-    }
+    } | ({"dip": dip} if dip else {})
+
+
+def least_improved(front: Front) -> list[Point]:
+    """Return the cheapest cascade at the accuracy of the single model inside the hull at which a
+    front improves least, [] without such a model."""
+    inner = front.singles.loc[front.singles["on_hull"], "accuracy"][1:-1].to_numpy()
+    if not len(inner):
+        return []
+    least = inner[front.improvement_at(inner).argmin()]
+    row = int(front.table["accuracy"].searchsorted(least - 1e-12))
+    return [front.point(min(row, len(front) - 1))]
 
 
 def of_models(pairs: pd.DataFrame) -> EvidenceByClaim:
@@ -86,19 +93,6 @@ def time_views(timed: Front, counted: Front, store: Store, other: Store) -> list
     """Return the views of fronts of pairs in time and in MACs."""
     groups = {"spaced": points_at_accuracies(timed)}
     return make_views({"seconds": timed, "macs": counted}, groups, store, other)
-
-
-def most_accurate(front: Front) -> list[Point]:
-    """Return the most accurate threshold of each front model with the largest one."""
-    *firsts, last = front.singles.index[front.singles["on_front"]]
-    points: list[Point] = []
-    template = front.point(len(front) - 1)
-    about = {"method": front.method, "cost": front.cost_kind}
-    for first in firsts:
-        curve = cl.fronts.pair_curve(front.store, first, last, **about)
-        threshold = float(curve.loc[curve["accuracy"].idxmax(), "threshold"])
-        points.append(replace(template, models=(first, last), thresholds=(threshold,)))
-    return points
 
 
 def pairs_with_front(front: Front, split: Store) -> pd.DataFrame:
@@ -130,18 +124,6 @@ def front_noise(view: View) -> float:
     return lost_beyond_last(view, "front").mean()
 
 
-@SAMPLES.add()
-def families_order(view: View) -> list[float]:
-    """Return the shares of the front's cascades with a model of each family of ImageNet's."""
-    models = view.fronts["macs"].table["models"]
-    shares = []
-    for family in FAMILIES:
-        has_family = [bool(match_names(names, family)) for names in models]
-        shares.append(float(np.mean(has_family)))
-    return shares
-
-
-SAMPLES.vary(most_of, {"pairs-most": ["macs"]})
 SAMPLES.vary(mean_of, {"pairs-80-86": ["macs", 0.8, 0.86], "pairs-86": ["macs", 0.86]})
 SAMPLES.vary(
     compared,
@@ -177,24 +159,13 @@ def best_for_less(view: View) -> list[float]:
 
 
 @SAMPLES.add()
-def pairs_dip(view: View) -> Array:
-    front = view.fronts["macs"]
-    return front.improvement_at(front.singles["accuracy"][view.hull].to_numpy())
+def pairs_dip(view: View) -> Array | float:
+    return view.held["dip"].improvement if "dip" in view.held else np.nan
 
 
 @SAMPLES.add()
-def pairs_dip_where(view: View) -> float:
-    accuracies = view.fronts["macs"].singles["accuracy"][view.hull]
-    if accuracies.empty:
-        return np.nan
-    least = np.argmin(pairs_dip(view))
-    return accuracies.iloc[least]
-
-
-@SAMPLES.add()
-def plateau_exceeds(view: View) -> Array:
-    runs = view.held["most accurate"]
-    return runs.accuracy - runs.last_accuracy
+def pairs_dip_where(view: View) -> Array | float:
+    return view.chosen["dip"].accuracy if "dip" in view.chosen else np.nan
 
 
 @SAMPLES.add()
@@ -251,11 +222,6 @@ def time_concave(view: View) -> float:
     above = np.searchsorted(hull, singles.loc[~on_hull, "accuracy"])
     between = [front.mean_improvement(*hull[[row - 1, row]]) for row in above]
     return gain[~on_hull].mean() / np.mean(between)
-
-
-@SAMPLES.add("logits")
-def topk_difference(view: View) -> list[float]:
-    return [np.ptp(range_of(view.fronts[name])) for name in ("macs", "max softmax")]
 
 
 @SAMPLES.add("logits")

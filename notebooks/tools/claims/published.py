@@ -1,14 +1,17 @@
-"""Evidence for the paper's claims from figures that timm published of the paper's models."""
+"""Evidence for the paper's claims from figures that timm published of the paper's models.
+
+These figures decide all claims on single models, in MACs and in time (figures 1 and 5).
+"""
+
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from cascadelib import Baseline, published
-from tools.claims.evidence import RESAMPLES, Evidence, EvidenceByClaim
+from tools.claims.evidence import RESAMPLES, Evidence, EvidenceByClaim, correlations
 from tools.claims.published_models import singles
 from tools.claims.shift import spread_of
-from tools.claims.singles import counted, singles_in_time, size_diminishes
-from tools.claims.views import View
 
 THIRD_POINT = (0.8732, 14.39e9)  # of Table 1: accuracy and cost
 IMAGES = 50_000  # of ImageNet's validation set
@@ -66,7 +69,7 @@ def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByCl
         draws = rng.binomial(images, accuracy, (RESAMPLES, len(accuracy))) / images
         drawn.append(np.vstack([accuracy, draws]))
     top1, top5, moved = drawn
-    gains = [size_diminishes(View(singles=macs.assign(accuracy=row))) for row in top1]
+    gains = [size_diminishes(macs["cost"], row) for row in top1]
     lost = top1 - moved
     spans = [np.ptp(part, axis=1) for part in (top1, top5)]
     values = {
@@ -83,3 +86,35 @@ def with_binomial_draws(macs: pd.DataFrame, table: pd.DataFrame) -> EvidenceByCl
         "shift-drops": Evidence([lost[0].min(), lost[0].max()]),
         "shift-span": Evidence(span),
     }
+
+
+def counted(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
+    """Count the models on fronts. The tables have the columns cost and on_front."""
+    macs, time = (rows.index[rows["on_front"]] for rows in (in_macs, in_time))
+    found = {
+        "candidates": len(in_macs),
+        "front-models": len(macs),
+        "time-front-models": len(time),
+        "models": len(macs.union(time)),
+    }
+    return {name: Evidence(value) for name, value in found.items()}
+
+
+def singles_in_time(in_macs: pd.DataFrame, in_time: pd.DataFrame) -> EvidenceByClaim:
+    """Return the evidence on single models in time, from tables with cost and on_front."""
+    costs = pd.DataFrame({"macs": in_macs["cost"], "time": in_time["cost"]}).dropna()
+    fronts = [table[table["on_front"]] for table in (in_macs, in_time)]
+    spans = [float(np.ptp(np.log10(rows["cost"]))) for rows in fronts]
+    correlation = costs["macs"].corr(costs["time"], "spearman")
+    return {
+        "macs-time": correlations(correlation, len(costs), len(costs)),
+        "time-orders": Evidence(spans),
+    }
+
+
+def size_diminishes(cost: Any, accuracy: Any) -> tuple[float, float]:
+    """Return the gains of accuracy along the lower and the upper half of a front's log costs."""
+    logs = np.log10(cost)
+    middle = (logs.iloc[0] + logs.iloc[-1]) / 2
+    half = np.interp(middle, logs, accuracy)
+    return half - accuracy[0], accuracy[-1] - half

@@ -1,122 +1,55 @@
-"""Cascades with one threshold for all stages: cheaper to search but worse than separate thresholds.
+"""Cascades of three models with one threshold for all stages, which cost more (section 3)."""
 
-Paper, section 3.
-"""
-
-from typing import Any
+from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 from numpy import ndarray as Array
-from numpy.typing import ArrayLike
 
-from cascadelib.checks import check_count
-from cascadelib.fronts.cascades import Cascades, Outcomes, cascades_of
-from cascadelib.fronts.curves import merge_fronts
-from cascadelib.fronts.exact import SearchTask
-from cascadelib.fronts.front import Front, Points
-from cascadelib.labels import check_costs
-from cascadelib.methods.thresholds import threshold_for
-from cascadelib.stages import StageFunction
-from cascadelib.store.protocol import Store
+from cascadelib import Front
+from cascadelib.analysis.shift import front_of, replay
+from cascadelib.evaluation.pareto import pareto_front
+from cascadelib.methods.thresholds import convert_units
 
 
-def sum_deferred(slot: Array, weights: Array, thresholds: int) -> Array:
-    """Sum the weights [k] of the deferred samples, for 0 … V thresholds that let samples exit.
+def sums_below(levels: Array, confidence: Array, values: Array) -> Array:
+    """Return the sum of the values [k] of the samples whose confidence [k] is below each level."""
+    order = confidence.argsort()
+    sums = np.append(0, values[order].cumsum())
+    return sums[np.searchsorted(confidence[order], levels)]
 
-    slot: the number of thresholds that defer each sample, int [k].
+
+def shared_threshold_front(three: Front) -> Front:
+    """Return the exact front of three models with one threshold, of the candidates of a front.
+
+    three: a front of three models whose methods judge one model at a time. A threshold is a
+    confidence that occurs. The first models of a cascade are cheaper than the next ones.
     """
-    exiting = np.bincount(slot, weights, minlength=thresholds + 1).cumsum()
-    return exiting[-1] - exiting
-
-
-def prefixes_of(head: tuple) -> list[tuple]:
-    """Return the first model, the first two, and so on."""
-    return [head[: i + 1] for i in range(len(head))]
-
-
-def shared_levels(outcomes: Outcomes, head: tuple) -> tuple[Array, Array]:
-    """Return the thresholds that the stages of a prefix can share, and how many of them defer a
-    sample.
-
-    These are all occurring confidences, falling float64 [V], and the counts int [n − 1, k].
-    """
-    confidence = [outcomes.confidence(prefix) for prefix in prefixes_of(head)]
-    rising = np.unique(confidence)
-    # A sample exits at the first stage that is confident enough.
-    reached = np.maximum.accumulate(confidence)
-    return rising[::-1], len(rising) - np.searchsorted(rising, reached)
-
-
-def search_shared_threshold(stage: StageFunction, cost: ArrayLike, n_models: int) -> Points:
-    """Search :func:`shared_threshold_front` of the inputs of :func:`search_outcomes`."""
-    if np.ndim(cost) != 1:
-        raise ValueError("a shared threshold needs one cost per model")
-    check_count(n_models, "n_models (how many models share a threshold)", 2, np.size(cost))
-    cost = check_costs(cost)
-    outcomes = Outcomes(stage, False)
-    outcomes.prepare(cascades_of(cost, (n_models,)))
-    cascades: list[tuple] = []
-    # A column for each point: cost, accuracy, number of the cascade, threshold, and what passes on.
-    found = np.empty((n_models + 3, 0))
-    models = Cascades(cost)
-    for head in models.extensions((), n_models - 1):
-        falling, slots = shared_levels(outcomes, head)
-        levels = threshold_for(falling, np.arange(len(falling) + 1))
-        hits = [outcomes.correct(prefix).view(np.int8) for prefix in prefixes_of(head)]
-        k = len(hits[0])
-        ones = np.ones(k)
-        passing = [sum_deferred(slot, ones, len(falling)) / k for slot in slots]
-        for m in models.followers(head).tolist():
-            cascade = (*head, m)
-            last = outcomes.correct(cascade).view(np.int8)
-            steps = np.diff([*hits, last], axis=0)
-            gains = [sum_deferred(*pair, len(falling)) for pair in zip(slots, steps)]
-            correct = hits[0].sum() + sum(gains)
-            first, *later = cost[list(cascade)]
-            total = first + np.dot(later, passing)
-            # The cost falls with the boundary. A point must be better than all later ones.
-            best_after = np.maximum.accumulate(correct[::-1])[::-1]
-            rows = np.flatnonzero(np.diff(best_after, append=-1))
-            number = np.full(len(total), len(cascades))
-            points = np.stack([total, correct / k, number, levels, *passing])
-            found = merge_fronts(found, points[:, rows])
-            cascades.append(cascade)
-    total, accuracy, number, levels, *passing = found
-    shares = [np.ones_like(total), *passing, np.zeros_like(total)]
-    thresholds = np.repeat(levels[:, None], n_models - 1, axis=1)
-    models_of = np.array(cascades)[number.astype(int)]
-    exit_rates = -np.diff(shares, axis=0).T
-    return Points(accuracy, total, models_of, thresholds, exit_rates, samples=k)
-
-
-def shared_threshold_front(
-    store: Store,
-    n_models: int,
-    cost: str | None = None,
-    models: Any = "all",
-) -> Front:
-    """Return the exact front of cascades by max softmax with one threshold for all stages.
-
-    Parameters
-    ----------
-    store, cost, models
-        As for :func:`search`.
-    n_models : int
-        One length, 2 or more.
-
-    Returns
-    -------
-    Front
-        The non-dominated cascades, rising in cost and accuracy.
-
-    Raises
-    ------
-    ValueError
-        If costs are per sample, or if :func:`search` refuses the inputs.
-
-    References
-    ----------
-    Lebovitz et al., TMLR 2023, section 3.
-    """
-    task = SearchTask(store, None, None, cost, models)
-    return task.front(search_shared_threshold(task.stage, task.costs, n_models))
+    costs = three.singles.loc[list(three.candidates), "cost"].sort_values()
+    names = costs.index
+    outcome = three.store.outcome(list(names), three.method, three.score)
+    single = [outcome((number,)) for number in range(len(names))]
+    correct, confidence = (np.array(part, float) for part in zip(*single))
+    ones = np.ones(len(three.store))
+    chains = list(combinations(range(len(names)), 3))
+    found = np.empty((4, 0))  # costs, correct answers, numbers of chains, thresholds
+    for number, chain in enumerate(chains):
+        first, second, _ = confidence[[*chain]]
+        reached = np.maximum(first, second)  # below it, a sample reaches the third model
+        levels = np.append(np.unique([first, reached]), np.inf)
+        same = np.ones(len(levels))
+        shares = [len(ones) * same]
+        answered = correct[chain[0]].sum() * same
+        for each, step in zip((first, reached), np.diff(correct[[*chain]], axis=0)):
+            shares.append(sums_below(levels, each, ones))
+            answered += sums_below(levels, each, step)
+        total = costs.to_numpy()[[*chain]] @ shares
+        found = np.hstack([found, [total, answered, number * same, levels]])
+        found = found[:, pareto_front(*found[:2])]
+    point = max(three.cascades, key=lambda point: len(point.models))
+    points = []
+    for number, level in found[2:].T:
+        models = tuple(names[[*chains[int(number)]]])
+        threshold = float(convert_units(point.metric, level))
+        points.append(replace(point, models=models, thresholds=(threshold, threshold)))
+    return front_of(three.store, three, replay(three.store, points))

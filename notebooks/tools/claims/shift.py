@@ -9,13 +9,12 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.stats import norm
 
 import cascadelib as cl
 from cascadelib import Front
 from cascadelib.analysis.generalization import same_samples
 from cascadelib.store.protocol import Store
-from tools.claims.evidence import Evidence, EvidenceByClaim, normal_draws
+from tools.claims.evidence import Evidence, EvidenceByClaim
 from tools.claims.views import (
     Claims,
     draw_front,
@@ -60,8 +59,7 @@ def evidence(paper: Paper) -> EvidenceByClaim:
         return {}
     front = paper.search(DESIGNS["Figure 6"])
     splits = list(paper.shifted.values())
-    found = of_changes(front, paper.unseen, splits) | of_near(front, splits)
-    return found | of_drops(front, paper, min(map(len, splits)))
+    return of_changes(front, paper.unseen, splits) | of_near(front, splits)
 
 
 def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
@@ -79,20 +77,6 @@ def of_near(front: Front, splits: list[Store]) -> EvidenceByClaim:
 def are_paired(unshifted: Store, shifted: Store) -> bool:
     """Return whether shifted samples are changed samples of a split, which have the same ids."""
     return bool(np.isin(shifted.origin.sample_ids, unshifted.origin.sample_ids).all())
-
-
-def of_drops(front: Front, paper: Paper, samples: int) -> EvidenceByClaim:
-    """Return the evidence on the losses of the front's models, with simultaneous intervals."""
-    names = front.singles.index[front.singles["on_front"]]
-    paired = all(are_paired(paper.unseen, split) for split in paper.shifted.values())
-    drops = cl.analysis.accuracy_drops(paper.unseen, dict(paper.shifted), paired=paired)
-    lost = drops[drops.index.isin(names, level="model")]
-    quantile = norm.isf(0.025 / len(drops))
-    errors = (lost["drop_high"] - lost["drop_low"]).to_numpy() / 2 / quantile
-    values = lost["drop"].to_numpy()
-    drawn = normal_draws(values, errors)
-    value, *draws = ([row.min(), row.max()] for row in (values, *drawn))
-    return {"shift-drops": Evidence(value, draws, samples)}
 
 
 def of_changes(front: Front, unshifted: Store, shifted: list[Store]) -> EvidenceByClaim:
@@ -164,11 +148,6 @@ def shift_range(found: Change) -> Array:
 @CHANGES.add()
 def shift_order(found: Change) -> Array:
     return falls_of(found.after) - falls_of(found.before)
-
-
-@CHANGES.add()
-def shift_span(found: Change) -> Array:
-    return np.ptp(found.after, axis=1) - np.ptp(found.before, axis=1)
 
 
 @CHANGES.add()

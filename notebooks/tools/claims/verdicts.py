@@ -3,8 +3,8 @@
 A claim states that some numbers are positive. These are its *contrasts*: the distance of a value
 from a bound, or the lead of one method over another. A contrast is tested by its estimate ÷ its
 standard error over resamples. A claim is *supported* if every contrast is significantly positive
-(intersection-union test). It is *contradicted* if one contrast is significantly negative. Claims
-that at least one number is positive have both rules exchanged. Otherwise a claim is *undetermined*.
+(intersection-union test). It is *contradicted* if one contrast is significantly negative. Otherwise
+it is *undetermined*.
 Holm's procedure, over the contrasts of a claim and over the claims of a family, keeps the
 probability of any false verdict in a family at 5% or less.
 """
@@ -43,9 +43,6 @@ RULES: dict[str, Callable] = {
     "correlated": lambda v, bound: fisher_z(v) - fisher_z(bound),
     "uncorrelated": lambda v, bound: fisher_z(bound) - fisher_z(v),
     "peaks": lambda v: v[1] - v[[0, 2]],
-    "share": lambda v, bound: v[0] - bound * v[1],
-    "any": lambda v, bound: v - bound,
-    "any<": lambda v, bound: bound - v,
     "first": lambda v, bound: v[0] - [bound, v[-1]],
     "last": lambda v, bound: v[-1] - [bound, v[0]],
     "most": lambda v, bound: np.sort(v)[(len(v) - 1) // 2] - bound,
@@ -87,23 +84,20 @@ class Scores:
     Parameters
     ----------
     values : array of shape (n_contrasts,)
-        If ``negated``, the claim is that at least one contrast is positive. Then these are the
-        negated contrasts, and a contradiction of their claim supports this one.
+        The claim is that all are positive.
     freedom : float
         Degrees of freedom.
     """
 
     values: Array
     freedom: float
-    negated: bool = False
 
     def verdict(self) -> tuple[str, float]:
         """Return the likelier verdict and the p-value of its two-sided test."""
         all_positive = t.sf(self.values, self.freedom).max()
         one_negative = len(self.values) * t.cdf(self.values, self.freedom).min()
-        is_supported = (all_positive < one_negative) != self.negated
-        p = min(1.0, 2 * min(all_positive, one_negative))
-        return SUPPORTED if is_supported else CONTRADICTED, float(p)
+        word = SUPPORTED if all_positive < one_negative else CONTRADICTED
+        return word, float(min(1.0, 2 * min(all_positive, one_negative)))
 
 
 def match_names(patterns: str, names: Sequence[str]) -> Array:
@@ -188,8 +182,7 @@ def scores_of(claim: pd.Series, found: Evidence) -> Scores | None:
     is_rounding = (np.abs(estimate) < ROUNDING) & (error < ROUNDING)
     with np.errstate(divide="ignore", invalid="ignore"):
         scores = np.where(is_rounding, 0.0, estimate / error)
-    negated = claim["rule"].startswith("any")
-    return Scores(-scores if negated else scores, freedom, negated)
+    return Scores(scores, freedom)
 
 
 def errors_of(draws: Sequence[Any], found: Evidence, over: str) -> tuple[Array, int]:
@@ -234,8 +227,6 @@ def rejected_by_holm(p_values: Mapping[str, float]) -> set[str]:
 
 def obeys(estimate: Array, rule: str) -> bool:
     """Return whether contrasts that are not sampled obey a rule. The bounds of "in" are inside."""
-    if rule.startswith("any"):
-        return bool(np.any(estimate > 0))
     if rule.startswith("in"):
         return bool(np.all(estimate >= 0))
     return bool(np.all(estimate > 0))

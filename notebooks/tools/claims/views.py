@@ -51,17 +51,11 @@ class View:
         The cascades of each search on held-out samples.
     held, chosen : dict of str to Runs
         Groups of cascades on held-out samples, and on the samples that selected them.
-    hull : sequence of str
-        Models between the ends of the hull of the samples themselves, the same in every view.
-    singles : DataFrame
-        Single models of the front: cost, and accuracy on this draw.
     """
 
     fronts: Fronts = field(default_factory=dict)
     held: Mapping[str, Runs] = field(default_factory=dict)
     chosen: Mapping[str, Runs] = field(default_factory=dict)
-    hull: Sequence[str] = ()
-    singles: pd.DataFrame = field(default_factory=pd.DataFrame)
 
     def group(self, kind: str) -> Fronts:
         """Return the fronts whose names begin with a kind and a colon, without that beginning."""
@@ -162,8 +156,6 @@ def views_of_fronts(
     other: Store,
 ) -> list[View]:
     """Return the views of fronts that were already evaluated on their split."""
-    first = next(iter(moved.values()))
-    hull = first.singles.index[first.singles["on_hull"]][1:-1]
     draws = {name: draw_front(front) for name, front in moved.items()}
     held = {name: draw_runs(other, points) for name, points in groups.items()}
     chosen = held
@@ -174,7 +166,7 @@ def views_of_fronts(
         fronts = {name: each[row] for name, each in draws.items()}
         held_here = {name: each[row] for name, each in held.items()}
         chosen_here = {name: each[row] for name, each in chosen.items()}
-        views.append(View(fronts, held_here, chosen_here, hull))
+        views.append(View(fronts, held_here, chosen_here))
     return views
 
 
@@ -186,11 +178,6 @@ def mean_of(view: View, name: str, *ends: float | None) -> float:
 def compared(view: View, one: str, other: str, *ends: float | None) -> float:
     """Return the mean factor of a front ÷ that of another between two of the paper's accuracies."""
     return ratio(mean_of(view, one, *ends), mean_of(view, other, *ends))
-
-
-def most_of(view: View, name: str) -> float:
-    """Return the largest factor of a front."""
-    return view.fronts[name].table["improvement"].max()
 
 
 def with_samples(split: Store) -> Array:

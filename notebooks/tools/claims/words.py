@@ -46,7 +46,7 @@ def in_words(found: Evidence, claim: pd.Series) -> str:
     listed[row] = with_interval(parts[row], error, claim["show"], limits)
     if len(parts) <= MOST_PARTS:
         return ", ".join(listed)
-    return f"{listed[row]}, {'best' if kind.startswith('any') else 'least'} of {len(parts)}"
+    return f"{listed[row]}, least of {len(parts)}"
 
 
 def shown_numbers(value: Any) -> list[Any]:
@@ -57,15 +57,13 @@ def shown_numbers(value: Any) -> list[Any]:
 def deciding_contrast(found: Evidence, claim: pd.Series) -> tuple[int, float, float]:
     """Return the contrast that decides a claim: its place, its value and half its 95% interval.
 
-    It has the least value ÷ standard error, or the largest if one of several numbers is enough.
+    It has the least value ÷ standard error.
     """
     contrasts = contrasts_of(claim, found.value)
     values = contrasts(found.value)
     draws = known_draws(found, contrasts)
     errors = half_widths(draws, found, claim["over"]) if draws else np.zeros(len(values))
-    scores = values / np.fmax(errors, ROUNDING)
-    choose = np.argmax if claim["rule"].startswith("any") else np.argmin
-    place = int(choose(scores))
+    place = int(np.argmin(values / np.fmax(errors, ROUNDING)))
     return place, float(values[place]), float(errors[place])
 
 
@@ -97,20 +95,3 @@ def with_interval(
         return text
     low, high = limits
     return f"{text} [{max(low, part - error):{show}}, {min(high, part + error):{show}}]"
-
-
-def difference_in_words(found: Evidence, claim: pd.Series) -> str:
-    """Return by how much a value differs from the paper's number, "" within its precision."""
-    printed = claim["printed"].split()
-    if not printed:
-        return ""
-    parts = np.atleast_1d(np.asarray(found.value, float))
-    texts = []
-    is_different = len(parts) != len(printed)
-    for part, text in zip(parts, printed):
-        digits = len(text.partition(".")[2])
-        difference = part - float(text)
-        is_different |= abs(difference) > 0.5 * 10**-digits + 1e-12
-        show = claim["show"].lstrip("+z")
-        texts.append(f"{difference:+{show}}".replace("-", "−"))
-    return f"differs by {' and '.join(texts)}" if is_different else ""

@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy import ndarray as Array
-from scipy.stats import norm
 
 from cascadelib import LogitStore, Method, Point, bootstrap, confidence, search
 from cascadelib.analysis import (
@@ -18,7 +17,6 @@ from cascadelib.analysis import (
     resampled_cost_ratio,
 )
 from cascadelib.analysis.uncertainty import sample_counts
-from cascadelib.evaluation.intervals import with_ends
 from cascadelib.evaluation.run import evaluate
 from cascadelib.methods.confidence_metrics import METRICS, sums
 from cascadelib.methods.method import cached_temperature
@@ -36,28 +34,23 @@ def scaling_table(store: Any, other: Any) -> pd.DataFrame:
     """Test whether temperature scaling changes a front, a row per metric and ensemble.
 
     Fronts of Pareto models, with and without, are selected (and temperatures fitted) on one split.
-    They are evaluated on the other, point by point. Column: cost_ratio, with ÷ without
-    (:func:`cascadelib.analysis.mean_cost_ratio`), with an interval, simultaneously 95% for all rows
-    (Bonferroni). The interval is normal, and its standard error is that of the logarithm in the
-    bootstrap.
+    They are evaluated on the other, point by point. Columns: cost_ratio, with ÷ without
+    (:func:`cascadelib.analysis.mean_cost_ratio`), and its standard error, that of the logarithm in
+    the bootstrap.
     """
     kinds = []
     for ensemble in ENSEMBLES:
         metrics = METRICS_OF_MEANS if ensemble.startswith("mean") else METRICS_OF_OTHERS
         kinds += [(metric, ensemble) for metric in metrics]
     counts = sample_counts(len(other), RESAMPLES)
-    quantile = norm.isf(0.025 / len(kinds))
     rows = {}
     for kind in kinds:
         methods = [Method(*kind, is_scaled) for is_scaled in (False, True)]
         fronts = [search(store, 2, method, cost="macs", models="pareto") for method in methods]
-        plain, scaled = (front_on(other, front, ranges=False) for front in fronts)
-        ratio = mean_cost_ratio(plain, scaled)
+        ratio = mean_cost_ratio(*(front_on(other, front, ranges=False) for front in fronts))
         drawn = [bootstrap(other, front, counts) for front in fronts]
-        error = np.log(resampled_cost_ratio(*drawn)).std(ddof=1)
-        factor = np.exp(quantile * error)
-        ends = (ratio / factor, ratio * factor)
-        rows[", ".join(kind)] = with_ends(ratio, ends, "cost_ratio")
+        error = ratio * np.log(resampled_cost_ratio(*drawn)).std(ddof=1)
+        rows[", ".join(kind)] = {"cost_ratio": ratio, "error": error}
     return pd.DataFrame.from_dict(rows, orient="index")
 
 
@@ -179,7 +172,7 @@ def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.Dat
     """Return Table 1 as numbers, a row per point on its selection split and, unchanged, on another.
 
     Columns: models, thresholds, accuracy, cost, saving and improvement, also with the suffix
-    ``_held_out``. best_member_drop: the loss of its most accurate single model.
+    ``_held_out``.
     """
     rows = []
     runs = zip(evaluate(store, points), evaluate(held_out, points))
@@ -187,7 +180,5 @@ def on_both_splits(store: Any, held_out: Any, points: Sequence[Point]) -> pd.Dat
         row = {"models": point.models, "thresholds": point.thresholds}
         for column in ("accuracy", "cost", "saving", "improvement"):
             row |= {column: getattr(here, column), f"{column}_held_out": getattr(there, column)}
-        best = store.models.loc[list(point.models), "top1"].idxmax()
-        drop = store.models.loc[best, "top1"] - held_out.models.loc[best, "top1"]
-        rows.append(row | {"best_member_drop": drop})
+        rows.append(row)
     return pd.DataFrame(rows)

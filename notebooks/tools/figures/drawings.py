@@ -7,7 +7,6 @@ import pandas as pd
 
 import cascadelib as cl
 from cascadelib import Method, Point
-from cascadelib.store.protocol import Store
 from tools.designs import MEANS, WITH_F1, Design
 from tools.figures import calibration, front_plots, plots
 
@@ -101,13 +100,6 @@ def figure_5(paper: "Paper", design: Design) -> Any:
     return front_plots.front_and_improvement({"pairs": paper.front(design)}, title)
 
 
-def shifted_splits(paper: "Paper", design: Design) -> dict[str, Store]:
-    """Return the splits of figures 6 and 12."""
-    if design.split == "shifted":
-        return dict(paper.shifted)
-    return {design.split: paper.split(design)}
-
-
 def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
     """Regroup {split: table} as {kind: {label: table}}.
 
@@ -133,7 +125,8 @@ def by_kind(tables: dict[str, Any], first: str) -> dict[str, dict[str, Any]]:
 def figure_6(paper: "Paper", design: Design) -> Any:
     front = paper.search(design)
     curves = {"selection split": front.improvement_curve()}
-    for name, split in shifted_splits(paper, design).items():
+    splits = paper.shifted if design.split == "shifted" else {design.split: paper.split(design)}
+    for name, split in splits.items():
         curves[name] = cl.analysis.front_on(split, front).improvement_curve()
     panels = by_kind(curves, "selection split")
     return plots.replayed_improvement_figure(panels, paper.caption("Figure 6", design))
@@ -141,16 +134,19 @@ def figure_6(paper: "Paper", design: Design) -> Any:
 
 @draws("Figure 7")
 def figure_7(paper: "Paper", design: Design) -> Any:
-    tasks = {}
-    models = "all" if design.candidates == "all" else "pareto"
+    """Return {task and score: figure}."""
+    figures = {}
+    about = {
+        "models": "all" if design.candidates == "all" else "pareto",
+        "cost": "macs" if design.cost == "macs" else paper.time,
+    }
     for name, store in paper.texts.items():
-        cost = "macs" if design.cost == "macs" else paper.time
-        about = {"cost": cost, "models": models}
-        tasks[f"{name}, accuracy"] = cl.search(store, 2, "max_softmax", **about)
-        if name in WITH_F1:
-            found = cl.search(store, 2, "max_softmax", score="f1", **about)
-            tasks[f"{name}, F1"] = found
-    return plots.tasks_figure(tasks, cost, paper.caption("Figure 7", design))
+        for score in ("top1", "f1") if name in WITH_F1 else ("top1",):
+            label = f"{name}, {'F1' if score == 'f1' else 'accuracy'}"
+            front = cl.search(store, 2, "max_softmax", score=score, **about)
+            title = f"{paper.caption('Figure 7', design)}; {label}"
+            figures[label] = front_plots.front_and_improvement({"pairs": front}, title)
+    return figures
 
 
 @draws("Figure 10")
@@ -176,18 +172,13 @@ def figure_11(paper: "Paper", design: Design) -> Any:
 
 @draws("Figure 12")
 def figure_12(paper: "Paper", design: Design) -> Any:
-    """Return {split: figure}."""
     front = paper.search(design)
-    figures = {}
-    splits = shifted_splits(paper, design)
-    first, *_ = splits
-    for name in [name for name in paper.drawn if name in splits] or [first]:
-        options = {"cost": front.cost_kind, "models": list(front.candidates)}
-        found = cl.search(splits[name], 2, front.method, **options)
-        moved = cl.replay(splits[name], front)
-        title = f"{paper.caption('Figure 12', design)}; {name}, also searched among these models"
-        figures[name] = plots.segments_figure(moved, found, title)
-    return figures
+    split = paper.split(design)
+    name = next(iter(paper.shifted)) if design.split == "shifted" else design.split
+    options = {"cost": front.cost_kind, "models": list(front.candidates)}
+    searched = cl.search(split, 2, front.method, **options)
+    title = f"{paper.caption('Figure 12', design)}; {name}, also searched among these models"
+    return plots.segments_figure(cl.replay(split, front), searched, title)
 
 
 @draws("Figure 13")

@@ -1,4 +1,4 @@
-"""The paper's figures of fronts and of single pairs: 1, 2, 4, 5 and 10."""
+"""The paper's figures of fronts and of single pairs: 1, 2, 4, 5, 7 and 10."""
 
 from collections.abc import Mapping
 
@@ -7,11 +7,9 @@ import pandas as pd
 
 from cascadelib import Front, Point
 from cascadelib.figures import style
-from cascadelib.figures.fronts import least_cost_at, merge_coinciding
 from cascadelib.figures.tables import arrow
-from tools.figures.plots import BELOW, Tables, add_front, label_row, panels
+from tools.figures.plots import BELOW, WIDTH, Tables, panels
 
-WIDTH = 1150
 SIZES = {  # the ratio of a pair's costs: its colour
     "up to 10 ×": style.PALETTE[4],
     "10 to 100 ×": style.PALETTE[2],
@@ -25,25 +23,22 @@ def front_and_improvement(
     title: str,
     points: Mapping[str, Point] | None = None,
 ) -> style.Figure:
-    """Draw figures 1, 4 and 5: accuracy against cost, and the improvement factor against accuracy.
+    """Draw figures 1, 4, 5, 7 and 10: accuracy against cost, improvement factor against accuracy.
 
-    fronts: of one store, with the same colour in both panels. Coinciding fronts are drawn once,
-    under all names. points: {letter: point}, stars (Table 1). Rings are single
-    models on the hull, at which cascades gain least. The ring of the lowest factor is named.
+    fronts: of one store, with the same colour in both panels. points: {letter: point}, stars (Table
+    1). Rings are single models on the hull, at which cascades gain least.
     """
     first = next(iter(fronts.values()))
     singles = first.singles
     titles = ("accuracy against cost", "improvement factor at equal accuracy")
     fig, _ = panels(titles, 2, 480, horizontal_spacing=0.09)
     style.add_singles(fig, singles, row=1, col=1)
-    tables = [front.table for front in fronts.values()]
-    accuracies = np.unique(pd.concat(tables)["accuracy"])
-    costs = {label: least_cost_at(front.table, accuracies) for label, front in fronts.items()}
-    shown = merge_coinciding(costs)
-    for i, (label, name) in enumerate(shown.items()):
-        at: dict = {"name": name, "legendgroup": label, "row": 1, "col": 1}
+    for i, (label, front) in enumerate(fronts.items()):
+        at: dict = {"legendgroup": label, "row": 1}
         colour = style.colour(i)
-        add_front(fig, fronts[label], name, colour, 1.8, **at)
+        style.add_cascades(fig, front.table, colour, line_shape="hv", name=label, col=1, **at)
+        at |= {"showlegend": False, "col": 2}
+        style.add_improvement(fig, front.improvement_curve(), label, colour, 1.8, **at)
     _add_vertices(fig, first)
     for letter, point in (points or {}).items():  # a star in both panels, its models in the legend
         against_cost = (point.cost, point.accuracy)
@@ -64,17 +59,20 @@ def front_and_improvement(
                 col=col,
             )
     low = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
-    high = max(singles["accuracy"].max(), accuracies[-1])
+    high = max(front.table["accuracy"].max() for front in fronts.values())
     margin = high - low
     ends = [low - 0.04 * margin, high + 0.09 * margin]
-    axis = style.cost_axis(first.cost_kind, singles["cost"])
-    label_row(fig, 1, axis, "accuracy", ends)
+    score = style.per_cent_axis(title="F1" if first.score == "f1" else "accuracy")
+    fig.add_hline(y=1, line=style.DOTTED, row=1, col=2)
+    fig.update_xaxes(row=1, col=1, **style.cost_axis(first.cost_kind, singles["cost"]))
+    fig.update_yaxes(range=ends, row=1, col=1, **score)
+    fig.update_xaxes(row=1, col=2, **score)
+    fig.update_yaxes(title=style.GAIN, row=1, col=2, **style.GAIN_AXIS)
     return fig.titled(title, width=WIDTH, legend=BELOW, margin={"b": 130})
 
 
 def _add_vertices(fig: style.Figure, front: Front) -> None:
-    """Add rings at the improvement over the single models on the hull, and name the least inner
-    one."""
+    """Add rings at the improvement over the single models on the hull."""
     hull = front.singles[front.singles["on_hull"]]
     gain = front.improvement_at(hull["accuracy"].to_numpy())
     ring = {"color": style.GREY, "symbol": "circle-open", "size": 8, "line": {"width": 1.5}}
@@ -89,22 +87,6 @@ def _add_vertices(fig: style.Figure, front: Front) -> None:
         row=1,
         col=2,
     )
-    inner = gain[1:-1]
-    if len(inner):
-        least = 1 + int(np.argmin(inner))
-        name = style.escape_text(hull.index[least])
-        fig.add_annotation(
-            x=hull["accuracy"].iloc[least],
-            y=np.log10(gain[least]),
-            xref="x2",
-            yref="y2",
-            ax=0,
-            ay=42,
-            showarrow=True,
-            arrowwidth=1,
-            arrowhead=0,
-            text=f"least at a strong model:<br>{name}",
-        )
 
 
 def pairs_figure(pairs: pd.DataFrame, curves: Tables, title: str) -> style.Figure:

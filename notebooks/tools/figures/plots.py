@@ -1,23 +1,22 @@
 """The paper's figures and the other figures of these notebooks, each from plain tables."""
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping
 from itertools import chain, cycle, islice, product
 from math import ceil
 from typing import Any
 
 import pandas as pd
+import plotly.express as px
 from plotly.subplots import make_subplots
 
 from cascadelib import Front
 from cascadelib.figures import style
-from cascadelib.figures.fronts import merge_coinciding
 from cascadelib.figures.tables import in_words
 
 Tables = dict[str, pd.DataFrame]
 BELOW = {"orientation": "h", "x": 0, "y": -0.26, "yanchor": "top"}  # legends, below the toolbar
 # Alternating colours distinguish neighbours.
 TURNS = {"a segment": style.PALETTE[0], "the next segment": style.PALETTE[4]}
-REPLAYED = {"range": "ranges of thresholds", "point": "single points"}
 KINDS = {"no ensembling": "", "most confident": "_most_confident", "mean ensembles": "_mean_"}
 LOOKS = {  # start of a method's name: its colour (the last match counts)
     "entropy": style.PALETTE[0],
@@ -28,12 +27,20 @@ LOOKS = {  # start of a method's name: its colour (the last match counts)
     "max_softmax_mean_logits": style.PALETTE[3],
     "max_softmax_mean_softmax": style.PALETTE[5],
 }
-LOOKS_OF_CURVES = {  # both of the first lines stay visible if they overlap
-    "uncalibrated": {"color": style.PALETTE[0], "width": 5.0, "opacity": 0.45},
-    "temperature scaled": {"color": style.PALETTE[1], "width": 1.5},
-    "assumed perfect calibration": {"color": style.PALETTE[2], "width": 1.5},
-    "ideal": {"color": style.BLACK, "width": 1.5, "dash": "dot"},
+COLOURS_OF_CURVES = {
+    "uncalibrated": style.PALETTE[0],
+    "temperature scaled": style.PALETTE[1],
+    "assumed perfect calibration": style.PALETTE[2],
+    "ideal": style.BLACK,
 }
+SIDES = {  # of figure 14: column and panel
+    "accuracy_above": "accuracy above the threshold",
+    "accuracy_below": "accuracy below",
+    "threshold": "threshold of max softmax",
+}
+AVERAGES = {"confidence": style.PALETTE[1], "accuracy": style.PALETTE[0]}
+PANELS_IN_A_ROW = 4
+WIDTH = 1150
 
 
 def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS) -> style.Figure:
@@ -47,25 +54,19 @@ def methods_figure(curves: Tables, title: str, kinds: Mapping[str, str] = KINDS)
     for (row, col), kind in zip(places, kinds.values()):
         at = {"row": row, "col": col}
         legend = f"legend{col}"
-        shown = {}
-        factors = {}
         for name, curve in curves.items():
             last_part = [part for part in kinds.values() if part in name][-1]
             if name == "max_softmax" or last_part == kind:
-                words = in_words(name)
-                shown[words] = name
-                factors[words] = curve.set_index("accuracy")["improvement"]
-        for words, text in merge_coinciding(factors).items():
-            colour, dash = look_of(shown[words])
-            width = 1.2 if colour == style.BLACK else 1.8
-            look = {"legend": legend, "dash": dash}
-            style.add_improvement(fig, curves[shown[words]], text, colour, width, **look, **at)
+                colour, dash = look_of(name)
+                width = 1.2 if colour == style.BLACK else 1.8
+                look = {"legend": legend, "dash": dash}
+                style.add_improvement(fig, curve, in_words(name), colour, width, **look, **at)
         fig.add_hline(y=1, line=style.DOTTED, **at)
         start, _ = fig.layout[f"xaxis{col}"].domain
         fig.update_layout({legend: {"x": start, "y": -0.2, "yanchor": "top"}})
     fig.update_xaxes(title="accuracy", **style.per_cent_axis())
     fig.update_yaxes(**style.GAIN_AXIS).update_yaxes(title=style.GAIN, col=1)
-    return fig.titled(title, width=1150, height=560, margin={"b": 150})
+    return fig.titled(title, width=WIDTH, height=560, margin={"b": 150})
 
 
 def look_of(method: str) -> tuple[str, str]:
@@ -93,7 +94,7 @@ def replayed_improvement_figure(curves: dict[str, Tables], title: str) -> style.
         for label, curve in lines.items():
             colour = colours[label]
             width = 1.2 if colour == style.BLACK else 2
-            at = once(fig, label, row, col)
+            at = once(fig, label, row=row, col=col)
             style.add_improvement(fig, curve, label, colour, width, **at)
         fig.add_hline(y=1, line=style.DOTTED, row=row, col=col)
     fig.update_xaxes(matches="x", showticklabels=True, **style.per_cent_axis())
@@ -101,106 +102,34 @@ def replayed_improvement_figure(curves: dict[str, Tables], title: str) -> style.
     fig.update_yaxes(matches="y", **style.GAIN_AXIS)
     fig.update_yaxes(title="baseline ÷ cascade cost", col=1)
     below = BELOW | {"y": -0.32 / places[-1][0]}
-    return fig.titled(title, width=1150, legend=below, margin={"b": 100})
+    return fig.titled(title, width=WIDTH, legend=below, margin={"b": 100})
 
 
-def segments_figure(moved: pd.DataFrame, own: Front, title: str) -> style.Figure:
-    """Draw figure 12: a front on another split, as segments and as its Pareto-optimal part.
+def segments_figure(moved: pd.DataFrame, searched: Front, title: str) -> style.Figure:
+    """Draw figure 12: the segments of a front on another split, and the front of that split.
 
-    moved: ``replay`` on the new split. own: the front that a search finds on that split. Left: a
+    moved: ``replay`` on the new split. searched: the front that a search finds on that split. A
     line per segment (one cascade and its range of thresholds, or its points), in two alternating
-    colours. Right: the non-dominated points. The title states which of the two was replayed.
+    colours.
     """
-    titles = ("segments, each one cascade", "the Pareto-optimal part")
-    fig, places = panels(titles, 2, 400, horizontal_spacing=0.08)
-    look: dict = {"mode": "lines+markers", "marker": {"size": 3}}
+    fig = style.figure(title, width=WIDTH, height=520, legend=BELOW)
     axes: dict = {"x": "cost_replayed", "y": "accuracy_replayed"}
-    turns = cycle(TURNS.items())
-    for (_, rows), (turn, colour) in zip(moved.groupby("segment"), turns):
-        shown = style.select_evenly(rows, 300)
-        at = once(fig, turn, 1, 1)
-        style.add_cascades(fig, shown, colour, **axes, **look, **at)
-    best = moved[moved["on_front"]].sort_values("cost_replayed")
-    x, y = (best[column] for column in axes.values())
-    steps: dict = {"line_shape": "hv"}
-    at = {"name": "replayed front", "row": 1, "col": 2}
-    colour = style.PALETTE[1]
-    style.add_line(fig, x, y, colour, 2, **at, **steps)
-    cost, accuracy = own.steps
-    for row, col in places:
-        at = {"name": "front searched on this split", "row": row, "col": col}
-        at["showlegend"] = col == 2
-        style.add_line(fig, cost, accuracy, style.BLACK, 1.2, **at, **steps)
-    style.add_singles(fig, own.singles, row=1, col=2)
-    costs = style.cost_axis(own.cost_kind, own.singles["cost"])
-    fig.update_xaxes(matches="x", **costs)
-    low = min(accuracy.min(), moved["accuracy_replayed"].min())
-    high = max(accuracy.max(), y.max())
-    margin = 0.05 * (high - low)
-    ends = [low - margin, high + margin]
-    fig.update_yaxes(range=ends, **style.per_cent_axis())
-    fig.update_yaxes(title="accuracy", col=1)
-    title = f"{title}; replayed: {REPLAYED[moved['replayed'].iloc[0]]}"
-    return fig.titled(title, width=1150, legend=BELOW, margin={"b": 110})
+    look: dict = {"mode": "lines+markers", "marker": {"size": 3}}
+    for (_, rows), (turn, colour) in zip(moved.groupby("segment"), cycle(TURNS.items())):
+        at = once(fig, turn)
+        style.add_cascades(fig, style.select_evenly(rows, 300), colour, **axes, **look, **at)
+    steps: dict = {"name": "front searched on this split", "line_shape": "hv"}
+    cost, accuracy = searched.steps
+    style.add_line(fig, cost, accuracy, style.BLACK, 1.2, **steps)
+    style.add_singles(fig, searched.singles)
+    fig.update_xaxes(**style.cost_axis(searched.cost_kind, searched.singles["cost"]))
+    return fig.update_yaxes(**style.per_cent_axis(title="accuracy"))
 
 
-def tasks_figure(tasks: dict[str, Front], cost: str, title: str) -> style.Figure:
-    """Draw figure 7: a row per task and score, with its fronts (left) and improvement factors
-    (right).
-
-    tasks: {label: :class:`cascadelib.Front` of pairs}.
-    """
-    between = 85  # pixels: axis titles of one row and the title of the next
-    inside = 240 * len(tasks) + between * (len(tasks) - 1)
-    titles = [f"{label}{what}" for label in tasks for what in ("", ": improvement")]
-    fig, _ = panels(titles, 2, horizontal_spacing=0.11, vertical_spacing=between / inside)
-    fig.update_annotations(font_size=13)
-    fig.update_layout(height=inside + 190, margin={"t": 80, "b": 110})
-    for row, front in enumerate(tasks.values(), 1):
-        singles = front.singles
-        style.add_singles(fig, singles, row=row, col=1, showlegend=row == 1)
-        at = once(fig, "pairs", row, 1)
-        add_front(fig, front, "pairs", style.PALETTE[0], 2, **at)
-        score = "F1" if front.score == "f1" else "accuracy"
-        high = front.table["accuracy"].max()
-        cheapest = singles.loc[singles["on_hull"], "accuracy"].iloc[0]
-        # All models are in range, except those far below.
-        low = max(singles["accuracy"].min(), 1.5 * cheapest - 0.5 * high)
-        margin = 0.04 * max(high - low, 0.01)
-        costs = style.cost_axis(cost, singles["cost"])
-        label_row(fig, row, costs, score, [low - margin, high + margin])
-    legend = BELOW | {"y": -75 / inside}
-    return fig.titled(title, width=1150, legend=legend)
-
-
-def once(fig: style.Figure, name: str, row: int, col: int) -> dict[str, Any]:
+def once(fig: style.Figure, name: str, **panel: int) -> dict[str, Any]:
     """Return a trace's name and panel. Its first trace is in the legend, for all of this name."""
     is_new = all(trace.legendgroup != name for trace in fig.data)
-    return {"name": name, "legendgroup": name, "showlegend": is_new, "row": row, "col": col}
-
-
-def add_front(
-    fig: style.Figure, front: Front, label: str, colour: str, width: float, **trace: Any
-) -> None:
-    """Add a front to both panels of a row: its cascades, and its improvement factor."""
-    style.add_cascades(fig, front.table, colour, line_shape="hv", **trace)
-    trace |= {"showlegend": False, "col": 2}
-    style.add_improvement(fig, front.improvement_curve(), label, colour, width, **trace)
-
-
-def label_row(fig: style.Figure, row: int, cost: dict, score: str, ends: Sequence[float]) -> None:
-    """Label two panels of fronts: score against cost (left), improvement factor (right).
-
-    cost: an axis. ends: of the scores on the left.
-    """
-    costs_panel = {"row": row, "col": 1}
-    factors_panel = {"row": row, "col": 2}
-    scores = style.per_cent_axis(title=score)
-    fig.add_hline(y=1, line=style.DOTTED, **factors_panel)
-    fig.update_xaxes(**costs_panel, **cost)
-    fig.update_yaxes(range=ends, **costs_panel, **scores)
-    fig.update_xaxes(**factors_panel, **scores)
-    fig.update_yaxes(title=style.GAIN, **factors_panel, **style.GAIN_AXIS)
+    return {"name": name, "legendgroup": name, "showlegend": is_new, **panel}
 
 
 def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: str) -> style.Figure:
@@ -208,53 +137,27 @@ def threshold_figure(curves: dict[str, Tables], points: Iterable[Any], title: st
     model.
 
     curves: {model: {label: table}}. Tables: exit_rate (the x axis), accuracy_above, accuracy_below
-    and, if there is one, threshold. Labels: those of ``LOOKS_OF_CURVES``. points: cascades by max
-    softmax. Each is marked (t) in its first model's panels at its first threshold on the
-    uncalibrated curve.
+    and, if there is one, threshold. Labels: those of ``COLOURS_OF_CURVES``. points: cascades by max
+    softmax. Each is marked in its first model's panels at its first threshold on the uncalibrated
+    curve.
     """
-    titles = [f"{what}{model}" for model in curves for what in SIDES]
-    space = {"horizontal_spacing": 0.06, "vertical_spacing": 0.3 / len(curves)}
-    fig, _ = panels(titles, len(SIDES), 230, **space)
-    for row, (model, lines) in enumerate(curves.items(), 1):
-        for col, column in enumerate(SIDES.values(), 1):
-            for label, table in lines.items():
-                if column not in table:
-                    continue
-                shown = style.select_evenly(table, 400)
-                look: dict = dict(LOOKS_OF_CURVES[label])
-                look["hovertemplate"] = f"%{{y:.2%}} at exit rate %{{x:.1%}}<extra>{label}</extra>"
-                at = once(fig, label, row, col)
-                style.add_line(fig, shown["exit_rate"], shown[column], **look, **at)
-        firsts = [point.thresholds[0] for point in points if point.models[0] == model]
-        for threshold in firsts:
-            table = lines["uncalibrated"]
-            exits = table["threshold"] >= threshold
-            rate = float(table["exit_rate"][exits].max())
-            dashes = {"color": style.GREY, "dash": "dash"}
-            for col in range(1, len(SIDES) + 1):
-                fig.add_vline(x=rate, line=dashes, row=row, col=col)
-            note = {"y": 0.02, "yref": "y domain", "showarrow": False, "xanchor": "right"}
-            fig.add_annotation(x=rate, text=f"t = {threshold:.4g}", row=row, col=3, **note)
-    fig.update_xaxes(range=[0, 1], **style.per_cent_axis())
-    fig.update_xaxes(title="early exit rate", row=len(curves))
-    fig.update_yaxes(**style.per_cent_axis())
-    fig.update_yaxes(title="accuracy", col=1).update_yaxes(title="max softmax", col=3)
-    legend = BELOW | {"y": -70 / (230 * len(curves))}
-    return fig.titled(title, width=1150, legend=legend, margin={"b": 105})
-
-
-SIDES = {  # the panels of a model: title and column
-    "above the threshold: ": "accuracy_above",
-    "below: ": "accuracy_below",
-    "the threshold: ": "threshold",
-}
-
-
-PANELS_IN_A_ROW = 4
-AVERAGES = {
-    "confidence": (style.PALETTE[1], 1.6),
-    "accuracy": (style.PALETTE[0], 1.2),
-}
+    parts = {}
+    for model, lines in curves.items():
+        for label, table in lines.items():
+            shown = style.select_evenly(table, 400).rename(columns=SIDES)
+            columns = [side for side in SIDES.values() if side in shown]
+            parts[style.escape_text(model), label] = shown.melt("exit_rate", columns, "panel")
+    about: dict = {"color": "curve", "color_discrete_map": COLOURS_OF_CURVES}
+    about |= {"facet_row": "model", "facet_col": "panel", "facet_row_spacing": 0.3 / len(curves)}
+    fig = small_multiples(parts, ["model", "curve"], "exit_rate", 230 * len(curves), **about)
+    for row, (model, lines) in enumerate(reversed(curves.items()), 1):  # the last row is row 1
+        table = lines["uncalibrated"]
+        for point in points:
+            if point.models[0] == model:
+                exits = table["threshold"] >= point.thresholds[0]
+                rate = float(table["exit_rate"][exits].max())
+                fig.add_vline(x=rate, line={"color": style.GREY, "dash": "dash"}, row=row)
+    return fig.update_xaxes(title="early exit rate", row=1).titled(title, margin={"r": 200})
 
 
 def reliability_figure(averages: Tables, title: str) -> style.Figure:
@@ -264,40 +167,29 @@ def reliability_figure(averages: Tables, title: str) -> style.Figure:
     confidence and accuracy, all fractions.
     """
     rows = ceil(len(averages) / PANELS_IN_A_ROW)
-    fig, places = panels(
-        averages,
-        min(PANELS_IN_A_ROW, len(averages)),
-        130,
-        horizontal_spacing=0.02,
-        vertical_spacing=0.44 / rows,
-        shared_yaxes=True,
-    )
-    for (row, col), table in zip(places, averages.values()):
+    parts = {}
+    for name, table in averages.items():
         shown = style.select_evenly(table, 250)
-        for name, line in AVERAGES.items():
-            at = once(fig, name, row, col)
-            at["hovertemplate"] = f"%{{y:.2%}} at %{{x:.0%}}<extra>{name}</extra>"
-            style.add_line(fig, shown["position"], shown[name], *line, **at)
-    both = pd.concat(averages.values())[list(AVERAGES)]
-    lowest = both.min(axis=None)
-    shares = style.per_cent_axis(tickfont_size=10)
-    fig.update_yaxes(range=[lowest - 0.03, 1.03], dtick=0.2, **shares)
-    quarters = [0.25, 0.5, 0.75]
-    fig.update_xaxes(range=[0, 1], tickvals=quarters, **shares)
-    fig.update_annotations(font_size=11)
-    fig.add_annotation(
-        text="share of samples, least confident first",
-        x=0.5,
-        y=-0.02,
-        yshift=-28,
-        xref="paper",
-        yref="paper",
-        showarrow=False,
-        font_size=12,
-    )
-    inside = 130 * rows  # pixels
-    legend = BELOW | {"y": -75 / inside}
-    return fig.titled(title, height=180 + inside, margin={"b": 100}, legend=legend)
+        parts[style.escape_text(name)] = shown.melt("position", AVERAGES, "curve")
+    about: dict = {"color": "curve", "color_discrete_map": AVERAGES, "facet_col": "model"}
+    about |= {"facet_col_wrap": PANELS_IN_A_ROW, "facet_row_spacing": 0.4 / rows}
+    fig = small_multiples(parts, ["model"], "position", 130 * rows, **about)
+    return fig.update_xaxes(title="samples, by confidence", row=1).titled(title)
+
+
+def small_multiples(
+    parts: Mapping[Any, pd.DataFrame], names: list[str], x: str, inside: int, **about: Any
+) -> style.Figure:
+    """Return lines of shares ("value") over ``x`` in panels that are named by their facets.
+
+    names: what distinguishes the parts. inside: pixels of all panels. about: of ``px.line``.
+    """
+    table = pd.concat(parts, names=names).reset_index(names)
+    options = {"template": style.TEMPLATE, "render_mode": "svg", "height": 180 + inside}
+    fig = style.Figure(px.line(table, x=x, y="value", **options, **about))
+    fig.for_each_annotation(lambda note: note.update(text=note.text.partition("=")[2]))
+    fig.update_layout(width=WIDTH, legend=BELOW | {"y": -75 / inside, "title": None})
+    return fig.update_xaxes(**style.per_cent_axis()).update_yaxes(**style.per_cent_axis(title=""))
 
 
 def panels(

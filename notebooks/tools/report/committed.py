@@ -21,7 +21,6 @@ from PIL import Image
 from cascadelib.figures.style import PLOTLY_JSON
 from tools.report.rendering import ROOT, WIDGET, last_of_each_line, outputs_of, title_of
 
-LONGEST = ("10", "11")  # the notebooks that take longest on large data
 MEASURED = ("01", "08")  # notebooks that measure time
 SIZE = {"width": 640, "height": 420}  # pixels, of a figure without a size, legible on a phone
 

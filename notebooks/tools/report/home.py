@@ -96,7 +96,7 @@ def cards(runs: Iterable[Run]) -> str:
 
 
 def footer(runs: list[Run], about: str, site: str) -> str:
-    """Return when the notebooks were executed, and links to them and to the glossary."""
+    """Return when the notebooks were executed, and links to them and to the site's glossary."""
     if not about:
         date = datetime.datetime.now().strftime(DATE)
         seconds = sum(run.seconds for run in runs)
@@ -107,8 +107,8 @@ def footer(runs: list[Run], about: str, site: str) -> str:
         if run.seconds
     ]
     links = f"Executed notebooks: {' '.join(executed)} · " if executed else ""
-    glossary = "../glossary.html" if site else "glossary.html"
-    return f'<footer><p>{about} {links}<a href="{glossary}">Glossary</a></p></footer>'
+    glossary = '<a href="../glossary.html">Glossary</a>' if site else ""
+    return f"<footer><p>{about} {links}{glossary}</p></footer>"
 
 
 def write_report(runs: Iterable[Run], out: Path, about: str = "", site: str = "") -> Path:

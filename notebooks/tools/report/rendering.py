@@ -1,7 +1,7 @@
 """Convert notebooks to HTML pages that read offline, at any width, light and dark.
 
-The report has a home (home.py), one page per notebook with its contents and links to its
-neighbours, and the glossary. All pages share plotly.min.js, report.css and report.js.
+The report has a home (home.py), and one page per notebook with its contents and links to its
+neighbours. All pages share plotly.min.js, report.css and report.js.
 `make run` writes the notebooks that it has executed. `make docs` includes the same pages in the
 site.
 """
@@ -28,7 +28,6 @@ from .app import write_page
 
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[2]
-GLOSSARY = ROOT / "docs" / "glossary.md"
 # A link of a notebook to a notebook or page of this checkout, and its anchor.
 LINK = re.compile(r'href="([\w./-]+\.(?:ipynb|md))(?=["#])')
 WIDGET = "application/vnd.jupyter.widget-view+json"
@@ -94,16 +93,9 @@ class Run:
 
 
 def question_of(nb: NotebookNode) -> str:
-    """Return the first question of the opening cell, without its number and Markdown's marks."""
-    if not nb.cells:
-        return ""
-    lines = [line.lstrip("# ") for line in nb.cells[0].source.splitlines()]
-    paragraphs = "\n".join(lines).split("\n\n")
-    for paragraph in paragraphs + lines:
-        for sentence in sentences(paragraph):
-            if sentence.endswith("?"):
-                return re.sub(r"[*_`]|^\d+ · ", "", sentence.strip())
-    return lines[0] if lines else ""
+    """Return the heading of the opening cell, without its number and Markdown's marks."""
+    heading = nb.cells[0].source.partition("\n")[0] if nb.cells else ""
+    return re.sub(r"^# (\d+ · )?|[*_`]", "", heading)
 
 
 def sentences(paragraph: str) -> list[str]:
@@ -157,19 +149,14 @@ def finding_of(nb: NotebookNode) -> str:
 
 
 def title_of(figure: dict, before: NotebookNode | None = None) -> str:
-    """Return a figure's title as plain text for screen readers, or else its axis titles.
+    """Return a figure's title as plain text for screen readers.
 
     before: the previous output of the cell. It has the title of a figure without one.
     """
-    layout = figure.get("layout", {})
-    title = layout.get("title", {}).get("text")
+    title = figure.get("layout", {}).get("title", {}).get("text") or "Figure"
     shown = before.get("data", {}) if before else {}
-    if not title and shown.keys() == TITLE:
+    if shown.keys() == TITLE:
         return " ".join(shown["text/plain"].split())
-    if not title:
-        axes = [layout.get(axis, {}) for axis in ("yaxis", "xaxis")]
-        titles = [axis.get("title", {}).get("text") for axis in axes]
-        title = " against ".join(filter(None, titles)) or "Figure"
     return html.unescape(" ".join(re.sub(r"<[^>]+>", " ", title).split()))
 
 
@@ -270,19 +257,6 @@ def top_of(pages: Sequence[tuple[str, str]], place: int, home: str) -> str:
     return "\n".join(links)
 
 
-def glossary_page(exporter: HTMLExporter, out: Path) -> str:
-    """Return docs/glossary.md as a separate page in ``out``, with its pictures and without other
-    links."""
-    text = GLOSSARY.read_text(encoding="utf-8")
-    for picture in re.findall(r"!\[[^\]]*\]\(([\w.-]+)\)", text):
-        shutil.copyfile(GLOSSARY.with_name(picture), out / picture)
-    text = re.sub(r"(?<!!)\[([^\]]*)\]\([\w.-]+\.md(?:#[\w-]+)?\)", r"\1", text)
-    nb = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text)])
-    body, _ = exporter.from_notebook_node(nb)
-    top = top_of([], 0, "")
-    return PAGE.format(title="glossary", top=top, contents=contents_of(body), body=body)
-
-
 def target_of(link: str, names: Container[str], out: Path, home: str) -> str:
     """Return where a link of a notebook to a file of the checkout leads from a page in ``out``.
 
@@ -292,8 +266,6 @@ def target_of(link: str, names: Container[str], out: Path, home: str) -> str:
     path = Path(link)
     if path.suffix == ".ipynb" and path.stem in names:
         return f"{path.stem}.html"
-    if link == "../docs/glossary.md" and not home:
-        return "glossary.html"
     is_of_docs = link.startswith("../docs/")
     if home and is_of_docs:
         return f"../{path.stem}.html"
@@ -318,8 +290,7 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         The notebooks in their order.
     out : Path
         An existing folder. It gets one page per run and the files that they share. It gets
-        ``live.html``, the explorer, if a page shows that of the bundled images. It gets
-        ``glossary.html`` unless there is a ``home`` with a glossary.
+        ``live.html``, the explorer, if a page shows that of the bundled images.
     home : str
         The address of the site's first page, relative to ``out``. All pages link to it.
     """
@@ -343,5 +314,3 @@ def write(runs: Iterable[Run], out: Path, home: str = "") -> None:
         _, question = pages[place]
         page = PAGE.format(title=question, top=top, contents=contents, body=body)
         (out / f"{run.source.stem}.html").write_text(page, encoding="utf-8")
-    if not home:
-        (out / "glossary.html").write_text(glossary_page(exporter, out), encoding="utf-8")

@@ -7,12 +7,11 @@
     … --expect    rewrites the expected values alone
 
 ``-p NAME VALUE`` sets a parameter of every notebook whose parameters cell has NAME. VALUE is a
-Python literal or else text. The last line lists the notebooks that ignore a parameter. A preset
-has the same effect, and ``-p`` takes precedence over it. A failing notebook is reported with its
-failing cell, the others still run, and the exit status is 1. So is it if an answer or a key table
-differs from the committed values (expected.py), which are those of the default parameters. The
-number of parallel runs is bounded by cores and memory. Notebooks that measure time
-(``committed.MEASURED``) run afterwards, one by one.
+Python literal or else text. A preset has the same effect, and ``-p`` takes precedence over it. A
+failing notebook is reported with its failing cell, the others still run, and the exit status is 1.
+So is it if an answer or a key table differs from the committed values (expected.py), which are
+those of the default parameters. The number of parallel runs is bounded by cores and memory.
+Notebooks that measure time (``committed.MEASURED``) run afterwards, one by one.
 
 CASCADELIB_QUICK=1 in the environment selects the notebooks' small parameters, as `make test` does.
 """
@@ -29,11 +28,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-import nbformat
 import papermill
 import psutil
 import yaml
-from nbclient.exceptions import CellExecutionError
 from papermill.exceptions import PapermillExecutionError
 from traitlets.config import Config
 
@@ -82,16 +79,6 @@ def preset_of(path: Path | None, folder: Path) -> dict[str, Any]:
     return preset
 
 
-def ignored_parameters(shares: Parameters, given: Iterable[str]) -> str:
-    """Return 'method in 01, 08; cost in 08', or "" if all notebooks have all of the parameters."""
-    parts = []
-    for name in given:
-        without = [path.stem[:2] for path, share in shares.items() if name not in share]
-        if without:
-            parts.append(f"{name} in {', '.join(without)}")
-    return "; ".join(parts)
-
-
 def deal_parameters(
     paths: list[Path],
     given: Mapping[str, Any],
@@ -116,21 +103,13 @@ def deal_parameters(
     return shares
 
 
-def failing_cell(executed: Path, error: Exception) -> str:
-    """Return 'code cell 7, `front = cl.search(…`: ValueError: …' from the file that papermill
-    saved."""
-    reason = f"{type(error).__name__}: {error}"
-    if isinstance(error, PapermillExecutionError | CellExecutionError):  # the error inside the cell
-        reason = f"{error.ename}: {error.evalue}"
-    cells = nbformat.read(executed, as_version=4).cells
-    code = [cell for cell in cells if cell.cell_type == "code"]
-    for number, cell in enumerate(code, 1):
-        times = cell.metadata.get("execution")
-        kernel_died = times is not None and "shell.execute_reply" not in times
-        if kernel_died or any(output.output_type == "error" for output in cell.outputs):
-            first_line = next(iter(cell.source.splitlines()), "")
-            return f"code cell {number}, `{first_line}`: {reason}"
-    return reason
+def failure_of(error: Exception) -> str:
+    """Return 'code cell 7, `front = cl.search(…`: ValueError: …', or the error outside of cells."""
+    if isinstance(error, PapermillExecutionError):
+        first_line, *_ = error.source.splitlines()
+        where = f"code cell {error.exec_count}, `{first_line}`"
+        return f"{where}: {error.ename}: {error.evalue}"
+    return f"{type(error).__name__}: {error}"
 
 
 def run_cells(source: Path, executed: Path, parameters: dict[str, Any]) -> None:
@@ -170,9 +149,7 @@ def execute(source: Path, out: Path, parameters: dict[str, Any]) -> Run:
                 raise
             run_cells(source, executed, parameters)
     except Exception as problem:  # one failing notebook must not stop the others
-        error = f"{type(problem).__name__}: {problem}"
-        if executed.exists():
-            error = failing_cell(executed, problem)
+        error = failure_of(problem)
     return Run(source, executed, time.perf_counter() - start, cpu_of_children() - cpu, error)
 
 
@@ -198,16 +175,14 @@ def execute_parallel(tasks: Iterable[Task], jobs: int) -> Iterator[Run]:
 
 
 def in_order(tasks: Iterable[Task]) -> tuple[list[Task], list[Task]]:
-    """Return the tasks in parallel, those that take longest first, and those that measure time."""
+    """Return the tasks in parallel, the last notebooks first, which take longest, and those that
+    measure time."""
     parallel: list[Task] = []
     measured: list[Task] = []
     for task in tasks:
         is_measured = task[0].name.startswith(committed.MEASURED)
         (measured if is_measured else parallel).append(task)
-    # A large file usually takes long.
-    parallel.sort(key=lambda task: task[0].stat().st_size, reverse=True)
-    parallel.sort(key=lambda task: not task[0].name.startswith(committed.LONGEST))
-    return parallel, measured
+    return parallel[::-1], measured
 
 
 def run_all(out: Path, given: Parameters, jobs: int) -> list[Run]:
@@ -319,8 +294,6 @@ def main(arguments: list[str] | None = None, folder: Path = NOTEBOOKS) -> int:
     failed = any(run.error for run in runs)
     if not failed:
         failed = check_or_rewrite({run.source: run.executed for run in runs}, options)
-    if ignored := ignored_parameters(shares, given):
-        print(f"No such parameter, so it was ignored: {ignored}")
     return int(failed or not runs)
 
 

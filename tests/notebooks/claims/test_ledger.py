@@ -43,7 +43,6 @@ def test_fronts_have_the_papers_numbers_of_models():
     names = [set(rows["model"]) for rows in (MACS, SECONDS)]
     counted = [TOLD[name] for name in ("front-models", "time-front-models", "models")]
     assert counted == [*map(len, names), len(set.union(*names))] == [27, 25, 43]
-    assert TOLD["time-overlap"] == (len(set.intersection(*names)), 25) == (9, 25)
     spans = [np.ptp(np.log10(rows["cost"])) for rows in (MACS, SECONDS)]
     assert TOLD["time-orders"] == pytest.approx(spans)
     assert TOLD["time-orders"] == pytest.approx([4.15, 3.32], abs=0.01)
@@ -66,7 +65,7 @@ def test_losses_on_v2_follow_from_the_published_table_and_differ_from_the_papers
     assert TOLD["topk-difference"] == pytest.approx([np.ptp(top1), np.ptp(top5)])
     told = ledger.table({}).loc["shift-drops"]
     assert told["here"] == "+7.8%, +13.6%, timm"
-    assert told["verdict"] == "not reproduced: differs by +0.6% and −0.2%"
+    assert told["verdict"] == "not reproduced"
 
 
 def test_the_range_below_78_percent_and_families_in_time():
@@ -96,7 +95,7 @@ PLANTED = {
     "pairs-86": (3.07, 0.016),
     "pairs-larger": ([1.36, 1.95, 3.07], 0.012),
     "pairs-top": (0.00306, 0.0007),
-    "pairs-dip": ([1.6, 1.02], 0.01),
+    "pairs-dip": (1.02, 0.01),
     "largest-dominates": (0.69, 0.002),
     "early-exits": (0.73, 0.002),
     "third-regimes": ([1.0, 1.1, 1.4], 0.02),
@@ -163,13 +162,6 @@ def test_a_front_leads_across_most_accuracies_only_with_most_of_them():
         assert verdict_of(name, with_error([0.1, 0.51], 0.02)) == UNDETERMINED
 
 
-def test_a_supported_number_states_by_how_much_it_differs_from_the_papers():
-    close = with_error(3.831, 0.001)
-    assert verdict_of("pairs-most", close, "imagenet-1k") == SUPPORTED
-    other = with_error(3.9, 0.001)
-    assert verdict_of("pairs-most", other, "imagenet-1k") == "supported: differs by +0.07"
-
-
 def ends_of(text):
     """The two ends of the last interval in a text."""
     _, _, ends = text.rpartition("[")
@@ -220,7 +212,9 @@ def test_claims_are_tested_only_on_their_data_and_in_published_times():
     evidence = {"time-less": with_error(0.8, 0.01), "diversity": with_error(0.5, 0.01)}
     bundled = ledger.table(evidence, "fashion-mnist", published_time=False)
     for name in evidence:
-        assert bundled.loc[name, ["here", "verdict"]].tolist() == ["", "needs ImageNet"]
+        assert bundled.loc[name, "here"] == ""
+        assert ledger.word_of(bundled["verdict"])[name] == "needs ImageNet"
+    assert bundled.loc["diversity", "verdict"] == "needs ImageNet: about 6,700 models"
     other = ledger.table(evidence, "of a user")
     assert set(other.loc[list(evidence), "verdict"]) == {SUPPORTED}
     assert other.loc["time-less", "here"].endswith("], of a user")

@@ -9,19 +9,21 @@ from tiny_stores import noisy_store, three_models
 
 from cascadelib import LogitStore, search
 from tools.claims import pairs
-from tools.claims.views import make_views
 
 STORE = three_models(k=300)
 OTHER = three_models(1, k=300, noise=1.2)
 
 
-def test_the_least_factor_has_the_same_models_in_all_views():
-    """The hull of a resample may have other models than that of the split."""
+def test_the_least_factor_is_that_of_the_cascade_that_the_selection_split_names():
+    """Resamples do not choose the model."""
     store = noisy_store(k=1000, models=9, signal=0.5, noise=1.2, costs=3.0 ** np.arange(9))
     front = search(store, 2, "max_softmax", models="pareto")
-    views = make_views({"macs": front}, {}, store, store)
-    found = [pairs.pairs_dip(view) for view in views]
-    assert len(found[0]) >= 3 and {len(value) for value in found} == {len(found[0])}
+    (point,) = pairs.least_improved(front)
+    inner = front.singles.loc[front.singles["on_hull"], "accuracy"][1:-1]
+    least = inner.iloc[front.improvement_at(inner.to_numpy()).argmin()]
+    assert point.accuracy >= least - 1e-12
+    assert point.cost == front.cost_at(least)
+    assert pairs.least_improved(search(STORE.select(["m0", "m1"]), 2)) == []
 
 
 def test_three_models_have_claims_on_pairs_without_warnings():

@@ -32,11 +32,8 @@ def claims_with(*rules, over="samples", **columns):
         ("rises", [1, 2, 3], [1, 2, 1.5]),
         ("falls", [3, 1], [1, 3]),
         ("peaks", [1, 3, 2], [1, 2, 3]),
-        ("share 0.5", [3, 5], [2, 5]),
         ("most 0.5", [0.6, 0.7, 0.2], [0.6, 0.2]),
-        ("any 0", [-1, 0.1], [-1, -0.1]),
         ("smaller 0.01", 0.009, 0.011),
-        ("any< 1.1", [2.0, 1.05], [1.2, 1.3]),
         ("first 0", [0.3, 0.1], [-0.1, -0.3]),
         ("last 1", [0.9, 1.4, 1.3], [0.7, 0.8, 0.9]),
         ("uncorrelated 0.9", 0.8, 0.95),
@@ -94,16 +91,14 @@ def test_methods_that_all_gain_nothing_have_no_lead():
     assert leads(0 * MEANS).tolist() == [0.0] * 4
 
 
-def scores(*values, freedom=78, negated=False):
+def scores(*values, freedom=78):
     """Scores of a claim from the scores of its contrasts."""
-    return verdicts.Scores(np.array(values, float), freedom, negated)
+    return verdicts.Scores(np.array(values, float), freedom)
 
 
 def test_support_needs_every_contrast_and_contradiction_one_of_several():
     assert scores(2.0, 3.0).verdict() == (SUPPORTED, pytest.approx(2 * t.sf(2, 78)))
     assert scores(2.0, -3.0).verdict() == (CONTRADICTED, pytest.approx(4 * t.sf(3, 78)))
-    assert scores(2.0, -3.0, negated=True).verdict() == (SUPPORTED, pytest.approx(4 * t.sf(3, 78)))
-    assert scores(2.0, 3.0, negated=True).verdict()[0] == CONTRADICTED
     assert scores(0.0).verdict()[1] == 1
 
 
