@@ -176,7 +176,7 @@ def read_all(folder):
         store = cl.LogitStore(folder)
     found = {"labels": store.labels.tolist(), "ids": store.sample_ids.tolist()}
     found |= {"classes": store.classes, "len": len(store)}
-    found["origin"] = (store.dataset, store.split, store.fingerprint)
+    found["origin"] = (store.dataset, store.split, store.origin.fingerprint)
     failures = [str(w.message) for w in caught]
     for name in store.models.index:
         try:

@@ -41,8 +41,8 @@ def chat_completions(
 
         The confidence of one choice is the probability of its tokens (``"logprobs": true`` in the
         request), nan without them. The confidence of several choices (``"n": 5``) is the share that
-        agrees with the most frequent answer. A failed request, a refusal or a call of a tool is a
-        missing answer (None). A failed request belongs to the model of its file.
+        agrees with the most frequent answer. A failed request, a refusal or a call of a tool has no
+        content and is a missing answer (None). A failed request belongs to the model of its file.
 
     Raises
     ------
@@ -103,7 +103,7 @@ def parse_completion(
     response = line.get("response") or {}
     completion = response.get("body") or response
     choices = completion.get("choices") or []
-    texts = [answer(message_text(choice["message"])) for choice in choices]
+    texts = [answer(choice["message"]["content"] or "") for choice in choices]
     prediction, confidence, _ = most_given(texts or [""])
     if len(choices) == 1:
         tokens = (choices[0].get("logprobs") or {}).get("content")
@@ -120,11 +120,6 @@ def parse_completion(
     if prices is not None:
         row["cost"] = price_of(completion, prices) if choices else 0.0
     return row
-
-
-def message_text(message: dict) -> str:
-    """Return the text of a message, "" for a refusal or a call of a tool."""
-    return "" if message.get("tool_calls") else message["content"] or ""
 
 
 def price_of(completion: dict, prices: Mapping) -> float:

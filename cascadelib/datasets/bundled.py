@@ -53,13 +53,7 @@ def fashion_mnist(split: str = "val", folder: Path | str = "data/fashion-mnist")
     )
     try:
         with np.load(path, allow_pickle=False) as arrays:
-            images = arrays["images"]
-            labels = arrays["labels"]
-            ids = arrays["sample_ids"]
-        if images.ndim != 3 or images.dtype != np.uint8:
-            raise ValueError(
-                f"images are {images.dtype} {images.shape}, expected uint8 [k, height, width]"
-            )
+            images, labels, ids = (arrays[name] for name in ("images", "labels", "sample_ids"))
         return Samples(images, labels, ids, FASHION_MNIST, "fashion-mnist", split)
     except (ValueError, KeyError, OSError, EOFError, zipfile.BadZipFile) as error:
         raise ValueError(

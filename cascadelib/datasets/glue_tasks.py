@@ -16,33 +16,29 @@ class Task:
     """Location and columns of a task.
 
     folder: name in GLUE's archive. text: columns on the Hub. classes: names in the order of the
-    labels. tsv: {column on the Hub: in the archive} if they differ. f1: whether F1 is reported.
+    labels. tsv: {column on the Hub: in the archive} if they differ.
     """
 
     folder: str
     text: tuple[str, ...]
     classes: tuple[str, str]
     tsv: dict
-    f1: bool = False
 
 
 # Columns of MRPC's .tsv.
 MRPC = {"sentence1": "#1 String", "sentence2": "#2 String", "label": "Quality"}
 TASKS = {
     "sst2": Task("SST-2", ("sentence",), ("negative", "positive"), {}),
-    "mrpc": Task(
-        "MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC, f1=True
-    ),
+    "mrpc": Task("MRPC", ("sentence1", "sentence2"), ("not_equivalent", "equivalent"), MRPC),
     "qnli": Task("QNLI", ("question", "sentence"), ("entailment", "not_entailment"), {}),
     "qqp": Task(
         "QQP",
         ("question1", "question2"),
         ("not_duplicate", "duplicate"),
         {"label": "is_duplicate"},
-        f1=True,
     ),
 }
-"""The paper's four GLUE tasks by name, with folder, columns, classes and use of F1."""
+"""The paper's four GLUE tasks by name, with folder, columns and classes."""
 FILES = {"validation": ("validation", "dev"), "train": ("train",)}
 
 

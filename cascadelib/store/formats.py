@@ -71,7 +71,7 @@ def describe_duplicate(model: str) -> str:
 
 def sha256(array: Array) -> str:
     """Compute the SHA-256 of the bytes of an array, in C order."""
-    return hashlib.sha256(np.ascontiguousarray(array).reshape(-1).view(np.uint8).data).hexdigest()
+    return hashlib.sha256(np.ascontiguousarray(array).data).hexdigest()
 
 
 def encode_tensor(tensor: Array, metadata: dict, kind: str = "logits") -> bytes:

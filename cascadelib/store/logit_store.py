@@ -244,14 +244,14 @@ class LogitStore(Outputs):
     def add(
         self,
         name: str,
-        logits: Any = None,
+        logits: Any,
         sample_ids: ArrayLike | None = None,
         macs: float | None = None,
         seconds: float | None = None,
         *,
         replace: bool = False,
         dtype: str = "float32",
-        probabilities: Any = False,
+        probabilities: bool = False,
         **metadata: Any,
     ) -> None:
         """Add the output of one model on all samples, atomically.
@@ -270,9 +270,8 @@ class LogitStore(Outputs):
             Whether a model of the same name may be replaced.
         dtype : {"float16", "float32", "float64"}, default="float32"
             Type of the stored tensor.
-        probabilities : bool or array of shape (n_samples, n_classes), default=False
-            True if `logits` contains probabilities. Alternatively, the array of probabilities
-            itself, without `logits`.
+        probabilities : bool, default=False
+            Whether `logits` contains probabilities.
         **metadata
             Stored in the header. A number can serve as a kind of cost, such as ``joules=…``.
 
@@ -288,11 +287,6 @@ class LogitStore(Outputs):
             )
         file_name(name)  # raises for a name that a file cannot have
         header = check_metadata(name, metadata, {"macs": macs, "seconds": seconds})
-        if not isinstance(probabilities, bool):
-            if logits is not None:
-                raise ValueError(f"model {name!r}: give logits or probabilities, not both")
-            logits = probabilities
-            probabilities = True
         output = check_logits(name, logits, sample_ids, self.origin, dtype)
         if probabilities:
             check_probabilities(name, output, self.origin)

@@ -55,11 +55,6 @@ class Outputs:
         self._table: Any = (None, None)  # outputs by model, and the table of these models
         return self
 
-    @property
-    def fingerprint(self) -> str:
-        """Return the SHA-256 over sample ids and labels, in their order."""
-        return self.origin.fingerprint
-
     def __len__(self) -> int:
         return len(self.origin)
 

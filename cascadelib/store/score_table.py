@@ -253,29 +253,6 @@ class ScoreTable:
             refuse(faults + gaps + unclear, describe_frame(frame))
         return table._set_checked(**parts)
 
-    def to_frame(self) -> pd.DataFrame:
-        """Return the table as :meth:`from_frame` reads it, a row per sample and model.
-
-        The columns are sample, model, prediction, label or correct, confidence, and costs. Missing
-        predictions, correctness and confidences are empty. Unreadable predictions are unchanged.
-        """
-        columns = {"sample": self.origin.sample_ids}
-        columns["model"] = np.array(self.names, object)[:, np.newaxis]
-        if self.predictions is not None:
-            columns["prediction"] = self.predictions
-        correct = np.asarray(self.correct)
-        if self.labels is not None and self.has_predictions and correct.dtype == bool:
-            columns["label"] = self.labels
-        elif self.correct is not None:
-            is_known = np.asarray(self.answered) | self.has_predictions
-            columns["correct"] = np.where(is_known, correct, np.nan)
-        columns["confidence"] = np.where(np.isneginf(self.confidence), np.nan, self.confidence)
-        for kind, cost in self._costs.items():
-            columns[kind] = cost.reshape(len(cost), -1)
-        shape = self.confidence.shape
-        rows = {name: np.broadcast_to(cells, shape).ravel() for name, cells in columns.items()}
-        return pd.DataFrame(rows)
-
     def __len__(self) -> int:
         """Return the number of samples."""
         return self.confidence.shape[1]

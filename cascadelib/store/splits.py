@@ -20,8 +20,8 @@ def open_split(path: str | Path) -> Any:
     ----------
     path : str or Path
         A store of logits, or a parquet file without its ending. The file is one of
-        :meth:`LogitStore.to_scores`, or of :meth:`ScoreTable.to_frame`: a table with the columns
-        sample, model, confidence, cost, and correct or prediction and label.
+        :meth:`LogitStore.to_scores`, or a table with the columns sample, model, confidence, cost,
+        and correct or prediction and label.
 
     Returns
     -------

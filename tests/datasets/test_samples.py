@@ -16,7 +16,6 @@ def test_missing_and_damaged_files_are_named(tmp_path):
     labels = [0, 1]
     broken = {
         "layout": {"images": images},
-        "dtype": {"images": images / 255, "labels": labels, "sample_ids": ["a", "b"]},
         "lengths": {"images": images, "labels": [0], "sample_ids": ["a"]},
         "labels": {"images": images, "labels": [0, 10], "sample_ids": ["a", "b"]},
         "pickled": {"images": images, "labels": labels, "sample_ids": np.array(["a", {}], object)},

@@ -57,7 +57,7 @@ def test_round_trip_through_the_folder(store):
     )
     assert (opened.dataset, opened.split, len(opened)) == ("toy", "val", K)
     assert opened.metadata("b")["extraction"] == {"amp": False}
-    assert opened.fingerprint == store.fingerprint
+    assert opened.origin.fingerprint == store.origin.fingerprint
     opened.verify()
     np.testing.assert_array_equal(load_file(store.path / "a.safetensors")["logits"], LOGITS["a"])
 
@@ -151,7 +151,7 @@ def test_a_part_of_a_store_has_its_samples_and_takes_no_model(store):
     part = store.take(slice(5, 9))
     np.testing.assert_array_equal(part.logits("a"), LOGITS["a"][5:9])
     assert part.models.macs["a"] == 1 and part.classes == store.classes
-    assert part.fingerprint != store.fingerprint
+    assert part.origin.fingerprint != store.origin.fingerprint
     store.add("c", LOGITS["c"])
     with pytest.raises(ValueError, match="unknown model 'c'"):
         store.take([3, 4]).select(["a"]).logits("c")

@@ -14,7 +14,7 @@ def test_damage_of_the_manifest_and_of_the_labels_is_named(store):
         ("{", ""),
         ("[]", ""),
         (whole.replace("logits 2", "logits 1"), "is 'cascadelib logits 1', not .* logits 2'"),
-        (whole.replace(store.fingerprint[:6], "000000"), ""),
+        (whole.replace(store.origin.fingerprint[:6], "000000"), ""),
     ):
         manifest.write_text(broken)
         with pytest.raises(ValueError, match=rf"manifest\.json: .*{message}"):

@@ -191,9 +191,8 @@ LOGIT_STORES = {
     "another dtype": (added(dtype="float23"), "dtype 'float23'.*float32"),
     "a key of the header": (
         added(top1=1.0),
-        "'bad': metadata has a reserved key or wrong value: top1",
+        "'bad': metadata has a reserved key: top1",
     ),
-    "logits and probabilities": (added(probabilities=LOGITS["a"]), "not both"),
     "probabilities above 1": (
         added(np.ones((K, 7)), probabilities=True),
         "row 0.*Divide by the sums",

@@ -131,45 +131,15 @@ def test_a_table_with_several_costs_is_searched_by_each(tmp_path):
     assert by_time.cost_kind == "seconds" and by_time.point(0).models[0] == "large"
     part = table.take(slice(0, 9)).select("small")
     assert part.further_costs["seconds"].shape == (1, 9) and part.cost_names == table.cost_names
-    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
+    rows = {"sample": np.tile(np.arange(50), 2), "model": np.repeat(table.names, 50)}
+    rows |= {"correct": correct.ravel(), "confidence": table.confidence.ravel()}
+    rows |= {"usd": np.repeat(costs["usd"], 50), "seconds": costs["seconds"].ravel()}
+    pd.DataFrame(rows).to_csv(tmp_path / "t.csv", index=False)
     again = ScoreTable.from_frame(
         tmp_path / "t.csv", correct="correct", cost=["usd", "seconds"], confidence="confidence"
     )
     np.testing.assert_array_equal(again.cost, table.cost)
     np.testing.assert_array_equal(again.sample_costs("seconds"), table.sample_costs("seconds"))
-
-
-def answered_table():
-    """Return a table with an abstention."""
-    labels = np.array(["a", "b"] * 20)
-    predictions = np.array([labels, np.where(np.arange(40) < 3, "b", labels)], object)
-    predictions[0, 1] = ""
-    confidence = np.random.default_rng(0).random((2, 40))
-    return ScoreTable(None, confidence, [1, 9], "st", None, predictions, labels)
-
-
-def judged_table():
-    """Return a table without answers, in which a row is missing."""
-    frame = ScoreTable(CORRECT, [[0.5, 0.1, 0.9], [0.2, 0.3, 0.4]], [1, 2], "ab").to_frame()
-    table = ScoreTable.from_frame(frame.drop(index=4), correct="correct", missing="abstain")
-    assert table.correct.dtype == bool and np.argwhere(~table.answered).tolist() == [[1, 1]]
-    return table
-
-
-@pytest.mark.parametrize(
-    ("make", "named"),
-    [
-        (answered_table, {"label": "label", "prediction": "prediction", "missing": "abstain"}),
-        (judged_table, {"correct": "correct", "missing": "abstain"}),
-    ],
-)
-def test_the_frame_of_a_table_is_read_as_the_same_table(make, named, tmp_path):
-    table = make()
-    table.to_frame().to_csv(tmp_path / "t.csv", index=False)
-    again = ScoreTable.from_frame(tmp_path / "t.csv", **named)
-    parts = "correct confidence cost predictions labels answered".split()
-    for part in parts:
-        np.testing.assert_array_equal(getattr(again, part), getattr(table, part))
 
 
 def test_missing_answers_do_not_make_another_model_the_reference():

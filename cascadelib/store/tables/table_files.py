@@ -92,10 +92,7 @@ def _read_parquet(file: BufferedReader) -> pa.Table:
         )
     schema = whole.schema_arrow
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
-    # A long text that repeats takes few bytes of the file. In a dictionary it takes few in memory.
-    texts = [field.name for field in schema if pa.types.is_string(field.type)]
-    file.seek(0)
-    table = pa.parquet.ParquetFile(file, read_dictionary=texts).read(flat)
+    table = whole.read(flat)
     table.validate(full=True)
     plain = [field.with_type(PLAIN.get(field.type, field.type)) for field in table.schema]
     return table.cast(pa.schema(plain))
