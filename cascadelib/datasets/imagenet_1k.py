@@ -334,7 +334,7 @@ def hub_images(name: str, split: str = "validation", revision: str | None = None
     try:
         data = hub_datasets.load_dataset(str(name), split=split, revision=revision)
     except (ValueError, OSError, ConnectionError) as error:
-        reason = " ".join(str(error).split())[:300]
+        reason = " ".join(str(error).split())
         raise ValueError(f"{name!r} cannot be read as a data set of images: {reason}") from None
     image = next(filter(data.column_names.__contains__, IMAGE), None)
     label = next(filter(data.column_names.__contains__, LABEL), None)

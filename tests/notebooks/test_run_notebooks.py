@@ -87,11 +87,11 @@ def test_a_failing_notebook_is_reported_and_the_others_run(tmp_path, write_noteb
     write_notebook(folder / "02_dead.ipynb", "import os\nos._exit(1)")
     write_notebook(folder / "03_good.ipynb", "points + 1")
     assert run.main([], folder) == 1
-    printed = capsys.readouterr()
-    error = "FAILED 01_bad.ipynb: code cell 2, `1 / 0`: ZeroDivisionError: division by zero"
-    assert error in printed.err
-    assert "FAILED 02_dead.ipynb: DeadKernelError" in printed.err
-    assert re.search(r"03_good +\d+\.\d s  ok", printed.out)
+    printed = capsys.readouterr().out
+    error = "FAILED in code cell 2, `1 / 0`: ZeroDivisionError: division by zero"
+    assert re.search(rf"01_bad +\d+\.\d s  {re.escape(error)}", printed)
+    assert re.search(r"02_dead +\d+\.\d s  FAILED in DeadKernelError", printed)
+    assert re.search(r"03_good +\d+\.\d s  ok", printed)
     index = (tmp_path / "build" / "report" / "index.html").read_text(encoding="utf-8")
     assert index.count('class="failed"') == 2 and "03_good.html" in index
 

@@ -194,8 +194,8 @@ def run_all(out: Path, given: Parameters, jobs: int) -> list[Run]:
     out.mkdir(parents=True, exist_ok=True)
     for path in given:
         (out / path.name).unlink(missing_ok=True)
-    tasks = [(path, out, parameters) for path, parameters in given.items()]
     runs: dict[Path, Run] = {}
+    tasks = [(path, out, parameters) for path, parameters in given.items()]
     for waiting, simultaneous in zip(in_order(tasks), (jobs, 1)):
         for run in execute_parallel(waiting, simultaneous):
             runs[run.source] = run
@@ -206,13 +206,10 @@ def run_all(out: Path, given: Parameters, jobs: int) -> list[Run]:
 
 
 def run_report(out: Path, given: Parameters, jobs: int) -> list[Run]:
-    """Execute notebooks (:func:`run_all`), write their report, and print failures."""
+    """Execute notebooks (:func:`run_all`), and write their report."""
     runs = run_all(out, given, jobs)
     index = home.write_report(runs, out)
     print(f"Report: {index}\n        {index.as_uri()}", flush=True)
-    for run in runs:
-        if run.error:
-            print(f"FAILED {run.source.name}: {run.error}", file=sys.stderr)
     return runs
 
 
@@ -239,9 +236,8 @@ def options_of(arguments: list[str] | None, folder: Path) -> argparse.Namespace:
 
 def ignore_warnings() -> None:
     """Let all processes that start from now on ignore the warnings of ``QUIET``."""
-    filters = os.environ.get("PYTHONWARNINGS", "").split(",")
-    distinct = dict.fromkeys([*filters, QUIET])
-    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, distinct))
+    filters = [*os.environ.get("PYTHONWARNINGS", "").split(","), QUIET]
+    os.environ["PYTHONWARNINGS"] = ",".join(filter(None, dict.fromkeys(filters)))
 
 
 def jobs_of(wanted: int | None, need: int = NEED) -> int:
@@ -270,9 +266,8 @@ def check_or_rewrite(executed: Mapping[Path, Path], options: argparse.Namespace)
 def are_different(executed: Mapping[Path, Path], kind: str) -> bool:
     """Print how the results of notebooks differ from the expected ones, and return whether one
     does."""
-    found = []
-    for source, result in executed.items():
-        found += expected.differences(source, result, kind)
+    pairs = executed.items()
+    found = [line for pair in pairs for line in expected.differences(*pair, kind)]
     for line in found:
         print(f"DIFFERENT {line}", file=sys.stderr)
     if found:
