@@ -177,17 +177,31 @@ class Output:
     def tensor(self) -> Array:
         """Map the tensor once, so that it stays the same if another process replaces the file.
 
-        The SHA-256 of small files is checked first.
+        The SHA-256 of small files is checked first. If the address space of this process is
+        limited, the file is mapped again for each use, because a store may be larger than the
+        limit.
         """
-        if "tensor" not in self.cache:
-            self.cache["tensor"] = self.open(math.prod(self.shape) <= QUICKLY_HASHED)
-        return self.cache["tensor"]
+        tensor = self.cache.get("tensor")
+        if tensor is None:
+            tensor = self.open(math.prod(self.shape) <= QUICKLY_HASHED)
+            if not memory_is_limited():
+                self.cache["tensor"] = tensor
+        return tensor
 
     def release_memory(self) -> None:
         """Free the pages of a mapped file, which count as memory of this process."""
         tensor = self.cache.get("tensor")
         if isinstance(tensor, np.memmap) and hasattr(mmap, "MADV_DONTNEED"):
             tensor._mmap.madvise(mmap.MADV_DONTNEED)  # type: ignore[attr-defined]
+
+
+def memory_is_limited() -> bool:
+    """Return whether the address space of this process is limited (``ulimit -v``)."""
+    try:
+        import resource  # POSIX only
+    except ImportError:
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 QUICKLY_HASHED = 2**26  # values of a tensor. Only verify() hashes larger tensors
