@@ -165,7 +165,7 @@ def test_names_in_the_report_are_text(stores, tmp_path, page):
             hovered += names_in(page, ".hoverlayer")
     assert hovered > 100
     page.goto((tmp_path / "index.html").as_uri())
-    assert names_in(page) >= 2 and page.dialogs == []  # the error, and the key figure
+    assert names_in(page) >= 1 and page.dialogs == []  # the error
 
 
 def test_names_in_the_explorer_are_text(stores, browser, tmp_path):

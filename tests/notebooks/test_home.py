@@ -142,7 +142,7 @@ def test_the_explorer_is_on_the_first_screen_and_nothing_is_cut(folder, open_pag
     box = slider.bounding_box()
     if width == 1440:
         assert box["y"] + box["height"] < 900
-    assert box["width"] >= 200
+    assert box["width"] >= 170
     page.wait_for_function(  # the frame is as high as its page
         "() => document.querySelector('iframe.explorer').style.height !== ''"
     )
