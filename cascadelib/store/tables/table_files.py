@@ -22,8 +22,6 @@ OTHER_FORMS = (
 BLOCK = 2**24  # bytes; no row of a CSV file may be longer
 PARQUET = (".parquet", ".pq")
 CSV = (".csv", ".gz")
-# Arrow has few functions for views.
-PLAIN = {pa.string_view(): pa.large_string(), pa.binary_view(): pa.large_binary()}
 
 
 def read_table(path: str | os.PathLike) -> pd.DataFrame:
@@ -94,5 +92,4 @@ def _read_parquet(file: BufferedReader) -> pa.Table:
     flat = [field.name for field in schema if not pa.types.is_nested(field.type)]
     table = whole.read(flat)
     table.validate(full=True)
-    plain = [field.with_type(PLAIN.get(field.type, field.type)) for field in table.schema]
-    return table.cast(pa.schema(plain))
+    return table

@@ -215,14 +215,6 @@ def test_correctness_is_bool_a_grade_or_agrees_with_labels():
     assert table.correct.tolist() == [[True, False, False], [True, True, True]]
 
 
-def test_string_views_of_arrow_are_read(tmp_path):
-    texts = LONG.fillna("").astype(str)
-    views = {name: pyarrow.array(texts[name], pyarrow.string_view()) for name in texts}
-    path = tmp_path / "views.parquet"
-    pyarrow.parquet.write_table(pyarrow.table(views), path)
-    same(read(), read(path))
-
-
 def rows(changes, k=4):
     """Return rows of two models on k samples as a frame of text, with some cells changed."""
     names = ["small", "large"] * k
