@@ -24,12 +24,12 @@ MOST_BASE_MODULES = 17
 MOST_PUBLIC_NAMES = 40
 # Tokens of code, and tokens per line with code. Lower them to the current numbers: they only fall.
 MOST_TOKENS = {
-    "cascadelib": (181_800, 9.5),
-    "notebooks/tools": (39_000, 10.5),
-    "benchmarks": (50_100, 10.8),
-    "tests": (293_300, 11.5),
+    "cascadelib": (143_500, 9.5),
+    "notebooks/tools": (30_000, 10.5),
+    "benchmarks": (28_000, 10.8),
+    "tests": (235_000, 11.5),
 }
-MOST_WORDS = 37_300  # of docs/*.md
+MOST_WORDS = 24_000  # of docs/*.md
 LAYOUT = "NEWLINE NL COMMENT INDENT DEDENT ENDMARKER".split()
 DEFINITIONS = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
