@@ -107,16 +107,24 @@ class HubImage:
 def as_image(image: Any) -> Image.Image:
     """Convert an image to RGB, or raise ValueError if it is not an image.
 
-    image: a PIL image, a path, or a dict with the "bytes" or the "path" of a file.
+    image: a PIL image, a uint8 array or tensor [H, W], [H, W, 3] or [3, H, W], a path, or a dict
+    with the "bytes" or the "path" of a file.
     """
     if isinstance(image, dict) and image.get("bytes"):
         return decode_image(io.BytesIO(image["bytes"]))
-    if isinstance(image, dict):
+    if isinstance(image, dict) and image.get("path"):
         image = Path(image["path"])
     if isinstance(image, Path):
         return File(image)()
     if not isinstance(image, Image.Image):
-        raise ValueError(f"an image must be decoded by PIL, not {type(image).__name__}")
+        array = np.asarray(image)
+        if array.dtype != np.uint8:
+            raise ValueError(f"an image must be PIL or uint8, not {array.dtype} {array.shape}")
+        if array.ndim == 3 and array.shape[0] in (1, 3) and array.shape[-1] not in (1, 3):
+            array = array.transpose(1, 2, 0)
+        if array.shape[2:] == (1,):
+            array = array[..., 0]
+        image = Image.fromarray(array)
     return convert_image(image)
 
 

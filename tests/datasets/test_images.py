@@ -5,6 +5,7 @@ import subprocess
 
 import numpy as np
 import pytest
+import torch
 from pictures import jpeg
 from PIL import Image
 
@@ -73,6 +74,8 @@ def test_a_wrong_folder_is_named(folder, tmp_path):
     "kind",
     {
         "PIL": lambda x: Image.fromarray(x),
+        "array": lambda x: x,
+        "channels first": lambda x: torch.from_numpy(x).permute(2, 0, 1),
         "bytes": lambda x: {"bytes": jpeg(tuple(x[0, 0].tolist())), "path": None},
     }.values(),
 )
@@ -88,8 +91,17 @@ def test_images_in_a_column_of_any_type_are_read(kind):
     assert part.raw(0) != part.raw(1)
 
 
-def test_a_column_without_images_is_refused():
-    with pytest.raises(ValueError, match="row 0: no image in column 'img'.*not ndarray"):
+def test_grey_images_in_a_column_are_read():
+    grey = [
+        np.zeros((5, 6), np.uint8),
+        torch.zeros(1, 5, 6, dtype=torch.uint8),
+        np.zeros((5, 6, 1), np.uint8),
+    ]
+    rows = [{"img": image} for image in grey]
+    assert {
+        (HubImage(rows, i, "img")().mode, HubImage(rows, i, "img")().size) for i in range(3)
+    } == {("RGB", (6, 5))}
+    with pytest.raises(ValueError, match="row 0: no image in column 'img'.*uint8"):
         HubImage([{"img": np.zeros((3, 4, 4), np.float32)}], 0, "img")()
 
 

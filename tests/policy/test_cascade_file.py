@@ -34,7 +34,7 @@ def test_a_file_stores_a_point_and_its_expected_figures(tmp_path):
     assert (cost.low, cost.high) == cost_interval(there.exit_stage, there.costs)
     assert (accuracy.value, cost.value) == (there.accuracy, pytest.approx(there.cost))
     assert [rate.value for rate in measured.exit_rates] == list(there.exit_rates)
-    assert point.selected_on.fingerprint == STORE.fingerprint != measured.on.fingerprint
+    assert point.selected_on.fingerprint == STORE.origin.fingerprint != measured.on.fingerprint
     assert set(point.method.temperatures) == set(POINT.models)
     assert (tmp_path / "c.json").stat().st_size < 25_000
 
