@@ -127,6 +127,15 @@ class PageWidget(widgets.Widget):
 class ThresholdSlider(PageWidget, widgets.FloatSlider):
     """Slider of one threshold in the metric's native units. Its ends mean "always" and "never"."""
 
+    def rescale(self, low: float, high: float) -> None:
+        """Set the ends beyond two confidences. A value that they clip is not a choice of code."""
+        step = (high - low) / SLIDER_STEPS or 1.0
+        self.received = frozenset({"value"})
+        with self.hold_trait_notifications():
+            for name, number in {"min": low - step, "max": high + step, "step": step}.items():
+                self.set_trait(name, number)
+        self.received = frozenset()
+
 
 class Explorer(PageWidget, anywidget.AnyWidget):
     """Widget of the explorer, see :func:`explore`."""
@@ -332,13 +341,8 @@ class Explorer(PageWidget, anywidget.AnyWidget):
                 self.pack = Packed(self.splits, choice, sent)
                 self.packed = self.pack.to_bytes({})
             self.details = json.dumps(self.describe(), ensure_ascii=False, allow_nan=False)
-        low, high = self.pack.ends
-        step = (high - low) / SLIDER_STEPS or 1.0
         for slider in self.sliders:
-            with slider.hold_trait_notifications():
-                slider.set_trait("min", low - step)
-                slider.set_trait("max", high + step)
-                slider.set_trait("step", step)
+            slider.rescale(*self.pack.ends)
 
     def fronts_of(self, choice: Choice) -> dict[str, Front]:
         """Return the searched fronts of a method and score {cost|score|method|length: front}."""

@@ -672,6 +672,6 @@ def test_a_notebook_is_reloaded_saved_and_reopened(browser, server):
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     page.goto(address)
     page.locator(".cl-still").wait_for(timeout=PATIENCE)
-    page.locator(".jp-RenderedPlotly .main-svg").first.wait_for(timeout=PATIENCE)
+    page.locator(".jp-RenderedPlotly :is(.main-svg, img)").first.wait_for(timeout=PATIENCE)
     page.locator(ERROR).wait_for(state="attached", timeout=PATIENCE)
     assert not page.locator(ERROR).is_visible()

@@ -237,6 +237,14 @@ def test_a_state_of_replaced_arrays_does_not_undo_a_change_of_method(explorer):
     assert explorer.point.thresholds == (0.5,)
 
 
+def test_a_slider_clipped_by_another_method_does_not_undo_the_change(explorer):
+    explorer.state = explorer.state.replace("max_softmax", "entropy")
+    explorer.sliders[0].value = 1.5  # above each softmax margin
+    request(explorer, method="softmax_margin")
+    assert explorer.sliders[0].value <= explorer.sliders[0].max < 1.5
+    assert explorer.pack.choice.method == "softmax_margin"
+
+
 def test_code_that_observes_a_slider_of_the_page_moves_the_cascade(explorer):
     """Such as an observer that rounds what the page has set."""
     slider = explorer.sliders[0]

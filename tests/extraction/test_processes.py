@@ -232,7 +232,7 @@ TWICE = pytest.mark.flaky(reruns=1)
 
 
 @pytest.mark.usefixtures("one_thread")
-@pytest.mark.parametrize("examples", [6, pytest.param(100, marks=[pytest.mark.soak, TWICE])])
+@pytest.mark.parametrize("examples", [2, pytest.param(40, marks=[pytest.mark.nightly, TWICE])])
 def test_any_processes_fill_one_equal_store(examples):
     options = settings(
         max_examples=examples,

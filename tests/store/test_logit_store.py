@@ -206,7 +206,7 @@ print(use(cl.LogitStore(sys.argv[1])), size() // 2**20)
 """
 
 
-@pytest.mark.soak
+@pytest.mark.nightly
 @pytest.mark.skipif(sys.platform != "linux", reason="reads the size of a process from Linux")
 def test_a_store_may_be_larger_than_the_memory_of_a_process(tmp_path):
     """The store has 120 MB of logits, and the process may allocate or map 90 MB more."""
